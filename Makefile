@@ -1,0 +1,57 @@
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv.
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PORT ?= 8501
+SEEDS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test faults check format unit bench pictures clean
+
+help: ## Show what can be done
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker and dashboard
+	@exec $(PYTHON) -m core up --port $(PORT)
+
+test: $(VENV)/.installed-dev ## Install what is needed, then run every test
+	@$(PYTHON) -m pytest -n 2 --dist loadfile
+
+faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (some minutes)
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/faults -q
+
+check: $(VENV)/.installed-dev ## Format, lint, types, unit and page tests
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m pyright
+	@$(PYTHON) -m pytest tests/unit tests/pages
+
+format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+bench: $(VENV)/.installed-bench ## Measure the export beside other tools (takes some minutes)
+	@$(PYTHON) -m bench
+
+pictures: $(VENV)/.installed-dev ## Make pictures of every page, light and dark
+	@$(PYTHON) -m tests.browser.pictures
+
+clean: ## Remove what was installed (never what is kept in var/)
+	@rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@sh .ci/make-venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what Cohort Bridge needs (a minute or two, the first time)"
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	@echo "Installing what Cohort Bridge and its tests need (a minute or two, the first time)"
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-bench.txt
+	@touch $@

@@ -1,0 +1,52 @@
+"""The same reading done with Mixpanel's own Python clients, each in a process of its own: `python -m bench.others`.
+
+All read one property of the cohort's profiles, without people who have no profile, whole, into memory. Neither
+client sorts, compares or finds duplicates; the export does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from bench.people import PROPERTY
+from bench.server import PROJECT_ID, SECRET, USERNAME
+
+
+def read_with_utils(url: str, cohort_id: int, connections: int | None) -> int:
+    """Read with mixpanel-utils, `connections` at a time (None: as many as it takes by itself)."""
+    from mixpanel_utils import MixpanelUtils
+
+    own: dict[str, Any] = {} if connections is None else {"read_pool_size": connections}
+    client = MixpanelUtils(SECRET, service_account_username=USERNAME, project_id=PROJECT_ID, **own)
+    client.formatted_api = f"{url}/api"
+    profiles = client.query_engage(
+        {
+            "filter_by_cohort": json.dumps({"id": cohort_id}),
+            "include_all_users": "false",
+            "output_properties": json.dumps([PROPERTY]),
+        }
+    )
+    return len(profiles)
+
+
+def read_with_headless(url: str, cohort_id: int, connections: int | None) -> int:
+    """Read with mixpanel-headless, which finds the server by MP_API_BASE_URL; five workers are its own limit."""
+    import mixpanel_headless
+
+    with mixpanel_headless.Workspace() as workspace:
+        found = workspace.query_user(
+            cohort=cohort_id,
+            properties=[PROPERTY],
+            limit=None,
+            mode="profiles",
+            parallel=True,
+            workers=connections or 5,
+        )
+        return len(found.profiles)
+
+
+if __name__ == "__main__":
+    read = {"utils": read_with_utils, "headless": read_with_headless}[sys.argv[1]]
+    print(read(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]) or None))

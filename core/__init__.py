@@ -1,0 +1,1 @@
+"""Cohort Bridge: exports Mixpanel cohorts into Apptimize groups."""

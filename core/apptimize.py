@@ -1,0 +1,357 @@
+"""Deliveries: how a group is written. Cohort-sync messages to an endpoint, or the `user_id` CSV.
+
+Apptimize documents no public API for writing groups (read 2026-11-23). The messages are Mixpanel's published
+cohort-sync format (docs cohort-sync/webhooks), the CSV is what Apptimize's Groups page takes
+(apptimize.com/docs/additional-features/groups). Vendor words stay in here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import re
+import unicodedata
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import httpx
+import msgspec
+
+from core.errors import (
+    SettingsError,
+    StorageFailed,
+    VendorAuthFailed,
+    VendorRefused,
+    VendorSurprise,
+    VendorUnavailable,
+)
+from core.mixpanel import RetryPlan, retry_after_s, worth_retrying
+
+# At most 1000 users a call (docs cohort-sync/webhooks).
+MESSAGE_MEMBERS = 1000
+TIMEOUT_S = 60.0
+TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
+_ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
+
+Pair = tuple[str, str]
+Change = Literal["added", "removed"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The group that is written, and the cohort that it comes from."""
+
+    project_id: int
+    cohort_id: int
+    cohort_name: str
+    group_name: str
+    description: str = ""
+
+
+class Delivery(Protocol):
+    """A way to write a group."""
+
+    messages: int
+
+    @property
+    def takes_differences(self) -> bool:
+        """Whether `change` is a way to write; otherwise every write is a whole one."""
+        ...
+
+    def is_in_place(self, target: Target) -> bool:
+        """Tell whether what was delivered before is still there, as far as that can be seen."""
+        ...
+
+    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Make the group hold exactly these members `(apptimize_id, distinct_id)`, `members` of them."""
+        ...
+
+    async def change(self, target: Target, change: Change, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Add these members to the group, or remove them from it."""
+        ...
+
+
+@dataclass
+class EndpointDelivery:
+    """Sends cohort-sync messages to a URL.
+
+    `still_ours` is asked before each message and raises when the run must not write any more. A delivery that fails
+    leaves the group as it was, as long as the receiver puts the pages of a session in place only when all are there;
+    whether it does is not known, so the caller treats the group as in doubt.
+    """
+
+    http: httpx.AsyncClient
+    url: str
+    token: str = field(repr=False)
+    still_ours: Callable[[], Awaitable[None]]
+    in_flight: int = 4
+    retry: RetryPlan = RetryPlan()
+    messages: int = 0
+    takes_differences: bool = True
+
+    def is_in_place(self, target: Target) -> bool:
+        """Yes: an endpoint cannot be asked; the daily full overwrite mends what was changed by hand."""
+        return True
+
+    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Send all members under one session id, at most 1000 a message; an empty group is one message of none."""
+        await self._send_all("members", target, chunks, members=members, in_flight=self.in_flight)
+
+    async def change(self, target: Target, change: Change, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Send who was added, or removed, one message after the other; nothing when there is nobody."""
+        action = "add_members" if change == "added" else "remove_members"
+        if members:
+            await self._send_all(action, target, chunks, members=members, in_flight=1)
+
+    async def _send_all(
+        self, action: str, target: Target, chunks: Iterator[list[Pair]], *, members: int, in_flight: int
+    ) -> None:
+        pages = message_count(members, whole=True)
+        session_id = str(uuid.uuid4())
+        waiting = set[asyncio.Task[None]]()
+        sent = 0
+        try:
+            for number in range(1, pages + 1):
+                chunk: list[Pair] = await asyncio.to_thread(lambda: next(chunks, list[Pair]()))
+                sent += len(chunk)
+                message = _message(action, target, session_id, chunk, page=number, pages=pages)
+                while len(waiting) >= in_flight:
+                    waiting = await _first_done(waiting)
+                waiting.add(asyncio.create_task(self._send(action, message)))
+            while waiting:
+                waiting = await _first_done(waiting)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if sent != members:
+            raise StorageFailed("The members that were kept are not the members that were counted.")
+
+    async def _send(self, action: str, message: bytes) -> None:
+        async for attempt in self.retry.attempts_on(worth_retrying(self.retry)):
+            with attempt:
+                await self.still_ours()
+                await self._send_once(action, message)
+
+    async def _send_once(self, action: str, message: bytes) -> None:
+        try:
+            answer = await self.http.post(
+                self.url,
+                content=message,
+                headers={TOKEN_HEADER: self.token, "Content-Type": "application/json"},
+                timeout=TIMEOUT_S,
+            )
+        except httpx.HTTPError as exc:
+            raise VendorUnavailable(
+                "The Apptimize endpoint did not answer in time."
+                if isinstance(exc, httpx.TimeoutException)
+                else "The connection to the Apptimize endpoint broke.",
+                code="apptimize_unreachable",
+            ) from exc
+        self.messages += 1
+        _check_answer(answer, action)
+
+
+def message_count(members: int, *, whole: bool) -> int:
+    """Tell how many messages a write takes: an empty group is one message of none, an empty difference is none."""
+    return max(1 if whole else 0, -(-members // MESSAGE_MEMBERS))
+
+
+async def _first_done(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
+    """Wait for the first to end and return the others; raise what it raised."""
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+    return pending
+
+
+def _message(action: str, target: Target, session_id: str, members: Sequence[Pair], *, page: int, pages: int) -> bytes:
+    """Build one message. Of a member it holds the two ids and nothing else."""
+    return msgspec.json.encode(
+        {
+            "action": action,
+            "parameters": {
+                "mixpanel_project_id": str(target.project_id),
+                "mixpanel_cohort_id": str(target.cohort_id),
+                "mixpanel_cohort_name": target.group_name,
+                "mixpanel_cohort_description": target.description,
+                "mixpanel_session_id": session_id,
+                "page_info": {"total_pages": pages, "page_count": page},
+                "members": [
+                    {"mixpanel_distinct_id": distinct_id, "$apptimize_user_id": apptimize_id}
+                    for apptimize_id, distinct_id in members
+                ],
+            },
+        }
+    )
+
+
+def _check_answer(answer: httpx.Response, action: str) -> None:
+    status = answer.status_code
+    if answer.is_success:
+        status = _status_in_body(answer, action)
+        if status is None:
+            return
+    if status == 429 or status >= 500:
+        raise VendorUnavailable(
+            f"The Apptimize endpoint answered with an error of its own ({status}).",
+            code="apptimize_unavailable",
+            status=status,
+            retry_after_s=retry_after_s(answer),
+        )
+    if status in (401, 403):
+        raise VendorAuthFailed(
+            "The Apptimize endpoint does not accept the token.",
+            advice="Make a new token on Apptimize's Tokens page, and enter it on the Connections page.",
+            code="apptimize_unauthorized",
+            status=status,
+        )
+    raise VendorRefused(
+        f"The Apptimize endpoint refused the message ({status}).",
+        advice=_ENDPOINT_ADVICE,
+        code="apptimize_refused",
+        status=status,
+    )
+
+
+def _status_in_body(answer: httpx.Response, action: str) -> int | None:
+    """Read the documented answer of a 2xx: None for a success, else the code of the failure."""
+    try:
+        body: Any = msgspec.json.decode(answer.content)
+        if body["status"] == "success" and body.get("action", action) == action:
+            return None
+        if body["status"] == "failure":
+            error: dict[str, Any] = body.get("error") or {}
+            return int(error.get("code") or 500)
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        pass
+    raise VendorSurprise(
+        "The Apptimize endpoint did not confirm the message in the documented form.",
+        advice=f"{_ENDPOINT_ADVICE} The address may lead to something else than a cohort-sync endpoint.",
+        code="apptimize_unreadable_answer",
+        status=answer.status_code,
+    )
+
+
+async def test_endpoint(http: httpx.AsyncClient, url: str, token: str) -> None:
+    """Ask with GET whether the endpoint is there and takes the token; anything but 401 and 403 counts as a yes.
+
+    Raises: VendorAuthFailed (the token), VendorUnavailable (the address), SettingsError.
+    """
+    try:
+        answer = await http.get(url, headers={TOKEN_HEADER: token}, timeout=30.0)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        raise SettingsError("Endpoint: this is not an https address.") from None
+    except httpx.HTTPError as exc:
+        raise VendorUnavailable(
+            "Endpoint: nothing answers at this address.",
+            advice="Check the address, and that this machine may reach it.",
+            code="apptimize_unreachable",
+        ) from exc
+    if answer.status_code in (401, 403):
+        raise VendorAuthFailed(
+            "Token: the endpoint does not accept it.",
+            advice="Make a new one on Apptimize's Tokens page: New token, a name, Generate.",
+            code="apptimize_unauthorized",
+            status=answer.status_code,
+        )
+
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class CsvDelivery:
+    """Writes the group as a file that Apptimize's Groups page takes."""
+
+    folder: Path
+    still_ours: Callable[[], Awaitable[None]]
+    delivered_name: str | None = None  # the cohort's name at the last delivery: the file it made goes away
+    messages: int = 0
+    takes_differences: bool = False
+
+    def is_in_place(self, target: Target) -> bool:
+        """Tell whether the group's file is there; what is in it is not looked at."""
+        return (self.folder / csv_name(target.group_name, target.cohort_id)).is_file()
+
+    async def change(self, target: Target, change: Change, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Refuse: a file is always written whole."""
+        raise AssertionError("a CSV takes no differences")
+
+    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Replace the group's file; when the group has a new name, the file under the old one goes away."""
+        await self.still_ours()
+        path = self.folder / csv_name(target.group_name, target.cohort_id)
+        ids = (apptimize_id for chunk in chunks for apptimize_id, _ in chunk)
+        await asyncio.to_thread(save_csv, ids, path, expected=members)
+        if self.delivered_name is not None:
+            old = self.folder / csv_name(self.delivered_name, target.cohort_id)
+            if old != path:
+                old.unlink(missing_ok=True)
+
+
+def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
+    """Write the group's file and make its folder if need be. Raises StorageFailed with the folder's name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_group_file(ids, path, expected=expected)
+    except OSError as exc:
+        raise StorageFailed(
+            f"The CSV could not be written: {exc.strerror or exc}.",
+            advice=f"Check that the folder {path.parent} exists, can be written and has space.",
+            code="csv_not_written",
+        ) from exc
+
+
+def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int | None = None) -> int:
+    """Write the members as the CSV that Apptimize's Groups page takes: all of them, or no file at all.
+
+    One `user_id` column, UTF-8, ids byte for byte in the order they arrive. `target` changes only once the file is
+    complete and on disk; when `expected` members do not come, StorageFailed is raised and it does not. Returns the
+    number of ids. Format: apptimize.com/docs/additional-features/groups, read 2026-11-23.
+    """
+    part = target.with_name(f".{target.name}.part")
+    count = 0
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            for line in csv_lines(member_ids):
+                file.write(line)
+                count += 1
+            count -= 1  # the header
+            file.flush()
+            os.fsync(file.fileno())
+        if expected is not None and count != expected:
+            raise StorageFailed("The members that were kept are not the members that were counted.")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def csv_lines(member_ids: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of the `user_id` CSV, header first; an id is quoted only where CSV needs it, never changed."""
+    lines: list[str] = []
+
+    class _Sink:
+        def write(self, line: str) -> int:
+            lines.append(line)
+            return len(line)
+
+    rows = csv.writer(_Sink(), lineterminator="\n")
+    for member_id in chain(["user_id"], member_ids):
+        rows.writerow([member_id])
+        yield lines.pop()
+
+
+def csv_name(group_name: str, cohort_id: int) -> str:
+    """Name the group's file after its name and cohort: letters of any script stay, what a file system minds goes."""
+    text = unicodedata.normalize("NFC", group_name)
+    text = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    # 255 bytes is what most file systems allow; the cohort id tells names apart that are cut.
+    text = text.encode()[:120].decode(errors="ignore")
+    return f"{text or 'cohort'}-{cohort_id}.csv"

@@ -1,0 +1,49 @@
+"""What every action needs at hand: settings, database, snapshots and the vault, opened once per process."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from core import vault
+from core.errors import StorageFailed
+from core.settings import Settings
+from data.engine import StorageError, open_database
+from data.snapshots import Snapshots
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """One process's way to everything that is kept. Safe to share between threads."""
+
+    settings: Settings
+    engine: Engine
+    snapshots: Snapshots
+    vault: vault.Vault
+
+
+def open_bridge(settings: Settings) -> Bridge:
+    """Open the database (brought up to date), the snapshots and the vault.
+
+    Raises: StorageFailed, SettingsError.
+    """
+    with storage_errors():
+        engine = open_database(settings.database_url, settings.home)
+        try:
+            keys = vault.open_vault(settings.secret_key, settings.home)
+        except (OSError, TimeoutError) as exc:
+            raise StorageFailed("The secret key could not be read or made.") from exc
+    snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
+    return Bridge(settings, engine, snapshots, keys)
+
+
+@contextmanager
+def storage_errors() -> Generator[None]:
+    """Turn failures of the storage into ours, with advice."""
+    try:
+        yield
+    except StorageError as exc:
+        raise StorageFailed(str(exc)) from exc

@@ -1,0 +1,591 @@
+"""The same actions from a terminal. Standard output is for results, standard error for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from core import connections, log, recurring, settings, syncs
+from core.access import LOCAL
+from core.bridge import Bridge, open_bridge
+from core.errors import CohortBridgeError, SettingsError
+from data.models import Connection, Group, Run, Status, Sync
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+# How long an export without --wait waits for a query slot.
+PATIENCE_S = 60.0
+
+app = typer.Typer(
+    help="Export Mixpanel cohorts into Apptimize groups.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+connect = typer.Typer(help="Connect a Mixpanel project, or a place that groups are delivered to.", no_args_is_help=True)
+one_run = typer.Typer(help="One run: show it, or stop it.", no_args_is_help=True)
+groups_app = typer.Typer(help="What was delivered.")
+syncs_app = typer.Typer(help="Recurring syncs, and those that exported once.", no_args_is_help=True)
+app.add_typer(connect, name="connect")
+app.add_typer(one_run, name="run")
+app.add_typer(groups_app, name="groups")
+app.add_typer(syncs_app, name="syncs")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
+
+
+# --- connecting ----------------------------------------------------------------------------------------------------
+
+
+@connect.command("mixpanel")
+def connect_mixpanel(
+    username: Annotated[str, typer.Option(help="The service account's username.")],
+    project_id: Annotated[str, typer.Option(help="The project's number.")],
+    region: Annotated[str, typer.Option(help="us, eu or in.")] = "us",
+    workspace_id: Annotated[str | None, typer.Option(help="The data view's number, if there is one.")] = None,
+    id_merge: Annotated[str, typer.Option(help="original or simplified.")] = "original",
+    match_property: Annotated[str, typer.Option(help="The profile property with the Apptimize id.")] = "",
+    name: Annotated[str, typer.Option(help="What to call the connection; an existing one is replaced.")] = "default",
+) -> None:
+    """Check the credentials and the account's role, then store them. The secret is asked for, or in the environment."""
+    bridge = _bridge()
+    secret = _secret(bridge.settings.mixpanel_secret, "Service account secret", "COHORT_BRIDGE_MIXPANEL_SECRET")
+    form = connections.MixpanelForm(
+        username=username,
+        secret=secret,
+        project_id=project_id,
+        region=region,
+        workspace_id=workspace_id,
+        id_merge=id_merge,
+        match_property=match_property,
+        project_token=bridge.settings.mixpanel_project_token,
+        name=name,
+    )
+    _say_connected(connections.connect_mixpanel(bridge, LOCAL, form))
+
+
+@connect.command("apptimize")
+def connect_apptimize(
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Where cohort-sync messages go.")],
+    name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "default",
+) -> None:
+    """Test the endpoint with the token, then store both. The token is asked for, or in the environment."""
+    bridge = _bridge()
+    token = _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_APPTIMIZE_TOKEN")
+    _say_connected(connections.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
+
+
+@connect.command("csv")
+def connect_csv(
+    folder: Annotated[str, typer.Option(metavar="DIR", help="Where a file for each group is written.")],
+    name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "csv",
+) -> None:
+    """Deliver groups as CSV files, as Apptimize's Groups page takes them."""
+    _say_connected(connections.connect_csv(_bridge(), LOCAL, folder=folder, name=name))
+
+
+def _secret(given: SecretStr | None, what: str, variable: str) -> SecretStr:
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{what}: this is needed.", advice=f"Set {variable}, or run this at a terminal.")
+    return SecretStr(typer.prompt(what, hide_input=True, err=True))
+
+
+def _say_connected(connection: Connection) -> None:
+    note = " (practice sandbox)" if connection.practice else ""
+    typer.echo(f"Connected: {connection.name}{note}.")
+
+
+# --- cohorts and exports -------------------------------------------------------------------------------------------
+
+
+@app.command("cohorts")
+def list_cohorts(as_json: Json = False) -> None:
+    """List the project's cohorts, asked for afresh."""
+    found = syncs.list_cohorts(_bridge(), LOCAL)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "id": one.id,
+                    "name": one.name,
+                    "description": one.description,
+                    "count": one.count,
+                    "created": one.created,
+                    "is_visible": one.is_visible,
+                    "exportable": not one.of_groups,
+                    "reason": syncs.NOT_USERS if one.of_groups else None,
+                }
+                for one in found
+            ]
+        )
+        return
+    rows = [
+        (str(one.id), one.name, f"{one.count:,}", _cohort_marks(is_visible=one.is_visible, of_groups=one.of_groups))
+        for one in found
+    ]
+    _print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
+
+
+def _cohort_marks(*, is_visible: bool, of_groups: bool) -> str:
+    return ", ".join(mark for mark, holds in (("hidden", not is_visible), ("not users", of_groups)) if holds)
+
+
+@app.command()
+def export(
+    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
+    to: To = None,
+    full: Annotated[bool, typer.Option("--full", help="Overwrite in full, whatever it holds.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and compare, write nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a cohort once, here and now."""
+    from core import worker
+
+    number = _whole_number(cohort_id, "COHORT_ID")
+    bridge = _bridge()
+    owner = worker.new_owner()
+    run = syncs.start_export(
+        bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", owner=owner
+    )
+    assert run.id is not None
+    run = _do_here(bridge, run.id, owner, patience_s=None if wait else PATIENCE_S, as_json=as_json)
+    if as_json:
+        _print_json(run_as_json(run))
+    elif run.status == Status.SUCCEEDED:
+        _print_run(run)
+    if run.status != Status.SUCCEEDED:
+        _complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
+        raise typer.Exit(FAILED)
+
+
+def _do_here(bridge: Bridge, run_id: int, owner: str, *, patience_s: float | None, as_json: bool) -> Run:
+    from core import worker
+    from core.progress import shown
+
+    async def main() -> Run:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with shown() as watch:
+            return await worker.carry_out_here(
+                bridge,
+                run_id,
+                owner=owner,
+                patience_s=patience_s,
+                watch=watch,
+                tell=_say,
+            )
+
+    try:
+        return asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return syncs.get_run(bridge, LOCAL, run_id)
+    except CohortBridgeError:
+        if as_json:
+            _print_json(run_as_json(syncs.get_run(bridge, LOCAL, run_id)))
+        raise
+
+
+@app.command("runs")
+def list_runs(
+    sync: Annotated[int | None, typer.Option(metavar="ID", help="Only runs of this sync.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List runs, newest first."""
+    found = syncs.list_runs(_bridge(), LOCAL, syncs.RunFilter(sync_id=sync), limit=limit)
+    if as_json:
+        _print_json([run_as_json(run) for run in found])
+        return
+    rows = [
+        (
+            str(run.id),
+            f"{run.status}{' (dry run)' if run.dry_run else ''}",
+            run.group_name,
+            f"{run.members:,}",
+            run.destination,
+            _time_text(run.started_at),
+        )
+        for run in found
+    ]
+    _print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
+
+
+@one_run.command("show")
+def show_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Show a run."""
+    run = syncs.get_run(_bridge(), LOCAL, run_id)
+    _print_json(run_as_json(run)) if as_json else _print_run(run)
+
+
+@one_run.command("apply")
+def apply_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Let a held run through once: it reads again, and writes whatever it finds."""
+    _show_queued(recurring.apply_held(_bridge(), LOCAL, run_id), as_json=as_json)
+
+
+@one_run.command("discard")
+def discard_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Drop a held run; the group stays as it is."""
+    run = recurring.discard_held(_bridge(), LOCAL, run_id)
+    _print_json(run_as_json(run)) if as_json else typer.echo(f"Run {run.id} was discarded.")
+
+
+@one_run.command("undo")
+def undo_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Put the group back to its members as of this run; its recurring sync is paused."""
+    _show_queued(recurring.undo_to(_bridge(), LOCAL, run_id), as_json=as_json)
+
+
+def _show_queued(run: Run, *, as_json: bool) -> None:
+    _print_json(run_as_json(run)) if as_json else typer.echo(f"Run {run.id} is queued: a worker does it.")
+
+
+@one_run.command("cancel")
+def cancel_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Stop a run that is queued, waiting or running."""
+    run = syncs.cancel_run(_bridge(), LOCAL, run_id)
+    if as_json:
+        _print_json(run_as_json(run))
+    else:
+        typer.echo(f"Run {run.id}: {run.status}." if run.status == Status.CANCELLED else f"Run {run.id} is stopping.")
+
+
+@groups_app.callback(invoke_without_command=True)
+def list_groups(context: typer.Context, as_json: Json = False) -> None:
+    """List the groups that were delivered."""
+    if context.invoked_subcommand:
+        return
+    bridge = _bridge()
+    names = {one.id: one.name for one in connections.list_connections(bridge, LOCAL)}
+    found = syncs.list_groups(bridge, LOCAL)
+    if as_json:
+        _print_json([_group_as_json(group, names.get(group.destination_id)) for group in found])
+        return
+    rows = [
+        (
+            str(group.cohort_id),
+            group.name,
+            f"{group.members:,}",
+            names.get(group.destination_id, "(removed)"),
+            _time_text(group.delivered_at),
+        )
+        for group in found
+    ]
+    _print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
+
+
+@groups_app.command("members")
+def group_members(
+    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
+    to: To = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there: whole, or not at all.")] = None,
+) -> None:
+    """Print the last delivered members as the CSV that Apptimize takes."""
+    bridge = _bridge()
+    group = syncs.find_group(bridge, LOCAL, _whole_number(cohort_id, "COHORT_ID"), to=to)
+    assert group.id is not None
+    if out is not None:
+        count = syncs.save_group_csv(bridge, LOCAL, group.id, out)
+        typer.echo(f"{count:,} members written to {out}.", err=True)
+        return
+    for line in syncs.group_csv(bridge, LOCAL, group.id):
+        sys.stdout.write(line)
+
+
+# --- recurring syncs -----------------------------------------------------------------------------------------------
+
+
+@syncs_app.command("add")
+def add_sync(
+    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
+    every: Annotated[int, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = 15,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
+    to: To = None,
+    max_shrink: Annotated[
+        int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a group equal to a cohort; the first run is due at once."""
+    bridge, number = _bridge(), _whole_number(cohort_id, "COHORT_ID")
+    sync = recurring.add_sync(bridge, LOCAL, number, every_minutes=every, group=group, to=to, max_shrink=max_shrink)
+    _show_sync(bridge, sync, "is active: a worker keeps its group up to date", as_json=as_json)
+
+
+@syncs_app.command("list")
+def list_syncs(as_json: Json = False) -> None:
+    """List the syncs."""
+    found = recurring.list_syncs(_bridge(), LOCAL)
+    if as_json:
+        _print_json([sync_as_json(one) for one in found])
+        return
+    rows = [
+        (
+            str(one.sync.id),
+            f"every {one.sync.every_minutes} min" if one.sync.every_minutes else "one-time",
+            one.sync.state if one.sync.every_minutes else "",
+            one.group.name,
+            one.destination,
+            _time_text(one.sync.next_run_at),
+            one.last_run.status if one.last_run else "",
+        )
+        for one in found
+    ]
+    _print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run"), rows, right=(0,))
+
+
+@syncs_app.command("pause")
+def pause_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Stop a recurring sync until it is resumed."""
+    bridge = _bridge()
+    _show_sync(bridge, recurring.pause_sync(bridge, LOCAL, sync_id), "is paused", as_json=as_json)
+
+
+@syncs_app.command("resume")
+def resume_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Let a paused sync go on; it is due at once."""
+    bridge = _bridge()
+    _show_sync(bridge, recurring.resume_sync(bridge, LOCAL, sync_id), "is active", as_json=as_json)
+
+
+@syncs_app.command("remove")
+def remove_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """End a sync; its group stays as it is."""
+    bridge = _bridge()
+    _show_sync(bridge, recurring.remove_sync(bridge, LOCAL, sync_id), "is removed", as_json=as_json)
+
+
+@syncs_app.command("run")
+def run_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Queue a run now, or name the one that is queued already; a worker does it."""
+    _show_queued(recurring.run_now(_bridge(), LOCAL, sync_id), as_json=as_json)
+
+
+def _show_sync(bridge: Bridge, sync: Sync, state: str, *, as_json: bool) -> None:
+    assert sync.id is not None
+    if as_json:
+        _print_json(sync_as_json(recurring.get_sync(bridge, LOCAL, sync.id)))
+    else:
+        typer.echo(f"Sync {sync.id} {state}.")
+
+
+# --- services ------------------------------------------------------------------------------------------------------
+
+
+@app.command("worker")
+def run_worker(
+    once: Annotated[bool, typer.Option("--once", help="Try all that is due or queued, then end.")] = False,
+) -> None:
+    """Run what the dashboard queued, until told to stop."""
+    from core import worker
+
+    bridge = _bridge()
+    if once:
+        worker.once(bridge)
+    else:
+        worker.serve(bridge)
+
+
+@app.command("sandbox")
+def run_sandbox(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
+    profiles: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="People of your own.")] = None,
+    cohorts: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Their cohorts.")] = None,
+) -> None:
+    """Run the stand-ins for Mixpanel and Apptimize alone, on this machine."""
+    from core.sandbox import server
+    from core.sandbox.store import SandboxError
+
+    configured = settings.read()
+    log.configure(configured.log_level)
+    typer.echo(f"Sandbox: http://127.0.0.1:{port}", err=True)
+    try:
+        configured.home.mkdir(parents=True, exist_ok=True)
+        server.serve(port=port, home=configured.home, profiles=profiles, cohorts=cohorts)
+    except (SandboxError, OSError) as exc:
+        raise SettingsError(str(exc), advice="Correct it and start the sandbox again.", code="sandbox") from exc
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the dashboard listens.")] = 8501,
+    sandbox_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the sandbox listens.")] = 8600,
+) -> None:
+    """Run everything for one machine in one terminal: worker, dashboard, and the sandbox while practising."""
+    from core import up as everything
+
+    bridge = _bridge()
+    raise typer.Exit(everything.run(bridge, port=port, sandbox_port=sandbox_port, tell=typer.echo))
+
+
+# --- what is printed -----------------------------------------------------------------------------------------------
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    """Turn a run into the form that scripts rely on."""
+    error = None
+    if run.error_code:
+        error = {"code": run.error_code, "message": run.error_message, "advice": run.error_advice}
+    plain = (
+        "id sync_id cohort_id cohort_name group_name destination trigger actor dry_run status write "
+        "started_at finished_at profiles members duplicates unmatched invalid unprefixed "
+        "added removed unchanged queries requests messages"
+    )
+    values = {name: getattr(run, name) for name in plain.split()}
+    return {name: _time_json(value) if isinstance(value, datetime) else value for name, value in values.items()} | {
+        "error": error
+    }
+
+
+def sync_as_json(view: recurring.SyncView) -> dict[str, Any]:
+    """Turn a sync into the form that scripts rely on."""
+    return {
+        "id": view.sync.id,
+        "cohort_id": view.sync.cohort_id,
+        "cohort_name": view.group.cohort_name,
+        "group_name": view.group.name,
+        "destination": view.destination,
+        "kind": view.sync.kind,
+        "every_minutes": view.sync.every_minutes,
+        "state": view.sync.state,
+        "paused_reason": view.sync.paused_reason,
+        "next_run_at": _time_json(view.sync.next_run_at),
+        "last_run": run_as_json(view.last_run) if view.last_run else None,
+    }
+
+
+def _group_as_json(group: Group, destination: str | None) -> dict[str, Any]:
+    return {
+        "cohort_id": group.cohort_id,
+        "cohort_name": group.cohort_name,
+        "group_name": group.name,
+        "destination": destination,
+        "members": group.members,
+        "delivered_at": _time_json(group.delivered_at),
+        "last_run_id": group.base_run_id,
+        "in_doubt": group.in_doubt,
+    }
+
+
+def _time_json(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at else None
+
+
+def _time_text(at: datetime | None) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M") if at else ""
+
+
+_printed = False
+
+
+def _print_json(document: Any) -> None:
+    global _printed  # noqa: PLW0603
+    _printed = True
+    typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        typer.echo("None yet.", err=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    for number, name in enumerate(header):
+        table.add_column(name, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # never markup: names are not ours
+    Console(highlight=False).print(table)
+
+
+def _print_run(run: Run) -> None:
+    done = "would be" if run.dry_run else "are"
+    typer.echo(f"Run {run.id}: {run.status}. Cohort {run.cohort_name} to group {run.group_name} ({run.destination}).")
+    typer.echo(
+        f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
+        f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
+    )
+    if run.status == Status.SUCCEEDED:
+        typer.echo(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
+    if run.unprefixed:
+        typer.echo(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
+    if run.error_message:
+        typer.echo(f"{run.error_message} {run.error_advice or ''}".rstrip())
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _complain(message: str, advice: str) -> None:
+    typer.echo(f"{message} {advice}".rstrip(), err=True)
+
+
+# --- starting ------------------------------------------------------------------------------------------------------
+
+
+def _bridge() -> Bridge:
+    configured = settings.read()
+    log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
+    return open_bridge(configured)
+
+
+def _is_service() -> bool:
+    return "worker" in sys.argv[1:2]
+
+
+def _whole_number(text: str, field: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:20]) < 2**63:
+        raise SettingsError(f"{field}: {text!r} is not a whole number.", advice="`python -m core cohorts` lists them.")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(args=given, standalone_mode=True)
+    except CohortBridgeError as exc:
+        _complain(exc.message, exc.advice)
+        _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)
+    except KeyboardInterrupt:
+        _end(given, FAILED)
+    except BrokenPipeError:
+        # Whoever read our output stopped: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except SystemExit as exc:
+        _end(given, exc.code if isinstance(exc.code, int) else FAILED)
+    except Exception as exc:
+        logging.getLogger(__name__).debug("unforeseen", exc_info=True)
+        _complain(
+            f"This failed in a way that was not foreseen ({type(exc).__name__}).",
+            "COHORT_BRIDGE_LOG_LEVEL=DEBUG says more.",
+        )
+        _end(given, FAILED)
+
+
+def _end(given: Sequence[str], code: int) -> None:
+    """Exit; a failure with --json still leaves one document on standard output."""
+    if code and "--json" in given and not _printed:
+        lists = {"cohorts", "runs", "groups"}
+        typer.echo("[]" if given[0] in lists or given[:2] == ["syncs", "list"] else "null")
+    sys.exit(code)

@@ -1,0 +1,270 @@
+"""Connecting: credentials for a Mixpanel project, and the destinations groups are delivered to. Tested when saved."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import httpx
+from pydantic import SecretStr
+from sqlmodel import col, select, update
+
+from core import address, apptimize, mixpanel
+from core.access import Actor, Role, action
+from core.bridge import Bridge
+from core.errors import NotConnected, NotFound, SettingsError, StorageFailed, VendorAuthFailed
+from core.http import connect_http
+from core.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
+from data.engine import reading, writing
+from data.models import Connection, Group, Kind, Sync, SyncState, utc_now
+
+MIXPANEL_SIDE = "mixpanel"
+DESTINATION_SIDE = "destination"
+_MAY_CONNECT = ("admin", "owner")
+
+
+@dataclass(frozen=True)
+class MixpanelForm:
+    """What is entered to connect a Mixpanel project. `match_property` empty: the ID merge mode's usual one."""
+
+    username: str
+    secret: SecretStr
+    project_id: str | int
+    region: str = "us"
+    workspace_id: str | int | None = None
+    id_merge: str = IdMerge.ORIGINAL.value
+    match_property: str = ""
+    project_token: SecretStr | None = None
+    name: str = "default"
+
+
+@action(Role.ADMIN)
+def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connection:
+    """Check that the service account is an admin or owner of the project, then store it; a name is replaced.
+
+    Raises: SettingsError naming the field, VendorError, VendorAuthFailed. Nothing is stored then.
+    """
+    values = _mixpanel_values(bridge, form)
+    project = mixpanel.Project(
+        base_url=values["base_url"],
+        project_id=values["project_id"],
+        username=values["username"],
+        secret=form.secret.get_secret_value(),
+    )
+    account, values["practice"] = asyncio.run(_account(bridge, project))
+    if account.role not in _MAY_CONNECT:
+        had = f"has the project role {account.role}" if account.role else "is not a member of this project"
+        raise VendorAuthFailed(
+            f"The service account {had}; connecting needs admin or owner.",
+            advice="Give it the project role admin or owner in Mixpanel's project settings, then connect again.",
+            code="mixpanel_not_admin",
+        )
+    return _store(bridge, actor, MIXPANEL_SIDE, Kind.MIXPANEL, form.name, values)
+
+
+def _mixpanel_values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
+    region = form.region.strip().lower()
+    if region not in mixpanel.REGIONS:
+        raise SettingsError("Region: choose us, eu or in.")
+    if form.id_merge not in list(IdMerge):
+        raise SettingsError("ID merge: choose original or simplified.")
+    usual = APPTIMIZE_PROPERTY if form.id_merge == IdMerge.ORIGINAL else USER_PROPERTY
+    secret = _entered(form.secret, "Secret", "Enter the service account's secret.")
+    token = form.project_token.get_secret_value().strip() if form.project_token else ""
+    return {
+        "username": one_line(form.username, "Username"),
+        "secret": bridge.vault.encrypt(secret),
+        "secret_end": secret[-4:],
+        "project_id": _number(form.project_id, "Project id"),
+        "workspace_id": _number(form.workspace_id, "Workspace id") if form.workspace_id not in (None, "") else None,
+        "region": region,
+        "base_url": (bridge.settings.mixpanel_url or mixpanel.REGIONS[region]).rstrip("/"),
+        "id_merge": form.id_merge,
+        "match_property": one_line(form.match_property or usual, "Match property"),
+        "project_token": bridge.vault.encrypt(token) if token else None,
+        "project_token_end": token[-4:],
+    }
+
+
+async def _account(bridge: Bridge, project: mixpanel.Project) -> tuple[mixpanel.Account, bool]:
+    """Ask for the account's standing, and whether this is the practice sandbox's project."""
+    # A person is waiting: two tries tell a passing failure from a wrong address.
+    retry = mixpanel.RetryPlan(attempts=2, over_s=min(bridge.settings.retry_over_s, 15.0))
+    async with connect_http() as http:
+        practice = address.is_loopback(project.base_url) and await is_sandbox(http, project.base_url)
+        return await mixpanel.Mixpanel(http, project, bridge.engine, retry=retry).account(), practice
+
+
+@action(Role.ADMIN)
+def connect_endpoint(bridge: Bridge, actor: Actor, *, url: str, token: SecretStr, name: str = "default") -> Connection:
+    """Test the endpoint with the token, then store both; a name is replaced.
+
+    Raises: SettingsError naming the field, VendorAuthFailed (the token), VendorUnavailable (the address).
+    """
+    secret = _entered(token, "Token", "Make one on Apptimize's Tokens page: New token, a name, Generate.")
+    if not secret.isascii() or not secret.isprintable():
+        raise SettingsError("Token: it holds characters that no token has.")
+    practice = asyncio.run(_test_endpoint(bridge, url, secret))
+    values = {
+        "url": url.strip(),
+        "secret": bridge.vault.encrypt(secret),
+        "secret_end": secret[-4:],
+        "practice": practice,
+        "folder": "",
+    }
+    return _store(bridge, actor, DESTINATION_SIDE, Kind.ENDPOINT, name, values)
+
+
+async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
+    """Test an endpoint with its token; tells whether it is the practice sandbox."""
+    loopback = address.is_loopback(url.strip())
+    allowed = bridge.settings.allow_private_hosts
+    checked = address.check_endpoint(url, allow_private=allowed or loopback)
+    async with connect_http() as http:
+        practice = loopback and await is_sandbox(http, checked)
+        if loopback and not practice and not allowed:
+            raise SettingsError(
+                "Endpoint: this leads to this machine itself, and what answers is not the practice sandbox.",
+                advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
+            )
+        await apptimize.test_endpoint(http, checked, token)
+    return practice
+
+
+async def is_sandbox(http: httpx.AsyncClient, url: str) -> bool:
+    """Ask whether our own sandbox answers at this address of this machine; nothing secret is sent for asking."""
+    try:
+        answer = await http.get(urljoin(url, "/sandbox/api/project"), timeout=10.0)
+        return answer.is_success and "id_merge" in answer.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return False
+
+
+@action(Role.ADMIN)
+def connect_csv(bridge: Bridge, actor: Actor, *, folder: str, name: str = "csv") -> Connection:
+    """Store a folder that groups are written to as CSV files; it is made if need be, and tried.
+
+    Raises: SettingsError, StorageFailed.
+    """
+    path = Path(one_line(folder, "Folder")).expanduser().resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as exc:
+        raise StorageFailed(
+            f"Folder: it cannot be written ({exc.strerror}).", advice="Choose a folder that this program may write to."
+        ) from exc
+    values = {"folder": os.fspath(path), "url": "", "secret": None, "secret_end": "", "practice": False}
+    return _store(bridge, actor, DESTINATION_SIDE, Kind.CSV, name, values)
+
+
+def _store(bridge: Bridge, actor: Actor, side: str, kind: Kind, name: str, values: dict[str, Any]) -> Connection:
+    name = one_line(name, "Name", most=100)
+    with writing(bridge.engine) as session:
+        connection = session.exec(select(Connection).where(Connection.side == side, Connection.name == name)).first()
+        if connection is None:
+            connection = Connection(side=side, kind=kind, name=name, created_by=actor.name)
+        elif side == DESTINATION_SIDE and _leads_elsewhere(connection, kind, values):
+            # What the new place holds is not known, whatever the old one was given.
+            session.exec(update(Group).where(col(Group.destination_id) == connection.id).values(in_doubt=True))
+        for key, value in {**values, "kind": kind, "removed": False, "checked_at": utc_now()}.items():
+            setattr(connection, key, value)
+        session.add(connection)
+    return connection
+
+
+def _leads_elsewhere(connection: Connection, kind: Kind, values: dict[str, Any]) -> bool:
+    return (connection.kind, connection.url, connection.folder) != (kind, values["url"], values["folder"])
+
+
+@action(Role.ADMIN)
+def remove_connection(bridge: Bridge, actor: Actor, connection_id: int) -> None:
+    """Forget a connection's secrets; its groups stay as they are, and its recurring syncs are paused."""
+    with writing(bridge.engine) as session:
+        connection = session.get(Connection, connection_id)
+        if connection is None or connection.removed:
+            raise NotFound("This connection was removed already.")
+        connection.removed = True
+        connection.secret = connection.project_token = None
+        connection.secret_end = connection.project_token_end = ""
+        session.add(connection)
+        groups = select(Group.id).where(Group.destination_id == connection_id)
+        session.exec(
+            update(Sync)
+            .where(
+                (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups),
+                col(Sync.state) == SyncState.ACTIVE,
+            )
+            .values(state=SyncState.PAUSED, paused_reason=f"The connection {connection.name} was removed.")
+        )
+
+
+@action(Role.VIEWER)
+def list_connections(bridge: Bridge, actor: Actor) -> list[Connection]:
+    """List what is connected, Mixpanel first, then by name. Secrets in them are sealed."""
+    with reading(bridge.engine) as session:
+        query = select(Connection).where(col(Connection.removed).is_(False))
+        found = session.exec(query.order_by(col(Connection.side).desc(), col(Connection.name))).all()
+    return list(found)
+
+
+def find_mixpanel(bridge: Bridge, name: str | None = None) -> Connection:
+    """Find the Mixpanel connection; without a name the only one, or the one called default. Raises NotConnected."""
+    return _find(bridge, MIXPANEL_SIDE, name, "Mixpanel is not connected.")
+
+
+def find_destination(bridge: Bridge, name: str | None = None) -> Connection:
+    """Find a destination; the name may be left out while there is one. Raises NotConnected, SettingsError."""
+    return _find(bridge, DESTINATION_SIDE, name, "No destination is connected.")
+
+
+def _find(bridge: Bridge, side: str, name: str | None, none_at_all: str) -> Connection:
+    with reading(bridge.engine) as session:
+        query = select(Connection).where(Connection.side == side, col(Connection.removed).is_(False))
+        found = session.exec(query.order_by(col(Connection.id))).all()
+    if not found:
+        raise NotConnected(none_at_all)
+    named = [one for one in found if one.name == (name or "default")]
+    if name is not None and not named:
+        raise NotConnected(f"There is no connection called {name}.")
+    if named and (name is not None or side == MIXPANEL_SIDE):
+        return named[0]
+    if len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        raise SettingsError(f"Destination: choose one of {names}.", advice="On the command line: --to NAME.")
+    return found[0]
+
+
+def one_line(text: str, field: str, *, most: int = 255) -> str:
+    """Check a one-line text. Raises SettingsError naming the field."""
+    line = text.strip()
+    if not line:
+        raise SettingsError(f"{field}: this is needed.")
+    if len(line) > most:
+        raise SettingsError(f"{field}: at most {most} characters.")
+    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", line):
+        raise SettingsError(f"{field}: it holds characters that cannot be used here.")
+    return line
+
+
+def _number(value: str | int | None, field: str) -> int:
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
+        raise SettingsError(f"{field}: this is a whole number, found in Mixpanel's project settings.")
+    return int(text)
+
+
+def _entered(secret: SecretStr, field: str, hint: str) -> str:
+    text = secret.get_secret_value().strip()
+    if not text:
+        raise SettingsError(f"{field}: this is needed. {hint}")
+    if len(text) > 1000 or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
+        raise SettingsError(f"{field}: it holds characters that cannot be used here, or is too long.")
+    return text

@@ -1,0 +1,212 @@
+"""What can go wrong, whether trying again can help, and what a person can do about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+
+class CohortBridgeError(Exception):
+    """Any failure with a sentence for the person in front of it.
+
+    `code` is stable and machine-readable, `advice` is the next step. `retryable` drives retries; `pauses` says that a
+    recurring sync cannot go on until a person has mended the cause. Never branch on the text. Neither holds secrets,
+    answer bodies or user ids.
+    """
+
+    code: ClassVar[str] = "failed"
+    retryable: ClassVar[bool] = False
+    pauses: ClassVar[bool] = False
+    default_advice: ClassVar[str] = "Look at the run in History."
+
+    def __init__(self, message: str, *, advice: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice or self.default_advice
+        self.name = code or self.code
+
+
+class SettingsError(CohortBridgeError):
+    """Something was entered or configured that cannot be used; the message names the field."""
+
+    code = "bad_input"
+    default_advice = "Correct it and try again."
+
+
+class NotFound(CohortBridgeError):
+    """What was asked for does not exist (any more)."""
+
+    code = "not_found"
+    default_advice = "Reload the page: it may have been removed."
+
+
+class NotConnected(CohortBridgeError):
+    """A connection that the action needs is missing."""
+
+    code = "not_connected"
+    pauses = True
+    default_advice = "Ask an admin to connect it on the Connections page, or use `python -m core connect`."
+
+
+class NotAllowed(CohortBridgeError):
+    """The person who acts does not have the role that the action needs."""
+
+    code = "not_allowed"
+    default_advice = "Ask an admin of Cohort Bridge for the role."
+
+
+class RunAlreadyActive(CohortBridgeError):
+    """Another run writes the same group at this moment."""
+
+    code = "run_already_active"
+    default_advice = "Wait for it to finish, or cancel it, then try again."
+
+
+class GroupTaken(CohortBridgeError):
+    """One cohort has at most one group at a destination, and a group is fed by one cohort."""
+
+    code = "group_taken"
+    pauses = True
+    default_advice = "Use the group's present name, or choose another name."
+
+
+class BudgetTooSmall(CohortBridgeError):
+    """The project's queries an hour do not allow one more sync at this interval."""
+
+    code = "budget_too_small"
+
+
+class CohortNotExportable(CohortBridgeError):
+    """The cohort exists, but its members are not users."""
+
+    code = "cohort_not_exportable"
+    pauses = True
+    default_advice = "Choose a cohort of users: group-analytics cohorts hold companies or accounts, not people."
+
+
+class CohortUnknown(CohortBridgeError):
+    """The project has no such cohort. The group stays as it is."""
+
+    code = "cohort_unknown"
+    pauses = True
+    default_advice = "Check the number with `python -m core cohorts`; the group stays as it is."
+
+
+class IncompleteRead(CohortBridgeError):
+    """The pages that arrived do not prove that all of the cohort was read; nothing was written."""
+
+    code = "incomplete_read"
+    default_advice = "Nothing was written and the group is as it was. Start the export again."
+
+
+class RunHeld(CohortBridgeError):
+    """The run would write what looks like a mistake; nothing was written."""
+
+    code = "held"
+    default_advice = "Look at the numbers before anything is written."
+
+
+class RunCancelled(CohortBridgeError):
+    """A person stopped the run, or this process was asked to end."""
+
+    code = "cancelled"
+    default_advice = "Start the export again when you are ready."
+
+
+class LeaseLost(CohortBridgeError):
+    """The run slept longer than its lease, and may have been taken over; it must not write any more."""
+
+    code = "lease_lost"
+    default_advice = "The next run writes the group in full. Check that the machine is not overloaded or suspended."
+
+
+class NoQuerySlot(CohortBridgeError):
+    """The project's queries for this hour are spent; `next_at` (aware UTC) is when the next one opens."""
+
+    code = "no_query_slot"
+    retryable = True
+    default_advice = "Wait until then, or use --wait to let the export wait by itself."
+
+    def __init__(self, message: str, *, next_at: datetime, advice: str | None = None) -> None:
+        super().__init__(message, advice=advice)
+        self.next_at = next_at
+
+
+class StorageFailed(CohortBridgeError):
+    """The database or the snapshot folder could not be read or written."""
+
+    code = "storage_failed"
+    default_advice = "Check that the disk has space and that the folder of COHORT_BRIDGE_HOME can be written."
+
+
+class SecretKeyLost(CohortBridgeError):
+    """A stored secret cannot be decrypted with the keys at hand."""
+
+    code = "secret_key_lost"
+    pauses = True
+    default_advice = "Restore the key in COHORT_BRIDGE_SECRET_KEY or secret.key, or enter the connections anew."
+
+
+class VendorError(CohortBridgeError):
+    """A vendor's answer, or none. `status` is the HTTP status where there was one."""
+
+    code = "vendor_failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        advice: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, advice=advice, code=code)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class VendorRefused(VendorError):
+    """4xx: the same request will be refused again."""
+
+    code = "vendor_refused"
+    pauses = True
+
+
+class VendorAuthFailed(VendorRefused):
+    """401 or 403, or Mixpanel's 400 for bad credentials."""
+
+    code = "vendor_unauthorized"
+
+
+class VendorUnavailable(VendorError):
+    """Network error, time-out, 429 or 5xx: it may work later."""
+
+    code = "vendor_unavailable"
+    retryable = True
+    default_advice = "Nothing to correct: try again in a few minutes."
+
+
+class VendorSurprise(VendorError):
+    """A success status whose body is not what the vendor documents."""
+
+    code = "vendor_surprise"
+    retryable = True
+    default_advice = "Try again; if it stays, a proxy may stand between this machine and the vendor."
+
+
+class RateLimited(VendorUnavailable):
+    """429 with the vendor's reason: `kind` is `hour`, `concurrency` or `load`."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, kind: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status=429, retry_after_s=retry_after_s)
+        self.kind = kind
+
+
+class SessionLost(VendorError):
+    """The query session that pages are read from is gone: start again at page 0."""
+
+    code = "session_lost"
+    default_advice = "Start the export again."

@@ -1,0 +1,183 @@
+"""Profile to Apptimize id, or why not. The one place where that is decided; nothing here reads or writes.
+
+The rules are those of the integration page, section "Matching users", made exact.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import cast
+
+MAX_LENGTH = 256
+PREFIXES = ("i_", "a_")
+APPTIMIZE_PROPERTY = "$apptimize_user_id"
+USER_PROPERTY = "$user_id"
+_ANONYMOUS = "$device:"
+# Controls of both ASCII and Latin-1, and the surrogates that JSON can smuggle in one at a time.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PRINTABLE = bytes(range(0x20, 0x7F))
+_EXACT = 2**53
+
+
+class IdMerge(StrEnum):
+    """How the Mixpanel project joins ids; fixed per project once it has data."""
+
+    ORIGINAL = "original"
+    SIMPLIFIED = "simplified"
+
+
+class Missing:
+    """A property that the profile does not have, as opposed to one that is null."""
+
+
+MISSING = Missing()
+
+
+class Reason(StrEnum):
+    """Why a profile has no usable Apptimize id."""
+
+    UNMATCHED = "unmatched"
+    BLANK = "blank"
+    BOOLEAN = "boolean"
+    LIST = "list"
+    OBJECT = "object"
+    NUMBER = "number"
+    TOO_LONG = "too_long"
+    CONTROL_CHARACTER = "control_character"
+    SURROGATE = "surrogate"
+    DISTINCT_ID = "distinct_id"
+
+
+@dataclass(frozen=True)
+class MatchRule:
+    """How a connection matches users: its ID merge mode and the property asked for."""
+
+    id_merge: IdMerge = IdMerge.ORIGINAL
+    match_property: str = APPTIMIZE_PROPERTY
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What Apptimize ids are expected to start with; empty when nothing is expected."""
+        return PREFIXES if self.id_merge is IdMerge.ORIGINAL else ()
+
+    @property
+    def takes_distinct_id(self) -> bool:
+        """Whether a profile without the property is matched by its distinct id."""
+        return self.id_merge is IdMerge.SIMPLIFIED and self.match_property == USER_PROPERTY
+
+    def __str__(self) -> str:
+        return f"{self.id_merge}:{self.match_property}"
+
+
+@dataclass
+class Matched:
+    """A page of profiles, matched: aligned ids of the usable ones, aligned ids and reasons of the others."""
+
+    distinct_ids: list[str] = field(default_factory=list[str])
+    apptimize_ids: list[str] = field(default_factory=list[str])
+    unusable_ids: list[str] = field(default_factory=list[str])
+    reasons: list[str] = field(default_factory=list[str])
+
+
+def match_page(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, *, page: int = 0) -> Matched:
+    """Match a page: aligned distinct ids and values of the match property (`MISSING` where there is none).
+
+    `page` only serves to name profiles that have no distinct id of their own. Order is kept.
+    """
+    if not _all_named(distinct_ids):
+        return _match_one_by_one(distinct_ids, values, rule, page)
+    ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
+    # Most values are texts that are usable as they are, and quickly seen to be: the others alone are looked at singly.
+    odd = [row for row, value in enumerate(values) if type(value) is not str or not value.strip()]
+    found = list(values)
+    for row in odd:
+        found[row] = match(ids[row], values[row], rule)
+    unusable = [row for row in odd if isinstance(found[row], Reason)]
+    matched = Matched(list(ids), cast("list[str]", found))
+    matched.unusable_ids = [ids[row] for row in unusable]
+    matched.reasons = [str(found[row]) for row in unusable]
+    for row in reversed(unusable):
+        del matched.distinct_ids[row], matched.apptimize_ids[row]
+    return matched if _all_fit(matched.apptimize_ids) else _match_one_by_one(distinct_ids, values, rule, page)
+
+
+def _match_one_by_one(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, page: int) -> Matched:
+    matched = Matched()
+    for row, (raw_id, value) in enumerate(zip(distinct_ids, values, strict=True)):
+        distinct_id = distinct_id_text(raw_id)
+        found = Reason.DISTINCT_ID if distinct_id is None else match(distinct_id, value, rule)
+        if isinstance(found, Reason):
+            matched.unusable_ids.append(f"\x00{page}:{row}" if distinct_id is None else distinct_id)
+            matched.reasons.append(found.value)
+        else:
+            matched.distinct_ids.append(distinct_id or "")
+            matched.apptimize_ids.append(found)
+    return matched
+
+
+def _all_named(distinct_ids: Sequence[object]) -> bool:
+    """Tell whether every distinct id is a text that is taken as it is."""
+    if not set(map(type, distinct_ids)) <= {str}:
+        return False
+    ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
+    joined = "".join(ids)
+    return all(ids) and (_is_plain(joined) or not _SURROGATE.search(joined))
+
+
+def _all_fit(texts: Sequence[str]) -> bool:
+    """Tell whether texts that are not blank are usable: none too long, and none with a character that is unfit."""
+    joined = "".join(texts)
+    return max(map(len, texts), default=0) <= MAX_LENGTH and (_is_plain(joined) or not _UNFIT.search(joined))
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is of printable ASCII only: seen ten times as fast as what a pattern finds."""
+    return not text.encode("utf-8", "surrogatepass").translate(None, _PRINTABLE)
+
+
+def distinct_id_text(raw: object) -> str | None:
+    """Turn a distinct id into text: Mixpanel documents an integer and sends strings. None when it is neither."""
+    if isinstance(raw, bool):
+        return None
+    if isinstance(raw, int):
+        return str(raw)
+    return raw if isinstance(raw, str) and raw and not _SURROGATE.search(raw) else None
+
+
+def match(distinct_id: str, value: object, rule: MatchRule) -> str | Reason:
+    """Return the Apptimize id of a profile, or the reason why it has none."""
+    if rule.takes_distinct_id and (value is MISSING or value is None):
+        return Reason.UNMATCHED if distinct_id.startswith(_ANONYMOUS) else _usable(distinct_id)
+    if value is MISSING or value is None:
+        return Reason.UNMATCHED
+    if isinstance(value, bool):
+        return Reason.BOOLEAN
+    if isinstance(value, int | float):
+        return _usable_number(value)
+    if isinstance(value, str):
+        return _usable(value)
+    return Reason.LIST if isinstance(value, list) else Reason.OBJECT
+
+
+def _usable_number(value: float) -> str | Reason:
+    if isinstance(value, int):
+        return _usable(str(value)) if abs(value) < 10**MAX_LENGTH else Reason.TOO_LONG
+    # Above 2^53 a float no longer tells neighbouring numbers apart: two users could become one.
+    whole = math.isfinite(value) and value.is_integer() and abs(value) < _EXACT
+    return str(int(value)) if whole else Reason.NUMBER
+
+
+def _usable(text: str) -> str | Reason:
+    if not text.strip():
+        return Reason.BLANK
+    if len(text) > MAX_LENGTH:
+        return Reason.TOO_LONG
+    unfit = _UNFIT.search(text)
+    if unfit:
+        return Reason.SURROGATE if _SURROGATE.match(unfit.group()) else Reason.CONTROL_CHARACTER
+    return text

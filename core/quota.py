@@ -1,0 +1,280 @@
+"""One budget per Mixpanel project, in the database: counted queries in a rolling hour, and requests in flight.
+
+Mixpanel allows a project 60 queries an hour and 5 at a time, whoever asks (docs reference/rate-limits, read
+2026-11-23). The numbers are learnt from its answers, since they differ between plans.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine, delete, func, update
+from sqlmodel import Session, col, select
+
+from core.errors import NoQuerySlot
+from data.engine import reading, writing
+from data.models import QueryBudget, QuerySlot, QuerySpend, utc_now
+
+IN_FLIGHT = 5
+LEASE_S = 45.0
+# Answers with these are not counted by Mixpanel (mixpanel-headless, Pacer.observe, read 2026-11-23).
+UNCOUNTED = frozenset({401, 402, 429})
+_POLICY = re.compile(r'"project";q=(\d+);w=(\d+)')
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How a project's hour stands. `next_at` is when the next query may start, None when one may start now."""
+
+    limit: int
+    used: int
+    window_s: int
+    next_at: datetime | None
+
+
+def budget(engine: Engine, project: str, *, now: datetime | None = None) -> Budget:
+    """Tell how many queries of the rolling hour are spent, and when the next slot opens."""
+    now = now or utc_now()
+    with reading(engine) as session:
+        rules = session.get(QueryBudget, project) or QueryBudget(project=project)
+        spent = session.exec(
+            select(QuerySpend.at)
+            .where(QuerySpend.project == project, col(QuerySpend.at) > now - timedelta(seconds=rules.window_s))
+            .order_by(col(QuerySpend.at))
+        ).all()
+    return _stand(rules, list(spent), now)
+
+
+def _stand(rules: QueryBudget, spent: list[datetime], now: datetime) -> Budget:
+    next_at = None
+    if len(spent) >= rules.queries:
+        # A slot opens when enough of the oldest have left the window.
+        next_at = spent[len(spent) - rules.queries] + timedelta(seconds=rules.window_s)
+    if rules.blocked_until and rules.blocked_until > now:
+        next_at = max(next_at or rules.blocked_until, rules.blocked_until)
+    return Budget(limit=rules.queries, used=len(spent), window_s=rules.window_s, next_at=next_at)
+
+
+def spend(engine: Engine, project: str, *, now: datetime | None = None) -> int:
+    """Take one query of this hour before it is asked, and return its number for `give_back`.
+
+    Raises: NoQuerySlot with the time of the next one.
+    """
+    now = now or utc_now()
+    with writing(engine) as session:
+        rules = session.get(QueryBudget, project)
+        if rules is None:
+            rules = QueryBudget(project=project)
+            session.add(rules)
+        # Queries from what is now the future were spent before the clock was set back: at the latest now.
+        session.exec(
+            update(QuerySpend).where(col(QuerySpend.project) == project, col(QuerySpend.at) > now).values(at=now)
+        )
+        if rules.blocked_until and rules.blocked_until > now + timedelta(seconds=rules.window_s):
+            rules.blocked_until = None
+        horizon = now - timedelta(seconds=rules.window_s)
+        session.exec(delete(QuerySpend).where(col(QuerySpend.project) == project, col(QuerySpend.at) <= horizon))
+        spent = session.exec(
+            select(QuerySpend.at).where(QuerySpend.project == project).order_by(col(QuerySpend.at))
+        ).all()
+        stand = _stand(rules, list(spent), now)
+        entry = None if stand.next_at else QuerySpend(project=project, at=now)
+        if entry:
+            session.add(entry)
+    if entry is None:
+        # Only now: what was moved back above is kept, or it would be moved to the present again at every try.
+        raise no_slot(stand)
+    assert entry.id is not None
+    return entry.id
+
+
+def no_slot(stand: Budget) -> NoQuerySlot:
+    """Build the error that says when the next query may start."""
+    assert stand.next_at
+    return NoQuerySlot(
+        f"All {stand.limit} Mixpanel queries of this hour are spent; the next slot opens at "
+        f"{stand.next_at:%H:%M:%S} UTC.",
+        next_at=stand.next_at,
+    )
+
+
+def give_back(engine: Engine, entry: int) -> None:
+    """Return a query that Mixpanel did not count."""
+    with writing(engine) as session:
+        session.exec(delete(QuerySpend).where(col(QuerySpend.id) == entry))
+
+
+def learn(engine: Engine, project: str, headers: Mapping[str, str]) -> None:
+    """Remember the limit that an answer states. Cheap to call for every answer: writes only what is new."""
+    found = _POLICY.search(headers.get("RateLimit-Policy", ""))
+    if not found:
+        return
+    queries, window_s = int(found[1]), int(found[2])
+    if queries < 1 or window_s < 1:
+        return
+    with reading(engine) as session:
+        rules = session.get(QueryBudget, project)
+    if rules and (rules.queries, rules.window_s) == (queries, window_s):
+        return
+    with writing(engine) as session:
+        session.merge(
+            QueryBudget(
+                project=project,
+                queries=queries,
+                window_s=window_s,
+                blocked_until=rules.blocked_until if rules else None,
+                slots_wanted=rules.slots_wanted if rules else 0,
+            )
+        )
+
+
+def block(engine: Engine, project: str, *, now: datetime | None = None) -> Budget:
+    """Note that Mixpanel refused for the hour although our own count had room: others use the project too.
+
+    The next try comes when one query's share of the window has passed, twice that after the next refusal, and so on.
+    """
+    now = now or utc_now()
+    with writing(engine) as session:
+        rules = session.get(QueryBudget, project) or QueryBudget(project=project)
+        share_s = rules.window_s / rules.queries
+        # How long the last block lasted can be told from the trace that it left, as long as it is recent.
+        since = (now - rules.blocked_until).total_seconds() if rules.blocked_until else None
+        recent = since is not None and since < 2 * share_s
+        pause_s = min(share_s * (2 if recent else 1), rules.window_s)
+        rules.blocked_until = now + timedelta(seconds=pause_s)
+        session.add(rules)
+    return budget(engine, project, now=now)
+
+
+class Flight:
+    """The requests that one run may have in flight, out of the project's five. Leased; renew every few seconds."""
+
+    def __init__(self, engine: Engine, project: str, *, holder: str | None = None) -> None:
+        self._engine = engine
+        self.project = project
+        self._holder = holder or secrets.token_hex(16)
+        self._numbers: list[int] = []
+        self._given_up: list[int] = []  # still held: requests may be in flight on them
+        self._wanted_seen = 0
+        self._watched: dict[int, tuple[str, int, float]] = {}
+        # A call in a thread outlives the task that was cancelled while it waited for it: none takes after the release.
+        self._lock = threading.Lock()
+        self._released = False
+
+    @property
+    def width(self) -> int:
+        """How many requests may be in flight now."""
+        return len(self._numbers)
+
+    def take(self, *, most: int = IN_FLIGHT) -> int:
+        """Take up to `most` free slots, and return how many are held now. With none free, holders are asked to share.
+
+        A slot whose holder has not moved for the length of a lease, by this process's own steady clock, is free.
+        """
+        with self._lock:
+            return 0 if self._released else self._take(most)
+
+    def _take(self, most: int) -> int:
+        with writing(self._engine) as session:
+            self._make_slots(session)
+            slots = session.exec(select(QuerySlot).where(QuerySlot.project == self.project)).all()
+            others = [slot for slot in slots if slot.holder != self._holder]
+            free = [slot for slot in others if slot.holder is None or self._is_dead(slot)]
+            for slot in free[: max(0, most - len(self._numbers))]:
+                slot.holder, slot.beat = self._holder, slot.beat + 1
+                session.add(slot)
+                self._numbers.append(slot.number)
+            rules = session.get(QueryBudget, self.project)
+            assert rules is not None
+            if not self._numbers:
+                rules.slots_wanted += 1
+                session.add(rules)
+            self._wanted_seen = rules.slots_wanted
+        return self.width
+
+    def _make_slots(self, session: Session) -> None:
+        if session.get(QueryBudget, self.project) is None:
+            session.add(QueryBudget(project=self.project))
+        for number in range(IN_FLIGHT):
+            if session.get(QuerySlot, (self.project, number)) is None:
+                session.add(QuerySlot(project=self.project, number=number))
+        session.flush()
+
+    def _is_dead(self, slot: QuerySlot) -> bool:
+        now = time.monotonic()
+        seen = self._watched.get(slot.number)
+        if seen is None or seen[:2] != (slot.holder, slot.beat):
+            self._watched[slot.number] = (slot.holder or "", slot.beat, now)
+            return False
+        return now - seen[2] > LEASE_S
+
+    def renew(self) -> int:
+        """Keep the lease, and give up half when others found none free. Returns how many may be used from now on.
+
+        Those given up are handed back by `hand_back`, once no more requests are in flight than may be.
+        """
+        with self._lock:
+            return self._renew() if self._numbers else 0
+
+    def _renew(self) -> int:
+        with writing(self._engine) as session:
+            session.exec(
+                update(QuerySlot)
+                .where(col(QuerySlot.project) == self.project, col(QuerySlot.holder) == self._holder)
+                .values(beat=QuerySlot.beat + 1)
+            )
+            rules = session.get(QueryBudget, self.project)
+            held = session.exec(
+                select(QuerySlot.number).where(QuerySlot.project == self.project, QuerySlot.holder == self._holder)
+            ).all()
+        self._given_up = [number for number in self._given_up if number in held]
+        self._numbers = [number for number in held if number not in self._given_up]
+        wanted = rules.slots_wanted if rules else 0
+        if wanted != self._wanted_seen and not self._given_up:
+            kept = (len(self._numbers) + 1) // 2
+            self._numbers, self._given_up = self._numbers[:kept], self._numbers[kept:]
+            self._wanted_seen = wanted
+        return self.width
+
+    def hand_back(self) -> None:
+        """Hand back what was given up."""
+        with self._lock:
+            if self._given_up and not self._released:
+                with writing(self._engine) as session:
+                    self._hand_back(session, self._given_up)
+                self._given_up = []
+
+    def release(self) -> None:
+        """Hand back all, for good."""
+        with self._lock:
+            self._released = True
+            with writing(self._engine) as session:
+                self._hand_back(session, self._numbers + self._given_up)
+            self._numbers, self._given_up = [], []
+
+    def _hand_back(self, session: Session, numbers: list[int]) -> None:
+        session.exec(
+            update(QuerySlot)
+            .where(
+                col(QuerySlot.project) == self.project,
+                col(QuerySlot.holder) == self._holder,
+                col(QuerySlot.number).in_(numbers),
+            )
+            .values(holder=None)
+        )
+
+
+def in_flight(engine: Engine, project: str) -> int:
+    """Count the slots that are held."""
+    with reading(engine) as session:
+        return session.exec(
+            select(func.count())
+            .select_from(QuerySlot)
+            .where(QuerySlot.project == project, col(QuerySlot.holder).is_not(None))
+        ).one()

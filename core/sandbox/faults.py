@@ -1,0 +1,148 @@
+"""Faults that can be switched on, from the page or from a test."""
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from core.sandbox.store import Store
+
+TARGETS = ("mixpanel", "app", "ingestion", "apptimize")
+BOTH = ("mixpanel", "apptimize")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What can go wrong; `when` narrows it to first pages (no session), session pages, or any engage page."""
+
+    label: str
+    about: str
+    targets: tuple[str, ...] = BOTH
+    when: str = "any"
+    defaults: tuple[tuple[str, float], ...] = ()
+
+
+KNOWN: dict[str, Fault] = {
+    "rate_limit_hour": Fault("Hourly limit", "429: the 60 queries of the hour are spent", ("mixpanel",), "counted"),
+    "rate_limit_concurrency": Fault("Concurrency limit", "429: five queries are running", ("mixpanel",), "counted"),
+    "load_shedding": Fault("Load shedding", "429 without any rate-limit header; no work done"),
+    "server_error": Fault("Server error", "500, no work done", (*BOTH, "app", "ingestion")),
+    "unauthorized": Fault("Unauthorised", "401, whatever the credentials", (*BOTH, "app")),
+    "cut_off_json": Fault("Cut-off JSON", "Work done; status and headers are fine, half of the JSON is missing"),
+    "cut_off_body": Fault("Connection lost in the answer", "Work done; the connection ends half way through the body"),
+    "html_200": Fault("HTML instead", "No work done; a sign-in page with status 200, as a hotel's Wi-Fi gives"),
+    "slow": Fault("Slow", "The answer takes some seconds", (*BOTH, "app"), defaults=(("seconds", 2),)),
+    "reset_before": Fault("Reset before", "Connection reset, no work done", (*BOTH, "app", "ingestion")),
+    "reset_after": Fault("Reset after", "Work done, then connection reset", (*BOTH, "ingestion")),
+    "page_repeated": Fault("Page repeated", "A page holds the results of the page before it", ("mixpanel",), "session"),
+    "page_rows_missing": Fault("Rows missing", "A page lacks some of its rows", ("mixpanel",), "page", (("rows", 7),)),
+    "total_wrong": Fault("Total wrong", "The first page's total is off", ("mixpanel",), "first", (("by", 3),)),
+    "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),
+    "apptimize_failure_200": Fault("Failure with 200", "Status 200, a body that says failure", ("apptimize",)),
+}  # fmt: skip
+OPTIONS = {
+    "times": int,
+    "after": int,
+    "page": int,
+    "rows": int,
+    "by": int,
+    "seconds": float,
+    "target": str,
+    "path": str,
+}
+
+
+class Faults:
+    """The faults that are on, with how often each has struck; kept over a restart."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._on: dict[str, dict[str, Any]] = store.get("faults", {})
+        self.stopping = asyncio.Event()
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait; return False at once when the server stops meanwhile."""
+        try:
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def listed(self) -> dict[str, dict[str, Any]]:
+        """Return what was switched on: options, `seen` matching requests, `struck` ones, and whether it is `active`."""
+        with self._lock:
+            return {name: {**fault, "active": _has_some_left(fault)} for name, fault in self._on.items()}
+
+    def switch(self, name: str, options: dict[str, Any] | None) -> None:
+        """Switch a fault on afresh, or off with None. Raises ValueError for a name or option that does not exist."""
+        if name not in KNOWN:
+            raise ValueError(f"There is no fault {name!r}; there are {', '.join(KNOWN)}.")
+        with self._lock:
+            self._on.pop(name, None)
+            if options is not None:
+                self._on[name] = {**dict(KNOWN[name].defaults), **_checked(options), "seen": 0, "struck": 0}
+            self._store.put("faults", self._on)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._on.clear()
+            self._store.put("faults", {})
+
+    def take(self, target: str, method: str, path: str, note: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the faults that strike this request, and count them."""
+        with self._lock:
+            if not self._on:
+                return {}
+            struck: dict[str, dict[str, Any]] = {}
+            for name, fault in self._on.items():
+                if not _matches(name, fault, target, method, path, note):
+                    continue
+                fault["seen"] += 1
+                if fault["seen"] > fault.get("after", 0) and _has_some_left(fault):
+                    fault["struck"] += 1
+                    struck[name] = dict(fault)
+            self._store.put("faults", self._on)
+            return struck
+
+
+def _has_some_left(fault: dict[str, Any]) -> bool:
+    return "times" not in fault or fault["struck"] < fault["times"]
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise ValueError(f"A fault has no option {name!r}; there are {', '.join(OPTIONS)}.")
+        if value is None or value == "":
+            continue
+        try:
+            checked[name] = OPTIONS[name](value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} cannot be {value!r}.") from None
+        if OPTIONS[name] in (int, float) and name != "by" and not 0 <= checked[name] <= 1_000_000:
+            raise ValueError(f"{name} must be 0 or more.")
+    if checked.get("target") not in (None, *TARGETS):
+        raise ValueError(f"There is no target {checked['target']!r}; there are {', '.join(TARGETS)}.")
+    return checked
+
+
+def _matches(name: str, fault: dict[str, Any], target: str, method: str, path: str, note: dict[str, Any]) -> bool:
+    known = KNOWN[name]
+    wanted = fault.get("target")
+    # Faults strike queries and messages; the App and Ingestion APIs only when they are named.
+    if target not in known.targets or (target != wanted if wanted else target not in BOTH):
+        return False
+    if target == "apptimize" and method != "POST":
+        return False
+    if fault.get("path", "") not in path or ("page" in fault and fault["page"] != note.get("page")):
+        return False
+    page, session = note.get("page"), note.get("session_id")
+    return {
+        "any": True,
+        "counted": not session,
+        "first": page == 0,
+        "page": page is not None,
+        "session": bool(page) and bool(session),
+    }[known.when]

@@ -1,0 +1,179 @@
+"""The database: SQLite in WAL mode or PostgreSQL, with its schema brought up to date at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event, inspect, text
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlmodel import Session, create_engine
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+# Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
+BUSY_TIMEOUT_MS = 30_000
+_PG_MIGRATION_LOCK = 7_021_126
+
+
+class StorageError(Exception):
+    """The database or the snapshots could not be read or written; the message is a whole sentence."""
+
+
+def make_engine(url: str) -> Engine:
+    """Build an engine. SQLite gets WAL, `synchronous=FULL`, foreign keys and a busy timeout; writers lock at once."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling is off: BEGIN is ours, see below.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # A deferred transaction that reads first and then writes fails at once when another wrote in between, whatever the
+    # busy timeout says. A writer therefore takes its place in the queue when it begins.
+    writer = connection.get_execution_options().get("writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Generator[Session]:
+    """Open a session for reading. Raises StorageError when the database cannot be used."""
+    with _plain_errors(), Session(engine, expire_on_commit=False) as session:
+        yield session
+
+
+@contextmanager
+def writing(engine: Engine) -> Generator[Session]:
+    """Open a session for writing: committed at the end, rolled back whole when anything is raised.
+
+    Raises StorageError when the database cannot be used; SQLAlchemy's IntegrityError passes through.
+    """
+    with _plain_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
+        yield session
+        session.commit()
+
+
+@contextmanager
+def _plain_errors() -> Generator[None]:
+    try:
+        yield
+    except OperationalError as exc:
+        raise StorageError(_sentence(exc)) from exc
+
+
+def _sentence(exc: DBAPIError) -> str:
+    reason = str(exc.orig).lower()
+    if "readonly" in reason or "read-only" in reason:
+        return "The database is read-only."
+    if "disk is full" in reason or "no space" in reason:
+        return "The disk is full: the database could not be written."
+    if "disk i/o error" in reason:
+        # What SQLite says of a disk without room for the index of its log.
+        return "The disk failed or is full: the database could not be read or written."
+    if "locked" in reason:
+        return f"The database was locked by another program for {BUSY_TIMEOUT_MS // 1000} seconds."
+    if "unable to open" in reason:
+        return "The database file cannot be opened."
+    if "malformed" in reason or "not a database" in reason:
+        return "The database file is damaged, or is not a database of Cohort Bridge."
+    return "The database could not be used."
+
+
+def open_database(url: str, home: Path) -> Engine:
+    """Open the database and bring its schema up to date, in whichever process comes first.
+
+    Raises: StorageError.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        os.chmod(home, 0o700)
+        engine = make_engine(url)
+        _bring_up_to_date(engine, home)
+    except OSError as exc:
+        raise StorageError(f"The folder {home} cannot be used: {getattr(exc, 'strerror', None) or exc}.") from exc
+    except SQLAlchemyError as exc:
+        raise StorageError(
+            _sentence(exc) if isinstance(exc, DBAPIError) else f"The database cannot be used: {exc}."
+        ) from exc
+    return engine
+
+
+def newest_revision() -> str:
+    """The schema revision that this version of the code expects: its last migration's number."""
+    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def _bring_up_to_date(engine: Engine, home: Path) -> None:
+    if _revision(engine) == newest_revision():
+        return  # Alembic takes a while to import, and most starts have nothing to do.
+    with _one_at_a_time(engine, home):
+        present = _revision(engine)
+        if present == newest_revision():
+            return
+        if present is not None and present > newest_revision():
+            raise StorageError("The database was made by a newer version of Cohort Bridge: update this one.")
+        _upgrade(engine)
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+@contextmanager
+def _one_at_a_time(engine: Engine, home: Path) -> Generator[None]:
+    if engine.dialect.name != "postgresql":
+        from filelock import FileLock
+
+        with FileLock(home / "migrate.lock", timeout=120):
+            yield
+        return
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _PG_MIGRATION_LOCK})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _PG_MIGRATION_LOCK})
+
+
+def _upgrade(engine: Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Batch migrations rebuild tables; with foreign keys on that would delete what refers to them.
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+            connection.commit()
+        try:
+            writer = connection.execution_options(writer=True)
+            config.attributes["connection"] = writer
+            with writer.begin():
+                command.upgrade(config, "head")
+        finally:
+            if engine.dialect.name == "sqlite":
+                connection.rollback()
+                connection.exec_driver_sql("PRAGMA foreign_keys=ON")
+                connection.commit()

@@ -1,0 +1,14 @@
+"""Alembic's entry: runs inside the connection that data.engine hands over, in one transaction."""
+
+from alembic import context
+from sqlmodel import SQLModel
+
+import data.models  # noqa: F401  (fills the metadata)
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=SQLModel.metadata,
+    render_as_batch=True,
+    transactional_ddl=False,
+)
+context.run_migrations()

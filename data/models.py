@@ -1,0 +1,272 @@
+"""The tables. Nothing is validated here: values are checked at the edge, in core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, Column, Index, Text, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+# The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
+wall_s: Callable[[], float] = time.time
+
+
+def utc_now() -> datetime:
+    """The present, aware, UTC."""
+    return datetime.fromtimestamp(wall_s(), UTC)
+
+
+class Kind(StrEnum):
+    """What a connection leads to."""
+
+    MIXPANEL = "mixpanel"
+    ENDPOINT = "endpoint"
+    CSV = "csv"
+
+
+class SyncKind(StrEnum):
+    """Whether a sync runs once or again and again."""
+
+    ONE_TIME = "one-time"
+    RECURRING = "recurring"
+
+
+class SyncState(StrEnum):
+    """Whether a sync may run."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    REMOVED = "removed"
+
+
+class Status(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    HELD = "held"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+
+
+class Person(SQLModel, table=True):
+    """Someone who may act, and as what."""
+
+    __tablename__: ClassVar[Any] = "person"
+
+    id: int | None = Field(default=None, primary_key=True)
+    email: str = Field(unique=True, max_length=320)
+    name: str = ""
+    role: str = Field(max_length=16)
+    disabled: bool = False
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class Connection(SQLModel, table=True):
+    """Credentials for one Mixpanel project, or one destination that groups are delivered to."""
+
+    __tablename__: ClassVar[Any] = "connection"
+    __table_args__: ClassVar[Any] = (UniqueConstraint("side", "name"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    side: str = Field(max_length=16)  # "mixpanel" or "destination": names are unique on each side
+    kind: str = Field(max_length=16)
+    name: str = Field(max_length=100)
+    practice: bool = False
+    removed: bool = False
+    secret: str | None = Field(default=None, sa_column=Column("secret", Text))  # encrypted
+    secret_end: str = Field(default="", max_length=4)
+    # Mixpanel
+    username: str = ""
+    project_id: int = 0
+    workspace_id: int | None = None
+    region: str = Field(default="us", max_length=2)
+    base_url: str = ""
+    id_merge: str = Field(default="original", max_length=16)
+    match_property: str = "$apptimize_user_id"
+    project_token: str | None = Field(default=None, sa_column=Column("project_token", Text))  # encrypted
+    project_token_end: str = Field(default="", max_length=4)
+    # Destination
+    url: str = ""
+    folder: str = ""
+    created_by: str = ""
+    created_at: datetime = Field(default_factory=utc_now)
+    checked_at: datetime | None = None
+
+
+class Group(SQLModel, table=True):
+    """A list of Apptimize ids at one destination, fed by one cohort, and what is known of it."""
+
+    __tablename__: ClassVar[Any] = "group_at_destination"
+    __table_args__: ClassVar[Any] = (UniqueConstraint("destination_id", "project_id", "cohort_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    destination_id: int = Field(foreign_key="connection.id", index=True)
+    project_id: int
+    cohort_id: int
+    cohort_name: str
+    own_name: str | None = None  # None: follows the cohort's name
+    name: str  # as last asked for
+    # What the group is known to hold: the snapshot of the last delivery that was accepted whole.
+    base_run_id: int | None = None
+    base_snapshot: str | None = None
+    base_match: str = ""  # the match setting the base was made with
+    delivered_name: str | None = None
+    delivered_at: datetime | None = None
+    verified_at: datetime | None = None  # when a run last found or made the group equal to its cohort
+    full_at: datetime | None = None
+    members: int = 0
+    # Set before the first message of a delivery, cleared after the last was accepted.
+    in_doubt: bool = False
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class Sync(SQLModel, table=True):
+    """One cohort to one group: one-time or recurring."""
+
+    __tablename__: ClassVar[Any] = "sync"
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: str = Field(max_length=16)
+    mixpanel_id: int = Field(foreign_key="connection.id")
+    group_id: int = Field(foreign_key="group_at_destination.id", index=True)
+    project_id: int
+    cohort_id: int
+    every_minutes: int | None = None
+    max_shrink: int | None = None
+    state: str = Field(default=SyncState.ACTIVE, max_length=16, index=True)
+    paused_reason: str | None = None
+    next_run_at: datetime | None = Field(default=None, index=True)
+    created_by: str = ""
+    created_at: datetime = Field(default_factory=utc_now)
+
+
+class Run(SQLModel, table=True):
+    """One execution of a sync: its place in the queue, its progress, its counts, its end."""
+
+    __tablename__: ClassVar[Any] = "run"
+    __table_args__: ClassVar[Any] = (
+        # The one guard against two writers: at most one run of a group may be running.
+        Index(
+            "one_active_run_per_group",
+            "group_id",
+            unique=True,
+            sqlite_where=text("status = 'running' AND NOT dry_run"),
+            postgresql_where=text("status = 'running' AND NOT dry_run"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    sync_id: int = Field(foreign_key="sync.id", index=True)
+    group_id: int = Field(foreign_key="group_at_destination.id", index=True)
+    cohort_id: int
+    cohort_name: str
+    group_name: str
+    destination: str
+    trigger: str = Field(max_length=16)
+    actor: str
+    dry_run: bool = False
+    full: bool = False
+    permitted: bool = False  # a person looked at what was held, and let this one write through
+    restores: str | None = None  # an undo: the snapshot that the group is put back to
+    status: str = Field(default=Status.QUEUED, max_length=16, index=True)
+    step: str = Field(default="queued", max_length=16)
+    write: str | None = Field(default=None, max_length=8)
+    queued_at: datetime = Field(default_factory=utc_now, index=True)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    waiting_until: datetime | None = None
+    cancel_asked: bool = False
+    # The lease: who does it, and a number that moves while they are alive.
+    owner: str | None = Field(default=None, max_length=64)
+    beat: int = 0
+    # Progress
+    expected: int | None = None  # `total` of page 0
+    pages: int = 0
+    pages_expected: int | None = None
+    messages_expected: int | None = None
+    # Counts: profiles = members + duplicates + unmatched + invalid
+    profiles: int = 0
+    members: int = 0
+    duplicates: int = 0
+    unmatched: int = 0
+    invalid: int = 0
+    unprefixed: int = 0
+    reasons: dict[str, int] = Field(default_factory=dict, sa_column=Column("reasons", JSON, nullable=False))
+    added: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    queries: int = 0
+    requests: int = 0
+    messages: int = 0
+    snapshot: str | None = None  # what the group held after it; runs that changed nothing share one
+    difference: str | None = None  # the ids that were, or would have been, added and removed
+    error_code: str | None = None
+    error_message: str | None = None
+    error_advice: str | None = None
+
+
+class QuerySpend(SQLModel, table=True):
+    """One counted query of a Mixpanel project, for the rolling hour."""
+
+    __tablename__: ClassVar[Any] = "query_spend"
+    __table_args__: ClassVar[Any] = (Index("query_spend_project_at", "project", "at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    project: str = Field(max_length=200)
+    at: datetime = Field(default_factory=utc_now)
+
+
+class QueryBudget(SQLModel, table=True):
+    """What a Mixpanel project allows, as learnt from its answers."""
+
+    __tablename__: ClassVar[Any] = "query_budget"
+
+    project: str = Field(primary_key=True, max_length=200)
+    queries: int = 60
+    window_s: int = 3600
+    blocked_until: datetime | None = None
+    slots_wanted: int = 0  # counts up when somebody found no free slot: holders hand back
+
+
+class QuerySlot(SQLModel, table=True):
+    """One of the requests that may be in flight to a Mixpanel project."""
+
+    __tablename__: ClassVar[Any] = "query_slot"
+
+    project: str = Field(primary_key=True, max_length=200)
+    number: int = Field(primary_key=True)
+    holder: str | None = Field(default=None, max_length=64)
+    beat: int = 0
+
+
+class CohortList(SQLModel, table=True):
+    """The project's cohorts as last read, shared by every run and page."""
+
+    __tablename__: ClassVar[Any] = "cohort_list"
+
+    project: str = Field(primary_key=True, max_length=200)
+    read_at: datetime
+    reader: str | None = Field(default=None, max_length=64)  # who reads it afresh at this moment, and since when
+    reader_since: datetime | None = None
+    cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
+
+
+class WorkerBeat(SQLModel, table=True):
+    """A worker that is, or was, alive."""
+
+    __tablename__: ClassVar[Any] = "worker_beat"
+
+    name: str = Field(primary_key=True, max_length=64)
+    started_at: datetime
+    seen_at: datetime

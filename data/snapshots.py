@@ -1,0 +1,464 @@
+"""Members as of a run: collected, sorted, compared, paged and searched outside Python's memory (DuckDB, Parquet).
+
+A snapshot is a Parquet file with the columns `apptimize_id` and `distinct_id`, sorted by Apptimize id in byte order,
+each Apptimize id once. It appears under its name only when it is whole and on disk.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
+
+from data.engine import StorageError
+
+if TYPE_CHECKING:
+    import duckdb  # below it is imported where it is used: most commands end sooner than that takes
+
+# Small enough that a sorted file is searched by reading one or two groups, large enough to compress.
+_ROW_GROUP = 20_000
+# Between the two ids of a profile, where they wait in a text file; ids that hold it wait elsewhere.
+_SEPARATOR = "\x1f"
+# What else a line cannot hold: what ends it, and what DuckDB's reader takes away or takes for an end.
+_NOT_IN_LINES = ("\r", "\0", "\ufeff")
+# No line comes near what DuckDB's reader sets aside for one, twice that for each of its threads.
+_LONGEST_LINE = 100_000
+_READER_BYTES = 2**21
+_WRITTEN_AT_ONCE = 2**20
+# Profiles are taken in by batches: each statement costs as much as a page does.
+_BATCH = 25_000
+# Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
+_ONE_THREAD = "SET threads = 1"
+
+_HASHES = (
+    "SELECT hash(distinct_id) AS distinct_hash, "
+    "CASE WHEN apptimize_id IS NOT NULL THEN hash(apptimize_id) END AS apptimize_hash"
+)
+
+Pair = tuple[str, str]
+Change = Literal["added", "removed"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was collected. `seen` counts rows, `profiles` distinct ids among them: equal when none came twice."""
+
+    seen: int
+    profiles: int
+    members: int
+    duplicates: int
+    unprefixed: int
+    reasons: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How many members a snapshot has that the base lacks, the other way round, and that both have.
+
+    `renamed` counts those in both whose distinct id is another one now.
+    """
+
+    added: int
+    removed: int
+    unchanged: int
+    renamed: int = 0
+
+    @property
+    def is_none(self) -> bool:
+        """Whether both hold the same members under the same distinct ids."""
+        return not (self.added or self.removed or self.renamed)
+
+
+class Collector:
+    """Takes in the profiles of one read, page by page, and turns them into a snapshot.
+
+    They wait in text files in a folder of its own below `scratch`, which is gone after `close`: the quickest way from
+    Python into DuckDB, which holds at most `memory_mb`. Whether ids repeat is told by hashes of them, 16 bytes a
+    profile: where all hashes differ no two ids are the same, and where two are alike the ids themselves are compared.
+
+    Usable as a context manager. Not for two threads at once. Every method raises StorageError when the disk is full.
+    """
+
+    def __init__(self, scratch: Path, *, memory_mb: int) -> None:
+        self._folder = scratch / f"read-{secrets.token_hex(8)}"
+        self._files: list[Path] = []
+        self._file: IO[bytes] | None = None
+        self._waiting = 0  # profiles in the file that is being written
+        self._odd: list[tuple[str, str | None]] = []
+        self._seen = 0
+        self._reasons: Counter[str] = Counter()
+        self._members: int | None = None
+        with _plain_errors():
+            self._folder.mkdir(parents=True)
+            self._duckdb = _connect(self._folder, memory_mb=memory_mb)
+            # An Apptimize id that is null stands for a profile without a usable one.
+            self._duckdb.execute("CREATE TABLE odd (distinct_id VARCHAR, apptimize_id VARCHAR)")
+            self._duckdb.execute("CREATE TABLE hashes (distinct_hash UBIGINT, apptimize_hash UBIGINT)")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(
+        self,
+        distinct_ids: Sequence[str],
+        apptimize_ids: Sequence[str],
+        *,
+        unusable_ids: Sequence[str] = (),
+        reasons: Sequence[str] = (),
+    ) -> None:
+        """Add a page: aligned ids of the usable profiles, and aligned ids and reasons of the others."""
+        self._reasons.update(reasons)
+        self._members = None
+        with _plain_errors():
+            if not self._keep(distinct_ids, apptimize_ids):
+                self._odd.extend(zip(distinct_ids, apptimize_ids, strict=True))
+            if not self._keep(unusable_ids, None):
+                self._odd.extend((one, None) for one in unusable_ids)
+        self._seen += len(distinct_ids) + len(unusable_ids)
+        if self._waiting + len(self._odd) >= _BATCH:
+            self._take_in()
+
+    def _keep(self, distinct_ids: Sequence[str], apptimize_ids: Sequence[str] | None) -> bool:
+        """Write a line a profile to the text file; False, and nothing is written, if they could not be read back."""
+        if apptimize_ids is None:
+            lines = [f"{one}{_SEPARATOR}\n" for one in distinct_ids]
+        else:
+            lines = [f"{one}{_SEPARATOR}{other}\n" for one, other in zip(distinct_ids, apptimize_ids, strict=True)]
+        text = "".join(lines)
+        if (
+            not all(distinct_ids)
+            or (apptimize_ids and not all(apptimize_ids))
+            or text.count("\n") != len(lines)
+            or text.count(_SEPARATOR) != len(lines)
+            or any(one in text for one in _NOT_IN_LINES)
+            or (len(text) > _LONGEST_LINE and max(map(len, lines)) > _LONGEST_LINE)
+        ):
+            return False
+        if self._file is None:
+            self._files.append(self._folder / f"{len(self._files):06}.txt")
+            self._file = self._files[-1].open("wb", buffering=_WRITTEN_AT_ONCE)
+        self._file.write(text.encode())
+        self._waiting += len(lines)
+        return True
+
+    def _take_in(self) -> None:
+        """Hash what waits in the text file, and hand over what could not be put there."""
+        with _plain_errors():
+            if self._file is not None:
+                self._file.close()
+                self._file, self._waiting = None, 0
+                self._duckdb.execute(f"INSERT INTO hashes {_HASHES} FROM {_lines(self._files[-1:])}")
+            if self._odd:
+                odd, self._odd = self._odd, []
+                self._duckdb.execute(
+                    "INSERT INTO odd SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+                    [[one for one, _ in odd], [other for _, other in odd]],
+                )
+
+    def tally(self, *, prefixes: Sequence[str] = ()) -> Tally:
+        """Count what was collected; members that start with none of the `prefixes` are unprefixed, if any are given."""
+        self._take_in()
+        with _plain_errors():
+            seen, profiles = self._row(
+                f"SELECT count(*), count(DISTINCT distinct_hash) FROM (FROM hashes UNION ALL {_HASHES} FROM odd)"
+            )
+            if seen != self._seen:
+                raise StorageError("The profiles that were kept are not the profiles that were read.")
+            if profiles != seen:
+                (profiles,) = self._row(f"SELECT count(DISTINCT distinct_id) FROM {self._profiles}")
+            usable = seen - self._reasons.total()
+            self._members, unprefixed = self._count_members(usable, prefixes)
+        return Tally(
+            seen=seen,
+            profiles=profiles,
+            members=self._members,
+            duplicates=usable - self._members,
+            unprefixed=unprefixed,
+            reasons=dict(sorted(self._reasons.items())),
+        )
+
+    def _count_members(self, usable: int, prefixes: Sequence[str]) -> tuple[int, int]:
+        """Count distinct Apptimize ids, and those without a prefix; ids are held only where hashes are alike."""
+        self._duckdb.execute(
+            "CREATE OR REPLACE TABLE repeated AS SELECT apptimize_hash, count(*) AS n "
+            f"FROM (FROM hashes UNION ALL {_HASHES} FROM odd) "
+            "WHERE apptimize_hash IS NOT NULL GROUP BY apptimize_hash HAVING count(*) > 1"
+        )
+        (in_doubt,) = self._row("SELECT coalesce(sum(n), 0)::BIGINT FROM repeated")
+        if not in_doubt and not prefixes:
+            return usable, 0
+        prefixed = " OR ".join(f"starts_with(apptimize_id, {_quoted(one)})" for one in prefixes) or "true"
+        # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot tell from the files.
+        repeats = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
+        among, unprefixed = self._row(
+            "SELECT count(*) FILTER (repeats), count(*) FILTER (NOT prefixed) FROM ("
+            f"SELECT any_value({repeats}) AS repeats, any_value({prefixed}) AS prefixed "
+            f"FROM (FROM {self._usable} WHERE {repeats} OR NOT ({prefixed})) GROUP BY apptimize_id)"
+        )
+        return usable - in_doubt + among, unprefixed
+
+    @property
+    def _profiles(self) -> str:
+        """What was collected, for SQL to read from."""
+        return f"(FROM {_lines(self._files)} UNION ALL FROM odd)" if self._files else "odd"
+
+    @property
+    def _usable(self) -> str:
+        return f"(FROM {self._profiles} WHERE apptimize_id IS NOT NULL)"
+
+    @property
+    def _distinct_members(self) -> str:
+        return f"(SELECT apptimize_id, min(distinct_id) AS distinct_id FROM {self._usable} GROUP BY apptimize_id)"
+
+    def compare(self, base: Path | None) -> Difference:
+        """Compare what was collected with a base, without writing a snapshot."""
+        self._take_in()
+        if base is None:
+            members = self.tally().members if self._members is None else self._members
+            return Difference(added=members, removed=0, unchanged=0)
+        self._duckdb.execute(_ONE_THREAD)
+        return _compare(self._duckdb, self._distinct_members, f"read_parquet({_quoted(base)})")
+
+    def write(self, target: Path) -> None:
+        """Write the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
+        self._take_in()
+        with _plain_errors(), _replacing(target) as part:
+            self._duckdb.execute(_ONE_THREAD)
+            self._duckdb.execute(
+                f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {_quoted(part)} "
+                f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
+            )
+
+    def close(self) -> None:
+        """Give back memory and disk. What was not written is gone."""
+        if self._file is not None:
+            with suppress(OSError):  # what a full disk did not take is not needed any more
+                self._file.close()
+        self._duckdb.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _row(self, query: str) -> tuple[Any, ...]:
+        row = self._duckdb.execute(query).fetchone()
+        assert row is not None
+        return row
+
+
+def _lines(files: Sequence[Path]) -> str:
+    """Read text files: nothing in them is special but the separator, the end of a line, and an id that is not there."""
+    return (
+        f"read_csv([{', '.join(map(_quoted, files))}], delim='{_SEPARATOR}', header=false, quote='', escape='', "
+        "columns={'distinct_id': 'VARCHAR', 'apptimize_id': 'VARCHAR'}, auto_detect=false, nullstr='', "
+        f"buffer_size={_READER_BYTES})"
+    )
+
+
+class Snapshots:
+    """The folder of snapshots, opened for reading. Cheap to make; each call opens and closes DuckDB."""
+
+    def __init__(self, folder: Path, *, scratch: Path, memory_mb: int) -> None:
+        self.folder = folder
+        self.scratch = scratch
+        self.memory_mb = memory_mb
+
+    def path(self, name: str) -> Path:
+        """Where the snapshot of this name lies, or would lie."""
+        return self.folder / f"{name}.parquet"
+
+    def exists(self, name: str | None) -> bool:
+        """Tell whether the snapshot is there."""
+        return name is not None and self.path(name).is_file()
+
+    def is_whole(self, name: str | None) -> bool:
+        """Tell whether the snapshot is there and can be read; one that was damaged counts as gone."""
+        import duckdb
+
+        if name is None or not self.exists(name):
+            return False
+        try:
+            self.count(name)
+        except (duckdb.Error, StorageError):
+            return False
+        return True
+
+    def collector(self) -> Collector:
+        """Open a collector that works within the same memory limit."""
+        return Collector(self.scratch, memory_mb=self.memory_mb)
+
+    def remove(self, name: str) -> None:
+        """Remove a snapshot, if it is there."""
+        self.path(name).unlink(missing_ok=True)
+
+    def count(self, name: str, *, search: str = "") -> int:
+        """Count members; with `search`, those whose Apptimize id or distinct id contains it, whatever the case."""
+        where, values = _matching(search)
+        with self._open() as db:
+            row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
+        return row[0] if row else 0
+
+    def rows(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50) -> list[Pair]:
+        """Return members `(apptimize_id, distinct_id)` in order of Apptimize id, a page at a time."""
+        where, values = _matching(search)
+        with self._open() as db:
+            return db.execute(
+                f"SELECT apptimize_id, distinct_id FROM {self._table(name)} {where} LIMIT ? OFFSET ?",
+                [*values, limit, offset],
+            ).fetchall()
+
+    def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Pair]]:
+        """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
+        with self._open() as db:
+            cursor = db.execute(f"SELECT apptimize_id, distinct_id FROM {self._table(name)}")
+            while rows := cursor.fetchmany(chunk):
+                yield rows
+
+    def compare(self, name: str, base: str | None) -> Difference:
+        """Compare a snapshot with a base; without one everything is added."""
+        if base is None:
+            return Difference(added=self.count(name), removed=0, unchanged=0)
+        with self._open() as db:
+            return _compare(db, self._table(name), self._table(base))
+
+    def keep_difference(self, difference: str, name: str, base: str | None) -> Difference:
+        """Write the ids that a snapshot adds to a base and removes from it to a file of its own, and count them.
+
+        The file has the columns `change` (`added` or `removed`), `apptimize_id`, `distinct_id`, sorted by the first
+        two. It appears under its name only when it is whole and on disk.
+        """
+        new = self._table(name)
+        old = self._table(base) if base else f"(SELECT * FROM {new} LIMIT 0)"
+        with self._open() as db, _plain_errors(), _replacing(self.path(difference)) as part:
+            db.execute(
+                "COPY (SELECT change, apptimize_id, distinct_id FROM ("
+                f"SELECT 'added' AS change, * FROM {new} AS new ANTI JOIN {old} AS old USING (apptimize_id) UNION ALL "
+                f"SELECT 'removed', * FROM {old} AS old ANTI JOIN {new} AS new USING (apptimize_id)"
+                f") ORDER BY change, apptimize_id) TO {_quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
+            )
+        return self.compare(name, base)
+
+    def iterate_changes(self, difference: str, change: Change, *, chunk: int = 1000) -> Iterator[list[Pair]]:
+        """Yield the members that were added, or removed, in order of Apptimize id, `chunk` at a time."""
+        with self._open() as db:
+            cursor = db.execute(
+                f"SELECT apptimize_id, distinct_id FROM {self._table(difference)} WHERE change = ?", [change]
+            )
+            while rows := cursor.fetchmany(chunk):
+                yield rows
+
+    def changes(
+        self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50
+    ) -> list[Pair]:
+        """Return members that were added, or removed, a page at a time in order of Apptimize id."""
+        where, values = _matching(search)
+        with self._open() as db:
+            return db.execute(
+                f"SELECT apptimize_id, distinct_id FROM (SELECT * FROM {self._table(difference)} WHERE change = ?) "
+                f"{where} LIMIT ? OFFSET ?",
+                [change, *values, limit, offset],
+            ).fetchall()
+
+    def _table(self, name: str) -> str:
+        return f"read_parquet({_quoted(self.path(name))})"
+
+    @contextmanager
+    def _open(self) -> Generator[duckdb.DuckDBPyConnection]:
+        with _plain_errors():
+            self.scratch.mkdir(parents=True, exist_ok=True)
+            db = _connect(self.scratch, memory_mb=self.memory_mb)
+            try:
+                yield db
+            finally:
+                db.close()
+
+
+def _compare(db: duckdb.DuckDBPyConnection, new: str, old: str) -> Difference:
+    with _plain_errors():
+        row = db.execute(
+            "SELECT count(*) FILTER (old.apptimize_id IS NULL), count(*) FILTER (new.apptimize_id IS NULL), count(*), "
+            "count(*) FILTER (new.distinct_id <> old.distinct_id) "
+            f"FROM {new} AS new FULL JOIN {old} AS old ON new.apptimize_id = old.apptimize_id"
+        ).fetchone()
+    added, removed, either, renamed = row or (0, 0, 0, 0)
+    return Difference(added=added, removed=removed, unchanged=either - added - removed, renamed=renamed)
+
+
+def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
+    """Remove what reads left behind whose process died; younger folders may still be at work."""
+    for folder in scratch.glob("read-*"):
+        if now_s - folder.stat().st_mtime > older_than_s:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(
+        config={
+            "memory_limit": f"{memory_mb}MB",
+            "threads": "2",
+            "temp_directory": str(folder),
+            # Nothing is to be fetched from the network at run time.
+            "autoinstall_known_extensions": "false",
+        }
+    )
+
+
+def _matching(search: str) -> tuple[str, list[str]]:
+    if not search:
+        return "", []
+    found = "contains(lower(apptimize_id), lower(?)) OR contains(lower(distinct_id), lower(?))"
+    return f"WHERE {found}", [search, search]
+
+
+def _quoted(text: str | Path) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+@contextmanager
+def _replacing(target: Path) -> Generator[Path]:
+    """Give a temporary name to write to, and put it in place of `target` once it is whole and on disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        _flush_to_disk(part)
+        part.replace(target)
+        _flush_to_disk(target.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _plain_errors() -> Generator[None]:
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as exc:
+        reason = str(exc).lower()
+        if "no space" in reason or "disk is full" in reason or "max_temp_directory_size" in reason:
+            raise StorageError("The disk is full: the members could not be kept.") from exc
+        if "no files found" in reason or "does not exist" in reason or "no such file" in reason:
+            raise StorageError("The members of this run are no longer kept.") from exc
+        if isinstance(exc, duckdb.OutOfMemoryException):
+            raise StorageError("The members did not fit into COHORT_BRIDGE_SNAPSHOT_MEMORY_MB.") from exc
+        raise StorageError("The snapshots folder could not be read or written.") from exc

@@ -1,0 +1,64 @@
+"""How to connect for real: what practice mode is, and how to leave it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.access import Role
+from pages.shared import guard, notices, resources
+
+WHAT_IT_IS = """
+With nothing connected, `make run` starts a **sandbox** on this machine that plays both Mixpanel and Apptimize, and
+connects it. It answers as the real ones do, limits and errors included; its people are made up. Nothing you do with it
+reaches Mixpanel or Apptimize, so it is the place to try things out and to see what happens when something goes wrong.
+"""
+MIXPANEL = """
+1. In Mixpanel, open **Organization settings**, **Service accounts**, and create one with the project role **admin** or
+   **owner**. Copy its username and its secret: the secret is shown once.
+2. Note the **project id** and the region under **Project settings**, and the project's **ID merge** mode.
+3. Enter them under **Connections**, **Mixpanel**, with the name `default`: the practice project is replaced.
+"""
+ENDPOINT = """
+Apptimize documents **no public interface for writing groups**. Mixpanel's own integration uses one that is not
+published. If Apptimize gave you an address that takes Mixpanel's cohort-sync messages, or if you run a service that
+does:
+
+1. Create a token on Apptimize's **Tokens** page: **New token**, a memorable name, **Generate**.
+2. Enter address and token under **Connections**, **Apptimize**, with the name `default`.
+"""
+CSV = """
+Apptimize's Groups page takes a CSV file of user ids. This works with any account today:
+
+1. Download the file on the **Groups** page here, or connect a **CSV folder**, to which every export writes.
+2. In Apptimize, open **Groups**, create or open the group, and upload the file.
+"""
+
+person = guard.require(Role.VIEWER)
+bridge = resources.bridge()
+found = notices.open_page(bridge, person, "How to connect for real", "What practice mode is, and how to leave it.")
+
+st.subheader("Practice mode", anchor=False)
+st.markdown(WHAT_IT_IS)
+sandbox = notices.sandbox_of(found)
+if sandbox:
+    with st.container(horizontal=True):
+        for label, path, icon in (
+            ("Apptimize: Groups", "/apptimize/groups", "patient_list"),
+            ("Apptimize: Tokens", "/apptimize/tokens", "key"),
+            ("Let things go wrong", "/sandbox/faults", "bolt"),
+            ("The sandbox", "/", "science"),
+        ):
+            st.link_button(label, f"{sandbox}{path}", key=f"practice_{icon}", icon=f":material/{icon}:")
+else:
+    st.info(
+        "No practice connection at the moment. `python -m core sandbox` starts the sandbox alone; its first page says "
+        "what to enter.",
+        icon=":material/science:",
+    )
+st.subheader("Mixpanel", anchor=False)
+st.markdown(MIXPANEL)
+st.subheader("Apptimize, with a file", anchor=False)
+st.markdown(CSV)
+st.subheader("Apptimize, with an endpoint", anchor=False)
+st.markdown(ENDPOINT)
+st.page_link(notices.CONNECTIONS, label="Go to Connections", icon=":material/cable:")

@@ -1,0 +1,363 @@
+"""Cohorts: pick one, export it to Apptimize, and see what became of it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core import recurring, syncs
+from core.access import Actor, Role
+from core.bridge import Bridge
+from core.connections import MIXPANEL_SIDE
+from core.errors import CohortBridgeError
+from core.mixpanel import Cohort
+from data.models import Connection, Group, Kind, Run, Status, SyncKind, SyncState
+from data.runs import RunFilter
+from pages.shared import guard, listing, notices, resources, run_view
+from pages.shared.text import EVERY, age, counted, number, plain, said
+
+GROUPS = "pages/observe/groups.py"
+FAILURE = "cohorts_failure"
+ONE_TIME, RECURRING, DRY_RUN = "One-time", "Recurring (dynamic)", "Dry run"
+SYNCS = "pages/export/syncs.py"
+
+
+def load(bridge: Bridge, person: Actor) -> list[Cohort]:
+    """Return the cohorts as shared lately, or ask Mixpanel once; a failure is not repeated on every redraw."""
+    if FAILURE not in st.session_state:
+        try:
+            with st.spinner("Asking Mixpanel for the cohorts …"):
+                return syncs.list_cohorts(bridge, person, afresh=False)
+        except CohortBridgeError as exc:
+            st.session_state[FAILURE] = said(exc)
+    st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
+    st.button("Try again", key="cohorts_again", icon=":material/refresh:", on_click=refresh, args=(bridge, person))
+    return st.stop()
+
+
+def refresh(bridge: Bridge, person: Actor) -> None:
+    """Ask Mixpanel for the cohorts, whatever was shared before."""
+    toast = st.toast("Asking Mixpanel for the cohorts …", icon="spinner", duration="infinite")
+    st.session_state.pop(FAILURE, None)
+    try:
+        found = syncs.list_cohorts(bridge, person, afresh=True)
+        toast.toast(f"{counted(len(found), 'cohort')} read.", icon=":material/check:")
+    except CohortBridgeError as exc:
+        st.session_state[FAILURE] = said(exc)
+        toast.toast("The cohorts could not be read.", icon=":material/error:")
+
+
+def go_to(cohort_id: int | None) -> None:
+    """Show one cohort, or all of them again; the address says which."""
+    if cohort_id is None:
+        st.query_params.pop("cohort", None)
+    else:
+        st.query_params["cohort"] = str(cohort_id)
+
+
+def marks(cohort: Cohort) -> str:
+    """Write what is special about a cohort."""
+    return ", ".join(
+        mark for mark, holds in (("Hidden", not cohort.is_visible), ("Group analytics", cohort.of_groups)) if holds
+    )
+
+
+def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list[Group]) -> None:
+    """Show the cohorts with search; hidden ones are set aside."""
+    budget = syncs.query_budget(bridge, person)
+    hidden = sum(not one.is_visible for one in cohorts)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        search = st.text_input(
+            "Search",
+            key="cohorts_search",
+            type="search",
+            live=True,
+            persist_state="page",
+            placeholder="Name, text or id",
+            width=340,
+        )
+        with_hidden = st.toggle(
+            f"Show hidden cohorts ({number(hidden)})", key="cohorts_hidden", persist_state="page", disabled=not hidden
+        )
+        st.button(
+            "Refresh",
+            key="cohorts_refresh",
+            icon=":material/refresh:",
+            help=f"Asks Mixpanel. Costs one of {budget.limit:,} queries an hour; used so far: {budget.used:,}.",
+            on_click=refresh,
+            args=(bridge, person),
+        )
+    wanted = search.strip().casefold()
+    shown = [
+        one
+        for one in cohorts
+        if (one.is_visible or with_hidden or wanted)
+        and (not wanted or wanted in f"{one.name}\n{one.description}\n{one.id}".casefold())
+    ]
+    read_at = syncs.cohorts_read_at(bridge, person)
+    st.caption(f"{counted(len(shown), 'cohort')} of {number(len(cohorts))}, as Mixpanel listed them {age(read_at)}.")
+    if not shown:
+        st.info(
+            "No cohort matches the search."
+            if wanted
+            else "The project has no cohorts to show. Save one in Mixpanel, then refresh.",
+            icon=":material/search_off:",
+        )
+        return
+    table(shown, {group.cohort_id: group for group in groups})
+
+
+def table(shown: list[Cohort], groups: dict[int, Group]) -> None:
+    """Show cohorts as rows, each with the button that exports it."""
+    listing.rows_to_open(
+        [
+            {
+                "": "Look" if one.of_groups else "Export to …",
+                "Cohort": one.name,
+                "Users": one.count,
+                "Members": groups[one.id].members if one.id in groups else None,
+                "Delivered": age(groups[one.id].delivered_at) if one.id in groups else "",
+                "Note": marks(one),
+                "Description": one.description,
+                "Id": str(one.id),
+            }
+            for one in shown
+        ],
+        [one.id for one in shown],
+        key="cohorts",
+        label="Cohorts of the Mixpanel project",
+        go_to=go_to,
+        button_width=110,
+        # A column that says nothing of any cohort only takes room away from the names.
+        order=None if groups else ["", "Cohort", "Users", "Note", "Description", "Id"],
+        columns={
+            "Cohort": st.column_config.TextColumn(width="medium"),
+            "Users": st.column_config.NumberColumn(
+                format="localized", help="As Mixpanel last counted them. An export reads the cohort anew."
+            ),
+            "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
+            "Delivered": st.column_config.TextColumn(width=120),
+            "Note": st.column_config.TextColumn(width=120),
+            "Description": st.column_config.TextColumn(width="medium"),
+        },
+    )
+
+
+def start(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[str, str], usual_name: str) -> None:
+    """Queue what the form asks for. A name that was left as it is stays whatever it is by the time the run starts."""
+    entered = st.session_state
+    name, to = entered[f"cohorts_group_{cohort_id}"], entered[f"cohorts_to_{cohort_id}"]
+    group = None if name.strip() == present_names.get(to, usual_name) else name
+    if entered[f"cohorts_kind_{cohort_id}"] == RECURRING:
+        start_recurring(bridge, person, cohort_id, group=group, to=to, every=entered[f"cohorts_every_{cohort_id}"])
+        return
+    try:
+        run = syncs.start_export(
+            bridge,
+            person,
+            cohort_id,
+            group=group,
+            to=to,
+            dry_run=entered[f"cohorts_kind_{cohort_id}"] == DRY_RUN,
+        )
+    except CohortBridgeError as exc:
+        notices.answer("cohorts", said(exc), failed=True)
+        return
+    notices.forget_answer()
+    st.toast(f"Run {run.id} is queued.", icon=":material/schedule:")
+
+
+def start_recurring(bridge: Bridge, person: Actor, cohort_id: int, *, group: str | None, to: str, every: int) -> None:
+    """Start a sync that keeps the group equal to the cohort."""
+    try:
+        sync = recurring.add_sync(bridge, person, cohort_id, every_minutes=every, group=group, to=to)
+    except CohortBridgeError as exc:
+        notices.answer("cohorts", said(exc), failed=True)
+        return
+    notices.answer("cohorts", f"Sync {sync.id} is active: its first run is due now.")
+
+
+def show_form(
+    bridge: Bridge, person: Actor, cohort: Cohort, destinations: list[Connection], groups: list[Group]
+) -> None:
+    """Show what an export needs: the group's name, where it goes, and whether it writes."""
+    st.subheader("Export to Apptimize", anchor=False)
+    if cohort.of_groups:
+        st.info(
+            "This is a group-analytics cohort: it holds companies or accounts, not users, so there is nobody to "
+            "target with it. Choose a cohort of users.",
+            title="It cannot be exported",
+            icon=":material/domain:",
+        )
+        return
+    names = [one.name for one in destinations]
+    places = {one.id: one.name for one in destinations}
+    own = [group for group in groups if group.cohort_id == cohort.id and group.destination_id in places]
+    present = own[0] if own else None
+    present_names = {places[group.destination_id]: group.name for group in own}
+    with st.form(f"cohorts_form_{cohort.id}"):
+        left, right = st.columns(2)
+        left.text_input(
+            "Group name",
+            value=present.name if present else cohort.name,
+            max_chars=200,
+            key=f"cohorts_group_{cohort.id}",
+            help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organisation. A group that was "
+            "delivered keeps its name.",
+        )
+        right.selectbox(
+            "Export to",
+            names,
+            index=names.index(places[present.destination_id]) if present else _default(destinations),
+            format_func={one.name: f"{plain(one.name)} ({kind_of(one)})" for one in destinations}.__getitem__,
+            key=f"cohorts_to_{cohort.id}",
+        )
+        st.radio(
+            "Kind of export",
+            [ONE_TIME, RECURRING, DRY_RUN],
+            captions=[
+                "Overwrites the group with the users who are in the cohort now. It is not updated afterwards.",
+                "Keeps the group equal to the cohort, at the interval below.",
+                "Reads and compares, and writes nothing.",
+            ],
+            key=f"cohorts_kind_{cohort.id}",
+            horizontal=True,
+        )
+        st.selectbox(
+            "Interval of a recurring sync",
+            list(EVERY),
+            format_func=EVERY.__getitem__,
+            key=f"cohorts_every_{cohort.id}",
+            width=260,
+        )
+        st.form_submit_button(
+            "Start sync",
+            key=f"cohorts_start_{cohort.id}",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=start,
+            args=(bridge, person, cohort.id, present_names, cohort.name),
+        )
+    notices.show_answer("cohorts")
+
+
+def _default(destinations: list[Connection]) -> int:
+    """Offer an endpoint before a folder: it needs nothing done by hand."""
+    return next((number for number, one in enumerate(destinations) if one.kind == Kind.ENDPOINT), 0)
+
+
+def kind_of(one: Connection) -> str:
+    """Say in a word what a destination is."""
+    practice = ", practice" if one.practice else ""
+    return ("CSV folder" if one.kind == Kind.CSV else "Apptimize") + practice
+
+
+def show_run(run: Run, destinations: list[Connection], project_id: int) -> None:
+    """Show how the cohort's latest run ended, and where its users are now."""
+    st.subheader("Latest dry run" if run.dry_run else "Latest export", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        run_view.badge(run)
+        st.caption(f"{age(run.finished_at)}, took {run_view.took(run) or 'no time'}", width="content")
+        run_view.link(run)
+    run_view.outcome(run)
+    if run.status != Status.SUCCEEDED:
+        return
+    where_to_look(run, destinations, project_id)
+    run_view.funnel(run)
+    run_view.changes(run)
+
+
+def where_to_look(run: Run, destinations: list[Connection], project_id: int) -> None:
+    """Lead to the group: here, and on the sandbox's own page in practice mode."""
+    if run.dry_run:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        destination = next((one for one in destinations if one.name == run.destination), None)
+        sandbox = notices.sandbox_of([destination]) if destination else None
+        if sandbox:
+            st.link_button(
+                "See it on Apptimize's Groups page",
+                f"{sandbox}/apptimize/groups/{project_id}/{run.cohort_id}",
+                key="cohorts_sandbox",
+                icon=":material/open_in_new:",
+                type="primary",
+            )
+        st.page_link(GROUPS, label="Members", icon=":material/patient_list:", query_params={"group": str(run.group_id)})
+
+
+def show_sync(bridge: Bridge, person: Actor, cohort_id: int) -> None:
+    """Say which recurring syncs keep a group of the cohort up to date."""
+    for view in recurring.list_syncs(bridge, person):
+        if view.sync.cohort_id != cohort_id or view.sync.kind != SyncKind.RECURRING:
+            continue
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            is_on = view.sync.state == SyncState.ACTIVE
+            st.badge(
+                "Recurring" if is_on else "Recurring, paused",
+                icon=":material/sync:",
+                color="green" if is_on else "orange",
+            )
+            st.caption(f"{EVERY[view.sync.every_minutes or 15]}, to {plain(view.destination)}.", width="content")
+            st.page_link(SYNCS, label="Its sync", icon=":material/sync:", query_params={"sync": str(view.sync.id)})
+
+
+def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connection], groups: list[Group]) -> None:
+    """Show one cohort: what it is, its export, and its runs that go on or ended last."""
+    destinations = [one for one in found if one.side != MIXPANEL_SIDE]
+    st.button(
+        "All cohorts", key="cohorts_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
+    )
+    st.header(plain(cohort.name), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        for mark in filter(None, marks(cohort).split(", ")):
+            st.badge(mark, color="gray")
+        st.caption(
+            f"Cohort {cohort.id}. Mixpanel last counted {counted(cohort.count, 'user')}; those without a profile are "
+            "never exported.",
+            width="content",
+        )
+    if cohort.description:
+        st.text(cohort.description)
+    show_sync(bridge, person, cohort.id)
+    active = syncs.active_runs(bridge, person, cohort.id)
+    for run in active:
+        assert run.id is not None
+        run_view.progress(bridge, person, run.id)
+    if not destinations:
+        st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
+        st.page_link(notices.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+        return
+    if not active:
+        mine = syncs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
+        for run in mine:
+            show_run(run, destinations, next(one.project_id for one in found if one.side == MIXPANEL_SIDE))
+        show_form(bridge, person, cohort, destinations, groups)
+
+
+def unknown(asked: str) -> None:
+    """Say that the address names no cohort of this project."""
+    st.warning(f"Mixpanel lists no cohort {plain(asked)} in this project.", icon=":material/search_off:")
+    st.button("All cohorts", key="cohorts_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
+
+
+person = guard.require(Role.ANALYST)
+bridge = resources.bridge()
+found = notices.open_page(
+    bridge, person, "Cohorts", "Pick a cohort of the Mixpanel project and export it to Apptimize."
+)
+if not any(one.side == MIXPANEL_SIDE for one in found):
+    st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
+    st.page_link(notices.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+    st.stop()
+cohorts = load(bridge, person)
+try:
+    groups = syncs.list_groups(bridge, person)
+    asked = st.query_params.get("cohort")
+    picked = next((one for one in cohorts if str(one.id) == asked), None)
+    if picked:
+        show_one(bridge, person, picked, found, groups)
+    elif asked:
+        unknown(asked)
+    else:
+        show_list(bridge, person, cohorts, groups)
+except CohortBridgeError as exc:
+    st.error(said(exc), icon=":material/error:")

@@ -1,0 +1,243 @@
+"""History: every run, and what each of them did."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+
+import streamlit as st
+
+from core import syncs
+from core.access import Actor, Role
+from core.bridge import Bridge
+from core.errors import CohortBridgeError, NotFound
+from data.models import Run, Status, utc_now
+from data.runs import RunFilter
+from pages.shared import decide, guard, listing, notices, resources, run_view
+from pages.shared.text import age, counted, moment, number, plain, said, zone
+
+COHORTS = "pages/export/cohorts.py"
+PAGE_ROWS = 25
+PERIODS = {
+    "Any time": None,
+    "Last hour": timedelta(hours=1),
+    "Last 24 hours": timedelta(days=1),
+    "Last 7 days": timedelta(days=7),
+    "Last 30 days": timedelta(days=30),
+}
+CHOSEN_DAYS = "Chosen days"
+
+
+def go_to(run_id: int | None) -> None:
+    """Show one run, or all of them again; the address says which."""
+    if run_id is None:
+        st.query_params.pop("run", None)
+    else:
+        st.query_params["run"] = str(run_id)
+
+
+def to_first_page() -> None:
+    """Begin at the first page when something else is asked for."""
+    st.session_state["history_page"] = 1
+
+
+def filters() -> RunFilter:
+    """Show the filters and return what they ask for."""
+    text_column, status_column, period_column = st.columns([3, 3, 2])
+    text = text_column.text_input(
+        "Cohort or group",
+        key="history_text",
+        type="search",
+        live="400ms",
+        persist_state="page",
+        placeholder="Part of the name",
+        on_change=to_first_page,
+    )
+    statuses = status_column.multiselect(
+        "State",
+        list(run_view.LOOKS),
+        format_func=run_view.word_of,
+        key="history_status",
+        persist_state="page",
+        placeholder="All",
+        on_change=to_first_page,
+    )
+    period = period_column.selectbox(
+        "Time", [*PERIODS, CHOSEN_DAYS], key="history_period", persist_state="page", on_change=to_first_page
+    )
+    trigger_column, dry_column, days_column = st.columns([3, 3, 2], vertical_alignment="center")
+    triggers = trigger_column.multiselect(
+        "Started",
+        list(run_view.TRIGGERS),
+        format_func=run_view.TRIGGERS.__getitem__,
+        key="history_trigger",
+        persist_state="page",
+        placeholder="In any way",
+        on_change=to_first_page,
+    )
+    with_dry_runs = dry_column.toggle(
+        "With dry runs", value=True, key="history_dry", persist_state="page", on_change=to_first_page
+    )
+    since, until = None, None
+    if period == CHOSEN_DAYS:
+        days = days_column.date_input(
+            "From and to", value=[], key="history_days", persist_state="page", on_change=to_first_page
+        )
+        since, until = between(days)
+    elif PERIODS[period]:
+        since = utc_now() - PERIODS[period]
+    return RunFilter(
+        statuses=statuses,
+        triggers=triggers,
+        text=text.strip(),
+        since=since,
+        until=until,
+        with_dry_runs=with_dry_runs,
+    )
+
+
+def between(days: date | tuple[date, ...] | None) -> tuple[datetime | None, datetime | None]:
+    """Turn chosen days of the reader's zone into a time from and a time to; one day alone has no end yet."""
+    chosen = days if isinstance(days, tuple) else (days,) if days else ()
+    since = datetime.combine(chosen[0], time.min, zone()) if chosen else None
+    until = datetime.combine(chosen[1] + timedelta(days=1), time.min, zone()) if len(chosen) > 1 else None
+    return since, until
+
+
+def show_list(bridge: Bridge, person: Actor) -> None:
+    """Show the runs that the filters ask for, a page at a time."""
+    wanted = filters()
+    total = syncs.count_runs(bridge, person, wanted)
+    if not total:
+        _say_none(is_filtered=bool(syncs.count_runs(bridge, person)))
+        return
+    pages = -(-total // PAGE_ROWS)
+    page = min(st.session_state.get("history_page", 1), pages)
+    runs = syncs.list_runs(bridge, person, wanted, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+    first = (page - 1) * PAGE_ROWS + 1
+    st.caption(f"{number(first)}–{number(first + len(runs) - 1)} of {counted(total, 'run')}, the newest first")
+    listing.rows_to_open(
+        [row(run) for run in runs],
+        [run.id for run in runs],
+        key="history",
+        label="Runs",
+        go_to=go_to,
+        columns={
+            "Group": st.column_config.TextColumn(width="medium"),
+            **{name: st.column_config.NumberColumn(format="localized") for name in ("Members", "Added", "Removed")},
+        },
+    )
+    if pages > 1:
+        st.pagination(pages, key="history_page")
+
+
+def _say_none(*, is_filtered: bool) -> None:
+    if is_filtered:
+        st.info("No run matches the filters.", icon=":material/search_off:")
+        return
+    st.info("Every export is listed here, with what it did.", title="No runs yet", icon=":material/history:")
+    st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+
+
+def row(run: Run) -> dict[str, object]:
+    """Write a run for the table."""
+    is_good = run.status == Status.SUCCEEDED
+    return {
+        "": "Open",
+        "Run": str(run.id),
+        "State": run_view.status_text(run),
+        "Group": run.group_name,
+        "Members": run.members if is_good else None,
+        "Added": run.added if is_good else None,
+        "Removed": run.removed if is_good else None,
+        "Queued": age(run.queued_at),
+        "Took": run_view.took(run),
+        "Destination": run.destination,
+        "Started": run_view.TRIGGERS.get(run.trigger, run.trigger),
+        "By": run.actor,
+    }
+
+
+def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
+    """Show all that is known of one run."""
+    assert run.id is not None
+    st.button(
+        "All runs", key="history_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
+    )
+    st.header(f"Run {run.id}: {plain(run.group_name)}", anchor=False)
+    run_view.badge(run)
+    notices.show_answer("history")
+    if run_view.is_active(run):
+        run_view.progress(bridge, person, run.id)
+    else:
+        run_view.outcome(run)
+        decide.held(bridge, person, run, place="history")
+        decide.undo(bridge, person, run, place="history")
+        if run.status in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED):
+            run_view.start_again(bridge, person, run, key="history_again", place="history")
+    if run.status == Status.SUCCEEDED:
+        st.subheader("From profiles to members", anchor=False)
+        run_view.funnel(run)
+        st.subheader("What would have changed" if run.dry_run else "What changed", anchor=False)
+        run_view.changes(run)
+    st.subheader("Steps", anchor=False)
+    with st.container(width=720):
+        st.table(steps(run), hide_index=True, border="horizontal")
+    st.subheader("What it asked and sent", anchor=False)
+    run_view.tiles(
+        [
+            ("Queries", number(run.queries), "Counted against the Mixpanel project's limit of an hour."),
+            ("Requests", number(run.requests), "To Mixpanel, retries included."),
+            ("Messages", number(run.messages), "To the destination; none for a CSV folder."),
+        ]
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.page_link(COHORTS, label="Its cohort", icon=":material/groups:", query_params={"cohort": str(run.cohort_id)})
+        st.page_link(
+            "pages/observe/groups.py",
+            label="Its group",
+            icon=":material/patient_list:",
+            query_params={"group": str(run.group_id)},
+        )
+
+
+def steps(run: Run) -> list[dict[str, str]]:
+    """Write what happened when, in order."""
+    how = run_view.TRIGGERS.get(run.trigger, run.trigger).lower()
+    found = [("Queued", moment(run.queued_at), f"{how}, by {run.actor}")]
+    if run.started_at:
+        waited = (run.started_at - run.queued_at).total_seconds()
+        found.append(("Started", moment(run.started_at), f"after {run_view.duration(waited)} in the queue"))
+    if run.pages:
+        of = f" of {number(run.expected)}" if run.expected is not None else ""
+        found.append(("Read", "", f"{number(run.profiles)}{of} profiles in {counted(run.pages, 'page')}"))
+    if run.status == Status.SUCCEEDED:
+        difference = f"{number(run.added)} added, {number(run.removed)} removed, {number(run.unchanged)} unchanged"
+        found.append(("Compared", "", difference))
+    if run.status == Status.SUCCEEDED and run.dry_run:
+        found.append(("Wrote nothing", "", "a dry run"))
+    elif run.write == "none":
+        found.append(("Wrote nothing", "", "verified: nothing had changed"))
+    elif run.messages:
+        found.append(("Sent", "", f"{counted(run.messages, 'message')} to {run.destination}"))
+    elif run.status == Status.SUCCEEDED:
+        found.append(("Wrote", "", f"a file to {run.destination}"))
+    if run.finished_at:
+        found.append((run_view.look_of(run).word, moment(run.finished_at), f"after {run_view.took(run)} of work"))
+    return [{"Step": plain(name), "When": at, "What": plain(what)} for name, at, what in found]
+
+
+person = guard.require(Role.VIEWER)
+bridge = resources.bridge()
+notices.open_page(bridge, person, "History", "Every run, what it did, and why it stopped where it did.")
+try:
+    asked = st.query_params.get("run")
+    if asked and asked.isascii() and asked.isdigit() and len(asked) < 19:
+        try:
+            show_one(bridge, person, syncs.get_run(bridge, person, int(asked)))
+        except NotFound:
+            st.warning(f"There is no run {plain(asked)}.", icon=":material/search_off:")
+            st.button("All runs", key="history_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
+    else:
+        show_list(bridge, person)
+except CohortBridgeError as exc:
+    st.error(said(exc), icon=":material/error:")

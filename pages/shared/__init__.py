@@ -1,0 +1,1 @@
+"""What the screens share: the guard, cached resources, small widgets."""

@@ -1,0 +1,101 @@
+"""What is said on every page: the heading, practice mode, a missing worker; and what an action answered."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from core import connections, syncs
+from core.access import Actor
+from core.bridge import Bridge
+from core.connections import MIXPANEL_SIDE
+from core.errors import CohortBridgeError
+from data.models import Connection, Kind
+from pages.shared.text import age, plain, said
+
+CONNECTIONS = "pages/admin/connections.py"
+PRACTICE = "pages/admin/practice.py"
+_ANSWER = "notices_answer"
+
+
+def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
+    """Write the page's heading and what holds for every page. Returns what is connected."""
+    _forget_answers_of_other_pages(title)
+    st.title(title, anchor=False)
+    st.caption(intro)
+    try:
+        found = connections.list_connections(bridge, person)
+    except CohortBridgeError as exc:
+        st.error(said(exc))
+        st.stop()
+    if any(one.practice and one.side == MIXPANEL_SIDE for one in found):
+        _say_practice(found)
+    worker_notice(bridge, person)
+    return found
+
+
+def _say_practice(found: list[Connection]) -> None:
+    outside = [
+        one.name for one in found if one.side != MIXPANEL_SIDE and one.kind == Kind.ENDPOINT and not one.practice
+    ]
+    with st.container(horizontal=True, vertical_alignment="center", key="notices_practice"):
+        st.badge("Practice mode", icon=":material/science:", color="orange")
+        if outside:
+            names = plain(", ".join(outside))
+            st.caption(f"The people are made up, but {names} is a real destination.", width="content")
+        else:
+            st.caption("Mixpanel and Apptimize are played by this machine; the people are made up.", width="content")
+        st.page_link(PRACTICE, label="How to connect for real", icon=":material/arrow_forward:", icon_position="right")
+
+
+@st.fragment(run_every="5s")
+def worker_notice(bridge: Bridge, person: Actor) -> None:
+    """Say that nobody does what is queued, for as long as that is so."""
+    try:
+        if syncs.worker_is_up(bridge, person):
+            return
+        seen = syncs.worker_seen_at(bridge, person)
+    except CohortBridgeError:
+        return  # the page itself says that the storage cannot be read
+    last = f" The last sign of life was {age(seen)}." if seen else ""
+    st.warning(
+        f"Exports that are started now wait in the queue.{last} Start one with `python -m core worker`, or everything "
+        "together with `make run`.",
+        title="No worker is running",
+        icon=":material/power_off:",
+    )
+
+
+def sandbox_of(found: list[Connection]) -> str | None:
+    """Return the address of the practice sandbox, if one is connected."""
+    for one in found:
+        if one.practice:
+            parts = urlsplit(one.url or one.base_url)
+            return f"{parts.scheme}://{parts.netloc}"
+    return None
+
+
+def answer(place: str, text: str, *, failed: bool = False) -> None:
+    """Keep an action's answer, to be shown at `place` until the next action or page."""
+    st.session_state[_ANSWER] = {"place": place, "text": text, "failed": failed, "page": st.session_state.get("page")}
+
+
+def forget_answer() -> None:
+    """Drop the latest action's answer."""
+    st.session_state.pop(_ANSWER, None)
+
+
+def show_answer(place: str) -> None:
+    """Show the latest action's answer if it belongs here."""
+    held = st.session_state.get(_ANSWER)
+    if held and held["place"] == place:
+        (st.error if held["failed"] else st.success)(
+            held["text"], icon=":material/error:" if held["failed"] else ":material/check_circle:"
+        )
+
+
+def _forget_answers_of_other_pages(page: str) -> None:
+    if st.session_state.get("page") != page:
+        st.session_state["page"] = page
+        st.session_state.pop(_ANSWER, None)

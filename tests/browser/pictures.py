@@ -1,0 +1,136 @@
+"""Make pictures of every page, light and dark, wide and narrow: `python -m tests.browser.pictures [FOLDER]`.
+
+Four states are set up over the sandbox: nothing connected, a run under way, runs that failed, and plenty of everything.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import stage
+from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, Everything, go, picture
+
+PAGES = {
+    "": "Overview",
+    "cohorts": "Cohorts",
+    "groups": "Groups",
+    "history": "History",
+    "connections": "Connections",
+    "practice": "How to connect for real",
+}
+SCHEMES = ("light", "dark")
+WIDTHS = (1280, 800)
+
+
+def main() -> None:
+    """Make all pictures, and say where they are."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="pictures-"))
+    if not stage.chromium():
+        sys.exit("There is no Chromium on this machine.")
+    with ExitStack() as stack:
+        browser = stack.enter_context(stage.browser())
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with stage.dashboard_alone(home / "empty") as alone:
+            take(browser, alone, folder / "empty", PAGES)
+        with stage.up(home / "used") as everything:
+            take(browser, everything, folder / "first-day", {"": "Overview", "cohorts": "Cohorts"})
+            fill(everything)
+            take(browser, everything, folder / "failed", failed_pages())
+            for cohort in (NEWSLETTER, IMPORTED):
+                everything.core("export", str(cohort))
+            take(browser, everything, folder / "full", full_pages())
+            take_forms(browser, everything, folder / "forms")
+            with a_run_under_way(browser, everything):
+                take(browser, everything, folder / "busy", {"": "Overview", f"cohorts?cohort={EVERYONE}": "Cohorts"})
+    print(folder)
+
+
+def fill(everything: Everything) -> None:
+    """Export this and that, and let three exports fail, each in its own way."""
+    for cohort in (POWER, EVERYONE, SPENDERS):
+        everything.core("export", str(cohort))
+    everything.core("export", str(POWER), "--dry-run")
+    for fault, cohort, target in (("unauthorized", NEWSLETTER, "apptimize"), ("total_wrong", IMPORTED, "mixpanel")):
+        everything.fault(fault, target=target)
+        everything.core("export", str(cohort))
+        everything.mend()
+    everything.fault("server_error", target="apptimize")
+    everything.core("export", str(SPENDERS))
+    everything.mend()
+
+
+def failed_pages() -> dict[str, str]:
+    """Name the pages that show what went wrong."""
+    return {
+        "": "Overview",
+        f"cohorts?cohort={NEWSLETTER}": "Cohorts",
+        "history": "History",
+        "history?run=6": "History",
+        "groups": "Groups",
+        "groups?group=3": "Groups",
+    }
+
+
+def full_pages() -> dict[str, str]:
+    """Name the pages that show plenty."""
+    return PAGES | {f"cohorts?cohort={EVERYONE}": "Cohorts", "history?run=2": "History", "groups?group=1": "Groups"}
+
+
+def take(browser: Browser, everything: Everything, folder: Path, pages: dict[str, str]) -> None:
+    """Take a picture of each page, in both colour schemes and widths."""
+    for scheme in SCHEMES:
+        for width in WIDTHS:
+            with window(browser, scheme, width) as page:
+                for path, heading in pages.items():
+                    go(page, f"{everything.url}/{path}", heading)
+                    name = path.replace("?", "-").replace("=", "-") or "overview"
+                    picture(page, folder / f"{name}-{scheme}-{width}.png")
+
+
+def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
+    """Take pictures of the opened forms, and of the question before a connection is removed."""
+    for scheme in SCHEMES:
+        with window(browser, scheme, 1280) as page:
+            go(page, f"{everything.url}/connections", "Connections")
+            page.get_by_text("Connect another project").click()
+            page.locator(".st-key-connections_apptimize").get_by_text("Connect", exact=True).click()
+            page.get_by_role("button", name="Connect Mixpanel").click()
+            expect(page.get_by_text("Secret: this is needed.")).to_be_visible()
+            picture(page, folder / f"connections-{scheme}.png")
+            page.get_by_role("button", name="Remove").last.click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            page.screenshot(path=folder / f"remove-{scheme}.png", animations="disabled")
+
+
+@contextmanager
+def window(browser: Browser, scheme: str, width: int) -> Iterator[Page]:
+    """Open a browser window in a colour scheme."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        timezone_id="Europe/Berlin",
+    )
+    yield context.new_page()
+    context.close()
+
+
+@contextmanager
+def a_run_under_way(browser: Browser, everything: Everything) -> Iterator[None]:
+    """Let a run take its time while inside."""
+    everything.fault("slow", seconds=20, target="mixpanel")
+    with window(browser, "light", 1280) as page:
+        go(page, f"{everything.url}/cohorts?cohort={EVERYONE}", "Cohorts")
+        page.get_by_role("button", name="Start sync").click()
+        expect(page.get_by_text("Reading profiles")).to_be_visible(timeout=30_000)
+        yield
+    everything.mend()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The whole product as real processes, and a browser in front of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+EVERYONE, POWER, NEWSLETTER, SPENDERS, IMPORTED = 5167401, 5167402, 5167403, 5167407, 5167410
+# An export of a practice cohort takes two or three seconds; machines that build are slow.
+EXPORT_MS = 45_000
+_ROW_PX, _HEADER_PX, _TICK_PX = 33, 34, 33
+# Asked of all grids at once, again and again: one of the page before may go away between two questions.
+_GRIDS_ARE_DRAWN = """() => [...document.querySelectorAll("[data-testid=stDataFrame]")]
+    .every(grid => !grid.offsetParent || [...grid.querySelectorAll("canvas")].some(canvas => canvas.offsetParent))"""
+
+
+def chromium() -> str | None:
+    """Find the system's Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+@contextmanager
+def browser() -> Generator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What `python -m core up` runs."""
+
+    url: str
+    sandbox: str
+    home: Path
+
+    def core(self, *arguments: str) -> str:
+        """Run a command on the same home."""
+        done = subprocess.run(
+            [sys.executable, "-m", "core", *arguments], cwd=ROOT, env=_environment(self), capture_output=True, text=True
+        )
+        return done.stdout
+
+    def fault(self, name: str, **options: Any) -> None:
+        httpx.put(f"{self.sandbox}/sandbox/api/faults", json={name: options}).raise_for_status()
+
+    def mend(self) -> None:
+        httpx.delete(f"{self.sandbox}/sandbox/api/faults").raise_for_status()
+
+
+def _environment(everything: Everything) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+    return own | {
+        "COHORT_BRIDGE_HOME": str(everything.home),
+        # What is entered as Mixpanel's is asked of the sandbox.
+        "COHORT_BRIDGE_MIXPANEL_URL": everything.sandbox,
+        "COHORT_BRIDGE_RETRY_OVER_S": "0.5",
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def up(home: Path) -> Generator[Everything]:
+    """Start sandbox, worker and dashboard as `make run` does, and end them as Ctrl-C does."""
+    port, sandbox_port = free_port(), free_port()
+    everything = Everything(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", home)
+    command = [sys.executable, "-m", "core", "up", "--port", str(port), "--sandbox-port", str(sandbox_port)]
+    with _process(command, _environment(everything)) as process:
+        assert process.stdout
+        said = list[str]()
+        for line in process.stdout:
+            said.append(line)
+            if "Ctrl-C" in line:
+                break
+        assert process.poll() is None, "".join(said)
+        yield everything
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, "Ctrl-C is a good end"
+
+
+@contextmanager
+def dashboard_alone(home: Path) -> Generator[Everything]:
+    """Start the dashboard on a home where nothing is connected, and no worker is up."""
+    port = free_port()
+    everything = Everything(f"http://127.0.0.1:{port}", "http://127.0.0.1:1", home)
+    command = [sys.executable, "-m", "pages.shared.serve", f"--server.port={port}"]
+    with _process(command, _environment(everything)) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "URL" in line:
+                break
+        yield everything
+
+
+@contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Generator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(30)
+        if process.stdout:
+            process.stdout.close()
+
+
+def go(page: Page, url: str, heading: str) -> None:
+    """Open an address and wait until the page is drawn to its end."""
+    page.goto(url)
+    settled(page, heading)
+
+
+def settled(page: Page, heading: str) -> None:
+    expect(page.get_by_role("heading", name=heading, exact=True, level=1)).to_be_visible()
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    _loaded(page)
+
+
+def _loaded(page: Page) -> None:
+    """Wait for elements that load their code when they are first needed: a grey bar at first, then an empty frame."""
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    page.wait_for_function(_GRIDS_ARE_DRAWN)
+
+
+def press_in_row(page: Page, table: str, text: str) -> None:
+    """Press the button at the start of the row that holds this text: the grid is drawn on a canvas."""
+    grid = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("grid", name=table))
+    if not grid.count():
+        grid = page.get_by_test_id("stDataFrame")
+    cell = cell_of(grid.first, text)
+    number = int((cell.get_attribute("id") or "").rsplit("-", 1)[1])
+    grid.first.scroll_into_view_if_needed()
+    box = grid.first.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + _TICK_PX + 35, box["y"] + _HEADER_PX + _ROW_PX * number + _ROW_PX / 2)
+
+
+def cell_of(grid: Locator, text: str) -> Locator:
+    """Find a cell in the grid's text for screen readers."""
+    cell = grid.locator("canvas td").filter(has_text=text).first
+    cell.wait_for(state="attached")
+    return cell
+
+
+def plain_text(locator: Locator) -> str:
+    """What is read on the screen, without the invisible joiners."""
+    return locator.inner_text().replace("\u2060", "")
+
+
+def picture(page: Page, path: Path) -> None:
+    """Take a picture of the whole page, which scrolls inside the window."""
+    size = page.viewport_size
+    assert size
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _loaded(page)
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": min(max(height, size["height"]), 3000)})
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    # The grids draw themselves anew for the new size, within a frame or two.
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.screenshot(path=path, animations="disabled")
+    page.set_viewport_size(size)

@@ -1,0 +1,250 @@
+"""What only a browser can tell: markup as text, dialogs, downloads, a second person, addresses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from core.sandbox import people
+from tests.browser.stage import (
+    EXPORT_MS,
+    POWER,
+    SPENDERS,
+    Everything,
+    cell_of,
+    go,
+    plain_text,
+    press_in_row,
+    settled,
+)
+
+HEADINGS = {
+    "": "Overview",
+    "cohorts": "Cohorts",
+    "groups": "Groups",
+    "history": "History",
+    "connections": "Connections",
+    "practice": "How to connect for real",
+}
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def exported(everything: Everything) -> dict[int, dict[str, object]]:
+    """Runs of the command line on the same home, by cohort."""
+    return {cohort: json.loads(everything.core("export", str(cohort), "--json")) for cohort in (SPENDERS, POWER)}
+
+
+@pytest.fixture
+def mended(everything: Everything) -> Iterator[Everything]:
+    yield everything
+    everything.mend()
+
+
+def name_of(everything: Everything, cohort: int) -> str:
+    return next(one["name"] for one in json.loads(everything.core("cohorts", "--json")) if one["id"] == cohort)
+
+
+def test_the_first_visitor_of_a_fresh_process_may_come_by_a_deep_link(everything: Everything, page: Page):
+    """Must stay the first test of this module: Streamlit treats the first session of a process differently."""
+    go(page, f"{everything.url}/cohorts?cohort={POWER}", "Cohorts")
+
+    expect(page.get_by_role("button", name="Start sync")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_a_name_with_markup_is_text_wherever_it_is_shown(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page
+):
+    name, run = name_of(everything, SPENDERS), exported[SPENDERS]["id"]
+    assert "<b>" in name
+
+    go(page, f"{everything.url}/cohorts?cohort={SPENDERS}", "Cohorts")
+    assert plain_text(page.get_by_role("heading", level=2)) == name
+    expect(page.get_by_role("textbox", name="Group name")).to_have_value(name)
+    go(page, f"{everything.url}/history?run={run}", "History")
+    assert plain_text(page.get_by_role("heading", level=2)) == f"Run {run}: {name}"
+    go(page, f"{everything.url}/groups", "Groups")
+    assert cell_of(page.get_by_test_id("stDataFrame").first, "spenders").inner_text() == f"Mixpanel: {name}"
+    press_in_row(page, "Delivered groups", "spenders")
+    heading = page.get_by_role("heading", level=2)
+    expect(heading).to_be_visible()
+    assert plain_text(heading) == f"Mixpanel: {name}"
+    assert page.get_by_test_id("stMain").locator("b").count() == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "**x** [a](https://x.example) $x$ :red[x] `c` <b>b</b> <script>alert(1)</script>",
+        ":smile: :material/home: :streamlit: -> <- -- >= ~~s~~",
+        "# h https://evil.example www.evil.example a@b.example ![i](http://x.example/y.png) &amp; \\* 東京",
+    ],
+)
+def test_a_text_that_tries_to_be_markup_is_text(everything: Everything, page: Page, name: str):
+    """What the address asks for is said in a message, as the names in the core's sentences are."""
+    go(page, f"{everything.url}/cohorts?cohort={quote(name)}", "Cohorts")
+
+    warning = page.get_by_test_id("stAlert").first
+    expect(warning).to_be_visible()
+    assert plain_text(warning).strip().endswith(f"Mixpanel lists no cohort {name} in this project.")
+    assert warning.locator("a, img, b, strong, code, em, del, .katex").count() == 0
+
+
+def test_a_row_is_opened_from_the_keyboard(everything: Everything, page: Page):
+    go(page, f"{everything.url}/cohorts", "Cohorts")
+    page.locator("canvas").first.focus()
+    for key in ("ArrowDown", "ArrowDown", "Shift+Space"):
+        page.keyboard.press(key)
+
+    expect(page.get_by_role("button", name="Start sync")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("entered", "sentence"),
+    [
+        ({"secret": "wrong"}, "Mixpanel does not accept the service account's username and secret."),
+        ({"Project id": "999"}, "The service account is not an admin of this Mixpanel project."),
+        (
+            {"username": people.ANALYST_USERNAME, "secret": people.ANALYST_SECRET},
+            "The service account is not an admin of this Mixpanel project.",
+        ),
+    ],
+    ids=["wrong secret", "wrong project", "role below admin"],
+)
+def test_what_is_wrong_with_a_service_account_is_said(
+    everything: Everything, page: Page, entered: dict[str, str], sentence: str
+):
+    go(page, f"{everything.url}/connections", "Connections")
+    form = page.locator(".st-key-connections_mixpanel")
+    form.get_by_text("Connect another project").click()
+    form.get_by_role("textbox", name="Service account username").fill(entered.get("username", people.ADMIN_USERNAME))
+    form.get_by_label("Service account secret").fill(entered.get("secret", people.ADMIN_SECRET))
+    form.get_by_label("Project id").fill(entered.get("Project id", str(people.PROJECT_ID)))
+    form.get_by_role("button", name="Connect Mixpanel").click()
+
+    expect(page.get_by_text(sentence)).to_be_visible()
+    expect(form.get_by_label("Service account secret")).to_have_value("")
+
+
+def test_a_wrong_token_is_said(everything: Everything, page: Page):
+    go(page, f"{everything.url}/connections", "Connections")
+    form = page.locator(".st-key-connections_apptimize")
+    form.get_by_text("Connect", exact=True).click()
+    form.get_by_label("Apptimize token").fill("wrong")
+    form.get_by_role("button", name="Connect Apptimize").click()
+
+    expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
+
+
+def test_a_connection_is_removed_after_a_question(everything: Everything, page: Page, tmp_path: Path):
+    everything.core("connect", "csv", "--folder", str(tmp_path), "--name", "to go")
+    go(page, f"{everything.url}/connections", "Connections")
+    page.get_by_role("button", name="Remove").last.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("to go")
+    expect(dialog).to_contain_text("No group was delivered through it.")
+    dialog.get_by_role("button", name="Keep it").click()
+    expect(dialog).to_be_hidden()
+
+    page.get_by_role("button", name="Remove").last.click()
+    dialog.get_by_role("button", name="Remove").click()
+
+    expect(page.get_by_text("to go was removed.")).to_be_visible()
+    expect(dialog).to_be_hidden()
+
+
+def test_the_download_is_the_csv_byte_for_byte(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page, tmp_path: Path
+):
+    everything.core("groups", "members", str(POWER), "--out", str(tmp_path / "expected.csv"))
+    go(page, f"{everything.url}/groups", "Groups")
+    press_in_row(page, "Delivered groups", "Power users")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+
+    assert download.value.suggested_filename == f"Power-users-{POWER}.csv"
+    assert Path(download.value.path()).read_bytes() == (tmp_path / "expected.csv").read_bytes()
+
+
+def test_members_are_searched_while_typing(everything: Everything, exported: dict[int, dict[str, object]], page: Page):
+    go(page, f"{everything.url}/groups", "Groups")
+    press_in_row(page, "Delivered groups", "Power users")
+    grid = page.get_by_test_id("stDataFrame").first
+    first = cell_of(grid, "_").inner_text()
+
+    page.get_by_label("Search members").press_sequentially(first)
+
+    expect(page.get_by_text("1–1 of 1 member")).to_be_visible()
+
+
+def test_a_run_is_seen_and_cancelled_by_somebody_else(mended: Everything, page: Page, other_page: Page):
+    mended.fault("slow", seconds=4, target="mixpanel")
+    go(page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
+    page.get_by_role("button", name="Start sync").click()
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+
+    go(other_page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
+    other_page.get_by_role("button", name="Cancel").click()
+
+    for each in (other_page, page):
+        expect(each.get_by_text("Cancelled", exact=True).first).to_be_visible(timeout=EXPORT_MS)
+        expect(each.get_by_role("button", name="Start sync")).to_be_visible()
+
+
+def test_addresses_lead_to_what_they_name_and_survive_a_reload(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page
+):
+    run = exported[POWER]["id"]
+    for path, heading, title in (
+        (f"history?run={run}", "History", f"Run {run}: Power users"),
+        (f"cohorts?cohort={POWER}", "Cohorts", "Power users"),
+        ("groups?group=1", "Groups", "Mixpanel: "),
+    ):
+        go(page, f"{everything.url}/{path}", heading)
+        expect(page.get_by_role("heading", level=2)).to_contain_text(title)
+        page.reload()
+        expect(page.get_by_role("heading", level=2)).to_contain_text(title)
+        page.get_by_role("button", name="All ").click()
+        expect(page.get_by_role("heading", level=2)).to_be_hidden()
+        assert "?" not in page.url
+
+
+def test_links_lead_from_a_group_to_its_run_and_its_cohort(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page
+):
+    go(page, f"{everything.url}/groups?group=1", "Groups")
+    page.get_by_role("link", name="Its last delivery").click()
+    settled(page, "History")
+    expect(page.get_by_role("heading", level=2)).to_contain_text("Run ")
+    page.get_by_role("link", name="Its cohort").click()
+    settled(page, "Cohorts")
+    expect(page.get_by_role("button", name="Start sync")).to_be_visible()
+
+
+def test_pages_ask_nobody_outside_this_machine_and_say_nothing_to_the_console(everything: Everything, page: Page):
+    asked, said = list[str](), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+
+    for path, heading in HEADINGS.items():
+        go(page, f"{everything.url}/{path}", heading)
+
+    own = (everything.url, everything.url.replace("http", "ws"), "data:", "blob:")
+    assert [url for url in asked if not url.startswith(own)] == []
+    # Streamlit looks for its server below a deep link first.
+    assert [text for text in said if "404" not in text] == []
+
+
+def test_nothing_is_wider_than_a_narrow_window(everything: Everything, exported: object, page: Page):
+    page.set_viewport_size({"width": 800, "height": 900})
+
+    for path, heading in (HEADINGS | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History"}).items():
+        go(page, f"{everything.url}/{path}", heading)
+        assert page.get_by_test_id("stMain").evaluate("element => element.scrollWidth <= element.clientWidth"), path

@@ -1,0 +1,103 @@
+"""Commands in processes of their own, without the second that each of them would take to import the program.
+
+A process that has imported it forks one for every command: arguments, environment, folder, standard output and
+error are the command's own, as with `python -m core`. Where the start or the end of a process is what matters, tests
+start a real one: `Home.start`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Forks:
+    """The process that forks, as tests see it."""
+
+    def __init__(self, root: Path) -> None:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.emulator.forks"],
+            env={**env, "PYTHONPATH": str(root)},
+            cwd=root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def start(self, arguments: tuple[str, ...], *, env: dict[str, str], folder: Path, out: Path, err: Path) -> int:
+        """Start a command and return its process id."""
+        given = {"arguments": arguments, "env": env, "folder": str(folder), "out": str(out), "err": str(err)}
+        return self._ask(given, within_s=30)
+
+    def wait(self, pid: int, *, within_s: float) -> int:
+        """Return the exit status of a command; end it when it takes too long."""
+        try:
+            return self._ask({"wait": pid}, within_s=within_s)
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            self._answer(5)
+            raise AssertionError(f"a command did not end within {within_s:.0f} s") from None
+
+    def _ask(self, question: dict[str, Any], *, within_s: float) -> int:
+        assert self._server.stdin
+        self._server.stdin.write(json.dumps(question) + "\n")
+        return self._answer(within_s)
+
+    def _answer(self, within_s: float) -> int:
+        assert self._server.stdout
+        if not select.select([self._server.stdout], [], [], within_s)[0]:
+            raise TimeoutError
+        return int(self._server.stdout.readline())
+
+    def close(self) -> None:
+        self._server.communicate(timeout=10)
+
+
+def serve() -> None:
+    """Fork a process for each line of standard input that names a command; wait for those that are asked for."""
+    import core.cli
+    import core.progress
+    import core.worker  # noqa: F401
+
+    for line in sys.stdin:
+        question = json.loads(line)
+        if "wait" in question:
+            _, status = os.waitpid(question["wait"], 0)
+            answer = os.waitstatus_to_exitcode(status)
+        else:
+            answer = os.fork() or _be(question)
+        print(answer, flush=True)
+
+
+def _be(command: dict[str, Any]) -> NoReturn:
+    """Be the command: never returns."""
+    from core.cli import main
+
+    code = 70
+    try:
+        os.chdir(command["folder"])
+        os.environ.clear()
+        os.environ.update(command["env"])
+        for number, path in ((0, os.devnull), (1, command["out"]), (2, command["err"])):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
+        sys.argv = ["core", *command["arguments"]]
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()

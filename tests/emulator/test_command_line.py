@@ -1,0 +1,401 @@
+"""The command line to the letter of its contract: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import connections, syncs
+from core.access import LOCAL
+from core.errors import GroupTaken
+from core.sandbox import people
+from data.models import Status
+from tests.emulator import stage
+from tests.emulator.stage import COMPANIES, EVERYONE, IMPORTED, POWER, SPENDERS, TESTERS, WEB, Done, Home, Sandbox
+
+RUN = {
+    "id": int, "sync_id": int, "cohort_id": int, "cohort_name": str, "group_name": str, "destination": str,
+    "trigger": str, "actor": str, "dry_run": bool, "status": str, "write": str | None,
+    "started_at": str | None, "finished_at": str | None,
+    "profiles": int, "members": int, "duplicates": int, "unmatched": int, "invalid": int, "unprefixed": int,
+    "added": int, "removed": int, "unchanged": int, "queries": int, "requests": int, "messages": int,
+    "error": dict | None,
+}  # fmt: skip
+COHORT = {
+    "id": int, "name": str, "description": str, "count": int, "created": str, "is_visible": bool, "exportable": bool,
+    "reason": str | None,
+}  # fmt: skip
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+def check_form(document: dict[str, Any], form: dict[str, Any]) -> None:
+    """All that the contract promises is there, of the type it says; more may be added."""
+    assert set(form) <= set(document)
+    for name, kind in form.items():
+        assert isinstance(document[name], kind), name
+
+
+def check_failure(done: Done, code: int, *words: str) -> None:
+    """One sentence and the advice on standard error, and nothing else there."""
+    assert done.code == code
+    assert len(done.err.splitlines()) == 1
+    assert all(word in done.err for word in words), done.err
+
+
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_has_the_promised_form_wherever_it_is_shown(sandbox: Sandbox, home: Home):
+    exported = home.run("export", str(POWER), "--json")
+
+    shown, listed, of_sync, groups = home.run_all(
+        ("run", "show", "1", "--json"), ("runs", "--json"), ("runs", "--sync", "1", "--json"), ("groups", "--json")
+    )
+
+    run = exported.json
+    check_form(run, RUN)
+    assert (run["trigger"], run["actor"], run["status"], run["write"]) == ("cli", "local", "succeeded", "full")
+    assert (run["cohort_id"], run["cohort_name"], run["group_name"]) == (POWER, "Power users", "Power users")
+    assert (run["destination"], run["dry_run"], run["error"]) == ("default", False, None)
+    assert TIME.fullmatch(run["started_at"])
+    assert TIME.fullmatch(run["finished_at"])
+    assert (shown.json, listed.json, of_sync.json) == (run, [run], [run])
+    assert [one["members"] for one in groups.json] == [run["members"]]
+    assert groups.json[0]["last_run_id"] == run["id"]
+    assert {done.err for done in (exported, shown, listed, of_sync, groups)} == {""}
+
+
+def test_cohorts_are_listed_with_what_can_be_exported(sandbox: Sandbox, home: Home):
+    done = home.run("cohorts", "--json")
+
+    assert (done.code, done.err) == (0, "")
+    for one in done.json:
+        check_form(one, COHORT)
+    listed = {one["id"]: one for one in done.json}
+    assert list(listed) == list(range(EVERYONE, IMPORTED + 1))
+    assert [id for id, one in listed.items() if not one["exportable"]] == [COMPANIES]
+    assert listed[COMPANIES]["reason"]
+    assert [id for id, one in listed.items() if not one["is_visible"]] == [TESTERS]
+    assert listed[SPENDERS]["name"] == '"Big <b>spenders</b>" & Käufer 東京'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "printed"),
+    [
+        (("export", "twelve", "--json"), 2, None),
+        (("export", "--json"), 2, None),
+        (("export", str(POWER), "--json", "--colour"), 2, None),
+        (("export", str(POWER), "--to", "nowhere", "--json"), 1, None),
+        (("runs", "--limit", "none", "--json"), 2, []),
+        (("run", "show", "77", "--json"), 1, None),
+        (("run", "cancel", "77", "--json"), 1, None),
+    ],
+)
+def test_a_failure_without_a_run_prints_null_or_an_empty_list(
+    sandbox: Sandbox, home: Home, arguments: tuple[str, ...], code: int, printed: Any
+):
+    done = home.run(*arguments)
+
+    assert (done.code, done.json) == (code, printed)
+    assert done.err.strip()
+
+
+def test_a_run_that_failed_is_printed_with_its_error(sandbox: Sandbox, home: Home):
+    sandbox.fault("unauthorized", target="apptimize")
+
+    done = home.run("export", str(POWER), "--json")
+
+    check_form(done.json, RUN)
+    assert done.json["status"] == "failed"
+    assert list(done.json["error"]) == ["code", "message", "advice"]
+    assert done.json["error"]["code"] == "apptimize_unauthorized"
+    check_failure(done, 1, done.json["error"]["message"], done.json["error"]["advice"])
+
+
+def test_a_run_that_is_held_ends_with_one(sandbox: Sandbox, home: Home):
+    sandbox.fault("total_wrong", by=3)
+
+    done = home.run("export", str(POWER), "--json")
+
+    assert (done.json["status"], done.json["error"]["code"]) == ("held", "held_total")
+    profiles = len(sandbox.raw(POWER))
+    check_failure(done, 1, f"{profiles:,}", f"{profiles + 3:,}")
+
+
+# --- for people ----------------------------------------------------------------------------------------------------
+
+
+def test_without_json_people_read_tables_and_sentences(sandbox: Sandbox, home: Home):
+    export = home.run("export", str(SPENDERS))
+    cohorts, runs, groups, show = home.run_all(("cohorts",), ("runs",), ("groups",), ("run", "show", "1"))
+
+    counts = sandbox.answer(SPENDERS).counts
+    assert (export.code, export.err) == (0, "")
+    assert "Run 1: succeeded." in export.out
+    assert (
+        f"{counts['profiles']:,} profiles = {counts['members']:,} members + {counts['duplicates']:,} duplicates + "
+        f"{counts['unmatched']:,} unmatched + {counts['invalid']:,} invalid"
+    ) in export.out
+    assert show.out == export.out
+    name = '"Big <b>spenders</b>" & Käufer 東京'
+    assert all(name in done.out for done in (cohorts, runs, groups))
+    assert re.search(rf"{COMPANIES} .*not users", cohorts.out)
+    assert re.search(rf"{TESTERS} .*hidden", cohorts.out)
+
+
+def test_a_terminal_sees_progress_on_standard_error_alone(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", seconds=1.3, page=1)
+    terminal, far_end = pty.openpty()
+
+    process = home.start("export", str(POWER), "--json", env={"TERM": "xterm"}, stderr=far_end)
+    os.close(far_end)
+    shown = read_to_the_end(terminal)
+    out, _ = process.communicate(timeout=40)
+
+    assert json.loads(out)["status"] == "succeeded"
+    assert "Reading" in shown
+    assert "of 2,4" in shown
+
+
+def read_to_the_end(terminal: int) -> str:
+    shown = b""
+    with suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as screen:  # EIO: the other end was closed
+        while part := screen.read(65536):
+            shown += part
+    return shown.decode()
+
+
+def test_a_reader_that_stops_reading_is_no_reason_for_a_traceback(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        stage.export(bridge, EVERYONE)
+    process = home.start("groups", "members", str(EVERYONE))
+    assert process.stdout
+    process.stdout.readline()
+    process.stdout.close()
+
+    process.wait(20)
+
+    assert process.stderr
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+# --- connecting ----------------------------------------------------------------------------------------------------
+
+
+def test_both_sides_are_connected_from_the_terminal(sandbox: Sandbox, empty_home: Home, tmp_path: Path):
+    home = empty_home
+    home.env = {
+        "COHORT_BRIDGE_MIXPANEL_URL": sandbox.url,
+        "COHORT_BRIDGE_MIXPANEL_SECRET": people.ADMIN_SECRET,
+        "COHORT_BRIDGE_APPTIMIZE_TOKEN": sandbox.token,
+    }
+    mixpanel = home.run(
+        "connect", "mixpanel", "--username", people.ADMIN_USERNAME, "--project-id", stage.PROJECT, "--region", "eu"
+    )  # fmt: skip
+    apptimize = home.run("connect", "apptimize", "--endpoint", sandbox.endpoint)
+    csv = home.run("connect", "csv", "--folder", str(tmp_path / "groups"))
+    home.env = {}
+
+    export = home.run("export", str(WEB), "--to", "default")
+
+    assert {done.code for done in (mixpanel, apptimize, csv, export)} == {0}
+    assert {done.err for done in (mixpanel, apptimize, csv, export)} == {""}
+    assert "practice sandbox" in mixpanel.out
+    assert "practice sandbox" in apptimize.out
+    assert sandbox.group(WEB) == sandbox.answer(WEB).group
+
+
+def test_no_secret_is_ever_printed_or_kept_in_clear(sandbox: Sandbox, home: Home):
+    token = base64.b64encode(f"{people.ADMIN_USERNAME}:{people.ADMIN_SECRET}".encode()).decode()
+    secrets = (people.ADMIN_SECRET, sandbox.token, token)
+    debug = {"COHORT_BRIDGE_LOG_LEVEL": "DEBUG"}
+    with home.bridge(mixpanel_url=sandbox.url) as bridge:  # open all the while: the WAL is there to look into
+        stage.connect(bridge, sandbox)
+        home.run("export", str(POWER), env=debug)
+        sandbox.fault("server_error", target="apptimize")
+        home.run("export", str(POWER), "--json", env=debug)
+        sandbox.fault("cut_off_json", target="mixpanel")
+        home.run("export", str(POWER), env=debug)
+        syncs.start_export(bridge, LOCAL, WEB)
+        home.run("worker", "--once", env=debug)
+
+        kept = {file.name: file.read_bytes() for file in home.path.rglob("*") if file.is_file()}
+
+    assert "cohort_bridge.db-wal" in kept
+    assert "secret.key" in kept
+    assert not [name for name, found in kept.items() if any(secret.encode() in found for secret in secrets)]
+    assert not [text for text in home.said if any(secret in text for secret in secrets)]
+    profile = sandbox.raw(POWER)[0]["$properties"]
+    assert not [name for name, found in kept.items() if profile["$email"].encode() in found]
+
+
+# --- options of an export ------------------------------------------------------------------------------------------
+
+
+def test_a_group_can_have_a_name_of_its_own(sandbox: Sandbox, home: Home):
+    done = home.run("export", str(POWER), "--group", "Stammkunden 東京", "--full", "--json")
+
+    assert (done.code, done.json["group_name"], done.json["write"]) == (0, "Stammkunden 東京", "full")
+    assert done.json["cohort_name"] == "Power users"
+    assert sandbox.group_name(POWER) == "Stammkunden 東京"
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+
+
+def test_a_second_name_for_the_same_cohort_is_refused(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        stage.export(bridge, WEB, group="First")
+    sandbox.forget_requests()
+
+    done = home.run("export", str(WEB), "--group", "Second", "--json")
+
+    check_failure(done, 1, "already has the group First")
+    assert done.json is None
+    assert (sandbox.messages(), sandbox.group_name(WEB)) == ([], "First")
+
+
+def test_the_name_of_another_cohorts_group_is_refused(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        stage.export(bridge, POWER)
+
+        with pytest.raises(GroupTaken, match=f"fed by cohort {POWER}"):
+            stage.export(bridge, WEB, group="Power users")
+
+    assert sandbox.group(WEB) is None
+
+
+def test_the_name_is_still_refused_when_it_comes_from_the_cohort_itself(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        stage.export(bridge, WEB, group="Power users")
+
+        with pytest.raises(GroupTaken, match=f"fed by cohort {WEB}"):
+            stage.export(bridge, POWER)
+
+    assert sandbox.group(POWER) is None
+
+
+def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandbox, home: Home, tmp_path: Path):
+    with home.bridge() as bridge:
+        connections.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+
+    unsaid, said = home.run_all(
+        ("export", str(WEB), "--json"),
+        ("export", str(WEB), "--to", "csv", "--json"),
+    )
+
+    check_failure(unsaid, 2, "choose one of", "default", "csv", "--to")
+    assert unsaid.json is None
+    assert (said.code, said.json["destination"], said.json["messages"]) == (0, "csv", 0)
+    assert [file.read_bytes() for file in (tmp_path / "groups").iterdir()] == [sandbox.answer(WEB).csv]
+    assert sandbox.messages() == []
+
+
+def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp_path: Path):
+    with home.bridge() as bridge:
+        connections.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        stage.export(bridge, POWER, to="default")
+    before = sandbox.answer(POWER).group
+    snapshots = sorted((home.path / "snapshots").iterdir())
+    sandbox.at(stage.LATER_S)
+    sandbox.forget_requests()
+    expected = sandbox.answer(POWER)
+
+    done, to_file = home.run_all(
+        ("export", str(POWER), "--to", "default", "--dry-run", "--json"),
+        ("export", str(POWER), "--to", "csv", "--dry-run", "--json"),
+    )
+
+    assert (done.code, done.json["dry_run"], done.json["status"]) == (0, True, "succeeded")
+    assert {name: done.json[name] for name in expected.counts} == expected.counts
+    assert done.json["added"] == len(expected.group.keys() - before.keys())
+    assert done.json["removed"] == len(before.keys() - expected.group.keys())
+    assert (to_file.code, to_file.json["added"]) == (0, len(expected.group))
+    assert (sandbox.messages(), sandbox.group(POWER)) == ([], before)
+    assert list((tmp_path / "groups").iterdir()) == []
+    assert sorted((home.path / "snapshots").iterdir()) == snapshots
+    with home.bridge() as bridge:
+        assert [group.members for group in syncs.list_groups(bridge, LOCAL)] == [len(before)]
+
+
+def test_wait_waits_for_the_slot_and_says_until_when(sandbox: Sandbox, home: Home):
+    sandbox.limit(hourly_limit=7200)  # one query's share of the hour is half a second
+    sandbox.fault("rate_limit_hour", times=1, path="engage")
+
+    done = home.run("export", str(WEB), "--wait", "--json")
+
+    assert (done.code, done.json["status"], done.json["error"]) == (0, "succeeded", None)
+    assert re.fullmatch(r"All 7200 Mixpanel queries .*next slot opens at \d\d:\d\d:\d\d UTC\.\n", done.err)
+    assert sandbox.group(WEB) == sandbox.answer(WEB).group
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_newest_first_and_not_more_than_asked(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        for cohort in (WEB, TESTERS, WEB):
+            stage.export(bridge, cohort)
+
+    done = home.run("runs", "--limit", "2", "--json")
+
+    assert [(run["id"], run["cohort_id"]) for run in done.json] == [(3, WEB), (2, TESTERS)]
+
+
+def test_a_queued_run_is_cancelled_at_once(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        syncs.start_export(bridge, LOCAL, WEB)
+
+    done = home.run("run", "cancel", "1", "--json")
+    again = home.run("run", "cancel", "1")
+
+    assert (done.code, done.json["status"], done.json["trigger"]) == (0, "cancelled", "manual")
+    check_failure(again, 2, "has ended already")
+    assert sandbox.asked("engage") == []
+
+
+def test_a_waiting_export_is_cancelled_from_another_terminal(sandbox: Sandbox, home: Home):
+    sandbox.limit(hourly_limit=1)
+    waiting = home.start("export", str(WEB), "--wait", "--json")
+    assert waiting.stderr
+    said = waiting.stderr.readline()
+
+    cancel = home.run("run", "cancel", "1", "--json")
+    done = home.finish(waiting)
+
+    assert "the next slot opens at" in said
+    assert (cancel.code, cancel.json["status"]) == (0, "waiting")
+    assert (done.code, done.json["status"], done.json["error"]["code"]) == (1, "cancelled", "cancelled")
+    assert sandbox.group(WEB) is None
+
+
+# --- the worker ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_told_to_work_once_does_what_is_queued_and_ends(sandbox: Sandbox, home: Home):
+    sandbox.fault("unauthorized", times=1, target="apptimize")
+    with home.bridge() as bridge:
+        for cohort in (WEB, TESTERS, SPENDERS):
+            syncs.start_export(bridge, LOCAL, cohort)
+
+        done = home.run("worker", "--once")
+
+        runs = syncs.list_runs(bridge, LOCAL)
+    assert (done.code, done.out) == (0, "")
+    assert sorted(run.status for run in runs) == ["failed", "succeeded", "succeeded"]
+    for run in runs:
+        expected = sandbox.answer(run.cohort_id).group if run.status == Status.SUCCEEDED else None
+        assert sandbox.group(run.cohort_id) == expected
+
+
+def test_a_worker_with_nothing_to_do_once_ends_at_once(home: Home):
+    done = home.run("worker", "--once", within_s=10)
+
+    assert (done.code, done.out) == (0, "")

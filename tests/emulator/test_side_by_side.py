@@ -1,0 +1,128 @@
+"""Several exports at the same time: of one cohort, of several, by several processes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core import syncs, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from core.errors import RunAlreadyActive
+from data.models import Run
+from tests.emulator import stage
+from tests.emulator.stage import EVERYONE, NEWSLETTER, POWER, WEB, Home, Sandbox
+
+# Begun here already: a dead run is told from a slow one by most of a minute, in which these tests run.
+pytestmark = pytest.mark.usefixtures("made_good")
+
+
+def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", seconds=0.4)
+
+    both = [home.finish(one) for one in [home.start("export", str(POWER), "--json") for _ in range(2)]]
+
+    refused = [done for done in both if done.code]
+    assert len(refused) < 2
+    for done in refused:
+        assert done.json["error"]["code"] == "run_already_active"
+        assert "is writing the group Power users at this moment" in done.err
+        assert "Wait for it to finish, or cancel it" in done.err
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+    assert {one["status"] for one in home.run("runs", "--json").json} <= {"succeeded", "failed"}
+
+
+def test_an_export_is_refused_while_another_run_writes_the_group(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
+    first = home.start("export", str(POWER), "--json")
+    sandbox.wait_for("engage", page=1)
+
+    second = home.run("export", str(POWER), "--json")
+
+    assert (second.code, second.json["status"]) == (1, "failed")
+    assert second.json["error"]["code"] == "run_already_active"
+    assert second.err.startswith("Run 1 is writing the group")
+    home.run("run", "cancel", "1")
+    assert home.finish(first).json["status"] == "cancelled"
+
+
+def test_a_dry_run_does_not_wait_for_a_run_that_writes(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="apptimize", seconds=60)
+    first = home.start("export", str(POWER), "--json")
+    sandbox.wait_for("cohort-sync")
+
+    second = home.run("export", str(POWER), "--dry-run", "--json")
+
+    assert (second.code, second.json["members"]) == (0, len(sandbox.answer(POWER).group))
+    home.run("run", "cancel", "1")
+    assert home.finish(first).json["status"] == "cancelled"
+
+
+def test_processes_share_the_five_requests_of_a_project(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", seconds=0.15)
+    home.env = {"COHORT_BRIDGE_PAGE_SIZE": "100"}
+    cohorts = (EVERYONE, POWER, NEWSLETTER)
+
+    done = home.run_all(*(("export", str(cohort), "--json") for cohort in cohorts))
+
+    assert [one.code for one in done] == [0, 0, 0]
+    assert sandbox.log()["max_in_flight"] <= 5
+    for cohort in cohorts:
+        assert sandbox.group(cohort) == sandbox.answer(cohort).group
+
+
+def test_a_worker_does_several_cohorts_side_by_side_within_five_requests(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", seconds=0.05)
+    cohorts = (EVERYONE, POWER, NEWSLETTER, WEB)
+    with home.bridge(page_size=100) as bridge:
+        for cohort in cohorts:
+            syncs.start_export(bridge, LOCAL, cohort)
+
+        asyncio.run(worker.Worker(bridge).once())
+
+        assert {run.status for run in syncs.list_runs(bridge, LOCAL)} == {"succeeded"}
+    assert sandbox.log()["max_in_flight"] <= 5
+    for cohort in cohorts:
+        assert sandbox.group(cohort) == sandbox.answer(cohort).group
+
+
+def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: Home):
+    cohorts = (POWER, NEWSLETTER, WEB, stage.TRIAL, stage.SPENDERS, stage.TESTERS)
+    with home.bridge() as bridge:
+        for cohort in cohorts:
+            syncs.start_export(bridge, LOCAL, cohort)
+
+        done = home.run_all(("worker", "--once"), ("worker", "--once"))
+
+        runs = syncs.list_runs(bridge, LOCAL)
+    assert [one.code for one in done] == [0, 0]
+    assert [run.status for run in runs] == ["succeeded"] * len(cohorts)
+    assert len([page for page in sandbox.asked("engage") if page["page"] == 0]) == len(cohorts)
+    for cohort in cohorts:
+        assert sandbox.group(cohort) == sandbox.answer(cohort).group
+
+
+def test_an_export_here_that_meets_the_workers_run_says_so(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
+    with home.bridge() as bridge:
+        queued = syncs.start_export(bridge, LOCAL, POWER)
+
+        with pytest.raises(RunAlreadyActive, match=f"Run {queued.id} is writing the group Power users"):
+            asyncio.run(export_while_a_worker_works(bridge, sandbox))
+
+        assert [run.status for run in syncs.list_runs(bridge, LOCAL)] == ["failed", "queued"]
+
+
+async def export_while_a_worker_works(bridge: Bridge, sandbox: Sandbox) -> Run:
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.Worker(bridge).serve(stop))
+    try:
+        await asyncio.to_thread(sandbox.wait_for, "engage", page=1)
+        owner = worker.new_owner()
+        run = await asyncio.to_thread(syncs.start_export, bridge, LOCAL, POWER, owner=owner)
+        assert run.id
+        return await worker.carry_out_here(bridge, run.id, owner=owner, patience_s=0)
+    finally:
+        stop.set()
+        await working

@@ -1,0 +1,154 @@
+"""Processes that are told to stop, or just die: what they leave behind, and who makes it good."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+import types
+from datetime import timedelta
+from subprocess import Popen
+
+import pytest
+
+from core import syncs, worker
+from core.access import LOCAL
+from tests.emulator import stage
+from tests.emulator.stage import POWER, WEB, Home, Revival, Sandbox
+
+# Begun here already: a dead run is told from a slow one by most of a minute, in which these tests run.
+pytestmark = pytest.mark.usefixtures("made_good")
+
+
+def press_ctrl_c(process: Popen[str]) -> None:
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("end", [press_ctrl_c, Popen.terminate])
+def test_an_export_that_is_stopped_is_recorded_as_cancelled(sandbox: Sandbox, home: Home, end: object):
+    sandbox.fill(POWER, {"i_before": "u-before"})
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
+    export = home.start("export", str(POWER), "--json")
+    sandbox.wait_for("engage", page=1)
+
+    end(export)  # type: ignore[operator]
+    done = home.finish(export, within_s=10)
+
+    assert (done.code, done.json["status"], done.json["error"]["code"]) == (1, "cancelled", "cancelled")
+    assert done.err.count("\n") == 1
+    assert sandbox.group(POWER) == {"i_before": "u-before"}
+    with home.bridge() as bridge:
+        assert stage.newest_run(bridge).status == "cancelled"
+
+
+def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(sandbox: Sandbox, home: Home):
+    before = {"i_before": "u-before"}
+    sandbox.fill(POWER, before)
+    sandbox.forget_requests()
+    sandbox.fault("slow", target="apptimize", page=3, seconds=30)
+    export = home.start("export", str(POWER))
+    sandbox.wait_for("cohort-sync", page=3)
+
+    press_ctrl_c(export)
+    done = home.finish(export, within_s=10)
+
+    assert done.code == 1
+    assert sandbox.group(POWER) == before
+    sandbox.mend()
+    with home.bridge() as bridge:
+        assert stage.export(bridge, POWER).status == "succeeded"
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+
+
+@pytest.mark.parametrize("kind", ["engage", "cohort-sync"])
+def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_works(
+    sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    before = {"i_before": "u-before"}
+    sandbox.fill(POWER, before)
+    sandbox.forget_requests()
+    sandbox.fault("slow", target="mixpanel" if kind == "engage" else "apptimize", page=2, seconds=30)
+    export = home.start("export", str(POWER))
+    sandbox.wait_for(kind, page=2)
+    export.kill()
+    export.communicate()
+    left = sandbox.group(POWER)
+    sandbox.mend()
+    hurry(monkeypatch)
+
+    with home.bridge() as bridge:
+        run = stage.export(bridge, POWER)
+        dead = syncs.get_run(bridge, LOCAL, 1)
+
+    assert left == before
+    assert (dead.status, dead.error_code) == ("interrupted", "interrupted")
+    assert (run.status, sandbox.group(POWER)) == ("succeeded", sandbox.answer(POWER).group)
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock that leases are judged by run twenty times as fast."""
+    start = time.monotonic()
+    fast = types.SimpleNamespace(time=time.time, monotonic=lambda: start + 20 * (time.monotonic() - start))
+    monkeypatch.setattr("core.worker.time", fast)
+    monkeypatch.setattr("core.quota.time", fast)
+
+
+def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: Sandbox, home: Home):
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
+    with home.bridge() as bridge:
+        syncs.start_export(bridge, LOCAL, POWER)
+        up = home.start("worker")
+        sandbox.wait_for("engage", page=1)
+
+        up.terminate()
+        done = home.finish(up, within_s=10)
+
+        handed_back = stage.newest_run(bridge)
+        sandbox.mend()
+        asyncio.run(worker.Worker(bridge).once())
+        run = stage.newest_run(bridge)
+    assert (done.code, done.out) == (0, "")
+    assert (handed_back.status, handed_back.owner) == ("queued", None)
+    assert (run.id, run.status) == (handed_back.id, "succeeded")
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+
+
+def test_a_worker_that_waits_for_work_ends_at_once_and_signs_off(home: Home):
+    with home.bridge() as bridge:
+        up = home.start("worker")
+        stage.wait_until(lambda: syncs.worker_is_up(bridge, LOCAL))
+
+        press_ctrl_c(up)
+        done = home.finish(up, within_s=10)
+
+        assert (done.code, done.out) == (0, "")
+        assert not syncs.worker_is_up(bridge, LOCAL)
+
+
+def test_a_worker_does_what_is_queued_while_it_is_up(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        up = home.start("worker")
+        stage.wait_until(lambda: syncs.worker_is_up(bridge, LOCAL))
+
+        for cohort in (WEB, POWER):
+            syncs.start_export(bridge, LOCAL, cohort)
+        stage.wait_until(lambda: not syncs.active_runs(bridge, LOCAL))
+
+        assert [run.status for run in syncs.list_runs(bridge, LOCAL)] == ["succeeded", "succeeded"]
+        up.terminate()
+        home.finish(up, within_s=10)
+    assert sandbox.group(WEB) == sandbox.answer(WEB).group
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+
+
+def test_a_run_whose_process_died_is_made_good_within_a_minute_of_a_worker(made_good: Revival):
+    sandbox, home = made_good.sandbox, made_good.home
+
+    with home.bridge() as bridge:
+        stage.wait_until(lambda: stage.newest_run(bridge).status == "succeeded", within_s=90)
+
+        last, first = syncs.list_runs(bridge, LOCAL)
+    assert (last.status, first.status) == ("succeeded", "interrupted")
+    assert last.finished_at
+    assert last.finished_at - made_good.worker_up_at < timedelta(seconds=60)
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group

@@ -1,0 +1,115 @@
+"""People and cohorts of our own, whose membership is in the test's hand, and the oracle that knows what is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+from core import syncs
+from core.access import LOCAL
+from core.bridge import Bridge
+from data.models import UNFINISHED, Run, Status
+from data.runs import RunFilter
+from tests.emulator import oracle
+from tests.emulator.stage import PROJECT, Sandbox
+
+PEOPLE = 3200
+COHORTS = tuple(range(101, 117))
+ONE, TWO, THREE = COHORTS[:3]
+# 0: the short form, inside `make test`; else how many seeds each case is tried with.
+SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
+
+
+def write_files(folder: Path) -> dict[str, Path]:
+    """Write people as real ones are (some without an id, some sharing one, some with a number) and empty cohorts."""
+    profiles, cohorts = folder / "people.jsonl", folder / "cohorts.json"
+    rows = [{"$distinct_id": name_of(number), "$properties": _properties(number)} for number in range(PEOPLE)]
+    profiles.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cohorts.write_text(json.dumps([{"id": id, "name": f"Cohort {id}", "distinct_ids": []} for id in COHORTS]))
+    return {"profiles": profiles, "cohorts": cohorts}
+
+
+def name_of(number: int) -> str:
+    return f"p-{number:05}"
+
+
+def _properties(number: int) -> dict[str, Any]:
+    if number % 17 == 0:
+        return {}
+    if number % 23 == 0:
+        return {"$apptimize_user_id": f"i_{number - 1}"}
+    return {"$apptimize_user_id": number if number % 29 == 0 else f"i_{number}"}
+
+
+class Crowd(Sandbox):
+    """The sandbox over our own people."""
+
+    def reset(self) -> None:
+        self.mend()
+        self.limit(hourly_limit=60, concurrent_limit=5)
+        self.at(0)
+        self.forget_requests()
+        for cohort in COHORTS:
+            self.delete(f"/sandbox/api/groups/{PROJECT}/{cohort}")
+            self.name(cohort, f"Cohort {cohort}")
+            self.set(cohort, range(0))
+
+    def set(self, cohort: int, numbers: Any) -> None:
+        """Say who is in a cohort."""
+        self._put(cohort, {"distinct_ids": [name_of(number) for number in numbers]})
+
+    def name(self, cohort: int, name: str) -> None:
+        self._put(cohort, {"name": name})
+
+    def remove(self, cohort: int) -> None:
+        self.delete(f"/sandbox/api/cohorts/{cohort}").raise_for_status()
+
+    def _put(self, cohort: int, change: dict[str, Any]) -> None:
+        self.put(f"/sandbox/api/cohorts/{cohort}", json=change).raise_for_status()
+
+    def forget_log(self) -> None:
+        """Empty the log of requests; what was spent of the hour stays spent."""
+        self.delete("/sandbox/api/requests").raise_for_status()
+
+    def right(self, cohort: int) -> frozenset[str]:
+        """Who must be in the group now: asked for anew, since a crowd changes while the clock stands still."""
+        return frozenset(oracle.answer(self.raw(cohort)).group)
+
+    def there(self, cohort: int) -> frozenset[str] | None:
+        """Who is in the group now."""
+        found = self.group(cohort)
+        return None if found is None else frozenset(found)
+
+
+def some(rng: random.Random, *, most: int = 1500) -> list[int]:
+    """Choose who is in a cohort: often few, sometimes so many that they take several pages and messages."""
+    return sorted(rng.sample(range(PEOPLE), rng.choice((0, 1, 40, most // 2, most))))
+
+
+def changed(rng: random.Random, numbers: list[int], *, by: int) -> list[int]:
+    """Let some go and others come, about `by` each."""
+    stay = rng.sample(numbers, max(0, len(numbers) - by))
+    others = sorted(set(range(PEOPLE)).difference(numbers))
+    return sorted([*stay, *rng.sample(others, min(by, len(others)))])
+
+
+def all_runs(bridge: Bridge) -> list[Run]:
+    """Every run, the oldest first."""
+    return syncs.list_runs(bridge, LOCAL, RunFilter(), limit=100_000)[::-1]
+
+
+def at_work(bridge: Bridge) -> list[Run]:
+    return [run for run in all_runs(bridge) if run.status in UNFINISHED]
+
+
+def last(bridge: Bridge) -> Run:
+    return all_runs(bridge)[-1]
+
+
+def assert_counts_add_up(found: list[Run]) -> None:
+    for run in found:
+        if run.status == Status.SUCCEEDED:
+            assert run.profiles == run.members + run.duplicates + run.unmatched + run.invalid

@@ -1,0 +1,215 @@
+"""Cohort Bridge in a process of its own, which can be told where to die and what the clock is to say.
+
+The process is forked from a server that has everything imported, so that a test costs its runs and not its imports.
+What runs in it is the command line as it is: only constants of time are made shorter, and clocks are set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as datetimes
+import functools
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import schedule
+from sqlmodel import Session
+
+from core import apptimize, cli, export, mixpanel, quota, reading, worker
+from data import models, runs, snapshots
+from tests.emulator.stage import RETRY_OVER_S, Home
+
+# The steps of a run, and the call that is each.
+STEPS: dict[str, tuple[Any, str]] = {
+    "claim": (runs, "claim"),
+    "flight": (quota.Flight, "take"),
+    "ask": (mixpanel.Mixpanel, "_send"),
+    "page": (reading.CohortReader, "_take"),
+    "snapshot": (snapshots.Collector, "write"),
+    "difference": (snapshots.Snapshots, "keep_difference"),
+    "doubt": (runs, "doubt"),
+    "message": (apptimize.EndpointDelivery, "_send_once"),
+    "record": (runs, "record"),
+    "commit": (Session, "commit"),
+    "tidy": (export.Export, "_tidy_up"),
+}
+_REAL_TIME = time.time
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Die by SIGKILL before or after the nth time of a step."""
+
+    step: str
+    when: str
+    nth: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.when}-{self.step}-{self.nth}"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What the clock says: the real time, moved, and passing faster; moved once more by what a file says."""
+
+    start_s: float = 0.0  # what it said at `steady_s` of the steady clock; 0: the real time
+    steady_s: float = 0.0
+    speed: float = 1.0
+    moved_by: str = ""
+
+    def now_s(self) -> float:
+        real = self.start_s + (time.monotonic() - self.steady_s) * self.speed if self.start_s else _REAL_TIME()
+        return real + (float(Path(self.moved_by).read_text() or 0) if self.moved_by else 0.0)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a process is to do."""
+
+    home: str
+    arguments: tuple[str, ...]
+    kill: Kill | None = None
+    lease_s: float | None = 1.5
+    clock: Clock | None = None
+    disk_is_full: bool = False  # while a snapshot is written
+    env: dict[str, str] = field(default_factory=dict[str, str])
+
+
+# Above all no test's own thread is copied into the processes: they come from a server that has none.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.faults.process"])
+
+
+def start(home: Home, *arguments: str, **orders: Any) -> ForkServerProcess:
+    """Start a command in a process of its own; its output goes to `<home>.log`."""
+    process = _context.Process(target=_carry_out, args=(Orders(str(home.path), arguments, **orders),), daemon=True)
+    process.start()
+    return process
+
+
+def finish(process: ForkServerProcess, *, within_s: float = 60.0) -> int:
+    """Wait for a process to end, and return its status: negative is the signal that ended it."""
+    process.join(within_s)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError(f"a process did not end within {within_s:.0f} s")
+    return process.exitcode
+
+
+def run(home: Home, *arguments: str, within_s: float = 60.0, **orders: Any) -> int:
+    """Run a command to its end."""
+    return finish(start(home, *arguments, **orders), within_s=within_s)
+
+
+def stop(process: ForkServerProcess, *, within_s: float = 30.0) -> float:
+    """Ask a process to end with SIGTERM, and return how many seconds it took; it must end with 0."""
+    began = time.monotonic()
+    process.terminate()
+    status = finish(process, within_s=within_s)
+    assert status == 0, f"it ended with {status}"
+    return time.monotonic() - began
+
+
+def _carry_out(orders: Orders) -> None:
+    home = Path(orders.home)
+    os.chdir(home.parent)
+    output = os.open(f"{home}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    for name in [name for name in os.environ if name.startswith("COHORT_BRIDGE_")]:
+        del os.environ[name]
+    os.environ |= {"COHORT_BRIDGE_HOME": orders.home, "COHORT_BRIDGE_RETRY_OVER_S": str(RETRY_OVER_S), **orders.env}
+    time.tzset()
+    if orders.lease_s is not None:
+        shorten_leases(orders.lease_s)
+    if orders.clock:
+        _set_clock(orders.clock)
+    if orders.kill:
+        _plant(orders.kill)
+    if orders.disk_is_full:
+        _fill_disk()
+    sys.argv = ["core", *orders.arguments]
+    cli.main()
+
+
+def shorten_leases(lease_s: float) -> None:
+    """Let dead runs be found sooner than after 45 seconds, all else in proportion."""
+    for module in (quota, export, worker):
+        module.LEASE_S = lease_s
+    for module in (export, worker):
+        module.BEAT_S = lease_s / 8
+    export._FRESH_S = lease_s / 4
+
+
+def _set_clock(clock: Clock) -> None:
+    class Shown(datetimes.datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetimes.datetime.fromtimestamp(clock.now_s(), tz)
+
+    models.wall_s = clock.now_s
+    time.time = clock.now_s
+    worker.datetime = Shown  # type: ignore[attr-defined]
+    if clock.speed == 1:
+        names = vars(datetimes) | {"datetime": Shown}
+        schedule.datetime = types.SimpleNamespace(**names)  # type: ignore[assignment]
+
+
+def _fill_disk() -> None:
+    """Let no file grow beyond a few bytes while a snapshot is written, as on a disk that has no more."""
+    real = snapshots.Collector.write
+
+    def write(self: snapshots.Collector, target: Path) -> None:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+        try:
+            real(self, target)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    snapshots.Collector.write = write
+
+
+def _plant(kill: Kill) -> None:
+    owner, name = STEPS[kill.step]
+    real: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def die_if(when: str, call: int) -> None:
+        if when == kill.when and call == kill.nth:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def count() -> int:
+        nonlocal calls
+        calls += 1
+        return calls
+
+    @functools.wraps(real)
+    def here(*args: Any, **kwargs: Any) -> Any:
+        call = count()
+        die_if("before", call)
+        result = real(*args, **kwargs)
+        die_if("after", call)
+        return result
+
+    @functools.wraps(real)
+    async def there(*args: Any, **kwargs: Any) -> Any:
+        call = count()
+        die_if("before", call)
+        result = await real(*args, **kwargs)
+        die_if("after", call)
+        return result
+
+    setattr(owner, name, there if asyncio.iscoroutinefunction(real) else here)

@@ -1,0 +1,186 @@
+"""Everything that can go wrong at the vendors while members come and go: no run says that it succeeded and is wrong."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import update
+
+from core import connections, recurring, syncs, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from core.sandbox import faults
+from data.engine import writing
+from data.models import QuerySlot, Status, SyncState
+from tests.emulator.stage import Home, export, group_row
+from tests.faults import process
+from tests.faults.conftest import Shifted, Tally
+from tests.faults.crowd import ONE, SEEDS, Crowd, all_runs, assert_counts_add_up, at_work, changed, last
+
+CASES = [
+    (name, target)
+    for name, fault in faults.KNOWN.items()
+    for target in fault.targets
+    if target in ("mixpanel", "apptimize")
+]
+
+
+def run_next_slot(bridge: Bridge, clock: Shifted, *, minutes: float = 15) -> None:
+    clock.pass_minutes(minutes)
+    worker.once(bridge)
+
+
+def assert_right_if_it_says_so(bridge: Bridge, crowd: Crowd) -> None:
+    if last(bridge).status == Status.SUCCEEDED:
+        assert crowd.there(ONE) == crowd.right(ONE)
+        assert not group_row(bridge, ONE).in_doubt
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_without_it_is_right(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, name: str, target: str, ran: Tally
+):
+    rng = random.Random(f"{name} {target}")
+    numbers = rng.sample(range(3200), 1300 if SEEDS else 300)
+    crowd.set(ONE, numbers)
+    sync = recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    for _ in range(max(1, SEEDS)):
+        options = {"target": target, "after": rng.randrange(4)} | rng.choice(({}, {"times": 1}, {"times": 7}))
+        crowd.fault(name, **options, **({"seconds": 0.05} if name == "slow" else {}))
+        for _ in range(2 if SEEDS else 1):
+            numbers = changed(rng, numbers, by=rng.choice((5, 1100)) if SEEDS else 100)
+            crowd.set(ONE, numbers)
+            run_next_slot(bridge, clock)
+            assert_right_if_it_says_so(bridge, crowd)
+            ran("runs under faults")
+        crowd.mend()
+        numbers = changed(rng, numbers, by=20)
+        crowd.set(ONE, numbers)
+        if recurring.get_sync(bridge, LOCAL, sync.id or 0).sync.state == SyncState.PAUSED:
+            recurring.resume_sync(bridge, LOCAL, sync.id or 0)
+
+        run_next_slot(bridge, clock)
+
+        assert last(bridge).status == Status.SUCCEEDED
+        assert crowd.there(ONE) == crowd.right(ONE)
+        assert at_work(bridge) == []
+    assert Status.INTERRUPTED not in {run.status for run in all_runs(bridge)}
+    assert_counts_add_up(all_runs(bridge))
+
+
+@pytest.mark.parametrize("failing", ["server_error", "reset_after", "reset_before", "apptimize_failure_200"])
+def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_the_group(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, failing: str, ran: Tally
+):
+    crowd.set(ONE, range(500))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    crowd.set(ONE, range(2600))
+    crowd.fault(failing, target="apptimize", after=1)  # the first of two messages with new members is taken
+    run_next_slot(bridge, clock)
+    half = crowd.there(ONE) or frozenset()
+    failed = last(bridge)
+    crowd.mend()
+    crowd.set(ONE, range(400, 700))
+
+    run_next_slot(bridge, clock)
+
+    assert failed.status in (Status.FAILED, Status.QUEUED)
+    assert failed.write is None
+    assert len(half) > 1000
+    assert last(bridge).write == "full"
+    assert crowd.there(ONE) == crowd.right(ONE)
+    ran("runs under faults")
+
+
+def test_people_whom_a_one_time_export_added_between_two_runs_and_who_leave_then_are_not_left_in_the_group(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, ran: Tally
+):
+    crowd.set(ONE, range(500))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    crowd.set(ONE, range(600))
+    clock.pass_minutes(5)
+    export(bridge, ONE)
+    crowd.set(ONE, range(550))
+
+    run_next_slot(bridge, clock, minutes=10)
+
+    assert (last(bridge).trigger, last(bridge).write) == ("schedule", "delta")
+    assert crowd.there(ONE) == crowd.right(ONE)
+    ran("runs under faults")
+
+
+def test_a_one_time_export_that_fails_half_way_makes_the_next_run_of_the_sync_overwrite_in_full(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, ran: Tally
+):
+    crowd.set(ONE, range(500))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    crowd.set(ONE, range(2600))
+    crowd.fault("server_error", target="apptimize", after=1)
+    export(bridge, ONE)
+    crowd.mend()
+    crowd.set(ONE, range(400))
+
+    run_next_slot(bridge, clock)
+
+    assert last(bridge).write == "full"
+    assert crowd.there(ONE) == crowd.right(ONE)
+    ran("runs under faults")
+
+
+def test_a_group_that_is_led_elsewhere_while_it_is_written_stays_in_doubt(
+    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+):
+    crowd.set(ONE, range(100))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    crowd.fault("slow", target="apptimize", seconds=2)
+    work = process.start(home, "worker", "--once", lease_s=None)
+    crowd.wait_for("cohort-sync")
+
+    connections.connect_endpoint(bridge, LOCAL, url=f"{crowd.endpoint}/", token=SecretStr(crowd.token))
+
+    assert process.finish(work) == 0
+    assert last(bridge).status == Status.SUCCEEDED
+    assert group_row(bridge, ONE).in_doubt
+    recurring.run_now(bridge, LOCAL, 1)
+    worker.once(bridge)
+    assert last(bridge).write == "full"
+    ran("runs under faults")
+
+
+def test_a_base_that_was_damaged_counts_as_gone_and_the_group_is_overwritten_in_full(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, ran: Tally
+):
+    crowd.set(ONE, range(100))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    base = bridge.snapshots.path(group_row(bridge, ONE).base_snapshot or "")
+    base.write_bytes(base.read_bytes()[:100])
+    crowd.set(ONE, range(50))
+
+    run_next_slot(bridge, clock)
+
+    assert (last(bridge).status, last(bridge).write) == (Status.SUCCEEDED, "full")
+    assert crowd.there(ONE) == crowd.right(ONE)
+    ran("runs under faults")
+
+
+def test_a_run_whose_places_in_flight_were_taken_while_it_was_held_up_takes_new_ones(
+    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+):
+    crowd.set(ONE, range(2500))
+    crowd.fault("slow", target="mixpanel", seconds=1.5, page=0)
+    run = syncs.start_export(bridge, LOCAL, ONE)
+    work = process.start(home, "worker", "--once", lease_s=None)
+    crowd.wait_for("engage", page=0)
+    with writing(bridge.engine) as session:
+        session.exec(update(QuerySlot).values(holder=None))
+
+    assert process.finish(work) == 0
+    assert syncs.get_run(bridge, LOCAL, run.id or 0).status == Status.SUCCEEDED
+    ran("runs under faults")

@@ -1,0 +1,161 @@
+"""A worker that is killed at any step of a run: after a restart the group equals its cohort, and nothing is left."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+from sqlmodel import delete
+
+from core import recurring, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from data.engine import writing
+from data.models import CohortList, Status
+from tests.emulator.stage import Home, wait_until
+from tests.faults import process
+from tests.faults.conftest import Tally
+from tests.faults.crowd import ONE, SEEDS, TWO, Crowd, all_runs, assert_counts_add_up, at_work, changed, last, some
+from tests.faults.process import Kill
+
+# How often a run of some 1,500 changing members takes each step.
+_TIMES = {"ask": 3, "page": 2, "message": 4}
+EVERY_STEP = [
+    Kill(step, when, nth)
+    for step in process.STEPS
+    if step != "commit"
+    for nth in range(1, _TIMES.get(step, 1) + 1)
+    for when in ("before", "after")
+]
+# The short form: where most can go wrong.
+SHORT = [
+    Kill("claim", "after"),
+    Kill("ask", "after", 2),
+    Kill("snapshot", "after"),
+    Kill("doubt", "after"),
+    Kill("message", "after", 3),
+    Kill("record", "before"),
+    Kill("record", "after"),
+]
+
+
+def prepare(bridge: Bridge, crowd: Crowd, rng: random.Random) -> list[int]:
+    """Start a sync and let it run once; the killed run then has a difference of several messages."""
+    numbers = rng.sample(range(3200), 1500)
+    crowd.set(ONE, numbers)
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    assert crowd.there(ONE) == crowd.right(ONE)
+    numbers = changed(rng, numbers, by=1200)
+    crowd.set(ONE, numbers)
+    recurring.run_now(bridge, LOCAL, 1)
+    return numbers
+
+
+def assert_made_good(bridge: Bridge, crowd: Crowd, cohort: int = ONE) -> None:
+    assert at_work(bridge) == []
+    assert crowd.there(cohort) == crowd.right(cohort)
+    assert_counts_add_up(all_runs(bridge))
+
+
+@pytest.mark.parametrize("seed", range(max(1, SEEDS)))
+@pytest.mark.parametrize("kill", EVERY_STEP if SEEDS else SHORT, ids=str)
+def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not_make_good(
+    home: Home, bridge: Bridge, crowd: Crowd, kill: Kill, seed: int, ran: Tally
+):
+    rng = random.Random(f"{kill} {seed}")
+    numbers = prepare(bridge, crowd, rng)
+    forget_cohorts(bridge)
+
+    status = process.run(home, "worker", "--once", kill=kill)
+
+    assert status == -signal.SIGKILL
+    killed = last(bridge)
+    if killed.status == Status.SUCCEEDED:
+        assert crowd.there(ONE) == crowd.right(ONE)
+    else:
+        assert killed.status in (Status.QUEUED, Status.RUNNING)
+    crowd.set(ONE, changed(rng, numbers, by=rng.choice((1, 30, 900))))
+    if killed.status == Status.SUCCEEDED:
+        recurring.run_now(bridge, LOCAL, 1)
+    assert process.run(home, "worker", "--once") == 0
+    assert_made_good(bridge, crowd)
+    ran("kills")
+
+
+def forget_cohorts(bridge: Bridge) -> None:
+    """Let the shared list of cohorts count as never read."""
+    with writing(bridge.engine) as session:
+        session.exec(delete(CohortList))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS * 12 or 1))
+def test_a_worker_that_is_killed_around_any_commit_and_again_while_it_makes_that_good_loses_nothing(
+    home: Home, bridge: Bridge, crowd: Crowd, seed: int, ran: Tally
+):
+    rng = random.Random(seed)
+    crowd.set(ONE, some(rng))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    for _ in range(3):
+        kill = Kill("commit", rng.choice(("before", "after")), rng.randrange(1, 16))
+        process.run(home, "worker", "--once", kill=kill)
+        crowd.set(ONE, some(rng))
+        recurring.run_now(bridge, LOCAL, 1)
+        ran("kills")
+
+    assert process.run(home, "worker", "--once") == 0
+    recurring.run_now(bridge, LOCAL, 1)
+    assert process.run(home, "worker", "--once") == 0
+    assert_made_good(bridge, crowd)
+
+
+def test_a_killed_worker_gives_back_its_turn_to_read_the_cohorts_and_its_places_in_flight(
+    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+):
+    for cohort in (ONE, TWO):
+        crowd.set(cohort, range(1100))
+        recurring.add_sync(bridge, LOCAL, cohort)
+    assert process.run(home, "worker", "--once", kill=Kill("ask", "before")) == -signal.SIGKILL
+
+    began = time.monotonic()
+    assert process.run(home, "worker", "--once", lease_s=4) == 0
+
+    assert time.monotonic() - began < 4 + 4
+    for cohort in (ONE, TWO):
+        assert crowd.there(cohort) == crowd.right(cohort)
+    ran("kills")
+
+
+@pytest.mark.skipif(not SEEDS, reason="takes a minute: part of `make faults`")
+def test_a_worker_of_the_command_line_is_back_at_work_within_a_minute_of_a_kill_and_a_restart(
+    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+):
+    crowd.set(ONE, range(2500))
+    crowd.set(TWO, range(100))
+    for cohort in (ONE, TWO):
+        recurring.add_sync(bridge, LOCAL, cohort)
+    crowd.fault("slow", target="mixpanel", path="engage", seconds=20)
+    first = home.start("worker")
+    try:
+        crowd.wait_for("engage")
+    finally:
+        first.kill()
+        first.communicate()
+    crowd.mend()
+
+    began = time.monotonic()
+    second = home.start("worker")
+    try:
+        wait_until(lambda: not at_work(bridge), within_s=60)
+        took_s = time.monotonic() - began
+    finally:
+        second.terminate()
+        home.finish(second)
+
+    assert took_s < 60
+    for cohort in (ONE, TWO):
+        assert crowd.there(cohort) == crowd.right(cohort)
+    assert Status.INTERRUPTED in {run.status for run in all_runs(bridge)}
+    ran("kills")

@@ -1,0 +1,478 @@
+"""What people do with recurring syncs, and what is promised to them: budget, holding, undo, pruning, stopping."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from sqlmodel import col, update
+
+from core import export as exports
+from core import history, recurring, syncs, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from core.errors import BudgetTooSmall, NotFound, SettingsError
+from core.sandbox import people
+from data import runs
+from data.engine import reading, writing
+from data.models import Connection, QuerySpend, Run, Status, SyncState, utc_now
+from tests.emulator.stage import NOON, Home, group_row
+from tests.faults import process
+from tests.faults.conftest import Shifted
+from tests.faults.crowd import COHORTS, ONE, SEEDS, THREE, TWO, Crowd, all_runs, at_work, last
+
+# What the sandbox is slow to take arrives at a cohort that no other test looks at.
+LATE = COHORTS[15]
+
+
+def sync_row(bridge: Bridge, sync_id: int = 1):
+    return recurring.get_sync(bridge, LOCAL, sync_id).sync
+
+
+def without_ids(crowd: Crowd, numbers: range, *, set_again: bool = False) -> None:
+    """Unset the property that profiles are matched by, or set it again."""
+    names = [f"p-{number:05}" for number in numbers]
+    rows = [
+        {
+            "$token": people.PROJECT_TOKEN,
+            "$distinct_id": name,
+            **(
+                {"$set": {"$apptimize_user_id": f"i_again-{name}"}} if set_again else {"$unset": ["$apptimize_user_id"]}
+            ),
+        }
+        for name in names
+    ]
+    crowd.post("/engage", json=rows).raise_for_status()
+
+
+# --- the budget ----------------------------------------------------------------------------------------------------
+
+
+def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_is_told_what_fits(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    for cohort in COHORTS[:14]:
+        crowd.set(cohort, range(cohort, cohort + 5))
+        recurring.add_sync(bridge, LOCAL, cohort)
+    with pytest.raises(BudgetTooSmall) as caught:
+        recurring.add_sync(bridge, LOCAL, COHORTS[14])
+
+    asked: list[float] = []
+    step, minutes = (1, 180) if SEEDS else (15, 46)
+    for minute in range(0, minutes, step):
+        crowd.forget_log()
+        worker.once(bridge)
+        asked += [minute for one in crowd.log()["requests"] if one.get("counted")]
+        assert [one for one in crowd.log()["requests"] if one["status"] == 429] == []
+        clock.pass_minutes(step)
+
+    assert caught.value.advice == "All 15 fit every 30 minutes: give the others that interval first."
+    assert max(sum(start <= at < start + 60 for at in asked) for start in range(minutes)) <= 60
+    ended = [run for run in all_runs(bridge) if run.status == Status.SUCCEEDED]
+    for sync_id in range(1, 15):
+        times = [run.finished_at for run in ended if run.sync_id == sync_id and run.finished_at]
+        assert max(later - earlier for earlier, later in zip(times, times[1:], strict=False)) <= timedelta(minutes=31)
+
+
+def test_a_run_without_a_query_slot_waits_until_one_opens_while_others_go_on(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    crowd.limit(hourly_limit=3)
+    syncs.list_cohorts(bridge, LOCAL)
+    for cohort in (ONE, TWO, THREE):
+        crowd.set(cohort, range(20))
+        syncs.start_export(bridge, LOCAL, cohort)
+    worker.once(bridge)
+    first, second, third = sorted(all_runs(bridge), key=lambda run: run.status == Status.WAITING)
+    waiting_until = third.waiting_until
+    recurring.undo_to(bridge, LOCAL, first.id or 0)
+
+    worker.once(bridge)
+    undone = last(bridge)
+    clock.pass_minutes(60.1)
+    worker.once(bridge)
+
+    assert [first.status, second.status, third.status] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.WAITING]
+    assert waiting_until is not None
+    assert 3590 < waiting_until.timestamp() - NOON <= 3600
+    assert (undone.trigger, undone.status) == ("undo", Status.SUCCEEDED)
+    assert syncs.get_run(bridge, LOCAL, third.id or 0).status == Status.SUCCEEDED
+    assert crowd.there(third.cohort_id) == crowd.right(third.cohort_id)
+
+
+def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_connected(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    recurring.add_sync(bridge, LOCAL, ONE)
+    recurring.pause_sync(bridge, LOCAL, 1)
+    with writing(bridge.engine) as session:
+        session.exec(update(Connection).where(col(Connection.side) == "mixpanel").values(name="shop"))
+        session.add(
+            Connection(side="mixpanel", kind="mixpanel", name="another", project_id=7, base_url="https://other")
+        )
+
+    resumed = recurring.resume_sync(bridge, LOCAL, 1)
+
+    assert resumed.state == SyncState.ACTIVE
+
+
+def test_an_export_that_is_queued_already_becomes_a_whole_one_when_that_is_asked_for(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    crowd.set(ONE, range(20))
+    syncs.start_export(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    syncs.start_export(bridge, LOCAL, ONE)
+    syncs.start_export(bridge, LOCAL, ONE, full=True)
+
+    worker.once(bridge)
+
+    assert [run.write for run in all_runs(bridge)] == ["full", "full"]
+
+
+# --- stopping and going on -----------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    for cohort in (ONE, TWO, THREE):
+        crowd.set(cohort, range(20))
+        recurring.add_sync(bridge, LOCAL, cohort)
+    worker.once(bridge)
+    clock.pass_minutes(50)
+    crowd.set(ONE, range(30))
+
+    worker.once(bridge)
+    worker.once(bridge)
+
+    assert sorted(run.sync_id for run in all_runs(bridge)) == [1, 1, 2, 2, 3, 3]
+    assert crowd.there(ONE) == crowd.right(ONE)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "page"),
+    [("mixpanel", "cohorts", None), ("mixpanel", "engage", 1), ("apptimize", "cohort-sync", 2)],
+)
+def test_a_worker_that_is_told_to_stop_hands_its_run_back_within_ten_seconds_whatever_it_waits_for(
+    home: Home, bridge: Bridge, crowd: Crowd, target: str, kind: str, page: int | None
+):
+    crowd.set(LATE, range(2500))
+    crowd.fault("slow", target=target, seconds=30, **({} if page is None else {"page": page}))
+    recurring.add_sync(bridge, LOCAL, LATE)
+    one = process.start(home, "worker")
+    crowd.wait_for(kind, page=page)
+
+    took_s = process.stop(one)
+
+    run = last(bridge)
+    assert took_s < 10
+    assert (run.status, run.owner) == (Status.QUEUED, None)
+    crowd.mend()
+    worker.once(bridge)
+    assert crowd.there(LATE) == crowd.right(LATE)
+    assert len(all_runs(bridge)) == 1
+
+
+def test_a_worker_that_works_once_and_is_told_to_stop_hands_its_run_back_and_ends_with_0(
+    home: Home, bridge: Bridge, crowd: Crowd
+):
+    crowd.set(LATE, range(20))
+    crowd.fault("slow", target="mixpanel", seconds=30)
+    recurring.add_sync(bridge, LOCAL, LATE)
+    one = home.start("worker", "--once")
+    crowd.wait_for("cohorts")
+    one.terminate()
+
+    assert home.finish(one).code == 0
+    assert last(bridge).status == Status.QUEUED
+
+
+def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is_as_usual(
+    home: Home, bridge: Bridge, crowd: Crowd
+):
+    crowd.set(LATE, range(2500))
+    crowd.fault("slow", target="apptimize", seconds=20, page=2)
+    recurring.add_sync(bridge, LOCAL, LATE)
+    one = process.start(home, "worker", lease_s=None)
+    crowd.wait_for("cohort-sync", page=2)
+    began = time.monotonic()
+    syncs.cancel_run(bridge, LOCAL, last(bridge).id or 0)
+
+    while at_work(bridge) and time.monotonic() < began + 15:
+        time.sleep(0.02)
+
+    process.stop(one)
+    assert last(bridge).status == Status.CANCELLED
+    assert sync_row(bridge).state == SyncState.ACTIVE
+    crowd.mend()
+    recurring.run_now(bridge, LOCAL, 1)
+    worker.once(bridge)
+    assert last(bridge).write == "full"
+    assert crowd.there(LATE) == crowd.right(LATE)
+
+
+@pytest.mark.parametrize("lets_go", ["wait", "hand_back"])
+def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_lets_go_of_it(
+    bridge: Bridge, crowd: Crowd, lets_go: str
+):
+    run = syncs.start_export(bridge, LOCAL, ONE)
+    run_id = run.id or 0
+    assert runs.claim(bridge.engine, run_id, owner="one")
+    syncs.cancel_run(bridge, LOCAL, run_id)
+
+    if lets_go == "wait":
+        runs.wait(bridge.engine, run_id, owner="one", until=utc_now(), keep=False)
+    else:
+        runs.hand_back(bridge.engine, run_id, owner="one")
+
+    assert runs.claimable(bridge.engine) == []
+    assert last(bridge).status == Status.CANCELLED
+
+
+def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    crowd.set(ONE, range(20))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    recurring.run_now(bridge, LOCAL, 1)
+    recurring.pause_sync(bridge, LOCAL, 1)
+    clock.pass_minutes(60)
+    crowd.set(ONE, range(10))
+    worker.once(bridge)
+    paused = [run.status for run in all_runs(bridge)]
+
+    recurring.resume_sync(bridge, LOCAL, 1)
+    worker.once(bridge)
+
+    assert paused == [Status.SUCCEEDED, Status.CANCELLED]
+    assert crowd.there(ONE) == crowd.right(ONE)
+
+
+def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    crowd.set(ONE, range(20))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    crowd.set(ONE, range(10))
+
+    recurring.remove_sync(bridge, LOCAL, 1)
+    clock.pass_minutes(60)
+    worker.once(bridge)
+
+    assert crowd.there(ONE) == before
+    assert len(all_runs(bridge)) == 1
+
+
+def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+
+    recurring.edit_sync(bridge, LOCAL, 1, every_minutes=60, max_shrink=20)
+    for _ in range(12):
+        clock.pass_minutes(15)
+        worker.once(bridge)
+
+    assert len(all_runs(bridge)) == 1 + 3
+    assert sync_row(bridge).max_shrink == 20
+
+
+def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that_person_s_back(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    recurring.add_sync(bridge, LOCAL, ONE)
+    recurring.queue_due(bridge.engine)
+    run_id = last(bridge).id or 0
+    runs.claim(bridge.engine, run_id, owner="dead")
+    recurring.pause_sync(bridge, LOCAL, 1)
+
+    runs.interrupt(bridge.engine, run_id, owner="dead", beat_seen=last(bridge).beat, error={})
+
+    assert [run.status for run in all_runs(bridge)] == [Status.INTERRUPTED]
+
+
+# --- cohorts that change -------------------------------------------------------------------------------------------
+
+
+def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_with_advice(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    crowd.set(ONE, range(20))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    crowd.remove(ONE)
+
+    clock.pass_minutes(15)
+    worker.once(bridge)
+
+    assert crowd.there(ONE) == before
+    assert last(bridge).error_code == "cohort_unknown"
+    assert sync_row(bridge).state == SyncState.PAUSED
+    assert "the group stays as it is" in (sync_row(bridge).paused_reason or "")
+
+
+def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    crowd.set(ONE, range(20))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    crowd.name(ONE, "Another name")
+
+    clock.pass_minutes(31)
+    worker.once(bridge)
+
+    assert (last(bridge).write, last(bridge).group_name) == ("full", "Another name")
+    assert crowd.group_name(ONE) == "Another name"
+    assert crowd.there(ONE) == crowd.right(ONE)
+
+
+# --- held runs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_takes_its_place(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    numbers = range(2901, 2915)
+    crowd.set(ONE, numbers)
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    without_ids(crowd, numbers)
+    clock.pass_minutes(15)
+    worker.once(bridge)
+    held, then = last(bridge), crowd.there(ONE)
+    without_ids(crowd, numbers, set_again=True)
+
+    clock.pass_minutes(15)
+    worker.once(bridge)
+
+    assert (held.status, held.error_code, held.removed) == (Status.HELD, "held_no_ids", len(before or ()))
+    assert then == before
+    assert last(bridge).status == Status.SUCCEEDED
+    assert crowd.there(ONE) == crowd.right(ONE)
+    assert syncs.get_run(bridge, LOCAL, held.id or 0).status == Status.CANCELLED
+
+
+def test_a_newer_held_run_replaces_the_older_and_can_be_applied_once_or_discarded(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    crowd.set(ONE, range(1, 101))
+    recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    for left in (50, 40):
+        crowd.set(ONE, range(1, left))
+        clock.pass_minutes(15)
+        worker.once(bridge)
+    older, newer = all_runs(bridge)[1:]
+    recurring.discard_held(bridge, LOCAL, newer.id or 0)
+    discarded = crowd.there(ONE)
+    clock.pass_minutes(15)
+    worker.once(bridge)
+    held_again = last(bridge)
+
+    with pytest.raises(SettingsError):
+        recurring.apply_held(bridge, LOCAL, older.id or 0)
+    crowd.set(ONE, range(1, 30))
+    recurring.apply_held(bridge, LOCAL, held_again.id or 0)
+    worker.once(bridge)
+
+    assert (older.status, older.step, newer.status) == (Status.CANCELLED, "replaced", Status.HELD)
+    assert discarded == before
+    assert held_again.status == Status.HELD
+    assert crowd.there(ONE) == crowd.right(ONE)
+
+
+def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    crowd.set(ONE, range(50))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    crowd.fault("total_wrong", by=3)
+    worker.once(bridge)
+    held = last(bridge)
+
+    recurring.apply_held(bridge, LOCAL, held.id or 0)
+    worker.once(bridge)
+
+    assert (held.status, held.error_code) == (Status.HELD, "held_total")
+    assert "53" in (held.error_message or "")
+    assert last(bridge).status == Status.SUCCEEDED
+    assert crowd.there(ONE) == crowd.right(ONE)
+
+
+# --- undo and what is kept -----------------------------------------------------------------------------------------
+
+
+def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_undo_later(
+    bridge: Bridge, crowd: Crowd, clock: Shifted
+):
+    crowd.set(ONE, range(20))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    first, before = last(bridge), crowd.there(ONE)
+    crowd.set(ONE, range(10))
+    busy = recurring.run_now(bridge, LOCAL, 1).id or 0
+    runs.claim(bridge.engine, busy, owner="busy")
+    recurring.undo_to(bridge, LOCAL, first.id or 0)
+    runs.wait(bridge.engine, busy, owner="busy", until=utc_now() + timedelta(minutes=5), keep=False)
+
+    worker.once(bridge)
+    clock.pass_minutes(60)
+    worker.once(bridge)
+
+    assert crowd.there(ONE) == before
+    assert syncs.get_run(bridge, LOCAL, busy).status == Status.CANCELLED
+
+
+def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(exports, "_SNAPSHOTS_KEPT", 3)
+    recurring.add_sync(bridge, LOCAL, ONE)
+    for size in (10, 20, 20, 30, 40):
+        crowd.set(ONE, range(1, size))
+        clock.pass_minutes(15)
+        worker.once(bridge)
+    first, second, third, *_ = all_runs(bridge)
+
+    with pytest.raises(NotFound, match="not kept"):
+        recurring.undo_to(bridge, LOCAL, first.id or 0)
+    recurring.undo_to(bridge, LOCAL, third.id or 0)
+    worker.once(bridge)
+
+    assert second.snapshot == third.snapshot
+    assert len(list(bridge.snapshots.folder.glob("run-*.parquet"))) == 3
+    assert len(crowd.there(ONE) or ()) == second.members
+
+
+def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
+    bridge: Bridge, crowd: Crowd, clock: Shifted, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(history, "_STEP", 2)
+    recurring.add_sync(bridge, LOCAL, ONE)
+    for size in (10, 20, 30, 40, 40, 40):
+        crowd.set(ONE, range(1, size))
+        clock.pass_minutes(15)
+        worker.once(bridge)
+    base = group_row(bridge, ONE).base_run_id
+    clock.pass_minutes(181 * 24 * 60)
+
+    steps = [history.forget_old_runs(bridge) for _ in range(4)]
+
+    assert steps == [2, 2, 1, 0]
+    assert [run.id for run in all_runs(bridge)] == [base]
+    assert bridge.snapshots.exists(group_row(bridge, ONE).base_snapshot)
+    with reading(bridge.engine) as session:
+        assert session.get(Run, base) is not None
+
+
+def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    crowd.set(ONE, range(5))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    with writing(bridge.engine) as session:
+        session.exec(update(QuerySpend).values(at=utc_now() + timedelta(days=300)))
+    clock.pass_minutes(30)
+
+    worker.once(bridge)
+
+    assert last(bridge).status == Status.SUCCEEDED

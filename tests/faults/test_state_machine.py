@@ -1,0 +1,226 @@
+"""Whatever happens in whatever order: after each step the groups are what an oracle of sets says."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from core import recurring, syncs, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from data import models
+from data.models import UNFINISHED, Run, Status, SyncState
+from tests.emulator.stage import NOON, Home, copy_of, export
+from tests.faults import process
+from tests.faults.conftest import Tally
+from tests.faults.crowd import COHORTS, SEEDS, Crowd, all_runs, assert_counts_add_up
+from tests.faults.process import STEPS, Clock, Kill
+
+USED = COHORTS[:3]
+FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]
+FAULTS += ["apptimize_failure_200", "unauthorized", "load_shedding", "rate_limit_hour", "total_wrong"]
+
+
+class Syncs(RuleBasedStateMachine):
+    """Three cohorts, their syncs, and the people, vendors and processes that disturb them."""
+
+    crowd: Crowd
+    template: Path
+    ran: Tally
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="syncs-"))
+        self.home: Home = copy_of(self.template, self.folder / "home")
+        self.opened = self.home.bridge()
+        self.bridge: Bridge = self.opened.__enter__()
+        self.shift_s = 0.0
+        models.wall_s = lambda: NOON + self.shift_s
+        self.crowd.reset()
+        self.members: dict[int, set[int]] = {cohort: set() for cohort in USED}
+        self.deleted: set[int] = set()
+        self.seen = 0  # the newest run whose end was checked
+        self.held_by: dict[int, frozenset[str]] = {}  # run -> what its group held after it
+        type(self).ran("examples of the state machine")
+
+    @initialize()
+    def start(self) -> None:
+        for cohort in USED:
+            self.joins(cohort, 1, 30)
+            recurring.add_sync(self.bridge, LOCAL, cohort, max_shrink=60 if cohort == USED[2] else None)
+        self.work()
+
+    def teardown(self) -> None:
+        try:
+            self.all_is_well_in_the_end()
+        finally:
+            self.opened.__exit__(None, None, None)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    # --- what happens in Mixpanel ---
+
+    @rule(cohort=st.sampled_from(USED), start=st.integers(0, 3000), number=st.sampled_from([1, 30, 1100]))
+    def joins(self, cohort: int, start: int, number: int) -> None:
+        self.members[cohort] |= set(range(start, min(3200, start + number)))
+        self._tell(cohort)
+
+    @rule(cohort=st.sampled_from(USED), share=st.sampled_from([1, 3, 10]), seed=st.integers(0, 9))
+    def leave(self, cohort: int, share: int, seed: int) -> None:
+        gone = random.Random(seed).sample(sorted(self.members[cohort]), len(self.members[cohort]) // share)
+        self.members[cohort] -= set(gone)
+        self._tell(cohort)
+
+    def _tell(self, cohort: int) -> None:
+        if cohort not in self.deleted:
+            self.crowd.set(cohort, sorted(self.members[cohort]))
+
+    @rule(cohort=st.sampled_from(USED), name=st.sampled_from("ABC"))
+    def rename(self, cohort: int, name: str) -> None:
+        if cohort not in self.deleted:
+            self.crowd.name(cohort, f"{cohort} {name}")
+
+    @rule(cohort=st.sampled_from(USED))
+    def delete(self, cohort: int) -> None:
+        if cohort not in self.deleted:
+            self.crowd.remove(cohort)
+            self.deleted.add(cohort)
+
+    @precondition(lambda self: self.deleted)
+    @rule()
+    def restore(self) -> None:
+        cohort = self.deleted.pop()
+        self.crowd.name(cohort, f"{cohort} restored")
+        self._tell(cohort)
+
+    @rule(name=st.sampled_from(FAULTS), after=st.integers(0, 4), times=st.sampled_from([1, 5, 60]))
+    def fault(self, name: str, after: int, times: int) -> None:
+        self.crowd.fault(name, after=after, times=times)
+
+    @rule()
+    def mend(self) -> None:
+        self.crowd.mend()
+
+    # --- what people do ---
+
+    @rule(number=st.integers(1, 3), what=st.sampled_from(["pause", "resume", "run"]))
+    def press(self, number: int, what: str) -> None:
+        act: Any = {"pause": recurring.pause_sync, "resume": recurring.resume_sync, "run": recurring.run_now}[what]
+        act(self.bridge, LOCAL, number)
+
+    @rule(number=st.integers(1, 3), brake=st.sampled_from([None, 0, 50]), every=st.sampled_from([15, 30]))
+    def edit(self, number: int, brake: int | None, every: int) -> None:
+        recurring.edit_sync(self.bridge, LOCAL, number, every_minutes=every, max_shrink=brake)
+
+    @rule(cohort=st.sampled_from(USED))
+    def export_once(self, cohort: int) -> None:
+        if cohort not in self.deleted:
+            export(self.bridge, cohort)
+            self.check()
+
+    @rule(pick=st.integers(0, 50))
+    def undo(self, pick: int) -> None:
+        found = [run for run in all_runs(self.bridge) if run.id in self.held_by and run.snapshot]
+        if found:
+            run = found[pick % len(found)]
+            recurring.undo_to(self.bridge, LOCAL, run.id or 0)
+            self.work()
+
+    @rule(apply=st.booleans())
+    def decide(self, apply: bool) -> None:
+        for run in all_runs(self.bridge):
+            if run.status == Status.HELD:
+                (recurring.apply_held if apply else recurring.discard_held)(self.bridge, LOCAL, run.id or 0)
+        self.work()
+
+    # --- time and processes ---
+
+    @rule(minutes=st.sampled_from([1, 15, 15, 15, 50, 24 * 60]))
+    def time_passes(self, minutes: int) -> None:
+        self.shift_s += minutes * 60
+        self.crowd.at(self.shift_s)
+        self.work()
+
+    @rule(step=st.sampled_from(sorted(STEPS)), when=st.sampled_from(["before", "after"]), nth=st.integers(1, 4))
+    def a_worker_dies(self, step: str, when: str, nth: int) -> None:
+        self.shift_s += 15 * 60
+        self.crowd.at(self.shift_s)
+        # Its clock stands still, as ours does.
+        clock = Clock(start_s=NOON + self.shift_s, steady_s=0, speed=1e-9)
+        process.run(self.home, "worker", "--once", kill=Kill(step, when, nth), clock=clock)
+        self.check()
+        type(self).ran("kills")
+        self.work()
+
+    def work(self) -> None:
+        worker.once(self.bridge)
+        self.check()
+
+    # --- what must hold ---
+
+    def check(self) -> None:
+        """No run says that it succeeded and is wrong; a held or failed run that wrote nothing left the group alone."""
+        found = all_runs(self.bridge)
+        assert_counts_add_up(found)
+        newest = {run.cohort_id: run for run in found if run.status not in UNFINISHED}
+        for cohort, run in newest.items():
+            if run.id in self.held_by or run.status != Status.SUCCEEDED:
+                continue
+            there = self.crowd.there(cohort) or frozenset()
+            if run.trigger == "undo":
+                assert there == self._as_of(run, found), f"run {run.id} was to restore {run.restores}"
+            else:
+                assert there == self.crowd.right(cohort), f"run {run.id} of {cohort}"
+            self.held_by[run.id or 0] = there
+
+    def _as_of(self, undo: Run, found: list[Run]) -> frozenset[str]:
+        same = [self.held_by[run.id or 0] for run in found if run.snapshot == undo.restores and run.id in self.held_by]
+        return same[0]
+
+    def all_is_well_in_the_end(self) -> None:
+        self.crowd.mend()
+        while self.deleted:
+            self.restore()
+        for number in (1, 2, 3):
+            if recurring.get_sync(self.bridge, LOCAL, number).sync.state == SyncState.PAUSED:
+                recurring.resume_sync(self.bridge, LOCAL, number)
+            recurring.edit_sync(self.bridge, LOCAL, number, every_minutes=15, max_shrink=None)
+        for _ in range(2):  # the first may be what still waited, or was queued, before
+            self.shift_s += 3700
+            self.crowd.at(self.shift_s)
+            self.work()
+        self.decide(apply=True)
+        assert [run for run in all_runs(self.bridge) if run.status in UNFINISHED] == []
+        for cohort in USED:
+            assert self.crowd.there(cohort) == self.crowd.right(cohort)
+        assert syncs.list_groups(self.bridge, LOCAL)
+
+
+def test_the_groups_are_right_whatever_happens_in_whatever_order(
+    crowd: Crowd, crowd_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(models, "wall_s", models.wall_s)  # set back at the end
+    for module, name in [(process.quota, "LEASE_S"), (process.export, "LEASE_S"), (worker, "LEASE_S")]:
+        monkeypatch.setattr(module, name, 1.5)
+    monkeypatch.setattr(process.export, "_FRESH_S", 0.4)
+    for module in (process.export, worker):
+        monkeypatch.setattr(module, "BEAT_S", 0.2)
+    machine = type("Machine", (Syncs,), {"crowd": crowd, "template": crowd_template, "ran": ran})
+    wanted = settings(
+        max_examples=max(2, SEEDS * 6),
+        stateful_step_count=25 if SEEDS else 12,
+        deadline=None,
+        derandomize=not SEEDS,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        database=None,
+    )
+
+    run_state_machine_as_test(machine, settings=wanted)

@@ -1,0 +1,221 @@
+"""Several workers on one database, clocks that are set, a database that is locked, a disk that is full."""
+
+from __future__ import annotations
+
+import math
+import random
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from core import recurring, syncs, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from core.sandbox.server import running
+from data.models import Status
+from tests.emulator.stage import Home, connect, group_row, wait_until
+from tests.faults import process
+from tests.faults.conftest import Tally
+from tests.faults.crowd import (
+    COHORTS,
+    ONE,
+    SEEDS,
+    TWO,
+    Crowd,
+    all_runs,
+    assert_counts_add_up,
+    at_work,
+    changed,
+    last,
+    write_files,
+)
+from tests.faults.process import Clock
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize("workers", [2, 4] if SEEDS else [3])
+def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch, ran: Tally
+):
+    clock = Clock(start_s=NOON, steady_s=time.monotonic(), speed=200)  # fifteen minutes in four and a half seconds
+    monkeypatch.setattr("data.models.wall_s", clock.now_s)
+    rng = random.Random(workers)
+    cohorts = COHORTS[:4]
+    with (
+        running(tmp_path / "sandbox", **write_files(tmp_path), clock=clock.now_s) as server,
+        closing(Crowd(server.url)) as crowd,
+    ):
+        home = Home(tmp_path / "home")
+        with home.bridge(mixpanel_url=crowd.url) as bridge:
+            connect(bridge, crowd)
+            numbers = {cohort: rng.sample(range(3200), 300) for cohort in cohorts}
+            for cohort in cohorts:
+                crowd.set(cohort, numbers[cohort])
+                recurring.add_sync(bridge, LOCAL, cohort)
+            # The lease is real time: the clocks run ahead, the machine does not.
+            started = [process.start(home, "worker", clock=clock, lease_s=20) for _ in range(workers)]
+            rounds = 6 if SEEDS else 2
+            for _ in range(rounds):
+                done = len(all_runs(bridge))
+                for cohort in cohorts:
+                    numbers[cohort] = changed(rng, numbers[cohort], by=20)
+                    crowd.set(cohort, numbers[cohort])
+                wait_until(lambda done=done: len(all_runs(bridge)) >= done + len(cohorts), within_s=60)
+            after = last(bridge).id or 0  # whatever is queued after this one reads what is there now
+            wait_until(
+                lambda: (
+                    {run.cohort_id for run in all_runs(bridge) if (run.id or 0) > after and _is_done(run)}
+                    == set(cohorts)
+                ),
+                within_s=60,
+            )
+            for one in started:
+                process.stop(one)
+
+            slots = Counter((run.sync_id, _slot(run)) for run in all_runs(bridge) if run.trigger == "schedule")
+            assert max(slots.values()) == 1
+            assert {run.status for run in all_runs(bridge)} <= {Status.SUCCEEDED, Status.QUEUED}
+            for cohort in cohorts:
+                assert crowd.there(cohort) == crowd.right(cohort)
+            assert_counts_add_up(all_runs(bridge))
+            ran("runs by several workers", len(all_runs(bridge)))
+
+
+def _is_done(run) -> bool:
+    return run.status == Status.SUCCEEDED
+
+
+def _slot(run) -> int:
+    """The number of the slot that a run was queued in, on its sync's own grid."""
+    first = recurring.next_slot(run.sync_id, 15, after=datetime.fromtimestamp(0, UTC)).timestamp()
+    return math.floor((run.queued_at.timestamp() - first) / 900)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_by_an_hour_neither_stalls_a_worker_nor_makes_it_run_twice(
+    home: Home, bridge: Bridge, crowd: Crowd, hours: int, ran: Tally, tmp_path: Path
+):
+    moved_by = tmp_path / "moved-by"
+    moved_by.write_text("0")
+    crowd.set(ONE, range(50))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    one = process.start(home, "worker", clock=Clock(moved_by=str(moved_by)))
+    wait_until(lambda: last_status(bridge) == Status.SUCCEEDED)
+    crowd.set(ONE, range(40))
+
+    moved_by.write_text(str(hours * 3600))
+
+    wait_until(lambda: len(all_runs(bridge)) == 2 and not at_work(bridge))
+    process.stop(one)
+    assert crowd.there(ONE) == crowd.right(ONE)
+    assert len(all_runs(bridge)) == 2
+    ran("clocks set")
+
+
+def last_status(bridge: Bridge) -> str | None:
+    found = all_runs(bridge)
+    return found[-1].status if found else None
+
+
+@pytest.mark.parametrize("change", ["ends", "begins"])
+def test_a_change_of_daylight_saving_time_does_not_stall_a_worker(
+    home: Home, bridge: Bridge, crowd: Crowd, change: str, ran: Tally
+):
+    """The time zone of the process is made so that its summer ends, or begins, in two seconds."""
+    at = datetime.fromtimestamp(math.ceil(time.time()) + 2, UTC)
+    moment = f"J{at.timetuple().tm_yday - (_is_leap(at.year) and at.month > 2)}"
+    seconds = at.hour * 3600 + at.minute * 60 + at.second + (3600 if change == "ends" else 0)
+    then = f"{moment}/{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    zone = f"WIN0SUM-1,J1/0,{then}" if change == "ends" else f"WIN0SUM-1,{then},J365/23"
+    worker_process = process.start(home, "worker", env={"TZ": zone})
+    wait_until(lambda: syncs.worker_is_up(bridge, LOCAL))
+    wait_until(lambda: time.time() > at.timestamp() + 0.5)
+    crowd.set(ONE, range(50))
+
+    recurring.add_sync(bridge, LOCAL, ONE)
+
+    wait_until(lambda: crowd.there(ONE) == crowd.right(ONE) and not at_work(bridge))
+    process.stop(worker_process)
+    assert [run.status for run in all_runs(bridge)] == [Status.SUCCEEDED]
+    ran("clocks set")
+
+
+def _is_leap(year: int) -> bool:
+    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+
+
+def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_for_longer_than_an_hour(
+    bridge: Bridge, crowd: Crowd, monkeypatch: pytest.MonkeyPatch, ran: Tally
+):
+    shift = [0.0]
+    monkeypatch.setattr("data.models.wall_s", lambda: NOON + shift[0])
+    crowd.limit(hourly_limit=2)
+    syncs.list_cohorts(bridge, LOCAL)
+    crowd.set(ONE, range(50))
+    syncs.start_export(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    run = syncs.start_export(bridge, LOCAL, TWO)
+    worker.once(bridge)
+    assert last(bridge).status == Status.WAITING
+
+    shift[0] = -3 * 3600
+    worker.once(bridge)  # nobody knows how long ago the queries were: they count for an hour from now
+    shift[0] += 3601
+    crowd.forget_requests()
+    worker.once(bridge)  # one for the list of cohorts, one for the pages
+
+    assert syncs.get_run(bridge, LOCAL, run.id or 0).status == Status.SUCCEEDED
+    ran("clocks set")
+
+
+def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
+    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+):
+    locked_s, lease_s = (20.0, None) if SEEDS else (3.0, 10.0)
+    crowd.set(ONE, range(1500))
+    crowd.fault("slow", target="mixpanel", seconds=0.5)
+    recurring.add_sync(bridge, LOCAL, ONE)
+    one = process.start(home, "worker", lease_s=lease_s)
+    crowd.wait_for("engage")
+
+    with closing(sqlite3.connect(home.path / "cohort_bridge.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        time.sleep(locked_s)  # this is what is tested: nothing can be written for so long
+        other.execute("ROLLBACK")
+
+    wait_until(lambda: not at_work(bridge), within_s=40)
+    process.stop(one)
+    assert [run.status for run in all_runs(bridge)] == [Status.SUCCEEDED]
+    assert crowd.there(ONE) == crowd.right(ONE)
+    ran("storage faults")
+
+
+def test_a_disk_that_is_full_while_a_snapshot_is_written_fails_the_run_and_leaves_the_group_as_it_was(
+    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+):
+    crowd.set(ONE, range(100))
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    crowd.set(ONE, range(3000))
+    recurring.run_now(bridge, LOCAL, 1)
+
+    status = process.run(home, "worker", "--once", disk_is_full=True)
+
+    failed = last(bridge)
+    files = sorted(path.name for path in bridge.snapshots.folder.iterdir())
+    assert status == 0
+    assert (failed.status, failed.error_code) == (Status.FAILED, "storage_failed")
+    assert crowd.there(ONE) == before
+    assert [name for name in files if name.endswith(".part")] == []
+    recurring.run_now(bridge, LOCAL, 1)
+    worker.once(bridge)
+    assert crowd.there(ONE) == crowd.right(ONE)
+    assert not group_row(bridge, ONE).in_doubt
+    ran("storage faults")

@@ -1,0 +1,53 @@
+"""The dashboard as a test drives it: pages opened through the menu, and all that they show, as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Element
+
+ROOT = Path(__file__).parents[2]
+OVERVIEW = "pages/export/overview.py"
+COHORTS = "pages/export/cohorts.py"
+GROUPS = "pages/observe/groups.py"
+HISTORY = "pages/observe/history.py"
+CONNECTIONS = "pages/admin/connections.py"
+PRACTICE = "pages/admin/practice.py"
+SYNCS = "pages/export/syncs.py"
+PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, HISTORY, CONNECTIONS, PRACTICE)
+
+
+def open_page(page: str, **params: object) -> AppTest:
+    """Open a page as a deep link does: through `app.py`, with these query parameters."""
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+    if page != OVERVIEW:
+        at.switch_page(page)
+    for name, value in params.items():
+        at.query_params[name] = str(value)
+    return drawn(at.run())
+
+
+def drawn(at: AppTest) -> AppTest:
+    """Make sure that the page is drawn without a failure."""
+    assert not at.exception, [one.value for one in at.exception]
+    return at
+
+
+def shown(at: AppTest) -> str:
+    """All texts of the page, tables included, Markdown's escapes taken out."""
+    # Dialogs hang beside the main block, not in it.
+    found = [_text(node) for node in at._tree if isinstance(node, Element)]
+    return "\n".join(found).replace("\\", "").replace("\u2060", "")
+
+
+def _text(node: Element) -> str:
+    if node.type in ("dataframe", "arrow_data_frame", "table", "arrow_table"):
+        return node.value.to_csv(index=False)  # type: ignore[attr-defined]
+    proto: Any = node.proto
+    return "\n".join(
+        str(value)
+        for name in ("title", "label", "body", "text", "value", "caption", "help", "url")
+        if isinstance(value := getattr(proto, name, None), str) and value
+    )

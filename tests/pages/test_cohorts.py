@@ -1,0 +1,166 @@
+"""Cohorts: the list, the export, and what is said of it."""
+
+from __future__ import annotations
+
+from core import syncs, worker
+from core.access import LOCAL
+from core.bridge import Bridge
+from tests.emulator.stage import COMPANIES, EVERYONE, POWER, SPENDERS, Sandbox, counts_of, export, newest_run
+from tests.pages.dashboard import COHORTS, drawn, open_page, shown
+
+
+def test_hidden_cohorts_are_set_aside_until_asked_for(practising: Bridge):
+    at = open_page(COHORTS)
+    assert "Testers" not in shown(at)
+    assert "9 cohorts of 10" in shown(at)
+
+    drawn(at.toggle(key="cohorts_hidden").set_value(True).run())
+
+    assert "10 cohorts of 10" in shown(at)
+    assert "Hidden" in shown(at)
+
+
+def test_a_search_finds_by_name_text_and_id(practising: Bridge):
+    at = open_page(COHORTS)
+
+    for search, name in (("pOwEr", "Power users"), ("lifetime value", "Big <b>spenders</b>"), (str(POWER), "Power")):
+        drawn(at.text_input(key="cohorts_search").set_value(search).run())
+        assert name in shown(at)
+        assert "1 cohort of 10" in shown(at)
+
+    drawn(at.text_input(key="cohorts_search").set_value("nothing like it").run())
+    assert "No cohort matches the search." in shown(at)
+
+
+def test_reading_the_list_again_costs_a_query_only_when_asked(practising: Bridge, sandbox: Sandbox):
+    at = open_page(COHORTS)
+    drawn(at.run())
+    drawn(at.toggle(key="cohorts_hidden").set_value(True).run())
+    assert len(sandbox.asked("cohorts")) == 1
+
+    drawn(at.button(key="cohorts_refresh").click().run())
+
+    assert len(sandbox.asked("cohorts")) == 2
+
+
+def test_a_failure_is_said_with_advice_and_not_repeated_by_itself(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("unauthorized")
+    at = open_page(COHORTS)
+    asked = len(sandbox.asked("cohorts"))
+    drawn(at.run())
+
+    assert "does not accept the service account" in shown(at)
+    assert "Ask an admin to check the Mixpanel connection" in shown(at)
+    assert len(sandbox.asked("cohorts")) == asked
+
+    sandbox.mend()
+    drawn(at.button(key="cohorts_again").click().run())
+    assert "Power users" in shown(at)
+
+
+def test_an_export_is_queued_and_a_worker_does_it(practising: Bridge, sandbox: Sandbox):
+    at = open_page(COHORTS, cohort=POWER)
+
+    drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
+
+    assert newest_run(practising).status == "queued"
+    assert sandbox.group(POWER) is None
+    assert "Waiting for a worker to take it" in at.main.get("progress")[0].proto.text
+
+    worker.once(practising)
+    drawn(at.run())
+
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+    assert "The group equals its cohort" in shown(at)
+
+
+def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):
+    run = export(practising, EVERYONE)
+
+    at = open_page(COHORTS, cohort=EVERYONE)
+
+    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    assert figures["Profiles"] == len(sandbox.raw(EVERYONE))
+    parts = ("= Members", "+ Duplicates", "+ Unmatched", "+ Invalid")
+    assert figures["Profiles"] == sum(figures[part] for part in parts)
+    reasons = at.table[0].value
+    assert sum(int(count) for count in reasons["Profiles"]) == figures["+ Invalid"] == counts_of(run)["invalid"]
+    assert "The id is blank" in list(reasons["Why an id is invalid"])
+    assert "start with neither" in shown(at) or "starts with neither" in shown(at)
+
+
+def test_a_dry_run_writes_nothing_and_says_so(practising: Bridge, sandbox: Sandbox):
+    at = open_page(COHORTS, cohort=POWER)
+    at.radio(key=f"cohorts_kind_{POWER}").set_value("Dry run")
+    drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
+    worker.once(practising)
+
+    drawn(at.run())
+
+    assert sandbox.group(POWER) is None
+    assert "Nothing was written." in shown(at)
+    assert "See it on Apptimize's Groups page" not in shown(at)
+
+
+def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sandbox):
+    at = open_page(COHORTS, cohort=POWER)
+    at.text_input(key=f"cohorts_group_{POWER}").set_value("Launch audience")
+    drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
+    worker.once(practising)
+    assert sandbox.group_name(POWER) == "Launch audience"
+
+    at = open_page(COHORTS, cohort=POWER)
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Launch audience"
+    at.text_input(key=f"cohorts_group_{POWER}").set_value("Another")
+    drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
+
+    assert "already has the group Launch audience" in shown(at)
+    assert "leave the name as it is" in shown(at)
+
+
+def test_a_run_of_somebody_else_is_seen_on_arrival_and_can_be_cancelled(practising: Bridge):
+    run = syncs.start_export(practising, LOCAL, POWER)
+    at = open_page(COHORTS, cohort=POWER)
+
+    drawn(at.button(key=f"run_cancel_{run.id}").click().run())
+
+    assert newest_run(practising).status == "cancelled"
+    drawn(at.run())
+    assert "Cancelled" in shown(at)
+
+
+def test_a_run_that_failed_says_why_and_what_to_do(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("unauthorized", target="apptimize")
+    export(practising, POWER)
+    sandbox.mend()
+
+    text = shown(open_page(COHORTS, cohort=POWER))
+
+    assert "The run failed" in text
+    assert "does not accept the token" in text
+    assert "Make a new token on Apptimize's Tokens page" in text
+
+
+def test_a_group_analytics_cohort_cannot_be_exported_and_the_page_says_why(practising: Bridge):
+    at = open_page(COHORTS, cohort=COMPANIES)
+
+    assert "it holds companies or accounts, not users" in shown(at)
+    assert not [one for one in at.button if one.key == f"cohorts_start_{COMPANIES}"]
+
+
+def test_a_name_with_markup_is_text(practising: Bridge):
+    export(practising, SPENDERS)
+
+    at = open_page(COHORTS, cohort=SPENDERS)
+
+    assert at.header[0].value.startswith('\\"Big \\<b\\>spenders\\<\\/b\\>\\" \\&')
+    assert at.text_input(key=f"cohorts_group_{SPENDERS}").value.startswith('"Big <b>spenders</b>" &')
+    assert not [one for one in at.markdown if one.allow_html]
+
+
+def test_an_address_of_no_cohort_says_so(practising: Bridge):
+    at = open_page(COHORTS, cohort="12**x**")
+
+    assert "Mixpanel lists no cohort 12**x** in this project." in shown(at)
+    drawn(at.button(key="cohorts_back").click().run())
+    assert "Power users" in shown(at)

@@ -1,0 +1,124 @@
+"""What holds for every page, whatever the state of things."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from core import syncs, worker
+from core.access import LOCAL, Actor, Role
+from core.bridge import Bridge
+from pages.shared import guard
+from tests.emulator.stage import POWER, Sandbox, export
+from tests.pages.dashboard import (
+    COHORTS,
+    CONNECTIONS,
+    GROUPS,
+    HISTORY,
+    OVERVIEW,
+    PAGES,
+    PRACTICE,
+    ROOT,
+    SYNCS,
+    open_page,
+    shown,
+)
+
+
+def test_no_screen_lies_directly_in_pages():
+    """Streamlit would serve it without running `app.py`, past whatever `app.py` checks."""
+    assert list((ROOT / "pages").glob("*.py")) == []
+
+
+def test_every_screen_has_the_guard_at_its_top():
+    for page in PAGES:
+        assert "person = guard.require(Role." in (ROOT / page).read_text()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
+    text = shown(open_page(page))
+
+    assert "Practice mode" not in text or page == PRACTICE
+    expected = {
+        OVERVIEW: "Connect Mixpanel and Apptimize",
+        COHORTS: "Mixpanel is not connected yet",
+        SYNCS: "No recurring syncs yet",
+        GROUPS: "No groups yet",
+        HISTORY: "No runs yet",
+        CONNECTIONS: "Connect Mixpanel",
+        PRACTICE: "No practice connection at the moment",
+    }
+    assert expected[page] in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_practice_mode_and_a_missing_worker_are_said_on_every_page(practising: Bridge, page: str):
+    text = shown(open_page(page))
+
+    assert ":material/science: Practice mode" in text
+    assert "No worker is running" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_worker_that_is_up_is_nothing_to_talk_about(practising: Bridge, page: str):
+    worker.Worker(practising).sign_on()
+
+    assert "No worker is running" not in shown(open_page(page))
+
+
+def test_pages_with_much_to_show_are_drawn(practising: Bridge):
+    for _ in range(2):
+        export(practising, POWER)
+        export(practising, POWER, dry_run=True)
+    syncs.start_export(practising, LOCAL, POWER)
+
+    for page in PAGES:
+        open_page(page)
+
+
+def test_pages_are_drawn_while_mixpanel_is_down(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("server_error")
+    assert export(practising, POWER).status == "failed"
+
+    for page in PAGES:
+        open_page(page)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_in_a_sentence_that_the_storage_cannot_be_used(tmp_path: Path, page: str):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "cohort_bridge.db").write_text("This is not a database. " * 100)
+
+    assert "Cohort Bridge cannot open its storage" in shown(open_page(page))
+
+
+@pytest.mark.parametrize("page", [OVERVIEW, COHORTS, GROUPS, HISTORY, CONNECTIONS])
+def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Bridge, tmp_path: Path, page: str):
+    at = open_page(page)
+    with sqlite3.connect(tmp_path / "home" / "cohort_bridge.db") as database:
+        for table in ("connection", "run"):
+            database.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
+    database.close()
+
+    at.run()
+
+    assert not at.exception
+    assert "The database could not be used" in shown(at)
+
+
+@pytest.mark.parametrize(
+    ("page", "role"), [(COHORTS, Role.VIEWER), (CONNECTIONS, Role.ANALYST)], ids=["cohorts", "connections"]
+)
+def test_a_page_ends_before_it_shows_anything_to_someone_without_the_role(
+    practising: Bridge, monkeypatch: pytest.MonkeyPatch, page: str, role: Role
+):
+    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", role))
+
+    at = open_page(page)
+
+    assert "This needs the role" in at.error[0].value
+    assert not at.title
+    assert not at.button

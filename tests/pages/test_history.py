@@ -1,0 +1,113 @@
+"""History: every run, and what each of them did."""
+
+from __future__ import annotations
+
+from sqlmodel import update
+
+from core import syncs
+from core.access import LOCAL
+from core.bridge import Bridge
+from data.engine import writing
+from data.models import Run
+from tests.emulator.stage import NEWSLETTER, POWER, SPENDERS, Sandbox, export
+from tests.pages.dashboard import HISTORY, drawn, open_page, shown
+
+
+def ids(at) -> list[str]:  # noqa: ANN001
+    return list(at.dataframe[0].value["Run"]) if at.dataframe else []
+
+
+def test_runs_are_listed_newest_first_and_filtered(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, NEWSLETTER, dry_run=True)
+    sandbox.fault("unauthorized", target="apptimize")
+    export(practising, SPENDERS)
+    syncs.start_export(practising, LOCAL, POWER)
+
+    at = open_page(HISTORY)
+    assert ids(at) == ["4", "3", "2", "1"]
+
+    drawn(at.multiselect(key="history_status").set_value(["failed", "succeeded"]).run())
+    assert ids(at) == ["3", "2", "1"]
+    drawn(at.toggle(key="history_dry").set_value(False).run())
+    assert ids(at) == ["3", "1"]
+    drawn(at.text_input(key="history_text").set_value("<B>spend").run())
+    assert ids(at) == ["3"]
+    drawn(at.multiselect(key="history_trigger").set_value(["schedule"]).run())
+    assert "No run matches the filters." in shown(at)
+
+
+def test_a_period_is_asked_for_in_the_readers_days(practising: Bridge):
+    export(practising, POWER)
+    at = open_page(HISTORY)
+
+    for period in ("Last hour", "Last 24 hours", "Last 7 days", "Last 30 days"):
+        drawn(at.selectbox(key="history_period").set_value(period).run())
+        assert ids(at) == ["1"]
+    drawn(at.selectbox(key="history_period").set_value("Chosen days").run())
+    assert ids(at) == ["1"]
+
+
+def test_many_runs_are_paged_and_a_filter_begins_at_the_first_page(practising: Bridge):
+    export(practising, POWER)
+    with writing(practising.engine) as session:
+        run = session.get_one(Run, 1)
+        names = ("sync_id", "group_id", "cohort_id", "cohort_name", "group_name", "destination", "trigger", "actor")
+        session.add_all(Run(**{name: getattr(run, name) for name in names}, status="cancelled") for _ in range(60))
+    at = open_page(HISTORY)
+    assert ids(at)[0] == "61"
+
+    drawn(at.pagination(key="history_page").set_value(3).run())
+    assert ids(at)[-1] == "1"
+
+    drawn(at.multiselect(key="history_status").set_value(["succeeded"]).run())
+    assert ids(at) == ["1"]
+    drawn(at.multiselect(key="history_status").set_value([]).run())
+    assert ids(at)[0] == "61"
+
+
+def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: Bridge):
+    run = export(practising, POWER)
+
+    at = open_page(HISTORY, run=run.id)
+
+    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    parts = ("= Members", "+ Duplicates", "+ Unmatched", "+ Invalid")
+    assert figures["Profiles"] == run.profiles == sum(figures[part] for part in parts)
+    assert (figures["Added"], figures["Queries"], figures["Messages"]) == (run.added, run.queries, run.messages)
+    steps = list(at.table[-1].value["Step"])
+    assert steps == ["Queued", "Started", "Read", "Compared", "Sent", "Succeeded"]
+
+
+def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("page_rows_missing")
+    run = export(practising, POWER)
+    assert run.status == "failed"
+    sandbox.mend()
+
+    at = open_page(HISTORY, run=run.id)
+    assert "Nothing was written and the group is as it was." in shown(at)
+
+    drawn(at.button(key="history_again").click().run())
+    assert [one.cohort_id for one in syncs.active_runs(practising, LOCAL)] == [POWER]
+
+
+def test_a_held_and_an_interrupted_run_say_what_they_are(practising: Bridge):
+    export(practising, POWER)
+    for status, words in (("held", "Held: nothing was written"), ("interrupted", "Interrupted")):
+        with writing(practising.engine) as session:
+            cause = {"error_message": "Because **of this**.", "error_advice": "Do that."}
+            session.exec(update(Run).values(status=status, **cause))
+
+        text = shown(open_page(HISTORY, run=1))
+
+        assert words in text
+        assert "Because **of this**. Do that." in text
+
+
+def test_an_address_of_no_run_says_so():
+    assert "There is no run 99." in shown(open_page(HISTORY, run=99))
+
+
+def test_an_address_that_is_no_number_shows_the_list():
+    assert "No runs yet" in shown(open_page(HISTORY, run="x' or 1=1"))

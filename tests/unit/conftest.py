@@ -1,0 +1,32 @@
+"""Rows that tests of claiming and recording start from."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.bridge import Bridge
+from data.engine import writing
+from data.models import Connection, Group, Kind, Run, Sync, SyncKind
+from data.runs import new_run
+
+
+@pytest.fixture
+def group_with_runs(bridge: Bridge) -> list[Run]:
+    """One group with three queued runs of its one-time sync."""
+    with writing(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind=Kind.MIXPANEL, name="default", project_id=1)
+        folder = Connection(side="destination", kind=Kind.CSV, name="csv", folder="unused")
+        session.add_all([mixpanel, folder])
+        session.flush()
+        group = Group(destination_id=folder.id, project_id=1, cohort_id=7, cohort_name="Payers", name="Payers")
+        session.add(group)
+        session.flush()
+        sync = Sync(kind=SyncKind.ONE_TIME, mixpanel_id=mixpanel.id, group_id=group.id, project_id=1, cohort_id=7)
+        session.add(sync)
+        session.flush()
+        runs = [
+            new_run(sync, group, destination="csv", trigger="manual", actor="local", dry_run=False, full=False)
+            for _ in range(3)
+        ]
+        session.add_all(runs)
+    return runs

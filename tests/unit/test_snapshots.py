@@ -1,0 +1,151 @@
+"""Members as of a run: what was collected is what is written, compared, paged and found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.engine import StorageError
+from data.snapshots import Snapshots, Tally
+
+ids = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
+    home = tmp_path_factory.mktemp("snapshots")
+    return Snapshots(home / "kept", scratch=home / "scratch", memory_mb=60)
+
+
+def write(snapshots: Snapshots, name: str, pairs: list[tuple[str, str]]) -> Tally:
+    """Write a snapshot of (distinct id, Apptimize id)."""
+    with snapshots.collector() as collector:
+        collector.add([one for one, _ in pairs], [one for _, one in pairs])
+        collector.write(snapshots.path(name))
+        return collector.tally(prefixes=("i_", "a_"))
+
+
+def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[tuple[str, str]]:
+    return [pair for rows in snapshots.iterate(name, chunk=chunk) for pair in rows]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(ids, ids), max_size=30))
+def test_a_snapshot_holds_each_apptimize_id_once_with_its_smallest_distinct_id_in_byte_order(
+    snapshots: Snapshots, pairs: list[tuple[str, str]]
+):
+    tally = write(snapshots, "any", pairs)
+
+    expected: dict[str, str] = {}
+    for distinct_id, apptimize_id in pairs:
+        smallest = min(expected.get(apptimize_id, distinct_id), distinct_id, key=lambda text: text.encode())
+        expected[apptimize_id] = smallest
+    assert all_members(snapshots, "any") == sorted(expected.items(), key=lambda pair: pair[0].encode())
+    assert tally.members == len(expected)
+    assert tally.duplicates == len(pairs) - len(expected)
+    assert tally.profiles == len({distinct_id for distinct_id, _ in pairs})
+    assert tally.unprefixed == sum(not one.startswith(("i_", "a_")) for one in expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(ids, ids, max_size=15), st.dictionaries(ids, ids, max_size=15))
+def test_a_difference_counts_who_came_who_went_and_who_stayed(
+    snapshots: Snapshots, old: dict[str, str], new: dict[str, str]
+):
+    write(snapshots, "old", [(distinct_id, one) for one, distinct_id in old.items()])
+    write(snapshots, "new", [(distinct_id, one) for one, distinct_id in new.items()])
+
+    found = snapshots.compare("new", "old")
+
+    assert found.added == len(new.keys() - old.keys())
+    assert found.removed == len(old.keys() - new.keys())
+    assert found.unchanged == len(new.keys() & old.keys())
+    assert found.renamed == sum(new[one] != old[one] for one in new.keys() & old.keys())
+
+
+def test_a_dry_run_finds_the_same_difference_as_the_snapshots_do(snapshots: Snapshots):
+    write(snapshots, "before", [("u1", "i_1"), ("u2", "i_2")])
+
+    with snapshots.collector() as collector:
+        collector.add(["u2", "u3", "u4"], ["i_2", "i_3", "i_3"])
+        dry = collector.compare(snapshots.path("before"))
+        collector.write(snapshots.path("after"))
+
+    assert dry == snapshots.compare("after", "before")
+    assert (dry.added, dry.removed, dry.unchanged) == (1, 1, 1)
+
+
+def test_without_a_base_everything_is_added(snapshots: Snapshots):
+    write(snapshots, "first", [("u1", "i_1"), ("u2", "i_2")])
+
+    assert snapshots.compare("first", None).added == 2
+
+
+def test_reasons_are_counted_and_the_profiles_behind_them_too(snapshots: Snapshots):
+    with snapshots.collector() as collector:
+        collector.add(["u1"], ["i_1"], unusable_ids=["u2", "u3", "u4"], reasons=["unmatched", "blank", "unmatched"])
+        tally = collector.tally()
+
+    assert tally.reasons == {"unmatched": 2, "blank": 1}
+    assert tally.profiles == tally.seen == 4
+
+
+def test_a_profile_that_came_twice_shows_in_the_tally_wherever_it_came(snapshots: Snapshots):
+    with snapshots.collector() as collector:
+        collector.add(["u1", "u2"], ["i_1", "i_2"], unusable_ids=["u3"], reasons=["blank"])
+        collector.add(["u2"], ["i_2"], unusable_ids=["u1"], reasons=["unmatched"])
+        tally = collector.tally()
+
+    assert tally.seen == 5
+    assert tally.profiles == 3
+
+
+def test_ids_with_separators_quotes_and_nothing_but_spaces_survive(snapshots: Snapshots):
+    odd = ["\x1f", "a\x1fb", "'", '"', "\\", "\x00", " ", "a\tb\nc", "NULL", "🦊"]
+
+    write(snapshots, "odd", [(one, f"i_{number}") for number, one in enumerate(odd)])
+
+    assert [distinct_id for _, distinct_id in all_members(snapshots, "odd")] == odd
+
+
+def test_members_are_paged_in_order_and_found_by_either_id_whatever_the_case(snapshots: Snapshots):
+    write(snapshots, "paged", [(f"User-{number:03}", f"i_{number:03}") for number in range(120)])
+
+    assert [one for one, _ in snapshots.rows("paged", offset=50, limit=2)] == ["i_050", "i_051"]
+    assert snapshots.rows("paged", search="uSER-07", limit=3)[0] == ("i_070", "User-070")
+    assert snapshots.count("paged", search="i_11") == 10
+    assert snapshots.count("paged", search="%") == 0
+
+
+def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):
+    write(snapshots, "chunks", [(f"u{number:05}", f"i_{number:05}") for number in range(45_001)])
+
+    sizes = [len(rows) for rows in snapshots.iterate("chunks", chunk=1000)]
+
+    assert set(sizes[:-1]) == {1000}
+    assert sum(sizes) == 45_001
+
+
+def test_nothing_is_left_behind_but_the_snapshot(snapshots: Snapshots):
+    write(snapshots, "tidy", [("u1", "i_1")])
+
+    assert [path.name for path in snapshots.folder.iterdir() if "tidy" in path.name] == ["tidy.parquet"]
+    assert not list(snapshots.scratch.glob("read-*"))
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(snapshots: Snapshots, tmp_path: Path):
+    write(snapshots, "kept", [("u1", "i_1")])
+    with snapshots.collector() as collector:
+        collector.add(["u2"], ["i_2"])
+        with pytest.raises(StorageError):
+            collector.write(Path("/proc/no-such-place/kept.parquet"))
+
+    assert all_members(snapshots, "kept") == [("i_1", "u1")]
+
+
+def test_a_snapshot_that_is_gone_is_said_in_a_sentence(snapshots: Snapshots):
+    with pytest.raises(StorageError, match="no longer kept"):
+        snapshots.count("never-written")

@@ -1,0 +1,114 @@
+"""The database: its settings, its schema, and what it says when it cannot be used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel, select
+
+from core.bridge import Bridge
+from data.engine import StorageError, make_engine, open_database, reading, writing
+from data.models import Group, Person, Run, Status
+
+
+def url_of(home: Path) -> str:
+    return f"sqlite:///{home / 'cohort_bridge.db'}"
+
+
+def test_sqlite_is_opened_so_that_a_commit_survives_a_power_cut(bridge: Bridge):
+    with bridge.engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_the_migrations_make_the_tables_that_the_models_describe(bridge: Bridge):
+    with bridge.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, SQLModel.metadata)
+
+    assert differences == []
+
+
+def test_opening_a_second_time_changes_nothing(bridge: Bridge):
+    with writing(bridge.engine) as session:
+        session.add(Person(email="a@example.com", role="admin"))
+
+    again = open_database(bridge.settings.database_url, bridge.settings.home)
+
+    with reading(again) as session:
+        assert session.exec(select(Person.email)).all() == ["a@example.com"]
+    again.dispose()
+
+
+def test_many_processes_that_start_at_once_bring_the_schema_up_to_date_once(tmp_path: Path):
+    code = (
+        "from pathlib import Path; from data.engine import open_database; "
+        f"open_database({url_of(tmp_path)!r}, Path({str(tmp_path)!r}))"
+    )
+    starting = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
+
+    outcomes = [(process.communicate()[1], process.returncode) for process in starting]
+
+    assert outcomes == [(b"", 0)] * 4
+
+
+def test_a_database_of_a_newer_version_is_refused(bridge: Bridge):
+    with bridge.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(StorageError, match="newer version"):
+        open_database(bridge.settings.database_url, bridge.settings.home)
+
+
+def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path):
+    (tmp_path / "cohort_bridge.db").write_bytes(b"this is not a database, not at all " * 100)
+
+    with pytest.raises(StorageError, match="damaged, or is not a database"):
+        open_database(url_of(tmp_path), tmp_path)
+
+
+def test_a_read_only_database_is_said_in_a_sentence(bridge: Bridge):
+    path = bridge.settings.home / "cohort_bridge.db"
+    locked = make_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+    with pytest.raises(StorageError, match="read-only"), writing(locked) as session:
+        session.add(Person(email="a@example.com", role="admin"))
+    locked.dispose()
+
+
+def test_what_fails_half_way_leaves_nothing(bridge: Bridge):
+    def add_one_and_fail() -> None:
+        with writing(bridge.engine) as session:
+            session.add(Person(email="a@example.com", role="admin"))
+            session.flush()
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        add_one_and_fail()
+
+    with reading(bridge.engine) as session:
+        assert session.exec(select(Person)).all() == []
+
+
+def test_a_row_that_refers_to_nothing_is_refused(bridge: Bridge):
+    with pytest.raises(IntegrityError), writing(bridge.engine) as session:
+        session.add(Group(destination_id=99, project_id=1, cohort_id=1, cohort_name="x", name="x"))
+
+
+def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: list[Run]):
+    first, second = group_with_runs[:2]
+    with writing(bridge.engine) as session:
+        session.get_one(Run, first.id).status = Status.RUNNING
+
+    with pytest.raises(IntegrityError), writing(bridge.engine) as session:
+        session.get_one(Run, second.id).status = Status.RUNNING
