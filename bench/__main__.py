@@ -60,7 +60,7 @@ def main() -> None:
             for case in cases if turn % 2 == 0 else reversed(cases):
                 sample = _measured(case, server, home)
                 found[case].append(sample)
-                print(f"{case.reader:24} {case.size:>9,} {case.latency_ms:>3} ms  {sample.wall_s:7.2f} s "
+                print(f"{case.reader:28} {case.size:>9,} {case.latency_ms:>3} ms  {sample.wall_s:7.2f} s "
                       f"{sample.peak_mib:6.0f} MiB  cpu {sample.cpu_s:6.2f} s  {sample.requests:,} requests, "
                       f"load {sample.load:.1f}", flush=True)  # fmt: skip
     results = [
@@ -139,6 +139,7 @@ READERS: dict[str, Callable[[Case, Server, Home], Taken]] = {
     report.UTILS: _other("utils", 5),
     report.UTILS_DEFAULT: _other("utils", 0),
     report.HEADLESS: _other("headless", 5),
+    report.FETCH: _other("httpx", 5),
     report.FULL: _full_export,
 }
 

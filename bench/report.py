@@ -16,6 +16,7 @@ OURS = "Cohort Bridge"
 UTILS = "mixpanel-utils"
 UTILS_DEFAULT = "mixpanel-utils (its own 2)"
 HEADLESS = "mixpanel-headless"
+FETCH = "httpx alone (not decoded)"
 FULL = "full export"
 IN_FLIGHT = 5
 
@@ -85,8 +86,7 @@ def machine(results: Sequence[dict[str, Any]]) -> str:
     """Say in a line what was measured on, and how busy that was."""
     loads = [sample["load"] for one in results for sample in one["samples"]]
     versions = ", ".join(
-        f"{name} {version(name)}"
-        for name in ("mixpanel-utils", "mixpanel-headless", "httpx", "msgspec", "duckdb")
+        f"{name} {version(name)}" for name in ("mixpanel-utils", "mixpanel-headless", "httpx", "msgspec", "duckdb")
     )
     return (
         f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores shared by reader and server, Linux "
