@@ -185,7 +185,7 @@ def test_members_are_searched_while_typing(everything: Everything, exported: dic
 
 
 def test_a_run_is_seen_and_cancelled_by_somebody_else(mended: Everything, page: Page, other_page: Page):
-    mended.fault("slow", seconds=4, target="mixpanel")
+    mended.fault("slow", seconds=60, target="mixpanel", path="engage")  # it cannot end by itself before somebody comes
     go(page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
     page.get_by_role("button", name="Start sync").click()
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
