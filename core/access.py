@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Concatenate, ParamSpec, TypeVar
 
+from sqlmodel import Session, col, select
+
 from core.bridge import Bridge, storage_errors
-from core.errors import NotAllowed
+from core.errors import NotAllowed, SignedOut
+from core.settings import Settings
+from data import trail
+from data.engine import StorageError, reading, writing
+from data.models import AuditEntry, Person, SignIn, utc_now
+from data.trail import Scope
 
 P = ParamSpec("P")
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# A page that refreshes itself is refused again every few seconds: that is one event, not hundreds.
+_SAME_REFUSAL = timedelta(minutes=5)
 
 
 class Role(IntEnum):
@@ -30,13 +43,15 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """The person who acts."""
+    """The person who acts. One who signed in is looked up again at every action, whatever was known before."""
 
     name: str
     role: Role
+    person_id: int | None = None
+    sign_in: str | None = None  # the key of the sign-in that brought them here
 
 
-# Until sign-in exists, whoever can reach this machine's loopback address or terminal is its admin.
+# The local operator: whoever has this machine's terminal, and, while sign-in is not set up, its loopback address.
 LOCAL = Actor("local", Role.ADMIN)
 
 # Every action by name, with the role that it needs.
@@ -52,17 +67,130 @@ def require(actor: Actor, role: Role) -> None:
 def action(
     role: Role,
 ) -> Callable[[Callable[Concatenate[Bridge, Actor, P], T]], Callable[Concatenate[Bridge, Actor, P], T]]:
-    """Mark a function as something people do: its role is checked first, and storage failures become ours."""
+    """Mark a function as something people do.
+
+    The person is looked up afresh and their role is checked first; what the function changes is written to the audit
+    log in the same transaction (see data.trail), and storage failures become ours.
+    """
 
     def wrap(function: Callable[Concatenate[Bridge, Actor, P], T]) -> Callable[Concatenate[Bridge, Actor, P], T]:
         ACTIONS[function.__name__] = role
 
         @functools.wraps(function)
         def checked(bridge: Bridge, actor: Actor, *args: P.args, **kwargs: P.kwargs) -> T:
-            require(actor, role)
             with storage_errors():
-                return function(bridge, actor, *args, **kwargs)
+                present = check(bridge, actor, role, function.__name__)
+                with trail.acting(scope(bridge, present.name, function.__name__)):
+                    return function(bridge, present, *args, **kwargs)
 
         return checked
 
     return wrap
+
+
+def scope(bridge: Bridge, who: str, name: str) -> Scope:
+    """Say who acts, for the audit log."""
+    return Scope(who, name, bridge.settings.audit_head)
+
+
+def check(bridge: Bridge, actor: Actor, role: Role, what: str) -> Actor:
+    """Return the person as they are now, if they may do `what`; a refusal is written to the audit log.
+
+    Raises: NotAllowed, SignedOut.
+    """
+    with storage_errors():
+        present = as_of_now(bridge, actor)
+        try:
+            require(present, role)
+        except NotAllowed as exc:
+            note_refusal(bridge, present.name, what, exc.message)
+            raise
+    return present
+
+
+def as_of_now(bridge: Bridge, actor: Actor) -> Actor:
+    """Look a person up afresh: role, whether they were disabled, whether their sign-in still counts.
+
+    Raises: NotAllowed, SignedOut.
+    """
+    if actor.person_id is None:
+        return actor
+    with reading(bridge.engine) as session:
+        person, held = session.get(Person, actor.person_id), session.get(SignIn, actor.sign_in or "")
+    if person is None or (person.disabled and not is_fixed_admin(bridge.settings, person.email)):
+        raise NotAllowed(f"{actor.name} is not let in any more.", advice="Ask an admin of Cohort Bridge.")
+    why = why_ended(bridge.settings, person, held, utc_now())
+    if why:
+        raise SignedOut(why)
+    return replace(actor, role=role_of(bridge.settings, person))
+
+
+def why_ended(settings: Settings, person: Person, held: SignIn | None, now: datetime) -> str | None:
+    """Say why a sign-in does not count (any more), None while it does."""
+    if held is None or held.ended_at or held.refused or held.person_id != person.id:
+        return "You were signed out."
+    if person.sign_ins_from is not None and held.issued_at <= person.sign_ins_from:
+        return "You were signed out everywhere."
+    if now - held.issued_at >= timedelta(hours=settings.sign_in_hours):
+        return f"A sign-in lasts {settings.sign_in_hours:g} hours, and yours is over."
+    if now - held.seen_at >= timedelta(minutes=settings.sign_in_idle_minutes):
+        return f"Nothing was done for {settings.sign_in_idle_minutes:g} minutes, so you were signed out."
+    return None
+
+
+def role_of(settings: Settings, person: Person) -> Role:
+    """Return the role that counts: what the settings say of a person comes before what the database says."""
+    if is_fixed_admin(settings, person.email):
+        return Role.ADMIN
+    return Role[person.role.upper()]
+
+
+def is_fixed_admin(settings: Settings, email: str) -> bool:
+    """Tell whether COHORT_BRIDGE_ADMINS names the address: always an admin, and never shut out."""
+    return email in addresses(settings.admins)
+
+
+def addresses(text: str) -> frozenset[str]:
+    """Read comma-separated e-mail addresses, or domains."""
+    return frozenset(normal(part) for part in text.split(",") if part.strip())
+
+
+def normal(address: str) -> str:
+    """Write an address the one way in which it is compared.
+
+    Only A to Z become small: other letters that do (the Kelvin sign becomes a k) would make two addresses one.
+    """
+    return "".join(sign.lower() if sign.isascii() else sign for sign in address.strip())
+
+
+def admins(bridge: Bridge) -> list[str]:
+    """List the addresses of those who can change roles."""
+    with storage_errors(), reading(bridge.engine) as session:
+        found = session.exec(select(Person).where(col(Person.disabled).is_(False))).all()
+    named = addresses(bridge.settings.admins)
+    return sorted({one.email for one in found if role_of(bridge.settings, one) is Role.ADMIN} | named)
+
+
+def note_refusal(bridge: Bridge, who: str, what: str, why: str) -> None:
+    """Write a refusal to the audit log; the same one again within minutes is not written twice.
+
+    That it cannot be written changes nothing about the refusal.
+    """
+    try:
+        with writing(bridge.engine) as session:
+            add_refusal(bridge, session, who, what, why)
+    except StorageError as exc:
+        log.warning("refusal not recorded action=%s reason=%s", what, exc)
+
+
+def add_refusal(bridge: Bridge, session: Session, who: str, what: str, why: str) -> None:
+    """Add a refusal to the audit log within a writing session."""
+    lately = select(AuditEntry).where(
+        AuditEntry.who == who[:320],
+        AuditEntry.action == what,
+        AuditEntry.outcome == "refused",
+        AuditEntry.subject == why,
+        col(AuditEntry.at) > utc_now() - _SAME_REFUSAL,
+    )
+    if session.exec(lately.limit(1)).first() is None:
+        trail.append(session, scope(bridge, who, what), subject=why, outcome="refused")

@@ -55,6 +55,20 @@ class NotAllowed(CohortBridgeError):
     default_advice = "Ask an admin of Cohort Bridge for the role."
 
 
+class SignInRefused(NotAllowed):
+    """Somebody signed in who does not get in: who they are was not proven, or they are not let in."""
+
+    code = "sign_in_refused"
+    default_advice = "Ask an admin of Cohort Bridge to let you in."
+
+
+class SignedOut(NotAllowed):
+    """A sign-in that counted before does not any more."""
+
+    code = "signed_out"
+    default_advice = "Reload the page and sign in again."
+
+
 class RunAlreadyActive(CohortBridgeError):
     """Another run writes the same group at this moment."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +25,10 @@ class Settings(BaseSettings):
     apptimize_token: SecretStr | None = None
     allow_private_hosts: bool = False
     admins: str = ""
+    allowed_domains: str = ""
+    first_sign_in: Literal["viewer", "refused"] = "refused"
+    sign_in_hours: float = Field(default=12.0, gt=0, le=30 * 24)
+    sign_in_idle_minutes: float = Field(default=120.0, gt=0, le=30 * 24 * 60)
     messages_in_flight: int = Field(default=4, ge=1, le=16)
     runs_in_flight: int = Field(default=4, ge=1, le=32)
     page_size: int | None = Field(default=None, ge=100, le=50_000)
@@ -39,6 +43,11 @@ class Settings(BaseSettings):
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.home / 'cohort_bridge.db'}")
         return self
+
+    @property
+    def audit_head(self) -> Path:
+        """The file that the audit log's newest line is noted in, outside the database."""
+        return self.home / "audit.head"
 
     @property
     def snapshots(self) -> Path:

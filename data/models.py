@@ -70,6 +70,8 @@ class Person(SQLModel, table=True):
     role: str = Field(max_length=16)
     disabled: bool = False
     created_at: datetime = Field(default_factory=utc_now)
+    signed_in_at: datetime | None = None  # the last time; None: added by an admin, and not seen yet
+    sign_ins_from: datetime | None = None  # signed out everywhere then: older sign-ins count for nothing
 
 
 class Connection(SQLModel, table=True):
@@ -102,6 +104,10 @@ class Connection(SQLModel, table=True):
     created_by: str = ""
     created_at: datetime = Field(default_factory=utc_now)
     checked_at: datetime | None = None
+    # What Mixpanel says of the service account, asked for once a day.
+    account_trouble: str | None = None  # why it may not connect any more
+    account_expires_at: datetime | None = None
+    account_asked_at: datetime | None = None  # tried, with or without an answer
 
 
 class Group(SQLModel, table=True):
@@ -270,3 +276,34 @@ class WorkerBeat(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=64)
     started_at: datetime
     seen_at: datetime
+
+
+class SignIn(SQLModel, table=True):
+    """One sign-in of one person in one browser, from the provider's answer to its end; refused ones too."""
+
+    __tablename__: ClassVar[Any] = "sign_in"
+
+    key: str = Field(primary_key=True, max_length=64)  # digest of issuer, subject and issue time
+    person_id: int | None = Field(default=None, foreign_key="person.id", index=True)
+    email: str = Field(default="", max_length=320)
+    issued_at: datetime  # by the provider's clock
+    seen_at: datetime = Field(default_factory=utc_now)
+    ended_at: datetime | None = None
+    refused: str | None = None  # why it leads nowhere
+
+
+class AuditEntry(SQLModel, table=True):
+    """One line of the audit log. Lines are only ever added; each is chained to the one before by its hash."""
+
+    __tablename__: ClassVar[Any] = "audit_entry"
+
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    at: datetime = Field(default_factory=utc_now, index=True)
+    who: str = Field(max_length=320, index=True)
+    action: str = Field(max_length=64, index=True)
+    outcome: str = Field(max_length=16)
+    subject: str = Field(default="", sa_column=Column("subject", Text, nullable=False))
+    before: dict[str, Any] = Field(default_factory=dict, sa_column=Column("before", JSON, nullable=False))
+    after: dict[str, Any] = Field(default_factory=dict, sa_column=Column("after", JSON, nullable=False))
+    previous: str = Field(default="", max_length=64)
+    hash: str = Field(default="", max_length=64)

@@ -1,0 +1,340 @@
+"""The audit log's writing side: what one transaction changes is written down in that very transaction.
+
+Whoever acts opens `acting`; every row that a session changes inside is seen by the listeners below, with its values
+before and after, and one line is added when the session commits. Nothing has to be remembered where a change is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+from sqlalchemy import event, inspect
+from sqlalchemy.orm import Mapper, ORMExecuteState, UOWTransaction
+from sqlmodel import Session, col, select
+
+from data.models import (
+    AuditEntry,
+    CohortList,
+    Connection,
+    Group,
+    Person,
+    QueryBudget,
+    QuerySlot,
+    QuerySpend,
+    Run,
+    SignIn,
+    Sync,
+    WorkerBeat,
+    utc_now,
+)
+
+Outcome = Literal["done", "refused"]
+log = logging.getLogger(__name__)
+
+# Rows of these are how the machine works, not what people decide; every other table is watched, new ones too.
+_MACHINERY = (AuditEntry, CohortList, QueryBudget, QuerySlot, QuerySpend, SignIn, WorkerBeat)
+# Sealed or not, a secret has no place in a log that is read and downloaded.
+_HIDDEN = {"secret", "project_token"}
+_HIDDEN_VALUE = "(not shown)"
+_LONGEST = 500
+_MOST_ROWS = 50
+_NOTES, _HEAD = "cohort_bridge_notes", "cohort_bridge_head"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Who acts, and how. `anchor` is the file beside the database that the newest line is noted in."""
+
+    who: str
+    action: str
+    anchor: Path
+
+
+@dataclass(frozen=True)
+class _Note:
+    """One row that was changed."""
+
+    subject: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+_scope: ContextVar[Scope | None] = ContextVar("cohort_bridge_acting", default=None)
+
+
+@contextmanager
+def acting(scope: Scope) -> Generator[None]:
+    """Write down what is changed inside; an action within an action is part of the outer one."""
+    if _scope.get() is not None:
+        yield
+        return
+    token = _scope.set(scope)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+# --- seeing what changes -------------------------------------------------------------------------------------------
+
+
+@event.listens_for(Session, "after_flush")
+def _see_rows(session: Session, _context: UOWTransaction) -> None:
+    if _scope.get() is None:
+        return
+    notes = _notes(session)
+    for row in session.new:
+        if _is_watched(type(row)):
+            notes.append(_Note(_subject(row), {}, _filled(row)))
+    for row in session.dirty:
+        if _is_watched(type(row)):
+            before, after = _changed(row)
+            if before != after:
+                notes.append(_Note(_subject(row), before, after))
+    for row in session.deleted:
+        if _is_watched(type(row)):
+            notes.append(_Note(_subject(row), _filled(row), {}))
+
+
+@event.listens_for(Session, "do_orm_execute")
+def _see_bulk(state: ORMExecuteState) -> Any:
+    """Look at the rows that a statement is going to change, before and after it does."""
+    mapper = state.bind_mapper
+    if _scope.get() is None or mapper is None or not (state.is_update or state.is_delete):
+        return None
+    if not _is_watched(mapper.class_):
+        return None
+    statement: Any = state.statement
+    query = select(*mapper.columns)
+    if statement.whereclause is not None:
+        query = query.where(statement.whereclause)
+    before = {row[0]: row for row in state.session.execute(query).all()}
+    result = state.invoke_statement()
+    key = mapper.primary_key[0]
+    after = {row[0]: row for row in state.session.execute(select(*mapper.columns).where(key.in_(before))).all()}
+    _notes(state.session).extend(_differences(mapper, before, after))
+    return result
+
+
+def _differences(mapper: Mapper[Any], before: dict[Any, Any], after: dict[Any, Any]) -> Iterable[_Note]:
+    names = [mapper.get_property_by_column(column).key for column in mapper.columns]
+    for key, row in before.items():
+        old = dict(zip(names, row, strict=True))
+        new = dict(zip(names, after[key], strict=True)) if key in after else {}
+        changed = [name for name in names if not new or old[name] != new[name]]
+        if changed:
+            subject = _name_of(mapper.class_, old)
+            yield _Note(subject, _values(old, changed), _values(new, changed) if new else {})
+
+
+def _notes(session: Any) -> list[_Note]:
+    return session.info.setdefault(_NOTES, [])
+
+
+def _is_watched(table: type[Any]) -> bool:
+    return not issubclass(table, _MACHINERY)
+
+
+def _filled(row: Any) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in inspect(type(row)).column_attrs.keys()}  # noqa: SIM118
+    return _values(values, [name for name, value in values.items() if value not in (None, "", 0, False, {}, [])])
+
+
+def _changed(row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    old, new = dict[str, Any](), dict[str, Any]()
+    for name in inspect(type(row)).column_attrs.keys():  # noqa: SIM118
+        history = inspect(row).attrs[name].history
+        if history.has_changes():
+            old[name] = history.deleted[0] if history.deleted else None
+            new[name] = history.added[0] if history.added else None
+    names = [name for name in new if old[name] != new[name]]
+    return _values(old, names), _values(new, names)
+
+
+def _values(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: _hidden(values[name]) if name in _HIDDEN else _plain(values[name]) for name in names}
+
+
+def _hidden(value: Any) -> str | None:
+    """Say whether there is one, and of two that are not the same that they are not."""
+    if value is None:
+        return None
+    return f"{_HIDDEN_VALUE} {hashlib.sha256(str(value).encode()).hexdigest()[:6]}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict | list):
+        value = json.dumps(value, default=str, sort_keys=True)
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+
+
+def _subject(row: Any) -> str:
+    return _name_of(type(row), {name: getattr(row, name) for name in inspect(type(row)).column_attrs.keys()})  # noqa: SIM118
+
+
+def _name_of(table: type[Any], values: dict[str, Any]) -> str:
+    """Name a row as the screens do."""
+    if issubclass(table, Person):
+        return values["email"]
+    if issubclass(table, Connection):
+        return f"{values['side']} connection {values['name']}"
+    if issubclass(table, Group):
+        return f"group {values['name']}"
+    if issubclass(table, Sync):
+        return f"sync {values['id']}"
+    if issubclass(table, Run):
+        return f"run {values['id']}"
+    keys = [column.key for column in inspect(table).primary_key]
+    return f"{inspect(table).local_table.name} {' '.join(str(values.get(key)) for key in keys)}"
+
+
+# --- writing it down -----------------------------------------------------------------------------------------------
+
+
+@event.listens_for(Session, "before_commit")
+def _write_down(session: Session) -> None:
+    scope = _scope.get()
+    if scope is None:
+        return
+    session.flush()
+    notes: list[_Note] = session.info.pop(_NOTES, [])
+    if notes:
+        merged = _merged(notes)
+        more = len(merged) - _MOST_ROWS
+        shown = dict(list(merged.items())[:_MOST_ROWS])
+        subject = ", ".join(shown) + (f", and {more:,} more" if more > 0 else "")
+        append(
+            session,
+            scope,
+            subject=subject,
+            before={name: old for name, (old, _) in shown.items() if old},
+            after={name: new for name, (_, new) in shown.items() if new},
+        )
+
+
+def _merged(notes: list[_Note]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Put the changes of one row together: its first values before, its last values after."""
+    merged = dict[str, tuple[dict[str, Any], dict[str, Any]]]()
+    for note in notes:
+        before, after = merged.get(note.subject, ({}, {}))
+        merged[note.subject] = note.before | before, after | note.after
+    return merged
+
+
+def append(
+    session: Session,
+    scope: Scope,
+    *,
+    subject: str,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    outcome: Outcome = "done",
+) -> AuditEntry:
+    """Add a line to the log within a writing session.
+
+    The session began by locking the database, so the newest line is still the newest when ours comes after it; were it
+    not, the number would be taken already and the transaction would fail.
+    """
+    last = session.exec(select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(1)).first()
+    entry = AuditEntry(
+        number=last.number + 1 if last else 1,
+        at=utc_now(),
+        who=scope.who[:320],
+        action=scope.action,
+        outcome=outcome,
+        subject=subject,
+        before=before or {},
+        after=after or {},
+        previous=last.hash if last else "",
+    )
+    entry.hash = digest(entry)
+    session.add(entry)
+    session.flush()
+    session.info[_HEAD] = (scope.anchor, entry.number, entry.hash, anchor_holds(session, read_anchor(scope.anchor)))
+    return entry
+
+
+def digest(entry: AuditEntry) -> str:
+    """Compute what the line's hash must be: over all of the line, and the hash of the line before."""
+    held = {
+        "number": entry.number,
+        "at": entry.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "who": entry.who,
+        "action": entry.action,
+        "outcome": entry.outcome,
+        "subject": entry.subject,
+        "before": entry.before,
+        "after": entry.after,
+        "previous": entry.previous,
+    }
+    return hashlib.sha256(json.dumps(held, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+# --- the anchor: the newest line's number and hash, kept outside the database --------------------------------------
+
+
+@event.listens_for(Session, "after_commit")
+def _anchor(session: Session) -> None:
+    head = session.info.pop(_HEAD, None)
+    if head is None:
+        return
+    path, number, hashed, holds = head
+    log.info("audit line=%s hash=%s", number, hashed)
+    if not holds:
+        # What it says was true once: it stays, as the proof.
+        log.error("the audit log is not the one that %s vouches for; see `python -m core audit verify`", path)
+        return
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=10):
+            present = read_anchor(path)
+            if present is None or present[0] < number:
+                _replace(path, f"{number} {hashed}\n")
+    except (OSError, TimeoutError) as exc:
+        log.warning("the audit log's newest line could not be noted in %s: %s", path, exc)
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    with part.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_anchor(path: Path) -> tuple[int, str] | None:
+    """Read the number and hash of the newest line that was noted; None when there is no such file.
+
+    What cannot be read as one is a line that no log has: it does not vouch for anything.
+    """
+    try:
+        number, hashed = path.read_text().split()
+        return int(number), hashed
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError):
+        return 0, "unreadable"
+
+
+def anchor_holds(session: Session, anchor: tuple[int, str] | None) -> bool:
+    """Tell whether the line that was noted is in the log as it was."""
+    if anchor is None:
+        return True
+    found = session.get(AuditEntry, anchor[0])
+    return found is not None and found.hash == anchor[1]
