@@ -1,21 +1,61 @@
-"""Checks of addresses that people enter, before anything is sent to them."""
+"""Checks of addresses that people enter: when they are saved, and again whenever something is sent there."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+from collections.abc import Iterable
+from enum import Enum
 from urllib.parse import urlsplit
 
-from core.errors import SettingsError
+from core.errors import AddressNotAllowed, SettingsError
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Addresses of the internet by their number, but not in what they lead to: a cloud's own services for its machines.
+_CLOUD_OWN = frozenset({ipaddress.ip_address("168.63.129.16")})
+# Networks that no place of the internet is in, whatever Python's table says of them (it changed between versions).
+_NEVER = tuple(
+    ipaddress.ip_network(text)
+    for text in ("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "2001::/23", "3fff::/20")
+)
+# IPv6 that carries an IPv4 address to connect to: network, and where in the 128 bits it is.
+_CARRIERS = tuple(
+    (ipaddress.ip_network(text), shift)
+    for text, shift in (("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80))
+)
+
+
+class Reach(Enum):
+    """Where a client may connect to."""
+
+    PUBLIC = "public"
+    LOOPBACK = "loopback"  # the practice sandbox, and nothing beside it
+    ANYWHERE = "anywhere"  # COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS
+
+
+def reach_of(*, allow_private: bool, practice: bool) -> Reach:
+    """Say where an endpoint's messages may go: to the internet, unless it is the sandbox, or more was allowed."""
+    if allow_private:
+        return Reach.ANYWHERE
+    return Reach.LOOPBACK if practice else Reach.PUBLIC
 
 
 def is_loopback(url: str) -> bool:
     """Tell whether a URL names this machine itself, by literal address or `localhost`."""
-    host = urlsplit(url).hostname or ""
+    try:
+        return is_loopback_host(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def is_loopback_host(host: str) -> bool:
+    """Tell whether a host is this machine itself, by literal address or `localhost`."""
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -39,17 +79,61 @@ def check_endpoint(url: str, *, allow_private: bool) -> str:
         return text
     if parts.scheme != "https":
         raise SettingsError("Endpoint: only https addresses are accepted, so that members and token travel encrypted.")
-    if any(not address.is_global for address in _addresses(parts.hostname, parts.port or 443)):
-        raise SettingsError(
-            "Endpoint: this leads to a private address.",
-            advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
-        )
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise SettingsError("Endpoint: no server has this name.", advice="Check the spelling of the address.") from None
+    require_reach(_addresses(found), Reach.PUBLIC)
     return text
 
 
-def _addresses(host: str, port: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+async def resolve(host: str, port: int) -> list[Address]:
+    """Look a name up, once; every spelling of a number is looked up as well. Raises OSError."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise SettingsError("Endpoint: no server has this name.", advice="Check the spelling of the address.") from None
-    return [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as exc:
+        raise OSError("not a name") from exc
+    return _addresses(found)
+
+
+def require_reach(found: Iterable[Address], reach: Reach) -> None:
+    """Refuse when any of the addresses may not be connected to: a name that leads to both kinds is no accident.
+
+    Raises: AddressNotAllowed.
+    """
+    if reach is Reach.PUBLIC and not all(is_public(one) for one in found):
+        raise AddressNotAllowed(
+            "Endpoint: this leads to a private address.",
+            advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
+        )
+    if reach is Reach.LOOPBACK and not all(one.is_loopback for one in found):
+        raise AddressNotAllowed("Endpoint: the practice sandbox is on this machine, and this leads elsewhere.")
+
+
+def is_public(found: Address) -> bool:
+    """Tell whether an address is a place of the internet, whichever way it is spelled or wrapped."""
+    inner = _carried(found)
+    if inner is not None:
+        return is_public(inner)
+    return (
+        found.is_global
+        and not (found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback)
+        and found not in _CLOUD_OWN
+        and not any(found in network for network in _NEVER if network.version == found.version)
+    )
+
+
+def _carried(found: Address) -> Address | None:
+    if isinstance(found, ipaddress.IPv4Address):
+        return None
+    if found.ipv4_mapped:
+        return found.ipv4_mapped
+    for network, shift in _CARRIERS:
+        if found in network:
+            return ipaddress.IPv4Address(int(found) >> shift & 0xFFFFFFFF)
+    return None
+
+
+def _addresses(found: Iterable[tuple[object, ...]]) -> list[Address]:
+    distinct = dict.fromkeys(str(entry[4][0]).split("%")[0] for entry in found)  # type: ignore[index]
+    return [ipaddress.ip_address(text) for text in distinct]

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from core import connections, log, recurring, settings, syncs
+from core import audit, connections, keys, log, people, recurring, settings, syncs
 from core.access import LOCAL
 from core.bridge import Bridge, open_bridge
 from core.errors import CohortBridgeError, SettingsError
@@ -40,6 +40,10 @@ app.add_typer(connect, name="connect")
 app.add_typer(one_run, name="run")
 app.add_typer(groups_app, name="groups")
 app.add_typer(syncs_app, name="syncs")
+people_app = typer.Typer(help="Who may come in, and as what.", no_args_is_help=True)
+app.add_typer(people_app, name="people")
+audit_app = typer.Typer(help="Who did what, and who was refused.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
@@ -385,6 +389,122 @@ def _show_sync(bridge: Bridge, sync: Sync, state: str, *, as_json: bool) -> None
         typer.echo(f"Sync {sync.id} {state}.")
 
 
+# --- people, audit, keys -------------------------------------------------------------------------------------------
+
+
+@people_app.command("list")
+def list_people(as_json: Json = False) -> None:
+    """List the people who signed in or were added."""
+    found = people.list_people(_bridge(), LOCAL)
+    if as_json:
+        _print_json([_person_as_json(one) for one in found])
+        return
+    rows = [
+        (
+            one.person.email,
+            one.role.label,
+            ", ".join(mark for mark, holds in (("by setting", one.fixed), ("disabled", one.person.disabled)) if holds),
+            _time_text(one.person.signed_in_at),
+        )
+        for one in found
+    ]
+    _print_table(("Address", "Role", "", "Signed in"), rows)
+
+
+@people_app.command("add")
+def add_person(
+    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    role: Annotated[str, typer.Option(help="viewer, analyst or admin.")] = "viewer",
+) -> None:
+    """Let somebody in before they sign in for the first time."""
+    person = people.add_person(_bridge(), LOCAL, email, role)
+    typer.echo(f"{person.email} may come in as {person.role}.")
+
+
+@people_app.command("role")
+def change_role(
+    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, analyst or admin.")],
+) -> None:
+    """Give a person another role, from their next click on."""
+    bridge = _bridge()
+    person = people.change_role(bridge, LOCAL, _person_id(bridge, email), role)
+    typer.echo(f"{person.email} is {person.role}.")
+
+
+@people_app.command("disable")
+def disable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
+    """Shut a person out, from their next click on."""
+    bridge = _bridge()
+    person = people.disable_person(bridge, LOCAL, _person_id(bridge, email))
+    typer.echo(f"{person.email} is shut out.")
+
+
+@people_app.command("enable")
+def enable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
+    """Let a person in again, with the role that they had."""
+    bridge = _bridge()
+    person = people.enable_person(bridge, LOCAL, _person_id(bridge, email))
+    typer.echo(f"{person.email} may come in as {person.role}.")
+
+
+@people_app.command("sign-out")
+def sign_out_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
+    """Sign a person out everywhere, from their next click on."""
+    bridge = _bridge()
+    person = people.end_sign_ins(bridge, LOCAL, _person_id(bridge, email))
+    typer.echo(f"{person.email} is signed out everywhere.")
+
+
+def _person_id(bridge: Bridge, email: str) -> int:
+    found = people.find_person(bridge, LOCAL, email).id
+    assert found is not None
+    return found
+
+
+def _person_as_json(one: people.PersonView) -> dict[str, Any]:
+    return {
+        "email": one.person.email,
+        "name": one.person.name,
+        "role": one.role.label,
+        "by_setting": one.fixed,
+        "disabled": one.person.disabled,
+        "signed_in_at": _time_json(one.person.signed_in_at),
+    }
+
+
+@audit_app.command("verify")
+def verify_audit(
+    head: Annotated[
+        str | None, typer.Option(metavar="NUMBER:HASH", help="The head of an earlier check, noted elsewhere.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find any line of the audit log that was changed or removed."""
+    verdict = audit.verify_audit(_bridge(), LOCAL, noted_head=head)
+    if as_json:
+        _print_json({"ok": verdict.ok, "entries": verdict.entries, "head": verdict.head, "problems": verdict.problems})
+    elif verdict.ok:
+        typer.echo(f"{verdict.entries:,} lines, none changed or removed. Head: {verdict.head or 'none yet'}")
+    if not verdict.ok:
+        _complain(" ".join(verdict.problems), "Compare with a backup of the database; docs/security.md says how.")
+        raise typer.Exit(FAILED)
+
+
+@audit_app.command("download")
+def download_audit() -> None:
+    """Print the audit log as CSV, oldest line first."""
+    for line in audit.audit_csv(_bridge(), LOCAL):
+        sys.stdout.write(line)
+
+
+@app.command("rotate-key")
+def rotate_key() -> None:
+    """Seal the stored secrets with a new key; the old one opens nothing any more."""
+    count = keys.rotate_key(_bridge(), LOCAL)
+    typer.echo(f"{count:,} secrets are sealed with the new key." if count != 1 else "1 secret is sealed anew.")
+
+
 # --- services ------------------------------------------------------------------------------------------------------
 
 
@@ -426,12 +546,15 @@ def run_sandbox(
 def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the dashboard listens.")] = 8501,
     sandbox_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the sandbox listens.")] = 8600,
+    address: Annotated[str, typer.Option(help="Where the dashboard listens; others than loopback need sign-in.")] = (
+        "127.0.0.1"
+    ),
 ) -> None:
     """Run everything for one machine in one terminal: worker, dashboard, and the sandbox while practising."""
     from core import up as everything
 
     bridge = _bridge()
-    raise typer.Exit(everything.run(bridge, port=port, sandbox_port=sandbox_port, tell=typer.echo))
+    raise typer.Exit(everything.run(bridge, port=port, sandbox_port=sandbox_port, address=address, tell=typer.echo))
 
 
 # --- what is printed -----------------------------------------------------------------------------------------------
@@ -587,5 +710,6 @@ def _end(given: Sequence[str], code: int) -> None:
     """Exit; a failure with --json still leaves one document on standard output."""
     if code and "--json" in given and not _printed:
         lists = {"cohorts", "runs", "groups"}
-        typer.echo("[]" if given[0] in lists or given[:2] == ["syncs", "list"] else "null")
+        listed = given[0] in lists or given[:2] in (["syncs", "list"], ["people", "list"])
+        typer.echo("[]" if listed else "null")
     sys.exit(code)

@@ -17,16 +17,18 @@ from sqlmodel import col, select, update
 
 from core import address, apptimize, mixpanel
 from core.access import Actor, Role, action
+from core.address import Reach
 from core.bridge import Bridge
 from core.errors import NotConnected, NotFound, SettingsError, StorageFailed, VendorAuthFailed
-from core.http import connect_http
+from core.http import connect_entered, connect_http
 from core.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
 from data.engine import reading, writing
 from data.models import Connection, Group, Kind, Sync, SyncState, utc_now
 
 MIXPANEL_SIDE = "mixpanel"
 DESTINATION_SIDE = "destination"
-_MAY_CONNECT = ("admin", "owner")
+MAY_CONNECT = ("admin", "owner")
+SEALED = ("secret", "project_token")
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connec
         secret=form.secret.get_secret_value(),
     )
     account, values["practice"] = asyncio.run(_account(bridge, project))
-    if account.role not in _MAY_CONNECT:
+    if account.role not in MAY_CONNECT:
         had = f"has the project role {account.role}" if account.role else "is not a member of this project"
         raise VendorAuthFailed(
             f"The service account {had}; connecting needs admin or owner.",
             advice="Give it the project role admin or owner in Mixpanel's project settings, then connect again.",
             code="mixpanel_not_admin",
         )
+    values |= {"account_trouble": None, "account_expires_at": account.expires_at, "account_asked_at": utc_now()}
     return _store(bridge, actor, MIXPANEL_SIDE, Kind.MIXPANEL, form.name, values)
 
 
@@ -125,14 +128,17 @@ async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
     """Test an endpoint with its token; tells whether it is the practice sandbox."""
     loopback = address.is_loopback(url.strip())
     allowed = bridge.settings.allow_private_hosts
-    checked = address.check_endpoint(url, allow_private=allowed or loopback)
-    async with connect_http() as http:
-        practice = loopback and await is_sandbox(http, checked)
-        if loopback and not practice and not allowed:
+    checked = await asyncio.to_thread(address.check_endpoint, url, allow_private=allowed or loopback)
+    practice = False
+    if loopback:
+        async with connect_entered(Reach.LOOPBACK) as http:
+            practice = await is_sandbox(http, checked)
+        if not practice and not allowed:
             raise SettingsError(
                 "Endpoint: this leads to this machine itself, and what answers is not the practice sandbox.",
                 advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
             )
+    async with connect_entered(address.reach_of(allow_private=allowed, practice=practice)) as http:
         await apptimize.test_endpoint(http, checked, token)
     return practice
 
@@ -174,7 +180,10 @@ def _store(bridge: Bridge, actor: Actor, side: str, kind: Kind, name: str, value
         elif side == DESTINATION_SIDE and _leads_elsewhere(connection, kind, values):
             # What the new place holds is not known, whatever the old one was given.
             session.exec(update(Group).where(col(Group.destination_id) == connection.id).values(in_doubt=True))
-        for key, value in {**values, "kind": kind, "removed": False, "checked_at": utc_now()}.items():
+        # The key may have been rotated since they were sealed; it cannot be while this transaction lasts.
+        sealed = {key: bridge.vault.seal_again(values[key]) for key in SEALED if values.get(key)}
+        stored = {**values, **sealed, "kind": kind, "removed": False, "checked_at": utc_now()}
+        for key, value in stored.items():
             setattr(connection, key, value)
         session.add(connection)
     return connection

@@ -33,6 +33,14 @@ class SettingsError(CohortBridgeError):
     default_advice = "Correct it and try again."
 
 
+class AddressNotAllowed(SettingsError):
+    """An address that was entered leads to a place that nothing may be sent to."""
+
+    code = "address_not_allowed"
+    pauses = True
+    default_advice = "Enter an address of the internet."
+
+
 class NotFound(CohortBridgeError):
     """What was asked for does not exist (any more)."""
 

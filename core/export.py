@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ import httpx
 from sqlmodel import Session, col, func, select, update
 
 from core import cohorts, guard, quota
+from core.address import Reach, reach_of
 from core.apptimize import CsvDelivery, Delivery, EndpointDelivery, Target, message_count
 from core.bridge import Bridge, storage_errors
 from core.errors import (
@@ -31,6 +32,7 @@ from core.errors import (
     RunHeld,
     StorageFailed,
 )
+from core.http import connect_entered
 from core.matching import IdMerge, MatchRule, Reason
 from core.mixpanel import Mixpanel, Project, RetryPlan
 from core.reading import CohortReader, Progress, Width
@@ -215,13 +217,14 @@ class Export:
             group_name=job.group.name,
             description=description,
         )
-        delivery = self._delivery_for(job)
-        in_place = await asyncio.to_thread(delivery.is_in_place, target)
-        way = way_to_write(
-            job, difference, base_is_there=self._base(job) is not None, in_place=in_place, delivery=delivery
-        )
-        if way != "none" and not job.run.dry_run:
-            await self._deliver(job, delivery, target, name, members, difference, way)
+        async with self._http_to(job.destination) as http:
+            delivery = self._delivery_for(job, http)
+            in_place = await asyncio.to_thread(delivery.is_in_place, target)
+            way = way_to_write(
+                job, difference, base_is_there=self._base(job) is not None, in_place=in_place, delivery=delivery
+            )
+            if way != "none" and not job.run.dry_run:
+                await self._deliver(job, delivery, target, name, members, difference, way)
         return await self._record_success(job, name, members, difference, way)
 
     async def _wait_for_flight(self, flight: quota.Flight) -> None:
@@ -283,11 +286,18 @@ class Export:
         added = snapshots.iterate_changes(job.difference, "added")
         await delivery.change(target, "added", added, members=difference.added)
 
-    def _delivery_for(self, job: Job) -> Delivery:
+    def _http_to(self, destination: Connection) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        """Open the client that may connect to a destination; wherever it may go, that is the one at hand."""
+        reach = reach_of(allow_private=self._bridge.settings.allow_private_hosts, practice=destination.practice)
+        if reach is Reach.ANYWHERE or destination.kind != Kind.ENDPOINT:
+            return nullcontext(self._http)
+        return connect_entered(reach, connections=self._bridge.settings.messages_in_flight)
+
+    def _delivery_for(self, job: Job, http: httpx.AsyncClient) -> Delivery:
         if job.destination.kind == Kind.CSV:
             return CsvDelivery(Path(job.destination.folder), self._still_ours, job.group.delivered_name)
         return EndpointDelivery(
-            self._http,
+            http,
             job.destination.url,
             self._bridge.vault.decrypt(job.destination.secret),
             self._still_ours,

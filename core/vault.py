@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -12,47 +13,110 @@ from core.errors import SecretKeyLost, SettingsError
 
 
 class Vault:
-    """Encrypts with the newest key, decrypts with any of them."""
+    """Encrypts with the newest key, decrypts with any of them.
 
-    def __init__(self, keys: list[str]) -> None:
-        try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
-        except ValueError:
-            raise SettingsError(
-                "COHORT_BRIDGE_SECRET_KEY (or the file secret.key) does not hold Fernet keys.",
-                advice="Put back the keys it held, newest first, separated by commas.",
-                code="bad_secret_key",
-            ) from None
+    Keys from a file are read again when the file is another one: a key that was rotated by one process is used by all.
+    Those that were known before still open what they sealed.
+    """
+
+    def __init__(self, configured: SecretStr | None, home: Path) -> None:
+        self.path = None if configured else home / "secret.key"
+        self._seen: tuple[int, int, int] | None = None
+        self._known = list[str]()
+        self._fernet = _fernet(_split(configured.get_secret_value())) if configured else self._read()
 
     def encrypt(self, secret: str) -> str:
         """Return the secret as text that only these keys can read."""
-        return self._fernet.encrypt(secret.encode()).decode()
+        return self._keys().encrypt(secret.encode()).decode()
 
     def decrypt(self, sealed: str | None) -> str:
         """Return the secret. Raises SecretKeyLost when none of the keys fits."""
         try:
-            return self._fernet.decrypt((sealed or "").encode()).decode()
+            return self._keys().decrypt((sealed or "").encode()).decode()
         except InvalidToken:
             raise SecretKeyLost("A stored secret cannot be read with the secret key at hand.") from None
 
+    def seal_again(self, sealed: str) -> str:
+        """Return the same secret, sealed with the newest key. Raises SecretKeyLost."""
+        try:
+            return self._keys().rotate(sealed.encode()).decode()
+        except InvalidToken:
+            raise SecretKeyLost("A stored secret cannot be read with the secret key at hand.") from None
+
+    def add_key(self) -> None:
+        """Put a new key before those in the file: from now on it seals, and they still open."""
+        assert self.path
+        _write_key_file(self.path, ",".join([Fernet.generate_key().decode(), *_split(_key_text(self.path))]))
+
+    def drop_old_keys(self) -> None:
+        """Leave only the newest key in the file."""
+        assert self.path
+        _write_key_file(self.path, _split(_key_text(self.path))[0])
+
+    def _keys(self) -> MultiFernet:
+        return self._read() if self.path and _identity(self.path) != self._seen else self._fernet
+
+    def _read(self) -> MultiFernet:
+        assert self.path
+        keys = _split(_key_text(self.path))
+        self._seen = _identity(self.path)
+        self._known = keys + [key for key in self._known if key not in keys]
+        self._fernet = _fernet(self._known)
+        return self._fernet
+
 
 def open_vault(configured: SecretStr | None, home: Path) -> Vault:
-    """Use the configured keys, or those in `<home>/secret.key`, which is made with mode 0600 on the first start."""
-    text = configured.get_secret_value() if configured else _key_file(home / "secret.key")
-    return Vault([key for key in (part.strip() for part in text.split(",")) if key])
+    """Use the configured keys, or those in `<home>/secret.key`, which is made with mode 0600 on the first start.
+
+    Raises: SettingsError when they are no keys, or when others may read the file.
+    """
+    return Vault(configured, home)
 
 
-def _key_file(path: Path) -> str:
+def _split(text: str) -> list[str]:
+    return [key for key in (part.strip() for part in text.split(",")) if key]
+
+
+def _fernet(keys: list[str]) -> MultiFernet:
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError:
+        raise SettingsError(
+            "COHORT_BRIDGE_SECRET_KEY (or the file secret.key) does not hold Fernet keys.",
+            advice="Put back the keys it held, newest first, separated by commas.",
+            code="bad_secret_key",
+        ) from None
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _key_text(path: Path) -> str:
     from filelock import FileLock
 
     with FileLock(path.with_suffix(".lock"), timeout=30):
         if not path.exists():
-            part = path.with_suffix(".part")
-            part.unlink(missing_ok=True)
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(Fernet.generate_key() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            _write_key_file(path, Fernet.generate_key().decode())
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SettingsError(
+            f"The key file {path} can be read by others on this machine.",
+            advice=f"Run `chmod 600 {path}`; if somebody may have read it, rotate the key and replace the secrets.",
+            code="secret_key_readable",
+        )
     return path.read_text()
+
+
+def _write_key_file(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(f"{text}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,140 @@
+"""The secret key: rotated without losing anything, kept from others, and a clear sentence when it is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet, InvalidToken
+from pydantic import SecretStr
+
+from core import connections, keys, vault
+from core.access import LOCAL
+from core.bridge import Bridge, open_bridge
+from core.errors import SecretKeyLost, SettingsError
+from core.settings import Settings
+from data.engine import reading, writing
+from data.models import Connection, Kind
+
+
+def put(bridge: Bridge, name: str, secret: str) -> None:
+    with writing(bridge.engine) as session:
+        session.add(Connection(side="destination", kind=Kind.ENDPOINT, name=name, secret=bridge.vault.encrypt(secret)))
+
+
+def opened(bridge: Bridge, name: str) -> str:
+    found = {one.name: one for one in connections.list_connections(bridge, LOCAL)}
+    return bridge.vault.decrypt(found[name].secret)
+
+
+def key_file(bridge: Bridge) -> Path:
+    return bridge.settings.home / "secret.key"
+
+
+def test_after_a_rotation_the_new_key_opens_everything_and_the_old_one_nothing(bridge: Bridge):
+    put(bridge, "one", "first")
+    put(bridge, "two", "second")
+    old = key_file(bridge).read_text().strip()
+
+    assert keys.rotate_key(bridge, LOCAL) == 2
+
+    assert (opened(bridge, "one"), opened(bridge, "two")) == ("first", "second")
+    assert key_file(bridge).read_text().strip() != old
+    assert key_file(bridge).stat().st_mode & 0o777 == 0o600
+    with reading(bridge.engine) as session:
+        sealed = session.get_one(Connection, 1).secret
+    with pytest.raises(InvalidToken):
+        Fernet(old).decrypt(sealed or "")
+
+
+def test_a_process_that_was_there_before_the_rotation_goes_on(bridge: Bridge):
+    put(bridge, "one", "first")
+    other = open_bridge(bridge.settings)
+    assert opened(other, "one") == "first"
+
+    keys.rotate_key(bridge, LOCAL)
+
+    assert opened(other, "one") == "first"
+    put(other, "later", "third")
+    assert opened(bridge, "later") == "third"
+    other.engine.dispose()
+
+
+def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(bridge: Bridge):
+    sealed = bridge.vault.encrypt("s3cret")
+
+    keys.rotate_key(bridge, LOCAL)
+    values = {"url": "https://example.com", "folder": "", "secret": sealed, "secret_end": "cret", "practice": False}
+    connections._store(bridge, LOCAL, connections.DESTINATION_SIDE, Kind.ENDPOINT, "late", values)
+
+    fresh = open_bridge(bridge.settings)
+    assert opened(fresh, "late") == "s3cret"
+    fresh.engine.dispose()
+
+
+def test_a_rotation_that_was_cut_off_leaves_everything_readable(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
+    put(bridge, "one", "first")
+    monkeypatch.setattr(vault.MultiFernet, "rotate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        keys.rotate_key(bridge, LOCAL)
+    monkeypatch.undo()
+
+    assert opened(open_bridge(bridge.settings), "one") == "first"
+    assert keys.rotate_key(bridge, LOCAL) == 1
+    assert "," not in key_file(bridge).read_text()
+
+
+def test_keys_of_the_environment_are_rotated_by_the_operator(tmp_path: Path):
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+    def with_keys(text: str) -> Bridge:
+        return open_bridge(Settings(home=tmp_path / "home", secret_key=SecretStr(text), _env_file=None))
+
+    put(with_keys(old), "one", "first")
+    with pytest.raises(SettingsError, match="holds one key"):
+        keys.rotate_key(with_keys(old), LOCAL)
+
+    assert keys.rotate_key(with_keys(f"{new},{old}"), LOCAL) == 1
+    assert opened(with_keys(new), "one") == "first"
+    assert not (tmp_path / "home" / "secret.key").exists()
+
+
+def test_a_secret_that_cannot_be_read_stops_the_rotation_before_anything_changes(bridge: Bridge):
+    put(bridge, "one", "first")
+    with sqlite3.connect(bridge.settings.home / "cohort_bridge.db") as database:
+        foreign = Fernet(Fernet.generate_key()).encrypt(b"x").decode()
+        database.execute("UPDATE connection SET project_token = ? WHERE name = 'one'", (foreign,))
+    database.close()
+    before = key_file(bridge).read_text()
+
+    with pytest.raises(SecretKeyLost, match="connection one cannot be read"):
+        keys.rotate_key(bridge, LOCAL)
+
+    assert key_file(bridge).read_text() == before
+
+
+def test_a_lost_key_is_a_sentence_and_connections_can_be_entered_anew(bridge: Bridge):
+    put(bridge, "default", "first")
+    key_file(bridge).unlink()
+    fresh = open_bridge(bridge.settings)
+    with pytest.raises(SecretKeyLost, match="cannot be read with the secret key at hand"):
+        opened(fresh, "default")
+
+    values = {"url": "https://example.com", "folder": "", "secret": fresh.vault.encrypt("again"), "secret_end": "gain"}
+    connections._store(
+        fresh, LOCAL, connections.DESTINATION_SIDE, Kind.ENDPOINT, "default", values | {"practice": False}
+    )
+
+    assert opened(fresh, "default") == "again"
+    fresh.engine.dispose()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
+def test_a_key_that_others_may_read_is_refused(bridge: Bridge, mode: int):
+    key_file(bridge).chmod(mode)
+
+    with pytest.raises(SettingsError, match="can be read by others") as caught:
+        open_bridge(bridge.settings)
+
+    assert f"chmod 600 {key_file(bridge)}" in caught.value.advice
