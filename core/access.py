@@ -128,7 +128,7 @@ def as_of_now(bridge: Bridge, actor: Actor) -> Actor:
 def why_ended(settings: Settings, person: Person, held: SignIn | None, now: datetime) -> str | None:
     """Say why a sign-in does not count (any more), None while it does."""
     if held is None or held.ended_at or held.refused or held.person_id != person.id:
-        return "You were signed out."
+        return (held and held.ended_why) or "You were signed out."
     if person.sign_ins_from is not None and held.issued_at <= person.sign_ins_from:
         return "You were signed out everywhere."
     if now - held.issued_at >= timedelta(hours=settings.sign_in_hours):

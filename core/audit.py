@@ -34,6 +34,12 @@ def count_audit(bridge: Bridge, actor: Actor, wanted: AuditFilter | None = None)
 
 
 @action(Role.ADMIN)
+def get_line(bridge: Bridge, actor: Actor, number: int) -> AuditEntry | None:
+    """Return one line, None if there is none of that number."""
+    return audit.get_entry(bridge.engine, number)
+
+
+@action(Role.ADMIN)
 def audit_actions(bridge: Bridge, actor: Actor) -> list[str]:
     """List the actions that occur in the log."""
     return audit.actions(bridge.engine)

@@ -14,6 +14,7 @@ from core.errors import NotFound, SettingsError
 from data.engine import reading, writing
 from data.models import Person, SignIn, utc_now
 
+_EVERYWHERE = "You were signed out everywhere."
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
@@ -121,7 +122,7 @@ def _end_sign_ins(session: Session, person: Person) -> None:
     session.add(person)
     # By the provider's clock a sign-in of before may be younger than that.
     open_ones = (col(SignIn.person_id) == person.id, col(SignIn.ended_at).is_(None))
-    session.exec(update(SignIn).where(*open_ones).values(ended_at=person.sign_ins_from))
+    session.exec(update(SignIn).where(*open_ones).values(ended_at=person.sign_ins_from, ended_why=_EVERYWHERE))
 
 
 def _role(text: str) -> Role:

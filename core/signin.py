@@ -186,7 +186,7 @@ class _Admission:
         if person.sign_ins_from is not None and self._visit.issued_at <= person.sign_ins_from:
             return SignedOut("You were signed out everywhere.")
         if self._held is not None and self._held.ended_at is not None:
-            return SignedOut("You were signed out.")
+            return SignedOut(self._held.ended_why or "You were signed out.")
         first = person.signed_in_at is None
         person.signed_in_at, person.name = self._now, self._visit.name or person.name
         held = self._held or SignIn(key=self._visit.key, issued_at=self._visit.issued_at)
@@ -202,7 +202,7 @@ class _Admission:
     def _end(self, person: Person, why: str) -> SignedOut:
         assert self._held is not None
         if self._held.ended_at is None:
-            self._held.ended_at = self._now
+            self._held.ended_at, self._held.ended_why = self._now, why
             self._session.add(self._held)
             self._tell("signed_out", person.email, {"reason": why})
         return SignedOut(why)
@@ -225,6 +225,6 @@ def sign_out(bridge: Bridge, actor: Actor) -> None:
         return
     with writing(bridge.engine) as session:
         held = session.get_one(SignIn, actor.sign_in)
-        held.ended_at = utc_now()
+        held.ended_at, held.ended_why = utc_now(), "You signed out."
         session.add(held)
         trail.append(session, access.scope(bridge, actor.name, "sign_out"), subject=actor.name)

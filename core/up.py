@@ -39,8 +39,10 @@ class Service:
     log: Path
 
 
-def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object]) -> int:
+def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object], address: str = LOOPBACK) -> int:
     """Start everything, print the address, and end all of it on a signal or when one of them dies.
+
+    The dashboard listens at `address`; it refuses any but this machine's own while nobody signs in.
 
     Returns the exit status: 0 when it was asked to end, 1 when one died. Raises SettingsError when a port is taken.
     """
@@ -56,10 +58,11 @@ def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], o
                 connect_sandbox(bridge, sandbox_url)
                 tell(f"Practice sandbox  {sandbox_url}")
         services.append(_start(bridge, "worker", "worker"))
-        services.append(_start_dashboard(bridge, port))
-        _wait_until_up(services, f"http://{LOOPBACK}:{port}/_stcore/health", stop)
+        services.append(_start_dashboard(bridge, address, port))
+        here = _reachable(address)
+        _wait_until_up(services, f"http://{here}:{port}/_stcore/health", stop)
         if not stop.is_set():
-            tell(f"Cohort Bridge     http://{LOOPBACK}:{port}")
+            tell(f"Cohort Bridge     http://{here}:{port}")
             tell("Ctrl-C ends everything.")
         return _watch(services, stop)
     finally:
@@ -109,10 +112,16 @@ def _stale(found: Sequence[Connection], url: str) -> bool:
     return any(one.practice and one.name == "default" and url not in (one.url, one.base_url) for one in found)
 
 
-def _start_dashboard(bridge: Bridge, port: int) -> Service:
+def _reachable(address: str) -> str:
+    """Return where this machine finds what listens at an address."""
+    host = LOOPBACK if address in ("0.0.0.0", "::") else address  # noqa: S104  (compared, not listened at)
+    return f"[{host}]" if ":" in host else host
+
+
+def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
     options = {
         "server.port": str(port),
-        "server.address": LOOPBACK,
+        "server.address": address,
         "server.headless": "true",
         "browser.gatherUsageStats": "false",
     }

@@ -52,6 +52,12 @@ def list_entries(engine: Engine, wanted: AuditFilter, *, limit: int = 50, offset
         return list(session.exec(query.limit(limit).offset(offset)).all())
 
 
+def get_entry(engine: Engine, number: int) -> AuditEntry | None:
+    """Return one line, None if there is none of that number."""
+    with reading(engine) as session:
+        return session.get(AuditEntry, number)
+
+
 def count_entries(engine: Engine, wanted: AuditFilter) -> int:
     """Count the lines that `list_entries` pages through."""
     with reading(engine) as session:

@@ -289,6 +289,7 @@ class SignIn(SQLModel, table=True):
     issued_at: datetime  # by the provider's clock
     seen_at: datetime = Field(default_factory=utc_now)
     ended_at: datetime | None = None
+    ended_why: str | None = None
     refused: str | None = None  # why it leads nowhere
 
 

@@ -2,20 +2,156 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from core import access
+from core import access, people, signin
 from core.access import LOCAL, Actor, Role
-from core.errors import NotAllowed
-from pages.shared.text import said
+from core.bridge import Bridge
+from core.errors import CohortBridgeError, NotAllowed, SettingsError, SignedOut, SignInRefused
+from pages.shared import resources, sign_in
+from pages.shared.text import plain, said
+
+_NAMES = {"default": "Sign in", "google": "Sign in with Google", "okta": "Sign in with Okta"}
+_NAMES |= {"entra": "Sign in with Microsoft", "microsoft": "Sign in with Microsoft"}
 
 
 def require(role: Role) -> Actor:
-    """Return the person who looks at the page; end the page with a sentence when they lack the role."""
-    person = LOCAL
+    """Return the person who looks at the page; end the page with a sentence when they may not.
+
+    Who is not signed in sees the way in, who lacks the role sees why, and who can grant it.
+    """
     try:
-        access.require(person, role)
+        person = _visitor()
+    except SettingsError as exc:
+        _close(exc, "The dashboard is closed", icon=":material/lock:")
+    except SignedOut as exc:
+        _show_sign_in(said(exc))
+    except SignInRefused as exc:
+        _show_refusal(exc)
+    except CohortBridgeError as exc:
+        _close(exc, "Signing in did not work")
+    else:
+        if person is None:
+            _show_sign_in()
+        _show_person(person)
+        _require_role(person, role)
+        return person
+    return st.stop()
+
+
+def who() -> Actor | None:
+    """Return the person who looks, as far as the menu needs to know; None while nobody is let in."""
+    try:
+        return _visitor()
+    except CohortBridgeError:
+        return None
+
+
+def _visitor() -> Actor | None:
+    user = st.user.to_dict()
+    if not sign_in.is_set_up() and "is_logged_in" not in user:
+        sign_in.require_local_visit()
+        return LOCAL
+    if not user.get("is_logged_in"):
+        return None
+    return signin.admit(resources.bridge(), user)
+
+
+def _require_role(person: Actor, role: Role) -> None:
+    if person.role >= role:
+        return
+    bridge = resources.bridge()
+    try:
+        access.check(bridge, person, role, "open_page")
     except NotAllowed as exc:
-        st.error(said(exc), icon=":material/lock:")
-        st.stop()
-    return person
+        st.error(plain(exc.message), title="This page is not for your role", icon=":material/lock:")
+        _say_who_can(bridge)
+    except CohortBridgeError as exc:
+        st.error(said(exc))
+    st.stop()
+
+
+def _say_who_can(bridge: Bridge) -> None:
+    found = access.admins(bridge)
+    if found:
+        st.markdown("These admins can give it to you:\n" + "\n".join(f"- {plain(one)}" for one in found))
+    else:
+        st.markdown("Nobody is an admin yet: the operator of this machine can name one.")
+
+
+def _close(exc: CohortBridgeError, title: str, *, icon: str = ":material/error:") -> None:
+    st.title("Cohort Bridge", anchor=False)
+    st.error(said(exc), title=title, icon=icon)
+    st.stop()
+
+
+def _show_sign_in(why: str = "") -> None:
+    st.title("Cohort Bridge", anchor=False)
+    if why:
+        st.warning(why, icon=":material/logout:")
+    st.markdown("Sign in to see groups, exports and their history.")
+    with st.container(width=320):
+        for name in sign_in.providers():
+            st.button(
+                _NAMES.get(name, f"Sign in with {plain(name.capitalize())}"),
+                key=f"guard_sign_in_{name}",
+                type="primary",
+                icon=":material/login:",
+                width="stretch",
+                on_click=st.login,
+                args=() if name == "default" else (name,),
+            )
+    st.stop()
+
+
+def _show_refusal(exc: SignInRefused) -> None:
+    st.title("Cohort Bridge", anchor=False)
+    st.error(said(exc), title="You are not let in", icon=":material/lock:")
+    found = access.admins(resources.bridge())
+    if found:
+        st.markdown("These admins can let you in:\n" + "\n".join(f"- {plain(one)}" for one in found))
+    st.button("Use another account", key="guard_other_account", icon=":material/switch_account:", on_click=st.logout)
+    st.stop()
+
+
+def _show_person(person: Actor) -> None:
+    """Say in the sidebar who acts, on every page."""
+    with st.sidebar:
+        if person.person_id is None:
+            st.badge("No sign-in", icon=":material/lock_open:", color="orange")
+            st.caption("Only this machine can open the dashboard, and whoever does acts as its admin.")
+            return
+        st.markdown(f"**{plain(person.name)}**")
+        st.caption(f"Signed in as {person.role.label}")
+        st.button("Sign out", key="guard_sign_out", icon=":material/logout:", on_click=_sign_out, args=(person,))
+        st.button(
+            "Sign out everywhere",
+            key="guard_sign_out_everywhere",
+            icon=":material/devices_off:",
+            type="tertiary",
+            help="Ends your sign-ins in every other browser too.",
+            on_click=_sign_out_everywhere,
+            args=(person,),
+        )
+
+
+def _sign_out(person: Actor) -> None:
+    _end_with(person, signin.sign_out)
+
+
+def _sign_out_everywhere(person: Actor) -> None:
+    _end_with(person, people.end_my_sign_ins)
+
+
+def _end_with(person: Actor, end: Callable[[Bridge, Actor], None]) -> None:
+    try:
+        end(resources.bridge(), person)
+    except NotAllowed:
+        pass  # it was over already
+    except CohortBridgeError as exc:
+        # The cookie goes away here, and lives on in a copy: that must not look like being signed out.
+        st.error(said(exc))
+        return
+    st.logout()

@@ -16,7 +16,9 @@ HISTORY = "pages/observe/history.py"
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
 SYNCS = "pages/export/syncs.py"
-PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, HISTORY, CONNECTIONS, PRACTICE)
+PEOPLE = "pages/admin/people.py"
+AUDIT = "pages/admin/audit.py"
+PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, HISTORY, CONNECTIONS, PRACTICE, PEOPLE, AUDIT)
 
 
 def open_page(page: str, **params: object) -> AppTest:

@@ -13,12 +13,14 @@ from core.bridge import Bridge
 from pages.shared import guard
 from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import (
+    AUDIT,
     COHORTS,
     CONNECTIONS,
     GROUPS,
     HISTORY,
     OVERVIEW,
     PAGES,
+    PEOPLE,
     PRACTICE,
     ROOT,
     SYNCS,
@@ -50,6 +52,8 @@ def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
         HISTORY: "No runs yet",
         CONNECTIONS: "Connect Mixpanel",
         PRACTICE: "No practice connection at the moment",
+        PEOPLE: "Nobody signs in yet",
+        AUDIT: "Nothing yet",
     }
     assert expected[page] in text
 

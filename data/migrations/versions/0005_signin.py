@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("issued_at", Moment(), nullable=False),
         sa.Column("seen_at", Moment(), nullable=False),
         sa.Column("ended_at", Moment(), nullable=True),
+        sa.Column("ended_why", Text(), nullable=True),
         sa.Column("refused", Text(), nullable=True),
         sa.ForeignKeyConstraint(["person_id"], ["person.id"]),
         sa.PrimaryKeyConstraint("key"),
