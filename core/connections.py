@@ -61,14 +61,19 @@ def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connec
     )
     account, values["practice"] = asyncio.run(_account(bridge, project))
     if account.role not in MAY_CONNECT:
-        had = f"has the project role {account.role}" if account.role else "is not a member of this project"
         raise VendorAuthFailed(
-            f"The service account {had}; connecting needs admin or owner.",
+            role_sentence(account),
             advice="Give it the project role admin or owner in Mixpanel's project settings, then connect again.",
             code="mixpanel_not_admin",
         )
     values |= {"account_trouble": None, "account_expires_at": account.expires_at, "account_asked_at": utc_now()}
     return _store(bridge, actor, MIXPANEL_SIDE, Kind.MIXPANEL, form.name, values)
+
+
+def role_sentence(account: mixpanel.Account) -> str:
+    """Say what the account may not do."""
+    had = f"has the project role {account.role}" if account.role else "is not a member of this project"
+    return f"The service account {had}; connecting needs admin or owner."
 
 
 def _mixpanel_values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:

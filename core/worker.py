@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from sqlmodel import col, delete
 
-from core import history, quota, recurring
+from core import history, quota, recurring, standing
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RunAlreadyActive, RunCancelled
 from core.export import BEAT_S, LEASE_S, Export, error_values
@@ -238,6 +238,8 @@ class Worker:
         """Work until `stop` is set; what is at work then is handed back to the queue within seconds."""
         jobs = _Jobs(self)
         async with connect_http(connections=quota.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
+            # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
+            accounts = asyncio.create_task(standing.watch(self._bridge, http))
             try:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)
@@ -245,6 +247,8 @@ class Worker:
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), _TICK_S)
             finally:
+                accounts.cancel()
+                await asyncio.gather(accounts, return_exceptions=True)
                 await self._stop_all()
                 with suppress(CohortBridgeError), storage_errors():
                     await asyncio.to_thread(self._sign_off)

@@ -152,7 +152,10 @@ def show_connected(
             # The project's groups are all of those that were fed by a Mixpanel connection.
             affected = groups.get(one.id or 0, []) if one.side != MIXPANEL_SIDE else sum(groups.values(), [])
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.badge("Connected", icon=":material/check_circle:", color="green")
+                if one.account_trouble:
+                    st.badge("Not accepted", icon=":material/error:", color="red")
+                else:
+                    st.badge("Connected", icon=":material/check_circle:", color="green")
                 if one.practice:
                     st.badge("Practice", icon=":material/science:", color="orange")
                 st.markdown(f"**{plain(one.name)}**", width="content")
@@ -165,6 +168,7 @@ def show_connected(
                     args=(bridge, person, one, affected, place),
                 )
             st.text(describe(one))
+            notices.account_notice(one)
             if one.kind == Kind.MIXPANEL:
                 merge, _ = MERGES.get(one.id_merge, (one.id_merge, ""))
                 st.caption(f"{merge} ID merge, matched on {plain(one.match_property)}. Checked {age(one.checked_at)}.")

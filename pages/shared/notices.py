@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from core import connections, syncs
+from core import connections, standing, syncs
 from core.access import Actor
 from core.bridge import Bridge
 from core.connections import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from data.models import Connection, Kind
-from pages.shared.text import age, plain, said
+from pages.shared.text import age, moment, plain, said
 
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
@@ -31,8 +31,29 @@ def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Con
         st.stop()
     if any(one.practice and one.side == MIXPANEL_SIDE for one in found):
         _say_practice(found)
+    for one in found:
+        if title != "Connections":
+            account_notice(one)
     worker_notice(bridge, person)
     return found
+
+
+def account_notice(connection: Connection) -> None:
+    """Say that a service account may not connect any more, or that it expires soon."""
+    if connection.account_trouble:
+        st.error(
+            f"{plain(connection.account_trouble)} Give it the role in Mixpanel's project settings, or connect another "
+            "account: until then exports may fail.",
+            title=f"Mixpanel does not accept the connection {plain(connection.name)} any more",
+            icon=":material/key_off:",
+        )
+    elif standing.expires_soon(connection):
+        st.warning(
+            "Make a new one in Mixpanel, with the project role admin or owner, and connect it before then.",
+            title=f"The service account of {plain(connection.name)} expires on "
+            f"{plain(moment(connection.account_expires_at))}",
+            icon=":material/timer:",
+        )
 
 
 def _say_practice(found: list[Connection]) -> None:

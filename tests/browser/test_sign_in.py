@@ -1,0 +1,327 @@
+"""Signing in with a real OpenID provider and a real browser, and what gets nobody in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.stage import ROOT, _process, free_port, go, settled
+
+pytestmark = pytest.mark.browser
+PATHS = ("", "cohorts", "syncs", "groups", "history", "connections", "practice", "people", "audit")
+COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
+CLIENT_SECRET = "planted-client-secret-51d0"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A dashboard that people sign in to, its home, and the provider."""
+
+    url: str
+    home: Path
+    provider: str
+    log: Path
+
+    def person(self, name: str, **claims: object) -> None:
+        """Make somebody known to the provider."""
+        address = {"email": f"{name}@example.com", "email_verified": True, "name": name.capitalize()}
+        httpx.put(f"{self.provider}/users/{name}", json=address | claims).raise_for_status()
+
+    def core(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as the operator of the machine."""
+        return subprocess.run(
+            [sys.executable, "-m", "core", *arguments],
+            cwd=ROOT, env=environment(self.home), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+    return own | {"COHORT_BRIDGE_HOME": str(home), **more}
+
+
+@contextmanager
+def provider() -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
+    with _process(command, dict(os.environ)):
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            try:
+                httpx.get(f"{url}/.well-known/openid-configuration", timeout=1).raise_for_status()
+                break
+            except httpx.HTTPError:
+                pass
+        yield url
+
+
+def secrets_file(folder: Path, provider_url: str, port: int) -> Path:
+    path = folder / "secrets.toml"
+    path.write_text(
+        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+        f'client_id = "cohort-bridge"\nclient_secret = "{CLIENT_SECRET}"\n'
+        f'server_metadata_url = "{provider_url}/.well-known/openid-configuration"\n'
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def signed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+    folder, port = tmp_path_factory.mktemp("signed"), free_port()
+    settings = {
+        "COHORT_BRIDGE_ADMINS": "boss@example.com",
+        "COHORT_BRIDGE_ALLOWED_DOMAINS": "example.com",
+        "COHORT_BRIDGE_FIRST_SIGN_IN": "viewer",
+    }
+    log = folder / "dashboard.log"
+    with ExitStack() as stack:
+        url = stack.enter_context(provider())
+        command = [sys.executable, "-m", "pages.shared.serve", f"--server.port={port}"]
+        command.append(f"--secrets.files={secrets_file(folder, url, port)}")
+        output = stack.enter_context(log.open("wb"))
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(folder / "home", **settings), stdout=output, stderr=subprocess.STDOUT
+        )
+        stack.callback(process.wait, 30)
+        stack.callback(process.terminate)
+        wait_for(f"http://127.0.0.1:{port}", process)
+        yield Signed(f"http://127.0.0.1:{port}", folder / "home", url, log)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=9), timeout=30) as http:
+        while process.poll() is None:
+            try:
+                http.get(f"{url}/_stcore/health").raise_for_status()
+                return
+            except httpx.HTTPError:
+                continue
+    raise AssertionError("the dashboard ended")
+
+
+def written(text: str) -> str:
+    """How the pages write what holds an address: it must not become a link."""
+    return text.replace("@", "\u2060@")
+
+
+def sign_in(page: Page, signed: Signed, name: str) -> None:
+    page.goto(signed.url)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_placeholder("sub").fill(name)
+    page.get_by_role("button", name="Authorize").click()
+    page.wait_for_url(re.compile(re.escape(signed.url)))
+
+
+def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page):
+    signed.person("vera")
+    sign_in(page, signed, "vera")
+    settled(page, "Overview")
+    expect(page.get_by_text("Signed in as viewer")).to_be_visible()
+    expect(page.get_by_role("link", name="Groups", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="Connections", exact=True)).to_be_hidden()
+
+    page.goto(f"{signed.url}/connections")
+    expect(page.get_by_text("This page is not for your role")).to_be_visible()
+    expect(page.get_by_text(written("boss@example.com"))).to_be_visible()
+    expect(page.get_by_role("button", name="Connect Mixpanel")).to_have_count(0)
+
+    cookies = page.context.cookies()
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.get_by_role("button").first.click()  # the provider asks whether to sign out there as well
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    # A copy of the cookie that was made before leads nowhere.
+    page.context.add_cookies(cookies)  # type: ignore[arg-type]
+    page.goto(signed.url)
+    expect(page.get_by_text("You signed out.")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("name", "claims", "sentence"),
+    [
+        ("una", {"email_verified": False}, "does not vouch for the address una@example.com"),
+        ("fred", {"email": "fred@elsewhere.example"}, "fred@elsewhere.example is not of a domain that may sign in"),
+        ("nemo", {"email": ""}, "did not say your e-mail address"),
+    ],
+)
+def test_who_is_not_let_in_reads_why(signed: Signed, page: Page, name: str, claims: dict[str, object], sentence: str):
+    signed.person(name, **claims)
+    sign_in(page, signed, name)
+
+    expect(page.get_by_text("You are not let in")).to_be_visible()
+    expect(page.get_by_text(written(sentence))).to_be_visible()
+    expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
+    page.goto(f"{signed.url}/groups")
+    expect(page.get_by_text(written(sentence))).to_be_visible()
+
+
+def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Page, other_page: Page):
+    signed.person("carl")
+    signed.person("boss")
+    sign_in(page, signed, "carl")
+    sign_in(other_page, signed, "boss")
+    settled(page, "Overview")
+
+    def decide(*clicks: str) -> None:
+        go(other_page, f"{signed.url}/people", "People")
+        number = person_id(signed, "carl@example.com")
+        go(other_page, f"{signed.url}/people?person={number}", "People")
+        for click in clicks:
+            other_page.get_by_text(click, exact=True).last.click()
+        if "Shut out" in clicks:
+            other_page.get_by_role("dialog").get_by_role("button", name="Shut out").click()
+        expect(other_page.get_by_test_id("stAlert").filter(has_text=written("carl@example.com"))).to_be_visible()
+
+    decide("Analyst")
+    page.get_by_role("link", name="Groups", exact=True).click()
+    expect(page.get_by_text("Signed in as analyst")).to_be_visible()
+    page.get_by_role("link", name="Cohorts", exact=True).click()
+    settled(page, "Cohorts")
+
+    decide("Viewer")
+    page.get_by_role("link", name="Syncs", exact=True).click()
+    expect(page.get_by_text("This page is not for your role")).to_be_visible()
+
+    decide("Shut out")
+    page.get_by_role("link", name="History", exact=True).click()
+    expect(page.get_by_text(written("carl@example.com is not let in any more."))).to_be_visible()
+    expect(page.get_by_role("heading", name="History")).to_have_count(0)
+
+
+def person_id(signed: Signed, email: str) -> int:
+    with sqlite3.connect(signed.home / "cohort_bridge.db") as database:
+        (found,) = database.execute("SELECT id FROM person WHERE email = ?", (email,)).fetchone()
+    database.close()
+    return found
+
+
+def test_a_cookie_that_somebody_made_is_nobody(signed: Signed, page: Page):
+    forged = json.dumps({"iss": "x", "sub": "boss", "email": "boss@example.com", "is_logged_in": True})
+    page.goto(signed.url)
+    page.context.add_cookies([{"name": "_streamlit_user", "value": forged.encode().hex(), "url": signed.url}])
+    page.goto(f"{signed.url}/people")
+
+    expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="People")).to_have_count(0)
+
+
+def test_the_log_of_the_dashboard_and_what_it_keeps_hold_no_secret_of_sign_in(signed: Signed):
+    kept = [signed.log, *(path for path in signed.home.rglob("*") if path.is_file() and path.suffix != ".lock")]
+    for path in kept:
+        content = path.read_bytes()
+        for planted in (COOKIE_SECRET, CLIENT_SECRET):
+            assert planted.encode() not in content, path
+    lines = list(signed.core("audit", "download").stdout.splitlines())
+    assert any("una@example.com,sign_in,refused" in line for line in lines)
+    assert json.loads(signed.core("audit", "verify", "--json").stdout)["ok"]
+
+
+def test_another_site_cannot_open_the_connection_that_everything_goes_through(signed: Signed):
+    def handshake(**headers: str) -> str:
+        port = int(signed.url.rsplit(":", 1)[1])
+        sent = {
+            "Host": f"127.0.0.1:{port}", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "x3JJHMbDL1EzLkh9GBhXDw==", **headers,
+        }  # fmt: skip
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+            connection.sendall(f"GET /_stcore/stream HTTP/1.1\r\n{lines}\r\n".encode())
+            return connection.recv(200).decode().splitlines()[0]
+
+    assert "101" in handshake(Origin=signed.url)
+    assert "403" in handshake(Origin="https://evil.example")
+    assert "403" in handshake(Host="evil.example", Origin="https://evil.example")
+
+
+# Everything is imported once, and nothing was run or asked of in the processes that are forked from there.
+FORK_SERVERS = """
+import os, sys
+import alembic.config, pandas, pyarrow, streamlit.web.bootstrap, pages.shared.guard, pages.shared.listing
+from streamlit.web import cli
+for options in sys.argv[1:]:
+    if os.fork() == 0:
+        cli.main(["run", "app.py", *options.split()])
+for _ in sys.argv[1:]:
+    os.wait()
+"""
+
+
+def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Browser, page: Page, tmp_path: Path):
+    """Started in Streamlit's own way, where a file in `pages/` could be served without `app.py`."""
+    ports = {path: free_port() for path in PATHS}
+    options = list[str]()
+    for port in ports.values():
+        (tmp_path / str(port)).mkdir()
+        secrets = secrets_file(tmp_path / str(port), "http://127.0.0.1:1", port)
+        options.append(f"--server.port={port} --secrets.files={secrets}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", FORK_SERVERS, *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        for path, port in ports.items():
+            wait_for(f"http://127.0.0.1:{port}", process)
+            page.goto(f"http://127.0.0.1:{port}/{path}")
+            expect(page.get_by_text("Sign in to see groups, exports and their history.")).to_be_visible()
+            expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+            expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.mark.parametrize("how", ["serve", "streamlit run"])
+def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, page: Page, tmp_path: Path, how: str):
+    port = free_port()
+    options = [f"--server.port={port}", "--server.address=0.0.0.0", f"--secrets.files={tmp_path / 'none.toml'}"]
+    start = ["pages.shared.serve"] if how == "serve" else ["streamlit", "run", "app.py"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *start, *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        if how == "serve":
+            said = process.communicate(timeout=30)[1].decode()
+            assert process.returncode == 2
+            assert "Nobody signs in here, and the dashboard listens at 0.0.0.0" in said
+            assert len(said.splitlines()) == 1
+            return
+        wait_for(f"http://127.0.0.1:{port}", process)
+        page.goto(f"http://127.0.0.1:{port}/connections")
+        expect(page.get_by_text("The dashboard is closed")).to_be_visible()
+        expect(page.get_by_role("button", name="Connect Mixpanel")).to_have_count(0)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_without_sign_in_what_comes_through_a_proxy_sees_nothing(chromium: Browser, tmp_path: Path):
+    port = free_port()
+    options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pages.shared.serve", *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(f"http://127.0.0.1:{port}", process)
+        context = chromium.new_context(extra_http_headers={"X-Forwarded-For": "203.0.113.9"})
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{port}/people")
+        expect(page.get_by_text("you come from elsewhere")).to_be_visible()
+        context.close()
+    finally:
+        process.terminate()
+        process.wait(30)
