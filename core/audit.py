@@ -34,7 +34,7 @@ def count_audit(bridge: Bridge, actor: Actor, wanted: AuditFilter | None = None)
 
 
 @action(Role.ADMIN)
-def get_line(bridge: Bridge, actor: Actor, number: int) -> AuditEntry | None:
+def audit_line(bridge: Bridge, actor: Actor, number: int) -> AuditEntry | None:
     """Return one line, None if there is none of that number."""
     return audit.get_entry(bridge.engine, number)
 

@@ -196,7 +196,7 @@ try:
     asked = st.query_params.get("line")
     picked = None
     if asked and asked.isascii() and asked.isdigit() and len(asked) < 19:
-        picked = audit.get_line(bridge, person, int(asked))
+        picked = audit.audit_line(bridge, person, int(asked))
     if picked:
         show_one(picked)
     elif asked:

@@ -88,7 +88,7 @@ def test_a_role_that_was_lost_marks_the_connection_and_comes_back_with_it(
 def test_a_mixpanel_that_is_down_proves_nothing_and_is_asked_again_in_an_hour(
     sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch
 ):
-    sandbox.fault("server_error", target="mixpanel")
+    sandbox.fault("server_error", target="app")
     with home.bridge() as bridge:
         move_on(monkeypatch, TOMORROW_S)
         assert (check(bridge), check(bridge)) == (1, 0)

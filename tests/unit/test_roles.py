@@ -1,0 +1,207 @@
+"""Every action against every role. An action that is not in the table fails: what it needs has to be decided."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from sqlmodel import func, select
+
+import core
+from core import access, audit, connections, keys, people, recurring, signin, syncs
+from core.access import Actor, Role
+from core.bridge import Bridge
+from core.errors import CohortBridgeError, NotAllowed
+from data.engine import reading, writing
+from data.models import AuditEntry, Connection, Group, Person, Run, SignIn, Status, Sync, SyncKind, SyncState, utc_now
+
+WORKED = "It changes something"
+READS = "It changes nothing"
+ELSEWHERE = "It needs what is not on this stage, and may fail for that; its own tests have it"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Rows that actions can act on."""
+
+    bridge: Bridge
+    queued: int
+    held: int
+    active: int
+    paused: int
+    other_person: int
+    folder: Path
+
+
+Call = Callable[[Stage, Actor], object]
+TABLE: dict[str, tuple[Role, str, Call]] = {
+    # What everybody may look at.
+    "active_runs": (Role.VIEWER, READS, lambda on, who: syncs.active_runs(on.bridge, who)),
+    "cohorts_read_at": (Role.VIEWER, READS, lambda on, who: syncs.cohorts_read_at(on.bridge, who)),
+    "count_runs": (Role.VIEWER, READS, lambda on, who: syncs.count_runs(on.bridge, who)),
+    "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.find_group(on.bridge, who, 7)),
+    "get_run": (Role.VIEWER, READS, lambda on, who: syncs.get_run(on.bridge, who, on.queued)),
+    "get_sync": (Role.VIEWER, READS, lambda on, who: recurring.get_sync(on.bridge, who, on.active)),
+    "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.group_csv(on.bridge, who, 1)),
+    "group_members": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.group_members(on.bridge, who, 1)),
+    "list_admins": (Role.VIEWER, READS, lambda on, who: people.list_admins(on.bridge, who)),
+    "list_connections": (Role.VIEWER, READS, lambda on, who: connections.list_connections(on.bridge, who)),
+    "list_groups": (Role.VIEWER, READS, lambda on, who: syncs.list_groups(on.bridge, who)),
+    "list_runs": (Role.VIEWER, READS, lambda on, who: syncs.list_runs(on.bridge, who)),
+    "list_syncs": (Role.VIEWER, READS, lambda on, who: recurring.list_syncs(on.bridge, who)),
+    "query_budget": (Role.VIEWER, READS, lambda on, who: syncs.query_budget(on.bridge, who)),
+    "run_changes": (Role.VIEWER, ELSEWHERE, lambda on, who: recurring.run_changes(on.bridge, who, on.queued, "added")),
+    "save_group_csv": (
+        Role.VIEWER,
+        ELSEWHERE,
+        lambda on, who: syncs.save_group_csv(on.bridge, who, 1, on.folder / "x"),
+    ),
+    "worker_is_up": (Role.VIEWER, READS, lambda on, who: syncs.worker_is_up(on.bridge, who)),
+    "worker_seen_at": (Role.VIEWER, READS, lambda on, who: syncs.worker_seen_at(on.bridge, who)),
+    # What everybody may do with their own sign-in.
+    "end_my_sign_ins": (Role.VIEWER, WORKED, lambda on, who: people.end_my_sign_ins(on.bridge, who)),
+    "sign_out": (Role.VIEWER, WORKED, lambda on, who: signin.sign_out(on.bridge, who)),
+    # What analysts do.
+    "add_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.add_sync(on.bridge, who, 9)),
+    "apply_held": (Role.ANALYST, WORKED, lambda on, who: recurring.apply_held(on.bridge, who, on.held)),
+    "cancel_run": (Role.ANALYST, WORKED, lambda on, who: syncs.cancel_run(on.bridge, who, on.queued)),
+    "discard_held": (Role.ANALYST, WORKED, lambda on, who: recurring.discard_held(on.bridge, who, on.held)),
+    "edit_sync": (
+        Role.ANALYST,
+        WORKED,
+        lambda on, who: recurring.edit_sync(on.bridge, who, on.active, every_minutes=60, max_shrink=5),
+    ),
+    "list_cohorts": (Role.ANALYST, ELSEWHERE, lambda on, who: syncs.list_cohorts(on.bridge, who, mixpanel="none")),
+    "pause_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.pause_sync(on.bridge, who, on.active)),
+    "remove_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.remove_sync(on.bridge, who, on.active)),
+    "resume_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.resume_sync(on.bridge, who, on.paused)),
+    "run_now": (Role.ANALYST, WORKED, lambda on, who: recurring.run_now(on.bridge, who, on.active)),
+    "start_export": (Role.ANALYST, WORKED, lambda on, who: syncs.start_export(on.bridge, who, 8)),
+    "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: recurring.undo_to(on.bridge, who, on.queued)),
+    # What admins do.
+    "add_person": (Role.ADMIN, WORKED, lambda on, who: people.add_person(on.bridge, who, "new@example.com")),
+    "audit_actions": (Role.ADMIN, READS, lambda on, who: audit.audit_actions(on.bridge, who)),
+    "audit_csv": (Role.ADMIN, READS, lambda on, who: audit.audit_csv(on.bridge, who)),
+    "audit_line": (Role.ADMIN, READS, lambda on, who: audit.audit_line(on.bridge, who, 1)),
+    "change_role": (Role.ADMIN, WORKED, lambda on, who: people.change_role(on.bridge, who, on.other_person, "admin")),
+    "connect_csv": (Role.ADMIN, WORKED, lambda on, who: connections.connect_csv(on.bridge, who, folder=str(on.folder))),
+    "connect_endpoint": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: connections.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
+    ),
+    "connect_mixpanel": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: connections.connect_mixpanel(
+            on.bridge, who, connections.MixpanelForm("", SecretStr(""), "no number")
+        ),
+    ),
+    "count_audit": (Role.ADMIN, READS, lambda on, who: audit.count_audit(on.bridge, who)),
+    "disable_person": (Role.ADMIN, WORKED, lambda on, who: people.disable_person(on.bridge, who, on.other_person)),
+    "enable_person": (Role.ADMIN, READS, lambda on, who: people.enable_person(on.bridge, who, on.other_person)),
+    "end_sign_ins": (Role.ADMIN, WORKED, lambda on, who: people.end_sign_ins(on.bridge, who, on.other_person)),
+    "list_audit": (Role.ADMIN, READS, lambda on, who: audit.list_audit(on.bridge, who)),
+    "list_people": (Role.ADMIN, READS, lambda on, who: people.list_people(on.bridge, who)),
+    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: connections.remove_connection(on.bridge, who, 2)),
+    "rotate_key": (Role.ADMIN, WORKED, lambda on, who: keys.rotate_key(on.bridge, who)),
+    "verify_audit": (Role.ADMIN, READS, lambda on, who: audit.verify_audit(on.bridge, who)),
+}
+
+
+@pytest.fixture
+def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
+    with writing(bridge.engine) as session:
+        group = session.exec(select(Group)).one()
+        session.exec(select(Connection).where(Connection.name == "default")).one().secret = bridge.vault.encrypt("s")
+        common = {"kind": SyncKind.RECURRING, "mixpanel_id": 1, "project_id": 1, "cohort_id": 7, "every_minutes": 15}
+        active = Sync(**common, group_id=group.id, next_run_at=utc_now())
+        paused = Sync(**common, group_id=group.id, state=SyncState.PAUSED)
+        other = Person(email="other@example.com", role="analyst")
+        held = session.get_one(Run, group_with_runs[1].id)
+        held.status = Status.HELD
+        session.add_all([active, paused, other])
+        session.flush()
+        numbers = (active.id or 0, paused.id or 0, other.id or 0)
+    queued, held_id = group_with_runs[0].id or 0, group_with_runs[1].id or 0
+    return Stage(bridge, queued, held_id, *numbers, folder=tmp_path / "folder")
+
+
+def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
+    """Somebody who signed in, has a role by the database, and is said to have another one."""
+    with writing(bridge.engine) as session:
+        person = Person(email=f"{role.label}@example.com", role=role.label)
+        session.add(person)
+        session.flush()
+        session.add(SignIn(key=f"key of {role.label}", person_id=person.id, issued_at=utc_now()))
+    return Actor(person.email, claimed, person.id, f"key of {role.label}")
+
+
+def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
+    with reading(bridge.engine) as session:
+        found = session.exec(select(AuditEntry).order_by(AuditEntry.number)).all()  # type: ignore[arg-type]
+    return [(line.who, line.action, line.outcome) for line in found]
+
+
+def everything(bridge: Bridge) -> list[tuple[object, ...]]:
+    """What the tables that people decide about hold."""
+    with reading(bridge.engine) as session:
+        tables = (Connection, Group, Person, Run, Sync)
+        return [
+            tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
+        ]
+
+
+def test_every_action_is_in_the_table_with_the_role_that_it_needs():
+    for found in pkgutil.walk_packages(core.__path__, "core."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+
+    assert {name: role for name, (role, _, _) in TABLE.items()} == access.ACTIONS
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_does_what_it_may_and_is_refused_the_rest(stage: Stage, role: Role):
+    refused = [name for name, (needed, _, _) in TABLE.items() if needed > role]
+    # Said to be an admin by whoever made the actor: the database knows better.
+    who = somebody(stage.bridge, role, claimed=Role.ADMIN)
+    before = everything(stage.bridge)
+
+    for name in refused:
+        with pytest.raises(NotAllowed, match=f"and {role.label}@example.com is {role.label}"):
+            TABLE[name][2](stage, who)
+
+    assert everything(stage.bridge) == before
+    assert lines(stage.bridge) == [(who.name, name, "refused") for name in refused]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_changes(stage: Stage, name: str):
+    needed, what, call = TABLE[name]
+    who = somebody(stage.bridge, needed, claimed=Role.VIEWER)
+    before = everything(stage.bridge)
+
+    with suppress(*([CohortBridgeError] if what == ELSEWHERE else [])):
+        call(stage, who)
+
+    written = lines(stage.bridge)
+    assert written == ([(who.name, name, "done")] if what == WORKED else [])
+    assert (everything(stage.bridge) != before) == (what == WORKED) or name == "sign_out"
+    with reading(stage.bridge.engine) as session:
+        assert session.exec(select(func.count()).select_from(AuditEntry)).one() == len(written)
+
+
+def test_nobody_acts_by_a_sign_in_that_is_over(stage: Stage):
+    who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
+    with writing(stage.bridge.engine) as session:
+        session.get_one(SignIn, who.sign_in).ended_at = utc_now()
+
+    for name in TABLE:
+        with pytest.raises(NotAllowed, match="signed out"):
+            TABLE[name][2](stage, who)
