@@ -31,6 +31,8 @@ _NOTE_EVERY = timedelta(minutes=1)
 # Longer than the cookie lasts: an older one is refused for its age alone.
 _KEPT_FOR = timedelta(days=35)
 _NAME_LENGTH = 200
+# The code of refusals that an admin can lift.
+NOT_LET_IN = "not_let_in"
 _ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}@[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,255}")
 
 
@@ -162,9 +164,11 @@ class _Admission:
                 f"{visit.email} is not of a domain that may sign in.", advice="Use the address of your organisation."
             )
         if self._person is None and settings.first_sign_in == "refused":
-            return SignInRefused(f"{visit.email} was not let in by an admin yet.")
+            return SignInRefused(f"{visit.email} was not let in by an admin yet.", code=NOT_LET_IN)
         if self._person is not None and self._person.disabled:
-            return SignInRefused(f"{visit.email} is not let in any more.", advice="Ask an admin of Cohort Bridge.")
+            return SignInRefused(
+                f"{visit.email} is not let in any more.", advice="Ask an admin of Cohort Bridge.", code=NOT_LET_IN
+            )
         return None
 
     def _refuse(self, refusal: SignInRefused) -> SignInRefused:
@@ -208,7 +212,8 @@ class _Admission:
         return SignedOut(why)
 
     def _tell(self, what: str, subject: str, after: dict[str, Any]) -> None:
-        trail.append(self._session, access.scope(self._bridge, self._who(), what), subject=subject, after=after)
+        held = access.scope(self._bridge, self._who(), what)
+        trail.append(self._session, held, subject=subject, after={subject: after})
 
     def _who(self) -> str:
         return self._visit.email if _ADDRESS.fullmatch(self._visit.email) else "unknown"

@@ -61,16 +61,14 @@ def filters(bridge: Bridge, person: Actor) -> AuditFilter:
         "Action", list(actions), format_func=actions.__getitem__, key="audit_action", **kept
     )
     outcome_column, period_column, _ = st.columns([2, 3, 2])
-    outcome = outcome_column.segmented_control(
-        "Outcome", list(OUTCOMES), default="All", key="audit_outcome", required=True, **kept
-    )
+    outcome = outcome_column.selectbox("Outcome", list(OUTCOMES), key="audit_outcome", **kept)
     period = period_column.selectbox("Time", list(PERIODS), key="audit_period", **kept)
     length = PERIODS[period]
     return AuditFilter(
         who=who.strip(),
         text=text.strip(),
         action="" if action == EVERYTHING else action,
-        outcome=OUTCOMES[outcome or "All"],
+        outcome=OUTCOMES[outcome],
         since=utc_now() - length if length else None,
     )
 

@@ -110,7 +110,7 @@ def _show_refusal(exc: SignInRefused) -> None:
     st.title("Cohort Bridge", anchor=False)
     st.error(said(exc), title="You are not let in", icon=":material/lock:")
     found = access.admins(resources.bridge())
-    if found:
+    if found and exc.name == signin.NOT_LET_IN:
         st.markdown("These admins can let you in:\n" + "\n".join(f"- {plain(one)}" for one in found))
     st.button("Use another account", key="guard_other_account", icon=":material/switch_account:", on_click=st.logout)
     st.stop()

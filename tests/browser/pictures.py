@@ -1,6 +1,7 @@
 """Make pictures of every page, light and dark, wide and narrow: `python -m tests.browser.pictures [FOLDER]`.
 
-Four states are set up over the sandbox: nothing connected, a run under way, runs that failed, and plenty of everything.
+Four states are set up over the sandbox: nothing connected, a run under way, runs that failed, and plenty of everything;
+and a dashboard that people sign in to.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
+from tests.browser.signed import sign_in, signed_dashboard
 from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, Everything, go, picture
 
 PAGES = {
@@ -23,6 +25,8 @@ PAGES = {
     "history": "History",
     "connections": "Connections",
     "practice": "How to connect for real",
+    "people": "People",
+    "audit": "Audit log",
 }
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 800)
@@ -46,6 +50,7 @@ def main() -> None:
                 everything.core("export", str(cohort))
             take(browser, everything, folder / "full", full_pages())
             take_forms(browser, everything, folder / "forms")
+            take_signed_in(browser, home, folder / "signed-in")
             with a_run_under_way(browser, everything):
                 take(browser, everything, folder / "busy", {"": "Overview", f"cohorts?cohort={EVERYONE}": "Cohorts"})
     print(folder)
@@ -63,6 +68,42 @@ def fill(everything: Everything) -> None:
     everything.fault("server_error", target="apptimize")
     everything.core("export", str(SPENDERS))
     everything.mend()
+
+
+def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
+    """Take pictures of the way in, of who is not let in, and of what admins decide about people."""
+    (home / "signed").mkdir()
+    with signed_dashboard(home / "signed") as signed:
+        for name in ("boss", "vera", "carl"):
+            signed.person(name)
+        signed.person("fred", email="fred@elsewhere.example")
+        signed.core("people", "add", "ann@example.com", "--role", "analyst")
+        for scheme in SCHEMES:
+            for width in WIDTHS:
+                end = f"{scheme}-{width}.png"
+                with window(browser, scheme, width) as page:
+                    page.goto(signed.url)
+                    page.get_by_role("button", name="Sign in", exact=True).wait_for()
+                    picture(page, folder / f"sign-in-{end}")
+                    sign_in(page, signed, "fred")
+                    expect(page.get_by_text("You are not let in")).to_be_visible()
+                    picture(page, folder / f"refused-{end}")
+                with window(browser, scheme, width) as page:
+                    sign_in(page, signed, "vera")
+                    expect(page.get_by_text("Signed in as viewer")).to_be_visible()
+                    page.goto(f"{signed.url}/connections")
+                    expect(page.get_by_text("This page is not for your role")).to_be_visible()
+                    picture(page, folder / f"not-for-your-role-{end}")
+                with window(browser, scheme, width) as page:
+                    sign_in(page, signed, "boss")
+                    expect(page.get_by_text("Signed in as admin")).to_be_visible()
+                    for path in ("people", "people?person=1", "people?person=3", "audit", "audit?line=2"):
+                        go(page, f"{signed.url}/{path}", "People" if "people" in path else "Audit log")
+                        picture(page, folder / f"{path.replace('?', '-').replace('=', '-')}-{end}")
+                    go(page, f"{signed.url}/people?person=1", "People")
+                    page.get_by_role("button", name="Shut out").click()
+                    expect(page.get_by_role("dialog")).to_be_visible()
+                    page.screenshot(path=folder / f"shut-out-{end}", animations="disabled")
 
 
 def failed_pages() -> dict[str, str]:

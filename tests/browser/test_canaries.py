@@ -34,15 +34,14 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
 
-    go(page, f"{everything.url}/connections", "Connections")
-    enter_mixpanel(page, WRONG_SECRET)
+    connections = f"{everything.url}/connections"
+    enter_mixpanel(page, connections, WRONG_SECRET)
     expect(page.get_by_text("does not accept the service account")).to_be_visible()
-    enter_mixpanel(page, people.ADMIN_SECRET)
+    enter_mixpanel(page, connections, people.ADMIN_SECRET)
     expect(page.get_by_text("is connected as default.")).to_be_visible()
-    page.locator(".st-key-connections_apptimize").get_by_text("Connect", exact=True).click()
-    enter_apptimize(page, WRONG_TOKEN)
+    enter_apptimize(page, connections, WRONG_TOKEN)
     expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
-    enter_apptimize(page, token)
+    enter_apptimize(page, connections, token)
     expect(page.get_by_text("Apptimize is connected as default.")).to_be_visible()
     outputs = [everything.core("export", str(POWER))]
     everything.fault("unauthorized", target="apptimize")
@@ -89,17 +88,19 @@ def command_lines() -> Iterator[bytes]:
             yield (process / "cmdline").read_bytes()
 
 
-def enter_mixpanel(page: Page, secret: str) -> None:
+def enter_mixpanel(page: Page, url: str, secret: str) -> None:
+    go(page, url, "Connections")
     box = page.locator(".st-key-connections_mixpanel")
-    if not box.get_by_label("Service account secret", exact=True).is_visible():
-        box.get_by_text("Connect another project").click()
+    box.get_by_text("Connect another project").click()
     box.get_by_label("Service account username", exact=True).fill(people.ADMIN_USERNAME)
     box.get_by_label("Service account secret", exact=True).fill(secret)
     box.get_by_label("Project id", exact=True).fill(str(people.PROJECT_ID))
     box.get_by_role("button", name="Connect Mixpanel").click()
 
 
-def enter_apptimize(page: Page, token: str) -> None:
+def enter_apptimize(page: Page, url: str, token: str) -> None:
+    go(page, url, "Connections")
     box = page.locator(".st-key-connections_apptimize")
+    box.get_by_text("Connect", exact=True).click()
     box.get_by_label("Apptimize token", exact=True).fill(token)
     box.get_by_role("button", name="Connect Apptimize").click()

@@ -125,6 +125,7 @@ def test_what_the_provider_does_not_prove_does_not_count(
     assert sentence in shown(at)
     assert not at.dataframe
     assert people.list_people(practising, LOCAL) == []
+    assert "can let you in" not in shown(at)
 
 
 @pytest.mark.parametrize(

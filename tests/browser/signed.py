@@ -1,0 +1,120 @@
+"""A dashboard that people sign in to, with a real OpenID provider beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import Page
+
+from tests.browser.stage import ROOT, _process, free_port
+
+COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
+CLIENT_SECRET = "planted-client-secret-51d0"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A dashboard that people sign in to, its home, and the provider."""
+
+    url: str
+    home: Path
+    provider: str
+    log: Path
+
+    def person(self, name: str, **claims: object) -> None:
+        """Make somebody known to the provider."""
+        address = {"email": f"{name}@example.com", "email_verified": True, "name": name.capitalize()}
+        httpx.put(f"{self.provider}/users/{name}", json=address | claims).raise_for_status()
+
+    def core(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as the operator of the machine."""
+        return subprocess.run(
+            [sys.executable, "-m", "core", *arguments],
+            cwd=ROOT, env=environment(self.home), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+    return own | {"COHORT_BRIDGE_HOME": str(home), **more}
+
+
+@contextmanager
+def provider() -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
+    with _process(command, dict(os.environ)):
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(200):
+            try:
+                httpx.get(f"{url}/.well-known/openid-configuration", timeout=1).raise_for_status()
+                break
+            except httpx.HTTPError:
+                pass
+        yield url
+
+
+def secrets_file(folder: Path, provider_url: str, port: int) -> Path:
+    path = folder / "secrets.toml"
+    path.write_text(
+        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+        f'client_id = "cohort-bridge"\nclient_secret = "{CLIENT_SECRET}"\n'
+        f'server_metadata_url = "{provider_url}/.well-known/openid-configuration"\n'
+    )
+    return path
+
+
+@contextmanager
+def signed_dashboard(folder: Path) -> Iterator[Signed]:
+    """Start both: admins are boss@example.com, and people of example.com become viewers."""
+    port = free_port()
+    settings = {
+        "COHORT_BRIDGE_ADMINS": "boss@example.com",
+        "COHORT_BRIDGE_ALLOWED_DOMAINS": "example.com",
+        "COHORT_BRIDGE_FIRST_SIGN_IN": "viewer",
+    }
+    log = folder / "dashboard.log"
+    with ExitStack() as stack:
+        url = stack.enter_context(provider())
+        command = [sys.executable, "-m", "pages.shared.serve", f"--server.port={port}"]
+        command.append(f"--secrets.files={secrets_file(folder, url, port)}")
+        output = stack.enter_context(log.open("wb"))
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(folder / "home", **settings), stdout=output, stderr=subprocess.STDOUT
+        )
+        stack.callback(process.wait, 30)
+        stack.callback(process.terminate)
+        wait_for(f"http://127.0.0.1:{port}", process)
+        yield Signed(f"http://127.0.0.1:{port}", folder / "home", url, log)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=9), timeout=30) as http:
+        while process.poll() is None:
+            try:
+                http.get(f"{url}/_stcore/health").raise_for_status()
+                return
+            except httpx.HTTPError:
+                continue
+    raise AssertionError("the dashboard ended")
+
+
+def written(text: str) -> str:
+    """How the pages write what holds an address: it must not become a link."""
+    return text.replace("@", "\u2060@")
+
+
+def sign_in(page: Page, signed: Signed, name: str) -> None:
+    page.goto(signed.url)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_placeholder("sub").fill(name)
+    page.get_by_role("button", name="Authorize").click()
+    page.wait_for_url(re.compile(re.escape(signed.url)))

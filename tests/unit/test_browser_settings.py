@@ -1,0 +1,43 @@
+"""What Streamlit is told: other sites stay out, errors say nothing of the inside, and nothing is uploaded."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("server", "address", "127.0.0.1"),
+        ("server", "allowedHosts", ["127.0.0.1", "localhost", "[::1]"]),
+        ("server", "enableCORS", True),
+        ("server", "enableXsrfProtection", True),
+        ("server", "maxUploadSize", 1),
+        ("server", "enableAgentApi", False),
+        ("client", "showErrorDetails", "none"),
+        ("client", "showErrorLinks", False),
+        ("client", "toolbarMode", "minimal"),
+        ("browser", "gatherUsageStats", False),
+        ("secrets", "files", [".streamlit/secrets.toml"]),
+    ],
+)
+def test_a_setting_that_protects_is_as_it_must_be(section: str, name: str, value: object):
+    assert tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())[section][name] == value
+
+
+def test_no_page_renders_html_or_takes_files():
+    for page in (ROOT / "pages").rglob("*.py"):
+        text = page.read_text()
+        for forbidden in ("unsafe_allow_html=True", "st.html(", "st.iframe(", "components.v1", "file_uploader"):
+            assert forbidden not in text, page
+
+
+def test_what_holds_secrets_is_not_in_the_repository():
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+
+    assert {".env", ".streamlit/secrets.toml", "var/"} <= set(ignored)
