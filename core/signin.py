@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlmodel import Session, col, delete, select
 
@@ -104,8 +104,9 @@ def is_verified(claims: Mapping[str, Any], email: str) -> bool:
     """
     if any(claims.get(name) in (True, "true", "True", 1, "1") for name in ("email_verified", "xms_edov")):
         return claims.get("email_verified") not in (False, "false", "False")
-    verified = claims.get("verified_primary_email")
-    return isinstance(verified, list) and email in [access.normal(str(one)) for one in verified]
+    listed = claims.get("verified_primary_email")
+    verified = cast("list[Any]", listed) if isinstance(listed, list) else []
+    return email in [access.normal(str(one)) for one in verified]
 
 
 class _Admission:

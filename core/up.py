@@ -19,11 +19,13 @@ from pydantic import SecretStr
 
 from core import connections
 from core.access import LOCAL
+from core.address import is_loopback_host
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, SettingsError
 from data.models import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
+SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
 LOOPBACK = "127.0.0.1"
 START_WITHIN_S = 60.0
 END_WITHIN_S = 12.0
@@ -49,6 +51,7 @@ def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], o
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stop.set())
+    _require_loopback(address)
     _require_free(port, "--port")
     services = list[Service]()
     try:
@@ -110,6 +113,16 @@ def connect_sandbox(bridge: Bridge, url: str) -> None:
 def _stale(found: Sequence[Connection], url: str) -> bool:
     """Tell whether the connection called default is the sandbox's, at a port that it no longer has."""
     return any(one.practice and one.name == "default" and url not in (one.url, one.base_url) for one in found)
+
+
+def _require_loopback(address: str) -> None:
+    """Refuse at once what the dashboard would refuse later: to be open to others while nobody signs in."""
+    if not is_loopback_host(address) and not SIGN_IN_FILE.exists():
+        raise SettingsError(
+            f"Nobody signs in here, and at {address} other machines could open the dashboard.",
+            advice="Set up sign-in first (docs/sign-in), or leave --address out.",
+            code="open_to_others",
+        )
 
 
 def _reachable(address: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 from sqlalchemy import event, inspect
-from sqlalchemy.orm import Mapper, ORMExecuteState, UOWTransaction
+from sqlalchemy.orm import InstanceState, Mapper, ORMExecuteState, UOWTransaction, class_mapper
 from sqlmodel import Session, col, select
 
 from data.models import (
@@ -95,15 +95,15 @@ def _see_rows(session: Session, _context: UOWTransaction) -> None:
         return
     notes = _notes(session)
     for row in session.new:
-        if _is_watched(type(row)):
+        if _is_watched(_table(row)):
             notes.append(_Note(_subject(row), {}, _filled(row)))
     for row in session.dirty:
-        if _is_watched(type(row)):
+        if _is_watched(_table(row)):
             before, after = _changed(row)
             if before != after:
                 notes.append(_Note(_subject(row), before, after))
     for row in session.deleted:
-        if _is_watched(type(row)):
+        if _is_watched(_table(row)):
             notes.append(_Note(_subject(row), _filled(row), {}))
 
 
@@ -128,7 +128,7 @@ def _see_bulk(state: ORMExecuteState) -> Any:
 
 
 def _differences(mapper: Mapper[Any], before: dict[Any, Any], after: dict[Any, Any]) -> Iterable[_Note]:
-    names = [mapper.get_property_by_column(column).key for column in mapper.columns]
+    names = _columns(mapper.class_)
     for key, row in before.items():
         old = dict(zip(names, row, strict=True))
         new = dict(zip(names, after[key], strict=True)) if key in after else {}
@@ -147,14 +147,15 @@ def _is_watched(table: type[Any]) -> bool:
 
 
 def _filled(row: Any) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in inspect(type(row)).column_attrs.keys()}  # noqa: SIM118
+    values = _held(row)
     return _values(values, [name for name, value in values.items() if value not in (None, "", 0, False, {}, [])])
 
 
 def _changed(row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     old, new = dict[str, Any](), dict[str, Any]()
-    for name in inspect(type(row)).column_attrs.keys():  # noqa: SIM118
-        history = inspect(row).attrs[name].history
+    state: InstanceState[Any] = inspect(row)
+    for name in _columns(_table(row)):
+        history: Any = state.attrs[name].history
         if history.has_changes():
             old[name] = history.deleted[0] if history.deleted else None
             new[name] = history.added[0] if history.added else None
@@ -185,7 +186,20 @@ def _plain(value: Any) -> Any:
 
 
 def _subject(row: Any) -> str:
-    return _name_of(type(row), {name: getattr(row, name) for name in inspect(type(row)).column_attrs.keys()})  # noqa: SIM118
+    return _name_of(_table(row), _held(row))
+
+
+def _held(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in _columns(_table(row))}
+
+
+def _table(row: Any) -> type[Any]:
+    return row.__class__
+
+
+def _columns(table: type[Any]) -> list[str]:
+    mapper: Mapper[Any] = class_mapper(table)
+    return [mapper.get_property_by_column(column).key for column in mapper.columns]
 
 
 def _name_of(table: type[Any], values: dict[str, Any]) -> str:
@@ -200,8 +214,9 @@ def _name_of(table: type[Any], values: dict[str, Any]) -> str:
         return f"sync {values['id']}"
     if issubclass(table, Run):
         return f"run {values['id']}"
-    keys = [column.key for column in inspect(table).primary_key]
-    return f"{inspect(table).local_table.name} {' '.join(str(values.get(key)) for key in keys)}"
+    mapper: Mapper[Any] = class_mapper(table)
+    keys = [str(values.get(mapper.get_property_by_column(column).key)) for column in mapper.primary_key]
+    return f"{table.__tablename__} {' '.join(keys)}"
 
 
 # --- writing it down -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import io
 import json
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -50,11 +51,13 @@ def words(action: str) -> str:
 
 def filters(bridge: Bridge, person: Actor) -> AuditFilter:
     """Show the filters and return what they ask for."""
-    kept = {"persist_state": "page", "on_change": to_first_page}
+    kept: Any = {"persist_state": "page", "on_change": to_first_page}
     who_column, text_column, action_column = st.columns([2, 3, 2])
-    who = who_column.text_input("Who", key="audit_who", type="search", live="400ms", placeholder="Part of it", **kept)
-    text = text_column.text_input(
-        "What or whom", key="audit_text", type="search", live="400ms", placeholder="Part of it", **kept
+    who: str = who_column.text_input(
+        "Who", value="", key="audit_who", type="search", live="400ms", placeholder="Part of it", **kept
+    )
+    text: str = text_column.text_input(
+        "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Part of it", **kept
     )
     actions = {EVERYTHING: EVERYTHING} | {name: words(name) for name in audit.audit_actions(bridge, person)}
     action = action_column.selectbox(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from core import people
@@ -17,6 +19,8 @@ ROLES = {
     Role.ANALYST.label: "Also exports, starts, pauses and undoes syncs.",
     Role.ADMIN.label: "Also connects Mixpanel and Apptimize, manages people, and reads the audit log.",
 }
+
+COLOURS: dict[str, Literal["red", "green"]] = {"Disabled": "red", "Active": "green"}
 
 
 def go_to(person_id: int | None) -> None:
@@ -152,7 +156,7 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
     )
     st.header(plain(shown.email), anchor=False)
     state = state_of(view)
-    colour = {"Disabled": "red", "Active": "green"}.get(state, "gray")
+    colour: Literal["red", "green", "gray"] = COLOURS.get(state, "gray")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(state, color=colour, icon=":material/block:" if state == "Disabled" else ":material/person:")
         who = f"{plain(shown.name)}. " if shown.name else ""

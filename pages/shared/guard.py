@@ -33,11 +33,11 @@ def require(role: Role) -> Actor:
     except CohortBridgeError as exc:
         _close(exc, "Signing in did not work")
     else:
-        if person is None:
-            _show_sign_in()
-        _show_person(person)
-        _require_role(person, role)
-        return person
+        if person is not None:
+            _show_person(person)
+            _require_role(person, role)
+            return person
+        _show_sign_in()
     return st.stop()
 
 

@@ -18,6 +18,7 @@ from streamlit import config
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web import bootstrap, cli
 
+from core import log, settings
 from core.errors import SettingsError
 from pages.shared import sign_in
 
@@ -27,6 +28,7 @@ APP = Path(__file__).parents[2] / "app.py"
 def main() -> None:
     """Serve until stopped; exit with 2 and a sentence when sign-in is not set up as it must be."""
     try:
+        log.configure(settings.read().log_level)
         options = checked_options(sys.argv[1:])
     except SettingsError as exc:
         print(f"{exc.message} {exc.advice}", file=sys.stderr)
@@ -43,11 +45,15 @@ def checked_options(given: Sequence[str]) -> list[str]:
     chosen = {name: value for name, value in vars(known.parse_known_args(given)[0]).items() if value is not None}
     config._main_script_path = str(APP)  # noqa: SLF001  (settings beside app.py count, as they do for `streamlit run`)
     bootstrap.load_config_options(chosen)
-    if not sign_in.is_set_up():
-        sign_in.require_loopback(st.get_option("server.address"))
-        return list(given)
-    hosts = [*st.get_option("server.allowedHosts"), sign_in.redirect_host()]
-    return [*given, *(f"--server.allowedHosts={host}" for host in hosts if host)]
+    try:
+        if not sign_in.is_set_up():
+            sign_in.require_loopback(st.get_option("server.address"))
+            return list(given)
+        hosts = [*st.get_option("server.allowedHosts"), sign_in.redirect_host()]
+        return [*given, *(f"--server.allowedHosts={host}" for host in hosts if host)]
+    finally:
+        # Streamlit reads them again, with all options, and would say that they had changed.
+        config._config_options = None
 
 
 if __name__ == "__main__":

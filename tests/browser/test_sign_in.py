@@ -53,7 +53,7 @@ def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page
 
     cookies = page.context.cookies()
     page.get_by_role("button", name="Sign out", exact=True).click()
-    page.get_by_role("button").first.click()  # the provider asks whether to sign out there as well
+    page.get_by_role("button", name="End session").click()  # the provider's own
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
     # A copy of the cookie that was made before leads nowhere.
     page.context.add_cookies(cookies)  # type: ignore[arg-type]
@@ -134,8 +134,11 @@ def test_the_log_of_the_dashboard_and_what_it_keeps_hold_no_secret_of_sign_in(si
     kept = [signed.log, *(path for path in signed.home.rglob("*") if path.is_file() and path.suffix != ".lock")]
     for path in kept:
         content = path.read_bytes()
-        for planted in (COOKIE_SECRET, CLIENT_SECRET):
+        # The last one is how every token of the provider begins.
+        for planted in (COOKIE_SECRET, CLIENT_SECRET, "eyJ"):
             assert planted.encode() not in content, path
+    head = json.loads(signed.core("audit", "verify", "--json").stdout)["head"]
+    assert f"hash={head.partition(':')[2]}" in signed.log.read_text(), "the newest line is in the log as well"
     lines = list(signed.core("audit", "download").stdout.splitlines())
     assert any("una@example.com,sign_in,refused" in line for line in lines)
     assert json.loads(signed.core("audit", "verify", "--json").stdout)["ok"]

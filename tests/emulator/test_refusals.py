@@ -304,6 +304,12 @@ def test_a_home_that_cannot_be_used_is_told(empty_home: Home):
     check_refusal(done, 1, "/proc/cohort-bridge", "cannot be used")
 
 
+def test_the_dashboard_is_not_opened_to_others_while_nobody_signs_in(empty_home: Home):
+    done = empty_home.run("up", "--address", "0.0.0.0")
+
+    check_refusal(done, 2, "Nobody signs in here", "0.0.0.0", "docs/sign-in")
+
+
 def test_a_lost_secret_key_is_told(sandbox: Sandbox, home: Home):
     sandbox.fill(WEB, BEFORE)
     (home.path / "secret.key").unlink()
