@@ -16,7 +16,7 @@ from typing import Any, Literal
 import httpx
 from sqlmodel import Session, col, func, select, update
 
-from core import cohorts, guard, quota
+from core import access, cohorts, guard, quota
 from core.address import Reach, reach_of
 from core.apptimize import CsvDelivery, Delivery, EndpointDelivery, Target, message_count
 from core.bridge import Bridge, storage_errors
@@ -458,6 +458,7 @@ class Export:
                 group_values=group_values,
                 delivered_to=delivered_to,
                 paused_reason=paused_reason,
+                pausing=access.scope(self._bridge, "worker", "pause_sync"),
             )
         if not ours:
             raise LeaseLost("The run was taken over by another process before it was recorded.")

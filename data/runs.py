@@ -11,6 +11,7 @@ from sqlalchemy import Engine, func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from data import trail
 from data.engine import reading, writing
 from data.models import (
     UNFINISHED,
@@ -25,6 +26,7 @@ from data.models import (
     SyncState,
     utc_now,
 )
+from data.trail import Scope
 
 # No wait for a query slot is longer than the window that they are counted in.
 _LONGEST_WAIT = timedelta(hours=1)
@@ -244,11 +246,12 @@ def record(
     group_values: dict[str, Any] | None = None,
     delivered_to: Connection | None = None,
     paused_reason: str | None = None,
+    pausing: Scope | None = None,
 ) -> bool:
     """Write the end of a run, and what it means for its group and its recurring sync, in one transaction.
 
-    A group whose destination leads elsewhere by now than to `delivered_to` stays in doubt. Returns False, and writes
-    nothing, when the lease is lost.
+    A group whose destination leads elsewhere by now than to `delivered_to` stays in doubt. That a sync is paused is
+    written to the audit log, as what `pausing` does. Returns False, and writes nothing, when the lease is lost.
     """
     with writing(engine) as session:
         if not _holds(session, run_id, owner):
@@ -260,17 +263,23 @@ def record(
                 group_values = group_values | {"in_doubt": True}
             session.exec(update(Group).where(col(Group.id) == group_id).values(**group_values))
         if paused_reason:
-            sync_id = select(Run.sync_id).where(Run.id == run_id).scalar_subquery()
-            session.exec(
-                update(Sync)
-                .where(
-                    col(Sync.id) == sync_id, col(Sync.kind) == SyncKind.RECURRING, col(Sync.state) == SyncState.ACTIVE
-                )
-                .values(state=SyncState.PAUSED, paused_reason=paused_reason, next_run_at=None)
-            )
+            _pause(session, session.get_one(Run, run_id).sync_id, paused_reason, pausing)
         if values.get("status") in (Status.HELD, Status.SUCCEEDED):
             drop_held(session, run_id)
         return True
+
+
+def _pause(session: Session, sync_id: int, reason: str, pausing: Scope | None) -> None:
+    paused = session.exec(
+        update(Sync)
+        .where(col(Sync.id) == sync_id, col(Sync.kind) == SyncKind.RECURRING, col(Sync.state) == SyncState.ACTIVE)
+        .values(state=SyncState.PAUSED, paused_reason=reason, next_run_at=None)
+    )
+    if pausing and paused.rowcount:
+        subject = f"sync {sync_id}"
+        before = {subject: {"state": SyncState.ACTIVE}}
+        after = {subject: {"state": SyncState.PAUSED, "paused_reason": reason}}
+        trail.append(session, pausing, subject=subject, before=before, after=after)
 
 
 def _was_moved(session: Session, before: Connection) -> bool:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core import recurring, syncs, worker
+from core import audit, recurring, syncs, worker
 from core.access import LOCAL
 from core.bridge import Bridge
 from core.errors import BudgetTooSmall
@@ -170,6 +170,9 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(bridge: Br
 
     assert paused.state == SyncState.PAUSED
     assert "Tokens page" in (paused.paused_reason or "")
+    lines = [(line.who, line.action, line.subject) for line in audit.list_audit(bridge, LOCAL)]
+    assert lines[0][:2] == ("local", "resume_sync")
+    assert lines[1] == ("worker", "pause_sync", f"sync {paused.id}")
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
