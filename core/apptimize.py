@@ -35,6 +35,7 @@ from core.mixpanel import RetryPlan, retry_after_s, worth_retrying
 # At most 1000 users a call (docs cohort-sync/webhooks).
 MESSAGE_MEMBERS = 1000
 TIMEOUT_S = 60.0
+_LONGEST_ANSWER = 1_000_000
 TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
 _ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
 
@@ -139,13 +140,12 @@ class EndpointDelivery:
                 await self._send_once(action, message)
 
     async def _send_once(self, action: str, message: bytes) -> None:
+        headers = {TOKEN_HEADER: self.token, "Content-Type": "application/json"}
         try:
-            answer = await self.http.post(
-                self.url,
-                content=message,
-                headers={TOKEN_HEADER: self.token, "Content-Type": "application/json"},
-                timeout=TIMEOUT_S,
-            )
+            async with self.http.stream(
+                "POST", self.url, content=message, headers=headers, timeout=TIMEOUT_S
+            ) as answer:
+                body = await _small_body(answer)
         except httpx.HTTPError as exc:
             raise VendorUnavailable(
                 "The Apptimize endpoint did not answer in time."
@@ -154,7 +154,17 @@ class EndpointDelivery:
                 code="apptimize_unreachable",
             ) from exc
         self.messages += 1
-        _check_answer(answer, action)
+        _check_answer(answer, body, action)
+
+
+async def _small_body(answer: httpx.Response) -> bytes:
+    """Read an answer, and no more of it than an answer has: whoever is at the other end may send without end."""
+    body = b""
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > _LONGEST_ANSWER:
+            return b""  # no answer of the documented form
+    return body
 
 
 def message_count(members: int, *, whole: bool) -> int:
@@ -191,10 +201,10 @@ def _message(action: str, target: Target, session_id: str, members: Sequence[Pai
     )
 
 
-def _check_answer(answer: httpx.Response, action: str) -> None:
+def _check_answer(answer: httpx.Response, body: bytes, action: str) -> None:
     status = answer.status_code
     if answer.is_success:
-        status = _status_in_body(answer, action)
+        status = _status_in_body(answer, body, action)
         if status is None:
             return
     if status == 429 or status >= 500:
@@ -219,10 +229,10 @@ def _check_answer(answer: httpx.Response, action: str) -> None:
     )
 
 
-def _status_in_body(answer: httpx.Response, action: str) -> int | None:
+def _status_in_body(answer: httpx.Response, text: bytes, action: str) -> int | None:
     """Read the documented answer of a 2xx: None for a success, else the code of the failure."""
     try:
-        body: Any = msgspec.json.decode(answer.content)
+        body: Any = msgspec.json.decode(text)
         if body["status"] == "success" and body.get("action", action) == action:
             return None
         if body["status"] == "failure":
@@ -244,7 +254,8 @@ async def test_endpoint(http: httpx.AsyncClient, url: str, token: str) -> None:
     Raises: VendorAuthFailed (the token), VendorUnavailable (the address), SettingsError.
     """
     try:
-        answer = await http.get(url, headers={TOKEN_HEADER: token}, timeout=30.0)
+        async with http.stream("GET", url, headers={TOKEN_HEADER: token}, timeout=30.0) as answer:
+            pass  # what it says beside its status is not read
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise SettingsError("Endpoint: this is not an https address.") from None
     except httpx.HTTPError as exc:

@@ -102,8 +102,10 @@ def is_verified(claims: Mapping[str, Any], email: str) -> bool:
     has it not: there `xms_edov` says that the address's domain belongs to the organisation, and
     `verified_primary_email` lists the addresses that do.
     """
-    if any(claims.get(name) in (True, "true", "True", 1, "1") for name in ("email_verified", "xms_edov")):
-        return claims.get("email_verified") not in (False, "false", "False")
+    if claims.get("email_verified") in (False, "false", "False"):
+        return False
+    if any(claims.get(name) in (True, "true", "True", "1") for name in ("email_verified", "xms_edov")):
+        return True
     listed = claims.get("verified_primary_email")
     verified = cast("list[Any]", listed) if isinstance(listed, list) else []
     return email in [access.normal(str(one)) for one in verified]
@@ -181,8 +183,8 @@ class _Admission:
         return refusal
 
     def _new_person(self) -> Person:
-        role = Role.ADMIN if access.is_fixed_admin(self._bridge.settings, self._visit.email) else Role.VIEWER
-        person = Person(email=self._visit.email, name=self._visit.name, role=role.label)
+        # Whom the settings name is an admin as long as they do, and not by what is kept here.
+        person = Person(email=self._visit.email, name=self._visit.name, role=Role.VIEWER.label)
         self._session.add(person)
         self._session.flush()
         return person

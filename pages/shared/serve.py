@@ -8,6 +8,7 @@ open to other machines while nobody signs in.
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def main() -> None:
 def checked_options(given: Sequence[str]) -> list[str]:
     """Return the options, with the name that people reach the dashboard under. Raises SettingsError."""
     known = ArgumentParser(allow_abbrev=False, add_help=False)
-    known.add_argument("--server.address", dest="server_address")
+    known.add_argument("--server.address", dest="server_address", default=os.environ.get("STREAMLIT_SERVER_ADDRESS"))
     known.add_argument("--secrets.files", dest="secrets_files", action="append")
     chosen = {name: value for name, value in vars(known.parse_known_args(given)[0]).items() if value is not None}
     config._main_script_path = str(APP)  # noqa: SLF001  (settings beside app.py count, as they do for `streamlit run`)

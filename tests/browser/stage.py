@@ -107,6 +107,7 @@ def dashboard_alone(home: Path) -> Generator[Everything]:
     port = free_port()
     everything = Everything(f"http://127.0.0.1:{port}", "http://127.0.0.1:1", home)
     command = [sys.executable, "-m", "pages.shared.serve", f"--server.port={port}"]
+    command.append(f"--secrets.files={home / 'no-sign-in.toml'}")
     with _process(command, _environment(everything)) as process:
         assert process.stdout
         for line in process.stdout:

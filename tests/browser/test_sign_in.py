@@ -198,17 +198,19 @@ def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Brows
         process.wait(30)
 
 
-@pytest.mark.parametrize("how", ["serve", "streamlit run"])
+@pytest.mark.parametrize("how", ["serve", "serve, told by the environment", "streamlit run"])
 def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, page: Page, tmp_path: Path, how: str):
     port = free_port()
-    options = [f"--server.port={port}", "--server.address=0.0.0.0", f"--secrets.files={tmp_path / 'none.toml'}"]
-    start = ["pages.shared.serve"] if how == "serve" else ["streamlit", "run", "app.py"]
+    told = {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} if "environment" in how else {}
+    options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
+    options += [] if told else ["--server.address=0.0.0.0"]
+    start = ["streamlit", "run", "app.py"] if how == "streamlit run" else ["pages.shared.serve"]
     process = subprocess.Popen(
-        [sys.executable, "-m", *start, *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        [sys.executable, "-m", *start, *options], cwd=ROOT, env=environment(tmp_path / "home", **told),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        if how == "serve":
+        if how != "streamlit run":
             said = process.communicate(timeout=30)[1].decode()
             assert process.returncode == 2
             assert "Nobody signs in here, and the dashboard listens at 0.0.0.0" in said

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit import config
 
 from core.bridge import Bridge
 from core.sandbox.server import running
@@ -30,12 +31,15 @@ def sandbox(module_sandbox: Sandbox) -> Sandbox:
 
 
 @pytest.fixture(autouse=True)
-def fresh_dashboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A dashboard process that has opened nothing yet, and that does not retry for long."""
+def fresh_dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A dashboard process that has opened nothing yet, that nobody signs in to, and that does not retry for long."""
     monkeypatch.setenv("COHORT_BRIDGE_RETRY_OVER_S", "0.1")
+    secrets_files = config.get_option("secrets.files")
+    config.set_option("secrets.files", [str(tmp_path / "secrets.toml")])
     st.cache_resource.clear()
     yield
     st.cache_resource.clear()
+    config.set_option("secrets.files", secrets_files)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from core import audit, people, syncs
@@ -99,6 +100,7 @@ def test_nobody_is_let_in_by_default_and_the_admins_are_named(practising: Bridge
         ({"email_verified": None}, "does not vouch for the address"),
         ({"email_verified": False, "xms_edov": True}, "does not vouch for the address"),
         ({"email_verified": "no"}, "does not vouch for the address"),
+        ({"email_verified": False, "verified_primary_email": ["ann@example.com"]}, "does not vouch for the address"),
         ({"email_verified": None, "verified_primary_email": ["eve@example.com"]}, "does not vouch for the address"),
         ({"email": None}, "did not say your e-mail address"),
         ({"email": "ann"}, "did not say your e-mail address"),
@@ -286,6 +288,16 @@ def test_who_the_settings_name_is_always_an_admin(practising: Bridge, monkeypatc
     assert "Signed in as admin" in shown(at)
     assert "COHORT_BRIDGE_ADMINS names this address" in shown(at)
     assert not at.radio
+
+
+def test_who_the_settings_name_no_more_is_no_admin_any_more(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COHORT_BRIDGE_ADMINS", "ann@example.com")
+    user = claims()
+    assert "Signed in as admin" in shown(open_as(OVERVIEW, user))
+    monkeypatch.delenv("COHORT_BRIDGE_ADMINS")
+    st.cache_resource.clear()  # settings are read once a process
+
+    assert "Signed in as viewer" in shown(open_as(OVERVIEW, user))
 
 
 def test_people_are_added_changed_and_shut_out_on_their_page(practising: Bridge):

@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,8 +23,10 @@ from cryptography.x509.oid import NameOID
 
 from core import address
 from core.address import Reach
-from core.errors import AddressNotAllowed, SettingsError
+from core.apptimize import EndpointDelivery, Target
+from core.errors import AddressNotAllowed, SettingsError, VendorSurprise
 from core.http import connect_entered
+from core.mixpanel import RetryPlan
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.8", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -94,6 +97,15 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_header("Location", "http://169.254.169.254/latest")
         self.end_headers()
         self.wfile.write(b"here")
+
+    def do_POST(self) -> None:
+        """Answer without an end."""
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(2000):
+                self.wfile.write(b" " * 50_000)
+                self.seen.append("50 kB")
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -186,6 +198,22 @@ def test_a_proxy_of_the_environment_is_not_asked_to_look_the_name_up(
         get("http://hooks.example/", Reach.PUBLIC)
 
     assert _Answers.seen == []
+
+
+def test_an_answer_without_an_end_is_not_read_to_its_end(server: ThreadingHTTPServer):
+    async def nobody_took_over() -> None:
+        return
+
+    async def deliver() -> None:
+        async with connect_entered(Reach.LOOPBACK) as http:
+            url = f"http://127.0.0.1:{server.server_port}/"
+            delivery = EndpointDelivery(http, url, "token", nobody_took_over, retry=RetryPlan(attempts=1, over_s=0.1))
+            await delivery.overwrite(Target(1, 2, "c", "g"), iter([[("i_1", "u-1")]]), members=1)
+
+    with pytest.raises(VendorSurprise, match="did not confirm the message"):
+        asyncio.run(deliver())
+
+    assert len(_Answers.seen) < 400, "of 100 megabytes that are on offer"
 
 
 # --- TLS still proves the name -------------------------------------------------------------------------------------
