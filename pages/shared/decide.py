@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core import recurring
-from core.access import Actor
+from core.access import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.recurring import Change
@@ -22,6 +22,9 @@ def held(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
     if run.status != Status.HELD or run.dry_run or run.id is None:
         return
     _samples(bridge, person, run)
+    if person.role < Role.ANALYST:
+        st.caption("An analyst can apply it once, or discard it.")
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Apply once", key=f"{place}_apply", type="primary", icon=":material/check:"):
             _ask_to_apply(bridge, person, run, place)
@@ -102,6 +105,8 @@ def _discard(bridge: Bridge, person: Actor, run_id: int, place: str) -> None:
 
 def undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
     """Offer to put the group back to its members as of this run, while they are kept."""
+    if person.role < Role.ANALYST:
+        return
     if run.status != Status.SUCCEEDED or run.dry_run or not bridge.snapshots.exists(run.snapshot):
         return
     if st.button(

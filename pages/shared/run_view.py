@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import streamlit as st
 
 from core import syncs
-from core.access import Actor
+from core.access import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.matching import MAX_LENGTH, Reason
@@ -144,14 +144,15 @@ def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
         st.markdown(f"**{what} to {plain(run.group_name)}** at {plain(run.destination)}")
         st.progress(fraction(run), text=step_text(run))
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                "Cancelling …" if run.cancel_asked else "Cancel",
-                key=f"run_cancel_{run_id}",
-                icon=":material/cancel:",
-                disabled=run.cancel_asked,
-                on_click=_cancel,
-                args=(bridge, person, run_id),
-            )
+            if person.role >= Role.ANALYST:
+                st.button(
+                    "Cancelling …" if run.cancel_asked else "Cancel",
+                    key=f"run_cancel_{run_id}",
+                    icon=":material/cancel:",
+                    disabled=run.cancel_asked,
+                    on_click=_cancel,
+                    args=(bridge, person, run_id),
+                )
             st.caption(f"Run {run_id}. You can leave this page: it goes on without you.", width="content")
 
 
@@ -261,7 +262,9 @@ def link(run: Run) -> None:
 
 
 def start_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
-    """Show the button that exports the run's cohort once more, to the same place."""
+    """Show the button that exports the run's cohort once more, to the same place, to whoever may."""
+    if person.role < Role.ANALYST:
+        return
     st.button(
         "Start again",
         key=key,

@@ -18,8 +18,22 @@ from core.errors import SignedOut
 from data import models
 from data.engine import reading
 from data.models import Person
-from tests.emulator.stage import POWER, export
-from tests.pages.dashboard import AUDIT, COHORTS, CONNECTIONS, OVERVIEW, PAGES, PEOPLE, ROOT, SYNCS, drawn, shown
+from tests.emulator.stage import POWER, Sandbox, export
+from tests.pages.dashboard import (
+    AUDIT,
+    COHORTS,
+    CONNECTIONS,
+    GROUPS,
+    HISTORY,
+    OVERVIEW,
+    PAGES,
+    PEOPLE,
+    PRACTICE,
+    ROOT,
+    SYNCS,
+    drawn,
+    shown,
+)
 
 SignedIn = Callable[..., AppTest]
 
@@ -160,6 +174,26 @@ def test_a_page_without_the_role_says_why_and_who_can_grant_it(
     assert {button.label for button in at.button} == {"Sign out", "Sign out everywhere"}
     assert not at.title
     assert ("ann@example.com", "open_page", "refused") in log_of(practising)
+
+
+def test_a_viewer_finds_no_button_that_would_be_refused(practising: Bridge, sandbox: Sandbox):
+    people.add_person(practising, LOCAL, "ann@example.com")
+    export(practising, POWER)
+    sandbox.fault("server_error", target="apptimize")
+    export(practising, POWER, full=True)
+    syncs.start_export(practising, LOCAL, POWER)
+    user = claims()
+
+    for page, params in (
+        (OVERVIEW, {}), (GROUPS, {}), (GROUPS, {"group": "1"}), (PRACTICE, {}),
+        (HISTORY, {}), (HISTORY, {"run": "1"}), (HISTORY, {"run": "2"}), (HISTORY, {"run": "3"}),
+    ):  # fmt: skip
+        at = open_as(page, user)
+        at.query_params.update(params)
+        text = shown(drawn(at.run()))
+        assert "This needs the role" not in text
+        pressed = {button.label for button in at.button}
+        assert not pressed & {"Start again", "Cancel", "Put the group back to this run", "Apply once", "Discard"}
 
 
 def test_a_role_that_is_taken_away_holds_at_the_next_click(practising: Bridge):
