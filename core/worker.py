@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from sqlmodel import col, delete
 
-from core import history, quota, recurring, standing
+from core import history, quota, recurring, service_accounts
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RunAlreadyActive, RunCancelled
 from core.export import BEAT_S, LEASE_S, Export, error_values
@@ -239,7 +239,7 @@ class Worker:
         jobs = _Jobs(self)
         async with connect_http(connections=quota.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
-            accounts = asyncio.create_task(standing.watch(self._bridge, http))
+            accounts = asyncio.create_task(service_accounts.watch(self._bridge, http))
             try:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from core import connections, standing, syncs
+from core import connections, service_accounts, syncs
 from core.access import Actor
 from core.bridge import Bridge
 from core.connections import MIXPANEL_SIDE
@@ -47,7 +47,7 @@ def account_notice(connection: Connection) -> None:
             title=f"Mixpanel does not accept the connection {plain(connection.name)} any more",
             icon=":material/key_off:",
         )
-    elif standing.expires_soon(connection):
+    elif service_accounts.expires_soon(connection):
         st.warning(
             "Make a new one in Mixpanel, with the project role admin or owner, and connect it before then.",
             title=f"The service account of {plain(connection.name)} expires on "

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from core import audit, connections, standing
+from core import audit, connections, service_accounts
 from core.access import LOCAL
 from core.bridge import Bridge
 from core.http import connect_http
@@ -24,7 +24,7 @@ TOMORROW_S = 24 * 3600 + 60.0
 def check(bridge: Bridge) -> int:
     async def ask() -> int:
         async with connect_http() as http:
-            return await standing.check_due(bridge, http)
+            return await service_accounts.check_due(bridge, http)
 
     return asyncio.run(ask())
 
@@ -102,12 +102,12 @@ def test_a_mixpanel_that_is_down_proves_nothing_and_is_asked_again_in_an_hour(
 def test_an_account_that_expires_soon_is_announced(sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch):
     soon = utc_now() + timedelta(days=10)
     with home.bridge() as bridge:
-        assert not standing.expires_soon(connection(bridge))
+        assert not service_accounts.expires_soon(connection(bridge))
         move_on(monkeypatch, TOMORROW_S)
         become(monkeypatch, expires=soon.isoformat())
         check(bridge)
 
-        assert standing.expires_soon(connection(bridge))
+        assert service_accounts.expires_soon(connection(bridge))
         assert connection(bridge).account_trouble is None
 
 
@@ -119,6 +119,6 @@ def test_a_connection_that_was_entered_anew_meanwhile_is_not_marked(
         form = connections.MixpanelForm(people.OWNER_USERNAME, SecretStr(people.OWNER_SECRET), people.PROJECT_ID)
         connections.connect_mixpanel(bridge, LOCAL, form)
 
-        standing._mark(bridge, before, trouble="The service account was deleted.", account=None)
+        service_accounts._mark(bridge, before, trouble="The service account was deleted.", account=None)
 
         assert connection(bridge).account_trouble is None
