@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +74,15 @@ class Difference:
     def is_none(self) -> bool:
         """Whether both hold the same members under the same distinct ids."""
         return not (self.added or self.removed or self.renamed)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of what was searched for, and how many there are: `is_more` when the count stopped there."""
+
+    rows: list[Pair]
+    total: int
+    is_more: bool = False
 
 
 class Collector:
@@ -368,6 +377,61 @@ class Snapshots:
                 [change, *values, limit, offset],
             ).fetchall()
 
+    def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> Found:
+        """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
+        with self._open() as db:
+            return _find(db, f"(FROM {self._table(name)})", [], search, offset, limit, most)
+
+    def find_changes(
+        self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000
+    ) -> Found:
+        """Return a page of who was added, or removed, as `find` does."""
+        with self._open() as db:
+            table = f"(FROM {self._table(difference)} WHERE change = ?)"
+            return _find(db, table, [change], search, offset, limit, most)
+
+    def count_changes(self, difference: str) -> tuple[int, int]:
+        """Count who was added, and who was removed."""
+        with self._open() as db:
+            rows = db.execute(f"SELECT change, count(*) FROM {self._table(difference)} GROUP BY change").fetchall()
+        counts = dict(rows)
+        return counts.get("added", 0), counts.get("removed", 0)
+
+    def holding(self, names: Iterable[str], apptimize_id: str) -> set[str]:
+        """Tell which of these snapshots hold the member; those that are not kept hold nobody."""
+        return set(self._where(names, "DISTINCT filename", "apptimize_id = ?", [apptimize_id]))
+
+    def changes_of(self, differences: Iterable[str], apptimize_id: str) -> dict[str, Change]:
+        """Tell in which of these differences the member came or went; those that are not kept are passed over."""
+        return self._where(differences, "filename, change", "apptimize_id = ?", [apptimize_id])
+
+    def known_as(self, names: Iterable[str], text: str) -> list[Pair]:
+        """Return the members of any of these files whose Apptimize id, or else whose distinct id, is this text."""
+        for column in ("apptimize_id", "distinct_id"):
+            query = f"DISTINCT apptimize_id, distinct_id FROM {{}} WHERE {column} = ? ORDER BY ALL LIMIT 20"
+            if found := self._over(names, query, [text]):
+                return [(one, other) for one, other in found]
+        return []
+
+    def _where(self, names: Iterable[str], columns: str, where: str, values: list[str]) -> dict[str, Any]:
+        rows = self._over(names, f"{columns} FROM {{}} WHERE {where}", values)
+        return {Path(row[0]).stem: row[-1] for row in rows}
+
+    def _over(self, names: Iterable[str], query: str, values: list[str]) -> list[tuple[Any, ...]]:
+        """Ask many files at once; one that goes away meanwhile makes the question be asked again without it."""
+        for _ in range(3):
+            paths = [path for path in map(self.path, dict.fromkeys(names)) if path.is_file()]
+            if not paths:
+                return []
+            files = f"read_parquet([{', '.join(map(_quoted, paths))}], filename = true, union_by_name = true)"
+            try:
+                with self._open() as db:
+                    return db.execute(f"SELECT {query.format(files)}", values).fetchall()
+            except StorageError:
+                if all(path.is_file() for path in paths):
+                    raise
+        return []
+
     def _table(self, name: str) -> str:
         return f"read_parquet({_quoted(self.path(name))})"
 
@@ -414,9 +478,24 @@ def _connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
     )
 
 
+def _find(
+    db: duckdb.DuckDBPyConnection, table: str, values: list[str], search: str, offset: int, limit: int, most: int
+) -> Found:
+    columns = f"SELECT apptimize_id, distinct_id FROM {table}"
+    if not search:
+        row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
+        rows = db.execute(f"{columns} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
+        return Found(rows=rows, total=row[0] if row else 0)
+    where, searched = _matching(search)
+    found = db.execute(f"{columns} {where} LIMIT ?", [*values, *searched, most + 1]).fetchall()
+    return Found(rows=found[:most][offset : offset + limit], total=min(len(found), most), is_more=len(found) > most)
+
+
 def _matching(search: str) -> tuple[str, list[str]]:
     if not search:
         return "", []
+    if search.lower() == search.upper():  # digits and signs: there is no case to lower, in a million ids
+        return "WHERE contains(apptimize_id, ?) OR contains(distinct_id, ?)", [search, search]
     found = "contains(lower(apptimize_id), lower(?)) OR contains(lower(distinct_id), lower(?))"
     return f"WHERE {found}", [search, search]
 
