@@ -19,6 +19,7 @@ from data.runs import RunFilter
 from data.standing import Size
 
 SLOTS_OVER = timedelta(days=7)
+TREND_OVER = timedelta(days=14)
 # A group that is older than two intervals missed at least one of them.
 LATE_AFTER = 2.2
 # What Excel takes; a longer history is filtered first.
@@ -178,6 +179,12 @@ def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> li
     """Return a group's size over the last while, in at most some 200 steps."""
     bucket_s = max(60, int(over.total_seconds() / 200))
     return standing.sizes(bridge.engine, group_id, since=utc_now() - over, bucket_s=bucket_s)
+
+
+@action(Role.VIEWER)
+def trends(bridge: Bridge, actor: Actor) -> dict[int, list[int]]:
+    """Return each group's size on each of the last 14 days on which a run succeeded."""
+    return standing.trends(bridge.engine, since=utc_now() - TREND_OVER)
 
 
 @action(Role.VIEWER)

@@ -174,7 +174,7 @@ class Run(SQLModel, table=True):
         ),
         Index("run_slots_met", "trigger", "status", "queued_at", "sync_id"),
         Index("run_by_time", "queued_at", "status", "dry_run"),
-        Index("run_group_ended", "group_id", "status", "finished_at"),
+        Index("run_group_ended", "group_id", "status", "dry_run", "finished_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True)

@@ -129,6 +129,28 @@ def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> l
     ]
 
 
+def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
+    """Return each group's size at the end of each day since then on which a run succeeded."""
+    day = cast(extract("epoch", col(Run.finished_at)) / 86_400, Integer)
+    last = (
+        select(func.max(Run.id))
+        .where(
+            Run.status == Status.SUCCEEDED,
+            col(Run.finished_at) >= since,
+            col(Run.dry_run).is_(False),
+            col(Run.group_id).in_(select(Group.id)),
+        )
+        .group_by(col(Run.group_id), day)
+    )
+    found: dict[int, list[int]] = {}
+    with reading(engine) as session:
+        for group_id, members in session.exec(
+            select(Run.group_id, Run.members).where(col(Run.id).in_(last)).order_by(col(Run.id))
+        ).all():
+            found.setdefault(group_id, []).append(members)
+    return found
+
+
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:
     """List the newest runs that changed who is in a group, or in any, newest first; dry runs and held ones did not."""
     conditions = [col(Run.difference).is_not(None), Run.status == Status.SUCCEEDED, col(Run.dry_run).is_(False)]

@@ -27,7 +27,7 @@ def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
     at = open_page(GROUPS, group=group_row(practising, POWER).id)
     assert list(at.dataframe[0].value["Apptimize id"]) == members[:50]
 
-    drawn(at.pagination(key="groups_page").set_value(2).run())
+    drawn(at.pagination(key="groups_members_page").set_value(2).run())
     assert list(at.dataframe[0].value["Apptimize id"]) == members[50:100]
 
     drawn(at.text_input(key="groups_members_search").set_value(members[-1]).run())

@@ -76,7 +76,16 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
     assert figures["Profiles"] == run.profiles == sum(figures[part] for part in parts)
     assert (figures["Added"], figures["Queries"], figures["Messages"]) == (run.added, run.queries, run.messages)
     steps = list(at.table[-1].value["Step"])
-    assert steps == ["Queued", "Started", "Read", "Compared", "Sent", "Succeeded"]
+    assert steps == [
+        "Queued",
+        "Started",
+        "Looked the cohort up",
+        "Read",
+        "Checked that every profile arrived",
+        "Compared",
+        "Wrote",
+        "Succeeded",
+    ]
 
 
 def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bridge, sandbox: Sandbox):

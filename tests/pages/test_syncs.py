@@ -44,13 +44,16 @@ def test_without_syncs_the_page_says_how_to_start_one(practising: Bridge):
 
 def test_a_recurring_sync_is_started_from_its_cohort(practising: Bridge):
     at = open_page(COHORTS, cohort=TRIAL)
-    at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)")
+    drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
     at.selectbox(key=f"cohorts_every_{TRIAL}").set_value(30)
+    drawn(at.checkbox(key=f"cohorts_has_brake_{TRIAL}").set_value(True).run())
+    at.number_input(key=f"cohorts_brake_{TRIAL}").set_value(10)
 
     at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
 
     (view,) = recurring.list_syncs(practising, LOCAL)
     assert (view.sync.cohort_id, view.sync.every_minutes, view.sync.state) == (TRIAL, 30, SyncState.ACTIVE)
+    assert view.sync.max_shrink == 10
     assert "its first run is due now" in shown(at)
 
 

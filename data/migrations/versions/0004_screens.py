@@ -22,5 +22,5 @@ def upgrade() -> None:
     op.create_index("run_that_changed_group", "run", ["group_id"], sqlite_where=changed, postgresql_where=changed)
     op.create_index("run_slots_met", "run", ["trigger", "status", "queued_at", "sync_id"])
     op.create_index("run_by_time", "run", ["queued_at", "status", "dry_run"])
-    op.create_index("run_group_ended", "run", ["group_id", "status", "finished_at"])
+    op.create_index("run_group_ended", "run", ["group_id", "status", "dry_run", "finished_at"])
     op.create_index(op.f("ix_run_actor"), "run", ["actor"])
