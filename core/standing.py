@@ -109,11 +109,19 @@ def slots_passed(sync: Sync, now: datetime) -> int:
 
 
 @action(Role.VIEWER)
-def needs_a_person(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> Needs:
-    """Tell what stopped, or was held, and waits for somebody."""
+def at_a_glance(
+    bridge: Bridge, actor: Actor, connections: Sequence[Connection], views: Sequence[SyncView]
+) -> tuple[list[Health], Needs]:
+    """Tell how each connection did when a run last used it, and what stopped, or was held, and waits for somebody."""
+    newest = standing.newest_of_each_group(bridge.engine)
+    ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
+    return [_health(one, ended[::-1]) for one in connections], _needs(newest, views)
+
+
+def _needs(newest: Sequence[Run], views: Sequence[SyncView]) -> Needs:
     paused = [one for one in views if one.sync.kind == SyncKind.RECURRING and one.sync.state == SyncState.PAUSED]
     with_sync = {one.group.id for one in paused}
-    troubled = [run for run in standing.newest_of_each_group(bridge.engine) if run.status in TROUBLED]
+    troubled = [run for run in newest if run.status in TROUBLED]
     held = [run for run in troubled if run.status == Status.HELD]
     failed = [run for run in troubled if run.status != Status.HELD and run.group_id not in with_sync]
     return Needs(paused, held + failed)
@@ -133,14 +141,6 @@ def gauge(bridge: Bridge, actor: Actor) -> Gauge:
     budget = quota.budget(bridge.engine, key)
     every = [every for project, every in standing.intervals(bridge.engine) if project == connection.project_id]
     return Gauge(budget, quota.frees_at(bridge.engine, key), recurring.queries_an_hour(every))
-
-
-@action(Role.VIEWER)
-def health(bridge: Bridge, actor: Actor, found: Sequence[Connection]) -> list[Health]:
-    """Tell how each connection did when a run last used it: by its newest run that ended there."""
-    newest = [run for run in standing.newest_of_each_group(bridge.engine) if run.finished_at]
-    newest.sort(key=lambda run: run.finished_at or run.queued_at, reverse=True)
-    return [_health(one, newest) for one in found]
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:
@@ -177,8 +177,12 @@ def match_rates(bridge: Bridge, actor: Actor) -> dict[int, Run]:
 @action(Role.VIEWER)
 def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> list[Size]:
     """Return a group's size over the last while, in at most some 200 steps."""
-    bucket_s = max(60, int(over.total_seconds() / 200))
-    return standing.sizes(bridge.engine, group_id, since=utc_now() - over, bucket_s=bucket_s)
+    now = utc_now()
+    first = standing.first_success(bridge.engine, group_id, since=now - over)
+    if first is None:
+        return []
+    bucket_s = max(1, int((now - first).total_seconds() / 200))
+    return standing.sizes(bridge.engine, group_id, since=first, bucket_s=bucket_s)
 
 
 @action(Role.VIEWER)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -274,12 +275,18 @@ def _lines(files: Sequence[Path]) -> str:
 
 
 class Snapshots:
-    """The folder of snapshots, opened for reading. Cheap to make; each call opens and closes DuckDB."""
+    """The folder of snapshots, opened for reading. Cheap to make; DuckDB is opened for each large piece of work.
+
+    What a screen asks for is answered by one that stays open: opening it takes longer than most answers.
+    """
 
     def __init__(self, folder: Path, *, scratch: Path, memory_mb: int) -> None:
         self.folder = folder
         self.scratch = scratch
         self.memory_mb = memory_mb
+        self._reader: duckdb.DuckDBPyConnection | None = None
+        self._reader_of = 0  # a process that is forked must not use its parent's: the threads are not there
+        self._lock = threading.Lock()
 
     def path(self, name: str) -> Path:
         """Where the snapshot of this name lies, or would lie."""
@@ -379,20 +386,20 @@ class Snapshots:
 
     def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> Found:
         """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
-        with self._open() as db:
+        with self._asked() as db:
             return _find(db, f"(FROM {self._table(name)})", [], search, offset, limit, most)
 
     def find_changes(
         self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000
     ) -> Found:
         """Return a page of who was added, or removed, as `find` does."""
-        with self._open() as db:
+        with self._asked() as db:
             table = f"(FROM {self._table(difference)} WHERE change = ?)"
             return _find(db, table, [change], search, offset, limit, most)
 
     def count_changes(self, difference: str) -> tuple[int, int]:
         """Count who was added, and who was removed."""
-        with self._open() as db:
+        with self._asked() as db:
             rows = db.execute(f"SELECT change, count(*) FROM {self._table(difference)} GROUP BY change").fetchall()
         counts = dict(rows)
         return counts.get("added", 0), counts.get("removed", 0)
@@ -425,7 +432,7 @@ class Snapshots:
                 return []
             files = f"read_parquet([{', '.join(map(_quoted, paths))}], filename = true, union_by_name = true)"
             try:
-                with self._open() as db:
+                with self._asked() as db:
                     return db.execute(f"SELECT {query.format(files)}", values).fetchall()
             except StorageError:
                 if all(path.is_file() for path in paths):
@@ -434,6 +441,20 @@ class Snapshots:
 
     def _table(self, name: str) -> str:
         return f"read_parquet({_quoted(self.path(name))})"
+
+    @contextmanager
+    def _asked(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give a way into the DuckDB that stays open, for an answer that is short and wanted at once."""
+        with _plain_errors():
+            with self._lock:
+                if self._reader is None or self._reader_of != os.getpid():
+                    self.scratch.mkdir(parents=True, exist_ok=True)
+                    self._reader, self._reader_of = _connect(self.scratch, memory_mb=self.memory_mb), os.getpid()
+                cursor = self._reader.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
 
     @contextmanager
     def _open(self) -> Generator[duckdb.DuckDBPyConnection]:

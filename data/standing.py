@@ -129,6 +129,19 @@ def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> l
     ]
 
 
+def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime | None:
+    """Tell when the first run since then succeeded that was meant to write the group."""
+    with reading(engine) as session:
+        return session.exec(
+            select(func.min(Run.finished_at)).where(
+                Run.group_id == group_id,
+                Run.status == Status.SUCCEEDED,
+                col(Run.dry_run).is_(False),
+                col(Run.finished_at) >= since,
+            )
+        ).one()
+
+
 def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
     """Return each group's size at the end of each day since then on which a run succeeded."""
     day = cast(extract("epoch", col(Run.finished_at)) / 86_400, Integer)

@@ -329,12 +329,14 @@ def show_run(bridge: Bridge, person: Actor, run: Run, destinations: list[Connect
         run_view.link(run)
     run_view.outcome(run)
     decide.held(bridge, person, run, place="cohorts")
+    if run.dry_run or run.status == Status.HELD:
+        run_view.changes(run)
+        differences.show(bridge, person, run, key="cohorts_difference")
     if run.status == Status.SUCCEEDED:
         where_to_look(run, destinations, project_id)
         run_view.funnel(run)
-        run_view.changes(run)
-    if run.dry_run or run.status == Status.HELD:
-        differences.show(bridge, person, run, key="cohorts_difference")
+        if not run.dry_run:
+            run_view.changes(run)
 
 
 def where_to_look(run: Run, destinations: list[Connection], project_id: int) -> None:

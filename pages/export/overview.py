@@ -61,10 +61,9 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
 # --- the cards -----------------------------------------------------------------------------------------------------
 
 
-def state(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
-    """Show connections, worker, query budget and the last day, side by side."""
-    has_mixpanel = any(one.side == MIXPANEL_SIDE for one in found)
-    health = standing.health(bridge, person, found)
+def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
+    """Show connections, worker and the last day, side by side, and the query budget."""
+    has_mixpanel = any(one.connection.side == MIXPANEL_SIDE for one in health)
     with st.container(horizontal=True, gap="small"):
         with _card("Mixpanel"):
             _connected([one for one in health if one.connection.side == MIXPANEL_SIDE])
@@ -74,16 +73,17 @@ def state(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
             _worker(bridge, person)
         with _card("Last 24 hours"):
             _last_day(standing.runs_of_the_last(bridge, person, DAY))
-        with _card("Mixpanel queries", width=310):
-            if has_mixpanel:
-                _gauge(standing.gauge(bridge, person))
-            else:
-                st.caption("Known once Mixpanel is connected.")
+    with st.container(border=True, gap="xsmall"):
+        st.markdown("**Mixpanel queries**")
+        if has_mixpanel:
+            _gauge(standing.gauge(bridge, person))
+        else:
+            st.caption("Known once Mixpanel is connected.")
 
 
-def _card(title: str, *, width: int = 215) -> DeltaGenerator:
-    """Where the window is narrow the cards wrap."""
-    card = st.container(border=True, width=width, height=158, gap="xsmall")
+def _card(title: str) -> DeltaGenerator:
+    """Four of these fit side by side; where the window is narrow they wrap."""
+    card = st.container(border=True, width=200, height=150, gap="xsmall")
     card.markdown(f"**{title}**")
     return card
 
@@ -143,16 +143,17 @@ def _last_day(counts: dict[str, int]) -> None:
 def _gauge(gauge: Gauge) -> None:
     budget = gauge.budget
     st.progress(min(budget.used / budget.limit, 1.0))
-    used = f"{number(budget.used)} of {number(budget.limit)} used"
+    text = f"{number(budget.used)} of {number(budget.limit)} used"
     if budget.next_at:
-        st.caption(f"{used}. The next slot opens at {clock(budget.next_at)}.")
-    elif gauge.frees_at:
-        st.caption(f"{used} in the last hour. One is free again at {clock(gauge.frees_at[0])}, all at "
-                   f"{clock(gauge.frees_at[-1])}.")  # fmt: skip
+        text += f". The next slot opens at {clock(budget.next_at)}."
+    elif len(gauge.frees_at) > 1:
+        first, last = clock(gauge.frees_at[0]), clock(gauge.frees_at[-1])
+        text += f" in the last hour. One is free again at {first}, all of them at {last}."
     else:
-        st.caption(f"{used} in the last hour")
+        text += " in the last hour."
     if gauge.planned:
-        st.caption(f"Recurring syncs need {number(round(gauge.planned))} an hour.")
+        text += f" Recurring syncs need {number(round(gauge.planned))} an hour."
+    st.caption(text)
 
 
 # --- what needs a person -------------------------------------------------------------------------------------------
@@ -327,11 +328,12 @@ def show(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
         st.switch_page(SYNCS, query_params={"sync": str(go_to)})
     try:
         goes_on = next_step(bridge, person, found)
-        state(bridge, person, found)
-        newest = syncs.list_runs(bridge, person, limit=SHOWN)
         views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
+        health, needs = standing.at_a_glance(bridge, person, found, views)
+        state(bridge, person, health)
+        newest = syncs.list_runs(bridge, person, limit=SHOWN)
         if goes_on and (newest or views):
-            attention(bridge, person, standing.needs_a_person(bridge, person, views))
+            attention(bridge, person, needs)
             fresh(standing.freshness(bridge, person, views), person)
         if newest:
             last_runs(newest)

@@ -96,7 +96,7 @@ def row(one: Group, places: dict[int, str], view: SyncView | None, trend: list[i
         "": "Open",
         "Group": f"Mixpanel: {one.delivered_name or one.name}",
         "Members": one.members,
-        "Last 14 days": trend or [one.members],
+        "Last 14 days": trend if trend and len(trend) > 1 else None,
         "Last delivery": age(one.delivered_at),
         "Updated": updated(view),
         "State": "In doubt" if one.in_doubt else "As delivered",
@@ -154,8 +154,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
     st.header(plain(picked), anchor=False)
     look_through = st.session_state.get("groups_look_through", LOOKED_THROUGH)
     known = members.timeline(bridge, person, picked, group_id=group_id, look_through=look_through)
-    distinct_id = known.distinct_id or next((other for one, other in found if one == picked), None)
-    st.caption(f"Mixpanel distinct id: {plain(distinct_id)}." if distinct_id else "Not in any group now.")
+    st.caption(f"Mixpanel distinct id: {plain(next(other for one, other in found if one == picked))}.")
     show_stays(known)
     say_how_far_back(known)
     if group:
@@ -255,7 +254,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
     st.header(plain(name_of(group)), anchor=False)
     st.caption(
         f"Fed by the cohort {plain(group.cohort_name)} ({group.cohort_id}), delivered to "
-        f"{plain(place.name if place else 'a removed destination')}."
+        f"{plain(place.name if place else 'a removed destination')}: {plain(updated(view).lower())}."
     )
     if group.in_doubt:
         st.warning(IN_DOUBT, title="What Apptimize holds is in doubt", icon=":material/help:")
@@ -264,9 +263,8 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),
             ("Last delivery", age(group.delivered_at), moment(group.delivered_at)),
             ("Last verified", age(group.verified_at), "When a run last found the group equal to its cohort."),
-            ("Updated", updated(view), ""),
         ],
-        width=215,
+        width=230,
     )
     links(bridge, person, group, place, view)
     shown = st.segmented_control(
@@ -336,12 +334,13 @@ def compare(bridge: Bridge, person: Actor, group: Group) -> None:
         )
         return
     ids = list(kept)
+    labels = {run_id: run_label(run) for run_id, run in kept.items()}
     left, right = st.columns(2)
     before = left.selectbox(
-        "From", ids, index=1, format_func=lambda one: run_label(kept[one]), key="groups_before", on_change=from_first
+        "From", ids, index=1, format_func=labels.__getitem__, key="groups_before", on_change=from_first
     )
     after = right.selectbox(
-        "To", ids, index=0, format_func=lambda one: run_label(kept[one]), key="groups_after", on_change=from_first
+        "To", ids, index=0, format_func=labels.__getitem__, key="groups_after", on_change=from_first
     )
     if before == after:
         st.info("Choose two different runs.", icon=":material/difference:")

@@ -42,8 +42,9 @@ def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) ->
             "removed": [one.removed for one in found],
         }
     )
-    st.altair_chart(_line(frame), key=f"{key}_size", alt="Members over time")
-    st.altair_chart(_bars(frame), key=f"{key}_changes", alt="Members added and removed over time")
+    time = _time(found, "%H:%M" if span == "Day" else "%-d %b, %H:%M" if span == "Week" else "%-d %b")
+    st.altair_chart(_line(frame, time), key=f"{key}_size", alt="Members over time")
+    st.altair_chart(_bars(frame, time), key=f"{key}_changes", alt="Members added and removed over time")
 
 
 def _in_words(found: Sequence[Size]) -> str:
@@ -53,16 +54,20 @@ def _in_words(found: Sequence[Size]) -> str:
     return f"{present} at the end of this time; in it {number(added)} were added and {number(removed)} removed."
 
 
-def _time() -> alt.X:
-    return alt.X("at:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=8))
+def _time(found: Sequence[Size], written: str) -> alt.X:
+    # A single run, or a few within a minute, would be spread over thousandths of a second.
+    last = found[-1].at
+    first = min(found[0].at, last - timedelta(hours=1))
+    scale = alt.Scale(domain=[first.isoformat(), last.isoformat()])
+    return alt.X("at:T", title=None, scale=scale, axis=alt.Axis(format=written, labelOverlap=True, tickCount=6))
 
 
-def _line(frame: pd.DataFrame) -> alt.Chart:
+def _line(frame: pd.DataFrame, time: alt.X) -> alt.Chart:
     return (
         alt.Chart(frame, height=190)
         .mark_line(interpolate="step-after", point=len(frame) < 40, color=_BLUE)
         .encode(
-            x=_time(),
+            x=time,
             y=alt.Y("members:Q", title="Members", scale=alt.Scale(zero=False, nice=True), axis=_counts()),
             tooltip=[
                 alt.Tooltip("at:T", title="Until", format="%-d %b %Y, %H:%M"),
@@ -72,7 +77,7 @@ def _line(frame: pd.DataFrame) -> alt.Chart:
     )
 
 
-def _bars(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
+def _bars(frame: pd.DataFrame, time: alt.X) -> alt.LayerChart | alt.FacetChart:
     plain = alt.Chart(frame, height=130)
     tooltip = [
         alt.Tooltip("at:T", title="Until", format="%-d %b %Y, %H:%M"),
@@ -83,11 +88,11 @@ def _bars(frame: pd.DataFrame) -> alt.LayerChart | alt.FacetChart:
     below = plain.transform_calculate(below="-datum.removed")
     return alt.layer(
         plain.mark_bar(color=_GREEN, width=width).encode(
-            x=_time(), y=alt.Y("added:Q", title="Added, removed", axis=_counts()), tooltip=tooltip
+            x=time, y=alt.Y("added:Q", title="Added, removed", axis=_counts()), tooltip=tooltip
         ),
-        below.mark_bar(color=_RED, width=width).encode(x=_time(), y=alt.Y("below:Q"), tooltip=tooltip),
+        below.mark_bar(color=_RED, width=width).encode(x=time, y=alt.Y("below:Q"), tooltip=tooltip),
     )
 
 
 def _counts() -> alt.Axis:
-    return alt.Axis(format="~s", tickCount=4, minExtent=52)
+    return alt.Axis(format=",", tickCount=4, tickMinStep=1, minExtent=64)

@@ -46,7 +46,7 @@ def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
     for place, ((name, at), end) in enumerate(zip(began, ends, strict=True)):
         if name == "starting" or (name == "queueing" and end and (end - at).total_seconds() < 1):
             continue
-        took = duration((end - at).total_seconds()) if end else ""
+        took = _took((end - at).total_seconds()) if end else ""
         # What is known of a step that was done twice is known of its last time.
         fact = facts.get(name, "") if last[name] == place else ""
         rows.append(_row(_DONE.get(name, name.capitalize()), precise(at), took, fact))
@@ -97,8 +97,8 @@ def calls(log: dict[str, Any] | None) -> None:
                 "What": one["what"].capitalize(),
                 "Answer": _answer(one["status"]),
                 "How many": one["count"],
-                "Took on average": duration(one["took_ms"] / one["count"] / 1000),
-                "Slowest": duration(one["slowest_ms"] / 1000),
+                "Took on average": _took(one["took_ms"] / one["count"] / 1000),
+                "Slowest": _took(one["slowest_ms"] / 1000),
             }
             for one in log["totals"]
         ],
@@ -110,27 +110,30 @@ def calls(log: dict[str, Any] | None) -> None:
     )
     total = sum(one["count"] for one in log["totals"])
     shown = log["calls"]
-    with st.expander(
-        f"One by one ({number(len(shown))} of {number(total)})" if len(shown) < total else "One by one",
-        icon=":material/receipt_long:",
-    ):
-        if len(shown) < total:
-            st.caption("Kept are the first that went well, and many more of those that did not.")
-        st.dataframe(
-            [
-                {
-                    "Sent": precise(datetime.fromisoformat(one["at"])),
-                    "What": one["what"].capitalize(),
-                    "Answer": _answer(one["status"]),
-                    "Took": duration(one["took_ms"] / 1000),
-                }
-                for one in shown
-            ],
-            key="run_log_calls",
-            hide_index=True,
-            height=min(len(shown), 12) * 35 + 38,
-            alt="Requests and messages, one by one",
-        )
+    if not st.toggle(
+        f"One by one ({number(len(shown))} of {number(total)})", key="run_log_each",
+        help="Kept are the first that went well, and many more of those that did not.",
+    ):  # fmt: skip
+        return
+    st.dataframe(
+        [
+            {
+                "Sent": precise(datetime.fromisoformat(one["at"])),
+                "What": one["what"].capitalize(),
+                "Answer": _answer(one["status"]),
+                "Took": _took(one["took_ms"] / 1000),
+            }
+            for one in shown
+        ],
+        key="run_log_calls",
+        hide_index=True,
+        height=min(len(shown), 12) * 35 + 38,
+        alt="Requests and messages, one by one",
+    )
+
+
+def _took(seconds: float) -> str:
+    return f"{max(seconds, 0) * 1000:.0f} ms" if seconds < 0.95 else duration(seconds)
 
 
 def _answer(status: int | None) -> str:

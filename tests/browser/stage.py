@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,15 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from core import syncs
+from core.access import LOCAL
+from core.bridge import open_bridge
+from core.settings import Settings
+from data.models import UNFINISHED
+
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-EVERYONE, POWER, NEWSLETTER, SPENDERS, IMPORTED = 5167401, 5167402, 5167403, 5167407, 5167410
+EVERYONE, POWER, NEWSLETTER, SPENDERS, TRIAL, IMPORTED = 5167401, 5167402, 5167403, 5167407, 5167409, 5167410
 # An export of a practice cohort takes two or three seconds; machines that build are slow.
 EXPORT_MS = 45_000
 _ROW_PX, _HEADER_PX, _TICK_PX = 33, 34, 33
@@ -61,6 +69,31 @@ class Everything:
 
     def fault(self, name: str, **options: Any) -> None:
         httpx.put(f"{self.sandbox}/sandbox/api/faults", json={name: options}).raise_for_status()
+
+    def shift(self, seconds: float) -> None:
+        """Set the sandbox's clock: people come and go with it."""
+        httpx.put(f"{self.sandbox}/sandbox/api/clock", json={"shift_seconds": seconds}).raise_for_status()
+
+    def group_of(self, cohort: int) -> int:
+        """Return the id of the cohort's group."""
+        return self._of(cohort, "group_id", "sync_id")[0]
+
+    def newest_run(self, cohort: int) -> int:
+        """Return the id of the cohort's newest run."""
+        return self._of(cohort, "id", "id")[0]
+
+    def preview(self, cohort: int) -> None:
+        """Ask for a preview as the dashboard does, and wait for the worker."""
+        bridge = open_bridge(Settings(home=self.home, _env_file=None))
+        run = syncs.start_export(bridge, LOCAL, cohort, dry_run=True)
+        while syncs.get_run(bridge, LOCAL, run.id or 0).status in UNFINISHED:
+            time.sleep(0.1)
+        bridge.engine.dispose()
+
+    def _of(self, cohort: int, *columns: str) -> tuple[int, ...]:
+        with closing(sqlite3.connect(self.home / "cohort_bridge.db")) as database:
+            query = f"SELECT {', '.join(columns)} FROM run WHERE cohort_id = ? ORDER BY id DESC LIMIT 1"
+            return database.execute(query, [cohort]).fetchone()
 
     def mend(self) -> None:
         httpx.delete(f"{self.sandbox}/sandbox/api/faults").raise_for_status()
