@@ -180,7 +180,7 @@ class Run(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     sync_id: int = Field(foreign_key="sync.id", index=True)
     group_id: int = Field(foreign_key="group_at_destination.id", index=True)
-    cohort_id: int
+    cohort_id: int = Field(index=True)
     cohort_name: str
     group_name: str
     destination: str

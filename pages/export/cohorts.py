@@ -401,6 +401,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connecti
         return
     if not active:
         mine = syncs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
+        run_view.watch(bridge, person, RunFilter(cohort_id=cohort.id), mine[0].id if mine else None)
         for run in mine:
             show_run(
                 bridge, person, run, destinations, next(one.project_id for one in found if one.side == MIXPANEL_SIDE)

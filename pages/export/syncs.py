@@ -497,7 +497,10 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
     else:
         show_state(standing.freshness(bridge, person, [view])[0])
         show_buttons(bridge, person, view, found)
-    show_last_run(bridge, person, view.last_run)
+    run = view.last_run
+    if run is None or not run_view.is_active(run):
+        run_view.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
+    show_last_run(bridge, person, run)
     st.subheader("Size over time", anchor=False)
     charts.size_over_time(bridge, person, view.group.id, key="syncs")
     if view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED:
@@ -515,6 +518,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
 def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
     """Show the run that is under way, or the last one, and what it waits for."""
     if run is None or run.id is None:
+        st.caption("No run yet: as soon as a worker takes the first one, it is shown here.")
         return
     if run_view.is_active(run):
         run_view.progress(bridge, person, run.id)

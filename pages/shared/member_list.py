@@ -62,7 +62,10 @@ def show(
             key=key,
             label=label,
             go_to=_Opens(key, open_member),
-            columns={},
+            columns={
+                "Apptimize id": st.column_config.TextColumn(width=340),
+                "Mixpanel distinct id": st.column_config.TextColumn(width=366),
+            },
             button_width=110,
         )
     pages = -(-found.total // PAGE_ROWS)

@@ -13,6 +13,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.matching import MAX_LENGTH, Reason
 from data.models import UNFINISHED, Run, Status
+from data.runs import RunFilter
 from pages.shared import notices
 from pages.shared.text import clock, counted, duration, number, plain, said
 
@@ -169,6 +170,17 @@ def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
                 f"{left}. Run {run_id} goes on without you." if left else f"Run {run_id} goes on without you.",
                 width="content",
             )
+
+
+@st.fragment(run_every="2s")
+def watch(bridge: Bridge, person: Actor, wanted: RunFilter, seen: int | None) -> None:
+    """Draw the whole page anew as soon as there is a newer run than the one that it shows, whoever started it."""
+    try:
+        newest = syncs.list_runs(bridge, person, wanted, limit=1)
+    except CohortBridgeError:
+        return  # the page itself says that the storage cannot be read
+    if newest and newest[0].id != seen:
+        st.rerun()
 
 
 def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:

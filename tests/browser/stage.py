@@ -186,12 +186,21 @@ def press_in_row(page: Page, table: str, text: str) -> None:
     grid = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("grid", name=table))
     if not grid.count():
         grid = page.get_by_test_id("stDataFrame")
-    cell = cell_of(grid.first, text)
+    _click_in_row(page, grid.first, text, _TICK_PX + 35)
+
+
+def tick_row(page: Page, text: str) -> None:
+    """Tick the row of the first list that holds this text."""
+    _click_in_row(page, page.get_by_test_id("stDataFrame").first, text, _TICK_PX / 2)
+
+
+def _click_in_row(page: Page, grid: Locator, text: str, x: float) -> None:
+    cell = cell_of(grid, text)
     number = int((cell.get_attribute("id") or "").rsplit("-", 1)[1])
-    grid.first.scroll_into_view_if_needed()
-    box = grid.first.bounding_box()
+    grid.scroll_into_view_if_needed()
+    box = grid.bounding_box()
     assert box
-    page.mouse.click(box["x"] + _TICK_PX + 35, box["y"] + _HEADER_PX + _ROW_PX * number + _ROW_PX / 2)
+    page.mouse.click(box["x"] + x, box["y"] + _HEADER_PX + _ROW_PX * number + _ROW_PX / 2)
 
 
 def cell_of(grid: Locator, text: str) -> Locator:

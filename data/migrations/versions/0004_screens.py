@@ -24,3 +24,4 @@ def upgrade() -> None:
     op.create_index("run_by_time", "run", ["queued_at", "status", "dry_run"])
     op.create_index("run_group_ended", "run", ["group_id", "status", "dry_run", "finished_at"])
     op.create_index(op.f("ix_run_actor"), "run", ["actor"])
+    op.create_index(op.f("ix_run_cohort_id"), "run", ["cohort_id"])
