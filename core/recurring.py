@@ -30,7 +30,6 @@ from data.models import (
     SyncState,
     utc_now,
 )
-from data.snapshots import Change, Pair
 
 INTERVALS = (15, 30, 60, 1440)
 # The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them go.
@@ -408,22 +407,6 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         run = _new_run(session, sync, trigger="manual", actor=actor.name, permitted=True)
         session.add_all([held, run])
     return run
-
-
-@action(Role.VIEWER)
-def run_changes(
-    bridge: Bridge, actor: Actor, run_id: int, change: Change, *, search: str = "", offset: int = 0, limit: int = 50
-) -> list[Pair]:
-    """Page through the members `(apptimize_id, distinct_id)` that a run added, or removed, or would have.
-
-    Raises: NotFound when the run, or its difference, is not kept.
-    """
-    run = runs.get(bridge.engine, run_id)
-    if run is None:
-        raise _no_run(run_id)
-    if run.difference is None:
-        raise NotFound(f"Run {run_id} changed nobody.", advice="Choose a run that added or removed members.")
-    return bridge.snapshots.changes(run.difference, change, search=search, offset=offset, limit=limit)
 
 
 @action(Role.ANALYST)

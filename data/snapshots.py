@@ -316,21 +316,11 @@ class Snapshots:
         """Remove a snapshot, if it is there."""
         self.path(name).unlink(missing_ok=True)
 
-    def count(self, name: str, *, search: str = "") -> int:
-        """Count members; with `search`, those whose Apptimize id or distinct id contains it, whatever the case."""
-        where, values = _matching(search)
+    def count(self, name: str) -> int:
+        """Count members."""
         with self._open() as db:
-            row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
+            row = db.execute(f"SELECT count(*) FROM {self._table(name)}").fetchone()
         return row[0] if row else 0
-
-    def rows(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50) -> list[Pair]:
-        """Return members `(apptimize_id, distinct_id)` in order of Apptimize id, a page at a time."""
-        where, values = _matching(search)
-        with self._open() as db:
-            return db.execute(
-                f"SELECT apptimize_id, distinct_id FROM {self._table(name)} {where} LIMIT ? OFFSET ?",
-                [*values, limit, offset],
-            ).fetchall()
 
     def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Pair]]:
         """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
@@ -371,18 +361,6 @@ class Snapshots:
             )
             while rows := cursor.fetchmany(chunk):
                 yield rows
-
-    def changes(
-        self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50
-    ) -> list[Pair]:
-        """Return members that were added, or removed, a page at a time in order of Apptimize id."""
-        where, values = _matching(search)
-        with self._open() as db:
-            return db.execute(
-                f"SELECT apptimize_id, distinct_id FROM (SELECT * FROM {self._table(difference)} WHERE change = ?) "
-                f"{where} LIMIT ? OFFSET ?",
-                [change, *values, limit, offset],
-            ).fetchall()
 
     def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> Found:
         """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
