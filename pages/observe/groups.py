@@ -76,12 +76,15 @@ def show_list(
         st.info("No group matches the search.", icon=":material/search_off:")
         return
     trend = resources.trends(bridge, person)
+    rows = [row(one, places, feeding.get(one.id or 0), trend.get(one.id or 0)) for one in shown]
     listing.rows_to_open(
-        [row(one, places, feeding.get(one.id or 0), trend.get(one.id or 0)) for one in shown],
+        rows,
         [one.id for one in shown],
         key="groups",
         label="Delivered groups",
         go_to=go_to,
+        # On the first day there is no trend to draw.
+        order=[name for name in rows[0] if name != "Last 14 days" or any(one[name] for one in rows)],
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Members": st.column_config.NumberColumn(format="localized"),

@@ -57,7 +57,7 @@ def _in_words(found: Sequence[Size]) -> str:
 def _time(found: Sequence[Size], written: str) -> alt.X:
     # A single run, or a few within a minute, would be spread over thousandths of a second.
     last = found[-1].at
-    first = min(found[0].at, last - timedelta(hours=1))
+    first = min(found[0].at, last - timedelta(minutes=10))
     scale = alt.Scale(domain=[first.isoformat(), last.isoformat()])
     return alt.X("at:T", title=None, scale=scale, axis=alt.Axis(format=written, labelOverlap=True, tickCount=6))
 
@@ -95,4 +95,4 @@ def _bars(frame: pd.DataFrame, time: alt.X) -> alt.LayerChart | alt.FacetChart:
 
 
 def _counts() -> alt.Axis:
-    return alt.Axis(format=",", tickCount=4, tickMinStep=1, minExtent=64)
+    return alt.Axis(format=",d", tickCount=4, tickMinStep=1, minExtent=64)

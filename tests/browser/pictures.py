@@ -73,7 +73,7 @@ def plenty(everything: Everything) -> None:
     """Let recurring syncs live through a day in which people come and go, one is held and one is paused."""
     for cohort, every, brake in ((TRIAL, "15", "0"), (SPENDERS, "60", "30"), (POWER, "30", "50")):
         everything.core("syncs", "add", str(cohort), "--every", every, "--max-shrink", brake)
-    everything.core("syncs", "pause", "3")
+    everything.core("syncs", "pause", str(everything.recurring_sync_of(POWER)))
     for hour in (2, 5, 9, 14, 20):
         everything.shift(hour * 3600)
         for cohort in (TRIAL, SPENDERS):
@@ -104,8 +104,8 @@ def full_pages(everything: Everything) -> dict[str, str]:
     return PAGES | {
         f"cohorts?cohort={EVERYONE}": "Cohorts",
         f"cohorts?cohort={TRIAL}": "Cohorts",
-        "syncs?sync=1": "Syncs",
-        "syncs?sync=3": "Syncs",
+        f"syncs?sync={everything.recurring_sync_of(TRIAL)}": "Syncs",
+        f"syncs?sync={everything.recurring_sync_of(POWER)}": "Syncs",
         "history?run=2": "History",
         "history?sync=1": "History",
         f"history?run={everything.newest_run(TRIAL)}": "History",
@@ -146,7 +146,7 @@ def take_questions(browser: Browser, everything: Everything, folder: Path) -> No
     """Take pictures of the questions before syncs change."""
     for scheme in SCHEMES:
         with window(browser, scheme, 1280) as page:
-            go(page, f"{everything.url}/syncs?sync=1", "Syncs")
+            go(page, f"{everything.url}/syncs?sync={everything.recurring_sync_of(TRIAL)}", "Syncs")
             page.get_by_role("button", name="Remove").click()
             expect(page.get_by_role("dialog")).to_be_visible()
             page.screenshot(path=folder / f"remove-sync-{scheme}.png", animations="disabled")

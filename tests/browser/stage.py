@@ -76,11 +76,15 @@ class Everything:
 
     def group_of(self, cohort: int) -> int:
         """Return the id of the cohort's group."""
-        return self._of(cohort, "group_id", "sync_id")[0]
+        return self._of("run", cohort, "group_id")
 
     def newest_run(self, cohort: int) -> int:
         """Return the id of the cohort's newest run."""
-        return self._of(cohort, "id", "id")[0]
+        return self._of("run", cohort, "id")
+
+    def recurring_sync_of(self, cohort: int) -> int:
+        """Return the id of the cohort's newest recurring sync."""
+        return self._of("sync", cohort, "id")
 
     def preview(self, cohort: int) -> None:
         """Ask for a preview as the dashboard does, and wait for the worker."""
@@ -90,10 +94,10 @@ class Everything:
             time.sleep(0.1)
         bridge.engine.dispose()
 
-    def _of(self, cohort: int, *columns: str) -> tuple[int, ...]:
+    def _of(self, table: str, cohort: int, column: str) -> int:
         with closing(sqlite3.connect(self.home / "cohort_bridge.db")) as database:
-            query = f"SELECT {', '.join(columns)} FROM run WHERE cohort_id = ? ORDER BY id DESC LIMIT 1"
-            return database.execute(query, [cohort]).fetchone()
+            query = f"SELECT {column} FROM {table} WHERE cohort_id = ? ORDER BY id DESC LIMIT 1"
+            return database.execute(query, [cohort]).fetchone()[0]
 
     def mend(self) -> None:
         httpx.delete(f"{self.sandbox}/sandbox/api/faults").raise_for_status()
