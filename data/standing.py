@@ -58,11 +58,11 @@ def slots_met(engine: Engine, *, since: datetime) -> dict[int, int]:
 
 def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
     """Count the runs that were queued since then, dry runs left out, by status."""
+    # SQLite would read all runs in the order of an index on `status` to group by it; by time it reads the few.
+    status = func.coalesce(Run.status, "")
     with reading(engine) as session:
         rows = session.exec(
-            select(Run.status, func.count())
-            .where(Run.queued_at >= since, col(Run.dry_run).is_(False))
-            .group_by(col(Run.status))
+            select(status, func.count()).where(Run.queued_at >= since, col(Run.dry_run).is_(False)).group_by(status)
         ).all()
     return dict(rows)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from functools import cache
+from importlib import import_module
+
 import streamlit as st
 
 from core import bridge as core_bridge
@@ -16,8 +20,20 @@ def _close(bridge: Bridge) -> None:
     bridge.engine.dispose()
 
 
+@cache
+def _settle() -> None:
+    """Take what is loaded out of the garbage collector's sight, once a process.
+
+    It stays as long as the process does; to look through it now and then costs a visitor a quarter of a second.
+    """
+    import_module("altair")  # large, and on the first chart otherwise
+    gc.collect()
+    gc.freeze()
+
+
 @st.cache_resource(show_spinner="Opening …", on_release=_close)
 def _open() -> Bridge:
+    _settle()
     return core_bridge.open_bridge(settings.read())
 
 
