@@ -30,8 +30,9 @@ format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: $(VENV)/.installed-bench ## Measure the export beside other tools (takes some minutes)
+bench: $(VENV)/.installed-bench ## Measure the export beside other tools, and the pages (takes some minutes)
 	@$(PYTHON) -m bench
+	@$(PYTHON) -m bench.pages
 
 pictures: $(VENV)/.installed-dev ## Make pictures of every page, light and dark
 	@$(PYTHON) -m tests.browser.pictures

@@ -11,6 +11,7 @@ import asyncio
 import csv
 import os
 import re
+import time
 import unicodedata
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -30,6 +31,7 @@ from core.errors import (
     VendorSurprise,
     VendorUnavailable,
 )
+from core.journal import Note, note_nothing
 from core.mixpanel import RetryPlan, retry_after_s, worth_retrying
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
@@ -37,6 +39,8 @@ MESSAGE_MEMBERS = 1000
 TIMEOUT_S = 60.0
 _LONGEST_ANSWER = 1_000_000
 TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
+# How the messages are named in a run's journal.
+_SPOKEN = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
 _ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
 
 Pair = tuple[str, str]
@@ -94,6 +98,7 @@ class EndpointDelivery:
     retry: RetryPlan = RetryPlan()
     messages: int = 0
     takes_differences: bool = True
+    note: Note = note_nothing
 
     def is_in_place(self, target: Target) -> bool:
         """Yes: an endpoint cannot be asked; the daily full overwrite mends what was changed by hand."""
@@ -141,12 +146,14 @@ class EndpointDelivery:
 
     async def _send_once(self, action: str, message: bytes) -> None:
         headers = {TOKEN_HEADER: self.token, "Content-Type": "application/json"}
+        began_s = time.monotonic()
         try:
             async with self.http.stream(
                 "POST", self.url, content=message, headers=headers, timeout=TIMEOUT_S
             ) as answer:
                 body = await _small_body(answer)
         except httpx.HTTPError as exc:
+            self.note(_SPOKEN[action], None, began_s)
             raise VendorUnavailable(
                 "The Apptimize endpoint did not answer in time."
                 if isinstance(exc, httpx.TimeoutException)
@@ -154,6 +161,7 @@ class EndpointDelivery:
                 code="apptimize_unreachable",
             ) from exc
         self.messages += 1
+        self.note(_SPOKEN[action], answer.status_code, began_s)
         _check_answer(answer, body, action)
 
 

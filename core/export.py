@@ -33,6 +33,7 @@ from core.errors import (
     StorageFailed,
 )
 from core.http import connect_entered
+from core.journal import Journal
 from core.matching import IdMerge, MatchRule, Reason
 from core.mixpanel import Mixpanel, Project, RetryPlan
 from core.reading import CohortReader, Progress, Width
@@ -112,6 +113,7 @@ class Export:
         self._ended_by: CohortBridgeError | None = None
         self._recording = False
         self._counts: dict[str, Any] = {}
+        self._steps_logged = 0
         self._asked_before = (0, 0)  # requests and queries of earlier attempts that had to wait
         # Decoding and DuckDB work here, one call after the other, beside the loop that keeps the requests going.
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"run-{run_id}")
@@ -168,14 +170,17 @@ class Export:
     async def _work(self) -> Run:
         job = await asyncio.to_thread(load, self._bridge, self._run_id)
         self._asked_before = (job.run.requests, job.run.queries)
+        self._progress.journal = Journal.begun(await asyncio.to_thread(runs.log_of, self._bridge.engine, self._run_id))
+        self._progress.begin("starting")
         if job.run.restores:
             return await self._restore(job, job.run.restores)
         project = project_of(self._bridge, job.mixpanel)
-        self._client = Mixpanel(self._http, project, self._bridge.engine, retry=self._retry)
+        journal = self._progress.journal
+        self._client = Mixpanel(self._http, project, self._bridge.engine, retry=self._retry, note=journal.called)
         holder = runs.holder_name(self._owner, self._run_id)
         self._flight = quota.Flight(self._bridge.engine, project.key, holder=holder)
         await self._wait_for_flight(self._flight)
-        self._progress.step = "finding"
+        self._progress.begin("finding")
         cohort = await cohorts.find(self._bridge.engine, self._client, project.key, job.sync.cohort_id, reader=holder)
         job = await asyncio.to_thread(take_over_name, self._bridge, job, cohort.name)
         reader = CohortReader(
@@ -190,7 +195,7 @@ class Export:
             accept_total=job.run.permitted,
         )
         async with reader.whole() as (tally, collector):
-            self._progress.step = "comparing"
+            self._progress.begin("comparing")
             difference = await reader.in_worker(lambda: self._compare(job, collector))
         self._counts = tally_values(tally) | difference_values(difference)
         if not job.run.permitted:
@@ -199,7 +204,7 @@ class Export:
 
     async def _restore(self, job: Job, name: str) -> Run:
         """Put the group back to a kept snapshot: nothing is read, and the whole of it is written."""
-        self._progress.step = "comparing"
+        self._progress.begin("comparing")
         snapshots = self._bridge.snapshots
         members = await asyncio.to_thread(snapshots.count, name)
         base = self._base(job)
@@ -228,19 +233,26 @@ class Export:
         return await self._record_success(job, name, members, difference, way)
 
     async def _wait_for_flight(self, flight: quota.Flight) -> None:
-        self._progress.step = "queueing"
+        self._progress.begin("queueing")
         while not (width := await asyncio.to_thread(flight.take)):
             await asyncio.sleep(BEAT_S)
         self._width.resize(width)
         self._flying = True
 
     def _compare(self, job: Job, collector: Collector) -> Difference:
-        """Compare with the base; a run that will write keeps what it read as a snapshot first."""
+        """Compare with the base; a run that will write keeps what it read as a snapshot first.
+
+        A dry run keeps only the difference, to be looked at, and on the command line, which counts, not even that.
+        """
         snapshots, base = self._bridge.snapshots, self._base(job)
-        if job.run.dry_run:
+        if job.run.dry_run and job.run.trigger == "cli":
             return collector.compare(snapshots.path(base) if base else None)
         collector.write(snapshots.path(job.snapshot))
-        return snapshots.keep_difference(job.difference, job.snapshot, base)
+        try:
+            return snapshots.keep_difference(job.difference, job.snapshot, base)
+        finally:
+            if job.run.dry_run:
+                snapshots.remove(job.snapshot)
 
     def _base(self, job: Job) -> str | None:
         name = job.group.base_snapshot
@@ -269,7 +281,8 @@ class Export:
         difference: Difference,
         way: Way,
     ) -> None:
-        self._progress.step, self._delivery = "delivering", delivery
+        self._progress.begin("delivering")
+        self._delivery = delivery
         if delivery.takes_differences:
             sizes = [members] if way == "full" else [difference.removed, difference.added]
             self._progress.messages_expected = sum(message_count(size, whole=way == "full") for size in sizes)
@@ -303,6 +316,7 @@ class Export:
             self._still_ours,
             in_flight=self._bridge.settings.messages_in_flight,
             retry=self._retry,
+            note=self._progress.journal.called,
         )
 
     # --- the lease -------------------------------------------------------------------------------------------------
@@ -319,9 +333,12 @@ class Export:
                 log.warning("heartbeat missed run_id=%s reason=%s", self._run_id, exc)
 
     async def _beat(self, task: asyncio.Task[Any]) -> None:
-        values = self._progress_values()
+        values, journal = self._progress_values(), self._progress.journal
+        # A process that dies leaves what it had begun; what it was answered is worth a write only at the end.
+        log_now = journal.kept() if len(journal.steps) != self._steps_logged else None
+        self._steps_logged = len(journal.steps)
         ours, cancel = await asyncio.to_thread(
-            runs.beat, self._bridge.engine, self._run_id, owner=self._owner, progress=values
+            runs.beat, self._bridge.engine, self._run_id, owner=self._owner, progress=values, log=log_now
         )
         if not ours:
             self._end(task, LeaseLost("The run was taken over by another process."))
@@ -360,7 +377,14 @@ class Export:
         """Write what was asked so far, since another attempt will go on counting from it."""
         with storage_errors():
             values = self._progress_values()
-            await asyncio.to_thread(runs.beat, self._bridge.engine, self._run_id, owner=self._owner, progress=values)
+            await asyncio.to_thread(
+                runs.beat,
+                self._bridge.engine,
+                self._run_id,
+                owner=self._owner,
+                progress=values,
+                log=self._progress.journal.kept(),
+            )
 
     def _progress_values(self) -> dict[str, Any]:
         now = self._progress
@@ -387,7 +411,10 @@ class Export:
         values = self._progress_values() | self._counts
         values |= {"status": Status.SUCCEEDED, "step": "done", "write": way, "finished_at": at}
         if job.run.dry_run:
+            if self._bridge.snapshots.exists(job.difference) and (difference.added or difference.removed):
+                values |= {"difference": job.difference}
             await self._record(values, None)
+            await asyncio.to_thread(self._forget_other_previews, job, values)
             return await self._as_recorded()
         group_values: dict[str, Any] = {"verified_at": at}
         if way != "none" or difference.renamed:
@@ -409,6 +436,14 @@ class Export:
         await self._record(values, group_values, delivered_to=job.destination)
         await asyncio.to_thread(self._tidy_up, job, values)
         return await self._as_recorded()
+
+    def _forget_other_previews(self, job: Job, values: dict[str, Any]) -> None:
+        """Keep the difference of a group's newest dry run only: it may be as large as the cohort."""
+        with _left_for_later():
+            for name in runs.forget_previews(self._bridge.engine, self._run_id):
+                self._bridge.snapshots.remove(name)
+            if "difference" not in values:
+                self._bridge.snapshots.remove(job.difference)
 
     def _tidy_up(self, job: Job, values: dict[str, Any]) -> None:
         """Remove the files of this run that its row does not name, and the group's oldest snapshots."""
@@ -459,6 +494,7 @@ class Export:
                 delivered_to=delivered_to,
                 paused_reason=paused_reason,
                 pausing=access.scope(self._bridge, "worker", "pause_sync"),
+                log=self._progress.journal.kept(),
             )
         if not ours:
             raise LeaseLost("The run was taken over by another process before it was recorded.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from core.errors import (
     VendorSurprise,
     VendorUnavailable,
 )
+from core.journal import Note, note_nothing
 from core.matching import MISSING
 
 REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
@@ -143,8 +145,15 @@ class Mixpanel:
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, project: Project, engine: Engine, *, retry: RetryPlan | None = None
+        self,
+        http: httpx.AsyncClient,
+        project: Project,
+        engine: Engine,
+        *,
+        retry: RetryPlan | None = None,
+        note: Note = note_nothing,
     ) -> None:
+        self._note_call = note
         self._http = http
         self._project = project
         self._engine = engine
@@ -285,12 +294,15 @@ class Mixpanel:
         request = self._request(method, path, form, timeout_s)
         entry = await asyncio.to_thread(quota.spend, self._engine, self._project.key) if counted else None
         self.requests += 1
+        began_s = time.monotonic()
         try:
             answer = await self._http.send(request)
         except httpx.HTTPError as exc:
+            self._note_call(_spoken(path, counted=counted), None, began_s)
             if entry is not None:
                 self.queries += 1  # it may have been counted: better to wait once too often
             raise VendorUnavailable(_network_sentence("Mixpanel", exc), code="mixpanel_unreachable") from exc
+        self._note_call(_spoken(path, counted=counted), answer.status_code, began_s)
         await self._note(answer, entry)
         return answer
 
@@ -344,6 +356,13 @@ class Mixpanel:
         if cohort_id is not None:
             _raise_for_cohort(answer.status_code, text, cohort_id)
         raise _error_of(answer, text)
+
+
+def _spoken(path: str, *, counted: bool) -> str:
+    """Name a request for the run's journal."""
+    if path.endswith("/cohorts/list"):
+        return "list of cohorts"
+    return ("first page of profiles" if counted else "page of profiles") if path.endswith("/engage") else "account"
 
 
 @lru_cache(maxsize=64)

@@ -51,6 +51,20 @@ def budget(engine: Engine, project: str, *, now: datetime | None = None) -> Budg
     return _stand(rules, list(spent), now)
 
 
+def frees_at(engine: Engine, project: str, *, now: datetime | None = None) -> list[datetime]:
+    """List when the queries that are spent now leave the rolling hour, the soonest first."""
+    now = now or utc_now()
+    with reading(engine) as session:
+        rules = session.get(QueryBudget, project) or QueryBudget(project=project)
+        window = timedelta(seconds=rules.window_s)
+        spent = session.exec(
+            select(QuerySpend.at)
+            .where(QuerySpend.project == project, col(QuerySpend.at) > now - window)
+            .order_by(col(QuerySpend.at))
+        ).all()
+    return [at + window for at in spent]
+
+
 def _stand(rules: QueryBudget, spent: list[datetime], now: datetime) -> Budget:
     next_at = None
     if len(spent) >= rules.queries:

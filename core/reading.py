@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from core import guard
 from core.errors import SessionLost, VendorSurprise
+from core.journal import Journal
 from core.matching import MatchRule, match_page
 from core.mixpanel import Mixpanel, Page
 from data.engine import StorageError
@@ -39,6 +40,12 @@ class Progress:
     messages_expected: int | None = None
     requests: int = 0
     queries: int = 0
+    journal: Journal = field(default_factory=Journal)
+
+    def begin(self, step: str) -> None:
+        """Begin a step, and note when."""
+        self.step = step
+        self.journal.step(step)
 
 
 class Width(asyncio.Semaphore):
@@ -123,7 +130,7 @@ class CohortReader:
             await self.in_worker((await opening).close)
 
     async def _prove(self, collector: Collector) -> Tally:
-        self.progress.step = "checking"
+        self.progress.begin("checking")
         tally = await self.in_worker(partial(collector.tally, prefixes=self.rule.prefixes))
         guard.prove_distinct(seen=tally.seen, profiles=tally.profiles)
         return tally
@@ -131,7 +138,8 @@ class CohortReader:
     async def _read_session(self, opening: asyncio.Future[Collector]) -> tuple[Collector, int]:
         """Read all pages of a new session into the collector; returns it and the total that page 0 announced."""
         self._facts = []
-        self.progress.step, self.progress.profiles, self.progress.pages = "reading", 0, 0
+        self.progress.begin("reading")
+        self.progress.profiles, self.progress.pages = 0, 0
         first = await self.client.first_page(
             self.cohort_id, self.rule.match_property, page_size=self.page_size, gate=self.width
         )

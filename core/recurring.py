@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Engine, func, update
+from sqlalchemy import ColumnElement, Engine, update
 from sqlmodel import Session, col, select
 
 from core.access import Actor, Role, action
 from core.bridge import Bridge
 from core.cohorts import SHARED_FOR
-from core.connections import find_destination, find_mixpanel
+from core.connections import find_destination, find_mixpanel, one_line
 from core.errors import BudgetTooSmall, NotConnected, NotFound, SettingsError
 from core.export import project_of
 from core.syncs import check_cohort_id, known_cohort, place_group
-from data import runs
+from data import runs, standing
 from data.engine import reading, writing
 from data.models import (
     UNFINISHED,
@@ -30,13 +30,13 @@ from data.models import (
     SyncState,
     utc_now,
 )
-from data.snapshots import Change, Pair
 
 INTERVALS = (15, 30, 60, 1440)
 # The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them go.
 _SPREAD = 0.6180339887498949
 # Clocks of two machines differ, and time passes between reading a clock and reading the database.
 _SKEW = timedelta(minutes=5)
+_TAG_LENGTH, _MOST_TAGS = 40, 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -196,6 +196,7 @@ def add_sync(
     group: str | None = None,
     to: str | None = None,
     max_shrink: int | None = None,
+    tags: Sequence[str] = (),
 ) -> Sync:
     """Start a recurring sync; its first run is due at once.
 
@@ -221,10 +222,19 @@ def add_sync(
             every_minutes=every_minutes,
             max_shrink=max_shrink,
             next_run_at=utc_now(),
+            tags=checked_tags(tags),
             created_by=actor.name,
         )
         session.add(sync)
     return sync
+
+
+def checked_tags(tags: Sequence[str]) -> list[str]:
+    """Return tags as they are kept: trimmed, each once, in order. Raises SettingsError."""
+    found = sorted({one_line(tag, "Tag", most=_TAG_LENGTH) for tag in tags if tag.strip()}, key=str.casefold)
+    if len(found) > _MOST_TAGS:
+        raise SettingsError(f"Tags: a sync has at most {_MOST_TAGS}.")
+    return found
 
 
 def _check(every_minutes: int, max_shrink: int | None) -> None:
@@ -261,14 +271,8 @@ def list_syncs(bridge: Bridge, actor: Actor) -> list[SyncView]:
             )
             .order_by(col(Sync.id))
         ).all()
-        last = _last_runs(session, [sync.id for sync, _, _ in rows if sync.id is not None])
+    last = standing.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in rows if sync.id is not None])
     return [SyncView(sync, group, name, last.get(sync.id or 0)) for sync, group, name in rows]
-
-
-def _last_runs(session: Session, sync_ids: list[int]) -> dict[int, Run]:
-
-    newest = select(func.max(Run.id)).where(col(Run.sync_id).in_(sync_ids)).group_by(col(Run.sync_id))
-    return {run.sync_id: run for run in session.exec(select(Run).where(col(Run.id).in_(newest))).all()}
 
 
 @action(Role.VIEWER)
@@ -278,7 +282,7 @@ def get_sync(bridge: Bridge, actor: Actor, sync_id: int) -> SyncView:
         sync = _the(session, sync_id)
         group = session.get_one(Group, sync.group_id)
         destination = session.get_one(Connection, group.destination_id)
-        last = _last_runs(session, [sync_id])
+    last = standing.newest_of_each_sync(bridge.engine, [sync_id])
     return SyncView(sync, group, destination.name, last.get(sync_id))
 
 
@@ -287,12 +291,24 @@ def pause_sync(bridge: Bridge, actor: Actor, sync_id: int, *, reason: str = "") 
     """Stop a recurring sync until it is resumed; a run that works already ends as it would. Raises NotFound."""
     with writing(bridge.engine) as session:
         sync = _recurring(session, sync_id)
-        if sync.state == SyncState.ACTIVE:
-            sync.state, sync.next_run_at = SyncState.PAUSED, None
-            sync.paused_reason = reason or f"Paused by {actor.name}."
-            session.add(sync)
-            _cancel_queued(session, col(Run.sync_id) == sync_id)
+        _pause(session, sync, reason or f"Paused by {actor.name}.")
     return sync
+
+
+def _pause(session: Session, sync: Sync, reason: str) -> bool:
+    if sync.state != SyncState.ACTIVE:
+        return False
+    sync.state, sync.next_run_at, sync.paused_reason = SyncState.PAUSED, None, reason
+    session.add(sync)
+    _cancel_queued(session, col(Run.sync_id) == sync.id)
+    return True
+
+
+@action(Role.ANALYST)
+def pause_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
+    """Stop several recurring syncs at once, all or none; returns how many were active. Raises NotFound."""
+    with writing(bridge.engine) as session:
+        return sum(_pause(session, _recurring(session, one), f"Paused by {actor.name}.") for one in sync_ids)
 
 
 @action(Role.ANALYST)
@@ -301,17 +317,43 @@ def resume_sync(bridge: Bridge, actor: Actor, sync_id: int) -> Sync:
     limit = _limit(bridge, _mixpanel_of(bridge, sync_id))
     with writing(bridge.engine) as session:
         sync = _recurring(session, sync_id)
-        if sync.state == SyncState.PAUSED:
-            assert sync.every_minutes is not None
-            _require_room(session, limit, sync.project_id, sync.every_minutes)
-            sync.state, sync.paused_reason, sync.next_run_at = SyncState.ACTIVE, None, utc_now()
-            session.add(sync)
+        _resume(session, sync, limit)
     return sync
 
 
+def _resume(session: Session, sync: Sync, limit: int) -> bool:
+    if sync.state != SyncState.PAUSED:
+        return False
+    assert sync.every_minutes is not None
+    _require_room(session, limit, sync.project_id, sync.every_minutes)
+    sync.state, sync.paused_reason, sync.next_run_at = SyncState.ACTIVE, None, utc_now()
+    session.add(sync)
+    session.flush()
+    return True
+
+
 @action(Role.ANALYST)
-def edit_sync(bridge: Bridge, actor: Actor, sync_id: int, *, every_minutes: int, max_shrink: int | None) -> Sync:
-    """Change interval and brake; the next slot follows the new interval.
+def resume_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
+    """Let several paused syncs go on, all or none; returns how many were paused.
+
+    Raises: NotFound, BudgetTooSmall, NotConnected.
+    """
+    limits = {one: _limit(bridge, _mixpanel_of(bridge, one)) for one in sync_ids}
+    with writing(bridge.engine) as session:
+        return sum(_resume(session, _recurring(session, one), limits[one]) for one in sync_ids)
+
+
+@action(Role.ANALYST)
+def edit_sync(
+    bridge: Bridge,
+    actor: Actor,
+    sync_id: int,
+    *,
+    every_minutes: int,
+    max_shrink: int | None,
+    tags: Sequence[str] | None = None,
+) -> Sync:
+    """Change interval, brake and, if given, tags; the next slot follows the new interval.
 
     Raises: NotFound, SettingsError, BudgetTooSmall.
     """
@@ -323,6 +365,8 @@ def edit_sync(bridge: Bridge, actor: Actor, sync_id: int, *, every_minutes: int,
             _require_room(session, limit, sync.project_id, every_minutes, leave_out=sync_id)
             sync.next_run_at = next_slot(sync_id, every_minutes, after=utc_now())
         sync.every_minutes, sync.max_shrink = every_minutes, max_shrink
+        if tags is not None:
+            sync.tags = checked_tags(tags)
         session.add(sync)
     return sync
 
@@ -363,22 +407,6 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         run = _new_run(session, sync, trigger="manual", actor=actor.name, permitted=True)
         session.add_all([held, run])
     return run
-
-
-@action(Role.VIEWER)
-def run_changes(
-    bridge: Bridge, actor: Actor, run_id: int, change: Change, *, search: str = "", offset: int = 0, limit: int = 50
-) -> list[Pair]:
-    """Page through the members `(apptimize_id, distinct_id)` that a run added, or removed, or would have.
-
-    Raises: NotFound when the run, or its difference, is not kept.
-    """
-    run = runs.get(bridge.engine, run_id)
-    if run is None:
-        raise _no_run(run_id)
-    if run.difference is None:
-        raise NotFound(f"Run {run_id} changed nobody.", advice="Choose a run that added or removed members.")
-    return bridge.snapshots.changes(run.difference, change, search=search, offset=offset, limit=limit)
 
 
 @action(Role.ANALYST)

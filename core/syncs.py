@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -38,19 +37,10 @@ from data.models import (
     utc_now,
 )
 from data.runs import RunFilter
-from data.snapshots import Pair
 
 WORKER_SEEN_WITHIN = timedelta(seconds=60)
 NOT_USERS = "A group-analytics cohort: its members are not users."
 _NAME_LENGTH = 200
-
-
-@dataclass(frozen=True)
-class Members:
-    """A page of a group's members `(apptimize_id, distinct_id)`, and how many there are in all."""
-
-    rows: list[Pair]
-    total: int
 
 
 @action(Role.ANALYST)
@@ -283,18 +273,6 @@ def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None =
     if len(found) > 1:
         raise SettingsError("Destination: the cohort has groups at several.", advice="Choose one with --to NAME.")
     return found[0]
-
-
-@action(Role.VIEWER)
-def group_members(
-    bridge: Bridge, actor: Actor, group_id: int, *, search: str = "", offset: int = 0, limit: int = 50
-) -> Members:
-    """Page through what was last delivered, in order of Apptimize id. Raises NotFound, StorageFailed."""
-    name = _base(bridge, group_id)
-    return Members(
-        rows=bridge.snapshots.rows(name, search=search, offset=offset, limit=limit),
-        total=bridge.snapshots.count(name, search=search),
-    )
 
 
 @action(Role.VIEWER)

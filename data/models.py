@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Column, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
@@ -153,6 +153,7 @@ class Sync(SQLModel, table=True):
     state: str = Field(default=SyncState.ACTIVE, max_length=16, index=True)
     paused_reason: str | None = None
     next_run_at: datetime | None = Field(default=None, index=True)
+    tags: list[str] = Field(default_factory=list, sa_column=Column("tags", JSON, nullable=False, server_default="[]"))
     created_by: str = ""
     created_at: datetime = Field(default_factory=utc_now)
 
@@ -170,17 +171,27 @@ class Run(SQLModel, table=True):
             sqlite_where=text("status = 'running' AND NOT dry_run"),
             postgresql_where=text("status = 'running' AND NOT dry_run"),
         ),
+        # What the screens ask for among very many runs: whom a group gained and lost, slots met, the last day.
+        Index(
+            "run_that_changed_group",
+            "group_id",
+            sqlite_where=text("difference IS NOT NULL"),
+            postgresql_where=text("difference IS NOT NULL"),
+        ),
+        Index("run_slots_met", "trigger", "status", "queued_at", "sync_id"),
+        Index("run_by_time", "queued_at", "status", "dry_run"),
+        Index("run_group_ended", "group_id", "status", "dry_run", "finished_at"),
     )
 
     id: int | None = Field(default=None, primary_key=True)
     sync_id: int = Field(foreign_key="sync.id", index=True)
     group_id: int = Field(foreign_key="group_at_destination.id", index=True)
-    cohort_id: int
+    cohort_id: int = Field(index=True)
     cohort_name: str
     group_name: str
     destination: str
     trigger: str = Field(max_length=16)
-    actor: str
+    actor: str = Field(index=True)
     dry_run: bool = False
     full: bool = False
     permitted: bool = False  # a person looked at what was held, and let this one write through
@@ -220,6 +231,17 @@ class Run(SQLModel, table=True):
     error_code: str | None = None
     error_message: str | None = None
     error_advice: str | None = None
+
+
+class RunLog(SQLModel, table=True):
+    """What a run did when, and what it was answered: bounded, see core/journal.py. Goes with its run."""
+
+    __tablename__: ClassVar[Any] = "run_log"
+
+    run_id: int = Field(
+        sa_column=Column("run_id", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+    log: dict[str, Any] = Field(sa_column=Column("log", JSON, nullable=False))
 
 
 class QuerySpend(SQLModel, table=True):

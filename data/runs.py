@@ -20,6 +20,7 @@ from data.models import (
     Group,
     QuerySlot,
     Run,
+    RunLog,
     Status,
     Sync,
     SyncKind,
@@ -145,7 +146,14 @@ def next_waiting_at(engine: Engine) -> datetime | None:
         ).one()
 
 
-def beat(engine: Engine, run_id: int, *, owner: str, progress: dict[str, Any] | None = None) -> tuple[bool, bool]:
+def beat(
+    engine: Engine,
+    run_id: int,
+    *,
+    owner: str,
+    progress: dict[str, Any] | None = None,
+    log: dict[str, Any] | None = None,
+) -> tuple[bool, bool]:
     """Renew the lease and write progress. Returns whether it is still ours, and whether somebody asked to cancel."""
     with writing(engine) as session:
         ours = session.exec(
@@ -155,6 +163,8 @@ def beat(engine: Engine, run_id: int, *, owner: str, progress: dict[str, Any] | 
         )
         if ours.rowcount != 1:
             return False, False
+        if log is not None:
+            session.merge(RunLog(run_id=run_id, log=log))
         return True, bool(session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one())
 
 
@@ -247,6 +257,7 @@ def record(
     delivered_to: Connection | None = None,
     paused_reason: str | None = None,
     pausing: Scope | None = None,
+    log: dict[str, Any] | None = None,
 ) -> bool:
     """Write the end of a run, and what it means for its group and its recurring sync, in one transaction.
 
@@ -257,6 +268,8 @@ def record(
         if not _holds(session, run_id, owner):
             return False
         session.exec(update(Run).where(col(Run.id) == run_id).values(owner=None, cancel_asked=False, **values))
+        if log is not None:
+            session.merge(RunLog(run_id=run_id, log=log))
         if group_values:
             group_id = select(Run.group_id).where(Run.id == run_id).scalar_subquery()
             if delivered_to and _was_moved(session, delivered_to):
@@ -280,6 +293,28 @@ def _pause(session: Session, sync_id: int, reason: str, pausing: Scope | None) -
         before = {subject: {"state": SyncState.ACTIVE}}
         after = {subject: {"state": SyncState.PAUSED, "paused_reason": reason}}
         trail.append(session, pausing, subject=subject, before=before, after=after)
+
+
+def log_of(engine: Engine, run_id: int) -> dict[str, Any] | None:
+    """Return what is kept of a run's steps and calls."""
+    with reading(engine) as session:
+        kept = session.get(RunLog, run_id)
+    return kept.log if kept else None
+
+
+def forget_previews(engine: Engine, run_id: int) -> list[str]:
+    """Let a dry run take the place of the older ones of its group; returns the differences that nobody names now."""
+    with writing(engine) as session:
+        run = session.get_one(Run, run_id)
+        older = (
+            col(Run.group_id) == run.group_id,
+            col(Run.id) < run_id,
+            col(Run.dry_run),
+            col(Run.difference).is_not(None),
+        )
+        names = session.exec(select(Run.difference).where(*older)).all()
+        session.exec(update(Run).where(*older).values(difference=None))
+    return [name for name in names if name]
 
 
 def _was_moved(session: Session, before: Connection) -> bool:

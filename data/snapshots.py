@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,15 @@ class Difference:
     def is_none(self) -> bool:
         """Whether both hold the same members under the same distinct ids."""
         return not (self.added or self.removed or self.renamed)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of what was searched for, and how many there are: `is_more` when the count stopped there."""
+
+    rows: list[Pair]
+    total: int
+    is_more: bool = False
 
 
 class Collector:
@@ -265,12 +275,18 @@ def _lines(files: Sequence[Path]) -> str:
 
 
 class Snapshots:
-    """The folder of snapshots, opened for reading. Cheap to make; each call opens and closes DuckDB."""
+    """The folder of snapshots, opened for reading. Cheap to make; DuckDB is opened for each large piece of work.
+
+    What a screen asks for is answered by one that stays open: opening it takes longer than most answers.
+    """
 
     def __init__(self, folder: Path, *, scratch: Path, memory_mb: int) -> None:
         self.folder = folder
         self.scratch = scratch
         self.memory_mb = memory_mb
+        self._reader: duckdb.DuckDBPyConnection | None = None
+        self._reader_of = 0  # a process that is forked must not use its parent's: the threads are not there
+        self._lock = threading.Lock()
 
     def path(self, name: str) -> Path:
         """Where the snapshot of this name lies, or would lie."""
@@ -300,21 +316,11 @@ class Snapshots:
         """Remove a snapshot, if it is there."""
         self.path(name).unlink(missing_ok=True)
 
-    def count(self, name: str, *, search: str = "") -> int:
-        """Count members; with `search`, those whose Apptimize id or distinct id contains it, whatever the case."""
-        where, values = _matching(search)
+    def count(self, name: str) -> int:
+        """Count members."""
         with self._open() as db:
-            row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
+            row = db.execute(f"SELECT count(*) FROM {self._table(name)}").fetchone()
         return row[0] if row else 0
-
-    def rows(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50) -> list[Pair]:
-        """Return members `(apptimize_id, distinct_id)` in order of Apptimize id, a page at a time."""
-        where, values = _matching(search)
-        with self._open() as db:
-            return db.execute(
-                f"SELECT apptimize_id, distinct_id FROM {self._table(name)} {where} LIMIT ? OFFSET ?",
-                [*values, limit, offset],
-            ).fetchall()
 
     def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Pair]]:
         """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
@@ -356,20 +362,77 @@ class Snapshots:
             while rows := cursor.fetchmany(chunk):
                 yield rows
 
-    def changes(
-        self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50
-    ) -> list[Pair]:
-        """Return members that were added, or removed, a page at a time in order of Apptimize id."""
-        where, values = _matching(search)
-        with self._open() as db:
-            return db.execute(
-                f"SELECT apptimize_id, distinct_id FROM (SELECT * FROM {self._table(difference)} WHERE change = ?) "
-                f"{where} LIMIT ? OFFSET ?",
-                [change, *values, limit, offset],
-            ).fetchall()
+    def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> Found:
+        """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
+        with self._asked() as db:
+            return _find(db, f"(FROM {self._table(name)})", [], search, offset, limit, most)
+
+    def find_changes(
+        self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000
+    ) -> Found:
+        """Return a page of who was added, or removed, as `find` does."""
+        with self._asked() as db:
+            table = f"(FROM {self._table(difference)} WHERE change = ?)"
+            return _find(db, table, [change], search, offset, limit, most)
+
+    def count_changes(self, difference: str) -> tuple[int, int]:
+        """Count who was added, and who was removed."""
+        with self._asked() as db:
+            rows = db.execute(f"SELECT change, count(*) FROM {self._table(difference)} GROUP BY change").fetchall()
+        counts = dict(rows)
+        return counts.get("added", 0), counts.get("removed", 0)
+
+    def holding(self, names: Iterable[str], apptimize_id: str) -> set[str]:
+        """Tell which of these snapshots hold the member; those that are not kept hold nobody."""
+        return set(self._where(names, "DISTINCT filename", "apptimize_id = ?", [apptimize_id]))
+
+    def changes_of(self, differences: Iterable[str], apptimize_id: str) -> dict[str, Change]:
+        """Tell in which of these differences the member came or went; those that are not kept are passed over."""
+        return self._where(differences, "filename, change", "apptimize_id = ?", [apptimize_id])
+
+    def known_as(self, names: Iterable[str], text: str) -> list[Pair]:
+        """Return the members of any of these files whose Apptimize id, or else whose distinct id, is this text."""
+        for column in ("apptimize_id", "distinct_id"):
+            query = f"DISTINCT apptimize_id, distinct_id FROM {{}} WHERE {column} = ? ORDER BY ALL LIMIT 20"
+            if found := self._over(names, query, [text]):
+                return [(one, other) for one, other in found]
+        return []
+
+    def _where(self, names: Iterable[str], columns: str, where: str, values: list[str]) -> dict[str, Any]:
+        rows = self._over(names, f"{columns} FROM {{}} WHERE {where}", values)
+        return {Path(row[0]).stem: row[-1] for row in rows}
+
+    def _over(self, names: Iterable[str], query: str, values: list[str]) -> list[tuple[Any, ...]]:
+        """Ask many files at once; one that goes away meanwhile makes the question be asked again without it."""
+        for _ in range(3):
+            paths = [path for path in map(self.path, dict.fromkeys(names)) if path.is_file()]
+            if not paths:
+                return []
+            files = f"read_parquet([{', '.join(map(_quoted, paths))}], filename = true, union_by_name = true)"
+            try:
+                with self._asked() as db:
+                    return db.execute(f"SELECT {query.format(files)}", values).fetchall()
+            except StorageError:
+                if all(path.is_file() for path in paths):
+                    raise
+        return []
 
     def _table(self, name: str) -> str:
         return f"read_parquet({_quoted(self.path(name))})"
+
+    @contextmanager
+    def _asked(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give a way into the DuckDB that stays open, for an answer that is short and wanted at once."""
+        with _plain_errors():
+            with self._lock:
+                if self._reader is None or self._reader_of != os.getpid():
+                    self.scratch.mkdir(parents=True, exist_ok=True)
+                    self._reader, self._reader_of = _connect(self.scratch, memory_mb=self.memory_mb), os.getpid()
+                cursor = self._reader.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
 
     @contextmanager
     def _open(self) -> Generator[duckdb.DuckDBPyConnection]:
@@ -414,9 +477,24 @@ def _connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
     )
 
 
+def _find(
+    db: duckdb.DuckDBPyConnection, table: str, values: list[str], search: str, offset: int, limit: int, most: int
+) -> Found:
+    columns = f"SELECT apptimize_id, distinct_id FROM {table}"
+    if not search:
+        row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
+        rows = db.execute(f"{columns} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
+        return Found(rows=rows, total=row[0] if row else 0)
+    where, searched = _matching(search)
+    found = db.execute(f"{columns} {where} LIMIT ?", [*values, *searched, most + 1]).fetchall()
+    return Found(rows=found[:most][offset : offset + limit], total=min(len(found), most), is_more=len(found) > most)
+
+
 def _matching(search: str) -> tuple[str, list[str]]:
     if not search:
         return "", []
+    if search.lower() == search.upper():  # digits and signs: there is no case to lower, in a million ids
+        return "WHERE contains(apptimize_id, ?) OR contains(distinct_id, ?)", [search, search]
     found = "contains(lower(apptimize_id), lower(?)) OR contains(lower(distinct_id), lower(?))"
     return f"WHERE {found}", [search, search]
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core import recurring, syncs
+from core import recurring, standing, syncs
 from core.access import Actor, Role
 from core.bridge import Bridge
 from core.connections import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from core.mixpanel import Cohort
+from core.recurring import SyncView
 from data.models import Connection, Group, Kind, Run, Status, SyncKind, SyncState
 from data.runs import RunFilter
-from pages.shared import guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, counted, number, plain, said
+from pages.shared import decide, differences, guard, listing, notices, resources, run_view
+from pages.shared.text import EVERY, age, counted, number, percent, plain, said
 
 GROUPS = "pages/observe/groups.py"
 FAILURE = "cohorts_failure"
-ONE_TIME, RECURRING, DRY_RUN = "One-time", "Recurring (dynamic)", "Dry run"
+ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
 SYNCS = "pages/export/syncs.py"
 
 
@@ -103,10 +104,42 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
             icon=":material/search_off:",
         )
         return
-    table(shown, {group.cohort_id: group for group in groups})
+    table(
+        shown,
+        {group.cohort_id: group for group in groups},
+        standing.match_rates(bridge, person),
+        recurring_by_cohort(bridge, person),
+    )
 
 
-def table(shown: list[Cohort], groups: dict[int, Group]) -> None:
+def recurring_by_cohort(bridge: Bridge, person: Actor) -> dict[int, list[SyncView]]:
+    """Return the recurring syncs of each cohort that has one."""
+    found: dict[int, list[SyncView]] = {}
+    for view in recurring.list_syncs(bridge, person):
+        if view.sync.kind == SyncKind.RECURRING:
+            found.setdefault(view.sync.cohort_id, []).append(view)
+    return found
+
+
+def match_rate(run: Run | None) -> float | None:
+    """Return the share of profiles with a usable id, of the last read that was whole; None if there were none."""
+    return (run.members + run.duplicates) / run.profiles if run and run.profiles else None
+
+
+def syncs_text(views: list[SyncView]) -> str:
+    """Write in a few words how a cohort is kept up to date."""
+    if not views:
+        return ""
+    if len(views) > 1:
+        paused = sum(one.sync.state == SyncState.PAUSED for one in views)
+        return counted(len(views), "sync") + (f", {number(paused)} paused" if paused else "")
+    every = EVERY.get(views[0].sync.every_minutes or 0, "Recurring")
+    return f"{every}, paused" if views[0].sync.state == SyncState.PAUSED else every
+
+
+def table(
+    shown: list[Cohort], groups: dict[int, Group], reads: dict[int, Run], views: dict[int, list[SyncView]]
+) -> None:
     """Show cohorts as rows, each with the button that exports it."""
     listing.rows_to_open(
         [
@@ -114,7 +147,9 @@ def table(shown: list[Cohort], groups: dict[int, Group]) -> None:
                 "": "Look" if one.of_groups else "Export to …",
                 "Cohort": one.name,
                 "Users": one.count,
+                "Matched": match_rate(reads.get(one.id)),
                 "Members": groups[one.id].members if one.id in groups else None,
+                "Sync": syncs_text(views.get(one.id, [])),
                 "Delivered": age(groups[one.id].delivered_at) if one.id in groups else "",
                 "Note": marks(one),
                 "Description": one.description,
@@ -128,11 +163,18 @@ def table(shown: list[Cohort], groups: dict[int, Group]) -> None:
         go_to=go_to,
         button_width=110,
         # A column that says nothing of any cohort only takes room away from the names.
-        order=None if groups else ["", "Cohort", "Users", "Note", "Description", "Id"],
+        order=None if groups or reads or views else ["", "Cohort", "Users", "Note", "Description", "Id"],
         columns={
             "Cohort": st.column_config.TextColumn(width="medium"),
             "Users": st.column_config.NumberColumn(
                 format="localized", help="As Mixpanel last counted them. An export reads the cohort anew."
+            ),
+            "Matched": st.column_config.ProgressColumn(
+                format="percent",
+                min_value=0,
+                max_value=1,
+                width=110,
+                help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
             "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
             "Delivered": st.column_config.TextColumn(width=120),
@@ -142,23 +184,23 @@ def table(shown: list[Cohort], groups: dict[int, Group]) -> None:
     )
 
 
-def start(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[str, str], usual_name: str) -> None:
-    """Queue what the form asks for. A name that was left as it is stays whatever it is by the time the run starts."""
+def start(
+    bridge: Bridge,
+    person: Actor,
+    cohort_id: int,
+    present_names: dict[str, str],
+    usual_name: str,
+    preview: bool = False,  # noqa: FBT001, FBT002  (Streamlit hands arguments over by place)
+) -> None:
+    """Queue what was entered. A name that was left as it is stays whatever it is by the time the run starts."""
     entered = st.session_state
     name, to = entered[f"cohorts_group_{cohort_id}"], entered[f"cohorts_to_{cohort_id}"]
     group = None if name.strip() == present_names.get(to, usual_name) else name
-    if entered[f"cohorts_kind_{cohort_id}"] == RECURRING:
-        start_recurring(bridge, person, cohort_id, group=group, to=to, every=entered[f"cohorts_every_{cohort_id}"])
+    if entered[f"cohorts_kind_{cohort_id}"] == RECURRING and not preview:
+        start_recurring(bridge, person, cohort_id, group=group, to=to)
         return
     try:
-        run = syncs.start_export(
-            bridge,
-            person,
-            cohort_id,
-            group=group,
-            to=to,
-            dry_run=entered[f"cohorts_kind_{cohort_id}"] == DRY_RUN,
-        )
+        run = syncs.start_export(bridge, person, cohort_id, group=group, to=to, dry_run=preview)
     except CohortBridgeError as exc:
         notices.answer("cohorts", said(exc), failed=True)
         return
@@ -166,10 +208,13 @@ def start(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[str
     st.toast(f"Run {run.id} is queued.", icon=":material/schedule:")
 
 
-def start_recurring(bridge: Bridge, person: Actor, cohort_id: int, *, group: str | None, to: str, every: int) -> None:
+def start_recurring(bridge: Bridge, person: Actor, cohort_id: int, *, group: str | None, to: str) -> None:
     """Start a sync that keeps the group equal to the cohort."""
+    entered = st.session_state
+    brake = entered[f"cohorts_brake_{cohort_id}"] if entered[f"cohorts_has_brake_{cohort_id}"] else None
+    every = entered[f"cohorts_every_{cohort_id}"]
     try:
-        sync = recurring.add_sync(bridge, person, cohort_id, every_minutes=every, group=group, to=to)
+        sync = recurring.add_sync(bridge, person, cohort_id, every_minutes=every, group=group, to=to, max_shrink=brake)
     except CohortBridgeError as exc:
         notices.answer("cohorts", said(exc), failed=True)
         return
@@ -179,7 +224,7 @@ def start_recurring(bridge: Bridge, person: Actor, cohort_id: int, *, group: str
 def show_form(
     bridge: Bridge, person: Actor, cohort: Cohort, destinations: list[Connection], groups: list[Group]
 ) -> None:
-    """Show what an export needs: the group's name, where it goes, and whether it writes."""
+    """Show what an export needs: the group's name, where it goes, and how often."""
     st.subheader("Export to Apptimize", anchor=False)
     if cohort.of_groups:
         st.info(
@@ -194,7 +239,7 @@ def show_form(
     own = [group for group in groups if group.cohort_id == cohort.id and group.destination_id in places]
     present = own[0] if own else None
     present_names = {places[group.destination_id]: group.name for group in own}
-    with st.form(f"cohorts_form_{cohort.id}"):
+    with st.container(border=True):
         left, right = st.columns(2)
         left.text_input(
             "Group name",
@@ -208,36 +253,60 @@ def show_form(
             "Export to",
             names,
             index=names.index(places[present.destination_id]) if present else _default(destinations),
-            format_func={one.name: f"{plain(one.name)} ({kind_of(one)})" for one in destinations}.__getitem__,
+            format_func={one.name: f"{one.name} ({kind_of(one)})" for one in destinations}.__getitem__,
             key=f"cohorts_to_{cohort.id}",
         )
-        st.radio(
+        kind = st.radio(
             "Kind of export",
-            [ONE_TIME, RECURRING, DRY_RUN],
+            [ONE_TIME, RECURRING],
             captions=[
                 "Overwrites the group with the users who are in the cohort now. It is not updated afterwards.",
-                "Keeps the group equal to the cohort, at the interval below.",
-                "Reads and compares, and writes nothing.",
+                "Keeps the group equal to the cohort, again and again.",
             ],
             key=f"cohorts_kind_{cohort.id}",
             horizontal=True,
         )
-        st.selectbox(
-            "Interval of a recurring sync",
-            list(EVERY),
-            format_func=EVERY.__getitem__,
-            key=f"cohorts_every_{cohort.id}",
-            width=260,
-        )
-        st.form_submit_button(
-            "Start sync",
-            key=f"cohorts_start_{cohort.id}",
-            type="primary",
-            icon=":material/play_arrow:",
-            on_click=start,
-            args=(bridge, person, cohort.id, present_names, cohort.name),
-        )
+        if kind == RECURRING:
+            _how_often(cohort.id)
+        arguments = (bridge, person, cohort.id, present_names, cohort.name)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(
+                "Start sync",
+                key=f"cohorts_start_{cohort.id}",
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=start,
+                args=arguments,
+            )
+            st.button(
+                "Preview",
+                key=f"cohorts_preview_{cohort.id}",
+                icon=":material/experiment:",
+                help="A dry run: reads the cohort and shows who would come and who would leave. Writes nothing; costs "
+                "one query, as an export does.",
+                on_click=start,
+                args=(*arguments, True),
+            )
     notices.show_answer("cohorts")
+
+
+def _how_often(cohort_id: int) -> None:
+    """Show interval and brake of a recurring sync."""
+    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    left.selectbox("Interval", list(EVERY), format_func=EVERY.__getitem__, key=f"cohorts_every_{cohort_id}")
+    has_brake = middle.checkbox(
+        "Hold a run that would take many members away",
+        key=f"cohorts_has_brake_{cohort_id}",
+        help="Nothing is written then until somebody has looked at it.",
+    )
+    right.number_input(
+        "Largest share that may leave at once, in percent",
+        min_value=0,
+        max_value=100,
+        value=20,
+        key=f"cohorts_brake_{cohort_id}",
+        disabled=not has_brake,
+    )
 
 
 def _default(destinations: list[Connection]) -> int:
@@ -251,19 +320,23 @@ def kind_of(one: Connection) -> str:
     return ("CSV folder" if one.kind == Kind.CSV else "Apptimize") + practice
 
 
-def show_run(run: Run, destinations: list[Connection], project_id: int) -> None:
+def show_run(bridge: Bridge, person: Actor, run: Run, destinations: list[Connection], project_id: int) -> None:
     """Show how the cohort's latest run ended, and where its users are now."""
-    st.subheader("Latest dry run" if run.dry_run else "Latest export", anchor=False)
+    st.subheader("Preview" if run.dry_run else "Latest export", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         run_view.badge(run)
         st.caption(f"{age(run.finished_at)}, took {run_view.took(run) or 'no time'}", width="content")
         run_view.link(run)
     run_view.outcome(run)
-    if run.status != Status.SUCCEEDED:
-        return
-    where_to_look(run, destinations, project_id)
-    run_view.funnel(run)
-    run_view.changes(run)
+    decide.held(bridge, person, run, place="cohorts")
+    if run.dry_run or run.status == Status.HELD:
+        run_view.changes(run)
+        differences.show(bridge, person, run, key="cohorts_difference")
+    if run.status == Status.SUCCEEDED:
+        where_to_look(run, destinations, project_id)
+        run_view.funnel(run)
+        if not run.dry_run:
+            run_view.changes(run)
 
 
 def where_to_look(run: Run, destinations: list[Connection], project_id: int) -> None:
@@ -284,16 +357,14 @@ def where_to_look(run: Run, destinations: list[Connection], project_id: int) -> 
         st.page_link(GROUPS, label="Members", icon=":material/patient_list:", query_params={"group": str(run.group_id)})
 
 
-def show_sync(bridge: Bridge, person: Actor, cohort_id: int) -> None:
+def show_syncs(views: list[SyncView]) -> None:
     """Say which recurring syncs keep a group of the cohort up to date."""
-    for view in recurring.list_syncs(bridge, person):
-        if view.sync.cohort_id != cohort_id or view.sync.kind != SyncKind.RECURRING:
-            continue
+    for view in views:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             is_on = view.sync.state == SyncState.ACTIVE
             st.badge(
                 "Recurring" if is_on else "Recurring, paused",
-                icon=":material/sync:",
+                icon=":material/sync:" if is_on else ":material/pause_circle:",
                 color="green" if is_on else "orange",
             )
             st.caption(f"{EVERY[view.sync.every_minutes or 15]}, to {plain(view.destination)}.", width="content")
@@ -310,14 +381,16 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connecti
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for mark in filter(None, marks(cohort).split(", ")):
             st.badge(mark, color="gray")
+        matched = match_rate(standing.match_rates(bridge, person).get(cohort.id))
+        rate = "" if matched is None else f" At the last read {percent(matched)} of the profiles had a usable id."
         st.caption(
             f"Cohort {cohort.id}. Mixpanel last counted {counted(cohort.count, 'user')}; those without a profile are "
-            "never exported.",
+            f"never exported.{rate}",
             width="content",
         )
     if cohort.description:
         st.text(cohort.description)
-    show_sync(bridge, person, cohort.id)
+    show_syncs(recurring_by_cohort(bridge, person).get(cohort.id, []))
     active = syncs.active_runs(bridge, person, cohort.id)
     for run in active:
         assert run.id is not None
@@ -328,8 +401,11 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connecti
         return
     if not active:
         mine = syncs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
+        run_view.watch(bridge, person, RunFilter(cohort_id=cohort.id), mine[0].id if mine else None)
         for run in mine:
-            show_run(run, destinations, next(one.project_id for one in found if one.side == MIXPANEL_SIDE))
+            show_run(
+                bridge, person, run, destinations, next(one.project_id for one in found if one.side == MIXPANEL_SIDE)
+            )
         show_form(bridge, person, cohort, destinations, groups)
 
 

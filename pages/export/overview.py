@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core import syncs
+from core import recurring, standing, syncs
 from core.access import Actor, Role
 from core.bridge import Bridge
 from core.connections import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
-from data.models import Connection, Run, Status
-from data.runs import RunFilter
-from pages.shared import guard, listing, notices, resources, run_view
-from pages.shared.text import age, clock, counted, plain, said
+from core.recurring import SyncView
+from core.standing import Freshness, Gauge, Health, Needs
+from data.models import Connection, Run, Status, SyncKind, SyncState
+from pages.shared import decide, guard, listing, notices, resources, run_view
+from pages.shared.text import EVERY, age, clock, counted, number, percent, plain, said
 
 COHORTS = "pages/export/cohorts.py"
-HISTORY = "pages/observe/history.py"
-TROUBLED = (Status.FAILED, Status.HELD, Status.INTERRUPTED)
-LOOKED_AT = 200
+SYNCS = "pages/export/syncs.py"
+HISTORY = run_view.HISTORY
+DAY = timedelta(days=1)
 SHOWN = 8
+# So many troubles are told one by one; the pages they lead to have all.
+TOLD = 5
+# So many syncs are listed, the stalest first.
+LISTED = 12
 
 
 def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
@@ -31,98 +38,247 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
         with st.container(border=True):
             st.subheader(f"Connect {missing}", anchor=False)
             st.write("Cohort Bridge reads cohorts from a Mixpanel project and writes them as groups to Apptimize.")
-            if st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
+            if person.role < Role.ADMIN:
+                st.caption("An admin does that, on Connections.")
+            elif st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
                 st.switch_page(notices.CONNECTIONS)
         return has_mixpanel
-    if syncs.count_runs(bridge, person):
+    if syncs.list_runs(bridge, person, limit=1):
         return True
     with st.container(border=True):
         st.subheader("Pick a cohort and export it", anchor=False)
         st.write(
-            "Everything is connected. Choose a cohort, start a one-time export, and its users appear as a group in "
-            "Apptimize."
+            "Everything is connected. Choose a cohort, look at a preview, start a one-time export, and its users "
+            "appear as a group in Apptimize."
         )
-        if st.button("Pick a cohort", key="overview_pick", type="primary", icon=":material/groups:"):
+        if person.role < Role.ANALYST:
+            st.caption("An analyst does that, on Cohorts.")
+        elif st.button("Pick a cohort", key="overview_pick", type="primary", icon=":material/groups:"):
             st.switch_page(COHORTS)
     return True
 
 
-def state(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
-    """Show connections, worker and query budget, side by side."""
-    mixpanels = [one for one in found if one.side == MIXPANEL_SIDE]
-    destinations = [one for one in found if one.side != MIXPANEL_SIDE]
+# --- the cards -----------------------------------------------------------------------------------------------------
+
+
+def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
+    """Show connections, worker and the last day, side by side, and the query budget."""
+    has_mixpanel = any(one.connection.side == MIXPANEL_SIDE for one in health)
     with st.container(horizontal=True, gap="small"):
-        with _card():
-            _connected("Mixpanel", [f"Project {one.project_id}" for one in mixpanels])
-        with _card():
-            _connected("Destinations", [one.name for one in destinations])
-        with _card():
-            is_up = syncs.worker_is_up(bridge, person)
-            st.markdown("**Worker**")
-            st.badge(
-                "Running" if is_up else "Not running",
-                icon=":material/check_circle:" if is_up else ":material/power_off:",
-                color="green" if is_up else "orange",
-            )
-            busy = len(syncs.active_runs(bridge, person))
-            st.caption(f"{counted(busy, 'run')} under way" if busy else "Nothing under way")
-        with _card():
-            st.markdown("**Mixpanel queries**")
-            _budget(bridge, person, is_connected=bool(mixpanels))
+        with _card("Mixpanel"):
+            _connected([one for one in health if one.connection.side == MIXPANEL_SIDE])
+        with _card("Destinations"):
+            _connected([one for one in health if one.connection.side != MIXPANEL_SIDE])
+        with _card("Worker"):
+            _worker(bridge, person)
+        with _card("Last 24 hours"):
+            _last_day(standing.runs_of_the_last(bridge, person, DAY))
+    with st.container(border=True, gap="xsmall"):
+        st.markdown("**Mixpanel queries**")
+        if has_mixpanel:
+            _gauge(standing.gauge(bridge, person))
+        else:
+            st.caption("Known once Mixpanel is connected.")
 
 
-def _card() -> DeltaGenerator:
+def _card(title: str) -> DeltaGenerator:
     """Four of these fit side by side; where the window is narrow they wrap."""
-    return st.container(border=True, width=200, height=150)
+    card = st.container(border=True, width=200, height=150, gap="xsmall")
+    card.markdown(f"**{title}**")
+    return card
 
 
-def _connected(what: str, names: list[str]) -> None:
-    st.markdown(f"**{what}**")
-    if names:
-        st.badge("Connected", icon=":material/check_circle:", color="green")
-        st.caption(plain(", ".join(names)))
-    else:
+def _connected(health: list[Health]) -> None:
+    if not health:
         st.badge("Not connected", icon=":material/link_off:", color="orange")
         st.caption("Nothing yet")
-
-
-def _budget(bridge: Bridge, person: Actor, *, is_connected: bool) -> None:
-    if not is_connected:
-        st.caption("Known once Mixpanel is connected.")
         return
-    budget = syncs.query_budget(bridge, person)
-    st.progress(min(budget.used / budget.limit, 1.0))
-    if budget.next_at:
-        st.caption(f"{budget.used:,} of {budget.limit:,} used. The next slot opens at {clock(budget.next_at)}.")
+    ill = [one for one in health if not one.is_well]
+    if ill:
+        st.badge("In trouble", icon=":material/error:", color="red")
+        st.caption(f"{plain(_name(ill[0]))}: the last run that used it failed.")
+        return
+    st.badge("Connected", icon=":material/check_circle:", color="green")
+    used = [one for one in health if one.last_run]
+    names = plain(", ".join(map(_name, health[:3]))) + (f" and {number(len(health) - 3)} more" if health[3:] else "")
+    last = max((one.last_run.finished_at for one in used if one.last_run and one.last_run.finished_at), default=None)
+    st.caption(f"{names}  \nAnswered {age(last)}" if last else f"{names}  \nNot used yet")
+
+
+def _name(one: Health) -> str:
+    connection = one.connection
+    return f"Project {connection.project_id}" if connection.side == MIXPANEL_SIDE else connection.name
+
+
+def _worker(bridge: Bridge, person: Actor) -> None:
+    beats = standing.workers(bridge, person)
+    is_up = syncs.worker_is_up(bridge, person)
+    st.badge(
+        "Running" if is_up else "Not running",
+        icon=":material/check_circle:" if is_up else ":material/power_off:",
+        color="green" if is_up else "orange",
+    )
+    busy = len(syncs.active_runs(bridge, person))
+    doing = f"{counted(busy, 'run')} under way" if busy else "Nothing under way"
+    heartbeat = f"Heartbeat {age(beats[0].seen_at)}" if beats else "Never seen"
+    several = f"{number(len(beats))} workers, " if len(beats) > 1 else ""
+    st.caption(f"{doing}  \n{several}{heartbeat}")
+
+
+def _last_day(counts: dict[str, int]) -> None:
+    bad = sum(counts.get(status, 0) for status in standing.TROUBLED)
+    good = counts.get(Status.SUCCEEDED, 0)
+    if not sum(counts.values()):
+        st.badge("No runs", icon=":material/bedtime:", color="gray")
+        return
+    if bad:
+        st.badge(f"{number(bad)} not well", icon=":material/error:", color="red")
     else:
-        st.caption(f"{budget.used:,} of {budget.limit:,} used in the last hour")
+        st.badge("All well", icon=":material/check_circle:", color="green")
+    other = sum(counts.values()) - bad - good
+    rest = f"  \n{counted(other, 'other')}" if other else ""
+    st.caption(f"{counted(good, 'run')} succeeded{rest}")
 
 
-def latest_of_each_group(found: list[Run]) -> list[Run]:
-    """Keep each group's newest run that was meant to write, newest first."""
-    newest: dict[int, Run] = {}
-    for run in found:
-        newest.setdefault(run.group_id, run)
-    return list(newest.values())
+def _gauge(gauge: Gauge) -> None:
+    budget = gauge.budget
+    st.progress(min(budget.used / budget.limit, 1.0))
+    text = f"{number(budget.used)} of {number(budget.limit)} used"
+    if budget.next_at:
+        text += f". The next slot opens at {clock(budget.next_at)}."
+    elif len(gauge.frees_at) > 1:
+        first, last = clock(gauge.frees_at[0]), clock(gauge.frees_at[-1])
+        text += f" in the last hour. One is free again at {first}, all of them at {last}."
+    else:
+        text += " in the last hour."
+    if gauge.planned:
+        text += f" Recurring syncs need {number(round(gauge.planned))} an hour."
+    st.caption(text)
 
 
-def needs_a_person(bridge: Bridge, person: Actor, troubled: list[Run]) -> None:
+# --- what needs a person -------------------------------------------------------------------------------------------
+
+
+def attention(bridge: Bridge, person: Actor, needs: Needs) -> None:
     """Show what stopped, why, and the button that mends it."""
-    st.subheader("Needs attention" if troubled else "Nothing needs attention", anchor=False)
+    st.subheader("Nothing needs attention" if needs.is_nothing else "Needs attention", anchor=False)
     notices.show_answer("overview")
-    if not troubled:
-        st.caption("The latest export of every group ended well.")
-    for run in troubled[:5]:
-        with st.container(border=True):
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                run_view.badge(run)
-                st.markdown(f"**{plain(run.group_name)}** at {plain(run.destination)}, {age(run.finished_at)}")
-            st.markdown(plain(run.error_message or "") + "  \n" + plain(run.error_advice or ""))
-            with st.container(horizontal=True, vertical_alignment="center"):
+    if needs.is_nothing:
+        st.caption("The latest run of every group ended well, and no sync is paused.")
+        return
+    for run in needs.runs[:TOLD]:
+        trouble(bridge, person, run)
+    if len(needs.runs) > TOLD:
+        st.page_link(
+            HISTORY, label=f"{counted(len(needs.runs) - TOLD, 'more')}: see History", icon=":material/history:"
+        )
+    for view in needs.paused[:TOLD]:
+        paused(bridge, person, view)
+    if len(needs.paused) > TOLD:
+        more = f"{counted(len(needs.paused) - TOLD, 'more paused sync')}: see Syncs"
+        st.page_link(SYNCS, label=more, icon=":material/sync:")
+
+
+def trouble(bridge: Bridge, person: Actor, run: Run) -> None:
+    """Show a run that did not succeed, with its cause."""
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            run_view.badge(run)
+            st.markdown(f"**{plain(run.group_name)}** at {plain(run.destination)}, {age(run.finished_at)}")
+        st.markdown(plain(run.error_message or "") + "  \n" + plain(run.error_advice or ""))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if person.role >= Role.ANALYST and run.status == Status.HELD:
+                decide.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")
+            elif person.role >= Role.ANALYST:
                 run_view.start_again(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
-                run_view.link(run)
-    if len(troubled) > 5:
-        st.page_link(HISTORY, label=f"{counted(len(troubled) - 5, 'more')}: see History", icon=":material/history:")
+            run_view.link(run)
+
+
+def paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    """Show a paused sync, with what paused it."""
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.badge("Paused", icon=":material/pause_circle:", color="orange")
+            st.markdown(f"**{plain(view.group.name)}** at {plain(view.destination)}")
+        st.markdown(plain(view.sync.paused_reason or "Paused."))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if person.role >= Role.ANALYST:
+                st.button(
+                    "Resume",
+                    key=f"overview_resume_{view.sync.id}",
+                    icon=":material/play_arrow:",
+                    on_click=resume,
+                    args=(bridge, person, view.sync.id, view.group.name),
+                )
+                st.page_link(SYNCS, label="Its sync", icon=":material/sync:", query_params={"sync": str(view.sync.id)})
+
+
+def resume(bridge: Bridge, person: Actor, sync_id: int, name: str) -> None:
+    """Let a paused sync go on."""
+    try:
+        recurring.resume_sync(bridge, person, sync_id)
+    except CohortBridgeError as exc:
+        notices.answer("overview", said(exc), failed=True)
+        return
+    notices.answer("overview", f"{plain(name)} goes on: a run is due now.")
+
+
+# --- freshness, latest runs ----------------------------------------------------------------------------------------
+
+
+def fresh(found: list[Freshness], person: Actor) -> None:
+    """Show how old each recurring group's members are, the stalest first."""
+    if not found:
+        return
+    late = sum(one.is_late for one in found)
+    st.subheader("Freshness of recurring syncs", anchor=False)
+    st.caption(
+        counted(len(found), "recurring sync")
+        + (f", {number(late)} of them late" if late else ", none of them late")
+        + (f". The {LISTED} with the oldest members:" if len(found) > LISTED else ".")
+    )
+    listing.rows_to_open(
+        [
+            {
+                "": "Open",
+                "Group": one.view.group.name,
+                "State": state_text(one),
+                "Members as of": age(one.at) if one.at else "Not delivered yet",
+                "Slots met, 7 days": one.share,
+                "Of slots": one.slots,
+                "Interval": EVERY.get(one.view.sync.every_minutes or 0, ""),
+            }
+            for one in found[:LISTED]
+        ],
+        [one.view.sync.id for one in found[:LISTED]],
+        key="overview_fresh",
+        label="Freshness of recurring syncs, the stalest first",
+        go_to=_go_to_sync if person.role >= Role.ANALYST else _stay,
+        columns={
+            "Group": st.column_config.TextColumn(width="medium"),
+            "Slots met, 7 days": st.column_config.ProgressColumn(
+                format="percent",
+                min_value=0,
+                max_value=1,
+                help="Scheduled runs that succeeded, out of the times they were due. Time that a sync was paused "
+                "counts as missed.",
+            ),
+            "Of slots": st.column_config.NumberColumn(format="localized"),
+        },
+        order=None if person.role >= Role.ANALYST else _ORDER_OF_VIEWERS,
+    )
+
+
+_ORDER_OF_VIEWERS = ["Group", "State", "Members as of", "Slots met, 7 days", "Of slots", "Interval"]
+
+
+def state_text(one: Freshness) -> str:
+    """Write whether a group is as fresh as its interval promises."""
+    if one.view.sync.state == SyncState.PAUSED:
+        return "Paused"
+    if one.share is not None and one.share < 1 and not one.is_late:
+        return f"Fresh, missed {percent(1 - one.share)}"
+    return "Late" if one.is_late else "Fresh"
 
 
 def last_runs(found: list[Run]) -> None:
@@ -155,18 +311,31 @@ def _go_to(run_id: int | None) -> None:
     st.session_state["overview_go"] = run_id
 
 
+def _go_to_sync(sync_id: int | None) -> None:
+    st.session_state["overview_go_sync"] = sync_id
+
+
+def _stay(_: object) -> None:
+    """Lead nowhere: the page of a sync is for those who may change it."""
+
+
 @st.fragment(run_every="5s")
 def show(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
     """Show all of it, and keep it up to date without a reload."""
+    if go_to := st.session_state.pop("overview_go", None):
+        st.switch_page(HISTORY, query_params={"run": str(go_to)})
+    if go_to := st.session_state.pop("overview_go_sync", None):
+        st.switch_page(SYNCS, query_params={"sync": str(go_to)})
     try:
-        if go_to := st.session_state.pop("overview_go", None):
-            st.switch_page(HISTORY, query_params={"run": str(go_to)})
         goes_on = next_step(bridge, person, found)
-        state(bridge, person, found)
-        writing = syncs.list_runs(bridge, person, RunFilter(with_dry_runs=False), limit=LOOKED_AT)
+        views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
+        health, needs = standing.at_a_glance(bridge, person, found, views)
+        state(bridge, person, health)
         newest = syncs.list_runs(bridge, person, limit=SHOWN)
-        if goes_on and newest:
-            needs_a_person(bridge, person, [run for run in latest_of_each_group(writing) if run.status in TROUBLED])
+        if goes_on and (newest or views):
+            attention(bridge, person, needs)
+            fresh(standing.freshness(bridge, person, views), person)
+        if newest:
             last_runs(newest)
     except CohortBridgeError as exc:
         st.error(said(exc), icon=":material/error:")

@@ -1,26 +1,29 @@
-"""Syncs: every recurring sync at a glance, and all that can be done with one."""
+"""Syncs: every recurring sync at a glance, and all that can be done with one or with many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from core import recurring, syncs
+from core import recurring, standing, syncs
 from core.access import Actor, Role
 from core.bridge import Bridge
+from core.connections import MIXPANEL_SIDE
 from core.errors import CohortBridgeError, NotFound
 from core.recurring import INTERVALS, SyncView
-from data.models import Run, Status, SyncKind, SyncState, utc_now
+from core.standing import Freshness
+from data.models import Connection, Run, Status, SyncKind, SyncState, utc_now
 from data.runs import RunFilter
-from pages.shared import decide, guard, listing, notices, resources, run_view
+from pages.shared import charts, decide, differences, guard, listing, notices, resources, run_view
 from pages.shared.text import EVERY, age, clock, counted, number, plain, said
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
-# A group that is older than two intervals missed at least one of them.
-_LATE_AFTER = 2.2
+HISTORY = run_view.HISTORY
+ALL, ACTIVE, PAUSED, LATE, TROUBLED = "All", "Active", "Paused", "Late", "In trouble"
+# So many names are written out where a question names what is affected.
+NAMED = 8
 
 
 def go_to(sync_id: int | None) -> None:
@@ -37,26 +40,35 @@ def choose(sync_id: int | None) -> None:
     st.session_state["syncs_chosen"] = True
 
 
-def state_text(view: SyncView) -> str:
-    """Write a sync's state for a table: paused ones first need a person."""
-    if view.sync.state == SyncState.PAUSED:
+# --- all syncs -----------------------------------------------------------------------------------------------------
+
+
+def state_text(one: Freshness) -> str:
+    """Write a sync's state for a table."""
+    if one.view.sync.state == SyncState.PAUSED:
         return "Paused"
-    if view.last_run and view.last_run.status in (Status.FAILED, Status.HELD, Status.INTERRUPTED):
-        return f"Active, last run {run_view.word_of(view.last_run.status).lower()}"
-    return "Active"
+    run = one.view.last_run
+    if run and run.status in standing.TROUBLED:
+        return f"Active, last run {run_view.word_of(run.status).lower()}"
+    return "Active, late" if one.is_late else "Active"
 
 
-def freshness(view: SyncView) -> str:
+def fits(one: Freshness, wanted: str) -> bool:
+    """Tell whether a sync is in the state that is asked for."""
+    is_on = one.view.sync.state == SyncState.ACTIVE
+    run = one.view.last_run
+    return {
+        ALL: True,
+        ACTIVE: is_on,
+        PAUSED: not is_on,
+        LATE: one.is_late,
+        TROUBLED: run is not None and run.status in standing.TROUBLED,
+    }[wanted]
+
+
+def freshness(one: Freshness) -> str:
     """Write how old the group's members are, and whether that is older than it should be."""
-    at = view.group.verified_at or view.group.delivered_at
-    return "Not delivered yet" if at is None else age(at) + (" (late)" if is_late(view, at) else "")
-
-
-def is_late(view: SyncView, at: datetime) -> bool:
-    """Tell whether the members are older than the interval promises."""
-    if view.sync.state != SyncState.ACTIVE or not view.sync.every_minutes:
-        return False
-    return (utc_now() - at).total_seconds() > _LATE_AFTER * view.sync.every_minutes * 60
+    return "Not delivered yet" if one.at is None else age(one.at) + (" (late)" if one.is_late else "")
 
 
 def last_result(view: SyncView) -> str:
@@ -81,13 +93,20 @@ def next_run(view: SyncView) -> str:
     return "Due now" if at <= utc_now() else clock(at)
 
 
+def recurring_syncs(bridge: Bridge, person: Actor) -> list[Freshness]:
+    """List the recurring syncs, paused ones first, then by id: an order that only people change."""
+    views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
+    found = standing.freshness(bridge, person, views)
+    return sorted(found, key=lambda one: (one.view.sync.state != SyncState.PAUSED, one.view.sync.id))
+
+
 @st.fragment(run_every="5s")
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the recurring syncs, kept up to date without a reload."""
     if st.session_state.pop("syncs_chosen", False):
         st.rerun()
     try:
-        found = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
+        found = recurring_syncs(bridge, person)
     except CohortBridgeError as exc:
         st.error(said(exc), icon=":material/error:")
         return
@@ -99,35 +118,144 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         )
         st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
         return
-    found.sort(key=lambda one: (one.sync.state != SyncState.PAUSED, one.sync.id))
-    paused = sum(one.sync.state == SyncState.PAUSED for one in found)
-    st.caption(counted(len(found), "recurring sync") + (f", {number(paused)} of them paused" if paused else ""))
-    listing.rows_to_open(
-        [row(one) for one in found],
-        [one.sync.id for one in found],
-        key="syncs",
+    shown = filtered(found)
+    notices.show_answer("syncs")
+    if not shown:
+        st.info("No sync is in this state, or matches the search.", icon=":material/search_off:")
+        return
+    table(shown)
+    bulk(bridge, person, shown)
+
+
+def filtered(found: list[Freshness]) -> list[Freshness]:
+    """Show how many syncs are in which state, and the search; return those that are asked for."""
+    counts = {name: sum(fits(one, name) for one in found) for name in (ALL, ACTIVE, PAUSED, LATE, TROUBLED)}
+    tags = sorted({tag for one in found for tag in one.view.sync.tags}, key=str.casefold)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        wanted = st.segmented_control(
+            "State",
+            list(counts),
+            default=ALL,
+            required=True,
+            format_func={name: f"{name} ({number(count)})" for name, count in counts.items()}.__getitem__,
+            key="syncs_state",
+            persist_state="page",
+        )
+        text = st.text_input(
+            "Search", key="syncs_search", type="search", live="400ms", persist_state="page", width=220,
+            placeholder="Group, cohort or destination",
+        )  # fmt: skip
+        chosen = st.multiselect(
+            "Tags", tags, key="syncs_tags", persist_state="page", width=220, placeholder="Any"
+        ) if tags else []  # fmt: skip
+    words = text.strip().casefold()
+    return [
+        one
+        for one in found
+        if fits(one, wanted or ALL)
+        and words in f"{one.view.group.name}\n{one.view.group.cohort_name}\n{one.view.destination}".casefold()
+        and set(chosen) <= set(one.view.sync.tags)
+    ]
+
+
+def table(shown: list[Freshness]) -> None:
+    """Show syncs as rows: each with its button, and to be ticked for what is done with many."""
+    ids = tuple(one.view.sync.id for one in shown)
+    # Ticks are places in the list: when other syncs stand there now, they are a new list's, where none is ticked.
+    key = f"syncs_table_{hash(ids) & 0xFFFFFFFF:x}_{st.session_state.get('syncs_round', 0)}"
+    st.session_state["syncs_table"] = key
+    listing.rows_to_tick(
+        [row(one) for one in shown],
+        ids,
+        key=key,
         label="Recurring syncs",
         go_to=choose,
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Members": st.column_config.NumberColumn(format="localized"),
+            "Slots met, 7 days": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "Tags": st.column_config.ListColumn(),
         },
     )
 
 
-def row(view: SyncView) -> dict[str, object]:
+def row(one: Freshness) -> dict[str, object]:
     """Write a sync for the table."""
+    view = one.view
     return {
         "": "Open",
         "Group": view.group.name,
-        "State": state_text(view),
+        "State": state_text(one),
         "Members": view.group.members if view.group.delivered_at else None,
-        "Up to date": freshness(view),
+        "Up to date": freshness(one),
         "Next run": next_run(view),
         "Last result": last_result(view),
+        "Slots met, 7 days": one.share,
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
+        "Tags": view.sync.tags,
     }
+
+
+def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
+    """Show what can be done with the syncs that are ticked."""
+    ticked = listing.ticked(st.session_state["syncs_table"], [one.view.sync.id for one in shown])
+    chosen = [one.view for one in shown if one.view.sync.id in ticked]
+    on = [one for one in chosen if one.sync.state == SyncState.ACTIVE]
+    off = [one for one in chosen if one.sync.state == SyncState.PAUSED]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            f"Pause {number(len(on))}" if on else "Pause", key="syncs_bulk_pause", icon=":material/pause:",
+            disabled=not on,
+        ):  # fmt: skip
+            ask_about_many(bridge, person, on, pause=True)
+        if st.button(
+            f"Resume {number(len(off))}" if off else "Resume", key="syncs_bulk_resume", icon=":material/play_arrow:",
+            disabled=not off,
+        ):  # fmt: skip
+            ask_about_many(bridge, person, off, pause=False)
+        if len(chosen) == 1:
+            st.button("Open", key="syncs_open_one", on_click=choose, args=(chosen[0].sync.id,))
+        st.caption(
+            f"{counted(len(chosen), 'sync')} ticked" if chosen else "Tick syncs to pause or resume several at once.",
+            width="content",
+        )
+
+
+@st.dialog("Pause or resume these syncs?", icon=":material/checklist:")
+def ask_about_many(bridge: Bridge, person: Actor, chosen: Sequence[SyncView], *, pause: bool) -> None:
+    """Name what is affected before many syncs change."""
+    names = "\n".join(f"- **{plain(one.group.name)}** at {plain(one.destination)}" for one in chosen[:NAMED])
+    more = f"\n- and {counted(len(chosen) - NAMED, 'more')}" if len(chosen) > NAMED else ""
+    st.markdown(names + more)
+    st.markdown(
+        "Their groups stay as they are and are no longer updated. What they have queued is cancelled."
+        if pause
+        else "Each runs at once, and then at its interval again."
+    )
+    ids = [one.sync.id for one in chosen if one.sync.id is not None]
+    with st.container(horizontal=True):
+        word = "Pause" if pause else "Resume"
+        if st.button(f"{word} {counted(len(ids), 'sync')}", key="syncs_many_yes", type="primary"):
+            many(bridge, person, ids, pause=pause)
+            st.rerun()
+        if st.button("Leave them", key="syncs_many_no"):
+            st.rerun()
+
+
+def many(bridge: Bridge, person: Actor, ids: Sequence[int], *, pause: bool) -> None:
+    """Pause or resume syncs, and say how it went."""
+    st.session_state["syncs_round"] = st.session_state.get("syncs_round", 0) + 1
+    action = recurring.pause_syncs if pause else recurring.resume_syncs
+    try:
+        done = action(bridge, person, ids)
+    except CohortBridgeError as exc:
+        notices.answer("syncs", f"Nothing was changed. {said(exc)}", failed=True)
+        return
+    notices.answer("syncs", f"{counted(done, 'sync')} {'paused' if pause else 'resumed'}.")
+
+
+# --- one sync ------------------------------------------------------------------------------------------------------
 
 
 def act(done: str, action: Callable[..., object], *arguments: object, **options: object) -> None:
@@ -142,11 +270,50 @@ def act(done: str, action: Callable[..., object], *arguments: object, **options:
 
 
 def save(bridge: Bridge, person: Actor, sync_id: int) -> None:
-    """Store interval and brake as entered."""
+    """Store interval, brake and tags as entered."""
     entered = st.session_state
     brake = entered[f"syncs_brake_{sync_id}"] if entered[f"syncs_has_brake_{sync_id}"] else None
-    every = entered[f"syncs_every_{sync_id}"]
-    act("Saved.", recurring.edit_sync, bridge, person, sync_id, every_minutes=every, max_shrink=brake)
+    every, tags = entered[f"syncs_every_{sync_id}"], entered[f"syncs_tags_{sync_id}"]
+    act("Saved.", recurring.edit_sync, bridge, person, sync_id, every_minutes=every, max_shrink=brake, tags=tags)
+
+
+@st.dialog("Copy this sync to another destination", icon=":material/content_copy:")
+def ask_to_clone(bridge: Bridge, person: Actor, view: SyncView, others: list[str]) -> None:
+    """Ask where the copy delivers to; all else is as it is here."""
+    brake = "" if view.sync.max_shrink is None else f", brake at {view.sync.max_shrink}%"
+    every = EVERY.get(view.sync.every_minutes or 0, "").lower()
+    st.markdown(
+        f"The cohort **{plain(view.group.cohort_name)}** is also kept in **{plain(view.group.name)}** at the other "
+        f"destination: {every}{brake}. The first run is due at once."
+    )
+    to = st.selectbox("Destination", others, key="syncs_clone_to")
+    with st.container(horizontal=True):
+        if st.button("Start the copy", key="syncs_clone_yes", type="primary", icon=":material/content_copy:"):
+            clone(bridge, person, view, to)
+            st.rerun()
+        if st.button("Not now", key="syncs_clone_no"):
+            st.rerun()
+
+
+def clone(bridge: Bridge, person: Actor, view: SyncView, to: str) -> None:
+    """Start a sync like this one to another destination, and show it."""
+    sync = view.sync
+    try:
+        copy = recurring.add_sync(
+            bridge,
+            person,
+            sync.cohort_id,
+            every_minutes=sync.every_minutes or 15,
+            group=view.group.own_name,
+            to=to,
+            max_shrink=sync.max_shrink,
+            tags=sync.tags,
+        )
+    except CohortBridgeError as exc:
+        notices.answer("syncs", said(exc), failed=True)
+        return
+    notices.answer("syncs", f"This is the copy, sync {copy.id}: its first run is due now.")
+    go_to(copy.id)
 
 
 @st.dialog("Remove this sync?", icon=":material/delete:")
@@ -165,8 +332,9 @@ def ask_to_remove(bridge: Bridge, person: Actor, view: SyncView) -> None:
             st.rerun()
 
 
-def show_state(view: SyncView) -> None:
+def show_state(one: Freshness) -> None:
     """Show whether the sync is on, and what stopped it if it is not."""
+    view = one.view
     is_on = view.sync.state == SyncState.ACTIVE
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(
@@ -175,14 +343,28 @@ def show_state(view: SyncView) -> None:
             color="green" if is_on else "orange",
         )
         every = EVERY.get(view.sync.every_minutes or 0, "")
-        st.caption(f"{every}, to {plain(view.destination)}. Up to date: {freshness(view)}.", width="content")
+        if one.is_late:
+            st.badge("Late", icon=":material/timer_off:", color="red")
+        slots = f"{number(min(one.met, one.slots))} of {counted(one.slots, 'slot')}"
+        met = f" {slots} of the last 7 days met." if one.slots else ""
+        st.caption(
+            f"{every}, to {plain(view.destination)}. Up to date: {freshness(one)}. Next run: "
+            f"{next_run(view).lower() or 'none'}.{met}",
+            width="content",
+        )
+        for tag in view.sync.tags:
+            st.badge(plain(tag), icon=":material/sell:", color="gray")
     if not is_on and view.sync.paused_reason:
         st.warning(plain(view.sync.paused_reason), title="Why it is paused", icon=":material/pause_circle:")
 
 
-def show_buttons(bridge: Bridge, person: Actor, view: SyncView) -> None:
+def show_buttons(bridge: Bridge, person: Actor, view: SyncView, found: list[Connection]) -> None:
     """Show what can be done with the sync as a whole."""
     sync_id = view.sync.id
+    others = [one.name for one in found if one.side != MIXPANEL_SIDE and one.name != view.destination]
+    if view.sync.state == SyncState.REMOVED:
+        notices.show_answer("syncs")
+        return
     with st.container(horizontal=True, vertical_alignment="center"):
         if view.sync.state == SyncState.PAUSED:
             st.button(
@@ -208,16 +390,21 @@ def show_buttons(bridge: Bridge, person: Actor, view: SyncView) -> None:
             on_click=act,
             args=("A run is queued.", recurring.run_now, bridge, person, sync_id),
         )
+        if st.button(
+            "Copy", key="syncs_clone", icon=":material/content_copy:", disabled=not others,
+            help="The same sync to another destination." if others else "There is no other destination yet.",
+        ):  # fmt: skip
+            ask_to_clone(bridge, person, view, others)
         if st.button("Remove", key="syncs_remove", icon=":material/delete:"):
             ask_to_remove(bridge, person, view)
     notices.show_answer("syncs")
 
 
 def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
-    """Show interval and brake, to be changed."""
+    """Show interval, brake and tags, to be changed."""
     assert view.sync.id is not None
     sync_id, brake = view.sync.id, view.sync.max_shrink
-    st.subheader("Interval and brake", anchor=False)
+    st.subheader("Interval, brake and tags", anchor=False)
     with st.form(f"syncs_form_{sync_id}"):
         left, right = st.columns(2)
         left.selectbox(
@@ -240,36 +427,51 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
             value=20 if brake is None else brake,
             key=f"syncs_brake_{sync_id}",
         )
+        st.multiselect(
+            "Tags",
+            view.sync.tags,
+            default=view.sync.tags,
+            accept_new_options=True,
+            max_selections=10,
+            key=f"syncs_tags_{sync_id}",
+            placeholder="Type a word and press Enter",
+            help="To find and to pause together what belongs together.",
+        )
         st.form_submit_button(
             "Save", key=f"syncs_save_{sync_id}", icon=":material/save:", on_click=save, args=(bridge, person, sync_id)
         )
 
 
 def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
-    """Show the sync's latest runs."""
+    """Show the sync's latest runs, each of which leads to its detail."""
     found = syncs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=10)
     st.subheader("Latest runs", anchor=False)
     if not found:
         st.caption("None yet: the first one is due at once.")
         return
-    st.dataframe(
+    listing.rows_to_open(
         [run_row(run) for run in found],
+        [run.id for run in found],
         key="syncs_runs",
-        hide_index=True,
-        height="content",
-        placeholder="",
-        alt="Latest runs of this sync",
-        column_config={
+        label="Latest runs of this sync",
+        go_to=open_run,
+        columns={
             **{name: st.column_config.NumberColumn(format="localized") for name in ("Members", "Added", "Removed")},
         },
     )
-    st.page_link(run_view.HISTORY, label="See History", icon=":material/history:")
+    st.page_link(HISTORY, label="All its runs", icon=":material/history:", query_params={"sync": str(sync_id)})
+
+
+def open_run(run_id: int | None) -> None:
+    """Leave for a run's detail, at the next drawing."""
+    st.session_state["syncs_leave_for"] = run_id
 
 
 def run_row(run: Run) -> dict[str, object]:
     """Write a run for the table."""
     is_good = run.status == Status.SUCCEEDED
     return {
+        "": "Open",
         "Run": str(run.id),
         "State": run_view.status_text(run),
         "Members": run.members if is_good else None,
@@ -281,31 +483,28 @@ def run_row(run: Run) -> dict[str, object]:
     }
 
 
-def show_one(bridge: Bridge, person: Actor, view: SyncView) -> None:
-    """Show one sync: its state, its run under way or last, its settings and history."""
+def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connection]) -> None:
+    """Show one sync: its state, its run under way or last, its size over time, its settings and history."""
     assert view.sync.id is not None
+    assert view.group.id is not None
     st.button(
         "All syncs", key="syncs_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
     st.session_state.pop("syncs_chosen", None)
     st.header(plain(view.group.name), anchor=False)
-    show_state(view)
-    show_buttons(bridge, person, view)
+    if view.sync.kind != SyncKind.RECURRING or view.sync.state == SyncState.REMOVED:
+        st.info("This sync was removed." if view.sync.state == SyncState.REMOVED else "This was a one-time export.")
+    else:
+        show_state(standing.freshness(bridge, person, [view])[0])
+        show_buttons(bridge, person, view, found)
     run = view.last_run
-    if run and run.id and run_view.is_active(run):
-        run_view.progress(bridge, person, run.id)
-    elif run and run.id:
-        st.subheader("Last run", anchor=False)
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            run_view.badge(run)
-            st.caption(f"{age(run.finished_at)}, took {run_view.took(run) or 'no time'}", width="content")
-            run_view.link(run)
-        run_view.outcome(run)
-        decide.held(bridge, person, run, place="syncs")
-        if run.status == Status.SUCCEEDED:
-            run_view.funnel(run)
-            run_view.changes(run)
-    show_settings(bridge, person, view)
+    if run is None or not run_view.is_active(run):
+        run_view.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
+    show_last_run(bridge, person, run)
+    st.subheader("Size over time", anchor=False)
+    charts.size_over_time(bridge, person, view.group.id, key="syncs")
+    if view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED:
+        show_settings(bridge, person, view)
     show_runs(bridge, person, view.sync.id)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(
@@ -316,14 +515,38 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView) -> None:
         )
 
 
+def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
+    """Show the run that is under way, or the last one, and what it waits for."""
+    if run is None or run.id is None:
+        st.caption("No run yet: as soon as a worker takes the first one, it is shown here.")
+        return
+    if run_view.is_active(run):
+        run_view.progress(bridge, person, run.id)
+        return
+    st.subheader("Last run", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        run_view.badge(run)
+        st.caption(f"{age(run.finished_at)}, took {run_view.took(run) or 'no time'}", width="content")
+        run_view.link(run)
+    run_view.outcome(run)
+    decide.held(bridge, person, run, place="syncs")
+    if run.status == Status.HELD:
+        differences.show(bridge, person, run, key="syncs_held")
+    if run.status == Status.SUCCEEDED:
+        run_view.funnel(run)
+        run_view.changes(run)
+
+
 person = guard.require(Role.ANALYST)
 bridge = resources.bridge()
-notices.open_page(bridge, person, "Syncs", "Groups that follow their cohorts, and how each of them is doing.")
+if leave_for := st.session_state.pop("syncs_leave_for", None):
+    st.switch_page(HISTORY, query_params={"run": str(leave_for)})
+found = notices.open_page(bridge, person, "Syncs", "Groups that follow their cohorts, and how each of them is doing.")
 try:
     asked = st.query_params.get("sync")
     if asked and asked.isascii() and asked.isdigit() and len(asked) < 19:
         try:
-            show_one(bridge, person, recurring.get_sync(bridge, person, int(asked)))
+            show_one(bridge, person, recurring.get_sync(bridge, person, int(asked)), found)
         except NotFound:
             st.warning(f"There is no sync {plain(asked)}.", icon=":material/search_off:")
             st.button("All syncs", key="syncs_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))

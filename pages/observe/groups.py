@@ -1,95 +1,263 @@
-"""Groups: what was delivered, and who is in."""
+"""Groups: what was delivered, who is in and since when, and what changed."""
 
 from __future__ import annotations
 
-import io
 from functools import partial
 
 import streamlit as st
 
-from core import syncs
+from core import members, recurring, syncs
 from core.access import Actor, Role
 from core.apptimize import csv_name
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from data.models import Connection, Group
-from pages.shared import guard, listing, notices, resources, run_view
-from pages.shared.text import age, counted, moment, number, plain, said
+from core.members import LOOKED_THROUGH, Comparison, Stay, Timeline
+from core.recurring import SyncView
+from data.models import Connection, Group, Run, SyncKind, SyncState
+from data.snapshots import Change
+from pages.shared import charts, guard, listing, member_list, notices, resources, run_view
+from pages.shared.text import EVERY, age, counted, moment, number, plain, said
 
 COHORTS = "pages/export/cohorts.py"
-PAGE_ROWS = 50
+SYNCS = "pages/export/syncs.py"
+HISTORY = run_view.HISTORY
+MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
+# How many times more changes are looked through when somebody asks for more.
+FURTHER = 4
 IN_DOUBT = (
     "A delivery began and was not confirmed to its end, so Apptimize may hold a part of it. What is shown here is the "
     "last delivery that was accepted whole. The next export writes the group in full and ends the doubt."
 )
 
 
-def go_to(group_id: int | None) -> None:
-    """Show one group, or all of them again; the address says which."""
-    if group_id is None:
-        st.query_params.pop("group", None)
-    else:
-        st.query_params["group"] = str(group_id)
+def go_to(group_id: int | None = None, member: str | None = None) -> None:
+    """Show a group, a member, or all groups again; the address says which."""
+    wanted = {"group": None if group_id is None else str(group_id), "member": member}
+    for name, value in wanted.items():
+        if value is None:
+            st.query_params.pop(name, None)
+        else:
+            st.query_params[name] = value
 
 
-def show_list(groups: list[Group], places: dict[int, str]) -> None:
-    """Show every group that was delivered."""
+# --- all groups ----------------------------------------------------------------------------------------------------
+
+
+def show_list(
+    bridge: Bridge, person: Actor, groups: list[Group], places: dict[int, str], feeding: dict[int, SyncView]
+) -> None:
+    """Show every group that was delivered, and the way to a member's timeline."""
     if not groups:
         st.info("Export a cohort, and its group appears here.", title="No groups yet", icon=":material/patient_list:")
-        st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+        if person.role >= Role.ANALYST:
+            st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
         return
-    search = st.text_input(
-        "Search", key="groups_search", type="search", live=True, persist_state="page", placeholder="Group or cohort"
-    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        search = st.text_input(
+            "Search groups",
+            key="groups_search",
+            type="search",
+            live=True,
+            persist_state="page",
+            placeholder="Group or cohort",
+            width=340,
+        )
+        st.text_input(
+            "Which groups is a user in?",
+            key="groups_lookup",
+            placeholder="Whole Apptimize id or distinct id",
+            on_change=look_up,
+            width=340,
+        )
     wanted = search.strip().casefold()
     shown = [one for one in groups if wanted in f"{one.name}\n{one.cohort_name}\n{one.cohort_id}".casefold()]
     st.caption(f"{counted(len(shown), 'group')} of {number(len(groups))}. Apptimize shows the names as they are here.")
     if not shown:
         st.info("No group matches the search.", icon=":material/search_off:")
         return
+    trend = resources.trends(bridge, person)
+    rows = [row(one, places, feeding.get(one.id or 0), trend.get(one.id or 0)) for one in shown]
     listing.rows_to_open(
-        [
-            {
-                "": "Open",
-                "Group": f"Mixpanel: {one.delivered_name or one.name}",
-                "Members": one.members,
-                "Last delivery": age(one.delivered_at),
-                "State": "In doubt" if one.in_doubt else "As delivered",
-                "Destination": places.get(one.destination_id, "Removed"),
-                "Cohort": str(one.cohort_id),
-            }
-            for one in shown
-        ],
+        rows,
         [one.id for one in shown],
         key="groups",
         label="Delivered groups",
         go_to=go_to,
+        # On the first day there is no trend to draw.
+        order=[name for name in rows[0] if name != "Last 14 days" or any(one[name] for one in rows)],
         columns={
-            "Group": st.column_config.TextColumn(width="large"),
+            "Group": st.column_config.TextColumn(width="medium"),
             "Members": st.column_config.NumberColumn(format="localized"),
+            "Last 14 days": st.column_config.LineChartColumn(width=110),
         },
     )
 
 
-def csv_bytes(bridge: Bridge, person: Actor, group_id: int) -> io.BytesIO:
-    """Collect the group's CSV when it is asked for, and not before."""
-    data = io.BytesIO()
-    for line in syncs.group_csv(bridge, person, group_id):
-        data.write(line.encode())
-    data.seek(0)
-    return data
+def row(one: Group, places: dict[int, str], view: SyncView | None, trend: list[int] | None) -> dict[str, object]:
+    """Write a group for the table."""
+    return {
+        "": "Open",
+        "Group": f"Mixpanel: {one.delivered_name or one.name}",
+        "Members": one.members,
+        "Last 14 days": trend if trend and len(trend) > 1 else None,
+        "Last delivery": age(one.delivered_at),
+        "Updated": updated(view),
+        "State": "In doubt" if one.in_doubt else "As delivered",
+        "Destination": places.get(one.destination_id, "Removed"),
+        "Cohort": one.cohort_name,
+    }
 
 
-def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | None) -> None:
-    """Show one group: its figures, its members, and the file that Apptimize takes."""
-    assert group.id is not None
+def updated(view: SyncView | None) -> str:
+    """Write how a group is kept up to date."""
+    if view is None:
+        return "Once"
+    every = EVERY.get(view.sync.every_minutes or 0, f"Every {view.sync.every_minutes} minutes")
+    return f"{every}, paused" if view.sync.state == SyncState.PAUSED else every
+
+
+def look_up() -> None:
+    """Go to the timeline of the user that was entered."""
+    if entered := st.session_state["groups_lookup"].strip():
+        go_to(member=entered)
+
+
+# --- one member ----------------------------------------------------------------------------------------------------
+
+
+def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -> None:
+    """Show in which groups somebody is and was, since when, and how far back that is known."""
+    back_to = f"Mixpanel: {group.delivered_name or group.name}" if group else "All groups"
     st.button(
-        "All groups", key="groups_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
+        plain(back_to),
+        key="groups_back",
+        icon=":material/arrow_back:",
+        type="tertiary",
+        on_click=go_to,
+        args=(group.id if group else None,),
     )
-    name = group.delivered_name or group.name
-    st.header(f"Mixpanel: {plain(name)}", anchor=False)
+    group_id = group.id if group else None
+    found = members.known_as(bridge, person, text, group_id=group_id)
+    if not found:
+        st.header(plain(text), anchor=False)
+        where = "in this group" if group else "in any group"
+        st.info(
+            f"Nobody with this id is {where}, nor came or left lately. Enter the whole id, as Apptimize or Mixpanel "
+            "spells it; capital letters count.",
+            title="Not found",
+            icon=":material/person_search:",
+        )
+        if group:
+            st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
+        return
+    ids = list(dict.fromkeys(one for one, _ in found))
+    picked = ids[0]
+    if len(ids) > 1:
+        picked = st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of") or ids[0]
+    st.header(plain(picked), anchor=False)
+    look_through = st.session_state.get("groups_look_through", LOOKED_THROUGH)
+    known = members.timeline(bridge, person, picked, group_id=group_id, look_through=look_through)
+    st.caption(f"Mixpanel distinct id: {plain(next(other for one, other in found if one == picked))}.")
+    show_stays(known)
+    say_how_far_back(known)
+    if group:
+        st.button(
+            "Look in all groups",
+            key="groups_everywhere",
+            icon=":material/travel_explore:",
+            on_click=go_to,
+            args=(None, picked),
+        )
+
+
+def show_stays(known: Timeline) -> None:
+    """Show each stay: first the groups that the member is in now."""
+    now = [stay for stay in known.stays if stay.is_in]
+    if now:
+        st.success(
+            "  \n".join(f"In **{plain(name_of(stay.group))}** {plain(since_text(stay))}" for stay in now[:10]),
+            title="In a group now" if len(now) == 1 else f"In {number(len(now))} groups now",
+            icon=":material/person_check:",
+        )
+    else:
+        st.info("In none of the groups now.", icon=":material/person_off:")
+    if not known.stays:
+        return
+    st.subheader("When in, and when out", anchor=False)
+    listing.rows_to_open(
+        [
+            {
+                "": "Open run",
+                "Group": name_of(stay.group),
+                "Came in": moment(stay.since) if stay.since else f"Before {moment(stay.kept_since)}",
+                "Went out": moment(stay.until) if stay.until else "Still in" if stay.is_in else "Not known",
+                "Came with run": str(stay.since_run or ""),
+                "Left with run": str(stay.until_run or ""),
+            }
+            for stay in known.stays
+        ],
+        [stay.until_run or stay.since_run or stay.group.base_run_id for stay in known.stays],
+        key="groups_stays",
+        label="When the member was in which group",
+        go_to=open_run,
+        columns={"Group": st.column_config.TextColumn(width="medium")},
+        button_width=90,
+    )
+
+
+def open_run(run_id: int | None) -> None:
+    """Leave for a run's detail, at the next drawing."""
+    if run_id is not None:
+        st.session_state["groups_leave_for"] = run_id
+
+
+def name_of(group: Group) -> str:
+    """Write a group's name as Apptimize shows it."""
+    return f"Mixpanel: {group.delivered_name or group.name}"
+
+
+def since_text(stay: Stay) -> str:
+    """Write since when somebody is in."""
+    if stay.since:
+        return f"since {moment(stay.since)} (run {stay.since_run})"
+    return f"since before {moment(stay.kept_since)}"
+
+
+def say_how_far_back(known: Timeline) -> None:
+    """Say what the timeline rests on, and what is no longer kept."""
+    if not known.looked:
+        st.caption("No change of a group is kept, so only the present is known.")
+        return
     st.caption(
-        f"Fed by cohort {group.cohort_id}, delivered to {plain(place.name if place else 'a removed destination')}."
+        f"Looked through {counted(known.looked, 'change')} of {number(known.kept)} that are kept, back to "
+        f"{moment(known.back_to)}. Changes are kept for 180 days; what was before is not known any more."
+    )
+    if known.looked < known.kept:
+        st.button(
+            "Look further back",
+            key="groups_further",
+            icon=":material/history:",
+            on_click=look_further,
+            args=(known.looked,),
+        )
+
+
+def look_further(looked: int) -> None:
+    """Look through more of what is kept from now on."""
+    st.session_state["groups_look_through"] = looked * FURTHER
+
+
+# --- one group -----------------------------------------------------------------------------------------------------
+
+
+def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | None, view: SyncView | None) -> None:
+    """Show one group: its figures, and its members, its size or what two of its runs differ in."""
+    assert group.id is not None
+    st.button("All groups", key="groups_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to)
+    st.header(plain(name_of(group)), anchor=False)
+    st.caption(
+        f"Fed by the cohort {plain(group.cohort_name)} ({group.cohort_id}), delivered to "
+        f"{plain(place.name if place else 'a removed destination')}: {plain(updated(view).lower())}."
     )
     if group.in_doubt:
         st.warning(IN_DOUBT, title="What Apptimize holds is in doubt", icon=":material/help:")
@@ -97,14 +265,37 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
         [
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),
             ("Last delivery", age(group.delivered_at), moment(group.delivered_at)),
+            ("Last verified", age(group.verified_at), "When a run last found the group equal to its cohort."),
         ],
         width=230,
     )
+    links(bridge, person, group, place, view)
+    shown = st.segmented_control(
+        "Show", [MEMBERS, SIZE, COMPARE], default=MEMBERS, required=True, key="view", bind="query-params",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    if shown == SIZE:
+        charts.size_over_time(bridge, person, group.id, key="groups")
+    elif shown == COMPARE:
+        compare(bridge, person, group)
+    else:
+        member_list.show(
+            partial(members.find_members, bridge, person, group.id),
+            key="groups_members",
+            label="Members",
+            nobody="The group is empty: nobody in the cohort had a usable Apptimize id.",
+            open_member=partial(go_to, group.id),
+        )
+
+
+def links(bridge: Bridge, person: Actor, group: Group, place: Connection | None, view: SyncView | None) -> None:
+    """Show the group's file, and the ways to what it comes from."""
+    assert group.id is not None
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "Download CSV",
-            partial(csv_bytes, bridge, person, group.id),
-            file_name=csv_name(name, group.cohort_id),
+            partial(member_list.collected, partial(syncs.group_csv, bridge, person, group.id)),
+            file_name=csv_name(group.delivered_name or group.name, group.cohort_id),
             mime="text/csv",
             key="groups_csv",
             icon=":material/download:",
@@ -119,82 +310,120 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
                 key="groups_sandbox",
                 icon=":material/open_in_new:",
             )
-        st.page_link(
-            COHORTS, label="Its cohort", icon=":material/groups:", query_params={"cohort": str(group.cohort_id)}
-        )
+        if person.role >= Role.ANALYST:
+            st.page_link(
+                COHORTS, label="Its cohort", icon=":material/groups:", query_params={"cohort": str(group.cohort_id)}
+            )
+            if view:
+                st.page_link(SYNCS, label="Its sync", icon=":material/sync:", query_params={"sync": str(view.sync.id)})
         if group.base_run_id:
             st.page_link(
-                run_view.HISTORY,
+                HISTORY,
                 label="Its last delivery",
                 icon=":material/history:",
                 query_params={"run": str(group.base_run_id)},
             )
-    members(bridge, person, group.id)
 
 
-def to_first_page() -> None:
-    """Begin at the first page when something else is searched for."""
-    st.session_state["groups_page"] = 1
-
-
-@st.fragment
-def members(bridge: Bridge, person: Actor, group_id: int) -> None:
-    """Page and search through the members; the rest of the page stays where it is."""
-    st.subheader("Members", anchor=False)
-    search = st.text_input(
-        "Search members",
-        key="groups_members_search",
-        type="search",
-        live="400ms",
-        placeholder="Part of an Apptimize id or a distinct id",
-        on_change=to_first_page,
-    )
-    try:
-        page = st.session_state.get("groups_page", 1)
-        found = syncs.group_members(
-            bridge, person, group_id, search=search.strip(), offset=(page - 1) * PAGE_ROWS, limit=PAGE_ROWS
-        )
-    except CohortBridgeError as exc:
-        st.error(said(exc), icon=":material/error:")
-        return
-    if not found.total:
+def compare(bridge: Bridge, person: Actor, group: Group) -> None:
+    """Show what any two runs differ in whose members are kept."""
+    assert group.id is not None
+    kept = {run.id: run for run in members.kept_runs(bridge, person, group.id) if run.id is not None}
+    if len(kept) < 2:
         st.info(
-            "No member matches the search."
-            if search.strip()
-            else "The group is empty: nobody in the cohort had a usable Apptimize id.",
-            icon=":material/search_off:",
+            "Two runs that changed the group are needed. The members of the last 30 of them are kept.",
+            title="Nothing to compare yet",
+            icon=":material/difference:",
         )
         return
-    first = (page - 1) * PAGE_ROWS + 1
-    st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {counted(found.total, 'member')}")
-    st.dataframe(
-        [
-            {"Apptimize id": apptimize_id, "Mixpanel distinct id": distinct_id}
-            for apptimize_id, distinct_id in found.rows
-        ],
-        key="groups_members",
-        hide_index=True,
-        height=min(len(found.rows), 12) * 35 + 38,
-        alt="Members of the group",
+    ids = list(kept)
+    labels = {run_id: run_label(run) for run_id, run in kept.items()}
+    left, right = st.columns(2)
+    before = left.selectbox(
+        "From", ids, index=1, format_func=labels.__getitem__, key="groups_before", on_change=from_first
     )
-    pages = -(-found.total // PAGE_ROWS)
-    if pages > 1:
-        st.pagination(pages, key="groups_page")
+    after = right.selectbox(
+        "To", ids, index=0, format_func=labels.__getitem__, key="groups_after", on_change=from_first
+    )
+    if before == after:
+        st.info("Choose two different runs.", icon=":material/difference:")
+        return
+    with st.spinner("Comparing the members of both runs …"):
+        found = members.compare_runs(bridge, person, before, after)
+    show_comparison(bridge, person, found)
+
+
+def run_label(run: Run) -> str:
+    """Write a run for a choice."""
+    return f"Run {run.id}, {moment(run.finished_at)}: {counted(run.members, 'member')}"
+
+
+def from_first() -> None:
+    """Begin at the first page of another comparison."""
+    for way in ("added", "removed"):
+        st.session_state[f"groups_compare_{way}_page"] = 1
+
+
+def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
+    """Show counts, and who came and left."""
+    run_view.tiles(
+        [
+            ("Added", number(found.added), "In the later choice, not in the earlier one."),
+            ("Removed", number(found.removed), "In the earlier choice, not in the later one."),
+            ("In both", number(found.unchanged), ""),
+        ]
+    )
+    if not (found.added or found.removed):
+        st.success("Both hold the same members.", icon=":material/check_circle:")
+        return
+    before, after = found.before.id or 0, found.after.id or 0
+    st.download_button(
+        "Download for a spreadsheet",
+        partial(member_list.collected, partial(members.compared_csv, bridge, person, before, after)),
+        file_name=f"runs-{before}-{after}.csv",
+        mime="text/csv",
+        key="groups_compared",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+    ways: list[tuple[Change, int]] = [("added", found.added), ("removed", found.removed)]
+    for column, (way, count) in zip(st.columns(2), ways, strict=True):
+        with column:
+            st.subheader(f"{way.capitalize()} ({number(count)})", anchor=False)
+            member_list.show(
+                partial(members.find_compared, bridge, person, before, after, way),
+                key=f"groups_compare_{way}",
+                label=f"Members {way}",
+                nobody="Nobody.",
+            )
+
+
+def feeding_syncs(bridge: Bridge, person: Actor) -> dict[int, SyncView]:
+    """Return the recurring sync of each group that has one."""
+    views = recurring.list_syncs(bridge, person)
+    return {view.group.id: view for view in views if view.sync.kind == SyncKind.RECURRING and view.group.id}
 
 
 person = guard.require(Role.VIEWER)
 bridge = resources.bridge()
-found = notices.open_page(bridge, person, "Groups", "What was delivered to Apptimize, and who is in.")
+if leave_for := st.session_state.pop("groups_leave_for", None):
+    st.switch_page(HISTORY, query_params={"run": str(leave_for)})
+found = notices.open_page(bridge, person, "Groups", "What was delivered to Apptimize, who is in, and since when.")
 try:
     groups = syncs.list_groups(bridge, person)
-    asked = st.query_params.get("group")
+    asked, member = st.query_params.get("group"), st.query_params.get("member")
     picked = next((one for one in groups if str(one.id) == asked), None)
-    if picked:
-        show_one(bridge, person, picked, next((one for one in found if one.id == picked.destination_id), None))
-    elif asked:
+    if asked and not picked:
         st.warning(f"There is no delivered group {plain(asked)}.", icon=":material/search_off:")
-        st.button("All groups", key="groups_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
+        st.button("All groups", key="groups_back", icon=":material/arrow_back:", on_click=go_to)
+    elif member:
+        show_member(bridge, person, member, picked)
     else:
-        show_list(groups, {one.id: one.name for one in found if one.id is not None})
+        feeding = feeding_syncs(bridge, person)
+        if picked:
+            place = next((one for one in found if one.id == picked.destination_id), None)
+            show_one(bridge, person, picked, place, feeding.get(picked.id or 0))
+        else:
+            show_list(bridge, person, groups, {one.id: one.name for one in found if one.id is not None}, feeding)
 except CohortBridgeError as exc:
     st.error(said(exc), icon=":material/error:")

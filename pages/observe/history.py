@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from core import syncs
+from core import standing, syncs
 from core.access import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound
 from data.models import Run, Status, utc_now
 from data.runs import RunFilter
-from pages.shared import decide, guard, listing, notices, resources, run_view
-from pages.shared.text import age, counted, moment, number, plain, said, zone
+from pages.shared import decide, differences, guard, listing, member_list, notices, resources, run_log, run_view
+from pages.shared.text import age, clock, counted, moment, number, plain, said, zone
 
 COHORTS = "pages/export/cohorts.py"
+SYNCS = "pages/export/syncs.py"
 PAGE_ROWS = 25
 PERIODS = {
     "Any time": None,
@@ -40,7 +43,7 @@ def to_first_page() -> None:
     st.session_state["history_page"] = 1
 
 
-def filters() -> RunFilter:
+def filters(bridge: Bridge, person: Actor) -> RunFilter:
     """Show the filters and return what they ask for."""
     text_column, status_column, period_column = st.columns([3, 3, 2])
     text = text_column.text_input(
@@ -64,7 +67,7 @@ def filters() -> RunFilter:
     period = period_column.selectbox(
         "Time", [*PERIODS, CHOSEN_DAYS], key="history_period", persist_state="page", on_change=to_first_page
     )
-    trigger_column, dry_column, days_column = st.columns([3, 3, 2], vertical_alignment="center")
+    trigger_column, sync_column, actor_column = st.columns([3, 3, 2])
     triggers = trigger_column.multiselect(
         "Started",
         list(run_view.TRIGGERS),
@@ -74,25 +77,67 @@ def filters() -> RunFilter:
         placeholder="In any way",
         on_change=to_first_page,
     )
-    with_dry_runs = dry_column.toggle(
+    sync_id = _sync_filter(bridge, person, sync_column)
+    actor = actor_column.selectbox(
+        "By",
+        standing.who_started_runs(bridge, person),
+        index=None,
+        key="history_actor",
+        persist_state="page",
+        placeholder="Anybody",
+        on_change=to_first_page,
+    )
+    with_dry_runs = st.toggle(
         "With dry runs", value=True, key="history_dry", persist_state="page", on_change=to_first_page
     )
     since, until = None, None
     if period == CHOSEN_DAYS:
-        days = days_column.date_input(
+        days = period_column.date_input(
             "From and to", value=[], key="history_days", persist_state="page", on_change=to_first_page
         )
         since, until = between(days)
     elif PERIODS[period]:
         since = utc_now() - PERIODS[period]
     return RunFilter(
+        sync_id=sync_id,
         statuses=statuses,
         triggers=triggers,
+        actor=actor or "",
         text=text.strip(),
         since=since,
         until=until,
         with_dry_runs=with_dry_runs,
     )
+
+
+def _sync_filter(bridge: Bridge, person: Actor, column: DeltaGenerator) -> int | None:
+    """Show the choice of a sync; the address may have made it, and keeps it."""
+    names = standing.sync_names(bridge, person)
+    asked = st.query_params.get("sync", "")
+    picked = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 and int(asked) in names else None
+    if st.session_state.get("history_asked") != asked:
+        st.session_state["history_asked"], st.session_state["history_sync"] = asked, picked
+    return column.selectbox(
+        "Sync",
+        list(names),
+        index=None,
+        # A look-up, not a function of our own: what a session keeps must be plain data.
+        format_func={one: f"{name} (sync {one})" for one, name in names.items()}.__getitem__,
+        key="history_sync",
+        persist_state="page",
+        placeholder="Any",
+        on_change=_keep_sync_in_address,
+    )
+
+
+def _keep_sync_in_address() -> None:
+    to_first_page()
+    picked = st.session_state["history_sync"]
+    st.session_state["history_asked"] = "" if picked is None else str(picked)
+    if picked is None:
+        st.query_params.pop("sync", None)
+    else:
+        st.query_params["sync"] = str(picked)
 
 
 def between(days: date | tuple[date, ...] | None) -> tuple[datetime | None, datetime | None]:
@@ -105,16 +150,30 @@ def between(days: date | tuple[date, ...] | None) -> tuple[datetime | None, date
 
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the runs that the filters ask for, a page at a time."""
-    wanted = filters()
+    wanted = filters(bridge, person)
     total = syncs.count_runs(bridge, person, wanted)
     if not total:
-        _say_none(is_filtered=bool(syncs.count_runs(bridge, person)))
+        _say_none(person, is_filtered=bool(syncs.list_runs(bridge, person, limit=1)))
         return
     pages = -(-total // PAGE_ROWS)
     page = min(st.session_state.get("history_page", 1), pages)
     runs = syncs.list_runs(bridge, person, wanted, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
     first = (page - 1) * PAGE_ROWS + 1
-    st.caption(f"{number(first)}–{number(first + len(runs) - 1)} of {counted(total, 'run')}, the newest first")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(
+            f"{number(first)}–{number(first + len(runs) - 1)} of {counted(total, 'run')}, the newest first",
+            width="content",
+        )
+        st.download_button(
+            "Download for a spreadsheet",
+            partial(member_list.collected, partial(standing.runs_csv, bridge, person, wanted)),
+            file_name="runs.csv",
+            mime="text/csv",
+            key="history_download",
+            icon=":material/download:",
+            help="All runs that the filters ask for, with all their counts; times are in UTC.",
+            on_click="ignore",
+        )
     listing.rows_to_open(
         [row(run) for run in runs],
         [run.id for run in runs],
@@ -130,12 +189,13 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         st.pagination(pages, key="history_page")
 
 
-def _say_none(*, is_filtered: bool) -> None:
+def _say_none(person: Actor, *, is_filtered: bool) -> None:
     if is_filtered:
         st.info("No run matches the filters.", icon=":material/search_off:")
         return
     st.info("Every export is listed here, with what it did.", title="No runs yet", icon=":material/history:")
-    st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+    if person.role >= Role.ANALYST:
+        st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
 
 
 def row(run: Run) -> dict[str, object]:
@@ -149,12 +209,17 @@ def row(run: Run) -> dict[str, object]:
         "Members": run.members if is_good else None,
         "Added": run.added if is_good else None,
         "Removed": run.removed if is_good else None,
-        "Queued": age(run.queued_at),
+        "Queued": when(run.queued_at),
         "Took": run_view.took(run),
         "Destination": run.destination,
         "Started": run_view.TRIGGERS.get(run.trigger, run.trigger),
         "By": run.actor,
     }
+
+
+def when(at: datetime) -> str:
+    """Write when a run was queued: how long ago today, the time of day before."""
+    return age(at) if utc_now() - at < timedelta(hours=12) else clock(at)
 
 
 def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
@@ -164,24 +229,33 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
         "All runs", key="history_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
     st.header(f"Run {run.id}: {plain(run.group_name)}", anchor=False)
-    run_view.badge(run)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        run_view.badge(run)
+        at = run.finished_at or run.queued_at
+        st.caption(f"{moment(at)}, {age(at)}. To {plain(run.destination)}, by {plain(run.actor)}.", width="content")
     notices.show_answer("history")
+    may_act = person.role >= Role.ANALYST
     if run_view.is_active(run):
         run_view.progress(bridge, person, run.id)
     else:
         run_view.outcome(run)
-        decide.held(bridge, person, run, place="history")
-        decide.undo(bridge, person, run, place="history")
-        if run.status in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED):
-            run_view.start_again(bridge, person, run, key="history_again", place="history")
-    if run.status == Status.SUCCEEDED:
+        if may_act:
+            decide.held(bridge, person, run, place="history")
+            with st.container(horizontal=True):
+                decide.undo(bridge, person, run, place="history")
+                if run.status in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED):
+                    run_view.start_again(bridge, person, run, key="history_again", place="history")
+    if run.status == Status.SUCCEEDED or (run.status == Status.HELD and run.profiles):
         st.subheader("From profiles to members", anchor=False)
         run_view.funnel(run)
-        st.subheader("What would have changed" if run.dry_run else "What changed", anchor=False)
+        would = run.dry_run or run.status == Status.HELD
+        st.subheader("What would have changed" if would else "What changed", anchor=False)
         run_view.changes(run)
+        differences.show(bridge, person, run, key="history_difference")
+    log = standing.run_log(bridge, person, run.id)
     st.subheader("Steps", anchor=False)
     with st.container(width=720):
-        st.table(steps(run), hide_index=True, border="horizontal")
+        st.table(run_log.steps(run, log), hide_index=True, border="horizontal")
     st.subheader("What it asked and sent", anchor=False)
     run_view.tiles(
         [
@@ -190,40 +264,24 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
             ("Messages", number(run.messages), "To the destination; none for a CSV folder."),
         ]
     )
+    run_log.calls(log)
+    links(person, run)
+
+
+def links(person: Actor, run: Run) -> None:
+    """Show the ways from a run to what it belongs to."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.page_link(COHORTS, label="Its cohort", icon=":material/groups:", query_params={"cohort": str(run.cohort_id)})
+        if person.role >= Role.ANALYST:
+            st.page_link(
+                COHORTS, label="Its cohort", icon=":material/groups:", query_params={"cohort": str(run.cohort_id)}
+            )
+            st.page_link(SYNCS, label="Its sync", icon=":material/sync:", query_params={"sync": str(run.sync_id)})
         st.page_link(
             "pages/observe/groups.py",
             label="Its group",
             icon=":material/patient_list:",
             query_params={"group": str(run.group_id)},
         )
-
-
-def steps(run: Run) -> list[dict[str, str]]:
-    """Write what happened when, in order."""
-    how = run_view.TRIGGERS.get(run.trigger, run.trigger).lower()
-    found = [("Queued", moment(run.queued_at), f"{how}, by {run.actor}")]
-    if run.started_at:
-        waited = (run.started_at - run.queued_at).total_seconds()
-        found.append(("Started", moment(run.started_at), f"after {run_view.duration(waited)} in the queue"))
-    if run.pages:
-        of = f" of {number(run.expected)}" if run.expected is not None else ""
-        found.append(("Read", "", f"{number(run.profiles)}{of} profiles in {counted(run.pages, 'page')}"))
-    if run.status == Status.SUCCEEDED:
-        difference = f"{number(run.added)} added, {number(run.removed)} removed, {number(run.unchanged)} unchanged"
-        found.append(("Compared", "", difference))
-    if run.status == Status.SUCCEEDED and run.dry_run:
-        found.append(("Wrote nothing", "", "a dry run"))
-    elif run.write == "none":
-        found.append(("Wrote nothing", "", "verified: nothing had changed"))
-    elif run.messages:
-        found.append(("Sent", "", f"{counted(run.messages, 'message')} to {run.destination}"))
-    elif run.status == Status.SUCCEEDED:
-        found.append(("Wrote", "", f"a file to {run.destination}"))
-    if run.finished_at:
-        found.append((run_view.look_of(run).word, moment(run.finished_at), f"after {run_view.took(run)} of work"))
-    return [{"Step": plain(name), "When": at, "What": plain(what)} for name, at, what in found]
 
 
 person = guard.require(Role.VIEWER)

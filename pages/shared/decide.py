@@ -3,70 +3,39 @@
 from __future__ import annotations
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from core import recurring
 from core.access import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from core.recurring import Change
 from data.models import Run, Status
 from pages.shared import notices
 from pages.shared.text import counted, moment, plain, said
 
-_SAMPLES = 20
-
 
 def held(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
-    """Show who would have come and gone, and the two ways to go on from a held run."""
+    """Show the two ways to go on from a held run."""
     if run.status != Status.HELD or run.dry_run or run.id is None:
         return
-    _samples(bridge, person, run)
     if person.role < Role.ANALYST:
         st.caption("An analyst can apply it once, or discard it.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Apply once", key=f"{place}_apply", type="primary", icon=":material/check:"):
-            _ask_to_apply(bridge, person, run, place)
-        st.button(
-            "Discard",
-            key=f"{place}_discard",
-            icon=":material/close:",
-            on_click=_discard,
-            args=(bridge, person, run.id, place),
-        )
+        buttons(bridge, person, run, place=place, key=place)
         st.caption("Applying reads the cohort again and writes whatever it finds then.", width="content")
 
 
-def _samples(bridge: Bridge, person: Actor, run: Run) -> None:
-    if not run.difference:
-        return
-    leaving, coming = st.columns(2)
-    _sample(leaving, bridge, person, run, "removed", run.removed, "would leave")
-    _sample(coming, bridge, person, run, "added", run.added, "would come")
-
-
-def _sample(
-    column: DeltaGenerator,
-    bridge: Bridge,
-    person: Actor,
-    run: Run,
-    change: Change,
-    total: int,
-    what: str,
-) -> None:
-    if not total:
-        return
+def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) -> None:
+    """Show the buttons that let a held run through once, or drop it."""
     assert run.id is not None
-    rows = recurring.run_changes(bridge, person, run.id, change, limit=_SAMPLES)
-    first = f", the first {len(rows)} of them" if total > len(rows) else ""
-    column.caption(f"{counted(total, 'member')} {what}{first}:")
-    column.dataframe(
-        [{"Apptimize id": one, "Distinct id": other} for one, other in rows],
-        key=f"decide_{change}",
-        hide_index=True,
-        height=210,
-        alt=f"Members who {what}",
+    if st.button("Apply once", key=f"{key}_apply", type="primary", icon=":material/check:"):
+        _ask_to_apply(bridge, person, run, place)
+    st.button(
+        "Discard",
+        key=f"{key}_discard",
+        icon=":material/close:",
+        on_click=_discard,
+        args=(bridge, person, run.id, place),
     )
 
 

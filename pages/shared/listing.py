@@ -15,11 +15,11 @@ _HEIGHT_PX = 563
 
 def rows_to_open(
     rows: list[dict[str, Any]],
-    ids: Sequence[int | None],
+    ids: Sequence[Any],
     *,
     key: str,
     label: str,
-    go_to: Callable[[int | None], None],
+    go_to: Callable[[Any], None],
     columns: dict[str, Any],
     order: list[str] | None = None,
     button_width: int = 70,
@@ -52,11 +52,50 @@ def rows_to_open(
     )
 
 
-def _ticked(key: str, ids: tuple[int | None, ...], go_to: Callable[[int | None], None]) -> None:
+def rows_to_tick(
+    rows: list[dict[str, Any]],
+    ids: Sequence[Any],
+    *,
+    key: str,
+    label: str,
+    go_to: Callable[[Any], None],
+    columns: dict[str, Any],
+    button_width: int = 70,
+) -> None:
+    """Show rows that are opened by their button, and of which any number can be ticked: `ticked` says which."""
+    st.dataframe(
+        rows,
+        key=f"{key}_table",
+        on_select="rerun",
+        selection_mode="multi-row",
+        hide_index=True,
+        height="content" if len(rows) <= _ROWS else _HEIGHT_PX,
+        placeholder="",
+        alt=label,
+        column_config={
+            "": st.column_config.ButtonColumn(
+                width=button_width,
+                on_click=_pressed,
+                args=(key, tuple(ids), go_to),
+                key=f"{key}_open",
+                type="secondary",
+            ),
+            **columns,
+        },
+    )
+
+
+def ticked(key: str, ids: Sequence[Any]) -> list[Any]:
+    """Return whose rows are ticked in the list of this key, which must hold these ids in this order."""
+    state = st.session_state.get(f"{key}_table")
+    return [ids[row] for row in state["selection"]["rows"] if row < len(ids)] if state else []
+
+
+def _ticked(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
     rows = st.session_state[f"{key}_table"]["selection"]["rows"]
     if rows:
         go_to(ids[rows[0]])
 
 
-def _pressed(key: str, ids: tuple[int | None, ...], go_to: Callable[[int | None], None]) -> None:
+def _pressed(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
     go_to(ids[st.session_state[f"{key}_open"]["row"]])

@@ -13,6 +13,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.matching import MAX_LENGTH, Reason
 from data.models import UNFINISHED, Run, Status
+from data.runs import RunFilter
 from pages.shared import notices
 from pages.shared.text import clock, counted, duration, number, plain, said
 
@@ -125,6 +126,18 @@ def step_text(run: Run) -> str:
     return words
 
 
+def time_left(run: Run) -> str:
+    """Estimate how much longer the run takes, from how long it took so far; empty while that says too little."""
+    done = fraction(run)
+    if run.status != Status.RUNNING or run.started_at is None or run.cancel_asked or not 0.1 < done < 1:
+        return ""
+    so_far = (datetime.now(UTC) - run.started_at).total_seconds()
+    left = so_far * (1 - done) / done
+    if so_far < 2:
+        return ""
+    return "A few seconds left" if left < 10 else f"About {duration(left)} left"
+
+
 def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
     """Show a run while it works, from its row; the whole page is drawn anew when it ends."""
     _progress(bridge, person, run_id)
@@ -153,7 +166,22 @@ def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
                     on_click=_cancel,
                     args=(bridge, person, run_id),
                 )
-            st.caption(f"Run {run_id}. You can leave this page: it goes on without you.", width="content")
+            left = time_left(run)
+            st.caption(
+                f"{left}. Run {run_id} goes on without you." if left else f"Run {run_id} goes on without you.",
+                width="content",
+            )
+
+
+@st.fragment(run_every="2s")
+def watch(bridge: Bridge, person: Actor, wanted: RunFilter, seen: int | None) -> None:
+    """Draw the whole page anew as soon as there is a newer run than the one that it shows, whoever started it."""
+    try:
+        newest = syncs.list_runs(bridge, person, wanted, limit=1)
+    except CohortBridgeError:
+        return  # the page itself says that the storage cannot be read
+    if newest and newest[0].id != seen:
+        st.rerun()
 
 
 def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:

@@ -46,6 +46,14 @@ def counted(value: int, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+def percent(share: float) -> str:
+    """Write a share: 0 % and 100 % only when it is none or all of it."""
+    shown = round(share * 100)
+    if 0 < share < 1 and shown in (0, 100):
+        return "under 1%" if shown == 0 else "over 99%"
+    return f"{shown}%"
+
+
 def zone() -> ZoneInfo:
     """Return the reader's time zone, UTC when the browser does not tell."""
     try:
@@ -57,6 +65,12 @@ def zone() -> ZoneInfo:
 def moment(at: datetime | None) -> str:
     """Write a time in the reader's zone."""
     return at.astimezone(zone()).strftime("%-d %b %Y, %H:%M:%S") if at else "never"
+
+
+def precise(at: datetime) -> str:
+    """Write the time of day in the reader's zone, to a tenth of a second."""
+    local = at.astimezone(zone())
+    return f"{local:%H:%M:%S}.{local.microsecond // 100_000}"
 
 
 def clock(at: datetime) -> str:

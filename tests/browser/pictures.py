@@ -6,6 +6,7 @@ and a dashboard that people sign in to.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,11 +17,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, Everything, go, picture
+from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL, Everything, go, picture
 
 PAGES = {
     "": "Overview",
     "cohorts": "Cohorts",
+    "syncs": "Syncs",
     "groups": "Groups",
     "history": "History",
     "connections": "Connections",
@@ -48,9 +50,11 @@ def main() -> None:
             take(browser, everything, folder / "failed", failed_pages())
             for cohort in (NEWSLETTER, IMPORTED):
                 everything.core("export", str(cohort))
-            take(browser, everything, folder / "full", full_pages())
+            plenty(everything)
+            take(browser, everything, folder / "full", full_pages(everything))
             take_forms(browser, everything, folder / "forms")
             take_signed_in(browser, home, folder / "signed-in")
+            take_questions(browser, everything, folder / "forms")
             with a_run_under_way(browser, everything):
                 take(browser, everything, folder / "busy", {"": "Overview", f"cohorts?cohort={EVERYONE}": "Cohorts"})
     print(folder)
@@ -106,6 +110,23 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                     page.screenshot(path=folder / f"shut-out-{end}", animations="disabled")
 
 
+def plenty(everything: Everything) -> None:
+    """Let recurring syncs live through a day in which people come and go, one is held and one is paused."""
+    for cohort, every, brake in ((TRIAL, "15", "0"), (SPENDERS, "60", "30"), (POWER, "30", "50")):
+        everything.core("syncs", "add", str(cohort), "--every", every, "--max-shrink", brake)
+    everything.core("syncs", "pause", str(everything.recurring_sync_of(POWER)))
+    for hour in (2, 5, 9, 14, 20):
+        everything.shift(hour * 3600)
+        for cohort in (TRIAL, SPENDERS):
+            everything.core("export", str(cohort))
+    everything.preview(TRIAL)
+
+
+def a_member(everything: Everything) -> str:
+    """Name one who is in a group."""
+    return everything.core("groups", "members", str(SPENDERS)).splitlines()[3]
+
+
 def failed_pages() -> dict[str, str]:
     """Name the pages that show what went wrong."""
     return {
@@ -118,9 +139,22 @@ def failed_pages() -> dict[str, str]:
     }
 
 
-def full_pages() -> dict[str, str]:
+def full_pages(everything: Everything) -> dict[str, str]:
     """Name the pages that show plenty."""
-    return PAGES | {f"cohorts?cohort={EVERYONE}": "Cohorts", "history?run=2": "History", "groups?group=1": "Groups"}
+    group = everything.group_of(TRIAL)
+    return PAGES | {
+        f"cohorts?cohort={EVERYONE}": "Cohorts",
+        f"cohorts?cohort={TRIAL}": "Cohorts",
+        f"syncs?sync={everything.recurring_sync_of(TRIAL)}": "Syncs",
+        f"syncs?sync={everything.recurring_sync_of(POWER)}": "Syncs",
+        "history?run=2": "History",
+        "history?sync=1": "History",
+        f"history?run={everything.newest_run(TRIAL)}": "History",
+        f"groups?group={group}": "Groups",
+        f"groups?group={group}&view=Size+over+time": "Groups",
+        f"groups?group={group}&view=Compare+two+runs": "Groups",
+        f"groups?member={a_member(everything)}": "Groups",
+    }
 
 
 def take(browser: Browser, everything: Everything, folder: Path, pages: dict[str, str]) -> None:
@@ -130,7 +164,7 @@ def take(browser: Browser, everything: Everything, folder: Path, pages: dict[str
             with window(browser, scheme, width) as page:
                 for path, heading in pages.items():
                     go(page, f"{everything.url}/{path}", heading)
-                    name = path.replace("?", "-").replace("=", "-") or "overview"
+                    name = re.sub(r"[^a-z0-9]+", "-", path.lower())[:60].strip("-") or "overview"
                     picture(page, folder / f"{name}-{scheme}-{width}.png")
 
 
@@ -147,6 +181,16 @@ def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
             page.get_by_role("button", name="Remove").last.click()
             expect(page.get_by_role("dialog")).to_be_visible()
             page.screenshot(path=folder / f"remove-{scheme}.png", animations="disabled")
+
+
+def take_questions(browser: Browser, everything: Everything, folder: Path) -> None:
+    """Take pictures of the questions before syncs change."""
+    for scheme in SCHEMES:
+        with window(browser, scheme, 1280) as page:
+            go(page, f"{everything.url}/syncs?sync={everything.recurring_sync_of(TRIAL)}", "Syncs")
+            page.get_by_role("button", name="Remove").click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            page.screenshot(path=folder / f"remove-sync-{scheme}.png", animations="disabled")
 
 
 @contextmanager

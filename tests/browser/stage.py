@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,15 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from core import syncs
+from core.access import LOCAL
+from core.bridge import open_bridge
+from core.settings import Settings
+from data.models import UNFINISHED
+
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-EVERYONE, POWER, NEWSLETTER, SPENDERS, IMPORTED = 5167401, 5167402, 5167403, 5167407, 5167410
+EVERYONE, POWER, NEWSLETTER, SPENDERS, TRIAL, IMPORTED = 5167401, 5167402, 5167403, 5167407, 5167409, 5167410
 # An export of a practice cohort takes two or three seconds; machines that build are slow.
 EXPORT_MS = 45_000
 _ROW_PX, _HEADER_PX, _TICK_PX = 33, 34, 33
@@ -61,6 +69,35 @@ class Everything:
 
     def fault(self, name: str, **options: Any) -> None:
         httpx.put(f"{self.sandbox}/sandbox/api/faults", json={name: options}).raise_for_status()
+
+    def shift(self, seconds: float) -> None:
+        """Set the sandbox's clock: people come and go with it."""
+        httpx.put(f"{self.sandbox}/sandbox/api/clock", json={"shift_seconds": seconds}).raise_for_status()
+
+    def group_of(self, cohort: int) -> int:
+        """Return the id of the cohort's group."""
+        return self._of("run", cohort, "group_id")
+
+    def newest_run(self, cohort: int) -> int:
+        """Return the id of the cohort's newest run."""
+        return self._of("run", cohort, "id")
+
+    def recurring_sync_of(self, cohort: int) -> int:
+        """Return the id of the cohort's newest recurring sync."""
+        return self._of("sync", cohort, "id")
+
+    def preview(self, cohort: int) -> None:
+        """Ask for a preview as the dashboard does, and wait for the worker."""
+        bridge = open_bridge(Settings(home=self.home, _env_file=None))
+        run = syncs.start_export(bridge, LOCAL, cohort, dry_run=True)
+        while syncs.get_run(bridge, LOCAL, run.id or 0).status in UNFINISHED:
+            time.sleep(0.1)
+        bridge.engine.dispose()
+
+    def _of(self, table: str, cohort: int, column: str) -> int:
+        with closing(sqlite3.connect(self.home / "cohort_bridge.db")) as database:
+            query = f"SELECT {column} FROM {table} WHERE cohort_id = ? ORDER BY id DESC LIMIT 1"
+            return database.execute(query, [cohort]).fetchone()[0]
 
     def mend(self) -> None:
         httpx.delete(f"{self.sandbox}/sandbox/api/faults").raise_for_status()
@@ -154,12 +191,21 @@ def press_in_row(page: Page, table: str, text: str) -> None:
     grid = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("grid", name=table))
     if not grid.count():
         grid = page.get_by_test_id("stDataFrame")
-    cell = cell_of(grid.first, text)
+    _click_in_row(page, grid.first, text, _TICK_PX + 35)
+
+
+def tick_row(page: Page, text: str) -> None:
+    """Tick the row of the first list that holds this text."""
+    _click_in_row(page, page.get_by_test_id("stDataFrame").first, text, _TICK_PX / 2)
+
+
+def _click_in_row(page: Page, grid: Locator, text: str, x: float) -> None:
+    cell = cell_of(grid, text)
     number = int((cell.get_attribute("id") or "").rsplit("-", 1)[1])
-    grid.first.scroll_into_view_if_needed()
-    box = grid.first.bounding_box()
+    grid.scroll_into_view_if_needed()
+    box = grid.bounding_box()
     assert box
-    page.mouse.click(box["x"] + _TICK_PX + 35, box["y"] + _HEADER_PX + _ROW_PX * number + _ROW_PX / 2)
+    page.mouse.click(box["x"] + x, box["y"] + _HEADER_PX + _ROW_PX * number + _ROW_PX / 2)
 
 
 def cell_of(grid: Locator, text: str) -> Locator:

@@ -26,6 +26,7 @@ from tests.browser.stage import (
 HEADINGS = {
     "": "Overview",
     "cohorts": "Cohorts",
+    "syncs": "Syncs",
     "groups": "Groups",
     "history": "History",
     "connections": "Connections",
@@ -244,7 +245,11 @@ def test_pages_ask_nobody_outside_this_machine_and_say_nothing_to_the_console(ev
 
 def test_nothing_is_wider_than_a_narrow_window(everything: Everything, exported: object, page: Page):
     page.set_viewport_size({"width": 800, "height": 900})
+    views = {f"groups?group=1&view={view}": "Groups" for view in ("Members", "Size over time", "Compare two runs")}
+    narrow = (
+        HEADINGS | views | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History", "syncs?sync=1": "Syncs"}
+    )
 
-    for path, heading in (HEADINGS | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History"}).items():
+    for path, heading in narrow.items():
         go(page, f"{everything.url}/{path}", heading)
         assert page.get_by_test_id("stMain").evaluate("element => element.scrollWidth <= element.clientWidth"), path

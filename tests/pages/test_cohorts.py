@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from core import syncs, worker
+import pytest
+
+from core import members, recurring, syncs, worker
 from core.access import LOCAL
 from core.bridge import Bridge
-from tests.emulator.stage import COMPANIES, EVERYONE, POWER, SPENDERS, Sandbox, counts_of, export, newest_run
+from tests.emulator.stage import (
+    COMPANIES,
+    EVERYONE,
+    LATER_S,
+    POWER,
+    SPENDERS,
+    TRIAL,
+    Sandbox,
+    counts_of,
+    export,
+    newest_run,
+)
 from tests.pages.dashboard import COHORTS, drawn, open_page, shown
 
 
@@ -89,10 +102,9 @@ def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):
     assert "start with neither" in shown(at) or "starts with neither" in shown(at)
 
 
-def test_a_dry_run_writes_nothing_and_says_so(practising: Bridge, sandbox: Sandbox):
+def test_a_preview_of_a_first_export_shows_who_would_come_and_writes_nothing(practising: Bridge, sandbox: Sandbox):
     at = open_page(COHORTS, cohort=POWER)
-    at.radio(key=f"cohorts_kind_{POWER}").set_value("Dry run")
-    drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
+    drawn(at.button(key=f"cohorts_preview_{POWER}").click().run())
     worker.once(practising)
 
     drawn(at.run())
@@ -100,6 +112,50 @@ def test_a_dry_run_writes_nothing_and_says_so(practising: Bridge, sandbox: Sandb
     assert sandbox.group(POWER) is None
     assert "Nothing was written." in shown(at)
     assert "See it on Apptimize's Groups page" not in shown(at)
+    assert f"Would come: {len(sandbox.answer(POWER).ids):,}" in shown(at)
+    assert list(at.dataframe[0].value["Apptimize id"]) == sandbox.answer(POWER).ids[:50]
+
+
+def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridge, sandbox: Sandbox):
+    export(practising, TRIAL)
+    before = set(sandbox.answer(TRIAL).ids)
+    sandbox.at(LATER_S)
+    after = set(sandbox.answer(TRIAL).ids)
+    run = syncs.start_export(practising, LOCAL, TRIAL, dry_run=True)
+    worker.once(practising)
+
+    at = open_page(COHORTS, cohort=TRIAL)
+
+    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    assert (figures["Added"], figures["Removed"]) == (len(after - before), len(before - after))
+    assert figures["Unchanged"] == len(after & before)
+    lines = list(members.changes_csv(practising, LOCAL, run.id or 0))
+    changed = {tuple(line.strip().split(",")[:2]) for line in lines[1:]}
+    assert changed == {("added", one) for one in after - before} | {("removed", one) for one in before - after}
+
+
+def test_only_the_newest_preview_keeps_who_would_come(practising: Bridge):
+    for _ in range(2):
+        syncs.start_export(practising, LOCAL, POWER, dry_run=True)
+        worker.once(practising)
+
+    newest, older = syncs.list_runs(practising, LOCAL)
+
+    assert newest.difference
+    assert older.difference is None
+    kept = [path.stem for path in practising.snapshots.folder.iterdir()]
+    assert kept == [newest.difference]
+
+
+def test_the_list_tells_match_rate_and_sync_of_each_cohort(practising: Bridge):
+    run = export(practising, POWER)
+    recurring.add_sync(practising, LOCAL, POWER, every_minutes=30)
+
+    table = open_page(COHORTS).dataframe[0].value
+    power = table[table["Id"] == str(POWER)].iloc[0]
+
+    assert power["Matched"] == pytest.approx((run.members + run.duplicates) / run.profiles)
+    assert power["Sync"] == "Every 30 minutes"
 
 
 def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sandbox):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from core import members, recurring, syncs
+from core.access import LOCAL, Actor, Role
 from core.bridge import Bridge
-from tests.emulator.stage import POWER, REFUND, SPENDERS, Sandbox, export, group_row
+from data.models import Run
+from pages.shared import guard
+from tests.emulator.stage import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox, export, group_row
 from tests.pages.dashboard import GROUPS, drawn, open_page, shown
 
 
@@ -27,7 +33,7 @@ def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
     at = open_page(GROUPS, group=group_row(practising, POWER).id)
     assert list(at.dataframe[0].value["Apptimize id"]) == members[:50]
 
-    drawn(at.pagination(key="groups_page").set_value(2).run())
+    drawn(at.pagination(key="groups_members_page").set_value(2).run())
     assert list(at.dataframe[0].value["Apptimize id"]) == members[50:100]
 
     drawn(at.text_input(key="groups_members_search").set_value(members[-1]).run())
@@ -66,3 +72,117 @@ def test_an_empty_group_says_why(practising: Bridge):
 
 def test_an_address_of_no_group_says_so(practising: Bridge):
     assert "There is no delivered group 99." in shown(open_page(GROUPS, group=99))
+
+
+@pytest.fixture
+def two_runs(practising: Bridge, sandbox: Sandbox) -> tuple[Run, Run]:
+    """Two runs of a group, between which people came and went."""
+    first = export(practising, TRIAL)
+    sandbox.at(LATER_S)
+    return first, export(practising, TRIAL)
+
+
+def test_a_member_is_told_since_when_and_one_who_left_until_when(
+    practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]
+):
+    first, second = two_runs
+    sandbox.at(0)
+    before = set(sandbox.answer(TRIAL).ids)
+    sandbox.at(LATER_S)
+    after = set(sandbox.answer(TRIAL).ids)
+    group = group_row(practising, TRIAL).id
+
+    stayed = open_page(GROUPS, group=group, member=min(before & after))
+    assert f"(run {first.id})" in shown(stayed)
+    assert list(stayed.dataframe[0].value["Went out"]) == ["Still in"]
+
+    came = open_page(GROUPS, group=group, member=min(after - before))
+    assert f"(run {second.id})" in shown(came)
+
+    left = open_page(GROUPS, group=group, member=min(before - after))
+    assert "In none of the groups now." in shown(left)
+    (row,) = left.dataframe[0].value.to_dict("records")
+    assert (row["Came with run"], row["Left with run"]) == (str(first.id), str(second.id))
+
+
+def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    both = set(sandbox.answer(POWER).group) & set(sandbox.answer(SPENDERS).group)
+    member = min(both)
+    distinct_id = sandbox.answer(POWER).group[member]
+
+    at = open_page(GROUPS)
+    drawn(at.text_input(key="groups_lookup").set_value(distinct_id).run())
+
+    assert "In 2 groups now" in shown(at)
+    assert at.query_params["member"] == distinct_id
+    assert "of 2 that are kept" in shown(at)
+
+
+def test_nobody_by_that_id_is_said(practising: Bridge):
+    export(practising, POWER)
+
+    assert "Nobody with this id" in shown(open_page(GROUPS, member="no**body**"))
+
+
+def test_without_kept_changes_only_the_present_is_told(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
+    for path in practising.snapshots.folder.glob("difference-*"):
+        path.unlink()
+    member = sandbox.answer(TRIAL).ids[0]
+
+    text = shown(open_page(GROUPS, group=group_row(practising, TRIAL).id, member=member))
+
+    assert "since before" in text
+
+
+def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
+    sandbox.at(0)
+    before = set(sandbox.answer(TRIAL).ids)
+    sandbox.at(LATER_S)
+    after = set(sandbox.answer(TRIAL).ids)
+
+    at = open_page(GROUPS, group=group_row(practising, TRIAL).id, view="Compare two runs")
+
+    figures = {one.label: one.value for one in at.metric}
+    assert figures["Added"] == str(len(after - before))
+    assert figures["Removed"] == str(len(before - after))
+    assert set(at.dataframe[0].value["Apptimize id"]) == set(sorted(after - before)[:50])
+    lines = list(members.compared_csv(practising, LOCAL, two_runs[0].id or 0, two_runs[1].id or 0))
+    assert len(lines) == 1 + len(after ^ before)
+
+    drawn(at.selectbox(key="groups_before").set_value(two_runs[1].id).run())
+    assert "Choose two different runs." in shown(at)
+
+
+def test_one_run_alone_has_nothing_to_compare_with(practising: Bridge):
+    export(practising, POWER)
+
+    text = shown(open_page(GROUPS, group=group_row(practising, POWER).id, view="Compare two runs"))
+
+    assert "Nothing to compare yet" in text
+
+
+def test_size_over_time_is_drawn_and_told_in_words(practising: Bridge, two_runs: tuple[Run, Run]):
+    second = two_runs[1]
+
+    at = open_page(GROUPS, group=group_row(practising, TRIAL).id, view="Size over time")
+
+    assert f"{second.members} members at the end of this time" in shown(at)
+    assert len(at.get("vega_lite_chart")) == 2
+
+
+def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
+    practising: Bridge, monkeypatch: pytest.MonkeyPatch
+):
+    export(practising, POWER)
+    recurring.add_sync(practising, LOCAL, POWER)
+    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+
+    at = open_page(GROUPS, group=group_row(practising, POWER).id)
+
+    assert len(at.dataframe[0].value) == 50
+    links = [one.proto.label for one in at.get("page_link")]
+    assert "Its last delivery" in links
+    assert not {"Its cohort", "Its sync"} & set(links)
+    assert syncs.list_groups(practising, Actor("Vera", Role.VIEWER))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+
+import pytest
 from sqlmodel import update
 
-from core import syncs
-from core.access import LOCAL
+from core import recurring, standing, syncs
+from core.access import LOCAL, Actor, Role
 from core.bridge import Bridge
 from data.engine import writing
-from data.models import Run
+from data.models import Run, SyncKind
+from data.runs import RunFilter
+from pages.shared import guard
 from tests.emulator.stage import NEWSLETTER, POWER, SPENDERS, Sandbox, export
 from tests.pages.dashboard import HISTORY, drawn, open_page, shown
 
@@ -76,7 +81,16 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
     assert figures["Profiles"] == run.profiles == sum(figures[part] for part in parts)
     assert (figures["Added"], figures["Queries"], figures["Messages"]) == (run.added, run.queries, run.messages)
     steps = list(at.table[-1].value["Step"])
-    assert steps == ["Queued", "Started", "Read", "Compared", "Sent", "Succeeded"]
+    assert steps == [
+        "Queued",
+        "Started",
+        "Looked the cohort up",
+        "Read",
+        "Checked that every profile arrived",
+        "Compared",
+        "Wrote",
+        "Succeeded",
+    ]
 
 
 def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bridge, sandbox: Sandbox):
@@ -111,3 +125,91 @@ def test_an_address_of_no_run_says_so():
 
 def test_an_address_that_is_no_number_shows_the_list():
     assert "No runs yet" in shown(open_page(HISTORY, run="x' or 1=1"))
+
+
+def test_runs_are_filtered_by_sync_and_by_person(practising: Bridge):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    with writing(practising.engine) as session:
+        session.exec(update(Run).where(Run.id == 2).values(actor="ann@example.com"))
+
+    at = open_page(HISTORY)
+    drawn(at.selectbox(key="history_actor").set_value("ann@example.com").run())
+    assert ids(at) == ["2"]
+
+    at = open_page(HISTORY)
+    drawn(at.selectbox(key="history_sync").set_value(1).run())
+    assert ids(at) == ["1"]
+    assert at.query_params["sync"] == "1"
+
+
+def test_an_address_leads_to_the_runs_of_a_sync(practising: Bridge):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+
+    assert ids(open_page(HISTORY, sync=2)) == ["2"]
+    assert ids(open_page(HISTORY, sync="x")) == ["2", "1"]
+
+
+def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("server_error", target="apptimize", times=1)
+    run = export(practising, POWER)
+    assert run.status == "succeeded"
+
+    at = open_page(HISTORY, run=run.id)
+    drawn(at.toggle(key="run_log_each").set_value(True).run())
+
+    tables = [one.value for one in at.dataframe]
+    totals = next(one for one in tables if "How many" in one)
+    each = next(one for one in tables if "Sent" in one)
+    assert totals["How many"].sum() == run.requests + run.messages
+    assert ("Message: all members", "500 Error of the server") in set(
+        zip(totals["What"], totals["Answer"], strict=True)
+    )
+    assert len(each) == totals["How many"].sum()
+
+
+def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):
+    run = export(practising, POWER)
+    member = sandbox.answer(POWER).ids[-1]
+
+    at = open_page(HISTORY, run=run.id)
+    drawn(at.text_input(key="history_difference_added_search").set_value(member).run())
+
+    assert list(at.dataframe[0].value["Apptimize id"]) == [member]
+
+
+def test_the_spreadsheet_holds_what_the_filters_ask_for_and_no_formula(practising: Bridge):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    with writing(practising.engine) as session:
+        session.exec(update(Run).where(Run.id == 2).values(group_name="=cmd|' /C calc'!A0"))
+
+    text = "".join(standing.runs_csv(practising, LOCAL, RunFilter(text="cmd")))
+
+    header, row = csv.reader(text.removeprefix("\ufeff").splitlines())
+    found = dict(zip(header, row, strict=True))
+    assert found["group_name"] == "'=cmd|' /C calc'!A0"
+    assert int(found["profiles"]) == sum(int(found[one]) for one in ("members", "duplicates", "unmatched", "invalid"))
+
+
+def test_a_viewer_sees_a_failed_run_and_its_cause_and_no_button_that_changes_anything(
+    practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+):
+    sandbox.fault("unauthorized", target="apptimize")
+    run = export(practising, POWER)
+    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+
+    at = open_page(HISTORY, run=run.id)
+
+    assert "does not accept the token" in shown(at)
+    assert [one.key for one in at.button] == ["history_back"]
+
+
+def test_removed_syncs_can_still_be_asked_for(practising: Bridge):
+    export(practising, POWER)
+    sync = recurring.add_sync(practising, LOCAL, POWER)
+    recurring.remove_sync(practising, LOCAL, sync.id or 0)
+
+    assert sync.id in standing.sync_names(practising, LOCAL)
+    assert sync.kind == SyncKind.RECURRING

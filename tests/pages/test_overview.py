@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from core import syncs
-from core.access import LOCAL
+from datetime import timedelta
+
+import pytest
+
+from core import recurring, syncs, worker
+from core.access import LOCAL, Actor, Role
 from core.bridge import Bridge
-from tests.emulator.stage import NEWSLETTER, POWER, Sandbox, export
+from data.engine import writing
+from data.models import Group, Status, SyncState, utc_now
+from pages.shared import guard
+from tests.emulator.stage import NEWSLETTER, POWER, Sandbox, export, newest_run
 from tests.pages.dashboard import OVERVIEW, drawn, open_page, shown
 
 
@@ -67,3 +74,64 @@ def test_the_budget_of_queries_is_shown_and_when_the_next_slot_opens(practising:
     syncs.list_cohorts(practising, LOCAL)
 
     assert "2 of 2 used. The next slot opens at" in shown(open_page(OVERVIEW))
+
+
+def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Bridge, sandbox: Sandbox):
+    sync = recurring.add_sync(practising, LOCAL, POWER)
+    sandbox.fault("unauthorized", target="apptimize")
+    worker.once(practising)
+    sandbox.mend()
+
+    at = open_page(OVERVIEW)
+    assert "does not accept the token" in shown(at)
+    assert not [one for one in at.button if (one.key or "").startswith("overview_again")]
+    drawn(at.button(key=f"overview_resume_{sync.id}").click().run())
+
+    assert recurring.get_sync(practising, LOCAL, sync.id or 0).sync.state == SyncState.ACTIVE
+
+
+def test_a_held_run_is_discarded_where_it_is_told(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    sandbox.fault("total_wrong")
+    held = export(practising, POWER)
+    assert held.status == Status.HELD
+
+    at = open_page(OVERVIEW)
+    drawn(at.button(key=f"overview_{held.id}_discard").click().run())
+
+    assert newest_run(practising).status == Status.CANCELLED
+    assert "Nothing needs attention" in shown(at)
+
+
+def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising: Bridge, sandbox: Sandbox):
+    recurring.add_sync(practising, LOCAL, POWER)
+    worker.once(practising)
+    sandbox.fault("server_error", target="apptimize")
+    export(practising, NEWSLETTER)
+    with writing(practising.engine) as session:
+        group = session.get_one(Group, 1)
+        group.verified_at = utc_now() - timedelta(hours=3)
+        session.add(group)
+
+    at = open_page(OVERVIEW)
+
+    assert "1 recurring sync, 1 of them late" in shown(at)
+    assert list(at.dataframe[0].value["State"]) == ["Late"]
+    assert list(at.dataframe[0].value["Members as of"]) == ["3 hours ago"]
+    assert "1 not well" in shown(at)
+    assert "In trouble" in shown(at)
+    assert "Recurring syncs need 8 an hour." in shown(at)
+
+
+def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(
+    practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+):
+    sandbox.fault("unauthorized", target="apptimize")
+    export(practising, POWER)
+    recurring.pause_sync(practising, LOCAL, recurring.add_sync(practising, LOCAL, NEWSLETTER).id or 0)
+    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+
+    at = open_page(OVERVIEW)
+
+    assert "does not accept the token" in shown(at)
+    assert not at.button

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from core import recurring, syncs, worker
+from core import connections, recurring, syncs, worker
 from core.access import LOCAL
 from core.bridge import Bridge
 from data import models
@@ -44,13 +46,16 @@ def test_without_syncs_the_page_says_how_to_start_one(practising: Bridge):
 
 def test_a_recurring_sync_is_started_from_its_cohort(practising: Bridge):
     at = open_page(COHORTS, cohort=TRIAL)
-    at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)")
+    drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
     at.selectbox(key=f"cohorts_every_{TRIAL}").set_value(30)
+    drawn(at.checkbox(key=f"cohorts_has_brake_{TRIAL}").set_value(True).run())
+    at.number_input(key=f"cohorts_brake_{TRIAL}").set_value(10)
 
     at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
 
     (view,) = recurring.list_syncs(practising, LOCAL)
     assert (view.sync.cohort_id, view.sync.every_minutes, view.sync.state) == (TRIAL, 30, SyncState.ACTIVE)
+    assert view.sync.max_shrink == 10
     assert "its first run is due now" in shown(at)
 
 
@@ -124,3 +129,72 @@ def test_a_run_that_wrote_nothing_says_that_it_verified(practising: Bridge):
 
 def test_an_address_that_names_no_sync_says_so(practising: Bridge):
     assert "There is no sync 99" in shown(open_page(SYNCS, sync=99))
+
+
+def tick(at: AppTest, *rows: int) -> AppTest:
+    key = f"{at.session_state['syncs_table']}_table"
+    at.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    return drawn(at.run())
+
+
+def test_states_are_counted_and_filtered(practising: Bridge):
+    start(practising, TRIAL)
+    recurring.pause_sync(practising, LOCAL, start(practising, SPENDERS))
+
+    at = open_page(SYNCS)
+    assert "Paused (1)" in str(at.segmented_control[0].proto)
+    drawn(at.segmented_control(key="syncs_state").set_value("Paused").run())
+
+    assert list(at.dataframe[0].value["State"]) == ["Paused"]
+    drawn(at.text_input(key="syncs_search").set_value("nothing like it").run())
+    assert "No sync is in this state" in shown(at)
+
+
+def test_several_syncs_are_paused_after_a_question_that_names_them(practising: Bridge):
+    syncs.list_cohorts(practising, LOCAL)
+    for cohort in (TRIAL, SPENDERS, IMPORTED):
+        start(practising, cohort)
+    at = tick(open_page(SYNCS), 0, 1)
+
+    drawn(at.button(key="syncs_bulk_pause").click().run())
+
+    text = shown(at)
+    # Once in the table, and once more in the question.
+    named = [text.count(name) for name in ("Trial ends this week", "spenders", "Imported from the old shop")]
+    assert named == [2, 2, 1]
+    assert "Pause 2 syncs" in text
+    assert all(one.sync.state == SyncState.ACTIVE for one in recurring.list_syncs(practising, LOCAL))
+
+
+def test_tags_are_given_and_found(practising: Bridge):
+    sync_id = start(practising, TRIAL)
+    recurring.edit_sync(practising, LOCAL, start(practising, SPENDERS), every_minutes=15, max_shrink=None, tags=["vip"])
+    recurring.edit_sync(practising, LOCAL, sync_id, every_minutes=15, max_shrink=None, tags=["launch"])
+
+    at = open_page(SYNCS)
+    drawn(at.multiselect(key="syncs_tags").set_value(["vip"]).run())
+
+    assert [list(one) for one in at.dataframe[0].value["Tags"]] == [["vip"]]
+    drawn(open_page(SYNCS, sync=sync_id).button(key=f"syncs_save_{sync_id}").click().run())
+    assert recurring.get_sync(practising, LOCAL, sync_id).sync.tags == ["launch"]
+
+
+def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Bridge, tmp_path: Path):
+    sync_id = start(practising, TRIAL, every_minutes=30, max_shrink=10)
+    connections.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    at = open_page(SYNCS, sync=sync_id)
+
+    drawn(at.button(key="syncs_clone").click().run())
+
+    assert "at the other destination: every 30 minutes, brake at 10%" in shown(at)
+    assert at.selectbox(key="syncs_clone_to").options == ["csv"]
+
+
+def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):
+    sync_id = start(practising)
+    run = work(practising)
+
+    at = open_page(SYNCS, sync=sync_id)
+
+    assert len(at.get("vega_lite_chart")) == 2
+    assert f"{run.members} members at the end of this time" in shown(at)

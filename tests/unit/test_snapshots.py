@@ -114,10 +114,34 @@ def test_ids_with_separators_quotes_and_nothing_but_spaces_survive(snapshots: Sn
 def test_members_are_paged_in_order_and_found_by_either_id_whatever_the_case(snapshots: Snapshots):
     write(snapshots, "paged", [(f"User-{number:03}", f"i_{number:03}") for number in range(120)])
 
-    assert [one for one, _ in snapshots.rows("paged", offset=50, limit=2)] == ["i_050", "i_051"]
-    assert snapshots.rows("paged", search="uSER-07", limit=3)[0] == ("i_070", "User-070")
-    assert snapshots.count("paged", search="i_11") == 10
-    assert snapshots.count("paged", search="%") == 0
+    page = snapshots.find("paged", offset=50, limit=2)
+    assert ([one for one, _ in page.rows], page.total) == (["i_050", "i_051"], 120)
+    assert snapshots.find("paged", search="uSER-07", limit=3).rows[0] == ("i_070", "User-070")
+    assert snapshots.find("paged", search="i_11").total == 10
+    assert snapshots.find("paged", search="07").total == 12  # 007, 070 to 079, 107
+    assert snapshots.find("paged", search="%").total == 0
+
+
+def test_a_search_counts_to_a_limit_and_says_so(snapshots: Snapshots):
+    write(snapshots, "many", [(f"user-{number:03}", f"i_{number:03}") for number in range(30)])
+
+    found = snapshots.find("many", search="i_", offset=10, limit=5, most=20)
+
+    assert ([one for one, _ in found.rows], found.total, found.is_more) == (
+        [f"i_0{n}" for n in range(10, 15)],
+        20,
+        True,
+    )
+
+
+def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
+    write(snapshots, "here", [("user-1", "i_1")])
+    snapshots.keep_difference("came", "here", None)
+
+    assert snapshots.holding(["gone", "here"], "i_1") == {"here"}
+    assert snapshots.changes_of(["gone", "came"], "i_1") == {"came": "added"}
+    assert snapshots.known_as(["gone"], "i_1") == []
+    assert snapshots.known_as(["gone", "here"], "user-1") == [("i_1", "user-1")]
 
 
 def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):

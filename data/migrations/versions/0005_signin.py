@@ -5,7 +5,7 @@ import sqlmodel
 from alembic import op
 
 revision = "0005"
-down_revision = "0002"
+down_revision = "0004"
 
 Text = sqlmodel.sql.sqltypes.AutoString
 Moment = sqlmodel.sql.sqltypes.UTCDateTime

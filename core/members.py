@@ -1,0 +1,247 @@
+"""Who is in a group, since when, and what any two runs differ in: worked out from what is kept of each run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core import spreadsheet
+from core.access import Actor, Role, action
+from core.bridge import Bridge
+from core.errors import NotFound, SettingsError
+from data import runs, standing
+from data.engine import reading
+from data.models import Group, Run, Status
+from data.snapshots import Change as Way
+from data.snapshots import Found, Pair
+
+# So many changes are looked through in about a tenth of a second; a person may ask for more.
+LOOKED_THROUGH = 300
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One time that a member was in a group. `since` None: it began before `kept_since`, all that is kept.
+
+    `until` None: the member is in the group now, as far as is known.
+    """
+
+    group: Group
+    since: datetime | None
+    since_run: int | None
+    until: datetime | None = None
+    until_run: int | None = None
+    kept_since: datetime | None = None
+    is_in: bool = True
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is known of one member. `looked` of `kept` changes were looked through, back to `back_to`."""
+
+    stays: list[Stay]
+    looked: int
+    kept: int
+    back_to: datetime | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How the members as of one run differ from those as of an earlier one of the same group."""
+
+    before: Run
+    after: Run
+    name: str
+    added: int
+    removed: int
+    unchanged: int
+
+
+@action(Role.VIEWER)
+def find_members(
+    bridge: Bridge, actor: Actor, group_id: int, *, search: str = "", offset: int = 0, limit: int = 50
+) -> Found:
+    """Page and search through what was last delivered, in order of Apptimize id. Raises NotFound, StorageFailed."""
+    with reading(bridge.engine) as session:
+        group = session.get(Group, group_id)
+    if group is None or group.base_snapshot is None:
+        raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
+    return bridge.snapshots.find(group.base_snapshot, search=search, offset=offset, limit=limit)
+
+
+@action(Role.VIEWER)
+def find_changes(
+    bridge: Bridge, actor: Actor, run_id: int, way: Way, *, search: str = "", offset: int = 0, limit: int = 50
+) -> Found:
+    """Page and search through who came, or left, with a run, or would have. Raises NotFound, StorageFailed."""
+    return bridge.snapshots.find_changes(_difference(bridge, run_id), way, search=search, offset=offset, limit=limit)
+
+
+@action(Role.VIEWER)
+def changes_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
+    """Yield who came and left with a run, for a spreadsheet. Raises NotFound, StorageFailed."""
+    return _changes_csv(bridge, _difference(bridge, run_id))
+
+
+def _difference(bridge: Bridge, run_id: int) -> str:
+    run = runs.get(bridge.engine, run_id)
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.", advice="See History.")
+    if run.difference is None or not bridge.snapshots.exists(run.difference):
+        raise NotFound(f"Who came and left with run {run_id} is not kept.", advice="Choose a later run.")
+    return run.difference
+
+
+def _changes_csv(bridge: Bridge, name: str) -> Iterator[str]:
+    def rows() -> Iterator[tuple[str, str, str]]:
+        for way in ("added", "removed"):
+            for chunk in bridge.snapshots.iterate_changes(name, way):
+                yield from ((way, one, other) for one, other in chunk)
+
+    return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], rows())
+
+
+# --- one member ----------------------------------------------------------------------------------------------------
+
+
+@action(Role.VIEWER)
+def known_as(bridge: Bridge, actor: Actor, text: str, *, group_id: int | None = None) -> list[Pair]:
+    """Return the members, present or past, whose Apptimize id, or else whose distinct id, is exactly this text."""
+    groups = _groups(bridge, group_id)
+    found = bridge.snapshots.known_as(_bases(groups), text)
+    if not found:
+        changes = standing.changes(bridge.engine, group_id, limit=LOOKED_THROUGH)
+        found = bridge.snapshots.known_as([one.difference for one in changes], text)
+    return found
+
+
+@action(Role.VIEWER)
+def timeline(
+    bridge: Bridge, actor: Actor, apptimize_id: str, *, group_id: int | None = None, look_through: int = LOOKED_THROUGH
+) -> Timeline:
+    """Tell in which groups a member is, was, and since when, from the newest `look_through` changes that are kept.
+
+    With `group_id` only that group's changes are looked through. Raises StorageFailed.
+    """
+    groups = _groups(bridge, group_id)
+    changes = standing.changes(bridge.engine, group_id, limit=look_through)
+    came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)
+    in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
+    by_group: dict[int, list[standing.Change]] = defaultdict(list)
+    for change in reversed(changes):
+        if bridge.snapshots.exists(change.difference):
+            by_group[change.group_id].append(change)
+    stays = [
+        stay
+        for group in groups
+        for stay in stays_of(group, by_group[group.id or 0], came_and_went, is_in=group.base_snapshot in in_now)
+    ]
+    return Timeline(
+        stays=sorted(stays, key=_newest_first),
+        looked=len(changes),
+        kept=standing.count_changes(bridge.engine, group_id),
+        back_to=changes[-1].at if changes else None,
+    )
+
+
+def stays_of(group: Group, changes: list[standing.Change], came_and_went: dict[str, Way], *, is_in: bool) -> list[Stay]:
+    """Put together when a member was in a group, from its changes, the oldest first.
+
+    A run after which the group held nobody but those it added says of everybody whether they were in: what it does not
+    name had left by then. Where the changes say nothing, what the group holds now decides.
+    """
+    kept_since = changes[0].at if changes else group.delivered_at
+    stays: list[Stay] = []
+    # Before the first change that is kept nobody was in a group that the change filled from nothing.
+    known_before = bool(changes) and changes[0].is_whole
+    for change in changes:
+        way = came_and_went.get(change.difference)
+        inside = bool(stays) and stays[-1].until is None
+        if way == "added" and not inside:
+            stays.append(Stay(group, change.at, change.run_id, kept_since=kept_since))
+        elif way == "removed" and not inside and not stays and not known_before:
+            stays.append(Stay(group, None, None, change.at, change.run_id, kept_since, is_in=False))
+        elif inside and (way == "removed" or (way is None and change.is_whole)):
+            stays[-1] = replace(stays[-1], until=change.at, until_run=change.run_id, is_in=False)
+    inside = bool(stays) and stays[-1].until is None
+    if is_in and not inside:
+        stays.append(Stay(group, None, None, kept_since=kept_since))
+    elif inside and not is_in:
+        stays[-1] = replace(stays[-1], is_in=False)
+    return stays
+
+
+def _newest_first(stay: Stay) -> tuple[bool, float]:
+    at = stay.until or stay.since or stay.kept_since
+    return not stay.is_in, -(at.timestamp() if at else 0.0)
+
+
+def _groups(bridge: Bridge, group_id: int | None) -> list[Group]:
+    return [one for one in runs.list_groups(bridge.engine) if group_id in (None, one.id)]
+
+
+def _bases(groups: Iterable[Group]) -> list[str]:
+    return [one.base_snapshot for one in groups if one.base_snapshot]
+
+
+# --- two runs ------------------------------------------------------------------------------------------------------
+
+
+@action(Role.VIEWER)
+def kept_runs(bridge: Bridge, actor: Actor, group_id: int) -> list[Run]:
+    """List the runs of a group whose members are kept whole, newest first."""
+    return [run for run in standing.kept_runs(bridge.engine, group_id) if bridge.snapshots.exists(run.snapshot)]
+
+
+@action(Role.VIEWER)
+def compare_runs(bridge: Bridge, actor: Actor, before_id: int, after_id: int) -> Comparison:
+    """Compare the members as of two runs of a group. The first time takes about as long as reading both.
+
+    Raises: NotFound when the members of one are no longer kept, SettingsError when they are of two groups.
+    """
+    before, after = _kept(bridge, before_id), _kept(bridge, after_id)
+    if before.group_id != after.group_id:
+        raise SettingsError("Runs: these two wrote different groups.", advice="Choose two runs of one group.")
+    assert before.snapshot is not None
+    assert after.snapshot is not None
+    # No row names it, so the worker removes it a day after it was last made.
+    name = f"compare-{before.snapshot}-{after.snapshot}"
+    if not bridge.snapshots.exists(name):
+        bridge.snapshots.keep_difference(name, after.snapshot, before.snapshot)
+    added, removed = bridge.snapshots.count_changes(name)
+    return Comparison(before, after, name, added, removed, bridge.snapshots.count(after.snapshot) - added)
+
+
+def _kept(bridge: Bridge, run_id: int) -> Run:
+    run = runs.get(bridge.engine, run_id)
+    if run is None or run.status != Status.SUCCEEDED or not bridge.snapshots.exists(run.snapshot):
+        raise NotFound(
+            f"The members as of run {run_id} are not kept (any more).",
+            advice="Choose a later run that succeeded: the last 30 that changed something are kept.",
+        )
+    return run
+
+
+@action(Role.VIEWER)
+def find_compared(
+    bridge: Bridge,
+    actor: Actor,
+    before_id: int,
+    after_id: int,
+    way: Way,
+    *,
+    search: str = "",
+    offset: int = 0,
+    limit: int = 50,
+) -> Found:
+    """Page and search through who came, or left, between two runs. Raises as `compare_runs` does."""
+    name = compare_runs(bridge, actor, before_id, after_id).name
+    return bridge.snapshots.find_changes(name, way, search=search, offset=offset, limit=limit)
+
+
+@action(Role.VIEWER)
+def compared_csv(bridge: Bridge, actor: Actor, before_id: int, after_id: int) -> Iterator[str]:
+    """Yield who came and left between two runs, for a spreadsheet. Raises as `compare_runs` does."""
+    return _changes_csv(bridge, compare_runs(bridge, actor, before_id, after_id).name)

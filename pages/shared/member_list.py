@@ -1,0 +1,98 @@
+"""Members to page and search through, however many there are; the rest of the page stays where it is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import streamlit as st
+
+from core.errors import CohortBridgeError
+from data.snapshots import Found
+from pages.shared import listing
+from pages.shared.text import counted, number, said
+
+PAGE_ROWS = 50
+_SHOWN_ROWS = 12
+
+
+@st.fragment
+def show(
+    find: Callable[..., Found],
+    *,
+    key: str,
+    label: str,
+    nobody: str,
+    open_member: Callable[[str], None] | None = None,
+) -> None:
+    """Show what `find(search=, offset=, limit=)` returns; `open_member` is told whose row was chosen."""
+    if st.session_state.pop(f"{key}_chosen", False):
+        st.rerun()
+    search = st.text_input(
+        f"Search {label.lower()}",
+        key=f"{key}_search",
+        type="search",
+        live="400ms",
+        placeholder="Part of an Apptimize id or a distinct id",
+        on_change=_to_first_page,
+        args=(key,),
+    ).strip()
+    page = st.session_state.get(f"{key}_page", 1)
+    try:
+        found = find(search=search, offset=(page - 1) * PAGE_ROWS, limit=PAGE_ROWS)
+    except CohortBridgeError as exc:
+        st.error(said(exc), icon=":material/error:")
+        return
+    if not found.total:
+        st.info("No member matches the search." if search else nobody, icon=":material/search_off:")
+        return
+    first = (page - 1) * PAGE_ROWS + 1
+    of = f"more than {number(found.total)} members" if found.is_more else counted(found.total, "member")
+    st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {of}")
+    rows: list[dict[str, Any]] = [{"Apptimize id": one, "Mixpanel distinct id": other} for one, other in found.rows]
+    if open_member is None:
+        height = min(len(rows), _SHOWN_ROWS) * 35 + 38
+        st.dataframe(rows, key=f"{key}_table", hide_index=True, height=height, alt=label)
+    else:
+        ids = [one for one, _ in found.rows]
+        listing.rows_to_open(
+            [{"": "Since when?", **row} for row in rows],
+            ids,
+            key=key,
+            label=label,
+            go_to=_Opens(key, open_member),
+            columns={
+                "Apptimize id": st.column_config.TextColumn(width=340),
+                "Mixpanel distinct id": st.column_config.TextColumn(width=366),
+            },
+            button_width=110,
+        )
+    pages = -(-found.total // PAGE_ROWS)
+    if pages > 1:
+        st.pagination(pages, key=f"{key}_page")
+
+
+class _Opens:
+    """Opens a member's timeline: the whole page, not only the list."""
+
+    def __init__(self, key: str, open_member: Callable[[str], None]) -> None:
+        self._key, self._open_member = key, open_member
+
+    def __call__(self, member: str | None) -> None:
+        if member is not None:
+            self._open_member(member)
+            st.session_state[f"{self._key}_chosen"] = True
+
+
+def _to_first_page(key: str) -> None:
+    st.session_state[f"{key}_page"] = 1
+
+
+def collected(lines: Callable[[], Iterable[str]]) -> io.BytesIO:
+    """Collect the lines of a download when it is asked for, and not before."""
+    data = io.BytesIO()
+    for line in lines():
+        data.write(line.encode())
+    data.seek(0)
+    return data

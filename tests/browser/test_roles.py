@@ -1,0 +1,180 @@
+"""Each role's main way through the screens, in a browser, with the real worker and the sandbox behind them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.stage import (
+    EXPORT_MS,
+    NEWSLETTER,
+    POWER,
+    SPENDERS,
+    TRIAL,
+    Everything,
+    cell_of,
+    go,
+    plain_text,
+    press_in_row,
+    settled,
+    tick_row,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose from a list that opens."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def figure(page: Page, label: str) -> str:
+    return page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue").inner_text()
+
+
+def bold(place: Locator) -> list[str]:
+    return [plain_text(one) for one in place.locator("strong").all()]
+
+
+def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, page: Page, other_page: Page):
+    go(page, f"{everything.url}/cohorts", "Cohorts")
+    press_in_row(page, "Cohorts of the Mixpanel project", "Trial ends this week")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_text("The dry run is done")).to_be_visible(timeout=EXPORT_MS)
+    would_come = figure(page, "Added")
+    expect(page.get_by_text(f"Would come: {would_come}")).to_be_visible()
+
+    # The rest of it takes a while, is seen by somebody else, and after a reload.
+    everything.fault("slow", seconds=8, target="mixpanel")
+    page.get_by_text("Recurring (dynamic)").click()
+    expect(page.get_by_role("combobox", name="Interval")).to_be_visible()
+    page.get_by_role("button", name="Start sync").click()
+    expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    page.reload()
+    expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    go(other_page, f"{everything.url}/cohorts?cohort={TRIAL}", "Cohorts")
+    expect(other_page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    everything.mend()
+    for each in (page, other_page):
+        expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    assert figure(page, "Added") == would_come
+
+    page.get_by_role("link", name="Its sync").click()
+    settled(page, "Syncs")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Paused by local.")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_an_analyst_pauses_and_resumes_many_at_once_after_a_question_that_names_them(
+    everything: Everything, page: Page
+):
+    for cohort in (SPENDERS, NEWSLETTER):
+        everything.core("syncs", "add", str(cohort), "--every", "1440")
+    go(page, f"{everything.url}/syncs", "Syncs")
+    grid = page.get_by_test_id("stDataFrame").first
+    name = cell_of(grid, "spenders").inner_text()
+    for text in ("spenders", "Newsletter readers"):
+        tick_row(page, text)
+    page.get_by_role("button", name="Pause 2").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    assert bold(dialog) == [name, "Newsletter readers"]
+    assert dialog.locator("b").count() == 0
+    dialog.get_by_role("button", name="Pause 2 syncs").click()
+
+    expect(page.get_by_text("2 syncs paused.")).to_be_visible()
+    expect(dialog).to_be_hidden()
+    page.get_by_text("Paused (").click()
+    tick_row(page, "Newsletter readers")
+    page.get_by_role("button", name="Resume 1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Resume 1 sync").click()
+    expect(page.get_by_text("1 sync resumed.")).to_be_visible()
+
+
+def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything, page: Page):
+    folder = everything.home / "groups"
+    everything.core("connect", "csv", "--folder", str(folder), "--name", "archive")
+    everything.core("syncs", "add", str(POWER), "--every", "1440", "--to", "default")
+    go(page, f"{everything.url}/syncs", "Syncs")
+    press_in_row(page, "Recurring syncs", "Power users")
+    page.get_by_role("button", name="Copy").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Power users")
+    dialog.get_by_role("button", name="Start the copy").click()
+
+    expect(page.get_by_text("This is the copy")).to_be_visible()
+    expect(page.get_by_text("to archive.")).to_be_visible()
+    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    assert list(folder.glob("Power-users-*.csv"))
+
+
+def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, page: Page):
+    everything.fault("unauthorized", target="apptimize")
+    everything.core("export", str(NEWSLETTER), "--to", "default", "--full")
+    everything.mend()
+    run = everything.newest_run(NEWSLETTER)
+    with closing(sqlite3.connect(everything.home / "cohort_bridge.db")) as database, database:
+        for column in ("queued_at", "started_at", "finished_at"):
+            database.execute(
+                f"UPDATE run SET {column} = datetime({column}, '-20 hours') || '.000000' WHERE id = ?", [run]
+            )
+
+    go(page, everything.url, "Overview")
+    page.get_by_role("link", name="History", exact=True).click()
+    settled(page, "History")
+    choose(page, "State", "Failed")
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("1–1 of 1 run")).to_be_visible()
+    press_in_row(page, "Runs", "Newsletter readers")
+
+    expect(page.get_by_role("heading", level=2)).to_contain_text(f"Run {run}: Newsletter readers")
+    expect(page.get_by_text("20 hours ago")).to_be_visible()
+    expect(page.get_by_test_id("stAlert").filter(has_text="The run failed")).to_contain_text(
+        "does not accept the token"
+    )
+    answers = page.get_by_test_id("stDataFrame").first
+    assert cell_of(answers, "401").inner_text() == "401 Credentials not accepted"
+    page.reload()
+    expect(page.get_by_role("heading", level=2)).to_contain_text(f"Run {run}: Newsletter readers")
+
+
+def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything: Everything, page: Page):
+    everything.core("export", str(POWER), "--to", "default")
+    member = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()[5]
+    run = everything.newest_run(POWER)
+
+    go(page, f"{everything.url}/groups", "Groups")
+    lookup = page.get_by_label("Which groups is a user in?")
+    lookup.fill(member)
+    lookup.press("Enter")
+
+    expect(page.get_by_role("heading", level=2)).to_be_visible()
+    assert plain_text(page.get_by_role("heading", level=2)) == member
+    told = page.get_by_test_id("stAlert").filter(has_text="now")
+    expect(told).to_contain_text("Mixpanel: Power users")
+    expect(told).to_contain_text("since ")
+    page.reload()
+    expect(told).to_contain_text("Mixpanel: Power users")
+    press_in_row(page, "When the member was in which group", "Power users")
+    settled(page, "History")
+    assert run
+    expect(page.get_by_role("heading", level=2)).to_contain_text("Power users")
+
+
+def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everything: Everything, page: Page):
+    go(page, f"{everything.url}/groups?group={everything.group_of(POWER)}", "Groups")
+    grid = page.get_by_test_id("stDataFrame").first
+    member = cell_of(grid, "_").inner_text()
+    press_in_row(page, "Members", member)
+
+    expect(page.get_by_text("In a group now")).to_be_visible()
+    assert parse_qs(urlsplit(page.url).query)["member"] == [member]
+    page.get_by_role("button", name="Mixpanel: Power users").click()
+    expect(page.get_by_label("Search members")).to_be_visible()
+    assert "member" not in page.url

@@ -1,0 +1,64 @@
+"""The journal of a run: bounded, whatever the run did, and its totals count everything."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from core.bridge import Bridge
+from core.journal import CALLS_KEPT, FAILURES_KEPT, STEPS_KEPT, Journal
+from data import runs
+from data.engine import reading, writing
+from data.models import Run, RunLog
+
+
+def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
+    journal = Journal()
+    for number in range(3000):
+        journal.step(f"step {number}")
+        journal.called("page of profiles", 200 if number % 3 else 500, time.monotonic())
+
+    kept = journal.kept()
+
+    assert {(one["status"], one["count"]) for one in kept["totals"]} == {(200, 2000), (500, 1000)}
+    assert len(kept["calls"]) == CALLS_KEPT + FAILURES_KEPT
+    assert len(kept["steps"]) == STEPS_KEPT
+    assert len(json.dumps(kept)) < 16_000
+
+
+def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
+    first = Journal()
+    first.step("reading")
+    first.called("first page of profiles", 429, time.monotonic())
+    second = Journal.begun(json.loads(json.dumps(first.kept())))
+    second.step("reading")
+    second.step("delivering")
+    second.called("first page of profiles", 429, time.monotonic())
+    second.called("first page of profiles", None, time.monotonic())
+
+    kept = second.kept()
+
+    assert [one["name"] for one in kept["steps"]] == ["reading", "delivering"]
+    assert {(one["status"], one["count"]) for one in kept["totals"]} == {(429, 2), (None, 1)}
+
+
+def test_a_journal_goes_with_its_run(bridge: Bridge, group_with_runs: list[Run]):
+    run_id = group_with_runs[0].id or 0
+    assert runs.claim(bridge.engine, run_id, owner="one")
+    runs.beat(bridge.engine, run_id, owner="one", log={"steps": [], "calls": [], "totals": []})
+    assert runs.log_of(bridge.engine, run_id)
+
+    with writing(bridge.engine) as session:
+        session.delete(session.get_one(Run, run_id))
+
+    with reading(bridge.engine) as session:
+        assert session.get(RunLog, run_id) is None
+
+
+def test_who_lost_the_lease_writes_nothing_into_the_journal(bridge: Bridge, group_with_runs: list[Run]):
+    run_id = group_with_runs[0].id or 0
+    assert runs.claim(bridge.engine, run_id, owner="one")
+
+    runs.beat(bridge.engine, run_id, owner="two", log={"steps": [], "calls": [], "totals": []})
+
+    assert runs.log_of(bridge.engine, run_id) is None

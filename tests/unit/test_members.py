@@ -1,0 +1,94 @@
+"""One member's timeline: what it says is what happened, as far back as is kept, and it says how far that is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.members import Stay, stays_of
+from data.models import Group
+from data.snapshots import Change as Way
+from data.standing import Change
+
+BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
+US = "i_us"
+groups = st.lists(st.frozensets(st.sampled_from([US, "i_a", "i_b"])), min_size=1, max_size=12)
+
+
+def at(number: int) -> datetime:
+    return BEGAN + timedelta(hours=number)
+
+
+def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, Way]]:
+    """The runs that a group's past leaves behind: one for each time that its members changed."""
+    changes: list[Change] = []
+    ways: dict[str, Way] = {}
+    before: frozenset[str] = frozenset()
+    for number, now in enumerate(held):
+        added, removed = now - before, before - now
+        if added or removed:
+            is_whole = added == now
+            changes.append(Change(number, 1, f"d{number}", at(number), len(added), len(removed), is_whole))
+            if US in added | removed:
+                ways[f"d{number}"] = "added" if US in added else "removed"
+        before = now
+    return changes, ways
+
+
+def expected(held: list[frozenset[str]]) -> list[tuple[datetime, datetime | None]]:
+    """When the member was in, told a second way: by looking at each moment."""
+    found: list[tuple[datetime, datetime | None]] = []
+    for number, now in enumerate(held):
+        was_in = bool(found) and found[-1][1] is None
+        if US in now and not was_in:
+            found.append((at(number), None))
+        elif US not in now and was_in:
+            found[-1] = (found[-1][0], at(number))
+    return found
+
+
+def stays(held: list[frozenset[str]], *, forgotten: int = 0) -> list[Stay]:
+    changes, ways = history(held)
+    group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
+    group.delivered_at = at(len(held))
+    return stays_of(group, changes[forgotten:], ways, is_in=US in held[-1])
+
+
+@given(groups)
+def test_a_timeline_tells_each_stay_with_its_beginning_and_its_end(held: list[frozenset[str]]):
+    assert [(one.since, one.until) for one in stays(held)] == expected(held)
+
+
+@given(groups, st.integers(0, 12))
+def test_what_is_no_longer_kept_is_said_and_not_made_up(held: list[frozenset[str]], forgotten: int):
+    changes, _ = history(held)
+    forgotten = min(forgotten, len(changes))
+    true = expected(held)
+
+    told = stays(held, forgotten=forgotten)
+
+    assert [one.is_in for one in told[-1:]] == [US in held[-1]] * len(told[-1:])
+    for one in told:
+        if one.since is None:
+            # It began before what is kept: some true stay reaches into it, and ends when this one does.
+            assert any(until == one.until and since <= (one.kept_since or at(0)) for since, until in true)
+        else:
+            assert (one.since, one.until) in true
+    kept_from = changes[forgotten].at if forgotten < len(changes) else None
+    if kept_from:
+        told_in_full = [(one.since, one.until) for one in told if one.since]
+        assert told_in_full == [stay for stay in true if stay[0] >= kept_from]
+
+
+def test_after_a_base_was_lost_and_all_was_recorded_anew_nobody_is_told_twice_or_kept_too_long():
+    """A run without a base records everybody it finds as added: who is not among them had left by then."""
+    group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
+    changes = [Change(1, 1, "d1", at(1), 2, 0, True), Change(2, 1, "d2", at(2), 3, 0, True)]
+
+    stayed = stays_of(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
+    left = stays_of(group, changes, {"d1": "added"}, is_in=False)
+
+    assert [(one.since, one.until) for one in stayed] == [(at(1), None)]
+    assert [(one.since, one.until, one.is_in) for one in left] == [(at(1), at(2), False)]
