@@ -12,10 +12,10 @@ from sqlmodel import Session, col, select
 from core.access import Actor, Role, action
 from core.bridge import Bridge
 from core.cohorts import SHARED_FOR
-from core.connections import find_destination, find_mixpanel
+from core.connections import find_destination, find_mixpanel, one_line
 from core.errors import BudgetTooSmall, NotConnected, NotFound, SettingsError
 from core.export import project_of
-from core.syncs import check_cohort_id, known_cohort, place_group
+from core.syncs import check_cohort_id, follow_matching, known_cohort, place_group
 from data import runs
 from data.engine import reading, writing
 from data.models import (
@@ -223,6 +223,7 @@ def add_sync(
             next_run_at=utc_now(),
             created_by=actor.name,
         )
+        follow_matching(session, sync)
         session.add(sync)
     return sync
 
@@ -324,6 +325,26 @@ def edit_sync(bridge: Bridge, actor: Actor, sync_id: int, *, every_minutes: int,
             sync.next_run_at = next_slot(sync_id, every_minutes, after=utc_now())
         sync.every_minutes, sync.max_shrink = every_minutes, max_shrink
         session.add(sync)
+    return sync
+
+
+@action(Role.ANALYST)
+def change_sync_matching(
+    bridge: Bridge, actor: Actor, sync_id: int, *, match_property: str = "", expects_prefix: bool | None = None
+) -> Sync:
+    """Give a sync match settings of its own, or the connection's again (empty, None).
+
+    All syncs of its group share them. Raises: NotFound, SettingsError.
+    """
+    own = one_line(match_property, "Match property") if match_property.strip() else None
+    with writing(bridge.engine) as session:
+        sync = _the(session, sync_id)
+        session.exec(
+            update(Sync)
+            .where(col(Sync.group_id) == sync.group_id)
+            .values(match_property=own, expects_prefix=expects_prefix)
+        )
+        session.refresh(sync)
     return sync
 
 

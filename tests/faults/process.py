@@ -146,7 +146,7 @@ def _carry_out(orders: Orders) -> None:
 
 def shorten_leases(lease_s: float) -> None:
     """Let dead runs be found sooner than after 45 seconds, all else in proportion."""
-    for module in (quota, export, worker):
+    for module in (quota, export):
         module.LEASE_S = lease_s
     for module in (export, worker):
         module.BEAT_S = lease_s / 8
