@@ -79,6 +79,7 @@ class Associating:
         self._retry = RetryPlan(over_s=bridge.settings.retry_over_s)
         self._ended_by: CohortBridgeError | None = None
         self._stopping = threading.Event()
+        self._beaten_at_s = export.steady_s()
         self._written: list[tuple[str, str]] = []
 
     async def run(self) -> Association:
@@ -248,6 +249,7 @@ class Associating:
             except StorageFailed as exc:
                 log.warning("heartbeat missed association_id=%s reason=%s", self._id, exc)
                 continue
+            self._beaten_at_s = export.steady_s()
             if not ours or cancel:
                 lost = LeaseLost("The association was taken over by another process.")
                 self._ended_by = RunCancelled("The association was cancelled.") if ours else lost
@@ -256,12 +258,16 @@ class Associating:
                 return
 
     async def _still_ours(self) -> None:
+        """Check the lease before a request: a process that slept must not write beside its successor."""
+        if export.steady_s() - self._beaten_at_s < export.FRESH_S:
+            return
         with storage_errors():
             ours, cancel = await asyncio.to_thread(associations.beat, self._bridge.engine, self._id, owner=self._owner)
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
         if cancel:
             raise RunCancelled("The association was cancelled.")
+        self._beaten_at_s = export.steady_s()
 
     async def _end(self, stage: Stage, values: dict[str, Any]) -> None:
         with storage_errors():

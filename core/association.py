@@ -18,13 +18,14 @@ from core.access import Actor, Role, action
 from core.associating import connection_to_write, outcome_lines, rows_of
 from core.bridge import Bridge
 from core.connections import find_mixpanel, one_line
-from core.errors import NotFound, SettingsError
+from core.errors import NotFound, SettingsError, StorageFailed
 from core.export import rule_of
 from core.matching import APPTIMIZE_PROPERTY, PREFIXES, USER_PROPERTY, IdMerge, MatchRule
 from data import associations
 from data.engine import reading, writing
 from data.models import Association, Connection, Stage, utc_now
 from data.rows import PlannedRow
+from data.snapshots import replacing
 
 # More than a million rows of ordinary ids.
 MOST_BYTES = 512 * 2**20
@@ -110,13 +111,15 @@ def _copy(file: IO[bytes], target: Path) -> None:
 
 
 @action(Role.ANALYST)
-def associate_one(bridge: Bridge, actor: Actor, *, distinct_id: str, apptimize_id: str) -> Association:
+def associate_one(
+    bridge: Bridge, actor: Actor, *, distinct_id: str, apptimize_id: str, owner: str | None = None
+) -> Association:
     """Queue one user to be checked, as a file of one row. Raises: NotConnected, SettingsError naming the field."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["distinct_id", "apptimize_id"])
     rows.writerow([one_line(distinct_id, "Distinct id", most=1024), one_line(apptimize_id, "Apptimize id", most=256)])
-    return start_association(bridge, actor, io.BytesIO(text.getvalue().encode()))
+    return start_association(bridge, actor, io.BytesIO(text.getvalue().encode()), owner=owner)
 
 
 @action(Role.ANALYST)
@@ -264,6 +267,19 @@ def association_outcomes(bridge: Bridge, actor: Actor, association_id: int) -> I
     if found.stage in _ENDED and rows.outcomes.is_file():
         return _saved(rows.outcomes)
     return outcome_lines(bridge, association_id)
+
+
+@action(Role.ANALYST)
+def save_outcomes(bridge: Bridge, actor: Actor, association_id: int, target: Path) -> None:
+    """Write the outcome of every row to a file, whole or not at all. Raises: NotFound, StorageFailed."""
+    lines = association_outcomes(bridge, actor, association_id)
+    try:
+        with replacing(target) as part, part.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(lines)
+    except OSError as exc:
+        raise StorageFailed(
+            f"The outcomes could not be written to {target}: {exc.strerror}.", advice="Choose another file."
+        ) from exc
 
 
 def _saved(path: Path) -> Iterator[str]:

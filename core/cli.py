@@ -459,7 +459,7 @@ def associate(
         found = _associate_here(bridge, found, owner)
     assert found.id is not None
     if out is not None and found.rows:
-        out.write_text("".join(association.association_outcomes(bridge, LOCAL, found.id)), encoding="utf-8")
+        association.save_outcomes(bridge, LOCAL, found.id, out)
     if as_json:
         _print_json(association_as_json(found))
     else:

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 1.0
 LEASE_S = quota.LEASE_S
 # A lease that was renewed this recently is ours without asking again.
-_FRESH_S = 5.0
+FRESH_S = 5.0
 _SNAPSHOTS_KEPT = 30
 # Groups can be edited by hand at the destination: once a day the whole of them is written again.
 _FULL_EVERY = timedelta(hours=24)
@@ -111,7 +111,7 @@ class Export:
         self._width = Width(0)
         self._flying = False
         self._whole: dict[str | None, bool] = {}
-        self._beaten_at_s = _steady_s()
+        self._beaten_at_s = steady_s()
         self._ended_by: CohortBridgeError | None = None
         self._recording = False
         self._counts: dict[str, Any] = {}
@@ -327,7 +327,7 @@ class Export:
         elif cancel:
             self._end(task, RunCancelled("The run was cancelled."))
         else:
-            self._beaten_at_s = _steady_s()
+            self._beaten_at_s = steady_s()
             if self._flight and self._flying:
                 self._width.resize(await asyncio.to_thread(self._keep_flying, self._flight))
                 if self._width.settled:
@@ -347,13 +347,13 @@ class Export:
 
     async def _still_ours(self) -> None:
         """Check the lease before a message: a process that slept must not overwrite its successor's work."""
-        if _steady_s() - self._beaten_at_s < _FRESH_S:
+        if steady_s() - self._beaten_at_s < FRESH_S:
             return
         with storage_errors():
             ours, _ = await asyncio.to_thread(runs.beat, self._bridge.engine, self._run_id, owner=self._owner)
         if not ours:
             raise LeaseLost("The run was taken over by another process.")
-        self._beaten_at_s = _steady_s()
+        self._beaten_at_s = steady_s()
 
     async def _keep_progress(self) -> None:
         """Write what was asked so far, since another attempt will go on counting from it."""
@@ -649,6 +649,6 @@ def forget_older_left_out(bridge: Bridge, run_id: int) -> None:
             bridge.snapshots.remove(name)
 
 
-def _steady_s() -> float:
+def steady_s() -> float:
     """Seconds of a clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

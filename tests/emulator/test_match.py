@@ -1,4 +1,4 @@
-"""Who is in a group and who is not: the funnel of every practice cohort, the profiles left out, and one user's story."""
+"""Who is in a group and who is not: the funnel of every practice cohort, who was left out, and one user's story."""
 
 from __future__ import annotations
 

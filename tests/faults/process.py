@@ -150,7 +150,7 @@ def shorten_leases(lease_s: float) -> None:
         module.LEASE_S = lease_s
     for module in (export, worker):
         module.BEAT_S = lease_s / 8
-    export._FRESH_S = lease_s / 4
+    export.FRESH_S = lease_s / 4
 
 
 def _set_clock(clock: Clock) -> None:
