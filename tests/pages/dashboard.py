@@ -13,10 +13,11 @@ OVERVIEW = "pages/export/overview.py"
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
 HISTORY = "pages/observe/history.py"
+MATCHING = "pages/observe/matching.py"
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
 SYNCS = "pages/export/syncs.py"
-PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, HISTORY, CONNECTIONS, PRACTICE)
+PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, HISTORY, MATCHING, CONNECTIONS, PRACTICE)
 
 
 def open_page(page: str, **params: object) -> AppTest:
