@@ -14,7 +14,8 @@ from core.bridge import Bridge
 from core.cohorts import SHARED_FOR
 from core.connections import find_destination, find_mixpanel, one_line
 from core.errors import BudgetTooSmall, NotConnected, NotFound, SettingsError
-from core.export import project_of
+from core.export import project_of, rule_of
+from core.matching import MatchRule
 from core.syncs import check_cohort_id, follow_matching, known_cohort, place_group
 from data import runs
 from data.engine import reading, writing
@@ -326,6 +327,13 @@ def edit_sync(bridge: Bridge, actor: Actor, sync_id: int, *, every_minutes: int,
         sync.every_minutes, sync.max_shrink = every_minutes, max_shrink
         session.add(sync)
     return sync
+
+
+@action(Role.VIEWER)
+def match_rule(bridge: Bridge, actor: Actor, view: SyncView) -> MatchRule:
+    """Tell how a sync matches users: by its own settings, as far as it has any, else by its connection's."""
+    with reading(bridge.engine) as session:
+        return rule_of(session.get_one(Connection, view.sync.mixpanel_id), view.sync)
 
 
 @action(Role.ANALYST)

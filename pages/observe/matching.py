@@ -135,8 +135,8 @@ def show_numbers(found: Funnel) -> None:
     left, right = st.columns([3, 2], gap="medium")
     bars = alt.Chart(table).encode(
         y=alt.Y("Step:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
-        x=alt.X("Users:Q", title=None, axis=alt.Axis(tickCount=4, format=",")),
-        tooltip=["Step", alt.Tooltip("Users", format=","), "Share", "What it counts"],
+        x=alt.X("Users:Q", title=None, axis=alt.Axis(tickCount=4, format=",d")),
+        tooltip=["Step", alt.Tooltip("Users", format=",d"), "Share", "What it counts"],
     )
     left.altair_chart(
         bars.mark_bar(cornerRadiusEnd=3, height=20),
@@ -146,18 +146,27 @@ def show_numbers(found: Funnel) -> None:
     )
     with right:
         st.table(table[["Step", "Users", "Share"]].assign(Users=table["Users"].map("{:,}".format)), hide_index=True)
-    tiles = [
+    run_view.tiles(left_out_tiles(found))
+    if found.expects_prefix:
+        run_view.tiles(prefix_tiles(found))
+
+
+def left_out_tiles(found: Funnel) -> list[tuple[str, str, str]]:
+    """Write how many profiles made no member, and why."""
+    return [
         ("Unmatched", number(found.unmatched), "Profiles without an Apptimize id."),
         ("Invalid", number(found.invalid), "Profiles whose id cannot be used."),
         ("Duplicates", number(found.duplicates), "Profiles with an id that another one has too."),
     ]
-    if found.expects_prefix:
-        tiles += [
-            ("Identified (i_)", _share(found.identified, found.distinct), f"{number(found.identified)} members."),
-            ("Anonymous (a_)", _share(found.anonymous, found.distinct), f"{number(found.anonymous)} members."),
-            ("No prefix", _share(found.unprefixed, found.distinct), f"{number(found.unprefixed)} members."),
-        ]
-    run_view.tiles(tiles)
+
+
+def prefix_tiles(found: Funnel) -> list[tuple[str, str, str]]:
+    """Write who the members are, by what their ids start with."""
+    return [
+        ("Identified (i_)", _share(found.identified, found.distinct), f"{number(found.identified)} members."),
+        ("Anonymous (a_)", _share(found.anonymous, found.distinct), f"{number(found.anonymous)} members."),
+        ("No prefix", _share(found.unprefixed, found.distinct), f"{number(found.unprefixed)} members."),
+    ]
 
 
 def _share(part: int, whole: int) -> str:
@@ -178,22 +187,28 @@ def show_trend(readings: list[Run]) -> None:
                 "Run": run.id,
                 "Profiles": label,
                 "Number": getattr(run, name),
-                "order": order,
             }
             for run in readings
             if run.finished_at
-            for order, (label, name) in enumerate(parts)
+            for label, name in parts
         ]
     )
+    order = [label for label, _ in parts]
+    legend = alt.Legend(symbolType="stroke", symbolSize=400, title=None)
     chart = (
         alt.Chart(frame)
         .mark_line(point=True)
         .encode(
-            x=alt.X("Time:T", title=None),
-            y=alt.Y("Number:Q", title="Profiles", axis=alt.Axis(format=",")),
-            color=alt.Color("Profiles:N", sort=[label for label, _ in parts], title=None),
-            strokeDash=alt.StrokeDash("Profiles:N", sort=[label for label, _ in parts], title=None),
-            tooltip=["Profiles", alt.Tooltip("Number", format=","), "Run", "Time"],
+            x=alt.X("Time:T", title=None, axis=alt.Axis(format="%-d %b, %H:%M", tickCount=4, labelOverlap=True)),
+            y=alt.Y("Number:Q", title="Profiles", axis=alt.Axis(format=",d", tickCount=5)),
+            color=alt.Color("Profiles:N", sort=order, legend=legend),
+            strokeDash=alt.StrokeDash("Profiles:N", sort=order, legend=legend),
+            tooltip=[
+                "Profiles",
+                alt.Tooltip("Number", format=",d"),
+                "Run",
+                alt.Tooltip("Time", format="%-d %b, %H:%M"),
+            ],
         )
     )
     st.altair_chart(chart, height=260, key="matching_trend", alt="Where profiles went, over the latest readings")

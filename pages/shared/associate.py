@@ -354,7 +354,7 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
     if found.stage == Stage.DONE:
         st.success(
             f"{counted(found.written, 'row was', 'rows were')} written. Groups hold these users from their next run "
-            "on: in 15 minutes, or with Run now.",
+            "on; “Run now” on a sync does not wait for it.",
             title="Done",
             icon=":material/check_circle:",
         )

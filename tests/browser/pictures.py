@@ -21,6 +21,7 @@ PAGES = {
     "cohorts": "Cohorts",
     "groups": "Groups",
     "history": "History",
+    "matching": "Matching",
     "connections": "Connections",
     "practice": "How to connect for real",
 }
@@ -44,6 +45,7 @@ def main() -> None:
             take(browser, everything, folder / "failed", failed_pages())
             for cohort in (NEWSLETTER, IMPORTED):
                 everything.core("export", str(cohort))
+            associate(everything, home)
             take(browser, everything, folder / "full", full_pages())
             take_forms(browser, everything, folder / "forms")
             with a_run_under_way(browser, everything):
@@ -65,6 +67,17 @@ def fill(everything: Everything) -> None:
     everything.mend()
 
 
+def associate(everything: Everything, folder: Path) -> None:
+    """Associate users by hand: one file that is written, one that waits for a word, one that cannot be used."""
+    file = folder / "users.csv"
+    lines = [f"picture-{number},i_{number}" for number in range(40)]
+    file.write_text("\n".join(["distinct_id,apptimize_id", *lines, ",i_77", "bare,4711", "torn,i_1", "=1+1,i_78"]))
+    everything.core("associate", "--file", str(file), "--json")
+    everything.core("associate", "--file", str(file), "--dry-run")
+    file.write_text("name,apptimize_id\nAda,i_1\n")
+    everything.core("associate", "--file", str(file), "--json")
+
+
 def failed_pages() -> dict[str, str]:
     """Name the pages that show what went wrong."""
     return {
@@ -79,7 +92,16 @@ def failed_pages() -> dict[str, str]:
 
 def full_pages() -> dict[str, str]:
     """Name the pages that show plenty."""
-    return PAGES | {f"cohorts?cohort={EVERYONE}": "Cohorts", "history?run=2": "History", "groups?group=1": "Groups"}
+    return PAGES | {
+        f"cohorts?cohort={EVERYONE}": "Cohorts",
+        "history?run=2": "History",
+        "groups?group=1": "Groups",
+        f"matching?cohort={IMPORTED}": "Matching",
+        "matching?association=1": "Matching",
+        "matching?association=2": "Matching",
+        "matching?association=3": "Matching",
+        "matching?id=i_twin-3": "Matching",
+    }
 
 
 def take(browser: Browser, everything: Everything, folder: Path, pages: dict[str, str]) -> None:

@@ -28,6 +28,7 @@ HEADINGS = {
     "cohorts": "Cohorts",
     "groups": "Groups",
     "history": "History",
+    "matching": "Matching",
     "connections": "Connections",
     "practice": "How to connect for real",
 }

@@ -7,14 +7,15 @@ import io
 import pytest
 from pydantic import SecretStr
 
-from core import association, connections, worker
+from core import association, connections, recurring, worker
 from core.access import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.sandbox import people
-from data.models import Stage
+from data.engine import writing
+from data.models import Connection, Stage
 from pages.shared import guard
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
-from tests.pages.dashboard import MATCHING, drawn, open_page, shown
+from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
 
 
 @pytest.fixture
@@ -123,3 +124,32 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monke
     assert at.segmented_control(key="matching_view").options == ["From cohort to group", "Look up a user"]
     assert "With a profile" in shown(at)
     assert Stage.CHECKED not in shown(at)
+
+
+def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising: Bridge, sandbox: Sandbox):
+    found = connections.find_mixpanel(practising)
+    at = open_page(CONNECTIONS)
+    at.text_input(key=f"connections_match_property_{found.id}").set_value("player_id")
+    at.selectbox(key=f"connections_match_prefix_{found.id}").set_value("No")
+    at.text_input(key=f"connections_match_token_{found.id}").set_value("a-project-token")
+    drawn(at.button(key=f"connections_match_save_{found.id}").click().run())
+
+    assert "Users are matched on player_id." in shown(at)
+    assert "a-project-token" not in shown(at)
+    changed = connections.find_mixpanel(practising)
+    assert (changed.match_property, changed.expects_prefix, changed.project_token_end) == ("player_id", False, "oken")
+
+    with writing(practising.engine) as session:
+        session.get_one(Connection, found.id).id_merge = "simplified"
+    assert "may not be attributed to the right user" in shown(open_page(CONNECTIONS))
+
+
+def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, WEB)
+    at = open_page(SYNCS, sync=sync.id)
+    assert "Matched on $apptimize_user_id, as the connection says" in shown(at)
+    at.text_input(key=f"syncs_property_{sync.id}").set_value("$user_id")
+    drawn(at.button(key=f"syncs_match_save_{sync.id}").click().run())
+
+    assert "Matched on $user_id, a setting of its own" in shown(at)
+    assert export(practising, WEB).matched_by == "original:$user_id"
