@@ -22,7 +22,6 @@ from pages.shared.text import age, counted, number, plain, said
 
 PLACE = "associate"
 PAGE_ROWS = 50
-MOST_MB = 256
 LOOKS: dict[str, run_view.Look] = {
     Stage.TO_CHECK: run_view.Look("Waits to be checked", "schedule", "gray"),
     Stage.CHECKING: run_view.Look("Being checked", "sync", "blue"),
@@ -119,7 +118,6 @@ def form(bridge: Bridge, person: Actor) -> None:
             "CSV with the columns distinct_id and apptimize_id",
             type=["csv", "txt"],
             key="associate_file",
-            max_upload_size=MOST_MB,
             help=f"At most {MOST_ROWS:,} rows, as UTF-8. Other columns are ignored.",
         )
         if st.button(
