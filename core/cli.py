@@ -481,6 +481,7 @@ def _checked(bridge: Bridge, file: Path, prefix: str, owner: str, *, as_json: bo
 
 def _associate_here(bridge: Bridge, found: Association, owner: str) -> Association:
     from core import associating
+    from core.progress import shown_rows
 
     number = found.id
     assert number is not None
@@ -489,7 +490,8 @@ def _associate_here(bridge: Bridge, found: Association, owner: str) -> Associati
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await associating.carry_out_here(bridge, number, owner=owner)
+        with shown_rows() as watch:
+            return await associating.carry_out_here(bridge, number, owner=owner, watch=watch)
 
     try:
         return asyncio.run(main())

@@ -97,10 +97,11 @@ def latest_readings(bridge: Bridge, actor: Actor) -> list[Run]:
 
 
 @action(Role.VIEWER)
-def readings(bridge: Bridge, actor: Actor, cohort_id: int, *, limit: int = 200) -> list[Run]:
-    """List a cohort's readings, dry runs too, the latest of them, oldest first."""
+def readings(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, limit: int = 200) -> list[Run]:
+    """List the latest readings of a cohort, or of all, dry runs too, oldest first."""
+    which = [] if cohort_id is None else [Run.cohort_id == cohort_id]
     with reading(bridge.engine) as session:
-        query = select(Run).where(Run.cohort_id == cohort_id, *_READINGS).order_by(col(Run.id).desc()).limit(limit)
+        query = select(Run).where(*which, *_READINGS).order_by(col(Run.id).desc()).limit(limit)
         return list(reversed(session.exec(query).all()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from functools import partial
 
 import altair as alt
@@ -24,6 +25,9 @@ from pages.shared.text import age, counted, moment, number, plain, said, zone
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
 PAGE_ROWS = 50
+# More lines than these cannot be told apart.
+_LINES = 6
+_TIMES = "%-d %b, %H:%M"
 FUNNEL, ASSOCIATE, LOOK_UP = "From cohort to group", "Associate by hand", "Look up a user"
 ALL = "All cohorts"
 REASONS = {Reason.UNMATCHED: "Unmatched: no Apptimize id", **run_view.REASONS, DUPLICATE: "Another profile has the id"}
@@ -102,6 +106,7 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
         st.caption(f"The latest reading of {counted(len(latest), 'cohort')}; a user in two of them counts twice.")
         show_numbers(funnel.sum_of([funnel.funnel_of(run) for run in latest]))
         show_cohorts(latest)
+        show_shares(funnel.readings(bridge, person, limit=500), [run.cohort_id for run in latest])
     show_what_to_do()
 
 
@@ -199,7 +204,7 @@ def show_trend(readings: list[Run]) -> None:
         alt.Chart(frame)
         .mark_line(point=True)
         .encode(
-            x=alt.X("Time:T", title=None, axis=alt.Axis(format="%-d %b, %H:%M", tickCount=4, labelOverlap=True)),
+            x=alt.X("Time:T", title=None, axis=alt.Axis(format=_TIMES, tickCount=4, labelOverlap=True)),
             y=alt.Y("Number:Q", title="Profiles", axis=alt.Axis(format=",d", tickCount=5)),
             color=alt.Color("Profiles:N", sort=order, legend=legend),
             strokeDash=alt.StrokeDash("Profiles:N", sort=order, legend=legend),
@@ -207,11 +212,55 @@ def show_trend(readings: list[Run]) -> None:
                 "Profiles",
                 alt.Tooltip("Number", format=",d"),
                 "Run",
-                alt.Tooltip("Time", format="%-d %b, %H:%M"),
+                alt.Tooltip("Time", format=_TIMES),
             ],
         )
     )
     st.altair_chart(chart, height=260, key="matching_trend", alt="Where profiles went, over the latest readings")
+
+
+def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
+    """Show over the readings which share of each cohort could be targeted."""
+    counts = Counter(run.cohort_id for run in readings if run.profiles)
+    shown = [cohort_id for cohort_id, times in counts.most_common(_LINES) if times > 1 and cohort_id in cohort_ids]
+    if not shown:
+        return
+    st.subheader("Over the readings", anchor=False)
+    more = len(cohort_ids) - len(shown)
+    st.caption(
+        "The share of profiles that became members."
+        + (f" {counted(more, 'cohort')} with fewer readings: choose it above." if more > 0 else "")
+    )
+    frame = pd.DataFrame(
+        [
+            {
+                "Time": run.finished_at.astimezone(zone()).replace(tzinfo=None),
+                "Run": run.id,
+                "Cohort": f"{run.cohort_name} ({run.cohort_id})",
+                "Matched": run.members / run.profiles,
+            }
+            for run in readings
+            if run.finished_at and run.profiles and run.cohort_id in shown
+        ]
+    )
+    legend = alt.Legend(symbolType="stroke", symbolSize=400, title=None, orient="bottom", columns=2, labelLimit=300)
+    chart = (
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("Time:T", title=None, axis=alt.Axis(format=_TIMES, tickCount=4, labelOverlap=True)),
+            y=alt.Y("Matched:Q", title="Matched", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color("Cohort:N", legend=legend),
+            strokeDash=alt.StrokeDash("Cohort:N", legend=legend),
+            tooltip=[
+                "Cohort",
+                alt.Tooltip("Matched", format=".1%"),
+                "Run",
+                alt.Tooltip("Time", format=_TIMES),
+            ],
+        )
+    )
+    st.altair_chart(chart, height=300, key="matching_shares", alt="Matched share of each cohort over its readings")
 
 
 def show_cohorts(latest: list[Run]) -> None:
