@@ -163,6 +163,7 @@ class Associating:
             retry=self._retry,
             requests=found.requests,
         )
+        await asyncio.to_thread(self._rows.begin_writing)
         after = await asyncio.to_thread(associations.last_row, self._bridge.engine, self._id)
         async with self._batches(after) as take:
             while rows := await take():
@@ -191,6 +192,7 @@ class Associating:
 
     async def _write_batch(self, client: Ingestion, found: Association, rows: list[tuple[int, str, str]]) -> None:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
+        await self._begin(rows[-1][0])
         refused = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
         at_s = int(found.created_at.timestamp())
         unaliased = await self._alias(client, rows, refused, at_s) if found.aliases else {}
@@ -208,6 +210,15 @@ class Associating:
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
         self._written = [rows[index][1:] for index in range(len(rows)) if index not in refused][:_LOOKED_UP]
+
+    async def _begin(self, last_row: int) -> None:
+        """Commit that a batch is about to be sent: whatever happens then, its rows are not told as never sent."""
+        ours, _ = await asyncio.to_thread(
+            associations.beat, self._bridge.engine, self._id, owner=self._owner, values={"begun": last_row}
+        )
+        if not ours:
+            raise LeaseLost("The association was taken over by another process.")
+        self._beaten_at_s = export.steady_s()
 
     async def _alias(
         self, client: Ingestion, rows: list[tuple[int, str, str]], refused: dict[int, str], at_s: int
@@ -286,9 +297,12 @@ class Associating:
         """Write the outcome of every row to a file: whole, or not at all."""
         if not self._rows.has_plan:
             return
-        with replacing(self._rows.outcomes) as part, part.open("w", encoding="utf-8", newline="") as file:
-            for line in outcome_lines(self._bridge, self._id):
-                file.write(line)
+        try:
+            with replacing(self._rows.outcomes) as part, part.open("w", encoding="utf-8", newline="") as file:
+                file.writelines(outcome_lines(self._bridge, self._id))
+        except (StorageError, OSError) as exc:
+            # They are put together whenever they are asked for; the end itself must be recorded.
+            log.warning("outcomes not saved association_id=%s reason=%s", self._id, exc)
 
 
 def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:
@@ -297,7 +311,8 @@ def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:
 
 
 def _outcomes(bridge: Bridge, association_id: int) -> Iterator[tuple[object, ...]]:
-    recorded = _Recorded(bridge, association_id)
+    found = associations.get(bridge.engine, association_id)
+    recorded = _Recorded(bridge, association_id, begun=found.begun if found else 0)
     for rows in rows_of(bridge, association_id).iterate():
         for row in rows:
             outcome, reason = recorded.outcome(row)
@@ -310,6 +325,7 @@ class _Recorded:
 
     bridge: Bridge
     association_id: int
+    begun: int
     _waiting: list[AssociationBatch] = field(default_factory=list[AssociationBatch])
     _asked: bool = False
 
@@ -317,6 +333,8 @@ class _Recorded:
         if row.problem is not None:
             return "not written", rowcheck.PROBLEMS.get(row.problem, row.problem)
         batch = self._batch(row.row)
+        if batch is None and row.row <= self.begun:
+            return "not confirmed", "It was sent and not answered: it may be written. Going on sends it again."
         if batch is None:
             return "not reached", "Nothing was sent for this row."
         if reason := batch.refused.get(str(row.row)):

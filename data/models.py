@@ -321,6 +321,7 @@ class Association(SQLModel, table=True):
     writable: int = 0
     problems: dict[str, int] = Field(default_factory=dict, sa_column=Column("problems", JSON, nullable=False))
     effects: dict[str, int] = Field(default_factory=dict, sa_column=Column("effects", JSON, nullable=False))
+    begun: int = 0  # the last row of the batch that was begun: sent, perhaps, and without an outcome until recorded
     written: int = 0
     refused: int = 0
     looked_up: int | None = None  # of the rows written, those asked for afterwards, and those that had their new id

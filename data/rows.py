@@ -7,6 +7,7 @@ it will be written), `effect` (what writing it changes), `taken` (another profil
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -100,9 +101,9 @@ class Rows:
 
     def keep(self, rows: Iterable[RawRow]) -> int:
         """Keep the rows as they were read, whole or not at all, and return how many they are."""
-        part = self.folder / "raw.part"
+        part = self.folder / f"raw-{secrets.token_hex(4)}.part"
         with plain_errors():
-            for old in (part, self._raw):
+            for old in (*self.folder.glob("raw-*.part"), self._raw):
                 shutil.rmtree(old, ignore_errors=True)
             part.mkdir(parents=True)
             count, waiting = 0, list[RawRow]()
@@ -219,11 +220,11 @@ class Rows:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def drop_raw(self) -> None:
-        """Remove what is not needed any more once the plan is confirmed."""
+    def begin_writing(self) -> None:
+        """Remove what is not needed any more, and what would not be true any more, once rows are written."""
         shutil.rmtree(self._raw, ignore_errors=True)
         with suppress(OSError):
-            self.upload.unlink(missing_ok=True)
+            self.outcomes.unlink(missing_ok=True)
 
     @contextmanager
     def _open(self) -> Generator[duckdb.DuckDBPyConnection]:

@@ -379,9 +379,9 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
                 ("+ Refused", number(found.refused), "Not accepted by Mixpanel."),
                 ("+ Not written", number(found.rows - found.writable), "Left out when the file was checked."),
                 (
-                    "+ Not reached",
+                    "+ No outcome",
                     number(found.writable - found.written - found.refused),
-                    "Nothing was sent for these rows.",
+                    "Not sent, or sent without an answer: the outcomes tell which.",
                 ),
             ]
         )

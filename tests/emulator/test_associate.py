@@ -281,13 +281,22 @@ def test_passing_failures_are_retried_and_a_lasting_one_can_be_gone_on_from(sand
     failed = write(bridge, rows(("later", "i_later")))
 
     assert (failed.stage, failed.error_code, failed.written) == ("failed", "mixpanel_unavailable", 0)
-    assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not reached"]
+    assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
     sandbox.mend()
     owner = worker.new_owner()
     assert failed.id is not None
     association.resume_association(bridge, LOCAL, failed.id, owner=owner)
     done = do(bridge, failed.id, owner)
     assert (done.stage, done.written, property_of(sandbox, "later")) == ("done", 1, "i_later")
+
+
+def test_rows_whose_answer_was_lost_are_not_told_as_never_sent(sandbox: Sandbox, bridge: Bridge):
+    sandbox.fault("reset_after", target="ingestion", path="/engage")
+
+    failed = write(bridge, rows(("lost-answer", "i_lost-answer")))
+
+    assert (failed.stage, property_of(sandbox, "lost-answer")) == ("failed", "i_lost-answer")
+    assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
 
 
 def test_a_token_of_another_project_shows_when_what_was_written_is_looked_up(sandbox: Sandbox, bridge: Bridge):

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("writable", sa.Integer(), nullable=False),
         sa.Column("problems", sa.JSON(), nullable=False),
         sa.Column("effects", sa.JSON(), nullable=False),
+        sa.Column("begun", sa.Integer(), nullable=False),
         sa.Column("written", sa.Integer(), nullable=False),
         sa.Column("refused", sa.Integer(), nullable=False),
         sa.Column("looked_up", sa.Integer(), nullable=True),
