@@ -359,7 +359,7 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
     elif found.stage == Stage.FAILED:
         st.error(cause, title="It stopped before its end", icon=":material/error:")
     else:
-        st.info("Rows without an outcome were not sent.", title="Cancelled", icon=":material/cancel:")
+        st.info("The outcomes tell which rows were written until then.", title="Cancelled", icon=":material/cancel:")
     if found.refused:
         st.warning(
             f"Mixpanel refused {counted(found.refused, 'row')}: the outcomes say why.", icon=":material/warning:"
