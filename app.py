@@ -48,6 +48,7 @@ SECTIONS = {
     "Observe": [
         st.Page("pages/observe/groups.py", title="Groups", icon=":material/patient_list:", url_path="groups"),
         st.Page("pages/observe/history.py", title="History", icon=":material/history:", url_path="history"),
+        st.Page("pages/observe/matching.py", title="Matching", icon=":material/join:", url_path="matching"),
     ],
     "Admin": [
         st.Page(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from datetime import UTC
 
+from core import spreadsheet
 from core.access import Actor, Role, action
 from core.bridge import Bridge, storage_errors
 from core.errors import SettingsError
@@ -15,8 +15,6 @@ from data.audit import AuditFilter, Verdict
 from data.models import AuditEntry
 
 _COLUMNS = ("number", "at", "who", "action", "outcome", "subject", "before", "after", "hash")
-# What a spreadsheet takes for the start of a formula, and would work out on somebody's machine.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @action(Role.ADMIN)
@@ -48,7 +46,7 @@ def audit_actions(bridge: Bridge, actor: Actor) -> list[str]:
 @action(Role.ADMIN)
 def audit_csv(bridge: Bridge, actor: Actor, wanted: AuditFilter | None = None) -> Iterator[str]:
     """Yield the log as CSV, oldest line first; no cell starts like a formula of a spreadsheet."""
-    return _csv_lines(audit.iterate(bridge.engine, wanted or AuditFilter()))
+    return spreadsheet.lines(_COLUMNS, _rows(audit.iterate(bridge.engine, wanted or AuditFilter())))
 
 
 @action(Role.ADMIN)
@@ -61,21 +59,10 @@ def verify_audit(bridge: Bridge, actor: Actor, *, noted_head: str | None = None)
     return audit.verify(bridge.engine, bridge.settings.audit_head, noted_head=noted_head)
 
 
-def _csv_lines(entries: Iterator[AuditEntry]) -> Iterator[str]:
-    lines = list[str]()
-
-    class _Sink:
-        def write(self, line: str) -> int:
-            lines.append(line)
-            return len(line)
-
-    rows = csv.writer(_Sink(), lineterminator="\n")
-    rows.writerow(_COLUMNS)
-    yield lines.pop()
+def _rows(entries: Iterator[AuditEntry]) -> Iterator[list[str]]:
     with storage_errors():
         for entry in entries:
-            rows.writerow([_safe(_cell(entry, name)) for name in _COLUMNS])
-            yield lines.pop()
+            yield [_cell(entry, name) for name in _COLUMNS]
 
 
 def _cell(entry: AuditEntry, name: str) -> str:
@@ -83,7 +70,3 @@ def _cell(entry: AuditEntry, name: str) -> str:
     if name == "at":
         return entry.at.astimezone(UTC).isoformat(timespec="seconds")
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-
-
-def _safe(text: str) -> str:
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

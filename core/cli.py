@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +17,11 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from core import audit, connections, keys, log, people, recurring, settings, syncs
+from core import association, audit, connections, funnel, keys, log, lookup, people, recurring, settings, syncs
 from core.access import LOCAL
 from core.bridge import Bridge, open_bridge
-from core.errors import CohortBridgeError, SettingsError
-from data.models import Connection, Group, Run, Status, Sync
+from core.errors import CohortBridgeError, NotFound, SettingsError
+from data.models import Association, Connection, Group, Run, Stage, Status, Sync
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 # How long an export without --wait waits for a query slot.
@@ -389,6 +390,132 @@ def _show_sync(bridge: Bridge, sync: Sync, state: str, *, as_json: bool) -> None
         typer.echo(f"Sync {sync.id} {state}.")
 
 
+# --- matching ------------------------------------------------------------------------------------------------------
+
+
+@app.command("match")
+def show_match(
+    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
+    to: To = None,
+    last: Annotated[bool, typer.Option("--last", help="As of the latest reading; asks Mixpanel nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read a cohort and tell how many of its users can be targeted, and why the others cannot; nothing is written."""
+    from core import worker
+
+    number, bridge = _whole_number(cohort_id, "COHORT_ID"), _bridge()
+    if last:
+        found = funnel.readings(bridge, LOCAL, number, limit=1)
+        if not found:
+            raise NotFound(f"Cohort {number} was not read yet.", advice="Leave --last out to read it now.")
+        run = found[0]
+    else:
+        owner = worker.new_owner()
+        run = syncs.start_export(bridge, LOCAL, number, to=to, dry_run=True, trigger="cli", owner=owner)
+        assert run.id is not None
+        run = _do_here(bridge, run.id, owner, patience_s=None if wait else PATIENCE_S, as_json=False)
+        if run.status not in (Status.SUCCEEDED, Status.HELD):
+            _complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
+            raise typer.Exit(FAILED)
+    if as_json:
+        _print_json(funnel_as_json(run))
+    else:
+        _print_funnel(run)
+
+
+@app.command("associate")
+def associate(
+    file: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="With the columns distinct_id and apptimize_id.")
+    ] = None,
+    resume: Annotated[int | None, typer.Option(metavar="ID", help="Go on with one that ended half way.")] = None,
+    prefix: Annotated[
+        str, typer.Option(help="For ids without one: i_, a_, or as-they-are. Else their rows are left out.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, write nothing.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome of every row there.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Set the Apptimize ids of a file on Mixpanel profiles, here and now: checked first, an outcome for every row."""
+    from core import worker
+
+    if (file is None) == (resume is None):
+        raise SettingsError("--file or --resume: give one of them.")
+    bridge, owner = _bridge(), worker.new_owner()
+    if resume is not None:
+        from core import associating
+
+        associating.wait_until_free(bridge, resume)
+        found = association.resume_association(bridge, LOCAL, resume, owner=owner)
+    else:
+        assert file is not None
+        found = _checked(bridge, file, prefix, owner, as_json=as_json)
+        if found.stage == Stage.CHECKED and not dry_run:
+            if not as_json:
+                _print_association(found)
+            if sys.stdin.isatty() and not yes and not as_json:
+                typer.confirm(f"Write {found.writable:,} rows?", abort=True, err=True)
+            assert found.id is not None
+            found = association.confirm_association(bridge, LOCAL, found.id, owner=owner)
+    if found.stage == Stage.TO_WRITE:
+        found = _associate_here(bridge, found, owner)
+    assert found.id is not None
+    if out is not None and found.rows:
+        association.save_outcomes(bridge, LOCAL, found.id, out)
+    if as_json:
+        _print_json(association_as_json(found))
+    else:
+        _print_association(found)
+    if found.stage != (Stage.CHECKED if dry_run and resume is None else Stage.DONE) or not found.writable:
+        _complain(found.error_message or "Nothing was written.", found.error_advice or "")
+        raise typer.Exit(FAILED)
+
+
+def _checked(bridge: Bridge, file: Path, prefix: str, owner: str, *, as_json: bool) -> Association:
+    wanted = {"": None, "as-they-are": association.AS_THEY_ARE}.get(prefix, prefix)
+    try:
+        with file.open("rb") as opened:
+            found = association.start_association(bridge, LOCAL, opened, source=file.name, owner=owner, prefix=wanted)
+    except OSError as exc:
+        raise SettingsError(f"--file: {file} cannot be read: {exc.strerror}.") from exc
+    return _associate_here(bridge, found, owner)
+
+
+def _associate_here(bridge: Bridge, found: Association, owner: str) -> Association:
+    from core import associating
+    from core.progress import shown_rows
+
+    number = found.id
+    assert number is not None
+
+    async def main() -> Association:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with shown_rows() as watch:
+            return await associating.carry_out_here(bridge, number, owner=owner, watch=watch)
+
+    try:
+        return asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return association.get_association(bridge, LOCAL, number)
+
+
+@app.command("who")
+def show_who(wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is asked nothing."""
+    found = lookup.who(_bridge(), LOCAL, wanted)
+    if as_json:
+        _print_json(who_as_json(found))
+    else:
+        _print_who(found)
+    if not found.is_known:
+        _complain("No group and no reading had this id.", "Export, or read with `match`, a cohort that the user is in.")
+        raise typer.Exit(FAILED)
+
+
 # --- people, audit, keys -------------------------------------------------------------------------------------------
 
 
@@ -593,6 +720,69 @@ def sync_as_json(view: recurring.SyncView) -> dict[str, Any]:
     }
 
 
+def funnel_as_json(run: Run) -> dict[str, Any]:
+    """Turn a reading into the form that scripts rely on."""
+    found = funnel.funnel_of(run)
+    id_merge, _, match_property = run.matched_by.partition(":")
+    return {
+        "cohort_id": run.cohort_id,
+        "cohort_name": run.cohort_name,
+        "run_id": run.id,
+        "read_at": _time_json(run.finished_at),
+        "id_merge": id_merge or None,
+        "match_property": match_property or None,
+        **asdict(found),
+    }
+
+
+def association_as_json(found: Association) -> dict[str, Any]:
+    """Turn an association into the form that scripts rely on."""
+    error = None
+    if found.error_code:
+        error = {"code": found.error_code, "message": found.error_message, "advice": found.error_advice}
+    names = (
+        "id source stage actor created_at finished_at match_property aliases prefix rows writable problems effects "
+        "written refused looked_up found requests"
+    )
+    values = {name: getattr(found, name) for name in names.split()}
+    return {name: _time_json(value) if isinstance(value, datetime) else value for name, value in values.items()} | {
+        "error": error
+    }
+
+
+def who_as_json(found: lookup.Who) -> dict[str, Any]:
+    """Turn what is known of a user into the form that scripts rely on."""
+    return {
+        "id": found.id,
+        "distinct_ids": found.distinct_ids,
+        "apptimize_ids": found.apptimize_ids,
+        "groups": [
+            {
+                "cohort_id": one.group.cohort_id,
+                "group_name": one.group.name,
+                "destination": one.destination,
+                "is_member": one.is_member,
+                "apptimize_id": one.apptimize_id,
+                "since": _time_json(one.since),
+                "run_id": one.run_id,
+                "reason": one.reason,
+                "instead": one.instead,
+            }
+            for one in found.groups
+        ],
+        "associated": [
+            {
+                "association_id": one.id,
+                "distinct_id": distinct_id,
+                "apptimize_id": apptimize_id,
+                "at": _time_json(one.finished_at or one.started_at),
+                "by": one.confirmed_by,
+            }
+            for one, distinct_id, apptimize_id in found.associated
+        ],
+    }
+
+
 def _group_as_json(group: Group, destination: str | None) -> dict[str, Any]:
     return {
         "cohort_id": group.cohort_id,
@@ -652,6 +842,58 @@ def _print_run(run: Run) -> None:
         typer.echo(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
     if run.error_message:
         typer.echo(f"{run.error_message} {run.error_advice or ''}".rstrip())
+
+
+def _print_funnel(run: Run) -> None:
+    found = funnel.funnel_of(run)
+    typer.echo(f"Cohort {run.cohort_name}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
+    counted = [
+        ("In cohort, as Mixpanel last counted", found.in_cohort),
+        ("With a profile", found.with_profile),
+        ("With an id", found.with_id),
+        ("Valid", found.valid),
+        ("Distinct: the members", found.distinct),
+        ("Of these with a prefix", found.prefixed),
+        ("  identified (i_)", found.identified),
+        ("  anonymous (a_)", found.anonymous),
+        ("Left out: unmatched", found.unmatched),
+        ("Left out: invalid", found.invalid),
+        *((f"  {reason}", number) for reason, number in found.reasons.items()),
+        ("Left out: duplicates", found.duplicates),
+    ]
+    rows = [(label, "" if number is None else f"{number:,}") for label, number in counted]
+    _print_table(("Users", "Count"), rows, right=(1,))
+
+
+def _print_association(found: Association) -> None:
+    from core.rowcheck import PROBLEMS
+
+    typer.echo(f"Association {found.id}: {found.stage}. {found.rows:,} rows, {found.writable:,} to write.")
+    for problem, number in found.problems.items():
+        typer.echo(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
+    if found.written or found.refused:
+        typer.echo(f"{found.written:,} rows written, {found.refused:,} refused by Mixpanel.")
+    if found.looked_up and not found.found:
+        typer.echo(
+            f"Of {found.looked_up:,} rows that were looked up afterwards none has its new id yet: look again in some "
+            "minutes; if it stays so, the project token may be another project's."
+        )
+
+
+def _print_who(found: lookup.Who) -> None:
+    typer.echo(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
+    typer.echo(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
+    rows = [
+        (
+            one.group.name,
+            one.destination,
+            "member" if one.is_member else "missing",
+            _time_text(one.since),
+            one.reason or ("" if one.is_member else "not in the cohort when it was last read"),
+        )
+        for one in found.groups
+    ]
+    _print_table(("Group", "Destination", "", "Since", "Why"), rows)
 
 
 def _say(text: str) -> None:

@@ -42,6 +42,7 @@ class MixpanelForm:
     workspace_id: str | int | None = None
     id_merge: str = IdMerge.ORIGINAL.value
     match_property: str = ""
+    expects_prefix: bool | None = None
     project_token: SecretStr | None = None
     name: str = "default"
 
@@ -95,6 +96,7 @@ def _mixpanel_values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "base_url": (bridge.settings.mixpanel_url or mixpanel.REGIONS[region]).rstrip("/"),
         "id_merge": form.id_merge,
         "match_property": one_line(form.match_property or usual, "Match property"),
+        "expects_prefix": form.expects_prefix,
         "project_token": bridge.vault.encrypt(token) if token else None,
         "project_token_end": token[-4:],
     }
@@ -182,6 +184,12 @@ def _store(bridge: Bridge, actor: Actor, side: str, kind: Kind, name: str, value
         connection = session.exec(select(Connection).where(Connection.side == side, Connection.name == name)).first()
         if connection is None:
             connection = Connection(side=side, kind=kind, name=name, created_by=actor.name)
+        elif side == MIXPANEL_SIDE and not values["project_token"] and connection.project_id == values["project_id"]:
+            # The same project's: it was entered once, and nothing says that it is another one now.
+            values = values | {
+                "project_token": connection.project_token,
+                "project_token_end": connection.project_token_end,
+            }
         elif side == DESTINATION_SIDE and _leads_elsewhere(connection, kind, values):
             # What the new place holds is not known, whatever the old one was given.
             session.exec(update(Group).where(col(Group.destination_id) == connection.id).values(in_doubt=True))
@@ -196,6 +204,40 @@ def _store(bridge: Bridge, actor: Actor, side: str, kind: Kind, name: str, value
 
 def _leads_elsewhere(connection: Connection, kind: Kind, values: dict[str, Any]) -> bool:
     return (connection.kind, connection.url, connection.folder) != (kind, values["url"], values["folder"])
+
+
+@action(Role.ADMIN)
+def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
+    """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
+    text = _entered(token, "Project token", "Mixpanel shows it in the project settings.")
+    return _change(bridge, connection_id, {"project_token": bridge.vault.encrypt(text), "project_token_end": text[-4:]})
+
+
+@action(Role.ADMIN)
+def change_match_setting(
+    bridge: Bridge, actor: Actor, connection_id: int, *, match_property: str, expects_prefix: bool | None
+) -> Connection:
+    """Change which property users are matched on, and whether a prefix is expected; None: as usual in its mode.
+
+    Empty, the property is the mode's usual one. Groups are overwritten in full when another property is matched.
+    Raises: NotFound, SettingsError.
+    """
+    with reading(bridge.engine) as session:
+        connection = session.get(Connection, connection_id)
+    usual = USER_PROPERTY if connection and connection.id_merge == IdMerge.SIMPLIFIED else APPTIMIZE_PROPERTY
+    wanted = one_line(match_property.strip() or usual, "Match property")
+    return _change(bridge, connection_id, {"match_property": wanted, "expects_prefix": expects_prefix})
+
+
+def _change(bridge: Bridge, connection_id: int, values: dict[str, Any]) -> Connection:
+    with writing(bridge.engine) as session:
+        connection = session.get(Connection, connection_id)
+        if connection is None or connection.removed or connection.side != MIXPANEL_SIDE:
+            raise NotFound("This connection was removed already.")
+        for name, value in values.items():
+            setattr(connection, name, value)
+        session.add(connection)
+    return connection
 
 
 @action(Role.ADMIN)

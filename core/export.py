@@ -34,7 +34,7 @@ from core.errors import (
 )
 from core.http import connect_entered
 from core.journal import Journal
-from core.matching import IdMerge, MatchRule, Reason
+from core.matching import ANONYMOUS, IDENTIFIED, IdMerge, MatchRule, Reason
 from core.mixpanel import Mixpanel, Project, RetryPlan
 from core.reading import CohortReader, Progress, Width
 from data import runs
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 BEAT_S = 1.0
 LEASE_S = quota.LEASE_S
 # A lease that was renewed this recently is ours without asking again.
-_FRESH_S = 5.0
+FRESH_S = 5.0
 _SNAPSHOTS_KEPT = 30
 # Groups can be edited by hand at the destination: once a day the whole of them is written again.
 _FULL_EVERY = timedelta(hours=24)
@@ -67,8 +67,8 @@ class Job:
 
     @property
     def rule(self) -> MatchRule:
-        """How the connection matches users."""
-        return MatchRule(IdMerge(self.mixpanel.id_merge), self.mixpanel.match_property)
+        """How the connection matches users, as far as the sync has no setting of its own."""
+        return rule_of(self.mixpanel, self.sync)
 
     @property
     def snapshot(self) -> str:
@@ -79,6 +79,11 @@ class Job:
     def difference(self) -> str:
         """The name of the file with the ids that this run adds and removes."""
         return difference_name(self.run)
+
+    @property
+    def left_out(self) -> str:
+        """The name of the file with the profiles that made no member."""
+        return f"left-out-{self.run.id:08d}"
 
 
 class Export:
@@ -109,7 +114,7 @@ class Export:
         self._width = Width(0)
         self._flying = False
         self._whole: dict[str | None, bool] = {}
-        self._beaten_at_s = _steady_s()
+        self._beaten_at_s = steady_s()
         self._ended_by: CohortBridgeError | None = None
         self._recording = False
         self._counts: dict[str, Any] = {}
@@ -183,6 +188,7 @@ class Export:
         self._progress.begin("finding")
         cohort = await cohorts.find(self._bridge.engine, self._client, project.key, job.sync.cohort_id, reader=holder)
         job = await asyncio.to_thread(take_over_name, self._bridge, job, cohort.name)
+        self._counts = {"in_cohort": cohort.count, "matched_by": str(job.rule)}
         reader = CohortReader(
             client=self._client,
             rule=job.rule,
@@ -197,7 +203,10 @@ class Export:
         async with reader.whole() as (tally, collector):
             self._progress.begin("comparing")
             difference = await reader.in_worker(lambda: self._compare(job, collector))
-        self._counts = tally_values(tally) | difference_values(difference)
+            if tally.profiles > tally.members:
+                await reader.in_worker(lambda: collector.write_left_out(self._bridge.snapshots.path(job.left_out)))
+                self._counts |= {"left_out": job.left_out}
+        self._counts |= tally_values(tally) | difference_values(difference)
         if not job.run.permitted:
             self._hold_if_wrong(job, tally, difference)
         return await self._write(job, job.snapshot, tally.members, difference, cohort.description)
@@ -345,7 +354,7 @@ class Export:
         elif cancel:
             self._end(task, RunCancelled("The run was cancelled."))
         else:
-            self._beaten_at_s = _steady_s()
+            self._beaten_at_s = steady_s()
             if self._flight and self._flying:
                 self._width.resize(await asyncio.to_thread(self._keep_flying, self._flight))
                 if self._width.settled:
@@ -365,13 +374,13 @@ class Export:
 
     async def _still_ours(self) -> None:
         """Check the lease before a message: a process that slept must not overwrite its successor's work."""
-        if _steady_s() - self._beaten_at_s < _FRESH_S:
+        if steady_s() - self._beaten_at_s < FRESH_S:
             return
         with storage_errors():
             ours, _ = await asyncio.to_thread(runs.beat, self._bridge.engine, self._run_id, owner=self._owner)
         if not ours:
             raise LeaseLost("The run was taken over by another process.")
-        self._beaten_at_s = _steady_s()
+        self._beaten_at_s = steady_s()
 
     async def _keep_progress(self) -> None:
         """Write what was asked so far, since another attempt will go on counting from it."""
@@ -415,6 +424,7 @@ class Export:
                 values |= {"difference": job.difference}
             await self._record(values, None)
             await asyncio.to_thread(self._forget_other_previews, job, values)
+            await asyncio.to_thread(self._forget_older_left_out)
             return await self._as_recorded()
         group_values: dict[str, Any] = {"verified_at": at}
         if way != "none" or difference.renamed:
@@ -451,8 +461,13 @@ class Export:
             for name, named in ((job.snapshot, values.get("snapshot")), (job.difference, values.get("difference"))):
                 if name != named:
                     self._bridge.snapshots.remove(name)
+            forget_older_left_out(self._bridge, self._run_id)
             if values.get("snapshot") != job.group.base_snapshot:
                 forget_old_snapshots(self._bridge, job.group)
+
+    def _forget_older_left_out(self) -> None:
+        with _left_for_later():
+            forget_older_left_out(self._bridge, self._run_id)
 
     async def _record_failure(self, exc: CohortBridgeError) -> Run:
         status = Status.FAILED
@@ -465,6 +480,9 @@ class Export:
         # What would have changed is kept to look at as long as a person has to decide.
         if status == Status.HELD and self._bridge.snapshots.exists(difference):
             values |= {"difference": difference}
+        left_out = values.pop("left_out", None)
+        if status == Status.HELD and left_out:
+            values |= {"left_out": left_out}
         reason = f"{exc.message} {exc.advice}" if exc.pauses else None
         await self._record(values | {"status": status, "finished_at": utc_now()}, None, paused_reason=reason)
         # What a run that failed had kept is not what any group holds.
@@ -472,6 +490,10 @@ class Export:
             await asyncio.to_thread(self._bridge.snapshots.remove, f"run-{self._run_id:08d}")
             if "difference" not in values:
                 await asyncio.to_thread(self._bridge.snapshots.remove, difference)
+            if "left_out" in values:
+                await asyncio.to_thread(forget_older_left_out, self._bridge, self._run_id)
+            elif left_out:
+                await asyncio.to_thread(self._bridge.snapshots.remove, left_out)
         return await self._as_recorded()
 
     async def _record(
@@ -551,6 +573,17 @@ def difference_name(run: Run) -> str:
     return f"difference-{run.id:08d}"
 
 
+def rule_of(connection: Connection, sync: Sync | None = None) -> MatchRule:
+    """Return how a connection matches users, or one sync of it that has settings of its own."""
+    own = sync.match_property if sync else None
+    expects = sync.expects_prefix if sync else None
+    return MatchRule(
+        IdMerge(connection.id_merge),
+        own or connection.match_property,
+        connection.expects_prefix if expects is None else expects,
+    )
+
+
 def load(bridge: Bridge, run_id: int) -> Job:
     """Load a run with all that it needs. Raises NotFound, NotConnected."""
     with reading(bridge.engine) as session:
@@ -623,6 +656,8 @@ def tally_values(tally: Tally) -> dict[str, Any]:
         "unmatched": unmatched,
         "invalid": sum(tally.reasons.values()) - unmatched,
         "unprefixed": tally.unprefixed,
+        "identified": tally.prefixed.get(IDENTIFIED, 0),
+        "anonymous": tally.prefixed.get(ANONYMOUS, 0),
         "reasons": {reason: number for reason, number in tally.reasons.items() if reason != Reason.UNMATCHED},
     }
 
@@ -649,6 +684,18 @@ def forget_old_snapshots(bridge: Bridge, group: Group) -> None:
         bridge.snapshots.remove(name)
 
 
-def _steady_s() -> float:
+def forget_older_left_out(bridge: Bridge, run_id: int) -> None:
+    """Keep the profiles that made no member of a group's latest reading alone: they are for mending, not history."""
+    with writing(bridge.engine) as session:
+        group_id = session.exec(select(Run.group_id).where(Run.id == run_id)).one()
+        older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.left_out).is_not(None))
+        names = session.exec(select(Run.left_out).where(*older)).all()
+        session.exec(update(Run).where(*older).values(left_out=None))
+    for name in names:
+        if name:
+            bridge.snapshots.remove(name)
+
+
+def steady_s() -> float:
     """Seconds of a clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

@@ -27,15 +27,15 @@ def forget_old_runs(bridge: Bridge) -> int:
     with writing(bridge.engine) as session:
         bases = select(Group.base_run_id).where(col(Group.base_run_id).is_not(None))
         old = session.exec(
-            select(Run.id, Run.difference)
+            select(Run.id, Run.difference, Run.left_out)
             .where(Run.queued_at < before, col(Run.status).not_in(kept), col(Run.id).not_in(bases))
             .order_by(col(Run.id))
             .limit(_STEP)
         ).all()
-        session.exec(delete(Run).where(col(Run.id).in_([run_id for run_id, _ in old])))
-    for _, difference in old:
-        if difference:
-            bridge.snapshots.remove(difference)
+        session.exec(delete(Run).where(col(Run.id).in_([run_id for run_id, _, _ in old])))
+    for _, *files in old:
+        for name in filter(None, files):
+            bridge.snapshots.remove(name)
     return len(old)
 
 
@@ -49,7 +49,7 @@ def remove_unnamed_files(bridge: Bridge) -> int:
         return 0
     with reading(bridge.engine) as session:
         named = {*session.exec(select(Run.snapshot)).all(), *session.exec(select(Run.difference)).all()}
-        named |= {*session.exec(select(Group.base_snapshot)).all()}
+        named |= {*session.exec(select(Group.base_snapshot)).all(), *session.exec(select(Run.left_out)).all()}
     unnamed = [path for path in files if path.stem not in named]
     for path in unnamed:
         path.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import cast
 
 MAX_LENGTH = 256
-PREFIXES = ("i_", "a_")
+IDENTIFIED, ANONYMOUS = "i_", "a_"
+PREFIXES = (IDENTIFIED, ANONYMOUS)
 APPTIMIZE_PROPERTY = "$apptimize_user_id"
 USER_PROPERTY = "$user_id"
 _ANONYMOUS = "$device:"
@@ -55,15 +56,25 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class MatchRule:
-    """How a connection matches users: its ID merge mode and the property asked for."""
+    """How a connection, or one sync of it, matches users: the ID merge mode and the property asked for.
+
+    `expects_prefix` None: as usual in that mode. It changes what is counted, not who is matched.
+    """
 
     id_merge: IdMerge = IdMerge.ORIGINAL
     match_property: str = APPTIMIZE_PROPERTY
+    expects_prefix: bool | None = None
 
     @property
     def prefixes(self) -> tuple[str, ...]:
         """What Apptimize ids are expected to start with; empty when nothing is expected."""
-        return PREFIXES if self.id_merge is IdMerge.ORIGINAL else ()
+        usual = self.id_merge is IdMerge.ORIGINAL
+        return PREFIXES if (usual if self.expects_prefix is None else self.expects_prefix) else ()
+
+    @property
+    def may_misattribute(self) -> bool:
+        """Whether the integration page warns of it: a Simplified project that is matched on another property."""
+        return self.id_merge is IdMerge.SIMPLIFIED and self.match_property != USER_PROPERTY
 
     @property
     def takes_distinct_id(self) -> bool:

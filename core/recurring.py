@@ -14,8 +14,9 @@ from core.bridge import Bridge
 from core.cohorts import SHARED_FOR
 from core.connections import find_destination, find_mixpanel, one_line
 from core.errors import BudgetTooSmall, NotConnected, NotFound, SettingsError
-from core.export import project_of
-from core.syncs import check_cohort_id, known_cohort, place_group
+from core.export import project_of, rule_of
+from core.matching import MatchRule
+from core.syncs import check_cohort_id, follow_matching, known_cohort, place_group
 from data import runs, standing
 from data.engine import reading, writing
 from data.models import (
@@ -225,6 +226,7 @@ def add_sync(
             tags=checked_tags(tags),
             created_by=actor.name,
         )
+        follow_matching(session, sync)
         session.add(sync)
     return sync
 
@@ -368,6 +370,33 @@ def edit_sync(
         if tags is not None:
             sync.tags = checked_tags(tags)
         session.add(sync)
+    return sync
+
+
+@action(Role.VIEWER)
+def match_rule(bridge: Bridge, actor: Actor, view: SyncView) -> MatchRule:
+    """Tell how a sync matches users: by its own settings, as far as it has any, else by its connection's."""
+    with reading(bridge.engine) as session:
+        return rule_of(session.get_one(Connection, view.sync.mixpanel_id), view.sync)
+
+
+@action(Role.ANALYST)
+def change_sync_matching(
+    bridge: Bridge, actor: Actor, sync_id: int, *, match_property: str = "", expects_prefix: bool | None = None
+) -> Sync:
+    """Give a sync match settings of its own, or the connection's again (empty, None).
+
+    All syncs of its group share them. Raises: NotFound, SettingsError.
+    """
+    own = one_line(match_property, "Match property") if match_property.strip() else None
+    with writing(bridge.engine) as session:
+        sync = _the(session, sync_id)
+        session.exec(
+            update(Sync)
+            .where(col(Sync.group_id) == sync.group_id)
+            .values(match_property=own, expects_prefix=expects_prefix)
+        )
+        session.refresh(sync)
     return sync
 
 

@@ -204,12 +204,22 @@ def _one_time_sync(session: Session, actor: Actor, mixpanel: Connection, group: 
             cohort_id=group.cohort_id,
             created_by=actor.name,
         )
+        follow_matching(session, sync)
         session.add(sync)
         session.flush()
     elif sync.mixpanel_id != mixpanel.id:
         sync.mixpanel_id = mixpanel.id
         session.add(sync)
     return sync
+
+
+def follow_matching(session: Session, sync: Sync) -> None:
+    """Give a new sync the match settings that its group's others have: two of them would undo each other's work."""
+    other = session.exec(
+        select(Sync).where(Sync.group_id == sync.group_id, col(Sync.state) != SyncState.REMOVED).order_by(col(Sync.id))
+    ).first()
+    if other:
+        sync.match_property, sync.expects_prefix = other.match_property, other.expects_prefix
 
 
 @action(Role.ANALYST)

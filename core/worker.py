@@ -11,18 +11,19 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 from sqlmodel import col, delete
 
-from core import history, quota, recurring, service_accounts
+from core import associating, association, history, quota, recurring, service_accounts
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RunAlreadyActive, RunCancelled
-from core.export import BEAT_S, LEASE_S, Export, error_values
+from core.export import BEAT_S, Export, error_values
 from core.http import connect_http
+from core.lease import LeaseWatch
 from core.reading import Progress
 from data import runs
 from data.engine import StorageError, writing
@@ -32,11 +33,6 @@ from data.snapshots import clear_scratch
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-_DEAD = {
-    "error_code": "interrupted",
-    "error_message": "The process that did this run ended without finishing it.",
-    "error_advice": "Nothing to do: a new run makes it good. If this happens often, check the machine's memory.",
-}
 
 
 def new_owner() -> str:
@@ -192,37 +188,6 @@ async def _sit_out(mine: _Own, exc: NoQuerySlot) -> bool:
     return True
 
 
-@dataclass
-class LeaseWatch:
-    """Finds runs whose process died: their beat has not moved for a lease's time on this process's own steady clock."""
-
-    bridge: Bridge
-    _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict[int, tuple[str, int, float]])
-    _alive: set[int] = field(default_factory=set[int])
-
-    @property
-    def undecided(self) -> bool:
-        """Whether there are runs not known yet to be alive or dead: they have not moved since the first look."""
-        return not self._seen.keys() <= self._alive
-
-    def look(self) -> int:
-        """Look once, and end those that are dead; call it every few seconds. Returns how many were."""
-        now, dead = time.monotonic(), 0
-        present = {run_id: (owner, beat) for run_id, owner, beat in runs.leases(self.bridge.engine)}
-        self._alive &= present.keys()
-        self._alive |= {run_id for run_id, seen in self._seen.items() if present.get(run_id, seen[:2]) != seen[:2]}
-        self._seen = {run_id: seen for run_id, seen in self._seen.items() if present.get(run_id) == seen[:2]}
-        for run_id, (owner, beat) in present.items():
-            since = self._seen.setdefault(run_id, (owner, beat, now))[2]
-            if now - since > LEASE_S and runs.interrupt(
-                self.bridge.engine, run_id, owner=owner, beat_seen=beat, error=_DEAD
-            ):
-                log.warning("run interrupted run_id=%s", run_id)
-                del self._seen[run_id]
-                dead += 1
-        return dead
-
-
 class Worker:
     """Does what is queued or due, several runs side by side, until told to stop."""
 
@@ -233,6 +198,7 @@ class Worker:
         self._watch = LeaseWatch(bridge)
         self._claimed: list[int] = []
         self._tasks: dict[int, asyncio.Task[Run | None]] = {}
+        self._desk = associating.Desk(bridge, self._owner)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is at work then is handed back to the queue within seconds."""
@@ -244,6 +210,7 @@ class Worker:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)
                     self._start_claimed(http)
+                    self._desk.start_claimed(http)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), _TICK_S)
             finally:
@@ -267,9 +234,11 @@ class Worker:
                         await asyncio.to_thread(self.dispatch)
                     done += len(self._claimed)
                     self._start_claimed(http)
-                    if self._tasks:
-                        await asyncio.wait(self._tasks.values(), timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                    elif self._watch.undecided:
+                    self._desk.start_claimed(http)
+                    working = [*self._tasks.values(), *self._desk.tasks]
+                    if working:
+                        await asyncio.wait(working, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                    elif self._watch.undecided or self._desk.undecided:
                         await asyncio.sleep(BEAT_S)
                     else:
                         return done
@@ -285,6 +254,7 @@ class Worker:
             if room > 0 and runs.claim(self._bridge.engine, run_id, owner=self._owner):
                 self._claimed.append(run_id)
                 room -= 1
+        self._desk.dispatch()
 
     def sign_on(self) -> None:
         """Tell the dashboard that a worker is there, and forget those that left long ago."""
@@ -297,14 +267,16 @@ class Worker:
             session.exec(delete(WorkerBeat).where(col(WorkerBeat.name) == self._owner))
 
     def look_for_dead(self) -> None:
-        """Make good the runs whose process died."""
+        """Make good the runs and associations whose process died."""
         self._watch.look()
+        self._desk.look_for_dead()
 
     def tidy(self) -> None:
         """Remove what dead processes left behind, and a small step of the history that is no longer kept."""
         clear_scratch(self._bridge.settings.scratch, older_than_s=24 * 3600, now_s=time.time())
         history.forget_old_runs(self._bridge)
         history.remove_unnamed_files(self._bridge)
+        association.forget_old(self._bridge)
 
     def _start_claimed(self, http: httpx.AsyncClient) -> None:
         while self._claimed:
@@ -314,6 +286,7 @@ class Worker:
             self._tasks[run_id] = asyncio.create_task(work)
 
     async def _stop_all(self) -> None:
+        await self._desk.stop()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

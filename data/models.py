@@ -59,6 +59,19 @@ class Status(StrEnum):
 UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
 
 
+class Stage(StrEnum):
+    """Where an association of users by hand stands."""
+
+    TO_CHECK = "to_check"
+    CHECKING = "checking"
+    CHECKED = "checked"  # waits for a person to confirm
+    TO_WRITE = "to_write"
+    WRITING = "writing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class Person(SQLModel, table=True):
     """Someone who may act, and as what."""
 
@@ -96,6 +109,7 @@ class Connection(SQLModel, table=True):
     base_url: str = ""
     id_merge: str = Field(default="original", max_length=16)
     match_property: str = "$apptimize_user_id"
+    expects_prefix: bool | None = None  # None: as usual in its ID merge mode
     project_token: str | None = Field(default=None, sa_column=Column("project_token", Text))  # encrypted
     project_token_end: str = Field(default="", max_length=4)
     # Destination
@@ -150,6 +164,8 @@ class Sync(SQLModel, table=True):
     cohort_id: int
     every_minutes: int | None = None
     max_shrink: int | None = None
+    match_property: str | None = None  # None: the connection's; the same for all syncs of a group
+    expects_prefix: bool | None = None
     state: str = Field(default=SyncState.ACTIVE, max_length=16, index=True)
     paused_reason: str | None = None
     next_run_at: datetime | None = Field(default=None, index=True)
@@ -208,6 +224,7 @@ class Run(SQLModel, table=True):
     owner: str | None = Field(default=None, max_length=64)
     beat: int = 0
     # Progress
+    in_cohort: int | None = None  # as Mixpanel last counted it, users without a profile included
     expected: int | None = None  # `total` of page 0
     pages: int = 0
     pages_expected: int | None = None
@@ -219,6 +236,8 @@ class Run(SQLModel, table=True):
     unmatched: int = 0
     invalid: int = 0
     unprefixed: int = 0
+    identified: int = 0  # of the members: those that start with i_, and with a_
+    anonymous: int = 0
     reasons: dict[str, int] = Field(default_factory=dict, sa_column=Column("reasons", JSON, nullable=False))
     added: int = 0
     removed: int = 0
@@ -228,6 +247,8 @@ class Run(SQLModel, table=True):
     messages: int = 0
     snapshot: str | None = None  # what the group held after it; runs that changed nothing share one
     difference: str | None = None  # the ids that were, or would have been, added and removed
+    left_out: str | None = None  # the profiles that made no member, kept of a group's latest reading
+    matched_by: str = ""  # the match setting it read with
     error_code: str | None = None
     error_message: str | None = None
     error_advice: str | None = None
@@ -330,3 +351,55 @@ class AuditEntry(SQLModel, table=True):
     after: dict[str, Any] = Field(default_factory=dict, sa_column=Column("after", JSON, nullable=False))
     previous: str = Field(default="", max_length=64)
     hash: str = Field(default="", max_length=64)
+
+
+class Association(SQLModel, table=True):
+    """Apptimize ids that a person sets on Mixpanel profiles: a file of them, checked first, written when confirmed."""
+
+    __tablename__: ClassVar[Any] = "association"
+
+    id: int | None = Field(default=None, primary_key=True)
+    mixpanel_id: int = Field(foreign_key="connection.id")
+    project_id: int
+    actor: str
+    source: str = Field(max_length=255)  # the file's name, or empty for one user
+    stage: str = Field(default=Stage.TO_CHECK, max_length=16, index=True)
+    prefix: str | None = Field(default=None, max_length=8)  # given to ids without one; "": they are written as they are
+    expects_prefix: bool = True
+    match_property: str
+    aliases: bool  # each is aliased too: original ID merge
+    created_at: datetime = Field(default_factory=utc_now)
+    confirmed_by: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cancel_asked: bool = False
+    interruptions: int = 0  # deaths since the last batch that was recorded
+    owner: str | None = Field(default=None, max_length=64)
+    beat: int = 0
+    # Counts: rows = writable + the problems
+    rows: int = 0
+    writable: int = 0
+    problems: dict[str, int] = Field(default_factory=dict, sa_column=Column("problems", JSON, nullable=False))
+    effects: dict[str, int] = Field(default_factory=dict, sa_column=Column("effects", JSON, nullable=False))
+    begun: int = 0  # the last row of the batch that was begun: sent, perhaps, and without an outcome until recorded
+    written: int = 0
+    refused: int = 0
+    looked_up: int | None = None  # of the rows written, those asked for afterwards, and those that had their new id
+    found: int | None = None
+    requests: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+    error_advice: str | None = None
+
+
+class AssociationBatch(SQLModel, table=True):
+    """The outcome of one batch, recorded together with the lease: what is not recorded is sent again."""
+
+    __tablename__: ClassVar[Any] = "association_batch"
+
+    association_id: int = Field(foreign_key="association.id", primary_key=True)
+    start: int = Field(primary_key=True)  # the numbers of its first and its last row in the file
+    end: int
+    size: int
+    refused: dict[str, str] = Field(default_factory=dict, sa_column=Column("refused", JSON, nullable=False))
+    unaliased: dict[str, str] = Field(default_factory=dict, sa_column=Column("unaliased", JSON, nullable=False))

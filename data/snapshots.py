@@ -43,7 +43,12 @@ _HASHES = (
     "CASE WHEN apptimize_id IS NOT NULL THEN hash(apptimize_id) END AS apptimize_hash"
 )
 
+_IS_REPEATED = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
+# The reason of a profile whose Apptimize id another one has too: that one is the member.
+DUPLICATE = "duplicate"
+
 Pair = tuple[str, str]
+LeftOut = tuple[str, str, str | None]  # reason, distinct id, and the Apptimize id of a duplicate
 Change = Literal["added", "removed"]
 
 
@@ -56,6 +61,7 @@ class Tally:
     members: int
     duplicates: int
     unprefixed: int
+    prefixed: dict[str, int] = field(default_factory=dict[str, int])  # members by what they start with
     reasons: dict[str, int] = field(default_factory=dict[str, int])
 
 
@@ -101,15 +107,17 @@ class Collector:
         self._files: list[Path] = []
         self._file: IO[bytes] | None = None
         self._waiting = 0  # profiles in the file that is being written
-        self._odd: list[tuple[str, str | None]] = []
+        self._odd: list[tuple[str, str | None, str | None]] = []
+        self._left_out = self._folder / "left-out"
+        self._left_out_file: IO[bytes] | None = None
         self._seen = 0
         self._reasons: Counter[str] = Counter()
         self._members: int | None = None
-        with _plain_errors():
+        with plain_errors():
             self._folder.mkdir(parents=True)
-            self._duckdb = _connect(self._folder, memory_mb=memory_mb)
+            self._duckdb = connect(self._folder, memory_mb=memory_mb)
             # An Apptimize id that is null stands for a profile without a usable one.
-            self._duckdb.execute("CREATE TABLE odd (distinct_id VARCHAR, apptimize_id VARCHAR)")
+            self._duckdb.execute("CREATE TABLE odd (distinct_id VARCHAR, apptimize_id VARCHAR, reason VARCHAR)")
             self._duckdb.execute("CREATE TABLE hashes (distinct_hash UBIGINT, apptimize_hash UBIGINT)")
 
     def __enter__(self) -> Self:
@@ -131,11 +139,13 @@ class Collector:
         """Add a page: aligned ids of the usable profiles, and aligned ids and reasons of the others."""
         self._reasons.update(reasons)
         self._members = None
-        with _plain_errors():
+        with plain_errors():
             if not self._keep(distinct_ids, apptimize_ids):
-                self._odd.extend(zip(distinct_ids, apptimize_ids, strict=True))
-            if not self._keep(unusable_ids, None):
-                self._odd.extend((one, None) for one in unusable_ids)
+                self._odd.extend((one, other, None) for one, other in zip(distinct_ids, apptimize_ids, strict=True))
+            if self._keep(unusable_ids, None):
+                self._leave_out(unusable_ids, reasons)
+            else:
+                self._odd.extend((one, None, why) for one, why in zip(unusable_ids, reasons, strict=True))
         self._seen += len(distinct_ids) + len(unusable_ids)
         if self._waiting + len(self._odd) >= _BATCH:
             self._take_in()
@@ -163,9 +173,18 @@ class Collector:
         self._waiting += len(lines)
         return True
 
+    def _leave_out(self, unusable_ids: Sequence[str], reasons: Sequence[str]) -> None:
+        """Keep why ids that can stand in a line are unusable."""
+        if not unusable_ids:
+            return
+        if self._left_out_file is None:
+            self._left_out_file = self._left_out.open("wb", buffering=_WRITTEN_AT_ONCE)
+        lines = [f"{one}{_SEPARATOR}{why}\n" for one, why in zip(unusable_ids, reasons, strict=True)]
+        self._left_out_file.write("".join(lines).encode())
+
     def _take_in(self) -> None:
         """Hash what waits in the text file, and hand over what could not be put there."""
-        with _plain_errors():
+        with plain_errors():
             if self._file is not None:
                 self._file.close()
                 self._file, self._waiting = None, 0
@@ -173,14 +192,14 @@ class Collector:
             if self._odd:
                 odd, self._odd = self._odd, []
                 self._duckdb.execute(
-                    "INSERT INTO odd SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
-                    [[one for one, _ in odd], [other for _, other in odd]],
+                    "INSERT INTO odd SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+                    [[row[column] for row in odd] for column in range(3)],
                 )
 
     def tally(self, *, prefixes: Sequence[str] = ()) -> Tally:
         """Count what was collected; members that start with none of the `prefixes` are unprefixed, if any are given."""
         self._take_in()
-        with _plain_errors():
+        with plain_errors():
             seen, profiles = self._row(
                 f"SELECT count(*), count(DISTINCT distinct_hash) FROM (FROM hashes UNION ALL {_HASHES} FROM odd)"
             )
@@ -189,40 +208,44 @@ class Collector:
             if profiles != seen:
                 (profiles,) = self._row(f"SELECT count(DISTINCT distinct_id) FROM {self._profiles}")
             usable = seen - self._reasons.total()
-            self._members, unprefixed = self._count_members(usable, prefixes)
+            self._members, prefixed = self._count_members(usable, prefixes)
         return Tally(
             seen=seen,
             profiles=profiles,
             members=self._members,
             duplicates=usable - self._members,
-            unprefixed=unprefixed,
+            unprefixed=self._members - sum(prefixed.values()) if prefixes else 0,
+            prefixed=prefixed,
             reasons=dict(sorted(self._reasons.items())),
         )
 
-    def _count_members(self, usable: int, prefixes: Sequence[str]) -> tuple[int, int]:
-        """Count distinct Apptimize ids, and those without a prefix; ids are held only where hashes are alike."""
+    def _count_members(self, usable: int, prefixes: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """Count distinct Apptimize ids, and those with each prefix; ids are held only where hashes are alike."""
         self._duckdb.execute(
-            "CREATE OR REPLACE TABLE repeated AS SELECT apptimize_hash, count(*) AS n "
+            "CREATE OR REPLACE TABLE repeated AS SELECT apptimize_hash "
             f"FROM (FROM hashes UNION ALL {_HASHES} FROM odd) "
             "WHERE apptimize_hash IS NOT NULL GROUP BY apptimize_hash HAVING count(*) > 1"
         )
-        (in_doubt,) = self._row("SELECT coalesce(sum(n), 0)::BIGINT FROM repeated")
-        if not in_doubt and not prefixes:
-            return usable, 0
-        prefixed = " OR ".join(f"starts_with(apptimize_id, {_quoted(one)})" for one in prefixes) or "true"
+        (repeats,) = self._row("SELECT count(*) FROM repeated")
+        if not repeats and not prefixes:
+            return usable, {}
+        starts = " ".join(f"WHEN starts_with(apptimize_id, {quoted(one)}) THEN {quoted(one)}" for one in prefixes)
         # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot tell from the files.
-        repeats = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
-        among, unprefixed = self._row(
-            "SELECT count(*) FILTER (repeats), count(*) FILTER (NOT prefixed) FROM ("
-            f"SELECT any_value({repeats}) AS repeats, any_value({prefixed}) AS prefixed "
-            f"FROM (FROM {self._usable} WHERE {repeats} OR NOT ({prefixed})) GROUP BY apptimize_id)"
-        )
-        return usable - in_doubt + among, unprefixed
+        found = self._duckdb.execute(
+            "SELECT prefix, sum(CASE WHEN repeated_id IS NULL THEN n ELSE 1 END)::BIGINT FROM ("
+            f"SELECT CASE WHEN {_IS_REPEATED} THEN apptimize_id END AS repeated_id, "
+            f"CASE {starts or 'WHEN false THEN NULL'} END AS prefix, count(*) AS n FROM {self._usable} GROUP BY ALL"
+            ") GROUP BY prefix"
+        ).fetchall()
+        members = {prefix: number for prefix, number in found}
+        return sum(members.values()), {one: members.get(one, 0) for one in prefixes}
 
     @property
     def _profiles(self) -> str:
         """What was collected, for SQL to read from."""
-        return f"(FROM {_lines(self._files)} UNION ALL FROM odd)" if self._files else "odd"
+        if not self._files:
+            return "odd"
+        return f"(FROM {_lines(self._files)} UNION ALL SELECT distinct_id, apptimize_id FROM odd)"
 
     @property
     def _usable(self) -> str:
@@ -239,23 +262,46 @@ class Collector:
             members = self.tally().members if self._members is None else self._members
             return Difference(added=members, removed=0, unchanged=0)
         self._duckdb.execute(_ONE_THREAD)
-        return _compare(self._duckdb, self._distinct_members, f"read_parquet({_quoted(base)})")
+        return _compare(self._duckdb, self._distinct_members, f"read_parquet({quoted(base)})")
 
     def write(self, target: Path) -> None:
         """Write the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
         self._take_in()
-        with _plain_errors(), _replacing(target) as part:
+        with plain_errors(), replacing(target) as part:
             self._duckdb.execute(_ONE_THREAD)
             self._duckdb.execute(
-                f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {_quoted(part)} "
+                f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {quoted(part)} "
+                f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
+            )
+
+    def write_left_out(self, target: Path) -> None:
+        """Write the profiles that make no member, each with the reason: whole and on disk, or not at all.
+
+        The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
+        called after `tally`.
+        """
+        with plain_errors(), replacing(target) as part:
+            parts = ["SELECT reason, distinct_id, NULL::VARCHAR AS apptimize_id FROM odd WHERE reason IS NOT NULL"]
+            if self._left_out_file is not None:
+                self._left_out_file.flush()
+                # The second column is called so by the reader of lines, and holds the reason here.
+                parts.append(f"SELECT apptimize_id, distinct_id, NULL FROM {_lines([self._left_out])}")
+            parts.append(
+                f"SELECT '{DUPLICATE}', distinct_id, apptimize_id FROM (FROM {self._usable} WHERE {_IS_REPEATED}) "
+                "QUALIFY row_number() OVER (PARTITION BY apptimize_id ORDER BY distinct_id) > 1"
+            )
+            self._duckdb.execute(_ONE_THREAD)
+            self._duckdb.execute(
+                f"COPY (FROM ({' UNION ALL '.join(parts)}) ORDER BY reason, distinct_id) TO {quoted(part)} "
                 f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
             )
 
     def close(self) -> None:
         """Give back memory and disk. What was not written is gone."""
-        if self._file is not None:
-            with suppress(OSError):  # what a full disk did not take is not needed any more
-                self._file.close()
+        for file in (self._file, self._left_out_file):
+            if file is not None:
+                with suppress(OSError):  # what a full disk did not take is not needed any more
+                    file.close()
         self._duckdb.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -268,7 +314,7 @@ class Collector:
 def _lines(files: Sequence[Path]) -> str:
     """Read text files: nothing in them is special but the separator, the end of a line, and an id that is not there."""
     return (
-        f"read_csv([{', '.join(map(_quoted, files))}], delim='{_SEPARATOR}', header=false, quote='', escape='', "
+        f"read_csv([{', '.join(map(quoted, files))}], delim='{_SEPARATOR}', header=false, quote='', escape='', "
         "columns={'distinct_id': 'VARCHAR', 'apptimize_id': 'VARCHAR'}, auto_detect=false, nullstr='', "
         f"buffer_size={_READER_BYTES})"
     )
@@ -344,12 +390,12 @@ class Snapshots:
         """
         new = self._table(name)
         old = self._table(base) if base else f"(SELECT * FROM {new} LIMIT 0)"
-        with self._open() as db, _plain_errors(), _replacing(self.path(difference)) as part:
+        with self._open() as db, plain_errors(), replacing(self.path(difference)) as part:
             db.execute(
                 "COPY (SELECT change, apptimize_id, distinct_id FROM ("
                 f"SELECT 'added' AS change, * FROM {new} AS new ANTI JOIN {old} AS old USING (apptimize_id) UNION ALL "
                 f"SELECT 'removed', * FROM {old} AS old ANTI JOIN {new} AS new USING (apptimize_id)"
-                f") ORDER BY change, apptimize_id) TO {_quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
+                f") ORDER BY change, apptimize_id) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
             )
         return self.compare(name, base)
 
@@ -408,7 +454,7 @@ class Snapshots:
             paths = [path for path in map(self.path, dict.fromkeys(names)) if path.is_file()]
             if not paths:
                 return []
-            files = f"read_parquet([{', '.join(map(_quoted, paths))}], filename = true, union_by_name = true)"
+            files = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true, union_by_name = true)"
             try:
                 with self._asked() as db:
                     return db.execute(f"SELECT {query.format(files)}", values).fetchall()
@@ -417,17 +463,62 @@ class Snapshots:
                     raise
         return []
 
+    def left_out(
+        self, name: str, *, reasons: Sequence[str] = (), search: str = "", offset: int = 0, limit: int = 50
+    ) -> list[LeftOut]:
+        """Return profiles that made no member, a page at a time in order of reason and distinct id."""
+        return [
+            row for rows in self._left_out(name, reasons, search, f"LIMIT {limit:d} OFFSET {offset:d}") for row in rows
+        ]
+
+    def iterate_left_out(self, name: str, *, reasons: Sequence[str] = (), search: str = "") -> Iterator[list[LeftOut]]:
+        """Yield all profiles that made no member; one chunk is in memory."""
+        yield from self._left_out(name, reasons, search, "")
+
+    def _left_out(self, name: str, reasons: Sequence[str], search: str, window: str) -> Iterator[list[LeftOut]]:
+        where, values = _left_out_where(reasons, search)
+        with self._open() as db:
+            cursor = db.execute(
+                f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} {where} {window}", values
+            )
+            while rows := cursor.fetchmany(1000):
+                yield rows
+
+    def count_left_out(self, name: str, *, reasons: Sequence[str] = (), search: str = "") -> int:
+        """Count the profiles that `left_out` pages through."""
+        where, values = _left_out_where(reasons, search)
+        with self._open() as db:
+            row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
+        return row[0] if row else 0
+
+    def find_member(self, name: str, wanted: str) -> list[Pair]:
+        """Return the members with exactly this Apptimize id or distinct id."""
+        with self._open() as db:
+            return db.execute(
+                f"SELECT apptimize_id, distinct_id FROM {self._table(name)} WHERE apptimize_id = ? OR distinct_id = ?",
+                [wanted, wanted],
+            ).fetchall()
+
+    def find_left_out(self, name: str, wanted: str) -> list[LeftOut]:
+        """Return the profiles with exactly this distinct id or Apptimize id that made no member."""
+        with self._open() as db:
+            return db.execute(
+                f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} "
+                "WHERE distinct_id = ? OR apptimize_id = ? LIMIT 100",
+                [wanted, wanted],
+            ).fetchall()
+
     def _table(self, name: str) -> str:
-        return f"read_parquet({_quoted(self.path(name))})"
+        return f"read_parquet({quoted(self.path(name))})"
 
     @contextmanager
     def _asked(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a way into the DuckDB that stays open, for an answer that is short and wanted at once."""
-        with _plain_errors():
+        with plain_errors():
             with self._lock:
                 if self._reader is None or self._reader_of != os.getpid():
                     self.scratch.mkdir(parents=True, exist_ok=True)
-                    self._reader, self._reader_of = _connect(self.scratch, memory_mb=self.memory_mb), os.getpid()
+                    self._reader, self._reader_of = connect(self.scratch, memory_mb=self.memory_mb), os.getpid()
                 cursor = self._reader.cursor()
             try:
                 yield cursor
@@ -436,9 +527,9 @@ class Snapshots:
 
     @contextmanager
     def _open(self) -> Generator[duckdb.DuckDBPyConnection]:
-        with _plain_errors():
+        with plain_errors():
             self.scratch.mkdir(parents=True, exist_ok=True)
-            db = _connect(self.scratch, memory_mb=self.memory_mb)
+            db = connect(self.scratch, memory_mb=self.memory_mb)
             try:
                 yield db
             finally:
@@ -446,7 +537,7 @@ class Snapshots:
 
 
 def _compare(db: duckdb.DuckDBPyConnection, new: str, old: str) -> Difference:
-    with _plain_errors():
+    with plain_errors():
         row = db.execute(
             "SELECT count(*) FILTER (old.apptimize_id IS NULL), count(*) FILTER (new.apptimize_id IS NULL), count(*), "
             "count(*) FILTER (new.distinct_id <> old.distinct_id) "
@@ -463,7 +554,7 @@ def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
+def connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     return duckdb.connect(
@@ -499,25 +590,36 @@ def _matching(search: str) -> tuple[str, list[str]]:
     return f"WHERE {found}", [search, search]
 
 
-def _quoted(text: str | Path) -> str:
+def _left_out_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]]:
+    conditions, values = list[str](), list[str]()
+    if reasons:
+        conditions.append(f"reason IN ({', '.join('?' * len(reasons))})")
+        values += reasons
+    if search:
+        conditions.append("(contains(lower(distinct_id), lower(?)) OR contains(lower(apptimize_id), lower(?)))")
+        values += [search, search]
+    return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def quoted(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
 @contextmanager
-def _replacing(target: Path) -> Generator[Path]:
+def replacing(target: Path) -> Generator[Path]:
     """Give a temporary name to write to, and put it in place of `target` once it is whole and on disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
-        _flush_to_disk(part)
+        flush_to_disk(part)
         part.replace(target)
-        _flush_to_disk(target.parent)
+        flush_to_disk(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -526,7 +628,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 @contextmanager
-def _plain_errors() -> Generator[None]:
+def plain_errors() -> Generator[None]:
     import duckdb
 
     try:

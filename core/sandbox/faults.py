@@ -38,6 +38,9 @@ KNOWN: dict[str, Fault] = {
     "page_rows_missing": Fault("Rows missing", "A page lacks some of its rows", ("mixpanel",), "page", (("rows", 7),)),
     "total_wrong": Fault("Total wrong", "The first page's total is off", ("mixpanel",), "first", (("by", 3),)),
     "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),
+    "records_refused": Fault("Records refused", "The first records of a batch are refused", ("ingestion",),
+                             defaults=(("rows", 1),)),
+    "failure_200": Fault("Failure with 200", "Status 200, a body that says that nothing was taken", ("ingestion",)),
     "apptimize_failure_200": Fault("Failure with 200", "Status 200, a body that says failure", ("apptimize",)),
 }  # fmt: skip
 OPTIONS = {

@@ -41,11 +41,14 @@ class Ingestion:
         try:
             _check_faults(call)
             updates = _records(call)
+            refused = int(call.faults.get("records_refused", {}).get("rows", 0))
             with self.project.batch():
                 failures = [
                     {"index": index, "field": field, "message": message}
                     for index, update in enumerate(updates)
-                    for field, message in self._update(as_object(update))
+                    for field, message in (
+                        [("", "the record was refused")] if index < refused else self._update(as_object(update))
+                    )
                 ]
         except Refused as refused:
             return _plain(call, refused)
@@ -200,6 +203,8 @@ class Ingestion:
 
 
 def _check_faults(call: Call) -> None:
+    if "failure_200" in call.faults:
+        raise Refused(400, "nothing was taken")
     if "server_error" in call.faults:
         raise Refused(500, "Internal server error")
 

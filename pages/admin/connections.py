@@ -26,6 +26,7 @@ MERGES = {
         f"Users are matched by `{USER_PROPERTY}`, which must be the id that Apptimize knows them by.",
     ),
 }
+EXPECTED: dict[str, bool | None] = {"As usual in its mode": None, "Yes": True, "No": False}
 OTHER_PROPERTY = (
     "This is a Simplified project that is matched on another property than `$user_id`. Events that Apptimize sends "
     "back to Mixpanel may not be attributed to the right user."
@@ -50,6 +51,7 @@ def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
         workspace_id=entered["connections_workspace"].strip() or None,
         id_merge=entered["connections_merge"],
         match_property=entered["connections_property"].strip(),
+        project_token=take_secret("connections_project_token"),
         name=entered["connections_mixpanel_name"],
     )
     toast = st.toast("Checking with Mixpanel …", icon="spinner", duration="infinite")
@@ -174,8 +176,66 @@ def show_connected(
                 st.caption(f"{merge} ID merge, matched on {plain(one.match_property)}. Checked {age(one.checked_at)}.")
                 if one.id_merge == IdMerge.SIMPLIFIED and one.match_property != USER_PROPERTY:
                     st.warning(OTHER_PROPERTY, icon=":material/warning:")
+                match_settings(bridge, person, one)
             else:
                 st.caption(f"Checked {age(one.checked_at)}.")
+
+
+def match_settings(bridge: Bridge, person: Actor, one: Connection) -> None:
+    """Show how users are matched, and what profiles are written with, to be changed."""
+    token = f"ends with {one.project_token_end}" if one.project_token_end else "is not entered"
+    with st.expander("Matching and project token", key=f"connections_match_{one.id}", icon=":material/join:"):
+        name, meaning = MERGES.get(one.id_merge, (one.id_merge, ""))
+        st.caption(f"{name} ID merge. {meaning} To change the mode, connect the project again.")
+        with st.form(f"connections_match_form_{one.id}", border=False):
+            left, right = st.columns(2)
+            left.text_input(
+                "Match property",
+                value=one.match_property,
+                key=f"connections_match_property_{one.id}",
+                help="Another one overwrites every group in full at its next run. A sync may have its own.",
+            )
+            right.selectbox(
+                "Expected to start with i_ or a_",
+                list(EXPECTED),
+                index=list(EXPECTED.values()).index(one.expects_prefix),
+                key=f"connections_match_prefix_{one.id}",
+                help="Ids without one are exported all the same, and counted.",
+            )
+            left.text_input(
+                "Project token",
+                type="password",
+                key=f"connections_match_token_{one.id}",
+                placeholder="Leave empty to keep it",
+                help=f"For associating users by hand; Mixpanel shows it in the project settings. It {token}.",
+            )
+            st.form_submit_button(
+                "Save",
+                key=f"connections_match_save_{one.id}",
+                icon=":material/save:",
+                on_click=save_matching,
+                args=(bridge, person, one.id),
+            )
+
+
+def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
+    """Store how users are matched, and the project token if one was entered."""
+    entered = st.session_state
+    token = take_secret(f"connections_match_token_{connection_id}")
+    try:
+        connection = connections.change_match_setting(
+            bridge,
+            person,
+            connection_id,
+            match_property=entered[f"connections_match_property_{connection_id}"],
+            expects_prefix=EXPECTED[entered[f"connections_match_prefix_{connection_id}"]],
+        )
+        if token.get_secret_value():
+            connections.set_project_token(bridge, person, connection_id, token)
+    except CohortBridgeError as exc:
+        notices.answer("mixpanel", said(exc), failed=True)
+        return
+    notices.answer("mixpanel", f"Users are matched on {plain(connection.match_property)}.")
 
 
 def mixpanel(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int, list[str]]) -> None:
@@ -235,6 +295,13 @@ def mixpanel(bridge: Bridge, person: Actor, shown: list[Connection], groups: dic
                 key="connections_workspace",
                 placeholder="Optional",
                 help="Only for projects with data views.",
+            )
+            left.text_input(
+                "Project token",
+                type="password",
+                key="connections_project_token",
+                placeholder="Optional",
+                help="Only for associating users by hand. Mixpanel shows it in the project settings.",
             )
             right.text_input(
                 "Name",

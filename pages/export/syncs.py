@@ -24,6 +24,7 @@ HISTORY = run_view.HISTORY
 ALL, ACTIVE, PAUSED, LATE, TROUBLED = "All", "Active", "Paused", "Late", "In trouble"
 # So many names are written out where a question names what is affected.
 NAMED = 8
+EXPECTED: dict[str, bool | None] = {"As the connection says": None, "Yes": True, "No": False}
 
 
 def go_to(sync_id: int | None) -> None:
@@ -442,6 +443,57 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
         )
 
 
+def save_matching(bridge: Bridge, person: Actor, sync_id: int) -> None:
+    """Store how this sync matches users."""
+    entered = st.session_state
+    act(
+        "Saved: the next run uses it.",
+        recurring.change_sync_matching,
+        bridge,
+        person,
+        sync_id,
+        match_property=entered[f"syncs_property_{sync_id}"],
+        expects_prefix=EXPECTED[entered[f"syncs_prefix_{sync_id}"]],
+    )
+
+
+def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    """Show match settings of the sync's own, to be changed."""
+    sync_id, rule = view.sync.id, recurring.match_rule(bridge, person, view)
+    own = view.sync.match_property is not None or view.sync.expects_prefix is not None
+    with st.expander("Matching", key=f"syncs_matching_{sync_id}", icon=":material/join:"):
+        source = "a setting of its own" if own else "as the connection says"
+        st.caption(f"Matched on {plain(rule.match_property)}, {source}.")
+        if rule.may_misattribute:
+            st.warning(
+                "This is a Simplified project that is matched on another property than `$user_id`. Events that "
+                "Apptimize sends back to Mixpanel may not be attributed to the right user.",
+                icon=":material/warning:",
+            )
+        with st.form(f"syncs_match_form_{sync_id}", border=False):
+            left, right = st.columns(2)
+            left.text_input(
+                "Match property of this sync",
+                value=view.sync.match_property or "",
+                key=f"syncs_property_{sync_id}",
+                placeholder="As the connection says",
+                help="Another property overwrites the group in full at the next run.",
+            )
+            right.selectbox(
+                "Expected to start with i_ or a_",
+                list(EXPECTED),
+                index=list(EXPECTED.values()).index(view.sync.expects_prefix),
+                key=f"syncs_prefix_{sync_id}",
+            )
+            st.form_submit_button(
+                "Save matching",
+                key=f"syncs_match_save_{sync_id}",
+                icon=":material/save:",
+                on_click=save_matching,
+                args=(bridge, person, sync_id),
+            )
+
+
 def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
     """Show the sync's latest runs, each of which leads to its detail."""
     found = syncs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=10)
@@ -505,6 +557,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
     charts.size_over_time(bridge, person, view.group.id, key="syncs")
     if view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED:
         show_settings(bridge, person, view)
+        show_matching(bridge, person, view)
     show_runs(bridge, person, view.sync.id)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.page_link(

@@ -64,6 +64,7 @@ REASONS: dict[str, str] = {
 }
 TRIGGERS = {"manual": "In the browser", "cli": "On the command line", "schedule": "By schedule", "undo": "Undo"}
 HISTORY = "pages/observe/history.py"
+MATCHING = "pages/observe/matching.py"
 
 
 def is_active(run: Run) -> bool:
@@ -253,6 +254,13 @@ def funnel(run: Run) -> None:
             f"{counted(run.unprefixed, 'member has', 'members have')} an id that starts with neither `i_` nor `a_`. "
             "They are exported, but Apptimize will probably not recognise them.",
             icon=":material/warning:",
+        )
+    if run.left_out:
+        st.page_link(
+            MATCHING,
+            label="Who was left out, and what to do",
+            icon=":material/join:",
+            query_params={"cohort": str(run.cohort_id)},
         )
 
 

@@ -25,6 +25,7 @@ PAGES = {
     "syncs": "Syncs",
     "groups": "Groups",
     "history": "History",
+    "matching": "Matching",
     "connections": "Connections",
     "practice": "How to connect for real",
     "people": "People",
@@ -51,6 +52,7 @@ def main() -> None:
             for cohort in (NEWSLETTER, IMPORTED):
                 everything.core("export", str(cohort))
             plenty(everything)
+            associate(everything, home)
             take(browser, everything, folder / "full", full_pages(everything))
             take_forms(browser, everything, folder / "forms")
             take_signed_in(browser, home, folder / "signed-in")
@@ -127,6 +129,17 @@ def a_member(everything: Everything) -> str:
     return everything.core("groups", "members", str(SPENDERS)).splitlines()[3]
 
 
+def associate(everything: Everything, folder: Path) -> None:
+    """Associate users by hand: one file that is written, one that waits for a word, one that cannot be used."""
+    file = folder / "users.csv"
+    lines = [f"picture-{number},i_{number}" for number in range(40)]
+    file.write_text("\n".join(["distinct_id,apptimize_id", *lines, ",i_77", "bare,4711", "torn,i_1", "=1+1,i_78"]))
+    everything.core("associate", "--file", str(file), "--json")
+    everything.core("associate", "--file", str(file), "--dry-run")
+    file.write_text("name,apptimize_id\nAda,i_1\n")
+    everything.core("associate", "--file", str(file), "--json")
+
+
 def failed_pages() -> dict[str, str]:
     """Name the pages that show what went wrong."""
     return {
@@ -154,6 +167,11 @@ def full_pages(everything: Everything) -> dict[str, str]:
         f"groups?group={group}&view=Size+over+time": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
         f"groups?member={a_member(everything)}": "Groups",
+        f"matching?cohort={IMPORTED}": "Matching",
+        "matching?association=1": "Matching",
+        "matching?association=2": "Matching",
+        "matching?association=3": "Matching",
+        "matching?id=i_twin-3": "Matching",
     }
 
 

@@ -29,6 +29,7 @@ HEADINGS = {
     "syncs": "Syncs",
     "groups": "Groups",
     "history": "History",
+    "matching": "Matching",
     "connections": "Connections",
     "practice": "How to connect for real",
 }

@@ -303,7 +303,7 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
         connections.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
         stage.export(bridge, POWER, to="default")
     before = sandbox.answer(POWER).group
-    snapshots = sorted((home.path / "snapshots").iterdir())
+    snapshots = sorted((home.path / "snapshots").glob("[!l]*"))
     sandbox.at(stage.LATER_S)
     sandbox.forget_requests()
     expected = sandbox.answer(POWER)
@@ -320,7 +320,8 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
     assert (to_file.code, to_file.json["added"]) == (0, len(expected.group))
     assert (sandbox.messages(), sandbox.group(POWER)) == ([], before)
     assert list((tmp_path / "groups").iterdir()) == []
-    assert sorted((home.path / "snapshots").iterdir()) == snapshots
+    # Only the list of who was left out follows every reading.
+    assert sorted((home.path / "snapshots").glob("[!l]*")) == snapshots
     with home.bridge() as bridge:
         assert [group.members for group in syncs.list_groups(bridge, LOCAL)] == [len(before)]
 

@@ -146,11 +146,11 @@ def _carry_out(orders: Orders) -> None:
 
 def shorten_leases(lease_s: float) -> None:
     """Let dead runs be found sooner than after 45 seconds, all else in proportion."""
-    for module in (quota, export, worker):
+    for module in (quota, export):
         module.LEASE_S = lease_s
     for module in (export, worker):
         module.BEAT_S = lease_s / 8
-    export._FRESH_S = lease_s / 4
+    export.FRESH_S = lease_s / 4
 
 
 def _set_clock(clock: Clock) -> None:

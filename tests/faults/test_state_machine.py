@@ -207,9 +207,9 @@ def test_the_groups_are_right_whatever_happens_in_whatever_order(
     crowd: Crowd, crowd_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(models, "wall_s", models.wall_s)  # set back at the end
-    for module, name in [(process.quota, "LEASE_S"), (process.export, "LEASE_S"), (worker, "LEASE_S")]:
+    for module, name in [(process.quota, "LEASE_S"), (process.export, "LEASE_S")]:
         monkeypatch.setattr(module, name, 1.5)
-    monkeypatch.setattr(process.export, "_FRESH_S", 0.4)
+    monkeypatch.setattr(process.export, "FRESH_S", 0.4)
     for module in (process.export, worker):
         monkeypatch.setattr(module, "BEAT_S", 0.2)
     machine = type("Machine", (Syncs,), {"crowd": crowd, "template": crowd_template, "ran": ran})

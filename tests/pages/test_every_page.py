@@ -18,6 +18,7 @@ from tests.pages.dashboard import (
     CONNECTIONS,
     GROUPS,
     HISTORY,
+    MATCHING,
     OVERVIEW,
     PAGES,
     PEOPLE,
@@ -50,6 +51,7 @@ def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
         SYNCS: "No recurring syncs yet",
         GROUPS: "No groups yet",
         HISTORY: "No runs yet",
+        MATCHING: "Nothing was read yet",
         CONNECTIONS: "Connect Mixpanel",
         PRACTICE: "No practice connection at the moment",
         PEOPLE: "Nobody signs in yet",
@@ -99,7 +101,7 @@ def test_a_page_says_in_a_sentence_that_the_storage_cannot_be_used(tmp_path: Pat
     assert "Cohort Bridge cannot open its storage" in shown(open_page(page))
 
 
-@pytest.mark.parametrize("page", [OVERVIEW, COHORTS, GROUPS, HISTORY, CONNECTIONS])
+@pytest.mark.parametrize("page", [OVERVIEW, COHORTS, GROUPS, HISTORY, MATCHING, CONNECTIONS])
 def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Bridge, tmp_path: Path, page: str):
     at = open_page(page)
     with sqlite3.connect(tmp_path / "home" / "cohort_bridge.db") as database:

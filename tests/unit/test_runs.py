@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from core import quota, recurring, worker
+from core import export, quota, recurring, worker
 from core.bridge import Bridge
 from data import runs
 from data.engine import reading, writing
@@ -139,9 +139,9 @@ def test_a_silent_run_is_dead_after_a_lease_by_the_watchers_own_steady_clock(
     watch, seconds = worker.LeaseWatch(bridge), worker.time.monotonic()
 
     seen = [watch.look()]
-    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds + worker.LEASE_S - 1)
+    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds + export.LEASE_S - 1)
     seen.append(watch.look())
-    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds + worker.LEASE_S + 2)
+    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds + export.LEASE_S + 2)
     seen.append(watch.look())
 
     assert seen == [0, 0, 1]

@@ -1,0 +1,163 @@
+"""Queueing, claiming and recording associations: rows of a table, held by a lease as runs are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine, func, or_, update
+from sqlmodel import Session, col, delete, select
+
+from data.engine import reading, writing
+from data.models import Association, AssociationBatch, Stage, utc_now
+
+WAITING = {Stage.TO_CHECK: Stage.CHECKING, Stage.TO_WRITE: Stage.WRITING}
+AT_WORK = {working: waiting for waiting, working in WAITING.items()}
+UNFINISHED = (*WAITING, *AT_WORK)
+# One that kills its process again and again without getting further is left alone.
+_MOST_INTERRUPTIONS = 3
+
+
+def claimable(engine: Engine, *, limit: int = 5) -> list[int]:
+    """List the associations that a worker may try to claim, the oldest first."""
+    with reading(engine) as session:
+        query = select(Association.id).where(col(Association.stage).in_(WAITING), col(Association.owner).is_(None))
+        return [one for one in session.exec(query.order_by(col(Association.id)).limit(limit)).all() if one is not None]
+
+
+def claim(engine: Engine, association_id: int, *, owner: str) -> bool:
+    """Take an association that waits for work and that nobody holds. False when somebody was faster."""
+    with writing(engine) as session:
+        for waiting, working in WAITING.items():
+            taken = session.exec(
+                update(Association)
+                .where(
+                    col(Association.id) == association_id,
+                    col(Association.stage) == waiting,
+                    or_(col(Association.owner).is_(None), col(Association.owner) == owner),
+                )
+                .values(
+                    stage=working,
+                    owner=owner,
+                    beat=Association.beat + 1,
+                    started_at=func.coalesce(Association.started_at, utc_now()),
+                )
+            )
+            if taken.rowcount == 1:
+                return True
+    return False
+
+
+def beat(engine: Engine, association_id: int, *, owner: str, values: dict[str, Any] | None = None) -> tuple[bool, bool]:
+    """Renew the lease. Returns whether it is still ours, and whether somebody asked to cancel."""
+    with writing(engine) as session:
+        if not _hold(session, association_id, owner, values or {}):
+            return False, False
+        asked = select(Association.cancel_asked).where(Association.id == association_id)
+        return True, bool(session.exec(asked).one())
+
+
+def record_batch(engine: Engine, batch: AssociationBatch, *, owner: str, requests: int) -> bool:
+    """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
+    with writing(engine) as session:
+        refused = len(batch.refused)
+        progress = {
+            "written": Association.written + batch.size - refused,
+            "refused": Association.refused + refused,
+            "requests": requests,
+            "interruptions": 0,
+        }
+        if not _hold(session, batch.association_id, owner, progress):
+            return False
+        session.add(batch)
+        return True
+
+
+def _hold(session: Session, association_id: int, owner: str, values: dict[str, Any]) -> bool:
+    held = session.exec(
+        update(Association)
+        .where(col(Association.id) == association_id, col(Association.owner) == owner)
+        .values(beat=Association.beat + 1, **values)
+    )
+    return held.rowcount == 1
+
+
+def let_go(engine: Engine, association_id: int, *, owner: str, values: dict[str, Any]) -> bool:
+    """End one's work on an association: write what came of it, and give the lease up. False when it was lost."""
+    with writing(engine) as session:
+        return _hold(session, association_id, owner, values | {"owner": None})
+
+
+def hand_back(engine: Engine, association_id: int, *, owner: str) -> bool:
+    """Put an association back into the queue; what was recorded of it stays."""
+    with writing(engine) as session:
+        found = session.get(Association, association_id)
+        if found is None or found.owner != owner or found.stage not in AT_WORK:
+            return False
+        return _hold(session, association_id, owner, {"owner": None, "stage": AT_WORK[Stage(found.stage)]})
+
+
+def leases(engine: Engine) -> list[tuple[int, str, int]]:
+    """List associations that somebody holds: id, owner, beat."""
+    with reading(engine) as session:
+        query = select(Association.id, Association.owner, Association.beat).where(col(Association.owner).is_not(None))
+        rows = session.exec(query).all()
+    return [(one, owner, number) for one, owner, number in rows if one is not None and owner is not None]
+
+
+def interrupt(engine: Engine, association_id: int, *, owner: str, beat_seen: int, error: dict[str, str]) -> bool:
+    """Put the work of a process that died back into the queue, if it has not moved since `beat_seen`.
+
+    One that dies again and again without getting further fails.
+    """
+    with writing(engine) as session:
+        found = session.get(Association, association_id)
+        if found is None or (found.owner, found.beat) != (owner, beat_seen):
+            return False
+        found.owner, found.interruptions = None, found.interruptions + 1
+        if found.stage in AT_WORK:
+            found.stage = AT_WORK[Stage(found.stage)]
+        if found.interruptions > _MOST_INTERRUPTIONS:
+            found.stage, found.finished_at = Stage.FAILED, utc_now()
+            for name, value in error.items():
+                setattr(found, name, value)
+        session.add(found)
+        return True
+
+
+def get(engine: Engine, association_id: int) -> Association | None:
+    """Return an association, None if unknown."""
+    with reading(engine) as session:
+        return session.get(Association, association_id)
+
+
+def listed(engine: Engine, *, stages: Sequence[str] = (), limit: int = 20) -> list[Association]:
+    """List associations, newest first."""
+    with reading(engine) as session:
+        query = select(Association)
+        if stages:
+            query = query.where(col(Association.stage).in_(stages))
+        return list(session.exec(query.order_by(col(Association.id).desc()).limit(limit)).all())
+
+
+def last_row(engine: Engine, association_id: int) -> int:
+    """Return the number of the last row whose outcome is recorded, 0 when none is."""
+    with reading(engine) as session:
+        ends = select(func.max(AssociationBatch.end)).where(AssociationBatch.association_id == association_id)
+        return session.exec(ends).one() or 0
+
+
+def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:
+    """List batches that were recorded, by row, from the one that ends after this row."""
+    with reading(engine) as session:
+        query = select(AssociationBatch).where(
+            AssociationBatch.association_id == association_id, col(AssociationBatch.end) > after
+        )
+        return list(session.exec(query.order_by(col(AssociationBatch.start)).limit(limit)).all())
+
+
+def forget(engine: Engine, association_id: int) -> None:
+    """Remove an association with its batches."""
+    with writing(engine) as session:
+        session.exec(delete(AssociationBatch).where(col(AssociationBatch.association_id) == association_id))
+        session.exec(delete(Association).where(col(Association.id) == association_id))

@@ -1,0 +1,367 @@
+"""Apptimize ids set by hand: a file is checked, confirmed and written, with an outcome for every row."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core import associating, association, connections, lookup, worker
+from core.access import LOCAL, Actor, Role
+from core.bridge import Bridge
+from core.errors import NotAllowed, NotConnected, SettingsError
+from core.sandbox import people
+from data.models import Association, Stage
+from tests.emulator import stage
+from tests.emulator.stage import WEB, Home, Sandbox
+from tests.emulator.test_match import events_of, experiment
+
+HEADER = b"distinct_id,apptimize_id\n"
+
+
+@pytest.fixture
+def token_home(home: Home) -> Home:
+    """A home whose Mixpanel connection has the project token."""
+    with home.bridge() as bridge:
+        enter_token(bridge)
+    return home
+
+
+@pytest.fixture
+def bridge(token_home: Home) -> Iterator[Bridge]:
+    with token_home.bridge() as opened:
+        yield opened
+
+
+def enter_token(bridge: Bridge, token: str = people.PROJECT_TOKEN) -> None:
+    found = connections.find_mixpanel(bridge)
+    assert found.id is not None
+    connections.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
+
+
+def do(bridge: Bridge, number: int | None, owner: str) -> Association:
+    assert number is not None
+    return asyncio.run(associating.carry_out_here(bridge, number, owner=owner))
+
+
+def check(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
+    """Have a file checked as the command line does, in this process."""
+    owner = worker.new_owner()
+    found = association.start_association(
+        bridge, LOCAL, io.BytesIO(content), source="users.csv", prefix=prefix, owner=owner
+    )
+    return do(bridge, found.id, owner)
+
+
+def write(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
+    """Have a file checked and written."""
+    found, owner = check(bridge, content, prefix=prefix), worker.new_owner()
+    assert found.id is not None
+    association.confirm_association(bridge, LOCAL, found.id, owner=owner)
+    return do(bridge, found.id, owner)
+
+
+def outcomes(bridge: Bridge, found: Association) -> dict[int, dict[str, str]]:
+    """Read the outcomes as a spreadsheet does, by row."""
+    assert found.id is not None
+    text = "".join(association.association_outcomes(bridge, LOCAL, found.id)).removeprefix("\ufeff")
+    return {int(row["row"]): row for row in csv.DictReader(io.StringIO(text))}
+
+
+def rows(*pairs: tuple[str, str]) -> bytes:
+    return HEADER + "".join(f"{one},{other}\n" for one, other in pairs).encode()
+
+
+def property_of(sandbox: Sandbox, distinct_id: str, name: str = "$apptimize_user_id") -> Any:
+    found = sandbox.get(f"/sandbox/api/people/{distinct_id}")
+    return (found.json()["properties"] or {}).get(name) if found.status_code == 200 else None
+
+
+def ingested(sandbox: Sandbox, path: str) -> list[dict[str, Any]]:
+    return [one for one in sandbox.asked("ingestion") if one["path"] == path]
+
+
+def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox, bridge: Bridge):
+    unmatched = [
+        str(row["$distinct_id"])
+        for row in sandbox.raw(WEB)
+        if row["$properties"].get("$apptimize_user_id", None) is None and not str(row["$distinct_id"]).isdecimal()
+    ][:3]
+    stage.export(bridge, WEB)
+    content = rows(*[(one, f"i_hand-{number}") for number, one in enumerate(unmatched)], ("unheard-of", "a_hand-9"))
+
+    checked = check(bridge, content)
+    assert (checked.stage, checked.rows, checked.writable, checked.problems) == ("checked", 4, 4, {})
+    assert checked.effects == {"new": 3, "unseen": 1}
+    assert property_of(sandbox, unmatched[0]) is None, "nothing is written before it is confirmed"
+    done = write(bridge, content)
+
+    assert (done.stage, done.written, done.refused, done.looked_up, done.found) == ("done", 4, 0, 4, 4)
+    assert {row["outcome"] for row in outcomes(bridge, done).values()} == {"written"}
+    assert [property_of(sandbox, one) for one in unmatched] == ["i_hand-0", "i_hand-1", "i_hand-2"]
+    (profiles,), (aliases,) = ingested(sandbox, "/engage"), ingested(sandbox, "/import")
+    assert profiles["status"] == aliases["status"] == 200
+    assert sandbox.get("/sandbox/api/people/i_hand-0").json()["distinct_id"] == unmatched[0]
+    run = stage.export(bridge, WEB)
+    assert {"i_hand-0", "i_hand-1", "i_hand-2"} <= (sandbox.group(WEB) or {}).keys()
+    assert run.members == len(sandbox.group(WEB) or {})
+
+
+def test_an_experiment_event_belongs_to_the_user_who_was_associated_by_hand_or_by_a_file(
+    sandbox: Sandbox, bridge: Bridge
+):
+    owner = worker.new_owner()
+    one = association.associate_one(bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", owner=owner)
+    assert one.id is not None
+    do(bridge, one.id, owner)
+    association.confirm_association(bridge, LOCAL, one.id, owner=owner)
+    assert do(bridge, one.id, owner).written == 1
+    assert write(bridge, rows(("by-file", "i_event-2"), ("by-file-2", "a_event-3"))).written == 2
+
+    for id in ("i_event-1", "i_event-2", "a_event-3"):
+        experiment(sandbox, id)
+
+    for user in ("by-hand", "by-file", "by-file-2"):
+        assert events_of(sandbox, user) == ["Experiment Started"]
+
+
+def test_in_a_simplified_project_no_alias_is_sent(sandbox: Sandbox, empty_home: Home):
+    sandbox.put("/sandbox/api/project", json={"id_merge": "simplified"}).raise_for_status()
+    try:
+        with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
+            stage.connect(bridge, sandbox, replace(stage.PRACTICE, id_merge="simplified"))
+            enter_token(bridge)
+
+            done = write(bridge, rows(("simple-user", "i_simple-1")))
+
+            assert (done.stage, done.written, done.aliases) == ("done", 1, False)
+            assert property_of(sandbox, "simple-user") == "i_simple-1"
+            assert ingested(sandbox, "/import") == []
+    finally:
+        sandbox.put("/sandbox/api/project", json={"id_merge": "original"}).raise_for_status()
+
+
+BAD_ROWS = {
+    "encoding": b"caf\xe9,i_1",
+    "quotes": b'"never closed,i_2',
+    "columns": b"one,two,three",
+    "no_distinct_id": b",i_3",
+    "no_apptimize_id": b"blank,   ",
+    "too_long": b"long," + b"i_" + b"x" * 5000,
+    "formula": b"formula,=1+1",
+    "swapped": b"i_swapped,user-77",
+    "unprefixed": b"bare,4815",
+    "control_character": b"control,i_\x07",
+    "spaces": b"spaces, i_5",
+    "not_an_id": b"undefined,i_6",
+}
+
+
+def test_every_kind_of_bad_row_gets_an_answer_and_none_is_written(sandbox: Sandbox, bridge: Bridge):
+    bad = list(BAD_ROWS.values())
+    together = [b"twice,i_10", b"twice,i_10", b"torn,i_11", b"torn,i_12", b"first,i_13", b"second,i_13"]
+    good = [b'"quoted, with ""comma""",i_20', "käufer-東京,a_21".encode(), b"plain,i_22\r"]
+    content = codecs.BOM_UTF8 + HEADER + b"\n".join([*bad, b"", *together, *good])
+
+    checked = check(bridge, content)
+
+    assert ingested(sandbox, "/engage") == [], "nothing is written before it is confirmed"
+    assert (checked.rows, checked.writable) == (len(bad) + len(together) + len(good), 4)
+    assert checked.problems == dict.fromkeys(BAD_ROWS, 1) | {"repeated": 1, "conflict": 2, "shared": 2}
+    done = write(bridge, content)
+
+    told = outcomes(bridge, done)
+    assert [told[2 + number]["reason"] != "" for number in range(len(bad))] == [True] * len(bad)
+    assert Counter(row["outcome"] for row in told.values()) == {"written": 4, "not written": checked.rows - 4}
+    assert [told[row]["distinct_id"] for row in sorted(told)[-3:]] == ['quoted, with "comma"', "käufer-東京", "plain"]
+    assert not any(cell.startswith("=") for row in told.values() for cell in row.values())
+    assert property_of(sandbox, "plain") == "i_22"
+    assert [property_of(sandbox, one) for one in ("torn", "first", "second", "bare")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "the column distinct_id is missing"),
+        (b"distinct_id\nu1\n", "the column apptimize_id is missing"),
+        (b"distinct_id,apptimize_id,$distinct_id\n", "the column distinct_id is there twice"),
+        (HEADER, "no row below the header"),
+        ("distinct_id,apptimize_id\nu,i_1\n".encode("utf-16"), "UTF-16"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "not UTF-8"),
+        (b'"distinct_id,apptimize_id\nu,i_1\n', "is missing"),
+    ],
+)
+def test_a_file_that_cannot_be_used_at_all_fails_with_a_sentence(bridge: Bridge, content: bytes, sentence: str):
+    found = check(bridge, content)
+
+    assert (found.stage, found.error_code) == ("failed", "bad_input")
+    assert sentence in (found.error_message or "")
+
+
+def test_a_file_of_swapped_columns_writes_nothing_and_a_swapped_header_is_no_matter(sandbox: Sandbox, bridge: Bridge):
+    swapped = check(bridge, rows(("i_1", "user-1"), ("a_2", "user-2")))
+    assert (swapped.writable, swapped.problems) == (0, {"swapped": 2})
+    assert swapped.id is not None
+    with pytest.raises(SettingsError, match="no row can be written"):
+        association.confirm_association(bridge, LOCAL, swapped.id)
+
+    turned = write(bridge, b"apptimize_id;note;distinct_id\ni_turned-1;x;turned-1\n")
+
+    assert (turned.written, property_of(sandbox, "turned-1")) == (1, "i_turned-1")
+
+
+@pytest.mark.parametrize(("prefix", "expected"), [("i_", "i_700"), ("a_", "a_700"), ("", "700")])
+def test_a_missing_prefix_is_given_to_the_ids_that_lack_it(
+    sandbox: Sandbox, bridge: Bridge, prefix: str, expected: str
+):
+    name = f"prefix-{prefix}"
+    content = rows((name, "700"), (f"{name}-other", f"i_701{prefix}"))
+    assert check(bridge, content).problems == {"unprefixed": 1}
+
+    done = write(bridge, content, prefix=prefix)
+
+    assert (done.written, property_of(sandbox, name)) == (2, expected)
+    assert property_of(sandbox, f"{name}-other") == f"i_701{prefix}"
+
+
+def test_ids_that_become_alike_by_their_prefix_are_seen(bridge: Bridge):
+    content = rows(("u1", "800"), ("u2", "i_800"), ("u3", "i_801"))
+
+    assert check(bridge, content, prefix="i_").problems == {"shared": 2}
+
+
+def test_what_a_row_changes_is_told_before_it_is_confirmed(sandbox: Sandbox, bridge: Bridge):
+    members = (stage.export(bridge, WEB), sandbox.group(WEB))[1]
+    others = (stage.export(bridge, stage.TESTERS), sandbox.group(stage.TESTERS))[1] or {}
+    assert members is not None
+    (id, user), (_, other_user) = list(others.items())[:2]
+
+    found = check(bridge, rows((user, id), (other_user, "i_brand-new"), ("nobody-yet", list(others)[2])))
+
+    assert found.effects == {"same": 1, "changed": 1, "unseen": 1, "taken": 1}
+
+
+def test_a_refused_row_is_told_with_the_reason_and_the_others_are_written(sandbox: Sandbox, bridge: Bridge):
+    sandbox.fault("records_refused", target="ingestion", path="/engage", rows=3, times=1)
+
+    done = write(bridge, rows(*[(f"part-{number}", f"i_part-{number}") for number in range(10)]))
+
+    told = outcomes(bridge, done)
+    assert (done.stage, done.written, done.refused) == ("done", 7, 3)
+    assert [row["outcome"] for row in told.values()] == ["refused"] * 3 + ["written"] * 7
+    assert told[2]["reason"] == "the record was refused"
+    assert property_of(sandbox, "part-0") is None
+    assert property_of(sandbox, "part-9") == "i_part-9"
+
+
+def test_two_hundred_with_a_failure_in_its_body_is_a_failure(sandbox: Sandbox, bridge: Bridge):
+    sandbox.fault("failure_200", target="ingestion", path="/engage")
+
+    done = write(bridge, rows(("silent-1", "i_silent-1"), ("silent-2", "i_silent-2")))
+
+    assert (done.written, done.refused, property_of(sandbox, "silent-1")) == (0, 2, None)
+    assert {row["outcome"] for row in outcomes(bridge, done).values()} == {"refused"}
+
+
+def test_passing_failures_are_retried_and_a_lasting_one_can_be_gone_on_from(sandbox: Sandbox, bridge: Bridge):
+    sandbox.fault("server_error", target="ingestion", times=2)
+    assert write(bridge, rows(("retried", "i_retried"))).written == 1
+    sandbox.fault("server_error", target="ingestion")
+
+    failed = write(bridge, rows(("later", "i_later")))
+
+    assert (failed.stage, failed.error_code, failed.written) == ("failed", "mixpanel_unavailable", 0)
+    assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
+    sandbox.mend()
+    owner = worker.new_owner()
+    assert failed.id is not None
+    association.resume_association(bridge, LOCAL, failed.id, owner=owner)
+    done = do(bridge, failed.id, owner)
+    assert (done.stage, done.written, property_of(sandbox, "later")) == ("done", 1, "i_later")
+
+
+def test_rows_whose_answer_was_lost_are_not_told_as_never_sent(sandbox: Sandbox, bridge: Bridge):
+    sandbox.fault("reset_after", target="ingestion", path="/engage")
+
+    failed = write(bridge, rows(("lost-answer", "i_lost-answer")))
+
+    assert (failed.stage, property_of(sandbox, "lost-answer")) == ("failed", "i_lost-answer")
+    assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
+
+
+def test_a_token_of_another_project_shows_when_what_was_written_is_looked_up(sandbox: Sandbox, bridge: Bridge):
+    enter_token(bridge, "a-token-of-another-project")
+
+    done = write(bridge, rows(("astray", "i_astray")))
+
+    assert (done.written, done.looked_up, done.found) == (1, 1, 0)
+
+
+def test_without_a_project_token_nothing_can_be_confirmed(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        found = check(bridge, rows(("no-token", "i_no-token")))
+        assert found.id is not None
+
+        with pytest.raises(NotConnected, match="no project token"):
+            association.confirm_association(bridge, LOCAL, found.id)
+
+
+def test_a_viewer_may_not_associate(bridge: Bridge):
+    with pytest.raises(NotAllowed):
+        association.start_association(bridge, Actor("Vera", Role.VIEWER), io.BytesIO(rows(("u", "i_1"))))
+
+
+def test_a_worker_checks_what_was_queued_and_writes_what_was_confirmed(sandbox: Sandbox, bridge: Bridge):
+    found = association.start_association(bridge, LOCAL, io.BytesIO(rows(("queued", "i_queued"))), source="q.csv")
+    assert found.id is not None
+    worker.once(bridge)
+    assert association.get_association(bridge, LOCAL, found.id).stage == Stage.CHECKED
+    association.confirm_association(bridge, LOCAL, found.id)
+    worker.once(bridge)
+
+    done = association.get_association(bridge, LOCAL, found.id)
+    assert (done.stage, done.confirmed_by, property_of(sandbox, "queued")) == ("done", "local", "i_queued")
+    who = lookup.who(bridge, LOCAL, "queued")
+    assert (who.apptimize_ids, [one.id for one, _, _ in who.associated]) == (["i_queued"], [done.id])
+
+
+def test_a_cancelled_association_tells_what_was_not_reached(bridge: Bridge):
+    found = check(bridge, rows(("stopped", "i_stopped")))
+    assert found.id is not None
+
+    association.cancel_association(bridge, LOCAL, found.id)
+
+    assert [row["outcome"] for row in outcomes(bridge, found).values()] == ["not reached"]
+
+
+def test_the_command_line_checks_writes_and_tells(sandbox: Sandbox, token_home: Home, tmp_path: Path):
+    file, out = tmp_path / "users.csv", tmp_path / "outcomes.csv"
+    file.write_bytes(rows(("cli-1", "i_cli-1"), ("cli-2", "77"), ("cli-3", "i_cli-3")))
+
+    dry = token_home.run("associate", "--file", str(file), "--dry-run", "--json")
+    assert (dry.code, dry.err) == (0, "")
+    assert (dry.json["stage"], dry.json["writable"], dry.json["problems"]) == ("checked", 2, {"unprefixed": 1})
+    assert property_of(sandbox, "cli-1") is None
+
+    done = token_home.run("associate", "--file", str(file), "--prefix", "a_", "--out", str(out), "--json")
+    assert (done.code, done.json["stage"], done.json["written"], done.json["error"]) == (0, "done", 3, None)
+    assert [property_of(sandbox, f"cli-{number}") for number in (1, 2, 3)] == ["i_cli-1", "a_77", "i_cli-3"]
+    assert out.read_text(encoding="utf-8-sig").count("written") == 3
+
+    bad = token_home.run("associate", "--file", str(tmp_path / "missing.csv"), "--json")
+    assert (bad.code, bad.json) == (2, None)
+    assert "cannot be read" in bad.err
+    file.write_bytes(b"a,b\n1,2\n")
+    bad = token_home.run("associate", "--file", str(file), "--json")
+    assert (bad.code, bad.json["error"]["code"]) == (1, "bad_input")
+    assert json.dumps(bad.json)

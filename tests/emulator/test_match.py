@@ -1,0 +1,245 @@
+"""Who is in a group and who is not: the funnel of every practice cohort, who was left out, and one user's story."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core import connections, funnel, lookup, recurring
+from core.access import LOCAL
+from core.bridge import Bridge
+from core.connections import change_match_setting
+from core.sandbox import people
+from tests.emulator import oracle, stage
+from tests.emulator.stage import IMPORTED, POWER, USER_COHORTS, WEB, Home, Sandbox
+
+
+@pytest.fixture
+def simplified(sandbox: Sandbox, empty_home: Home) -> Iterator[Home]:
+    """A home that is connected to the practice project while it merges ids the simplified way."""
+    sandbox.put("/sandbox/api/project", json={"id_merge": "simplified"}).raise_for_status()
+    with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
+        stage.connect(bridge, sandbox, replace(stage.PRACTICE, id_merge="simplified"))
+    yield empty_home
+    sandbox.put("/sandbox/api/project", json={"id_merge": "original"}).raise_for_status()
+
+
+def count_independently(sandbox: Sandbox, cohort: int, *, simplified: bool) -> dict[str, Any]:
+    """Count the funnel from the raw profiles, and from nothing that the product has worked out."""
+    raw = sandbox.raw(cohort)
+    everybody = sandbox.get(f"/sandbox/api/cohorts/{cohort}/profiles", params={"include_all_users": "true"}).json()
+    answer = oracle.simplified_answer(raw) if simplified else oracle.answer(raw)
+    starts = Counter(id[:2] for id in answer.group)
+    prefixed = starts["i_"] + starts["a_"]
+    return {
+        "in_cohort": len(everybody),
+        "with_profile": len(raw),
+        "with_id": len(raw) - answer.unmatched,
+        "valid": len(raw) - answer.unmatched - answer.invalid,
+        "distinct": len(answer.group),
+        "prefixed": len(answer.group) if simplified else prefixed,
+        "unmatched": answer.unmatched,
+        "invalid": answer.invalid,
+        "duplicates": answer.duplicates,
+        "unprefixed": 0 if simplified else len(answer.group) - prefixed,
+        "identified": 0 if simplified else starts["i_"],
+        "anonymous": 0 if simplified else starts["a_"],
+    }
+
+
+def check_funnel(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert {name: found[name] for name in expected} == expected
+    assert found["in_cohort"] >= found["with_profile"] == found["with_id"] + found["unmatched"]
+    assert found["with_id"] == found["valid"] + found["invalid"]
+    assert found["valid"] == found["distinct"] + found["duplicates"]
+    assert found["distinct"] == found["prefixed"] + found["unprefixed"]
+    assert sum(found["reasons"].values()) == found["invalid"]
+
+
+def test_the_funnel_of_every_cohort_equals_an_independent_count(sandbox: Sandbox, home: Home):
+    expected = {cohort: count_independently(sandbox, cohort, simplified=False) for cohort in USER_COHORTS}
+
+    for cohort in USER_COHORTS:
+        done = home.run("match", str(cohort), "--json")
+
+        assert (done.code, done.err) == (0, "")
+        check_funnel(done.json, expected[cohort])
+        assert (done.json["id_merge"], done.json["match_property"]) == ("original", "$apptimize_user_id")
+        assert sandbox.group(cohort) is None, "nothing is written"
+
+
+def test_the_funnel_of_every_cohort_of_a_simplified_project_equals_an_independent_count(
+    sandbox: Sandbox, simplified: Home
+):
+    for cohort in USER_COHORTS:
+        expected = count_independently(sandbox, cohort, simplified=True)
+
+        done = simplified.run("match", str(cohort), "--json")
+
+        check_funnel(done.json, expected)
+        assert done.json["match_property"] == "$user_id"
+
+
+def test_the_profiles_left_out_are_those_that_the_counts_speak_of(sandbox: Sandbox, home: Home):
+    raw = {str(row["$distinct_id"]): row["$properties"].get("$apptimize_user_id") for row in sandbox.raw(IMPORTED)}
+    answer = oracle.answer(sandbox.raw(IMPORTED))
+    with home.bridge() as bridge:
+        run = stage.export(bridge, IMPORTED)
+        assert run.id is not None
+
+        rows = funnel.left_out(bridge, LOCAL, run.id, limit=1000).rows
+
+        reasons = Counter(reason for reason, _, _ in rows)
+        assert reasons["unmatched"] == answer.unmatched
+        assert reasons["duplicate"] == answer.duplicates
+        assert sum(reasons.values()) == answer.unmatched + answer.invalid + answer.duplicates
+        assert {one for _, one, _ in rows} == raw.keys() - set(answer.group.values())
+        assert {one for reason, one, _ in rows if reason == "unmatched"} == {
+            one for one, value in raw.items() if value is None
+        }
+        assert all(raw[one] == id for reason, one, id in rows if reason == "duplicate")
+        found = funnel.left_out(bridge, LOCAL, run.id, reasons=["duplicate"], search="TWIN-3")
+        assert (found.total, [id for _, _, id in found.rows]) == (1, ["i_twin-3"])
+
+
+def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_left_out(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        first = stage.export(bridge, IMPORTED)
+        other = stage.export(bridge, WEB)
+        second = stage.export(bridge, IMPORTED, dry_run=True)
+
+        kept = {run.id: run.left_out for run in funnel.latest_readings(bridge, LOCAL)}
+        files = {path.stem for path in bridge.snapshots.folder.glob("left-out-*")}
+
+    assert kept.keys() == {other.id, second.id}
+    assert files == set(kept.values())
+    assert first.left_out not in files
+
+
+def test_the_download_of_profiles_left_out_is_safe_to_open_in_a_spreadsheet(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="nothing", expects_prefix=None)
+        run = stage.export(bridge, IMPORTED, dry_run=True)
+        assert run.id is not None
+        lines = list(funnel.left_out_csv(bridge, LOCAL, run.id))
+
+    assert lines[0] == "\ufeffreason,distinct_id,apptimize_id\n"
+    assert len(lines) == 1 + run.profiles
+    assert not any(line.startswith(("=", "+", "@")) for line in lines)
+
+
+def mixpanel_id(bridge: Bridge) -> int:
+    found = connections.find_mixpanel(bridge)
+    assert found.id is not None
+    return found.id
+
+
+def test_another_match_property_leads_to_a_full_overwrite_and_a_sync_may_have_its_own(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        sync = recurring.add_sync(bridge, LOCAL, WEB)
+        stage.export(bridge, WEB)
+        assert stage.export(bridge, WEB).write == "none"
+
+        assert sync.id is not None
+        recurring.change_sync_matching(bridge, LOCAL, sync.id, match_property="$user_id", expects_prefix=False)
+        run = stage.export(bridge, WEB)
+
+        assert (run.write, run.matched_by, run.unprefixed) == ("full", "original:$user_id", 0)
+        assert sandbox.group(WEB) == {
+            str(row["$properties"]["$user_id"]): str(row["$distinct_id"]) for row in sandbox.raw(WEB)
+        }
+        other = stage.export(bridge, POWER)
+        assert other.matched_by == "original:$apptimize_user_id"
+        recurring.change_sync_matching(bridge, LOCAL, sync.id)
+        assert stage.export(bridge, WEB).matched_by == "original:$apptimize_user_id"
+
+
+def test_a_prefix_that_is_not_expected_is_not_missed(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        assert stage.export(bridge, IMPORTED).unprefixed > 0
+        change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="", expects_prefix=False)
+
+        run = stage.export(bridge, IMPORTED)
+
+    assert (run.unprefixed, run.write) == (0, "none")
+
+
+def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        first = stage.export(bridge, POWER)
+        before = sandbox.answer(POWER).group
+        sandbox.at(stage.LATER_S)
+        second = stage.export(bridge, POWER)
+        after = sandbox.answer(POWER).group
+        stayed = sorted(before.keys() & after.keys())[0]
+        came = sorted(after.keys() - before.keys())[0]
+        left = sorted(before.keys() - after.keys())[0]
+
+        for id in (stayed, after[stayed]):
+            (found,) = lookup.who(bridge, LOCAL, id).groups
+            assert (found.is_member, found.run_id, found.since) == (True, first.id, first.finished_at)
+        (found,) = lookup.who(bridge, LOCAL, came).groups
+        assert (found.is_member, found.run_id) == (True, second.id)
+        (found,) = lookup.who(bridge, LOCAL, left).groups
+        assert (found.is_member, found.reason, found.since) == (False, "removed", second.finished_at)
+
+
+def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
+    twins = {str(row["$distinct_id"]): row for row in sandbox.raw(IMPORTED)}
+    by_value: dict[str, list[str]] = {}
+    for one, row in twins.items():
+        by_value.setdefault(str(row["$properties"].get("$apptimize_user_id")), []).append(one)
+    smaller, larger = sorted(by_value["i_twin-3"], key=str.encode)
+    with home.bridge() as bridge:
+        stage.export(bridge, IMPORTED)
+
+        found = lookup.who(bridge, LOCAL, larger)
+        assert set(found.distinct_ids) == {smaller, larger}
+        assert found.apptimize_ids == ["i_twin-3"]
+        assert (found.groups[0].is_member, found.groups[0].reason, found.groups[0].instead) == (
+            True,
+            "duplicate",
+            smaller,
+        )
+        (blank,) = lookup.who(bridge, LOCAL, by_value[""][0]).groups
+        assert (blank.is_member, blank.reason) == (False, "blank")
+        nobody = lookup.who(bridge, LOCAL, "nobody-at-all")
+        assert (nobody.is_known, [one.is_member for one in nobody.groups]) == (False, [False])
+
+    done = home.run("who", larger, "--json")
+    assert (done.code, done.json["groups"][0]["instead"]) == (0, smaller)
+    done = home.run("who", "nobody-at-all", "--json")
+    assert (done.code, done.json["distinct_ids"]) == (1, [])
+    assert "Export" in done.err
+
+
+def test_the_match_of_a_cohort_that_was_not_read_says_what_to_do(sandbox: Sandbox, home: Home):
+    done = home.run("match", str(POWER), "--last", "--json")
+
+    assert (done.code, done.json) == (1, None)
+    assert "Leave --last out" in done.err
+
+
+def test_an_experiment_event_under_the_apptimize_id_belongs_to_the_user_whose_sdk_set_it(sandbox: Sandbox):
+    update = {"$token": people.PROJECT_TOKEN, "$distinct_id": "sdk-user", "$set": {"$apptimize_user_id": "i_sdk-77"}}
+    sandbox.post("/engage", json=[update]).raise_for_status()
+
+    experiment(sandbox, "i_sdk-77")
+
+    assert events_of(sandbox, "sdk-user") == ["Experiment Started"]
+
+
+def experiment(sandbox: Sandbox, apptimize_id: str) -> None:
+    """Send an event as Apptimize does: under the id that it knows the user by."""
+    properties = {"token": people.PROJECT_TOKEN, "distinct_id": apptimize_id, "Experiment name": "Blue button"}
+    event = {"event": "Experiment Started", "properties": properties}
+    assert sandbox.post("/track", params={"verbose": 1}, json=[event]).json()["status"] == 1
+
+
+def events_of(sandbox: Sandbox, distinct_id: str) -> list[str]:
+    found = sandbox.get(f"/sandbox/api/people/{distinct_id}").raise_for_status().json()
+    return [one["event"] for one in found["events"] if not one["event"].startswith("$")]

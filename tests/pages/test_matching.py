@@ -1,0 +1,155 @@
+"""Matching: the funnel, who was left out and why, associating by hand, and one user's story."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from pydantic import SecretStr
+
+from core import association, connections, recurring, worker
+from core.access import LOCAL, Actor, Role
+from core.bridge import Bridge
+from core.sandbox import people
+from data.engine import writing
+from data.models import Connection, Stage
+from pages.shared import guard
+from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
+from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
+
+
+@pytest.fixture
+def with_token(practising: Bridge) -> Bridge:
+    found = connections.find_mixpanel(practising)
+    assert found.id is not None
+    connections.set_project_token(practising, LOCAL, found.id, SecretStr(people.PROJECT_TOKEN))
+    return practising
+
+
+def test_the_funnel_of_all_cohorts_is_the_sum_of_theirs(practising: Bridge):
+    runs = [export(practising, cohort) for cohort in (IMPORTED, WEB)]
+
+    at = open_page(MATCHING)
+
+    steps = at.table[0].value
+    expected = {
+        "With a profile": sum(run.profiles for run in runs),
+        "With an id": sum(run.profiles - run.unmatched for run in runs),
+        "Distinct": sum(run.members for run in runs),
+        "With a prefix": sum(run.members - run.unprefixed for run in runs),
+    }
+    found = dict(zip(steps["Step"], steps["Users"], strict=True))
+    assert {name: found[name] for name in expected} == {name: f"{value:,}" for name, value in expected.items()}
+    assert list(at.dataframe[0].value["Unmatched"]) == [run.unmatched for run in runs]
+    assert "Apptimize.getPartnerID" in shown(at)
+
+
+def test_a_cohort_shows_who_was_left_out_by_reason_to_search_and_download(practising: Bridge):
+    run = export(practising, IMPORTED)
+    export(practising, IMPORTED, dry_run=True)
+
+    at = open_page(MATCHING, cohort=IMPORTED)
+
+    left_out = run.unmatched + run.invalid + run.duplicates
+    assert f"of {left_out} profiles" in shown(at)
+    drawn(at.multiselect(key="matching_reasons").set_value(["duplicate"]).run())
+    assert set(at.dataframe[0].value["Why"]) == {"Another profile has the id"}
+    drawn(at.text_input(key="matching_search").set_value("i_twin-5").run())
+    assert list(at.dataframe[0].value["Apptimize id"]) == ["i_twin-5"]
+    assert at.download_button(key="matching_download").proto.deferred_file_id
+    assert "Over the readings" in shown(at)
+
+
+def test_a_user_is_looked_up_from_the_address(practising: Bridge, sandbox: Sandbox):
+    export(practising, IMPORTED)
+    id, distinct_id = next(iter((sandbox.group(IMPORTED) or {}).items()))
+
+    at = open_page(MATCHING, id=id)
+
+    assert distinct_id in shown(at)
+    assert list(at.dataframe[0].value["State"]) == ["In the group"]
+    drawn(at.text_input(key="matching_id").set_value("nobody at all").run())
+    assert "Not known" in shown(at)
+
+
+def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: Sandbox):
+    at = open_page(MATCHING)
+    drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
+    at.text_input(key="associate_distinct_id").set_value("page-user")
+    at.text_input(key="associate_apptimize_id").set_value("4711")
+    drawn(at.button(key="associate_one_check").click().run())
+    assert "Waits to be checked" in shown(at)
+    worker.once(with_token)
+    drawn(at.run())
+    assert "starts with neither" in shown(at)
+    drawn(at.radio(key="associate_prefix_1").set_value("i_").run())
+    worker.once(with_token)
+    drawn(at.run())
+    assert list(at.dataframe[0].value["Apptimize id"]) == ["i_4711"]
+
+    drawn(at.button(key="associate_write").click().run())
+    assert "is set on 1 profile of project" in shown(at)
+    association.confirm_association(with_token, LOCAL, 1)
+    worker.once(with_token)
+
+    at = open_page(MATCHING, association=1)
+    assert "1 row was written" in shown(at)
+    assert at.download_button(key="associate_outcomes").proto.deferred_file_id
+    assert sandbox.get("/sandbox/api/people/page-user").json()["properties"] == {"$apptimize_user_id": "i_4711"}
+
+
+def test_nothing_can_be_written_without_a_project_token_and_the_page_says_so(practising: Bridge):
+    at = open_page(MATCHING)
+    drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
+
+    assert "the connection has no project token" in shown(at)
+
+
+def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):
+    found = association.start_association(practising, LOCAL, io.BytesIO(b"a,b\n1,2\n"), source="wrong.csv")
+    worker.once(practising)
+
+    text = shown(open_page(MATCHING, association=found.id))
+
+    assert "It stopped before its end" in text
+    assert "the column distinct_id is missing" in text
+
+
+def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+    export(practising, WEB)
+    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+
+    at = open_page(MATCHING, association=1)
+
+    assert at.segmented_control(key="matching_view").options == ["From cohort to group", "Look up a user"]
+    assert "With a profile" in shown(at)
+    assert Stage.CHECKED not in shown(at)
+
+
+def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising: Bridge, sandbox: Sandbox):
+    found = connections.find_mixpanel(practising)
+    at = open_page(CONNECTIONS)
+    at.text_input(key=f"connections_match_property_{found.id}").set_value("player_id")
+    at.selectbox(key=f"connections_match_prefix_{found.id}").set_value("No")
+    at.text_input(key=f"connections_match_token_{found.id}").set_value("a-project-token")
+    drawn(at.button(key=f"connections_match_save_{found.id}").click().run())
+
+    assert "Users are matched on player_id." in shown(at)
+    assert "a-project-token" not in shown(at)
+    changed = connections.find_mixpanel(practising)
+    assert (changed.match_property, changed.expects_prefix, changed.project_token_end) == ("player_id", False, "oken")
+
+    with writing(practising.engine) as session:
+        session.get_one(Connection, found.id).id_merge = "simplified"
+    assert "may not be attributed to the right user" in shown(open_page(CONNECTIONS))
+
+
+def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, WEB)
+    at = open_page(SYNCS, sync=sync.id)
+    assert "Matched on $apptimize_user_id, as the connection says" in shown(at)
+    at.text_input(key=f"syncs_property_{sync.id}").set_value("$user_id")
+    drawn(at.button(key=f"syncs_match_save_{sync.id}").click().run())
+
+    assert "Matched on $user_id, a setting of its own" in shown(at)
+    assert export(practising, WEB).matched_by == "original:$user_id"

@@ -1,0 +1,122 @@
+"""Files of users to associate: every line gets an answer, and rows are judged together as they would be by hand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import SettingsError
+from core.rowcheck import PROBLEMS, Problem, read_rows
+from data.rows import Known, RawRow, Rows
+
+HEADER = b"distinct_id,apptimize_id\n"
+few = st.sampled_from(["u1", "u2", "u3"]), st.sampled_from(["i_1", "i_2", "a_1", "7"])
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    home = tmp_path_factory.mktemp("rows")
+    return Rows(home / "kept", scratch=home / "scratch", memory_mb=60)
+
+
+def read(content: bytes) -> list[RawRow]:
+    return list(read_rows(io.BytesIO(content), expects_prefix=True))
+
+
+def test_every_problem_has_a_sentence():
+    assert PROBLEMS.keys() == set(Problem)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_whatever_stands_in_a_file_every_line_gets_one_answer(content: bytes):
+    lines = [line for line in content.split(b"\n") if line.strip()]
+    if not lines:
+        with pytest.raises(SettingsError):
+            read(HEADER + content)
+        return
+
+    rows = read(HEADER + content)
+
+    assert len(rows) == len(lines)
+    assert all(row.problem is None or row.problem in PROBLEMS for row in rows)
+    for row in rows:
+        (row.distinct_id + row.apptimize_id).encode()  # can be kept, whatever it was
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=80))
+def test_whatever_a_file_begins_with_it_is_read_or_refused_with_a_sentence(content: bytes):
+    with suppress(SettingsError):
+        read(content)
+
+
+def test_a_quote_that_is_never_closed_spoils_its_own_line_alone():
+    rows = read(HEADER + b'u1,"i_1\nu2,i_2\n"u3",i_3\n')
+
+    assert [(row.row, row.distinct_id, row.problem) for row in rows[1:]] == [(3, "u2", None), (4, "u3", None)]
+    assert rows[0].problem == "quotes"
+
+
+def test_a_line_without_an_end_is_not_read_into_memory():
+    rows = read(HEADER + b"u1," + b"x" * (3 * 2**20) + b"\nu2,i_2\n")
+
+    assert [(row.row, row.problem) for row in rows] == [(2, "line_too_long"), (3, None)]
+    assert len(rows[0].distinct_id) <= 200
+
+
+def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str | None]:
+    """Judge rows as the words of the page say it."""
+    final = [(one, other if other.startswith(("i_", "a_")) else (prefix or "") + other) for one, other in rows]
+    bare = [prefix is None and not other.startswith(("i_", "a_")) for _, other in rows]
+    counted = {pair for pair, is_bare in zip(final, bare, strict=True) if not is_bare}
+    told, seen = list[str | None](), set[tuple[str, str]]()
+    for pair, is_bare in zip(final, bare, strict=True):
+        if is_bare:
+            told.append("unprefixed")
+        elif sum(one == pair[0] for one, _ in counted) > 1:
+            told.append("conflict")
+        elif sum(other == pair[1] for _, other in counted) > 1:
+            told.append("shared")
+        else:
+            told.append("repeated" if pair in seen else None)
+        if not is_bare:
+            seen.add(pair)
+    return told
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*few), min_size=1, max_size=8), st.sampled_from([None, "", "i_"]))
+def test_rows_are_judged_together_as_they_would_be_by_hand(
+    kept: Rows, pairs: list[tuple[str, str]], prefix: str | None
+):
+    kept.keep(RawRow(number, one, other, None) for number, (one, other) in enumerate(pairs, start=2))
+
+    judged = kept.judge(prefix=prefix, prefixes=("i_", "a_"), known=Known())
+
+    expected = judge_by_hand(pairs, prefix)
+    assert [row.problem for rows in kept.iterate() for row in rows] == expected
+    assert judged.rows == len(pairs) == judged.writable + sum(judged.problems.values())
+    with closing(kept.batches(after=1, size=2)) as batches:
+        written = [row for batch in batches for row, _, _ in batch]
+    assert written == [row for row, problem in enumerate(expected, start=2) if problem is None]
+
+
+def test_rows_that_could_not_be_kept_whole_leave_those_of_before(tmp_path: Path):
+    rows = Rows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
+
+    def two_then_broken() -> Iterator[RawRow]:
+        yield RawRow(2, "u1", "i_1", None)
+        raise SettingsError("File: it ends here.")
+
+    with pytest.raises(SettingsError):
+        rows.keep(two_then_broken())
+
+    assert not rows.has_plan
+    assert not (rows.folder / "raw").exists()
