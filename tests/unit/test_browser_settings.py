@@ -1,4 +1,4 @@
-"""What Streamlit is told: other sites stay out, errors say nothing of the inside, and nothing is uploaded."""
+"""What Streamlit is told: other sites stay out, errors say nothing of the inside, and uploads have a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("server", "allowedHosts", ["127.0.0.1", "localhost", "[::1]"]),
         ("server", "enableCORS", True),
         ("server", "enableXsrfProtection", True),
-        ("server", "maxUploadSize", 1),
+        ("server", "maxUploadSize", 128),
         ("server", "enableAgentApi", False),
         ("client", "showErrorDetails", "none"),
         ("client", "showErrorLinks", False),
@@ -30,11 +30,17 @@ def test_a_setting_that_protects_is_as_it_must_be(section: str, name: str, value
     assert tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())[section][name] == value
 
 
-def test_no_page_renders_html_or_takes_files():
+def test_no_page_renders_html():
     for page in (ROOT / "pages").rglob("*.py"):
         text = page.read_text()
-        for forbidden in ("unsafe_allow_html=True", "st.html(", "st.iframe(", "components.v1", "file_uploader"):
+        for forbidden in ("unsafe_allow_html=True", "st.html(", "st.iframe(", "components.v1"):
             assert forbidden not in text, page
+
+
+def test_files_are_taken_for_associating_alone():
+    taking = {page.name for page in (ROOT / "pages").rglob("*.py") if "file_uploader" in page.read_text()}
+
+    assert taking == {"associate.py"}
 
 
 def test_what_holds_secrets_is_not_in_the_repository():

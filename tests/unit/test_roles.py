@@ -7,6 +7,8 @@ import pkgutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,40 @@ from pydantic import SecretStr
 from sqlmodel import func, select
 
 import core
-from core import access, audit, connections, keys, people, recurring, signin, syncs
+from core import (
+    access,
+    association,
+    audit,
+    connections,
+    funnel,
+    keys,
+    lookup,
+    members,
+    people,
+    recurring,
+    signin,
+    standing,
+    syncs,
+)
 from core.access import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotAllowed
 from data.engine import reading, writing
-from data.models import AuditEntry, Connection, Group, Person, Run, SignIn, Status, Sync, SyncKind, SyncState, utc_now
+from data.models import (
+    Association,
+    AuditEntry,
+    Connection,
+    Group,
+    Person,
+    Run,
+    SignIn,
+    Status,
+    Sync,
+    SyncKind,
+    SyncState,
+    utc_now,
+)
+from data.runs import RunFilter
 
 WORKED = "It changes something"
 READS = "It changes nothing"
@@ -49,14 +79,12 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "get_run": (Role.VIEWER, READS, lambda on, who: syncs.get_run(on.bridge, who, on.queued)),
     "get_sync": (Role.VIEWER, READS, lambda on, who: recurring.get_sync(on.bridge, who, on.active)),
     "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.group_csv(on.bridge, who, 1)),
-    "group_members": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.group_members(on.bridge, who, 1)),
     "list_admins": (Role.VIEWER, READS, lambda on, who: people.list_admins(on.bridge, who)),
     "list_connections": (Role.VIEWER, READS, lambda on, who: connections.list_connections(on.bridge, who)),
     "list_groups": (Role.VIEWER, READS, lambda on, who: syncs.list_groups(on.bridge, who)),
     "list_runs": (Role.VIEWER, READS, lambda on, who: syncs.list_runs(on.bridge, who)),
     "list_syncs": (Role.VIEWER, READS, lambda on, who: recurring.list_syncs(on.bridge, who)),
     "query_budget": (Role.VIEWER, READS, lambda on, who: syncs.query_budget(on.bridge, who)),
-    "run_changes": (Role.VIEWER, ELSEWHERE, lambda on, who: recurring.run_changes(on.bridge, who, on.queued, "added")),
     "save_group_csv": (
         Role.VIEWER,
         ELSEWHERE,
@@ -64,6 +92,45 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     ),
     "worker_is_up": (Role.VIEWER, READS, lambda on, who: syncs.worker_is_up(on.bridge, who)),
     "worker_seen_at": (Role.VIEWER, READS, lambda on, who: syncs.worker_seen_at(on.bridge, who)),
+    "at_a_glance": (Role.VIEWER, READS, lambda on, who: standing.at_a_glance(on.bridge, who, [], [])),
+    "changes_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.changes_csv(on.bridge, who, on.queued)),
+    "compare_runs": (Role.VIEWER, ELSEWHERE, lambda on, who: members.compare_runs(on.bridge, who, on.queued, on.held)),
+    "compared_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.compared_csv(on.bridge, who, on.queued, on.held)),
+    "find_changes": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_changes(on.bridge, who, on.queued, "added")),
+    "find_compared": (
+        Role.VIEWER,
+        ELSEWHERE,
+        lambda on, who: members.find_compared(on.bridge, who, on.queued, on.held, "added"),
+    ),
+    "find_members": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_members(on.bridge, who, 1)),
+    "freshness": (Role.VIEWER, READS, lambda on, who: standing.freshness(on.bridge, who, [])),
+    "gauge": (Role.VIEWER, READS, lambda on, who: standing.gauge(on.bridge, who)),
+    "kept_runs": (Role.VIEWER, READS, lambda on, who: members.kept_runs(on.bridge, who, 1)),
+    "known_as": (Role.VIEWER, READS, lambda on, who: members.known_as(on.bridge, who, "i_1")),
+    "latest_readings": (Role.VIEWER, READS, lambda on, who: funnel.latest_readings(on.bridge, who)),
+    "left_out": (Role.VIEWER, ELSEWHERE, lambda on, who: funnel.left_out(on.bridge, who, on.queued)),
+    "left_out_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: funnel.left_out_csv(on.bridge, who, on.queued)),
+    "match_rates": (Role.VIEWER, READS, lambda on, who: standing.match_rates(on.bridge, who)),
+    "match_rule": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: recurring.match_rule(on.bridge, who, recurring.get_sync(on.bridge, who, on.active)),
+    ),
+    "readings": (Role.VIEWER, READS, lambda on, who: funnel.readings(on.bridge, who)),
+    "run_log": (Role.VIEWER, READS, lambda on, who: standing.run_log(on.bridge, who, on.queued)),
+    "runs_csv": (Role.VIEWER, READS, lambda on, who: standing.runs_csv(on.bridge, who, RunFilter())),
+    "runs_of_the_last": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: standing.runs_of_the_last(on.bridge, who, timedelta(days=1)),
+    ),
+    "sizes": (Role.VIEWER, READS, lambda on, who: standing.sizes(on.bridge, who, 1, over=timedelta(days=1))),
+    "sync_names": (Role.VIEWER, READS, lambda on, who: standing.sync_names(on.bridge, who)),
+    "timeline": (Role.VIEWER, READS, lambda on, who: members.timeline(on.bridge, who, "i_1")),
+    "trends": (Role.VIEWER, READS, lambda on, who: standing.trends(on.bridge, who)),
+    "who": (Role.VIEWER, READS, lambda on, who: lookup.who(on.bridge, who, "i_1")),
+    "who_started_runs": (Role.VIEWER, READS, lambda on, who: standing.who_started_runs(on.bridge, who)),
+    "workers": (Role.VIEWER, READS, lambda on, who: standing.workers(on.bridge, who)),
     # What everybody may do with their own sign-in.
     "end_my_sign_ins": (Role.VIEWER, WORKED, lambda on, who: people.end_my_sign_ins(on.bridge, who)),
     "sign_out": (Role.VIEWER, WORKED, lambda on, who: signin.sign_out(on.bridge, who)),
@@ -84,6 +151,44 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "run_now": (Role.ANALYST, WORKED, lambda on, who: recurring.run_now(on.bridge, who, on.active)),
     "start_export": (Role.ANALYST, WORKED, lambda on, who: syncs.start_export(on.bridge, who, 8)),
     "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: recurring.undo_to(on.bridge, who, on.queued)),
+    "associate_one": (
+        Role.ANALYST,
+        WORKED,
+        lambda on, who: association.associate_one(on.bridge, who, distinct_id="u", apptimize_id="i_u"),
+    ),
+    "association_outcomes": (
+        Role.ANALYST,
+        ELSEWHERE,
+        lambda on, who: association.association_outcomes(on.bridge, who, 1),
+    ),
+    "cancel_association": (Role.ANALYST, ELSEWHERE, lambda on, who: association.cancel_association(on.bridge, who, 1)),
+    "change_sync_matching": (
+        Role.ANALYST,
+        WORKED,
+        lambda on, who: recurring.change_sync_matching(on.bridge, who, on.active, match_property="other"),
+    ),
+    "choose_prefix": (Role.ANALYST, ELSEWHERE, lambda on, who: association.choose_prefix(on.bridge, who, 1, "i_")),
+    "confirm_association": (
+        Role.ANALYST,
+        ELSEWHERE,
+        lambda on, who: association.confirm_association(on.bridge, who, 1),
+    ),
+    "get_association": (Role.ANALYST, ELSEWHERE, lambda on, who: association.get_association(on.bridge, who, 1)),
+    "list_associations": (Role.ANALYST, READS, lambda on, who: association.list_associations(on.bridge, who)),
+    "pause_syncs": (Role.ANALYST, WORKED, lambda on, who: recurring.pause_syncs(on.bridge, who, [on.active])),
+    "planned_rows": (Role.ANALYST, ELSEWHERE, lambda on, who: association.planned_rows(on.bridge, who, 1)),
+    "resume_association": (Role.ANALYST, ELSEWHERE, lambda on, who: association.resume_association(on.bridge, who, 1)),
+    "resume_syncs": (Role.ANALYST, WORKED, lambda on, who: recurring.resume_syncs(on.bridge, who, [on.paused])),
+    "save_outcomes": (
+        Role.ANALYST,
+        ELSEWHERE,
+        lambda on, who: association.save_outcomes(on.bridge, who, 1, on.folder / "x"),
+    ),
+    "start_association": (
+        Role.ANALYST,
+        WORKED,
+        lambda on, who: association.start_association(on.bridge, who, BytesIO(b"distinct_id")),
+    ),
     # What admins do.
     "add_person": (Role.ADMIN, WORKED, lambda on, who: people.add_person(on.bridge, who, "new@example.com")),
     "audit_actions": (Role.ADMIN, READS, lambda on, who: audit.audit_actions(on.bridge, who)),
@@ -110,6 +215,18 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "list_audit": (Role.ADMIN, READS, lambda on, who: audit.list_audit(on.bridge, who)),
     "list_people": (Role.ADMIN, READS, lambda on, who: people.list_people(on.bridge, who)),
     "remove_connection": (Role.ADMIN, WORKED, lambda on, who: connections.remove_connection(on.bridge, who, 2)),
+    "change_match_setting": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: connections.change_match_setting(
+            on.bridge, who, 1, match_property="other", expects_prefix=None
+        ),
+    ),
+    "set_project_token": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: connections.set_project_token(on.bridge, who, 1, SecretStr("t")),
+    ),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: keys.rotate_key(on.bridge, who)),
     "verify_audit": (Role.ADMIN, READS, lambda on, who: audit.verify_audit(on.bridge, who)),
 }
@@ -152,7 +269,7 @@ def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
     """What the tables that people decide about hold."""
     with reading(bridge.engine) as session:
-        tables = (Connection, Group, Person, Run, Sync)
+        tables = (Association, Connection, Group, Person, Run, Sync)
         return [
             tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
         ]
