@@ -39,8 +39,13 @@ class Stay:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What is known of one member. `looked` of `kept` changes were looked through, back to `back_to`."""
+    """What is known of one member; `member` None: nobody is known by that text, which may stand for several of `ids`.
 
+    `looked` of `kept` changes were looked through, back to `back_to`.
+    """
+
+    member: Pair | None
+    ids: list[Pair]
     stays: list[Stay]
     looked: int
     kept: int
@@ -107,28 +112,36 @@ def _changes_csv(bridge: Bridge, name: str) -> Iterator[str]:
 
 
 @action(Role.VIEWER)
-def known_as(bridge: Bridge, actor: Actor, text: str, *, group_id: int | None = None) -> list[Pair]:
-    """Return the members, present or past, whose Apptimize id, or else whose distinct id, is exactly this text."""
-    groups = _groups(bridge, group_id)
-    found = bridge.snapshots.known_as(_bases(groups), text)
-    if not found:
-        changes = standing.changes(bridge.engine, group_id, limit=LOOKED_THROUGH)
-        found = bridge.snapshots.known_as([one.difference for one in changes], text)
-    return found
-
-
-@action(Role.VIEWER)
 def timeline(
-    bridge: Bridge, actor: Actor, apptimize_id: str, *, group_id: int | None = None, look_through: int = LOOKED_THROUGH
+    bridge: Bridge,
+    actor: Actor,
+    text: str,
+    *,
+    group_id: int | None = None,
+    member: str | None = None,
+    look_through: int = LOOKED_THROUGH,
 ) -> Timeline:
-    """Tell in which groups a member is, was, and since when, from the newest `look_through` changes that are kept.
+    """Tell of the member whose Apptimize id, or else whose distinct id, is this text: in which groups, and since when.
 
-    With `group_id` only that group's changes are looked through. Raises StorageFailed.
+    It is worked out from the newest `look_through` changes that are kept; with `group_id` only from that group's. Where
+    a distinct id has several Apptimize ids, `member` picks one. Raises StorageFailed.
     """
     groups = _groups(bridge, group_id)
     changes = standing.changes(bridge.engine, group_id, limit=look_through)
+    found = bridge.snapshots.known_as(_bases(groups), text)
+    is_present = bool(found)
+    found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
+    ids = list(dict.fromkeys((one, other) for one, other, _ in found))
+    picked = next((pair for pair in ids if pair[0] == member), ids[0] if ids else None)
+    kept, back_to = standing.count_changes(bridge.engine, group_id), changes[-1].at if changes else None
+    if picked is None:
+        return Timeline(None, [], [], len(changes), kept, back_to)
+    apptimize_id = picked[0]
+    if is_present and apptimize_id == text:
+        in_now = {name for _, _, name in found}
+    else:
+        in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
     came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)
-    in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
     by_group: dict[int, list[standing.Change]] = defaultdict(list)
     for change in reversed(changes):
         if bridge.snapshots.exists(change.difference):
@@ -138,12 +151,7 @@ def timeline(
         for group in groups
         for stay in stays_of(group, by_group[group.id or 0], came_and_went, is_in=group.base_snapshot in in_now)
     ]
-    return Timeline(
-        stays=sorted(stays, key=_newest_first),
-        looked=len(changes),
-        kept=standing.count_changes(bridge.engine, group_id),
-        back_to=changes[-1].at if changes else None,
-    )
+    return Timeline(picked, ids, sorted(stays, key=_newest_first), len(changes), kept, back_to)
 
 
 def stays_of(group: Group, changes: list[standing.Change], came_and_went: dict[str, Way], *, is_in: bool) -> list[Stay]:

@@ -35,6 +35,8 @@ _READER_BYTES = 2**21
 _WRITTEN_AT_ONCE = 2**20
 # Profiles are taken in by batches: each statement costs as much as a page does.
 _BATCH = 25_000
+# Of so many files it is remembered whether capitals matter in them.
+_FILES_KNOWN = 1000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 _ONE_THREAD = "SET threads = 1"
 
@@ -333,6 +335,7 @@ class Snapshots:
         self._reader: duckdb.DuckDBPyConnection | None = None
         self._reader_of = 0  # a process that is forked must not use its parent's: the threads are not there
         self._lock = threading.Lock()
+        self._capitals: dict[str, bool] = {}
 
     def path(self, name: str) -> Path:
         """Where the snapshot of this name lies, or would lie."""
@@ -411,15 +414,37 @@ class Snapshots:
     def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> Found:
         """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
         with self._asked() as db:
-            return _find(db, f"(FROM {self._table(name)})", [], search, offset, limit, most)
+            where = self._matching(db, name, search)
+            return _find(db, f"(FROM {self._table(name)})", [], where, offset, limit, most)
 
     def find_changes(
         self, difference: str, change: Change, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000
     ) -> Found:
         """Return a page of who was added, or removed, as `find` does."""
         with self._asked() as db:
+            where = self._matching(db, difference, search)
             table = f"(FROM {self._table(difference)} WHERE change = ?)"
-            return _find(db, table, [change], search, offset, limit, most)
+            return _find(db, table, [change], where, offset, limit, most)
+
+    def _matching(self, db: duckdb.DuckDBPyConnection, name: str, search: str) -> tuple[str, list[str]]:
+        """Say in SQL which members a search finds, whatever the case."""
+        if not search:
+            return "", []
+        # To lower a million ids takes as long as to search them: where it makes no difference it is left out.
+        if search.lower() == search.upper() or not self._has_capitals(db, name):
+            return "WHERE contains(apptimize_id, lower(?)) OR contains(distinct_id, lower(?))", [search, search]
+        found = "contains(lower(apptimize_id), lower(?)) OR contains(lower(distinct_id), lower(?))"
+        return f"WHERE {found}", [search, search]
+
+    def _has_capitals(self, db: duckdb.DuckDBPyConnection, name: str) -> bool:
+        """Tell whether any id changes when it is lowered; asked of each file once, since files never change."""
+        if name not in self._capitals:
+            if len(self._capitals) >= _FILES_KNOWN:
+                self._capitals.clear()
+            changes = "apptimize_id <> lower(apptimize_id) OR distinct_id <> lower(distinct_id)"
+            row = db.execute(f"SELECT EXISTS (FROM {self._table(name)} WHERE {changes})").fetchone()
+            self._capitals[name] = bool(row and row[0])
+        return self._capitals[name]
 
     def count_changes(self, difference: str) -> tuple[int, int]:
         """Count who was added, and who was removed."""
@@ -436,12 +461,16 @@ class Snapshots:
         """Tell in which of these differences the member came or went; those that are not kept are passed over."""
         return self._where(differences, "filename, change", "apptimize_id = ?", [apptimize_id])
 
-    def known_as(self, names: Iterable[str], text: str) -> list[Pair]:
-        """Return the members of any of these files whose Apptimize id, or else whose distinct id, is this text."""
+    def known_as(self, names: Iterable[str], text: str) -> list[tuple[str, str, str]]:
+        """Find in these files the members whose Apptimize id, or else whose distinct id, is this text.
+
+        Returns Apptimize id, distinct id and the file's name, one for each file that holds them.
+        """
+        names = list(names)
         for column in ("apptimize_id", "distinct_id"):
-            query = f"DISTINCT apptimize_id, distinct_id FROM {{}} WHERE {column} = ? ORDER BY ALL LIMIT 20"
+            query = f"DISTINCT apptimize_id, distinct_id, filename FROM {{}} WHERE {column} = ? ORDER BY ALL LIMIT 2000"
             if found := self._over(names, query, [text]):
-                return [(one, other) for one, other in found]
+                return [(one, other, Path(path).stem) for one, other, path in found]
         return []
 
     def _where(self, names: Iterable[str], columns: str, where: str, values: list[str]) -> dict[str, Any]:
@@ -569,25 +598,22 @@ def connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
 
 
 def _find(
-    db: duckdb.DuckDBPyConnection, table: str, values: list[str], search: str, offset: int, limit: int, most: int
+    db: duckdb.DuckDBPyConnection,
+    table: str,
+    values: list[str],
+    matching: tuple[str, list[str]],
+    offset: int,
+    limit: int,
+    most: int,
 ) -> Found:
     columns = f"SELECT apptimize_id, distinct_id FROM {table}"
-    if not search:
+    where, searched = matching
+    if not where:
         row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
         rows = db.execute(f"{columns} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
         return Found(rows=rows, total=row[0] if row else 0)
-    where, searched = _matching(search)
     found = db.execute(f"{columns} {where} LIMIT ?", [*values, *searched, most + 1]).fetchall()
     return Found(rows=found[:most][offset : offset + limit], total=min(len(found), most), is_more=len(found) > most)
-
-
-def _matching(search: str) -> tuple[str, list[str]]:
-    if not search:
-        return "", []
-    if search.lower() == search.upper():  # digits and signs: there is no case to lower, in a million ids
-        return "WHERE contains(apptimize_id, ?) OR contains(distinct_id, ?)", [search, search]
-    found = "contains(lower(apptimize_id), lower(?)) OR contains(lower(distinct_id), lower(?))"
-    return f"WHERE {found}", [search, search]
 
 
 def _left_out_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]]:

@@ -136,9 +136,15 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         on_click=go_to,
         args=(group.id if group else None,),
     )
-    group_id = group.id if group else None
-    found = members.known_as(bridge, person, text, group_id=group_id)
-    if not found:
+    known = members.timeline(
+        bridge,
+        person,
+        text,
+        group_id=group.id if group else None,
+        member=st.session_state.get("groups_member_of"),
+        look_through=st.session_state.get("groups_look_through", LOOKED_THROUGH),
+    )
+    if known.member is None:
         st.header(plain(text), anchor=False)
         where = "in this group" if group else "in any group"
         st.info(
@@ -147,17 +153,16 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             title="Not found",
             icon=":material/person_search:",
         )
+        say_how_far_back(known)
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
-    ids = list(dict.fromkeys(one for one, _ in found))
-    picked = ids[0]
+    ids = list(dict.fromkeys(one for one, _ in known.ids))
     if len(ids) > 1:
-        picked = st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of") or ids[0]
+        st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of")
+    picked, distinct_id = known.member
     st.header(plain(picked), anchor=False)
-    look_through = st.session_state.get("groups_look_through", LOOKED_THROUGH)
-    known = members.timeline(bridge, person, picked, group_id=group_id, look_through=look_through)
-    st.caption(f"Mixpanel distinct id: {plain(next(other for one, other in found if one == picked))}.")
+    st.caption(f"Mixpanel distinct id: {plain(distinct_id)}.")
     show_stays(known)
     say_how_far_back(known)
     if group:

@@ -206,7 +206,7 @@ def take_questions(browser: Browser, everything: Everything, folder: Path) -> No
     for scheme in SCHEMES:
         with window(browser, scheme, 1280) as page:
             go(page, f"{everything.url}/syncs?sync={everything.recurring_sync_of(TRIAL)}", "Syncs")
-            page.get_by_role("button", name="Remove").click()
+            page.get_by_role("button", name="Remove", exact=True).click()
             expect(page.get_by_role("dialog")).to_be_visible()
             page.screenshot(path=folder / f"remove-sync-{scheme}.png", animations="disabled")
 

@@ -84,7 +84,7 @@ class Everything:
 
     def recurring_sync_of(self, cohort: int) -> int:
         """Return the id of the cohort's newest recurring sync."""
-        return self._of("sync", cohort, "id")
+        return self._of("sync", cohort, "id", "kind = 'recurring'")
 
     def preview(self, cohort: int) -> None:
         """Ask for a preview as the dashboard does, and wait for the worker."""
@@ -94,9 +94,9 @@ class Everything:
             time.sleep(0.1)
         bridge.engine.dispose()
 
-    def _of(self, table: str, cohort: int, column: str) -> int:
+    def _of(self, table: str, cohort: int, column: str, which: str = "true") -> int:
         with closing(sqlite3.connect(self.home / "cohort_bridge.db")) as database:
-            query = f"SELECT {column} FROM {table} WHERE cohort_id = ? ORDER BY id DESC LIMIT 1"
+            query = f"SELECT {column} FROM {table} WHERE cohort_id = ? AND {which} ORDER BY id DESC LIMIT 1"
             return database.execute(query, [cohort]).fetchone()[0]
 
     def mend(self) -> None:

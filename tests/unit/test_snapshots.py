@@ -141,7 +141,7 @@ def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     assert snapshots.holding(["gone", "here"], "i_1") == {"here"}
     assert snapshots.changes_of(["gone", "came"], "i_1") == {"came": "added"}
     assert snapshots.known_as(["gone"], "i_1") == []
-    assert snapshots.known_as(["gone", "here"], "user-1") == [("i_1", "user-1")]
+    assert snapshots.known_as(["gone", "here"], "user-1") == [("i_1", "user-1", "here")]
 
 
 def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):
