@@ -584,6 +584,7 @@ def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
 
 
 def connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    """Open DuckDB within a memory limit; what does not fit goes to the folder, and nothing to the network."""
     import duckdb
 
     return duckdb.connect(
@@ -628,6 +629,7 @@ def _left_out_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]
 
 
 def quoted(text: str | Path) -> str:
+    """Write a text as a literal of SQL."""
     return "'" + str(text).replace("'", "''") + "'"
 
 
@@ -646,6 +648,7 @@ def replacing(target: Path) -> Generator[Path]:
 
 
 def flush_to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk before going on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -655,6 +658,7 @@ def flush_to_disk(path: Path) -> None:
 
 @contextmanager
 def plain_errors() -> Generator[None]:
+    """Turn what DuckDB and the disk say into a StorageError with a sentence."""
     import duckdb
 
     try:

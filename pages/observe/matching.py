@@ -229,7 +229,7 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
     more = len(cohort_ids) - len(shown)
     st.caption(
         "The share of profiles that became members."
-        + (f" {counted(more, 'cohort')} with fewer readings: choose it above." if more > 0 else "")
+        + (f" {counted(more, 'cohort is', 'cohorts are')} not drawn: choose one above." if more > 0 else "")
     )
     frame = pd.DataFrame(
         [

@@ -1,0 +1,118 @@
+"""Associations in the queue: one holder at a time, and what a dead one leaves goes on where it stopped."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from core import export
+from core.associating import AssociationWatch
+from core.bridge import Bridge
+from data import associations
+from data.engine import writing
+from data.models import Association, AssociationBatch, Connection, Kind, Stage
+
+
+@pytest.fixture
+def waiting(bridge: Bridge) -> int:
+    """An association that was confirmed, and waits to be written."""
+    with writing(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind=Kind.MIXPANEL, name="default", project_id=1)
+        session.add(mixpanel)
+        session.flush()
+        assert mixpanel.id is not None
+        found = Association(
+            mixpanel_id=mixpanel.id,
+            project_id=1,
+            actor="local",
+            source="users.csv",
+            stage=Stage.TO_WRITE,
+            match_property="$apptimize_user_id",
+            aliases=True,
+        )
+        session.add(found)
+        session.flush()
+        assert found.id is not None
+        return found.id
+
+
+def stage_of(bridge: Bridge, number: int) -> str:
+    found = associations.get(bridge.engine, number)
+    assert found
+    return found.stage
+
+
+def batch(number: int, start: int, refused: dict[str, str] | None = None) -> AssociationBatch:
+    return AssociationBatch(association_id=number, start=start, end=start + 9, size=10, refused=refused or {})
+
+
+def test_only_one_of_two_gets_it(bridge: Bridge, waiting: int):
+    assert associations.claimable(bridge.engine) == [waiting]
+    assert associations.claim(bridge.engine, waiting, owner="one")
+
+    assert not associations.claim(bridge.engine, waiting, owner="other")
+    assert associations.claimable(bridge.engine) == []
+    assert stage_of(bridge, waiting) == Stage.WRITING
+
+
+def test_a_batch_is_recorded_only_by_who_holds_the_lease(bridge: Bridge, waiting: int):
+    associations.claim(bridge.engine, waiting, owner="one")
+
+    assert not associations.record_batch(bridge.engine, batch(waiting, 2), owner="other", requests=1)
+    assert associations.last_row(bridge.engine, waiting) == 0
+    assert associations.record_batch(bridge.engine, batch(waiting, 2, {"3": "odd"}), owner="one", requests=1)
+    assert associations.last_row(bridge.engine, waiting) == 11
+    found = associations.get(bridge.engine, waiting)
+    assert found
+    assert (found.written, found.refused, found.requests) == (9, 1, 1)
+
+
+def test_what_a_dead_process_had_goes_back_into_the_queue(
+    bridge: Bridge, waiting: int, monkeypatch: pytest.MonkeyPatch
+):
+    associations.claim(bridge.engine, waiting, owner="one")
+    watch, seconds = AssociationWatch(bridge), time.monotonic()
+    watch.look()
+    monkeypatch.setattr(time, "monotonic", lambda: seconds + export.LEASE_S - 1)
+    assert watch.look() == 0
+    monkeypatch.setattr(time, "monotonic", lambda: seconds + export.LEASE_S + 2)
+
+    assert watch.look() == 1
+    assert stage_of(bridge, waiting) == Stage.TO_WRITE
+    assert associations.claim(bridge.engine, waiting, owner="other")
+    assert not associations.record_batch(bridge.engine, batch(waiting, 2), owner="one", requests=1)
+
+
+def die(bridge: Bridge, number: int) -> None:
+    """Claim it, and end without a word."""
+    assert associations.claim(bridge.engine, number, owner="mortal")
+    ((_, owner, beat),) = associations.leases(bridge.engine)
+    assert associations.interrupt(
+        bridge.engine, number, owner=owner, beat_seen=beat, error={"error_code": "interrupted"}
+    )
+
+
+def test_one_that_kills_its_process_again_and_again_is_left_alone_unless_it_gets_further(bridge: Bridge, waiting: int):
+    for _ in range(3):
+        die(bridge, waiting)
+    associations.claim(bridge.engine, waiting, owner="one")
+    associations.record_batch(bridge.engine, batch(waiting, 2), owner="one", requests=1)
+    associations.hand_back(bridge.engine, waiting, owner="one")
+    for _ in range(3):
+        die(bridge, waiting)
+    assert stage_of(bridge, waiting) == Stage.TO_WRITE
+
+    die(bridge, waiting)
+
+    assert stage_of(bridge, waiting) == Stage.FAILED
+    assert associations.claimable(bridge.engine) == []
+
+
+def test_what_moved_since_it_was_looked_at_is_not_taken_for_dead(bridge: Bridge, waiting: int):
+    associations.claim(bridge.engine, waiting, owner="one")
+    ((_, owner, beat),) = associations.leases(bridge.engine)
+    associations.beat(bridge.engine, waiting, owner="one")
+
+    assert not associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
+    assert stage_of(bridge, waiting) == Stage.WRITING
