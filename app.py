@@ -1,12 +1,12 @@
 """The dashboard: navigation, nothing else. Every page checks by itself who looks at it."""
 
 from pathlib import Path
-from typing import Literal
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
 from core.access import Role
-from pages.shared import guard
+from pages.shared import guard, way_back
 
 SHARED = Path(__file__).parent / "pages" / "shared"
 
@@ -22,60 +22,40 @@ st.logo(str(SHARED / "logo.svg"), icon_image=str(SHARED / "icon.svg"), size="lar
 person = guard.who()
 
 
-def for_role(role: Role) -> Literal["visible", "hidden"]:
-    """Leave out of the menu what the person may not open; the page itself says why."""
-    return "visible" if person and person.role >= role else "hidden"
+def page(path: str, title: str, icon: str, role: Role = Role.VIEWER) -> StreamlitPage:
+    """Put a page into the menu of those whose role may open it; to the others the page itself says why."""
+    return st.Page(
+        f"pages/{path}.py",
+        title=title,
+        icon=f":material/{icon}:",
+        url_path=path.partition("/")[2],
+        visibility="visible" if person and person.role >= role else "hidden",
+        default=path == "export/overview",
+    )
 
 
 SECTIONS = {
     "Export": [
-        st.Page("pages/export/overview.py", title="Overview", icon=":material/home:", default=True),
-        st.Page(
-            "pages/export/cohorts.py",
-            title="Cohorts",
-            icon=":material/groups:",
-            url_path="cohorts",
-            visibility=for_role(Role.ANALYST),
-        ),
-        st.Page(
-            "pages/export/syncs.py",
-            title="Syncs",
-            icon=":material/sync:",
-            url_path="syncs",
-            visibility=for_role(Role.ANALYST),
-        ),
+        page("export/overview", "Overview", "home"),
+        page("export/cohorts", "Cohorts", "groups", Role.ANALYST),
+        page("export/syncs", "Syncs", "sync", Role.ANALYST),
     ],
     "Observe": [
-        st.Page("pages/observe/groups.py", title="Groups", icon=":material/patient_list:", url_path="groups"),
-        st.Page("pages/observe/history.py", title="History", icon=":material/history:", url_path="history"),
-        st.Page("pages/observe/matching.py", title="Matching", icon=":material/join:", url_path="matching"),
+        page("observe/groups", "Groups", "patient_list"),
+        page("observe/history", "History", "history"),
+        page("observe/matching", "Matching", "join"),
     ],
     "Admin": [
-        st.Page(
-            "pages/admin/connections.py",
-            title="Connections",
-            icon=":material/cable:",
-            url_path="connections",
-            visibility=for_role(Role.ADMIN),
-        ),
-        st.Page(
-            "pages/admin/people.py",
-            title="People",
-            icon=":material/badge:",
-            url_path="people",
-            visibility=for_role(Role.ADMIN),
-        ),
-        st.Page(
-            "pages/admin/audit.py",
-            title="Audit log",
-            icon=":material/policy:",
-            url_path="audit",
-            visibility=for_role(Role.ADMIN),
-        ),
-        st.Page(
-            "pages/admin/practice.py", title="How to connect for real", icon=":material/school:", url_path="practice"
-        ),
+        page("admin/connections", "Connections", "cable", Role.ADMIN),
+        page("admin/people", "People", "badge", Role.ADMIN),
+        page("admin/audit", "Audit log", "policy", Role.ADMIN),
+        page("admin/practice", "How to connect for real", "school"),
     ],
 }
 
-st.navigation(SECTIONS, position="sidebar" if person else "hidden").run()
+chosen = st.navigation(SECTIONS, position="sidebar" if person else "hidden")
+if person is None:
+    way_back.remember(chosen)
+else:
+    way_back.follow(chosen, [one for pages in SECTIONS.values() for one in pages])
+chosen.run()

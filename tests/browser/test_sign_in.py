@@ -29,7 +29,7 @@ from tests.browser.signed import (
 from tests.browser.stage import ROOT, free_port, go, settled
 
 pytestmark = pytest.mark.browser
-PATHS = ("", "cohorts", "syncs", "groups", "history", "connections", "practice", "people", "audit")
+PATHS = ("", "cohorts", "syncs", "groups", "history", "matching", "connections", "practice", "people", "audit")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,19 @@ def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page
     page.context.add_cookies(cookies)  # type: ignore[arg-type]
     page.goto(signed.url)
     expect(page.get_by_text("You signed out.")).to_be_visible()
+
+
+def test_a_link_leads_where_it_says_after_signing_in(signed: Signed, page: Page):
+    signed.person("lena")
+    page.goto(f"{signed.url}/history?run=7&sync=3")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.get_by_placeholder("sub").fill("lena")
+    page.get_by_role("button", name="Authorize").click()
+
+    settled(page, "History")
+    expect(page).to_have_url(f"{signed.url}/history?run=7&sync=3")
+    page.goto(signed.url)
+    settled(page, "Overview")
 
 
 @pytest.mark.parametrize(
