@@ -127,7 +127,7 @@ def test_the_download_of_profiles_left_out_is_safe_to_open_in_a_spreadsheet(sand
         assert run.id is not None
         lines = list(funnel.left_out_csv(bridge, LOCAL, run.id))
 
-    assert lines[0] == "\ufeffreason,distinct_id,apptimize_id\n"
+    assert lines[0] == "\ufeffreason,distinct_id,apptimize_id\r\n"
     assert len(lines) == 1 + run.profiles
     assert not any(line.startswith(("=", "+", "@")) for line in lines)
 

@@ -89,7 +89,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clock that leases are judged by run twenty times as fast."""
     start = time.monotonic()
     fast = types.SimpleNamespace(time=time.time, monotonic=lambda: start + 20 * (time.monotonic() - start))
-    monkeypatch.setattr("core.worker.time", fast)
+    monkeypatch.setattr("core.lease.time", fast)
     monkeypatch.setattr("core.quota.time", fast)
 
 

@@ -106,7 +106,6 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "freshness": (Role.VIEWER, READS, lambda on, who: standing.freshness(on.bridge, who, [])),
     "gauge": (Role.VIEWER, READS, lambda on, who: standing.gauge(on.bridge, who)),
     "kept_runs": (Role.VIEWER, READS, lambda on, who: members.kept_runs(on.bridge, who, 1)),
-    "known_as": (Role.VIEWER, READS, lambda on, who: members.known_as(on.bridge, who, "i_1")),
     "latest_readings": (Role.VIEWER, READS, lambda on, who: funnel.latest_readings(on.bridge, who)),
     "left_out": (Role.VIEWER, ELSEWHERE, lambda on, who: funnel.left_out(on.bridge, who, on.queued)),
     "left_out_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: funnel.left_out_csv(on.bridge, who, on.queued)),
