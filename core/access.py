@@ -99,11 +99,13 @@ def check(bridge: Bridge, actor: Actor, role: Role, what: str) -> Actor:
     Raises: NotAllowed, SignedOut.
     """
     with storage_errors():
-        present = as_of_now(bridge, actor)
         try:
+            present = as_of_now(bridge, actor)
             require(present, role)
+        except SignedOut:
+            raise  # that it is over has a line already
         except NotAllowed as exc:
-            note_refusal(bridge, present.name, what, exc.message)
+            note_refusal(bridge, actor.name, what, exc.message)
             raise
     return present
 

@@ -18,13 +18,19 @@ _CLOUD_OWN = frozenset({ipaddress.ip_address("168.63.129.16")})
 # Networks that no place of the internet is in, whatever Python's table says of them (it changed between versions).
 _NEVER = tuple(
     ipaddress.ip_network(text)
-    for text in ("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "fec0::/10", "2001::/23", "3fff::/20")
+    for text in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "fec0::/10",
+        "2001::/23",
+        "3fff::/20",
+        "64:ff9b:1::/48",
+    )
 )
 # IPv6 that carries an IPv4 address to connect to: network, and where in the 128 bits it is.
-_CARRIERS = tuple(
-    (ipaddress.ip_network(text), shift)
-    for text, shift in (("64:ff9b::/96", 0), ("64:ff9b:1::/48", 0), ("2002::/16", 80))
-)
+_CARRIERS = tuple((ipaddress.ip_network(text), shift) for text, shift in (("64:ff9b::/96", 0), ("2002::/16", 80)))
 
 
 class Reach(Enum):

@@ -610,9 +610,19 @@ def verify_audit(
     """Find any line of the audit log that was changed or removed."""
     verdict = audit.verify_audit(_bridge(), LOCAL, noted_head=head)
     if as_json:
-        _print_json({"ok": verdict.ok, "entries": verdict.entries, "head": verdict.head, "problems": verdict.problems})
+        _print_json(
+            {
+                "ok": verdict.ok,
+                "entries": verdict.entries,
+                "head": verdict.head,
+                "problems": verdict.problems,
+                "notes": verdict.notes,
+            }
+        )
     elif verdict.ok:
         typer.echo(f"{verdict.entries:,} lines, none changed or removed. Head: {verdict.head or 'none yet'}")
+        for note in verdict.notes:
+            typer.echo(note)
     if not verdict.ok:
         _complain(" ".join(verdict.problems), "Compare with a backup of the database; docs/security.md says how.")
         raise typer.Exit(FAILED)

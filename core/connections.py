@@ -89,7 +89,7 @@ def _mixpanel_values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
     return {
         "username": one_line(form.username, "Username"),
         "secret": bridge.vault.encrypt(secret),
-        "secret_end": secret[-4:],
+        "secret_end": _end(secret),
         "project_id": _number(form.project_id, "Project id"),
         "workspace_id": _number(form.workspace_id, "Workspace id") if form.workspace_id not in (None, "") else None,
         "region": region,
@@ -98,7 +98,7 @@ def _mixpanel_values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "match_property": one_line(form.match_property or usual, "Match property"),
         "expects_prefix": form.expects_prefix,
         "project_token": bridge.vault.encrypt(token) if token else None,
-        "project_token_end": token[-4:],
+        "project_token_end": _end(token),
     }
 
 
@@ -124,7 +124,7 @@ def connect_endpoint(bridge: Bridge, actor: Actor, *, url: str, token: SecretStr
     values = {
         "url": url.strip(),
         "secret": bridge.vault.encrypt(secret),
-        "secret_end": secret[-4:],
+        "secret_end": _end(secret),
         "practice": practice,
         "folder": "",
     }
@@ -154,7 +154,8 @@ async def is_sandbox(http: httpx.AsyncClient, url: str) -> bool:
     """Ask whether our own sandbox answers at this address of this machine; nothing secret is sent for asking."""
     try:
         answer = await http.get(urljoin(url, "/sandbox/api/project"), timeout=10.0)
-        return answer.is_success and "id_merge" in answer.json()
+        project: Any = answer.json()
+        return answer.is_success and isinstance(project, dict) and project.get("id_merge") in list(IdMerge)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
 
@@ -193,9 +194,7 @@ def _store(bridge: Bridge, actor: Actor, side: str, kind: Kind, name: str, value
         elif side == DESTINATION_SIDE and _leads_elsewhere(connection, kind, values):
             # What the new place holds is not known, whatever the old one was given.
             session.exec(update(Group).where(col(Group.destination_id) == connection.id).values(in_doubt=True))
-        # The key may have been rotated since they were sealed; it cannot be while this transaction lasts.
-        sealed = {key: bridge.vault.seal_again(values[key]) for key in SEALED if values.get(key)}
-        stored = {**values, **sealed, "kind": kind, "removed": False, "checked_at": utc_now()}
+        stored = {**values, **_sealed_now(bridge, values), "kind": kind, "removed": False, "checked_at": utc_now()}
         for key, value in stored.items():
             setattr(connection, key, value)
         session.add(connection)
@@ -210,7 +209,9 @@ def _leads_elsewhere(connection: Connection, kind: Kind, values: dict[str, Any])
 def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
     """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
     text = _entered(token, "Project token", "Mixpanel shows it in the project settings.")
-    return _change(bridge, connection_id, {"project_token": bridge.vault.encrypt(text), "project_token_end": text[-4:]})
+    return _change(
+        bridge, connection_id, {"project_token": bridge.vault.encrypt(text), "project_token_end": _end(text)}
+    )
 
 
 @action(Role.ADMIN)
@@ -234,10 +235,15 @@ def _change(bridge: Bridge, connection_id: int, values: dict[str, Any]) -> Conne
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed or connection.side != MIXPANEL_SIDE:
             raise NotFound("This connection was removed already.")
-        for name, value in values.items():
+        for name, value in (values | _sealed_now(bridge, values)).items():
             setattr(connection, name, value)
         session.add(connection)
     return connection
+
+
+def _sealed_now(bridge: Bridge, values: dict[str, Any]) -> dict[str, str]:
+    """Seal secrets again: the key may have been rotated since, and cannot be while the caller's transaction lasts."""
+    return {name: bridge.vault.seal_again(values[name]) for name in SEALED if values.get(name)}
 
 
 @action(Role.ADMIN)
@@ -315,6 +321,11 @@ def _number(value: str | int | None, field: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
         raise SettingsError(f"{field}: this is a whole number, found in Mixpanel's project settings.")
     return int(text)
+
+
+def _end(secret: str) -> str:
+    """Return what the screens show of a secret; nothing of one that is so short that this would give it away."""
+    return secret[-4:] if len(secret) >= 12 else ""
 
 
 def _entered(secret: SecretStr, field: str, hint: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from filelock import FileLock
 from sqlmodel import col, select
 
 from core.access import Actor, Role, action
@@ -21,6 +22,12 @@ def rotate_key(bridge: Bridge, actor: Actor) -> int:
 
     Raises: SettingsError, SecretKeyLost naming the connection; nothing is changed then.
     """
+    # Two at once would each drop the key that the other has just sealed with.
+    with FileLock(bridge.settings.home / "rotate.lock", timeout=60):
+        return _rotate(bridge)
+
+
+def _rotate(bridge: Bridge) -> int:
     vault = bridge.vault
     configured = bridge.settings.secret_key
     if configured and configured.get_secret_value().count(",") < 1:
@@ -32,8 +39,7 @@ def rotate_key(bridge: Bridge, actor: Actor) -> int:
         found = session.exec(select(Connection).where(col(Connection.removed).is_(False))).all()
         for one in found:
             _require_readable(bridge, one)
-        if vault.path:
-            vault.add_key()
+        added = vault.add_key() if vault.path else None
         count = 0
         for one in found:
             for name in SEALED:
@@ -44,8 +50,8 @@ def rotate_key(bridge: Bridge, actor: Actor) -> int:
         session.flush()
     # The old keys go only once nothing that they sealed is left. Whoever sealed with one meanwhile waited for the
     # transaction above, and seals again before storing (connections._store).
-    if vault.path:
-        vault.drop_old_keys()
+    if added:
+        vault.keep_only(added)
     return count
 
 

@@ -46,15 +46,15 @@ class Visit:
     issued_at: datetime
 
 
-def admit(bridge: Bridge, claims: Mapping[str, Any]) -> Actor:
-    """Let somebody in whom the provider vouches for, and note that they are there.
+def admit(bridge: Bridge, claims: Mapping[str, Any], *, by_itself: bool = False) -> Actor:
+    """Let somebody in whom the provider vouches for, and note that they are there, unless the page came `by_itself`.
 
     A first sign-in makes a person; every sign-in, its end and every refusal is written to the audit log, once.
     Raises: SignInRefused, SignedOut.
     """
     visit = read_claims(claims)
     with storage_errors():
-        actor = _seen_lately(bridge, visit)
+        actor = _let_in_before(bridge, visit, within=None if by_itself else _NOTE_EVERY)
         if actor is not None:
             return actor
         with writing(bridge.engine) as session:
@@ -64,13 +64,15 @@ def admit(bridge: Bridge, claims: Mapping[str, Any]) -> Actor:
     return admitted
 
 
-def _seen_lately(bridge: Bridge, visit: Visit) -> Actor | None:
-    """Return the person if all was looked at within the last minute: nothing needs to be written then."""
+def _let_in_before(bridge: Bridge, visit: Visit, *, within: timedelta | None) -> Actor | None:
+    """Return the person if their sign-in counts, and was noted `within` that time: nothing needs to be written then."""
     with reading(bridge.engine) as session:
         held = session.get(SignIn, visit.key)
         person = session.get(Person, held.person_id) if held and held.person_id else None
     now = utc_now()
-    if not person or not held or person.disabled or person.email != visit.email or now - held.seen_at >= _NOTE_EVERY:
+    if not person or not held or person.disabled or person.email != visit.email:
+        return None
+    if within is not None and now - held.seen_at >= within:
         return None
     if access.why_ended(bridge.settings, person, held, now):
         return None

@@ -43,15 +43,17 @@ class Vault:
         except InvalidToken:
             raise SecretKeyLost("A stored secret cannot be read with the secret key at hand.") from None
 
-    def add_key(self) -> None:
-        """Put a new key before those in the file: from now on it seals, and they still open."""
+    def add_key(self) -> str:
+        """Put a new key before those in the file, and return it: from now on it seals, and they still open."""
         assert self.path
-        _write_key_file(self.path, ",".join([Fernet.generate_key().decode(), *_split(_key_text(self.path))]))
+        added = Fernet.generate_key().decode()
+        _write_key_file(self.path, ",".join([added, *_split(_key_text(self.path))]))
+        return added
 
-    def drop_old_keys(self) -> None:
-        """Leave only the newest key in the file."""
+    def keep_only(self, key: str) -> None:
+        """Leave only this key in the file."""
         assert self.path
-        _write_key_file(self.path, _split(_key_text(self.path))[0])
+        _write_key_file(self.path, key)
 
     def _keys(self) -> MultiFernet:
         return self._read() if self.path and _identity(self.path) != self._seen else self._fernet

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 
 from data.engine import reading
 from data.models import AuditEntry
-from data.trail import digest, read_anchor
+from data.trail import GAP, digest, read_anchor
 
 _PROBLEMS_SHOWN = 20
 _AT_ONCE = 500
@@ -33,11 +33,15 @@ class AuditFilter:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check of the log found. `head` is the newest line's `NUMBER:HASH`, to be noted somewhere safe."""
+    """What a check of the log found. `head` is the newest line's `NUMBER:HASH`, to be noted somewhere safe.
+
+    `notes` are the lines that tell of others which were not noted when they were written: to be looked at.
+    """
 
     entries: int
     head: str
     problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def ok(self) -> bool:
@@ -112,7 +116,7 @@ def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) 
     if noted_head is not None:
         noted, _, hashed = noted_head.partition(":")
         vouched.append((int(noted), hashed, "the head that was noted"))
-    problems, number, previous = list[str](), 0, ""
+    problems, notes, number, previous = list[str](), list[str](), 0, ""
     for entry in iterate(engine, AuditFilter()):
         if entry.number != number + 1:
             last = entry.number - 1
@@ -123,13 +127,15 @@ def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) 
             problems.append(f"Line {entry.number} does not follow from the line before it: one of them was replaced.")
         if digest(entry) != entry.hash:
             problems.append(f"Line {entry.number} was changed.")
+        if entry.action == GAP:
+            notes.append(f"Line {entry.number} tells: {entry.subject}")
         for noted, hashed, where in vouched:
             if noted == entry.number and hashed != entry.hash:
                 problems.append(f"Line {noted} is not the one that {where} knows: the log was written anew.")
         number, previous = entry.number, entry.hash
         if len(problems) >= _PROBLEMS_SHOWN:
             problems.append("There may be more.")
-            return Verdict(number, f"{number}:{previous}", problems)
+            return Verdict(number, f"{number}:{previous}", problems, notes)
     for noted, _, where in vouched:
         if noted < 1:
             problems.append(f"What {where} says cannot be read.")
@@ -137,8 +143,13 @@ def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) 
             problems.append(
                 f"The newest lines were removed: the log ends at line {number}, {where} knows line {noted}."
             )
+    if anchor and 0 < anchor[0] < number:
+        problems.append(
+            f"Lines {anchor[0] + 1} to {number} are newer than what {anchor_file.name} notes: something else added "
+            "them, or Cohort Bridge was cut off right after it wrote them."
+        )
     if anchor is None and number:
         problems.append(
             f"The file {anchor_file.name} is missing: whether the newest lines were removed cannot be told."
         )
-    return Verdict(number, f"{number}:{previous}" if number else "", problems)
+    return Verdict(number, f"{number}:{previous}" if number else "", problems, notes)

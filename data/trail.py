@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -46,9 +47,13 @@ log = logging.getLogger(__name__)
 _MACHINERY = (AuditEntry, CohortList, QueryBudget, QuerySlot, QuerySpend, SignIn, WorkerBeat)
 # Sealed or not, a secret has no place in a log that is read and downloaded.
 _HIDDEN = {"secret", "project_token"}
+_ENDS = {"secret_end", "project_token_end"}
 _HIDDEN_VALUE = "(not shown)"
 _LONGEST = 500
 _MOST_ROWS = 50
+# The action of a line that tells of lines which nobody vouches for.
+GAP = "audit_gap"
+_NOTED_WITHIN_S = 2.0
 _NOTES, _HEAD = "cohort_bridge_notes", "cohort_bridge_head"
 
 
@@ -100,7 +105,7 @@ def _see_rows(session: Session, _context: UOWTransaction) -> None:
     for row in session.dirty:
         if _is_watched(_table(row)):
             before, after = _changed(row)
-            if before != after:
+            if after:
                 notes.append(_Note(_subject(row), before, after))
     for row in session.deleted:
         if _is_watched(_table(row)):
@@ -164,7 +169,18 @@ def _changed(row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _values(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: _hidden(values[name]) if name in _HIDDEN else _plain(values[name]) for name in names}
+    return {name: _shown(name, values[name]) for name in names}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in _HIDDEN:
+        return _hidden(value)
+    if name in _ENDS:
+        return _HIDDEN_VALUE if value else value
+    if name == "url" and "?" in str(value):
+        # Somebody may have put a token there, whatever the docs say.
+        return f"{str(value).partition('?')[0]}?{_HIDDEN_VALUE}"
+    return _plain(value)
 
 
 def _hidden(value: Any) -> str | None:
@@ -182,7 +198,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict | list):
         value = json.dumps(value, default=str, sort_keys=True)
     text = str(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+    if len(text) <= _LONGEST:
+        return text
+    # Two that are alike so far are told apart by what follows.
+    return f"{text[:_LONGEST]} … {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _subject(row: Any) -> str:
@@ -230,17 +249,16 @@ def _write_down(session: Session) -> None:
     session.flush()
     notes: list[_Note] = session.info.pop(_NOTES, [])
     if notes:
-        merged = _merged(notes)
-        more = len(merged) - _MOST_ROWS
-        shown = dict(list(merged.items())[:_MOST_ROWS])
-        subject = ", ".join(shown) + (f", and {more:,} more" if more > 0 else "")
-        append(
-            session,
-            scope,
-            subject=subject,
-            before={name: old for name, (old, _) in shown.items() if old},
-            after={name: new for name, (_, new) in shown.items() if new},
-        )
+        merged = list(_merged(notes).items())
+        for start in range(0, len(merged), _MOST_ROWS):
+            rows = merged[start : start + _MOST_ROWS]
+            append(
+                session,
+                scope,
+                subject=", ".join(name for name, _ in rows),
+                before={name: old for name, (old, _) in rows if old},
+                after={name: new for name, (_, new) in rows if new},
+            )
 
 
 def _merged(notes: list[_Note]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -267,6 +285,37 @@ def append(
     not, the number would be taken already and the transaction would fail.
     """
     last = session.exec(select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(1)).first()
+    if last and (gap := _not_noted(session, scope, last)):
+        last = _add(session, last, Scope("audit log", GAP, scope.anchor), subject=gap)
+    return _add(session, last, scope, subject=subject, before=before, after=after, outcome=outcome)
+
+
+def _not_noted(session: Session, scope: Scope, last: AuditEntry) -> str | None:
+    """Say which of the newest lines were not noted in the anchor, which our own are right after they are written."""
+    written = session.info.get(_HEAD)
+    if written and written[1] == last.number:
+        return None  # of this very transaction
+    deadline_s = time.monotonic() + _NOTED_WITHIN_S
+    while (anchor := read_anchor(scope.anchor)) and anchor[0] < last.number and time.monotonic() < deadline_s:
+        time.sleep(0.01)  # another process is between its commit and its note
+    if not anchor or anchor[0] >= last.number or not anchor_holds(session, anchor):
+        return None
+    return (
+        f"Lines {anchor[0] + 1} to {last.number} were not noted in {scope.anchor.name}: something else added them, or "
+        "Cohort Bridge was cut off right after it wrote them."
+    )
+
+
+def _add(
+    session: Session,
+    last: AuditEntry | None,
+    scope: Scope,
+    *,
+    subject: str,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+    outcome: Outcome = "done",
+) -> AuditEntry:
     entry = AuditEntry(
         number=last.number + 1 if last else 1,
         at=utc_now(),

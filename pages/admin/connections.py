@@ -139,7 +139,7 @@ def describe(connection: Connection) -> str:
         return f"CSV files in {connection.folder}"
     ending = f"••••{connection.secret_end}"
     if connection.kind == Kind.ENDPOINT:
-        return f"{connection.url}, token {ending}"
+        return f"{connection.url.partition('?')[0]}, token {ending}"
     where = f"project {connection.project_id}, {REGIONS.get(connection.region, connection.region)}"
     workspace = f", workspace {connection.workspace_id}" if connection.workspace_id else ""
     return f"{where}{workspace}, {connection.username}, secret {ending}"

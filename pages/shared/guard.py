@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import streamlit as st
 
@@ -13,6 +14,7 @@ from core.errors import CohortBridgeError, NotAllowed, SettingsError, SignedOut,
 from pages.shared import resources, sign_in
 from pages.shared.text import plain, said
 
+_BY_ITSELF = "guard_by_itself"
 _NAMES = {"default": "Sign in", "google": "Sign in with Google", "okta": "Sign in with Okta"}
 _NAMES |= {"entra": "Sign in with Microsoft", "microsoft": "Sign in with Microsoft"}
 
@@ -24,6 +26,7 @@ def require(role: Role) -> Actor:
     """
     try:
         person = _visitor()
+        st.session_state.pop(_BY_ITSELF, None)
     except SettingsError as exc:
         _close(exc, "The dashboard is closed", icon=":material/lock:")
     except SignedOut as exc:
@@ -56,7 +59,13 @@ def _visitor() -> Actor | None:
         return LOCAL
     if not user.get("is_logged_in"):
         return None
-    return signin.admit(resources.bridge(), user)
+    return signin.admit(resources.bridge(), user, by_itself=bool(st.session_state.get(_BY_ITSELF)))
+
+
+def draw_anew() -> NoReturn:
+    """Run the page again because something happened elsewhere: nobody clicked, and that must not look as if."""
+    st.session_state[_BY_ITSELF] = True
+    st.rerun()
 
 
 def _require_role(person: Actor, role: Role) -> None:
@@ -109,7 +118,9 @@ def _show_sign_in(why: str = "") -> None:
 def _show_refusal(exc: SignInRefused) -> None:
     st.title("Cohort Bridge", anchor=False)
     st.error(said(exc), title="You are not let in", icon=":material/lock:")
-    found = access.admins(resources.bridge())
+    bridge = resources.bridge()
+    # With an open provider anybody in the world comes this far: who the admins are is for colleagues.
+    found = access.admins(bridge) if bridge.settings.allowed_domains else []
     if found and exc.name == signin.NOT_LET_IN:
         st.markdown("These admins can let you in:\n" + "\n".join(f"- {plain(one)}" for one in found))
     st.button("Use another account", key="guard_other_account", icon=":material/switch_account:", on_click=st.logout)

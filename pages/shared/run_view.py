@@ -14,7 +14,7 @@ from core.errors import CohortBridgeError
 from core.matching import MAX_LENGTH, Reason
 from data.models import UNFINISHED, Run, Status
 from data.runs import RunFilter
-from pages.shared import notices
+from pages.shared import guard, notices
 from pages.shared.text import clock, counted, duration, number, plain, said
 
 Colour = Literal["red", "orange", "blue", "green", "gray"]
@@ -152,7 +152,7 @@ def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
         st.error(said(exc))
         return
     if not is_active(run):
-        st.rerun()
+        guard.draw_anew()
     with st.container(border=True):
         what = "Dry run" if run.dry_run else "Export"
         st.markdown(f"**{what} to {plain(run.group_name)}** at {plain(run.destination)}")
@@ -182,7 +182,7 @@ def watch(bridge: Bridge, person: Actor, wanted: RunFilter, seen: int | None) ->
     except CohortBridgeError:
         return  # the page itself says that the storage cannot be read
     if newest and newest[0].id != seen:
-        st.rerun()
+        guard.draw_anew()
 
 
 def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:

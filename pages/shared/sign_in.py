@@ -86,8 +86,13 @@ def require_local_visit() -> None:
     if not Path.cwd().samefile(ROOT) and (ROOT / ".streamlit" / "secrets.toml").exists():
         raise _wrong(f"Sign-in is set up in {ROOT}, and the dashboard was started in another folder.")
     headers, peer = st.context.headers, st.context.ip_address
-    host = urlsplit(f"//{headers.get('Host') or 'localhost'}").hostname or ""
-    if any(name in headers for name in _FORWARDED) or not address.is_loopback_host(host) or not _is_here(peer):
+    named = headers.get("Host") or "localhost"
+    host = urlsplit(f"//{named}").hostname or ""
+    # Streamlit takes visits from pages of any port of this machine, and of its outside address: they are other sites.
+    origin = headers.get("Origin")
+    is_foreign = origin is not None and urlsplit(origin).netloc != named
+    came_through = any(name in headers for name in _FORWARDED)
+    if is_foreign or came_through or not address.is_loopback_host(host) or not _is_here(peer):
         raise SettingsError(
             "Nobody signs in here, so only this machine itself may open the dashboard, and you come from elsewhere.",
             advice="Set up sign-in before you put it behind a proxy: see docs/sign-in.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from threading import Lock
@@ -67,4 +68,4 @@ def follow(page: StreamlitPage, pages: Sequence[StreamlitPage]) -> None:
 def _browser() -> str | None:
     """Tell browsers apart by the secret in the cookie that Streamlit keeps other sites out with."""
     token, _ = decode_xsrf_token_string(st.context.cookies.get("_streamlit_xsrf", ""))
-    return token.hex() if token else None
+    return hashlib.sha256(token).hexdigest() if token else None

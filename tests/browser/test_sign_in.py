@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 
 from tests.browser.signed import (
     CLIENT_SECRET,
@@ -240,7 +242,24 @@ def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, 
         process.communicate()
 
 
-def test_without_sign_in_what_comes_through_a_proxy_sees_nothing(chromium: Browser, tmp_path: Path):
+# Speaks as the dashboard's own page does, and returns all that it is drawn.
+ASK_FOR_A_PAGE = """([url, asked]) => new Promise(done => {
+    const socket = new WebSocket(url, ["streamlit"]);
+    let drawn = "";
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => socket.send(new Uint8Array(asked));
+    socket.onmessage = message => {
+        drawn += new TextDecoder("latin1").decode(message.data);
+        if (drawn.includes("acts as its admin") || drawn.includes("you come from elsewhere")) done(drawn);
+    };
+    socket.onclose = () => done(drawn + " closed");
+})"""
+PEOPLE_PLEASE = BackMsg(rerun_script=ClientState(page_name="people")).SerializeToString()
+
+
+def test_without_sign_in_what_comes_through_a_proxy_or_from_another_site_sees_nothing(
+    chromium: Browser, tmp_path: Path
+):
     port = free_port()
     options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
     process = subprocess.Popen(
@@ -254,6 +273,14 @@ def test_without_sign_in_what_comes_through_a_proxy_sees_nothing(chromium: Brows
         page.goto(f"http://127.0.0.1:{port}/people")
         expect(page.get_by_text("you come from elsewhere")).to_be_visible()
         context.close()
+
+        # What another program serves on this machine, at whatever port, is another site.
+        page = chromium.new_page()
+        page.route("http://localhost:1/", lambda route: route.fulfill(content_type="text/html", body="<p>Other</p>"))
+        page.goto("http://localhost:1/")
+        drawn = page.evaluate(ASK_FOR_A_PAGE, [f"ws://127.0.0.1:{port}/_stcore/stream", list(PEOPLE_PLEASE)])
+        assert "you come from elsewhere" in drawn
+        page.close()
     finally:
         process.terminate()
         process.wait(30)

@@ -50,9 +50,11 @@ def claims(email: str = "ann@example.com", **more: Any) -> dict[str, Any]:
     return {"is_logged_in": True, "name": "Ann", **said, **more}
 
 
-def open_as(page: str, user: dict[str, Any]) -> AppTest:
+def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
     at.user = user
+    for name, value in state.items():
+        at.session_state[name] = value
     if page != OVERVIEW:
         at.switch_page(page)
     return drawn(at.run())
@@ -96,13 +98,18 @@ def test_a_first_sign_in_makes_a_viewer_and_is_written_down_once(practising: Bri
     assert log_of(practising).count(("ann@example.com", "sign_in", "done")) == 1
 
 
-def test_nobody_is_let_in_by_default_and_the_admins_are_named(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("domains", ["", "example.com"])
+def test_nobody_is_let_in_by_default_and_colleagues_are_told_who_the_admins_are(
+    practising: Bridge, monkeypatch: pytest.MonkeyPatch, domains: str
+):
     monkeypatch.setenv("COHORT_BRIDGE_ADMINS", "boss@example.com")
+    monkeypatch.setenv("COHORT_BRIDGE_ALLOWED_DOMAINS", domains)
 
     at = open_as(OVERVIEW, claims())
 
     assert "ann@example.com was not let in by an admin yet." in shown(at)
-    assert "boss@example.com" in shown(at)
+    # Without domains anybody in the world may have an account at the provider.
+    assert ("boss@example.com" in shown(at)) == bool(domains)
     assert people.list_people(practising, LOCAL) == []
     assert log_of(practising)[-1] == ("ann@example.com", "sign_in", "refused")
 
@@ -279,6 +286,20 @@ def test_a_sign_in_ends_when_nothing_is_done(
 
     assert (sentence or "Signed in as viewer") in shown(at)
     assert ("ann@example.com", "signed_out", "done") in log_of(practising) or not sentence
+
+
+@pytest.mark.usefixtures("open_sign_in")
+def test_a_page_that_draws_itself_anew_is_nobody_doing_anything(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+    user, now = claims(), time.time()
+    open_as(OVERVIEW, user)
+    monkeypatch.setattr(models, "wall_s", lambda: now + 119 * 60)
+
+    at = open_as(OVERVIEW, user, guard_by_itself=True)
+
+    assert "Signed in as viewer" in shown(at)
+    assert "guard_by_itself" not in at.session_state
+    monkeypatch.setattr(models, "wall_s", lambda: now + 121 * 60)
+    assert "Nothing was done for 120 minutes" in shown(open_as(OVERVIEW, user))
 
 
 @pytest.mark.usefixtures("open_sign_in")

@@ -17,7 +17,7 @@ from core.bridge import Bridge
 from core.errors import NotAllowed, NotFound, SettingsError
 from data.engine import reading, writing
 from data.models import AuditEntry, Connection, Group, Kind, Person, Run, Status, Sync, SyncKind
-from data.trail import read_anchor
+from data.trail import digest, read_anchor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -233,6 +233,63 @@ def test_later_changes_do_not_hide_that_the_newest_lines_were_removed(five_lines
         people.add_person(five_lines, LOCAL, f"later{number}@example.com")
 
     assert "not the one that audit.head knows" in " ".join(audit.verify_audit(five_lines, LOCAL).problems)
+
+
+def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines: Bridge):
+    last = log_of(five_lines)[-1]
+    forged = AuditEntry(number=6, who="boss@example.com", action="change_role", outcome="done", previous=last.hash)
+    forged.hash = digest(forged)
+    with writing(five_lines.engine) as session:
+        session.add(forged)
+
+    before = audit.verify_audit(five_lines, LOCAL)
+    people.add_person(five_lines, LOCAL, "later@example.com")
+
+    assert "Lines 6 to 6 are newer than what audit.head notes" in before.problems[0]
+    told, newest = log_of(five_lines)[-2:]
+    assert (told.number, told.action, newest.action) == (7, "audit_gap", "add_person")
+    after = audit.verify_audit(five_lines, LOCAL)
+    assert after.ok
+    assert "Lines 6 to 6 were not noted" in after.notes[0]
+
+
+def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_token(bridge: Bridge):
+    with access.trail.acting(access.scope(bridge, "local", "try")), writing(bridge.engine) as session:
+        session.add(
+            Connection(side="destination", kind=Kind.ENDPOINT, name="n", url="https://e.example/x?key=PLANTED",
+                       secret="sealed", secret_end="9876")
+        )  # fmt: skip
+
+    written = str(log_of(bridge)[-1].after)
+    assert "https://e.example/x?" in written
+    assert "PLANTED" not in written
+    assert "9876" not in written
+
+
+def test_values_that_differ_only_far_behind_are_told_apart(bridge: Bridge, sync_id: int):
+    for end in ("one", "two"):
+        recurring.resume_sync(bridge, LOCAL, sync_id)
+        recurring.pause_sync(bridge, LOCAL, sync_id, reason="x" * 600 + end)
+
+    first, second = [
+        line.after[f"sync {sync_id}"]["paused_reason"] for line in log_of(bridge) if "pause" in line.action
+    ]
+    assert first != second
+
+
+def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs: list[Run]):
+    with writing(bridge.engine) as session:
+        mixpanel = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
+        group = session.exec(select(Group)).one()
+        common = {"kind": SyncKind.RECURRING, "mixpanel_id": mixpanel.id, "group_id": group.id, "project_id": 1}
+        session.add_all([Sync(**common, cohort_id=7, every_minutes=15) for _ in range(120)])
+    assert mixpanel.id
+
+    connections.remove_connection(bridge, LOCAL, mixpanel.id)
+
+    named = {name for line in log_of(bridge) for name in line.after if name.startswith("sync ")}
+    assert len(named) == 120
+    assert audit.verify_audit(bridge, LOCAL).ok
 
 
 def test_a_missing_or_unreadable_anchor_is_told(five_lines: Bridge):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from core.errors import SecretKeyLost, SettingsError
 from core.settings import Settings
 from data.engine import reading, writing
 from data.models import Connection, Kind
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def put(bridge: Bridge, name: str, secret: str) -> None:
@@ -71,6 +75,43 @@ def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(br
     fresh = open_bridge(bridge.settings)
     assert opened(fresh, "late") == "s3cret"
     fresh.engine.dispose()
+
+
+def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(bridge: Bridge):
+    with writing(bridge.engine) as session:
+        session.add(Connection(side="mixpanel", kind=Kind.MIXPANEL, name="m", secret=bridge.vault.encrypt("s")))
+    sealed = bridge.vault.encrypt("t0ken")
+
+    keys.rotate_key(bridge, LOCAL)
+    connections._change(bridge, 1, {"project_token": sealed})
+
+    fresh = open_bridge(bridge.settings)
+    with reading(fresh.engine) as session:
+        assert fresh.vault.decrypt(session.get_one(Connection, 1).project_token) == "t0ken"
+    assert keys.rotate_key(fresh, LOCAL) == 2
+    fresh.engine.dispose()
+
+
+def test_rotations_wait_for_each_other(bridge: Bridge):
+    put(bridge, "one", "first")
+    code = (
+        "from core import keys; from core.access import LOCAL; from core.bridge import open_bridge\n"
+        "from core.settings import Settings\n"
+        f"bridge = open_bridge(Settings(home={str(bridge.settings.home)!r}, _env_file=None))\n"
+        "for _ in range(8): keys.rotate_key(bridge, LOCAL)"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
+
+    assert [(one.communicate()[1], one.returncode) for one in both] == [(b"", 0)] * 2
+    fresh = open_bridge(bridge.settings)
+    assert opened(fresh, "one") == "first"
+    assert "," not in key_file(bridge).read_text()
+    fresh.engine.dispose()
+
+
+def test_nothing_of_a_short_secret_is_shown():
+    assert connections._end("zz") == ""
+    assert connections._end("0123456789ab") == "89ab"
 
 
 def test_a_rotation_that_was_cut_off_leaves_everything_readable(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):

@@ -313,6 +313,17 @@ def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_chan
         assert session.exec(select(func.count()).select_from(AuditEntry)).one() == len(written)
 
 
+def test_what_somebody_who_was_shut_out_tries_is_written_down(stage: Stage):
+    who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
+    with writing(stage.bridge.engine) as session:
+        session.get_one(Person, who.person_id).disabled = True
+
+    with pytest.raises(NotAllowed, match="not let in any more"):
+        people.add_person(stage.bridge, who, "evil@example.com", "admin")
+
+    assert lines(stage.bridge) == [(who.name, "add_person", "refused")]
+
+
 def test_nobody_acts_by_a_sign_in_that_is_over(stage: Stage):
     who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
     with writing(stage.bridge.engine) as session:
