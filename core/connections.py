@@ -8,7 +8,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin
 
 import httpx
@@ -154,8 +154,9 @@ async def is_sandbox(http: httpx.AsyncClient, url: str) -> bool:
     """Ask whether our own sandbox answers at this address of this machine; nothing secret is sent for asking."""
     try:
         answer = await http.get(urljoin(url, "/sandbox/api/project"), timeout=10.0)
-        project: Any = answer.json()
-        return answer.is_success and isinstance(project, dict) and project.get("id_merge") in list(IdMerge)
+        said: Any = answer.json()
+        project: dict[str, Any] = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
+        return answer.is_success and project.get("id_merge") in list(IdMerge)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
 

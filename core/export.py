@@ -198,7 +198,7 @@ class Export:
             new_collector=self._bridge.snapshots.collector,
             progress=self._progress,
             page_size=self._bridge.settings.page_size,
-            accept_total=job.run.permitted,
+            accept_total=_is_permitted(job, "held_total"),
         )
         async with reader.whole() as (tally, collector):
             self._progress.begin("comparing")
@@ -207,8 +207,7 @@ class Export:
                 await reader.in_worker(lambda: collector.write_left_out(self._bridge.snapshots.path(job.left_out)))
                 self._counts |= {"left_out": job.left_out}
         self._counts |= tally_values(tally) | difference_values(difference)
-        if not job.run.permitted:
-            self._hold_if_wrong(job, tally, difference)
+        self._hold_if_wrong(job, tally, difference)
         return await self._write(job, job.snapshot, tally.members, difference, cohort.description)
 
     async def _restore(self, job: Job, name: str) -> Run:
@@ -270,12 +269,18 @@ class Export:
         return name if self._whole[name] else None
 
     def _hold_if_wrong(self, job: Job, tally: Tally, difference: Difference) -> None:
+        if _is_permitted(job, "held_no_ids"):
+            return
         guard.hold_for_no_ids(
             profiles=tally.profiles,
             members=tally.members,
             base_members=job.group.members,
             match_property=job.rule.match_property,
         )
+        if _is_permitted(job, "held_shrink"):
+            return
+        if self._base(job) is None:
+            guard.hold_for_unknown_base(base_members=job.group.members, most_percent=job.sync.max_shrink)
         guard.hold_for_shrinking(
             removed=difference.removed, base_members=job.group.members, most_percent=job.sync.max_shrink
         )
@@ -461,7 +466,8 @@ class Export:
             for name, named in ((job.snapshot, values.get("snapshot")), (job.difference, values.get("difference"))):
                 if name != named:
                     self._bridge.snapshots.remove(name)
-            forget_older_left_out(self._bridge, self._run_id)
+            if not job.run.restores:
+                forget_older_left_out(self._bridge, self._run_id)
             if values.get("snapshot") != job.group.base_snapshot:
                 forget_old_snapshots(self._bridge, job.group)
 
@@ -566,6 +572,15 @@ def way_to_write(job: Job, difference: Difference, *, base_is_there: bool, in_pl
         return "delta" if changed else "none"
     known = base_is_there and not group.in_doubt and group.delivered_name == group.name and in_place
     return "none" if known and not changed and not job.run.full else "full"
+
+
+def permit(code: str, matched_by: str) -> str:
+    """Name what a person looked at: why a run was held, and how its users were matched."""
+    return f"{code} {matched_by}"
+
+
+def _is_permitted(job: Job, code: str) -> bool:
+    return job.run.permitted and job.run.permits == permit(code, str(job.rule))
 
 
 def difference_name(run: Run) -> str:

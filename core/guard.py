@@ -72,6 +72,21 @@ def hold_for_shrinking(*, removed: int, base_members: int, most_percent: int | N
     )
 
 
+def hold_for_unknown_base(*, base_members: int, most_percent: int | None) -> None:
+    """Hold a write with a brake where nobody can tell any more who would leave.
+
+    Raises: RunHeld.
+    """
+    if most_percent is None or not base_members:
+        return
+    raise RunHeld(
+        f"Who of the group's {base_members:,} members would leave cannot be told: what it was given last is no longer "
+        f"kept, and the brake is set at {most_percent}%. Nothing was written.",
+        advice="Apply it once to write the whole cohort, or discard it and look why the snapshots are gone.",
+        code="held_shrink",
+    )
+
+
 def hold_for_no_ids(*, profiles: int, members: int, base_members: int, match_property: str) -> None:
     """Hold a write that would empty a group although profiles were read: a property was renamed or unset.
 

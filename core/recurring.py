@@ -14,7 +14,7 @@ from core.bridge import Bridge
 from core.cohorts import SHARED_FOR
 from core.connections import find_destination, find_mixpanel, one_line
 from core.errors import BudgetTooSmall, NotConnected, NotFound, SettingsError
-from core.export import project_of, rule_of
+from core.export import permit, project_of, rule_of
 from core.matching import MatchRule
 from core.syncs import check_cohort_id, follow_matching, known_cohort, place_group
 from data import runs, standing
@@ -425,15 +425,18 @@ def run_now(bridge: Bridge, actor: Actor, sync_id: int) -> Run:
 
 @action(Role.ANALYST)
 def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
-    """Let a held run through once: queue a run that reads again and writes whatever it finds.
+    """Let a held run through once: queue a run that reads again and writes what it finds.
+
+    What would be held for another reason, or after users were matched in another way, is held again.
 
     Raises: NotFound, SettingsError.
     """
     with writing(bridge.engine) as session:
         held = _held(session, run_id)
         sync = session.get_one(Sync, held.sync_id)
-        held.status, held.step = Status.CANCELLED, "applied"
+        held.status, held.step, held.difference = Status.CANCELLED, "applied", None
         run = _new_run(session, sync, trigger="manual", actor=actor.name, permitted=True)
+        run.permits = permit(held.error_code or "", held.matched_by or "")
         session.add_all([held, run])
     return run
 
@@ -443,7 +446,7 @@ def discard_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     """Drop a held run; the group stays as it is. Raises NotFound, SettingsError."""
     with writing(bridge.engine) as session:
         held = _held(session, run_id)
-        held.status, held.step = Status.CANCELLED, "discarded"
+        held.status, held.step, held.difference = Status.CANCELLED, "discarded", None
         session.add(held)
     return held
 

@@ -19,7 +19,7 @@ from core.errors import (
     NotFound,
     SettingsError,
 )
-from core.export import project_of, refuse_taken_name
+from core.export import project_of, refuse_taken_name, rule_of
 from core.http import connect_http
 from core.mixpanel import Cohort, Mixpanel, RetryPlan
 from data import runs
@@ -210,7 +210,29 @@ def _one_time_sync(session: Session, actor: Actor, mixpanel: Connection, group: 
     elif sync.mixpanel_id != mixpanel.id:
         sync.mixpanel_id = mixpanel.id
         session.add(sync)
+    _require_same_matching(session, sync)
     return sync
+
+
+def _require_same_matching(session: Session, sync: Sync) -> None:
+    """Refuse a sync that would match the users of a group in another way than the recurring one that keeps it.
+
+    Raises: GroupTaken.
+    """
+    query = select(Sync).where(
+        Sync.group_id == sync.group_id,
+        Sync.kind == SyncKind.RECURRING,
+        col(Sync.state) != SyncState.REMOVED,
+        col(Sync.mixpanel_id) != sync.mixpanel_id,
+    )
+    for other in session.exec(query).all():
+        theirs, mine = (session.get_one(Connection, one.mixpanel_id) for one in (other, sync))
+        if not theirs.removed and str(rule_of(theirs, other)) != str(rule_of(mine, sync)):
+            raise GroupTaken(
+                f"Sync {other.id} keeps this group through the connection {theirs.name}, which matches users in "
+                f"another way than {mine.name}.",
+                advice="Give both connections the same match property and ID merge mode, or use another destination.",
+            )
 
 
 def follow_matching(session: Session, sync: Sync) -> None:

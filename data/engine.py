@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, inspect, text
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlmodel import Session, create_engine
 
@@ -164,9 +164,9 @@ def _upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
-            # Batch migrations rebuild tables; with foreign keys on that would delete what refers to them.
-            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
-            connection.commit()
+            # Batch migrations rebuild tables; with foreign keys on that would delete what refers to them. Asked of the
+            # driver itself: within a transaction, which anything else would begin, SQLite ignores it.
+            _set_foreign_keys(connection, "OFF")
         try:
             writer = connection.execution_options(writer=True)
             config.attributes["connection"] = writer
@@ -175,5 +175,9 @@ def _upgrade(engine: Engine) -> None:
         finally:
             if engine.dialect.name == "sqlite":
                 connection.rollback()
-                connection.exec_driver_sql("PRAGMA foreign_keys=ON")
-                connection.commit()
+                _set_foreign_keys(connection, "ON")
+
+
+def _set_foreign_keys(connection: Connection, value: str) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA foreign_keys={value}")

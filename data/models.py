@@ -211,6 +211,7 @@ class Run(SQLModel, table=True):
     dry_run: bool = False
     full: bool = False
     permitted: bool = False  # a person looked at what was held, and let this one write through
+    permits: str | None = None  # the kind of hold that they looked at, and how users were matched then
     restores: str | None = None  # an undo: the snapshot that the group is put back to
     status: str = Field(default=Status.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)

@@ -330,7 +330,8 @@ def drop_held(session: Session, run_id: int) -> None:
     session.exec(
         update(Run)
         .where(col(Run.group_id) == run.group_id, col(Run.id) < run_id, col(Run.status) == Status.HELD)
-        .values(status=Status.CANCELLED, step="replaced")
+        # The worker removes the file that no row names any more.
+        .values(status=Status.CANCELLED, step="replaced", difference=None)
     )
 
 

@@ -10,7 +10,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -275,12 +278,14 @@ def test_without_sign_in_what_comes_through_a_proxy_or_from_another_site_sees_no
         context.close()
 
         # What another program serves on this machine, at whatever port, is another site.
+        other = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+        Thread(target=other.serve_forever, daemon=True).start()
         page = chromium.new_page()
-        page.route("http://localhost:1/", lambda route: route.fulfill(content_type="text/html", body="<p>Other</p>"))
-        page.goto("http://localhost:1/")
+        page.goto(f"http://localhost:{other.server_port}/")
         drawn = page.evaluate(ASK_FOR_A_PAGE, [f"ws://127.0.0.1:{port}/_stcore/stream", list(PEOPLE_PLEASE)])
         assert "you come from elsewhere" in drawn
         page.close()
+        other.shutdown()
     finally:
         process.terminate()
         process.wait(30)

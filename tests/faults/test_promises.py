@@ -399,6 +399,77 @@ def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Br
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
+def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    numbers = range(2921, 2971)
+    crowd.set(ONE, numbers)
+    recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    crowd.set(ONE, numbers[:20])
+    clock.pass_minutes(15)
+    worker.once(bridge)
+    looked_at = last(bridge)
+    without_ids(crowd, numbers[:20])
+
+    recurring.apply_held(bridge, LOCAL, looked_at.id or 0)
+    worker.once(bridge)
+
+    held = last(bridge)
+    without_ids(crowd, numbers[:20], set_again=True)
+    assert looked_at.error_code == "held_shrink"
+    assert (held.status, held.error_code) == (Status.HELD, "held_no_ids")
+    assert crowd.there(ONE) == before
+
+
+def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    crowd.set(ONE, range(50))
+    recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
+    worker.once(bridge)
+    before = crowd.there(ONE)
+    bridge.snapshots.remove(last(bridge).snapshot or "")
+    crowd.set(ONE, range(100, 150))
+    clock.pass_minutes(15)
+
+    worker.once(bridge)
+
+    held = last(bridge)
+    assert (held.status, held.error_code, crowd.there(ONE)) == (Status.HELD, "held_shrink", before)
+    recurring.apply_held(bridge, LOCAL, held.id or 0)
+    worker.once(bridge)
+    assert crowd.there(ONE) == crowd.right(ONE)
+
+
+def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crowd: Crowd, clock: Shifted):
+    crowd.set(ONE, range(50))
+    recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
+    worker.once(bridge)
+    for left in (20, 10):
+        crowd.set(ONE, range(left))
+        clock.pass_minutes(15)
+        worker.once(bridge)
+    older, newer = all_runs(bridge)[1:]
+
+    assert older.difference is None
+    assert newer.difference
+    assert recurring.discard_held(bridge, LOCAL, newer.id or 0).difference is None
+
+
+def test_an_undo_leaves_the_list_of_those_who_were_left_out(bridge: Bridge, crowd: Crowd):
+    numbers = range(2981, 2996)
+    crowd.set(ONE, numbers)
+    without_ids(crowd, numbers[:5])
+    recurring.add_sync(bridge, LOCAL, ONE)
+    worker.once(bridge)
+    read = last(bridge)
+
+    recurring.undo_to(bridge, LOCAL, read.id or 0)
+    worker.once(bridge)
+
+    without_ids(crowd, numbers[:5], set_again=True)
+    assert (last(bridge).trigger, last(bridge).status) == ("undo", Status.SUCCEEDED)
+    assert bridge.snapshots.exists(syncs.get_run(bridge, LOCAL, read.id or 0).left_out)
+
+
 # --- undo and what is kept -----------------------------------------------------------------------------------------
 
 

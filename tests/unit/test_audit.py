@@ -268,13 +268,11 @@ def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_tok
 
 def test_values_that_differ_only_far_behind_are_told_apart(bridge: Bridge, sync_id: int):
     for end in ("one", "two"):
-        recurring.resume_sync(bridge, LOCAL, sync_id)
-        recurring.pause_sync(bridge, LOCAL, sync_id, reason="x" * 600 + end)
+        with access.trail.acting(access.scope(bridge, "local", "try")), writing(bridge.engine) as session:
+            session.get_one(Sync, sync_id).paused_reason = "x" * 600 + end
 
-    first, second = [
-        line.after[f"sync {sync_id}"]["paused_reason"] for line in log_of(bridge) if "pause" in line.action
-    ]
-    assert first != second
+    line = log_of(bridge)[-1]
+    assert line.before[f"sync {sync_id}"] != line.after[f"sync {sync_id}"]
 
 
 def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs: list[Run]):
@@ -282,13 +280,14 @@ def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs:
         mixpanel = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         group = session.exec(select(Group)).one()
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": mixpanel.id, "group_id": group.id, "project_id": 1}
-        session.add_all([Sync(**common, cohort_id=7, every_minutes=15) for _ in range(120)])
+        made = [Sync(**common, cohort_id=7, every_minutes=15) for _ in range(120)]
+        session.add_all(made)
     assert mixpanel.id
 
     connections.remove_connection(bridge, LOCAL, mixpanel.id)
 
     named = {name for line in log_of(bridge) for name in line.after if name.startswith("sync ")}
-    assert len(named) == 120
+    assert named >= {f"sync {sync.id}" for sync in made}
     assert audit.verify_audit(bridge, LOCAL).ok
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel, select
 
 from core.bridge import Bridge
+from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, reading, writing
 from data.models import Group, Person, Run, Status
 
@@ -48,6 +50,22 @@ def test_opening_a_second_time_changes_nothing(bridge: Bridge):
     with reading(again) as session:
         assert session.exec(select(Person.email)).all() == ["a@example.com"]
     again.dispose()
+
+
+def test_foreign_keys_are_off_while_a_migration_may_rebuild_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = list[int]()
+
+    def look(config: Config, _to: str) -> None:
+        seen.append(config.attributes["connection"].exec_driver_sql("PRAGMA foreign_keys").scalar())
+
+    monkeypatch.setattr("alembic.command.upgrade", look)
+    engine = make_engine(url_of(tmp_path))
+
+    data_engine._upgrade(engine)
+
+    with engine.connect() as connection:
+        assert (seen, connection.exec_driver_sql("PRAGMA foreign_keys").scalar()) == ([0], 1)
+    engine.dispose()
 
 
 def test_many_processes_that_start_at_once_bring_the_schema_up_to_date_once(tmp_path: Path):

@@ -12,6 +12,8 @@ Moment = sqlmodel.sql.sqltypes.UTCDateTime
 
 
 def upgrade() -> None:
+    with op.batch_alter_table("run", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("permits", Text(), nullable=True))
     op.create_table(
         "audit_entry",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
