@@ -246,7 +246,12 @@ def cases(newest: int) -> dict[str, Prepare]:
         "History: failed ones": page(history, entered=("multiselect", "history_status", ["failed"])),
         "History: page 3,000": page(history, entered=("pagination", "history_page", 3000)),
         "History: one run": page(history, run=newest),
+        "Matching": page("pages/observe/matching.py"),
+        "Matching: one cohort": page("pages/observe/matching.py", cohort=BIG),
+        "Matching: a user looked up": page("pages/observe/matching.py", id=member),
         "Connections": page("pages/admin/connections.py"),
+        "People": page("pages/admin/people.py"),
+        "Audit log": page("pages/admin/audit.py"),
         **{
             f"Member search: {what}": page(groups, entered=("text_input", "groups_members_search", text), group=BIG)
             for what, text in searches.items()
