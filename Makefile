@@ -15,7 +15,7 @@ run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker an
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
-	@$(PYTHON) -m pytest -n 2 --dist loadfile
+	@$(PYTHON) -m pytest -n 3 --dist loadfile
 
 faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (some minutes)
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/faults -q

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
 from tests.browser.stage import ROOT, Everything
 
+# Machines that build are slow, and what is waited for comes or does not.
+expect.set_options(timeout=20_000)
 PICTURES = Path(os.environ.get("PICTURES", ROOT / "tests" / "pictures"))
 
 
