@@ -59,6 +59,8 @@ class Problem(StrEnum):
     REPEATED = rows.REPEATED
     CONFLICT = rows.CONFLICT
     SHARED = rows.SHARED
+    CROSSED = rows.CROSSED
+    OTHERS_ID = rows.OTHERS_ID
 
 
 PROBLEMS: dict[str, str] = {
@@ -78,6 +80,8 @@ PROBLEMS: dict[str, str] = {
     Problem.REPEATED: "An earlier row says the same: it counts once.",
     Problem.CONFLICT: "Another row gives this user another Apptimize id.",
     Problem.SHARED: "Another row gives this Apptimize id to another user.",
+    Problem.CROSSED: "The Apptimize id of one row is the distinct id of another: one user would get the other's id.",
+    Problem.OTHERS_ID: "The distinct id is known as another user's Apptimize id: that user would be changed.",
 }
 
 
