@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ _ROW_GROUP = 20_000
 _RAW_CHUNK = 50_000
 # What is found by looking at all rows together.
 REPEATED, CONFLICT, SHARED, UNPREFIXED = "repeated", "conflict", "shared", "unprefixed"
-CROSSED, OTHERS_ID = "crossed", "others_id"
+CROSSED, OTHERS_ID, TOO_LONG = "crossed", "others_id", "too_long"
 # What writing a row changes, as far as earlier readings tell.
 SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
 
@@ -121,11 +121,20 @@ class Rows:
             flush_to_disk(self.folder)
         return count
 
-    def judge(self, *, prefix: str | None, prefixes: Sequence[str], known: Known) -> Judgement:
+    def judge(
+        self,
+        *,
+        prefix: str | None,
+        prefixes: Sequence[str],
+        known: Known,
+        longest: int = 256,
+        before_it_stands: Callable[[], None] | None = None,
+    ) -> Judgement:
         """Judge the rows together and write the plan, whole or not at all.
 
         Ids that start with none of the `prefixes`, if any are expected, are given `prefix`; None leaves their rows out,
-        and an empty text writes them as they are.
+        and an empty text writes them as they are. An id that is longer than `longest` by its prefix is not written.
+        `before_it_stands` is called right before the plan replaces another, and raises to leave that one.
         """
         with self._open() as db:
             raw = f"read_parquet({quoted(self._raw / '*.parquet')})"
@@ -133,8 +142,9 @@ class Rows:
             given = f"CASE WHEN problem IS NULL AND NOT ({starts}) THEN {quoted(prefix or '')} ELSE '' END"
             lacks = f"CASE WHEN NOT ({starts}) THEN '{UNPREFIXED}' END" if prefix is None else "NULL"
             db.execute(
-                f"CREATE VIEW read_rows AS SELECT row, distinct_id, {given} || apptimize_id AS apptimize_id, "
-                f"coalesce(problem, {lacks}) AS problem FROM {raw}"
+                f"CREATE VIEW read_rows AS SELECT row, distinct_id, given || apptimize_id AS apptimize_id, coalesce("
+                f"problem, lacks, CASE WHEN given <> '' AND length(given || apptimize_id) > {longest:d} THEN "
+                f"'{TOO_LONG}' END) AS problem FROM (SELECT *, {given} AS given, {lacks} AS lacks FROM {raw})"
             )
             _find_repeats(db)
             db.execute(
@@ -155,6 +165,8 @@ class Rows:
                     f"FROM compared ORDER BY row) TO {quoted(part)} "
                     f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
                 )
+                if before_it_stands:
+                    before_it_stands()
             return self._count(db)
 
     def _count(self, db: duckdb.DuckDBPyConnection) -> Judgement:

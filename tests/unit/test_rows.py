@@ -65,6 +65,31 @@ def test_a_quote_that_is_never_closed_spoils_its_own_line_alone():
     assert rows[0].problem == "quotes"
 
 
+def test_a_line_break_of_its_own_does_not_hide_the_rest_of_a_line():
+    rows = read(HEADER + b'"u1","i_1"\r"u2","i_2"\n"u3","i_3"\r\n')
+
+    assert [(row.row, row.problem) for row in rows] == [(2, "control_character"), (3, None)]
+
+
+def test_an_id_that_its_prefix_makes_too_long_is_not_written(kept: Rows):
+    kept.keep([RawRow(2, "u1", "x" * 255, None), RawRow(3, "u2", "y" * 254, None)])
+
+    assert kept.judge(prefix="i_", prefixes=("i_",), known=Known()).problems == {"too_long": 1}
+
+
+def test_a_plan_is_not_replaced_by_a_check_that_must_not(kept: Rows):
+    kept.keep([RawRow(2, "u1", "1", None)])
+    kept.judge(prefix="i_", prefixes=("i_",), known=Known())
+
+    def refuse() -> None:
+        raise SettingsError("Another one holds it.")
+
+    with pytest.raises(SettingsError):
+        kept.judge(prefix="a_", prefixes=("a_",), known=Known(), before_it_stands=refuse)
+
+    assert [row.apptimize_id for rows in kept.iterate() for row in rows] == ["i_1"]
+
+
 def test_a_line_without_an_end_is_not_read_into_memory():
     rows = read(HEADER + b"u1," + b"x" * (3 * 2**20) + b"\nu2,i_2\n")
 
