@@ -153,6 +153,12 @@ def last_row(engine: Engine, association_id: int) -> int:
         return session.exec(ends).one() or 0
 
 
+def is_written(engine: Engine, association_id: int, row: int) -> bool:
+    """Tell whether a row is recorded as written: in a batch that was recorded, and not refused."""
+    found = batches(engine, association_id, after=row - 1, limit=1)
+    return bool(found) and found[0].start <= row and str(row) not in found[0].refused
+
+
 def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:
     """List batches that were recorded, by row, from the one that ends after this row."""
     with reading(engine) as session:
