@@ -23,13 +23,14 @@ from core.errors import (
     NotFound,
     RunAlreadyActive,
     RunCancelled,
+    SettingsError,
     StorageFailed,
 )
-from core.export import error_values, project_of
+from core.export import error_values, project_of, rule_of
 from core.http import connect_http
 from core.ingestion import BATCH_ROWS, Ingestion
 from core.lease import LeaseWatch
-from core.matching import PREFIXES
+from core.matching import APPTIMIZE_PROPERTY, MAX_LENGTH, PREFIXES, USER_PROPERTY, IdMerge, MatchRule
 from core.mixpanel import Mixpanel, RetryPlan
 from data import associations
 from data.engine import StorageError, reading
@@ -136,6 +137,8 @@ class Associating:
             prefix=found.prefix,
             prefixes=PREFIXES if found.expects_prefix else (),
             known=known_profiles(self._bridge, found.project_id),
+            longest=MAX_LENGTH,
+            before_it_stands=self._hold_now,
         )
         return {
             "rows": judged.rows,
@@ -143,6 +146,11 @@ class Associating:
             "problems": judged.problems,
             "effects": judged.effects | ({"taken": judged.taken} if judged.taken else {}),
         }
+
+    def _hold_now(self) -> None:
+        """Renew the lease, or stop: a check that stood still must not replace the plan of the one after it."""
+        if not associations.beat(self._bridge.engine, self._id, owner=self._owner)[0]:
+            raise LeaseLost("The association was taken over by another process.")
 
     def _stoppable(self, read: Iterable[RawRow]) -> Iterator[RawRow]:
         for number, row in enumerate(read):
@@ -191,7 +199,7 @@ class Associating:
 
     async def _write_batch(self, client: Ingestion, found: Association, rows: list[tuple[int, str, str]]) -> None:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
-        await self._begin(rows[-1][0])
+        await self._begin(found, rows[-1][0])
         refused = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
         at_s = int(found.created_at.timestamp())
         unaliased = await self._alias(client, rows, refused, at_s) if found.aliases else {}
@@ -210,13 +218,16 @@ class Associating:
             raise LeaseLost("The association was taken over by another process.")
         self._written = [rows[index][1:] for index in range(len(rows)) if index not in refused][:_LOOKED_UP]
 
-    async def _begin(self, last_row: int) -> None:
+    async def _begin(self, found: Association, last_row: int) -> None:
         """Commit that a batch is about to be sent: whatever happens then, its rows are not told as never sent."""
-        ours, _ = await asyncio.to_thread(
+        await asyncio.to_thread(connection_to_write, self._bridge, found)
+        ours, cancel = await asyncio.to_thread(
             associations.beat, self._bridge.engine, self._id, owner=self._owner, values={"begun": last_row}
         )
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
+        if cancel:
+            raise RunCancelled("The association was cancelled.")
         self._beaten_at_s = export.steady_s()
 
     async def _alias(
@@ -352,15 +363,30 @@ class _Recorded:
         return first if first and first.start <= row else None
 
 
+def property_to_set(rule: MatchRule) -> str:
+    """Return the property that associating sets: the one matched on, but never a Simplified project's own user id."""
+    return APPTIMIZE_PROPERTY if rule.match_property == USER_PROPERTY else rule.match_property
+
+
+def aliases_ids(connection: Connection) -> bool:
+    """Tell whether each id is aliased too: only where ids are merged the original way."""
+    return connection.id_merge == IdMerge.ORIGINAL
+
+
 def connection_to_write(bridge: Bridge, found: Association) -> tuple[Connection, str]:
     """Return the connection that an association goes through, and its project token.
 
-    Raises: NotConnected, SecretKeyLost.
+    Raises: NotConnected, SecretKeyLost, SettingsError when it sets other ids now than those that were checked.
     """
     with reading(bridge.engine) as session:
         connection = session.get(Connection, found.mixpanel_id)
     if connection is None or connection.removed or connection.project_id != found.project_id:
         raise NotConnected("The Mixpanel connection was removed, or leads to another project now.")
+    if (found.match_property, found.aliases) != (property_to_set(rule_of(connection)), aliases_ids(connection)):
+        raise SettingsError(
+            "The match property or the ID merge mode of the Mixpanel connection changed after the rows were checked.",
+            advice="Start with the file again.",
+        )
     if not connection.project_token:
         raise NotConnected(
             "The Mixpanel connection has no project token, and profiles cannot be written without it.",

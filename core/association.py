@@ -12,15 +12,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
+from sqlalchemy import ColumnElement
 from sqlmodel import col, select, update
 
 from core.access import Actor, Role, action
-from core.associating import connection_to_write, outcome_lines, rows_of
+from core.associating import aliases_ids, connection_to_write, outcome_lines, property_to_set, rows_of
 from core.bridge import Bridge
 from core.connections import find_mixpanel, one_line
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.export import rule_of
-from core.matching import APPTIMIZE_PROPERTY, PREFIXES, USER_PROPERTY, IdMerge, MatchRule
+from core.matching import APPTIMIZE_PROPERTY, PREFIXES
 from data import associations
 from data.engine import reading, writing
 from data.models import Association, Connection, Stage, utc_now
@@ -41,11 +42,6 @@ class PlannedPage:
 
     rows: list[PlannedRow]
     total: int
-
-
-def property_to_set(rule: MatchRule) -> str:
-    """Return the property that associating sets: the one matched on, but never a Simplified project's own user id."""
-    return APPTIMIZE_PROPERTY if rule.match_property == USER_PROPERTY else rule.match_property
 
 
 def _expects_prefix(connection: Connection) -> bool:
@@ -84,7 +80,7 @@ def start_association(
                 source=one_line(source, "File")[:255] if source else "",
                 expects_prefix=_expects_prefix(connection),
                 match_property=property_to_set(rule_of(connection)),
-                aliases=connection.id_merge == IdMerge.ORIGINAL,
+                aliases=aliases_ids(connection),
                 prefix=_known_prefix(prefix),
                 owner=owner,
             )
@@ -142,8 +138,12 @@ def _known_prefix(prefix: str | None) -> str | None:
 
 
 @action(Role.ANALYST)
-def confirm_association(bridge: Bridge, actor: Actor, association_id: int, *, owner: str | None = None) -> Association:
+def confirm_association(
+    bridge: Bridge, actor: Actor, association_id: int, *, seen: Association | None = None, owner: str | None = None
+) -> Association:
     """Let what was checked be written, by a worker or by the `owner`.
+
+    With the association as it was `seen`, its prefix and its number of rows to write must be the same still.
 
     Raises: NotFound, SettingsError, NotConnected when there is no project token to write with.
     """
@@ -151,7 +151,16 @@ def confirm_association(bridge: Bridge, actor: Actor, association_id: int, *, ow
     connection_to_write(bridge, found)
     if found.stage == Stage.CHECKED and not found.writable:
         raise SettingsError("File: no row can be written.", advice="The reasons are in the list of rows: correct them.")
-    return _move(bridge, association_id, (Stage.CHECKED,), Stage.TO_WRITE, owner=owner, confirmed_by=actor.name)
+    seen = seen or found
+    return _move(
+        bridge,
+        association_id,
+        (Stage.CHECKED,),
+        Stage.TO_WRITE,
+        owner=owner,
+        only_if=(col(Association.prefix).is_not_distinct_from(seen.prefix), Association.writable == seen.writable),
+        confirmed_by=actor.name,
+    )
 
 
 @action(Role.ANALYST)
@@ -179,7 +188,14 @@ def resume_association(bridge: Bridge, actor: Actor, association_id: int, *, own
 
 
 def _move(
-    bridge: Bridge, association_id: int, before: Sequence[Stage], after: Stage, *, owner: str | None, **values: object
+    bridge: Bridge,
+    association_id: int,
+    before: Sequence[Stage],
+    after: Stage,
+    *,
+    owner: str | None,
+    only_if: Sequence[ColumnElement[bool] | bool] = (),
+    **values: object,
 ) -> Association:
     with writing(bridge.engine) as session:
         moved = session.exec(
@@ -188,12 +204,18 @@ def _move(
                 col(Association.id) == association_id,
                 col(Association.stage).in_(before),
                 col(Association.owner).is_(None) | (col(Association.owner) == owner),
+                *only_if,
             )
             .values(stage=after, owner=owner, cancel_asked=False, **values)
         )
         found = session.get(Association, association_id, populate_existing=True)
         if found is None:
             raise _none(association_id)
+        if moved.rowcount != 1 and found.stage in before and found.owner in (None, owner):
+            raise SettingsError(
+                f"Association {association_id} was checked again meanwhile, and what would be written is another now.",
+                advice="Look at it again, then confirm.",
+            )
         if moved.rowcount != 1:
             raise SettingsError(
                 f"Association {association_id} is not there any more: {found.stage}.", advice="Reload the page."

@@ -458,7 +458,7 @@ def associate(
             if sys.stdin.isatty() and not yes and not as_json:
                 typer.confirm(f"Write {found.writable:,} rows?", abort=True, err=True)
             assert found.id is not None
-            found = association.confirm_association(bridge, LOCAL, found.id, owner=owner)
+            found = association.confirm_association(bridge, LOCAL, found.id, seen=found, owner=owner)
     if found.stage == Stage.TO_WRITE:
         found = _associate_here(bridge, found, owner)
     assert found.id is not None

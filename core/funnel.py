@@ -17,9 +17,11 @@ from data.engine import reading
 from data.models import Run, Status
 from data.snapshots import LeftOut
 
-# A reading told everything: its run ended well, or it was held with all that it had read.
+# A reading told everything: its run ended well, or it was held with all that it had read. One that was held because
+# Mixpanel's own total spoke against what was read told a part.
 _READINGS = (
     col(Run.status).in_((Status.SUCCEEDED, Status.HELD)),
+    col(Run.error_code).is_distinct_from("held_total"),
     col(Run.restores).is_(None),
 )
 _LEFT_OUT_COLUMNS = ("reason", "distinct_id", "apptimize_id")

@@ -22,6 +22,10 @@ _AT_ONCE = 200
 _MOST = 20_000
 
 
+# One that was cancelled, or waits to go on, has written what came before.
+_MAY_HAVE_WRITTEN = (Stage.TO_WRITE, Stage.WRITING, Stage.DONE, Stage.FAILED, Stage.CANCELLED)
+
+
 @dataclass(frozen=True)
 class InGroup:
     """What one group says of a user.
@@ -136,36 +140,35 @@ def _collect(snapshots: Snapshots, place: _Place, ids: _Ids) -> None:
 
 
 def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, str, str]]:
-    for one in associations.listed(bridge.engine, stages=(Stage.WRITING, Stage.DONE, Stage.FAILED), limit=100):
+    for one in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
         assert one.id is not None
-        last, told = associations.last_row(bridge.engine, one.id), set[int]()
+        told = set[int]()
         for wanted in list(ids.all):
             for row in rows_of(bridge, one.id).find(wanted):
-                if row.row <= last and row.row not in told:
+                if row.row not in told and associations.is_written(bridge.engine, one.id, row.row):
                     told.add(row.row)
                     ids.add(row.distinct_id, row.apptimize_id)
                     yield one, row.distinct_id, row.apptimize_id
 
 
 def _in_group(bridge: Bridge, place: _Place, ids: _Ids) -> InGroup:
-    snapshots = bridge.snapshots
-    for one in ids.all if place.members else ():
-        for apptimize_id, distinct_id in snapshots.find_member(place.members or "", one):
-            is_other = ids.asked in ids.distinct_ids and distinct_id != ids.asked
-            run = _last_change(bridge, place.group, apptimize_id, "added")
-            return InGroup(
-                place.group,
-                place.destination,
-                is_member=True,
-                apptimize_id=apptimize_id,
-                since=run.finished_at if run else None,
-                run_id=run.id if run else None,
-                reason=DUPLICATE if is_other else None,
-                instead=distinct_id if is_other else None,
-            )
-    for one in ids.all if place.left_out else ():
-        for reason, _, apptimize_id in snapshots.find_left_out(place.left_out or "", one):
-            return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
+    """Tell what a group says of the asked id itself: groups may be matched on different properties.
+
+    Only an Apptimize id that this group's own reading gives it leads further, to the member who has it too.
+    """
+    snapshots, asked = bridge.snapshots, ids.asked
+    members = snapshots.find_member(place.members, asked) if place.members else []
+    for apptimize_id, _ in sorted(members, key=lambda pair: pair[1] != asked):
+        return _member(bridge, place, apptimize_id)
+    left_out = snapshots.find_left_out(place.left_out, asked) if place.left_out else []
+    for _, distinct_id, apptimize_id in left_out:
+        if not place.members or not apptimize_id or distinct_id != asked:
+            continue
+        for its_id, instead in snapshots.find_member(place.members, apptimize_id):
+            if its_id == apptimize_id:
+                return _member(bridge, place, apptimize_id, instead=instead)
+    for reason, _, apptimize_id in left_out:
+        return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
     for one in ids.apptimize_ids or ids.all:
         if run := _last_change(bridge, place.group, one, "removed"):
             return InGroup(
@@ -178,6 +181,20 @@ def _in_group(bridge: Bridge, place: _Place, ids: _Ids) -> InGroup:
                 reason="removed",
             )
     return InGroup(place.group, place.destination, is_member=False)
+
+
+def _member(bridge: Bridge, place: _Place, apptimize_id: str, *, instead: str | None = None) -> InGroup:
+    run = _last_change(bridge, place.group, apptimize_id, "added")
+    return InGroup(
+        place.group,
+        place.destination,
+        is_member=True,
+        apptimize_id=apptimize_id,
+        since=run.finished_at if run else None,
+        run_id=run.id if run else None,
+        reason=DUPLICATE if instead is not None else None,
+        instead=instead,
+    )
 
 
 def _last_change(bridge: Bridge, group: Group, apptimize_id: str, change: Change) -> Run | None:

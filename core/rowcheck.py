@@ -52,13 +52,15 @@ class Problem(StrEnum):
     SPACES = "spaces"
     FORMULA = "formula"
     NOT_AN_ID = "not_an_id"
-    TOO_LONG = "too_long"
+    TOO_LONG = rows.TOO_LONG
     SWAPPED = "swapped"
     # Of all rows together:
     UNPREFIXED = rows.UNPREFIXED
     REPEATED = rows.REPEATED
     CONFLICT = rows.CONFLICT
     SHARED = rows.SHARED
+    CROSSED = rows.CROSSED
+    OTHERS_ID = rows.OTHERS_ID
 
 
 PROBLEMS: dict[str, str] = {
@@ -68,7 +70,7 @@ PROBLEMS: dict[str, str] = {
     Problem.LINE_TOO_LONG: "The row is longer than a row can be.",
     Problem.NO_DISTINCT_ID: "The distinct id is blank.",
     Problem.NO_APPTIMIZE_ID: "The Apptimize id is blank.",
-    Problem.CONTROL_CHARACTER: "An id holds a control character.",
+    Problem.CONTROL_CHARACTER: "The row holds a control character, such as a line break of its own.",
     Problem.SPACES: "An id begins or ends with a space.",
     Problem.FORMULA: "An id begins with =, as a formula of a spreadsheet does.",
     Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
@@ -78,6 +80,8 @@ PROBLEMS: dict[str, str] = {
     Problem.REPEATED: "An earlier row says the same: it counts once.",
     Problem.CONFLICT: "Another row gives this user another Apptimize id.",
     Problem.SHARED: "Another row gives this Apptimize id to another user.",
+    Problem.CROSSED: "The Apptimize id of one row is the distinct id of another: one user would get the other's id.",
+    Problem.OTHERS_ID: "The distinct id is known as another user's Apptimize id: that user would be changed.",
 }
 
 
@@ -155,8 +159,8 @@ def _row(number: int, line: bytes, layout: _Layout, *, expects_prefix: bool) -> 
         return RawRow(number, _shown(line[:200].decode(errors="replace")), "", Problem.LINE_TOO_LONG)
     text = line.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     cells = _cells(text, layout)
-    if cells is None:
-        return RawRow(number, _shown(text), "", Problem.QUOTES)
+    if isinstance(cells, Problem):
+        return RawRow(number, _shown(text), "", cells)
     if len(cells) != layout.width:
         return RawRow(number, _shown(text), "", Problem.COLUMNS)
     distinct_id, apptimize_id = cells[layout.distinct_id], cells[layout.apptimize_id]
@@ -166,13 +170,15 @@ def _row(number: int, line: bytes, layout: _Layout, *, expects_prefix: bool) -> 
     return RawRow(number, _shown(distinct_id), _shown(apptimize_id), problem)
 
 
-def _cells(text: str, layout: _Layout) -> Sequence[str] | None:
+def _cells(text: str, layout: _Layout) -> Sequence[str] | Problem:
     if '"' not in text:
         return text.split(layout.delimiter)
     try:
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter, strict=True))
-    except (csv.Error, StopIteration):
-        return None
+        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter, strict=True))
+    except csv.Error:
+        return Problem.QUOTES
+    # A lone CR ends a record for the reader, though not the line.
+    return records[0] if len(records) == 1 else Problem.CONTROL_CHARACTER
 
 
 def _shown(text: str) -> str:

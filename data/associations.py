@@ -89,12 +89,19 @@ def let_go(engine: Engine, association_id: int, *, owner: str, values: dict[str,
 
 
 def hand_back(engine: Engine, association_id: int, *, owner: str) -> bool:
-    """Put an association back into the queue; what was recorded of it stays."""
+    """Put an association back into the queue, or end it if that was asked for; what was recorded of it stays."""
     with writing(engine) as session:
         found = session.get(Association, association_id)
         if found is None or found.owner != owner or found.stage not in AT_WORK:
             return False
-        return _hold(session, association_id, owner, {"owner": None, "stage": AT_WORK[Stage(found.stage)]})
+        return _hold(session, association_id, owner, {"owner": None} | _put_down(found))
+
+
+def _put_down(found: Association) -> dict[str, Any]:
+    """Tell what becomes of one that nobody works on any more: one that somebody cancelled is not taken up again."""
+    if found.cancel_asked:
+        return {"stage": Stage.CANCELLED, "finished_at": utc_now(), "cancel_asked": False}
+    return {"stage": AT_WORK.get(Stage(found.stage), found.stage)}
 
 
 def leases(engine: Engine) -> list[tuple[int, str, int]]:
@@ -114,13 +121,12 @@ def interrupt(engine: Engine, association_id: int, *, owner: str, beat_seen: int
         found = session.get(Association, association_id)
         if found is None or (found.owner, found.beat) != (owner, beat_seen):
             return False
-        found.owner, found.interruptions = None, found.interruptions + 1
-        if found.stage in AT_WORK:
-            found.stage = AT_WORK[Stage(found.stage)]
-        if found.interruptions > _MOST_INTERRUPTIONS:
-            found.stage, found.finished_at = Stage.FAILED, utc_now()
-            for name, value in error.items():
-                setattr(found, name, value)
+        values = _put_down(found)
+        if found.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != Stage.CANCELLED:
+            values = {"stage": Stage.FAILED, "finished_at": utc_now()} | error
+        values |= {"owner": None, "interruptions": found.interruptions + 1}
+        for name, value in values.items():
+            setattr(found, name, value)
         session.add(found)
         return True
 
@@ -145,6 +151,12 @@ def last_row(engine: Engine, association_id: int) -> int:
     with reading(engine) as session:
         ends = select(func.max(AssociationBatch.end)).where(AssociationBatch.association_id == association_id)
         return session.exec(ends).one() or 0
+
+
+def is_written(engine: Engine, association_id: int, row: int) -> bool:
+    """Tell whether a row is recorded as written: in a batch that was recorded, and not refused."""
+    found = batches(engine, association_id, after=row - 1, limit=1)
+    return bool(found) and found[0].start <= row and str(row) not in found[0].refused
 
 
 def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:

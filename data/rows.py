@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ _ROW_GROUP = 20_000
 _RAW_CHUNK = 50_000
 # What is found by looking at all rows together.
 REPEATED, CONFLICT, SHARED, UNPREFIXED = "repeated", "conflict", "shared", "unprefixed"
+CROSSED, OTHERS_ID, TOO_LONG = "crossed", "others_id", "too_long"
 # What writing a row changes, as far as earlier readings tell.
 SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
 
@@ -120,11 +121,20 @@ class Rows:
             flush_to_disk(self.folder)
         return count
 
-    def judge(self, *, prefix: str | None, prefixes: Sequence[str], known: Known) -> Judgement:
+    def judge(
+        self,
+        *,
+        prefix: str | None,
+        prefixes: Sequence[str],
+        known: Known,
+        longest: int = 256,
+        before_it_stands: Callable[[], None] | None = None,
+    ) -> Judgement:
         """Judge the rows together and write the plan, whole or not at all.
 
         Ids that start with none of the `prefixes`, if any are expected, are given `prefix`; None leaves their rows out,
-        and an empty text writes them as they are.
+        and an empty text writes them as they are. An id that is longer than `longest` by its prefix is not written.
+        `before_it_stands` is called right before the plan replaces another, and raises to leave that one.
         """
         with self._open() as db:
             raw = f"read_parquet({quoted(self._raw / '*.parquet')})"
@@ -132,8 +142,9 @@ class Rows:
             given = f"CASE WHEN problem IS NULL AND NOT ({starts}) THEN {quoted(prefix or '')} ELSE '' END"
             lacks = f"CASE WHEN NOT ({starts}) THEN '{UNPREFIXED}' END" if prefix is None else "NULL"
             db.execute(
-                f"CREATE VIEW read_rows AS SELECT row, distinct_id, {given} || apptimize_id AS apptimize_id, "
-                f"coalesce(problem, {lacks}) AS problem FROM {raw}"
+                f"CREATE VIEW read_rows AS SELECT row, distinct_id, given || apptimize_id AS apptimize_id, coalesce("
+                f"problem, lacks, CASE WHEN given <> '' AND length(given || apptimize_id) > {longest:d} THEN "
+                f"'{TOO_LONG}' END) AS problem FROM (SELECT *, {given} AS given, {lacks} AS lacks FROM {raw})"
             )
             _find_repeats(db)
             db.execute(
@@ -141,14 +152,21 @@ class Rows:
                 "coalesce(read_rows.problem, repeats.problem) AS problem FROM read_rows LEFT JOIN repeats USING (row)"
             )
             _find_effects(db, known)
+            db.execute(
+                "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, effect, taken, "
+                f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
+                "FROM judged LEFT JOIN effects USING (row)"
+            )
             with replacing(self._plan) as part:
                 db.execute(
                     "COPY (SELECT row, distinct_id, apptimize_id, problem, "
                     f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END AS effect, "
                     "problem IS NULL AND coalesce(taken, false) AS taken "
-                    f"FROM judged LEFT JOIN effects USING (row) ORDER BY row) TO {quoted(part)} "
+                    f"FROM compared ORDER BY row) TO {quoted(part)} "
                     f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
                 )
+                if before_it_stands:
+                    before_it_stands()
             return self._count(db)
 
     def _count(self, db: duckdb.DuckDBPyConnection) -> Judgement:
@@ -251,19 +269,37 @@ def _keep_chunk(db: duckdb.DuckDBPyConnection, rows: Sequence[RawRow], target: P
 
 
 def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
-    """Find rows that say something twice, or two different things; ids are held only where hashes are alike."""
+    """Find rows that say something twice, or two different things; ids are held only where hashes are alike.
+
+    Two rows cross when one gives the other's user as an id: as an alias it would lead the other row to the first user.
+    """
     for column in ("distinct_id", "apptimize_id"):
         db.execute(
             f"CREATE TABLE twice_{column} AS SELECT hash({column}) AS id FROM read_rows WHERE problem IS NULL "
             "GROUP BY 1 HAVING count(*) > 1"
         )
+    users = "SELECT {} FROM read_rows WHERE problem IS NULL"
+    given = f"{users} AND apptimize_id <> distinct_id"
+    db.execute(
+        f"CREATE TABLE alike AS SELECT h AS id FROM ({users.format('hash(distinct_id) AS h')} INTERSECT "
+        f"{given.format('hash(apptimize_id) AS h')})"
+    )
+    db.execute(
+        f"CREATE TABLE crossing AS {users.format('distinct_id AS id')} AND hash(distinct_id) IN (FROM alike) INTERSECT "
+        f"{given.format('apptimize_id AS id')} AND hash(apptimize_id) IN (FROM alike)"
+    )
+    db.execute(
+        "CREATE VIEW suspects AS SELECT *, distinct_id IN (FROM crossing) OR (apptimize_id <> distinct_id AND "
+        "apptimize_id IN (FROM crossing)) AS crosses FROM read_rows WHERE problem IS NULL AND (hash(distinct_id) IN "
+        "(FROM twice_distinct_id UNION FROM alike) OR hash(apptimize_id) IN (FROM twice_apptimize_id UNION FROM alike))"
+    )
     db.execute(
         "CREATE TABLE repeats AS SELECT row, CASE "
         "WHEN min(apptimize_id) OVER user_rows <> max(apptimize_id) OVER user_rows THEN "
         f"'{CONFLICT}' WHEN min(distinct_id) OVER id_rows <> max(distinct_id) OVER id_rows THEN '{SHARED}' "
+        f"WHEN crosses THEN '{CROSSED}' "
         f"WHEN row_number() OVER (PARTITION BY distinct_id, apptimize_id ORDER BY row) > 1 THEN '{REPEATED}' "
-        "END AS problem FROM read_rows WHERE problem IS NULL AND (hash(distinct_id) IN (FROM twice_distinct_id) "
-        "OR hash(apptimize_id) IN (FROM twice_apptimize_id)) "
+        "END AS problem FROM suspects "
         "WINDOW user_rows AS (PARTITION BY distinct_id), id_rows AS (PARTITION BY apptimize_id)"
     )
 
@@ -276,10 +312,15 @@ def _find_effects(db: duckdb.DuckDBPyConnection, known: Known) -> None:
     db.execute(
         "CREATE TABLE effects AS SELECT row, CASE "
         f"WHEN bool_or(is_user AND its_id = new_id) THEN '{SAME}' WHEN bool_or(is_user AND its_id IS NOT NULL) THEN "
-        f"'{CHANGED}' WHEN bool_or(is_user) THEN '{NEW}' END AS effect, bool_or(NOT is_user) AS taken FROM ("
-        "SELECT row, true AS is_user, known.apptimize_id AS its_id, judged.apptimize_id AS new_id "
+        f"'{CHANGED}' WHEN bool_or(is_user) THEN '{NEW}' END AS effect, bool_or(is_taken) AS taken, "
+        "bool_or(NOT is_user AND NOT is_taken) AS others_id FROM (SELECT row, true AS is_user, false AS is_taken, "
+        "known.apptimize_id AS its_id, judged.apptimize_id AS new_id "
         "FROM judged JOIN known USING (distinct_id) WHERE problem IS NULL UNION ALL "
-        "SELECT row, false, NULL, NULL FROM judged JOIN known USING (apptimize_id) "
+        "SELECT row, false, true, NULL, NULL FROM judged JOIN known USING (apptimize_id) "
+        "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id UNION ALL "
+        "SELECT row, false, true, NULL, NULL FROM judged JOIN known ON judged.apptimize_id = known.distinct_id "
+        "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id UNION ALL "
+        "SELECT row, false, false, NULL, NULL FROM judged JOIN known ON judged.distinct_id = known.apptimize_id "
         "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id) GROUP BY row"
     )
 

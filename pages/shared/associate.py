@@ -235,10 +235,10 @@ def _progress(bridge: Bridge, person: Actor, association_id: int) -> None:
             st.caption("You can leave this page: a worker does it.", width="content")
 
 
-def _act(bridge: Bridge, person: Actor, what: str, association_id: int) -> None:
+def _act(bridge: Bridge, person: Actor, what: str, association_id: int, seen: Association | None = None) -> None:
     actions = {
         "cancel": association.cancel_association,
-        "confirm": association.confirm_association,
+        "confirm": partial(association.confirm_association, seen=seen),
         "resume": association.resume_association,
     }
     try:
@@ -339,7 +339,7 @@ def _ask_to_write(bridge: Bridge, person: Actor, found: Association) -> None:
     )
     with st.container(horizontal=True):
         if st.button("Write", key="associate_write_yes", type="primary", icon=":material/edit:"):
-            _act(bridge, person, "confirm", found.id)
+            _act(bridge, person, "confirm", found.id, seen=found)
             st.rerun()
         if st.button("Not now", key="associate_write_no"):
             st.rerun()

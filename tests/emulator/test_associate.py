@@ -8,20 +8,26 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
+from sqlmodel import select
 
 from core import associating, association, connections, lookup, worker
 from core.access import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.errors import NotAllowed, NotConnected, SettingsError
+from core.http import connect_http
 from core.sandbox import people
-from data.models import Association, Stage
+from data import associations
+from data.engine import writing
+from data.models import Association, Connection, Stage
 from tests.emulator import stage
 from tests.emulator.stage import WEB, Home, Sandbox
 from tests.emulator.test_match import events_of, experiment
@@ -365,3 +371,79 @@ def test_the_command_line_checks_writes_and_tells(sandbox: Sandbox, token_home: 
     bad = token_home.run("associate", "--file", str(file), "--json")
     assert (bad.code, bad.json["error"]["code"]) == (1, "bad_input")
     assert json.dumps(bad.json)
+
+
+def test_rows_whose_users_an_alias_would_mix_up_are_not_written(sandbox: Sandbox, bridge: Bridge):
+    done = write(bridge, rows(("zed", "i_zed"), ("bystander", "i_bystander"), ("i_zed", "i_other")))
+
+    assert (done.problems, done.written, property_of(sandbox, "zed")) == ({"crossed": 2}, 1, None)
+
+
+def test_nothing_is_written_that_was_not_seen(sandbox: Sandbox, bridge: Bridge):
+    seen = check(bridge, rows(("seen", "i_seen"), ("unseen", "4711")))
+    assert seen.id is not None
+    association.choose_prefix(bridge, LOCAL, seen.id, "a_", owner="colleague")
+    do(bridge, seen.id, "colleague")
+
+    with pytest.raises(SettingsError, match="checked again meanwhile"):
+        association.confirm_association(bridge, LOCAL, seen.id, seen=seen)
+
+    assert association.get_association(bridge, LOCAL, seen.id).stage == Stage.CHECKED
+
+
+def change_connection(bridge: Bridge, **values: Any) -> None:
+    with writing(bridge.engine) as session:
+        found = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
+        for name, value in values.items():
+            setattr(found, name, value)
+        session.add(found)
+
+
+@pytest.mark.parametrize("values", [{"id_merge": "simplified"}, {"match_property": "other_id"}])
+def test_what_was_checked_for_another_way_of_matching_is_not_written(
+    sandbox: Sandbox, bridge: Bridge, values: dict[str, str]
+):
+    found, late = check(bridge, rows(("stale", "i_stale"))), check(bridge, rows(("late", "i_late")))
+    assert found.id is not None
+    assert late.id is not None
+    association.confirm_association(bridge, LOCAL, late.id, owner="me")
+    change_connection(bridge, **values)
+
+    with pytest.raises(SettingsError, match="changed after the rows were checked") as told:
+        association.confirm_association(bridge, LOCAL, found.id)
+
+    assert told.value.advice == "Start with the file again."
+    assert do(bridge, late.id, "me").stage == Stage.FAILED
+    assert ingested(sandbox, "/engage") == []
+
+
+async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], object]) -> Association:
+    """Write what was confirmed; something happens when the first batch was taken."""
+
+    async def answered(answer: httpx.Response) -> None:
+        if answer.request.url.path == "/import":
+            http.event_hooks = {}
+            happens()
+
+    async with connect_http() as http:
+        http.event_hooks = {"response": [answered]}
+        assert associations.claim(bridge.engine, number, owner="me")
+        return await associating.Associating(bridge, number, owner="me", http=http).run()
+
+
+def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebody_cancels(
+    sandbox: Sandbox, bridge: Bridge
+):
+    found = check(bridge, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
+    assert found.id is not None
+    association.confirm_association(bridge, LOCAL, found.id, owner="me")
+
+    done = asyncio.run(write_and_then(bridge, found.id, partial(change_connection, bridge, removed=True)))
+    assert (done.stage, done.error_code, done.written) == (Stage.FAILED, "not_connected", 2000)
+
+    change_connection(bridge, removed=False)
+    association.resume_association(bridge, LOCAL, found.id, owner="me")
+    done = asyncio.run(
+        write_and_then(bridge, found.id, partial(association.cancel_association, bridge, LOCAL, found.id))
+    )
+    assert (done.stage, done.written) == (Stage.CANCELLED, 4000)

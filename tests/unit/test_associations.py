@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from core import export
+from core import association, export
+from core.access import LOCAL
 from core.associating import AssociationWatch
 from core.bridge import Bridge
 from data import associations
@@ -116,3 +117,22 @@ def test_what_moved_since_it_was_looked_at_is_not_taken_for_dead(bridge: Bridge,
 
     assert not associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
     assert stage_of(bridge, waiting) == Stage.WRITING
+
+
+def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_dies(bridge: Bridge, waiting: int):
+    associations.claim(bridge.engine, waiting, owner="one")
+    association.cancel_association(bridge, LOCAL, waiting)
+
+    assert associations.hand_back(bridge.engine, waiting, owner="one")
+
+    found = associations.get(bridge.engine, waiting)
+    assert found
+    assert (found.stage, found.owner, found.finished_at is not None) == (Stage.CANCELLED, None, True)
+    with writing(bridge.engine) as session:
+        found.stage, found.finished_at = Stage.TO_WRITE, None
+        session.add(found)
+    associations.claim(bridge.engine, waiting, owner="mortal")
+    association.cancel_association(bridge, LOCAL, waiting)
+    ((_, owner, beat),) = associations.leases(bridge.engine)
+    associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
+    assert stage_of(bridge, waiting) == Stage.CANCELLED

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from core.rowcheck import PROBLEMS, Problem, read_rows
 from data.rows import Known, RawRow, Rows
 
 HEADER = b"distinct_id,apptimize_id\n"
-few = st.sampled_from(["u1", "u2", "u3"]), st.sampled_from(["i_1", "i_2", "a_1", "7"])
+few = st.sampled_from(["u1", "u2", "u3", "i_2"]), st.sampled_from(["i_1", "i_2", "a_1", "7", "u1"])
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,31 @@ def test_a_quote_that_is_never_closed_spoils_its_own_line_alone():
     assert rows[0].problem == "quotes"
 
 
+def test_a_line_break_of_its_own_does_not_hide_the_rest_of_a_line():
+    rows = read(HEADER + b'"u1","i_1"\r"u2","i_2"\n"u3","i_3"\r\n')
+
+    assert [(row.row, row.problem) for row in rows] == [(2, "control_character"), (3, None)]
+
+
+def test_an_id_that_its_prefix_makes_too_long_is_not_written(kept: Rows):
+    kept.keep([RawRow(2, "u1", "x" * 255, None), RawRow(3, "u2", "y" * 254, None)])
+
+    assert kept.judge(prefix="i_", prefixes=("i_",), known=Known()).problems == {"too_long": 1}
+
+
+def test_a_plan_is_not_replaced_by_a_check_that_must_not(kept: Rows):
+    kept.keep([RawRow(2, "u1", "1", None)])
+    kept.judge(prefix="i_", prefixes=("i_",), known=Known())
+
+    def refuse() -> None:
+        raise SettingsError("Another one holds it.")
+
+    with pytest.raises(SettingsError):
+        kept.judge(prefix="a_", prefixes=("a_",), known=Known(), before_it_stands=refuse)
+
+    assert [row.apptimize_id for rows in kept.iterate() for row in rows] == ["i_1"]
+
+
 def test_a_line_without_an_end_is_not_read_into_memory():
     rows = read(HEADER + b"u1," + b"x" * (3 * 2**20) + b"\nu2,i_2\n")
 
@@ -84,6 +110,8 @@ def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str |
             told.append("conflict")
         elif sum(other == pair[1] for _, other in counted) > 1:
             told.append("shared")
+        elif any(other == pair[0] != one or one == pair[1] != pair[0] for one, other in counted):
+            told.append("crossed")
         else:
             told.append("repeated" if pair in seen else None)
         if not is_bare:
@@ -120,3 +148,13 @@ def test_rows_that_could_not_be_kept_whole_leave_those_of_before(tmp_path: Path)
 
     assert not rows.has_plan
     assert not (rows.folder / "raw").exists()
+
+
+def test_a_user_whom_a_reading_knows_under_another_users_id_is_not_written(kept: Rows, tmp_path: Path):
+    members = tmp_path / "members.parquet"
+    duckdb.execute(f"COPY (SELECT 'd1' AS distinct_id, 'i_d1' AS apptimize_id) TO '{members}' (FORMAT parquet)")
+    kept.keep([RawRow(2, "i_d1", "i_new", None), RawRow(3, "newcomer", "d1", None)])
+
+    judged = kept.judge(prefix="", prefixes=(), known=Known(members=[members]))
+
+    assert (judged.problems, judged.effects, judged.taken) == ({"others_id": 1}, {"unseen": 1}, 1)

@@ -1,0 +1,116 @@
+"""Looking a user up: what each group says of the asked id itself, and nothing that Mixpanel refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core import lookup
+from core.access import LOCAL
+from core.associating import rows_of
+from core.bridge import Bridge
+from data import associations
+from data.engine import writing
+from data.models import Association, AssociationBatch, Connection, Group, Kind, Run, Stage, Sync, utc_now
+from data.rows import Known, RawRow
+
+
+def add_connections(bridge: Bridge) -> tuple[int, int]:
+    with writing(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind=Kind.MIXPANEL, name="default", project_id=1)
+        file = Connection(side="destination", kind=Kind.CSV, name="csv")
+        session.add_all([mixpanel, file])
+        session.flush()
+        assert mixpanel.id is not None
+        assert file.id is not None
+        return mixpanel.id, file.id
+
+
+def read(
+    bridge: Bridge,
+    ids: tuple[int, int],
+    number: int,
+    users: Sequence[tuple[str, str]],
+    unmatched: Sequence[str] = (),
+) -> None:
+    """Keep a cohort's reading as a run does."""
+    members, left_out = f"members-{number}", f"left-out-{number}"
+    with bridge.snapshots.collector() as collector:
+        collector.add(
+            [one for one, _ in users],
+            [other for _, other in users],
+            unusable_ids=list(unmatched),
+            reasons=["unmatched"] * len(unmatched),
+        )
+        collector.tally(prefixes=("i_", "a_"))
+        collector.write(bridge.snapshots.path(members))
+        collector.write_left_out(bridge.snapshots.path(left_out))
+    name = f"Cohort {number}"
+    with writing(bridge.engine) as session:
+        group = Group(
+            destination_id=ids[1],
+            project_id=1,
+            cohort_id=number,
+            cohort_name=name,
+            name=name,
+            base_snapshot=members,
+            delivered_at=utc_now(),
+        )
+        session.add(group)
+        session.flush()
+        sync = Sync(kind="one-time", mixpanel_id=ids[0], group_id=group.id, project_id=1, cohort_id=number)
+        session.add(sync)
+        session.flush()
+        session.add(
+            Run(
+                sync_id=sync.id,
+                group_id=group.id,
+                cohort_id=number,
+                cohort_name=name,
+                group_name=name,
+                destination="csv",
+                trigger="cli",
+                actor="local",
+                status="succeeded",
+                left_out=left_out,
+            )
+        )
+
+
+def test_a_group_that_is_matched_otherwise_does_not_take_a_user_for_another(bridge: Bridge):
+    ids = add_connections(bridge)
+    read(bridge, ids, 1, [("D1", "i_A"), ("D2", "i_A")])
+    read(bridge, ids, 2, [("D2", "i_B")], unmatched=["D1"])
+
+    first, second = lookup.who(bridge, LOCAL, "D1").groups
+    assert (first.is_member, first.apptimize_id, first.reason) == (True, "i_A", None)
+    assert (second.is_member, second.reason, second.instead) == (False, "unmatched", None)
+    first, second = lookup.who(bridge, LOCAL, "D2").groups
+    assert (first.is_member, first.apptimize_id, first.reason, first.instead) == (True, "i_A", "duplicate", "D1")
+    assert (second.is_member, second.apptimize_id, second.reason) == (True, "i_B", None)
+
+
+def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refused_is_not(bridge: Bridge):
+    mixpanel_id, _ = add_connections(bridge)
+    for stage in (Stage.CANCELLED, Stage.TO_WRITE, Stage.DONE):
+        with writing(bridge.engine) as session:
+            found = Association(
+                mixpanel_id=mixpanel_id,
+                project_id=1,
+                actor="local",
+                source="",
+                stage=stage,
+                match_property="$apptimize_user_id",
+                aliases=True,
+            )
+            session.add(found)
+            session.flush()
+            assert found.id is not None
+            session.add(AssociationBatch(association_id=found.id, start=2, end=3, size=2, refused={"3": "odd"}))
+        rows = rows_of(bridge, found.id)
+        rows.keep(RawRow(row, f"{stage}-{row}", f"i_{stage}-{row}", None) for row in (2, 3, 4))
+        rows.judge(prefix="", prefixes=(), known=Known())
+
+        told = [lookup.who(bridge, LOCAL, f"{stage}-{row}").apptimize_ids for row in (2, 3, 4)]
+
+        assert told == [[f"i_{stage}-2"], [], []]
+    assert associations.last_row(bridge.engine, 1) == 3
