@@ -177,6 +177,7 @@ def table(
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
             "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
+            "Sync": st.column_config.TextColumn(width=130),
             "Delivered": st.column_config.TextColumn(width=120),
             "Note": st.column_config.TextColumn(width=120),
             "Description": st.column_config.TextColumn(width="medium"),
