@@ -36,7 +36,7 @@ from core.mixpanel import Mixpanel, RetryPlan
 from data import associations
 from data.engine import StorageError, reading
 from data.models import Association, AssociationBatch, Connection, Group, Run, Stage, utc_now
-from data.rows import Known, PlannedRow, RawRow, Rows
+from data.rows import Judgement, Known, PlannedRow, RawRow, Rows
 from data.snapshots import replacing
 
 log = logging.getLogger(__name__)
@@ -135,19 +135,29 @@ class Associating:
                 read = rowcheck.read_rows(file, expects_prefix=found.expects_prefix)
                 self._rows.keep(self._stoppable(read))
             self._rows.upload.unlink(missing_ok=True)
-        judged = self._rows.judge(
-            prefix=found.prefix,
-            prefixes=PREFIXES if found.expects_prefix else (),
-            known=known_profiles(self._bridge, found.project_id),
-            longest=MAX_LENGTH,
-            before_it_stands=self._hold_now,
-        )
+        judged = self._judge_rows(found)
         return {
             "rows": judged.rows,
             "writable": judged.writable,
             "problems": judged.problems,
             "effects": judged.effects | ({"taken": judged.taken} if judged.taken else {}),
         }
+
+    def _judge_rows(self, found: Association, tries: int = 3) -> Judgement:
+        """Judge the rows by what is known now; a reading that a newer one replaces meanwhile is asked for again."""
+        known = known_profiles(self._bridge, found.project_id)
+        try:
+            return self._rows.judge(
+                prefix=found.prefix,
+                prefixes=PREFIXES if found.expects_prefix else (),
+                known=known,
+                longest=MAX_LENGTH,
+                before_it_stands=self._hold_now,
+            )
+        except StorageError:
+            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.left_out)):
+                raise
+            return self._judge_rows(found, tries - 1)
 
     def _hold_now(self) -> None:
         """Renew the lease, or stop: a check that stood still must not replace the plan of the one after it."""
