@@ -25,6 +25,7 @@ from core.errors import (
     RunCancelled,
     SettingsError,
     StorageFailed,
+    VendorSurprise,
 )
 from core.export import error_values, project_of, rule_of
 from core.http import connect_http
@@ -35,13 +36,14 @@ from core.mixpanel import Mixpanel, RetryPlan
 from data import associations
 from data.engine import StorageError, reading
 from data.models import Association, AssociationBatch, Connection, Group, Run, Stage, utc_now
-from data.rows import Known, PlannedRow, RawRow, Rows
+from data.rows import Judgement, Known, PlannedRow, RawRow, Rows
 from data.snapshots import replacing
 
 log = logging.getLogger(__name__)
 
 # Of the rows that were written, so many are asked for afterwards: that Mixpanel accepted them proves nothing.
 _LOOKED_UP = 50
+_ALIAS_NOT_SAID = "Mixpanel refused a part of the aliases and did not say which."
 # Between two looks whether the reading of a file is to stop.
 _ROWS_A_LOOK = 5000
 DEAD = {
@@ -133,19 +135,29 @@ class Associating:
                 read = rowcheck.read_rows(file, expects_prefix=found.expects_prefix)
                 self._rows.keep(self._stoppable(read))
             self._rows.upload.unlink(missing_ok=True)
-        judged = self._rows.judge(
-            prefix=found.prefix,
-            prefixes=PREFIXES if found.expects_prefix else (),
-            known=known_profiles(self._bridge, found.project_id),
-            longest=MAX_LENGTH,
-            before_it_stands=self._hold_now,
-        )
+        judged = self._judge_rows(found)
         return {
             "rows": judged.rows,
             "writable": judged.writable,
             "problems": judged.problems,
             "effects": judged.effects | ({"taken": judged.taken} if judged.taken else {}),
         }
+
+    def _judge_rows(self, found: Association, tries: int = 3) -> Judgement:
+        """Judge the rows by what is known now; a reading that a newer one replaces meanwhile is asked for again."""
+        known = known_profiles(self._bridge, found.project_id)
+        try:
+            return self._rows.judge(
+                prefix=found.prefix,
+                prefixes=PREFIXES if found.expects_prefix else (),
+                known=known,
+                longest=MAX_LENGTH,
+                before_it_stands=self._hold_now,
+            )
+        except StorageError:
+            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.left_out)):
+                raise
+            return self._judge_rows(found, tries - 1)
 
     def _hold_now(self) -> None:
         """Renew the lease, or stop: a check that stood still must not replace the plan of the one after it."""
@@ -200,9 +212,11 @@ class Associating:
     async def _write_batch(self, client: Ingestion, found: Association, rows: list[tuple[int, str, str]]) -> None:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
         await self._begin(found, rows[-1][0])
-        refused = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
+        answered = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
+        unsure = {index: reason for index, reason in answered.items() if reason == associations.NOT_SAID}
+        refused = {index: reason for index, reason in answered.items() if index not in unsure}
         at_s = int(found.created_at.timestamp())
-        unaliased = await self._alias(client, rows, refused, at_s) if found.aliases else {}
+        unaliased = (await self._alias(client, rows, refused, at_s) if found.aliases else {}) | unsure
         batch = AssociationBatch(
             association_id=self._id,
             start=rows[0][0],
@@ -216,7 +230,13 @@ class Associating:
         )
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
-        self._written = [rows[index][1:] for index in range(len(rows)) if index not in refused][:_LOOKED_UP]
+        self._written = [rows[index][1:] for index in range(len(rows)) if index not in answered][:_LOOKED_UP]
+        if len(answered) == len(rows) == BATCH_ROWS:
+            raise VendorSurprise(
+                f"Mixpanel took no row of a whole batch of {BATCH_ROWS:,}.",
+                advice="The outcomes say why. Going on starts with the rows after it.",
+                code="batch_refused",
+            )
 
     async def _begin(self, found: Association, last_row: int) -> None:
         """Commit that a batch is about to be sent: whatever happens then, its rows are not told as never sent."""
@@ -238,7 +258,10 @@ class Associating:
         if not wanted:
             return {}
         found = await client.alias([rows[index][1:] for index in wanted], at_s=at_s)
-        return {wanted[index]: reason for index, reason in found.items()}
+        return {
+            wanted[index]: _ALIAS_NOT_SAID if reason == associations.NOT_SAID else reason
+            for index, reason in found.items()
+        }
 
     async def _look_up(self, connection: Connection, match_property: str) -> dict[str, int]:
         """Ask for some of what was written: a token of no project is accepted, and what it brings goes nowhere."""
@@ -349,7 +372,9 @@ class _Recorded:
             return "not reached", "Nothing was sent for this row."
         if reason := batch.refused.get(str(row.row)):
             return "refused", reason
-        if reason := batch.unaliased.get(str(row.row)):
+        if (reason := batch.unaliased.get(str(row.row))) == associations.NOT_SAID:
+            return "not confirmed", reason
+        if reason:
             return "written, not aliased", reason
         return "written", ""
 

@@ -158,7 +158,7 @@ def confirm_association(
         (Stage.CHECKED,),
         Stage.TO_WRITE,
         owner=owner,
-        only_if=(col(Association.prefix).is_not_distinct_from(seen.prefix), Association.writable == seen.writable),
+        only_if=(col(Association.prefix).is_not_distinct_from(seen.prefix), col(Association.writable) == seen.writable),
         confirmed_by=actor.name,
     )
 
@@ -194,7 +194,7 @@ def _move(
     after: Stage,
     *,
     owner: str | None,
-    only_if: Sequence[ColumnElement[bool] | bool] = (),
+    only_if: Sequence[ColumnElement[bool]] = (),
     **values: object,
 ) -> Association:
     with writing(bridge.engine) as session:

@@ -893,6 +893,8 @@ def _print_association(found: Association) -> None:
 def _print_who(found: lookup.Who) -> None:
     typer.echo(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
     typer.echo(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
+    if found.is_cut_short:
+        typer.echo("More ids belong together than are followed here: not all of them are shown.")
     rows = [
         (
             one.group.name,

@@ -20,6 +20,7 @@ import msgspec
 
 from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
 from core.mixpanel import REGIONS, Project, RetryPlan, retry_after_s, worth_retrying
+from data.associations import NOT_SAID
 
 # At most 2000 updates a request, and 2000 events (docs reference/user-profile-limits, reference/import-events).
 BATCH_ROWS = 2000
@@ -30,7 +31,6 @@ _INGESTION = {REGIONS[region]: host for region, host in _HOSTS.items()}
 _TIMEOUT_S = 60.0
 # To find the rows that were refused when Mixpanel does not say which.
 _MORE_REQUESTS = 100
-_NOT_SAID = "Mixpanel refused a part of the batch and did not say which rows."
 _TOKEN_ADVICE = "Ask an admin to check the project token on the Connections page."  # noqa: S105  (no token)
 _ACCOUNT_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
 
@@ -65,7 +65,10 @@ class Ingestion:
     requests: int = 0
 
     async def set_ids(self, rows: Sequence[Pair], match_property: str) -> dict[int, str]:
-        """Set the Apptimize id of each `(distinct_id, apptimize_id)`; returns those refused, with Mixpanel's reason."""
+        """Set the Apptimize id of each `(distinct_id, apptimize_id)`; returns those refused, with Mixpanel's reason.
+
+        The reason NOT_SAID is of rows that may have been taken all the same.
+        """
         updates = [
             {"$token": self.token, "$distinct_id": distinct_id, "$set": {match_property: apptimize_id}}
             for distinct_id, apptimize_id in rows
@@ -128,7 +131,7 @@ class Ingestion:
         if end - start == 1:
             return {start: answer.text}
         if budget[0] <= 0:
-            return dict.fromkeys(range(start, end), _NOT_SAID)
+            return dict.fromkeys(range(start, end), NOT_SAID)
         budget[0] -= 2
         middle = (start + end) // 2
         first = await self._send_part(encoded, start, middle, post, budget)
@@ -167,15 +170,16 @@ class Ingestion:
 def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
     """Read the body whatever the status says: 200 is answered even when nothing was taken (docs profile-set)."""
     status = answer.status_code
-    if status == 429 or status >= 500:
-        raise VendorUnavailable(
-            f"Mixpanel cannot take anything at the moment ({status}).",
-            code="mixpanel_unavailable",
-            status=status,
-            retry_after_s=retry_after_s(answer),
-        )
     said = _as_object(answer.content)
     code = said.get("code", status)
+    for one in (status, code):
+        if isinstance(one, int) and (one == 429 or one >= 500):
+            raise VendorUnavailable(
+                f"Mixpanel cannot take anything at the moment ({one}).",
+                code="mixpanel_unavailable",
+                status=one,
+                retry_after_s=retry_after_s(answer),
+            )
     if 401 in (status, code) or 403 in (status, code):
         what = "the service account" if has_account else "the project token"
         raise VendorAuthFailed(

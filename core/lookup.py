@@ -20,6 +20,8 @@ from data.snapshots import DUPLICATE, Change, Snapshots
 # Differences that are searched at once, the newest first; and how far back at most, for one member of one group.
 _AT_ONCE = 200
 _MOST = 20_000
+# So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
+MOST_IDS = 100
 
 
 # One that was cancelled, or waits to go on, has written what came before.
@@ -56,6 +58,11 @@ class Who:
     associated: list[tuple[Association, str, str]] = field(default_factory=list[tuple[Association, str, str]])
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether so many ids belong together that not all of them were followed."""
+        return len(self.distinct_ids) + len(self.apptimize_ids) >= MOST_IDS
+
+    @property
     def is_known(self) -> bool:
         """Whether any reading or association had this id."""
         return bool(self.distinct_ids or self.apptimize_ids)
@@ -72,6 +79,11 @@ class _Ids:
     @property
     def all(self) -> dict[str, None]:
         return {self.asked: None} | self.distinct_ids | self.apptimize_ids
+
+    @property
+    def followed(self) -> list[str]:
+        """The ids that lead further."""
+        return list(self.all)[:MOST_IDS]
 
     def add(self, distinct_id: str | None, apptimize_id: str | None) -> None:
         if distinct_id:
@@ -132,18 +144,18 @@ def _places(bridge: Bridge) -> Iterator[_Place]:
 
 
 def _collect(snapshots: Snapshots, place: _Place, ids: _Ids) -> None:
-    for one in list(ids.all):
-        for apptimize_id, distinct_id in snapshots.find_member(place.members, one) if place.members else ():
-            ids.add(distinct_id, apptimize_id)
-        for _, distinct_id, apptimize_id in snapshots.find_left_out(place.left_out, one) if place.left_out else ():
-            ids.add(distinct_id, apptimize_id)
+    known = ids.followed
+    for apptimize_id, distinct_id in snapshots.find_member(place.members, *known) if place.members else ():
+        ids.add(distinct_id, apptimize_id)
+    for _, distinct_id, apptimize_id in snapshots.find_left_out(place.left_out, *known) if place.left_out else ():
+        ids.add(distinct_id, apptimize_id)
 
 
 def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, str, str]]:
     for one in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
         assert one.id is not None
         told = set[int]()
-        for wanted in list(ids.all):
+        for wanted in ids.followed:
             for row in rows_of(bridge, one.id).find(wanted):
                 if row.row not in told and associations.is_written(bridge.engine, one.id, row.row):
                     told.add(row.row)
@@ -169,7 +181,7 @@ def _in_group(bridge: Bridge, place: _Place, ids: _Ids) -> InGroup:
                 return _member(bridge, place, apptimize_id, instead=instead)
     for reason, _, apptimize_id in left_out:
         return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
-    for one in ids.apptimize_ids or ids.all:
+    for one in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
         if run := _last_change(bridge, place.group, one, "removed"):
             return InGroup(
                 place.group,

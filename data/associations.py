@@ -14,6 +14,8 @@ from data.models import Association, AssociationBatch, Stage, utc_now
 WAITING = {Stage.TO_CHECK: Stage.CHECKING, Stage.TO_WRITE: Stage.WRITING}
 AT_WORK = {working: waiting for waiting, working in WAITING.items()}
 UNFINISHED = (*WAITING, *AT_WORK)
+# The reason that stands for rows of a batch of which Mixpanel took some, and did not say which: kept as `unaliased`.
+NOT_SAID = "Mixpanel refused a part of the batch and did not say which rows."
 # One that kills its process again and again without getting further is left alone.
 _MOST_INTERRUPTIONS = 3
 
@@ -61,8 +63,9 @@ def record_batch(engine: Engine, batch: AssociationBatch, *, owner: str, request
     """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
     with writing(engine) as session:
         refused = len(batch.refused)
+        unsure = sum(reason == NOT_SAID for reason in batch.unaliased.values())
         progress = {
-            "written": Association.written + batch.size - refused,
+            "written": Association.written + batch.size - refused - unsure,
             "refused": Association.refused + refused,
             "requests": requests,
             "interruptions": 0,
@@ -156,7 +159,9 @@ def last_row(engine: Engine, association_id: int) -> int:
 def is_written(engine: Engine, association_id: int, row: int) -> bool:
     """Tell whether a row is recorded as written: in a batch that was recorded, and not refused."""
     found = batches(engine, association_id, after=row - 1, limit=1)
-    return bool(found) and found[0].start <= row and str(row) not in found[0].refused
+    if not found or found[0].start > row:
+        return False
+    return str(row) not in found[0].refused and found[0].unaliased.get(str(row)) != NOT_SAID
 
 
 def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:

@@ -520,22 +520,21 @@ class Snapshots:
             row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
         return row[0] if row else 0
 
-    def find_member(self, name: str, wanted: str) -> list[Pair]:
-        """Return the members with exactly this Apptimize id or distinct id."""
-        with self._open() as db:
-            return db.execute(
-                f"SELECT apptimize_id, distinct_id FROM {self._table(name)} WHERE apptimize_id = ? OR distinct_id = ?",
-                [wanted, wanted],
-            ).fetchall()
+    def find_member(self, name: str, *wanted: str) -> list[Pair]:
+        """Return the members with exactly one of these ids as Apptimize id or distinct id; none of a file that went."""
+        ids = ", ".join("?" * len(wanted))
+        query = f"apptimize_id, distinct_id FROM {{}} WHERE apptimize_id IN ({ids}) OR distinct_id IN ({ids})"
+        return self._over([name], query, [*wanted, *wanted])
 
-    def find_left_out(self, name: str, wanted: str) -> list[LeftOut]:
-        """Return the profiles with exactly this distinct id or Apptimize id that made no member."""
-        with self._open() as db:
-            return db.execute(
-                f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} "
-                "WHERE distinct_id = ? OR apptimize_id = ? LIMIT 100",
-                [wanted, wanted],
-            ).fetchall()
+    def find_left_out(self, name: str, *wanted: str, limit: int = 100) -> list[LeftOut]:
+        """Return profiles that made no member, with exactly one of these ids; none of a file that went."""
+        ids = ", ".join("?" * len(wanted))
+        return self._over(
+            [name],
+            f"reason, distinct_id, apptimize_id FROM {{}} WHERE distinct_id IN ({ids}) OR apptimize_id IN ({ids}) "
+            f"LIMIT {limit:d}",
+            [*wanted, *wanted],
+        )
 
     def _table(self, name: str) -> str:
         return f"read_parquet({quoted(self.path(name))})"

@@ -435,6 +435,8 @@ def show_user(bridge: Bridge, person: Actor) -> None:
                 st.text("None known")
             if len(ids) > 20:
                 st.caption(f"and {counted(len(ids) - 20, 'more', 'more')}")
+    if found.is_cut_short:
+        st.caption("More ids belong together than are followed here: not all of them are shown.")
     st.subheader("Groups", anchor=False)
     if found.groups:
         st.dataframe(

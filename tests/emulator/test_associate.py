@@ -447,3 +447,16 @@ def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebod
         write_and_then(bridge, found.id, partial(association.cancel_association, bridge, LOCAL, found.id))
     )
     assert (done.stage, done.written) == (Stage.CANCELLED, 4000)
+
+
+def test_a_batch_of_which_nothing_is_known_is_told_as_not_confirmed_and_nothing_is_sent_after_it(
+    sandbox: Sandbox, bridge: Bridge
+):
+    sandbox.fault("failure_200", target="ingestion", path="/engage")
+
+    failed = write(bridge, rows(*[(f"dark-{number}", f"i_dark-{number}") for number in range(2001)]))
+
+    assert (failed.stage, failed.error_code, failed.written) == (Stage.FAILED, "batch_refused", 0)
+    told = Counter(row["outcome"] for row in outcomes(bridge, failed).values())
+    assert (told["not reached"], told["refused"]) == (1, failed.refused)
+    assert told["not confirmed"] == 2000 - failed.refused > 1000

@@ -136,3 +136,16 @@ def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_
     ((_, owner, beat),) = associations.leases(bridge.engine)
     associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
     assert stage_of(bridge, waiting) == Stage.CANCELLED
+
+
+def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way(bridge: Bridge, waiting: int):
+    associations.claim(bridge.engine, waiting, owner="one")
+    half = batch(waiting, 2, {"3": "odd"})
+    half.unaliased = {"4": associations.NOT_SAID, "5": "the alias was refused"}
+
+    associations.record_batch(bridge.engine, half, owner="one", requests=1)
+
+    found = associations.get(bridge.engine, waiting)
+    assert found
+    assert (found.written, found.refused) == (8, 1)
+    assert [associations.is_written(bridge.engine, waiting, row) for row in (2, 3, 4, 5)] == [True, False, False, True]

@@ -171,3 +171,11 @@ def test_a_request_stays_below_a_megabyte_however_long_the_ids_are():
 
     assert sum(count for count, _ in sizes) == 2000
     assert max(size for _, size in sizes) < 1_000_000
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_passing_failure_that_only_the_body_tells_is_tried_again(code: int):
+    answers = [httpx.Response(200, json={"code": code, "error": "later"}), httpx.Response(200, json=OK)]
+
+    assert send(lambda _, __: answers.pop(0)) == {}
+    assert answers == []

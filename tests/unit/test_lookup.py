@@ -114,3 +114,22 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
 
         assert told == [[f"i_{stage}-2"], [], []]
     assert associations.last_row(bridge.engine, 1) == 3
+
+
+def test_an_id_that_very_many_share_is_answered_in_part_and_said_so(bridge: Bridge):
+    ids = add_connections(bridge)
+    read(bridge, ids, 1, [(f"D{number:04}", "i_shared") for number in range(3000)])
+
+    found = lookup.who(bridge, LOCAL, "i_shared")
+
+    assert found.is_cut_short
+    assert [(one.is_member, one.apptimize_id) for one in found.groups] == [(True, "i_shared")]
+    assert len(found.distinct_ids) <= 2 * lookup.MOST_IDS
+
+
+def test_a_reading_that_goes_away_meanwhile_is_no_failure(bridge: Bridge):
+    read(bridge, add_connections(bridge), 1, [("D1", "i_A")])
+    assert bridge.snapshots.find_member("members-1", "D1") == [("i_A", "D1")]
+    bridge.snapshots.path("members-1").unlink()
+
+    assert bridge.snapshots.find_member("members-1", "D1") == []
