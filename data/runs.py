@@ -138,14 +138,6 @@ def claimable(engine: Engine, *, now: datetime | None = None, limit: int = 20) -
     return [run.id for run in found if run.id is not None]
 
 
-def next_waiting_at(engine: Engine) -> datetime | None:
-    """Tell when the next waiting run may go on."""
-    with reading(engine) as session:
-        return session.exec(
-            select(func.min(Run.waiting_until)).where(Run.status == Status.WAITING, col(Run.owner).is_(None))
-        ).one()
-
-
 def beat(
     engine: Engine,
     run_id: int,

@@ -79,11 +79,6 @@ class Difference:
     unchanged: int
     renamed: int = 0
 
-    @property
-    def is_none(self) -> bool:
-        """Whether both hold the same members under the same distinct ids."""
-        return not (self.added or self.removed or self.renamed)
-
 
 @dataclass(frozen=True)
 class Found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from datetime import timedelta
 from functools import partial
@@ -16,7 +15,7 @@ from core.audit import AuditFilter
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from data.models import AuditEntry, utc_now
-from pages.shared import guard, listing, notices, resources
+from pages.shared import guard, listing, member_list, notices, resources
 from pages.shared.text import counted, moment, number, plain, said
 
 PAGE_ROWS = 25
@@ -76,15 +75,6 @@ def filters(bridge: Bridge, person: Actor) -> AuditFilter:
     )
 
 
-def csv_bytes(bridge: Bridge, person: Actor, wanted: AuditFilter) -> io.BytesIO:
-    """Collect the file when it is asked for, and not before."""
-    data = io.BytesIO()
-    for line in audit.audit_csv(bridge, person, wanted):
-        data.write(line.encode())
-    data.seek(0)
-    return data
-
-
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the lines that the filters ask for, a page at a time."""
     wanted = filters(bridge, person)
@@ -106,7 +96,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         )
         st.download_button(
             "Download CSV",
-            partial(csv_bytes, bridge, person, wanted),
+            partial(member_list.collected, partial(audit.audit_csv, bridge, person, wanted)),
             file_name="audit-log.csv",
             mime="text/csv",
             key="audit_csv",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from functools import partial
 
@@ -19,7 +18,7 @@ from core.funnel import Funnel, shown_row
 from core.matching import Reason
 from data.models import Connection, Run
 from data.snapshots import DUPLICATE
-from pages.shared import associate, guard, notices, resources, run_view
+from pages.shared import associate, guard, member_list, notices, resources, run_view
 from pages.shared.text import age, counted, moment, number, plain, said, zone
 
 COHORTS = "pages/export/cohorts.py"
@@ -338,7 +337,10 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         ).strip()
         st.download_button(
             "Download",
-            partial(left_out_bytes, bridge, person, run.id, tuple(reasons), search),
+            partial(
+                member_list.collected,
+                partial(funnel.left_out_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
+            ),
             file_name=f"left-out-{run.cohort_id}.csv",
             mime="text/csv",
             key="matching_download",
@@ -382,15 +384,6 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
     pages = -(-found.total // PAGE_ROWS)
     if pages > 1:
         st.pagination(pages, key="matching_page")
-
-
-def left_out_bytes(bridge: Bridge, person: Actor, run_id: int, reasons: tuple[str, ...], search: str) -> io.BytesIO:
-    """Collect the profiles that were left out when they are asked for, and not before."""
-    data = io.BytesIO()
-    for line in funnel.left_out_csv(bridge, person, run_id, reasons=reasons, search=search):
-        data.write(line.encode())
-    data.seek(0)
-    return data
 
 
 def show_what_to_do() -> None:

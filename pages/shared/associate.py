@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from functools import partial
 
 import streamlit as st
@@ -17,7 +16,7 @@ from core.rowcheck import MOST_ROWS, PROBLEMS, Problem
 from data.associations import UNFINISHED
 from data.models import Association, Connection, Stage
 from data.rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
-from pages.shared import listing, notices, run_view
+from pages.shared import listing, member_list, notices, run_view
 from pages.shared.text import age, counted, number, plain, said
 
 PLACE = "associate"
@@ -399,7 +398,10 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
         if rows_of(bridge, found.id).has_plan:
             st.download_button(
                 "Download outcomes",
-                partial(_outcome_bytes, bridge, person, found.id),
+                partial(
+                    member_list.collected,
+                    partial(association.association_outcomes, bridge, person, found.id),
+                ),
                 file_name=f"outcomes-{found.id}.csv",
                 mime="text/csv",
                 key="associate_outcomes",
@@ -408,14 +410,6 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
                 on_click="ignore",
             )
     _problems(found)
-
-
-def _outcome_bytes(bridge: Bridge, person: Actor, association_id: int) -> io.BytesIO:
-    data = io.BytesIO()
-    for line in association.association_outcomes(bridge, person, association_id):
-        data.write(line.encode())
-    data.seek(0)
-    return data
 
 
 @st.fragment
