@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL, Everything, go, picture
+from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL, Everything, go, picture, press
 
 PAGES = {
     "": "Overview",
@@ -107,7 +107,7 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                         go(page, f"{signed.url}/{path}", "People" if "people" in path else "Audit log")
                         picture(page, folder / f"{path.replace('?', '-').replace('=', '-')}-{end}")
                     go(page, f"{signed.url}/people?person=1", "People")
-                    page.get_by_role("button", name="Shut out").click()
+                    press(page.get_by_role("button", name="Shut out"))
                     expect(page.get_by_role("dialog")).to_be_visible()
                     page.screenshot(path=folder / f"shut-out-{end}", animations="disabled")
 
@@ -191,12 +191,12 @@ def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
     for scheme in SCHEMES:
         with window(browser, scheme, 1280) as page:
             go(page, f"{everything.url}/connections", "Connections")
-            page.get_by_text("Connect another project").click()
-            page.locator(".st-key-connections_apptimize").get_by_text("Connect", exact=True).click()
-            page.get_by_role("button", name="Connect Mixpanel").click()
+            press(page.get_by_text("Connect another project"))
+            press(page.locator(".st-key-connections_apptimize").get_by_text("Connect", exact=True))
+            press(page.get_by_role("button", name="Connect Mixpanel"))
             expect(page.get_by_text("Secret: this is needed.")).to_be_visible()
             picture(page, folder / f"connections-{scheme}.png")
-            page.get_by_role("button", name="Remove").last.click()
+            press(page.get_by_role("button", name="Remove").last)
             expect(page.get_by_role("dialog")).to_be_visible()
             page.screenshot(path=folder / f"remove-{scheme}.png", animations="disabled")
 
@@ -206,7 +206,7 @@ def take_questions(browser: Browser, everything: Everything, folder: Path) -> No
     for scheme in SCHEMES:
         with window(browser, scheme, 1280) as page:
             go(page, f"{everything.url}/syncs?sync={everything.recurring_sync_of(TRIAL)}", "Syncs")
-            page.get_by_role("button", name="Remove", exact=True).click()
+            press(page.get_by_role("button", name="Remove", exact=True))
             expect(page.get_by_role("dialog")).to_be_visible()
             page.screenshot(path=folder / f"remove-sync-{scheme}.png", animations="disabled")
 
@@ -229,7 +229,7 @@ def a_run_under_way(browser: Browser, everything: Everything) -> Iterator[None]:
     everything.fault("slow", seconds=20, target="mixpanel")
     with window(browser, "light", 1280) as page:
         go(page, f"{everything.url}/cohorts?cohort={EVERYONE}", "Cohorts")
-        page.get_by_role("button", name="Start sync").click()
+        press(page.get_by_role("button", name="Start sync"))
         expect(page.get_by_text("Reading profiles")).to_be_visible(timeout=30_000)
         yield
     everything.mend()

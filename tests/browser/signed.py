@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page
 
-from tests.browser.stage import ROOT, _process, free_port
+from tests.browser.stage import ROOT, _process, free_port, press
 
 COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
 CLIENT_SECRET = "planted-client-secret-51d0"
@@ -114,7 +114,7 @@ def written(text: str) -> str:
 
 def sign_in(page: Page, signed: Signed, name: str) -> None:
     page.goto(signed.url)
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    press(page.get_by_role("button", name="Sign in", exact=True))
     page.get_by_placeholder("sub").fill(name)
-    page.get_by_role("button", name="Authorize").click()
+    press(page.get_by_role("button", name="Authorize"))
     page.wait_for_url(re.compile(re.escape(signed.url)))

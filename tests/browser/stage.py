@@ -35,6 +35,13 @@ _ROW_PX, _HEADER_PX, _TICK_PX = 33, 34, 33
 _GRIDS_ARE_DRAWN = """() => [...document.querySelectorAll("[data-testid=stDataFrame]")]
     .every(grid => !grid.offsetParent || [...grid.querySelectorAll("canvas")].some(canvas => canvas.offsetParent))"""
 
+# A press that falls into the drawing of what the one before brought hits nothing: the button has moved meanwhile.
+_IS_AT_REST = """() => {
+    const app = document.querySelector("[data-testid=stApp]");
+    const moves = document.getAnimations().filter(one => one.effect?.getComputedTiming().iterations !== Infinity);
+    return (!app || app.dataset.testScriptState === "notRunning") && !moves.some(one => one.playState === "running");
+}"""
+
 
 def chromium() -> str | None:
     """Find the system's Chromium."""
@@ -186,6 +193,13 @@ def _loaded(page: Page) -> None:
     page.wait_for_function(_GRIDS_ARE_DRAWN)
 
 
+def press(target: Locator) -> None:
+    """Press what is there once the page is at rest, as somebody does who looks first."""
+    target.wait_for()
+    target.page.wait_for_function(_IS_AT_REST)
+    target.click()
+
+
 def press_in_row(page: Page, table: str, text: str) -> None:
     """Press the button at the start of the row that holds this text: the grid is drawn on a canvas."""
     grid = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("grid", name=table))
@@ -201,6 +215,7 @@ def tick_row(page: Page, text: str) -> None:
 
 def _click_in_row(page: Page, grid: Locator, text: str, x: float) -> None:
     cell = cell_of(grid, text)
+    page.wait_for_function(_IS_AT_REST)
     number = int((cell.get_attribute("id") or "").rsplit("-", 1)[1])
     grid.scroll_into_view_if_needed()
     box = grid.bounding_box()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, settled
+from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, press, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -30,22 +30,22 @@ def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_grou
     file.write_text("\n".join(["distinct_id,apptimize_id,note", *lines, ",i_nobody,", "torn,=1+1,"]))
 
     go(page, f"{everything.url}/matching", "Matching")
-    page.get_by_role("radio", name="Associate by hand").click()
+    press(page.get_by_role("radio", name="Associate by hand"))
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(file)
-    page.get_by_role("button", name="Check file").click()
+    press(page.get_by_role("button", name="Check file"))
     expect(page.get_by_role("heading", name="What will change")).to_be_visible(timeout=EXPORT_MS)
     expect(page.get_by_text("Users who had no usable Apptimize id")).to_be_visible()
     expect(page.get_by_text("The distinct id is blank.")).to_be_visible()
     cell_of(page.get_by_test_id("stDataFrame").first, "i_browser-0")
     assert not held(everything, unmatched[0]), "nothing is written before it is confirmed"
 
-    page.get_by_role("button", name="Write 40 rows").click()
+    press(page.get_by_role("button", name="Write 40 rows"))
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("40 profiles")
-    dialog.get_by_role("button", name="Write", exact=True).click()
+    press(dialog.get_by_role("button", name="Write", exact=True))
     expect(page.get_by_text("40 rows were written.")).to_be_visible(timeout=EXPORT_MS)
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download outcomes").click()
+        press(page.get_by_role("button", name="Download outcomes"))
     with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as outcomes:
         told = list(csv.DictReader(outcomes))
     assert [row["outcome"] for row in told] == ["written"] * 40 + ["not written"] * 2

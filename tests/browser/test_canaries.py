@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import POWER, Everything, go
+from tests.browser.stage import POWER, Everything, go, press
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WRONG_SECRET, WRONG_TOKEN = "canary-mixpanel-7d1e0c55", "canary-apptimize-3fb20a91"
@@ -53,7 +53,7 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
         shown.append(page.content())
     go(page, f"{everything.url}/audit", "Audit log")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
+        press(page.get_by_role("button", name="Download CSV"))
     audit_file = tmp_path / "audit.csv"
     download.value.save_as(audit_file)
     assert "connect_mixpanel" in audit_file.read_text()
@@ -91,16 +91,16 @@ def command_lines() -> Iterator[bytes]:
 def enter_mixpanel(page: Page, url: str, secret: str) -> None:
     go(page, url, "Connections")
     box = page.locator(".st-key-connections_mixpanel")
-    box.get_by_text("Connect another project").click()
+    press(box.get_by_text("Connect another project"))
     box.get_by_label("Service account username", exact=True).fill(people.ADMIN_USERNAME)
     box.get_by_label("Service account secret", exact=True).fill(secret)
     box.get_by_label("Project id", exact=True).fill(str(people.PROJECT_ID))
-    box.get_by_role("button", name="Connect Mixpanel").click()
+    press(box.get_by_role("button", name="Connect Mixpanel"))
 
 
 def enter_apptimize(page: Page, url: str, token: str) -> None:
     go(page, url, "Connections")
     box = page.locator(".st-key-connections_apptimize")
-    box.get_by_text("Connect", exact=True).click()
+    press(box.get_by_text("Connect", exact=True))
     box.get_by_label("Apptimize token", exact=True).fill(token)
-    box.get_by_role("button", name="Connect Apptimize").click()
+    press(box.get_by_role("button", name="Connect Apptimize"))

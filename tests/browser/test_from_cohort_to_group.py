@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, go, picture, press_in_row, settled
+from tests.browser.stage import EXPORT_MS, Everything, go, picture, press, press_in_row, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -15,16 +15,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, page: Page):
     go(page, everything.url, "Overview")
     expect(page.get_by_test_id("stMain").get_by_text("Practice mode")).to_be_visible()
-    page.get_by_role("button", name="Pick a cohort").click()
+    press(page.get_by_role("button", name="Pick a cohort"))
     settled(page, "Cohorts")
     press_in_row(page, "Cohorts of the Mixpanel project", "Power users")
-    page.get_by_role("button", name="Start sync").click()
+    press(page.get_by_role("button", name="Start sync"))
 
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
     members = page.get_by_test_id("stMetric").filter(has_text="= Members").get_by_test_id("stMetricValue").inner_text()
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="See it on Apptimize's Groups page").click()
+        press(page.get_by_role("link", name="See it on Apptimize's Groups page"))
     group = opened.value
     expect(group.get_by_role("heading", name="Mixpanel: Power users")).to_be_visible()
     expect(group.locator("body")).to_contain_text(members)
@@ -32,27 +32,27 @@ def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, 
 
 def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything, page: Page, pictures: Path):
     page.goto(f"{everything.sandbox}/apptimize/tokens")
-    page.get_by_role("button", name="New token").click()
+    press(page.get_by_role("button", name="New token"))
     page.get_by_label("Name").fill("Cohort Bridge, in a test")
-    page.get_by_role("button", name="Generate").click()
+    press(page.get_by_role("button", name="Generate"))
     token = page.locator("#token-value").inner_text()
 
     go(page, f"{everything.url}/connections", "Connections")
     connect = page.locator(".st-key-connections_apptimize")
-    connect.get_by_text("Connect", exact=True).click()
+    press(connect.get_by_text("Connect", exact=True))
     connect.get_by_label("Apptimize token").fill(token)
-    connect.get_by_role("button", name="Connect Apptimize").click()
+    press(connect.get_by_role("button", name="Connect Apptimize"))
     expect(page.get_by_text("Apptimize is connected as default.")).to_be_visible()
     expect(connect.get_by_label("Apptimize token")).to_have_value("")
     expect(page.get_by_text(f"token ••••{token[-4:]}")).to_be_visible()
     assert token not in page.content()
     picture(page, pictures / "connections.png")
 
-    page.get_by_role("link", name="Cohorts", exact=True).click()
+    press(page.get_by_role("link", name="Cohorts", exact=True))
     settled(page, "Cohorts")
     picture(page, pictures / "cohorts.png")
     press_in_row(page, "Cohorts of the Mixpanel project", "Newsletter readers")
-    page.get_by_role("button", name="Start sync").click()
+    press(page.get_by_role("button", name="Start sync"))
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
     picture(page, pictures / "cohort.png")
 
@@ -60,7 +60,7 @@ def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything,
     other.goto(f"{everything.sandbox}/apptimize/groups")
     expect(other.get_by_role("link", name="Mixpanel: Newsletter readers")).to_be_visible()
 
-    page.get_by_role("link", name="History", exact=True).click()
+    press(page.get_by_role("link", name="History", exact=True))
     settled(page, "History")
     picture(page, pictures / "history.png")
     press_in_row(page, "Runs", "Newsletter readers")
@@ -68,7 +68,7 @@ def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything,
     expect(page.get_by_text("From profiles to members")).to_be_visible()
     picture(page, pictures / "run.png")
 
-    page.get_by_role("link", name="Groups", exact=True).click()
+    press(page.get_by_role("link", name="Groups", exact=True))
     settled(page, "Groups")
     picture(page, pictures / "groups.png")
     press_in_row(page, "Delivered groups", "Mixpanel: Newsletter readers")
@@ -76,6 +76,6 @@ def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything,
     picture(page, pictures / "group.png")
 
     for link, name in (("Overview", "overview"), ("How to connect for real", "practice")):
-        page.get_by_test_id("stSidebar").get_by_role("link", name=link, exact=True).click()
+        press(page.get_by_test_id("stSidebar").get_by_role("link", name=link, exact=True))
         settled(page, link)
         picture(page, pictures / f"{name}.png")

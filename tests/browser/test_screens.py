@@ -19,6 +19,7 @@ from tests.browser.stage import (
     cell_of,
     go,
     plain_text,
+    press,
     press_in_row,
     settled,
 )
@@ -125,11 +126,11 @@ def test_what_is_wrong_with_a_service_account_is_said(
 ):
     go(page, f"{everything.url}/connections", "Connections")
     form = page.locator(".st-key-connections_mixpanel")
-    form.get_by_text("Connect another project").click()
+    press(form.get_by_text("Connect another project"))
     form.get_by_role("textbox", name="Service account username").fill(entered.get("username", people.ADMIN_USERNAME))
     form.get_by_label("Service account secret").fill(entered.get("secret", people.ADMIN_SECRET))
     form.get_by_label("Project id").fill(entered.get("Project id", str(people.PROJECT_ID)))
-    form.get_by_role("button", name="Connect Mixpanel").click()
+    press(form.get_by_role("button", name="Connect Mixpanel"))
 
     expect(page.get_by_text(sentence)).to_be_visible()
     expect(form.get_by_label("Service account secret")).to_have_value("")
@@ -138,9 +139,9 @@ def test_what_is_wrong_with_a_service_account_is_said(
 def test_a_wrong_token_is_said(everything: Everything, page: Page):
     go(page, f"{everything.url}/connections", "Connections")
     form = page.locator(".st-key-connections_apptimize")
-    form.get_by_text("Connect", exact=True).click()
+    press(form.get_by_text("Connect", exact=True))
     form.get_by_label("Apptimize token").fill("wrong")
-    form.get_by_role("button", name="Connect Apptimize").click()
+    press(form.get_by_role("button", name="Connect Apptimize"))
 
     expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
 
@@ -148,15 +149,15 @@ def test_a_wrong_token_is_said(everything: Everything, page: Page):
 def test_a_connection_is_removed_after_a_question(everything: Everything, page: Page, tmp_path: Path):
     everything.core("connect", "csv", "--folder", str(tmp_path), "--name", "to go")
     go(page, f"{everything.url}/connections", "Connections")
-    page.get_by_role("button", name="Remove").last.click()
+    press(page.get_by_role("button", name="Remove").last)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("to go")
     expect(dialog).to_contain_text("No group was delivered through it.")
-    dialog.get_by_role("button", name="Keep it").click()
+    press(dialog.get_by_role("button", name="Keep it"))
     expect(dialog).to_be_hidden()
 
-    page.get_by_role("button", name="Remove").last.click()
-    dialog.get_by_role("button", name="Remove").click()
+    press(page.get_by_role("button", name="Remove").last)
+    press(dialog.get_by_role("button", name="Remove"))
 
     expect(page.get_by_text("to go was removed.")).to_be_visible()
     expect(dialog).to_be_hidden()
@@ -169,7 +170,7 @@ def test_the_download_is_the_csv_byte_for_byte(
     go(page, f"{everything.url}/groups", "Groups")
     press_in_row(page, "Delivered groups", "Power users")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
+        press(page.get_by_role("button", name="Download CSV"))
 
     assert download.value.suggested_filename == f"Power-users-{POWER}.csv"
     assert Path(download.value.path()).read_bytes() == (tmp_path / "expected.csv").read_bytes()
@@ -189,11 +190,11 @@ def test_members_are_searched_while_typing(everything: Everything, exported: dic
 def test_a_run_is_seen_and_cancelled_by_somebody_else(mended: Everything, page: Page, other_page: Page):
     mended.fault("slow", seconds=60, target="mixpanel", path="engage")  # it cannot end by itself before somebody comes
     go(page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
-    page.get_by_role("button", name="Start sync").click()
+    press(page.get_by_role("button", name="Start sync"))
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
     go(other_page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
-    other_page.get_by_role("button", name="Cancel").click()
+    press(other_page.get_by_role("button", name="Cancel"))
 
     for each in (other_page, page):
         expect(each.get_by_text("Cancelled", exact=True).first).to_be_visible(timeout=EXPORT_MS)
@@ -213,7 +214,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
         expect(page.get_by_role("heading", level=2)).to_contain_text(title)
         page.reload()
         expect(page.get_by_role("heading", level=2)).to_contain_text(title)
-        page.get_by_role("button", name="All ").click()
+        press(page.get_by_role("button", name="All "))
         expect(page.get_by_role("heading", level=2)).to_be_hidden()
         assert "?" not in page.url
 
@@ -222,10 +223,10 @@ def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):
     go(page, f"{everything.url}/groups?group=1", "Groups")
-    page.get_by_role("link", name="Its last delivery").click()
+    press(page.get_by_role("link", name="Its last delivery"))
     settled(page, "History")
     expect(page.get_by_role("heading", level=2)).to_contain_text("Run ")
-    page.get_by_role("link", name="Its cohort").click()
+    press(page.get_by_role("link", name="Its cohort"))
     settled(page, "Cohorts")
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
 

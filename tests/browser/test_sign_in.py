@@ -31,7 +31,7 @@ from tests.browser.signed import (
     wait_for,
     written,
 )
-from tests.browser.stage import ROOT, free_port, go, settled
+from tests.browser.stage import ROOT, free_port, go, press, settled
 
 pytestmark = pytest.mark.browser
 PATHS = ("", "cohorts", "syncs", "groups", "history", "matching", "connections", "practice", "people", "audit")
@@ -57,7 +57,7 @@ def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page
     expect(page.get_by_role("button", name="Connect Mixpanel")).to_have_count(0)
 
     cookies = page.context.cookies()
-    page.get_by_role("button", name="Sign out", exact=True).click()
+    press(page.get_by_role("button", name="Sign out", exact=True))
     page.get_by_role("button", name="End session").click()  # the provider's own
     expect(page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
     # A copy of the cookie that was made before leads nowhere.
@@ -69,9 +69,9 @@ def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page
 def test_a_link_leads_where_it_says_after_signing_in(signed: Signed, page: Page):
     signed.person("lena")
     page.goto(f"{signed.url}/history?run=7&sync=3")
-    page.get_by_role("button", name="Sign in", exact=True).click()
+    press(page.get_by_role("button", name="Sign in", exact=True))
     page.get_by_placeholder("sub").fill("lena")
-    page.get_by_role("button", name="Authorize").click()
+    press(page.get_by_role("button", name="Authorize"))
 
     settled(page, "History")
     expect(page).to_have_url(f"{signed.url}/history?run=7&sync=3")
@@ -108,23 +108,23 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
     go(other_page, f"{signed.url}/people?person={person_id(signed, 'carl@example.com')}", "People")
 
     def decide(click: str, answer: str) -> None:
-        other_page.get_by_text(click, exact=True).last.click()
+        press(other_page.get_by_text(click, exact=True).last)
         if click == "Shut out":
-            other_page.get_by_role("dialog").get_by_role("button", name="Shut out").click()
+            press(other_page.get_by_role("dialog").get_by_role("button", name="Shut out"))
         expect(other_page.get_by_text(written(f"carl@example.com is {answer} from the next click on."))).to_be_visible()
 
     decide("Analyst", "analyst")
-    page.get_by_role("link", name="Groups", exact=True).click()
+    press(page.get_by_role("link", name="Groups", exact=True))
     expect(page.get_by_text("Signed in as analyst")).to_be_visible()
-    page.get_by_role("link", name="Cohorts", exact=True).click()
+    press(page.get_by_role("link", name="Cohorts", exact=True))
     settled(page, "Cohorts")
 
     decide("Viewer", "viewer")
-    page.get_by_role("link", name="Syncs", exact=True).click()
+    press(page.get_by_role("link", name="Syncs", exact=True))
     expect(page.get_by_text("This page is not for your role")).to_be_visible()
 
     decide("Shut out", "shut out")
-    page.get_by_role("link", name="History", exact=True).click()
+    press(page.get_by_role("link", name="History", exact=True))
     expect(page.get_by_text(written("carl@example.com is not let in any more."))).to_be_visible()
     expect(page.get_by_role("heading", name="History")).to_have_count(0)
 

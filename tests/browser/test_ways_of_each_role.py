@@ -19,6 +19,7 @@ from tests.browser.stage import (
     cell_of,
     go,
     plain_text,
+    press,
     press_in_row,
     settled,
     tick_row,
@@ -29,8 +30,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 def choose(page: Page, label: str, option: str) -> None:
     """Choose from a list that opens."""
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    press(page.get_by_role("combobox", name=label))
+    press(page.get_by_role("option", name=option, exact=True))
 
 
 def figure(page: Page, label: str) -> str:
@@ -44,16 +45,16 @@ def bold(place: Locator) -> list[str]:
 def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, page: Page, other_page: Page):
     go(page, f"{everything.url}/cohorts", "Cohorts")
     press_in_row(page, "Cohorts of the Mixpanel project", "Trial ends this week")
-    page.get_by_role("button", name="Preview").click()
+    press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("The dry run is done")).to_be_visible(timeout=EXPORT_MS)
     would_come = figure(page, "Added")
     expect(page.get_by_text(f"Would come: {would_come}")).to_be_visible()
 
     # The rest of it takes a while, is seen by somebody else, and after a reload.
     everything.fault("slow", seconds=8, target="mixpanel")
-    page.get_by_text("Recurring (dynamic)").click()
+    press(page.get_by_text("Recurring (dynamic)"))
     expect(page.get_by_role("combobox", name="Interval")).to_be_visible()
-    page.get_by_role("button", name="Start sync").click()
+    press(page.get_by_role("button", name="Start sync"))
     expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
     page.reload()
     expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
@@ -64,9 +65,9 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
     assert figure(page, "Added") == would_come
 
-    page.get_by_role("link", name="Its sync").click()
+    press(page.get_by_role("link", name="Its sync"))
     settled(page, "Syncs")
-    page.get_by_role("button", name="Pause").click()
+    press(page.get_by_role("button", name="Pause"))
     expect(page.get_by_text("Paused by local.")).to_be_visible()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
@@ -81,19 +82,19 @@ def test_an_analyst_pauses_and_resumes_many_at_once_after_a_question_that_names_
     name = cell_of(grid, "spenders").inner_text()
     for text in ("spenders", "Newsletter readers"):
         tick_row(page, text)
-    page.get_by_role("button", name="Pause 2").click()
+    press(page.get_by_role("button", name="Pause 2"))
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
     assert bold(dialog) == [name, "Newsletter readers"]
     assert dialog.locator("b").count() == 0
-    dialog.get_by_role("button", name="Pause 2 syncs").click()
+    press(dialog.get_by_role("button", name="Pause 2 syncs"))
 
     expect(page.get_by_text("2 syncs paused.")).to_be_visible()
     expect(dialog).to_be_hidden()
-    page.get_by_text("Paused (").click()
+    press(page.get_by_text("Paused ("))
     tick_row(page, "Newsletter readers")
-    page.get_by_role("button", name="Resume 1").click()
-    page.get_by_role("dialog").get_by_role("button", name="Resume 1 sync").click()
+    press(page.get_by_role("button", name="Resume 1"))
+    press(page.get_by_role("dialog").get_by_role("button", name="Resume 1 sync"))
     expect(page.get_by_text("1 sync resumed.")).to_be_visible()
 
 
@@ -103,10 +104,10 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     everything.core("syncs", "add", str(POWER), "--every", "1440", "--to", "default")
     go(page, f"{everything.url}/syncs", "Syncs")
     press_in_row(page, "Recurring syncs", "Power users")
-    page.get_by_role("button", name="Copy").click()
+    press(page.get_by_role("button", name="Copy"))
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Power users")
-    dialog.get_by_role("button", name="Start the copy").click()
+    press(dialog.get_by_role("button", name="Start the copy"))
 
     expect(page.get_by_text("This is the copy")).to_be_visible()
     expect(page.get_by_text("to archive.")).to_be_visible()
@@ -126,7 +127,7 @@ def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, pa
             )
 
     go(page, everything.url, "Overview")
-    page.get_by_role("link", name="History", exact=True).click()
+    press(page.get_by_role("link", name="History", exact=True))
     settled(page, "History")
     choose(page, "State", "Failed")
     page.keyboard.press("Escape")
@@ -175,6 +176,6 @@ def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everythi
 
     expect(page.get_by_text("In a group now")).to_be_visible()
     assert parse_qs(urlsplit(page.url).query)["member"] == [member]
-    page.get_by_role("button", name="Mixpanel: Power users").click()
+    press(page.get_by_role("button", name="Mixpanel: Power users"))
     expect(page.get_by_label("Search members")).to_be_visible()
     assert "member" not in page.url
