@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, func, insert
+from sqlmodel import col, select
 
 from core.bridge import Bridge, open_bridge
 from core.mixpanel import Cohort
@@ -191,6 +192,7 @@ def _files(bridge: Bridge, newest: int) -> None:
     _write(small, f"SELECT {_IDS}, {_DISTINCT} FROM range(1000) t(i) ORDER BY 1")
     for i in range(2, SYNCS + 1):
         os.link(small, folder / f"base-{i}.parquet")
+    _left_out(bridge, folder)
     change = folder / "change.part"
     _write(change, f"SELECT CASE WHEN i < 50 THEN 'added' ELSE 'removed' END AS change, {_IDS}, {_DISTINCT} "
                    "FROM range(100) t(i) ORDER BY 1, 2")  # fmt: skip
@@ -201,6 +203,19 @@ def _files(bridge: Bridge, newest: int) -> None:
                 os.link(change, folder / f"{run['difference']}.parquet")
                 if run["snapshot"] and run["group_id"] == BIG:
                     os.link(folder / "base-1.parquet", folder / f"{run['snapshot']}.parquet")
+
+
+def _left_out(bridge: Bridge, folder: Path) -> None:
+    """Write who makes no member, of each group's newest reading."""
+    other = folder / "left-out.part"
+    _write(other, "SELECT 'unmatched' AS reason, 'lost-' || i AS distinct_id, NULL::VARCHAR AS apptimize_id "
+                  "FROM range(1000) t(i) ORDER BY 1, 2")  # fmt: skip
+    with writing(bridge.engine) as session:
+        newest = select(func.max(Run.id)).where(Run.status == Status.SUCCEEDED).group_by(col(Run.group_id))
+        for run in session.exec(select(Run).where(col(Run.id).in_(newest))).all():
+            run.left_out = f"left-out-{run.group_id}"
+            os.link(other, folder / f"{run.left_out}.parquet")
+            session.add(run)
 
 
 _IDS = "'i_' || md5(i::VARCHAR) AS apptimize_id"
@@ -249,6 +264,7 @@ def cases(newest: int) -> dict[str, Prepare]:
         "Matching": page("pages/observe/matching.py"),
         "Matching: one cohort": page("pages/observe/matching.py", cohort=BIG),
         "Matching: a user looked up": page("pages/observe/matching.py", id=member),
+        "Matching: a profile left out": page("pages/observe/matching.py", id="lost-77"),
         "Connections": page("pages/admin/connections.py"),
         "People": page("pages/admin/people.py"),
         "Audit log": page("pages/admin/audit.py"),

@@ -506,7 +506,7 @@ def _associate_here(bridge: Bridge, found: Association, owner: str) -> Associati
 @app.command("who")
 def show_who(wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is asked nothing."""
-    found = lookup.who(_bridge(), LOCAL, wanted)
+    found = lookup.who(_bridge(), LOCAL, wanted, look_through=lookup.FAR_BACK)
     if as_json:
         _print_json(who_as_json(found))
     else:
@@ -766,6 +766,8 @@ def who_as_json(found: lookup.Who) -> dict[str, Any]:
         "id": found.id,
         "distinct_ids": found.distinct_ids,
         "apptimize_ids": found.apptimize_ids,
+        "is_cut_short": found.is_cut_short,
+        "known_back_to": _time_json(found.looked.back_to),
         "groups": [
             {
                 "cohort_id": one.group.cohort_id,

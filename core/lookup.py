@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,14 +12,15 @@ from core.access import Actor, Role, action
 from core.associating import rows_of
 from core.bridge import Bridge
 from core.connections import one_line
-from data import associations
+from core.members import LOOKED_THROUGH, Looked, Stay, changes_back, kept_of_each_group, stays_of
+from data import associations, standing
 from data.engine import reading
-from data.models import Association, Connection, Group, Run, Stage
-from data.snapshots import DUPLICATE, Change, Snapshots
+from data.models import Association, Connection, Group, Stage
+from data.snapshots import DUPLICATE, LeftOut, Pair, Snapshots
+from data.snapshots import Change as Way
 
-# Differences that are searched at once, the newest first; and how far back at most, for one member of one group.
-_AT_ONCE = 200
-_MOST = 20_000
+# So many changes a command looks through, which may take some seconds.
+FAR_BACK = 20_000
 # So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
 MOST_IDS = 100
 
@@ -32,9 +33,9 @@ _MAY_HAVE_WRITTEN = (Stage.TO_WRITE, Stage.WRITING, Stage.DONE, Stage.FAILED, St
 class InGroup:
     """What one group says of a user.
 
-    `since` is the end of the run that added them, None when that run is no longer kept. Of one who is missing `reason`
-    tells why: a matching reason, `duplicate` (with the member's distinct id in `instead`), `removed` (at `since`), or
-    None when the group's latest reading did not have them at all.
+    `since` is the end of the run that added them, None when it was before `kept_since`, where the looking ended. Of one
+    who is missing `reason` tells why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
+    `removed` (at `since`), or None when the group's latest reading did not have them at all.
     """
 
     group: Group
@@ -45,6 +46,7 @@ class InGroup:
     run_id: int | None = None
     reason: str | None = None
     instead: str | None = None
+    kept_since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Who:
     """All that is known of an id, from readings and from what was associated by hand: nobody is asked for it."""
 
     id: str
+    looked: Looked
     distinct_ids: list[str] = field(default_factory=list[str])
     apptimize_ids: list[str] = field(default_factory=list[str])
     groups: list[InGroup] = field(default_factory=list[InGroup])
@@ -85,6 +88,11 @@ class _Ids:
         """The ids that lead further."""
         return list(self.all)[:MOST_IDS]
 
+    @property
+    def are_known(self) -> bool:
+        """Whether anything had the id that was asked for."""
+        return bool(self.distinct_ids or self.apptimize_ids)
+
     def add(self, distinct_id: str | None, apptimize_id: str | None) -> None:
         if distinct_id:
             self.distinct_ids[distinct_id] = None
@@ -98,57 +106,107 @@ class _Place:
 
     group: Group
     destination: str
-    members: str | None
-    left_out: str | None
+    members: str
+    left_out: str
+
+
+@dataclass
+class _Readings:
+    """What the files say of the ids that were asked for so far, by file."""
+
+    snapshots: Snapshots
+    places: list[_Place]
+    members: dict[str, set[Pair]] = field(default_factory=dict[str, "set[Pair]"])
+    left_out: dict[str, set[LeftOut]] = field(default_factory=dict[str, "set[LeftOut]"])
+    asked: set[str] = field(default_factory=set[str])
+
+    def ask(self, wanted: Iterable[str]) -> None:
+        """Find the members and the left out that have one of these ids."""
+        new = [one for one in dict.fromkeys(wanted) if one not in self.asked]
+        if not new:
+            return
+        self.asked.update(new)
+        for name, rows in self.snapshots.members_in([one.members for one in self.places], new).items():
+            self.members.setdefault(name, set()).update(rows)
+        for name, others in self.snapshots.left_out_in([one.left_out for one in self.places], new).items():
+            self.left_out.setdefault(name, set()).update(others)
+
+    def members_of(self, place: _Place, wanted: str) -> list[Pair]:
+        """Return the group's members with this id, first the one whose distinct id it is."""
+        rows = [pair for pair in self.members.get(place.members, ()) if wanted in pair]
+        return sorted(rows, key=lambda pair: (pair[1] != wanted, pair))
+
+    def left_out_of(self, place: _Place, wanted: str) -> list[LeftOut]:
+        """Return the group's profiles with this id that made no member, first the one whose distinct id it is."""
+        rows = [one for one in self.left_out.get(place.left_out, ()) if wanted in one[1:]]
+        return sorted(rows, key=lambda one: (one[1] != wanted, one[1], one[0]))
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """The changes that were looked through, of each group the oldest first, and what they say of the ids."""
+
+    by_group: dict[int, list[standing.Change]]
+    came_and_went: dict[str, dict[str, Way]]
+
+    def last_stay(self, group: Group, apptimize_id: str, *, is_in: bool) -> Stay | None:
+        """Tell when a member was last in the group, as the member's timeline does."""
+        ways = self.came_and_went.get(apptimize_id, {})
+        stays = stays_of(group, self.by_group.get(group.id or 0, []), ways, is_in=is_in)
+        return stays[-1] if stays else None
 
 
 @action(Role.VIEWER)
-def who(bridge: Bridge, actor: Actor, wanted: str) -> Who:
-    """Look up a distinct id or an Apptimize id, byte for byte. Raises SettingsError, StorageFailed."""
+def who(bridge: Bridge, actor: Actor, wanted: str, *, look_through: int = LOOKED_THROUGH) -> Who:
+    """Look up a distinct id or an Apptimize id, byte for byte.
+
+    Since when somebody is in a group, or was removed, is worked out from the newest `look_through` changes of all
+    groups. Raises SettingsError, StorageFailed.
+    """
     one_line(wanted, "Id", most=1024)  # only checked: a space at its end may be what tells it from another
     ids = _Ids(wanted)
-    places = list(_places(bridge))
+    readings = _Readings(bridge.snapshots, list(_places(bridge)))
     # Twice: the Apptimize id that the first finds leads to other profiles that have it too.
     for _ in range(2):
-        for place in places:
-            _collect(bridge.snapshots, place, ids)
+        readings.ask(ids.followed)
+        _collect(readings, ids)
+    found, looked = changes_back(bridge, None, look_through)
+    if not ids.are_known:  # who has left every group is still known by what removed them
+        for rows in bridge.snapshots.members_in([one.difference for one in found], [wanted]).values():
+            for apptimize_id, distinct_id in rows:
+                ids.add(distinct_id, apptimize_id)
     associated = list(_associated(bridge, ids))
+    changes = _changes(bridge, found, ids)
     return Who(
         id=ids.asked,
+        looked=looked,
         distinct_ids=list(ids.distinct_ids),
         apptimize_ids=list(ids.apptimize_ids),
-        groups=[_in_group(bridge, place, ids) for place in places],
+        groups=[_in_group(readings, place, ids, changes) for place in readings.places],
         associated=associated,
     )
 
 
 def _places(bridge: Bridge) -> Iterator[_Place]:
-    snapshots = bridge.snapshots
+    left_out = standing.left_out_files(bridge.engine)
     with reading(bridge.engine) as session:
         groups = session.exec(
             select(Group, Connection.name)
             .where(col(Group.destination_id) == col(Connection.id))
             .order_by(col(Group.name), col(Group.id))
         ).all()
-        kept = session.exec(select(Run.group_id, Run.left_out).where(col(Run.left_out).is_not(None))).all()
-    left_out = dict(kept)
     for group, destination in groups:
         members, others = group.base_snapshot, left_out.get(group.id or 0)
         if members or others:
-            yield _Place(
-                group,
-                destination,
-                members if snapshots.is_whole(members) else None,
-                others if snapshots.is_whole(others) else None,
-            )
+            yield _Place(group, destination, members or "", others or "")
 
 
-def _collect(snapshots: Snapshots, place: _Place, ids: _Ids) -> None:
-    known = ids.followed
-    for apptimize_id, distinct_id in snapshots.find_member(place.members, *known) if place.members else ():
-        ids.add(distinct_id, apptimize_id)
-    for _, distinct_id, apptimize_id in snapshots.find_left_out(place.left_out, *known) if place.left_out else ():
-        ids.add(distinct_id, apptimize_id)
+def _collect(readings: _Readings, ids: _Ids) -> None:
+    for place in readings.places:
+        for apptimize_id, distinct_id in sorted(readings.members.get(place.members, ())):
+            ids.add(distinct_id, apptimize_id)
+        for _, distinct_id, apptimize_id in sorted(readings.left_out.get(place.left_out, ()), key=lambda one: one[1]):
+            ids.add(distinct_id, apptimize_id)
 
 
 def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, str, str]]:
@@ -163,74 +221,55 @@ def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, str, s
                     yield one, row.distinct_id, row.apptimize_id
 
 
-def _in_group(bridge: Bridge, place: _Place, ids: _Ids) -> InGroup:
+def _changes(bridge: Bridge, found: list[standing.Change], ids: _Ids) -> _Changes:
+    by_group = kept_of_each_group(bridge, found)
+    names = [one.difference for changes in by_group.values() for one in changes]
+    return _Changes(by_group, bridge.snapshots.changes_of(names, *ids.followed))
+
+
+def _in_group(readings: _Readings, place: _Place, ids: _Ids, changes: _Changes) -> InGroup:
     """Tell what a group says of the asked id itself: groups may be matched on different properties.
 
     Only an Apptimize id that this group's own reading gives it leads further, to the member who has it too.
     """
-    snapshots, asked = bridge.snapshots, ids.asked
-    members = snapshots.find_member(place.members, asked) if place.members else []
-    for apptimize_id, _ in sorted(members, key=lambda pair: pair[1] != asked):
-        return _member(bridge, place, apptimize_id)
-    left_out = snapshots.find_left_out(place.left_out, asked) if place.left_out else []
+    asked = ids.asked
+    for apptimize_id, _ in readings.members_of(place, asked):
+        return _member(place, apptimize_id, changes)
+    left_out = readings.left_out_of(place, asked)
     for _, distinct_id, apptimize_id in left_out:
-        if not place.members or not apptimize_id or distinct_id != asked:
+        if not apptimize_id or distinct_id != asked:
             continue
-        for its_id, instead in snapshots.find_member(place.members, apptimize_id):
+        readings.ask([apptimize_id])  # where very many ids belong together it was not followed
+        for its_id, instead in readings.members_of(place, apptimize_id):
             if its_id == apptimize_id:
-                return _member(bridge, place, apptimize_id, instead=instead)
+                return _member(place, apptimize_id, changes, instead=instead)
     for reason, _, apptimize_id in left_out:
         return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
     for one in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
-        if run := _last_change(bridge, place.group, one, "removed"):
+        stay = changes.last_stay(place.group, one, is_in=False)
+        if stay and stay.until:
             return InGroup(
                 place.group,
                 place.destination,
                 is_member=False,
                 apptimize_id=one,
-                since=run.finished_at,
-                run_id=run.id,
+                since=stay.until,
+                run_id=stay.until_run,
                 reason="removed",
             )
     return InGroup(place.group, place.destination, is_member=False)
 
 
-def _member(bridge: Bridge, place: _Place, apptimize_id: str, *, instead: str | None = None) -> InGroup:
-    run = _last_change(bridge, place.group, apptimize_id, "added")
+def _member(place: _Place, apptimize_id: str, changes: _Changes, *, instead: str | None = None) -> InGroup:
+    stay = changes.last_stay(place.group, apptimize_id, is_in=True)
     return InGroup(
         place.group,
         place.destination,
         is_member=True,
         apptimize_id=apptimize_id,
-        since=run.finished_at if run else None,
-        run_id=run.id if run else None,
+        since=stay.since if stay else None,
+        run_id=stay.since_run if stay else None,
+        kept_since=stay.kept_since if stay else None,
         reason=DUPLICATE if instead is not None else None,
         instead=instead,
     )
-
-
-def _last_change(bridge: Bridge, group: Group, apptimize_id: str, change: Change) -> Run | None:
-    """Find the latest run that added the member to the group, or removed it, as far back as differences are kept."""
-    for offset in range(0, _MOST, _AT_ONCE):
-        with reading(bridge.engine) as session:
-            query = (
-                select(Run)
-                .where(
-                    Run.group_id == group.id,
-                    col(Run.difference).is_not(None),
-                    col(Run.finished_at).is_not(None),
-                    Run.status == "succeeded",
-                    col(Run.dry_run).is_(False),
-                )
-                .order_by(col(Run.id).desc())
-            )
-            found = session.exec(query.limit(_AT_ONCE).offset(offset)).all()
-        kept = {run.difference: run for run in found if bridge.snapshots.exists(run.difference)}
-        if kept:
-            changes = bridge.snapshots.changes_of([name for name in kept if name], apptimize_id)
-            for name, run in kept.items():
-                if name in changes:
-                    return run if changes[name] == change else None
-        if len(found) < _AT_ONCE:
-            return None
-    return None

@@ -38,18 +38,22 @@ class Stay:
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """What is known of one member; `member` None: nobody is known by that text, which may stand for several of `ids`.
+class Looked:
+    """What an answer rests on: so many changes, the oldest of them at `back_to`; `is_more` when older ones are kept."""
 
-    `looked` of `kept` changes were looked through, back to `back_to`.
-    """
+    changes: int
+    back_to: datetime | None
+    is_more: bool
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is known of one member; None: nobody is known by that text, which may stand for several of `ids`."""
 
     member: Pair | None
     ids: list[Pair]
     stays: list[Stay]
-    looked: int
-    kept: int
-    back_to: datetime | None
+    looked: Looked
 
 
 @dataclass(frozen=True)
@@ -127,31 +131,43 @@ def timeline(
     a distinct id has several Apptimize ids, `member` picks one. Raises StorageFailed.
     """
     groups = _groups(bridge, group_id)
-    changes = standing.changes(bridge.engine, group_id, limit=look_through)
+    changes, looked = changes_back(bridge, group_id, look_through)
     found = bridge.snapshots.known_as(_bases(groups), text)
     is_present = bool(found)
     found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
     ids = list(dict.fromkeys((one, other) for one, other, _ in found))
     picked = next((pair for pair in ids if pair[0] == member), ids[0] if ids else None)
-    kept, back_to = standing.count_changes(bridge.engine, group_id), changes[-1].at if changes else None
     if picked is None:
-        return Timeline(None, [], [], len(changes), kept, back_to)
+        return Timeline(None, [], [], looked)
     apptimize_id = picked[0]
     if is_present and apptimize_id == text:
         in_now = {name for _, _, name in found}
     else:
         in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
-    came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)
-    by_group: dict[int, list[standing.Change]] = defaultdict(list)
-    for change in reversed(changes):
-        if bridge.snapshots.exists(change.difference):
-            by_group[change.group_id].append(change)
+    came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)[apptimize_id]
+    by_group = kept_of_each_group(bridge, changes)
     stays = [
         stay
         for group in groups
         for stay in stays_of(group, by_group[group.id or 0], came_and_went, is_in=group.base_snapshot in in_now)
     ]
-    return Timeline(picked, ids, sorted(stays, key=_newest_first), len(changes), kept, back_to)
+    return Timeline(picked, ids, sorted(stays, key=_newest_first), looked)
+
+
+def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[standing.Change], Looked]:
+    """Return the newest changes of a group, or of all, newest first and at most so many, and how far back they go."""
+    found = standing.changes(bridge.engine, group_id, limit=most + 1)
+    changes = found[:most]
+    return changes, Looked(len(changes), changes[-1].at if changes else None, is_more=len(found) > most)
+
+
+def kept_of_each_group(bridge: Bridge, changes: list[standing.Change]) -> dict[int, list[standing.Change]]:
+    """Sort changes whose file is still there by group, the oldest first."""
+    by_group: dict[int, list[standing.Change]] = defaultdict(list)
+    for change in reversed(changes):
+        if bridge.snapshots.exists(change.difference):
+            by_group[change.group_id].append(change)
+    return by_group
 
 
 def stays_of(group: Group, changes: list[standing.Change], came_and_went: dict[str, Way], *, is_in: bool) -> list[Stay]:

@@ -37,6 +37,8 @@ _WRITTEN_AT_ONCE = 2**20
 _BATCH = 25_000
 # Of so many files it is remembered whether capitals matter in them.
 _FILES_KNOWN = 1000
+# So many files are asked with one question: each more makes it longer, and every question costs.
+_FILES_AT_ONCE = 1000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 _ONE_THREAD = "SET threads = 1"
 
@@ -450,11 +452,16 @@ class Snapshots:
 
     def holding(self, names: Iterable[str], apptimize_id: str) -> set[str]:
         """Tell which of these snapshots hold the member; those that are not kept hold nobody."""
-        return set(self._where(names, "DISTINCT filename", "apptimize_id = ?", [apptimize_id]))
+        rows = self._over(names, "DISTINCT filename FROM {0} WHERE apptimize_id = ?", [apptimize_id])
+        return {Path(path).stem for (path,) in rows}
 
-    def changes_of(self, differences: Iterable[str], apptimize_id: str) -> dict[str, Change]:
-        """Tell in which of these differences the member came or went; those that are not kept are passed over."""
-        return self._where(differences, "filename, change", "apptimize_id = ?", [apptimize_id])
+    def changes_of(self, differences: Iterable[str], *apptimize_ids: str) -> dict[str, dict[str, Change]]:
+        """Tell for each of these members in which of the differences they came or went; those gone are passed over."""
+        query = f"apptimize_id, filename, change FROM {{0}} WHERE apptimize_id IN ({_marks(apptimize_ids)})"
+        found: dict[str, dict[str, Change]] = {one: {} for one in apptimize_ids}
+        for apptimize_id, path, change in self._over(differences, query, apptimize_ids):
+            found[apptimize_id][Path(path).stem] = change
+        return found
 
     def known_as(self, names: Iterable[str], text: str) -> list[tuple[str, str, str]]:
         """Find in these files the members whose Apptimize id, or else whose distinct id, is this text.
@@ -463,22 +470,66 @@ class Snapshots:
         """
         names = list(names)
         for column in ("apptimize_id", "distinct_id"):
-            query = f"DISTINCT apptimize_id, distinct_id, filename FROM {{}} WHERE {column} = ? ORDER BY ALL LIMIT 2000"
+            query = (
+                f"DISTINCT apptimize_id, distinct_id, filename FROM {{0}} WHERE {column} = ? ORDER BY ALL LIMIT 2000"
+            )
             if found := self._over(names, query, [text]):
                 return [(one, other, Path(path).stem) for one, other, path in found]
         return []
 
-    def _where(self, names: Iterable[str], columns: str, where: str, values: list[str]) -> dict[str, Any]:
-        rows = self._over(names, f"{columns} FROM {{}} WHERE {where}", values)
-        return {Path(row[0]).stem: row[-1] for row in rows}
+    def members_in(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, list[Pair]]:
+        """Return, by snapshot, the members with exactly one of these ids as Apptimize id or distinct id.
 
-    def _over(self, names: Iterable[str], query: str, values: list[str]) -> list[tuple[Any, ...]]:
-        """Ask many files at once; one that goes away meanwhile makes the question be asked again without it."""
+        What is not kept, or was damaged, says nothing.
+        """
+        # Two questions in one: files are sorted by Apptimize id, so that the first of them reads next to nothing.
+        one_of = f"IN ({_marks(wanted)})"
+        query = (
+            f"filename, apptimize_id, distinct_id FROM {{0}} WHERE apptimize_id {one_of} UNION "
+            f"SELECT filename, apptimize_id, distinct_id FROM {{0}} WHERE distinct_id {one_of}"
+        )
+        return self._by_file(names, query, [*wanted, *wanted])
+
+    def left_out_in(self, names: Iterable[str], wanted: Sequence[str], *, most: int = 100) -> dict[str, list[LeftOut]]:
+        """Return, by file, the profiles that made no member with exactly one of these ids, at most so many of a file.
+
+        What is not kept, or was damaged, says nothing. Profiles whose own distinct id is wanted come first.
+        """
+        marks = _marks(wanted)
+        query = (
+            f"filename, reason, distinct_id, apptimize_id FROM {{0}} "
+            f"WHERE distinct_id IN ({marks}) OR apptimize_id IN ({marks}) QUALIFY row_number() OVER "
+            f"(PARTITION BY filename ORDER BY distinct_id IN ({marks}) DESC, distinct_id) <= {most:d} "
+            f"ORDER BY filename, distinct_id IN ({marks}) DESC, distinct_id"
+        )
+        return self._by_file(names, query, [*wanted] * 4)
+
+    def _by_file(self, names: Iterable[str], query: str, values: Sequence[str]) -> dict[str, list[Any]]:
+        kept = list(names)
+        try:
+            rows = self._over(kept, query, values)
+        except StorageError:
+            # One that is damaged is left out; which one it is takes long to tell, and hardly ever needs to be told.
+            rows = self._over([one for one in kept if self.is_whole(one)], query, values)
+        found: dict[str, list[Any]] = {}
+        for path, *row in rows:
+            found.setdefault(Path(path).stem, []).append(tuple(row))
+        return found
+
+    def _over(self, names: Iterable[str], query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Ask many files, some hundreds at once; where one goes away meanwhile the others are asked again."""
+        wanted = list(dict.fromkeys(names))
+        found = list[tuple[Any, ...]]()
+        for start in range(0, len(wanted), _FILES_AT_ONCE):
+            found += self._over_some(wanted[start : start + _FILES_AT_ONCE], query, values)
+        return found
+
+    def _over_some(self, names: Sequence[str], query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
         for _ in range(3):
-            paths = [path for path in map(self.path, dict.fromkeys(names)) if path.is_file()]
+            paths = [path for path in map(self.path, names) if path.is_file()]
             if not paths:
                 return []
-            files = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true, union_by_name = true)"
+            files = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true)"
             try:
                 with self._asked() as db:
                     return db.execute(f"SELECT {query.format(files)}", values).fetchall()
@@ -514,22 +565,6 @@ class Snapshots:
         with self._open() as db:
             row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
         return row[0] if row else 0
-
-    def find_member(self, name: str, *wanted: str) -> list[Pair]:
-        """Return the members with exactly one of these ids as Apptimize id or distinct id; none of a file that went."""
-        ids = ", ".join("?" * len(wanted))
-        query = f"apptimize_id, distinct_id FROM {{}} WHERE apptimize_id IN ({ids}) OR distinct_id IN ({ids})"
-        return self._over([name], query, [*wanted, *wanted])
-
-    def find_left_out(self, name: str, *wanted: str, limit: int = 100) -> list[LeftOut]:
-        """Return profiles that made no member, with exactly one of these ids; none of a file that went."""
-        ids = ", ".join("?" * len(wanted))
-        return self._over(
-            [name],
-            f"reason, distinct_id, apptimize_id FROM {{}} WHERE distinct_id IN ({ids}) OR apptimize_id IN ({ids}) "
-            f"LIMIT {limit:d}",
-            [*wanted, *wanted],
-        )
 
     def _table(self, name: str) -> str:
         return f"read_parquet({quoted(self.path(name))})"
@@ -614,12 +649,17 @@ def _find(
 def _left_out_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]]:
     conditions, values = list[str](), list[str]()
     if reasons:
-        conditions.append(f"reason IN ({', '.join('?' * len(reasons))})")
+        conditions.append(f"reason IN ({_marks(reasons)})")
         values += reasons
     if search:
         conditions.append("(contains(lower(distinct_id), lower(?)) OR contains(lower(apptimize_id), lower(?)))")
         values += [search, search]
     return (f"WHERE {' AND '.join(conditions)}" if conditions else ""), values
+
+
+def _marks(values: Sequence[str]) -> str:
+    """Write as many marks as there are values, for SQL to ask for any of them."""
+    return ", ".join("?" * len(values))
 
 
 def quoted(text: str | Path) -> str:
@@ -666,3 +706,7 @@ def plain_errors() -> Generator[None]:
         if isinstance(exc, duckdb.OutOfMemoryException):
             raise StorageError("The members did not fit into COHORT_BRIDGE_SNAPSHOT_MEMORY_MB.") from exc
         raise StorageError("The snapshots folder could not be read or written.") from exc
+    except duckdb.InvalidInputException as exc:
+        if "parquet" not in str(exc).lower():
+            raise
+        raise StorageError("A file of members is damaged on disk: export the cohort again, in full.") from exc

@@ -188,13 +188,13 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
     ]
 
 
-def count_changes(engine: Engine, group_id: int | None) -> int:
-    """Count the runs that `changes` could list."""
-    conditions = [col(Run.difference).is_not(None), Run.status == Status.SUCCEEDED, col(Run.dry_run).is_(False)]
-    if group_id is not None:
-        conditions.append(Run.group_id == group_id)
+def left_out_files(engine: Engine) -> dict[int, str]:
+    """Return the file of the profiles that each group's latest reading left out, of groups that have one, by group."""
     with reading(engine) as session:
-        return session.exec(select(func.count()).select_from(Run).where(*conditions)).one()
+        rows = session.exec(
+            select(Run.group_id, Run.left_out).where(col(Run.left_out).is_not(None)).order_by(col(Run.id))
+        ).all()
+    return {group_id: name for group_id, name in rows if name}
 
 
 def kept_runs(engine: Engine, group_id: int) -> list[Run]:

@@ -11,11 +11,11 @@ from core.access import Actor, Role
 from core.apptimize import csv_name
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from core.members import LOOKED_THROUGH, Comparison, Stay, Timeline
+from core.members import Comparison, Stay, Timeline
 from core.recurring import SyncView
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from data.snapshots import Change
-from pages.shared import charts, guard, listing, member_list, notices, resources, run_view
+from pages.shared import charts, guard, how_far, listing, member_list, notices, resources, run_view
 from pages.shared.text import EVERY, age, counted, moment, number, plain, said
 
 COHORTS = "pages/export/cohorts.py"
@@ -23,7 +23,6 @@ SYNCS = "pages/export/syncs.py"
 HISTORY = run_view.HISTORY
 MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
 # How many times more changes are looked through when somebody asks for more.
-FURTHER = 4
 IN_DOUBT = (
     "A delivery began and was not confirmed to its end, so Apptimize may hold a part of it. What is shown here is the "
     "last delivery that was accepted whole. The next export writes the group in full and ends the doubt."
@@ -142,7 +141,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         text,
         group_id=group.id if group else None,
         member=st.session_state.get("groups_member_of"),
-        look_through=st.session_state.get("groups_look_through", LOOKED_THROUGH),
+        look_through=how_far.look_through("groups"),
     )
     if known.member is None:
         st.header(plain(text), anchor=False)
@@ -153,7 +152,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             title="Not found",
             icon=":material/person_search:",
         )
-        say_how_far_back(known)
+        how_far.say(known.looked, place="groups")
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
@@ -164,7 +163,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
     st.header(plain(picked), anchor=False)
     st.caption(f"Mixpanel distinct id: {plain(distinct_id)}.")
     show_stays(known)
-    say_how_far_back(known)
+    how_far.say(known.looked, place="groups")
     if group:
         st.button(
             "Look in all groups",
@@ -226,30 +225,6 @@ def since_text(stay: Stay) -> str:
     if stay.since:
         return f"since {moment(stay.since)} (run {stay.since_run})"
     return f"since before {moment(stay.kept_since)}"
-
-
-def say_how_far_back(known: Timeline) -> None:
-    """Say what the timeline rests on, and what is no longer kept."""
-    if not known.looked:
-        st.caption("No change of a group is kept, so only the present is known.")
-        return
-    st.caption(
-        f"Looked through {counted(known.looked, 'change')} of {number(known.kept)} that are kept, back to "
-        f"{moment(known.back_to)}. Changes are kept for 180 days; what was before is not known any more."
-    )
-    if known.looked < known.kept:
-        st.button(
-            "Look further back",
-            key="groups_further",
-            icon=":material/history:",
-            on_click=look_further,
-            args=(known.looked,),
-        )
-
-
-def look_further(looked: int) -> None:
-    """Look through more of what is kept from now on."""
-    st.session_state["groups_look_through"] = looked * FURTHER
 
 
 # --- one group -----------------------------------------------------------------------------------------------------

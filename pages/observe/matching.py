@@ -18,12 +18,13 @@ from core.funnel import Funnel, shown_row
 from core.matching import Reason
 from data.models import Connection, Run
 from data.snapshots import DUPLICATE
-from pages.shared import associate, guard, member_list, notices, resources, run_view
+from pages.shared import associate, guard, how_far, member_list, notices, resources, run_view
 from pages.shared.text import age, counted, moment, number, plain, said, zone
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
 PAGE_ROWS = 50
+MOST_LINKS = 5
 # More lines than these cannot be told apart.
 _LINES = 6
 _TIMES = "%-d %b, %H:%M"
@@ -407,13 +408,14 @@ def show_user(bridge: Bridge, person: Actor) -> None:
         return
     st.query_params["id"] = wanted
     with st.spinner("Looking through the groups …"):
-        found = lookup.who(bridge, person, wanted)
+        found = lookup.who(bridge, person, wanted, look_through=how_far.look_through("matching"))
     if not found.is_known:
         st.info(
             "No group and no reading had this id. The user may have no profile, or be in no cohort that was exported.",
             title="Not known",
             icon=":material/person_off:",
         )
+        how_far.say(found.looked, place="matching")
         return
     left, right = st.columns(2)
     for column, label, ids in (
@@ -442,11 +444,19 @@ def show_user(bridge: Bridge, person: Actor) -> None:
         )
     else:
         st.caption("No group was delivered yet.")
+    for one in found.apptimize_ids[:MOST_LINKS]:
+        st.page_link(
+            GROUPS,
+            label=f"When {plain(one)} was in which group",
+            icon=":material/timeline:",
+            query_params={"member": one},
+        )
     for one, distinct_id, apptimize_id in found.associated:
         st.caption(
             f"{plain(distinct_id)} was given {plain(apptimize_id)} by hand: {plain(one.confirmed_by)}, "
             f"{age(one.finished_at or one.started_at)}."
         )
+    how_far.say(found.looked, place="matching")
 
 
 def group_row(one: lookup.InGroup) -> dict[str, object]:
@@ -454,7 +464,7 @@ def group_row(one: lookup.InGroup) -> dict[str, object]:
     return {
         "Group": f"Mixpanel: {one.group.delivered_name or one.group.name}",
         "State": "In the group" if one.is_member else "Not in the group",
-        "Since": moment(one.since) if one.since else ("Before the history that is kept" if one.is_member else ""),
+        "Since": moment(one.since) if one.since else (f"Before {moment(one.kept_since)}" if one.is_member else ""),
         "Why": why(one),
         "Destination": one.destination,
     }

@@ -8,12 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
-from core import connections, funnel, lookup, recurring
+from core import connections, funnel, lookup, members, recurring
 from core.access import LOCAL
 from core.bridge import Bridge
 from core.connections import change_match_setting
 from core.sandbox import people
+from data.engine import reading
+from data.models import Group
 from tests.emulator import oracle, stage
 from tests.emulator.stage import IMPORTED, POWER, USER_COHORTS, WEB, Home, Sandbox
 
@@ -184,8 +187,30 @@ def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sa
             assert (found.is_member, found.run_id, found.since) == (True, first.id, first.finished_at)
         (found,) = lookup.who(bridge, LOCAL, came).groups
         assert (found.is_member, found.run_id) == (True, second.id)
-        (found,) = lookup.who(bridge, LOCAL, left).groups
-        assert (found.is_member, found.reason, found.since) == (False, "removed", second.finished_at)
+        for id in (left, before[left]):  # no reading knows them any more, but what removed them does
+            told = lookup.who(bridge, LOCAL, id)
+            (found,) = told.groups
+            assert (found.is_member, found.reason, found.since) == (False, "removed", second.finished_at)
+            assert (told.distinct_ids, told.apptimize_ids) == ([before[left]], [left])
+
+
+def test_who_and_a_members_timeline_tell_the_same_of_a_group_that_was_written_anew_after_its_file_was_lost(
+    sandbox: Sandbox, home: Home
+):
+    with home.bridge() as bridge:
+        first = stage.export(bridge, POWER)
+        member = sorted(sandbox.answer(POWER).group)[0]
+        with reading(bridge.engine) as session:
+            group = session.exec(select(Group)).one()
+        assert group.base_snapshot
+        bridge.snapshots.remove(group.base_snapshot)
+        second = stage.export(bridge, POWER)
+        assert second.write == "full"
+
+        (found,) = lookup.who(bridge, LOCAL, member).groups
+        (stay,) = members.timeline(bridge, LOCAL, member).stays
+
+    assert (found.since, found.run_id) == (stay.since, stay.since_run) == (first.finished_at, first.id)
 
 
 def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):

@@ -139,7 +139,7 @@ def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     snapshots.keep_difference("came", "here", None)
 
     assert snapshots.holding(["gone", "here"], "i_1") == {"here"}
-    assert snapshots.changes_of(["gone", "came"], "i_1") == {"came": "added"}
+    assert snapshots.changes_of(["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
     assert snapshots.known_as(["gone"], "i_1") == []
     assert snapshots.known_as(["gone", "here"], "user-1") == [("i_1", "user-1", "here")]
 
