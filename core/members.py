@@ -94,10 +94,68 @@ def changes_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
     return _changes_csv(bridge, _difference(bridge, run_id))
 
 
-def _difference(bridge: Bridge, run_id: int) -> str:
+@action(Role.VIEWER)
+def find_unchanged(
+    bridge: Bridge, actor: Actor, run_id: int, *, search: str = "", offset: int = 0, limit: int = 50
+) -> Found:
+    """Page and search through who stayed with a run, or would have. Raises NotFound, StorageFailed."""
+    found = _unchanged(bridge, run_id)
+    return bridge.snapshots.find_others(
+        *found.files, total=found.run.unchanged, search=search, offset=offset, limit=limit
+    )
+
+
+@action(Role.VIEWER)
+def unchanged_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
+    """Yield who stayed with a run, or would have, for a spreadsheet. Raises NotFound, StorageFailed."""
+    chunks = bridge.snapshots.iterate_others(*_unchanged(bridge, run_id).files)
+    return spreadsheet.lines(["apptimize_id", "distinct_id"], (pair for chunk in chunks for pair in chunk))
+
+
+@dataclass(frozen=True)
+class _Unchanged:
+    """The members before or after a run, and those of them that it removed or added: the others stayed."""
+
+    run: Run
+    files: tuple[str, str | None, Way]
+
+
+def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
+    """Find out who stayed: of what a run wrote, or else of what the group still holds as the run found it."""
+    run = _run(bridge, run_id)
+    if run.added or run.removed:
+        _difference(bridge, run_id)  # without it nobody can tell
+    if run.status == Status.SUCCEEDED and not run.dry_run:
+        if run.snapshot and bridge.snapshots.exists(run.snapshot):
+            return _Unchanged(run, (run.snapshot, run.difference, "added"))
+        raise NotFound(f"The members as of run {run_id} are not kept (any more).", advice="Choose a later run.")
+    with reading(bridge.engine) as session:
+        group = session.get(Group, run.group_id)
+    base = runs.get(bridge.engine, group.base_run_id) if group and group.base_run_id else None
+    if (
+        group is None
+        or base is None
+        or base.finished_at is None
+        or run.finished_at is None
+        or base.finished_at > run.finished_at
+        or not bridge.snapshots.exists(group.base_snapshot)
+    ):
+        raise NotFound(
+            f"The group is not any more what run {run_id} found: who stayed is not kept.", advice="Preview it again."
+        )
+    assert group.base_snapshot is not None
+    return _Unchanged(run, (group.base_snapshot, run.difference, "removed"))
+
+
+def _run(bridge: Bridge, run_id: int) -> Run:
     run = runs.get(bridge.engine, run_id)
     if run is None:
         raise NotFound(f"There is no run {run_id}.", advice="See History.")
+    return run
+
+
+def _difference(bridge: Bridge, run_id: int) -> str:
+    run = _run(bridge, run_id)
     if run.difference is None or not bridge.snapshots.exists(run.difference):
         raise NotFound(f"Who came and left with run {run_id} is not kept.", advice="Choose a later run.")
     return run.difference

@@ -423,6 +423,41 @@ class Snapshots:
             table = f"(FROM {self._table(difference)} WHERE change = ?)"
             return _find(db, table, [change], where, offset, limit, most)
 
+    def find_others(
+        self,
+        name: str,
+        difference: str | None,
+        change: Change,
+        *,
+        total: int,
+        search: str = "",
+        offset: int = 0,
+        limit: int = 50,
+        most: int = 1000,
+    ) -> Found:
+        """Return a page of a snapshot's `total` members who are not among those that were added, or removed."""
+        with self._asked() as db:
+            where = self._matching(db, name, search)
+            table = f"(FROM {self._others(name, difference, change)})"
+            return _find(db, table, [], where, offset, limit, most, total=total, order="ORDER BY apptimize_id")
+
+    def iterate_others(
+        self, name: str, difference: str | None, change: Change, *, chunk: int = 1000
+    ) -> Iterator[list[Pair]]:
+        """Yield a snapshot's members who are not among those that were added, or removed, `chunk` at a time, sorted."""
+        with self._open() as db:
+            db.execute(_ONE_THREAD)
+            others = self._others(name, difference, change)
+            cursor = db.execute(f"SELECT apptimize_id, distinct_id FROM {others} ORDER BY apptimize_id")
+            while rows := cursor.fetchmany(chunk):
+                yield rows
+
+    def _others(self, name: str, difference: str | None, change: Change) -> str:
+        if difference is None:
+            return self._table(name)
+        changed = f"(FROM {self._table(difference)} WHERE change = {quoted(change)})"
+        return f"{self._table(name)} AS held ANTI JOIN {changed} AS changed USING (apptimize_id)"
+
     def _matching(self, db: duckdb.DuckDBPyConnection, name: str, search: str) -> tuple[str, list[str]]:
         """Say in SQL which members a search finds, whatever the case."""
         if not search:
@@ -635,14 +670,19 @@ def _find(
     offset: int,
     limit: int,
     most: int,
+    *,
+    total: int | None = None,
+    order: str = "",
 ) -> Found:
     columns = f"SELECT apptimize_id, distinct_id FROM {table}"
     where, searched = matching
     if not where:
-        row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
-        rows = db.execute(f"{columns} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
-        return Found(rows=rows, total=row[0] if row else 0)
-    found = db.execute(f"{columns} {where} LIMIT ?", [*values, *searched, most + 1]).fetchall()
+        if total is None:
+            row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
+            total = row[0] if row else 0
+        rows = db.execute(f"{columns} {order} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
+        return Found(rows=rows, total=total)
+    found = db.execute(f"{columns} {where} {order} LIMIT ?", [*values, *searched, most + 1]).fetchall()
     return Found(rows=found[:most][offset : offset + limit], total=min(len(found), most), is_more=len(found) > most)
 
 

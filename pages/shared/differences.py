@@ -16,9 +16,17 @@ from pages.shared.text import number
 
 
 def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
-    """Show the members that a run added and removed, or would have, as long as they are kept."""
-    if not (run.added or run.removed):
-        return
+    """Show the members that a run added and removed, or would have, and those who stay, as long as they are kept."""
+    would = run.dry_run or run.status == Status.HELD
+    has_changed = bool(run.added or run.removed)
+    if has_changed:
+        _show_changed(bridge, person, run, would=would, key=key)
+    is_kept = not has_changed or bridge.snapshots.exists(run.difference)
+    if run.unchanged and is_kept and run.status in (Status.SUCCEEDED, Status.HELD):
+        _show_unchanged(bridge, person, run, would=would, key=key)
+
+
+def _show_changed(bridge: Bridge, person: Actor, run: Run, *, would: bool, key: str) -> None:
     if run.id is None or not bridge.snapshots.exists(run.difference):
         if run.dry_run:
             st.caption(
@@ -28,7 +36,6 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
         elif run.status in (Status.SUCCEEDED, Status.HELD):
             st.caption("Who that is, is no longer kept.")
         return
-    would = run.dry_run or run.status == Status.HELD
     words = ("Would come", "Would leave") if would else ("Added", "Removed")
     ways: list[tuple[Change, int, str]] = [("added", run.added, words[0]), ("removed", run.removed, words[1])]
     shown = [one for one in ways if one[1]]
@@ -50,3 +57,27 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
         icon=":material/download:",
         on_click="ignore",
     )
+
+
+def _show_unchanged(bridge: Bridge, person: Actor, run: Run, *, would: bool, key: str) -> None:
+    """Show who stays once somebody asks: they are nearly all of a group."""
+    word = "Would stay" if would else "Unchanged"
+    box = st.expander(f"{word}: {number(run.unchanged)}", key=f"{key}_unchanged_box", on_change="rerun")
+    if not box.open or run.id is None:
+        return
+    with box:
+        member_list.show(
+            partial(members.find_unchanged, bridge, person, run.id),
+            key=f"{key}_unchanged",
+            label="Members who would stay" if would else "Members who stayed",
+            nobody="Nobody.",
+        )
+        st.download_button(
+            "Download for a spreadsheet",
+            partial(member_list.collected, partial(members.unchanged_csv, bridge, person, run.id)),
+            file_name=f"run-{run.id}-unchanged.csv",
+            mime="text/csv",
+            key=f"{key}_unchanged_download",
+            icon=":material/download:",
+            on_click="ignore",
+        )

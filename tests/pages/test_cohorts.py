@@ -7,6 +7,7 @@ import pytest
 from core import members, recurring, syncs, worker
 from core.access import LOCAL
 from core.bridge import Bridge
+from core.errors import NotFound
 from tests.emulator.stage import (
     COMPANIES,
     EVERYONE,
@@ -132,6 +133,26 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
     lines = list(members.changes_csv(practising, LOCAL, run.id or 0))
     changed = {tuple(line.strip().split(",")[:2]) for line in lines[1:]}
     assert changed == {("added", one) for one in after - before} | {("removed", one) for one in before - after}
+    assert "Would stay" in [one.label for one in at.expander][-1]
+    at.session_state["cohorts_difference_unchanged_box"] = True
+    drawn(at.run())
+    staying = next(one for one in at.dataframe if one.value["Apptimize id"][0] == min(after & before))
+    assert list(staying.value["Apptimize id"]) == sorted(after & before)[:50]
+    lines = list(members.unchanged_csv(practising, LOCAL, run.id or 0))
+    assert [line.split(",")[0] for line in lines[1:]] == sorted(after & before)
+
+
+def test_who_would_stay_is_not_told_of_a_group_that_has_changed_since(practising: Bridge, sandbox: Sandbox):
+    export(practising, TRIAL)
+    preview = syncs.start_export(practising, LOCAL, TRIAL, dry_run=True)
+    worker.once(practising)
+    assert members.find_unchanged(practising, LOCAL, preview.id or 0).total == len(sandbox.answer(TRIAL).ids)
+    sandbox.at(LATER_S)
+    after = export(practising, TRIAL)
+
+    with pytest.raises(NotFound, match="The group is not any more what run"):
+        members.find_unchanged(practising, LOCAL, preview.id or 0)
+    assert members.find_unchanged(practising, LOCAL, after.id or 0).total == after.unchanged
 
 
 def test_only_the_newest_preview_keeps_who_would_come(practising: Bridge):

@@ -102,6 +102,8 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         ELSEWHERE,
         lambda on, who: members.find_compared(on.bridge, who, on.queued, on.held, "added"),
     ),
+    "find_unchanged": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_unchanged(on.bridge, who, on.queued)),
+    "unchanged_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.unchanged_csv(on.bridge, who, on.queued)),
     "find_members": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_members(on.bridge, who, 1)),
     "freshness": (Role.VIEWER, READS, lambda on, who: standing.freshness(on.bridge, who, [])),
     "gauge": (Role.VIEWER, READS, lambda on, who: standing.gauge(on.bridge, who)),

@@ -134,6 +134,23 @@ def test_a_search_counts_to_a_limit_and_says_so(snapshots: Snapshots):
     )
 
 
+def test_who_stayed_is_told_from_what_came_or_left(snapshots: Snapshots):
+    write(snapshots, "before", [(f"user-{number:05}", f"i_{number:05}") for number in range(60_000)])
+    write(snapshots, "after", [(f"user-{number:05}", f"i_{number:05}") for number in range(30_000, 90_000)])
+    difference = snapshots.keep_difference("difference", "after", "before")
+    stayed = [(f"i_{number:05}", f"user-{number:05}") for number in range(30_000, 60_000)]
+
+    for name, change in (("after", "added"), ("before", "removed")):
+        page = snapshots.find_others(name, "difference", change, total=difference.unchanged, offset=19_990, limit=20)
+        assert (page.rows, page.total) == (stayed[19_990:20_010], 30_000)
+        assert [pair for rows in snapshots.iterate_others(name, "difference", change) for pair in rows] == stayed
+        assert snapshots.find_others(name, "difference", change, total=30_000, search="I_45678").rows == [
+            stayed[15_678]
+        ]
+        assert snapshots.find_others(name, "difference", change, total=30_000, search="i_12345").total == 0
+    assert snapshots.find_others("after", None, "added", total=60_000, limit=1).rows == [stayed[0]]
+
+
 def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     write(snapshots, "here", [("user-1", "i_1")])
     snapshots.keep_difference("came", "here", None)
