@@ -47,6 +47,7 @@ audit_app = typer.Typer(help="Who did what, and who was refused.", no_args_is_he
 app.add_typer(audit_app, name="audit")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A word to find it by; may be repeated.")]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
 
 
@@ -325,18 +326,55 @@ def add_sync(
     max_shrink: Annotated[
         int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
     ] = None,
+    tag: Tags = None,
     as_json: Json = False,
 ) -> None:
     """Keep a group equal to a cohort; the first run is due at once."""
     bridge, number = _bridge(), _whole_number(cohort_id, "COHORT_ID")
-    sync = recurring.add_sync(bridge, LOCAL, number, every_minutes=every, group=group, to=to, max_shrink=max_shrink)
+    sync = recurring.add_sync(
+        bridge, LOCAL, number, every_minutes=every, group=group, to=to, max_shrink=max_shrink, tags=tag or ()
+    )
     _show_sync(bridge, sync, "is active: a worker keeps its group up to date", as_json=as_json)
 
 
+@syncs_app.command("edit")
+def edit_sync(
+    sync_id: Annotated[int, typer.Argument(metavar="ID")],
+    every: Annotated[int | None, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = None,
+    max_shrink: Annotated[
+        int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
+    ] = None,
+    no_brake: Annotated[bool, typer.Option("--no-brake", help="Hold no run for what it would take away.")] = False,
+    tag: Tags = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Change a recurring sync; what is not named stays as it is."""
+    if no_brake and max_shrink is not None:
+        raise SettingsError("Brake: --max-shrink and --no-brake exclude each other.", advice="Leave one out.")
+    if no_tags and tag:
+        raise SettingsError("Tags: --tag and --no-tags exclude each other.", advice="Leave one out.")
+    bridge = _bridge()
+    held = recurring.get_sync(bridge, LOCAL, sync_id).sync
+    brake = None if no_brake else held.max_shrink if max_shrink is None else max_shrink
+    changed = recurring.edit_sync(
+        bridge,
+        LOCAL,
+        sync_id,
+        every_minutes=every or held.every_minutes or 0,
+        max_shrink=brake,
+        tags=[] if no_tags else tag,
+    )
+    _show_sync(bridge, changed, "is changed", as_json=as_json)
+
+
 @syncs_app.command("list")
-def list_syncs(as_json: Json = False) -> None:
+def list_syncs(
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="Only those with this tag.")] = None,
+    as_json: Json = False,
+) -> None:
     """List the syncs."""
-    found = recurring.list_syncs(_bridge(), LOCAL)
+    found = [one for one in recurring.list_syncs(_bridge(), LOCAL) if set(tag or ()) <= set(one.sync.tags)]
     if as_json:
         _print_json([sync_as_json(one) for one in found])
         return
@@ -349,10 +387,11 @@ def list_syncs(as_json: Json = False) -> None:
             one.destination,
             _time_text(one.sync.next_run_at),
             one.last_run.status if one.last_run else "",
+            ", ".join(one.sync.tags),
         )
         for one in found
     ]
-    _print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run"), rows, right=(0,))
+    _print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
 
 
 @syncs_app.command("pause")
@@ -726,6 +765,8 @@ def sync_as_json(view: recurring.SyncView) -> dict[str, Any]:
         "state": view.sync.state,
         "paused_reason": view.sync.paused_reason,
         "next_run_at": _time_json(view.sync.next_run_at),
+        "max_shrink": view.sync.max_shrink,
+        "tags": view.sync.tags,
         "last_run": run_as_json(view.last_run) if view.last_run else None,
     }
 

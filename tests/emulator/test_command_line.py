@@ -400,3 +400,30 @@ def test_a_worker_with_nothing_to_do_once_ends_at_once(home: Home):
     done = home.run("worker", "--once", within_s=10)
 
     assert (done.code, done.out) == (0, "")
+
+
+def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandbox, home: Home):
+    def told(done: stage.Done) -> tuple[object, ...]:
+        return tuple(done.json[name] for name in ("every_minutes", "max_shrink", "tags"))
+
+    added = home.run("syncs", "add", str(POWER), "--every", "60", "--tag", "launch", "--tag", "beta", "--json")
+    assert told(added) == (60, None, ["beta", "launch"])
+    number = str(added.json["id"])
+
+    assert told(home.run("syncs", "edit", number, "--max-shrink", "40", "--json")) == (60, 40, ["beta", "launch"])
+    assert told(home.run("syncs", "edit", number, "--every", "30", "--tag", "beta", "--json")) == (30, 40, ["beta"])
+    assert [one["id"] for one in home.run("syncs", "list", "--tag", "beta", "--json").json] == [added.json["id"]]
+    assert home.run("syncs", "list", "--tag", "launch", "--json").json == []
+    assert "beta" in home.run("syncs", "list").out
+    assert told(home.run("syncs", "edit", number, "--no-brake", "--no-tags", "--json")) == (30, None, [])
+
+    for wrong, field in (
+        (("--every", "7"), "Interval"),
+        (("--max-shrink", "140"), "Brake"),
+        (("--no-brake", "--max-shrink", "1"), "Brake"),
+        (("--no-tags", "--tag", "x"), "Tags"),
+        (("--tag", "x" * 500), "Tag"),
+    ):
+        done = home.run("syncs", "edit", number, *wrong, "--json")
+        assert (done.code, field in done.err) == (2, True), done.err
+    assert home.run("syncs", "edit", "999", "--every", "15").code == 1
