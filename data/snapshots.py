@@ -679,7 +679,7 @@ def _find(
     if not where:
         if total is None:
             row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
-            total = row[0] if row else 0
+            total = int(row[0]) if row else 0
         rows = db.execute(f"{columns} {order} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
         return Found(rows=rows, total=total)
     found = db.execute(f"{columns} {where} {order} LIMIT ?", [*values, *searched, most + 1]).fetchall()

@@ -18,7 +18,7 @@ from core.funnel import Funnel, shown_row
 from core.matching import Reason
 from data.models import Connection, Run
 from data.snapshots import DUPLICATE
-from pages.shared import associate, guard, how_far, member_list, notices, resources, run_view
+from pages.shared import associate, guard, how_far, listing, member_list, notices, resources, run_view
 from pages.shared.text import age, counted, moment, number, plain, said, zone
 
 COHORTS = "pages/export/cohorts.py"
@@ -284,7 +284,7 @@ def show_cohorts(latest: list[Run]) -> None:
         ],
         key="matching_cohorts",
         hide_index=True,
-        height="content" if len(rows) <= 15 else 563,
+        height=listing.height(len(rows)),
         placeholder="",
         alt="Cohorts with their matching",
         column_config={
@@ -379,7 +379,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         ],
         key="matching_left_out",
         hide_index=True,
-        height=min(len(found.rows), 12) * 35 + 38,
+        height=listing.height(len(found.rows), most=12),
         alt="Profiles that were left out",
     )
     pages = -(-found.total // PAGE_ROWS)
@@ -438,7 +438,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             [group_row(one) for one in found.groups],
             key="matching_groups",
             hide_index=True,
-            height="content" if len(found.groups) <= 15 else 563,
+            height=listing.height(len(found.groups)),
             alt="The user's groups",
             column_config={"Why": st.column_config.TextColumn(width="large")},
         )
@@ -465,8 +465,8 @@ def group_row(one: lookup.InGroup) -> dict[str, object]:
         "Group": f"Mixpanel: {one.group.delivered_name or one.group.name}",
         "State": "In the group" if one.is_member else "Not in the group",
         "Since": moment(one.since) if one.since else (f"Before {moment(one.kept_since)}" if one.is_member else ""),
-        "Why": why(one),
         "Destination": one.destination,
+        "Why": why(one),
     }
 
 

@@ -448,7 +448,7 @@ def show_rows(bridge: Bridge, person: Actor, found: Association) -> None:
         [_row(row) for row in shown.rows],
         key="associate_rows",
         hide_index=True,
-        height=min(len(shown.rows), 12) * 35 + 38,
+        height=listing.height(len(shown.rows), most=12),
         alt="Rows of the file",
         column_config={"Row": st.column_config.NumberColumn(format="localized", width=70)},
     )

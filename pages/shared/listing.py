@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
-# Rows that are shown without scrolling inside the list.
-_ROWS = 15
-_HEIGHT_PX = 563
+# Rows that are shown without scrolling inside the list; half a row more says that there are others.
+ROWS = 15
+_ROW_PX, _HEADER_PX = 33, 36
+
+
+def height(rows: int, *, most: int = ROWS) -> Literal["content"] | int:
+    """Tell how high a list of so many rows is, of which at most so many are seen at once."""
+    return "content" if rows <= most else _HEADER_PX + _ROW_PX * most + _ROW_PX // 2
 
 
 def rows_to_open(
@@ -35,7 +40,7 @@ def rows_to_open(
         on_select=partial(_ticked, key, tuple(ids), go_to),
         selection_mode="single-row",
         hide_index=True,
-        height="content" if len(rows) <= _ROWS else _HEIGHT_PX,
+        height=height(len(rows)),
         placeholder="",
         column_order=order,
         alt=label,
@@ -69,7 +74,7 @@ def rows_to_tick(
         on_select="rerun",
         selection_mode="multi-row",
         hide_index=True,
-        height="content" if len(rows) <= _ROWS else _HEIGHT_PX,
+        height=height(len(rows)),
         placeholder="",
         alt=label,
         column_config={

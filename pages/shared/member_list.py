@@ -52,8 +52,9 @@ def show(
     st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {of}")
     rows: list[dict[str, Any]] = [{"Apptimize id": one, "Mixpanel distinct id": other} for one, other in found.rows]
     if open_member is None:
-        height = min(len(rows), _SHOWN_ROWS) * 35 + 38
-        st.dataframe(rows, key=f"{key}_table", hide_index=True, height=height, alt=label)
+        st.dataframe(
+            rows, key=f"{key}_table", hide_index=True, height=listing.height(len(rows), most=_SHOWN_ROWS), alt=label
+        )
     else:
         ids = [one for one, _ in found.rows]
         listing.rows_to_open(

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from data.models import Run, Status
-from pages.shared import run_view
+from pages.shared import listing, run_view
 from pages.shared.text import counted, duration, moment, number, plain, precise
 
 _DONE: dict[str, str] = {
@@ -127,7 +127,7 @@ def calls(log: dict[str, Any] | None) -> None:
         ],
         key="run_log_calls",
         hide_index=True,
-        height=min(len(shown), 12) * 35 + 38,
+        height=listing.height(len(shown), most=12),
         alt="Requests and messages, one by one",
     )
 
