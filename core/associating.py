@@ -6,8 +6,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,17 +152,20 @@ class Associating:
                 prefixes=PREFIXES if found.expects_prefix else (),
                 known=known,
                 longest=MAX_LENGTH,
-                before_it_stands=self._hold_now,
+                within=self._held(),
             )
         except StorageError:
             if tries <= 1 or all(one.is_file() for one in (*known.members, *known.left_out)):
                 raise
             return self._judge_rows(found, tries - 1)
 
-    def _hold_now(self) -> None:
-        """Renew the lease, or stop: a check that stood still must not replace the plan of the one after it."""
-        if not associations.beat(self._bridge.engine, self._id, owner=self._owner)[0]:
-            raise LeaseLost("The association was taken over by another process.")
+    @contextmanager
+    def _held(self) -> Generator[None]:
+        """Keep the lease while inside, or stop: a check that stood still must not replace the plan of the next one."""
+        with associations.held(self._bridge.engine, self._id, owner=self._owner) as ours:
+            if not ours:
+                raise LeaseLost("The association was taken over by another process.")
+            yield
 
     def _stoppable(self, read: Iterable[RawRow]) -> Iterator[RawRow]:
         for number, row in enumerate(read):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, func, or_, update
@@ -57,6 +58,13 @@ def beat(engine: Engine, association_id: int, *, owner: str, values: dict[str, A
             return False, False
         asked = select(Association.cancel_asked).where(Association.id == association_id)
         return True, bool(session.exec(asked).one())
+
+
+@contextmanager
+def held(engine: Engine, association_id: int, *, owner: str) -> Generator[bool]:
+    """Renew the lease, and let nobody else write to the database until this is left; False when the lease is lost."""
+    with writing(engine) as session:
+        yield _hold(session, association_id, owner, {})
 
 
 def record_batch(engine: Engine, batch: AssociationBatch, *, owner: str, requests: int) -> bool:

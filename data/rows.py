@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -128,13 +128,13 @@ class Rows:
         prefixes: Sequence[str],
         known: Known,
         longest: int = 256,
-        before_it_stands: Callable[[], None] | None = None,
+        within: AbstractContextManager[object] | None = None,
     ) -> Judgement:
         """Judge the rows together and write the plan, whole or not at all.
 
         Ids that start with none of the `prefixes`, if any are expected, are given `prefix`; None leaves their rows out,
         and an empty text writes them as they are. An id that is longer than `longest` by its prefix is not written.
-        `before_it_stands` is called right before the plan replaces another, and raises to leave that one.
+        The plan replaces another inside `within`, which raises as it is entered to leave that one.
         """
         with self._open() as db:
             raw = f"read_parquet({quoted(self._raw / '*.parquet')})"
@@ -157,7 +157,7 @@ class Rows:
                 f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
                 "FROM judged LEFT JOIN effects USING (row)"
             )
-            with replacing(self._plan) as part:
+            with replacing(self._plan, within=within) as part:
                 db.execute(
                     "COPY (SELECT row, distinct_id, apptimize_id, problem, "
                     f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END AS effect, "
@@ -165,8 +165,6 @@ class Rows:
                     f"FROM compared ORDER BY row) TO {quoted(part)} "
                     f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
                 )
-                if before_it_stands:
-                    before_it_stands()
             return self._count(db)
 
     def _count(self, db: duckdb.DuckDBPyConnection) -> Judgement:

@@ -12,7 +12,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -708,15 +708,19 @@ def quoted(text: str | Path) -> str:
 
 
 @contextmanager
-def replacing(target: Path) -> Generator[Path]:
-    """Give a temporary name to write to, and put it in place of `target` once it is whole and on disk."""
+def replacing(target: Path, *, within: AbstractContextManager[object] | None = None) -> Generator[Path]:
+    """Give a temporary name to write to, and put it in place of `target` once it is whole and on disk.
+
+    That happens inside `within`, which may raise as it is entered: then `target` stays as it was.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         yield part
         flush_to_disk(part)
-        part.replace(target)
-        flush_to_disk(target.parent)
+        with within or nullcontext():
+            part.replace(target)
+            flush_to_disk(target.parent)
     finally:
         part.unlink(missing_ok=True)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +58,20 @@ def test_only_one_of_two_gets_it(bridge: Bridge, waiting: int):
     assert not associations.claim(bridge.engine, waiting, owner="other")
     assert associations.claimable(bridge.engine) == []
     assert stage_of(bridge, waiting) == Stage.WRITING
+
+
+def test_nobody_takes_it_over_while_its_holder_puts_a_plan_in_place(bridge: Bridge, waiting: int, tmp_path: Path):
+    assert associations.claim(bridge.engine, waiting, owner="first")
+    with closing(sqlite3.connect(tmp_path / "home" / "cohort_bridge.db", timeout=0.05)) as other:
+        take_over = ("UPDATE association SET owner = 'second' WHERE id = ?", [waiting])
+        with associations.held(bridge.engine, waiting, owner="first") as ours:
+            assert ours
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute(*take_over)
+        with other:
+            other.execute(*take_over)
+        with associations.held(bridge.engine, waiting, owner="first") as ours:
+            assert not ours
 
 
 def test_a_batch_is_recorded_only_by_who_holds_the_lease(bridge: Bridge, waiting: int):

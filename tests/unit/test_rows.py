@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -81,11 +81,13 @@ def test_a_plan_is_not_replaced_by_a_check_that_must_not(kept: Rows):
     kept.keep([RawRow(2, "u1", "1", None)])
     kept.judge(prefix="i_", prefixes=("i_",), known=Known())
 
-    def refuse() -> None:
+    @contextmanager
+    def refuse() -> Generator[None]:
         raise SettingsError("Another one holds it.")
+        yield
 
     with pytest.raises(SettingsError):
-        kept.judge(prefix="a_", prefixes=("a_",), known=Known(), before_it_stands=refuse)
+        kept.judge(prefix="a_", prefixes=("a_",), known=Known(), within=refuse())
 
     assert [row.apptimize_id for rows in kept.iterate() for row in rows] == ["i_1"]
 
