@@ -35,12 +35,6 @@ def list_people(bridge: Bridge, actor: Actor) -> list[PersonView]:
     return [_view(bridge, one) for one in found]
 
 
-@action(Role.VIEWER)
-def list_admins(bridge: Bridge, actor: Actor) -> list[str]:
-    """List the addresses of those who can grant a role."""
-    return access.admins(bridge)
-
-
 @action(Role.ADMIN)
 def add_person(bridge: Bridge, actor: Actor, email: str, role: str = Role.VIEWER.label) -> Person:
     """Let somebody in before they sign in for the first time. Raises SettingsError naming the field."""

@@ -79,7 +79,6 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "get_run": (Role.VIEWER, READS, lambda on, who: syncs.get_run(on.bridge, who, on.queued)),
     "get_sync": (Role.VIEWER, READS, lambda on, who: recurring.get_sync(on.bridge, who, on.active)),
     "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.group_csv(on.bridge, who, 1)),
-    "list_admins": (Role.VIEWER, READS, lambda on, who: people.list_admins(on.bridge, who)),
     "list_connections": (Role.VIEWER, READS, lambda on, who: connections.list_connections(on.bridge, who)),
     "list_groups": (Role.VIEWER, READS, lambda on, who: syncs.list_groups(on.bridge, who)),
     "list_runs": (Role.VIEWER, READS, lambda on, who: syncs.list_runs(on.bridge, who)),
