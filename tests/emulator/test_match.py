@@ -268,3 +268,15 @@ def experiment(sandbox: Sandbox, apptimize_id: str) -> None:
 def events_of(sandbox: Sandbox, distinct_id: str) -> list[str]:
     found = sandbox.get(f"/sandbox/api/people/{distinct_id}").raise_for_status().json()
     return [one["event"] for one in found["events"] if not one["event"].startswith("$")]
+
+
+def test_a_run_that_was_held_because_not_all_profiles_came_is_no_reading(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        whole = stage.export(bridge, POWER)
+        sandbox.fault("total_wrong", target="mixpanel")
+        torn = stage.export(bridge, POWER)
+        sandbox.mend()
+        assert (torn.status, torn.error_code) == ("held", "held_total")
+
+        assert [run.id for run in funnel.latest_readings(bridge, LOCAL)] == [whole.id]
+        assert [run.id for run in funnel.readings(bridge, LOCAL, POWER)] == [whole.id]
