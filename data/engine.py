@@ -15,7 +15,7 @@ from sqlmodel import Session, create_engine
 MIGRATIONS = Path(__file__).with_name("migrations")
 # Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
 BUSY_TIMEOUT_MS = 30_000
-_PG_MIGRATION_LOCK = 7_021_126
+_PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 
 
 class StorageError(Exception):
@@ -23,9 +23,14 @@ class StorageError(Exception):
 
 
 def make_engine(url: str) -> Engine:
-    """Build an engine. SQLite gets WAL, `synchronous=FULL`, foreign keys and a busy timeout; writers lock at once."""
+    """Build an engine whose writers come one after the other, each in a place of the queue that it takes as it begins.
+
+    SQLite gets WAL, `synchronous=FULL`, foreign keys and a busy timeout.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True)
+        event.listen(engine, "begin", _begin_postgres)
+        return engine
     engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -51,6 +56,12 @@ def _begin_sqlite(connection: Any) -> None:
     # busy timeout says. A writer therefore takes its place in the queue when it begins.
     writer = connection.get_execution_options().get("writer", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+
+def _begin_postgres(connection: Any) -> None:
+    # Leases, budgets and the audit log's chain rest on one writer at a time, which SQLite has by itself.
+    if connection.get_execution_options().get("writer", False):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_PG_WRITER_LOCK})")
 
 
 @contextmanager
