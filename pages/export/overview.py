@@ -16,7 +16,7 @@ from core.recurring import SyncView
 from core.standing import Freshness, Gauge, Health, Needs
 from data.models import Connection, Run, Status, SyncKind, SyncState
 from pages.shared import decide, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, number, percent, plain, said
+from pages.shared.text import EVERY, age, clock, counted, number, percent, plain, said, tenths
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
@@ -64,15 +64,18 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
 def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
     """Show connections, worker and the last day, side by side, and the query budget."""
     has_mixpanel = any(one.connection.side == MIXPANEL_SIDE for one in health)
+    # Two pairs: side by side where there is room for four, one above the other in each where there is not.
     with st.container(horizontal=True, gap="small"):
-        with _card("Mixpanel"):
-            _connected([one for one in health if one.connection.side == MIXPANEL_SIDE])
-        with _card("Destinations"):
-            _connected([one for one in health if one.connection.side != MIXPANEL_SIDE])
-        with _card("Worker"):
-            _worker(bridge, person)
-        with _card("Last 24 hours"):
-            _last_day(standing.runs_of_the_last(bridge, person, DAY))
+        with st.container(horizontal=True, gap="small"):
+            with _card("Mixpanel"):
+                _connected([one for one in health if one.connection.side == MIXPANEL_SIDE])
+            with _card("Destinations"):
+                _connected([one for one in health if one.connection.side != MIXPANEL_SIDE])
+        with st.container(horizontal=True, gap="small"):
+            with _card("Worker"):
+                _worker(bridge, person)
+            with _card("Last 24 hours"):
+                _last_day(standing.runs_of_the_last(bridge, person, DAY))
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if has_mixpanel:
@@ -82,8 +85,8 @@ def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
 
 
 def _card(title: str) -> DeltaGenerator:
-    """Four of these fit side by side; where the window is narrow they wrap."""
-    card = st.container(border=True, width=200, height=150, gap="xsmall")
+    """All are as high as the one that says most."""
+    card = st.container(border=True, height=150, gap="xsmall")
     card.markdown(f"**{title}**")
     return card
 
@@ -132,11 +135,15 @@ def _last_day(counts: dict[str, int]) -> None:
         st.badge("No runs", icon=":material/bedtime:", color="gray")
         return
     if bad:
-        st.badge(f"{number(bad)} not well", icon=":material/error:", color="red")
+        st.badge(f"{number(bad)} did not succeed", icon=":material/error:", color="red")
     else:
         st.badge("All well", icon=":material/check_circle:", color="green")
-    other = sum(counts.values()) - bad - good
-    rest = f"  \n{counted(other, 'other')}" if other else ""
+    others = [
+        f"{number(count)} {run_view.word_of(status).lower()}"
+        for status, count in counts.items()
+        if count and status not in (*standing.TROUBLED, Status.SUCCEEDED)
+    ]
+    rest = f"  \n{', '.join(others).capitalize()}" if others else ""
     st.caption(f"{counted(good, 'run')} succeeded{rest}")
 
 
@@ -148,7 +155,8 @@ def _gauge(gauge: Gauge) -> None:
         text += f". The next slot opens at {clock(budget.next_at)}."
     elif len(gauge.frees_at) > 1:
         first, last = clock(gauge.frees_at[0]), clock(gauge.frees_at[-1])
-        text += f" in the last hour. One is free again at {first}, all of them at {last}."
+        when = f"One is free again at {first}, all of them at {last}" if first != last else f"All are free at {last}"
+        text += f" in the last hour. {when}."
     else:
         text += " in the last hour."
     if gauge.planned:
@@ -234,7 +242,7 @@ def fresh(found: list[Freshness], person: Actor) -> None:
     st.subheader("Freshness of recurring syncs", anchor=False)
     st.caption(
         counted(len(found), "recurring sync")
-        + (f", {number(late)} of them late" if late else ", none of them late")
+        + (f", {number(late)} late" if late else ", none late")
         + (f". The {LISTED} with the oldest members:" if len(found) > LISTED else ".")
     )
     listing.rows_to_open(
@@ -244,7 +252,7 @@ def fresh(found: list[Freshness], person: Actor) -> None:
                 "Group": one.view.group.name,
                 "State": state_text(one),
                 "Members as of": age(one.at) if one.at else "Not delivered yet",
-                "Slots met, 7 days": one.share,
+                "Slots met, 7 days": tenths(one.share),
                 "Of slots": one.slots,
                 "Interval": EVERY.get(one.view.sync.every_minutes or 0, ""),
             }
@@ -257,9 +265,9 @@ def fresh(found: list[Freshness], person: Actor) -> None:
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Slots met, 7 days": st.column_config.ProgressColumn(
-                format="percent",
+                format="%.1f%%",
                 min_value=0,
-                max_value=1,
+                max_value=100,
                 help="Scheduled runs that succeeded, out of the times they were due. Time that a sync was paused "
                 "counts as missed.",
             ),

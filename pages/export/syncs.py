@@ -16,7 +16,7 @@ from core.standing import Freshness
 from data.models import Connection, Run, Status, SyncKind, SyncState, utc_now
 from data.runs import RunFilter
 from pages.shared import charts, decide, differences, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, number, plain, said
+from pages.shared.text import EVERY, age, clock, counted, number, plain, said, tenths
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
@@ -174,7 +174,7 @@ def table(shown: list[Freshness]) -> None:
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Members": st.column_config.NumberColumn(format="localized"),
-            "Slots met, 7 days": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "Slots met, 7 days": st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100),
             "Tags": st.column_config.ListColumn(),
         },
     )
@@ -188,10 +188,10 @@ def row(one: Freshness) -> dict[str, object]:
         "Group": view.group.name,
         "State": state_text(one),
         "Members": view.group.members if view.group.delivered_at else None,
-        "Up to date": freshness(one),
+        "Members as of": freshness(one),
         "Next run": next_run(view),
         "Last result": last_result(view),
-        "Slots met, 7 days": one.share,
+        "Slots met, 7 days": tenths(one.share),
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
         "Tags": view.sync.tags,
@@ -349,7 +349,7 @@ def show_state(one: Freshness) -> None:
         slots = f"{number(min(one.met, one.slots))} of {counted(one.slots, 'slot')}"
         met = f" {slots} of the last 7 days met." if one.slots else ""
         st.caption(
-            f"{every}, to {plain(view.destination)}. Up to date: {freshness(one)}. Next run: "
+            f"{every}, to {plain(view.destination)}. Members as of: {freshness(one)}. Next run: "
             f"{next_run(view).lower() or 'none'}.{met}",
             width="content",
         )
@@ -407,7 +407,7 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
     sync_id, brake = view.sync.id, view.sync.max_shrink
     st.subheader("Interval, brake and tags", anchor=False)
     with st.form(f"syncs_form_{sync_id}"):
-        left, right = st.columns(2)
+        left, right = st.columns(2, vertical_alignment="bottom")
         left.selectbox(
             "Interval",
             INTERVALS,
@@ -415,18 +415,18 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
             format_func=EVERY.__getitem__,
             key=f"syncs_every_{sync_id}",
         )
-        left.checkbox(
-            "Hold a run that would take many members away",
-            value=brake is not None,
-            key=f"syncs_has_brake_{sync_id}",
-            help="Nothing is written then until somebody has looked at it.",
-        )
         right.number_input(
-            "Largest share that may leave at once, in percent",
+            "Most that may leave at once, in percent",
             min_value=0,
             max_value=100,
             value=20 if brake is None else brake,
             key=f"syncs_brake_{sync_id}",
+        )
+        st.checkbox(
+            "Hold a run that would take more members away than that",
+            value=brake is not None,
+            key=f"syncs_has_brake_{sync_id}",
+            help="Nothing is written then until somebody has looked at it.",
         )
         st.multiselect(
             "Tags",

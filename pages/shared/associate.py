@@ -351,14 +351,19 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
     if found.stage == Stage.DONE:
         st.success(
             f"{counted(found.written, 'row was', 'rows were')} written. Groups hold these users from their next run "
-            "on; “Run now” on a sync does not wait for it.",
-            title="Done",
+            "on; press “Run now” on a sync to have it at once.",
+            title="The users are associated",
             icon=":material/check_circle:",
         )
     elif found.stage == Stage.FAILED:
-        st.error(cause, title="It stopped before its end", icon=":material/error:")
+        title = "It stopped before its end" if found.confirmed_by else "The file could not be used"
+        st.error(cause, title=title, icon=":material/error:")
     else:
-        st.info("The outcomes tell which rows were written until then.", title="Cancelled", icon=":material/cancel:")
+        st.info(
+            "The outcomes tell which rows were written until then." if found.confirmed_by else "Nothing was written.",
+            title="Cancelled",
+            icon=":material/cancel:",
+        )
     if found.refused:
         st.warning(
             f"Mixpanel refused {counted(found.refused, 'row')}: the outcomes say why.", icon=":material/warning:"
@@ -450,7 +455,11 @@ def show_rows(bridge: Bridge, person: Actor, found: Association) -> None:
         hide_index=True,
         height=listing.height(len(shown.rows), most=12),
         alt="Rows of the file",
-        column_config={"Row": st.column_config.NumberColumn(format="localized", width=70)},
+        column_config={
+            "Row": st.column_config.NumberColumn(format="localized", width=60),
+            "Mixpanel distinct id": st.column_config.TextColumn(width=230),
+            "Apptimize id": st.column_config.TextColumn(width=230),
+        },
     )
     pages = -(-shown.total // PAGE_ROWS)
     if pages > 1:

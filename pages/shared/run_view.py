@@ -218,7 +218,7 @@ def outcome(run: Run) -> None:
             )
         else:
             st.success(
-                f"The group holds {counted(run.members, 'member')} now.",
+                f"As of this run the group holds {counted(run.members, 'member')}.",
                 title="The group equals its cohort",
                 icon=":material/check_circle:",
             )

@@ -71,7 +71,9 @@ def test_an_empty_group_says_why(practising: Bridge):
 
 
 def test_an_address_of_no_group_says_so(practising: Bridge):
-    assert "There is no delivered group 99." in shown(open_page(GROUPS, group=99))
+    text = shown(open_page(GROUPS, group=99))
+
+    assert "There is no delivered group 99: it appears once its cohort was exported." in text
 
 
 @pytest.fixture
