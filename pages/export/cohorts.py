@@ -161,7 +161,7 @@ def table(
         key="cohorts",
         label="Cohorts of the Mixpanel project",
         go_to=go_to,
-        button_width=110,
+        button_width=100,
         # A column that says nothing of any cohort only takes room away from the names.
         order=["", "Cohort", "Users"]
         + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
@@ -176,12 +176,12 @@ def table(
                 format="%.1f%%",
                 min_value=0,
                 max_value=100,
-                width=110,
+                width=100,
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
             "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
-            "Sync": st.column_config.TextColumn(width=130),
-            "Delivered": st.column_config.TextColumn(width=120),
+            "Sync": st.column_config.TextColumn(width=115),
+            "Delivered": st.column_config.TextColumn(width=105),
             "Note": st.column_config.TextColumn(width=120),
             "Description": st.column_config.TextColumn(width="medium"),
         },

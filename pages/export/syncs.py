@@ -122,7 +122,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     shown = filtered(found)
     notices.show_answer("syncs")
     if not shown:
-        st.info("No sync is in this state, or matches the search.", icon=":material/search_off:")
+        st.info("No sync matches the filters.", icon=":material/search_off:")
         return
     table(shown)
     bulk(bridge, person, shown)
@@ -348,9 +348,9 @@ def show_state(one: Freshness) -> None:
             st.badge("Late", icon=":material/timer_off:", color="red")
         slots = f"{number(min(one.met, one.slots))} of {counted(one.slots, 'slot')}"
         met = f" {slots} of the last 7 days met." if one.slots else ""
+        delivered = f"Members as of {age(one.at)}" if one.at else "Not delivered yet"
         st.caption(
-            f"{every}, to {plain(view.destination)}. Members as of: {freshness(one)}. Next run: "
-            f"{next_run(view).lower() or 'none'}.{met}",
+            f"{every}, to {plain(view.destination)}. {delivered}. Next run: {next_run(view).lower() or 'none'}.{met}",
             width="content",
         )
         for tag in view.sync.tags:

@@ -152,9 +152,7 @@ def show_numbers(found: Funnel) -> None:
     )
     with right:
         st.table(
-            table[["Step", "Users", "Share"]].assign(
-                Step=table["Step"].str.replace(" ", "\u00a0"), Users=table["Users"].map("{:,}".format)
-            ),
+            table[["Step", "Users", "Share"]].assign(Users=table["Users"].map("{:,}".format)),
             hide_index=True,
             border="horizontal",
         )
@@ -340,7 +338,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             format_func={name: REASONS.get(name, name) for name in present}.__getitem__,
             key="matching_reasons",
             placeholder="All",
-            width=420,
+            width=340,
             on_change=to_first_page,
         )
         search = st.text_input(
@@ -380,7 +378,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         st.error(said(exc), icon=":material/error:")
         return
     if not found.total:
-        st.info("No profile matches.", icon=":material/search_off:")
+        st.info("No profile matches the filters.", icon=":material/search_off:")
         return
     first = (page - 1) * PAGE_ROWS + 1
     st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {counted(found.total, 'profile')}")

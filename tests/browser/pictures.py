@@ -53,7 +53,7 @@ VARIANTS = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
 CORNERS = (("light", 1280), ("dark", 800))
 NOBODY = "nobody bears this name"
 TIMES = {
-    "run": ("queued_at", "started_at", "finished_at"),
+    "run": ("queued_at", "started_at", "finished_at"),  # the last as the last: it tells which have ended
     "group_at_destination": ("delivered_at", "verified_at", "full_at"),
 }
 
@@ -168,7 +168,7 @@ def plenty(everything: Everything) -> None:
             everything.core("export", str(cohort), "--to", "default")
     everything.shift(26 * 3600)
     lie_further_back(everything, 2)
-    everything.preview(TRIAL)
+    everything.preview(POWER)
 
 
 def lie_further_back(everything: Everything, hours: int) -> None:
@@ -181,7 +181,8 @@ def lie_further_back(everything: Everything, hours: int) -> None:
         for table, columns in TIMES.items():
             for column in columns:
                 at = f"strftime('%Y-%m-%d %H:%M:%f', {column}, '-{hours} hours') || '000'"
-                database.execute(f"UPDATE {table} SET {column} = {at}")
+                ended = "finished_at IS NOT NULL" if table == "run" else "true"
+                database.execute(f"UPDATE {table} SET {column} = {at} WHERE {ended}")
         for run_id, log in database.execute("SELECT run_id, log FROM run_log").fetchall():
             log = re.sub(r'"at": "([^"]+)"', earlier, log)
             database.execute("UPDATE run_log SET log = ? WHERE run_id = ?", [log, run_id])
@@ -252,7 +253,8 @@ def full_pages(everything: Everything) -> dict[str, str]:
         f"syncs?sync={everything.recurring_sync_of(POWER)}": "Syncs",
         "history?run=2": "History",
         "history?sync=1": "History",
-        f"history?run={everything.newest_run(TRIAL)}": "History",
+        f"cohorts?cohort={POWER}": "Cohorts",
+        f"history?run={everything.newest_run(POWER)}": "History",
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Size+over+time": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
@@ -339,12 +341,12 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
         with window(browser, scheme, width) as page:
             for path, heading, label, says in (
                 ("cohorts", "Cohorts", "Search", "No cohort matches"),
-                ("syncs", "Syncs", "Search", "matches the search"),
+                ("syncs", "Syncs", "Search", "No sync matches"),
                 ("groups", "Groups", "Search groups", "No group matches"),
                 (f"groups?group={everything.group_of(TRIAL)}", "Groups", "Search members", "No member matches"),
                 ("history", "History", "Cohort or group", "No run matches"),
                 (f"matching?cohort={IMPORTED}", "Matching", "Search", "No profile matches"),
-                ("matching?association=2", "Matching", "Search rows", "no such rows"),
+                ("matching?association=2", "Matching", "Search rows", "No row matches"),
                 ("audit", "Audit log", "Who", "No line matches"),
             ):
                 go(page, f"{everything.url}/{path}", heading)
@@ -477,7 +479,7 @@ def an_association_under_way(browser: Browser, everything: Everything, folder: P
     """Let a worker be about to write many rows while inside."""
     file = folder / "many.csv"
     file.write_text("\n".join(["distinct_id,apptimize_id", *(f"many-{number},i_m{number}" for number in range(7000))]))
-    everything.fault("slow", seconds=60, target="ingestion", after=1)
+    everything.fault("slow", seconds=60, target="ingestion", path="engage", after=1)
     with window(browser, "light", 1280) as page:
         go(page, f"{everything.url}/matching", "Matching")
         press(page.get_by_role("radio", name="Associate by hand"))
