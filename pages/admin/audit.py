@@ -53,10 +53,10 @@ def filters(bridge: Bridge, person: Actor) -> AuditFilter:
     kept: Any = {"persist_state": "page", "on_change": to_first_page}
     who_column, text_column, action_column = st.columns([2, 3, 2])
     who: str = who_column.text_input(
-        "Who", value="", key="audit_who", type="search", live="400ms", placeholder="Part of the name", **kept
+        "Who", value="", key="audit_who", type="search", live="400ms", placeholder="Anybody", **kept
     )
     text: str = text_column.text_input(
-        "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Part of the text", **kept
+        "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Anything", **kept
     )
     actions = {EVERYTHING: EVERYTHING} | {name: words(name) for name in audit.audit_actions(bridge, person)}
     action = action_column.selectbox(

@@ -143,7 +143,7 @@ def show_list(bridge: Bridge, person: Actor, found: list[PersonView]) -> None:
         key="people",
         label="People",
         go_to=go_to,
-        columns={"Address": st.column_config.TextColumn(width="medium")},
+        columns={"Address": st.column_config.TextColumn(width=180)},
     )
 
 

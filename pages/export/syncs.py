@@ -209,12 +209,12 @@ def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
             f"Pause {number(len(on))}" if on else "Pause", key="syncs_bulk_pause", icon=":material/pause:",
             disabled=not on,
         ):  # fmt: skip
-            ask_about_many(bridge, person, on, pause=True)
+            ask_to_pause(bridge, person, on)
         if st.button(
             f"Resume {number(len(off))}" if off else "Resume", key="syncs_bulk_resume", icon=":material/play_arrow:",
             disabled=not off,
         ):  # fmt: skip
-            ask_about_many(bridge, person, off, pause=False)
+            ask_to_resume(bridge, person, off)
         if len(chosen) == 1:
             st.button("Open", key="syncs_open_one", on_click=choose, args=(chosen[0].sync.id,))
         st.caption(
@@ -223,9 +223,20 @@ def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
         )
 
 
-@st.dialog("Pause or resume these syncs?", icon=":material/checklist:")
+@st.dialog("Pause these syncs?", icon=":material/pause:")
+def ask_to_pause(bridge: Bridge, person: Actor, chosen: Sequence[SyncView]) -> None:
+    """Name what is affected before many syncs are paused."""
+    ask_about_many(bridge, person, chosen, pause=True)
+
+
+@st.dialog("Resume these syncs?", icon=":material/play_arrow:")
+def ask_to_resume(bridge: Bridge, person: Actor, chosen: Sequence[SyncView]) -> None:
+    """Name what is affected before many syncs go on."""
+    ask_about_many(bridge, person, chosen, pause=False)
+
+
 def ask_about_many(bridge: Bridge, person: Actor, chosen: Sequence[SyncView], *, pause: bool) -> None:
-    """Name what is affected before many syncs change."""
+    """Show what is affected, and the two answers."""
     names = "\n".join(f"- **{plain(one.group.name)}** at {plain(one.destination)}" for one in chosen[:NAMED])
     more = f"\n- and {counted(len(chosen) - NAMED, 'more')}" if len(chosen) > NAMED else ""
     st.markdown(names + more)

@@ -65,7 +65,9 @@ def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
         took = _took((end - at).total_seconds()) if end else ""
         # What is known of a step that was done twice is known of its last time.
         fact = facts.get(name, "") if last[name] == place else ""
-        rows.append(_row(_DONE.get(name, name.capitalize()), _at(at), took, fact))
+        is_cut_short = name == "delivering" and run.status != Status.SUCCEEDED
+        done = "Tried to write" if is_cut_short else _DONE.get(name, name.capitalize())
+        rows.append(_row(done, _at(at), took, fact))
     if "delivering" not in last:
         rows += [_row("Wrote nothing", "", "", fact) for fact in filter(None, [_why_nothing(run)])]
     return rows
