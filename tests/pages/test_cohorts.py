@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from core import members, recurring, syncs, worker
 from core.access import LOCAL
 from core.bridge import Bridge
