@@ -20,6 +20,7 @@ from pages.shared.text import EVERY, age, clock, counted, number, percent, plain
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
+GROUPS = "pages/observe/groups.py"
 HISTORY = run_view.HISTORY
 DAY = timedelta(days=1)
 SHOWN = 8
@@ -121,9 +122,13 @@ def _worker(bridge: Bridge, person: Actor) -> None:
         icon=":material/check_circle:" if is_up else ":material/power_off:",
         color="green" if is_up else "orange",
     )
-    busy = len(syncs.active_runs(bridge, person))
+    active = syncs.active_runs(bridge, person)
+    busy = len(active) if is_up else sum(run.status != Status.QUEUED for run in active)
+    waiting = len(active) - busy
     doing = f"{counted(busy, 'run')} under way" if busy else "Nothing under way"
-    heartbeat = f"Heartbeat {age(beats[0].seen_at)}" if beats else "Never seen"
+    if waiting:
+        doing = f"{counted(waiting, 'run')} waiting"
+    heartbeat = f"Heartbeat {age(beats[0].seen_at)}" if beats else "No sign of life"
     several = f"{number(len(beats))} workers, " if len(beats) > 1 else ""
     st.caption(f"{doing}  \n{several}{heartbeat}")
 
@@ -238,7 +243,7 @@ def fresh(found: list[Freshness], person: Actor) -> None:
     """Show how old each recurring group's members are, the stalest first."""
     if not found:
         return
-    late = sum(one.is_late for one in found)
+    late, may_change = sum(one.is_late for one in found), person.role >= Role.ANALYST
     st.subheader("Freshness of recurring syncs", anchor=False)
     st.caption(
         counted(len(found), "recurring sync")
@@ -258,10 +263,10 @@ def fresh(found: list[Freshness], person: Actor) -> None:
             }
             for one in found[:LISTED]
         ],
-        [one.view.sync.id for one in found[:LISTED]],
+        [one.view.sync.id if may_change else one.view.group.id for one in found[:LISTED]],
         key="overview_fresh",
         label="Freshness of recurring syncs, the stalest first",
-        go_to=_go_to_sync if person.role >= Role.ANALYST else _stay,
+        go_to=_go_to_sync if may_change else _go_to_group,
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Slots met, 7 days": st.column_config.ProgressColumn(
@@ -273,11 +278,7 @@ def fresh(found: list[Freshness], person: Actor) -> None:
             ),
             "Of slots": st.column_config.NumberColumn(format="localized"),
         },
-        order=None if person.role >= Role.ANALYST else _ORDER_OF_VIEWERS,
     )
-
-
-_ORDER_OF_VIEWERS = ["Group", "State", "Members as of", "Slots met, 7 days", "Of slots", "Interval"]
 
 
 def state_text(one: Freshness) -> str:
@@ -323,8 +324,9 @@ def _go_to_sync(sync_id: int | None) -> None:
     st.session_state["overview_go_sync"] = sync_id
 
 
-def _stay(_: object) -> None:
-    """Lead nowhere: the page of a sync is for those who may change it."""
+def _go_to_group(group_id: int | None) -> None:
+    """Lead viewers to the group: the page of a sync is for those who may change it."""
+    st.session_state["overview_go_group"] = group_id
 
 
 @st.fragment(run_every="5s")
@@ -334,6 +336,8 @@ def show(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
         st.switch_page(HISTORY, query_params={"run": str(go_to)})
     if go_to := st.session_state.pop("overview_go_sync", None):
         st.switch_page(SYNCS, query_params={"sync": str(go_to)})
+    if go_to := st.session_state.pop("overview_go_group", None):
+        st.switch_page(GROUPS, query_params={"group": str(go_to)})
     try:
         goes_on = next_step(bridge, person, found)
         views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]

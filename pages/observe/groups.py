@@ -149,6 +149,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         member=st.session_state.get("groups_member_of"),
         look_through=how_far.look_through("groups"),
     )
+    say_what_is_lost(known.lost)
     if known.member is None:
         st.header(plain(text), anchor=False)
         where = "in this group" if group else "in any group"
@@ -177,6 +178,16 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             icon=":material/travel_explore:",
             on_click=go_to,
             args=(None, picked),
+        )
+
+
+def say_what_is_lost(lost: list[Group]) -> None:
+    """Name the groups of which nobody can tell who is in."""
+    if lost:
+        names = ", ".join(name_of(one) for one in lost[:5]) + (" and others" if len(lost) > 5 else "")
+        st.warning(
+            f"Nobody can tell who is in {plain(names)}: the members are no longer kept. Export the cohort again.",
+            icon=":material/help:",
         )
 
 

@@ -239,8 +239,8 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
         run_view.progress(bridge, person, run.id)
     else:
         run_view.outcome(run)
+        decide.held(bridge, person, run, place="history")
         if may_act:
-            decide.held(bridge, person, run, place="history")
             with st.container(horizontal=True):
                 decide.undo(bridge, person, run, place="history")
                 if run.status in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED):

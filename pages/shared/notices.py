@@ -50,7 +50,7 @@ def account_notice(connection: Connection) -> None:
         )
     elif service_accounts.expires_soon(connection):
         st.warning(
-            "Make a new one in Mixpanel, with the project role admin or owner, and connect it before then.",
+            "Before then, an admin has to connect a new one that has the project role admin or owner in Mixpanel.",
             title=f"The service account of {plain(connection.name)} expires on "
             f"{plain(moment(connection.account_expires_at))}",
             icon=":material/timer:",

@@ -26,7 +26,8 @@ _DONE: dict[str, str] = {
 def steps(run: Run, log: dict[str, Any] | None) -> list[dict[str, str]]:
     """Write what happened when, in order, and how long each step took."""
     how = run_view.TRIGGERS.get(run.trigger, run.trigger).lower()
-    found = [_row("Queued", _at(run.queued_at), "", f"{how}, by {run.actor}")]
+    who = "" if run.trigger == "schedule" else f", by {run.actor}"
+    found = [_row("Queued", _at(run.queued_at), "", how + who)]
     if run.started_at:
         waited = (run.started_at - run.queued_at).total_seconds()
         after = f"after {duration(waited)} in the queue" if waited >= 1 else "at once"
@@ -67,6 +68,8 @@ def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
         fact = facts.get(name, "") if last[name] == place else ""
         is_cut_short = name == "delivering" and run.status != Status.SUCCEEDED
         done = "Tried to write" if is_cut_short else _DONE.get(name, name.capitalize())
+        if end is None:
+            _, done = run_view.STEPS.get(name, (0.0, done))
         rows.append(_row(done, _at(at), took, fact))
     if "delivering" not in last:
         rows += [_row("Wrote nothing", "", "", fact) for fact in filter(None, [_why_nothing(run)])]

@@ -229,6 +229,8 @@ def outcome(run: Run) -> None:
     elif run.status == Status.INTERRUPTED:
         st.warning(cause, title="Interrupted", icon=":material/power_off:")
     elif run.status == Status.CANCELLED:
+        if (run.error_code or "").startswith("held"):
+            cause = f"{plain(run.error_message or '')} It was discarded, or a newer run took its place."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
 
 
