@@ -118,7 +118,7 @@ def _sentence(exc: DBAPIError) -> str:
 def _advice(exc: BaseException) -> str | None:
     reason = str(getattr(exc, "orig", exc)).lower()
     if "malformed" in reason or "not a database" in reason:
-        return "Put a copy of it from before in its place, or set COHORT_BRIDGE_HOME to another folder."
+        return "Restore it from a backup, or set COHORT_BRIDGE_HOME to another folder."
     return None
 
 

@@ -15,7 +15,7 @@ from pages.shared.text import counted, number, said
 
 PAGE_ROWS = 50
 _SHOWN_ROWS = 12
-_ID_PX = 272
+_ID_PX, _LAST_PX = 272, 434
 
 
 @st.fragment
@@ -53,7 +53,11 @@ def show(
     st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {of}")
     rows: list[dict[str, Any]] = [{"Apptimize id": one, "Mixpanel distinct id": other} for one, other in found.rows]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
-    columns = {name: st.column_config.TextColumn(width=_ID_PX) for name in rows[0]}
+    # Where there is room for more, it goes to the last of them and not to the buttons.
+    columns = {
+        "Apptimize id": st.column_config.TextColumn(width=_ID_PX),
+        "Mixpanel distinct id": st.column_config.TextColumn(width=_ID_PX if open_member is None else _LAST_PX),
+    }
     if open_member is None:
         height = listing.height(len(rows), most=_SHOWN_ROWS)
         st.dataframe(rows, key=f"{key}_table", hide_index=True, height=height, alt=label, column_config=columns)
