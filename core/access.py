@@ -61,7 +61,7 @@ ACTIONS: dict[str, Role] = {}
 def require(actor: Actor, role: Role) -> None:
     """Refuse when the person lacks the role. Raises NotAllowed."""
     if actor.role < role:
-        raise NotAllowed(f"This needs the role {role.label}, and {actor.name} is {actor.role.label}.")
+        raise NotAllowed(f"This needs the role {role.label}, and {actor.name} has the role {actor.role.label}.")
 
 
 def action(

@@ -46,4 +46,4 @@ def storage_errors() -> Generator[None]:
     try:
         yield
     except StorageError as exc:
-        raise StorageFailed(str(exc)) from exc
+        raise StorageFailed(str(exc), advice=exc.advice) from exc

@@ -332,7 +332,7 @@ def _end(secret: str) -> str:
 def _entered(secret: SecretStr, field: str, hint: str) -> str:
     text = secret.get_secret_value().strip()
     if not text:
-        raise SettingsError(f"{field}: this is needed. {hint}")
+        raise SettingsError(f"{field}: this is needed.", advice=hint)
     if len(text) > 1000 or re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
         raise SettingsError(f"{field}: it holds characters that cannot be used here, or is too long.")
     return text

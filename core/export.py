@@ -200,12 +200,16 @@ class Export:
             page_size=self._bridge.settings.page_size,
             accept_total=_is_permitted(job, "held_total"),
         )
-        async with reader.whole() as (tally, collector):
-            self._progress.begin("comparing")
-            difference = await reader.in_worker(lambda: self._compare(job, collector))
-            if tally.profiles > tally.members:
-                await reader.in_worker(lambda: collector.write_left_out(self._bridge.snapshots.path(job.left_out)))
-                self._counts |= {"left_out": job.left_out}
+        try:
+            async with reader.whole() as (tally, collector):
+                self._progress.begin("comparing")
+                difference = await reader.in_worker(lambda: self._compare(job, collector))
+                if tally.profiles > tally.members:
+                    await reader.in_worker(lambda: collector.write_left_out(self._bridge.snapshots.path(job.left_out)))
+                    self._counts |= {"left_out": job.left_out}
+        except RunHeld:
+            self._counts |= tally_values(reader.tally)  # the pages were whole: only the total speaks against them
+            raise
         self._counts |= tally_values(tally) | difference_values(difference)
         self._hold_if_wrong(job, tally, difference)
         return await self._write(job, job.snapshot, tally.members, difference, cohort.description)

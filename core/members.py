@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from core import spreadsheet
@@ -54,6 +54,7 @@ class Timeline:
     ids: list[Pair]
     stays: list[Stay]
     looked: Looked
+    lost: list[Group] = field(default_factory=list[Group])  # whose members are gone from the disk: nobody can tell
 
 
 @dataclass(frozen=True)
@@ -190,13 +191,14 @@ def timeline(
     """
     groups = _groups(bridge, group_id)
     changes, looked = changes_back(bridge, group_id, look_through)
+    lost = [one for one in groups if one.base_snapshot and not bridge.snapshots.exists(one.base_snapshot)]
     found = bridge.snapshots.known_as(_bases(groups), text)
     is_present = bool(found)
     found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
     ids = list(dict.fromkeys((one, other) for one, other, _ in found))
     picked = next((pair for pair in ids if pair[0] == member), ids[0] if ids else None)
     if picked is None:
-        return Timeline(None, [], [], looked)
+        return Timeline(None, [], [], looked, lost)
     apptimize_id = picked[0]
     if is_present and apptimize_id == text:
         in_now = {name for _, _, name in found}
@@ -209,7 +211,7 @@ def timeline(
         for group in groups
         for stay in stays_of(group, by_group[group.id or 0], came_and_went, is_in=group.base_snapshot in in_now)
     ]
-    return Timeline(picked, ids, sorted(stays, key=_newest_first), looked)
+    return Timeline(picked, ids, sorted(stays, key=_newest_first), looked, lost)
 
 
 def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[standing.Change], Looked]:

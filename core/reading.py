@@ -93,6 +93,7 @@ class CohortReader:
     progress: Progress
     page_size: int | None = None
     accept_total: bool = False  # a person looked at a `total` that disagrees, and let it through
+    tally: Tally = field(init=False)  # what the latest reading that came to its end collected
     _facts: list[guard.PageFacts] = field(default_factory=list[guard.PageFacts])
 
     @asynccontextmanager
@@ -133,6 +134,7 @@ class CohortReader:
         self.progress.begin("checking")
         tally = await self.in_worker(partial(collector.tally, prefixes=self.rule.prefixes))
         guard.prove_distinct(seen=tally.seen, profiles=tally.profiles)
+        self.tally = tally
         return tally
 
     async def _read_session(self, opening: asyncio.Future[Collector]) -> tuple[Collector, int]:

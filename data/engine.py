@@ -19,7 +19,14 @@ _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 
 
 class StorageError(Exception):
-    """The database or the snapshots could not be read or written; the message is a whole sentence."""
+    """The database or the snapshots could not be read or written; the message is a whole sentence.
+
+    `advice` is what helps, where that is not room on the disk and leave to write there.
+    """
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 def make_engine(url: str) -> Engine:
@@ -87,7 +94,7 @@ def _plain_errors() -> Generator[None]:
     try:
         yield
     except OperationalError as exc:
-        raise StorageError(_sentence(exc)) from exc
+        raise StorageError(_sentence(exc), advice=_advice(exc)) from exc
 
 
 def _sentence(exc: DBAPIError) -> str:
@@ -108,6 +115,13 @@ def _sentence(exc: DBAPIError) -> str:
     return "The database could not be used."
 
 
+def _advice(exc: BaseException) -> str | None:
+    reason = str(getattr(exc, "orig", exc)).lower()
+    if "malformed" in reason or "not a database" in reason:
+        return "Restore it from a backup, or set COHORT_BRIDGE_HOME to another folder."
+    return None
+
+
 def open_database(url: str, home: Path) -> Engine:
     """Open the database and bring its schema up to date, in whichever process comes first.
 
@@ -122,7 +136,8 @@ def open_database(url: str, home: Path) -> Engine:
         raise StorageError(f"The folder {home} cannot be used: {getattr(exc, 'strerror', None) or exc}.") from exc
     except SQLAlchemyError as exc:
         raise StorageError(
-            _sentence(exc) if isinstance(exc, DBAPIError) else f"The database cannot be used: {exc}."
+            _sentence(exc) if isinstance(exc, DBAPIError) else f"The database cannot be used: {exc}.",
+            advice=_advice(exc),
         ) from exc
     return engine
 
@@ -140,7 +155,7 @@ def _bring_up_to_date(engine: Engine, home: Path) -> None:
         if present == newest_revision():
             return
         if present is not None and present > newest_revision():
-            raise StorageError("The database was made by a newer version of Cohort Bridge: update this one.")
+            raise StorageError("The database was made by a newer version of Cohort Bridge.", advice="Update this one.")
         _upgrade(engine)
 
 

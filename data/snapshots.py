@@ -41,6 +41,7 @@ _FILES_KNOWN = 1000
 _FILES_AT_ONCE = 1000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 _ONE_THREAD = "SET threads = 1"
+_EXPORT_AGAIN = "Export the cohort again: then they are kept anew."
 
 _HASHES = (
     "SELECT hash(distinct_id) AS distinct_hash, "
@@ -746,11 +747,11 @@ def plain_errors() -> Generator[None]:
         if "no space" in reason or "disk is full" in reason or "max_temp_directory_size" in reason:
             raise StorageError("The disk is full: the members could not be kept.") from exc
         if "no files found" in reason or "does not exist" in reason or "no such file" in reason:
-            raise StorageError("The members of this run are no longer kept.") from exc
+            raise StorageError("The members are no longer kept.", advice=_EXPORT_AGAIN) from exc
         if isinstance(exc, duckdb.OutOfMemoryException):
             raise StorageError("The members did not fit into COHORT_BRIDGE_SNAPSHOT_MEMORY_MB.") from exc
         raise StorageError("The snapshots folder could not be read or written.") from exc
     except duckdb.InvalidInputException as exc:
         if "parquet" not in str(exc).lower():
             raise
-        raise StorageError("A file of members is damaged on disk: export the cohort again, in full.") from exc
+        raise StorageError("A file of members is damaged on disk.", advice=_EXPORT_AGAIN) from exc

@@ -53,10 +53,10 @@ def filters(bridge: Bridge, person: Actor) -> AuditFilter:
     kept: Any = {"persist_state": "page", "on_change": to_first_page}
     who_column, text_column, action_column = st.columns([2, 3, 2])
     who: str = who_column.text_input(
-        "Who", value="", key="audit_who", type="search", live="400ms", placeholder="Part of it", **kept
+        "Who", value="", key="audit_who", type="search", live="400ms", placeholder="Anybody", **kept
     )
     text: str = text_column.text_input(
-        "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Part of it", **kept
+        "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Anything", **kept
     )
     actions = {EVERYTHING: EVERYTHING} | {name: words(name) for name in audit.audit_actions(bridge, person)}
     action = action_column.selectbox(
@@ -95,7 +95,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             width="content",
         )
         st.download_button(
-            "Download CSV",
+            "Download for a spreadsheet",
             partial(member_list.collected, partial(audit.audit_csv, bridge, person, wanted)),
             file_name="audit-log.csv",
             mime="text/csv",
@@ -111,7 +111,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         label="Lines of the audit log",
         go_to=go_to,
         columns={
-            "When": st.column_config.TextColumn(width=170),
+            "When": st.column_config.TextColumn(width=140),
             "Outcome": st.column_config.TextColumn(width=90),
             "What or whom": st.column_config.TextColumn(width="large"),
         },
@@ -151,7 +151,7 @@ def show_one(entry: AuditEntry) -> None:
         st.dataframe(
             changes(entry), key="audit_changes", hide_index=True, alt="What changed", height="content", placeholder=""
         )
-    st.caption(f"Hash {entry.hash}")
+    st.caption(f"Hash of this line and of all before it: {entry.hash}")
 
 
 def changes(entry: AuditEntry) -> list[dict[str, str]]:

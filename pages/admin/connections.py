@@ -105,7 +105,7 @@ def remove(bridge: Bridge, person: Actor, connection_id: int, name: str, place: 
     notices.answer(place, f"{plain(name)} was removed.")
 
 
-@st.dialog("Remove this connection?")
+@st.dialog("Remove this connection?", icon=":material/delete:")
 def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affected: list[str], place: str) -> None:
     """Name what goes away before it does."""
     st.markdown(f"**{plain(connection.name)}**: {plain(describe(connection))}")
@@ -125,6 +125,7 @@ def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affecte
             "Remove",
             key="connections_remove_yes",
             type="primary",
+            icon=":material/delete:",
             on_click=remove,
             args=(bridge, person, connection.id, connection.name, place),
         ):
@@ -140,7 +141,7 @@ def describe(connection: Connection) -> str:
     ending = f"••••{connection.secret_end}"
     if connection.kind == Kind.ENDPOINT:
         return f"{connection.url.partition('?')[0]}, token {ending}"
-    where = f"project {connection.project_id}, {REGIONS.get(connection.region, connection.region)}"
+    where = f"Project {connection.project_id}, {REGIONS.get(connection.region, connection.region)}"
     workspace = f", workspace {connection.workspace_id}" if connection.workspace_id else ""
     return f"{where}{workspace}, {connection.username}, secret {ending}"
 

@@ -132,10 +132,10 @@ def show_list(bridge: Bridge, person: Actor, found: list[PersonView]) -> None:
             {
                 "": "Open",
                 "Address": view.person.email,
-                "Name": view.person.name,
                 "Role": view.role.label.capitalize() + (" (by setting)" if view.fixed else ""),
                 "State": state_of(view),
                 "Signed in": age(view.person.signed_in_at),
+                "Name": view.person.name,
             }
             for view in found
         ],
@@ -143,7 +143,7 @@ def show_list(bridge: Bridge, person: Actor, found: list[PersonView]) -> None:
         key="people",
         label="People",
         go_to=go_to,
-        columns={"Address": st.column_config.TextColumn(width="medium")},
+        columns={"Address": st.column_config.TextColumn(width=180)},
     )
 
 
@@ -180,7 +180,7 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
         )
     with st.container(horizontal=True):
         st.button(
-            "Sign out everywhere",
+            "Sign them out everywhere",
             key="people_sign_out",
             icon=":material/logout:",
             on_click=end_sign_ins,

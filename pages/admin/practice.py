@@ -35,7 +35,7 @@ Apptimize's Groups page takes a CSV file of user ids. This works with any accoun
 
 person = guard.require(Role.VIEWER)
 bridge = resources.bridge()
-found = notices.open_page(bridge, person, "How to connect for real", "What practice mode is, and how to leave it.")
+found = notices.open_page(bridge, person, notices.PRACTICE_TITLE, "What practice mode is, and how to leave it.")
 
 st.subheader("Practice mode", anchor=False)
 st.markdown(WHAT_IT_IS)
@@ -61,4 +61,4 @@ st.subheader("Apptimize, with a file", anchor=False)
 st.markdown(CSV)
 st.subheader("Apptimize, with an endpoint", anchor=False)
 st.markdown(ENDPOINT)
-st.page_link(notices.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+notices.way_to_connect(person)

@@ -14,7 +14,7 @@ from core.recurring import SyncView
 from data.models import Connection, Group, Kind, Run, Status, SyncKind, SyncState
 from data.runs import RunFilter
 from pages.shared import decide, differences, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, counted, number, percent, plain, said
+from pages.shared.text import EVERY, age, counted, number, percent, plain, said, tenths
 
 GROUPS = "pages/observe/groups.py"
 FAILURE = "cohorts_failure"
@@ -134,7 +134,7 @@ def syncs_text(views: list[SyncView]) -> str:
         paused = sum(one.sync.state == SyncState.PAUSED for one in views)
         return counted(len(views), "sync") + (f", {number(paused)} paused" if paused else "")
     every = EVERY.get(views[0].sync.every_minutes or 0, "Recurring")
-    return f"{every}, paused" if views[0].sync.state == SyncState.PAUSED else every
+    return "Paused" if views[0].sync.state == SyncState.PAUSED else every
 
 
 def table(
@@ -147,7 +147,7 @@ def table(
                 "": "Look" if one.of_groups else "Export to …",
                 "Cohort": one.name,
                 "Users": one.count,
-                "Matched": match_rate(reads.get(one.id)),
+                "Matched": tenths(match_rate(reads.get(one.id))),
                 "Members": groups[one.id].members if one.id in groups else None,
                 "Sync": syncs_text(views.get(one.id, [])),
                 "Delivered": age(groups[one.id].delivered_at) if one.id in groups else "",
@@ -161,24 +161,27 @@ def table(
         key="cohorts",
         label="Cohorts of the Mixpanel project",
         go_to=go_to,
-        button_width=110,
+        button_width=100,
         # A column that says nothing of any cohort only takes room away from the names.
-        order=None if groups or reads or views else ["", "Cohort", "Users", "Note", "Description", "Id"],
+        order=["", "Cohort", "Users"]
+        + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
+        + (["Note"] if any(map(marks, shown)) else [])
+        + ["Description", "Id"],
         columns={
             "Cohort": st.column_config.TextColumn(width="medium"),
             "Users": st.column_config.NumberColumn(
                 format="localized", help="As Mixpanel last counted them. An export reads the cohort anew."
             ),
             "Matched": st.column_config.ProgressColumn(
-                format="percent",
+                format="%.1f%%",
                 min_value=0,
-                max_value=1,
-                width=110,
+                max_value=100,
+                width=100,
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
             "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
-            "Sync": st.column_config.TextColumn(width=130),
-            "Delivered": st.column_config.TextColumn(width=120),
+            "Sync": st.column_config.TextColumn(width=115),
+            "Delivered": st.column_config.TextColumn(width=105),
             "Note": st.column_config.TextColumn(width=120),
             "Description": st.column_config.TextColumn(width="medium"),
         },
@@ -293,15 +296,15 @@ def show_form(
 
 def _how_often(cohort_id: int) -> None:
     """Show interval and brake of a recurring sync."""
-    left, middle, right = st.columns(3, vertical_alignment="bottom")
+    left, right = st.columns(2, vertical_alignment="bottom")
     left.selectbox("Interval", list(EVERY), format_func=EVERY.__getitem__, key=f"cohorts_every_{cohort_id}")
-    has_brake = middle.checkbox(
-        "Hold a run that would take many members away",
+    has_brake = st.checkbox(
+        "Hold a run that would take more members away than that",
         key=f"cohorts_has_brake_{cohort_id}",
         help="Nothing is written then until somebody has looked at it.",
     )
     right.number_input(
-        "Largest share that may leave at once, in percent",
+        "Most that may leave at once, in percent",
         min_value=0,
         max_value=100,
         value=20,
@@ -330,7 +333,7 @@ def show_run(bridge: Bridge, person: Actor, run: Run, destinations: list[Connect
         run_view.link(run)
     run_view.outcome(run)
     decide.held(bridge, person, run, place="cohorts")
-    if run.dry_run or run.status == Status.HELD:
+    if run.dry_run or (run.status == Status.HELD and run.removed):
         run_view.changes(run)
         differences.show(bridge, person, run, key="cohorts_difference")
     if run.status == Status.SUCCEEDED:
@@ -398,7 +401,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connecti
         run_view.progress(bridge, person, run.id)
     if not destinations:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
-        st.page_link(notices.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+        notices.way_to_connect(person)
         return
     if not active:
         mine = syncs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
@@ -423,7 +426,7 @@ found = notices.open_page(
 )
 if not any(one.side == MIXPANEL_SIDE for one in found):
     st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
-    st.page_link(notices.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+    notices.way_to_connect(person)
     st.stop()
 cohorts = load(bridge, person)
 try:

@@ -16,10 +16,11 @@ from core.recurring import SyncView
 from core.standing import Freshness, Gauge, Health, Needs
 from data.models import Connection, Run, Status, SyncKind, SyncState
 from pages.shared import decide, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, number, percent, plain, said
+from pages.shared.text import EVERY, age, clock, counted, number, percent, plain, said, tenths
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
+GROUPS = "pages/observe/groups.py"
 HISTORY = run_view.HISTORY
 DAY = timedelta(days=1)
 SHOWN = 8
@@ -64,15 +65,18 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
 def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
     """Show connections, worker and the last day, side by side, and the query budget."""
     has_mixpanel = any(one.connection.side == MIXPANEL_SIDE for one in health)
+    # Two pairs: side by side where there is room for four, one above the other in each where there is not.
     with st.container(horizontal=True, gap="small"):
-        with _card("Mixpanel"):
-            _connected([one for one in health if one.connection.side == MIXPANEL_SIDE])
-        with _card("Destinations"):
-            _connected([one for one in health if one.connection.side != MIXPANEL_SIDE])
-        with _card("Worker"):
-            _worker(bridge, person)
-        with _card("Last 24 hours"):
-            _last_day(standing.runs_of_the_last(bridge, person, DAY))
+        with st.container(horizontal=True, gap="small"):
+            with _card("Mixpanel"):
+                _connected([one for one in health if one.connection.side == MIXPANEL_SIDE])
+            with _card("Destinations"):
+                _connected([one for one in health if one.connection.side != MIXPANEL_SIDE])
+        with st.container(horizontal=True, gap="small"):
+            with _card("Worker"):
+                _worker(bridge, person)
+            with _card("Last 24 hours"):
+                _last_day(standing.runs_of_the_last(bridge, person, DAY))
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if has_mixpanel:
@@ -82,8 +86,8 @@ def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
 
 
 def _card(title: str) -> DeltaGenerator:
-    """Four of these fit side by side; where the window is narrow they wrap."""
-    card = st.container(border=True, width=200, height=150, gap="xsmall")
+    """All are as high as the one that says most."""
+    card = st.container(border=True, height=150, gap="xsmall")
     card.markdown(f"**{title}**")
     return card
 
@@ -118,9 +122,13 @@ def _worker(bridge: Bridge, person: Actor) -> None:
         icon=":material/check_circle:" if is_up else ":material/power_off:",
         color="green" if is_up else "orange",
     )
-    busy = len(syncs.active_runs(bridge, person))
+    active = syncs.active_runs(bridge, person)
+    busy = len(active) if is_up else sum(run.status != Status.QUEUED for run in active)
+    waiting = len(active) - busy
     doing = f"{counted(busy, 'run')} under way" if busy else "Nothing under way"
-    heartbeat = f"Heartbeat {age(beats[0].seen_at)}" if beats else "Never seen"
+    if waiting:
+        doing = f"{counted(waiting, 'run')} waiting"
+    heartbeat = f"Heartbeat {age(beats[0].seen_at)}" if beats else "No sign of life"
     several = f"{number(len(beats))} workers, " if len(beats) > 1 else ""
     st.caption(f"{doing}  \n{several}{heartbeat}")
 
@@ -132,11 +140,15 @@ def _last_day(counts: dict[str, int]) -> None:
         st.badge("No runs", icon=":material/bedtime:", color="gray")
         return
     if bad:
-        st.badge(f"{number(bad)} not well", icon=":material/error:", color="red")
+        st.badge(f"{number(bad)} did not succeed", icon=":material/error:", color="red")
     else:
         st.badge("All well", icon=":material/check_circle:", color="green")
-    other = sum(counts.values()) - bad - good
-    rest = f"  \n{counted(other, 'other')}" if other else ""
+    others = [
+        f"{number(count)} {run_view.word_of(status).lower()}"
+        for status, count in counts.items()
+        if count and status not in (*standing.TROUBLED, Status.SUCCEEDED)
+    ]
+    rest = f"  \n{', '.join(others).capitalize()}" if others else ""
     st.caption(f"{counted(good, 'run')} succeeded{rest}")
 
 
@@ -148,7 +160,8 @@ def _gauge(gauge: Gauge) -> None:
         text += f". The next slot opens at {clock(budget.next_at)}."
     elif len(gauge.frees_at) > 1:
         first, last = clock(gauge.frees_at[0]), clock(gauge.frees_at[-1])
-        text += f" in the last hour. One is free again at {first}, all of them at {last}."
+        when = f"One is free again at {first}, all of them at {last}" if first != last else f"All are free at {last}"
+        text += f" in the last hour. {when}."
     else:
         text += " in the last hour."
     if gauge.planned:
@@ -230,11 +243,11 @@ def fresh(found: list[Freshness], person: Actor) -> None:
     """Show how old each recurring group's members are, the stalest first."""
     if not found:
         return
-    late = sum(one.is_late for one in found)
+    late, may_change = sum(one.is_late for one in found), person.role >= Role.ANALYST
     st.subheader("Freshness of recurring syncs", anchor=False)
     st.caption(
         counted(len(found), "recurring sync")
-        + (f", {number(late)} of them late" if late else ", none of them late")
+        + (f", {number(late)} late" if late else ", none late")
         + (f". The {LISTED} with the oldest members:" if len(found) > LISTED else ".")
     )
     listing.rows_to_open(
@@ -244,32 +257,28 @@ def fresh(found: list[Freshness], person: Actor) -> None:
                 "Group": one.view.group.name,
                 "State": state_text(one),
                 "Members as of": age(one.at) if one.at else "Not delivered yet",
-                "Slots met, 7 days": one.share,
+                "Slots met, 7 days": tenths(one.share),
                 "Of slots": one.slots,
                 "Interval": EVERY.get(one.view.sync.every_minutes or 0, ""),
             }
             for one in found[:LISTED]
         ],
-        [one.view.sync.id for one in found[:LISTED]],
+        [one.view.sync.id if may_change else one.view.group.id for one in found[:LISTED]],
         key="overview_fresh",
         label="Freshness of recurring syncs, the stalest first",
-        go_to=_go_to_sync if person.role >= Role.ANALYST else _stay,
+        go_to=_go_to_sync if may_change else _go_to_group,
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Slots met, 7 days": st.column_config.ProgressColumn(
-                format="percent",
+                format="%.1f%%",
                 min_value=0,
-                max_value=1,
+                max_value=100,
                 help="Scheduled runs that succeeded, out of the times they were due. Time that a sync was paused "
                 "counts as missed.",
             ),
             "Of slots": st.column_config.NumberColumn(format="localized"),
         },
-        order=None if person.role >= Role.ANALYST else _ORDER_OF_VIEWERS,
     )
-
-
-_ORDER_OF_VIEWERS = ["Group", "State", "Members as of", "Slots met, 7 days", "Of slots", "Interval"]
 
 
 def state_text(one: Freshness) -> str:
@@ -315,8 +324,9 @@ def _go_to_sync(sync_id: int | None) -> None:
     st.session_state["overview_go_sync"] = sync_id
 
 
-def _stay(_: object) -> None:
-    """Lead nowhere: the page of a sync is for those who may change it."""
+def _go_to_group(group_id: int | None) -> None:
+    """Lead viewers to the group: the page of a sync is for those who may change it."""
+    st.session_state["overview_go_group"] = group_id
 
 
 @st.fragment(run_every="5s")
@@ -326,6 +336,8 @@ def show(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
         st.switch_page(HISTORY, query_params={"run": str(go_to)})
     if go_to := st.session_state.pop("overview_go_sync", None):
         st.switch_page(SYNCS, query_params={"sync": str(go_to)})
+    if go_to := st.session_state.pop("overview_go_group", None):
+        st.switch_page(GROUPS, query_params={"group": str(go_to)})
     try:
         goes_on = next_step(bridge, person, found)
         views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]

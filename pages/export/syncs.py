@@ -16,7 +16,7 @@ from core.standing import Freshness
 from data.models import Connection, Run, Status, SyncKind, SyncState, utc_now
 from data.runs import RunFilter
 from pages.shared import charts, decide, differences, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, number, plain, said
+from pages.shared.text import EVERY, age, clock, counted, number, plain, said, tenths
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
@@ -122,7 +122,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     shown = filtered(found)
     notices.show_answer("syncs")
     if not shown:
-        st.info("No sync is in this state, or matches the search.", icon=":material/search_off:")
+        st.info("No sync matches the filters.", icon=":material/search_off:")
         return
     table(shown)
     bulk(bridge, person, shown)
@@ -174,7 +174,7 @@ def table(shown: list[Freshness]) -> None:
         columns={
             "Group": st.column_config.TextColumn(width="medium"),
             "Members": st.column_config.NumberColumn(format="localized"),
-            "Slots met, 7 days": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "Slots met, 7 days": st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100),
             "Tags": st.column_config.ListColumn(),
         },
     )
@@ -188,10 +188,10 @@ def row(one: Freshness) -> dict[str, object]:
         "Group": view.group.name,
         "State": state_text(one),
         "Members": view.group.members if view.group.delivered_at else None,
-        "Up to date": freshness(one),
+        "Members as of": freshness(one),
         "Next run": next_run(view),
         "Last result": last_result(view),
-        "Slots met, 7 days": one.share,
+        "Slots met, 7 days": tenths(one.share),
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
         "Tags": view.sync.tags,
@@ -209,12 +209,12 @@ def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
             f"Pause {number(len(on))}" if on else "Pause", key="syncs_bulk_pause", icon=":material/pause:",
             disabled=not on,
         ):  # fmt: skip
-            ask_about_many(bridge, person, on, pause=True)
+            ask_to_pause(bridge, person, on)
         if st.button(
             f"Resume {number(len(off))}" if off else "Resume", key="syncs_bulk_resume", icon=":material/play_arrow:",
             disabled=not off,
         ):  # fmt: skip
-            ask_about_many(bridge, person, off, pause=False)
+            ask_to_resume(bridge, person, off)
         if len(chosen) == 1:
             st.button("Open", key="syncs_open_one", on_click=choose, args=(chosen[0].sync.id,))
         st.caption(
@@ -223,9 +223,20 @@ def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
         )
 
 
-@st.dialog("Pause or resume these syncs?", icon=":material/checklist:")
+@st.dialog("Pause these syncs?", icon=":material/pause:")
+def ask_to_pause(bridge: Bridge, person: Actor, chosen: Sequence[SyncView]) -> None:
+    """Name what is affected before many syncs are paused."""
+    ask_about_many(bridge, person, chosen, pause=True)
+
+
+@st.dialog("Resume these syncs?", icon=":material/play_arrow:")
+def ask_to_resume(bridge: Bridge, person: Actor, chosen: Sequence[SyncView]) -> None:
+    """Name what is affected before many syncs go on."""
+    ask_about_many(bridge, person, chosen, pause=False)
+
+
 def ask_about_many(bridge: Bridge, person: Actor, chosen: Sequence[SyncView], *, pause: bool) -> None:
-    """Name what is affected before many syncs change."""
+    """Show what is affected, and the two answers."""
     names = "\n".join(f"- **{plain(one.group.name)}** at {plain(one.destination)}" for one in chosen[:NAMED])
     more = f"\n- and {counted(len(chosen) - NAMED, 'more')}" if len(chosen) > NAMED else ""
     st.markdown(names + more)
@@ -348,9 +359,9 @@ def show_state(one: Freshness) -> None:
             st.badge("Late", icon=":material/timer_off:", color="red")
         slots = f"{number(min(one.met, one.slots))} of {counted(one.slots, 'slot')}"
         met = f" {slots} of the last 7 days met." if one.slots else ""
+        delivered = f"Members as of {age(one.at)}" if one.at else "Not delivered yet"
         st.caption(
-            f"{every}, to {plain(view.destination)}. Up to date: {freshness(one)}. Next run: "
-            f"{next_run(view).lower() or 'none'}.{met}",
+            f"{every}, to {plain(view.destination)}. {delivered}. Next run: {next_run(view).lower() or 'none'}.{met}",
             width="content",
         )
         for tag in view.sync.tags:
@@ -407,7 +418,7 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
     sync_id, brake = view.sync.id, view.sync.max_shrink
     st.subheader("Interval, brake and tags", anchor=False)
     with st.form(f"syncs_form_{sync_id}"):
-        left, right = st.columns(2)
+        left, right = st.columns(2, vertical_alignment="bottom")
         left.selectbox(
             "Interval",
             INTERVALS,
@@ -415,18 +426,18 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
             format_func=EVERY.__getitem__,
             key=f"syncs_every_{sync_id}",
         )
-        left.checkbox(
-            "Hold a run that would take many members away",
-            value=brake is not None,
-            key=f"syncs_has_brake_{sync_id}",
-            help="Nothing is written then until somebody has looked at it.",
-        )
         right.number_input(
-            "Largest share that may leave at once, in percent",
+            "Most that may leave at once, in percent",
             min_value=0,
             max_value=100,
             value=20 if brake is None else brake,
             key=f"syncs_brake_{sync_id}",
+        )
+        st.checkbox(
+            "Hold a run that would take more members away than that",
+            value=brake is not None,
+            key=f"syncs_has_brake_{sync_id}",
+            help="Nothing is written then until somebody has looked at it.",
         )
         st.multiselect(
             "Tags",

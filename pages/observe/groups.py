@@ -70,7 +70,8 @@ def show_list(
         )
     wanted = search.strip().casefold()
     shown = [one for one in groups if wanted in f"{one.name}\n{one.cohort_name}\n{one.cohort_id}".casefold()]
-    st.caption(f"{counted(len(shown), 'group')} of {number(len(groups))}. Apptimize shows the names as they are here.")
+    of = f" of {number(len(groups))}" if len(shown) < len(groups) else ""
+    st.caption(f"{counted(len(shown), 'group')}{of}. Apptimize shows the names as they are here.")
     if not shown:
         st.info("No group matches the search.", icon=":material/search_off:")
         return
@@ -82,10 +83,15 @@ def show_list(
         key="groups",
         label="Delivered groups",
         go_to=go_to,
-        # On the first day there is no trend to draw.
-        order=[name for name in rows[0] if name != "Last 14 days" or any(one[name] for one in rows)],
+        # On the first day there is no trend to draw, and a cohort whose name the group bears is named already.
+        order=[
+            name
+            for name in rows[0]
+            if (name != "Last 14 days" or any(one[name] for one in rows))
+            and (name != "Cohort" or any(name_of(one) != f"Mixpanel: {one.cohort_name}" for one in shown))
+        ],
         columns={
-            "Group": st.column_config.TextColumn(width="medium"),
+            "Group": st.column_config.TextColumn(width=230),
             "Members": st.column_config.NumberColumn(format="localized"),
             "Last 14 days": st.column_config.LineChartColumn(width=110),
         },
@@ -143,6 +149,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         member=st.session_state.get("groups_member_of"),
         look_through=how_far.look_through("groups"),
     )
+    say_what_is_lost(known.lost)
     if known.member is None:
         st.header(plain(text), anchor=False)
         where = "in this group" if group else "in any group"
@@ -171,6 +178,16 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             icon=":material/travel_explore:",
             on_click=go_to,
             args=(None, picked),
+        )
+
+
+def say_what_is_lost(lost: list[Group]) -> None:
+    """Name the groups of which nobody can tell who is in."""
+    if lost:
+        names = ", ".join(name_of(one) for one in lost[:5]) + (" and others" if len(lost) > 5 else "")
+        st.warning(
+            f"Nobody can tell who is in {plain(names)}: the members are no longer kept. Export the cohort again.",
+            icon=":material/help:",
         )
 
 
@@ -237,7 +254,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
     st.header(plain(name_of(group)), anchor=False)
     st.caption(
         f"Fed by the cohort {plain(group.cohort_name)} ({group.cohort_id}), delivered to "
-        f"{plain(place.name if place else 'a removed destination')}: {plain(updated(view).lower())}."
+        f"{plain(place.name if place else 'a removed destination')}, {plain(updated(view).lower())}."
     )
     if group.in_doubt:
         st.warning(IN_DOUBT, title="What Apptimize holds is in doubt", icon=":material/help:")
@@ -318,13 +335,13 @@ def compare(bridge: Bridge, person: Actor, group: Group) -> None:
         return
     ids = list(kept)
     labels = {run_id: run_label(run) for run_id, run in kept.items()}
-    left, right = st.columns(2)
-    before = left.selectbox(
-        "From", ids, index=1, format_func=labels.__getitem__, key="groups_before", on_change=from_first
-    )
-    after = right.selectbox(
-        "To", ids, index=0, format_func=labels.__getitem__, key="groups_after", on_change=from_first
-    )
+    with st.container(horizontal=True):
+        before = st.selectbox(
+            "From", ids, index=1, format_func=labels.__getitem__, key="groups_before", on_change=from_first, width=400
+        )
+        after = st.selectbox(
+            "To", ids, index=0, format_func=labels.__getitem__, key="groups_after", on_change=from_first, width=400
+        )
     if before == after:
         st.info("Choose two different runs.", icon=":material/difference:")
         return
@@ -394,7 +411,10 @@ try:
     asked, member = st.query_params.get("group"), st.query_params.get("member")
     picked = next((one for one in groups if str(one.id) == asked), None)
     if asked and not picked:
-        st.warning(f"There is no delivered group {plain(asked)}.", icon=":material/search_off:")
+        st.warning(
+            f"There is no delivered group {plain(asked)}: it appears once its cohort was exported.",
+            icon=":material/search_off:",
+        )
         st.button("All groups", key="groups_back", icon=":material/arrow_back:", on_click=go_to)
     elif member:
         show_member(bridge, person, member, picked)

@@ -239,8 +239,8 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
         run_view.progress(bridge, person, run.id)
     else:
         run_view.outcome(run)
+        decide.held(bridge, person, run, place="history")
         if may_act:
-            decide.held(bridge, person, run, place="history")
             with st.container(horizontal=True):
                 decide.undo(bridge, person, run, place="history")
                 if run.status in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED):
@@ -248,10 +248,12 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
     if run.status == Status.SUCCEEDED or (run.status == Status.HELD and run.profiles):
         st.subheader("From profiles to members", anchor=False)
         run_view.funnel(run)
-        would = run.dry_run or run.status == Status.HELD
-        st.subheader("What would have changed" if would else "What changed", anchor=False)
-        run_view.changes(run)
-        differences.show(bridge, person, run, key="history_difference")
+        # A run that was held before it was compared tells of no change.
+        if run.status != Status.HELD or run.removed:
+            would = run.dry_run or run.status == Status.HELD
+            st.subheader("What would have changed" if would else "What changed", anchor=False)
+            run_view.changes(run)
+            differences.show(bridge, person, run, key="history_difference")
     log = standing.run_log(bridge, person, run.id)
     st.subheader("Steps", anchor=False)
     with st.container(width=720):

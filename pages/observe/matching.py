@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from functools import partial
 
 import altair as alt
@@ -19,7 +20,7 @@ from core.matching import Reason
 from data.models import Connection, Run
 from data.snapshots import DUPLICATE
 from pages.shared import associate, guard, how_far, listing, member_list, notices, resources, run_view
-from pages.shared.text import age, counted, moment, number, plain, said, zone
+from pages.shared.text import age, counted, moment, number, plain, said, tenths, zone
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
@@ -137,7 +138,7 @@ def show_numbers(found: Funnel) -> None:
             "What it counts": [text for _, _, text in steps],
         }
     )
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns([5, 4], gap="medium")
     bars = alt.Chart(table).encode(
         y=alt.Y("Step:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
         x=alt.X("Users:Q", title=None, axis=alt.Axis(tickCount=4, format=",d")),
@@ -150,7 +151,11 @@ def show_numbers(found: Funnel) -> None:
         alt="From cohort to group: " + ", ".join(f"{label} {value:,}" for label, value, _ in steps),
     )
     with right:
-        st.table(table[["Step", "Users", "Share"]].assign(Users=table["Users"].map("{:,}".format)), hide_index=True)
+        st.table(
+            table[["Step", "Users", "Share"]].assign(Users=table["Users"].map("{:,}".format)),
+            hide_index=True,
+            border="horizontal",
+        )
     run_view.tiles(left_out_tiles(found))
     if found.expects_prefix:
         run_view.tiles(prefix_tiles(found))
@@ -176,6 +181,13 @@ def prefix_tiles(found: Funnel) -> list[tuple[str, str, str]]:
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
+
+
+def time_axis(frame: pd.DataFrame) -> alt.X:
+    """Lay readings out over time: a few within a minute are not spread until all bear the same time."""
+    last = frame["Time"].max()
+    scale = alt.Scale(domain=[min(frame["Time"].min(), last - timedelta(minutes=10)).isoformat(), last.isoformat()])
+    return alt.X("Time:T", title=None, scale=scale, axis=alt.Axis(format=_TIMES, tickCount=4, labelOverlap=True))
 
 
 def show_trend(readings: list[Run]) -> None:
@@ -204,7 +216,7 @@ def show_trend(readings: list[Run]) -> None:
         alt.Chart(frame)
         .mark_line(point=True)
         .encode(
-            x=alt.X("Time:T", title=None, axis=alt.Axis(format=_TIMES, tickCount=4, labelOverlap=True)),
+            x=time_axis(frame),
             y=alt.Y("Number:Q", title="Profiles", axis=alt.Axis(format=",d", tickCount=5)),
             color=alt.Color("Profiles:N", sort=order, legend=legend),
             strokeDash=alt.StrokeDash("Profiles:N", sort=order, legend=legend),
@@ -228,7 +240,7 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
     st.subheader("Over the readings", anchor=False)
     more = len(cohort_ids) - len(shown)
     st.caption(
-        "The share of profiles that became members."
+        "The share of profiles with a usable Apptimize id."
         + (f" {counted(more, 'cohort is', 'cohorts are')} not drawn: choose one above." if more > 0 else "")
     )
     frame = pd.DataFrame(
@@ -237,18 +249,18 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
                 "Time": run.finished_at.astimezone(zone()).replace(tzinfo=None),
                 "Run": run.id,
                 "Cohort": f"{run.cohort_name} ({run.cohort_id})",
-                "Matched": run.members / run.profiles,
+                "Matched": (run.members + run.duplicates) / run.profiles,
             }
             for run in readings
             if run.finished_at and run.profiles and run.cohort_id in shown
         ]
     )
-    legend = alt.Legend(symbolType="stroke", symbolSize=400, title=None, orient="bottom", columns=2, labelLimit=300)
+    legend = alt.Legend(symbolType="stroke", symbolSize=400, title=None, orient="bottom", columns=2, labelLimit=170)
     chart = (
         alt.Chart(frame)
         .mark_line(point=True)
         .encode(
-            x=alt.X("Time:T", title=None, axis=alt.Axis(format=_TIMES, tickCount=4, labelOverlap=True)),
+            x=time_axis(frame),
             y=alt.Y("Matched:Q", title="Matched", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])),
             color=alt.Color("Cohort:N", legend=legend),
             strokeDash=alt.StrokeDash("Cohort:N", legend=legend),
@@ -273,7 +285,7 @@ def show_cohorts(latest: list[Run]) -> None:
                 "Cohort": run.cohort_name,
                 "Profiles": one.with_profile,
                 "Members": one.distinct,
-                "Matched": one.distinct / one.with_profile if one.with_profile else None,
+                "Matched": tenths(one.valid / one.with_profile if one.with_profile else None),
                 "Unmatched": one.unmatched,
                 "Invalid": one.invalid,
                 "Duplicates": one.duplicates,
@@ -289,7 +301,9 @@ def show_cohorts(latest: list[Run]) -> None:
         alt="Cohorts with their matching",
         column_config={
             "Cohort": st.column_config.TextColumn(width="medium"),
-            "Matched": st.column_config.NumberColumn(format="percent"),
+            "Matched": st.column_config.NumberColumn(
+                format="%.1f%%", help="Profiles with a usable Apptimize id, when the cohort was last read."
+            ),
             **{
                 name: st.column_config.NumberColumn(format="localized")
                 for name in ("Profiles", "Members", "Unmatched", "Invalid", "Duplicates", "No prefix")
@@ -324,7 +338,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             format_func={name: REASONS.get(name, name) for name in present}.__getitem__,
             key="matching_reasons",
             placeholder="All",
-            width=420,
+            width=340,
             on_change=to_first_page,
         )
         search = st.text_input(
@@ -337,7 +351,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             on_change=to_first_page,
         ).strip()
         st.download_button(
-            "Download",
+            "Download for a spreadsheet",
             partial(
                 member_list.collected,
                 partial(funnel.left_out_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
@@ -364,7 +378,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         st.error(said(exc), icon=":material/error:")
         return
     if not found.total:
-        st.info("No profile matches.", icon=":material/search_off:")
+        st.info("No profile matches the filters.", icon=":material/search_off:")
         return
     first = (page - 1) * PAGE_ROWS + 1
     st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {counted(found.total, 'profile')}")
@@ -381,6 +395,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         hide_index=True,
         height=listing.height(len(found.rows), most=12),
         alt="Profiles that were left out",
+        column_config={"Mixpanel distinct id": st.column_config.TextColumn(width=260)},
     )
     pages = -(-found.total // PAGE_ROWS)
     if pages > 1:

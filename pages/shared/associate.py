@@ -191,20 +191,25 @@ def show_one(bridge: Bridge, person: Actor, found: Association) -> None:
     assert found.id is not None
     _back()
     st.header(plain(found.source or "One user"), anchor=False)
-    look = LOOKS[found.stage]
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(look.word, icon=f":material/{look.icon}:", color=look.colour)
-        st.caption(f"Started by {plain(found.actor)} {age(found.created_at)}.", width="content")
-    notices.show_answer(PLACE)
     if found.stage in UNFINISHED:
+        notices.show_answer(PLACE)
         _progress(bridge, person, found.id)
         return
+    _badge(found)
+    notices.show_answer(PLACE)
     if found.stage == Stage.CHECKED:
         show_plan(bridge, person, found)
     else:
         show_outcome(bridge, person, found)
     if rows_of(bridge, found.id).has_plan:
         show_rows(bridge, person, found)
+
+
+def _badge(found: Association) -> None:
+    look = LOOKS[found.stage]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.badge(look.word, icon=f":material/{look.icon}:", color=look.colour)
+        st.caption(f"Started by {plain(found.actor)} {age(found.created_at)}.", width="content")
 
 
 @st.fragment(run_every="1s")
@@ -216,6 +221,7 @@ def _progress(bridge: Bridge, person: Actor, association_id: int) -> None:
         return
     if found.stage not in UNFINISHED:
         st.rerun()
+    _badge(found)
     with st.container(border=True):
         done = found.written + found.refused
         text = LOOKS[found.stage].word
@@ -351,14 +357,19 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
     if found.stage == Stage.DONE:
         st.success(
             f"{counted(found.written, 'row was', 'rows were')} written. Groups hold these users from their next run "
-            "on; “Run now” on a sync does not wait for it.",
-            title="Done",
+            "on; press “Run now” on a sync to have it at once.",
+            title="The users are associated",
             icon=":material/check_circle:",
         )
     elif found.stage == Stage.FAILED:
-        st.error(cause, title="It stopped before its end", icon=":material/error:")
+        title = "It stopped before its end" if found.confirmed_by else "The file could not be used"
+        st.error(cause, title=title, icon=":material/error:")
     else:
-        st.info("The outcomes tell which rows were written until then.", title="Cancelled", icon=":material/cancel:")
+        st.info(
+            "The outcomes tell which rows were written until then." if found.confirmed_by else "Nothing was written.",
+            title="Cancelled",
+            icon=":material/cancel:",
+        )
     if found.refused:
         st.warning(
             f"Mixpanel refused {counted(found.refused, 'row')}: the outcomes say why.", icon=":material/warning:"
@@ -440,7 +451,7 @@ def show_rows(bridge: Bridge, person: Actor, found: Association) -> None:
         st.error(said(exc), icon=":material/error:")
         return
     if not shown.total:
-        st.info("There are no such rows.", icon=":material/search_off:")
+        st.info("No row matches the search." if search else "There are no such rows.", icon=":material/search_off:")
         return
     first = (page - 1) * PAGE_ROWS + 1
     st.caption(f"{number(first)}–{number(first + len(shown.rows) - 1)} of {counted(shown.total, 'row')}")
@@ -450,7 +461,11 @@ def show_rows(bridge: Bridge, person: Actor, found: Association) -> None:
         hide_index=True,
         height=listing.height(len(shown.rows), most=12),
         alt="Rows of the file",
-        column_config={"Row": st.column_config.NumberColumn(format="localized", width=70)},
+        column_config={
+            "Row": st.column_config.NumberColumn(format="localized", width=60),
+            "Mixpanel distinct id": st.column_config.TextColumn(width=230),
+            "Apptimize id": st.column_config.TextColumn(width=230),
+        },
     )
     pages = -(-shown.total // PAGE_ROWS)
     if pages > 1:

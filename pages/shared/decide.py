@@ -41,9 +41,10 @@ def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) ->
 
 @st.dialog("Apply this once?", icon=":material/front_hand:")
 def _ask_to_apply(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
+    would = f" As of this run {counted(run.removed, 'member')} would leave." if run.removed else ""
     st.markdown(
         f"The cohort is read again, and **{plain(run.group_name)}** at {plain(run.destination)} is made equal to it, "
-        f"even if it loses members. As of this run {counted(run.removed, 'member')} would leave."
+        f"even if it loses members.{would}"
     )
     with st.container(horizontal=True):
         if st.button("Apply once", key="decide_apply_yes", type="primary", icon=":material/check:"):

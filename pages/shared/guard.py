@@ -132,7 +132,9 @@ def _show_person(person: Actor) -> None:
     with st.sidebar:
         if person.person_id is None:
             st.badge("No sign-in", icon=":material/lock_open:", color="orange")
-            st.caption("Only this machine can open the dashboard, and whoever does acts as its admin.")
+            st.caption(
+                "Only this machine can open the dashboard. Whoever does acts as its admin, under the name “local”."
+            )
             return
         st.markdown(f"**{plain(person.name)}**")
         st.caption(f"Signed in as {person.role.label}")

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import streamlit as st
 
-# Rows that are shown without scrolling inside the list; half a row more says that there are others.
-ROWS = 15
+# Rows that are shown without scrolling inside the list, as many as a page of them has; half a row more says that there
+# are others.
+ROWS = 25
 _ROW_PX, _HEADER_PX = 33, 36
 
 
@@ -28,6 +29,7 @@ def rows_to_open(
     columns: dict[str, Any],
     order: list[str] | None = None,
     button_width: int = 70,
+    most_rows: int = ROWS,
 ) -> None:
     """Show rows, whose column "" is the button's text; `ids` are theirs, and `go_to` is told which one is wanted.
 
@@ -40,7 +42,7 @@ def rows_to_open(
         on_select=partial(_ticked, key, tuple(ids), go_to),
         selection_mode="single-row",
         hide_index=True,
-        height=height(len(rows)),
+        height=height(len(rows), most=most_rows),
         placeholder="",
         column_order=order,
         alt=label,

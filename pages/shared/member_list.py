@@ -15,6 +15,7 @@ from pages.shared.text import counted, number, said
 
 PAGE_ROWS = 50
 _SHOWN_ROWS = 12
+_ID_PX, _LAST_PX = 272, 434
 
 
 @st.fragment
@@ -51,10 +52,15 @@ def show(
     of = f"more than {number(found.total)} members" if found.is_more else counted(found.total, "member")
     st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {of}")
     rows: list[dict[str, Any]] = [{"Apptimize id": one, "Mixpanel distinct id": other} for one, other in found.rows]
+    # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
+    # Where there is room for more, it goes to the last of them and not to the buttons.
+    columns = {
+        "Apptimize id": st.column_config.TextColumn(width=_ID_PX),
+        "Mixpanel distinct id": st.column_config.TextColumn(width=_ID_PX if open_member is None else _LAST_PX),
+    }
     if open_member is None:
-        st.dataframe(
-            rows, key=f"{key}_table", hide_index=True, height=listing.height(len(rows), most=_SHOWN_ROWS), alt=label
-        )
+        height = listing.height(len(rows), most=_SHOWN_ROWS)
+        st.dataframe(rows, key=f"{key}_table", hide_index=True, height=height, alt=label, column_config=columns)
     else:
         ids = [one for one, _ in found.rows]
         listing.rows_to_open(
@@ -63,11 +69,9 @@ def show(
             key=key,
             label=label,
             go_to=_Opens(key, open_member),
-            columns={
-                "Apptimize id": st.column_config.TextColumn(width=340),
-                "Mixpanel distinct id": st.column_config.TextColumn(width=366),
-            },
+            columns=columns,
             button_width=110,
+            most_rows=_SHOWN_ROWS,
         )
     pages = -(-found.total // PAGE_ROWS)
     if pages > 1:

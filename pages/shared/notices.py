@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from core import connections, service_accounts, syncs
-from core.access import Actor
+from core.access import Actor, Role
 from core.bridge import Bridge
 from core.connections import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
@@ -16,6 +16,7 @@ from pages.shared.text import age, moment, plain, said
 
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
+PRACTICE_TITLE = "How to connect for real"
 _ANSWER = "notices_answer"
 
 
@@ -30,7 +31,7 @@ def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Con
         st.error(said(exc))
         st.stop()
     if any(one.practice and one.side == MIXPANEL_SIDE for one in found):
-        _say_practice(found)
+        _say_practice(found, with_link=title != PRACTICE_TITLE)
     for one in found:
         if title != "Connections":
             account_notice(one)
@@ -49,14 +50,14 @@ def account_notice(connection: Connection) -> None:
         )
     elif service_accounts.expires_soon(connection):
         st.warning(
-            "Make a new one in Mixpanel, with the project role admin or owner, and connect it before then.",
+            "Before then, an admin has to connect a new one that has the project role admin or owner in Mixpanel.",
             title=f"The service account of {plain(connection.name)} expires on "
             f"{plain(moment(connection.account_expires_at))}",
             icon=":material/timer:",
         )
 
 
-def _say_practice(found: list[Connection]) -> None:
+def _say_practice(found: list[Connection], *, with_link: bool) -> None:
     outside = [
         one.name for one in found if one.side != MIXPANEL_SIDE and one.kind == Kind.ENDPOINT and not one.practice
     ]
@@ -67,7 +68,8 @@ def _say_practice(found: list[Connection]) -> None:
             st.caption(f"The people are made up, but {names} is a real destination.", width="content")
         else:
             st.caption("Mixpanel and Apptimize are played by this machine; the people are made up.", width="content")
-        st.page_link(PRACTICE, label="How to connect for real", icon=":material/arrow_forward:", icon_position="right")
+        if with_link:
+            st.page_link(PRACTICE, label=PRACTICE_TITLE, icon=":material/arrow_forward:", icon_position="right")
 
 
 @st.fragment(run_every="5s")
@@ -80,12 +82,21 @@ def worker_notice(bridge: Bridge, person: Actor) -> None:
     except CohortBridgeError:
         return  # the page itself says that the storage cannot be read
     last = f" The last sign of life was {age(seen)}." if seen else ""
+    who = "Start one" if person.role >= Role.ADMIN else "Ask whoever runs Cohort Bridge to start one"
     st.warning(
-        f"Exports that are started now wait in the queue.{last} Start one with `python -m core worker`, or everything "
-        "together with `make run`.",
+        f"Nothing is exported until one is: recurring syncs stand still, and what is started now waits.{last} {who} "
+        "with `python -m core worker`, or everything together with `make run`.",
         title="No worker is running",
         icon=":material/power_off:",
     )
+
+
+def way_to_connect(person: Actor) -> None:
+    """Lead to Connections, or say whose that page is."""
+    if person.role >= Role.ADMIN:
+        st.page_link(CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+    else:
+        st.caption("An admin does that, on Connections.")
 
 
 def sandbox_of(found: list[Connection]) -> str | None:

@@ -9,8 +9,9 @@ import streamlit as st
 
 from data.models import Run, Status
 from pages.shared import listing, run_view
-from pages.shared.text import counted, duration, moment, number, plain, precise
+from pages.shared.text import counted, day, duration, number, plain, precise
 
+_UNBROKEN = "\u00a0"
 _DONE: dict[str, str] = {
     "starting": "Began to work",
     "queueing": "Waited for other runs to finish reading",
@@ -25,16 +26,32 @@ _DONE: dict[str, str] = {
 def steps(run: Run, log: dict[str, Any] | None) -> list[dict[str, str]]:
     """Write what happened when, in order, and how long each step took."""
     how = run_view.TRIGGERS.get(run.trigger, run.trigger).lower()
-    found = [_row("Queued", moment(run.queued_at), "", f"{how}, by {run.actor}")]
+    who = "" if run.trigger == "schedule" else f", by {run.actor}"
+    found = [_row("Queued", _at(run.queued_at), "", how + who)]
     if run.started_at:
         waited = (run.started_at - run.queued_at).total_seconds()
-        after = f"after {duration(waited)} in the queue"
-        found.append(_row("Started", moment(run.started_at), "", after))
+        after = f"after {duration(waited)} in the queue" if waited >= 1 else "at once"
+        found.append(_row("Started", _at(run.started_at), "", after))
     found += _worked(run, log) if log else _known(run)
     if run.finished_at:
         word = run_view.look_of(run).word
-        found.append(_row(word, moment(run.finished_at), run_view.took(run), run.error_message or ""))
-    return found
+        found.append(_row(word, _at(run.finished_at), run_view.took(run), run.error_message or ""))
+    return _each_day_once(found)
+
+
+def _at(at: datetime) -> str:
+    """Write a day and a time: the heading above has the year."""
+    return f"{day(at)}, {precise(at)}"
+
+
+def _each_day_once(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    before = ""
+    for row in rows:
+        this, _, time = row["When"].partition(f",{_UNBROKEN}")
+        if this == before:
+            row["When"] = time
+        before = this or before
+    return rows
 
 
 def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
@@ -49,7 +66,11 @@ def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
         took = _took((end - at).total_seconds()) if end else ""
         # What is known of a step that was done twice is known of its last time.
         fact = facts.get(name, "") if last[name] == place else ""
-        rows.append(_row(_DONE.get(name, name.capitalize()), precise(at), took, fact))
+        is_cut_short = name == "delivering" and run.status != Status.SUCCEEDED
+        done = "Tried to write" if is_cut_short else _DONE.get(name, name.capitalize())
+        if end is None:
+            _, done = run_view.STEPS.get(name, (0.0, done))
+        rows.append(_row(done, _at(at), took, fact))
     if "delivering" not in last:
         rows += [_row("Wrote nothing", "", "", fact) for fact in filter(None, [_why_nothing(run)])]
     return rows
@@ -67,7 +88,7 @@ def _facts(run: Run) -> dict[str, str]:
     if run.pages:
         of = f" of {number(run.expected)}" if run.expected is not None else ""
         found["reading"] = f"{number(run.profiles)}{of} profiles in {counted(run.pages, 'page')}"
-    if run.status in (Status.SUCCEEDED, Status.HELD):
+    if run.status == Status.SUCCEEDED or (run.status == Status.HELD and run.removed):
         changed = f"{number(run.added)} added, {number(run.removed)} removed"
         found["comparing"] = f"{changed}, {number(run.unchanged)} unchanged"
     if run.messages:
@@ -84,6 +105,8 @@ def _why_nothing(run: Run) -> str:
 
 
 def _row(name: str, at: str, took: str, what: str) -> dict[str, str]:
+    # A time or a length of time is not broken into two lines.
+    at, took = at.replace(" ", _UNBROKEN), took.replace(" ", _UNBROKEN)
     return {"Step": plain(name), "When": at, "Took": took, "What": plain(what)}
 
 

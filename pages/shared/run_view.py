@@ -218,7 +218,7 @@ def outcome(run: Run) -> None:
             )
         else:
             st.success(
-                f"The group holds {counted(run.members, 'member')} now.",
+                f"As of this run the group holds {counted(run.members, 'member')}.",
                 title="The group equals its cohort",
                 icon=":material/check_circle:",
             )
@@ -229,6 +229,8 @@ def outcome(run: Run) -> None:
     elif run.status == Status.INTERRUPTED:
         st.warning(cause, title="Interrupted", icon=":material/power_off:")
     elif run.status == Status.CANCELLED:
+        if (run.error_code or "").startswith("held"):
+            cause = f"{plain(run.error_message or '')} It was discarded, or a newer run took its place."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
 
 

@@ -54,6 +54,11 @@ def percent(share: float) -> str:
     return f"{shown}%"
 
 
+def tenths(share: float | None) -> float | None:
+    """Write a share in percent for a column with one decimal: 100.0 only when it is all of it."""
+    return None if share is None else int(round(share * 1000, 6)) / 10
+
+
 def zone() -> ZoneInfo:
     """Return the reader's time zone, UTC when the browser does not tell."""
     try:
@@ -67,16 +72,22 @@ def moment(at: datetime | None) -> str:
     return at.astimezone(zone()).strftime("%-d %b %Y, %H:%M:%S") if at else "never"
 
 
+def day(at: datetime) -> str:
+    """Write the day in the reader's zone, without the year."""
+    return at.astimezone(zone()).strftime("%-d %b")
+
+
 def precise(at: datetime) -> str:
     """Write the time of day in the reader's zone, to a tenth of a second."""
     local = at.astimezone(zone())
     return f"{local:%H:%M:%S}.{local.microsecond // 100_000}"
 
 
-def clock(at: datetime) -> str:
-    """Write the time of day in the reader's zone, with the day when it is another one."""
-    local, today = at.astimezone(zone()), datetime.now(zone())
-    return local.strftime("%H:%M" if local.date() == today.date() else "%-d %b, %H:%M")
+def clock(at: datetime, *, now: datetime | None = None) -> str:
+    """Write the time of day in the reader's zone, with the day when it is another one and not soon."""
+    local, here = at.astimezone(zone()), (now or datetime.now(UTC)).astimezone(zone())
+    is_plain = local.date() == here.date() or timedelta(0) < local - here < timedelta(hours=12)
+    return local.strftime("%H:%M" if is_plain else "%-d %b, %H:%M")
 
 
 def age(at: datetime | None, *, now: datetime | None = None) -> str:

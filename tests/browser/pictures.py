@@ -1,23 +1,38 @@
 """Make pictures of every page, light and dark, wide and narrow: `python -m tests.browser.pictures [FOLDER]`.
 
-Four states are set up over the sandbox: nothing connected, a run under way, runs that failed, and plenty of everything;
-and a dashboard that people sign in to.
+Set up over the sandbox are: nothing connected, a run and an association under way, runs that failed, plenty of
+everything, searches that find nothing, forms and questions; then the same without a worker, for each role, and with
+files that are gone.
 """
 
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL, Everything, go, picture, press
+from tests.browser.stage import (
+    EVERYONE,
+    IMPORTED,
+    NEWSLETTER,
+    POWER,
+    SPENDERS,
+    TRIAL,
+    Everything,
+    go,
+    picture,
+    press,
+    tick_row,
+)
 
 PAGES = {
     "": "Overview",
@@ -33,6 +48,14 @@ PAGES = {
 }
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 800)
+VARIANTS = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
+# Of what is seldom seen, two are enough to see each scheme and width.
+CORNERS = (("light", 1280), ("dark", 800))
+NOBODY = "nobody bears this name"
+TIMES = {
+    "run": ("queued_at", "started_at", "finished_at"),  # the last as the last: it tells which have ended
+    "group_at_destination": ("delivered_at", "verified_at", "full_at"),
+}
 
 
 def main() -> None:
@@ -45,20 +68,37 @@ def main() -> None:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with stage.dashboard_alone(home / "empty") as alone:
             take(browser, alone, folder / "empty", PAGES)
-        with stage.up(home / "used") as everything:
+        used = home / "used" / "home"  # where the dashboard that people sign in to looks for it
+        with stage.up(used) as everything:
             take(browser, everything, folder / "first-day", {"": "Overview", "cohorts": "Cohorts"})
             fill(everything)
-            take(browser, everything, folder / "failed", failed_pages())
+            take(browser, everything, folder / "failed", failed_pages(everything))
+            take_question(browser, everything, folder / "forms", "apply-once", "", "Overview", "Apply once")
             for cohort in (NEWSLETTER, IMPORTED):
                 everything.core("export", str(cohort))
             plenty(everything)
             associate(everything, home)
             take(browser, everything, folder / "full", full_pages(everything))
+            take(browser, everything, folder / "none", unknown_pages(), CORNERS)
+            take_searches(browser, everything, folder / "none")
             take_forms(browser, everything, folder / "forms")
             take_signed_in(browser, home, folder / "signed-in")
             take_questions(browser, everything, folder / "forms")
+            with an_association_under_way(browser, everything, home):
+                take(browser, everything, folder / "busy", {"matching?association=4": "Matching"})
             with a_run_under_way(browser, everything):
-                take(browser, everything, folder / "busy", {"": "Overview", f"cohorts?cohort={EVERYONE}": "Cohorts"})
+                take(browser, everything, folder / "busy", busy_pages(everything))
+        with stage.dashboard_alone(used) as alone:
+            everything = Everything(alone.url, alone.sandbox, used)
+            trouble_the_account(everything)
+            take(browser, everything, folder / "no-worker", no_worker_pages(everything))
+            take_refresh(browser, everything, folder / "no-worker")
+        take_roles(browser, used.parent, folder / "roles")
+        with stage.dashboard_alone(used) as alone:
+            everything = Everything(alone.url, alone.sandbox, used)
+            lose_members(everything)
+            take(browser, everything, folder / "lost", lost_pages(everything), CORNERS)
+        take_broken(browser, home / "broken", folder / "lost")
     print(folder)
 
 
@@ -71,6 +111,7 @@ def fill(everything: Everything) -> None:
         everything.fault(fault, target=target)
         everything.core("export", str(cohort))
         everything.mend()
+    everything.shift(3600)  # or there would be nothing to send
     everything.fault("server_error", target="apptimize")
     everything.core("export", str(SPENDERS))
     everything.mend()
@@ -114,14 +155,61 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
 
 def plenty(everything: Everything) -> None:
     """Let recurring syncs live through a day in which people come and go, one is held and one is paused."""
+    everything.core("connect", "csv", "--folder", str(everything.home / "groups"), "--name", "archive")
     for cohort, every, brake in ((TRIAL, "15", "0"), (SPENDERS, "60", "30"), (POWER, "30", "50")):
-        everything.core("syncs", "add", str(cohort), "--every", every, "--max-shrink", brake)
+        everything.core(
+            "syncs", "add", str(cohort), "--every", every, "--max-shrink", brake, "--to", "default",
+        )  # fmt: skip
     everything.core("syncs", "pause", str(everything.recurring_sync_of(POWER)))
-    for hour in (2, 5, 9, 14, 20):
+    for hour, passed in ((2, 1), (5, 3), (9, 4), (14, 5), (20, 6), (24, 4)):
         everything.shift(hour * 3600)
+        lie_further_back(everything, passed)
         for cohort in (TRIAL, SPENDERS):
-            everything.core("export", str(cohort))
-    everything.preview(TRIAL)
+            everything.core("export", str(cohort), "--to", "default")
+    everything.shift(26 * 3600)
+    lie_further_back(everything, 2)
+    everything.preview(POWER)
+
+
+def lie_further_back(everything: Everything, hours: int) -> None:
+    """Let what was done lie some hours further back: unlike the sandbox's clock, this machine's cannot be set."""
+
+    def earlier(found: re.Match[str]) -> str:
+        return f'"at": "{(datetime.fromisoformat(found[1]) - timedelta(hours=hours)).isoformat()}"'
+
+    with changing(everything) as database:
+        for table, columns in TIMES.items():
+            for column in columns:
+                at = f"strftime('%Y-%m-%d %H:%M:%f', {column}, '-{hours} hours') || '000'"
+                ended = "finished_at IS NOT NULL" if table == "run" else "true"
+                database.execute(f"UPDATE {table} SET {column} = {at} WHERE {ended}")
+        for run_id, log in database.execute("SELECT run_id, log FROM run_log").fetchall():
+            log = re.sub(r'"at": "([^"]+)"', earlier, log)
+            database.execute("UPDATE run_log SET log = ? WHERE run_id = ?", [log, run_id])
+
+
+@contextmanager
+def changing(everything: Everything) -> Iterator[sqlite3.Connection]:
+    """Open the database, to set up what would take days to come about."""
+    with closing(sqlite3.connect(everything.home / "cohort_bridge.db", timeout=30)) as database, database:
+        yield database
+
+
+def trouble_the_account(everything: Everything) -> None:
+    """Let the service account expire soon."""
+    at = datetime.now(UTC) + timedelta(days=3)
+    with changing(everything) as database:
+        database.execute("UPDATE connection SET account_expires_at = ? WHERE side = 'mixpanel'", [f"{at:%F %T}.000000"])
+
+
+def lose_members(everything: Everything) -> None:
+    """Let the files with members of a group be gone, as on a disk that somebody tidied up."""
+    with changing(everything) as database:
+        for kind in ("snapshot", "difference"):
+            query = f"SELECT {kind} FROM run WHERE cohort_id = ? AND {kind} IS NOT NULL"
+            for (name,) in database.execute(query, [SPENDERS]).fetchall():
+                for file in (everything.home / "snapshots").glob(f"{name}*"):
+                    file.unlink()
 
 
 def a_member(everything: Everything) -> str:
@@ -140,9 +228,12 @@ def associate(everything: Everything, folder: Path) -> None:
     everything.core("associate", "--file", str(file), "--json")
 
 
-def failed_pages() -> dict[str, str]:
+def failed_pages(everything: Everything) -> dict[str, str]:
     """Name the pages that show what went wrong."""
     return {
+        f"cohorts?cohort={IMPORTED}": "Cohorts",
+        f"history?run={everything.newest_run(SPENDERS)}": "History",
+        "matching": "Matching",
         "": "Overview",
         f"cohorts?cohort={NEWSLETTER}": "Cohorts",
         "history": "History",
@@ -162,7 +253,8 @@ def full_pages(everything: Everything) -> dict[str, str]:
         f"syncs?sync={everything.recurring_sync_of(POWER)}": "Syncs",
         "history?run=2": "History",
         "history?sync=1": "History",
-        f"history?run={everything.newest_run(TRIAL)}": "History",
+        f"cohorts?cohort={POWER}": "Cohorts",
+        f"history?run={everything.newest_run(POWER)}": "History",
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Size+over+time": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
@@ -172,18 +264,146 @@ def full_pages(everything: Everything) -> dict[str, str]:
         "matching?association=2": "Matching",
         "matching?association=3": "Matching",
         "matching?id=i_twin-3": "Matching",
+        f"matching?cohort={TRIAL}": "Matching",
     }
 
 
-def take(browser: Browser, everything: Everything, folder: Path, pages: dict[str, str]) -> None:
+def unknown_pages() -> dict[str, str]:
+    """Name addresses that lead to nothing."""
+    return {
+        "cohorts?cohort=1": "Cohorts",
+        "syncs?sync=99": "Syncs",
+        "groups?group=99": "Groups",
+        "groups?member=i_nobody": "Groups",
+        "history?run=99": "History",
+        "matching?association=99": "Matching",
+        "matching?id=i_nobody": "Matching",
+        "people?person=99": "People",
+        "audit?line=99": "Audit log",
+    }
+
+
+def busy_pages(everything: Everything) -> dict[str, str]:
+    """Name the pages that show a run under way."""
+    return {
+        "": "Overview",
+        f"cohorts?cohort={EVERYONE}": "Cohorts",
+        "history": "History",
+        f"history?run={everything.newest_run(EVERYONE)}": "History",
+    }
+
+
+def no_worker_pages(everything: Everything) -> dict[str, str]:
+    """Name the pages that show that groups are not kept up to date any more."""
+    return {
+        "": "Overview",
+        f"cohorts?cohort={EVERYONE}": "Cohorts",
+        "syncs": "Syncs",
+        f"groups?group={everything.group_of(TRIAL)}": "Groups",
+        "connections": "Connections",
+    }
+
+
+def lost_pages(everything: Everything) -> dict[str, str]:
+    """Name the pages that show members which are no longer kept."""
+    group = everything.group_of(SPENDERS)
+    return {
+        f"groups?group={group}": "Groups",
+        f"groups?group={group}&view=Compare+two+runs": "Groups",
+        f"history?run={everything.newest_run(SPENDERS)}": "History",
+        "groups?member=i_nobody": "Groups",
+    }
+
+
+def take(
+    browser: Browser,
+    everything: Everything,
+    folder: Path,
+    pages: dict[str, str],
+    variants: tuple[tuple[str, int], ...] = VARIANTS,
+) -> None:
     """Take a picture of each page, in both colour schemes and widths."""
-    for scheme in SCHEMES:
-        for width in WIDTHS:
+    for scheme, width in variants:
+        with window(browser, scheme, width) as page:
+            for path, heading in pages.items():
+                go(page, f"{everything.url}/{path}", heading)
+                picture(page, folder / f"{name_of(path)}-{scheme}-{width}.png")
+
+
+def name_of(path: str) -> str:
+    """Name the picture of an address."""
+    return re.sub(r"[^a-z0-9]+", "-", path.lower())[:60].strip("-") or "overview"
+
+
+def take_searches(browser: Browser, everything: Everything, folder: Path) -> None:
+    """Take pictures of searches that find nothing."""
+    for scheme, width in VARIANTS:
+        with window(browser, scheme, width) as page:
+            for path, heading, label, says in (
+                ("cohorts", "Cohorts", "Search", "No cohort matches"),
+                ("syncs", "Syncs", "Search", "No sync matches"),
+                ("groups", "Groups", "Search groups", "No group matches"),
+                (f"groups?group={everything.group_of(TRIAL)}", "Groups", "Search members", "No member matches"),
+                ("history", "History", "Cohort or group", "No run matches"),
+                (f"matching?cohort={IMPORTED}", "Matching", "Search", "No profile matches"),
+                ("matching?association=2", "Matching", "Search rows", "No row matches"),
+                ("audit", "Audit log", "Who", "No line matches"),
+            ):
+                go(page, f"{everything.url}/{path}", heading)
+                page.get_by_role("textbox", name=label).or_(page.get_by_role("searchbox", name=label)).first.fill(
+                    NOBODY
+                )
+                expect(page.get_by_text(says)).to_be_visible()
+                picture(page, folder / f"search-{name_of(path)}-{scheme}-{width}.png")
+
+
+def take_refresh(browser: Browser, everything: Everything, folder: Path) -> None:
+    """Take pictures of cohorts that cannot be read, since Mixpanel does not answer."""
+    for scheme, width in CORNERS:
+        with window(browser, scheme, width) as page:
+            go(page, f"{everything.url}/cohorts", "Cohorts")
+            press(page.get_by_role("button", name="Refresh"))
+            expect(page.get_by_text("The cohorts could not be read").first).to_be_visible(timeout=30_000)
+            picture(page, folder / f"refresh-{scheme}-{width}.png")
+
+
+def take_roles(browser: Browser, folder: Path, pictures: Path) -> None:
+    """Take pictures of what a viewer and an analyst see of plenty."""
+    with signed_dashboard(folder) as signed:
+        everything = Everything(signed.url, "", signed.home)
+        group, member = everything.group_of(TRIAL), 11453
+        pages = {
+            "": "Overview",
+            "groups": "Groups",
+            f"groups?group={group}": "Groups",
+            f"groups?member={member}": "Groups",
+            f"history?run={everything.newest_run(TRIAL)}": "History",
+            "history?run=6": "History",
+            f"matching?cohort={IMPORTED}": "Matching",
+            "practice": "How to connect for real",
+        }
+        signed.core("people", "add", "ann@example.com", "--role", "analyst")
+        for name, shown in (("vera", pages), ("ann", {"": "Overview", f"cohorts?cohort={EVERYONE}": "Cohorts"})):
+            signed.person(name)
+            for scheme, width in VARIANTS:
+                with window(browser, scheme, width) as page:
+                    sign_in(page, signed, name)
+                    expect(page.get_by_text("Signed in as")).to_be_visible()
+                    for path, heading in shown.items():
+                        go(page, f"{signed.url}/{path}", heading)
+                        picture(page, pictures / f"{name}-{name_of(path)}-{scheme}-{width}.png")
+
+
+def take_broken(browser: Browser, home: Path, folder: Path) -> None:
+    """Take pictures of a dashboard whose database cannot be read."""
+    home.mkdir()
+    (home / "cohort_bridge.db").write_text("This is no database. " * 300)
+    with stage.dashboard_alone(home) as everything:
+        for scheme, width in CORNERS:
             with window(browser, scheme, width) as page:
-                for path, heading in pages.items():
-                    go(page, f"{everything.url}/{path}", heading)
-                    name = re.sub(r"[^a-z0-9]+", "-", path.lower())[:60].strip("-") or "overview"
-                    picture(page, folder / f"{name}-{scheme}-{width}.png")
+                page.goto(everything.url)
+                expect(page.get_by_text("cannot open its storage")).to_be_visible()
+                picture(page, folder / f"broken-{scheme}-{width}.png")
 
 
 def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
@@ -202,13 +422,44 @@ def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
 
 
 def take_questions(browser: Browser, everything: Everything, folder: Path) -> None:
-    """Take pictures of the questions before syncs change."""
-    for scheme in SCHEMES:
-        with window(browser, scheme, 1280) as page:
-            go(page, f"{everything.url}/syncs?sync={everything.recurring_sync_of(TRIAL)}", "Syncs")
-            press(page.get_by_role("button", name="Remove", exact=True))
+    """Take pictures of the questions before something changes, and of the form of a recurring sync."""
+    sync = f"syncs?sync={everything.recurring_sync_of(TRIAL)}"
+    undone = f"history?run={everything.newest_run(SPENDERS)}"
+    for name, path, heading, button in (
+        ("remove-sync", sync, "Syncs", "Remove"),
+        ("copy-sync", sync, "Syncs", "Copy"),
+        ("put-back", undone, "History", "Put the group back to this run"),
+        ("write", "matching?association=2", "Matching", "Write 39 rows …"),
+    ):
+        take_question(browser, everything, folder, name, path, heading, button)
+    for scheme, width in CORNERS:
+        with window(browser, scheme, width) as page:
+            go(page, f"{everything.url}/syncs", "Syncs")
+            for text in ("spenders", "Trial"):
+                tick_row(page, text)
+            picture(page, folder / f"ticked-{scheme}-{width}.png")
+            press(page.get_by_role("button", name="Pause 2"))
             expect(page.get_by_role("dialog")).to_be_visible()
-            page.screenshot(path=folder / f"remove-sync-{scheme}.png", animations="disabled")
+            page.screenshot(path=folder / f"pause-{scheme}-{width}.png", animations="disabled")
+    for scheme, width in VARIANTS:
+        with window(browser, scheme, width) as page:
+            go(page, f"{everything.url}/cohorts?cohort={NEWSLETTER}", "Cohorts")
+            press(page.get_by_text("Recurring (dynamic)"))
+            expect(page.get_by_role("combobox", name="Interval")).to_be_visible()
+            picture(page, folder / f"recurring-{scheme}-{width}.png")
+
+
+def take_question(
+    browser: Browser, everything: Everything, folder: Path, name: str, path: str, heading: str, button: str
+) -> None:
+    """Take pictures of the dialog that a button opens."""
+    for scheme, width in CORNERS:
+        with window(browser, scheme, width) as page:
+            go(page, f"{everything.url}/{path}", heading)
+            press(page.get_by_role("button", name=button, exact=True))
+            expect(page.get_by_role("dialog")).to_be_visible()
+            folder.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", animations="disabled")
 
 
 @contextmanager
@@ -221,6 +472,25 @@ def window(browser: Browser, scheme: str, width: int) -> Iterator[Page]:
     )
     yield context.new_page()
     context.close()
+
+
+@contextmanager
+def an_association_under_way(browser: Browser, everything: Everything, folder: Path) -> Iterator[None]:
+    """Let a worker be about to write many rows while inside."""
+    file = folder / "many.csv"
+    file.write_text("\n".join(["distinct_id,apptimize_id", *(f"many-{number},i_m{number}" for number in range(7000))]))
+    everything.fault("slow", seconds=60, target="ingestion", path="engage", after=1)
+    with window(browser, "light", 1280) as page:
+        go(page, f"{everything.url}/matching", "Matching")
+        press(page.get_by_role("radio", name="Associate by hand"))
+        page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(file)
+        press(page.get_by_role("button", name="Check file"))
+        press(page.get_by_role("button", name="Write 7,000 rows"))
+        press(page.get_by_role("dialog").get_by_role("button", name="Write", exact=True))
+        expect(page.get_by_text("Writing: 2,000 of 7,000 rows")).to_be_visible(timeout=30_000)
+        yield
+        press(page.get_by_role("button", name="Cancel"))
+    everything.mend()
 
 
 @contextmanager

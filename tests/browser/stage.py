@@ -96,7 +96,7 @@ class Everything:
     def preview(self, cohort: int) -> None:
         """Ask for a preview as the dashboard does, and wait for the worker."""
         bridge = open_bridge(Settings(home=self.home, _env_file=None))
-        run = syncs.start_export(bridge, LOCAL, cohort, dry_run=True)
+        run = syncs.start_export(bridge, LOCAL, cohort, to="default", dry_run=True)
         while syncs.get_run(bridge, LOCAL, run.id or 0).status in UNFINISHED:
             time.sleep(0.1)
         bridge.engine.dispose()

@@ -230,6 +230,7 @@ def test_a_total_that_is_wrong_twice_running_is_held_with_both_numbers(scene: Sc
     check_failure(run, "held_total")
     assert f"{scene.now.profiles + by:,}" in (run.error_message or "")
     assert f"{scene.now.profiles:,}" in (run.error_message or "")
+    assert stage.counts_of(run) == scene.now.counts, "what the pages hold is told, and it adds up"
     assert (scene.group, scene.sandbox.messages(), scene.in_doubt) == (scene.before, [], False)
 
 

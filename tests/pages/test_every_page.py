@@ -68,6 +68,23 @@ def test_practice_mode_and_a_missing_worker_are_said_on_every_page(practising: B
     assert "No worker is running" in text
 
 
+def test_who_cannot_start_a_worker_is_told_to_ask(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+    assert "Start one with" in shown(open_page(OVERVIEW))
+
+    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+
+    assert "Ask whoever runs Cohort Bridge to start one" in shown(open_page(OVERVIEW))
+
+
+def test_who_cannot_connect_is_not_sent_to_a_page_that_is_closed_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(guard, "LOCAL", Actor("Ann", Role.ANALYST))
+
+    assert "An admin does that, on Connections." in shown(open_page(COHORTS))
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_worker_that_is_up_is_nothing_to_talk_about(practising: Bridge, page: str):
     worker.Worker(practising).sign_on()

@@ -71,7 +71,9 @@ def test_an_empty_group_says_why(practising: Bridge):
 
 
 def test_an_address_of_no_group_says_so(practising: Bridge):
-    assert "There is no delivered group 99." in shown(open_page(GROUPS, group=99))
+    text = shown(open_page(GROUPS, group=99))
+
+    assert "There is no delivered group 99: it appears once its cohort was exported." in text
 
 
 @pytest.fixture
@@ -186,3 +188,20 @@ def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
     assert "Its last delivery" in links
     assert not {"Its cohort", "Its sync"} & set(links)
     assert syncs.list_groups(practising, Actor("Vera", Role.VIEWER))
+
+
+def test_a_group_whose_members_are_lost_says_what_to_do_and_a_user_is_not_told_to_be_in_none(
+    practising: Bridge, sandbox: Sandbox
+):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    member = min(set(sandbox.answer(POWER).group) - set(sandbox.answer(SPENDERS).group))
+    newest = syncs.list_runs(practising, LOCAL, limit=1)[0]
+    for name in (newest.snapshot, newest.difference):
+        practising.snapshots.remove(name)
+
+    group, user = shown(open_page(GROUPS, group=2)), shown(open_page(GROUPS, member=member))
+
+    assert "The members are no longer kept. Export the cohort again" in group
+    assert "In a group now" in user
+    assert "Nobody can tell who is in Mixpanel: " in user

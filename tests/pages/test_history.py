@@ -42,6 +42,23 @@ def test_runs_are_listed_newest_first_and_filtered(practising: Bridge, sandbox: 
     assert "No run matches the filters." in shown(at)
 
 
+def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_no_change(
+    practising: Bridge, sandbox: Sandbox
+):
+    export(practising, POWER)
+    sandbox.fault("total_wrong", by=3)
+    held = export(practising, POWER)
+
+    at = open_page(HISTORY, run=held.id)
+
+    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    assert figures["Profiles"] > 0
+    assert figures["Profiles"] == sum(size for label, size in figures.items() if label.startswith(("=", "+")))
+    assert "What would have changed" not in shown(at)
+    drawn(at.button(key="history_apply").click().run())
+    assert "would leave" not in shown(at)
+
+
 def test_a_period_is_asked_for_in_the_readers_days(practising: Bridge):
     export(practising, POWER)
     at = open_page(HISTORY)

@@ -111,7 +111,7 @@ def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):
 
     text = shown(open_page(MATCHING, association=found.id))
 
-    assert "It stopped before its end" in text
+    assert "The file could not be used" in text
     assert "the column distinct_id is missing" in text
 
 

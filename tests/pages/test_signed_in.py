@@ -176,7 +176,7 @@ def test_a_page_without_the_role_says_why_and_who_can_grant_it(
 
     at = open_as(page, claims())
 
-    assert "and ann@example.com is viewer." in shown(at)
+    assert "and ann@example.com has the role viewer." in shown(at)
     assert "boss@example.com" in shown(at)
     assert {button.label for button in at.button} == {"Sign out", "Sign out everywhere"}
     assert not at.title
@@ -215,7 +215,7 @@ def test_a_role_that_is_taken_away_holds_at_the_next_click(practising: Bridge):
     drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
 
     assert syncs.count_runs(practising, LOCAL) == before
-    assert "This needs the role analyst, and ann@example.com is viewer." in shown(at)
+    assert "This needs the role analyst, and ann@example.com has the role viewer." in shown(at)
 
 
 @pytest.mark.parametrize("end", [people.disable_person, people.end_sign_ins])
@@ -399,7 +399,7 @@ def test_without_sign_in_every_page_says_that_this_machine_is_its_admin(practisi
     for page in PAGES:
         text = shown(open_as(page, {}))
         assert "No sign-in" in text
-        assert "Only this machine can open the dashboard, and whoever does acts as its admin." in text
+        assert "Whoever does acts as its admin, under the name “local”." in text
 
 
 @pytest.mark.parametrize("listens_at", [None, "0.0.0.0", "::", "192.168.1.5", "cohorts.example.com"])

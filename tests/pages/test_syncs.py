@@ -147,7 +147,7 @@ def test_states_are_counted_and_filtered(practising: Bridge):
 
     assert list(at.dataframe[0].value["State"]) == ["Paused"]
     drawn(at.text_input(key="syncs_search").set_value("nothing like it").run())
-    assert "No sync is in this state" in shown(at)
+    assert "No sync matches the filters." in shown(at)
 
 
 def test_several_syncs_are_paused_after_a_question_that_names_them(practising: Bridge):

@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pages.shared.text import age, duration, plain
+from data.models import Run
+from pages.shared import run_log
+from pages.shared.text import age, clock, duration, plain, tenths
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -55,3 +57,43 @@ def test_ages_are_written_in_the_largest_unit_that_fits(passed: timedelta, writt
 )
 def test_lengths_of_time(seconds: float, written: str):
     assert duration(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("passes", "written"),
+    [
+        (timedelta(hours=-11), "01:00"),
+        (timedelta(hours=-13), "22 Nov, 23:00"),
+        (timedelta(hours=11, minutes=59), "23:59"),
+        (timedelta(hours=13), "24 Nov, 01:00"),
+    ],
+)
+def test_a_time_bears_its_day_when_it_is_another_one(passes: timedelta, written: str):
+    assert clock(NOW + passes, now=NOW) == written
+
+
+def test_a_time_that_comes_soon_needs_no_day():
+    late = NOW.replace(hour=23, minute=50)
+
+    assert clock(late + timedelta(minutes=20), now=late) == "00:10"
+    assert clock(late - timedelta(minutes=20), now=late + timedelta(minutes=20)) == "23 Nov, 23:30"
+
+
+@pytest.mark.parametrize(
+    ("share", "written"), [(None, None), (0.0, 0.0), (0.57, 57.0), (0.9989, 99.8), (0.99999, 99.9), (1.0, 100.0)]
+)
+def test_a_share_is_all_of_it_only_when_it_is(share: float | None, written: float | None):
+    assert tenths(share) == written
+
+
+def test_the_steps_of_a_run_tell_the_day_once_and_again_when_it_is_another_one():
+    queued = NOW.replace(hour=23, minute=59, second=58)
+    run = Run(
+        sync_id=1, group_id=1, cohort_id=1, cohort_name="", group_name="", destination="", trigger="cli", actor="local",
+        status="failed", queued_at=queued, started_at=queued, finished_at=queued + timedelta(seconds=5),
+    )  # fmt: skip
+    log = {"steps": [{"name": "reading", "at": (queued + timedelta(seconds=3)).isoformat()}]}
+
+    when = [row["When"].replace("\u00a0", " ") for row in run_log.steps(run, log)]
+
+    assert when == ["23 Nov, 23:59:58.0", "23:59:58.0", "24 Nov, 00:00:01.0", "00:00:03.0"]
