@@ -171,7 +171,7 @@ def place_group(
         )
     elif known:
         group.cohort_name = known.name
-    own_name = one_line(asked, "Group", most=_NAME_LENGTH) if asked is not None else group.own_name
+    own_name = one_line(asked, "Group name", most=_NAME_LENGTH) if asked is not None else group.own_name
     if own_name == group.cohort_name:
         own_name = None  # no name of its own: it follows the cohort's
     exists = group.delivered_at is not None or group.in_doubt

@@ -286,7 +286,7 @@ def show_form(
                 "Preview",
                 key=f"cohorts_preview_{cohort.id}",
                 icon=":material/experiment:",
-                help="A dry run: reads the cohort and shows who would come and who would leave. Writes nothing; costs "
+                help="Reads the cohort and shows who would come and who would leave. Writes nothing; costs "
                 "one query, as an export does.",
                 on_click=start,
                 args=(*arguments, True),

@@ -556,7 +556,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
     st.session_state.pop("syncs_chosen", None)
     st.header(plain(view.group.name), anchor=False)
     if view.sync.kind != SyncKind.RECURRING or view.sync.state == SyncState.REMOVED:
-        st.info("This sync was removed." if view.sync.state == SyncState.REMOVED else "This was a one-time export.")
+        st.info(what_it_was(view))
     else:
         show_state(standing.freshness(bridge, person, [view])[0])
         show_buttons(bridge, person, view, found)
@@ -564,8 +564,9 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
     if run is None or not run_view.is_active(run):
         run_view.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
     show_last_run(bridge, person, run)
-    st.subheader("Size over time", anchor=False)
-    charts.size_over_time(bridge, person, view.group.id, key="syncs")
+    if view.group.delivered_at:
+        st.subheader("Size over time", anchor=False)
+        charts.size_over_time(bridge, person, view.group.id, key="syncs")
     if view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED:
         show_settings(bridge, person, view)
         show_matching(bridge, person, view)
@@ -574,9 +575,19 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
         st.page_link(
             COHORTS, label="Its cohort", icon=":material/groups:", query_params={"cohort": str(view.sync.cohort_id)}
         )
-        st.page_link(
-            GROUPS, label="Its members", icon=":material/patient_list:", query_params={"group": str(view.group.id)}
-        )
+        if view.group.delivered_at:
+            st.page_link(
+                GROUPS, label="Its members", icon=":material/patient_list:", query_params={"group": str(view.group.id)}
+            )
+
+
+def what_it_was(view: SyncView) -> str:
+    """Say what a sync was that does not go on."""
+    if view.sync.state == SyncState.REMOVED:
+        return "This sync was removed."
+    if view.last_run and view.last_run.dry_run and not view.group.delivered_at:
+        return "This was a preview: nothing was exported yet. Its cohort has the button that does."
+    return "This was a one-time export."
 
 
 def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:

@@ -88,7 +88,7 @@ def filters(bridge: Bridge, person: Actor) -> RunFilter:
         on_change=to_first_page,
     )
     with_dry_runs = st.toggle(
-        "With dry runs", value=True, key="history_dry", persist_state="page", on_change=to_first_page
+        "With previews", value=True, key="history_dry", persist_state="page", on_change=to_first_page
     )
     since, until = None, None
     if period == CHOSEN_DAYS:

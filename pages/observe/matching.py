@@ -81,7 +81,7 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
     latest = funnel.latest_readings(bridge, person)
     if not latest:
         st.info(
-            "Export a cohort, or start a dry run: every reading shows here how many users can be targeted.",
+            "Export a cohort, or preview one: every reading shows here how many users can be targeted.",
             title="Nothing was read yet",
             icon=":material/filter_alt:",
         )

@@ -23,7 +23,7 @@ def say(looked: Looked, *, place: str) -> None:
     whole = "" if looked.is_more else ", all that are kept"
     st.caption(
         f"Looked through {counted(looked.changes, 'change')} of groups{whole}, back to {moment(looked.back_to)}. "
-        "Changes are kept for 180 days; what was before is not known any more."
+        "Changes are kept for 180 days."
     )
     if looked.is_more:
         st.button(

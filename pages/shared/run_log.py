@@ -100,7 +100,7 @@ def _facts(run: Run) -> dict[str, str]:
 
 def _why_nothing(run: Run) -> str:
     if run.status == Status.SUCCEEDED and run.dry_run:
-        return "a dry run"
+        return "a preview"
     return "verified: nothing had changed" if run.write == "none" else ""
 
 

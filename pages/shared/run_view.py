@@ -88,12 +88,12 @@ def badge(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
         st.badge(look.word, icon=f":material/{look.icon}:", color=look.colour)
         if run.dry_run:
-            st.badge("Dry run", icon=":material/experiment:", color="gray")
+            st.badge("Preview", icon=":material/experiment:", color="gray")
 
 
 def status_text(run: Run) -> str:
     """Write the run's state for a table."""
-    return f"{look_of(run).word}{' (dry run)' if run.dry_run else ''}"
+    return f"{look_of(run).word}{' (preview)' if run.dry_run else ''}"
 
 
 def took(run: Run) -> str:
@@ -154,7 +154,7 @@ def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
     if not is_active(run):
         guard.draw_anew()
     with st.container(border=True):
-        what = "Dry run" if run.dry_run else "Export"
+        what = "Preview of the export" if run.dry_run else "Export"
         st.markdown(f"**{what} to {plain(run.group_name)}** at {plain(run.destination)}")
         st.progress(fraction(run), text=step_text(run))
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -198,10 +198,16 @@ def outcome(run: Run) -> None:
     """Say in a sentence how the run ended, with cause and advice when it did not end well."""
     cause = plain(f"{run.error_message or ''} {run.error_advice or ''}".strip())
     if run.status == Status.SUCCEEDED:
-        if run.dry_run:
+        if run.dry_run and run.profiles and not run.members:
+            st.warning(
+                f"None of the {counted(run.profiles, 'profile')} has a usable Apptimize id. Nothing was written.",
+                title="Nobody would be in the group",
+                icon=":material/group_off:",
+            )
+        elif run.dry_run:
             st.success(
                 f"The group would hold {counted(run.members, 'member')}. Nothing was written.",
-                title="The dry run is done",
+                title="The preview is done",
                 icon=":material/experiment:",
             )
         elif run.trigger == "undo":

@@ -46,7 +46,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     go(page, f"{everything.url}/cohorts", "Cohorts")
     press_in_row(page, "Cohorts of the Mixpanel project", "Trial ends this week")
     press(page.get_by_role("button", name="Preview"))
-    expect(page.get_by_text("The dry run is done")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
     would_come = figure(page, "Added")
     expect(page.get_by_text(f"Would come: {would_come}")).to_be_visible()
 

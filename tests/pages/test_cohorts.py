@@ -15,12 +15,13 @@ from tests.emulator.stage import (
     POWER,
     SPENDERS,
     TRIAL,
+    WEB,
     Sandbox,
     counts_of,
     export,
     newest_run,
 )
-from tests.pages.dashboard import COHORTS, drawn, open_page, shown
+from tests.pages.dashboard import COHORTS, SYNCS, drawn, open_page, shown
 
 
 def test_hidden_cohorts_are_set_aside_until_asked_for(practising: Bridge):
@@ -115,6 +116,19 @@ def test_a_preview_of_a_first_export_shows_who_would_come_and_writes_nothing(pra
     assert "See it on Apptimize's Groups page" not in shown(at)
     assert f"Would come: {len(sandbox.answer(POWER).ids):,}" in shown(at)
     assert list(at.dataframe[0].value["Apptimize id"]) == sandbox.answer(POWER).ids[:50]
+
+
+def test_a_preview_warns_that_nobody_would_be_in_the_group_and_is_nowhere_called_an_export(practising: Bridge):
+    run = syncs.start_export(practising, LOCAL, WEB, dry_run=True)
+    worker.once(practising)
+
+    at = open_page(COHORTS, cohort=WEB)
+    assert [one.value for one in at.warning if "has a usable Apptimize id" in one.value]
+    assert not at.success
+    text = shown(open_page(SYNCS, sync=run.sync_id))
+    assert "This was a preview: nothing was exported yet." in text
+    assert "Size over time" not in text
+    assert "Its members" not in text
 
 
 def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridge, sandbox: Sandbox):

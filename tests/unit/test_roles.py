@@ -291,7 +291,7 @@ def test_each_role_does_what_it_may_and_is_refused_the_rest(stage: Stage, role: 
     before = everything(stage.bridge)
 
     for name in refused:
-        with pytest.raises(NotAllowed, match=f"and {role.label}@example.com is {role.label}"):
+        with pytest.raises(NotAllowed, match=f"and {role.label}@example.com has the role {role.label}"):
             TABLE[name][2](stage, who)
 
     assert everything(stage.bridge) == before
