@@ -942,7 +942,7 @@ def _print_who(found: lookup.Who) -> None:
         (
             one.group.name,
             one.destination,
-            "member" if one.is_member else "missing",
+            "member" if one.is_member else "not known" if one.reason == lookup.LOST else "missing",
             _time_text(one.since),
             one.reason or ("" if one.is_member else "not in the cohort when it was last read"),
         )

@@ -21,6 +21,8 @@ from data.snapshots import Change as Way
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000
+# The reason where the members of a group are gone from the disk.
+LOST = "lost"
 # So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
 MOST_IDS = 100
 
@@ -35,7 +37,8 @@ class InGroup:
 
     `since` is the end of the run that added them, None when it was before `kept_since`, where the looking ended. Of one
     who is missing `reason` tells why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
-    `removed` (at `since`), or None when the group's latest reading did not have them at all.
+    `removed` (at `since`), `lost` when the group's members are gone from the disk and nobody can tell, or None when the
+    group's latest reading did not have them at all.
     """
 
     group: Group
@@ -108,6 +111,7 @@ class _Place:
     destination: str
     members: str
     left_out: str
+    is_lost: bool = False  # the members are gone from the disk: nobody can tell whether somebody is among them
 
 
 @dataclass
@@ -198,7 +202,8 @@ def _places(bridge: Bridge) -> Iterator[_Place]:
     for group, destination in groups:
         members, others = group.base_snapshot, left_out.get(group.id or 0)
         if members or others:
-            yield _Place(group, destination, members or "", others or "")
+            is_lost = members is not None and not bridge.snapshots.exists(members)
+            yield _Place(group, destination, members or "", others or "", is_lost)
 
 
 def _collect(readings: _Readings, ids: _Ids) -> None:
@@ -257,7 +262,7 @@ def _in_group(readings: _Readings, place: _Place, ids: _Ids, changes: _Changes) 
                 run_id=stay.until_run,
                 reason="removed",
             )
-    return InGroup(place.group, place.destination, is_member=False)
+    return InGroup(place.group, place.destination, is_member=False, reason=LOST if place.is_lost else None)
 
 
 def _member(place: _Place, apptimize_id: str, changes: _Changes, *, instead: str | None = None) -> InGroup:

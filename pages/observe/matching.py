@@ -478,7 +478,7 @@ def group_row(one: lookup.InGroup) -> dict[str, object]:
     """Write what one group says of the user."""
     return {
         "Group": f"Mixpanel: {one.group.delivered_name or one.group.name}",
-        "State": "In the group" if one.is_member else "Not in the group",
+        "State": "In the group" if one.is_member else "Not known" if one.reason == lookup.LOST else "Not in the group",
         "Since": moment(one.since) if one.since else (f"Before {moment(one.kept_since)}" if one.is_member else ""),
         "Destination": one.destination,
         "Why": why(one),
@@ -489,6 +489,8 @@ def why(one: lookup.InGroup) -> str:
     """Say why the user is missing, or under which other profile they are in."""
     if one.is_member:
         return f"Counted under the profile {one.instead}, which has the same id" if one.instead else ""
+    if one.reason == lookup.LOST:
+        return "The group's members are gone from the disk: its next run writes it anew"
     if one.reason == "removed":
         return f"Left the cohort: run {one.run_id} removed the id"
     if one.reason:

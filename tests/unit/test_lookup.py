@@ -134,7 +134,8 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
     bridge.snapshots.path("members-1").unlink()
     bridge.snapshots.path("left-out-2").write_bytes(b"PAR1 torn")
 
-    assert [one.is_member for one in lookup.who(bridge, LOCAL, "D1").groups] == [False, True]
+    first, second = lookup.who(bridge, LOCAL, "D1").groups
+    assert (first.is_member, first.reason, second.is_member) == (False, lookup.LOST, True)
 
     bridge.snapshots.path("members-2").write_bytes(b"PAR1 torn")
     assert [one.is_member for one in lookup.who(bridge, LOCAL, "D1").groups] == [False, False]
