@@ -241,7 +241,7 @@ def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
 
 def mixpanel(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int, list[str]]) -> None:
     """Show the Mixpanel connection, and the form that makes or replaces it."""
-    st.subheader("Mixpanel", anchor=False)
+    st.header("Mixpanel", anchor=False)
     show_connected(bridge, person, shown, groups, "mixpanel")
     notices.show_answer("mixpanel")
     held = shown[0] if shown else None
@@ -322,7 +322,7 @@ def mixpanel(bridge: Bridge, person: Actor, shown: list[Connection], groups: dic
 
 def apptimize(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int, list[str]]) -> None:
     """Show the Apptimize destinations, and the form that makes or replaces one."""
-    st.subheader("Apptimize", anchor=False)
+    st.header("Apptimize", anchor=False)
     show_connected(bridge, person, shown, groups, "endpoint")
     notices.show_answer("endpoint")
     held = shown[0] if shown else None
@@ -369,7 +369,7 @@ def apptimize(bridge: Bridge, person: Actor, shown: list[Connection], groups: di
 
 def csv(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int, list[str]]) -> None:
     """Show the folders that take CSV files, and the form that makes or replaces one."""
-    st.subheader("CSV folder", anchor=False)
+    st.header("CSV folder", anchor=False)
     st.caption("A file for each group, as Apptimize's Groups page takes it for upload. Works with any account.")
     show_connected(bridge, person, shown, groups, "csv")
     notices.show_answer("csv")

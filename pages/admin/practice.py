@@ -37,7 +37,7 @@ person = guard.require(Role.VIEWER)
 bridge = resources.bridge()
 found = notices.open_page(bridge, person, notices.PRACTICE_TITLE, "What practice mode is, and how to leave it.")
 
-st.subheader("Practice mode", anchor=False)
+st.header("Practice mode", anchor=False)
 st.markdown(WHAT_IT_IS)
 sandbox = notices.sandbox_of(found)
 if sandbox:
@@ -55,10 +55,10 @@ else:
         "what to enter.",
         icon=":material/science:",
     )
-st.subheader("Mixpanel", anchor=False)
+st.header("Mixpanel", anchor=False)
 st.markdown(MIXPANEL)
-st.subheader("Apptimize, with a file", anchor=False)
+st.header("Apptimize, with a file", anchor=False)
 st.markdown(CSV)
-st.subheader("Apptimize, with an endpoint", anchor=False)
+st.header("Apptimize, with an endpoint", anchor=False)
 st.markdown(ENDPOINT)
 notices.way_to_connect(person)

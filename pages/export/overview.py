@@ -37,7 +37,7 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
     if not (has_mixpanel and has_destination):
         missing = "Apptimize" if has_mixpanel else "Mixpanel" if has_destination else "Mixpanel and Apptimize"
         with st.container(border=True):
-            st.subheader(f"Connect {missing}", anchor=False)
+            st.header(f"Connect {missing}", anchor=False)
             st.write("Cohort Bridge reads cohorts from a Mixpanel project and writes them as groups to Apptimize.")
             if person.role < Role.ADMIN:
                 st.caption("An admin does that, on Connections.")
@@ -47,7 +47,7 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
     if syncs.list_runs(bridge, person, limit=1):
         return True
     with st.container(border=True):
-        st.subheader("Pick a cohort and export it", anchor=False)
+        st.header("Pick a cohort and export it", anchor=False)
         st.write(
             "Everything is connected. Choose a cohort, look at a preview, start a one-time export, and its users "
             "appear as a group in Apptimize."
@@ -174,7 +174,7 @@ def _gauge(gauge: Gauge) -> None:
 
 def attention(bridge: Bridge, person: Actor, needs: Needs) -> None:
     """Show what stopped, why, and the button that mends it."""
-    st.subheader("Nothing needs attention" if needs.is_nothing else "Needs attention", anchor=False)
+    st.header("Nothing needs attention" if needs.is_nothing else "Needs attention", anchor=False)
     notices.show_answer("overview")
     if needs.is_nothing:
         st.caption("The latest run of every group ended well, and no sync is paused.")
@@ -244,7 +244,7 @@ def fresh(found: list[Freshness], person: Actor) -> None:
     if not found:
         return
     late, may_change = sum(one.is_late for one in found), person.role >= Role.ANALYST
-    st.subheader("Freshness of recurring syncs", anchor=False)
+    st.header("Freshness of recurring syncs", anchor=False)
     st.caption(
         counted(len(found), "recurring sync")
         + (f", {number(late)} late" if late else ", none late")
@@ -292,7 +292,7 @@ def state_text(one: Freshness) -> str:
 
 def last_runs(found: list[Run]) -> None:
     """Show the newest runs, each of which leads to its detail."""
-    st.subheader("Latest runs", anchor=False)
+    st.header("Latest runs", anchor=False)
     listing.rows_to_open(
         [
             {

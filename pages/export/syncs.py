@@ -16,7 +16,7 @@ from core.standing import Freshness
 from data.models import Connection, Run, Status, SyncKind, SyncState, utc_now
 from data.runs import RunFilter
 from pages.shared import charts, decide, differences, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, number, plain, said, tenths
+from pages.shared.text import EVERY, age, clock, counted, in_grey, number, plain, said, tenths
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
@@ -138,7 +138,7 @@ def filtered(found: list[Freshness]) -> list[Freshness]:
             list(counts),
             default=ALL,
             required=True,
-            format_func={name: f"{name} ({number(count)})" for name, count in counts.items()}.__getitem__,
+            format_func={name: in_grey(f"{name} ({number(count)})") for name, count in counts.items()}.__getitem__,
             key="syncs_state",
             persist_state="page",
         )

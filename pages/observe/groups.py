@@ -16,12 +16,12 @@ from core.recurring import SyncView
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from data.snapshots import Change
 from pages.shared import charts, guard, how_far, listing, member_list, notices, resources, run_view
-from pages.shared.text import EVERY, age, counted, moment, number, plain, said
+from pages.shared.text import EVERY, age, counted, in_grey, moment, number, plain, said
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
 HISTORY = run_view.HISTORY
-MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
+VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
 # How many times more changes are looked through when somebody asks for more.
 IN_DOUBT = (
     "A delivery began and was not confirmed to its end, so Apptimize may hold a part of it. What is shown here is the "
@@ -31,7 +31,7 @@ IN_DOUBT = (
 
 def go_to(group_id: int | None = None, member: str | None = None) -> None:
     """Show a group, a member, or all groups again; the address says which."""
-    wanted = {"group": None if group_id is None else str(group_id), "member": member}
+    wanted = {"group": None if group_id is None else str(group_id), "member": member, "view": None}
     for name, value in wanted.items():
         if value is None:
             st.query_params.pop(name, None)
@@ -268,8 +268,8 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
     )
     links(bridge, person, group, place, view)
     shown = st.segmented_control(
-        "Show", [MEMBERS, SIZE, COMPARE], default=MEMBERS, required=True, key="view", bind="query-params",
-        label_visibility="collapsed",
+        "Show", VIEWS, default=first_view(), required=True, format_func=in_grey, key="groups_view",
+        on_change=keep_view, label_visibility="collapsed",
     )  # fmt: skip
     if shown == SIZE:
         charts.size_over_time(bridge, person, group.id, key="groups")
@@ -283,6 +283,17 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
             nobody="The group is empty: nobody in the cohort had a usable Apptimize id.",
             open_member=partial(go_to, group.id),
         )
+
+
+def first_view() -> str:
+    """Choose the view that the address asks for."""
+    asked = st.query_params.get("view", MEMBERS)
+    return asked if asked in VIEWS else MEMBERS
+
+
+def keep_view() -> None:
+    """Write the view into the address: Streamlit's own binding would write its colour too."""
+    st.query_params["view"] = st.session_state["groups_view"]
 
 
 def links(bridge: Bridge, person: Actor, group: Group, place: Connection | None, view: SyncView | None) -> None:

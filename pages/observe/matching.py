@@ -20,7 +20,7 @@ from core.matching import Reason
 from data.models import Connection, Run
 from data.snapshots import DUPLICATE
 from pages.shared import associate, guard, how_far, listing, member_list, notices, resources, run_view
-from pages.shared.text import age, counted, moment, number, plain, said, tenths, zone
+from pages.shared.text import age, counted, in_grey, moment, number, plain, said, tenths, zone
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
@@ -195,7 +195,7 @@ def show_trend(readings: list[Run]) -> None:
     if len(readings) < 2:
         st.caption("The trend shows from the second reading on.")
         return
-    st.subheader("Over the readings", anchor=False)
+    st.header("Over the readings", anchor=False)
     parts = [("Members", "members"), ("Unmatched", "unmatched"), ("Invalid", "invalid"), ("Duplicates", "duplicates")]
     frame = pd.DataFrame(
         [
@@ -228,7 +228,14 @@ def show_trend(readings: list[Run]) -> None:
             ],
         )
     )
-    st.altair_chart(chart, height=260, key="matching_trend", alt="Where profiles went, over the latest readings")
+    first, last = readings[0], readings[-1]
+    changes = [f"{label} from {number(getattr(first, name))} to {number(getattr(last, name))}" for label, name in parts]
+    st.altair_chart(
+        chart,
+        height=260,
+        key="matching_trend",
+        alt=f"Where profiles went, over the latest {number(len(readings))} readings: {', '.join(changes)}",
+    )
 
 
 def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
@@ -237,7 +244,7 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
     shown = [cohort_id for cohort_id, times in counts.most_common(_LINES) if times > 1 and cohort_id in cohort_ids]
     if not shown:
         return
-    st.subheader("Over the readings", anchor=False)
+    st.header("Over the readings", anchor=False)
     more = len(cohort_ids) - len(shown)
     st.caption(
         "The share of profiles with a usable Apptimize id."
@@ -272,12 +279,19 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
             ],
         )
     )
-    st.altair_chart(chart, height=300, key="matching_shares", alt="Matched share of each cohort over its readings")
+    lines = frame.groupby("Cohort", sort=False)["Matched"]
+    changes = [f"{name} from {tenths(line.iloc[0])}% to {tenths(line.iloc[-1])}%" for name, line in lines]
+    st.altair_chart(
+        chart,
+        height=300,
+        key="matching_shares",
+        alt=f"Matched share of each cohort over its readings: {', '.join(changes)}",
+    )
 
 
 def show_cohorts(latest: list[Run]) -> None:
     """Show every cohort with its share of users who can be targeted."""
-    st.subheader("By cohort", anchor=False)
+    st.header("By cohort", anchor=False)
     rows = [(run, funnel.funnel_of(run)) for run in latest]
     st.dataframe(
         [
@@ -321,7 +335,7 @@ def to_first_page() -> None:
 def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
     """Page and search through the profiles that made no member, and offer them for download."""
     assert run.id is not None
-    st.subheader("Who was left out", anchor=False)
+    st.header("Who was left out", anchor=False)
     present = [
         name
         for name, size in (
@@ -447,7 +461,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
                 st.caption(f"and {counted(len(ids) - 20, 'more', 'more')}")
     if found.is_cut_short:
         st.caption("More ids belong together than are followed here: not all of them are shown.")
-    st.subheader("Groups", anchor=False)
+    st.header("Groups", anchor=False)
     if found.groups:
         st.dataframe(
             [group_row(one) for one in found.groups],
@@ -522,6 +536,7 @@ view = st.segmented_control(
     views,
     default=first_view(views),
     required=True,
+    format_func=in_grey,
     key="matching_view",
     label_visibility="collapsed",
 )

@@ -17,7 +17,7 @@ from data.associations import UNFINISHED
 from data.models import Association, Connection, Stage
 from data.rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
 from pages.shared import listing, member_list, notices, run_view
-from pages.shared.text import age, counted, number, plain, said
+from pages.shared.text import age, counted, in_grey, number, plain, said
 
 PLACE = "associate"
 PAGE_ROWS = 50
@@ -150,7 +150,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     found = association.list_associations(bridge, person)
     if not found:
         return
-    st.subheader("Lately", anchor=False)
+    st.header("Lately", anchor=False)
     listing.rows_to_open(
         [
             {
@@ -431,8 +431,9 @@ def show_rows(bridge: Bridge, person: Actor, found: Association) -> None:
     kinds = ["To write" if found.stage == Stage.CHECKED else "Checked well", "Not written"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control(
-            "Which rows", kinds, default=kinds[0], required=True, key="associate_kind", on_change=_to_first_page
-        )
+            "Which rows", kinds, default=kinds[0], required=True, format_func=in_grey, key="associate_kind",
+            on_change=_to_first_page,
+        )  # fmt: skip
         search = st.text_input(
             "Search rows", key="associate_search", type="search", live="400ms", width=340, on_change=_to_first_page
         )

@@ -13,7 +13,7 @@ from core import standing
 from core.access import Actor
 from core.bridge import Bridge
 from data.standing import Size
-from pages.shared.text import counted, number
+from pages.shared.text import counted, in_grey, number
 
 SPANS = {
     "Day": timedelta(days=1),
@@ -27,13 +27,15 @@ _BLUE, _GREEN, _RED = "#5577e0", "#2f9e62", "#d65a57"
 def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) -> None:
     """Show how large a group was, and what was added and removed, over a span that can be chosen."""
     span = st.segmented_control(
-        "Time", list(SPANS), default="Week", required=True, key=f"{key}_span", label_visibility="collapsed"
-    )
+        "Time", list(SPANS), default="Week", required=True, format_func=in_grey, key=f"{key}_span",
+        label_visibility="collapsed",
+    )  # fmt: skip
     found = standing.sizes(bridge, person, group_id, over=SPANS[span or "Week"])
     if not found:
         st.info("No run succeeded in this time. Choose a longer one.", icon=":material/timeline:")
         return
-    st.caption(_in_words(found))
+    words = _in_words(found)
+    st.caption(words)
     frame = pd.DataFrame(
         {
             "at": [one.at for one in found],
@@ -43,8 +45,8 @@ def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) ->
         }
     )
     time = _time(found, "%H:%M" if span == "Day" else "%-d %b, %H:%M" if span == "Week" else "%-d %b")
-    st.altair_chart(_line(frame, time), key=f"{key}_size", alt="Members over time")
-    st.altair_chart(_bars(frame, time), key=f"{key}_changes", alt="Members added and removed over time")
+    st.altair_chart(_line(frame, time), key=f"{key}_size", alt=f"Members over time: {words}")
+    st.altair_chart(_bars(frame, time), key=f"{key}_changes", alt=f"Members added and removed over time: {words}")
 
 
 def _in_words(found: Sequence[Size]) -> str:

@@ -31,6 +31,11 @@ def plain(text: object) -> str:
     return _SIGNS.sub(r"\\\1", _REWRITTEN.sub(_JOINER, line))
 
 
+def in_grey(option: str) -> str:
+    """Write an option of a segmented control, which would be in the buttons' blue where chosen: too dark on dark."""
+    return f":gray[{option}]"
+
+
 def said(exc: CohortBridgeError) -> str:
     """Write an error as message and advice, for `st.error`."""
     return plain(f"{exc.message} {exc.advice}".strip())

@@ -14,6 +14,7 @@ from core.sandbox import people
 from data.engine import writing
 from data.models import Connection, Stage
 from pages.shared import guard
+from pages.shared.text import in_grey
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
 
@@ -121,7 +122,9 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monke
 
     at = open_page(MATCHING, association=1)
 
-    assert at.segmented_control(key="matching_view").options == ["From cohort to group", "Look up a user"]
+    assert at.segmented_control(key="matching_view").options == [
+        in_grey(view) for view in ("From cohort to group", "Look up a user")
+    ]
     assert "With a profile" in shown(at)
     assert Stage.CHECKED not in shown(at)
 
