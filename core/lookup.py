@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -130,9 +131,12 @@ class _Readings:
         if not new:
             return
         self.asked.update(new)
-        for name, rows in self.snapshots.members_in([one.members for one in self.places], new).items():
+        with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
+            members = threads.submit(self.snapshots.members_in, [one.members for one in self.places], new)
+            left_out = threads.submit(self.snapshots.left_out_in, [one.left_out for one in self.places], new)
+        for name, rows in members.result().items():
             self.members.setdefault(name, set()).update(rows)
-        for name, others in self.snapshots.left_out_in([one.left_out for one in self.places], new).items():
+        for name, others in left_out.result().items():
             self.left_out.setdefault(name, set()).update(others)
 
     def members_of(self, place: _Place, wanted: str) -> list[Pair]:
