@@ -45,7 +45,7 @@ def to_first_page() -> None:
 
 def words(action: str) -> str:
     """Write an action's name as a person says it."""
-    return action.replace("_", " ").capitalize()
+    return action.replace("_", " ").capitalize().replace("csv", "CSV")
 
 
 def filters(bridge: Bridge, person: Actor) -> AuditFilter:

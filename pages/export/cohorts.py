@@ -182,7 +182,7 @@ def table(
             "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
             "Sync": st.column_config.TextColumn(width=115),
             "Delivered": st.column_config.TextColumn(width=105),
-            "Note": st.column_config.TextColumn(width=120),
+            "Note": st.column_config.TextColumn(width=135),
             "Description": st.column_config.TextColumn(width="medium"),
         },
     )
