@@ -53,7 +53,7 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
         shown.append(page.content())
     go(page, f"{everything.url}/audit", "Audit log")
     with page.expect_download() as download:
-        press(page.get_by_role("button", name="Download CSV"))
+        press(page.get_by_role("button", name="Download for a spreadsheet"))
     audit_file = tmp_path / "audit.csv"
     download.value.save_as(audit_file)
     assert "connect_mixpanel" in audit_file.read_text()
