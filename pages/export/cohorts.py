@@ -144,7 +144,7 @@ def table(
     listing.rows_to_open(
         [
             {
-                "": "Look" if one.of_groups else "Export to …",
+                "": "Look" if one.of_groups else "Export",
                 "Cohort": one.name,
                 "Users": one.count,
                 "Matched": tenths(match_rate(reads.get(one.id))),
@@ -161,7 +161,7 @@ def table(
         key="cohorts",
         label="Cohorts of the Mixpanel project",
         go_to=go_to,
-        button_width=100,
+        button_width=75,
         # A column that says nothing of any cohort only takes room away from the names.
         order=["", "Cohort", "Users"]
         + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
