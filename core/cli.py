@@ -48,6 +48,9 @@ app.add_typer(audit_app, name="audit")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A word to find it by; may be repeated.")]
+MaxShrink = Annotated[
+    int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
+]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
 
 
@@ -323,9 +326,7 @@ def add_sync(
     every: Annotated[int, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = 15,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
     to: To = None,
-    max_shrink: Annotated[
-        int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
-    ] = None,
+    max_shrink: MaxShrink = None,
     tag: Tags = None,
     as_json: Json = False,
 ) -> None:
@@ -341,9 +342,7 @@ def add_sync(
 def edit_sync(
     sync_id: Annotated[int, typer.Argument(metavar="ID")],
     every: Annotated[int | None, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = None,
-    max_shrink: Annotated[
-        int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
-    ] = None,
+    max_shrink: MaxShrink = None,
     no_brake: Annotated[bool, typer.Option("--no-brake", help="Hold no run for what it would take away.")] = False,
     tag: Tags = None,
     no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,

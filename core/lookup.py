@@ -13,7 +13,7 @@ from core.access import Actor, Role, action
 from core.associating import rows_of
 from core.bridge import Bridge
 from core.connections import one_line
-from core.members import LOOKED_THROUGH, Looked, Stay, changes_back, kept_of_each_group, stays_of
+from core.members import LOOKED_THROUGH, Looked, Stay, changes_back, is_lost, kept_of_each_group, stays_of
 from data import associations, standing
 from data.engine import reading
 from data.models import Association, Connection, Group, Stage
@@ -206,8 +206,7 @@ def _places(bridge: Bridge) -> Iterator[_Place]:
     for group, destination in groups:
         members, others = group.base_snapshot, left_out.get(group.id or 0)
         if members or others:
-            is_lost = members is not None and not bridge.snapshots.exists(members)
-            yield _Place(group, destination, members or "", others or "", is_lost)
+            yield _Place(group, destination, members or "", others or "", is_lost(bridge, group))
 
 
 def _collect(readings: _Readings, ids: _Ids) -> None:

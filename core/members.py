@@ -191,7 +191,7 @@ def timeline(
     """
     groups = _groups(bridge, group_id)
     changes, looked = changes_back(bridge, group_id, look_through)
-    lost = [one for one in groups if one.base_snapshot and not bridge.snapshots.exists(one.base_snapshot)]
+    lost = [one for one in groups if is_lost(bridge, one)]
     found = bridge.snapshots.known_as(_bases(groups), text)
     is_present = bool(found)
     found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
@@ -212,6 +212,11 @@ def timeline(
         for stay in stays_of(group, by_group[group.id or 0], came_and_went, is_in=group.base_snapshot in in_now)
     ]
     return Timeline(picked, ids, sorted(stays, key=_newest_first), looked, lost)
+
+
+def is_lost(bridge: Bridge, group: Group) -> bool:
+    """Tell whether a group's members are gone from the disk: nobody can tell who is among them then."""
+    return group.base_snapshot is not None and not bridge.snapshots.exists(group.base_snapshot)
 
 
 def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[standing.Change], Looked]:

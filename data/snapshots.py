@@ -337,11 +337,15 @@ class Snapshots:
 
     def path(self, name: str) -> Path:
         """Where the snapshot of this name lies, or would lie."""
-        return self.folder / f"{name}.parquet"
+        return Path(self._file(name))
+
+    def _file(self, name: str) -> str:
+        # A text: to build hundreds of paths takes as long as to search some of the files.
+        return f"{self.folder}/{name}.parquet"
 
     def exists(self, name: str | None) -> bool:
         """Tell whether the snapshot is there."""
-        return name is not None and os.path.isfile(f"{self.folder}/{name}.parquet")
+        return name is not None and os.path.isfile(self._file(name))
 
     def is_whole(self, name: str | None) -> bool:
         """Tell whether the snapshot is there and can be read; one that was damaged counts as gone."""
@@ -371,10 +375,7 @@ class Snapshots:
 
     def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Pair]]:
         """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
-        with self._open() as db:
-            cursor = db.execute(f"SELECT apptimize_id, distinct_id FROM {self._table(name)}")
-            while rows := cursor.fetchmany(chunk):
-                yield rows
+        return self._chunks(f"SELECT apptimize_id, distinct_id FROM {self._table(name)}", chunk=chunk)
 
     def compare(self, name: str, base: str | None) -> Difference:
         """Compare a snapshot with a base; without one everything is added."""
@@ -402,12 +403,8 @@ class Snapshots:
 
     def iterate_changes(self, difference: str, change: Change, *, chunk: int = 1000) -> Iterator[list[Pair]]:
         """Yield the members that were added, or removed, in order of Apptimize id, `chunk` at a time."""
-        with self._open() as db:
-            cursor = db.execute(
-                f"SELECT apptimize_id, distinct_id FROM {self._table(difference)} WHERE change = ?", [change]
-            )
-            while rows := cursor.fetchmany(chunk):
-                yield rows
+        query = f"SELECT apptimize_id, distinct_id FROM {self._table(difference)} WHERE change = ?"
+        return self._chunks(query, [change], chunk=chunk)
 
     def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> Found:
         """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
@@ -446,12 +443,9 @@ class Snapshots:
         self, name: str, difference: str | None, change: Change, *, chunk: int = 1000
     ) -> Iterator[list[Pair]]:
         """Yield a snapshot's members who are not among those that were added, or removed, `chunk` at a time, sorted."""
-        with self._open() as db:
-            db.execute(_ONE_THREAD)
-            others = self._others(name, difference, change)
-            cursor = db.execute(f"SELECT apptimize_id, distinct_id FROM {others} ORDER BY apptimize_id")
-            while rows := cursor.fetchmany(chunk):
-                yield rows
+        others = self._others(name, difference, change)
+        query = f"SELECT apptimize_id, distinct_id FROM {others} ORDER BY apptimize_id"
+        return self._chunks(query, chunk=chunk, setting=_ONE_THREAD)
 
     def _others(self, name: str, difference: str | None, change: Change) -> str:
         if difference is None:
@@ -562,8 +556,7 @@ class Snapshots:
 
     def _over_some(self, names: Sequence[str], query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
         for _ in range(3):
-            # As texts: to build hundreds of paths takes as long as to search some of the files.
-            paths = [path for path in (f"{self.folder}/{name}.parquet" for name in names) if os.path.isfile(path)]
+            paths = [path for path in map(self._file, names) if os.path.isfile(path)]
             if not paths:
                 return []
             files = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true)"
@@ -589,12 +582,8 @@ class Snapshots:
 
     def _left_out(self, name: str, reasons: Sequence[str], search: str, window: str) -> Iterator[list[LeftOut]]:
         where, values = _left_out_where(reasons, search)
-        with self._open() as db:
-            cursor = db.execute(
-                f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} {where} {window}", values
-            )
-            while rows := cursor.fetchmany(1000):
-                yield rows
+        query = f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} {where} {window}"
+        return self._chunks(query, values)
 
     def count_left_out(self, name: str, *, reasons: Sequence[str] = (), search: str = "") -> int:
         """Count the profiles that `left_out` pages through."""
@@ -602,6 +591,17 @@ class Snapshots:
         with self._open() as db:
             row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
         return row[0] if row else 0
+
+    def _chunks(
+        self, query: str, values: Sequence[str] = (), *, chunk: int = 1000, setting: str = ""
+    ) -> Iterator[list[Any]]:
+        """Yield what a query finds, some rows at a time, from a DuckDB that is opened with the first of them."""
+        with self._open() as db:
+            if setting:
+                db.execute(setting)
+            cursor = db.execute(query, values)
+            while rows := cursor.fetchmany(chunk):
+                yield rows
 
     def _table(self, name: str) -> str:
         return f"read_parquet({quoted(self.path(name))})"

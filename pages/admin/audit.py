@@ -15,7 +15,7 @@ from core.audit import AuditFilter
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from data.models import AuditEntry, utc_now
-from pages.shared import guard, listing, member_list, notices, resources
+from pages.shared import download, guard, listing, notices, resources
 from pages.shared.text import counted, moment, number, plain, said
 
 PAGE_ROWS = 25
@@ -94,15 +94,11 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             f"{number(first)}–{number(first + len(found) - 1)} of {counted(total, 'line')}, the newest first",
             width="content",
         )
-        st.download_button(
-            "Download for a spreadsheet",
-            partial(member_list.collected, partial(audit.audit_csv, bridge, person, wanted)),
+        download.offer_csv(
+            partial(audit.audit_csv, bridge, person, wanted),
             file_name="audit-log.csv",
-            mime="text/csv",
             key="audit_csv",
-            icon=":material/download:",
             help="All lines that the filters ask for. Cells that a spreadsheet would take for a formula begin with '.",
-            on_click="ignore",
         )
     listing.rows_to_open(
         [row(entry) for entry in found],

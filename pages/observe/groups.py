@@ -15,7 +15,7 @@ from core.members import Comparison, Stay, Timeline
 from core.recurring import SyncView
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from data.snapshots import Change
-from pages.shared import charts, guard, how_far, listing, member_list, notices, resources, run_view
+from pages.shared import charts, download, guard, how_far, listing, member_list, notices, resources, run_view
 from pages.shared.text import EVERY, age, counted, in_grey, moment, number, plain, said
 
 COHORTS = "pages/export/cohorts.py"
@@ -300,15 +300,12 @@ def links(bridge: Bridge, person: Actor, group: Group, place: Connection | None,
     """Show the group's file, and the ways to what it comes from."""
     assert group.id is not None
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            "Download CSV",
-            partial(member_list.collected, partial(syncs.group_csv, bridge, person, group.id)),
+        download.offer_csv(
+            partial(syncs.group_csv, bridge, person, group.id),
             file_name=csv_name(group.delivered_name or group.name, group.cohort_id),
-            mime="text/csv",
             key="groups_csv",
-            icon=":material/download:",
+            label="Download CSV",
             help="The file that Apptimize's Groups page takes: one column, `user_id`.",
-            on_click="ignore",
         )
         sandbox = notices.sandbox_of([place]) if place else None
         if sandbox:
@@ -385,14 +382,10 @@ def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
         st.success("Both hold the same members.", icon=":material/check_circle:")
         return
     before, after = found.before.id or 0, found.after.id or 0
-    st.download_button(
-        "Download for a spreadsheet",
-        partial(member_list.collected, partial(members.compared_csv, bridge, person, before, after)),
+    download.offer_csv(
+        partial(members.compared_csv, bridge, person, before, after),
         file_name=f"runs-{before}-{after}.csv",
-        mime="text/csv",
         key="groups_compared",
-        icon=":material/download:",
-        on_click="ignore",
     )
     ways: list[tuple[Change, int]] = [("added", found.added), ("removed", found.removed)]
     for column, (way, count) in zip(st.columns(2), ways, strict=True):

@@ -14,7 +14,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound
 from data.models import Run, Status, utc_now
 from data.runs import RunFilter
-from pages.shared import decide, differences, guard, listing, member_list, notices, resources, run_log, run_view
+from pages.shared import decide, differences, download, guard, listing, notices, resources, run_log, run_view
 from pages.shared.text import age, clock, counted, moment, number, plain, said, zone
 
 COHORTS = "pages/export/cohorts.py"
@@ -164,15 +164,11 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             f"{number(first)}–{number(first + len(runs) - 1)} of {counted(total, 'run')}, the newest first",
             width="content",
         )
-        st.download_button(
-            "Download for a spreadsheet",
-            partial(member_list.collected, partial(standing.runs_csv, bridge, person, wanted)),
+        download.offer_csv(
+            partial(standing.runs_csv, bridge, person, wanted),
             file_name="runs.csv",
-            mime="text/csv",
             key="history_download",
-            icon=":material/download:",
             help="All runs that the filters ask for, with all their counts; times are in UTC.",
-            on_click="ignore",
         )
     listing.rows_to_open(
         [row(run) for run in runs],

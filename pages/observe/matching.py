@@ -19,7 +19,7 @@ from core.funnel import Funnel, shown_row
 from core.matching import Reason
 from data.models import Connection, Run
 from data.snapshots import DUPLICATE
-from pages.shared import associate, guard, how_far, listing, member_list, notices, resources, run_view
+from pages.shared import associate, download, guard, how_far, listing, notices, resources, run_view
 from pages.shared.text import age, counted, in_grey, moment, number, plain, said, tenths, zone
 
 COHORTS = "pages/export/cohorts.py"
@@ -364,18 +364,11 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             width=260,
             on_change=to_first_page,
         ).strip()
-        st.download_button(
-            "Download for a spreadsheet",
-            partial(
-                member_list.collected,
-                partial(funnel.left_out_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
-            ),
+        download.offer_csv(
+            partial(funnel.left_out_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
             file_name=f"left-out-{run.cohort_id}.csv",
-            mime="text/csv",
             key="matching_download",
-            icon=":material/download:",
             help="Those that are listed here, safe to open in a spreadsheet.",
-            on_click="ignore",
         )
     page = st.session_state.get("matching_page", 1)
     try:

@@ -16,7 +16,7 @@ from core.rowcheck import MOST_ROWS, PROBLEMS, Problem
 from data.associations import UNFINISHED
 from data.models import Association, Connection, Stage
 from data.rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
-from pages.shared import listing, member_list, notices, run_view
+from pages.shared import download, listing, notices, run_view
 from pages.shared.text import age, counted, in_grey, number, plain, said
 
 PLACE = "associate"
@@ -407,18 +407,12 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
                 args=(bridge, person, "resume", found.id),
             )
         if rows_of(bridge, found.id).has_plan:
-            st.download_button(
-                "Download outcomes",
-                partial(
-                    member_list.collected,
-                    partial(association.association_outcomes, bridge, person, found.id),
-                ),
+            download.offer_csv(
+                partial(association.association_outcomes, bridge, person, found.id),
                 file_name=f"outcomes-{found.id}.csv",
-                mime="text/csv",
                 key="associate_outcomes",
-                icon=":material/download:",
+                label="Download outcomes",
                 help="A line for every row of the file, safe to open in a spreadsheet.",
-                on_click="ignore",
             )
     _problems(found)
 

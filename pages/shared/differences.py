@@ -11,7 +11,7 @@ from core.access import Actor
 from core.bridge import Bridge
 from data.models import Run, Status
 from data.snapshots import Change
-from pages.shared import member_list
+from pages.shared import download, member_list
 from pages.shared.text import number
 
 
@@ -48,14 +48,10 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, would: bool, key: 
                 label=f"Members who {word.lower()}" if would else f"Members {word.lower()}",
                 nobody="Nobody.",
             )
-    st.download_button(
-        "Download for a spreadsheet",
-        partial(member_list.collected, partial(members.changes_csv, bridge, person, run.id)),
+    download.offer_csv(
+        partial(members.changes_csv, bridge, person, run.id),
         file_name=f"run-{run.id}-members.csv",
-        mime="text/csv",
         key=f"{key}_download",
-        icon=":material/download:",
-        on_click="ignore",
     )
 
 
@@ -72,12 +68,8 @@ def _show_unchanged(bridge: Bridge, person: Actor, run: Run, *, would: bool, key
             label="Members who would stay" if would else "Members who stayed",
             nobody="Nobody.",
         )
-        st.download_button(
-            "Download for a spreadsheet",
-            partial(member_list.collected, partial(members.unchanged_csv, bridge, person, run.id)),
+        download.offer_csv(
+            partial(members.unchanged_csv, bridge, person, run.id),
             file_name=f"run-{run.id}-unchanged.csv",
-            mime="text/csv",
             key=f"{key}_unchanged_download",
-            icon=":material/download:",
-            on_click="ignore",
         )

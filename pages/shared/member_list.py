@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -92,12 +91,3 @@ class _Opens:
 
 def _to_first_page(key: str) -> None:
     st.session_state[f"{key}_page"] = 1
-
-
-def collected(lines: Callable[[], Iterable[str]]) -> io.BytesIO:
-    """Collect the lines of a download when it is asked for, and not before."""
-    data = io.BytesIO()
-    for line in lines():
-        data.write(line.encode())
-    data.seek(0)
-    return data
