@@ -104,7 +104,7 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     everything.core("syncs", "add", str(POWER), "--every", "1440", "--to", "default")
     go(page, f"{everything.url}/syncs", "Syncs")
     press_in_row(page, "Recurring syncs", "Power users")
-    press(page.get_by_role("button", name="Copy"))
+    press(page.get_by_role("button", name="Copy", exact=True))
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Power users")
     press(dialog.get_by_role("button", name="Start the copy"))
