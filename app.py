@@ -5,21 +5,21 @@ from pathlib import Path
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from core.access import Role
-from pages.shared import guard, way_back
+from core.access.roles import Role
+from pages.shell import gate, return_to
 
-SHARED = Path(__file__).parent / "pages" / "shared"
+SHELL = Path(__file__).parent / "pages" / "shell"
 
 # An entry of our own is what makes the menu appear in minimal mode, and the choice of light or dark is in it.
 st.set_page_config(
     page_title="Cohort Bridge",
     # A file of our own: Streamlit's named icons for the tab are fetched from Google.
-    page_icon=SHARED / "icon.svg",
+    page_icon=SHELL / "icon.svg",
     layout="wide",
     menu_items={"About": "**Cohort Bridge** exports Mixpanel cohorts into Apptimize groups, exactly."},
 )
-st.logo(str(SHARED / "logo.svg"), icon_image=str(SHARED / "icon.svg"), size="large")
-person = guard.who()
+st.logo(str(SHELL / "logo.svg"), icon_image=str(SHELL / "icon.svg"), size="large")
+person = gate.who()
 
 
 def page(path: str, title: str, icon: str, role: Role = Role.VIEWER) -> StreamlitPage:
@@ -55,7 +55,7 @@ SECTIONS = {
 
 chosen = st.navigation(SECTIONS, position="sidebar" if person else "hidden")
 if person is None:
-    way_back.remember(chosen)
+    return_to.remember(chosen)
 else:
-    way_back.follow(chosen, [one for pages in SECTIONS.values() for one in pages])
+    return_to.follow(chosen, [one for pages in SECTIONS.values() for one in pages])
 chosen.run()

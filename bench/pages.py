@@ -24,9 +24,9 @@ from sqlalchemy import Engine, func, insert
 from sqlmodel import col, select
 
 from core.bridge import Bridge, open_bridge
-from core.mixpanel import Cohort
 from core.settings import Settings
-from data.engine import writing
+from core.vendors.mixpanel_answers import Cohort
+from data.engine import write_session
 from data.models import (
     CohortList,
     Connection,
@@ -34,12 +34,12 @@ from data.models import (
     QueryBudget,
     QuerySpend,
     Run,
-    RunLog,
-    Status,
+    RunLogRow,
+    RunStatus,
     Sync,
     SyncKind,
     SyncState,
-    WorkerBeat,
+    WorkerHeartbeat,
     utc_now,
 )
 
@@ -93,7 +93,7 @@ def _connections(bridge: Bridge) -> None:
     secret = bridge.vault.encrypt("made up")
     now = utc_now()
     cohorts = [asdict(Cohort(i, _name(i), "Made up for a measurement", i * 7, "", True, False)) for i in range(1, 301)]
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.add(Connection(side="mixpanel", kind="mixpanel", name="default", username="made.up", secret=secret,
                                project_id=PROJECT, base_url="https://mixpanel.invalid"))  # fmt: skip
         session.add(
@@ -102,7 +102,7 @@ def _connections(bridge: Bridge) -> None:
         session.add(CohortList(project=KEY, read_at=now, cohorts=cohorts))
         session.add(QueryBudget(project=KEY, queries=600))
         session.add_all(QuerySpend(project=KEY, at=now - timedelta(seconds=5 * i)) for i in range(550))
-        session.add(WorkerBeat(name="a worker", started_at=now, seen_at=now + timedelta(hours=1)))
+        session.add(WorkerHeartbeat(name="a worker", started_at=now, seen_at=now + timedelta(hours=1)))
 
 
 def _name(number: int) -> str:
@@ -111,7 +111,7 @@ def _name(number: int) -> str:
 
 def _groups(engine: Engine) -> None:
     now = utc_now()
-    with writing(engine) as session:
+    with write_session(engine) as session:
         for i in range(1, SYNCS + 1):
             members = MEMBERS if i == BIG else 1000
             session.add(Group(id=i, destination_id=2, project_id=PROJECT, cohort_id=i, cohort_name=_name(i),
@@ -139,18 +139,18 @@ def _runs(engine: Engine, chance: random.Random) -> int:
     with engine.execution_options(writer=True).begin() as connection:
         for start in range(0, RUNS, 5000):
             connection.execute(insert(Run), rows[start : start + 5000])
-    with writing(engine) as session:
+    with write_session(engine) as session:
         calls = [{"what": "page of profiles", "status": 200, "at": began.isoformat(), "took_ms": 80}] * 60
         totals = [{"what": "page of profiles", "status": 200, "count": 1000, "took_ms": 80_000, "slowest_ms": 900}]
         steps = [{"name": "reading", "at": began.isoformat()}]
-        session.add(RunLog(run_id=newest, log={"steps": steps, "calls": calls, "totals": totals}))
+        session.add(RunLogRow(run_id=newest, log={"steps": steps, "calls": calls, "totals": totals}))
     return newest
 
 
 def _run(number: int, group: int, status: str, at: Any, chance: random.Random) -> dict[str, Any]:
-    changed = status == Status.SUCCEEDED and chance.random() < 0.4
+    changed = status == RunStatus.SUCCEEDED and chance.random() < 0.4
     members = MEMBERS if group == BIG else 1000
-    failed = status == Status.FAILED
+    failed = status == RunStatus.FAILED
     return {
         "id": number,
         "sync_id": group,
@@ -210,8 +210,8 @@ def _left_out(bridge: Bridge, folder: Path) -> None:
     other = folder / "left-out.part"
     _write(other, "SELECT 'unmatched' AS reason, 'lost-' || i AS distinct_id, NULL::VARCHAR AS apptimize_id "
                   "FROM range(1000) t(i) ORDER BY 1, 2")  # fmt: skip
-    with writing(bridge.engine) as session:
-        newest = select(func.max(Run.id)).where(Run.status == Status.SUCCEEDED).group_by(col(Run.group_id))
+    with write_session(bridge.engine) as session:
+        newest = select(func.max(Run.id)).where(Run.status == RunStatus.SUCCEEDED).group_by(col(Run.group_id))
         for run in session.exec(select(Run).where(col(Run.id).in_(newest))).all():
             run.left_out = f"left-out-{run.group_id}"
             os.link(other, folder / f"{run.left_out}.parquet")

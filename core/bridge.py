@@ -12,7 +12,7 @@ from core import vault
 from core.errors import StorageFailed
 from core.settings import Settings
 from data.engine import StorageError, open_database
-from data.snapshots import Snapshots
+from data.members.snapshots import Snapshots
 
 
 @dataclass(frozen=True)

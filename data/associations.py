@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Engine, func, or_, update
 from sqlmodel import Session, col, delete, select
 
-from data.engine import reading, writing
-from data.models import Association, AssociationBatch, Stage, utc_now
+from data.engine import read_session, write_session
+from data.models import Association, AssociationBatch, ImportStage, utc_now
 
-WAITING = {Stage.TO_CHECK: Stage.CHECKING, Stage.TO_WRITE: Stage.WRITING}
+WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
 AT_WORK = {working: waiting for waiting, working in WAITING.items()}
 UNFINISHED = (*WAITING, *AT_WORK)
 # The reason that stands for rows of a batch of which Mixpanel took some, and did not say which: kept as `unaliased`.
@@ -23,14 +23,14 @@ _MOST_INTERRUPTIONS = 3
 
 def claimable(engine: Engine, *, limit: int = 5) -> list[int]:
     """List the associations that a worker may try to claim, the oldest first."""
-    with reading(engine) as session:
+    with read_session(engine) as session:
         query = select(Association.id).where(col(Association.stage).in_(WAITING), col(Association.owner).is_(None))
         return [one for one in session.exec(query.order_by(col(Association.id)).limit(limit)).all() if one is not None]
 
 
 def claim(engine: Engine, association_id: int, *, owner: str) -> bool:
     """Take an association that waits for work and that nobody holds. False when somebody was faster."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         for waiting, working in WAITING.items():
             taken = session.exec(
                 update(Association)
@@ -51,9 +51,11 @@ def claim(engine: Engine, association_id: int, *, owner: str) -> bool:
     return False
 
 
-def beat(engine: Engine, association_id: int, *, owner: str, values: dict[str, Any] | None = None) -> tuple[bool, bool]:
+def heartbeat(
+    engine: Engine, association_id: int, *, owner: str, values: dict[str, Any] | None = None
+) -> tuple[bool, bool]:
     """Renew the lease. Returns whether it is still ours, and whether somebody asked to cancel."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         if not _hold(session, association_id, owner, values or {}):
             return False, False
         asked = select(Association.cancel_asked).where(Association.id == association_id)
@@ -63,13 +65,13 @@ def beat(engine: Engine, association_id: int, *, owner: str, values: dict[str, A
 @contextmanager
 def held(engine: Engine, association_id: int, *, owner: str) -> Generator[bool]:
     """Renew the lease, and let nobody else write to the database until this is left; False when the lease is lost."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         yield _hold(session, association_id, owner, {})
 
 
 def record_batch(engine: Engine, batch: AssociationBatch, *, owner: str, requests: int) -> bool:
     """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         refused = len(batch.refused)
         unsure = sum(reason == NOT_SAID for reason in batch.unaliased.values())
         progress = {
@@ -95,13 +97,13 @@ def _hold(session: Session, association_id: int, owner: str, values: dict[str, A
 
 def let_go(engine: Engine, association_id: int, *, owner: str, values: dict[str, Any]) -> bool:
     """End one's work on an association: write what came of it, and give the lease up. False when it was lost."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         return _hold(session, association_id, owner, values | {"owner": None})
 
 
 def hand_back(engine: Engine, association_id: int, *, owner: str) -> bool:
     """Put an association back into the queue, or end it if that was asked for; what was recorded of it stays."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         found = session.get(Association, association_id)
         if found is None or found.owner != owner or found.stage not in AT_WORK:
             return False
@@ -111,13 +113,13 @@ def hand_back(engine: Engine, association_id: int, *, owner: str) -> bool:
 def _put_down(found: Association) -> dict[str, Any]:
     """Tell what becomes of one that nobody works on any more: one that somebody cancelled is not taken up again."""
     if found.cancel_asked:
-        return {"stage": Stage.CANCELLED, "finished_at": utc_now(), "cancel_asked": False}
-    return {"stage": AT_WORK.get(Stage(found.stage), found.stage)}
+        return {"stage": ImportStage.CANCELLED, "finished_at": utc_now(), "cancel_asked": False}
+    return {"stage": AT_WORK.get(ImportStage(found.stage), found.stage)}
 
 
 def leases(engine: Engine) -> list[tuple[int, str, int]]:
     """List associations that somebody holds: id, owner, beat."""
-    with reading(engine) as session:
+    with read_session(engine) as session:
         query = select(Association.id, Association.owner, Association.beat).where(col(Association.owner).is_not(None))
         rows = session.exec(query).all()
     return [(one, owner, number) for one, owner, number in rows if one is not None and owner is not None]
@@ -128,13 +130,13 @@ def interrupt(engine: Engine, association_id: int, *, owner: str, beat_seen: int
 
     One that dies again and again without getting further fails.
     """
-    with writing(engine) as session:
+    with write_session(engine) as session:
         found = session.get(Association, association_id)
         if found is None or (found.owner, found.beat) != (owner, beat_seen):
             return False
         values = _put_down(found)
-        if found.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != Stage.CANCELLED:
-            values = {"stage": Stage.FAILED, "finished_at": utc_now()} | error
+        if found.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != ImportStage.CANCELLED:
+            values = {"stage": ImportStage.FAILED, "finished_at": utc_now()} | error
         values |= {"owner": None, "interruptions": found.interruptions + 1}
         for name, value in values.items():
             setattr(found, name, value)
@@ -144,13 +146,13 @@ def interrupt(engine: Engine, association_id: int, *, owner: str, beat_seen: int
 
 def get(engine: Engine, association_id: int) -> Association | None:
     """Return an association, None if unknown."""
-    with reading(engine) as session:
+    with read_session(engine) as session:
         return session.get(Association, association_id)
 
 
 def listed(engine: Engine, *, stages: Sequence[str] = (), limit: int = 20) -> list[Association]:
     """List associations, newest first."""
-    with reading(engine) as session:
+    with read_session(engine) as session:
         query = select(Association)
         if stages:
             query = query.where(col(Association.stage).in_(stages))
@@ -159,7 +161,7 @@ def listed(engine: Engine, *, stages: Sequence[str] = (), limit: int = 20) -> li
 
 def last_row(engine: Engine, association_id: int) -> int:
     """Return the number of the last row whose outcome is recorded, 0 when none is."""
-    with reading(engine) as session:
+    with read_session(engine) as session:
         ends = select(func.max(AssociationBatch.end)).where(AssociationBatch.association_id == association_id)
         return session.exec(ends).one() or 0
 
@@ -174,7 +176,7 @@ def is_written(engine: Engine, association_id: int, row: int) -> bool:
 
 def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:
     """List batches that were recorded, by row, from the one that ends after this row."""
-    with reading(engine) as session:
+    with read_session(engine) as session:
         query = select(AssociationBatch).where(
             AssociationBatch.association_id == association_id, col(AssociationBatch.end) > after
         )
@@ -183,6 +185,6 @@ def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int =
 
 def forget(engine: Engine, association_id: int) -> None:
     """Remove an association with its batches."""
-    with writing(engine) as session:
+    with write_session(engine) as session:
         session.exec(delete(AssociationBatch).where(col(AssociationBatch.association_id) == association_id))
         session.exec(delete(Association).where(col(Association.id) == association_id))

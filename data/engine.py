@@ -72,14 +72,14 @@ def _begin_postgres(connection: Any) -> None:
 
 
 @contextmanager
-def reading(engine: Engine) -> Generator[Session]:
+def read_session(engine: Engine) -> Generator[Session]:
     """Open a session for reading. Raises StorageError when the database cannot be used."""
     with _plain_errors(), Session(engine, expire_on_commit=False) as session:
         yield session
 
 
 @contextmanager
-def writing(engine: Engine) -> Generator[Session]:
+def write_session(engine: Engine) -> Generator[Session]:
     """Open a session for writing: committed at the end, rolled back whole when anything is raised.
 
     Raises StorageError when the database cannot be used; SQLAlchemy's IntegrityError passes through.

@@ -20,7 +20,7 @@ def utc_now() -> datetime:
     return datetime.fromtimestamp(wall_s(), UTC)
 
 
-class Kind(StrEnum):
+class ConnectionKind(StrEnum):
     """What a connection leads to."""
 
     MIXPANEL = "mixpanel"
@@ -43,7 +43,7 @@ class SyncState(StrEnum):
     REMOVED = "removed"
 
 
-class Status(StrEnum):
+class RunStatus(StrEnum):
     """Where a run stands."""
 
     QUEUED = "queued"
@@ -56,10 +56,10 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
 
 
-class Stage(StrEnum):
+class ImportStage(StrEnum):
     """Where an association of users by hand stands."""
 
     TO_CHECK = "to_check"
@@ -213,7 +213,7 @@ class Run(SQLModel, table=True):
     permitted: bool = False  # a person looked at what was held, and let this one write through
     permits: str | None = None  # the kind of hold that they looked at, and how users were matched then
     restores: str | None = None  # an undo: the snapshot that the group is put back to
-    status: str = Field(default=Status.QUEUED, max_length=16, index=True)
+    status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)
     write: str | None = Field(default=None, max_length=8)
     queued_at: datetime = Field(default_factory=utc_now, index=True)
@@ -255,8 +255,8 @@ class Run(SQLModel, table=True):
     error_advice: str | None = None
 
 
-class RunLog(SQLModel, table=True):
-    """What a run did when, and what it was answered: bounded, see core/journal.py. Goes with its run."""
+class RunLogRow(SQLModel, table=True):
+    """What a run did when, and what it was answered: bounded, see core/run_log.py. Goes with its run."""
 
     __tablename__: ClassVar[Any] = "run_log"
 
@@ -312,7 +312,7 @@ class CohortList(SQLModel, table=True):
     cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
 
 
-class WorkerBeat(SQLModel, table=True):
+class WorkerHeartbeat(SQLModel, table=True):
     """A worker that is, or was, alive."""
 
     __tablename__: ClassVar[Any] = "worker_beat"
@@ -364,7 +364,7 @@ class Association(SQLModel, table=True):
     project_id: int
     actor: str
     source: str = Field(max_length=255)  # the file's name, or empty for one user
-    stage: str = Field(default=Stage.TO_CHECK, max_length=16, index=True)
+    stage: str = Field(default=ImportStage.TO_CHECK, max_length=16, index=True)
     prefix: str | None = Field(default=None, max_length=8)  # given to ids without one; "": they are written as they are
     expects_prefix: bool = True
     match_property: str

@@ -9,14 +9,15 @@ from typing import Any
 
 import streamlit as st
 
-from core import audit
-from core.access import Actor, Role
-from core.audit import AuditFilter
+from core.access import audit_log
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
+from data.audit.reader import AuditFilter
 from data.models import AuditEntry, utc_now
-from pages.shared import download, guard, listing, notices, resources
-from pages.shared.text import counted, moment, number, plain, said
+from pages.parts import download, tables
+from pages.parts.formatting import error_text, escape_markdown, moment, number, pluralize
+from pages.shell import gate, page_frame, resources
 
 PAGE_ROWS = 25
 EVERYTHING = "Everything"
@@ -58,7 +59,7 @@ def filters(bridge: Bridge, person: Actor) -> AuditFilter:
     text: str = text_column.text_input(
         "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Anything", **kept
     )
-    actions = {EVERYTHING: EVERYTHING} | {name: words(name) for name in audit.audit_actions(bridge, person)}
+    actions = {EVERYTHING: EVERYTHING} | {name: words(name) for name in audit_log.audit_actions(bridge, person)}
     action = action_column.selectbox(
         "Action", list(actions), format_func=actions.__getitem__, key="audit_action", **kept
     )
@@ -78,29 +79,29 @@ def filters(bridge: Bridge, person: Actor) -> AuditFilter:
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the lines that the filters ask for, a page at a time."""
     wanted = filters(bridge, person)
-    total = audit.count_audit(bridge, person, wanted)
+    total = audit_log.count_audit(bridge, person, wanted)
     if not total:
-        if audit.count_audit(bridge, person):
+        if audit_log.count_audit(bridge, person):
             st.info("No line matches the filters.", icon=":material/search_off:")
         else:
             st.info("Every change is written down here.", title="Nothing yet", icon=":material/policy:")
         return
     pages = -(-total // PAGE_ROWS)
     page = min(st.session_state.get("audit_page", 1), pages)
-    found = audit.list_audit(bridge, person, wanted, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+    found = audit_log.list_audit(bridge, person, wanted, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
     first = (page - 1) * PAGE_ROWS + 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(
-            f"{number(first)}–{number(first + len(found) - 1)} of {counted(total, 'line')}, the newest first",
+            f"{number(first)}–{number(first + len(found) - 1)} of {pluralize(total, 'line')}, the newest first",
             width="content",
         )
         download.offer_csv(
-            partial(audit.audit_csv, bridge, person, wanted),
+            partial(audit_log.audit_csv, bridge, person, wanted),
             file_name="audit-log.csv",
             key="audit_csv",
             help="All lines that the filters ask for. Cells that a spreadsheet would take for a formula begin with '.",
         )
-    listing.rows_to_open(
+    tables.rows_to_open(
         [row(entry) for entry in found],
         [entry.number for entry in found],
         key="audit",
@@ -133,7 +134,7 @@ def show_one(entry: AuditEntry) -> None:
     st.button(
         "All lines", key="audit_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
-    st.header(f"Line {number(entry.number)}: {plain(words(entry.action))}", anchor=False)
+    st.header(f"Line {number(entry.number)}: {escape_markdown(words(entry.action))}", anchor=False)
     refused = entry.outcome == "refused"
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(
@@ -141,7 +142,7 @@ def show_one(entry: AuditEntry) -> None:
             color="red" if refused else "green",
             icon=":material/block:" if refused else ":material/check_circle:",
         )
-        st.caption(f"{plain(entry.who)}, {plain(moment(entry.at))}", width="content")
+        st.caption(f"{escape_markdown(entry.who)}, {escape_markdown(moment(entry.at))}", width="content")
     st.text(entry.subject)
     if entry.before or entry.after:
         st.dataframe(
@@ -174,22 +175,22 @@ def written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-person = guard.require(Role.ADMIN)
+person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
-notices.open_page(
+page_frame.open_page(
     bridge, person, "Audit log", "Every sign-in, refusal and change. No line can be changed or removed unnoticed."
 )
 try:
     asked = st.query_params.get("line")
     picked = None
     if asked and asked.isascii() and asked.isdigit() and len(asked) < 19:
-        picked = audit.audit_line(bridge, person, int(asked))
+        picked = audit_log.audit_line(bridge, person, int(asked))
     if picked:
         show_one(picked)
     elif asked:
-        st.warning(f"There is no line {plain(asked)}.", icon=":material/search_off:")
+        st.warning(f"There is no line {escape_markdown(asked)}.", icon=":material/search_off:")
         st.button("All lines", key="audit_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
     else:
         show_list(bridge, person)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import streamlit as st
 from pydantic import SecretStr
 
-from core import connections, syncs
-from core.access import Actor, Role
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import MIXPANEL_SIDE, MixpanelForm
+from core.connections import connect
+from core.connections.connect import MIXPANEL_SIDE, MixpanelForm
 from core.errors import CohortBridgeError
-from core.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
-from data.models import Connection, Kind
-from pages.shared import guard, notices, resources
-from pages.shared.text import age, counted, plain, said
+from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
+from core.syncs import groups
+from data.models import Connection, ConnectionKind
+from pages.parts.formatting import age, error_text, escape_markdown, pluralize
+from pages.shell import gate, page_frame, resources
 
 REGIONS = {"us": "United States", "eu": "European Union", "in": "India"}
 MERGES = {
@@ -56,13 +57,15 @@ def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
     )
     toast = st.toast("Checking with Mixpanel …", icon="spinner", duration="infinite")
     try:
-        connection = connections.connect_mixpanel(bridge, person, form)
+        connection = connect.connect_mixpanel(bridge, person, form)
     except CohortBridgeError as exc:
         toast.toast("Nothing was saved.", icon=":material/error:")
-        notices.answer("mixpanel", said(exc), failed=True)
+        page_frame.answer("mixpanel", error_text(exc), failed=True)
         return
     toast.toast("Mixpanel is connected.", icon=":material/check:")
-    notices.answer("mixpanel", f"Project {connection.project_id} is connected as {plain(connection.name)}.")
+    page_frame.answer(
+        "mixpanel", f"Project {connection.project_id} is connected as {escape_markdown(connection.name)}."
+    )
 
 
 def connect_apptimize(bridge: Bridge, person: Actor) -> None:
@@ -71,54 +74,56 @@ def connect_apptimize(bridge: Bridge, person: Actor) -> None:
     token = take_secret("connections_token")
     toast = st.toast("Checking with Apptimize …", icon="spinner", duration="infinite")
     try:
-        connection = connections.connect_endpoint(
+        connection = connect.connect_endpoint(
             bridge, person, url=entered["connections_endpoint"], token=token, name=entered["connections_endpoint_name"]
         )
     except CohortBridgeError as exc:
         toast.toast("Nothing was saved.", icon=":material/error:")
-        notices.answer("endpoint", said(exc), failed=True)
+        page_frame.answer("endpoint", error_text(exc), failed=True)
         return
     toast.toast("Apptimize is connected.", icon=":material/check:")
-    notices.answer("endpoint", f"Apptimize is connected as {plain(connection.name)}.")
+    page_frame.answer("endpoint", f"Apptimize is connected as {escape_markdown(connection.name)}.")
 
 
 def connect_csv(bridge: Bridge, person: Actor) -> None:
     """Try and store the folder that was entered."""
     entered = st.session_state
     try:
-        connection = connections.connect_csv(
+        connection = connect.connect_csv(
             bridge, person, folder=entered["connections_folder"], name=entered["connections_csv_name"]
         )
     except CohortBridgeError as exc:
-        notices.answer("csv", said(exc), failed=True)
+        page_frame.answer("csv", error_text(exc), failed=True)
         return
-    notices.answer("csv", f"Groups can be written to {plain(connection.folder)} as {plain(connection.name)}.")
+    page_frame.answer(
+        "csv", f"Groups can be written to {escape_markdown(connection.folder)} as {escape_markdown(connection.name)}."
+    )
 
 
 def remove(bridge: Bridge, person: Actor, connection_id: int, name: str, place: str) -> None:
     """Remove what the dialog named."""
     try:
-        connections.remove_connection(bridge, person, connection_id)
+        connect.remove_connection(bridge, person, connection_id)
     except CohortBridgeError as exc:
-        notices.answer(place, said(exc), failed=True)
+        page_frame.answer(place, error_text(exc), failed=True)
         return
-    notices.answer(place, f"{plain(name)} was removed.")
+    page_frame.answer(place, f"{escape_markdown(name)} was removed.")
 
 
 @st.dialog("Remove this connection?", icon=":material/delete:")
 def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affected: list[str], place: str) -> None:
     """Name what goes away before it does."""
-    st.markdown(f"**{plain(connection.name)}**: {plain(describe(connection))}")
+    st.markdown(f"**{escape_markdown(connection.name)}**: {escape_markdown(describe(connection))}")
     if affected:
         st.write(
-            f"{counted(len(affected), 'group')} can no longer be updated through it; the members stay as they are:"
+            f"{pluralize(len(affected), 'group')} can no longer be updated through it; the members stay as they are:"
         )
-        st.markdown("\n".join(f"- {plain(name)}" for name in affected[:8]))
+        st.markdown("\n".join(f"- {escape_markdown(name)}" for name in affected[:8]))
         if len(affected) > 8:
-            st.caption(f"and {counted(len(affected) - 8, 'more', 'more')}")
+            st.caption(f"and {pluralize(len(affected) - 8, 'more', 'more')}")
     else:
         st.write("No group was delivered through it.")
-    secret = "" if connection.kind == Kind.CSV else "Its secret is deleted. "
+    secret = "" if connection.kind == ConnectionKind.CSV else "Its secret is deleted. "
     st.write(f"{secret}Recurring syncs that use it are paused.")
     with st.container(horizontal=True):
         if st.button(
@@ -136,10 +141,10 @@ def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affecte
 
 def describe(connection: Connection) -> str:
     """Say in a line where a connection leads; of its secret only the last four characters."""
-    if connection.kind == Kind.CSV:
+    if connection.kind == ConnectionKind.CSV:
         return f"CSV files in {connection.folder}"
     ending = f"••••{connection.secret_end}"
-    if connection.kind == Kind.ENDPOINT:
+    if connection.kind == ConnectionKind.ENDPOINT:
         return f"{connection.url.partition('?')[0]}, token {ending}"
     where = f"Project {connection.project_id}, {REGIONS.get(connection.region, connection.region)}"
     workspace = f", workspace {connection.workspace_id}" if connection.workspace_id else ""
@@ -161,7 +166,7 @@ def show_connected(
                     st.badge("Connected", icon=":material/check_circle:", color="green")
                 if one.practice:
                     st.badge("Practice", icon=":material/science:", color="orange")
-                st.markdown(f"**{plain(one.name)}**", width="content")
+                st.markdown(f"**{escape_markdown(one.name)}**", width="content")
                 st.space("stretch")
                 st.button(
                     "Remove",
@@ -171,10 +176,12 @@ def show_connected(
                     args=(bridge, person, one, affected, place),
                 )
             st.text(describe(one))
-            notices.account_notice(one)
-            if one.kind == Kind.MIXPANEL:
+            page_frame.account_notice(one)
+            if one.kind == ConnectionKind.MIXPANEL:
                 merge, _ = MERGES.get(one.id_merge, (one.id_merge, ""))
-                st.caption(f"{merge} ID merge, matched on {plain(one.match_property)}. Checked {age(one.checked_at)}.")
+                st.caption(
+                    f"{merge} ID merge, matched on {escape_markdown(one.match_property)}. Checked {age(one.checked_at)}."
+                )
                 if one.id_merge == IdMerge.SIMPLIFIED and one.match_property != USER_PROPERTY:
                     st.warning(OTHER_PROPERTY, icon=":material/warning:")
                 match_settings(bridge, person, one)
@@ -224,7 +231,7 @@ def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
     entered = st.session_state
     token = take_secret(f"connections_match_token_{connection_id}")
     try:
-        connection = connections.change_match_setting(
+        connection = connect.change_match_setting(
             bridge,
             person,
             connection_id,
@@ -232,18 +239,18 @@ def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
             expects_prefix=EXPECTED[entered[f"connections_match_prefix_{connection_id}"]],
         )
         if token.get_secret_value():
-            connections.set_project_token(bridge, person, connection_id, token)
+            connect.set_project_token(bridge, person, connection_id, token)
     except CohortBridgeError as exc:
-        notices.answer("mixpanel", said(exc), failed=True)
+        page_frame.answer("mixpanel", error_text(exc), failed=True)
         return
-    notices.answer("mixpanel", f"Users are matched on {plain(connection.match_property)}.")
+    page_frame.answer("mixpanel", f"Users are matched on {escape_markdown(connection.match_property)}.")
 
 
 def mixpanel(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int, list[str]]) -> None:
     """Show the Mixpanel connection, and the form that makes or replaces it."""
     st.header("Mixpanel", anchor=False)
     show_connected(bridge, person, shown, groups, "mixpanel")
-    notices.show_answer("mixpanel")
+    page_frame.show_answer("mixpanel")
     held = shown[0] if shown else None
     with st.expander(
         "Connect another project, or replace this one" if held else "Connect",
@@ -324,7 +331,7 @@ def apptimize(bridge: Bridge, person: Actor, shown: list[Connection], groups: di
     """Show the Apptimize destinations, and the form that makes or replaces one."""
     st.header("Apptimize", anchor=False)
     show_connected(bridge, person, shown, groups, "endpoint")
-    notices.show_answer("endpoint")
+    page_frame.show_answer("endpoint")
     held = shown[0] if shown else None
     with st.expander("Connect", expanded=not held, key="connections_apptimize", icon=":material/add_link:"):
         st.markdown(
@@ -332,7 +339,7 @@ def apptimize(bridge: Bridge, person: Actor, shown: list[Connection], groups: di
             "2. Click **New token**, give it a memorable name, and click **Generate**.\n"
             "3. Copy the token: it is shown once. Paste it here."
         )
-        sandbox = notices.sandbox_of(shown)
+        sandbox = page_frame.sandbox_of(shown)
         if sandbox:
             st.link_button(
                 "Open the practice Tokens page",
@@ -372,7 +379,7 @@ def csv(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int
     st.header("CSV folder", anchor=False)
     st.caption("A file for each group, as Apptimize's Groups page takes it for upload. Works with any account.")
     show_connected(bridge, person, shown, groups, "csv")
-    notices.show_answer("csv")
+    page_frame.show_answer("csv")
     with (
         st.expander("Connect", key="connections_csv", icon=":material/add_link:"),
         st.form("connections_csv_form", border=False),
@@ -391,16 +398,16 @@ def csv(bridge: Bridge, person: Actor, shown: list[Connection], groups: dict[int
         )
 
 
-person = guard.require(Role.ADMIN)
+person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
-found = notices.open_page(bridge, person, "Connections", "Where cohorts come from, and where groups go.")
+found = page_frame.open_page(bridge, person, "Connections", "Where cohorts come from, and where groups go.")
 try:
     names: dict[int, list[str]] = {}
-    for group in syncs.list_groups(bridge, person):
+    for group in groups.list_groups(bridge, person):
         names.setdefault(group.destination_id, []).append(group.name)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")
     st.stop()
-mixpanel(bridge, person, [one for one in found if one.kind == Kind.MIXPANEL], names)
-apptimize(bridge, person, [one for one in found if one.kind == Kind.ENDPOINT], names)
-csv(bridge, person, [one for one in found if one.kind == Kind.CSV], names)
+mixpanel(bridge, person, [one for one in found if one.kind == ConnectionKind.MIXPANEL], names)
+apptimize(bridge, person, [one for one in found if one.kind == ConnectionKind.ENDPOINT], names)
+csv(bridge, person, [one for one in found if one.kind == ConnectionKind.CSV], names)

@@ -6,13 +6,14 @@ from typing import Literal
 
 import streamlit as st
 
-from core import people
-from core.access import Actor, Role
+from core.access import people
+from core.access.people import PersonView
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from core.people import PersonView
-from pages.shared import guard, listing, notices, resources
-from pages.shared.text import age, counted, moment, plain, said
+from pages.parts import tables
+from pages.parts.formatting import age, error_text, escape_markdown, moment, pluralize
+from pages.shell import gate, page_frame, resources
 
 ROLES = {
     Role.VIEWER.label: "Looks into groups, runs and matching; changes nothing.",
@@ -44,10 +45,10 @@ def add(bridge: Bridge, person: Actor) -> None:
     try:
         added = people.add_person(bridge, person, entered["people_email"], entered["people_role"])
     except CohortBridgeError as exc:
-        notices.answer("people", said(exc), failed=True)
+        page_frame.answer("people", error_text(exc), failed=True)
         return
     entered["people_email"] = ""
-    notices.answer("people", f"{plain(added.email)} may come in as {added.role}.")
+    page_frame.answer("people", f"{escape_markdown(added.email)} may come in as {added.role}.")
 
 
 def change_role(bridge: Bridge, person: Actor, person_id: int) -> None:
@@ -55,9 +56,9 @@ def change_role(bridge: Bridge, person: Actor, person_id: int) -> None:
     try:
         changed = people.change_role(bridge, person, person_id, st.session_state[f"people_role_{person_id}"])
     except CohortBridgeError as exc:
-        notices.answer("person", said(exc), failed=True)
+        page_frame.answer("person", error_text(exc), failed=True)
         return
-    notices.answer("person", f"{plain(changed.email)} is {changed.role} from the next click on.")
+    page_frame.answer("person", f"{escape_markdown(changed.email)} is {changed.role} from the next click on.")
 
 
 def end_sign_ins(bridge: Bridge, person: Actor, person_id: int) -> None:
@@ -65,9 +66,9 @@ def end_sign_ins(bridge: Bridge, person: Actor, person_id: int) -> None:
     try:
         changed = people.end_sign_ins(bridge, person, person_id)
     except CohortBridgeError as exc:
-        notices.answer("person", said(exc), failed=True)
+        page_frame.answer("person", error_text(exc), failed=True)
         return
-    notices.answer("person", f"{plain(changed.email)} is signed out everywhere.")
+    page_frame.answer("person", f"{escape_markdown(changed.email)} is signed out everywhere.")
 
 
 def enable(bridge: Bridge, person: Actor, person_id: int) -> None:
@@ -75,9 +76,9 @@ def enable(bridge: Bridge, person: Actor, person_id: int) -> None:
     try:
         changed = people.enable_person(bridge, person, person_id)
     except CohortBridgeError as exc:
-        notices.answer("person", said(exc), failed=True)
+        page_frame.answer("person", error_text(exc), failed=True)
         return
-    notices.answer("person", f"{plain(changed.email)} may come in again as {changed.role}.")
+    page_frame.answer("person", f"{escape_markdown(changed.email)} may come in again as {changed.role}.")
 
 
 def disable(bridge: Bridge, person: Actor, person_id: int) -> None:
@@ -85,16 +86,16 @@ def disable(bridge: Bridge, person: Actor, person_id: int) -> None:
     try:
         changed = people.disable_person(bridge, person, person_id)
     except CohortBridgeError as exc:
-        notices.answer("person", said(exc), failed=True)
+        page_frame.answer("person", error_text(exc), failed=True)
         return
-    notices.answer("person", f"{plain(changed.email)} is shut out from the next click on.")
+    page_frame.answer("person", f"{escape_markdown(changed.email)} is shut out from the next click on.")
 
 
 @st.dialog("Shut this person out?", icon=":material/block:")
 def ask_to_disable(bridge: Bridge, person: Actor, view: PersonView) -> None:
     """Name who is shut out before they are."""
     st.markdown(
-        f"**{plain(view.person.email)}** is signed out everywhere, and refused until an admin lets them in again. What "
+        f"**{escape_markdown(view.person.email)}** is signed out everywhere, and refused until an admin lets them in again. What "
         "they started goes on: their syncs and runs stay as they are."
     )
     with st.container(horizontal=True):
@@ -120,14 +121,14 @@ def show_list(bridge: Bridge, person: Actor, found: list[PersonView]) -> None:
             right.selectbox("Role", list(ROLES), key="people_role", format_func=str.capitalize)
             st.form_submit_button("Add", key="people_add_yes", type="primary", on_click=add, args=(bridge, person))
         st.caption("Nothing is sent to them: they get in when they sign in with this address.")
-    notices.show_answer("people")
+    page_frame.show_answer("people")
     if not found:
         st.info(
             "People appear here once they signed in or were added.", title="Nobody yet", icon=":material/person_search:"
         )
         return
-    st.caption(counted(len(found), "person", "people"))
-    listing.rows_to_open(
+    st.caption(pluralize(len(found), "person", "people"))
+    tables.rows_to_open(
         [
             {
                 "": "Open",
@@ -154,14 +155,14 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
     st.button(
         "All people", key="people_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
-    st.header(plain(shown.email), anchor=False)
+    st.header(escape_markdown(shown.email), anchor=False)
     state = state_of(view)
     colour: Literal["red", "green", "gray"] = COLOURS.get(state, "gray")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(state, color=colour, icon=":material/block:" if state == "Disabled" else ":material/person:")
-        who = f"{plain(shown.name)}. " if shown.name else ""
-        st.caption(f"{who}Last signed in: {plain(moment(shown.signed_in_at))}.", width="content")
-    notices.show_answer("person")
+        who = f"{escape_markdown(shown.name)}. " if shown.name else ""
+        st.caption(f"{who}Last signed in: {escape_markdown(moment(shown.signed_in_at))}.", width="content")
+    page_frame.show_answer("person")
     if view.fixed:
         st.info(
             "COHORT_BRIDGE_ADMINS names this address: it is always an admin, and cannot be shut out here.",
@@ -200,9 +201,9 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
             ask_to_disable(bridge, person, view)
 
 
-person = guard.require(Role.ADMIN)
+person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
-notices.open_page(bridge, person, "People", "Who may come in, and as what. A change holds from their next click on.")
+page_frame.open_page(bridge, person, "People", "Who may come in, and as what. A change holds from their next click on.")
 if person.person_id is None:
     st.info(
         "Sign-in is not set up, so whoever opens the dashboard on this machine is its admin. What is entered here "
@@ -217,9 +218,9 @@ try:
     if picked:
         show_one(bridge, person, picked)
     elif asked:
-        st.warning(f"There is no person {plain(asked)}.", icon=":material/search_off:")
+        st.warning(f"There is no person {escape_markdown(asked)}.", icon=":material/search_off:")
         st.button("All people", key="people_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
     else:
         show_list(bridge, person, found)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

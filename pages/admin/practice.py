@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.access import Role
-from pages.shared import guard, notices, resources
+from core.access.roles import Role
+from pages.shell import gate, page_frame, resources
 
 WHAT_IT_IS = """
 With nothing connected, `make run` starts a **sandbox** on this machine that plays both Mixpanel and Apptimize, and
@@ -33,13 +33,13 @@ Apptimize's Groups page takes a CSV file of user ids. This works with any accoun
 2. In Apptimize, open **Groups**, create or open the group, and upload the file.
 """
 
-person = guard.require(Role.VIEWER)
+person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-found = notices.open_page(bridge, person, notices.PRACTICE_TITLE, "What practice mode is, and how to leave it.")
+found = page_frame.open_page(bridge, person, page_frame.PRACTICE_TITLE, "What practice mode is, and how to leave it.")
 
 st.header("Practice mode", anchor=False)
 st.markdown(WHAT_IT_IS)
-sandbox = notices.sandbox_of(found)
+sandbox = page_frame.sandbox_of(found)
 if sandbox:
     with st.container(horizontal=True):
         for label, path, icon in (
@@ -61,4 +61,4 @@ st.header("Apptimize, with a file", anchor=False)
 st.markdown(CSV)
 st.header("Apptimize, with an endpoint", anchor=False)
 st.markdown(ENDPOINT)
-notices.way_to_connect(person)
+page_frame.way_to_connect(person)

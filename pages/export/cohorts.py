@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core import recurring, standing, syncs
-from core.access import Actor, Role
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import MIXPANEL_SIDE
+from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
-from core.mixpanel import Cohort
-from core.recurring import SyncView
-from data.models import Connection, Group, Kind, Run, Status, SyncKind, SyncState
+from core.reports import overview
+from core.syncs import cohorts, groups, listing, one_time, recurring, runs
+from core.syncs.cohorts import cohorts_read_at, get_query_budget
+from core.syncs.listing import SyncView
+from core.vendors.mixpanel_answers import Cohort
+from data.models import Connection, ConnectionKind, Group, Run, RunStatus, SyncKind, SyncState
 from data.runs import RunFilter
-from pages.shared import decide, differences, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, counted, number, percent, plain, said, tenths
+from pages.parts import held_run, membership_changes, run_status, tables
+from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_of, pluralize
+from pages.shell import gate, page_frame, resources
 
 GROUPS = "pages/observe/groups.py"
 FAILURE = "cohorts_failure"
@@ -27,9 +30,9 @@ def load(bridge: Bridge, person: Actor) -> list[Cohort]:
     if FAILURE not in st.session_state:
         try:
             with st.spinner("Asking Mixpanel for the cohorts …"):
-                return syncs.list_cohorts(bridge, person, afresh=False)
+                return cohorts.list_cohorts(bridge, person, afresh=False)
         except CohortBridgeError as exc:
-            st.session_state[FAILURE] = said(exc)
+            st.session_state[FAILURE] = error_text(exc)
     st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
     st.button("Try again", key="cohorts_again", icon=":material/refresh:", on_click=refresh, args=(bridge, person))
     return st.stop()
@@ -40,10 +43,10 @@ def refresh(bridge: Bridge, person: Actor) -> None:
     toast = st.toast("Asking Mixpanel for the cohorts …", icon="spinner", duration="infinite")
     st.session_state.pop(FAILURE, None)
     try:
-        found = syncs.list_cohorts(bridge, person, afresh=True)
-        toast.toast(f"{counted(len(found), 'cohort')} read.", icon=":material/check:")
+        found = cohorts.list_cohorts(bridge, person, afresh=True)
+        toast.toast(f"{pluralize(len(found), 'cohort')} read.", icon=":material/check:")
     except CohortBridgeError as exc:
-        st.session_state[FAILURE] = said(exc)
+        st.session_state[FAILURE] = error_text(exc)
         toast.toast("The cohorts could not be read.", icon=":material/error:")
 
 
@@ -64,7 +67,7 @@ def marks(cohort: Cohort) -> str:
 
 def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list[Group]) -> None:
     """Show the cohorts with search; hidden ones are set aside."""
-    budget = syncs.query_budget(bridge, person)
+    budget = get_query_budget(bridge, person)
     hidden = sum(not one.is_visible for one in cohorts)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = st.text_input(
@@ -94,8 +97,8 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
         if (one.is_visible or with_hidden or wanted)
         and (not wanted or wanted in f"{one.name}\n{one.description}\n{one.id}".casefold())
     ]
-    read_at = syncs.cohorts_read_at(bridge, person)
-    st.caption(f"{counted(len(shown), 'cohort')} of {number(len(cohorts))}, as Mixpanel listed them {age(read_at)}.")
+    read_at = cohorts_read_at(bridge, person)
+    st.caption(f"{pluralize(len(shown), 'cohort')} of {number(len(cohorts))}, as Mixpanel listed them {age(read_at)}.")
     if not shown:
         st.info(
             "No cohort matches the search."
@@ -107,7 +110,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
     table(
         shown,
         {group.cohort_id: group for group in groups},
-        standing.match_rates(bridge, person),
+        overview.match_rates(bridge, person),
         recurring_by_cohort(bridge, person),
     )
 
@@ -115,7 +118,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
 def recurring_by_cohort(bridge: Bridge, person: Actor) -> dict[int, list[SyncView]]:
     """Return the recurring syncs of each cohort that has one."""
     found: dict[int, list[SyncView]] = {}
-    for view in recurring.list_syncs(bridge, person):
+    for view in listing.list_syncs(bridge, person):
         if view.sync.kind == SyncKind.RECURRING:
             found.setdefault(view.sync.cohort_id, []).append(view)
     return found
@@ -132,7 +135,7 @@ def syncs_text(views: list[SyncView]) -> str:
         return ""
     if len(views) > 1:
         paused = sum(one.sync.state == SyncState.PAUSED for one in views)
-        return counted(len(views), "sync") + (f", {number(paused)} paused" if paused else "")
+        return pluralize(len(views), "sync") + (f", {number(paused)} paused" if paused else "")
     every = EVERY.get(views[0].sync.every_minutes or 0, "Recurring")
     return "Paused" if views[0].sync.state == SyncState.PAUSED else every
 
@@ -141,13 +144,13 @@ def table(
     shown: list[Cohort], groups: dict[int, Group], reads: dict[int, Run], views: dict[int, list[SyncView]]
 ) -> None:
     """Show cohorts as rows, each with the button that exports it."""
-    listing.rows_to_open(
+    tables.rows_to_open(
         [
             {
                 "": "Look" if one.of_groups else "Export",
                 "Cohort": one.name,
                 "Users": one.count,
-                "Matched": tenths(match_rate(reads.get(one.id))),
+                "Matched": percent_of(match_rate(reads.get(one.id))),
                 "Members": groups[one.id].members if one.id in groups else None,
                 "Sync": syncs_text(views.get(one.id, [])),
                 "Delivered": age(groups[one.id].delivered_at) if one.id in groups else "",
@@ -204,11 +207,11 @@ def start(
         start_recurring(bridge, person, cohort_id, group=group, to=to)
         return
     try:
-        run = syncs.start_export(bridge, person, cohort_id, group=group, to=to, dry_run=preview)
+        run = one_time.start_export(bridge, person, cohort_id, group=group, to=to, dry_run=preview)
     except CohortBridgeError as exc:
-        notices.answer("cohorts", said(exc), failed=True)
+        page_frame.answer("cohorts", error_text(exc), failed=True)
         return
-    notices.forget_answer()
+    page_frame.forget_answer()
     st.toast(f"Run {run.id} is queued.", icon=":material/schedule:")
 
 
@@ -220,9 +223,9 @@ def start_recurring(bridge: Bridge, person: Actor, cohort_id: int, *, group: str
     try:
         sync = recurring.add_sync(bridge, person, cohort_id, every_minutes=every, group=group, to=to, max_shrink=brake)
     except CohortBridgeError as exc:
-        notices.answer("cohorts", said(exc), failed=True)
+        page_frame.answer("cohorts", error_text(exc), failed=True)
         return
-    notices.answer("cohorts", f"Sync {sync.id} is active: its first run is due now.")
+    page_frame.answer("cohorts", f"Sync {sync.id} is active: its first run is due now.")
 
 
 def show_form(
@@ -291,7 +294,7 @@ def show_form(
                 on_click=start,
                 args=(*arguments, True),
             )
-    notices.show_answer("cohorts")
+    page_frame.show_answer("cohorts")
 
 
 def _how_often(cohort_id: int) -> None:
@@ -315,32 +318,32 @@ def _how_often(cohort_id: int) -> None:
 
 def _default(destinations: list[Connection]) -> int:
     """Offer an endpoint before a folder: it needs nothing done by hand."""
-    return next((number for number, one in enumerate(destinations) if one.kind == Kind.ENDPOINT), 0)
+    return next((number for number, one in enumerate(destinations) if one.kind == ConnectionKind.ENDPOINT), 0)
 
 
 def kind_of(one: Connection) -> str:
     """Say in a word what a destination is."""
     practice = ", practice" if one.practice else ""
-    return ("CSV folder" if one.kind == Kind.CSV else "Apptimize") + practice
+    return ("CSV folder" if one.kind == ConnectionKind.CSV else "Apptimize") + practice
 
 
 def show_run(bridge: Bridge, person: Actor, run: Run, destinations: list[Connection], project_id: int) -> None:
     """Show how the cohort's latest run ended, and where its users are now."""
     st.subheader("Preview" if run.dry_run else "Latest export", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        run_view.badge(run)
-        st.caption(f"{age(run.finished_at)}, took {run_view.took(run) or 'no time'}", width="content")
-        run_view.link(run)
-    run_view.outcome(run)
-    decide.held(bridge, person, run, place="cohorts")
-    if run.dry_run or (run.status == Status.HELD and run.removed):
-        run_view.changes(run)
-        differences.show(bridge, person, run, key="cohorts_difference")
-    if run.status == Status.SUCCEEDED:
+        run_status.badge(run)
+        st.caption(f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}", width="content")
+        run_status.link(run)
+    run_status.outcome(run)
+    held_run.held(bridge, person, run, place="cohorts")
+    if run.dry_run or (run.status == RunStatus.HELD and run.removed):
+        run_status.changes(run)
+        membership_changes.show(bridge, person, run, key="cohorts_difference")
+    if run.status == RunStatus.SUCCEEDED:
         where_to_look(run, destinations, project_id)
-        run_view.funnel(run)
+        run_status.funnel(run)
         if not run.dry_run:
-            run_view.changes(run)
+            run_status.changes(run)
 
 
 def where_to_look(run: Run, destinations: list[Connection], project_id: int) -> None:
@@ -349,7 +352,7 @@ def where_to_look(run: Run, destinations: list[Connection], project_id: int) -> 
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         destination = next((one for one in destinations if one.name == run.destination), None)
-        sandbox = notices.sandbox_of([destination]) if destination else None
+        sandbox = page_frame.sandbox_of([destination]) if destination else None
         if sandbox:
             st.link_button(
                 "See it on Apptimize's Groups page",
@@ -371,7 +374,9 @@ def show_syncs(views: list[SyncView]) -> None:
                 icon=":material/sync:" if is_on else ":material/pause_circle:",
                 color="green" if is_on else "orange",
             )
-            st.caption(f"{EVERY[view.sync.every_minutes or 15]}, to {plain(view.destination)}.", width="content")
+            st.caption(
+                f"{EVERY[view.sync.every_minutes or 15]}, to {escape_markdown(view.destination)}.", width="content"
+            )
             st.page_link(SYNCS, label="Its sync", icon=":material/sync:", query_params={"sync": str(view.sync.id)})
 
 
@@ -381,31 +386,31 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connecti
     st.button(
         "All cohorts", key="cohorts_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
-    st.header(plain(cohort.name), anchor=False)
+    st.header(escape_markdown(cohort.name), anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for mark in filter(None, marks(cohort).split(", ")):
             st.badge(mark, color="gray")
-        matched = match_rate(standing.match_rates(bridge, person).get(cohort.id))
+        matched = match_rate(overview.match_rates(bridge, person).get(cohort.id))
         rate = "" if matched is None else f" At the last read {percent(matched)} of the profiles had a usable id."
         st.caption(
-            f"Cohort {cohort.id}. Mixpanel last counted {counted(cohort.count, 'user')}; those without a profile are "
+            f"Cohort {cohort.id}. Mixpanel last counted {pluralize(cohort.count, 'user')}; those without a profile are "
             f"never exported.{rate}",
             width="content",
         )
     if cohort.description:
         st.text(cohort.description)
     show_syncs(recurring_by_cohort(bridge, person).get(cohort.id, []))
-    active = syncs.active_runs(bridge, person, cohort.id)
+    active = runs.active_runs(bridge, person, cohort.id)
     for run in active:
         assert run.id is not None
-        run_view.progress(bridge, person, run.id)
+        run_status.progress(bridge, person, run.id)
     if not destinations:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
-        notices.way_to_connect(person)
+        page_frame.way_to_connect(person)
         return
     if not active:
-        mine = syncs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
-        run_view.watch(bridge, person, RunFilter(cohort_id=cohort.id), mine[0].id if mine else None)
+        mine = runs.list_runs(bridge, person, RunFilter(cohort_id=cohort.id), limit=1)
+        run_status.watch(bridge, person, RunFilter(cohort_id=cohort.id), mine[0].id if mine else None)
         for run in mine:
             show_run(
                 bridge, person, run, destinations, next(one.project_id for one in found if one.side == MIXPANEL_SIDE)
@@ -415,29 +420,29 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, found: list[Connecti
 
 def unknown(asked: str) -> None:
     """Say that the address names no cohort of this project."""
-    st.warning(f"Mixpanel lists no cohort {plain(asked)} in this project.", icon=":material/search_off:")
+    st.warning(f"Mixpanel lists no cohort {escape_markdown(asked)} in this project.", icon=":material/search_off:")
     st.button("All cohorts", key="cohorts_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
 
 
-person = guard.require(Role.ANALYST)
+person = gate.require(Role.ANALYST)
 bridge = resources.bridge()
-found = notices.open_page(
+found = page_frame.open_page(
     bridge, person, "Cohorts", "Pick a cohort of the Mixpanel project and export it to Apptimize."
 )
 if not any(one.side == MIXPANEL_SIDE for one in found):
     st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
-    notices.way_to_connect(person)
+    page_frame.way_to_connect(person)
     st.stop()
-cohorts = load(bridge, person)
+all_cohorts = load(bridge, person)
 try:
-    groups = syncs.list_groups(bridge, person)
+    all_groups = groups.list_groups(bridge, person)
     asked = st.query_params.get("cohort")
-    picked = next((one for one in cohorts if str(one.id) == asked), None)
+    picked = next((one for one in all_cohorts if str(one.id) == asked), None)
     if picked:
-        show_one(bridge, person, picked, found, groups)
+        show_one(bridge, person, picked, found, all_groups)
     elif asked:
         unknown(asked)
     else:
-        show_list(bridge, person, cohorts, groups)
+        show_list(bridge, person, all_cohorts, all_groups)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

@@ -7,21 +7,34 @@ from datetime import timedelta
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core import recurring, standing, syncs
-from core.access import Actor, Role
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import MIXPANEL_SIDE
+from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
-from core.recurring import SyncView
-from core.standing import Freshness, Gauge, Health, Needs
-from data.models import Connection, Run, Status, SyncKind, SyncState
-from pages.shared import decide, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, number, percent, plain, said, tenths
+from core.leases import workers
+from core.reports import overview
+from core.reports.overview import AttentionItems, Freshness, Health, QuotaStatus
+from core.syncs import listing, recurring, runs
+from core.syncs.listing import SyncView
+from data.models import Connection, Run, RunStatus, SyncKind, SyncState
+from pages.parts import held_run, run_status, tables
+from pages.parts.formatting import (
+    EVERY,
+    age,
+    clock,
+    error_text,
+    escape_markdown,
+    number,
+    percent,
+    percent_of,
+    pluralize,
+)
+from pages.shell import gate, page_frame, resources
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
 GROUPS = "pages/observe/groups.py"
-HISTORY = run_view.HISTORY
+HISTORY = run_status.HISTORY
 DAY = timedelta(days=1)
 SHOWN = 8
 # So many troubles are told one by one; the pages they lead to have all.
@@ -42,9 +55,9 @@ def next_step(bridge: Bridge, person: Actor, found: list[Connection]) -> bool:
             if person.role < Role.ADMIN:
                 st.caption("An admin does that, on Connections.")
             elif st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
-                st.switch_page(notices.CONNECTIONS)
+                st.switch_page(page_frame.CONNECTIONS)
         return has_mixpanel
-    if syncs.list_runs(bridge, person, limit=1):
+    if runs.list_runs(bridge, person, limit=1):
         return True
     with st.container(border=True):
         st.header("Pick a cohort and export it", anchor=False)
@@ -76,11 +89,11 @@ def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
             with _card("Worker"):
                 _worker(bridge, person)
             with _card("Last 24 hours"):
-                _last_day(standing.runs_of_the_last(bridge, person, DAY))
+                _last_day(overview.runs_of_the_last(bridge, person, DAY))
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if has_mixpanel:
-            _gauge(standing.gauge(bridge, person))
+            _gauge(overview.gauge(bridge, person))
         else:
             st.caption("Known once Mixpanel is connected.")
 
@@ -100,11 +113,13 @@ def _connected(health: list[Health]) -> None:
     ill = [one for one in health if not one.is_well]
     if ill:
         st.badge("In trouble", icon=":material/error:", color="red")
-        st.caption(f"{plain(_name(ill[0]))}: the last run that used it failed.")
+        st.caption(f"{escape_markdown(_name(ill[0]))}: the last run that used it failed.")
         return
     st.badge("Connected", icon=":material/check_circle:", color="green")
     used = [one for one in health if one.last_run]
-    names = plain(", ".join(map(_name, health[:3]))) + (f" and {number(len(health) - 3)} more" if health[3:] else "")
+    names = escape_markdown(", ".join(map(_name, health[:3]))) + (
+        f" and {number(len(health) - 3)} more" if health[3:] else ""
+    )
     last = max((one.last_run.finished_at for one in used if one.last_run and one.last_run.finished_at), default=None)
     st.caption(f"{names}  \nAnswered {age(last)}" if last else f"{names}  \nNot used yet")
 
@@ -115,27 +130,27 @@ def _name(one: Health) -> str:
 
 
 def _worker(bridge: Bridge, person: Actor) -> None:
-    beats = standing.workers(bridge, person)
-    is_up = syncs.worker_is_up(bridge, person)
+    beats = overview.workers(bridge, person)
+    is_up = workers.worker_is_up(bridge, person)
     st.badge(
         "Running" if is_up else "Not running",
         icon=":material/check_circle:" if is_up else ":material/power_off:",
         color="green" if is_up else "orange",
     )
-    active = syncs.active_runs(bridge, person)
-    busy = len(active) if is_up else sum(run.status != Status.QUEUED for run in active)
+    active = runs.active_runs(bridge, person)
+    busy = len(active) if is_up else sum(run.status != RunStatus.QUEUED for run in active)
     waiting = len(active) - busy
-    doing = f"{counted(busy, 'run')} under way" if busy else "Nothing under way"
+    doing = f"{pluralize(busy, 'run')} under way" if busy else "Nothing under way"
     if waiting:
-        doing = f"{counted(waiting, 'run')} waiting"
+        doing = f"{pluralize(waiting, 'run')} waiting"
     heartbeat = f"Heartbeat {age(beats[0].seen_at)}" if beats else "No sign of life"
     several = f"{number(len(beats))} workers, " if len(beats) > 1 else ""
     st.caption(f"{doing}  \n{several}{heartbeat}")
 
 
 def _last_day(counts: dict[str, int]) -> None:
-    bad = sum(counts.get(status, 0) for status in standing.TROUBLED)
-    good = counts.get(Status.SUCCEEDED, 0)
+    bad = sum(counts.get(status, 0) for status in overview.TROUBLED)
+    good = counts.get(RunStatus.SUCCEEDED, 0)
     if not sum(counts.values()):
         st.badge("No runs", icon=":material/bedtime:", color="gray")
         return
@@ -144,15 +159,15 @@ def _last_day(counts: dict[str, int]) -> None:
     else:
         st.badge("All well", icon=":material/check_circle:", color="green")
     others = [
-        f"{number(count)} {run_view.word_of(status).lower()}"
+        f"{number(count)} {run_status.word_of(status).lower()}"
         for status, count in counts.items()
-        if count and status not in (*standing.TROUBLED, Status.SUCCEEDED)
+        if count and status not in (*overview.TROUBLED, RunStatus.SUCCEEDED)
     ]
     rest = f"  \n{', '.join(others).capitalize()}" if others else ""
-    st.caption(f"{counted(good, 'run')} succeeded{rest}")
+    st.caption(f"{pluralize(good, 'run')} succeeded{rest}")
 
 
-def _gauge(gauge: Gauge) -> None:
+def _gauge(gauge: QuotaStatus) -> None:
     budget = gauge.budget
     st.progress(min(budget.used / budget.limit, 1.0))
     text = f"{number(budget.used)} of {number(budget.limit)} used"
@@ -172,10 +187,10 @@ def _gauge(gauge: Gauge) -> None:
 # --- what needs a person -------------------------------------------------------------------------------------------
 
 
-def attention(bridge: Bridge, person: Actor, needs: Needs) -> None:
+def attention(bridge: Bridge, person: Actor, needs: AttentionItems) -> None:
     """Show what stopped, why, and the button that mends it."""
     st.header("Nothing needs attention" if needs.is_nothing else "Needs attention", anchor=False)
-    notices.show_answer("overview")
+    page_frame.show_answer("overview")
     if needs.is_nothing:
         st.caption("The latest run of every group ended well, and no sync is paused.")
         return
@@ -183,12 +198,12 @@ def attention(bridge: Bridge, person: Actor, needs: Needs) -> None:
         trouble(bridge, person, run)
     if len(needs.runs) > TOLD:
         st.page_link(
-            HISTORY, label=f"{counted(len(needs.runs) - TOLD, 'more')}: see History", icon=":material/history:"
+            HISTORY, label=f"{pluralize(len(needs.runs) - TOLD, 'more')}: see History", icon=":material/history:"
         )
     for view in needs.paused[:TOLD]:
         paused(bridge, person, view)
     if len(needs.paused) > TOLD:
-        more = f"{counted(len(needs.paused) - TOLD, 'more paused sync')}: see Syncs"
+        more = f"{pluralize(len(needs.paused) - TOLD, 'more paused sync')}: see Syncs"
         st.page_link(SYNCS, label=more, icon=":material/sync:")
 
 
@@ -196,15 +211,17 @@ def trouble(bridge: Bridge, person: Actor, run: Run) -> None:
     """Show a run that did not succeed, with its cause."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            run_view.badge(run)
-            st.markdown(f"**{plain(run.group_name)}** at {plain(run.destination)}, {age(run.finished_at)}")
-        st.markdown(plain(run.error_message or "") + "  \n" + plain(run.error_advice or ""))
+            run_status.badge(run)
+            st.markdown(
+                f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}, {age(run.finished_at)}"
+            )
+        st.markdown(escape_markdown(run.error_message or "") + "  \n" + escape_markdown(run.error_advice or ""))
         with st.container(horizontal=True, vertical_alignment="center"):
-            if person.role >= Role.ANALYST and run.status == Status.HELD:
-                decide.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")
+            if person.role >= Role.ANALYST and run.status == RunStatus.HELD:
+                held_run.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")
             elif person.role >= Role.ANALYST:
-                run_view.start_again(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
-            run_view.link(run)
+                run_status.run_again(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
+            run_status.link(run)
 
 
 def paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
@@ -212,8 +229,8 @@ def paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge("Paused", icon=":material/pause_circle:", color="orange")
-            st.markdown(f"**{plain(view.group.name)}** at {plain(view.destination)}")
-        st.markdown(plain(view.sync.paused_reason or "Paused."))
+            st.markdown(f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)}")
+        st.markdown(escape_markdown(view.sync.paused_reason or "Paused."))
         with st.container(horizontal=True, vertical_alignment="center"):
             if person.role >= Role.ANALYST:
                 st.button(
@@ -231,9 +248,9 @@ def resume(bridge: Bridge, person: Actor, sync_id: int, name: str) -> None:
     try:
         recurring.resume_sync(bridge, person, sync_id)
     except CohortBridgeError as exc:
-        notices.answer("overview", said(exc), failed=True)
+        page_frame.answer("overview", error_text(exc), failed=True)
         return
-    notices.answer("overview", f"{plain(name)} goes on: a run is due now.")
+    page_frame.answer("overview", f"{escape_markdown(name)} goes on: a run is due now.")
 
 
 # --- freshness, latest runs ----------------------------------------------------------------------------------------
@@ -246,18 +263,18 @@ def fresh(found: list[Freshness], person: Actor) -> None:
     late, may_change = sum(one.is_late for one in found), person.role >= Role.ANALYST
     st.header("Freshness of recurring syncs", anchor=False)
     st.caption(
-        counted(len(found), "recurring sync")
+        pluralize(len(found), "recurring sync")
         + (f", {number(late)} late" if late else ", none late")
         + (f". The {LISTED} with the oldest members:" if len(found) > LISTED else ".")
     )
-    listing.rows_to_open(
+    tables.rows_to_open(
         [
             {
                 "": "Open",
                 "Group": one.view.group.name,
                 "State": state_text(one),
                 "Members as of": age(one.at) if one.at else "Not delivered yet",
-                "Slots met, 7 days": tenths(one.share),
+                "Slots met, 7 days": percent_of(one.share),
                 "Of slots": one.slots,
                 "Interval": EVERY.get(one.view.sync.every_minutes or 0, ""),
             }
@@ -293,13 +310,13 @@ def state_text(one: Freshness) -> str:
 def last_runs(found: list[Run]) -> None:
     """Show the newest runs, each of which leads to its detail."""
     st.header("Latest runs", anchor=False)
-    listing.rows_to_open(
+    tables.rows_to_open(
         [
             {
                 "": "Open",
-                "State": run_view.status_text(run),
+                "State": run_status.status_text(run),
                 "Group": run.group_name,
-                "Members": run.members if run.status == Status.SUCCEEDED else None,
+                "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
                 "Destination": run.destination,
                 "When": age(run.finished_at or run.queued_at),
             }
@@ -340,20 +357,20 @@ def show(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
         st.switch_page(GROUPS, query_params={"group": str(go_to)})
     try:
         goes_on = next_step(bridge, person, found)
-        views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
-        health, needs = standing.at_a_glance(bridge, person, found, views)
+        views = [one for one in listing.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
+        health, needs = overview.at_a_glance(bridge, person, found, views)
         state(bridge, person, health)
-        newest = syncs.list_runs(bridge, person, limit=SHOWN)
+        newest = runs.list_runs(bridge, person, limit=SHOWN)
         if goes_on and (newest or views):
             attention(bridge, person, needs)
-            fresh(standing.freshness(bridge, person, views), person)
+            fresh(overview.freshness(bridge, person, views), person)
         if newest:
             last_runs(newest)
     except CohortBridgeError as exc:
-        st.error(said(exc), icon=":material/error:")
+        st.error(error_text(exc), icon=":material/error:")
 
 
-person = guard.require(Role.VIEWER)
+person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-found = notices.open_page(bridge, person, "Overview", "Whether everything is all right, and what comes next.")
+found = page_frame.open_page(bridge, person, "Overview", "Whether everything is all right, and what comes next.")
 show(bridge, person, found)

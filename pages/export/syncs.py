@@ -6,21 +6,34 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from core import recurring, standing, syncs
-from core.access import Actor, Role
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import MIXPANEL_SIDE
+from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError, NotFound
-from core.recurring import INTERVALS, SyncView
-from core.standing import Freshness
-from data.models import Connection, Run, Status, SyncKind, SyncState, utc_now
+from core.reports import overview
+from core.reports.overview import Freshness
+from core.rules.due_times import INTERVALS
+from core.syncs import listing, recurring, runs, settings
+from core.syncs.listing import SyncView
+from data.models import Connection, Run, RunStatus, SyncKind, SyncState, utc_now
 from data.runs import RunFilter
-from pages.shared import charts, decide, differences, guard, listing, notices, resources, run_view
-from pages.shared.text import EVERY, age, clock, counted, in_grey, number, plain, said, tenths
+from pages.parts import charts, held_run, membership_changes, run_status, tables
+from pages.parts.formatting import (
+    EVERY,
+    age,
+    clock,
+    error_text,
+    escape_markdown,
+    in_grey,
+    number,
+    percent_of,
+    pluralize,
+)
+from pages.shell import gate, page_frame, resources
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
-HISTORY = run_view.HISTORY
+HISTORY = run_status.HISTORY
 ALL, ACTIVE, PAUSED, LATE, TROUBLED = "All", "Active", "Paused", "Late", "In trouble"
 # So many names are written out where a question names what is affected.
 NAMED = 8
@@ -49,8 +62,8 @@ def state_text(one: Freshness) -> str:
     if one.view.sync.state == SyncState.PAUSED:
         return "Paused"
     run = one.view.last_run
-    if run and run.status in standing.TROUBLED:
-        return f"Active, last run {run_view.word_of(run.status).lower()}"
+    if run and run.status in overview.TROUBLED:
+        return f"Active, last run {run_status.word_of(run.status).lower()}"
     return "Active, late" if one.is_late else "Active"
 
 
@@ -63,7 +76,7 @@ def fits(one: Freshness, wanted: str) -> bool:
         ACTIVE: is_on,
         PAUSED: not is_on,
         LATE: one.is_late,
-        TROUBLED: run is not None and run.status in standing.TROUBLED,
+        TROUBLED: run is not None and run.status in overview.TROUBLED,
     }[wanted]
 
 
@@ -77,8 +90,8 @@ def last_result(view: SyncView) -> str:
     run = view.last_run
     if run is None:
         return "No run yet"
-    if run.status != Status.SUCCEEDED:
-        return run_view.status_text(run)
+    if run.status != RunStatus.SUCCEEDED:
+        return run_status.status_text(run)
     if run.write == "none":
         return "Verified, nothing to write"
     return f"{number(run.added)} added, {number(run.removed)} removed"
@@ -86,7 +99,7 @@ def last_result(view: SyncView) -> str:
 
 def next_run(view: SyncView) -> str:
     """Write when the sync runs next."""
-    if view.last_run and run_view.is_active(view.last_run):
+    if view.last_run and run_status.is_active(view.last_run):
         return "Now"
     at = view.sync.next_run_at
     if at is None:
@@ -96,8 +109,8 @@ def next_run(view: SyncView) -> str:
 
 def recurring_syncs(bridge: Bridge, person: Actor) -> list[Freshness]:
     """List the recurring syncs, paused ones first, then by id: an order that only people change."""
-    views = [one for one in recurring.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
-    found = standing.freshness(bridge, person, views)
+    views = [one for one in listing.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
+    found = overview.freshness(bridge, person, views)
     return sorted(found, key=lambda one: (one.view.sync.state != SyncState.PAUSED, one.view.sync.id))
 
 
@@ -109,7 +122,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     try:
         found = recurring_syncs(bridge, person)
     except CohortBridgeError as exc:
-        st.error(said(exc), icon=":material/error:")
+        st.error(error_text(exc), icon=":material/error:")
         return
     if not found:
         st.info(
@@ -120,7 +133,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
         return
     shown = filtered(found)
-    notices.show_answer("syncs")
+    page_frame.show_answer("syncs")
     if not shown:
         st.info("No sync matches the filters.", icon=":material/search_off:")
         return
@@ -165,7 +178,7 @@ def table(shown: list[Freshness]) -> None:
     # Ticks are places in the list: when other syncs stand there now, they are a new list's, where none is ticked.
     key = f"syncs_table_{hash(ids) & 0xFFFFFFFF:x}_{st.session_state.get('syncs_round', 0)}"
     st.session_state["syncs_table"] = key
-    listing.rows_to_tick(
+    tables.rows_to_tick(
         [row(one) for one in shown],
         ids,
         key=key,
@@ -191,7 +204,7 @@ def row(one: Freshness) -> dict[str, object]:
         "Members as of": freshness(one),
         "Next run": next_run(view),
         "Last result": last_result(view),
-        "Slots met, 7 days": tenths(one.share),
+        "Slots met, 7 days": percent_of(one.share),
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
         "Tags": view.sync.tags,
@@ -200,7 +213,7 @@ def row(one: Freshness) -> dict[str, object]:
 
 def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
     """Show what can be done with the syncs that are ticked."""
-    ticked = listing.ticked(st.session_state["syncs_table"], [one.view.sync.id for one in shown])
+    ticked = tables.ticked(st.session_state["syncs_table"], [one.view.sync.id for one in shown])
     chosen = [one.view for one in shown if one.view.sync.id in ticked]
     on = [one for one in chosen if one.sync.state == SyncState.ACTIVE]
     off = [one for one in chosen if one.sync.state == SyncState.PAUSED]
@@ -218,7 +231,7 @@ def bulk(bridge: Bridge, person: Actor, shown: list[Freshness]) -> None:
         if len(chosen) == 1:
             st.button("Open", key="syncs_open_one", on_click=choose, args=(chosen[0].sync.id,))
         st.caption(
-            f"{counted(len(chosen), 'sync')} ticked" if chosen else "Tick syncs to pause or resume several at once.",
+            f"{pluralize(len(chosen), 'sync')} ticked" if chosen else "Tick syncs to pause or resume several at once.",
             width="content",
         )
 
@@ -237,8 +250,10 @@ def ask_to_resume(bridge: Bridge, person: Actor, chosen: Sequence[SyncView]) -> 
 
 def ask_about_many(bridge: Bridge, person: Actor, chosen: Sequence[SyncView], *, pause: bool) -> None:
     """Show what is affected, and the two answers."""
-    names = "\n".join(f"- **{plain(one.group.name)}** at {plain(one.destination)}" for one in chosen[:NAMED])
-    more = f"\n- and {counted(len(chosen) - NAMED, 'more')}" if len(chosen) > NAMED else ""
+    names = "\n".join(
+        f"- **{escape_markdown(one.group.name)}** at {escape_markdown(one.destination)}" for one in chosen[:NAMED]
+    )
+    more = f"\n- and {pluralize(len(chosen) - NAMED, 'more')}" if len(chosen) > NAMED else ""
     st.markdown(names + more)
     st.markdown(
         "Their groups stay as they are and are no longer updated. What they have queued is cancelled."
@@ -248,7 +263,7 @@ def ask_about_many(bridge: Bridge, person: Actor, chosen: Sequence[SyncView], *,
     ids = [one.sync.id for one in chosen if one.sync.id is not None]
     with st.container(horizontal=True):
         word = "Pause" if pause else "Resume"
-        if st.button(f"{word} {counted(len(ids), 'sync')}", key="syncs_many_yes", type="primary"):
+        if st.button(f"{word} {pluralize(len(ids), 'sync')}", key="syncs_many_yes", type="primary"):
             many(bridge, person, ids, pause=pause)
             st.rerun()
         if st.button("Leave them", key="syncs_many_no"):
@@ -262,9 +277,9 @@ def many(bridge: Bridge, person: Actor, ids: Sequence[int], *, pause: bool) -> N
     try:
         done = action(bridge, person, ids)
     except CohortBridgeError as exc:
-        notices.answer("syncs", f"Nothing was changed. {said(exc)}", failed=True)
+        page_frame.answer("syncs", f"Nothing was changed. {error_text(exc)}", failed=True)
         return
-    notices.answer("syncs", f"{counted(done, 'sync')} {'paused' if pause else 'resumed'}.")
+    page_frame.answer("syncs", f"{pluralize(done, 'sync')} {'paused' if pause else 'resumed'}.")
 
 
 # --- one sync ------------------------------------------------------------------------------------------------------
@@ -275,9 +290,9 @@ def act(done: str, action: Callable[..., object], *arguments: object, **options:
     try:
         action(*arguments, **options)
     except CohortBridgeError as exc:
-        notices.answer("syncs", said(exc), failed=True)
+        page_frame.answer("syncs", error_text(exc), failed=True)
         return
-    notices.forget_answer()
+    page_frame.forget_answer()
     st.toast(done, icon=":material/check:")
 
 
@@ -286,7 +301,7 @@ def save(bridge: Bridge, person: Actor, sync_id: int) -> None:
     entered = st.session_state
     brake = entered[f"syncs_brake_{sync_id}"] if entered[f"syncs_has_brake_{sync_id}"] else None
     every, tags = entered[f"syncs_every_{sync_id}"], entered[f"syncs_tags_{sync_id}"]
-    act("Saved.", recurring.edit_sync, bridge, person, sync_id, every_minutes=every, max_shrink=brake, tags=tags)
+    act("Saved.", settings.edit_sync, bridge, person, sync_id, every_minutes=every, max_shrink=brake, tags=tags)
 
 
 @st.dialog("Copy this sync to another destination", icon=":material/content_copy:")
@@ -295,7 +310,7 @@ def ask_to_clone(bridge: Bridge, person: Actor, view: SyncView, others: list[str
     brake = "" if view.sync.max_shrink is None else f", brake at {view.sync.max_shrink}%"
     every = EVERY.get(view.sync.every_minutes or 0, "").lower()
     st.markdown(
-        f"The cohort **{plain(view.group.cohort_name)}** is also kept in **{plain(view.group.name)}** at the other "
+        f"The cohort **{escape_markdown(view.group.cohort_name)}** is also kept in **{escape_markdown(view.group.name)}** at the other "
         f"destination: {every}{brake}. The first run is due at once."
     )
     to = st.selectbox("Destination", others, key="syncs_clone_to")
@@ -322,9 +337,9 @@ def clone(bridge: Bridge, person: Actor, view: SyncView, to: str) -> None:
             tags=sync.tags,
         )
     except CohortBridgeError as exc:
-        notices.answer("syncs", said(exc), failed=True)
+        page_frame.answer("syncs", error_text(exc), failed=True)
         return
-    notices.answer("syncs", f"This is the copy, sync {copy.id}: its first run is due now.")
+    page_frame.answer("syncs", f"This is the copy, sync {copy.id}: its first run is due now.")
     go_to(copy.id)
 
 
@@ -332,8 +347,8 @@ def clone(bridge: Bridge, person: Actor, view: SyncView, to: str) -> None:
 def ask_to_remove(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Name what is affected before a sync is removed."""
     st.markdown(
-        f"**{plain(view.group.name)}** at {plain(view.destination)} is no longer updated. The group stays as it is, "
-        f"with {counted(view.group.members, 'member')}, and its history stays too."
+        f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is no longer updated. The group stays as it is, "
+        f"with {pluralize(view.group.members, 'member')}, and its history stays too."
     )
     with st.container(horizontal=True):
         if st.button("Remove", key="syncs_remove_yes", type="primary", icon=":material/delete:"):
@@ -357,17 +372,17 @@ def show_state(one: Freshness) -> None:
         every = EVERY.get(view.sync.every_minutes or 0, "")
         if one.is_late:
             st.badge("Late", icon=":material/timer_off:", color="red")
-        slots = f"{number(min(one.met, one.slots))} of {counted(one.slots, 'slot')}"
+        slots = f"{number(min(one.met, one.slots))} of {pluralize(one.slots, 'slot')}"
         met = f" {slots} of the last 7 days met." if one.slots else ""
         delivered = f"Members as of {age(one.at)}" if one.at else "Not delivered yet"
         st.caption(
-            f"{every}, to {plain(view.destination)}. {delivered}. Next run: {next_run(view).lower() or 'none'}.{met}",
+            f"{every}, to {escape_markdown(view.destination)}. {delivered}. Next run: {next_run(view).lower() or 'none'}.{met}",
             width="content",
         )
         for tag in view.sync.tags:
-            st.badge(plain(tag), icon=":material/sell:", color="gray")
+            st.badge(escape_markdown(tag), icon=":material/sell:", color="gray")
     if not is_on and view.sync.paused_reason:
-        st.warning(plain(view.sync.paused_reason), title="Why it is paused", icon=":material/pause_circle:")
+        st.warning(escape_markdown(view.sync.paused_reason), title="Why it is paused", icon=":material/pause_circle:")
 
 
 def show_buttons(bridge: Bridge, person: Actor, view: SyncView, found: list[Connection]) -> None:
@@ -375,7 +390,7 @@ def show_buttons(bridge: Bridge, person: Actor, view: SyncView, found: list[Conn
     sync_id = view.sync.id
     others = [one.name for one in found if one.side != MIXPANEL_SIDE and one.name != view.destination]
     if view.sync.state == SyncState.REMOVED:
-        notices.show_answer("syncs")
+        page_frame.show_answer("syncs")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         if view.sync.state == SyncState.PAUSED:
@@ -409,7 +424,7 @@ def show_buttons(bridge: Bridge, person: Actor, view: SyncView, found: list[Conn
             ask_to_clone(bridge, person, view, others)
         if st.button("Remove", key="syncs_remove", icon=":material/delete:"):
             ask_to_remove(bridge, person, view)
-    notices.show_answer("syncs")
+    page_frame.show_answer("syncs")
 
 
 def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
@@ -459,7 +474,7 @@ def save_matching(bridge: Bridge, person: Actor, sync_id: int) -> None:
     entered = st.session_state
     act(
         "Saved: the next run uses it.",
-        recurring.change_sync_matching,
+        settings.change_sync_matching,
         bridge,
         person,
         sync_id,
@@ -470,11 +485,11 @@ def save_matching(bridge: Bridge, person: Actor, sync_id: int) -> None:
 
 def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show match settings of the sync's own, to be changed."""
-    sync_id, rule = view.sync.id, recurring.match_rule(bridge, person, view)
+    sync_id, rule = view.sync.id, settings.get_match_rule(bridge, person, view)
     own = view.sync.match_property is not None or view.sync.expects_prefix is not None
     with st.expander("Matching", key=f"syncs_matching_{sync_id}", icon=":material/join:"):
         source = "a setting of its own" if own else "as the connection says"
-        st.caption(f"Matched on {plain(rule.match_property)}, {source}.")
+        st.caption(f"Matched on {escape_markdown(rule.match_property)}, {source}.")
         if rule.may_misattribute:
             st.warning(
                 "This is a Simplified project that is matched on another property than `$user_id`. Events that "
@@ -507,12 +522,12 @@ def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
 
 def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
     """Show the sync's latest runs, each of which leads to its detail."""
-    found = syncs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=10)
+    found = runs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=10)
     st.subheader("Latest runs", anchor=False)
     if not found:
         st.caption("None yet: the first one is due at once.")
         return
-    listing.rows_to_open(
+    tables.rows_to_open(
         [run_row(run) for run in found],
         [run.id for run in found],
         key="syncs_runs",
@@ -532,17 +547,17 @@ def open_run(run_id: int | None) -> None:
 
 def run_row(run: Run) -> dict[str, object]:
     """Write a run for the table."""
-    is_good = run.status == Status.SUCCEEDED
+    is_good = run.status == RunStatus.SUCCEEDED
     return {
         "": "Open",
         "Run": str(run.id),
-        "State": run_view.status_text(run),
+        "State": run_status.status_text(run),
         "Members": run.members if is_good else None,
         "Added": run.added if is_good else None,
         "Removed": run.removed if is_good else None,
         "Wrote": {"full": "Everything", "delta": "What changed", "none": "Nothing"}.get(run.write or "", ""),
         "When": age(run.finished_at or run.queued_at),
-        "Took": run_view.took(run),
+        "Took": run_status.took(run),
     }
 
 
@@ -554,15 +569,15 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, found: list[Connecti
         "All syncs", key="syncs_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
     st.session_state.pop("syncs_chosen", None)
-    st.header(plain(view.group.name), anchor=False)
+    st.header(escape_markdown(view.group.name), anchor=False)
     if view.sync.kind != SyncKind.RECURRING or view.sync.state == SyncState.REMOVED:
         st.info(what_it_was(view))
     else:
-        show_state(standing.freshness(bridge, person, [view])[0])
+        show_state(overview.freshness(bridge, person, [view])[0])
         show_buttons(bridge, person, view, found)
     run = view.last_run
-    if run is None or not run_view.is_active(run):
-        run_view.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
+    if run is None or not run_status.is_active(run):
+        run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
     show_last_run(bridge, person, run)
     if view.group.delivered_at:
         st.subheader("Size over time", anchor=False)
@@ -595,37 +610,39 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
     if run is None or run.id is None:
         st.caption("No run yet: as soon as a worker takes the first one, it is shown here.")
         return
-    if run_view.is_active(run):
-        run_view.progress(bridge, person, run.id)
+    if run_status.is_active(run):
+        run_status.progress(bridge, person, run.id)
         return
     st.subheader("Last run", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        run_view.badge(run)
-        st.caption(f"{age(run.finished_at)}, took {run_view.took(run) or 'no time'}", width="content")
-        run_view.link(run)
-    run_view.outcome(run)
-    decide.held(bridge, person, run, place="syncs")
-    if run.status == Status.HELD:
-        differences.show(bridge, person, run, key="syncs_held")
-    if run.status == Status.SUCCEEDED:
-        run_view.funnel(run)
-        run_view.changes(run)
+        run_status.badge(run)
+        st.caption(f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}", width="content")
+        run_status.link(run)
+    run_status.outcome(run)
+    held_run.held(bridge, person, run, place="syncs")
+    if run.status == RunStatus.HELD:
+        membership_changes.show(bridge, person, run, key="syncs_held")
+    if run.status == RunStatus.SUCCEEDED:
+        run_status.funnel(run)
+        run_status.changes(run)
 
 
-person = guard.require(Role.ANALYST)
+person = gate.require(Role.ANALYST)
 bridge = resources.bridge()
 if leave_for := st.session_state.pop("syncs_leave_for", None):
     st.switch_page(HISTORY, query_params={"run": str(leave_for)})
-found = notices.open_page(bridge, person, "Syncs", "Groups that follow their cohorts, and how each of them is doing.")
+found = page_frame.open_page(
+    bridge, person, "Syncs", "Groups that follow their cohorts, and how each of them is doing."
+)
 try:
     asked = st.query_params.get("sync")
     if asked and asked.isascii() and asked.isdigit() and len(asked) < 19:
         try:
-            show_one(bridge, person, recurring.get_sync(bridge, person, int(asked)), found)
+            show_one(bridge, person, listing.get_sync(bridge, person, int(asked)), found)
         except NotFound:
-            st.warning(f"There is no sync {plain(asked)}.", icon=":material/search_off:")
+            st.warning(f"There is no sync {escape_markdown(asked)}.", icon=":material/search_off:")
             st.button("All syncs", key="syncs_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
     else:
         show_list(bridge, person)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

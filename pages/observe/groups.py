@@ -6,21 +6,24 @@ from functools import partial
 
 import streamlit as st
 
-from core import members, recurring, syncs
-from core.access import Actor, Role
-from core.apptimize import csv_name
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from core.members import Comparison, Stay, Timeline
-from core.recurring import SyncView
+from core.reports import comparison, members
+from core.reports.comparison import Comparison
+from core.reports.members import Membership, MembershipHistory
+from core.syncs import groups, listing
+from core.syncs.listing import SyncView
+from core.vendors.csv_files import csv_name
+from data.members.changes import ChangeKind
 from data.models import Connection, Group, Run, SyncKind, SyncState
-from data.snapshots import Change
-from pages.shared import charts, download, guard, how_far, listing, member_list, notices, resources, run_view
-from pages.shared.text import EVERY, age, counted, in_grey, moment, number, plain, said
+from pages.parts import charts, download, lookback, member_list, run_status, tables
+from pages.parts.formatting import EVERY, age, error_text, escape_markdown, in_grey, moment, number, pluralize
+from pages.shell import gate, page_frame, resources
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
-HISTORY = run_view.HISTORY
+HISTORY = run_status.HISTORY
 VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
 # How many times more changes are looked through when somebody asks for more.
 IN_DOUBT = (
@@ -71,13 +74,13 @@ def show_list(
     wanted = search.strip().casefold()
     shown = [one for one in groups if wanted in f"{one.name}\n{one.cohort_name}\n{one.cohort_id}".casefold()]
     of = f" of {number(len(groups))}" if len(shown) < len(groups) else ""
-    st.caption(f"{counted(len(shown), 'group')}{of}. Apptimize shows the names as they are here.")
+    st.caption(f"{pluralize(len(shown), 'group')}{of}. Apptimize shows the names as they are here.")
     if not shown:
         st.info("No group matches the search.", icon=":material/search_off:")
         return
     trend = resources.trends(bridge, person)
     rows = [row(one, places, feeding.get(one.id or 0), trend.get(one.id or 0)) for one in shown]
-    listing.rows_to_open(
+    tables.rows_to_open(
         rows,
         [one.id for one in shown],
         key="groups",
@@ -134,24 +137,24 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
     """Show in which groups somebody is and was, since when, and how far back that is known."""
     back_to = f"Mixpanel: {group.delivered_name or group.name}" if group else "All groups"
     st.button(
-        plain(back_to),
+        escape_markdown(back_to),
         key="groups_back",
         icon=":material/arrow_back:",
         type="tertiary",
         on_click=go_to,
         args=(group.id if group else None,),
     )
-    known = members.timeline(
+    known = members.membership_history(
         bridge,
         person,
         text,
         group_id=group.id if group else None,
         member=st.session_state.get("groups_member_of"),
-        look_through=how_far.look_through("groups"),
+        look_through=lookback.look_through("groups"),
     )
     say_what_is_lost(known.lost)
     if known.member is None:
-        st.header(plain(text), anchor=False)
+        st.header(escape_markdown(text), anchor=False)
         where = "in this group" if group else "in any group"
         st.info(
             f"Nobody with this id is {where}, nor came or left lately. Enter the whole id, as Apptimize or Mixpanel "
@@ -159,7 +162,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             title="Not found",
             icon=":material/person_search:",
         )
-        how_far.say(known.looked, place="groups")
+        lookback.say(known.looked, place="groups")
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
@@ -167,10 +170,10 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
     if len(ids) > 1:
         st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of")
     picked, distinct_id = known.member
-    st.header(plain(picked), anchor=False)
-    st.caption(f"Mixpanel distinct id: {plain(distinct_id)}.")
+    st.header(escape_markdown(picked), anchor=False)
+    st.caption(f"Mixpanel distinct id: {escape_markdown(distinct_id)}.")
     show_stays(known)
-    how_far.say(known.looked, place="groups")
+    lookback.say(known.looked, place="groups")
     if group:
         st.button(
             "Look in all groups",
@@ -186,17 +189,20 @@ def say_what_is_lost(lost: list[Group]) -> None:
     if lost:
         names = ", ".join(name_of(one) for one in lost[:5]) + (" and others" if len(lost) > 5 else "")
         st.warning(
-            f"Nobody can tell who is in {plain(names)}: the members are no longer kept. Export the cohort again.",
+            f"Nobody can tell who is in {escape_markdown(names)}: the members are no longer kept. Export the cohort again.",
             icon=":material/help:",
         )
 
 
-def show_stays(known: Timeline) -> None:
+def show_stays(known: MembershipHistory) -> None:
     """Show each stay: first the groups that the member is in now."""
     now = [stay for stay in known.stays if stay.is_in]
     if now:
         st.success(
-            "  \n".join(f"In **{plain(name_of(stay.group))}** {plain(since_text(stay))}" for stay in now[:10]),
+            "  \n".join(
+                f"In **{escape_markdown(name_of(stay.group))}** {escape_markdown(since_text(stay))}"
+                for stay in now[:10]
+            ),
             title="In a group now" if len(now) == 1 else f"In {number(len(now))} groups now",
             icon=":material/person_check:",
         )
@@ -205,7 +211,7 @@ def show_stays(known: Timeline) -> None:
     if not known.stays:
         return
     st.subheader("When in, and when out", anchor=False)
-    listing.rows_to_open(
+    tables.rows_to_open(
         [
             {
                 "": "Open run",
@@ -237,7 +243,7 @@ def name_of(group: Group) -> str:
     return f"Mixpanel: {group.delivered_name or group.name}"
 
 
-def since_text(stay: Stay) -> str:
+def since_text(stay: Membership) -> str:
     """Write since when somebody is in."""
     if stay.since:
         return f"since {moment(stay.since)} (run {stay.since_run})"
@@ -251,14 +257,14 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
     """Show one group: its figures, and its members, its size or what two of its runs differ in."""
     assert group.id is not None
     st.button("All groups", key="groups_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to)
-    st.header(plain(name_of(group)), anchor=False)
+    st.header(escape_markdown(name_of(group)), anchor=False)
     st.caption(
-        f"Fed by the cohort {plain(group.cohort_name)} ({group.cohort_id}), delivered to "
-        f"{plain(place.name if place else 'a removed destination')}, {plain(updated(view).lower())}."
+        f"Fed by the cohort {escape_markdown(group.cohort_name)} ({group.cohort_id}), delivered to "
+        f"{escape_markdown(place.name if place else 'a removed destination')}, {escape_markdown(updated(view).lower())}."
     )
     if group.in_doubt:
         st.warning(IN_DOUBT, title="What Apptimize holds is in doubt", icon=":material/help:")
-    run_view.tiles(
+    run_status.tiles(
         [
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),
             ("Last delivery", age(group.delivered_at), moment(group.delivered_at)),
@@ -301,13 +307,13 @@ def links(bridge: Bridge, person: Actor, group: Group, place: Connection | None,
     assert group.id is not None
     with st.container(horizontal=True, vertical_alignment="center"):
         download.offer_csv(
-            partial(syncs.group_csv, bridge, person, group.id),
+            partial(groups.group_csv, bridge, person, group.id),
             file_name=csv_name(group.delivered_name or group.name, group.cohort_id),
             key="groups_csv",
             label="Download CSV",
             help="The file that Apptimize's Groups page takes: one column, `user_id`.",
         )
-        sandbox = notices.sandbox_of([place]) if place else None
+        sandbox = page_frame.sandbox_of([place]) if place else None
         if sandbox:
             st.link_button(
                 "See it on Apptimize's Groups page",
@@ -354,13 +360,13 @@ def compare(bridge: Bridge, person: Actor, group: Group) -> None:
         st.info("Choose two different runs.", icon=":material/difference:")
         return
     with st.spinner("Comparing the members of both runs …"):
-        found = members.compare_runs(bridge, person, before, after)
+        found = comparison.compare_runs(bridge, person, before, after)
     show_comparison(bridge, person, found)
 
 
 def run_label(run: Run) -> str:
     """Write a run for a choice."""
-    return f"Run {run.id}, {moment(run.finished_at)}: {counted(run.members, 'member')}"
+    return f"Run {run.id}, {moment(run.finished_at)}: {pluralize(run.members, 'member')}"
 
 
 def from_first() -> None:
@@ -371,7 +377,7 @@ def from_first() -> None:
 
 def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
     """Show counts, and who came and left."""
-    run_view.tiles(
+    run_status.tiles(
         [
             ("Added", number(found.added), "In the later choice, not in the earlier one."),
             ("Removed", number(found.removed), "In the earlier choice, not in the later one."),
@@ -383,16 +389,16 @@ def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
         return
     before, after = found.before.id or 0, found.after.id or 0
     download.offer_csv(
-        partial(members.compared_csv, bridge, person, before, after),
+        partial(comparison.compared_csv, bridge, person, before, after),
         file_name=f"runs-{before}-{after}.csv",
         key="groups_compared",
     )
-    ways: list[tuple[Change, int]] = [("added", found.added), ("removed", found.removed)]
+    ways: list[tuple[ChangeKind, int]] = [("added", found.added), ("removed", found.removed)]
     for column, (way, count) in zip(st.columns(2), ways, strict=True):
         with column:
             st.subheader(f"{way.capitalize()} ({number(count)})", anchor=False)
             member_list.show(
-                partial(members.find_compared, bridge, person, before, after, way),
+                partial(comparison.find_compared, bridge, person, before, after, way),
                 key=f"groups_compare_{way}",
                 label=f"Members {way}",
                 nobody="Nobody.",
@@ -401,22 +407,22 @@ def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
 
 def feeding_syncs(bridge: Bridge, person: Actor) -> dict[int, SyncView]:
     """Return the recurring sync of each group that has one."""
-    views = recurring.list_syncs(bridge, person)
+    views = listing.list_syncs(bridge, person)
     return {view.group.id: view for view in views if view.sync.kind == SyncKind.RECURRING and view.group.id}
 
 
-person = guard.require(Role.VIEWER)
+person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
 if leave_for := st.session_state.pop("groups_leave_for", None):
     st.switch_page(HISTORY, query_params={"run": str(leave_for)})
-found = notices.open_page(bridge, person, "Groups", "What was delivered to Apptimize, who is in, and since when.")
+found = page_frame.open_page(bridge, person, "Groups", "What was delivered to Apptimize, who is in, and since when.")
 try:
-    groups = syncs.list_groups(bridge, person)
+    all_groups = groups.list_groups(bridge, person)
     asked, member = st.query_params.get("group"), st.query_params.get("member")
-    picked = next((one for one in groups if str(one.id) == asked), None)
+    picked = next((one for one in all_groups if str(one.id) == asked), None)
     if asked and not picked:
         st.warning(
-            f"There is no delivered group {plain(asked)}: it appears once its cohort was exported.",
+            f"There is no delivered group {escape_markdown(asked)}: it appears once its cohort was exported.",
             icon=":material/search_off:",
         )
         st.button("All groups", key="groups_back", icon=":material/arrow_back:", on_click=go_to)
@@ -428,6 +434,6 @@ try:
             place = next((one for one in found if one.id == picked.destination_id), None)
             show_one(bridge, person, picked, place, feeding.get(picked.id or 0))
         else:
-            show_list(bridge, person, groups, {one.id: one.name for one in found if one.id is not None}, feeding)
+            show_list(bridge, person, all_groups, {one.id: one.name for one in found if one.id is not None}, feeding)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

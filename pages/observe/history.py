@@ -8,14 +8,17 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from core import standing, syncs
-from core.access import Actor, Role
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound
-from data.models import Run, Status, utc_now
+from core.reports import overview
+from core.syncs import runs
+from core.syncs.runs import count_runs, list_runs
+from data.models import Run, RunStatus, utc_now
 from data.runs import RunFilter
-from pages.shared import decide, differences, download, guard, listing, notices, resources, run_log, run_view
-from pages.shared.text import age, clock, counted, moment, number, plain, said, zone
+from pages.parts import download, held_run, membership_changes, run_log, run_status, tables
+from pages.parts.formatting import age, clock, error_text, escape_markdown, moment, number, pluralize, zone
+from pages.shell import gate, page_frame, resources
 
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
@@ -57,8 +60,8 @@ def filters(bridge: Bridge, person: Actor) -> RunFilter:
     )
     statuses = status_column.multiselect(
         "State",
-        list(run_view.LOOKS),
-        format_func=run_view.word_of,
+        list(run_status.BADGES),
+        format_func=run_status.word_of,
         key="history_status",
         persist_state="page",
         placeholder="All",
@@ -70,8 +73,8 @@ def filters(bridge: Bridge, person: Actor) -> RunFilter:
     trigger_column, sync_column, actor_column = st.columns([3, 3, 2])
     triggers = trigger_column.multiselect(
         "Started",
-        list(run_view.TRIGGERS),
-        format_func=run_view.TRIGGERS.__getitem__,
+        list(run_status.TRIGGERS),
+        format_func=run_status.TRIGGERS.__getitem__,
         key="history_trigger",
         persist_state="page",
         placeholder="In any way",
@@ -80,7 +83,7 @@ def filters(bridge: Bridge, person: Actor) -> RunFilter:
     sync_id = _sync_filter(bridge, person, sync_column)
     actor = actor_column.selectbox(
         "By",
-        standing.who_started_runs(bridge, person),
+        overview.who_started_runs(bridge, person),
         index=None,
         key="history_actor",
         persist_state="page",
@@ -112,7 +115,7 @@ def filters(bridge: Bridge, person: Actor) -> RunFilter:
 
 def _sync_filter(bridge: Bridge, person: Actor, column: DeltaGenerator) -> int | None:
     """Show the choice of a sync; the address may have made it, and keeps it."""
-    names = standing.sync_names(bridge, person)
+    names = overview.sync_names(bridge, person)
     asked = st.query_params.get("sync", "")
     picked = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 19 and int(asked) in names else None
     if st.session_state.get("history_asked") != asked:
@@ -151,26 +154,26 @@ def between(days: date | tuple[date, ...] | None) -> tuple[datetime | None, date
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the runs that the filters ask for, a page at a time."""
     wanted = filters(bridge, person)
-    total = syncs.count_runs(bridge, person, wanted)
+    total = count_runs(bridge, person, wanted)
     if not total:
-        _say_none(person, is_filtered=bool(syncs.list_runs(bridge, person, limit=1)))
+        _say_none(person, is_filtered=bool(list_runs(bridge, person, limit=1)))
         return
     pages = -(-total // PAGE_ROWS)
     page = min(st.session_state.get("history_page", 1), pages)
-    runs = syncs.list_runs(bridge, person, wanted, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
+    runs = list_runs(bridge, person, wanted, limit=PAGE_ROWS, offset=(page - 1) * PAGE_ROWS)
     first = (page - 1) * PAGE_ROWS + 1
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.caption(
-            f"{number(first)}–{number(first + len(runs) - 1)} of {counted(total, 'run')}, the newest first",
+            f"{number(first)}–{number(first + len(runs) - 1)} of {pluralize(total, 'run')}, the newest first",
             width="content",
         )
         download.offer_csv(
-            partial(standing.runs_csv, bridge, person, wanted),
+            partial(overview.runs_csv, bridge, person, wanted),
             file_name="runs.csv",
             key="history_download",
             help="All runs that the filters ask for, with all their counts; times are in UTC.",
         )
-    listing.rows_to_open(
+    tables.rows_to_open(
         [row(run) for run in runs],
         [run.id for run in runs],
         key="history",
@@ -196,19 +199,19 @@ def _say_none(person: Actor, *, is_filtered: bool) -> None:
 
 def row(run: Run) -> dict[str, object]:
     """Write a run for the table."""
-    is_good = run.status == Status.SUCCEEDED
+    is_good = run.status == RunStatus.SUCCEEDED
     return {
         "": "Open",
         "Run": str(run.id),
-        "State": run_view.status_text(run),
+        "State": run_status.status_text(run),
         "Group": run.group_name,
         "Members": run.members if is_good else None,
         "Added": run.added if is_good else None,
         "Removed": run.removed if is_good else None,
         "Queued": when(run.queued_at),
-        "Took": run_view.took(run),
+        "Took": run_status.took(run),
         "Destination": run.destination,
-        "Started": run_view.TRIGGERS.get(run.trigger, run.trigger),
+        "Started": run_status.TRIGGERS.get(run.trigger, run.trigger),
         "By": run.actor,
     }
 
@@ -224,38 +227,41 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
     st.button(
         "All runs", key="history_back", icon=":material/arrow_back:", type="tertiary", on_click=go_to, args=(None,)
     )
-    st.header(f"Run {run.id}: {plain(run.group_name)}", anchor=False)
+    st.header(f"Run {run.id}: {escape_markdown(run.group_name)}", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        run_view.badge(run)
+        run_status.badge(run)
         at = run.finished_at or run.queued_at
-        st.caption(f"{moment(at)}, {age(at)}. To {plain(run.destination)}, by {plain(run.actor)}.", width="content")
-    notices.show_answer("history")
+        st.caption(
+            f"{moment(at)}, {age(at)}. To {escape_markdown(run.destination)}, by {escape_markdown(run.actor)}.",
+            width="content",
+        )
+    page_frame.show_answer("history")
     may_act = person.role >= Role.ANALYST
-    if run_view.is_active(run):
-        run_view.progress(bridge, person, run.id)
+    if run_status.is_active(run):
+        run_status.progress(bridge, person, run.id)
     else:
-        run_view.outcome(run)
-        decide.held(bridge, person, run, place="history")
+        run_status.outcome(run)
+        held_run.held(bridge, person, run, place="history")
         if may_act:
             with st.container(horizontal=True):
-                decide.undo(bridge, person, run, place="history")
-                if run.status in (Status.FAILED, Status.INTERRUPTED, Status.CANCELLED):
-                    run_view.start_again(bridge, person, run, key="history_again", place="history")
-    if run.status == Status.SUCCEEDED or (run.status == Status.HELD and run.profiles):
+                held_run.show_undo(bridge, person, run, place="history")
+                if run.status in (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED):
+                    run_status.run_again(bridge, person, run, key="history_again", place="history")
+    if run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and run.profiles):
         st.subheader("From profiles to members", anchor=False)
-        run_view.funnel(run)
+        run_status.funnel(run)
         # A run that was held before it was compared tells of no change.
-        if run.status != Status.HELD or run.removed:
-            would = run.dry_run or run.status == Status.HELD
+        if run.status != RunStatus.HELD or run.removed:
+            would = run.dry_run or run.status == RunStatus.HELD
             st.subheader("What would have changed" if would else "What changed", anchor=False)
-            run_view.changes(run)
-            differences.show(bridge, person, run, key="history_difference")
-    log = standing.run_log(bridge, person, run.id)
+            run_status.changes(run)
+            membership_changes.show(bridge, person, run, key="history_difference")
+    log = overview.list_run_rows(bridge, person, run.id)
     st.subheader("Steps", anchor=False)
     with st.container(width=720):
         st.table(run_log.steps(run, log), hide_index=True, border="horizontal")
     st.subheader("What it asked and sent", anchor=False)
-    run_view.tiles(
+    run_status.tiles(
         [
             ("Queries", number(run.queries), "Counted against the Mixpanel project's limit of an hour."),
             ("Requests", number(run.requests), "To Mixpanel, retries included."),
@@ -282,18 +288,18 @@ def links(person: Actor, run: Run) -> None:
         )
 
 
-person = guard.require(Role.VIEWER)
+person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-notices.open_page(bridge, person, "History", "Every run, what it did, and why it stopped where it did.")
+page_frame.open_page(bridge, person, "History", "Every run, what it did, and why it stopped where it did.")
 try:
     asked = st.query_params.get("run")
     if asked and asked.isascii() and asked.isdigit() and len(asked) < 19:
         try:
-            show_one(bridge, person, syncs.get_run(bridge, person, int(asked)))
+            show_one(bridge, person, runs.get_run(bridge, person, int(asked)))
         except NotFound:
-            st.warning(f"There is no run {plain(asked)}.", icon=":material/search_off:")
+            st.warning(f"There is no run {escape_markdown(asked)}.", icon=":material/search_off:")
             st.button("All runs", key="history_back", icon=":material/arrow_back:", on_click=go_to, args=(None,))
     else:
         show_list(bridge, person)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

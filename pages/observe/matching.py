@@ -10,17 +10,28 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from core import funnel, lookup
-from core.access import Actor, Role
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import MIXPANEL_SIDE
+from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
-from core.funnel import Funnel, shown_row
-from core.matching import Reason
+from core.reports import match_funnel, user_lookup
+from core.reports.match_funnel import Funnel, shown_row
+from core.rules.matching import Reason
+from data.members.excluded import DUPLICATE
 from data.models import Connection, Run
-from data.snapshots import DUPLICATE
-from pages.shared import associate, download, guard, how_far, listing, notices, resources, run_view
-from pages.shared.text import age, counted, in_grey, moment, number, plain, said, tenths, zone
+from pages.parts import associate, download, lookback, run_status, tables
+from pages.parts.formatting import (
+    age,
+    error_text,
+    escape_markdown,
+    in_grey,
+    moment,
+    number,
+    percent_of,
+    pluralize,
+    zone,
+)
+from pages.shell import gate, page_frame, resources
 
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
@@ -31,7 +42,11 @@ _LINES = 6
 _TIMES = "%-d %b, %H:%M"
 FUNNEL, ASSOCIATE, LOOK_UP = "From cohort to group", "Associate by hand", "Look up a user"
 ALL = "All cohorts"
-REASONS = {Reason.UNMATCHED: "Unmatched: no Apptimize id", **run_view.REASONS, DUPLICATE: "Another profile has the id"}
+REASONS = {
+    Reason.UNMATCHED: "Unmatched: no Apptimize id",
+    **run_status.REASONS,
+    DUPLICATE: "Another profile has the id",
+}
 WHAT_TO_DO = [
     (
         "No profile",
@@ -78,7 +93,7 @@ def stages(found: Funnel) -> list[tuple[str, int | None, str]]:
 
 def show_funnel(bridge: Bridge, person: Actor) -> None:
     """Show the funnel of a cohort, or of all of them, and what it leaves out."""
-    latest = funnel.latest_readings(bridge, person)
+    latest = match_funnel.latest_reads(bridge, person)
     if not latest:
         st.info(
             "Export a cohort, or preview one: every reading shows here how many users can be targeted.",
@@ -94,7 +109,7 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
         "Cohort",
         options,
         index=options.index(asked) if asked in options else 0,
-        format_func={"": ALL, **{one: plain(name) for one, name in names.items()}}.__getitem__,
+        format_func={"": ALL, **{one: escape_markdown(name) for one, name in names.items()}}.__getitem__,
         key="matching_cohort",
         width=420,
     )
@@ -104,10 +119,10 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
         show_cohort(bridge, person, run)
     else:
         st.query_params.pop("cohort", None)
-        st.caption(f"The latest reading of {counted(len(latest), 'cohort')}; a user in two of them counts twice.")
-        show_numbers(funnel.sum_of([funnel.funnel_of(run) for run in latest]))
+        st.caption(f"The latest reading of {pluralize(len(latest), 'cohort')}; a user in two of them counts twice.")
+        show_numbers(match_funnel.add_up([match_funnel.get_funnel(run) for run in latest]))
         show_cohorts(latest)
-        show_shares(funnel.readings(bridge, person, limit=500), [run.cohort_id for run in latest])
+        show_shares(match_funnel.list_reads(bridge, person, limit=500), [run.cohort_id for run in latest])
     show_what_to_do()
 
 
@@ -115,11 +130,11 @@ def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
     """Show one cohort: its latest reading, the readings before, and who was left out."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         id_merge, _, match_property = run.matched_by.partition(":")
-        how = f", matched on {plain(match_property)} ({id_merge} ID merge)" if match_property else ""
+        how = f", matched on {escape_markdown(match_property)} ({id_merge} ID merge)" if match_property else ""
         st.caption(f"Read {age(run.finished_at)}{how}.", width="content")
-        run_view.link(run)
-    show_numbers(funnel.funnel_of(run))
-    show_trend(funnel.readings(bridge, person, run.cohort_id))
+        run_status.link(run)
+    show_numbers(match_funnel.get_funnel(run))
+    show_trend(match_funnel.list_reads(bridge, person, run.cohort_id))
     if run.left_out:
         show_left_out(bridge, person, run)
     elif run.profiles > run.members:
@@ -156,9 +171,9 @@ def show_numbers(found: Funnel) -> None:
             hide_index=True,
             border="horizontal",
         )
-    run_view.tiles(left_out_tiles(found))
+    run_status.tiles(left_out_tiles(found))
     if found.expects_prefix:
-        run_view.tiles(prefix_tiles(found))
+        run_status.tiles(prefix_tiles(found))
 
 
 def left_out_tiles(found: Funnel) -> list[tuple[str, str, str]]:
@@ -248,7 +263,7 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
     more = len(cohort_ids) - len(shown)
     st.caption(
         "The share of profiles with a usable Apptimize id."
-        + (f" {counted(more, 'cohort is', 'cohorts are')} not drawn: choose one above." if more > 0 else "")
+        + (f" {pluralize(more, 'cohort is', 'cohorts are')} not drawn: choose one above." if more > 0 else "")
     )
     frame = pd.DataFrame(
         [
@@ -280,7 +295,7 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
         )
     )
     lines = frame.groupby("Cohort", sort=False)["Matched"]
-    changes = [f"{name} from {tenths(line.iloc[0])}% to {tenths(line.iloc[-1])}%" for name, line in lines]
+    changes = [f"{name} from {percent_of(line.iloc[0])}% to {percent_of(line.iloc[-1])}%" for name, line in lines]
     st.altair_chart(
         chart,
         height=300,
@@ -292,14 +307,14 @@ def show_shares(readings: list[Run], cohort_ids: list[int]) -> None:
 def show_cohorts(latest: list[Run]) -> None:
     """Show every cohort with its share of users who can be targeted."""
     st.header("By cohort", anchor=False)
-    rows = [(run, funnel.funnel_of(run)) for run in latest]
+    rows = [(run, match_funnel.get_funnel(run)) for run in latest]
     st.dataframe(
         [
             {
                 "Cohort": run.cohort_name,
                 "Profiles": one.with_profile,
                 "Members": one.distinct,
-                "Matched": tenths(one.valid / one.with_profile if one.with_profile else None),
+                "Matched": percent_of(one.valid / one.with_profile if one.with_profile else None),
                 "Unmatched": one.unmatched,
                 "Invalid": one.invalid,
                 "Duplicates": one.duplicates,
@@ -310,7 +325,7 @@ def show_cohorts(latest: list[Run]) -> None:
         ],
         key="matching_cohorts",
         hide_index=True,
-        height=listing.height(len(rows)),
+        height=tables.height(len(rows)),
         placeholder="",
         alt="Cohorts with their matching",
         column_config={
@@ -365,14 +380,14 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             on_change=to_first_page,
         ).strip()
         download.offer_csv(
-            partial(funnel.left_out_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
+            partial(match_funnel.excluded_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
             file_name=f"left-out-{run.cohort_id}.csv",
             key="matching_download",
             help="Those that are listed here, safe to open in a spreadsheet.",
         )
     page = st.session_state.get("matching_page", 1)
     try:
-        found = funnel.left_out(
+        found = match_funnel.excluded(
             bridge,
             person,
             run.id,
@@ -382,13 +397,13 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             limit=PAGE_ROWS,
         )
     except CohortBridgeError as exc:
-        st.error(said(exc), icon=":material/error:")
+        st.error(error_text(exc), icon=":material/error:")
         return
     if not found.total:
         st.info("No profile matches the filters.", icon=":material/search_off:")
         return
     first = (page - 1) * PAGE_ROWS + 1
-    st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {counted(found.total, 'profile')}")
+    st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {pluralize(found.total, 'profile')}")
     st.dataframe(
         [
             {
@@ -400,7 +415,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         ],
         key="matching_left_out",
         hide_index=True,
-        height=listing.height(len(found.rows), most=12),
+        height=tables.height(len(found.rows), most=12),
         alt="Profiles that were left out",
         column_config={"Mixpanel distinct id": st.column_config.TextColumn(width=260)},
     )
@@ -430,14 +445,14 @@ def show_user(bridge: Bridge, person: Actor) -> None:
         return
     st.query_params["id"] = wanted
     with st.spinner("Looking through the groups …"):
-        found = lookup.who(bridge, person, wanted, look_through=how_far.look_through("matching"))
+        found = user_lookup.who(bridge, person, wanted, look_through=lookback.look_through("matching"))
     if not found.is_known:
         st.info(
             "No group and no reading had this id. The user may have no profile, or be in no cohort that was exported.",
             title="Not known",
             icon=":material/person_off:",
         )
-        how_far.say(found.looked, place="matching")
+        lookback.say(found.looked, place="matching")
         return
     left, right = st.columns(2)
     for column, label, ids in (
@@ -451,7 +466,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             if not ids:
                 st.text("None known")
             if len(ids) > 20:
-                st.caption(f"and {counted(len(ids) - 20, 'more', 'more')}")
+                st.caption(f"and {pluralize(len(ids) - 20, 'more', 'more')}")
     if found.is_cut_short:
         st.caption("More ids belong together than are followed here: not all of them are shown.")
     st.header("Groups", anchor=False)
@@ -460,7 +475,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             [group_row(one) for one in found.groups],
             key="matching_groups",
             hide_index=True,
-            height=listing.height(len(found.groups)),
+            height=tables.height(len(found.groups)),
             alt="The user's groups",
             column_config={"Why": st.column_config.TextColumn(width="large")},
         )
@@ -469,34 +484,38 @@ def show_user(bridge: Bridge, person: Actor) -> None:
     for one in found.apptimize_ids[:MOST_LINKS]:
         st.page_link(
             GROUPS,
-            label=f"When {plain(one)} was in which group",
+            label=f"When {escape_markdown(one)} was in which group",
             icon=":material/timeline:",
             query_params={"member": one},
         )
     for one, distinct_id, apptimize_id in found.associated:
         st.caption(
-            f"{plain(distinct_id)} was given {plain(apptimize_id)} by hand: {plain(one.confirmed_by)}, "
+            f"{escape_markdown(distinct_id)} was given {escape_markdown(apptimize_id)} by hand: {escape_markdown(one.confirmed_by)}, "
             f"{age(one.finished_at or one.started_at)}."
         )
-    how_far.say(found.looked, place="matching")
+    lookback.say(found.looked, place="matching")
 
 
-def group_row(one: lookup.InGroup) -> dict[str, object]:
+def group_row(one: user_lookup.InGroup) -> dict[str, object]:
     """Write what one group says of the user."""
     return {
         "Group": f"Mixpanel: {one.group.delivered_name or one.group.name}",
-        "State": "In the group" if one.is_member else "Not known" if one.reason == lookup.LOST else "Not in the group",
+        "State": "In the group"
+        if one.is_member
+        else "Not known"
+        if one.reason == user_lookup.LOST
+        else "Not in the group",
         "Since": moment(one.since) if one.since else (f"Before {moment(one.kept_since)}" if one.is_member else ""),
         "Destination": one.destination,
         "Why": why(one),
     }
 
 
-def why(one: lookup.InGroup) -> str:
+def why(one: user_lookup.InGroup) -> str:
     """Say why the user is missing, or under which other profile they are in."""
     if one.is_member:
         return f"Counted under the profile {one.instead}, which has the same id" if one.instead else ""
-    if one.reason == lookup.LOST:
+    if one.reason == user_lookup.LOST:
         return "The group's members are gone from the disk: its next run writes it anew"
     if one.reason == "removed":
         return f"Left the cohort: run {one.run_id} removed the id"
@@ -518,9 +537,9 @@ def first_view(views: list[str]) -> str:
     return LOOK_UP if "id" in st.query_params else FUNNEL
 
 
-person = guard.require(Role.VIEWER)
+person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-connected = notices.open_page(
+connected = page_frame.open_page(
     bridge, person, "Matching", "Who gets from a cohort into its group, who does not, and how to mend it."
 )
 views = [FUNNEL, ASSOCIATE, LOOK_UP] if person.role >= Role.ANALYST else [FUNNEL, LOOK_UP]
@@ -541,4 +560,4 @@ try:
     else:
         show_funnel(bridge, person)
 except CohortBridgeError as exc:
-    st.error(said(exc), icon=":material/error:")
+    st.error(error_text(exc), icon=":material/error:")

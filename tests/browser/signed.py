@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page
 
-from tests.browser.stage import ROOT, _process, free_port, press
+from tests.browser.stage import ROOT, free_port, press, start_process
 
 COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
 CLIENT_SECRET = "planted-client-secret-51d0"
@@ -51,7 +51,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def provider() -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "--port", str(port)]
-    with _process(command, dict(os.environ)):
+    with start_process(command, dict(os.environ)):
         url = f"http://127.0.0.1:{port}"
         for _ in range(200):
             try:
@@ -84,7 +84,7 @@ def signed_dashboard(folder: Path) -> Iterator[Signed]:
     log = folder / "dashboard.log"
     with ExitStack() as stack:
         url = stack.enter_context(provider())
-        command = [sys.executable, "-m", "pages.shared.serve", f"--server.port={port}"]
+        command = [sys.executable, "-m", "pages.shell.run_dashboard", f"--server.port={port}"]
         command.append(f"--secrets.files={secrets_file(folder, url, port)}")
         output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(

@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from core import syncs
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import open_bridge
 from core.settings import Settings
+from core.syncs import one_time, runs
 from data.models import UNFINISHED
 
 ROOT = Path(__file__).parents[2]
@@ -96,8 +96,8 @@ class Everything:
     def preview(self, cohort: int) -> None:
         """Ask for a preview as the dashboard does, and wait for the worker."""
         bridge = open_bridge(Settings(home=self.home, _env_file=None))
-        run = syncs.start_export(bridge, LOCAL, cohort, to="default", dry_run=True)
-        while syncs.get_run(bridge, LOCAL, run.id or 0).status in UNFINISHED:
+        run = one_time.start_export(bridge, LOCAL, cohort, to="default", dry_run=True)
+        while runs.get_run(bridge, LOCAL, run.id or 0).status in UNFINISHED:
             time.sleep(0.1)
         bridge.engine.dispose()
 
@@ -132,7 +132,7 @@ def up(home: Path) -> Generator[Everything]:
     port, sandbox_port = free_port(), free_port()
     everything = Everything(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", home)
     command = [sys.executable, "-m", "core", "up", "--port", str(port), "--sandbox-port", str(sandbox_port)]
-    with _process(command, _environment(everything)) as process:
+    with start_process(command, _environment(everything)) as process:
         assert process.stdout
         said = list[str]()
         for line in process.stdout:
@@ -150,9 +150,9 @@ def dashboard_alone(home: Path) -> Generator[Everything]:
     """Start the dashboard on a home where nothing is connected, and no worker is up."""
     port = free_port()
     everything = Everything(f"http://127.0.0.1:{port}", "http://127.0.0.1:1", home)
-    command = [sys.executable, "-m", "pages.shared.serve", f"--server.port={port}"]
+    command = [sys.executable, "-m", "pages.shell.run_dashboard", f"--server.port={port}"]
     command.append(f"--secrets.files={home / 'no-sign-in.toml'}")
-    with _process(command, _environment(everything)) as process:
+    with start_process(command, _environment(everything)) as process:
         assert process.stdout
         for line in process.stdout:
             if "URL" in line:
@@ -161,7 +161,7 @@ def dashboard_alone(home: Path) -> Generator[Everything]:
 
 
 @contextmanager
-def _process(command: list[str], environment: dict[str, str]) -> Generator[subprocess.Popen[str]]:
+def start_process(command: list[str], environment: dict[str, str]) -> Generator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

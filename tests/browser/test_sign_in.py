@@ -180,7 +180,7 @@ def test_another_site_cannot_open_the_connection_that_everything_goes_through(si
 # Everything is imported once, and nothing was run or asked of in the processes that are forked from there.
 FORK_SERVERS = """
 import os, sys
-import alembic.config, pandas, pyarrow, streamlit.web.bootstrap, pages.shared.guard, pages.shared.listing
+import alembic.config, pandas, pyarrow, streamlit.web.bootstrap, pages.shell.gate, pages.parts.tables
 from streamlit.web import cli
 for options in sys.argv[1:]:
     if os.fork() == 0:
@@ -224,7 +224,7 @@ def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, 
     told = {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} if "environment" in how else {}
     options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
     options += [] if told else ["--server.address=0.0.0.0"]
-    start = ["streamlit", "run", "app.py"] if how == "streamlit run" else ["pages.shared.serve"]
+    start = ["streamlit", "run", "app.py"] if how == "streamlit run" else ["pages.shell.run_dashboard"]
     process = subprocess.Popen(
         [sys.executable, "-m", *start, *options], cwd=ROOT, env=environment(tmp_path / "home", **told),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
@@ -266,7 +266,7 @@ def test_without_sign_in_what_comes_through_a_proxy_or_from_another_site_sees_no
     port = free_port()
     options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pages.shared.serve", *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        [sys.executable, "-m", "pages.shell.run_dashboard", *options], cwd=ROOT, env=environment(tmp_path / "home"),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -63,9 +63,9 @@ class Forks:
 
 def serve() -> None:
     """Fork a process for each line of standard input that names a command; wait for those that are asked for."""
-    import core.cli
-    import core.progress
-    import core.worker  # noqa: F401
+    import core.cli.app
+    import core.cli.progress
+    import core.worker.service  # noqa: F401
 
     for line in sys.stdin:
         question = json.loads(line)
@@ -79,7 +79,7 @@ def serve() -> None:
 
 def _be(command: dict[str, Any]) -> NoReturn:
     """Be the command: never returns."""
-    from core.cli import main
+    from core.cli.app import main
 
     code = 70
     try:

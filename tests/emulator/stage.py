@@ -21,11 +21,14 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from core import connections, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
+from core.connections.connect import MixpanelForm, connect_endpoint, connect_mixpanel
+from core.leases import lease
 from core.sandbox import people
 from core.settings import Settings
+from core.syncs import groups, one_time, runs
+from core.worker import inline_run
 from data.models import Group, Run
 from data.runs import RunFilter
 from tests.emulator import oracle
@@ -43,7 +46,7 @@ RETRY_OVER_S = 0.05
 # The one process of a test session that forks commands; `conftest.py` starts and ends it.
 FORKS: list[Forks] = []
 
-PRACTICE = connections.MixpanelForm(
+PRACTICE = MixpanelForm(
     username=people.ADMIN_USERNAME, secret=SecretStr(people.ADMIN_SECRET), project_id=people.PROJECT_ID
 )
 
@@ -237,26 +240,26 @@ class Home:
             bridge.engine.dispose()
 
 
-def connect(bridge: Bridge, sandbox: Sandbox, form: connections.MixpanelForm = PRACTICE) -> None:
+def connect(bridge: Bridge, sandbox: Sandbox, form: MixpanelForm = PRACTICE) -> None:
     """Connect both sides, as an admin does."""
-    connections.connect_mixpanel(bridge, LOCAL, form)
-    connections.connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
+    connect_mixpanel(bridge, LOCAL, form)
+    connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
 
 
 def export(bridge: Bridge, cohort: int, *, patience_s: float | None = 0.0, **options: Any) -> Run:
     """Export as the command line does, in this process: `core.cli.export` without the printing."""
-    owner = worker.new_owner()
-    run = syncs.start_export(bridge, LOCAL, cohort, trigger="cli", owner=owner, **options)
+    owner = lease.new_lease_owner()
+    run = one_time.start_export(bridge, LOCAL, cohort, trigger="cli", owner=owner, **options)
     assert run.id is not None
-    return asyncio.run(worker.carry_out_here(bridge, run.id, owner=owner, patience_s=patience_s))
+    return asyncio.run(inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=patience_s))
 
 
 def newest_run(bridge: Bridge) -> Run:
-    return syncs.list_runs(bridge, LOCAL, RunFilter(), limit=1)[0]
+    return runs.list_runs(bridge, LOCAL, RunFilter(), limit=1)[0]
 
 
 def group_row(bridge: Bridge, cohort: int) -> Group:
-    return syncs.find_group(bridge, LOCAL, cohort)
+    return groups.find_group(bridge, LOCAL, cohort)
 
 
 def copy_of(template: Path, target: Path) -> Home:

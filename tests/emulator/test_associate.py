@@ -19,15 +19,19 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
-from core import associating, association, connections, lookup, worker
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
+from core.associate import actions, job, running
 from core.bridge import Bridge
+from core.connections import connect, lookup
 from core.errors import NotAllowed, NotConnected, SettingsError
-from core.http import connect_http
+from core.leases import lease
+from core.reports import user_lookup
 from core.sandbox import people
+from core.vendors.http import connect_http
+from core.worker import service
 from data import associations
-from data.engine import writing
-from data.models import Association, Connection, Stage
+from data.engine import write_session
+from data.models import Association, Connection, ImportStage
 from tests.emulator import stage
 from tests.emulator.stage import WEB, Home, Sandbox
 from tests.emulator.test_match import events_of, experiment
@@ -50,20 +54,20 @@ def bridge(token_home: Home) -> Iterator[Bridge]:
 
 
 def enter_token(bridge: Bridge, token: str = people.PROJECT_TOKEN) -> None:
-    found = connections.find_mixpanel(bridge)
+    found = lookup.find_mixpanel(bridge)
     assert found.id is not None
-    connections.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
+    connect.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
 
 
 def do(bridge: Bridge, number: int | None, owner: str) -> Association:
     assert number is not None
-    return asyncio.run(associating.carry_out_here(bridge, number, owner=owner))
+    return asyncio.run(running.carry_out_here(bridge, number, owner=owner))
 
 
 def check(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
     """Have a file checked as the command line does, in this process."""
-    owner = worker.new_owner()
-    found = association.start_association(
+    owner = lease.new_lease_owner()
+    found = actions.start_association(
         bridge, LOCAL, io.BytesIO(content), source="users.csv", prefix=prefix, owner=owner
     )
     return do(bridge, found.id, owner)
@@ -71,16 +75,16 @@ def check(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Assoc
 
 def write(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
     """Have a file checked and written."""
-    found, owner = check(bridge, content, prefix=prefix), worker.new_owner()
+    found, owner = check(bridge, content, prefix=prefix), lease.new_lease_owner()
     assert found.id is not None
-    association.confirm_association(bridge, LOCAL, found.id, owner=owner)
+    actions.confirm_association(bridge, LOCAL, found.id, owner=owner)
     return do(bridge, found.id, owner)
 
 
 def outcomes(bridge: Bridge, found: Association) -> dict[int, dict[str, str]]:
     """Read the outcomes as a spreadsheet does, by row."""
     assert found.id is not None
-    text = "".join(association.association_outcomes(bridge, LOCAL, found.id)).removeprefix("\ufeff")
+    text = "".join(actions.association_outcomes(bridge, LOCAL, found.id)).removeprefix("\ufeff")
     return {int(row["row"]): row for row in csv.DictReader(io.StringIO(text))}
 
 
@@ -126,11 +130,11 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
 def test_an_experiment_event_belongs_to_the_user_who_was_associated_by_hand_or_by_a_file(
     sandbox: Sandbox, bridge: Bridge
 ):
-    owner = worker.new_owner()
-    one = association.associate_one(bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", owner=owner)
+    owner = lease.new_lease_owner()
+    one = actions.associate_one(bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", owner=owner)
     assert one.id is not None
     do(bridge, one.id, owner)
-    association.confirm_association(bridge, LOCAL, one.id, owner=owner)
+    actions.confirm_association(bridge, LOCAL, one.id, owner=owner)
     assert do(bridge, one.id, owner).written == 1
     assert write(bridge, rows(("by-file", "i_event-2"), ("by-file-2", "a_event-3"))).written == 2
 
@@ -219,7 +223,7 @@ def test_a_file_of_swapped_columns_writes_nothing_and_a_swapped_header_is_no_mat
     assert (swapped.writable, swapped.problems) == (0, {"swapped": 2})
     assert swapped.id is not None
     with pytest.raises(SettingsError, match="no row can be written"):
-        association.confirm_association(bridge, LOCAL, swapped.id)
+        actions.confirm_association(bridge, LOCAL, swapped.id)
 
     turned = write(bridge, b"apptimize_id;note;distinct_id\ni_turned-1;x;turned-1\n")
 
@@ -289,9 +293,9 @@ def test_passing_failures_are_retried_and_a_lasting_one_can_be_gone_on_from(sand
     assert (failed.stage, failed.error_code, failed.written) == ("failed", "mixpanel_unavailable", 0)
     assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
     sandbox.mend()
-    owner = worker.new_owner()
+    owner = lease.new_lease_owner()
     assert failed.id is not None
-    association.resume_association(bridge, LOCAL, failed.id, owner=owner)
+    actions.resume_association(bridge, LOCAL, failed.id, owner=owner)
     done = do(bridge, failed.id, owner)
     assert (done.stage, done.written, property_of(sandbox, "later")) == ("done", 1, "i_later")
 
@@ -319,25 +323,25 @@ def test_without_a_project_token_nothing_can_be_confirmed(sandbox: Sandbox, home
         assert found.id is not None
 
         with pytest.raises(NotConnected, match="no project token"):
-            association.confirm_association(bridge, LOCAL, found.id)
+            actions.confirm_association(bridge, LOCAL, found.id)
 
 
 def test_a_viewer_may_not_associate(bridge: Bridge):
     with pytest.raises(NotAllowed):
-        association.start_association(bridge, Actor("Vera", Role.VIEWER), io.BytesIO(rows(("u", "i_1"))))
+        actions.start_association(bridge, Actor("Vera", Role.VIEWER), io.BytesIO(rows(("u", "i_1"))))
 
 
 def test_a_worker_checks_what_was_queued_and_writes_what_was_confirmed(sandbox: Sandbox, bridge: Bridge):
-    found = association.start_association(bridge, LOCAL, io.BytesIO(rows(("queued", "i_queued"))), source="q.csv")
+    found = actions.start_association(bridge, LOCAL, io.BytesIO(rows(("queued", "i_queued"))), source="q.csv")
     assert found.id is not None
-    worker.once(bridge)
-    assert association.get_association(bridge, LOCAL, found.id).stage == Stage.CHECKED
-    association.confirm_association(bridge, LOCAL, found.id)
-    worker.once(bridge)
+    service.once(bridge)
+    assert actions.get_association(bridge, LOCAL, found.id).stage == ImportStage.CHECKED
+    actions.confirm_association(bridge, LOCAL, found.id)
+    service.once(bridge)
 
-    done = association.get_association(bridge, LOCAL, found.id)
+    done = actions.get_association(bridge, LOCAL, found.id)
     assert (done.stage, done.confirmed_by, property_of(sandbox, "queued")) == ("done", "local", "i_queued")
-    who = lookup.who(bridge, LOCAL, "queued")
+    who = user_lookup.who(bridge, LOCAL, "queued")
     assert (who.apptimize_ids, [one.id for one, _, _ in who.associated]) == (["i_queued"], [done.id])
 
 
@@ -345,7 +349,7 @@ def test_a_cancelled_association_tells_what_was_not_reached(bridge: Bridge):
     found = check(bridge, rows(("stopped", "i_stopped")))
     assert found.id is not None
 
-    association.cancel_association(bridge, LOCAL, found.id)
+    actions.cancel_association(bridge, LOCAL, found.id)
 
     assert [row["outcome"] for row in outcomes(bridge, found).values()] == ["not reached"]
 
@@ -382,17 +386,17 @@ def test_rows_whose_users_an_alias_would_mix_up_are_not_written(sandbox: Sandbox
 def test_nothing_is_written_that_was_not_seen(sandbox: Sandbox, bridge: Bridge):
     seen = check(bridge, rows(("seen", "i_seen"), ("unseen", "4711")))
     assert seen.id is not None
-    association.choose_prefix(bridge, LOCAL, seen.id, "a_", owner="colleague")
+    actions.choose_prefix(bridge, LOCAL, seen.id, "a_", owner="colleague")
     do(bridge, seen.id, "colleague")
 
     with pytest.raises(SettingsError, match="checked again meanwhile"):
-        association.confirm_association(bridge, LOCAL, seen.id, seen=seen)
+        actions.confirm_association(bridge, LOCAL, seen.id, seen=seen)
 
-    assert association.get_association(bridge, LOCAL, seen.id).stage == Stage.CHECKED
+    assert actions.get_association(bridge, LOCAL, seen.id).stage == ImportStage.CHECKED
 
 
 def change_connection(bridge: Bridge, **values: Any) -> None:
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         found = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         for name, value in values.items():
             setattr(found, name, value)
@@ -406,14 +410,14 @@ def test_what_was_checked_for_another_way_of_matching_is_not_written(
     found, late = check(bridge, rows(("stale", "i_stale"))), check(bridge, rows(("late", "i_late")))
     assert found.id is not None
     assert late.id is not None
-    association.confirm_association(bridge, LOCAL, late.id, owner="me")
+    actions.confirm_association(bridge, LOCAL, late.id, owner="me")
     change_connection(bridge, **values)
 
     with pytest.raises(SettingsError, match="changed after the rows were checked") as told:
-        association.confirm_association(bridge, LOCAL, found.id)
+        actions.confirm_association(bridge, LOCAL, found.id)
 
     assert told.value.advice == "Start with the file again."
-    assert do(bridge, late.id, "me").stage == Stage.FAILED
+    assert do(bridge, late.id, "me").stage == ImportStage.FAILED
     assert ingested(sandbox, "/engage") == []
 
 
@@ -428,7 +432,7 @@ async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], obje
     async with connect_http() as http:
         http.event_hooks = {"response": [answered]}
         assert associations.claim(bridge.engine, number, owner="me")
-        return await associating.Associating(bridge, number, owner="me", http=http).run()
+        return await job.Associating(bridge, number, owner="me", http=http).run()
 
 
 def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebody_cancels(
@@ -436,17 +440,15 @@ def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebod
 ):
     found = check(bridge, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
     assert found.id is not None
-    association.confirm_association(bridge, LOCAL, found.id, owner="me")
+    actions.confirm_association(bridge, LOCAL, found.id, owner="me")
 
     done = asyncio.run(write_and_then(bridge, found.id, partial(change_connection, bridge, removed=True)))
-    assert (done.stage, done.error_code, done.written) == (Stage.FAILED, "not_connected", 2000)
+    assert (done.stage, done.error_code, done.written) == (ImportStage.FAILED, "not_connected", 2000)
 
     change_connection(bridge, removed=False)
-    association.resume_association(bridge, LOCAL, found.id, owner="me")
-    done = asyncio.run(
-        write_and_then(bridge, found.id, partial(association.cancel_association, bridge, LOCAL, found.id))
-    )
-    assert (done.stage, done.written) == (Stage.CANCELLED, 4000)
+    actions.resume_association(bridge, LOCAL, found.id, owner="me")
+    done = asyncio.run(write_and_then(bridge, found.id, partial(actions.cancel_association, bridge, LOCAL, found.id)))
+    assert (done.stage, done.written) == (ImportStage.CANCELLED, 4000)
 
 
 def test_a_batch_of_which_nothing_is_known_is_told_as_not_confirmed_and_nothing_is_sent_after_it(
@@ -456,7 +458,7 @@ def test_a_batch_of_which_nothing_is_known_is_told_as_not_confirmed_and_nothing_
 
     failed = write(bridge, rows(*[(f"dark-{number}", f"i_dark-{number}") for number in range(2001)]))
 
-    assert (failed.stage, failed.error_code, failed.written) == (Stage.FAILED, "batch_refused", 0)
+    assert (failed.stage, failed.error_code, failed.written) == (ImportStage.FAILED, "batch_refused", 0)
     told = Counter(row["outcome"] for row in outcomes(bridge, failed).values())
     assert (told["not reached"], told["refused"]) == (1, failed.refused)
     assert told["not confirmed"] == 2000 - failed.refused > 1000

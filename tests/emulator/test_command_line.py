@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from core import connections, syncs
-from core.access import LOCAL
+from core.access.roles import LOCAL
+from core.connections import connect
 from core.errors import GroupTaken
 from core.sandbox import people
-from data.models import Status
+from core.syncs import groups, one_time
+from core.syncs.runs import list_runs
+from data.models import RunStatus
 from tests.emulator import stage
 from tests.emulator.stage import COMPANIES, EVERYONE, IMPORTED, POWER, SPENDERS, TESTERS, WEB, Done, Home, Sandbox
 
@@ -225,7 +227,7 @@ def test_no_secret_is_ever_printed_or_kept_in_clear(sandbox: Sandbox, home: Home
         home.run("export", str(POWER), "--json", env=debug)
         sandbox.fault("cut_off_json", target="mixpanel")
         home.run("export", str(POWER), env=debug)
-        syncs.start_export(bridge, LOCAL, WEB)
+        one_time.start_export(bridge, LOCAL, WEB)
         home.run("worker", "--once", env=debug)
 
         kept = {file.name: file.read_bytes() for file in home.path.rglob("*") if file.is_file()}
@@ -284,7 +286,7 @@ def test_the_name_is_still_refused_when_it_comes_from_the_cohort_itself(sandbox:
 
 def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
-        connections.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        connect.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
 
     unsaid, said = home.run_all(
         ("export", str(WEB), "--json"),
@@ -300,7 +302,7 @@ def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandb
 
 def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
-        connections.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        connect.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
         stage.export(bridge, POWER, to="default")
     before = sandbox.answer(POWER).group
     snapshots = sorted((home.path / "snapshots").glob("[!l]*"))
@@ -323,7 +325,7 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
     # Only the list of who was left out follows every reading.
     assert sorted((home.path / "snapshots").glob("[!l]*")) == snapshots
     with home.bridge() as bridge:
-        assert [group.members for group in syncs.list_groups(bridge, LOCAL)] == [len(before)]
+        assert [group.members for group in groups.list_groups(bridge, LOCAL)] == [len(before)]
 
 
 def test_wait_waits_for_the_slot_and_says_until_when(sandbox: Sandbox, home: Home):
@@ -352,7 +354,7 @@ def test_runs_are_listed_newest_first_and_not_more_than_asked(sandbox: Sandbox, 
 
 def test_a_queued_run_is_cancelled_at_once(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        syncs.start_export(bridge, LOCAL, WEB)
+        one_time.start_export(bridge, LOCAL, WEB)
 
     done = home.run("run", "cancel", "1", "--json")
     again = home.run("run", "cancel", "1")
@@ -384,15 +386,15 @@ def test_a_worker_told_to_work_once_does_what_is_queued_and_ends(sandbox: Sandbo
     sandbox.fault("unauthorized", times=1, target="apptimize")
     with home.bridge() as bridge:
         for cohort in (WEB, TESTERS, SPENDERS):
-            syncs.start_export(bridge, LOCAL, cohort)
+            one_time.start_export(bridge, LOCAL, cohort)
 
         done = home.run("worker", "--once")
 
-        runs = syncs.list_runs(bridge, LOCAL)
+        runs = list_runs(bridge, LOCAL)
     assert (done.code, done.out) == (0, "")
     assert sorted(run.status for run in runs) == ["failed", "succeeded", "succeeded"]
     for run in runs:
-        expected = sandbox.answer(run.cohort_id).group if run.status == Status.SUCCEEDED else None
+        expected = sandbox.answer(run.cohort_id).group if run.status == RunStatus.SUCCEEDED else None
         assert sandbox.group(run.cohort_id) == expected
 
 

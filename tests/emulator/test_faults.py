@@ -13,12 +13,15 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import col, update
 
-from core import connections, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.connections import connect
+from core.leases import lease
 from core.sandbox import faults
-from data import runs
-from data.engine import writing
+from core.syncs import groups, one_time, runs
+from core.worker import inline_run, service
+from data import run_queue
+from data.engine import write_session
 from data.models import QuerySpend, Run, utc_now
 from tests.emulator import stage
 from tests.emulator.oracle import Answer
@@ -267,7 +270,7 @@ def test_a_page_without_any_rows_is_an_incomplete_read(scene: Scene, page: int):
 
 def test_profiles_that_all_lost_their_id_are_held(scene: Scene):
     with scene.home.bridge(mixpanel_url=scene.sandbox.url) as bridge:
-        connections.connect_mixpanel(bridge, LOCAL, replace(stage.PRACTICE, match_property="renamed"))
+        connect.connect_mixpanel(bridge, LOCAL, replace(stage.PRACTICE, match_property="renamed"))
 
     run = scene.export()
 
@@ -299,10 +302,10 @@ def test_a_refusal_for_the_hour_is_waited_for_and_then_made_good(scene: Scene):
     told: list[str] = []
 
     with scene.home.bridge() as bridge:
-        owner = worker.new_owner()
-        run = syncs.start_export(bridge, LOCAL, POWER, owner=owner)
+        owner = lease.new_lease_owner()
+        run = one_time.start_export(bridge, LOCAL, POWER, owner=owner)
         assert run.id
-        done = asyncio.run(worker.carry_out_here(bridge, run.id, owner=owner, patience_s=None, tell=told.append))
+        done = asyncio.run(inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=None, tell=told.append))
 
     assert (done.status, scene.group) == ("succeeded", scene.now.group)
     assert len(told) == 1
@@ -313,27 +316,27 @@ def test_a_worker_leaves_a_run_waiting_and_goes_on_when_the_hour_has_passed(scen
     scene.sandbox.limit(hourly_limit=1)
     scene.export()
     with scene.home.bridge() as bridge:
-        run_id = syncs.start_export(bridge, LOCAL, POWER).id
+        run_id = one_time.start_export(bridge, LOCAL, POWER).id
         assert run_id
 
-        asyncio.run(worker.Worker(bridge).once())
+        asyncio.run(service.Worker(bridge).once())
 
-        waiting = syncs.get_run(bridge, LOCAL, run_id)
+        waiting = runs.get_run(bridge, LOCAL, run_id)
         assert (waiting.status, waiting.owner, waiting.error_code) == ("waiting", None, None)
         assert waiting.waiting_until
         assert timedelta(minutes=59) < waiting.waiting_until - utc_now() <= timedelta(hours=1)
 
         let_an_hour_pass(bridge, run_id)
         scene.sandbox.forget_requests()
-        asyncio.run(worker.Worker(bridge).once())
+        asyncio.run(service.Worker(bridge).once())
 
-        assert syncs.get_run(bridge, LOCAL, run_id).status == "succeeded"
+        assert runs.get_run(bridge, LOCAL, run_id).status == "succeeded"
     assert scene.group == scene.now.group
 
 
 def let_an_hour_pass(bridge: Bridge, run_id: int) -> None:
     hour = timedelta(hours=1)
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.exec(update(QuerySpend).values(at=utc_now() - hour - timedelta(seconds=1)))
         session.exec(update(Run).where(col(Run.id) == run_id).values(waiting_until=utc_now()))
 
@@ -364,7 +367,7 @@ def test_the_base_is_still_the_last_delivery_that_was_accepted_whole(scene: Scen
     with scene.home.bridge() as bridge:
         group = stage.group_row(bridge, POWER)
         assert group.id
-        lines = list(syncs.group_csv(bridge, LOCAL, group.id))
+        lines = list(groups.group_csv(bridge, LOCAL, group.id))
         kept = sorted(path.stem for path in bridge.settings.snapshots.glob("run-*"))
     assert len(lines) - 1 == group.members == len(scene.before)
     assert kept == [group.base_snapshot]
@@ -373,7 +376,7 @@ def test_the_base_is_still_the_last_delivery_that_was_accepted_whole(scene: Scen
 def test_a_token_that_was_deleted_is_refused_with_advice(scene: Scene):
     token = scene.sandbox.new_token()
     with scene.home.bridge() as bridge:
-        connections.connect_endpoint(bridge, LOCAL, url=scene.sandbox.endpoint, token=SecretStr(token))
+        connect.connect_endpoint(bridge, LOCAL, url=scene.sandbox.endpoint, token=SecretStr(token))
     scene.sandbox.delete_newest_token()
 
     run = scene.export()
@@ -406,10 +409,10 @@ def test_a_run_that_is_cancelled_while_it_delivers_leaves_the_group_in_doubt(sce
 
 
 async def cancelled_while_delivering(bridge: Bridge, sandbox: Sandbox) -> Run:
-    owner = worker.new_owner()
-    run_id = syncs.start_export(bridge, LOCAL, POWER, owner=owner).id
+    owner = lease.new_lease_owner()
+    run_id = one_time.start_export(bridge, LOCAL, POWER, owner=owner).id
     assert run_id
-    work = asyncio.create_task(worker.carry_out_here(bridge, run_id, owner=owner, patience_s=0))
+    work = asyncio.create_task(inline_run.carry_out_here(bridge, run_id, owner=owner, patience_s=0))
     await asyncio.to_thread(sandbox.wait_for, "cohort-sync")
-    await asyncio.to_thread(runs.ask_to_cancel, bridge.engine, run_id)
+    await asyncio.to_thread(run_queue.ask_to_cancel, bridge.engine, run_id)
     return await work

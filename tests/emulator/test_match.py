@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
-from core import connections, funnel, lookup, members, recurring
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import change_match_setting
+from core.connections import lookup
+from core.connections.connect import change_match_setting
+from core.reports import match_funnel, members, user_lookup
 from core.sandbox import people
-from data.engine import reading
+from core.syncs import recurring, settings
+from data.engine import read_session
 from data.models import Group
 from tests.emulator import oracle, stage
 from tests.emulator.stage import IMPORTED, POWER, USER_COHORTS, WEB, Home, Sandbox
@@ -94,7 +96,7 @@ def test_the_profiles_left_out_are_those_that_the_counts_speak_of(sandbox: Sandb
         run = stage.export(bridge, IMPORTED)
         assert run.id is not None
 
-        rows = funnel.left_out(bridge, LOCAL, run.id, limit=1000).rows
+        rows = match_funnel.excluded(bridge, LOCAL, run.id, limit=1000).rows
 
         reasons = Counter(reason for reason, _, _ in rows)
         assert reasons["unmatched"] == answer.unmatched
@@ -105,7 +107,7 @@ def test_the_profiles_left_out_are_those_that_the_counts_speak_of(sandbox: Sandb
             one for one, value in raw.items() if value is None
         }
         assert all(raw[one] == id for reason, one, id in rows if reason == "duplicate")
-        found = funnel.left_out(bridge, LOCAL, run.id, reasons=["duplicate"], search="TWIN-3")
+        found = match_funnel.excluded(bridge, LOCAL, run.id, reasons=["duplicate"], search="TWIN-3")
         assert (found.total, [id for _, _, id in found.rows]) == (1, ["i_twin-3"])
 
 
@@ -115,7 +117,7 @@ def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_left_out(sandbox: Sa
         other = stage.export(bridge, WEB)
         second = stage.export(bridge, IMPORTED, dry_run=True)
 
-        kept = {run.id: run.left_out for run in funnel.latest_readings(bridge, LOCAL)}
+        kept = {run.id: run.left_out for run in match_funnel.latest_reads(bridge, LOCAL)}
         files = {path.stem for path in bridge.snapshots.folder.glob("left-out-*")}
 
     assert kept.keys() == {other.id, second.id}
@@ -128,7 +130,7 @@ def test_the_download_of_profiles_left_out_is_safe_to_open_in_a_spreadsheet(sand
         change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="nothing", expects_prefix=None)
         run = stage.export(bridge, IMPORTED, dry_run=True)
         assert run.id is not None
-        lines = list(funnel.left_out_csv(bridge, LOCAL, run.id))
+        lines = list(match_funnel.excluded_csv(bridge, LOCAL, run.id))
 
     assert lines[0] == "\ufeffreason,distinct_id,apptimize_id\r\n"
     assert len(lines) == 1 + run.profiles
@@ -136,7 +138,7 @@ def test_the_download_of_profiles_left_out_is_safe_to_open_in_a_spreadsheet(sand
 
 
 def mixpanel_id(bridge: Bridge) -> int:
-    found = connections.find_mixpanel(bridge)
+    found = lookup.find_mixpanel(bridge)
     assert found.id is not None
     return found.id
 
@@ -148,7 +150,7 @@ def test_another_match_property_leads_to_a_full_overwrite_and_a_sync_may_have_it
         assert stage.export(bridge, WEB).write == "none"
 
         assert sync.id is not None
-        recurring.change_sync_matching(bridge, LOCAL, sync.id, match_property="$user_id", expects_prefix=False)
+        settings.change_sync_matching(bridge, LOCAL, sync.id, match_property="$user_id", expects_prefix=False)
         run = stage.export(bridge, WEB)
 
         assert (run.write, run.matched_by, run.unprefixed) == ("full", "original:$user_id", 0)
@@ -157,7 +159,7 @@ def test_another_match_property_leads_to_a_full_overwrite_and_a_sync_may_have_it
         }
         other = stage.export(bridge, POWER)
         assert other.matched_by == "original:$apptimize_user_id"
-        recurring.change_sync_matching(bridge, LOCAL, sync.id)
+        settings.change_sync_matching(bridge, LOCAL, sync.id)
         assert stage.export(bridge, WEB).matched_by == "original:$apptimize_user_id"
 
 
@@ -183,12 +185,12 @@ def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sa
         left = sorted(before.keys() - after.keys())[0]
 
         for id in (stayed, after[stayed]):
-            (found,) = lookup.who(bridge, LOCAL, id).groups
+            (found,) = user_lookup.who(bridge, LOCAL, id).groups
             assert (found.is_member, found.run_id, found.since) == (True, first.id, first.finished_at)
-        (found,) = lookup.who(bridge, LOCAL, came).groups
+        (found,) = user_lookup.who(bridge, LOCAL, came).groups
         assert (found.is_member, found.run_id) == (True, second.id)
         for id in (left, before[left]):  # no reading knows them any more, but what removed them does
-            told = lookup.who(bridge, LOCAL, id)
+            told = user_lookup.who(bridge, LOCAL, id)
             (found,) = told.groups
             assert (found.is_member, found.reason, found.since) == (False, "removed", second.finished_at)
             assert (told.distinct_ids, told.apptimize_ids) == ([before[left]], [left])
@@ -200,15 +202,15 @@ def test_who_and_a_members_timeline_tell_the_same_of_a_group_that_was_written_an
     with home.bridge() as bridge:
         first = stage.export(bridge, POWER)
         member = sorted(sandbox.answer(POWER).group)[0]
-        with reading(bridge.engine) as session:
+        with read_session(bridge.engine) as session:
             group = session.exec(select(Group)).one()
         assert group.base_snapshot
         bridge.snapshots.remove(group.base_snapshot)
         second = stage.export(bridge, POWER)
         assert second.write == "full"
 
-        (found,) = lookup.who(bridge, LOCAL, member).groups
-        (stay,) = members.timeline(bridge, LOCAL, member).stays
+        (found,) = user_lookup.who(bridge, LOCAL, member).groups
+        (stay,) = members.membership_history(bridge, LOCAL, member).stays
 
     assert (found.since, found.run_id) == (stay.since, stay.since_run) == (first.finished_at, first.id)
 
@@ -222,7 +224,7 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         stage.export(bridge, IMPORTED)
 
-        found = lookup.who(bridge, LOCAL, larger)
+        found = user_lookup.who(bridge, LOCAL, larger)
         assert set(found.distinct_ids) == {smaller, larger}
         assert found.apptimize_ids == ["i_twin-3"]
         assert (found.groups[0].is_member, found.groups[0].reason, found.groups[0].instead) == (
@@ -230,9 +232,9 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
             "duplicate",
             smaller,
         )
-        (blank,) = lookup.who(bridge, LOCAL, by_value[""][0]).groups
+        (blank,) = user_lookup.who(bridge, LOCAL, by_value[""][0]).groups
         assert (blank.is_member, blank.reason) == (False, "blank")
-        nobody = lookup.who(bridge, LOCAL, "nobody-at-all")
+        nobody = user_lookup.who(bridge, LOCAL, "nobody-at-all")
         assert (nobody.is_known, [one.is_member for one in nobody.groups]) == (False, [False])
 
     done = home.run("who", larger, "--json")
@@ -278,5 +280,5 @@ def test_a_run_that_was_held_because_not_all_profiles_came_is_no_reading(sandbox
         sandbox.mend()
         assert (torn.status, torn.error_code) == ("held", "held_total")
 
-        assert [run.id for run in funnel.latest_readings(bridge, LOCAL)] == [whole.id]
-        assert [run.id for run in funnel.readings(bridge, LOCAL, POWER)] == [whole.id]
+        assert [run.id for run in match_funnel.latest_reads(bridge, LOCAL)] == [whole.id]
+        assert [run.id for run in match_funnel.list_reads(bridge, LOCAL, POWER)] == [whole.id]

@@ -8,22 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core import audit, recurring, syncs, worker
-from core.access import LOCAL
+from core.access import audit_log
+from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import BudgetTooSmall
+from core.rules import due_times
+from core.syncs import cohorts, held_runs, listing, recurring, runs, undo
+from core.syncs.runs import list_runs
+from core.worker import service
 from data import models
-from data.models import Run, Status, SyncState
-from tests.emulator.stage import (
-    IMPORTED,
-    NOON,
-    POWER,
-    SPENDERS,
-    TRIAL,
-    Home,
-    Sandbox,
-    export,
-)
+from data.models import Run, RunStatus, SyncState
+from tests.emulator.stage import IMPORTED, NOON, POWER, SPENDERS, TRIAL, Home, Sandbox, export
 
 
 class Shifted:
@@ -51,11 +46,11 @@ def bridge(home: Home) -> Generator[Bridge]:
 
 
 def work(bridge: Bridge) -> None:
-    asyncio.run(worker.Worker(bridge).once())
+    asyncio.run(service.Worker(bridge).once())
 
 
 def last(bridge: Bridge) -> Run:
-    return syncs.list_runs(bridge, LOCAL, limit=1)[0]
+    return runs.list_runs(bridge, LOCAL, limit=1)[0]
 
 
 def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equal_to_its_cohort(
@@ -81,9 +76,9 @@ def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equ
             assert {one["action"] for one in sent} <= {"add_members", "remove_members"}
             before[cohort] = now
 
-    runs = syncs.list_runs(bridge, LOCAL, limit=100)
+    runs = list_runs(bridge, LOCAL, limit=100)
     assert len(runs) == 3 * 9
-    assert {run.status for run in runs} == {Status.SUCCEEDED}
+    assert {run.status for run in runs} == {RunStatus.SUCCEEDED}
 
 
 def test_a_quiet_interval_sends_nothing_and_says_that_it_looked(bridge: Bridge, sandbox: Sandbox, clock: Shifted):
@@ -95,7 +90,7 @@ def test_a_quiet_interval_sends_nothing_and_says_that_it_looked(bridge: Bridge, 
     work(bridge)
 
     assert sandbox.messages() == []
-    assert (last(bridge).status, last(bridge).write) == (Status.SUCCEEDED, "none")
+    assert (last(bridge).status, last(bridge).write) == (RunStatus.SUCCEEDED, "none")
 
 
 def test_a_day_after_the_last_overwrite_the_whole_group_is_written_again(
@@ -120,7 +115,7 @@ def test_missed_slots_are_run_once(bridge: Bridge, sandbox: Sandbox, clock: Shif
     work(bridge)
     work(bridge)
 
-    assert len(syncs.list_runs(bridge, LOCAL)) == 2
+    assert len(runs.list_runs(bridge, LOCAL)) == 2
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
@@ -153,7 +148,7 @@ def test_members_that_a_failed_delivery_added_and_that_left_since_are_gone_after
 
     work(bridge)
 
-    assert failed.status == Status.FAILED
+    assert failed.status == RunStatus.FAILED
     assert last(bridge).write == "full"
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
@@ -162,7 +157,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(bridge: Br
     sync = recurring.add_sync(bridge, LOCAL, TRIAL)
     sandbox.fault("unauthorized", target="apptimize")
     work(bridge)
-    paused = recurring.get_sync(bridge, LOCAL, sync.id or 0).sync
+    paused = listing.get_sync(bridge, LOCAL, sync.id or 0).sync
     sandbox.mend()
 
     recurring.resume_sync(bridge, LOCAL, sync.id or 0)
@@ -170,7 +165,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(bridge: Br
 
     assert paused.state == SyncState.PAUSED
     assert "Tokens page" in (paused.paused_reason or "")
-    lines = [(line.who, line.action, line.subject) for line in audit.list_audit(bridge, LOCAL)]
+    lines = [(line.who, line.action, line.subject) for line in audit_log.list_audit(bridge, LOCAL)]
     assert lines[0][:2] == ("local", "resume_sync")
     assert lines[1] == ("worker", "pause_sync", f"sync {paused.id}")
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
@@ -187,13 +182,13 @@ def test_the_brake_holds_a_run_that_would_take_too_many_away_until_it_is_applied
     held = last(bridge)
     held_group = sandbox.group(TRIAL)
 
-    recurring.apply_held(bridge, LOCAL, held.id or 0)
+    held_runs.apply_held(bridge, LOCAL, held.id or 0)
     work(bridge)
 
-    assert held.status == Status.HELD
+    assert held.status == RunStatus.HELD
     assert held.removed > 0
     assert held_group == before
-    assert last(bridge).status == Status.SUCCEEDED
+    assert last(bridge).status == RunStatus.SUCCEEDED
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
@@ -204,20 +199,20 @@ def test_undo_puts_the_group_back_and_pauses_the_sync(bridge: Bridge, sandbox: S
     clock.pass_minutes(60)
     work(bridge)
 
-    recurring.undo_to(bridge, LOCAL, first.id or 0)
+    undo.undo_to(bridge, LOCAL, first.id or 0)
     work(bridge)
     clock.pass_minutes(60)
     work(bridge)
 
     assert last(bridge).trigger == "undo"
     assert sandbox.group(TRIAL) == before
-    assert recurring.get_sync(bridge, LOCAL, sync.id or 0).sync.state == SyncState.PAUSED
+    assert listing.get_sync(bridge, LOCAL, sync.id or 0).sync.state == SyncState.PAUSED
 
 
 def test_slots_are_on_a_steady_grid_of_their_own_whatever_the_time():
     start = datetime(2026, 3, 29, 0, 0, tzinfo=UTC)  # clocks go forward in Europe this night
 
-    slots = [recurring.next_slot(7, 15, after=start + timedelta(minutes=minutes)) for minutes in range(0, 240, 15)]
+    slots = [due_times.next_slot(7, 15, after=start + timedelta(minutes=minutes)) for minutes in range(0, 240, 15)]
 
     assert {later - earlier for earlier, later in zip(slots, slots[1:], strict=False)} == {timedelta(minutes=15)}
 
@@ -226,7 +221,7 @@ def test_a_sync_that_does_not_fit_the_budget_is_refused_with_an_interval_that_fi
     bridge: Bridge, sandbox: Sandbox, clock: Shifted
 ):
     sandbox.limit(hourly_limit=10)
-    syncs.list_cohorts(bridge, LOCAL)  # learns the limit
+    cohorts.list_cohorts(bridge, LOCAL)  # learns the limit
     recurring.add_sync(bridge, LOCAL, TRIAL)
 
     with pytest.raises(BudgetTooSmall) as caught:

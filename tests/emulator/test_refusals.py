@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from core import connections, syncs
-from core.access import LOCAL
+from core.access.roles import LOCAL
+from core.connections import connect, lookup
 from core.sandbox import people
 from core.sandbox.server import running
+from core.syncs import cohorts, groups
 from tests.emulator import stage
 from tests.emulator.stage import COMPANIES, EVERYONE, POWER, WEB, Done, Home, Sandbox
 
@@ -41,14 +42,14 @@ def test_a_cohort_that_does_not_exist_is_unknown(sandbox: Sandbox, home: Home):
     assert sandbox.messages() == []
     with home.bridge() as bridge:
         assert stage.newest_run(bridge).error_code == "cohort_unknown"
-        assert syncs.list_groups(bridge, LOCAL) == []
+        assert groups.list_groups(bridge, LOCAL) == []
 
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_cohort_of_companies_is_not_exported(sandbox: Sandbox, home: Home, listed: bool):
     if listed:
         with home.bridge() as bridge:
-            syncs.list_cohorts(bridge, LOCAL)
+            cohorts.list_cohorts(bridge, LOCAL)
 
     done = home.run("export", str(COMPANIES))
 
@@ -83,7 +84,7 @@ def test_without_connections_each_command_says_what_is_missing(sandbox: Sandbox,
 
 def test_without_a_destination_it_says_so(sandbox: Sandbox, empty_home: Home):
     with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
-        connections.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
+        connect.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
 
     done = empty_home.run("export", str(POWER))
 
@@ -120,7 +121,7 @@ def test_a_mixpanel_connection_that_does_not_work_is_not_stored(
             env={"COHORT_BRIDGE_MIXPANEL_URL": entered["url"], "COHORT_BRIDGE_MIXPANEL_SECRET": entered["secret"]},
         )  # fmt: skip
 
-        assert connections.list_connections(bridge, LOCAL) == []
+        assert lookup.list_connections(bridge, LOCAL) == []
     check_refusal(done, code, *words)
 
 
@@ -144,7 +145,7 @@ def test_an_endpoint_that_does_not_work_is_not_stored(
             env={"COHORT_BRIDGE_APPTIMIZE_TOKEN": token},
         )  # fmt: skip
 
-        assert connections.list_connections(bridge, LOCAL) == []
+        assert lookup.list_connections(bridge, LOCAL) == []
     check_refusal(done, code, *words)
 
 
@@ -160,9 +161,9 @@ def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, 
     sandbox.fill(WEB, BEFORE)
     sandbox.forget_requests()
     with empty_home.bridge() as bridge:
-        connections.connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
+        connect.connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
     with running(tmp_path / "gone") as gone, empty_home.bridge(mixpanel_url=gone.url) as bridge:
-        connections.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
+        connect.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
 
     done = empty_home.run("export", str(WEB))
 
@@ -173,7 +174,7 @@ def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, 
 def test_an_endpoint_that_went_away_leaves_the_group_in_doubt(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         with running(tmp_path / "gone") as gone, closing(Sandbox(gone.url)) as other:
-            connections.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
+            connect.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
             stage.export(bridge, WEB)
 
         done = home.run("export", str(WEB), "--full")
@@ -234,7 +235,7 @@ def test_a_full_disk_under_the_snapshots_is_told(sandbox: Sandbox, home: Home, s
 
 def test_a_full_disk_under_a_csv_keeps_the_file_of_before(sandbox: Sandbox, home: Home, small_disk: Path):
     with home.bridge() as bridge:
-        connections.connect_csv(bridge, LOCAL, folder=str(small_disk))
+        connect.connect_csv(bridge, LOCAL, folder=str(small_disk))
         stage.export(bridge, EVERYONE, to="csv")
     before = sandbox.answer(EVERYONE).csv
     sandbox.at(stage.LATER_S)

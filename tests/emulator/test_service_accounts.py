@@ -9,11 +9,12 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from core import audit, connections, service_accounts
-from core.access import LOCAL
+from core.access import audit_log
+from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.http import connect_http
+from core.connections import connect, lookup, service_accounts
 from core.sandbox import people
+from core.vendors.http import connect_http
 from data import models
 from data.models import Connection, utc_now
 from tests.emulator.stage import Home, Sandbox
@@ -30,7 +31,7 @@ def check(bridge: Bridge) -> int:
 
 
 def connection(bridge: Bridge) -> Connection:
-    return next(one for one in connections.list_connections(bridge, LOCAL) if one.side == connections.MIXPANEL_SIDE)
+    return next(one for one in lookup.list_connections(bridge, LOCAL) if one.side == connect.MIXPANEL_SIDE)
 
 
 def move_on(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -76,7 +77,7 @@ def test_a_role_that_was_lost_marks_the_connection_and_comes_back_with_it(
             become(lost, **changes)
             check(bridge)
         assert sentence in (connection(bridge).account_trouble or "")
-        line = audit.list_audit(bridge, LOCAL, limit=1)[0]
+        line = audit_log.list_audit(bridge, LOCAL, limit=1)[0]
         assert (line.who, line.action) == ("worker", "check_service_account")
 
         move_on(monkeypatch, TOMORROW_S)
@@ -116,8 +117,8 @@ def test_a_connection_that_was_entered_anew_meanwhile_is_not_marked(
 ):
     with home.bridge(mixpanel_url=sandbox.url) as bridge:
         before = connection(bridge)
-        form = connections.MixpanelForm(people.OWNER_USERNAME, SecretStr(people.OWNER_SECRET), people.PROJECT_ID)
-        connections.connect_mixpanel(bridge, LOCAL, form)
+        form = connect.MixpanelForm(people.OWNER_USERNAME, SecretStr(people.OWNER_SECRET), people.PROJECT_ID)
+        connect.connect_mixpanel(bridge, LOCAL, form)
 
         service_accounts._mark(bridge, before, trouble="The service account was deleted.", account=None)
 

@@ -6,10 +6,13 @@ import asyncio
 
 import pytest
 
-from core import syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import RunAlreadyActive
+from core.leases import lease
+from core.syncs import one_time, runs
+from core.syncs.runs import list_runs
+from core.worker import inline_run, service
 from data.models import Run
 from tests.emulator import stage
 from tests.emulator.stage import EVERYONE, NEWSLETTER, POWER, WEB, Home, Sandbox
@@ -77,11 +80,11 @@ def test_a_worker_does_several_cohorts_side_by_side_within_five_requests(sandbox
     cohorts = (EVERYONE, POWER, NEWSLETTER, WEB)
     with home.bridge(page_size=100) as bridge:
         for cohort in cohorts:
-            syncs.start_export(bridge, LOCAL, cohort)
+            one_time.start_export(bridge, LOCAL, cohort)
 
-        asyncio.run(worker.Worker(bridge).once())
+        asyncio.run(service.Worker(bridge).once())
 
-        assert {run.status for run in syncs.list_runs(bridge, LOCAL)} == {"succeeded"}
+        assert {run.status for run in runs.list_runs(bridge, LOCAL)} == {"succeeded"}
     assert sandbox.log()["max_in_flight"] <= 5
     for cohort in cohorts:
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
@@ -91,11 +94,11 @@ def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: 
     cohorts = (POWER, NEWSLETTER, WEB, stage.TRIAL, stage.SPENDERS, stage.TESTERS)
     with home.bridge() as bridge:
         for cohort in cohorts:
-            syncs.start_export(bridge, LOCAL, cohort)
+            one_time.start_export(bridge, LOCAL, cohort)
 
         done = home.run_all(("worker", "--once"), ("worker", "--once"))
 
-        runs = syncs.list_runs(bridge, LOCAL)
+        runs = list_runs(bridge, LOCAL)
     assert [one.code for one in done] == [0, 0]
     assert [run.status for run in runs] == ["succeeded"] * len(cohorts)
     assert len([page for page in sandbox.asked("engage") if page["page"] == 0]) == len(cohorts)
@@ -106,23 +109,23 @@ def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: 
 def test_an_export_here_that_meets_the_workers_run_says_so(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
     with home.bridge() as bridge:
-        queued = syncs.start_export(bridge, LOCAL, POWER)
+        queued = one_time.start_export(bridge, LOCAL, POWER)
 
         with pytest.raises(RunAlreadyActive, match=f"Run {queued.id} is writing the group Power users"):
             asyncio.run(export_while_a_worker_works(bridge, sandbox))
 
-        assert [run.status for run in syncs.list_runs(bridge, LOCAL)] == ["failed", "queued"]
+        assert [run.status for run in runs.list_runs(bridge, LOCAL)] == ["failed", "queued"]
 
 
 async def export_while_a_worker_works(bridge: Bridge, sandbox: Sandbox) -> Run:
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.Worker(bridge).serve(stop))
+    working = asyncio.create_task(service.Worker(bridge).serve(stop))
     try:
         await asyncio.to_thread(sandbox.wait_for, "engage", page=1)
-        owner = worker.new_owner()
-        run = await asyncio.to_thread(syncs.start_export, bridge, LOCAL, POWER, owner=owner)
+        owner = lease.new_lease_owner()
+        run = await asyncio.to_thread(one_time.start_export, bridge, LOCAL, POWER, owner=owner)
         assert run.id
-        return await worker.carry_out_here(bridge, run.id, owner=owner, patience_s=0)
+        return await inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=0)
     finally:
         stop.set()
         await working

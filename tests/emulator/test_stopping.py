@@ -11,8 +11,10 @@ from subprocess import Popen
 
 import pytest
 
-from core import syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
+from core.leases import workers
+from core.syncs import one_time, runs
+from core.worker import service
 from tests.emulator import stage
 from tests.emulator.stage import POWER, WEB, Home, Revival, Sandbox
 
@@ -78,7 +80,7 @@ def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_wor
 
     with home.bridge() as bridge:
         run = stage.export(bridge, POWER)
-        dead = syncs.get_run(bridge, LOCAL, 1)
+        dead = runs.get_run(bridge, LOCAL, 1)
 
     assert left == before
     assert (dead.status, dead.error_code) == ("interrupted", "interrupted")
@@ -89,14 +91,14 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clock that leases are judged by run twenty times as fast."""
     start = time.monotonic()
     fast = types.SimpleNamespace(time=time.time, monotonic=lambda: start + 20 * (time.monotonic() - start))
-    monkeypatch.setattr("core.lease.time", fast)
-    monkeypatch.setattr("core.quota.time", fast)
+    monkeypatch.setattr("core.leases.watch.time", fast)
+    monkeypatch.setattr("core.leases.slots.time", fast)
 
 
 def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
     with home.bridge() as bridge:
-        syncs.start_export(bridge, LOCAL, POWER)
+        one_time.start_export(bridge, LOCAL, POWER)
         up = home.start("worker")
         sandbox.wait_for("engage", page=1)
 
@@ -105,7 +107,7 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
 
         handed_back = stage.newest_run(bridge)
         sandbox.mend()
-        asyncio.run(worker.Worker(bridge).once())
+        asyncio.run(service.Worker(bridge).once())
         run = stage.newest_run(bridge)
     assert (done.code, done.out) == (0, "")
     assert (handed_back.status, handed_back.owner) == ("queued", None)
@@ -116,25 +118,25 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
 def test_a_worker_that_waits_for_work_ends_at_once_and_signs_off(home: Home):
     with home.bridge() as bridge:
         up = home.start("worker")
-        stage.wait_until(lambda: syncs.worker_is_up(bridge, LOCAL))
+        stage.wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
 
         press_ctrl_c(up)
         done = home.finish(up, within_s=10)
 
         assert (done.code, done.out) == (0, "")
-        assert not syncs.worker_is_up(bridge, LOCAL)
+        assert not workers.worker_is_up(bridge, LOCAL)
 
 
 def test_a_worker_does_what_is_queued_while_it_is_up(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         up = home.start("worker")
-        stage.wait_until(lambda: syncs.worker_is_up(bridge, LOCAL))
+        stage.wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
 
         for cohort in (WEB, POWER):
-            syncs.start_export(bridge, LOCAL, cohort)
-        stage.wait_until(lambda: not syncs.active_runs(bridge, LOCAL))
+            one_time.start_export(bridge, LOCAL, cohort)
+        stage.wait_until(lambda: not runs.active_runs(bridge, LOCAL))
 
-        assert [run.status for run in syncs.list_runs(bridge, LOCAL)] == ["succeeded", "succeeded"]
+        assert [run.status for run in runs.list_runs(bridge, LOCAL)] == ["succeeded", "succeeded"]
         up.terminate()
         home.finish(up, within_s=10)
     assert sandbox.group(WEB) == sandbox.answer(WEB).group
@@ -147,7 +149,7 @@ def test_a_run_whose_process_died_is_made_good_within_a_minute_of_a_worker(made_
     with home.bridge() as bridge:
         stage.wait_until(lambda: stage.newest_run(bridge).status == "succeeded", within_s=90)
 
-        last, first = syncs.list_runs(bridge, LOCAL)
+        last, first = runs.list_runs(bridge, LOCAL)
     assert (last.status, first.status) == ("succeeded", "interrupted")
     assert last.finished_at
     assert last.finished_at - made_good.worker_up_at < timedelta(seconds=60)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+# noqa: F401  (imported early: it preloads the server of processes)
 from core.bridge import Bridge
 from core.sandbox.server import running
 from data import models
 from tests.emulator.stage import NOON, Home, connect, copy_of
 from tests.faults.crowd import SEEDS, Crowd, write_files
-from tests.faults.process import shorten_leases  # noqa: F401  (imported early: it preloads the server of processes)
 
 _cases = pytest.StashKey[dict[str, int]]()
 

@@ -8,10 +8,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from core import syncs
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
-from data.models import UNFINISHED, Run, Status
+from core.syncs import runs
+from data.models import UNFINISHED, Run, RunStatus
 from data.runs import RunFilter
 from tests.emulator import oracle
 from tests.emulator.stage import PROJECT, Sandbox
@@ -98,7 +98,7 @@ def changed(rng: random.Random, numbers: list[int], *, by: int) -> list[int]:
 
 def all_runs(bridge: Bridge) -> list[Run]:
     """Every run, the oldest first."""
-    return syncs.list_runs(bridge, LOCAL, RunFilter(), limit=100_000)[::-1]
+    return runs.list_runs(bridge, LOCAL, RunFilter(), limit=100_000)[::-1]
 
 
 def at_work(bridge: Bridge) -> list[Run]:
@@ -111,5 +111,5 @@ def last(bridge: Bridge) -> Run:
 
 def assert_counts_add_up(found: list[Run]) -> None:
     for run in found:
-        if run.status == Status.SUCCEEDED:
+        if run.status == RunStatus.SUCCEEDED:
             assert run.profiles == run.members + run.duplicates + run.unmatched + run.invalid

@@ -25,23 +25,30 @@ from typing import Any
 import schedule
 from sqlmodel import Session
 
-from core import apptimize, cli, export, mixpanel, quota, reading, worker
-from data import models, runs, snapshots
+from core.cli import app
+from core.export import cohort_reader
+from core.export import run as exports
+from core.export.run import Export
+from core.leases import lease, slots
+from core.vendors import cohort_sync, mixpanel
+from core.worker import inline_run, service
+from data import models, runs
+from data.members import collector, snapshots
 from tests.emulator.stage import RETRY_OVER_S, Home
 
 # The steps of a run, and the call that is each.
 STEPS: dict[str, tuple[Any, str]] = {
     "claim": (runs, "claim"),
-    "flight": (quota.Flight, "take"),
+    "flight": (slots.RequestSlots, "take"),
     "ask": (mixpanel.Mixpanel, "_send"),
-    "page": (reading.CohortReader, "_take"),
-    "snapshot": (snapshots.Collector, "write"),
+    "page": (cohort_reader.CohortReader, "_take"),
+    "snapshot": (collector.Collector, "write"),
     "difference": (snapshots.Snapshots, "keep_difference"),
     "doubt": (runs, "doubt"),
-    "message": (apptimize.EndpointDelivery, "_send_once"),
+    "message": (cohort_sync.EndpointDelivery, "_send_once"),
     "record": (runs, "record"),
     "commit": (Session, "commit"),
-    "tidy": (export.Export, "_tidy_up"),
+    "tidy": (Export, "_tidy_up"),
 }
 _REAL_TIME = time.time
 
@@ -141,16 +148,25 @@ def _carry_out(orders: Orders) -> None:
     if orders.disk_is_full:
         _fill_disk()
     sys.argv = ["core", *orders.arguments]
-    cli.main()
+    app.main()
+
+
+LEASE_TIMES = [
+    (slots, "SLOT_LEASE_S", 1.0),
+    (lease, "LEASE_S", 1.0),
+    (lease, "HEARTBEAT_S", 1 / 8),
+    (exports, "HEARTBEAT_S", 1 / 8),
+    (service, "HEARTBEAT_S", 1 / 8),
+    (inline_run, "HEARTBEAT_S", 1 / 8),
+    (exports, "FRESH_S", 1 / 4),
+    (lease, "FRESH_S", 1 / 4),
+]
 
 
 def shorten_leases(lease_s: float) -> None:
     """Let dead runs be found sooner than after 45 seconds, all else in proportion."""
-    for module in (quota, export):
-        module.LEASE_S = lease_s
-    for module in (export, worker):
-        module.BEAT_S = lease_s / 8
-    export.FRESH_S = lease_s / 4
+    for module, name, seconds in LEASE_TIMES:
+        setattr(module, name, lease_s * seconds)
 
 
 def _set_clock(clock: Clock) -> None:
@@ -161,7 +177,7 @@ def _set_clock(clock: Clock) -> None:
 
     models.wall_s = clock.now_s
     time.time = clock.now_s
-    worker.datetime = Shown  # type: ignore[attr-defined]
+    service.datetime = Shown  # type: ignore[attr-defined]
     if clock.speed == 1:
         names = vars(datetimes) | {"datetime": Shown}
         schedule.datetime = types.SimpleNamespace(**names)  # type: ignore[assignment]
@@ -169,9 +185,9 @@ def _set_clock(clock: Clock) -> None:
 
 def _fill_disk() -> None:
     """Let no file grow beyond a few bytes while a snapshot is written, as on a disk that has no more."""
-    real = snapshots.Collector.write
+    real = collector.Collector.write
 
-    def write(self: snapshots.Collector, target: Path) -> None:
+    def write(self: collector.Collector, target: Path) -> None:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
         try:
@@ -179,7 +195,7 @@ def _fill_disk() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    snapshots.Collector.write = write
+    collector.Collector.write = write
 
 
 def _plant(kill: Kill) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from core import association
-from core.access import LOCAL
+from core.access.roles import LOCAL
+from core.associate import actions
 from core.bridge import Bridge
-from data.engine import writing
-from data.models import Connection, Stage
+from data.engine import write_session
+from data.models import Connection, ImportStage
 from tests.emulator.stage import Home
 from tests.faults import process
 from tests.faults.crowd import SEEDS
@@ -27,7 +27,7 @@ MOST_MB = 330
 
 
 def connect_to(bridge: Bridge, receiver: Receiver) -> None:
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.add(
             Connection(
                 side="mixpanel",
@@ -70,8 +70,8 @@ def test_rows_killed_half_way_are_each_written_and_told_of_once_it_goes_on(tmp_p
         memory = [most_memory_mb(killed.pid)]
         killed.kill()
         process.finish(killed)
-        half = association.get_association(bridge, LOCAL, 1)
-        assert half.stage == Stage.WRITING
+        half = actions.get_association(bridge, LOCAL, 1)
+        assert half.stage == ImportStage.WRITING
         assert 0 < half.written < ROWS
 
         resumed = process.start(home, "associate", "--resume", "1", "--out", str(out))
@@ -80,7 +80,7 @@ def test_rows_killed_half_way_are_each_written_and_told_of_once_it_goes_on(tmp_p
             memory.append(most_memory_mb(resumed.pid))
             resumed.join(0.2)
         assert resumed.exitcode == 0
-        done = association.get_association(bridge, LOCAL, 1)
+        done = actions.get_association(bridge, LOCAL, 1)
 
     refused = ROWS // REFUSE_EVERY
     assert (done.stage, done.rows, done.written, done.refused) == ("done", ROWS, ROWS - refused, refused)

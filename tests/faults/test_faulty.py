@@ -8,12 +8,14 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import update
 
-from core import connections, recurring, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.connections import connect
 from core.sandbox import faults
-from data.engine import writing
-from data.models import QuerySlot, Status, SyncState
+from core.syncs import listing, one_time, recurring, runs
+from core.worker import service
+from data.engine import write_session
+from data.models import QuerySlot, RunStatus, SyncState
 from tests.emulator.stage import Home, export, group_row
 from tests.faults import process
 from tests.faults.conftest import Shifted, Tally
@@ -29,11 +31,11 @@ CASES = [
 
 def run_next_slot(bridge: Bridge, clock: Shifted, *, minutes: float = 15) -> None:
     clock.pass_minutes(minutes)
-    worker.once(bridge)
+    service.once(bridge)
 
 
 def assert_right_if_it_says_so(bridge: Bridge, crowd: Crowd) -> None:
-    if last(bridge).status == Status.SUCCEEDED:
+    if last(bridge).status == RunStatus.SUCCEEDED:
         assert crowd.there(ONE) == crowd.right(ONE)
         assert not group_row(bridge, ONE).in_doubt
 
@@ -46,7 +48,7 @@ def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_w
     numbers = rng.sample(range(3200), 1300 if SEEDS else 300)
     crowd.set(ONE, numbers)
     sync = recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     for _ in range(max(1, SEEDS)):
         options = {"target": target, "after": rng.randrange(4)} | rng.choice(({}, {"times": 1}, {"times": 7}))
         crowd.fault(name, **options, **({"seconds": 0.05} if name == "slow" else {}))
@@ -59,15 +61,15 @@ def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_w
         crowd.mend()
         numbers = changed(rng, numbers, by=20)
         crowd.set(ONE, numbers)
-        if recurring.get_sync(bridge, LOCAL, sync.id or 0).sync.state == SyncState.PAUSED:
+        if listing.get_sync(bridge, LOCAL, sync.id or 0).sync.state == SyncState.PAUSED:
             recurring.resume_sync(bridge, LOCAL, sync.id or 0)
 
         run_next_slot(bridge, clock)
 
-        assert last(bridge).status == Status.SUCCEEDED
+        assert last(bridge).status == RunStatus.SUCCEEDED
         assert crowd.there(ONE) == crowd.right(ONE)
         assert at_work(bridge) == []
-    assert Status.INTERRUPTED not in {run.status for run in all_runs(bridge)}
+    assert RunStatus.INTERRUPTED not in {run.status for run in all_runs(bridge)}
     assert_counts_add_up(all_runs(bridge))
 
 
@@ -77,7 +79,7 @@ def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_th
 ):
     crowd.set(ONE, range(500))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     crowd.set(ONE, range(2600))
     crowd.fault(failing, target="apptimize", after=1)  # the first of two messages with new members is taken
     run_next_slot(bridge, clock)
@@ -88,7 +90,7 @@ def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_th
 
     run_next_slot(bridge, clock)
 
-    assert failed.status in (Status.FAILED, Status.QUEUED)
+    assert failed.status in (RunStatus.FAILED, RunStatus.QUEUED)
     assert failed.write is None
     assert len(half) > 1000
     assert last(bridge).write == "full"
@@ -101,7 +103,7 @@ def test_people_whom_a_one_time_export_added_between_two_runs_and_who_leave_then
 ):
     crowd.set(ONE, range(500))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     crowd.set(ONE, range(600))
     clock.pass_minutes(5)
     export(bridge, ONE)
@@ -119,7 +121,7 @@ def test_a_one_time_export_that_fails_half_way_makes_the_next_run_of_the_sync_ov
 ):
     crowd.set(ONE, range(500))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     crowd.set(ONE, range(2600))
     crowd.fault("server_error", target="apptimize", after=1)
     export(bridge, ONE)
@@ -142,13 +144,13 @@ def test_a_group_that_is_led_elsewhere_while_it_is_written_stays_in_doubt(
     work = process.start(home, "worker", "--once", lease_s=None)
     crowd.wait_for("cohort-sync")
 
-    connections.connect_endpoint(bridge, LOCAL, url=f"{crowd.endpoint}/", token=SecretStr(crowd.token))
+    connect.connect_endpoint(bridge, LOCAL, url=f"{crowd.endpoint}/", token=SecretStr(crowd.token))
 
     assert process.finish(work) == 0
-    assert last(bridge).status == Status.SUCCEEDED
+    assert last(bridge).status == RunStatus.SUCCEEDED
     assert group_row(bridge, ONE).in_doubt
     recurring.run_now(bridge, LOCAL, 1)
-    worker.once(bridge)
+    service.once(bridge)
     assert last(bridge).write == "full"
     ran("runs under faults")
 
@@ -158,14 +160,14 @@ def test_a_base_that_was_damaged_counts_as_gone_and_the_group_is_overwritten_in_
 ):
     crowd.set(ONE, range(100))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     base = bridge.snapshots.path(group_row(bridge, ONE).base_snapshot or "")
     base.write_bytes(base.read_bytes()[:100])
     crowd.set(ONE, range(50))
 
     run_next_slot(bridge, clock)
 
-    assert (last(bridge).status, last(bridge).write) == (Status.SUCCEEDED, "full")
+    assert (last(bridge).status, last(bridge).write) == (RunStatus.SUCCEEDED, "full")
     assert crowd.there(ONE) == crowd.right(ONE)
     ran("runs under faults")
 
@@ -175,12 +177,12 @@ def test_a_run_whose_places_in_flight_were_taken_while_it_was_held_up_takes_new_
 ):
     crowd.set(ONE, range(2500))
     crowd.fault("slow", target="mixpanel", seconds=1.5, page=0)
-    run = syncs.start_export(bridge, LOCAL, ONE)
+    run = one_time.start_export(bridge, LOCAL, ONE)
     work = process.start(home, "worker", "--once", lease_s=None)
     crowd.wait_for("engage", page=0)
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.exec(update(QuerySlot).values(holder=None))
 
     assert process.finish(work) == 0
-    assert syncs.get_run(bridge, LOCAL, run.id or 0).status == Status.SUCCEEDED
+    assert runs.get_run(bridge, LOCAL, run.id or 0).status == RunStatus.SUCCEEDED
     ran("runs under faults")

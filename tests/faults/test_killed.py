@@ -9,11 +9,12 @@ import time
 import pytest
 from sqlmodel import delete
 
-from core import recurring, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
-from data.engine import writing
-from data.models import CohortList, Status
+from core.syncs import recurring
+from core.worker import service
+from data.engine import write_session
+from data.models import CohortList, RunStatus
 from tests.emulator.stage import Home, wait_until
 from tests.faults import process
 from tests.faults.conftest import Tally
@@ -46,7 +47,7 @@ def prepare(bridge: Bridge, crowd: Crowd, rng: random.Random) -> list[int]:
     numbers = rng.sample(range(3200), 1500)
     crowd.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     assert crowd.there(ONE) == crowd.right(ONE)
     numbers = changed(rng, numbers, by=1200)
     crowd.set(ONE, numbers)
@@ -73,12 +74,12 @@ def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not
 
     assert status == -signal.SIGKILL
     killed = last(bridge)
-    if killed.status == Status.SUCCEEDED:
+    if killed.status == RunStatus.SUCCEEDED:
         assert crowd.there(ONE) == crowd.right(ONE)
     else:
-        assert killed.status in (Status.QUEUED, Status.RUNNING)
+        assert killed.status in (RunStatus.QUEUED, RunStatus.RUNNING)
     crowd.set(ONE, changed(rng, numbers, by=rng.choice((1, 30, 900))))
-    if killed.status == Status.SUCCEEDED:
+    if killed.status == RunStatus.SUCCEEDED:
         recurring.run_now(bridge, LOCAL, 1)
     assert process.run(home, "worker", "--once") == 0
     assert_made_good(bridge, crowd)
@@ -87,7 +88,7 @@ def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not
 
 def forget_cohorts(bridge: Bridge) -> None:
     """Let the shared list of cohorts count as never read."""
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.exec(delete(CohortList))
 
 
@@ -157,5 +158,5 @@ def test_a_worker_of_the_command_line_is_back_at_work_within_a_minute_of_a_kill_
     assert took_s < 60
     for cohort in (ONE, TWO):
         assert crowd.there(cohort) == crowd.right(cohort)
-    assert Status.INTERRUPTED in {run.status for run in all_runs(bridge)}
+    assert RunStatus.INTERRUPTED in {run.status for run in all_runs(bridge)}
     ran("kills")

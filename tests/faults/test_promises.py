@@ -8,15 +8,16 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, update
 
-from core import export as exports
-from core import history, recurring, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import BudgetTooSmall, NotFound, SettingsError
+from core.export import run as exports
 from core.sandbox import people
-from data import runs
-from data.engine import reading, writing
-from data.models import Connection, QuerySpend, Run, Status, SyncState, utc_now
+from core.syncs import cohorts, held_runs, listing, one_time, queueing, recurring, runs, settings, undo
+from core.worker import retention, service
+from data import run_queue
+from data.engine import read_session, write_session
+from data.models import Connection, QuerySpend, Run, RunStatus, SyncState, utc_now
 from tests.emulator.stage import NOON, Home, group_row
 from tests.faults import process
 from tests.faults.conftest import Shifted
@@ -27,7 +28,7 @@ LATE = COHORTS[15]
 
 
 def sync_row(bridge: Bridge, sync_id: int = 1):
-    return recurring.get_sync(bridge, LOCAL, sync_id).sync
+    return listing.get_sync(bridge, LOCAL, sync_id).sync
 
 
 def without_ids(crowd: Crowd, numbers: range, *, set_again: bool = False) -> None:
@@ -62,14 +63,14 @@ def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_
     step, minutes = (1, 180) if SEEDS else (15, 46)
     for minute in range(0, minutes, step):
         crowd.forget_log()
-        worker.once(bridge)
+        service.once(bridge)
         asked += [minute for one in crowd.log()["requests"] if one.get("counted")]
         assert [one for one in crowd.log()["requests"] if one["status"] == 429] == []
         clock.pass_minutes(step)
 
     assert caught.value.advice == "All 15 fit every 30 minutes: give the others that interval first."
     assert max(sum(start <= at < start + 60 for at in asked) for start in range(minutes)) <= 60
-    ended = [run for run in all_runs(bridge) if run.status == Status.SUCCEEDED]
+    ended = [run for run in all_runs(bridge) if run.status == RunStatus.SUCCEEDED]
     for sync_id in range(1, 15):
         times = [run.finished_at for run in ended if run.sync_id == sync_id and run.finished_at]
         assert max(later - earlier for earlier, later in zip(times, times[1:], strict=False)) <= timedelta(minutes=31)
@@ -79,25 +80,25 @@ def test_a_run_without_a_query_slot_waits_until_one_opens_while_others_go_on(
     bridge: Bridge, crowd: Crowd, clock: Shifted
 ):
     crowd.limit(hourly_limit=3)
-    syncs.list_cohorts(bridge, LOCAL)
+    cohorts.list_cohorts(bridge, LOCAL)
     for cohort in (ONE, TWO, THREE):
         crowd.set(cohort, range(20))
-        syncs.start_export(bridge, LOCAL, cohort)
-    worker.once(bridge)
-    first, second, third = sorted(all_runs(bridge), key=lambda run: run.status == Status.WAITING)
+        one_time.start_export(bridge, LOCAL, cohort)
+    service.once(bridge)
+    first, second, third = sorted(all_runs(bridge), key=lambda run: run.status == RunStatus.WAITING)
     waiting_until = third.waiting_until
-    recurring.undo_to(bridge, LOCAL, first.id or 0)
+    undo.undo_to(bridge, LOCAL, first.id or 0)
 
-    worker.once(bridge)
+    service.once(bridge)
     undone = last(bridge)
     clock.pass_minutes(60.1)
-    worker.once(bridge)
+    service.once(bridge)
 
-    assert [first.status, second.status, third.status] == [Status.SUCCEEDED, Status.SUCCEEDED, Status.WAITING]
+    assert [first.status, second.status, third.status] == [RunStatus.SUCCEEDED, RunStatus.SUCCEEDED, RunStatus.WAITING]
     assert waiting_until is not None
     assert 3590 < waiting_until.timestamp() - NOON <= 3600
-    assert (undone.trigger, undone.status) == ("undo", Status.SUCCEEDED)
-    assert syncs.get_run(bridge, LOCAL, third.id or 0).status == Status.SUCCEEDED
+    assert (undone.trigger, undone.status) == ("undo", RunStatus.SUCCEEDED)
+    assert runs.get_run(bridge, LOCAL, third.id or 0).status == RunStatus.SUCCEEDED
     assert crowd.there(third.cohort_id) == crowd.right(third.cohort_id)
 
 
@@ -106,7 +107,7 @@ def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_con
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
     recurring.pause_sync(bridge, LOCAL, 1)
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.exec(update(Connection).where(col(Connection.side) == "mixpanel").values(name="shop"))
         session.add(
             Connection(side="mixpanel", kind="mixpanel", name="another", project_id=7, base_url="https://other")
@@ -121,12 +122,12 @@ def test_an_export_that_is_queued_already_becomes_a_whole_one_when_that_is_asked
     bridge: Bridge, crowd: Crowd, clock: Shifted
 ):
     crowd.set(ONE, range(20))
-    syncs.start_export(bridge, LOCAL, ONE)
-    worker.once(bridge)
-    syncs.start_export(bridge, LOCAL, ONE)
-    syncs.start_export(bridge, LOCAL, ONE, full=True)
+    one_time.start_export(bridge, LOCAL, ONE)
+    service.once(bridge)
+    one_time.start_export(bridge, LOCAL, ONE)
+    one_time.start_export(bridge, LOCAL, ONE, full=True)
 
-    worker.once(bridge)
+    service.once(bridge)
 
     assert [run.write for run in all_runs(bridge)] == ["full", "full"]
 
@@ -138,12 +139,12 @@ def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(bridge:
     for cohort in (ONE, TWO, THREE):
         crowd.set(cohort, range(20))
         recurring.add_sync(bridge, LOCAL, cohort)
-    worker.once(bridge)
+    service.once(bridge)
     clock.pass_minutes(50)
     crowd.set(ONE, range(30))
 
-    worker.once(bridge)
-    worker.once(bridge)
+    service.once(bridge)
+    service.once(bridge)
 
     assert sorted(run.sync_id for run in all_runs(bridge)) == [1, 1, 2, 2, 3, 3]
     assert crowd.there(ONE) == crowd.right(ONE)
@@ -166,9 +167,9 @@ def test_a_worker_that_is_told_to_stop_hands_its_run_back_within_ten_seconds_wha
 
     run = last(bridge)
     assert took_s < 10
-    assert (run.status, run.owner) == (Status.QUEUED, None)
+    assert (run.status, run.owner) == (RunStatus.QUEUED, None)
     crowd.mend()
-    worker.once(bridge)
+    service.once(bridge)
     assert crowd.there(LATE) == crowd.right(LATE)
     assert len(all_runs(bridge)) == 1
 
@@ -184,7 +185,7 @@ def test_a_worker_that_works_once_and_is_told_to_stop_hands_its_run_back_and_end
     one.terminate()
 
     assert home.finish(one).code == 0
-    assert last(bridge).status == Status.QUEUED
+    assert last(bridge).status == RunStatus.QUEUED
 
 
 def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is_as_usual(
@@ -196,17 +197,17 @@ def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is
     one = process.start(home, "worker", lease_s=None)
     crowd.wait_for("cohort-sync", page=2)
     began = time.monotonic()
-    syncs.cancel_run(bridge, LOCAL, last(bridge).id or 0)
+    runs.cancel_run(bridge, LOCAL, last(bridge).id or 0)
 
     while at_work(bridge) and time.monotonic() < began + 15:
         time.sleep(0.02)
 
     process.stop(one)
-    assert last(bridge).status == Status.CANCELLED
+    assert last(bridge).status == RunStatus.CANCELLED
     assert sync_row(bridge).state == SyncState.ACTIVE
     crowd.mend()
     recurring.run_now(bridge, LOCAL, 1)
-    worker.once(bridge)
+    service.once(bridge)
     assert last(bridge).write == "full"
     assert crowd.there(LATE) == crowd.right(LATE)
 
@@ -215,48 +216,48 @@ def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is
 def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_lets_go_of_it(
     bridge: Bridge, crowd: Crowd, lets_go: str
 ):
-    run = syncs.start_export(bridge, LOCAL, ONE)
+    run = one_time.start_export(bridge, LOCAL, ONE)
     run_id = run.id or 0
-    assert runs.claim(bridge.engine, run_id, owner="one")
-    syncs.cancel_run(bridge, LOCAL, run_id)
+    assert run_queue.claim(bridge.engine, run_id, owner="one")
+    runs.cancel_run(bridge, LOCAL, run_id)
 
     if lets_go == "wait":
-        runs.wait(bridge.engine, run_id, owner="one", until=utc_now(), keep=False)
+        run_queue.wait(bridge.engine, run_id, owner="one", until=utc_now(), keep=False)
     else:
-        runs.hand_back(bridge.engine, run_id, owner="one")
+        run_queue.hand_back(bridge.engine, run_id, owner="one")
 
-    assert runs.claimable(bridge.engine) == []
-    assert last(bridge).status == Status.CANCELLED
+    assert run_queue.claimable(bridge.engine) == []
+    assert last(bridge).status == RunStatus.CANCELLED
 
 
 def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     recurring.run_now(bridge, LOCAL, 1)
     recurring.pause_sync(bridge, LOCAL, 1)
     clock.pass_minutes(60)
     crowd.set(ONE, range(10))
-    worker.once(bridge)
+    service.once(bridge)
     paused = [run.status for run in all_runs(bridge)]
 
     recurring.resume_sync(bridge, LOCAL, 1)
-    worker.once(bridge)
+    service.once(bridge)
 
-    assert paused == [Status.SUCCEEDED, Status.CANCELLED]
+    assert paused == [RunStatus.SUCCEEDED, RunStatus.CANCELLED]
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
 def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, clock: Shifted):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     crowd.set(ONE, range(10))
 
     recurring.remove_sync(bridge, LOCAL, 1)
     clock.pass_minutes(60)
-    worker.once(bridge)
+    service.once(bridge)
 
     assert crowd.there(ONE) == before
     assert len(all_runs(bridge)) == 1
@@ -264,12 +265,12 @@ def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, 
 
 def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Crowd, clock: Shifted):
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
 
-    recurring.edit_sync(bridge, LOCAL, 1, every_minutes=60, max_shrink=20)
+    settings.edit_sync(bridge, LOCAL, 1, every_minutes=60, max_shrink=20)
     for _ in range(12):
         clock.pass_minutes(15)
-        worker.once(bridge)
+        service.once(bridge)
 
     assert len(all_runs(bridge)) == 1 + 3
     assert sync_row(bridge).max_shrink == 20
@@ -279,14 +280,14 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that
     bridge: Bridge, crowd: Crowd, clock: Shifted
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
-    recurring.queue_due(bridge.engine)
+    queueing.queue_due(bridge.engine)
     run_id = last(bridge).id or 0
-    runs.claim(bridge.engine, run_id, owner="dead")
+    run_queue.claim(bridge.engine, run_id, owner="dead")
     recurring.pause_sync(bridge, LOCAL, 1)
 
-    runs.interrupt(bridge.engine, run_id, owner="dead", beat_seen=last(bridge).beat, error={})
+    run_queue.interrupt(bridge.engine, run_id, owner="dead", beat_seen=last(bridge).beat, error={})
 
-    assert [run.status for run in all_runs(bridge)] == [Status.INTERRUPTED]
+    assert [run.status for run in all_runs(bridge)] == [RunStatus.INTERRUPTED]
 
 
 # --- cohorts that change -------------------------------------------------------------------------------------------
@@ -297,12 +298,12 @@ def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_w
 ):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     crowd.remove(ONE)
 
     clock.pass_minutes(15)
-    worker.once(bridge)
+    service.once(bridge)
 
     assert crowd.there(ONE) == before
     assert last(bridge).error_code == "cohort_unknown"
@@ -315,11 +316,11 @@ def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
 ):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     crowd.name(ONE, "Another name")
 
     clock.pass_minutes(31)
-    worker.once(bridge)
+    service.once(bridge)
 
     assert (last(bridge).write, last(bridge).group_name) == ("full", "Another name")
     assert crowd.group_name(ONE) == "Another name"
@@ -335,22 +336,22 @@ def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_take
     numbers = range(2901, 2915)
     crowd.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     without_ids(crowd, numbers)
     clock.pass_minutes(15)
-    worker.once(bridge)
+    service.once(bridge)
     held, then = last(bridge), crowd.there(ONE)
     without_ids(crowd, numbers, set_again=True)
 
     clock.pass_minutes(15)
-    worker.once(bridge)
+    service.once(bridge)
 
-    assert (held.status, held.error_code, held.removed) == (Status.HELD, "held_no_ids", len(before or ()))
+    assert (held.status, held.error_code, held.removed) == (RunStatus.HELD, "held_no_ids", len(before or ()))
     assert then == before
-    assert last(bridge).status == Status.SUCCEEDED
+    assert last(bridge).status == RunStatus.SUCCEEDED
     assert crowd.there(ONE) == crowd.right(ONE)
-    assert syncs.get_run(bridge, LOCAL, held.id or 0).status == Status.CANCELLED
+    assert runs.get_run(bridge, LOCAL, held.id or 0).status == RunStatus.CANCELLED
 
 
 def test_a_newer_held_run_replaces_the_older_and_can_be_applied_once_or_discarded(
@@ -358,28 +359,28 @@ def test_a_newer_held_run_replaces_the_older_and_can_be_applied_once_or_discarde
 ):
     crowd.set(ONE, range(1, 101))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     for left in (50, 40):
         crowd.set(ONE, range(1, left))
         clock.pass_minutes(15)
-        worker.once(bridge)
+        service.once(bridge)
     older, newer = all_runs(bridge)[1:]
-    recurring.discard_held(bridge, LOCAL, newer.id or 0)
+    held_runs.discard_held(bridge, LOCAL, newer.id or 0)
     discarded = crowd.there(ONE)
     clock.pass_minutes(15)
-    worker.once(bridge)
+    service.once(bridge)
     held_again = last(bridge)
 
     with pytest.raises(SettingsError):
-        recurring.apply_held(bridge, LOCAL, older.id or 0)
+        held_runs.apply_held(bridge, LOCAL, older.id or 0)
     crowd.set(ONE, range(1, 30))
-    recurring.apply_held(bridge, LOCAL, held_again.id or 0)
-    worker.once(bridge)
+    held_runs.apply_held(bridge, LOCAL, held_again.id or 0)
+    service.once(bridge)
 
-    assert (older.status, older.step, newer.status) == (Status.CANCELLED, "replaced", Status.HELD)
+    assert (older.status, older.step, newer.status) == (RunStatus.CANCELLED, "replaced", RunStatus.HELD)
     assert discarded == before
-    assert held_again.status == Status.HELD
+    assert held_again.status == RunStatus.HELD
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
@@ -387,15 +388,15 @@ def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Br
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
     crowd.fault("total_wrong", by=3)
-    worker.once(bridge)
+    service.once(bridge)
     held = last(bridge)
 
-    recurring.apply_held(bridge, LOCAL, held.id or 0)
-    worker.once(bridge)
+    held_runs.apply_held(bridge, LOCAL, held.id or 0)
+    service.once(bridge)
 
-    assert (held.status, held.error_code) == (Status.HELD, "held_total")
+    assert (held.status, held.error_code) == (RunStatus.HELD, "held_total")
     assert "53" in (held.error_message or "")
-    assert last(bridge).status == Status.SUCCEEDED
+    assert last(bridge).status == RunStatus.SUCCEEDED
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
@@ -403,55 +404,55 @@ def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, crowd:
     numbers = range(2921, 2971)
     crowd.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     crowd.set(ONE, numbers[:20])
     clock.pass_minutes(15)
-    worker.once(bridge)
+    service.once(bridge)
     looked_at = last(bridge)
     without_ids(crowd, numbers[:20])
 
-    recurring.apply_held(bridge, LOCAL, looked_at.id or 0)
-    worker.once(bridge)
+    held_runs.apply_held(bridge, LOCAL, looked_at.id or 0)
+    service.once(bridge)
 
     held = last(bridge)
     without_ids(crowd, numbers[:20], set_again=True)
     assert looked_at.error_code == "held_shrink"
-    assert (held.status, held.error_code) == (Status.HELD, "held_no_ids")
+    assert (held.status, held.error_code) == (RunStatus.HELD, "held_no_ids")
     assert crowd.there(ONE) == before
 
 
 def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(bridge: Bridge, crowd: Crowd, clock: Shifted):
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     bridge.snapshots.remove(last(bridge).snapshot or "")
     crowd.set(ONE, range(100, 150))
     clock.pass_minutes(15)
 
-    worker.once(bridge)
+    service.once(bridge)
 
     held = last(bridge)
-    assert (held.status, held.error_code, crowd.there(ONE)) == (Status.HELD, "held_shrink", before)
-    recurring.apply_held(bridge, LOCAL, held.id or 0)
-    worker.once(bridge)
+    assert (held.status, held.error_code, crowd.there(ONE)) == (RunStatus.HELD, "held_shrink", before)
+    held_runs.apply_held(bridge, LOCAL, held.id or 0)
+    service.once(bridge)
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
 def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crowd: Crowd, clock: Shifted):
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
-    worker.once(bridge)
+    service.once(bridge)
     for left in (20, 10):
         crowd.set(ONE, range(left))
         clock.pass_minutes(15)
-        worker.once(bridge)
+        service.once(bridge)
     older, newer = all_runs(bridge)[1:]
 
     assert older.difference is None
     assert newer.difference
-    assert recurring.discard_held(bridge, LOCAL, newer.id or 0).difference is None
+    assert held_runs.discard_held(bridge, LOCAL, newer.id or 0).difference is None
 
 
 def test_an_undo_leaves_the_list_of_those_who_were_left_out(bridge: Bridge, crowd: Crowd):
@@ -459,15 +460,15 @@ def test_an_undo_leaves_the_list_of_those_who_were_left_out(bridge: Bridge, crow
     crowd.set(ONE, numbers)
     without_ids(crowd, numbers[:5])
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     read = last(bridge)
 
-    recurring.undo_to(bridge, LOCAL, read.id or 0)
-    worker.once(bridge)
+    undo.undo_to(bridge, LOCAL, read.id or 0)
+    service.once(bridge)
 
     without_ids(crowd, numbers[:5], set_again=True)
-    assert (last(bridge).trigger, last(bridge).status) == ("undo", Status.SUCCEEDED)
-    assert bridge.snapshots.exists(syncs.get_run(bridge, LOCAL, read.id or 0).left_out)
+    assert (last(bridge).trigger, last(bridge).status) == ("undo", RunStatus.SUCCEEDED)
+    assert bridge.snapshots.exists(runs.get_run(bridge, LOCAL, read.id or 0).left_out)
 
 
 # --- undo and what is kept -----------------------------------------------------------------------------------------
@@ -478,20 +479,20 @@ def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_un
 ):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     first, before = last(bridge), crowd.there(ONE)
     crowd.set(ONE, range(10))
     busy = recurring.run_now(bridge, LOCAL, 1).id or 0
-    runs.claim(bridge.engine, busy, owner="busy")
-    recurring.undo_to(bridge, LOCAL, first.id or 0)
-    runs.wait(bridge.engine, busy, owner="busy", until=utc_now() + timedelta(minutes=5), keep=False)
+    run_queue.claim(bridge.engine, busy, owner="busy")
+    undo.undo_to(bridge, LOCAL, first.id or 0)
+    run_queue.wait(bridge.engine, busy, owner="busy", until=utc_now() + timedelta(minutes=5), keep=False)
 
-    worker.once(bridge)
+    service.once(bridge)
     clock.pass_minutes(60)
-    worker.once(bridge)
+    service.once(bridge)
 
     assert crowd.there(ONE) == before
-    assert syncs.get_run(bridge, LOCAL, busy).status == Status.CANCELLED
+    assert runs.get_run(bridge, LOCAL, busy).status == RunStatus.CANCELLED
 
 
 def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
@@ -502,13 +503,13 @@ def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
     for size in (10, 20, 20, 30, 40):
         crowd.set(ONE, range(1, size))
         clock.pass_minutes(15)
-        worker.once(bridge)
+        service.once(bridge)
     first, second, third, *_ = all_runs(bridge)
 
     with pytest.raises(NotFound, match="not kept"):
-        recurring.undo_to(bridge, LOCAL, first.id or 0)
-    recurring.undo_to(bridge, LOCAL, third.id or 0)
-    worker.once(bridge)
+        undo.undo_to(bridge, LOCAL, first.id or 0)
+    undo.undo_to(bridge, LOCAL, third.id or 0)
+    service.once(bridge)
 
     assert second.snapshot == third.snapshot
     assert len(list(bridge.snapshots.folder.glob("run-*.parquet"))) == 3
@@ -518,32 +519,32 @@ def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
 def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
     bridge: Bridge, crowd: Crowd, clock: Shifted, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(history, "_STEP", 2)
+    monkeypatch.setattr(retention, "_STEP", 2)
     recurring.add_sync(bridge, LOCAL, ONE)
     for size in (10, 20, 30, 40, 40, 40):
         crowd.set(ONE, range(1, size))
         clock.pass_minutes(15)
-        worker.once(bridge)
+        service.once(bridge)
     base = group_row(bridge, ONE).base_run_id
     clock.pass_minutes(181 * 24 * 60)
 
-    steps = [history.forget_old_runs(bridge) for _ in range(4)]
+    steps = [retention.forget_old_runs(bridge) for _ in range(4)]
 
     assert steps == [2, 2, 1, 0]
     assert [run.id for run in all_runs(bridge)] == [base]
     assert bridge.snapshots.exists(group_row(bridge, ONE).base_snapshot)
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         assert session.get(Run, base) is not None
 
 
 def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(bridge: Bridge, crowd: Crowd, clock: Shifted):
     crowd.set(ONE, range(5))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
-    with writing(bridge.engine) as session:
+    service.once(bridge)
+    with write_session(bridge.engine) as session:
         session.exec(update(QuerySpend).values(at=utc_now() + timedelta(days=300)))
     clock.pass_minutes(30)
 
-    worker.once(bridge)
+    service.once(bridge)
 
-    assert last(bridge).status == Status.SUCCEEDED
+    assert last(bridge).status == RunStatus.SUCCEEDED

@@ -13,11 +13,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from core import recurring, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.syncs import groups, held_runs, listing, recurring, undo
+from core.syncs import settings as sync_settings
+from core.worker import service
 from data import models
-from data.models import UNFINISHED, Run, Status, SyncState
+from data.models import UNFINISHED, Run, RunStatus, SyncState
 from tests.emulator.stage import NOON, Home, copy_of, export
 from tests.faults import process
 from tests.faults.conftest import Tally
@@ -117,7 +119,7 @@ class Syncs(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 3), brake=st.sampled_from([None, 0, 50]), every=st.sampled_from([15, 30]))
     def edit(self, number: int, brake: int | None, every: int) -> None:
-        recurring.edit_sync(self.bridge, LOCAL, number, every_minutes=every, max_shrink=brake)
+        sync_settings.edit_sync(self.bridge, LOCAL, number, every_minutes=every, max_shrink=brake)
 
     @rule(cohort=st.sampled_from(USED))
     def export_once(self, cohort: int) -> None:
@@ -130,14 +132,14 @@ class Syncs(RuleBasedStateMachine):
         found = [run for run in all_runs(self.bridge) if run.id in self.held_by and run.snapshot]
         if found:
             run = found[pick % len(found)]
-            recurring.undo_to(self.bridge, LOCAL, run.id or 0)
+            undo.undo_to(self.bridge, LOCAL, run.id or 0)
             self.work()
 
     @rule(apply=st.booleans())
     def decide(self, apply: bool) -> None:
         for run in all_runs(self.bridge):
-            if run.status == Status.HELD:
-                (recurring.apply_held if apply else recurring.discard_held)(self.bridge, LOCAL, run.id or 0)
+            if run.status == RunStatus.HELD:
+                (held_runs.apply_held if apply else held_runs.discard_held)(self.bridge, LOCAL, run.id or 0)
         self.work()
 
     # --- time and processes ---
@@ -160,7 +162,7 @@ class Syncs(RuleBasedStateMachine):
         self.work()
 
     def work(self) -> None:
-        worker.once(self.bridge)
+        service.once(self.bridge)
         self.check()
 
     # --- what must hold ---
@@ -171,7 +173,7 @@ class Syncs(RuleBasedStateMachine):
         assert_counts_add_up(found)
         newest = {run.cohort_id: run for run in found if run.status not in UNFINISHED}
         for cohort, run in newest.items():
-            if run.id in self.held_by or run.status != Status.SUCCEEDED:
+            if run.id in self.held_by or run.status != RunStatus.SUCCEEDED:
                 continue
             there = self.crowd.there(cohort) or frozenset()
             if run.trigger == "undo":
@@ -189,9 +191,9 @@ class Syncs(RuleBasedStateMachine):
         while self.deleted:
             self.restore()
         for number in (1, 2, 3):
-            if recurring.get_sync(self.bridge, LOCAL, number).sync.state == SyncState.PAUSED:
+            if listing.get_sync(self.bridge, LOCAL, number).sync.state == SyncState.PAUSED:
                 recurring.resume_sync(self.bridge, LOCAL, number)
-            recurring.edit_sync(self.bridge, LOCAL, number, every_minutes=15, max_shrink=None)
+            sync_settings.edit_sync(self.bridge, LOCAL, number, every_minutes=15, max_shrink=None)
         for _ in range(2):  # the first may be what still waited, or was queued, before
             self.shift_s += 3700
             self.crowd.at(self.shift_s)
@@ -200,18 +202,15 @@ class Syncs(RuleBasedStateMachine):
         assert [run for run in all_runs(self.bridge) if run.status in UNFINISHED] == []
         for cohort in USED:
             assert self.crowd.there(cohort) == self.crowd.right(cohort)
-        assert syncs.list_groups(self.bridge, LOCAL)
+        assert groups.list_groups(self.bridge, LOCAL)
 
 
 def test_the_groups_are_right_whatever_happens_in_whatever_order(
     crowd: Crowd, crowd_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(models, "wall_s", models.wall_s)  # set back at the end
-    for module, name in [(process.quota, "LEASE_S"), (process.export, "LEASE_S")]:
-        monkeypatch.setattr(module, name, 1.5)
-    monkeypatch.setattr(process.export, "FRESH_S", 0.4)
-    for module in (process.export, worker):
-        monkeypatch.setattr(module, "BEAT_S", 0.2)
+    for module, name, seconds in process.LEASE_TIMES:
+        monkeypatch.setattr(module, name, 1.5 * seconds)
     machine = type("Machine", (Syncs,), {"crowd": crowd, "template": crowd_template, "ran": ran})
     wanted = settings(
         max_examples=max(2, SEEDS * 6),

@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from core import recurring, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.leases import workers
+from core.rules import due_times
 from core.sandbox.server import running
-from data.models import Status
+from core.syncs import cohorts, one_time, recurring, runs
+from core.worker import service
+from data.models import RunStatus
 from tests.emulator.stage import Home, connect, group_row, wait_until
 from tests.faults import process
 from tests.faults.conftest import Tally
@@ -80,7 +83,7 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
 
             slots = Counter((run.sync_id, _slot(run)) for run in all_runs(bridge) if run.trigger == "schedule")
             assert max(slots.values()) == 1
-            assert {run.status for run in all_runs(bridge)} <= {Status.SUCCEEDED, Status.QUEUED}
+            assert {run.status for run in all_runs(bridge)} <= {RunStatus.SUCCEEDED, RunStatus.QUEUED}
             for cohort in cohorts:
                 assert crowd.there(cohort) == crowd.right(cohort)
             assert_counts_add_up(all_runs(bridge))
@@ -88,12 +91,12 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
 
 
 def _is_done(run) -> bool:
-    return run.status == Status.SUCCEEDED
+    return run.status == RunStatus.SUCCEEDED
 
 
 def _slot(run) -> int:
     """The number of the slot that a run was queued in, on its sync's own grid."""
-    first = recurring.next_slot(run.sync_id, 15, after=datetime.fromtimestamp(0, UTC)).timestamp()
+    first = due_times.next_slot(run.sync_id, 15, after=datetime.fromtimestamp(0, UTC)).timestamp()
     return math.floor((run.queued_at.timestamp() - first) / 900)
 
 
@@ -106,7 +109,7 @@ def test_a_clock_that_is_set_by_an_hour_neither_stalls_a_worker_nor_makes_it_run
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
     one = process.start(home, "worker", clock=Clock(moved_by=str(moved_by)))
-    wait_until(lambda: last_status(bridge) == Status.SUCCEEDED)
+    wait_until(lambda: last_status(bridge) == RunStatus.SUCCEEDED)
     crowd.set(ONE, range(40))
 
     moved_by.write_text(str(hours * 3600))
@@ -134,7 +137,7 @@ def test_a_change_of_daylight_saving_time_does_not_stall_a_worker(
     then = f"{moment}/{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     zone = f"WIN0SUM-1,J1/0,{then}" if change == "ends" else f"WIN0SUM-1,{then},J365/23"
     worker_process = process.start(home, "worker", env={"TZ": zone})
-    wait_until(lambda: syncs.worker_is_up(bridge, LOCAL))
+    wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
     wait_until(lambda: time.time() > at.timestamp() + 0.5)
     crowd.set(ONE, range(50))
 
@@ -142,7 +145,7 @@ def test_a_change_of_daylight_saving_time_does_not_stall_a_worker(
 
     wait_until(lambda: crowd.there(ONE) == crowd.right(ONE) and not at_work(bridge))
     process.stop(worker_process)
-    assert [run.status for run in all_runs(bridge)] == [Status.SUCCEEDED]
+    assert [run.status for run in all_runs(bridge)] == [RunStatus.SUCCEEDED]
     ran("clocks set")
 
 
@@ -156,21 +159,21 @@ def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_fo
     shift = [0.0]
     monkeypatch.setattr("data.models.wall_s", lambda: NOON + shift[0])
     crowd.limit(hourly_limit=2)
-    syncs.list_cohorts(bridge, LOCAL)
+    cohorts.list_cohorts(bridge, LOCAL)
     crowd.set(ONE, range(50))
-    syncs.start_export(bridge, LOCAL, ONE)
-    worker.once(bridge)
-    run = syncs.start_export(bridge, LOCAL, TWO)
-    worker.once(bridge)
-    assert last(bridge).status == Status.WAITING
+    one_time.start_export(bridge, LOCAL, ONE)
+    service.once(bridge)
+    run = one_time.start_export(bridge, LOCAL, TWO)
+    service.once(bridge)
+    assert last(bridge).status == RunStatus.WAITING
 
     shift[0] = -3 * 3600
-    worker.once(bridge)  # nobody knows how long ago the queries were: they count for an hour from now
+    service.once(bridge)  # nobody knows how long ago the queries were: they count for an hour from now
     shift[0] += 3601
     crowd.forget_requests()
-    worker.once(bridge)  # one for the list of cohorts, one for the pages
+    service.once(bridge)  # one for the list of cohorts, one for the pages
 
-    assert syncs.get_run(bridge, LOCAL, run.id or 0).status == Status.SUCCEEDED
+    assert runs.get_run(bridge, LOCAL, run.id or 0).status == RunStatus.SUCCEEDED
     ran("clocks set")
 
 
@@ -191,7 +194,7 @@ def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
 
     wait_until(lambda: not at_work(bridge), within_s=40)
     process.stop(one)
-    assert [run.status for run in all_runs(bridge)] == [Status.SUCCEEDED]
+    assert [run.status for run in all_runs(bridge)] == [RunStatus.SUCCEEDED]
     assert crowd.there(ONE) == crowd.right(ONE)
     ran("storage faults")
 
@@ -201,7 +204,7 @@ def test_a_disk_that_is_full_while_a_snapshot_is_written_fails_the_run_and_leave
 ):
     crowd.set(ONE, range(100))
     recurring.add_sync(bridge, LOCAL, ONE)
-    worker.once(bridge)
+    service.once(bridge)
     before = crowd.there(ONE)
     crowd.set(ONE, range(3000))
     recurring.run_now(bridge, LOCAL, 1)
@@ -211,11 +214,11 @@ def test_a_disk_that_is_full_while_a_snapshot_is_written_fails_the_run_and_leave
     failed = last(bridge)
     files = sorted(path.name for path in bridge.snapshots.folder.iterdir())
     assert status == 0
-    assert (failed.status, failed.error_code) == (Status.FAILED, "storage_failed")
+    assert (failed.status, failed.error_code) == (RunStatus.FAILED, "storage_failed")
     assert crowd.there(ONE) == before
     assert [name for name in files if name.endswith(".part")] == []
     recurring.run_now(bridge, LOCAL, 1)
-    worker.once(bridge)
+    service.once(bridge)
     assert crowd.there(ONE) == crowd.right(ONE)
     assert not group_row(bridge, ONE).in_doubt
     ran("storage faults")

@@ -8,14 +8,14 @@ import pytest
 from sqlmodel import select
 
 from core.bridge import Bridge
-from data.engine import writing
-from data.models import Connection, Kind, utc_now
+from data.engine import write_session
+from data.models import Connection, ConnectionKind, utc_now
 from tests.pages.dashboard import CONNECTIONS, GROUPS, OVERVIEW, open_page, shown
 
 
 def mark(bridge: Bridge, **values: object) -> None:
-    with writing(bridge.engine) as session:
-        connection = session.exec(select(Connection).where(Connection.kind == Kind.MIXPANEL)).one()
+    with write_session(bridge.engine) as session:
+        connection = session.exec(select(Connection).where(Connection.kind == ConnectionKind.MIXPANEL)).one()
         for name, value in values.items():
             setattr(connection, name, value)
 

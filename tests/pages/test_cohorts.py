@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core import members, recurring, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import NotFound
+from core.reports import members
+from core.syncs import one_time, recurring, runs
+from core.worker import service
 from tests.emulator.stage import (
     COMPANIES,
     EVERYONE,
@@ -82,7 +84,7 @@ def test_an_export_is_queued_and_a_worker_does_it(practising: Bridge, sandbox: S
     assert sandbox.group(POWER) is None
     assert "Waiting for a worker to take it" in at.main.get("progress")[0].proto.text
 
-    worker.once(practising)
+    service.once(practising)
     drawn(at.run())
 
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
@@ -107,7 +109,7 @@ def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):
 def test_a_preview_of_a_first_export_shows_who_would_come_and_writes_nothing(practising: Bridge, sandbox: Sandbox):
     at = open_page(COHORTS, cohort=POWER)
     drawn(at.button(key=f"cohorts_preview_{POWER}").click().run())
-    worker.once(practising)
+    service.once(practising)
 
     drawn(at.run())
 
@@ -119,8 +121,8 @@ def test_a_preview_of_a_first_export_shows_who_would_come_and_writes_nothing(pra
 
 
 def test_a_preview_warns_that_nobody_would_be_in_the_group_and_is_nowhere_called_an_export(practising: Bridge):
-    run = syncs.start_export(practising, LOCAL, WEB, dry_run=True)
-    worker.once(practising)
+    run = one_time.start_export(practising, LOCAL, WEB, dry_run=True)
+    service.once(practising)
 
     at = open_page(COHORTS, cohort=WEB)
     assert [one.value for one in at.warning if "has a usable Apptimize id" in one.value]
@@ -136,8 +138,8 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
     before = set(sandbox.answer(TRIAL).ids)
     sandbox.at(LATER_S)
     after = set(sandbox.answer(TRIAL).ids)
-    run = syncs.start_export(practising, LOCAL, TRIAL, dry_run=True)
-    worker.once(practising)
+    run = one_time.start_export(practising, LOCAL, TRIAL, dry_run=True)
+    service.once(practising)
 
     at = open_page(COHORTS, cohort=TRIAL)
 
@@ -158,8 +160,8 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
 
 def test_who_would_stay_is_not_told_of_a_group_that_has_changed_since(practising: Bridge, sandbox: Sandbox):
     export(practising, TRIAL)
-    preview = syncs.start_export(practising, LOCAL, TRIAL, dry_run=True)
-    worker.once(practising)
+    preview = one_time.start_export(practising, LOCAL, TRIAL, dry_run=True)
+    service.once(practising)
     assert members.find_unchanged(practising, LOCAL, preview.id or 0).total == len(sandbox.answer(TRIAL).ids)
     sandbox.at(LATER_S)
     after = export(practising, TRIAL)
@@ -171,10 +173,10 @@ def test_who_would_stay_is_not_told_of_a_group_that_has_changed_since(practising
 
 def test_only_the_newest_preview_keeps_who_would_come(practising: Bridge):
     for _ in range(2):
-        syncs.start_export(practising, LOCAL, POWER, dry_run=True)
-        worker.once(practising)
+        one_time.start_export(practising, LOCAL, POWER, dry_run=True)
+        service.once(practising)
 
-    newest, older = syncs.list_runs(practising, LOCAL)
+    newest, older = runs.list_runs(practising, LOCAL)
 
     assert newest.difference
     assert older.difference is None
@@ -197,7 +199,7 @@ def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sa
     at = open_page(COHORTS, cohort=POWER)
     at.text_input(key=f"cohorts_group_{POWER}").set_value("Launch audience")
     drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
-    worker.once(practising)
+    service.once(practising)
     assert sandbox.group_name(POWER) == "Launch audience"
 
     at = open_page(COHORTS, cohort=POWER)
@@ -210,7 +212,7 @@ def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sa
 
 
 def test_a_run_of_somebody_else_is_seen_on_arrival_and_can_be_cancelled(practising: Bridge):
-    run = syncs.start_export(practising, LOCAL, POWER)
+    run = one_time.start_export(practising, LOCAL, POWER)
     at = open_page(COHORTS, cohort=POWER)
 
     drawn(at.button(key=f"run_cancel_{run.id}").click().run())

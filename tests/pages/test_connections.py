@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import connections
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.connections import lookup
 from core.sandbox import people
 from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown
@@ -118,23 +118,23 @@ def test_saving_again_under_the_same_name_replaces(practising: Bridge, sandbox: 
 
     enter_apptimize(open_page(CONNECTIONS), token=token)
 
-    found = [one for one in connections.list_connections(practising, LOCAL) if one.kind == "endpoint"]
+    found = [one for one in lookup.list_connections(practising, LOCAL) if one.kind == "endpoint"]
     assert [one.secret_end for one in found] == [token[-4:]]
 
 
 def test_removing_names_what_is_affected_first(practising: Bridge):
     export(practising, POWER)
     at = open_page(CONNECTIONS)
-    destination = next(one for one in connections.list_connections(practising, LOCAL) if one.kind == "endpoint")
+    destination = next(one for one in lookup.list_connections(practising, LOCAL) if one.kind == "endpoint")
 
     drawn(at.button(key=f"connections_remove_{destination.id}").click().run())
 
     assert "1 group can no longer be updated through it" in shown(at)
     assert "Power users" in shown(at)
-    assert destination in connections.list_connections(practising, LOCAL)
+    assert destination in lookup.list_connections(practising, LOCAL)
 
     drawn(at.button(key="connections_remove_yes").click().run())
-    assert destination.id not in [one.id for one in connections.list_connections(practising, LOCAL)]
+    assert destination.id not in [one.id for one in lookup.list_connections(practising, LOCAL)]
 
 
 def test_a_simplified_project_that_is_matched_on_another_property_is_warned_about(page: AppTest):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core import syncs, worker
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
-from pages.shared import guard
+from core.syncs import one_time
+from core.worker import service
+from pages.shell import gate
 from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import (
     AUDIT,
@@ -37,7 +38,7 @@ def test_no_screen_lies_directly_in_pages():
 
 def test_every_screen_has_the_guard_at_its_top():
     for page in PAGES:
-        assert "person = guard.require(Role." in (ROOT / page).read_text()
+        assert "person = gate.require(Role." in (ROOT / page).read_text()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -71,7 +72,7 @@ def test_practice_mode_and_a_missing_worker_are_said_on_every_page(practising: B
 def test_who_cannot_start_a_worker_is_told_to_ask(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
     assert "Start one with" in shown(open_page(OVERVIEW))
 
-    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
     assert "Ask whoever runs Cohort Bridge to start one" in shown(open_page(OVERVIEW))
 
@@ -80,14 +81,14 @@ def test_who_cannot_connect_is_not_sent_to_a_page_that_is_closed_to_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(guard, "LOCAL", Actor("Ann", Role.ANALYST))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Ann", Role.ANALYST))
 
     assert "An admin does that, on Connections." in shown(open_page(COHORTS))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_worker_that_is_up_is_nothing_to_talk_about(practising: Bridge, page: str):
-    worker.Worker(practising).sign_on()
+    service.Worker(practising).sign_on()
 
     assert "No worker is running" not in shown(open_page(page))
 
@@ -96,7 +97,7 @@ def test_pages_with_much_to_show_are_drawn(practising: Bridge):
     for _ in range(2):
         export(practising, POWER)
         export(practising, POWER, dry_run=True)
-    syncs.start_export(practising, LOCAL, POWER)
+    one_time.start_export(practising, LOCAL, POWER)
 
     for page in PAGES:
         open_page(page)
@@ -138,7 +139,7 @@ def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Brid
 def test_a_page_ends_before_it_shows_anything_to_someone_without_the_role(
     practising: Bridge, monkeypatch: pytest.MonkeyPatch, page: str, role: Role
 ):
-    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", role))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", role))
 
     at = open_page(page)
 

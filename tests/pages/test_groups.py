@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core import members, recurring, syncs
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
+from core.reports import comparison
+from core.syncs import groups, recurring, runs
 from data.models import Run
-from pages.shared import guard
+from pages.shell import gate
 from tests.emulator.stage import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox, export, group_row
 from tests.pages.dashboard import GROUPS, drawn, open_page, shown
 
@@ -150,7 +151,7 @@ def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_ru
     assert figures["Added"] == str(len(after - before))
     assert figures["Removed"] == str(len(before - after))
     assert set(at.dataframe[0].value["Apptimize id"]) == set(sorted(after - before)[:50])
-    lines = list(members.compared_csv(practising, LOCAL, two_runs[0].id or 0, two_runs[1].id or 0))
+    lines = list(comparison.compared_csv(practising, LOCAL, two_runs[0].id or 0, two_runs[1].id or 0))
     assert len(lines) == 1 + len(after ^ before)
 
     drawn(at.selectbox(key="groups_before").set_value(two_runs[1].id).run())
@@ -179,7 +180,7 @@ def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
 ):
     export(practising, POWER)
     recurring.add_sync(practising, LOCAL, POWER)
-    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
     at = open_page(GROUPS, group=group_row(practising, POWER).id)
 
@@ -187,7 +188,7 @@ def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
     links = [one.proto.label for one in at.get("page_link")]
     assert "Its last delivery" in links
     assert not {"Its cohort", "Its sync"} & set(links)
-    assert syncs.list_groups(practising, Actor("Vera", Role.VIEWER))
+    assert groups.list_groups(practising, Actor("Vera", Role.VIEWER))
 
 
 def test_a_group_whose_members_are_lost_says_what_to_do_and_a_user_is_not_told_to_be_in_none(
@@ -196,7 +197,7 @@ def test_a_group_whose_members_are_lost_says_what_to_do_and_a_user_is_not_told_t
     export(practising, POWER)
     export(practising, SPENDERS)
     member = min(set(sandbox.answer(POWER).group) - set(sandbox.answer(SPENDERS).group))
-    newest = syncs.list_runs(practising, LOCAL, limit=1)[0]
+    newest = runs.list_runs(practising, LOCAL, limit=1)[0]
     for name in (newest.snapshot, newest.difference):
         practising.snapshots.remove(name)
 

@@ -7,13 +7,14 @@ import csv
 import pytest
 from sqlmodel import update
 
-from core import recurring, standing, syncs
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
-from data.engine import writing
+from core.reports import overview
+from core.syncs import one_time, recurring, runs
+from data.engine import write_session
 from data.models import Run, SyncKind
 from data.runs import RunFilter
-from pages.shared import guard
+from pages.shell import gate
 from tests.emulator.stage import NEWSLETTER, POWER, SPENDERS, Sandbox, export
 from tests.pages.dashboard import HISTORY, drawn, open_page, shown
 
@@ -27,7 +28,7 @@ def test_runs_are_listed_newest_first_and_filtered(practising: Bridge, sandbox: 
     export(practising, NEWSLETTER, dry_run=True)
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, SPENDERS)
-    syncs.start_export(practising, LOCAL, POWER)
+    one_time.start_export(practising, LOCAL, POWER)
 
     at = open_page(HISTORY)
     assert ids(at) == ["4", "3", "2", "1"]
@@ -72,7 +73,7 @@ def test_a_period_is_asked_for_in_the_readers_days(practising: Bridge):
 
 def test_many_runs_are_paged_and_a_filter_begins_at_the_first_page(practising: Bridge):
     export(practising, POWER)
-    with writing(practising.engine) as session:
+    with write_session(practising.engine) as session:
         run = session.get_one(Run, 1)
         names = ("sync_id", "group_id", "cohort_id", "cohort_name", "group_name", "destination", "trigger", "actor")
         session.add_all(Run(**{name: getattr(run, name) for name in names}, status="cancelled") for _ in range(60))
@@ -120,13 +121,13 @@ def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bri
     assert "Nothing was written and the group is as it was." in shown(at)
 
     drawn(at.button(key="history_again").click().run())
-    assert [one.cohort_id for one in syncs.active_runs(practising, LOCAL)] == [POWER]
+    assert [one.cohort_id for one in runs.active_runs(practising, LOCAL)] == [POWER]
 
 
 def test_a_held_and_an_interrupted_run_say_what_they_are(practising: Bridge):
     export(practising, POWER)
     for status, words in (("held", "Held: nothing was written"), ("interrupted", "Interrupted")):
-        with writing(practising.engine) as session:
+        with write_session(practising.engine) as session:
             cause = {"error_message": "Because **of this**.", "error_advice": "Do that."}
             session.exec(update(Run).values(status=status, **cause))
 
@@ -147,7 +148,7 @@ def test_an_address_that_is_no_number_shows_the_list():
 def test_runs_are_filtered_by_sync_and_by_person(practising: Bridge):
     export(practising, POWER)
     export(practising, SPENDERS)
-    with writing(practising.engine) as session:
+    with write_session(practising.engine) as session:
         session.exec(update(Run).where(Run.id == 2).values(actor="ann@example.com"))
 
     at = open_page(HISTORY)
@@ -199,10 +200,10 @@ def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sa
 def test_the_spreadsheet_holds_what_the_filters_ask_for_and_no_formula(practising: Bridge):
     export(practising, POWER)
     export(practising, SPENDERS)
-    with writing(practising.engine) as session:
+    with write_session(practising.engine) as session:
         session.exec(update(Run).where(Run.id == 2).values(group_name="=cmd|' /C calc'!A0"))
 
-    text = "".join(standing.runs_csv(practising, LOCAL, RunFilter(text="cmd")))
+    text = "".join(overview.runs_csv(practising, LOCAL, RunFilter(text="cmd")))
 
     header, row = csv.reader(text.removeprefix("\ufeff").splitlines())
     found = dict(zip(header, row, strict=True))
@@ -215,7 +216,7 @@ def test_a_viewer_sees_a_failed_run_and_its_cause_and_no_button_that_changes_any
 ):
     sandbox.fault("unauthorized", target="apptimize")
     run = export(practising, POWER)
-    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
     at = open_page(HISTORY, run=run.id)
 
@@ -228,5 +229,5 @@ def test_removed_syncs_can_still_be_asked_for(practising: Bridge):
     sync = recurring.add_sync(practising, LOCAL, POWER)
     recurring.remove_sync(practising, LOCAL, sync.id or 0)
 
-    assert sync.id in standing.sync_names(practising, LOCAL)
+    assert sync.id in overview.sync_names(practising, LOCAL)
     assert sync.kind == SyncKind.RECURRING

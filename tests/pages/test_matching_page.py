@@ -7,23 +7,26 @@ import io
 import pytest
 from pydantic import SecretStr
 
-from core import association, connections, recurring, worker
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
+from core.associate import actions
 from core.bridge import Bridge
+from core.connections import connect, lookup
 from core.sandbox import people
-from data.engine import writing
-from data.models import Connection, Stage
-from pages.shared import guard
-from pages.shared.text import in_grey
+from core.syncs import recurring
+from core.worker import service
+from data.engine import write_session
+from data.models import Connection, ImportStage
+from pages.parts.formatting import in_grey
+from pages.shell import gate
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
 
 
 @pytest.fixture
 def with_token(practising: Bridge) -> Bridge:
-    found = connections.find_mixpanel(practising)
+    found = lookup.find_mixpanel(practising)
     assert found.id is not None
-    connections.set_project_token(practising, LOCAL, found.id, SecretStr(people.PROJECT_TOKEN))
+    connect.set_project_token(practising, LOCAL, found.id, SecretStr(people.PROJECT_TOKEN))
     return practising
 
 
@@ -80,18 +83,18 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     at.text_input(key="associate_apptimize_id").set_value("4711")
     drawn(at.button(key="associate_one_check").click().run())
     assert "Waits to be checked" in shown(at)
-    worker.once(with_token)
+    service.once(with_token)
     drawn(at.run())
     assert "starts with neither" in shown(at)
     drawn(at.radio(key="associate_prefix_1").set_value("i_").run())
-    worker.once(with_token)
+    service.once(with_token)
     drawn(at.run())
     assert list(at.dataframe[0].value["Apptimize id"]) == ["i_4711"]
 
     drawn(at.button(key="associate_write").click().run())
     assert "is set on 1 profile of project" in shown(at)
-    association.confirm_association(with_token, LOCAL, 1)
-    worker.once(with_token)
+    actions.confirm_association(with_token, LOCAL, 1)
+    service.once(with_token)
 
     at = open_page(MATCHING, association=1)
     assert "1 row was written" in shown(at)
@@ -107,8 +110,8 @@ def test_nothing_can_be_written_without_a_project_token_and_the_page_says_so(pra
 
 
 def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):
-    found = association.start_association(practising, LOCAL, io.BytesIO(b"a,b\n1,2\n"), source="wrong.csv")
-    worker.once(practising)
+    found = actions.start_association(practising, LOCAL, io.BytesIO(b"a,b\n1,2\n"), source="wrong.csv")
+    service.once(practising)
 
     text = shown(open_page(MATCHING, association=found.id))
 
@@ -118,7 +121,7 @@ def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):
 
 def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
     export(practising, WEB)
-    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
     at = open_page(MATCHING, association=1)
 
@@ -126,11 +129,11 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monke
         in_grey(view) for view in ("From cohort to group", "Look up a user")
     ]
     assert "With a profile" in shown(at)
-    assert Stage.CHECKED not in shown(at)
+    assert ImportStage.CHECKED not in shown(at)
 
 
 def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising: Bridge, sandbox: Sandbox):
-    found = connections.find_mixpanel(practising)
+    found = lookup.find_mixpanel(practising)
     at = open_page(CONNECTIONS)
     at.text_input(key=f"connections_match_property_{found.id}").set_value("player_id")
     at.selectbox(key=f"connections_match_prefix_{found.id}").set_value("No")
@@ -139,10 +142,10 @@ def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising
 
     assert "Users are matched on player_id." in shown(at)
     assert "a-project-token" not in shown(at)
-    changed = connections.find_mixpanel(practising)
+    changed = lookup.find_mixpanel(practising)
     assert (changed.match_property, changed.expects_prefix, changed.project_token_end) == ("player_id", False, "oken")
 
-    with writing(practising.engine) as session:
+    with write_session(practising.engine) as session:
         session.get_one(Connection, found.id).id_merge = "simplified"
     assert "may not be attributed to the right user" in shown(open_page(CONNECTIONS))
 

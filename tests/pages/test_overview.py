@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from core import recurring, syncs, worker
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
-from data.engine import writing
-from data.models import Group, Status, SyncState, utc_now
-from pages.shared import guard
+from core.syncs import cohorts, listing, recurring, runs
+from core.worker import service
+from data.engine import write_session
+from data.models import Group, RunStatus, SyncState, utc_now
+from pages.shell import gate
 from tests.emulator.stage import NEWSLETTER, POWER, Sandbox, export, newest_run
 from tests.pages.dashboard import OVERVIEW, drawn, open_page, shown
 
@@ -45,7 +46,7 @@ def test_what_failed_stands_there_with_cause_and_button(practising: Bridge, sand
     assert "does not accept the token" in shown(at)
     drawn(at.button(key=f"overview_again_{failed.id}").click().run())
     assert "is queued" in shown(at)
-    assert [run.cohort_id for run in syncs.active_runs(practising, LOCAL)] == [POWER]
+    assert [run.cohort_id for run in runs.active_runs(practising, LOCAL)] == [POWER]
     assert "Nothing needs attention" in shown(drawn(at.run()))
 
 
@@ -68,10 +69,10 @@ def test_a_failed_dry_run_does_not_hide_or_raise_an_alarm(practising: Bridge, sa
 
 def test_the_budget_of_queries_is_shown_and_when_the_next_slot_opens(practising: Bridge, sandbox: Sandbox):
     sandbox.limit(hourly_limit=2)
-    syncs.list_cohorts(practising, LOCAL)
+    cohorts.list_cohorts(practising, LOCAL)
     assert "1 of 2 used" in shown(open_page(OVERVIEW))
 
-    syncs.list_cohorts(practising, LOCAL)
+    cohorts.list_cohorts(practising, LOCAL)
 
     assert "2 of 2 used. The next slot opens at" in shown(open_page(OVERVIEW))
 
@@ -79,7 +80,7 @@ def test_the_budget_of_queries_is_shown_and_when_the_next_slot_opens(practising:
 def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Bridge, sandbox: Sandbox):
     sync = recurring.add_sync(practising, LOCAL, POWER)
     sandbox.fault("unauthorized", target="apptimize")
-    worker.once(practising)
+    service.once(practising)
     sandbox.mend()
 
     at = open_page(OVERVIEW)
@@ -87,28 +88,28 @@ def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Br
     assert not [one for one in at.button if (one.key or "").startswith("overview_again")]
     drawn(at.button(key=f"overview_resume_{sync.id}").click().run())
 
-    assert recurring.get_sync(practising, LOCAL, sync.id or 0).sync.state == SyncState.ACTIVE
+    assert listing.get_sync(practising, LOCAL, sync.id or 0).sync.state == SyncState.ACTIVE
 
 
 def test_a_held_run_is_discarded_where_it_is_told(practising: Bridge, sandbox: Sandbox):
     export(practising, POWER)
     sandbox.fault("total_wrong")
     held = export(practising, POWER)
-    assert held.status == Status.HELD
+    assert held.status == RunStatus.HELD
 
     at = open_page(OVERVIEW)
     drawn(at.button(key=f"overview_{held.id}_discard").click().run())
 
-    assert newest_run(practising).status == Status.CANCELLED
+    assert newest_run(practising).status == RunStatus.CANCELLED
     assert "Nothing needs attention" in shown(at)
 
 
 def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising: Bridge, sandbox: Sandbox):
     recurring.add_sync(practising, LOCAL, POWER)
-    worker.once(practising)
+    service.once(practising)
     sandbox.fault("server_error", target="apptimize")
     export(practising, NEWSLETTER)
-    with writing(practising.engine) as session:
+    with write_session(practising.engine) as session:
         group = session.get_one(Group, 1)
         group.verified_at = utc_now() - timedelta(hours=3)
         session.add(group)
@@ -129,7 +130,7 @@ def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
     recurring.pause_sync(practising, LOCAL, recurring.add_sync(practising, LOCAL, NEWSLETTER).id or 0)
-    monkeypatch.setattr(guard, "LOCAL", Actor("Vera", Role.VIEWER))
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
     at = open_page(OVERVIEW)
 

@@ -11,12 +11,14 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from core import audit, people, syncs
-from core.access import LOCAL, Actor, Role
+from core.access import audit_log, people
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.errors import SignedOut
+from core.syncs import one_time, runs
 from data import models
-from data.engine import reading
+from data.audit import reader
+from data.engine import read_session
 from data.models import Person
 from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import (
@@ -67,7 +69,7 @@ def open_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def log_of(bridge: Bridge) -> list[tuple[str, str, str]]:
-    return [(line.who, line.action, line.outcome) for line in reversed(audit.list_audit(bridge, LOCAL))]
+    return [(line.who, line.action, line.outcome) for line in reversed(audit_log.list_audit(bridge, LOCAL))]
 
 
 def id_of(bridge: Bridge, email: str) -> int:
@@ -188,7 +190,7 @@ def test_a_viewer_finds_no_button_that_would_be_refused(practising: Bridge, sand
     export(practising, POWER)
     sandbox.fault("server_error", target="apptimize")
     export(practising, POWER, full=True)
-    syncs.start_export(practising, LOCAL, POWER)
+    one_time.start_export(practising, LOCAL, POWER)
     user = claims()
 
     for page, params in (
@@ -210,11 +212,11 @@ def test_a_role_that_is_taken_away_holds_at_the_next_click(practising: Bridge):
     at.query_params["cohort"] = str(POWER)
     drawn(at.run())
     people.change_role(practising, LOCAL, id_of(practising, "ann@example.com"), "viewer")
-    before = syncs.count_runs(practising, LOCAL)
+    before = runs.count_runs(practising, LOCAL)
 
     drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
 
-    assert syncs.count_runs(practising, LOCAL) == before
+    assert runs.count_runs(practising, LOCAL) == before
     assert "This needs the role analyst, and ann@example.com has the role viewer." in shown(at)
 
 
@@ -230,7 +232,7 @@ def test_who_is_shut_out_is_out_at_the_next_click(
     end(practising, LOCAL, id_of(practising, "ann@example.com"))
     drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
 
-    assert syncs.count_runs(practising, LOCAL) == 0
+    assert runs.count_runs(practising, LOCAL) == 0
     assert not at.dataframe
     assert "signed out everywhere" in shown(at) or "is not let in any more" in shown(at)
     # The same cookie leads nowhere in another browser either; a new sign-in does, unless they are shut out.
@@ -255,7 +257,7 @@ def test_what_was_frozen_in_a_button_does_not_outlive_the_sign_in(practising: Br
 def _actor(bridge: Bridge, email: str) -> Actor:
     from sqlmodel import select
 
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         person = session.exec(select(Person).where(Person.email == email)).one()
         held = session.exec(select(models.SignIn).where(models.SignIn.person_id == person.id)).one()
     return Actor(email, Role.ADMIN, person.id, held.key)
@@ -370,7 +372,7 @@ def test_people_are_added_changed_and_shut_out_on_their_page(practising: Bridge)
     drawn(at.button(key="people_disable").click().run())
     drawn(at.button(key="people_disable_yes").click().run())
 
-    with reading(practising.engine) as session:
+    with read_session(practising.engine) as session:
         person = session.get_one(Person, bob)
     assert (person.role, person.disabled) == ("viewer", True)
     assert [entry[1] for entry in log_of(practising)[-3:]] == ["add_person", "change_role", "disable_person"]
@@ -386,7 +388,7 @@ def test_the_audit_log_is_filtered_and_a_line_shows_before_and_after(practising:
     drawn(at.run())
     assert at.dataframe[0].value["Action"].tolist() == ["Add person"]
 
-    line = audit.list_audit(practising, LOCAL, audit.AuditFilter(text="bob"))[0]
+    line = audit_log.list_audit(practising, LOCAL, reader.AuditFilter(text="bob"))[0]
     at.query_params["line"] = str(line.number)
     drawn(at.run())
 

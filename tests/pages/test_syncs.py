@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import connections, recurring, syncs, worker
-from core.access import LOCAL
+from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.connections import connect
+from core.syncs import cohorts, listing, recurring, runs, settings
+from core.worker import service
 from data import models
-from data.models import Run, Status, SyncState
+from data.models import Run, RunStatus, SyncState
 from tests.emulator.stage import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
 from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
 
 
 def work(bridge: Bridge) -> Run:
-    asyncio.run(worker.Worker(bridge).once())
-    return syncs.list_runs(bridge, LOCAL, limit=1)[0]
+    asyncio.run(service.Worker(bridge).once())
+    return runs.list_runs(bridge, LOCAL, limit=1)[0]
 
 
 def start(bridge: Bridge, cohort: int = TRIAL, **options: int) -> int:
@@ -53,7 +55,7 @@ def test_a_recurring_sync_is_started_from_its_cohort(practising: Bridge):
 
     at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
 
-    (view,) = recurring.list_syncs(practising, LOCAL)
+    (view,) = listing.list_syncs(practising, LOCAL)
     assert (view.sync.cohort_id, view.sync.every_minutes, view.sync.state) == (TRIAL, 30, SyncState.ACTIVE)
     assert view.sync.max_shrink == 10
     assert "its first run is due now" in shown(at)
@@ -81,7 +83,7 @@ def test_a_paused_sync_says_why_and_which_button_starts_it_again(practising: Bri
     assert "does not accept the token" in shown(at)
     drawn(at.button(key="syncs_resume").click().run())
 
-    assert recurring.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
+    assert listing.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
 
 
 def test_interval_and_brake_are_changed(practising: Bridge):
@@ -94,7 +96,7 @@ def test_interval_and_brake_are_changed(practising: Bridge):
 
     drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
 
-    sync = recurring.get_sync(practising, LOCAL, sync_id).sync
+    sync = listing.get_sync(practising, LOCAL, sync_id).sync
     assert (sync.every_minutes, sync.max_shrink) == (60, 5)
 
 
@@ -105,7 +107,7 @@ def test_run_now_queues_a_run_and_shows_it(practising: Bridge):
 
     drawn(at.button(key="syncs_run").click().run())
 
-    assert syncs.list_runs(practising, LOCAL, limit=1)[0].status == Status.QUEUED
+    assert runs.list_runs(practising, LOCAL, limit=1)[0].status == RunStatus.QUEUED
 
 
 def test_a_held_run_shows_who_would_leave_and_can_be_discarded(practising: Bridge, held: Run):
@@ -115,7 +117,7 @@ def test_a_held_run_shows_who_would_leave_and_can_be_discarded(practising: Bridg
 
     drawn(at.button(key="history_discard").click().run())
 
-    assert syncs.get_run(practising, LOCAL, held.id or 0).status == Status.CANCELLED
+    assert runs.get_run(practising, LOCAL, held.id or 0).status == RunStatus.CANCELLED
 
 
 def test_a_run_that_wrote_nothing_says_that_it_verified(practising: Bridge):
@@ -151,7 +153,7 @@ def test_states_are_counted_and_filtered(practising: Bridge):
 
 
 def test_several_syncs_are_paused_after_a_question_that_names_them(practising: Bridge):
-    syncs.list_cohorts(practising, LOCAL)
+    cohorts.list_cohorts(practising, LOCAL)
     for cohort in (TRIAL, SPENDERS, IMPORTED):
         start(practising, cohort)
     at = tick(open_page(SYNCS), 0, 1)
@@ -163,25 +165,25 @@ def test_several_syncs_are_paused_after_a_question_that_names_them(practising: B
     named = [text.count(name) for name in ("Trial ends this week", "spenders", "Imported from the old shop")]
     assert named == [2, 2, 1]
     assert "Pause 2 syncs" in text
-    assert all(one.sync.state == SyncState.ACTIVE for one in recurring.list_syncs(practising, LOCAL))
+    assert all(one.sync.state == SyncState.ACTIVE for one in listing.list_syncs(practising, LOCAL))
 
 
 def test_tags_are_given_and_found(practising: Bridge):
     sync_id = start(practising, TRIAL)
-    recurring.edit_sync(practising, LOCAL, start(practising, SPENDERS), every_minutes=15, max_shrink=None, tags=["vip"])
-    recurring.edit_sync(practising, LOCAL, sync_id, every_minutes=15, max_shrink=None, tags=["launch"])
+    settings.edit_sync(practising, LOCAL, start(practising, SPENDERS), every_minutes=15, max_shrink=None, tags=["vip"])
+    settings.edit_sync(practising, LOCAL, sync_id, every_minutes=15, max_shrink=None, tags=["launch"])
 
     at = open_page(SYNCS)
     drawn(at.multiselect(key="syncs_tags").set_value(["vip"]).run())
 
     assert [list(one) for one in at.dataframe[0].value["Tags"]] == [["vip"]]
     drawn(open_page(SYNCS, sync=sync_id).button(key=f"syncs_save_{sync_id}").click().run())
-    assert recurring.get_sync(practising, LOCAL, sync_id).sync.tags == ["launch"]
+    assert listing.get_sync(practising, LOCAL, sync_id).sync.tags == ["launch"]
 
 
 def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Bridge, tmp_path: Path):
     sync_id = start(practising, TRIAL, every_minutes=30, max_shrink=10)
-    connections.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    connect.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
     at = open_page(SYNCS, sync=sync_id)
 
     drawn(at.button(key="syncs_clone").click().run())

@@ -7,33 +7,33 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from data.models import Run
-from pages.shared import run_log
-from pages.shared.text import age, clock, duration, plain, tenths
+from pages.parts import run_log
+from pages.parts.formatting import age, clock, duration, escape_markdown, percent_of
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("sign", list("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"))
 def test_every_sign_that_markdown_could_take_is_escaped(sign: str):
-    assert plain(f"a{sign}b") in (f"a\\{sign}b", f"a\u2060\\{sign}b")
+    assert escape_markdown(f"a{sign}b") in (f"a\\{sign}b", f"a\u2060\\{sign}b")
 
 
 @pytest.mark.parametrize(
     "text", ["->", "<-", "--", ">=", ":streamlit:", "https://x.example", "www.x.example", "a@b.example"]
 )
 def test_what_streamlit_rewrites_in_plain_text_is_held_apart_without_a_visible_change(text: str):
-    written = plain(text)
+    written = escape_markdown(text)
 
     assert "\u2060" in written
     assert written.replace("\u2060", "").replace("\\", "") == text
 
 
 def test_a_name_stays_on_its_line():
-    assert plain("a\n# b\r\n\u2028c") == "a \\# b c"
+    assert escape_markdown("a\n# b\r\n\u2028c") == "a \\# b c"
 
 
 def test_letters_of_any_script_stay_as_they_are():
-    assert plain("Käufer 東京 שלום") == "Käufer 東京 שלום"
+    assert escape_markdown("Käufer 東京 שלום") == "Käufer 東京 שלום"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_time_that_comes_soon_needs_no_day():
     ("share", "written"), [(None, None), (0.0, 0.0), (0.57, 57.0), (0.9989, 99.8), (0.99999, 99.9), (1.0, 100.0)]
 )
 def test_a_share_is_all_of_it_only_when_it_is(share: float | None, written: float | None):
-    assert tenths(share) == written
+    assert percent_of(share) == written
 
 
 def test_the_steps_of_a_run_tell_the_day_once_and_again_when_it_is_another_one():

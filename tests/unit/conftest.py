@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from core.bridge import Bridge
-from data.engine import writing
-from data.models import Connection, Group, Kind, Run, Sync, SyncKind
-from data.runs import new_run
+from data.engine import write_session
+from data.models import Connection, ConnectionKind, Group, Run, Sync, SyncKind
+from data.run_queue import new_run
 
 
 @pytest.fixture
 def group_with_runs(bridge: Bridge) -> list[Run]:
     """One group with three queued runs of its one-time sync."""
-    with writing(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=Kind.MIXPANEL, name="default", project_id=1)
-        folder = Connection(side="destination", kind=Kind.CSV, name="csv", folder="unused")
+    with write_session(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
+        folder = Connection(side="destination", kind=ConnectionKind.CSV, name="csv", folder="unused")
         session.add_all([mixpanel, folder])
         session.flush()
         group = Group(destination_id=folder.id, project_id=1, cohort_id=7, cohort_name="Payers", name="Payers")

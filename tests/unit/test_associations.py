@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from core import association, export
-from core.access import LOCAL
-from core.associating import AssociationWatch
+from core.access.roles import LOCAL
+from core.associate import actions
+from core.associate.running import AssociationWatch
 from core.bridge import Bridge
+from core.leases import lease
 from data import associations
-from data.engine import writing
-from data.models import Association, AssociationBatch, Connection, Kind, Stage
+from data.engine import write_session
+from data.models import Association, AssociationBatch, Connection, ConnectionKind, ImportStage
 
 
 @pytest.fixture
 def waiting(bridge: Bridge) -> int:
     """An association that was confirmed, and waits to be written."""
-    with writing(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=Kind.MIXPANEL, name="default", project_id=1)
+    with write_session(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
         session.add(mixpanel)
         session.flush()
         assert mixpanel.id is not None
@@ -31,7 +32,7 @@ def waiting(bridge: Bridge) -> int:
             project_id=1,
             actor="local",
             source="users.csv",
-            stage=Stage.TO_WRITE,
+            stage=ImportStage.TO_WRITE,
             match_property="$apptimize_user_id",
             aliases=True,
         )
@@ -57,7 +58,7 @@ def test_only_one_of_two_gets_it(bridge: Bridge, waiting: int):
 
     assert not associations.claim(bridge.engine, waiting, owner="other")
     assert associations.claimable(bridge.engine) == []
-    assert stage_of(bridge, waiting) == Stage.WRITING
+    assert stage_of(bridge, waiting) == ImportStage.WRITING
 
 
 def test_nobody_takes_it_over_while_its_holder_puts_a_plan_in_place(bridge: Bridge, waiting: int, tmp_path: Path):
@@ -92,12 +93,12 @@ def test_what_a_dead_process_had_goes_back_into_the_queue(
     associations.claim(bridge.engine, waiting, owner="one")
     watch, seconds = AssociationWatch(bridge), time.monotonic()
     watch.look()
-    monkeypatch.setattr(time, "monotonic", lambda: seconds + export.LEASE_S - 1)
+    monkeypatch.setattr(time, "monotonic", lambda: seconds + lease.LEASE_S - 1)
     assert watch.look() == 0
-    monkeypatch.setattr(time, "monotonic", lambda: seconds + export.LEASE_S + 2)
+    monkeypatch.setattr(time, "monotonic", lambda: seconds + lease.LEASE_S + 2)
 
     assert watch.look() == 1
-    assert stage_of(bridge, waiting) == Stage.TO_WRITE
+    assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
     assert associations.claim(bridge.engine, waiting, owner="other")
     assert not associations.record_batch(bridge.engine, batch(waiting, 2), owner="one", requests=1)
 
@@ -119,40 +120,40 @@ def test_one_that_kills_its_process_again_and_again_is_left_alone_unless_it_gets
     associations.hand_back(bridge.engine, waiting, owner="one")
     for _ in range(3):
         die(bridge, waiting)
-    assert stage_of(bridge, waiting) == Stage.TO_WRITE
+    assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
 
     die(bridge, waiting)
 
-    assert stage_of(bridge, waiting) == Stage.FAILED
+    assert stage_of(bridge, waiting) == ImportStage.FAILED
     assert associations.claimable(bridge.engine) == []
 
 
 def test_what_moved_since_it_was_looked_at_is_not_taken_for_dead(bridge: Bridge, waiting: int):
     associations.claim(bridge.engine, waiting, owner="one")
     ((_, owner, beat),) = associations.leases(bridge.engine)
-    associations.beat(bridge.engine, waiting, owner="one")
+    associations.heartbeat(bridge.engine, waiting, owner="one")
 
     assert not associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
-    assert stage_of(bridge, waiting) == Stage.WRITING
+    assert stage_of(bridge, waiting) == ImportStage.WRITING
 
 
 def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_dies(bridge: Bridge, waiting: int):
     associations.claim(bridge.engine, waiting, owner="one")
-    association.cancel_association(bridge, LOCAL, waiting)
+    actions.cancel_association(bridge, LOCAL, waiting)
 
     assert associations.hand_back(bridge.engine, waiting, owner="one")
 
     found = associations.get(bridge.engine, waiting)
     assert found
-    assert (found.stage, found.owner, found.finished_at is not None) == (Stage.CANCELLED, None, True)
-    with writing(bridge.engine) as session:
-        found.stage, found.finished_at = Stage.TO_WRITE, None
+    assert (found.stage, found.owner, found.finished_at is not None) == (ImportStage.CANCELLED, None, True)
+    with write_session(bridge.engine) as session:
+        found.stage, found.finished_at = ImportStage.TO_WRITE, None
         session.add(found)
     associations.claim(bridge.engine, waiting, owner="mortal")
-    association.cancel_association(bridge, LOCAL, waiting)
+    actions.cancel_association(bridge, LOCAL, waiting)
     ((_, owner, beat),) = associations.leases(bridge.engine)
     associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
-    assert stage_of(bridge, waiting) == Stage.CANCELLED
+    assert stage_of(bridge, waiting) == ImportStage.CANCELLED
 
 
 def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way(bridge: Bridge, waiting: int):

@@ -11,19 +11,22 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session, col, select, update
 
-from core import access, audit, connections, people, recurring
-from core.access import LOCAL, Actor, Role, action
+from core.access import audit_log, people, roles
+from core.access.roles import LOCAL, Actor, Role, action
 from core.bridge import Bridge
+from core.connections import connect, lookup
 from core.errors import NotAllowed, NotFound, SettingsError
-from data.engine import reading, writing
-from data.models import AuditEntry, Connection, Group, Kind, Person, Run, Status, Sync, SyncKind
-from data.trail import digest, read_anchor
+from core.syncs import listing, recurring
+from data.audit import chain, reader, recorder
+from data.audit.anchor import read_anchor
+from data.engine import read_session, write_session
+from data.models import AuditEntry, Connection, ConnectionKind, Group, Person, Run, RunStatus, Sync, SyncKind
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def log_of(bridge: Bridge) -> list[AuditEntry]:
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         return list(session.exec(select(AuditEntry).order_by(col(AuditEntry.number))).all())
 
 
@@ -37,7 +40,7 @@ def five_lines(bridge: Bridge) -> Bridge:
 @pytest.fixture
 def sync_id(bridge: Bridge, group_with_runs: list[Run]) -> int:
     """A recurring sync of the group."""
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         mixpanel = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         group = session.exec(select(Group)).one()
         sync = Sync(
@@ -56,10 +59,10 @@ def sync_id(bridge: Bridge, group_with_runs: list[Run]) -> int:
 @pytest.fixture
 def spare_action() -> Iterator[None]:
     """What a test declares as an action is none afterwards."""
-    before = dict(access.ACTIONS)
+    before = dict(roles.ACTIONS)
     yield
-    access.ACTIONS.clear()
-    access.ACTIONS.update(before)
+    roles.ACTIONS.clear()
+    roles.ACTIONS.update(before)
 
 
 def test_a_change_is_written_down_with_who_what_before_and_after(bridge: Bridge, sync_id: int):
@@ -72,10 +75,10 @@ def test_a_change_is_written_down_with_who_what_before_and_after(bridge: Bridge,
 
 
 def test_what_a_statement_changes_in_many_rows_is_written_down_too(bridge: Bridge, sync_id: int):
-    destination = next(one for one in connections.list_connections(bridge, LOCAL) if one.kind == Kind.CSV)
+    destination = next(one for one in lookup.list_connections(bridge, LOCAL) if one.kind == ConnectionKind.CSV)
     assert destination.id
 
-    connections.remove_connection(bridge, LOCAL, destination.id)
+    connect.remove_connection(bridge, LOCAL, destination.id)
 
     line = log_of(bridge)[-1]
     assert line.action == "remove_connection"
@@ -85,20 +88,20 @@ def test_what_a_statement_changes_in_many_rows_is_written_down_too(bridge: Bridg
 
 
 def test_what_the_data_layer_changes_for_an_action_is_written_down(bridge: Bridge, group_with_runs: list[Run]):
-    from core import syncs
+    from core.syncs import runs
 
-    syncs.cancel_run(bridge, LOCAL, group_with_runs[0].id or 0)
+    runs.cancel_run(bridge, LOCAL, group_with_runs[0].id or 0)
 
     line = log_of(bridge)[-1]
     assert (line.action, line.subject) == ("cancel_run", f"run {group_with_runs[0].id}")
-    assert line.after[line.subject]["status"] == Status.CANCELLED
+    assert line.after[line.subject]["status"] == RunStatus.CANCELLED
 
 
 @pytest.mark.usefixtures("spare_action")
 def test_a_new_action_cannot_forget_it(bridge: Bridge):
     @action(Role.VIEWER)
     def rename_everybody(bridge: Bridge, actor: Actor) -> None:
-        with writing(bridge.engine) as session:
+        with write_session(bridge.engine) as session:
             session.exec(update(Person).values(name="Nobody"))
 
     people.add_person(bridge, LOCAL, "ann@example.com")
@@ -131,7 +134,7 @@ def test_what_changes_nothing_writes_nothing(bridge: Bridge, sync_id: int):
     before = len(log_of(bridge))
 
     recurring.pause_sync(bridge, LOCAL, sync_id)
-    recurring.list_syncs(bridge, LOCAL)
+    listing.list_syncs(bridge, LOCAL)
     with pytest.raises(NotFound):
         recurring.pause_sync(bridge, LOCAL, 99)
 
@@ -140,12 +143,14 @@ def test_what_changes_nothing_writes_nothing(bridge: Bridge, sync_id: int):
 
 def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
     sealed = bridge.vault.encrypt("s3cret-token")
-    with writing(bridge.engine) as session:
-        session.add(Connection(side="destination", kind=Kind.ENDPOINT, name="x", secret=sealed, secret_end="oken"))
-    found = connections.list_connections(bridge, LOCAL)[0]
+    with write_session(bridge.engine) as session:
+        session.add(
+            Connection(side="destination", kind=ConnectionKind.ENDPOINT, name="x", secret=sealed, secret_end="oken")
+        )
+    found = lookup.list_connections(bridge, LOCAL)[0]
     assert found.id
 
-    connections.remove_connection(bridge, LOCAL, found.id)
+    connect.remove_connection(bridge, LOCAL, found.id)
 
     line = log_of(bridge)[-1]
     assert line.before[line.subject]["secret"].startswith("(not shown)")
@@ -164,7 +169,7 @@ def test_a_refusal_is_written_down_once_in_a_while(bridge: Bridge):
 
 
 def test_a_whole_log_is_found_whole(five_lines: Bridge):
-    verdict = audit.verify_audit(five_lines, LOCAL)
+    verdict = audit_log.verify_audit(five_lines, LOCAL)
 
     assert (verdict.ok, verdict.entries, verdict.problems) == (True, 5, [])
     assert read_anchor(five_lines.settings.audit_head) == (5, log_of(five_lines)[-1].hash)
@@ -192,7 +197,7 @@ def test_a_line_that_was_changed_or_removed_is_found(five_lines: Bridge, stateme
         for one in statement.split("; "):
             connection.exec_driver_sql(one)
 
-    verdict = audit.verify_audit(five_lines, LOCAL)
+    verdict = audit_log.verify_audit(five_lines, LOCAL)
 
     assert not verdict.ok
     assert sentence in " ".join(verdict.problems)
@@ -200,29 +205,28 @@ def test_a_line_that_was_changed_or_removed_is_found(five_lines: Bridge, stateme
 
 def rewrite_from(bridge: Bridge, first: int) -> None:
     """Change a line and make the chain right again, as somebody does who knows how it is made."""
-    from data.trail import digest
 
     with Session(bridge.engine.execution_options(writer=True)) as session:
         previous = ""
         for line in session.exec(select(AuditEntry).order_by(col(AuditEntry.number))).all():
             if line.number >= first:
                 line.who, line.previous = "someone else", previous
-                line.hash = digest(line)
+                line.hash = chain.digest(line)
                 session.add(line)
             previous = line.hash
         session.commit()
 
 
 def test_a_chain_that_was_made_anew_is_found_by_its_anchor_and_by_a_noted_head(five_lines: Bridge):
-    head = audit.verify_audit(five_lines, LOCAL).head
+    head = audit_log.verify_audit(five_lines, LOCAL).head
     rewrite_from(five_lines, 3)
 
-    assert "not the one that audit.head knows" in " ".join(audit.verify_audit(five_lines, LOCAL).problems)
+    assert "not the one that audit.head knows" in " ".join(audit_log.verify_audit(five_lines, LOCAL).problems)
 
     # Who may write the home folder as well makes the anchor fit: only what was noted elsewhere finds that.
     five_lines.settings.audit_head.write_text(f"5 {log_of(five_lines)[-1].hash}\n")
-    assert audit.verify_audit(five_lines, LOCAL).ok
-    assert "the head that was noted" in audit.verify_audit(five_lines, LOCAL, noted_head=head).problems[0]
+    assert audit_log.verify_audit(five_lines, LOCAL).ok
+    assert "the head that was noted" in audit_log.verify_audit(five_lines, LOCAL, noted_head=head).problems[0]
 
 
 def test_later_changes_do_not_hide_that_the_newest_lines_were_removed(five_lines: Bridge):
@@ -232,31 +236,31 @@ def test_later_changes_do_not_hide_that_the_newest_lines_were_removed(five_lines
     for number in range(6):
         people.add_person(five_lines, LOCAL, f"later{number}@example.com")
 
-    assert "not the one that audit.head knows" in " ".join(audit.verify_audit(five_lines, LOCAL).problems)
+    assert "not the one that audit.head knows" in " ".join(audit_log.verify_audit(five_lines, LOCAL).problems)
 
 
 def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines: Bridge):
     last = log_of(five_lines)[-1]
     forged = AuditEntry(number=6, who="boss@example.com", action="change_role", outcome="done", previous=last.hash)
-    forged.hash = digest(forged)
-    with writing(five_lines.engine) as session:
+    forged.hash = chain.digest(forged)
+    with write_session(five_lines.engine) as session:
         session.add(forged)
 
-    before = audit.verify_audit(five_lines, LOCAL)
+    before = audit_log.verify_audit(five_lines, LOCAL)
     people.add_person(five_lines, LOCAL, "later@example.com")
 
     assert "Lines 6 to 6 are newer than what audit.head notes" in before.problems[0]
     told, newest = log_of(five_lines)[-2:]
     assert (told.number, told.action, newest.action) == (7, "audit_gap", "add_person")
-    after = audit.verify_audit(five_lines, LOCAL)
+    after = audit_log.verify_audit(five_lines, LOCAL)
     assert after.ok
     assert "Lines 6 to 6 were not noted" in after.notes[0]
 
 
 def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_token(bridge: Bridge):
-    with access.trail.acting(access.scope(bridge, "local", "try")), writing(bridge.engine) as session:
+    with recorder.acting(roles.scope(bridge, "local", "try")), write_session(bridge.engine) as session:
         session.add(
-            Connection(side="destination", kind=Kind.ENDPOINT, name="n", url="https://e.example/x?key=PLANTED",
+            Connection(side="destination", kind=ConnectionKind.ENDPOINT, name="n", url="https://e.example/x?key=PLANTED",
                        secret="sealed", secret_end="9876")
         )  # fmt: skip
 
@@ -268,7 +272,7 @@ def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_tok
 
 def test_values_that_differ_only_far_behind_are_told_apart(bridge: Bridge, sync_id: int):
     for end in ("one", "two"):
-        with access.trail.acting(access.scope(bridge, "local", "try")), writing(bridge.engine) as session:
+        with recorder.acting(roles.scope(bridge, "local", "try")), write_session(bridge.engine) as session:
             session.get_one(Sync, sync_id).paused_reason = "x" * 600 + end
 
     line = log_of(bridge)[-1]
@@ -276,7 +280,7 @@ def test_values_that_differ_only_far_behind_are_told_apart(bridge: Bridge, sync_
 
 
 def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs: list[Run]):
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         mixpanel = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         group = session.exec(select(Group)).one()
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": mixpanel.id, "group_id": group.id, "project_id": 1}
@@ -284,23 +288,23 @@ def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs:
         session.add_all(made)
     assert mixpanel.id
 
-    connections.remove_connection(bridge, LOCAL, mixpanel.id)
+    connect.remove_connection(bridge, LOCAL, mixpanel.id)
 
     named = {name for line in log_of(bridge) for name in line.after if name.startswith("sync ")}
     assert named >= {f"sync {sync.id}" for sync in made}
-    assert audit.verify_audit(bridge, LOCAL).ok
+    assert audit_log.verify_audit(bridge, LOCAL).ok
 
 
 def test_a_missing_or_unreadable_anchor_is_told(five_lines: Bridge):
     five_lines.settings.audit_head.write_text("what?")
-    assert "cannot be read" in audit.verify_audit(five_lines, LOCAL).problems[0]
+    assert "cannot be read" in audit_log.verify_audit(five_lines, LOCAL).problems[0]
     five_lines.settings.audit_head.unlink()
-    assert "is missing" in audit.verify_audit(five_lines, LOCAL).problems[0]
+    assert "is missing" in audit_log.verify_audit(five_lines, LOCAL).problems[0]
 
 
 def test_processes_that_write_at_once_make_one_chain(bridge: Bridge):
     code = (
-        "import sys; from core import people; from core.access import LOCAL; from core.bridge import open_bridge\n"
+        "import sys; from core.access import people; from core.access.roles import LOCAL; from core.bridge import open_bridge\n"
         "from core.settings import Settings\n"
         f"bridge = open_bridge(Settings(home={str(bridge.settings.home)!r}, _env_file=None))\n"
         "for n in range(15): people.add_person(bridge, LOCAL, f'{sys.argv[1]}{n}@example.com')"
@@ -308,24 +312,24 @@ def test_processes_that_write_at_once_make_one_chain(bridge: Bridge):
     writers = [subprocess.Popen([sys.executable, "-c", code, name], stderr=subprocess.PIPE, cwd=ROOT) for name in "abc"]
 
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [(b"", 0)] * 3
-    verdict = audit.verify_audit(bridge, LOCAL)
+    verdict = audit_log.verify_audit(bridge, LOCAL)
     assert (verdict.ok, verdict.entries) == (True, 45)
     assert read_anchor(bridge.settings.audit_head) == (45, log_of(bridge)[-1].hash)
 
 
 def test_the_log_can_be_filtered_and_paged_through_in_the_database(five_lines: Bridge):
-    wanted = audit.AuditFilter(text="p3@")
-    assert [line.subject for line in audit.list_audit(five_lines, LOCAL, wanted)] == ["p3@example.com"]
-    assert audit.count_audit(five_lines, LOCAL, audit.AuditFilter(who="LOC")) == 5
-    assert audit.count_audit(five_lines, LOCAL, audit.AuditFilter(who="%")) == 0
-    second = audit.list_audit(five_lines, LOCAL, limit=2, offset=2)
+    wanted = reader.AuditFilter(text="p3@")
+    assert [line.subject for line in audit_log.list_audit(five_lines, LOCAL, wanted)] == ["p3@example.com"]
+    assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(who="LOC")) == 5
+    assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(who="%")) == 0
+    second = audit_log.list_audit(five_lines, LOCAL, limit=2, offset=2)
     assert [line.number for line in second] == [3, 2]
 
 
 def test_no_cell_of_the_download_is_a_formula(bridge: Bridge):
     for who in ("=1+1", "+7", "-7", "@SUM(A1)", "  =2", "plain"):
-        access.note_refusal(bridge, who, "sign_in", f"{who} why")
+        roles.note_refusal(bridge, who, "sign_in", f"{who} why")
 
-    rows = list(csv.reader("".join(audit.audit_csv(bridge, LOCAL)).split("\n")[:-1]))
+    rows = list(csv.reader("".join(audit_log.audit_csv(bridge, LOCAL)).split("\n")[:-1]))
 
     assert [row[2] for row in rows[1:]] == ["'=1+1", "'+7", "'-7", "'@SUM(A1)", "'  =2", "plain"]

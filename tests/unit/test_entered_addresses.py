@@ -21,12 +21,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from core import address
-from core.address import Reach
-from core.apptimize import EndpointDelivery, Target
 from core.errors import AddressNotAllowed, SettingsError, VendorSurprise
-from core.http import connect_entered
-from core.mixpanel import RetryPlan
+from core.vendors import addresses
+from core.vendors.addresses import Reach
+from core.vendors.cohort_sync import EndpointDelivery
+from core.vendors.delivery import Target
+from core.vendors.http import connect_entered
+from core.vendors.retry import RetryPlan
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.8", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -40,14 +41,14 @@ INSIDE = [
 
 @pytest.mark.parametrize("text", INSIDE)
 def test_no_address_of_the_inside_counts_as_public(text: str):
-    assert not address.is_public(ipaddress.ip_address(text))
+    assert not addresses.is_public(ipaddress.ip_address(text))
 
 
 @pytest.mark.parametrize(
     "text", ["93.184.216.34", "1.1.1.1", "2606:4700:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"]
 )
 def test_addresses_of_the_internet_do(text: str):
-    assert address.is_public(ipaddress.ip_address(text))
+    assert addresses.is_public(ipaddress.ip_address(text))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_addresses_of_the_internet_do(text: str):
 )  # fmt: skip
 def test_every_spelling_of_an_inside_address_is_refused_when_it_is_saved(host: str):
     with pytest.raises(SettingsError, match="private address|no server has this name|not a web address"):
-        address.check_endpoint(f"https://{host}/groups", allow_private=False)
+        addresses.check_endpoint(f"https://{host}/groups", allow_private=False)
 
 
 # --- what is connected to ------------------------------------------------------------------------------------------
@@ -149,7 +150,7 @@ def test_one_inside_address_among_public_ones_is_enough(names: Names):
 def test_a_name_that_changes_between_check_and_use_leads_nowhere(names: Names, server: ThreadingHTTPServer):
     names.answers["hooks.example"] = [["93.184.216.34"], ["127.0.0.1"]]
 
-    address.check_endpoint("https://hooks.example/groups", allow_private=False)
+    addresses.check_endpoint("https://hooks.example/groups", allow_private=False)
     with pytest.raises(AddressNotAllowed):
         get(f"http://hooks.example:{server.server_port}/", Reach.PUBLIC)
 

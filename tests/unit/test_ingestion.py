@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
-from core.ingestion import Ingestion, ingestion_url
-from core.mixpanel import REGIONS, Project, RetryPlan
+from core.vendors.mixpanel_ingestion import Ingestion, ingestion_url
+from core.vendors.mixpanel_project import REGIONS, Project
+from core.vendors.retry import RetryPlan
 
 ROWS = [(f"u{number}", f"i_{number}") for number in range(10)]
 OK = {"code": 200, "status": "OK"}

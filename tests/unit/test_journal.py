@@ -6,14 +6,14 @@ import json
 import time
 
 from core.bridge import Bridge
-from core.journal import CALLS_KEPT, FAILURES_KEPT, STEPS_KEPT, Journal
-from data import runs
-from data.engine import reading, writing
-from data.models import Run, RunLog
+from core.run_log import CALLS_KEPT, FAILURES_KEPT, STEPS_KEPT, RunLog
+from data import run_queue, runs
+from data.engine import read_session, write_session
+from data.models import Run, RunLogRow
 
 
 def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
-    journal = Journal()
+    journal = RunLog()
     for number in range(3000):
         journal.step(f"step {number}")
         journal.called("page of profiles", 200 if number % 3 else 500, time.monotonic())
@@ -27,10 +27,10 @@ def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
 
 
 def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
-    first = Journal()
+    first = RunLog()
     first.step("reading")
     first.called("first page of profiles", 429, time.monotonic())
-    second = Journal.begun(json.loads(json.dumps(first.kept())))
+    second = RunLog.begun(json.loads(json.dumps(first.kept())))
     second.step("reading")
     second.step("delivering")
     second.called("first page of profiles", 429, time.monotonic())
@@ -44,21 +44,21 @@ def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
 
 def test_a_journal_goes_with_its_run(bridge: Bridge, group_with_runs: list[Run]):
     run_id = group_with_runs[0].id or 0
-    assert runs.claim(bridge.engine, run_id, owner="one")
-    runs.beat(bridge.engine, run_id, owner="one", log={"steps": [], "calls": [], "totals": []})
-    assert runs.log_of(bridge.engine, run_id)
+    assert run_queue.claim(bridge.engine, run_id, owner="one")
+    run_queue.heartbeat(bridge.engine, run_id, owner="one", log={"steps": [], "calls": [], "totals": []})
+    assert runs.get_run_log(bridge.engine, run_id)
 
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.delete(session.get_one(Run, run_id))
 
-    with reading(bridge.engine) as session:
-        assert session.get(RunLog, run_id) is None
+    with read_session(bridge.engine) as session:
+        assert session.get(RunLogRow, run_id) is None
 
 
 def test_who_lost_the_lease_writes_nothing_into_the_journal(bridge: Bridge, group_with_runs: list[Run]):
     run_id = group_with_runs[0].id or 0
-    assert runs.claim(bridge.engine, run_id, owner="one")
+    assert run_queue.claim(bridge.engine, run_id, owner="one")
 
-    runs.beat(bridge.engine, run_id, owner="two", log={"steps": [], "calls": [], "totals": []})
+    run_queue.heartbeat(bridge.engine, run_id, owner="two", log={"steps": [], "calls": [], "totals": []})
 
-    assert runs.log_of(bridge.engine, run_id) is None
+    assert runs.get_run_log(bridge.engine, run_id) is None

@@ -11,24 +11,27 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from core import connections, keys, vault
-from core.access import LOCAL
+from core import vault
+from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
+from core.connections import connect, key_rotation, lookup
 from core.errors import SecretKeyLost, SettingsError
 from core.settings import Settings
-from data.engine import reading, writing
-from data.models import Connection, Kind
+from data.engine import read_session, write_session
+from data.models import Connection, ConnectionKind
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def put(bridge: Bridge, name: str, secret: str) -> None:
-    with writing(bridge.engine) as session:
-        session.add(Connection(side="destination", kind=Kind.ENDPOINT, name=name, secret=bridge.vault.encrypt(secret)))
+    with write_session(bridge.engine) as session:
+        session.add(
+            Connection(side="destination", kind=ConnectionKind.ENDPOINT, name=name, secret=bridge.vault.encrypt(secret))
+        )
 
 
 def opened(bridge: Bridge, name: str) -> str:
-    found = {one.name: one for one in connections.list_connections(bridge, LOCAL)}
+    found = {one.name: one for one in lookup.list_connections(bridge, LOCAL)}
     return bridge.vault.decrypt(found[name].secret)
 
 
@@ -41,12 +44,12 @@ def test_after_a_rotation_the_new_key_opens_everything_and_the_old_one_nothing(b
     put(bridge, "two", "second")
     old = key_file(bridge).read_text().strip()
 
-    assert keys.rotate_key(bridge, LOCAL) == 2
+    assert key_rotation.rotate_key(bridge, LOCAL) == 2
 
     assert (opened(bridge, "one"), opened(bridge, "two")) == ("first", "second")
     assert key_file(bridge).read_text().strip() != old
     assert key_file(bridge).stat().st_mode & 0o777 == 0o600
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         sealed = session.get_one(Connection, 1).secret
     with pytest.raises(InvalidToken):
         Fernet(old).decrypt(sealed or "")
@@ -57,7 +60,7 @@ def test_a_process_that_was_there_before_the_rotation_goes_on(bridge: Bridge):
     other = open_bridge(bridge.settings)
     assert opened(other, "one") == "first"
 
-    keys.rotate_key(bridge, LOCAL)
+    key_rotation.rotate_key(bridge, LOCAL)
 
     assert opened(other, "one") == "first"
     put(other, "later", "third")
@@ -68,9 +71,9 @@ def test_a_process_that_was_there_before_the_rotation_goes_on(bridge: Bridge):
 def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(bridge: Bridge):
     sealed = bridge.vault.encrypt("s3cret")
 
-    keys.rotate_key(bridge, LOCAL)
+    key_rotation.rotate_key(bridge, LOCAL)
     values = {"url": "https://example.com", "folder": "", "secret": sealed, "secret_end": "cret", "practice": False}
-    connections._store(bridge, LOCAL, connections.DESTINATION_SIDE, Kind.ENDPOINT, "late", values)
+    connect._store(bridge, LOCAL, connect.DESTINATION_SIDE, ConnectionKind.ENDPOINT, "late", values)
 
     fresh = open_bridge(bridge.settings)
     assert opened(fresh, "late") == "s3cret"
@@ -78,27 +81,30 @@ def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(br
 
 
 def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(bridge: Bridge):
-    with writing(bridge.engine) as session:
-        session.add(Connection(side="mixpanel", kind=Kind.MIXPANEL, name="m", secret=bridge.vault.encrypt("s")))
+    with write_session(bridge.engine) as session:
+        session.add(
+            Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="m", secret=bridge.vault.encrypt("s"))
+        )
     sealed = bridge.vault.encrypt("t0ken")
 
-    keys.rotate_key(bridge, LOCAL)
-    connections._change(bridge, 1, {"project_token": sealed})
+    key_rotation.rotate_key(bridge, LOCAL)
+    connect._change(bridge, 1, {"project_token": sealed})
 
     fresh = open_bridge(bridge.settings)
-    with reading(fresh.engine) as session:
+    with read_session(fresh.engine) as session:
         assert fresh.vault.decrypt(session.get_one(Connection, 1).project_token) == "t0ken"
-    assert keys.rotate_key(fresh, LOCAL) == 2
+    assert key_rotation.rotate_key(fresh, LOCAL) == 2
     fresh.engine.dispose()
 
 
 def test_rotations_wait_for_each_other(bridge: Bridge):
     put(bridge, "one", "first")
     code = (
-        "from core import keys; from core.access import LOCAL; from core.bridge import open_bridge\n"
+        "from core.connections import key_rotation; from core.access.roles import LOCAL\n"
+        "from core.bridge import open_bridge\n"
         "from core.settings import Settings\n"
         f"bridge = open_bridge(Settings(home={str(bridge.settings.home)!r}, _env_file=None))\n"
-        "for _ in range(8): keys.rotate_key(bridge, LOCAL)"
+        "for _ in range(8): key_rotation.rotate_key(bridge, LOCAL)"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
 
@@ -110,19 +116,19 @@ def test_rotations_wait_for_each_other(bridge: Bridge):
 
 
 def test_nothing_of_a_short_secret_is_shown():
-    assert connections._end("zz") == ""
-    assert connections._end("0123456789ab") == "89ab"
+    assert connect._end("zz") == ""
+    assert connect._end("0123456789ab") == "89ab"
 
 
 def test_a_rotation_that_was_cut_off_leaves_everything_readable(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
     put(bridge, "one", "first")
     monkeypatch.setattr(vault.MultiFernet, "rotate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        keys.rotate_key(bridge, LOCAL)
+        key_rotation.rotate_key(bridge, LOCAL)
     monkeypatch.undo()
 
     assert opened(open_bridge(bridge.settings), "one") == "first"
-    assert keys.rotate_key(bridge, LOCAL) == 1
+    assert key_rotation.rotate_key(bridge, LOCAL) == 1
     assert "," not in key_file(bridge).read_text()
 
 
@@ -134,9 +140,9 @@ def test_keys_of_the_environment_are_rotated_by_the_operator(tmp_path: Path):
 
     put(with_keys(old), "one", "first")
     with pytest.raises(SettingsError, match="holds one key"):
-        keys.rotate_key(with_keys(old), LOCAL)
+        key_rotation.rotate_key(with_keys(old), LOCAL)
 
-    assert keys.rotate_key(with_keys(f"{new},{old}"), LOCAL) == 1
+    assert key_rotation.rotate_key(with_keys(f"{new},{old}"), LOCAL) == 1
     assert opened(with_keys(new), "one") == "first"
     assert not (tmp_path / "home" / "secret.key").exists()
 
@@ -150,7 +156,7 @@ def test_a_secret_that_cannot_be_read_stops_the_rotation_before_anything_changes
     before = key_file(bridge).read_text()
 
     with pytest.raises(SecretKeyLost, match="connection one cannot be read"):
-        keys.rotate_key(bridge, LOCAL)
+        key_rotation.rotate_key(bridge, LOCAL)
 
     assert key_file(bridge).read_text() == before
 
@@ -163,8 +169,8 @@ def test_a_lost_key_is_a_sentence_and_connections_can_be_entered_anew(bridge: Br
         opened(fresh, "default")
 
     values = {"url": "https://example.com", "folder": "", "secret": fresh.vault.encrypt("again"), "secret_end": "gain"}
-    connections._store(
-        fresh, LOCAL, connections.DESTINATION_SIDE, Kind.ENDPOINT, "default", values | {"practice": False}
+    connect._store(
+        fresh, LOCAL, connect.DESTINATION_SIDE, ConnectionKind.ENDPOINT, "default", values | {"practice": False}
     )
 
     assert opened(fresh, "default") == "again"

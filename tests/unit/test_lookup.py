@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core import lookup
-from core.access import LOCAL
-from core.associating import rows_of
+from core.access.roles import LOCAL
+from core.associate.files import import_rows
 from core.bridge import Bridge
+from core.reports import user_lookup
 from data import associations
-from data.engine import writing
-from data.models import Association, AssociationBatch, Connection, Group, Kind, Run, Stage, Sync, utc_now
-from data.rows import Known, RawRow
+from data.engine import write_session
+from data.members.association_rows import Known, RawRow
+from data.models import (
+    Association,
+    AssociationBatch,
+    Connection,
+    ConnectionKind,
+    Group,
+    ImportStage,
+    Run,
+    Sync,
+    utc_now,
+)
 
 
 def add_connections(bridge: Bridge) -> tuple[int, int]:
-    with writing(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=Kind.MIXPANEL, name="default", project_id=1)
-        file = Connection(side="destination", kind=Kind.CSV, name="csv")
+    with write_session(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
+        file = Connection(side="destination", kind=ConnectionKind.CSV, name="csv")
         session.add_all([mixpanel, file])
         session.flush()
         assert mixpanel.id is not None
@@ -45,7 +55,7 @@ def read(
         collector.write(bridge.snapshots.path(members))
         collector.write_left_out(bridge.snapshots.path(left_out))
     name = f"Cohort {number}"
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         group = Group(
             destination_id=ids[1],
             project_id=1,
@@ -81,18 +91,18 @@ def test_a_group_that_is_matched_otherwise_does_not_take_a_user_for_another(brid
     read(bridge, ids, 1, [("D1", "i_A"), ("D2", "i_A")])
     read(bridge, ids, 2, [("D2", "i_B")], unmatched=["D1"])
 
-    first, second = lookup.who(bridge, LOCAL, "D1").groups
+    first, second = user_lookup.who(bridge, LOCAL, "D1").groups
     assert (first.is_member, first.apptimize_id, first.reason) == (True, "i_A", None)
     assert (second.is_member, second.reason, second.instead) == (False, "unmatched", None)
-    first, second = lookup.who(bridge, LOCAL, "D2").groups
+    first, second = user_lookup.who(bridge, LOCAL, "D2").groups
     assert (first.is_member, first.apptimize_id, first.reason, first.instead) == (True, "i_A", "duplicate", "D1")
     assert (second.is_member, second.apptimize_id, second.reason) == (True, "i_B", None)
 
 
 def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refused_is_not(bridge: Bridge):
     mixpanel_id, _ = add_connections(bridge)
-    for stage in (Stage.CANCELLED, Stage.TO_WRITE, Stage.DONE):
-        with writing(bridge.engine) as session:
+    for stage in (ImportStage.CANCELLED, ImportStage.TO_WRITE, ImportStage.DONE):
+        with write_session(bridge.engine) as session:
             found = Association(
                 mixpanel_id=mixpanel_id,
                 project_id=1,
@@ -106,11 +116,11 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
             session.flush()
             assert found.id is not None
             session.add(AssociationBatch(association_id=found.id, start=2, end=3, size=2, refused={"3": "odd"}))
-        rows = rows_of(bridge, found.id)
+        rows = import_rows(bridge, found.id)
         rows.keep(RawRow(row, f"{stage}-{row}", f"i_{stage}-{row}", None) for row in (2, 3, 4))
         rows.judge(prefix="", prefixes=(), known=Known())
 
-        told = [lookup.who(bridge, LOCAL, f"{stage}-{row}").apptimize_ids for row in (2, 3, 4)]
+        told = [user_lookup.who(bridge, LOCAL, f"{stage}-{row}").apptimize_ids for row in (2, 3, 4)]
 
         assert told == [[f"i_{stage}-2"], [], []]
     assert associations.last_row(bridge.engine, 1) == 3
@@ -120,11 +130,11 @@ def test_an_id_that_very_many_share_is_answered_in_part_and_said_so(bridge: Brid
     ids = add_connections(bridge)
     read(bridge, ids, 1, [(f"D{number:04}", "i_shared") for number in range(3000)])
 
-    found = lookup.who(bridge, LOCAL, "i_shared")
+    found = user_lookup.who(bridge, LOCAL, "i_shared")
 
     assert found.is_cut_short
     assert [(one.is_member, one.apptimize_id) for one in found.groups] == [(True, "i_shared")]
-    assert len(found.distinct_ids) <= 2 * lookup.MOST_IDS
+    assert len(found.distinct_ids) <= 2 * user_lookup.MOST_IDS
 
 
 def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
@@ -134,8 +144,8 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
     bridge.snapshots.path("members-1").unlink()
     bridge.snapshots.path("left-out-2").write_bytes(b"PAR1 torn")
 
-    first, second = lookup.who(bridge, LOCAL, "D1").groups
-    assert (first.is_member, first.reason, second.is_member) == (False, lookup.LOST, True)
+    first, second = user_lookup.who(bridge, LOCAL, "D1").groups
+    assert (first.is_member, first.reason, second.is_member) == (False, user_lookup.LOST, True)
 
     bridge.snapshots.path("members-2").write_bytes(b"PAR1 torn")
-    assert [one.is_member for one in lookup.who(bridge, LOCAL, "D1").groups] == [False, False]
+    assert [one.is_member for one in user_lookup.who(bridge, LOCAL, "D1").groups] == [False, False]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.matching import MISSING, IdMerge, MatchRule, Reason, match, match_page
+from core.rules.matching import MISSING, IdMerge, MatchRule, Reason, match, match_page
 
 ORIGINAL = MatchRule()
 SIMPLIFIED = MatchRule(IdMerge.SIMPLIFIED, "$user_id")

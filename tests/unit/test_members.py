@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.members import Stay, stays_of
+from core.reports.members import Membership, memberships
+from data.members.changes import ChangeKind
 from data.models import Group
-from data.snapshots import Change as Way
-from data.standing import Change
+from data.run_stats import Change
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
 US = "i_us"
@@ -21,10 +21,10 @@ def at(number: int) -> datetime:
     return BEGAN + timedelta(hours=number)
 
 
-def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, Way]]:
+def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, ChangeKind]]:
     """The runs that a group's past leaves behind: one for each time that its members changed."""
     changes: list[Change] = []
-    ways: dict[str, Way] = {}
+    ways: dict[str, ChangeKind] = {}
     before: frozenset[str] = frozenset()
     for number, now in enumerate(held):
         added, removed = now - before, before - now
@@ -49,11 +49,11 @@ def expected(held: list[frozenset[str]]) -> list[tuple[datetime, datetime | None
     return found
 
 
-def stays(held: list[frozenset[str]], *, forgotten: int = 0) -> list[Stay]:
+def stays(held: list[frozenset[str]], *, forgotten: int = 0) -> list[Membership]:
     changes, ways = history(held)
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     group.delivered_at = at(len(held))
-    return stays_of(group, changes[forgotten:], ways, is_in=US in held[-1])
+    return memberships(group, changes[forgotten:], ways, is_in=US in held[-1])
 
 
 @given(groups)
@@ -87,8 +87,8 @@ def test_after_a_base_was_lost_and_all_was_recorded_anew_nobody_is_told_twice_or
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     changes = [Change(1, 1, "d1", at(1), 2, 0, True), Change(2, 1, "d2", at(2), 3, 0, True)]
 
-    stayed = stays_of(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
-    left = stays_of(group, changes, {"d1": "added"}, is_in=False)
+    stayed = memberships(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
+    left = memberships(group, changes, {"d1": "added"}, is_in=False)
 
     assert [(one.since, one.until) for one in stayed] == [(at(1), None)]
     assert [(one.since, one.until, one.is_in) for one in left] == [(at(1), at(2), False)]

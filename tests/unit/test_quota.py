@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from core import quota
 from core.bridge import Bridge
+from core.connections import query_budget
 from core.errors import NoQuerySlot
-from core.reading import Width
+from core.export.cohort_reader import ResizableSemaphore
+from core.leases import slots
 
 PROJECT = "mixpanel.com/1"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -18,7 +19,7 @@ POLICY = {"RateLimit-Policy": '"project";q=3;w=600, "project-concurrency";q=5;qu
 
 
 def spend_at(bridge: Bridge, *minutes: float) -> list[int]:
-    return [quota.spend(bridge.engine, PROJECT, now=NOON + timedelta(minutes=at)) for at in minutes]
+    return [query_budget.spend(bridge.engine, PROJECT, now=NOON + timedelta(minutes=at)) for at in minutes]
 
 
 def test_sixty_queries_fit_into_an_hour_and_the_next_opens_when_the_oldest_leaves_it(bridge: Bridge):
@@ -36,11 +37,11 @@ def test_the_hour_rolls(bridge: Bridge):
 
     spend_at(bridge, 60.01)
 
-    assert quota.budget(bridge.engine, PROJECT, now=NOON + timedelta(minutes=60.5)).used == 60
+    assert query_budget.budget(bridge.engine, PROJECT, now=NOON + timedelta(minutes=60.5)).used == 60
 
 
 def test_the_limit_is_learnt_from_an_answer(bridge: Bridge):
-    quota.learn(bridge.engine, PROJECT, POLICY)
+    query_budget.learn(bridge.engine, PROJECT, POLICY)
     spend_at(bridge, 0, 1, 2)
 
     with pytest.raises(NoQuerySlot) as caught:
@@ -51,46 +52,46 @@ def test_the_limit_is_learnt_from_an_answer(bridge: Bridge):
 
 @pytest.mark.parametrize("header", ["", "nonsense", '"project";q=0;w=3600', '"other";q=3;w=600'])
 def test_a_header_that_says_nothing_usable_changes_nothing(bridge: Bridge, header: str):
-    quota.learn(bridge.engine, PROJECT, {"RateLimit-Policy": header})
+    query_budget.learn(bridge.engine, PROJECT, {"RateLimit-Policy": header})
 
-    assert quota.budget(bridge.engine, PROJECT, now=NOON).limit == 60
+    assert query_budget.budget(bridge.engine, PROJECT, now=NOON).limit == 60
 
 
 def test_a_query_that_mixpanel_did_not_count_is_given_back(bridge: Bridge):
     (entry,) = spend_at(bridge, 0)
 
-    quota.give_back(bridge.engine, entry)
+    query_budget.give_back(bridge.engine, entry)
 
-    assert quota.budget(bridge.engine, PROJECT, now=NOON).used == 0
+    assert query_budget.budget(bridge.engine, PROJECT, now=NOON).used == 0
 
 
 def test_projects_do_not_share_a_budget(bridge: Bridge):
-    quota.learn(bridge.engine, PROJECT, POLICY)
+    query_budget.learn(bridge.engine, PROJECT, POLICY)
     spend_at(bridge, 0, 1, 2)
 
-    quota.spend(bridge.engine, "mixpanel.com/2", now=NOON + timedelta(minutes=3))
+    query_budget.spend(bridge.engine, "mixpanel.com/2", now=NOON + timedelta(minutes=3))
 
-    assert quota.budget(bridge.engine, "mixpanel.com/2", now=NOON + timedelta(minutes=3)).used == 1
+    assert query_budget.budget(bridge.engine, "mixpanel.com/2", now=NOON + timedelta(minutes=3)).used == 1
 
 
 def test_an_unexplained_refusal_blocks_for_one_share_of_the_hour_and_then_for_longer(bridge: Bridge):
-    first = quota.block(bridge.engine, PROJECT, now=NOON)
-    second = quota.block(bridge.engine, PROJECT, now=NOON + timedelta(seconds=61))
+    first = query_budget.block(bridge.engine, PROJECT, now=NOON)
+    second = query_budget.block(bridge.engine, PROJECT, now=NOON + timedelta(seconds=61))
 
     assert first.next_at == NOON + timedelta(seconds=60)
     assert second.next_at == NOON + timedelta(seconds=61 + 120)
 
 
 def test_at_most_five_requests_of_a_project_are_in_flight_whoever_asks(bridge: Bridge):
-    one, other = quota.Flight(bridge.engine, PROJECT), quota.Flight(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
 
     assert one.take() == 5
     assert other.take() == 0
-    assert quota.in_flight(bridge.engine, PROJECT) == 5
+    assert slots.count_in_flight(bridge.engine, PROJECT) == 5
 
 
 def test_who_holds_all_slots_hands_back_when_another_found_none(bridge: Bridge):
-    one, other = quota.Flight(bridge.engine, PROJECT), quota.Flight(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
     one.take()
     other.take()
 
@@ -101,7 +102,7 @@ def test_who_holds_all_slots_hands_back_when_another_found_none(bridge: Bridge):
 
 
 def test_slots_that_are_given_up_stay_held_while_requests_are_in_flight_on_them(bridge: Bridge):
-    one, other = quota.Flight(bridge.engine, PROJECT), quota.Flight(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
     one.take()
     other.take()
 
@@ -114,7 +115,7 @@ def test_slots_that_are_given_up_stay_held_while_requests_are_in_flight_on_them(
 
 
 def test_slots_that_were_released_are_free(bridge: Bridge):
-    one, other = quota.Flight(bridge.engine, PROJECT), quota.Flight(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
     one.take()
 
     one.release()
@@ -125,27 +126,27 @@ def test_slots_that_were_released_are_free(bridge: Bridge):
 def test_the_slots_of_a_dead_process_are_free_after_a_lease_on_our_own_clock(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ):
-    dead, living = quota.Flight(bridge.engine, PROJECT), quota.Flight(bridge.engine, PROJECT)
+    dead, living = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
     dead.take()
     living.take()
-    seconds = quota.time.monotonic()
+    seconds = slots.time.monotonic()
 
-    monkeypatch.setattr(quota.time, "monotonic", lambda: seconds + quota.LEASE_S + 1)
+    monkeypatch.setattr(slots.time, "monotonic", lambda: seconds + slots.SLOT_LEASE_S + 1)
 
     assert living.take() == 5
     assert dead.renew() == 0
 
 
 def test_the_slots_of_a_living_process_stay_its_own(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
-    holder, other = quota.Flight(bridge.engine, PROJECT), quota.Flight(bridge.engine, PROJECT)
+    holder, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
     holder.take(most=5)
     other.take()
     holder.renew()  # gives up two, and moves
     holder.hand_back()
     other_width = other.take()
-    seconds = quota.time.monotonic()
+    seconds = slots.time.monotonic()
 
-    monkeypatch.setattr(quota.time, "monotonic", lambda: seconds + quota.LEASE_S + 1)
+    monkeypatch.setattr(slots.time, "monotonic", lambda: seconds + slots.SLOT_LEASE_S + 1)
     holder.renew()
 
     assert other_width == 2
@@ -161,12 +162,12 @@ def test_a_clock_that_is_set_back_delays_the_next_query_by_an_hour_and_no_longer
 
     spend_at(bridge, 60.01)
 
-    assert quota.budget(bridge.engine, PROJECT, now=NOON + timedelta(minutes=60.1)).used == 1
+    assert query_budget.budget(bridge.engine, PROJECT, now=NOON + timedelta(minutes=60.1)).used == 1
 
 
 def test_a_width_that_is_narrowed_takes_free_places_at_once_and_waits_for_the_others():
     async def narrowed() -> list[object]:
-        idle, busy = Width(5), Width(5)
+        idle, busy = ResizableSemaphore(5), ResizableSemaphore(5)
         for _ in range(4):
             await busy.acquire()
         idle.resize(2)
@@ -183,9 +184,9 @@ def test_a_width_that_is_narrowed_takes_free_places_at_once_and_waits_for_the_ot
 
 
 def test_places_that_were_released_are_not_taken_again_by_a_heartbeat_that_comes_late(bridge: Bridge):
-    flight = quota.Flight(bridge.engine, PROJECT)
+    flight = slots.RequestSlots(bridge.engine, PROJECT)
     flight.take()
     flight.release()
 
     assert (flight.renew() or flight.take()) == 0
-    assert quota.in_flight(bridge.engine, PROJECT) == 0
+    assert slots.count_in_flight(bridge.engine, PROJECT) == 0

@@ -16,25 +16,16 @@ from pydantic import SecretStr
 from sqlmodel import func, select
 
 import core
-from core import (
-    access,
-    association,
-    audit,
-    connections,
-    funnel,
-    keys,
-    lookup,
-    members,
-    people,
-    recurring,
-    signin,
-    standing,
-    syncs,
-)
-from core.access import Actor, Role
+from core.access import audit_log, people, roles, sign_in
+from core.access.roles import Actor, Role
+from core.associate import actions
 from core.bridge import Bridge
+from core.connections import connect, key_rotation, lookup
 from core.errors import CohortBridgeError, NotAllowed
-from data.engine import reading, writing
+from core.leases import workers
+from core.reports import comparison, match_funnel, members, overview, user_lookup
+from core.syncs import cohorts, groups, held_runs, listing, one_time, recurring, runs, settings, undo
+from data.engine import read_session, write_session
 from data.models import (
     Association,
     AuditEntry,
@@ -42,8 +33,8 @@ from data.models import (
     Group,
     Person,
     Run,
+    RunStatus,
     SignIn,
-    Status,
     Sync,
     SyncKind,
     SyncState,
@@ -72,169 +63,173 @@ class Stage:
 Call = Callable[[Stage, Actor], object]
 TABLE: dict[str, tuple[Role, str, Call]] = {
     # What everybody may look at.
-    "active_runs": (Role.VIEWER, READS, lambda on, who: syncs.active_runs(on.bridge, who)),
-    "cohorts_read_at": (Role.VIEWER, READS, lambda on, who: syncs.cohorts_read_at(on.bridge, who)),
-    "count_runs": (Role.VIEWER, READS, lambda on, who: syncs.count_runs(on.bridge, who)),
-    "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.find_group(on.bridge, who, 7)),
-    "get_run": (Role.VIEWER, READS, lambda on, who: syncs.get_run(on.bridge, who, on.queued)),
-    "get_sync": (Role.VIEWER, READS, lambda on, who: recurring.get_sync(on.bridge, who, on.active)),
-    "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: syncs.group_csv(on.bridge, who, 1)),
-    "list_connections": (Role.VIEWER, READS, lambda on, who: connections.list_connections(on.bridge, who)),
-    "list_groups": (Role.VIEWER, READS, lambda on, who: syncs.list_groups(on.bridge, who)),
-    "list_runs": (Role.VIEWER, READS, lambda on, who: syncs.list_runs(on.bridge, who)),
-    "list_syncs": (Role.VIEWER, READS, lambda on, who: recurring.list_syncs(on.bridge, who)),
-    "query_budget": (Role.VIEWER, READS, lambda on, who: syncs.query_budget(on.bridge, who)),
+    "active_runs": (Role.VIEWER, READS, lambda on, who: runs.active_runs(on.bridge, who)),
+    "cohorts_read_at": (Role.VIEWER, READS, lambda on, who: cohorts.cohorts_read_at(on.bridge, who)),
+    "count_runs": (Role.VIEWER, READS, lambda on, who: runs.count_runs(on.bridge, who)),
+    "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.find_group(on.bridge, who, 7)),
+    "get_run": (Role.VIEWER, READS, lambda on, who: runs.get_run(on.bridge, who, on.queued)),
+    "get_sync": (Role.VIEWER, READS, lambda on, who: listing.get_sync(on.bridge, who, on.active)),
+    "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.group_csv(on.bridge, who, 1)),
+    "list_connections": (Role.VIEWER, READS, lambda on, who: lookup.list_connections(on.bridge, who)),
+    "list_groups": (Role.VIEWER, READS, lambda on, who: groups.list_groups(on.bridge, who)),
+    "list_runs": (Role.VIEWER, READS, lambda on, who: runs.list_runs(on.bridge, who)),
+    "list_syncs": (Role.VIEWER, READS, lambda on, who: listing.list_syncs(on.bridge, who)),
+    "get_query_budget": (Role.VIEWER, READS, lambda on, who: cohorts.get_query_budget(on.bridge, who)),
     "save_group_csv": (
         Role.VIEWER,
         ELSEWHERE,
-        lambda on, who: syncs.save_group_csv(on.bridge, who, 1, on.folder / "x"),
+        lambda on, who: groups.save_group_csv(on.bridge, who, 1, on.folder / "x"),
     ),
-    "worker_is_up": (Role.VIEWER, READS, lambda on, who: syncs.worker_is_up(on.bridge, who)),
-    "worker_seen_at": (Role.VIEWER, READS, lambda on, who: syncs.worker_seen_at(on.bridge, who)),
-    "at_a_glance": (Role.VIEWER, READS, lambda on, who: standing.at_a_glance(on.bridge, who, [], [])),
+    "worker_is_up": (Role.VIEWER, READS, lambda on, who: workers.worker_is_up(on.bridge, who)),
+    "worker_seen_at": (Role.VIEWER, READS, lambda on, who: workers.worker_seen_at(on.bridge, who)),
+    "at_a_glance": (Role.VIEWER, READS, lambda on, who: overview.at_a_glance(on.bridge, who, [], [])),
     "changes_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.changes_csv(on.bridge, who, on.queued)),
-    "compare_runs": (Role.VIEWER, ELSEWHERE, lambda on, who: members.compare_runs(on.bridge, who, on.queued, on.held)),
-    "compared_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.compared_csv(on.bridge, who, on.queued, on.held)),
+    "compare_runs": (
+        Role.VIEWER,
+        ELSEWHERE,
+        lambda on, who: comparison.compare_runs(on.bridge, who, on.queued, on.held),
+    ),
+    "compared_csv": (
+        Role.VIEWER,
+        ELSEWHERE,
+        lambda on, who: comparison.compared_csv(on.bridge, who, on.queued, on.held),
+    ),
     "find_changes": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_changes(on.bridge, who, on.queued, "added")),
     "find_compared": (
         Role.VIEWER,
         ELSEWHERE,
-        lambda on, who: members.find_compared(on.bridge, who, on.queued, on.held, "added"),
+        lambda on, who: comparison.find_compared(on.bridge, who, on.queued, on.held, "added"),
     ),
     "find_unchanged": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_unchanged(on.bridge, who, on.queued)),
     "unchanged_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.unchanged_csv(on.bridge, who, on.queued)),
     "find_members": (Role.VIEWER, ELSEWHERE, lambda on, who: members.find_members(on.bridge, who, 1)),
-    "freshness": (Role.VIEWER, READS, lambda on, who: standing.freshness(on.bridge, who, [])),
-    "gauge": (Role.VIEWER, READS, lambda on, who: standing.gauge(on.bridge, who)),
+    "freshness": (Role.VIEWER, READS, lambda on, who: overview.freshness(on.bridge, who, [])),
+    "gauge": (Role.VIEWER, READS, lambda on, who: overview.gauge(on.bridge, who)),
     "kept_runs": (Role.VIEWER, READS, lambda on, who: members.kept_runs(on.bridge, who, 1)),
-    "latest_readings": (Role.VIEWER, READS, lambda on, who: funnel.latest_readings(on.bridge, who)),
-    "left_out": (Role.VIEWER, ELSEWHERE, lambda on, who: funnel.left_out(on.bridge, who, on.queued)),
-    "left_out_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: funnel.left_out_csv(on.bridge, who, on.queued)),
-    "match_rates": (Role.VIEWER, READS, lambda on, who: standing.match_rates(on.bridge, who)),
-    "match_rule": (
+    "latest_reads": (Role.VIEWER, READS, lambda on, who: match_funnel.latest_reads(on.bridge, who)),
+    "excluded": (Role.VIEWER, ELSEWHERE, lambda on, who: match_funnel.excluded(on.bridge, who, on.queued)),
+    "excluded_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: match_funnel.excluded_csv(on.bridge, who, on.queued)),
+    "match_rates": (Role.VIEWER, READS, lambda on, who: overview.match_rates(on.bridge, who)),
+    "get_match_rule": (
         Role.VIEWER,
         READS,
-        lambda on, who: recurring.match_rule(on.bridge, who, recurring.get_sync(on.bridge, who, on.active)),
+        lambda on, who: settings.get_match_rule(on.bridge, who, listing.get_sync(on.bridge, who, on.active)),
     ),
-    "readings": (Role.VIEWER, READS, lambda on, who: funnel.readings(on.bridge, who)),
-    "run_log": (Role.VIEWER, READS, lambda on, who: standing.run_log(on.bridge, who, on.queued)),
-    "runs_csv": (Role.VIEWER, READS, lambda on, who: standing.runs_csv(on.bridge, who, RunFilter())),
+    "list_reads": (Role.VIEWER, READS, lambda on, who: match_funnel.list_reads(on.bridge, who)),
+    "list_run_rows": (Role.VIEWER, READS, lambda on, who: overview.list_run_rows(on.bridge, who, on.queued)),
+    "runs_csv": (Role.VIEWER, READS, lambda on, who: overview.runs_csv(on.bridge, who, RunFilter())),
     "runs_of_the_last": (
         Role.VIEWER,
         READS,
-        lambda on, who: standing.runs_of_the_last(on.bridge, who, timedelta(days=1)),
+        lambda on, who: overview.runs_of_the_last(on.bridge, who, timedelta(days=1)),
     ),
-    "sizes": (Role.VIEWER, READS, lambda on, who: standing.sizes(on.bridge, who, 1, over=timedelta(days=1))),
-    "sync_names": (Role.VIEWER, READS, lambda on, who: standing.sync_names(on.bridge, who)),
-    "timeline": (Role.VIEWER, READS, lambda on, who: members.timeline(on.bridge, who, "i_1")),
-    "trends": (Role.VIEWER, READS, lambda on, who: standing.trends(on.bridge, who)),
-    "who": (Role.VIEWER, READS, lambda on, who: lookup.who(on.bridge, who, "i_1")),
-    "who_started_runs": (Role.VIEWER, READS, lambda on, who: standing.who_started_runs(on.bridge, who)),
-    "workers": (Role.VIEWER, READS, lambda on, who: standing.workers(on.bridge, who)),
+    "sizes": (Role.VIEWER, READS, lambda on, who: overview.sizes(on.bridge, who, 1, over=timedelta(days=1))),
+    "sync_names": (Role.VIEWER, READS, lambda on, who: overview.sync_names(on.bridge, who)),
+    "membership_history": (Role.VIEWER, READS, lambda on, who: members.membership_history(on.bridge, who, "i_1")),
+    "trends": (Role.VIEWER, READS, lambda on, who: overview.trends(on.bridge, who)),
+    "who": (Role.VIEWER, READS, lambda on, who: user_lookup.who(on.bridge, who, "i_1")),
+    "who_started_runs": (Role.VIEWER, READS, lambda on, who: overview.who_started_runs(on.bridge, who)),
+    "workers": (Role.VIEWER, READS, lambda on, who: overview.workers(on.bridge, who)),
     # What everybody may do with their own sign-in.
     "end_my_sign_ins": (Role.VIEWER, WORKED, lambda on, who: people.end_my_sign_ins(on.bridge, who)),
-    "sign_out": (Role.VIEWER, WORKED, lambda on, who: signin.sign_out(on.bridge, who)),
+    "sign_out": (Role.VIEWER, WORKED, lambda on, who: sign_in.sign_out(on.bridge, who)),
     # What analysts do.
     "add_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.add_sync(on.bridge, who, 9)),
-    "apply_held": (Role.ANALYST, WORKED, lambda on, who: recurring.apply_held(on.bridge, who, on.held)),
-    "cancel_run": (Role.ANALYST, WORKED, lambda on, who: syncs.cancel_run(on.bridge, who, on.queued)),
-    "discard_held": (Role.ANALYST, WORKED, lambda on, who: recurring.discard_held(on.bridge, who, on.held)),
+    "apply_held": (Role.ANALYST, WORKED, lambda on, who: held_runs.apply_held(on.bridge, who, on.held)),
+    "cancel_run": (Role.ANALYST, WORKED, lambda on, who: runs.cancel_run(on.bridge, who, on.queued)),
+    "discard_held": (Role.ANALYST, WORKED, lambda on, who: held_runs.discard_held(on.bridge, who, on.held)),
     "edit_sync": (
         Role.ANALYST,
         WORKED,
-        lambda on, who: recurring.edit_sync(on.bridge, who, on.active, every_minutes=60, max_shrink=5),
+        lambda on, who: settings.edit_sync(on.bridge, who, on.active, every_minutes=60, max_shrink=5),
     ),
-    "list_cohorts": (Role.ANALYST, ELSEWHERE, lambda on, who: syncs.list_cohorts(on.bridge, who, mixpanel="none")),
+    "list_cohorts": (Role.ANALYST, ELSEWHERE, lambda on, who: cohorts.list_cohorts(on.bridge, who, mixpanel="none")),
     "pause_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.pause_sync(on.bridge, who, on.active)),
     "remove_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.remove_sync(on.bridge, who, on.active)),
     "resume_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.resume_sync(on.bridge, who, on.paused)),
     "run_now": (Role.ANALYST, WORKED, lambda on, who: recurring.run_now(on.bridge, who, on.active)),
-    "start_export": (Role.ANALYST, WORKED, lambda on, who: syncs.start_export(on.bridge, who, 8)),
-    "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: recurring.undo_to(on.bridge, who, on.queued)),
+    "start_export": (Role.ANALYST, WORKED, lambda on, who: one_time.start_export(on.bridge, who, 8)),
+    "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: undo.undo_to(on.bridge, who, on.queued)),
     "associate_one": (
         Role.ANALYST,
         WORKED,
-        lambda on, who: association.associate_one(on.bridge, who, distinct_id="u", apptimize_id="i_u"),
+        lambda on, who: actions.associate_one(on.bridge, who, distinct_id="u", apptimize_id="i_u"),
     ),
     "association_outcomes": (
         Role.ANALYST,
         ELSEWHERE,
-        lambda on, who: association.association_outcomes(on.bridge, who, 1),
+        lambda on, who: actions.association_outcomes(on.bridge, who, 1),
     ),
-    "cancel_association": (Role.ANALYST, ELSEWHERE, lambda on, who: association.cancel_association(on.bridge, who, 1)),
+    "cancel_association": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.cancel_association(on.bridge, who, 1)),
     "change_sync_matching": (
         Role.ANALYST,
         WORKED,
-        lambda on, who: recurring.change_sync_matching(on.bridge, who, on.active, match_property="other"),
+        lambda on, who: settings.change_sync_matching(on.bridge, who, on.active, match_property="other"),
     ),
-    "choose_prefix": (Role.ANALYST, ELSEWHERE, lambda on, who: association.choose_prefix(on.bridge, who, 1, "i_")),
+    "choose_prefix": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.choose_prefix(on.bridge, who, 1, "i_")),
     "confirm_association": (
         Role.ANALYST,
         ELSEWHERE,
-        lambda on, who: association.confirm_association(on.bridge, who, 1),
+        lambda on, who: actions.confirm_association(on.bridge, who, 1),
     ),
-    "get_association": (Role.ANALYST, ELSEWHERE, lambda on, who: association.get_association(on.bridge, who, 1)),
-    "list_associations": (Role.ANALYST, READS, lambda on, who: association.list_associations(on.bridge, who)),
+    "get_association": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.get_association(on.bridge, who, 1)),
+    "list_associations": (Role.ANALYST, READS, lambda on, who: actions.list_associations(on.bridge, who)),
     "pause_syncs": (Role.ANALYST, WORKED, lambda on, who: recurring.pause_syncs(on.bridge, who, [on.active])),
-    "planned_rows": (Role.ANALYST, ELSEWHERE, lambda on, who: association.planned_rows(on.bridge, who, 1)),
-    "resume_association": (Role.ANALYST, ELSEWHERE, lambda on, who: association.resume_association(on.bridge, who, 1)),
+    "planned_rows": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.planned_rows(on.bridge, who, 1)),
+    "resume_association": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.resume_association(on.bridge, who, 1)),
     "resume_syncs": (Role.ANALYST, WORKED, lambda on, who: recurring.resume_syncs(on.bridge, who, [on.paused])),
     "save_outcomes": (
         Role.ANALYST,
         ELSEWHERE,
-        lambda on, who: association.save_outcomes(on.bridge, who, 1, on.folder / "x"),
+        lambda on, who: actions.save_outcomes(on.bridge, who, 1, on.folder / "x"),
     ),
     "start_association": (
         Role.ANALYST,
         WORKED,
-        lambda on, who: association.start_association(on.bridge, who, BytesIO(b"distinct_id")),
+        lambda on, who: actions.start_association(on.bridge, who, BytesIO(b"distinct_id")),
     ),
     # What admins do.
     "add_person": (Role.ADMIN, WORKED, lambda on, who: people.add_person(on.bridge, who, "new@example.com")),
-    "audit_actions": (Role.ADMIN, READS, lambda on, who: audit.audit_actions(on.bridge, who)),
-    "audit_csv": (Role.ADMIN, READS, lambda on, who: audit.audit_csv(on.bridge, who)),
-    "audit_line": (Role.ADMIN, READS, lambda on, who: audit.audit_line(on.bridge, who, 1)),
+    "audit_actions": (Role.ADMIN, READS, lambda on, who: audit_log.audit_actions(on.bridge, who)),
+    "audit_csv": (Role.ADMIN, READS, lambda on, who: audit_log.audit_csv(on.bridge, who)),
+    "audit_line": (Role.ADMIN, READS, lambda on, who: audit_log.audit_line(on.bridge, who, 1)),
     "change_role": (Role.ADMIN, WORKED, lambda on, who: people.change_role(on.bridge, who, on.other_person, "admin")),
-    "connect_csv": (Role.ADMIN, WORKED, lambda on, who: connections.connect_csv(on.bridge, who, folder=str(on.folder))),
+    "connect_csv": (Role.ADMIN, WORKED, lambda on, who: connect.connect_csv(on.bridge, who, folder=str(on.folder))),
     "connect_endpoint": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: connections.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
+        lambda on, who: connect.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
     ),
     "connect_mixpanel": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: connections.connect_mixpanel(
-            on.bridge, who, connections.MixpanelForm("", SecretStr(""), "no number")
-        ),
+        lambda on, who: connect.connect_mixpanel(on.bridge, who, connect.MixpanelForm("", SecretStr(""), "no number")),
     ),
-    "count_audit": (Role.ADMIN, READS, lambda on, who: audit.count_audit(on.bridge, who)),
+    "count_audit": (Role.ADMIN, READS, lambda on, who: audit_log.count_audit(on.bridge, who)),
     "disable_person": (Role.ADMIN, WORKED, lambda on, who: people.disable_person(on.bridge, who, on.other_person)),
     "enable_person": (Role.ADMIN, READS, lambda on, who: people.enable_person(on.bridge, who, on.other_person)),
     "end_sign_ins": (Role.ADMIN, WORKED, lambda on, who: people.end_sign_ins(on.bridge, who, on.other_person)),
-    "list_audit": (Role.ADMIN, READS, lambda on, who: audit.list_audit(on.bridge, who)),
+    "list_audit": (Role.ADMIN, READS, lambda on, who: audit_log.list_audit(on.bridge, who)),
     "list_people": (Role.ADMIN, READS, lambda on, who: people.list_people(on.bridge, who)),
-    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: connections.remove_connection(on.bridge, who, 2)),
+    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: connect.remove_connection(on.bridge, who, 2)),
     "change_match_setting": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: connections.change_match_setting(
-            on.bridge, who, 1, match_property="other", expects_prefix=None
-        ),
+        lambda on, who: connect.change_match_setting(on.bridge, who, 1, match_property="other", expects_prefix=None),
     ),
     "set_project_token": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: connections.set_project_token(on.bridge, who, 1, SecretStr("t")),
+        lambda on, who: connect.set_project_token(on.bridge, who, 1, SecretStr("t")),
     ),
-    "rotate_key": (Role.ADMIN, WORKED, lambda on, who: keys.rotate_key(on.bridge, who)),
-    "verify_audit": (Role.ADMIN, READS, lambda on, who: audit.verify_audit(on.bridge, who)),
+    "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
+    "verify_audit": (Role.ADMIN, READS, lambda on, who: audit_log.verify_audit(on.bridge, who)),
 }
 
 
 @pytest.fixture
 def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         group = session.exec(select(Group)).one()
         session.exec(select(Connection).where(Connection.name == "default")).one().secret = bridge.vault.encrypt("s")
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": 1, "project_id": 1, "cohort_id": 7, "every_minutes": 15}
@@ -242,7 +237,7 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
         paused = Sync(**common, group_id=group.id, state=SyncState.PAUSED)
         other = Person(email="other@example.com", role="analyst")
         held = session.get_one(Run, group_with_runs[1].id)
-        held.status = Status.HELD
+        held.status = RunStatus.HELD
         session.add_all([active, paused, other])
         session.flush()
         numbers = (active.id or 0, paused.id or 0, other.id or 0)
@@ -252,7 +247,7 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
 
 def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
     """Somebody who signed in, has a role by the database, and is said to have another one."""
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         person = Person(email=f"{role.label}@example.com", role=role.label)
         session.add(person)
         session.flush()
@@ -261,14 +256,14 @@ def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
 
 
 def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         found = session.exec(select(AuditEntry).order_by(AuditEntry.number)).all()  # type: ignore[arg-type]
     return [(line.who, line.action, line.outcome) for line in found]
 
 
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
     """What the tables that people decide about hold."""
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         tables = (Association, Connection, Group, Person, Run, Sync)
         return [
             tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
@@ -280,7 +275,7 @@ def test_every_action_is_in_the_table_with_the_role_that_it_needs():
         if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
 
-    assert {name: role for name, (role, _, _) in TABLE.items()} == access.ACTIONS
+    assert {name: role for name, (role, _, _) in TABLE.items()} == roles.ACTIONS
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -310,13 +305,13 @@ def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_chan
     written = lines(stage.bridge)
     assert written == ([(who.name, name, "done")] if what == WORKED else [])
     assert (everything(stage.bridge) != before) == (what == WORKED) or name == "sign_out"
-    with reading(stage.bridge.engine) as session:
+    with read_session(stage.bridge.engine) as session:
         assert session.exec(select(func.count()).select_from(AuditEntry)).one() == len(written)
 
 
 def test_what_somebody_who_was_shut_out_tries_is_written_down(stage: Stage):
     who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
-    with writing(stage.bridge.engine) as session:
+    with write_session(stage.bridge.engine) as session:
         session.get_one(Person, who.person_id).disabled = True
 
     with pytest.raises(NotAllowed, match="not let in any more"):
@@ -327,7 +322,7 @@ def test_what_somebody_who_was_shut_out_tries_is_written_down(stage: Stage):
 
 def test_nobody_acts_by_a_sign_in_that_is_over(stage: Stage):
     who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
-    with writing(stage.bridge.engine) as session:
+    with write_session(stage.bridge.engine) as session:
         session.get_one(SignIn, who.sign_in).ended_at = utc_now()
 
     for name in TABLE:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.associate.rows import PROBLEMS, Problem, read_rows
 from core.errors import SettingsError
-from core.rowcheck import PROBLEMS, Problem, read_rows
-from data.rows import Known, RawRow, Rows
+from data.members.association_rows import Known, RawRow, Rows
 
 HEADER = b"distinct_id,apptimize_id\n"
 few = st.sampled_from(["u1", "u2", "u3", "i_2"]), st.sampled_from(["i_1", "i_2", "a_1", "7", "u1"])

@@ -8,18 +8,21 @@ from datetime import timedelta
 
 import pytest
 
-from core import export, quota, recurring, worker
 from core.bridge import Bridge
-from data import runs
-from data.engine import reading, writing
-from data.models import CohortList, Group, Run, Status, Sync, utc_now
+from core.leases import lease, slots, watch
+from core.leases.watch import LeaseWatch
+from core.rules import due_times
+from core.worker import service
+from data import run_queue, run_records, runs
+from data.engine import read_session, write_session
+from data.models import CohortList, Group, Run, RunStatus, Sync, utc_now
 from data.runs import RunFilter
 
 DEAD = {"error_code": "interrupted", "error_message": "It died.", "error_advice": "Wait."}
 
 
 def claim(bridge: Bridge, run: Run, owner: str = "one") -> bool:
-    return runs.claim(bridge.engine, run.id or 0, owner=owner)
+    return run_queue.claim(bridge.engine, run.id or 0, owner=owner)
 
 
 def again(bridge: Bridge, run: Run) -> Run:
@@ -40,20 +43,20 @@ def test_a_second_run_of_a_group_waits_until_the_first_has_ended(bridge: Bridge,
     assert claim(bridge, first)
 
     assert not claim(bridge, second, "two")
-    assert runs.claimable(bridge.engine) == []
+    assert run_queue.claimable(bridge.engine) == []
 
-    runs.record(bridge.engine, first.id or 0, owner="one", values={"status": Status.SUCCEEDED})
+    run_records.record(bridge.engine, first.id or 0, owner="one", values={"status": RunStatus.SUCCEEDED})
     assert claim(bridge, second, "two")
 
 
 def test_a_run_that_was_queued_by_its_own_process_is_not_taken_by_a_worker(bridge: Bridge, group_with_runs: list[Run]):
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         run = session.get_one(Run, group_with_runs[0].id)
         run.owner = "terminal"
         session.add(run)
         session.commit()
 
-    assert run.id not in runs.claimable(bridge.engine)
+    assert run.id not in run_queue.claimable(bridge.engine)
     assert not claim(bridge, run, "worker")
     assert claim(bridge, run, "terminal")
 
@@ -63,12 +66,12 @@ def test_a_lease_that_was_lost_can_neither_be_renewed_nor_recorded_nor_doubted(
 ):
     run = group_with_runs[0]
     claim(bridge, run)
-    runs.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+    run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
 
-    assert runs.beat(bridge.engine, run.id or 0, owner="one") == (False, False)
-    assert not runs.record(bridge.engine, run.id or 0, owner="one", values={"status": Status.SUCCEEDED})
-    assert not runs.doubt(bridge.engine, run.id or 0, run.group_id, owner="one")
-    assert again(bridge, run).status == Status.INTERRUPTED
+    assert run_queue.heartbeat(bridge.engine, run.id or 0, owner="one") == (False, False)
+    assert not run_records.record(bridge.engine, run.id or 0, owner="one", values={"status": RunStatus.SUCCEEDED})
+    assert not run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, owner="one")
+    assert again(bridge, run).status == RunStatus.INTERRUPTED
 
 
 def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
@@ -76,58 +79,58 @@ def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
 ):
     run = group_with_runs[0]
     claim(bridge, run)
-    runs.doubt(bridge.engine, run.id or 0, run.group_id, owner="one")
+    run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, owner="one")
 
-    runs.record(
+    run_records.record(
         bridge.engine,
         run.id or 0,
         owner="one",
-        values={"status": Status.SUCCEEDED, "members": 3},
+        values={"status": RunStatus.SUCCEEDED, "members": 3},
         group_values={"members": 3, "in_doubt": False},
     )
 
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         group = session.get_one(Group, run.group_id)
     assert (group.members, group.in_doubt) == (3, False)
-    assert (again(bridge, run).status, again(bridge, run).owner) == (Status.SUCCEEDED, None)
+    assert (again(bridge, run).status, again(bridge, run).owner) == (RunStatus.SUCCEEDED, None)
 
 
 def test_a_waiting_run_is_not_taken_up_before_its_time(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
     at = utc_now() + timedelta(minutes=5)
-    runs.wait(bridge.engine, run.id or 0, owner="one", until=at, keep=False)
+    run_queue.wait(bridge.engine, run.id or 0, owner="one", until=at, keep=False)
 
-    assert run.id not in runs.claimable(bridge.engine)
-    assert run.id in runs.claimable(bridge.engine, now=at)
+    assert run.id not in run_queue.claimable(bridge.engine)
+    assert run.id in run_queue.claimable(bridge.engine, now=at)
 
 
 def test_a_dead_run_is_made_good_by_a_run_that_overwrites_in_full(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[2]
     claim(bridge, run)
 
-    runs.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+    run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
 
     newest = runs.list_runs(bridge.engine, RunFilter())[0]
-    assert (newest.status, newest.full, newest.sync_id) == (Status.QUEUED, True, run.sync_id)
+    assert (newest.status, newest.full, newest.sync_id) == (RunStatus.QUEUED, True, run.sync_id)
 
 
 def test_a_run_that_dies_twice_running_is_not_tried_a_third_time(bridge: Bridge, group_with_runs: list[Run]):
     for _ in range(2):
         run = runs.list_runs(bridge.engine, RunFilter())[0]
         claim(bridge, run)
-        runs.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+        run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
 
-    assert runs.list_runs(bridge.engine, RunFilter())[0].status == Status.INTERRUPTED
+    assert runs.list_runs(bridge.engine, RunFilter())[0].status == RunStatus.INTERRUPTED
 
 
 def test_a_run_that_moved_since_is_not_interrupted(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
     seen = again(bridge, run).beat
-    runs.beat(bridge.engine, run.id or 0, owner="one", progress={"profiles": 5})
+    run_queue.heartbeat(bridge.engine, run.id or 0, owner="one", progress={"profiles": 5})
 
-    assert not runs.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=seen, error=DEAD)
+    assert not run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=seen, error=DEAD)
     assert again(bridge, run).profiles == 5
 
 
@@ -136,16 +139,16 @@ def test_a_silent_run_is_dead_after_a_lease_by_the_watchers_own_steady_clock(
 ):
     run = group_with_runs[0]
     claim(bridge, run)
-    watch, seconds = worker.LeaseWatch(bridge), worker.time.monotonic()
+    finder, seconds = LeaseWatch(bridge), watch.time.monotonic()
 
-    seen = [watch.look()]
-    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds + export.LEASE_S - 1)
-    seen.append(watch.look())
-    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds + export.LEASE_S + 2)
-    seen.append(watch.look())
+    seen = [finder.look()]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: seconds + lease.LEASE_S - 1)
+    seen.append(finder.look())
+    monkeypatch.setattr(watch.time, "monotonic", lambda: seconds + lease.LEASE_S + 2)
+    seen.append(finder.look())
 
     assert seen == [0, 0, 1]
-    assert again(bridge, run).status == Status.INTERRUPTED
+    assert again(bridge, run).status == RunStatus.INTERRUPTED
 
 
 def test_a_queued_run_is_cancelled_at_once_and_a_running_one_is_asked_to_stop(
@@ -154,18 +157,18 @@ def test_a_queued_run_is_cancelled_at_once_and_a_running_one_is_asked_to_stop(
     running, queued, _ = group_with_runs
     claim(bridge, running)
 
-    runs.ask_to_cancel(bridge.engine, queued.id or 0)
-    runs.ask_to_cancel(bridge.engine, running.id or 0)
+    run_queue.ask_to_cancel(bridge.engine, queued.id or 0)
+    run_queue.ask_to_cancel(bridge.engine, running.id or 0)
 
-    assert again(bridge, queued).status == Status.CANCELLED
-    assert again(bridge, running).status == Status.RUNNING
-    assert runs.beat(bridge.engine, running.id or 0, owner="one") == (True, True)
+    assert again(bridge, queued).status == RunStatus.CANCELLED
+    assert again(bridge, running).status == RunStatus.RUNNING
+    assert run_queue.heartbeat(bridge.engine, running.id or 0, owner="one") == (True, True)
 
 
 def test_runs_are_filtered_counted_and_paged_newest_first(bridge: Bridge, group_with_runs: list[Run]):
     claim(bridge, group_with_runs[0])
 
-    queued = RunFilter(statuses=[Status.QUEUED], text="pay")
+    queued = RunFilter(statuses=[RunStatus.QUEUED], text="pay")
 
     assert runs.count_runs(bridge.engine, queued) == 2
     assert [run.id for run in runs.list_runs(bridge.engine, queued, limit=1)] == [group_with_runs[2].id]
@@ -175,29 +178,29 @@ def test_runs_are_filtered_counted_and_paged_newest_first(bridge: Bridge, group_
 def test_what_a_dead_run_held_besides_is_free_for_others_at_once(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    holder = runs.holder_name("one", run.id or 0)
-    quota.Flight(bridge.engine, "mixpanel.com/1", holder=holder).take()
-    with writing(bridge.engine) as session:
+    holder = run_queue.holder_name("one", run.id or 0)
+    slots.RequestSlots(bridge.engine, "mixpanel.com/1", holder=holder).take()
+    with write_session(bridge.engine) as session:
         session.add(CohortList(project="mixpanel.com/1", read_at=utc_now(), reader=holder, cohorts=[]))
 
-    runs.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+    run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
 
-    assert quota.in_flight(bridge.engine, "mixpanel.com/1") == 0
-    with reading(bridge.engine) as session:
+    assert slots.count_in_flight(bridge.engine, "mixpanel.com/1") == 0
+    with read_session(bridge.engine) as session:
         assert session.get_one(CohortList, "mixpanel.com/1").reader is None
 
 
 def test_a_watcher_is_undecided_about_a_run_until_it_moves_or_is_gone(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    watch = worker.LeaseWatch(bridge)
+    watch = LeaseWatch(bridge)
 
     watch.look()
     told = [watch.undecided]
-    runs.beat(bridge.engine, run.id or 0, owner="one")
+    run_queue.heartbeat(bridge.engine, run.id or 0, owner="one")
     watch.look()
     told.append(watch.undecided)
-    runs.record(bridge.engine, run.id or 0, owner="one", values={"status": Status.SUCCEEDED})
+    run_records.record(bridge.engine, run.id or 0, owner="one", values={"status": RunStatus.SUCCEEDED})
     watch.look()
     told.append(watch.undecided)
 
@@ -216,11 +219,11 @@ def test_a_run_whose_task_was_stopped_before_its_first_step_is_handed_back(bridg
         at_work.dispatch = dispatch_and_stop  # type: ignore[method-assign]
         await at_work.serve(stop)
 
-    at_work = worker.Worker(bridge)
+    at_work = service.Worker(bridge)
 
     asyncio.run(claim_and_stop())
 
-    assert {again(bridge, run).status for run in group_with_runs} == {Status.QUEUED}
+    assert {again(bridge, run).status for run in group_with_runs} == {RunStatus.QUEUED}
 
 
 def test_a_worker_whose_clock_is_a_little_behind_does_not_take_a_slot_for_one_of_before_the_clock_was_set():
@@ -230,6 +233,6 @@ def test_a_worker_whose_clock_is_a_little_behind_does_not_take_a_slot_for_one_of
     due = []
     for minutes in (0, 14, 15, 19, 21, 75):
         sync.next_run_at = now + timedelta(minutes=minutes)
-        due.append(recurring._is_due(sync, now))
+        due.append(due_times.is_due(sync, now))
 
     assert due == [True, False, False, False, True, True]

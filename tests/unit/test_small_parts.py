@@ -13,17 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from core import access, address, apptimize, log, settings, syncs, vault
-from core.access import Actor, Role
+from core import log, settings, vault
+from core.access import roles
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import NotAllowed, SecretKeyLost, SettingsError, StorageFailed
+from core.syncs import one_time, runs
+from core.vendors import addresses, csv_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_core_never_imports_streamlit_nor_data_core():
     code = (
-        "import sys, pkgutil, importlib, data.engine, data.runs, data.snapshots, data.models\n"
+        "import sys, pkgutil, importlib, data.engine, data.runs, data.members.snapshots, data.models\n"
         "assert not [name for name in sys.modules if name.startswith('core')], 'data imports core'\n"
         "import core\n"
         "for found in pkgutil.walk_packages(core.__path__, 'core.'):\n"
@@ -37,7 +40,7 @@ def test_core_never_imports_streamlit_nor_data_core():
 
 
 def test_the_command_line_does_without_pandas_and_pyarrow():
-    code = "import sys, core.cli; assert not {'pandas', 'pyarrow', 'numpy'} & set(sys.modules)"
+    code = "import sys, core.cli.app; assert not {'pandas', 'pyarrow', 'numpy'} & set(sys.modules)"
 
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
 
@@ -113,15 +116,15 @@ def test_logs_hold_no_secrets(line: str):
 
 def test_who_lacks_the_role_is_refused_before_anything_is_done(bridge: Bridge):
     with pytest.raises(NotAllowed, match="needs the role analyst"):
-        syncs.start_export(bridge, Actor("pm@example.com", Role.VIEWER), 1)
+        one_time.start_export(bridge, Actor("pm@example.com", Role.VIEWER), 1)
 
-    assert syncs.list_runs(bridge, access.LOCAL) == []
+    assert runs.list_runs(bridge, roles.LOCAL) == []
 
 
 def test_each_role_may_do_what_the_roles_below_it_may():
-    access.require(Actor("a", Role.ADMIN), Role.VIEWER)
+    roles.require(Actor("a", Role.ADMIN), Role.VIEWER)
     with pytest.raises(NotAllowed):
-        access.require(Actor("a", Role.ANALYST), Role.ADMIN)
+        roles.require(Actor("a", Role.ANALYST), Role.ADMIN)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +147,11 @@ def test_each_role_may_do_what_the_roles_below_it_may():
 )
 def test_an_endpoint_must_be_a_public_https_address(url: str, sentence: str):
     with pytest.raises(SettingsError, match=sentence):
-        address.check_endpoint(url, allow_private=False)
+        addresses.check_endpoint(url, allow_private=False)
 
 
 def test_private_addresses_are_accepted_where_that_is_allowed():
-    assert address.check_endpoint(" http://10.0.0.8:9/x ", allow_private=True) == "http://10.0.0.8:9/x"
+    assert addresses.check_endpoint(" http://10.0.0.8:9/x ", allow_private=True) == "http://10.0.0.8:9/x"
 
 
 ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
@@ -156,14 +159,14 @@ ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), 
 
 @given(st.lists(ids, max_size=20))
 def test_the_csv_holds_the_ids_byte_for_byte(members: list[str]):
-    text = "".join(apptimize.csv_lines(members))
+    text = "".join(csv_files.csv_lines(members))
 
     rows = list(csv.reader(text.split("\n")[:-1]))
     assert rows == [["user_id"], *([one] for one in members)]
 
 
 def test_ids_that_a_spreadsheet_would_run_are_not_changed():
-    assert list(apptimize.csv_lines(["=1+1", "+7", "-7", "@x", "007"]))[1:] == [
+    assert list(csv_files.csv_lines(["=1+1", "+7", "-7", "@x", "007"]))[1:] == [
         "=1+1\n",
         "+7\n",
         "-7\n",
@@ -177,7 +180,7 @@ def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
     target.write_text("user_id\ni_old\n")
 
     with pytest.raises(StorageFailed):
-        apptimize.write_group_file(iter(["i_1", "i_2"]), target, expected=3)
+        csv_files.write_group_file(iter(["i_1", "i_2"]), target, expected=3)
 
     assert target.read_text() == "user_id\ni_old\n"
     assert list(tmp_path.iterdir()) == [target]
@@ -194,8 +197,8 @@ def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
     ],
 )
 def test_a_csv_is_named_after_the_group_without_what_file_systems_mind(name: str, expected: str):
-    assert apptimize.csv_name(name, 7) == expected
+    assert csv_files.csv_name(name, 7) == expected
 
 
 def test_a_long_name_still_fits_a_file_system():
-    assert len(apptimize.csv_name("東" * 300, 7).encode()) < 255
+    assert len(csv_files.csv_name("東" * 300, 7).encode()) < 255

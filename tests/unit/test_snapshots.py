@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.engine import StorageError
-from data.snapshots import Snapshots, Tally
+from data.members.collector import Tally
+from data.members.snapshots import Snapshots
 
 ids = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=6)
 

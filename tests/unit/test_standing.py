@@ -6,21 +6,23 @@ from datetime import timedelta
 
 import pytest
 
-from core import recurring, standing
-from core.access import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.errors import NotAllowed, NotFound, SettingsError
-from core.recurring import checked_tags, next_slot
-from core.standing import slots_passed
-from data import standing as rows
-from data.engine import writing
-from data.models import Connection, Group, Run, Status, Sync, SyncKind, SyncState, utc_now
+from core.reports import overview
+from core.reports.overview import slots_passed
+from core.rules.due_times import next_slot
+from core.syncs import listing, recurring
+from core.syncs.checks import checked_tags
+from data import run_stats as rows
+from data.engine import write_session
+from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, utc_now
 
 
 @pytest.fixture
 def sync(bridge: Bridge, group_with_runs: list[Run]) -> Sync:
     """A recurring sync that is a day old, of a group that has runs."""
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         first = session.get_one(Sync, group_with_runs[0].sync_id)
         first.kind, first.every_minutes, first.state = SyncKind.RECURRING, 60, SyncState.ACTIVE
         first.created_at = utc_now() - timedelta(days=1)
@@ -28,12 +30,12 @@ def sync(bridge: Bridge, group_with_runs: list[Run]) -> Sync:
     return first
 
 
-def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = Status.SUCCEEDED, **values: object) -> Run:
+def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = RunStatus.SUCCEEDED, **values: object) -> Run:
     at = utc_now() - timedelta(hours=hours_ago)
     facts = {"trigger": "schedule", "actor": "schedule", "members": 5, "queued_at": at, "finished_at": at, **values}
     run = Run(sync_id=sync.id, group_id=sync.group_id, cohort_id=1, cohort_name="", group_name="", destination="",
               status=status, **facts)  # type: ignore[arg-type]  # fmt: skip
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.add(run)
     return run
 
@@ -56,27 +58,27 @@ def test_a_sync_that_was_made_just_now_has_no_slot_behind_it(sync: Sync):
 def test_only_scheduled_runs_that_succeeded_meet_slots(bridge: Bridge, sync: Sync):
     for hours in (1, 2, 3):
         ended(bridge, sync, hours_ago=hours)
-    ended(bridge, sync, hours_ago=4, status=Status.FAILED)
+    ended(bridge, sync, hours_ago=4, status=RunStatus.FAILED)
     ended(bridge, sync, hours_ago=5, trigger="manual")
     ended(bridge, sync, hours_ago=24 * 8)
 
-    (fresh,) = standing.freshness(bridge, LOCAL, [recurring.get_sync(bridge, LOCAL, sync.id or 0)])
+    (fresh,) = overview.freshness(bridge, LOCAL, [listing.get_sync(bridge, LOCAL, sync.id or 0)])
 
     assert fresh.met == 3
     assert fresh.share == pytest.approx(3 / fresh.slots)
 
 
 def test_a_group_is_late_after_two_intervals_and_a_paused_one_never(bridge: Bridge, sync: Sync):
-    def fresh() -> standing.Freshness:
-        return standing.freshness(bridge, LOCAL, [recurring.get_sync(bridge, LOCAL, sync.id or 0)])[0]
+    def fresh() -> overview.Freshness:
+        return overview.freshness(bridge, LOCAL, [listing.get_sync(bridge, LOCAL, sync.id or 0)])[0]
 
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         group = session.get_one(Group, sync.group_id)
         group.verified_at = utc_now() - timedelta(minutes=100)
         session.add(group)
     assert not fresh().is_late
 
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         group.verified_at = utc_now() - timedelta(minutes=140)
         session.add(group)
     assert fresh().is_late
@@ -89,28 +91,28 @@ def test_sizes_keep_the_last_of_each_step_and_add_up_what_changed(bridge: Bridge
     for hours, members, added in ((50.2, 1, 1), (30, 5, 4), (1.02, 6, 1), (1.01, 8, 2)):
         ended(bridge, sync, hours_ago=hours, members=members, added=added)
     ended(bridge, sync, hours_ago=2, members=99, dry_run=True)
-    ended(bridge, sync, hours_ago=2, members=99, status=Status.FAILED)
+    ended(bridge, sync, hours_ago=2, members=99, status=RunStatus.FAILED)
 
     found = rows.sizes(bridge.engine, sync.group_id, since=utc_now() - timedelta(hours=40), bucket_s=24 * 3600)
 
     assert (found[-1].members, found[-1].added) == (8, 3) if len(found) == 2 else (8, 7)
     assert sum(one.added for one in found) == 7
-    assert standing.sizes(bridge, LOCAL, sync.group_id, over=timedelta(minutes=1)) == []
+    assert overview.sizes(bridge, LOCAL, sync.group_id, over=timedelta(minutes=1)) == []
 
 
 def test_the_last_day_is_counted_by_status_without_dry_runs(bridge: Bridge, sync: Sync, group_with_runs: list[Run]):
     ended(bridge, sync, hours_ago=1)
-    ended(bridge, sync, hours_ago=2, status=Status.FAILED)
+    ended(bridge, sync, hours_ago=2, status=RunStatus.FAILED)
     ended(bridge, sync, hours_ago=2, dry_run=True)
     ended(bridge, sync, hours_ago=25)
 
-    counts = standing.runs_of_the_last(bridge, LOCAL, timedelta(days=1))
+    counts = overview.runs_of_the_last(bridge, LOCAL, timedelta(days=1))
 
     assert counts == {"queued": len(group_with_runs), "succeeded": 1, "failed": 1}
 
 
 def test_many_syncs_are_paused_and_resumed_all_or_none(bridge: Bridge, sync: Sync):
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         mixpanel = session.get_one(Connection, sync.mixpanel_id)
         mixpanel.base_url, mixpanel.secret = "https://m.invalid", bridge.vault.encrypt("s")
         session.add(mixpanel)
@@ -120,7 +122,7 @@ def test_many_syncs_are_paused_and_resumed_all_or_none(bridge: Bridge, sync: Syn
     assert recurring.pause_syncs(bridge, LOCAL, ids) == 0
     with pytest.raises(NotFound):
         recurring.resume_syncs(bridge, LOCAL, [*ids, 999])
-    assert recurring.get_sync(bridge, LOCAL, ids[0]).sync.state == SyncState.PAUSED
+    assert listing.get_sync(bridge, LOCAL, ids[0]).sync.state == SyncState.PAUSED
     assert recurring.resume_syncs(bridge, LOCAL, ids) == 1
 
     with pytest.raises(NotAllowed):

@@ -15,8 +15,8 @@ from sqlmodel import SQLModel, select
 
 from core.bridge import Bridge
 from data import engine as data_engine
-from data.engine import StorageError, make_engine, open_database, reading, writing
-from data.models import Group, Person, Run, Status
+from data.engine import StorageError, make_engine, open_database, read_session, write_session
+from data.models import Group, Person, Run, RunStatus
 
 
 def url_of(home: Path) -> str:
@@ -42,12 +42,12 @@ def test_the_migrations_make_the_tables_that_the_models_describe(bridge: Bridge)
 
 
 def test_opening_a_second_time_changes_nothing(bridge: Bridge):
-    with writing(bridge.engine) as session:
+    with write_session(bridge.engine) as session:
         session.add(Person(email="a@example.com", role="admin"))
 
     again = open_database(bridge.settings.database_url, bridge.settings.home)
 
-    with reading(again) as session:
+    with read_session(again) as session:
         assert session.exec(select(Person.email)).all() == ["a@example.com"]
     again.dispose()
 
@@ -99,14 +99,14 @@ def test_a_read_only_database_is_said_in_a_sentence(bridge: Bridge):
     path = bridge.settings.home / "cohort_bridge.db"
     locked = make_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
 
-    with pytest.raises(StorageError, match="read-only"), writing(locked) as session:
+    with pytest.raises(StorageError, match="read-only"), write_session(locked) as session:
         session.add(Person(email="a@example.com", role="admin"))
     locked.dispose()
 
 
 def test_what_fails_half_way_leaves_nothing(bridge: Bridge):
     def add_one_and_fail() -> None:
-        with writing(bridge.engine) as session:
+        with write_session(bridge.engine) as session:
             session.add(Person(email="a@example.com", role="admin"))
             session.flush()
             raise InterruptedError
@@ -114,19 +114,19 @@ def test_what_fails_half_way_leaves_nothing(bridge: Bridge):
     with pytest.raises(InterruptedError):
         add_one_and_fail()
 
-    with reading(bridge.engine) as session:
+    with read_session(bridge.engine) as session:
         assert session.exec(select(Person)).all() == []
 
 
 def test_a_row_that_refers_to_nothing_is_refused(bridge: Bridge):
-    with pytest.raises(IntegrityError), writing(bridge.engine) as session:
+    with pytest.raises(IntegrityError), write_session(bridge.engine) as session:
         session.add(Group(destination_id=99, project_id=1, cohort_id=1, cohort_name="x", name="x"))
 
 
 def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: list[Run]):
     first, second = group_with_runs[:2]
-    with writing(bridge.engine) as session:
-        session.get_one(Run, first.id).status = Status.RUNNING
+    with write_session(bridge.engine) as session:
+        session.get_one(Run, first.id).status = RunStatus.RUNNING
 
-    with pytest.raises(IntegrityError), writing(bridge.engine) as session:
-        session.get_one(Run, second.id).status = Status.RUNNING
+    with pytest.raises(IntegrityError), write_session(bridge.engine) as session:
+        session.get_one(Run, second.id).status = RunStatus.RUNNING

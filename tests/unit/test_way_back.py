@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pages.shared.way_back import Ways
+from pages.shell.return_to import Ways
 
 
 def test_a_browser_is_led_on_once_and_by_its_own_way():

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from core.sandbox import people
-from core.sandbox.server import SandboxError, create_app, running
+from core.sandbox.server import create_app, running
+from core.sandbox.store import SandboxError
 from tests.emulator.sandbox.conftest import Client
 
 EVERYONE, POWER, EXACT, EMPTY, HIDDEN, GROUPS, NAMED, NO_IDS, TRIAL, ODD = range(5167401, 5167411)

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from core.sandbox import people
-from core.sandbox.server import SandboxError, serve
+from core.sandbox.server import serve
+from core.sandbox.store import SandboxError
 
 ADMIN = (people.ADMIN_USERNAME, people.ADMIN_SECRET)
 SERVE = "import sys, pathlib; from core.sandbox.server import serve; " + (

@@ -1,0 +1,71 @@
+"""What is kept of an association outside the database: its rows, and the outcome of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from core import spreadsheet
+from core.associate import rows
+from core.bridge import Bridge
+from data import associations
+from data.members.association_rows import PlannedRow, Rows
+from data.models import AssociationBatch
+
+OUTCOME_COLUMNS = ("row", "distinct_id", "apptimize_id", "outcome", "reason")
+
+
+def import_rows(bridge: Bridge, association_id: int) -> Rows:
+    """Return where the rows of an association are kept."""
+    home = bridge.settings.home / "associations" / f"{association_id:08d}"
+    return Rows(home, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
+
+
+def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:
+    """Yield the outcome of every row as CSV for reading; a chunk of rows and one of batches are in memory."""
+    yield from spreadsheet.lines(OUTCOME_COLUMNS, _outcomes(bridge, association_id))
+
+
+def _outcomes(bridge: Bridge, association_id: int) -> Iterator[tuple[object, ...]]:
+    found = associations.get(bridge.engine, association_id)
+    recorded = _RecordedOutcomes(bridge, association_id, begun=found.begun if found else 0)
+    for chunk in import_rows(bridge, association_id).iterate():
+        for row in chunk:
+            outcome, reason = recorded.outcome(row)
+            yield row.row, row.distinct_id, row.apptimize_id, outcome, reason
+
+
+@dataclass
+class _RecordedOutcomes:
+    """The batches that were recorded, walked through in step with the rows."""
+
+    bridge: Bridge
+    association_id: int
+    begun: int
+    _waiting: list[AssociationBatch] = field(default_factory=list[AssociationBatch])
+    _asked: bool = False
+
+    def outcome(self, row: PlannedRow) -> tuple[str, str]:
+        if row.problem is not None:
+            return "not written", rows.PROBLEMS.get(row.problem, row.problem)
+        batch = self._batch(row.row)
+        if batch is None and row.row <= self.begun:
+            return "not confirmed", "It was sent and not answered: it may be written. Going on sends it again."
+        if batch is None:
+            return "not reached", "Nothing was sent for this row."
+        if reason := batch.refused.get(str(row.row)):
+            return "refused", reason
+        if (reason := batch.unaliased.get(str(row.row))) == associations.NOT_SAID:
+            return "not confirmed", reason
+        if reason:
+            return "written, not aliased", reason
+        return "written", ""
+
+    def _batch(self, row: int) -> AssociationBatch | None:
+        while self._waiting and self._waiting[0].end < row:
+            self._waiting.pop(0)
+        if not self._waiting and not self._asked:
+            self._waiting = associations.batches(self.bridge.engine, self.association_id, after=row - 1)
+            self._asked = not self._waiting  # there are no more
+        first = self._waiting[0] if self._waiting else None
+        return first if first and first.start <= row else None

@@ -1,0 +1,210 @@
+"""A file of users to associate, read row by row: what each row says, or what is wrong with it.
+
+A record is a line: no id holds a line break, and so a quote that is never closed spoils its own line alone.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import IO
+
+from core.errors import SettingsError
+from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
+from data.members import association_rows
+from data.members.association_rows import RawRow
+
+MOST_ROWS = 1_000_000
+# Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
+MAX_DISTINCT_ID = 1024
+_LONGEST_LINE = 2**20
+# Of what is not written only so much is kept to look at.
+_SHOWN = 10_000
+_COLUMNS = {
+    "distinct_id": ("distinct_id", "$distinct_id", "mixpanel_distinct_id", "mixpanel distinct id", "distinct id"),
+    "apptimize_id": ("apptimize_id", "$apptimize_user_id", "apptimize_user_id", "apptimize id"),
+}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# Values that Mixpanel takes for no id at all (docs reference/import-events, read 2026-11-23).
+_NO_IDS = frozenset(
+    ("00000000-0000-0000-0000-000000000000", "anon", "anonymous", "nil", "none", "null", "n/a", "na", "undefined")
+    + ("unknown", "<nil>", "0", "-1", "true", "false", "[]", "{}")
+)
+_RULE = MatchRule(IdMerge.ORIGINAL)
+
+
+class Problem(StrEnum):
+    """Why a row is not written."""
+
+    QUOTES = "quotes"
+    COLUMNS = "columns"
+    ENCODING = "encoding"
+    LINE_TOO_LONG = "line_too_long"
+    NO_DISTINCT_ID = "no_distinct_id"
+    NO_APPTIMIZE_ID = "no_apptimize_id"
+    CONTROL_CHARACTER = "control_character"
+    SPACES = "spaces"
+    FORMULA = "formula"
+    NOT_AN_ID = "not_an_id"
+    TOO_LONG = association_rows.TOO_LONG
+    SWAPPED = "swapped"
+    # Of all rows together:
+    UNPREFIXED = association_rows.UNPREFIXED
+    REPEATED = association_rows.REPEATED
+    CONFLICT = association_rows.CONFLICT
+    SHARED = association_rows.SHARED
+    CROSSED = association_rows.CROSSED
+    OTHERS_ID = association_rows.OTHERS_ID
+
+
+PROBLEMS: dict[str, str] = {
+    Problem.QUOTES: "The quotes of the row do not match up.",
+    Problem.COLUMNS: "The row has not as many columns as the header.",
+    Problem.ENCODING: "The row is not UTF-8 text.",
+    Problem.LINE_TOO_LONG: "The row is longer than a row can be.",
+    Problem.NO_DISTINCT_ID: "The distinct id is blank.",
+    Problem.NO_APPTIMIZE_ID: "The Apptimize id is blank.",
+    Problem.CONTROL_CHARACTER: "The row holds a control character, such as a line break of its own.",
+    Problem.SPACES: "An id begins or ends with a space.",
+    Problem.FORMULA: "An id begins with =, as a formula of a spreadsheet does.",
+    Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
+    Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {MAX_DISTINCT_ID:,} for a distinct id.",
+    Problem.SWAPPED: "The two ids look swapped: the distinct id starts with i_ or a_, the other does not.",
+    Problem.UNPREFIXED: "The Apptimize id starts with neither i_ nor a_.",
+    Problem.REPEATED: "An earlier row says the same: it counts once.",
+    Problem.CONFLICT: "Another row gives this user another Apptimize id.",
+    Problem.SHARED: "Another row gives this Apptimize id to another user.",
+    Problem.CROSSED: "The Apptimize id of one row is the distinct id of another: one user would get the other's id.",
+    Problem.OTHERS_ID: "The distinct id is known as another user's Apptimize id: that user would be changed.",
+}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the file is written: its delimiter, how many columns, and which of them are wanted."""
+
+    delimiter: str
+    width: int
+    distinct_id: int
+    apptimize_id: int
+
+
+def read_rows(file: IO[bytes], *, expects_prefix: bool) -> Iterator[RawRow]:
+    """Yield every row of the file with its line's number; blank lines are no rows. One line is in memory.
+
+    Raises: SettingsError when the file as a whole cannot be used: no header, a missing column, no text, too many rows.
+    """
+    lines = _lines(file)
+    _, header = next(lines, (1, b""))
+    layout = _layout_of(header)
+    count = 0
+    for number, line in lines:
+        if not line.strip():
+            continue
+        count += 1
+        if count > MOST_ROWS:
+            raise SettingsError(f"File: it has more than {MOST_ROWS:,} rows.", advice="Split it into several files.")
+        yield _row(number, line, layout, expects_prefix=expects_prefix)
+    if not count:
+        raise SettingsError("File: there is no row below the header.", advice="Add a row for each user.")
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield numbered lines; of one that is too long only so much that this can be seen."""
+    start = file.read(3)
+    file.seek(0)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SettingsError("File: it is UTF-16 text.", advice="Save it as CSV UTF-8, then try again.")
+    if start == codecs.BOM_UTF8:
+        file.seek(3)
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        rest = line
+        while len(rest) > _LONGEST_LINE and not rest.endswith(b"\n"):
+            rest = file.readline(_LONGEST_LINE + 1)
+        yield number, line
+
+
+def _layout_of(header: bytes) -> _Layout:
+    try:
+        text = header.decode().strip("\r\n")
+    except UnicodeDecodeError:
+        raise SettingsError("File: its header is not UTF-8 text.", advice="Save it as CSV UTF-8.") from None
+    delimiter = max(",;\t", key=text.count)
+    names = [
+        name.strip().lower() for name in next(csv.reader([text.replace("\r", " ")], delimiter=delimiter), list[str]())
+    ]
+    places = dict[str, int]()
+    for column, spellings in _COLUMNS.items():
+        found = [place for place, name in enumerate(names) if name in spellings]
+        if len(found) != 1:
+            what = "is missing" if not found else "is there twice"
+            raise SettingsError(
+                f"File: the column {column} {what}.",
+                advice="The first line names the columns: distinct_id,apptimize_id.",
+            )
+        places[column] = found[0]
+    return _Layout(delimiter, len(names), places["distinct_id"], places["apptimize_id"])
+
+
+def _row(number: int, line: bytes, layout: _Layout, *, expects_prefix: bool) -> RawRow:
+    if len(line) > _LONGEST_LINE:
+        return RawRow(number, _shown(line[:200].decode(errors="replace")), "", Problem.LINE_TOO_LONG)
+    text = line.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+    cells = _cells(text, layout)
+    if isinstance(cells, Problem):
+        return RawRow(number, _shown(text), "", cells)
+    if len(cells) != layout.width:
+        return RawRow(number, _shown(text), "", Problem.COLUMNS)
+    distinct_id, apptimize_id = cells[layout.distinct_id], cells[layout.apptimize_id]
+    problem = problem_of(distinct_id, apptimize_id, expects_prefix=expects_prefix)
+    if problem is None:
+        return RawRow(number, distinct_id, apptimize_id, None)
+    return RawRow(number, _shown(distinct_id), _shown(apptimize_id), problem)
+
+
+def _cells(text: str, layout: _Layout) -> Sequence[str] | Problem:
+    if '"' not in text:
+        return text.split(layout.delimiter)
+    try:
+        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter, strict=True))
+    except csv.Error:
+        return Problem.QUOTES
+    # A lone CR ends a record for the reader, though not the line.
+    return records[0] if len(records) == 1 else Problem.CONTROL_CHARACTER
+
+
+def _shown(text: str) -> str:
+    """Make a text that is not written fit to be kept and shown."""
+    return _SURROGATE.sub("\ufffd", text[:_SHOWN])
+
+
+def problem_of(distinct_id: str, apptimize_id: str, *, expects_prefix: bool) -> Problem | None:
+    """Tell what is wrong with a row by itself."""
+    both = distinct_id + apptimize_id
+    if not both.isascii() and _SURROGATE.search(both):
+        return Problem.ENCODING
+    if not distinct_id.strip():
+        return Problem.NO_DISTINCT_ID
+    if not apptimize_id.strip():
+        return Problem.NO_APPTIMIZE_ID
+    if not both.isprintable() and _CONTROL.search(both):
+        return Problem.CONTROL_CHARACTER
+    if distinct_id != distinct_id.strip() or apptimize_id != apptimize_id.strip():
+        return Problem.SPACES
+    if distinct_id.startswith("=") or apptimize_id.startswith("="):
+        return Problem.FORMULA
+    if distinct_id.lower() in _NO_IDS or apptimize_id.lower() in _NO_IDS:
+        return Problem.NOT_AN_ID
+    if len(distinct_id) > MAX_DISTINCT_ID or match(distinct_id, apptimize_id, _RULE) is Reason.TOO_LONG:
+        return Problem.TOO_LONG
+    if expects_prefix and distinct_id.startswith(PREFIXES) and not apptimize_id.startswith(PREFIXES):
+        return Problem.SWAPPED
+    return None

@@ -1,0 +1,161 @@
+"""Running associations: claimed by a worker, or here and now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import httpx
+
+from core.associate.job import DEAD, Associating
+from core.bridge import Bridge, storage_errors
+from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
+from core.leases import lease
+from core.leases.watch import LeaseWatch
+from core.vendors.http import connect_http
+from data import associations
+from data.engine import StorageError
+from data.models import Association, ImportStage, utc_now
+
+log = logging.getLogger(__name__)
+
+
+# --- who does it -----------------------------------------------------------------------------------------------------
+
+
+class AssociationWatch(LeaseWatch):
+    """Finds associations whose process died, and puts them back into the queue."""
+
+    def _leases(self) -> list[tuple[int, str, int]]:
+        return associations.leases(self.bridge.engine)
+
+    def _interrupt(self, number: int, owner: str, beat: int) -> bool:
+        ended = associations.interrupt(self.bridge.engine, number, owner=owner, beat_seen=beat, error=DEAD)
+        if ended:
+            log.warning("association interrupted association_id=%s", number)
+        return ended
+
+
+class JobRunner:
+    """A worker's associations: one at a time, beside its runs."""
+
+    def __init__(self, bridge: Bridge, owner: str) -> None:
+        self._bridge = bridge
+        self._owner = owner
+        self._watch = AssociationWatch(bridge)
+        self._claimed: int | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether there are associations not known yet to be alive or dead."""
+        return self._watch.undecided
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is at work at this moment."""
+        return [self._task] if self._task and not self._task.done() else []
+
+    def look_for_dead(self) -> None:
+        """Put back into the queue what a process that died had at work."""
+        self._watch.look()
+
+    def dispatch(self) -> None:
+        """Claim what waits, as long as none is at work here."""
+        if self._claimed is not None or (self._task and not self._task.done()):
+            return
+        for number in associations.claimable(self._bridge.engine):
+            if associations.claim(self._bridge.engine, number, owner=self._owner):
+                self._claimed = number
+                return
+
+    def start_claimed(self, http: httpx.AsyncClient) -> None:
+        """Set to work what was claimed."""
+        if self._claimed is not None:
+            number, self._claimed = self._claimed, None
+            self._task = asyncio.create_task(_carry_out(self._bridge, number, self._owner, http))
+
+    async def stop(self) -> None:
+        """Hand back what is at work or claimed."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._claimed is not None:
+            await asyncio.to_thread(_hand_back, self._bridge, self._claimed, self._owner)
+            self._claimed = None
+
+
+def wait_until_free(bridge: Bridge, number: int) -> None:
+    """Return once nobody holds an association: at once, or a lease's time after the process that had it died.
+
+    Raises: RunAlreadyActive when another process is at work on it.
+    """
+    watch, first_beat = AssociationWatch(bridge), None
+    while True:
+        found = associations.get(bridge.engine, number)
+        if found is None or found.owner is None:
+            return
+        first_beat = found.beat if first_beat is None else first_beat
+        if found.beat != first_beat:
+            raise RunAlreadyActive(f"Association {number} is at work in another process at this moment.")
+        watch.look()
+        time.sleep(lease.HEARTBEAT_S)
+
+
+async def carry_out_here(
+    bridge: Bridge, number: int, *, owner: str, watch: Callable[[Association], None] | None = None
+) -> Association:
+    """Do what an association of this process's own waits for, in this process. Cancelling the call cancels it.
+
+    Raises: LeaseLost, StorageFailed.
+    """
+    async with connect_http() as http:
+        try:
+            with storage_errors():
+                if not await asyncio.to_thread(associations.claim, bridge.engine, number, owner=owner):
+                    raise LeaseLost(f"Association {number} was taken by another process.")
+            return await Associating(bridge, number, owner=owner, http=http, watch=watch).run()
+        except asyncio.CancelledError:
+            values = {"stage": ImportStage.CANCELLED, "finished_at": utc_now()}
+            ending = asyncio.to_thread(associations.let_go, bridge.engine, number, owner=owner, values=values)
+            await asyncio.shield(ending)
+            raise
+
+
+async def _carry_out(bridge: Bridge, number: int, owner: str, http: httpx.AsyncClient) -> None:
+    log.info("association starts association_id=%s", number)
+    try:
+        await Associating(bridge, number, owner=owner, http=http).run()
+    except LeaseLost as exc:
+        log.warning("association lost association_id=%s reason=%s", number, exc)
+    except CohortBridgeError as exc:
+        log.error("association not recorded association_id=%s code=%s", number, exc.name)  # noqa: TRY400
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.to_thread(_hand_back, bridge, number, owner))
+        raise
+    except Exception:
+        log.exception("association failed unexpectedly association_id=%s", number)
+        await asyncio.to_thread(_fail_unexpectedly, bridge, number, owner)
+
+
+def _hand_back(bridge: Bridge, number: int, owner: str) -> None:
+    try:
+        associations.hand_back(bridge.engine, number, owner=owner)
+    except StorageError as exc:
+        log.warning("association not handed back association_id=%s reason=%s", number, exc)
+
+
+def _fail_unexpectedly(bridge: Bridge, number: int, owner: str) -> None:
+    values = {
+        "stage": ImportStage.FAILED,
+        "finished_at": utc_now(),
+        "error_code": "unexpected",
+        "error_message": "This stopped on an error that Cohort Bridge did not foresee.",
+        "error_advice": "The worker's log has the details. What was written until then is in the outcomes.",
+    }
+    try:
+        associations.let_go(bridge.engine, number, owner=owner, values=values)
+    except StorageError as exc:
+        log.warning("association not recorded association_id=%s reason=%s", number, exc)

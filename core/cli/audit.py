@@ -1,0 +1,56 @@
+"""Commands for the audit log and the keys."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from core.access import audit_log
+from core.access.roles import LOCAL
+from core.cli.common import FAILED, Json, app, audit_app, open_here
+from core.cli.output import complain, print_json
+from core.connections import key_rotation
+
+
+@audit_app.command("verify")
+def verify_audit(
+    head: Annotated[
+        str | None, typer.Option(metavar="NUMBER:HASH", help="The head of an earlier check, noted elsewhere.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find any line of the audit log that was changed or removed."""
+    verdict = audit_log.verify_audit(open_here(), LOCAL, noted_head=head)
+    if as_json:
+        print_json(
+            {
+                "ok": verdict.ok,
+                "entries": verdict.entries,
+                "head": verdict.head,
+                "problems": verdict.problems,
+                "notes": verdict.notes,
+            }
+        )
+    elif verdict.ok:
+        typer.echo(f"{verdict.entries:,} lines, none changed or removed. Head: {verdict.head or 'none yet'}")
+        for note in verdict.notes:
+            typer.echo(note)
+    if not verdict.ok:
+        complain(" ".join(verdict.problems), "Compare with a backup of the database; docs/security.md says how.")
+        raise typer.Exit(FAILED)
+
+
+@audit_app.command("download")
+def download_audit() -> None:
+    """Print the audit log as CSV, oldest line first."""
+    for line in audit_log.audit_csv(open_here(), LOCAL):
+        sys.stdout.write(line)
+
+
+@app.command("rotate-key")
+def rotate_key() -> None:
+    """Seal the stored secrets with a new key; the old one opens nothing any more."""
+    count = key_rotation.rotate_key(open_here(), LOCAL)
+    typer.echo(f"{count:,} secrets are sealed with the new key." if count != 1 else "1 secret is sealed anew.")

@@ -1,0 +1,77 @@
+"""Commands that connect the vendors. Secrets come from a prompt or the environment, never from arguments."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+
+from core.access.roles import LOCAL
+from core.cli.common import connect_app, open_here
+from core.connections import connect
+from core.errors import SettingsError
+from data.models import Connection
+
+# --- connecting ----------------------------------------------------------------------------------------------------
+
+
+@connect_app.command("mixpanel")
+def connect_mixpanel(
+    username: Annotated[str, typer.Option(help="The service account's username.")],
+    project_id: Annotated[str, typer.Option(help="The project's number.")],
+    region: Annotated[str, typer.Option(help="us, eu or in.")] = "us",
+    workspace_id: Annotated[str | None, typer.Option(help="The data view's number, if there is one.")] = None,
+    id_merge: Annotated[str, typer.Option(help="original or simplified.")] = "original",
+    match_property: Annotated[str, typer.Option(help="The profile property with the Apptimize id.")] = "",
+    name: Annotated[str, typer.Option(help="What to call the connection; an existing one is replaced.")] = "default",
+) -> None:
+    """Check the credentials and the account's role, then store them. The secret is asked for, or in the environment."""
+    bridge = open_here()
+    secret = _secret(bridge.settings.mixpanel_secret, "Service account secret", "COHORT_BRIDGE_MIXPANEL_SECRET")
+    form = connect.MixpanelForm(
+        username=username,
+        secret=secret,
+        project_id=project_id,
+        region=region,
+        workspace_id=workspace_id,
+        id_merge=id_merge,
+        match_property=match_property,
+        project_token=bridge.settings.mixpanel_project_token,
+        name=name,
+    )
+    _say_connected(connect.connect_mixpanel(bridge, LOCAL, form))
+
+
+@connect_app.command("apptimize")
+def connect_apptimize(
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Where cohort-sync messages go.")],
+    name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "default",
+) -> None:
+    """Test the endpoint with the token, then store both. The token is asked for, or in the environment."""
+    bridge = open_here()
+    token = _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_APPTIMIZE_TOKEN")
+    _say_connected(connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
+
+
+@connect_app.command("csv")
+def connect_csv(
+    folder: Annotated[str, typer.Option(metavar="DIR", help="Where a file for each group is written.")],
+    name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "csv",
+) -> None:
+    """Deliver groups as CSV files, as Apptimize's Groups page takes them."""
+    _say_connected(connect.connect_csv(open_here(), LOCAL, folder=folder, name=name))
+
+
+def _secret(given: SecretStr | None, what: str, variable: str) -> SecretStr:
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{what}: this is needed.", advice=f"Set {variable}, or run this at a terminal.")
+    return SecretStr(typer.prompt(what, hide_input=True, err=True))
+
+
+def _say_connected(connection: Connection) -> None:
+    note = " (practice sandbox)" if connection.practice else ""
+    typer.echo(f"Connected: {connection.name}{note}.")

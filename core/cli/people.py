@@ -1,0 +1,86 @@
+"""Commands that manage people."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from core.access import people
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.cli.as_json import person_as_json
+from core.cli.common import Json, open_here, people_app
+from core.cli.output import print_json, print_table, time_text
+
+# --- people, audit, keys -------------------------------------------------------------------------------------------
+
+
+@people_app.command("list")
+def list_people(as_json: Json = False) -> None:
+    """List the people who signed in or were added."""
+    found = people.list_people(open_here(), LOCAL)
+    if as_json:
+        print_json([person_as_json(one) for one in found])
+        return
+    rows = [
+        (
+            one.person.email,
+            one.role.label,
+            ", ".join(mark for mark, holds in (("by setting", one.fixed), ("disabled", one.person.disabled)) if holds),
+            time_text(one.person.signed_in_at),
+        )
+        for one in found
+    ]
+    print_table(("Address", "Role", "", "Signed in"), rows)
+
+
+@people_app.command("add")
+def add_person(
+    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    role: Annotated[str, typer.Option(help="viewer, analyst or admin.")] = "viewer",
+) -> None:
+    """Let somebody in before they sign in for the first time."""
+    person = people.add_person(open_here(), LOCAL, email, role)
+    typer.echo(f"{person.email} may come in as {person.role}.")
+
+
+@people_app.command("role")
+def change_role(
+    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="viewer, analyst or admin.")],
+) -> None:
+    """Give a person another role, from their next click on."""
+    bridge = open_here()
+    person = people.change_role(bridge, LOCAL, _person_id(bridge, email), role)
+    typer.echo(f"{person.email} is {person.role}.")
+
+
+@people_app.command("disable")
+def disable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
+    """Shut a person out, from their next click on."""
+    bridge = open_here()
+    person = people.disable_person(bridge, LOCAL, _person_id(bridge, email))
+    typer.echo(f"{person.email} is shut out.")
+
+
+@people_app.command("enable")
+def enable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
+    """Let a person in again, with the role that they had."""
+    bridge = open_here()
+    person = people.enable_person(bridge, LOCAL, _person_id(bridge, email))
+    typer.echo(f"{person.email} may come in as {person.role}.")
+
+
+@people_app.command("sign-out")
+def sign_out_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
+    """Sign a person out everywhere, from their next click on."""
+    bridge = open_here()
+    person = people.end_sign_ins(bridge, LOCAL, _person_id(bridge, email))
+    typer.echo(f"{person.email} is signed out everywhere.")
+
+
+def _person_id(bridge: Bridge, email: str) -> int:
+    found = people.find_person(bridge, LOCAL, email).id
+    assert found is not None
+    return found

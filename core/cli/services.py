@@ -1,0 +1,63 @@
+"""Commands that keep running: worker, sandbox, all in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core import log, settings
+from core.cli.common import app, open_here
+from core.errors import SettingsError
+
+# --- services ------------------------------------------------------------------------------------------------------
+
+
+@app.command("worker")
+def run_worker(
+    once: Annotated[bool, typer.Option("--once", help="Try all that is due or queued, then end.")] = False,
+) -> None:
+    """Run what the dashboard queued, until told to stop."""
+    from core.worker import service
+
+    bridge = open_here()
+    if once:
+        service.once(bridge)
+    else:
+        service.serve(bridge)
+
+
+@app.command("sandbox")
+def run_sandbox(
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
+    profiles: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="People of your own.")] = None,
+    cohorts: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Their cohorts.")] = None,
+) -> None:
+    """Run the stand-ins for Mixpanel and Apptimize alone, on this machine."""
+    from core.sandbox import server
+    from core.sandbox.store import SandboxError
+
+    configured = settings.read()
+    log.configure(configured.log_level)
+    typer.echo(f"Sandbox: http://127.0.0.1:{port}", err=True)
+    try:
+        configured.home.mkdir(parents=True, exist_ok=True)
+        server.serve(port=port, home=configured.home, profiles=profiles, cohorts=cohorts)
+    except (SandboxError, OSError) as exc:
+        raise SettingsError(str(exc), advice="Correct it and start the sandbox again.", code="sandbox") from exc
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the dashboard listens.")] = 8501,
+    sandbox_port: Annotated[int, typer.Option(min=1, max=65535, help="Where the sandbox listens.")] = 8600,
+    address: Annotated[str, typer.Option(help="Where the dashboard listens; others than loopback need sign-in.")] = (
+        "127.0.0.1"
+    ),
+) -> None:
+    """Run everything for one machine in one terminal: worker, dashboard, and the sandbox while practising."""
+    from core.cli import up as everything
+
+    bridge = open_here()
+    raise typer.Exit(everything.run(bridge, port=port, sandbox_port=sandbox_port, address=address, tell=typer.echo))

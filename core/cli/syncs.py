@@ -1,0 +1,127 @@
+"""Commands for recurring syncs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.cli.as_json import sync_as_json
+from core.cli.common import Json, MaxShrink, Tags, To, open_here, syncs_app, whole_number
+from core.cli.output import print_json, print_table, time_text
+from core.cli.runs import show_queued
+from core.errors import SettingsError
+from core.syncs import listing, recurring, settings
+from data.models import Sync
+
+# --- recurring syncs -----------------------------------------------------------------------------------------------
+
+
+@syncs_app.command("add")
+def add_sync(
+    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
+    every: Annotated[int, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = 15,
+    group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
+    to: To = None,
+    max_shrink: MaxShrink = None,
+    tag: Tags = None,
+    as_json: Json = False,
+) -> None:
+    """Keep a group equal to a cohort; the first run is due at once."""
+    bridge, number = open_here(), whole_number(cohort_id, "COHORT_ID")
+    sync = recurring.add_sync(
+        bridge, LOCAL, number, every_minutes=every, group=group, to=to, max_shrink=max_shrink, tags=tag or ()
+    )
+    _show_sync(bridge, sync, "is active: a worker keeps its group up to date", as_json=as_json)
+
+
+@syncs_app.command("edit")
+def edit_sync(
+    sync_id: Annotated[int, typer.Argument(metavar="ID")],
+    every: Annotated[int | None, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = None,
+    max_shrink: MaxShrink = None,
+    no_brake: Annotated[bool, typer.Option("--no-brake", help="Hold no run for what it would take away.")] = False,
+    tag: Tags = None,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Change a recurring sync; what is not named stays as it is."""
+    if no_brake and max_shrink is not None:
+        raise SettingsError("Brake: --max-shrink and --no-brake exclude each other.", advice="Leave one out.")
+    if no_tags and tag:
+        raise SettingsError("Tags: --tag and --no-tags exclude each other.", advice="Leave one out.")
+    bridge = open_here()
+    held = listing.get_sync(bridge, LOCAL, sync_id).sync
+    brake = None if no_brake else held.max_shrink if max_shrink is None else max_shrink
+    changed = settings.edit_sync(
+        bridge,
+        LOCAL,
+        sync_id,
+        every_minutes=every or held.every_minutes or 0,
+        max_shrink=brake,
+        tags=[] if no_tags else tag,
+    )
+    _show_sync(bridge, changed, "is changed", as_json=as_json)
+
+
+@syncs_app.command("list")
+def list_syncs(
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="Only those with this tag.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the syncs."""
+    found = [one for one in listing.list_syncs(open_here(), LOCAL) if set(tag or ()) <= set(one.sync.tags)]
+    if as_json:
+        print_json([sync_as_json(one) for one in found])
+        return
+    rows = [
+        (
+            str(one.sync.id),
+            f"every {one.sync.every_minutes} min" if one.sync.every_minutes else "one-time",
+            one.sync.state if one.sync.every_minutes else "",
+            one.group.name,
+            one.destination,
+            time_text(one.sync.next_run_at),
+            one.last_run.status if one.last_run else "",
+            ", ".join(one.sync.tags),
+        )
+        for one in found
+    ]
+    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+
+
+@syncs_app.command("pause")
+def pause_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Stop a recurring sync until it is resumed."""
+    bridge = open_here()
+    _show_sync(bridge, recurring.pause_sync(bridge, LOCAL, sync_id), "is paused", as_json=as_json)
+
+
+@syncs_app.command("resume")
+def resume_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Let a paused sync go on; it is due at once."""
+    bridge = open_here()
+    _show_sync(bridge, recurring.resume_sync(bridge, LOCAL, sync_id), "is active", as_json=as_json)
+
+
+@syncs_app.command("remove")
+def remove_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """End a sync; its group stays as it is."""
+    bridge = open_here()
+    _show_sync(bridge, recurring.remove_sync(bridge, LOCAL, sync_id), "is removed", as_json=as_json)
+
+
+@syncs_app.command("run")
+def run_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+    """Queue a run now, or name the one that is queued already; a worker does it."""
+    show_queued(recurring.run_now(open_here(), LOCAL, sync_id), as_json=as_json)
+
+
+def _show_sync(bridge: Bridge, sync: Sync, state: str, *, as_json: bool) -> None:
+    assert sync.id is not None
+    if as_json:
+        print_json(sync_as_json(listing.get_sync(bridge, LOCAL, sync.id)))
+    else:
+        typer.echo(f"Sync {sync.id} {state}.")

@@ -1,0 +1,241 @@
+"""Everything for one machine in one terminal: worker, dashboard, and the sandbox while practising."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+
+import httpx
+from pydantic import SecretStr
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.connections import connect, lookup
+from core.errors import CohortBridgeError, SettingsError
+from core.vendors.addresses import is_loopback_host
+from data.models import Connection
+
+ROOT = Path(__file__).resolve().parent.parent
+SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
+LOOPBACK = "127.0.0.1"
+START_WITHIN_S = 60.0
+END_WITHIN_S = 12.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Service:
+    """One of the processes, and where its output goes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object], address: str = LOOPBACK) -> int:
+    """Start everything, print the address, and end all of it on a signal or when one of them dies.
+
+    The dashboard listens at `address`; it refuses any but this machine's own while nobody signs in.
+
+    Returns the exit status: 0 when it was asked to end, 1 when one died. Raises SettingsError when a port is taken.
+    """
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    _require_loopback(address)
+    _require_free(port, "--port")
+    services = list[Service]()
+    try:
+        if _practising(bridge):
+            sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
+            if not stop.is_set():
+                connect_sandbox(bridge, sandbox_url)
+                tell(f"Practice sandbox  {sandbox_url}")
+        services.append(_start(bridge, "worker", "worker"))
+        services.append(_start_dashboard(bridge, address, port))
+        here = _reachable(address)
+        _wait_until_up(services, f"http://{here}:{port}/_stcore/health", stop)
+        if not stop.is_set():
+            tell(f"Cohort Bridge     http://{here}:{port}")
+            tell("Ctrl-C ends everything.")
+        return _watch(services, stop)
+    finally:
+        _end(services)
+
+
+def _practising(bridge: Bridge) -> bool:
+    found = lookup.list_connections(bridge, LOCAL)
+    return not found or any(one.practice for one in found)
+
+
+def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Event) -> str:
+    if not _is_free(port):
+        port = _any_port()  # another practice on this machine has the usual one
+    services.append(_start(bridge, "sandbox", "sandbox", "--port", str(port)))
+    url = f"http://{LOOPBACK}:{port}"
+    _wait_until_up(services, f"{url}/sandbox/api/project", stop)
+    return url
+
+
+def connect_sandbox(bridge: Bridge, url: str) -> None:
+    """Connect the practice project and the practice destination, where nothing else is connected under those names."""
+    from core.sandbox import people
+
+    found = lookup.list_connections(bridge, LOCAL)
+    mixpanel = [one for one in found if one.side == connect.MIXPANEL_SIDE]
+    destinations = [one for one in found if one.side == connect.DESTINATION_SIDE]
+    if _stale(mixpanel, url) if mixpanel else not destinations:
+        # The sandbox stands in for the vendor's hosts, for this connection only.
+        there = replace(bridge, settings=bridge.settings.model_copy(update={"mixpanel_url": url}))
+        form = connect.MixpanelForm(
+            username=people.ADMIN_USERNAME,
+            secret=SecretStr(people.ADMIN_SECRET),
+            project_id=people.PROJECT_ID,
+            project_token=SecretStr(people.PROJECT_TOKEN),
+        )
+        connect.connect_mixpanel(there, LOCAL, form)
+    endpoint = f"{url}/apptimize/cohort-sync"
+    if _stale(destinations, endpoint) if destinations else not mixpanel or mixpanel[0].practice:
+        answer = httpx.post(f"{url}/sandbox/api/tokens", json={"name": "Cohort Bridge"}, timeout=30)
+        token = SecretStr(answer.raise_for_status().json()["token"])
+        connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
+
+
+def _stale(found: Sequence[Connection], url: str) -> bool:
+    """Tell whether the connection called default is the sandbox's, at a port that it no longer has."""
+    return any(one.practice and one.name == "default" and url not in (one.url, one.base_url) for one in found)
+
+
+def _require_loopback(address: str) -> None:
+    """Refuse at once what the dashboard would refuse later: to be open to others while nobody signs in."""
+    if not is_loopback_host(address) and not SIGN_IN_FILE.exists():
+        raise SettingsError(
+            f"Nobody signs in here, and at {address} other machines could open the dashboard.",
+            advice="Set up sign-in first (docs/sign-in), or leave --address out.",
+            code="open_to_others",
+        )
+
+
+def _reachable(address: str) -> str:
+    """Return where this machine finds what listens at an address."""
+    host = LOOPBACK if address in ("0.0.0.0", "::") else address  # noqa: S104  (compared, not listened at)
+    return f"[{host}]" if ":" in host else host
+
+
+def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
+    options = {
+        "server.port": str(port),
+        "server.address": address,
+        "server.headless": "true",
+        "browser.gatherUsageStats": "false",
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    return _spawn(bridge, "dashboard", [sys.executable, "-m", "pages.shell.run_dashboard", *arguments])
+
+
+def _start(bridge: Bridge, name: str, *arguments: str) -> Service:
+    return _spawn(bridge, name, [sys.executable, "-m", "core", *arguments])
+
+
+def _spawn(bridge: Bridge, name: str, command: list[str]) -> Service:
+    folder = bridge.settings.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    environment = os.environ | {"COHORT_BRIDGE_HOME": str(bridge.settings.home)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603  (our own modules)
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C reaches this process alone, which then ends the others in good order.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    return Service(name, process, log)
+
+
+def _die_with_parent() -> None:
+    """Have Linux end this process when its parent is killed, so that no port stays taken."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_until_up(services: list[Service], url: str, stop: Event) -> None:
+    """Wait until the last service answers. Raises SettingsError when it does not in time."""
+    deadline_s = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < deadline_s:
+        if any(service.process.poll() is not None for service in services):
+            return  # the watch that follows says which, and why
+        try:
+            if httpx.get(url, timeout=2).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        if stop.wait(0.1):
+            return
+    raise SettingsError(f"The {services[-1].name} did not start in time.", advice=f"See {services[-1].log}.")
+
+
+def _watch(services: list[Service], stop: Event) -> int:
+    while not stop.wait(0.3):
+        for service in services:
+            if service.process.poll() is not None:
+                raise CohortBridgeError(
+                    f"The {service.name} ended by itself, so everything was ended.{_last_words(service.log)}",
+                    advice=f"The whole of its output is in {service.log}.",
+                    code="service_died",
+                )
+    return 0
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f" Its last words: {lines[-1][:300]}" if lines else ""
+
+
+def _end(services: list[Service]) -> None:
+    for service in services:
+        if service.process.poll() is None:
+            service.process.terminate()
+    deadline_s = time.monotonic() + END_WITHIN_S
+    for service in services:
+        try:
+            service.process.wait(max(0.1, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            service.process.kill()
+            service.process.wait()
+
+
+def _require_free(port: int, option: str) -> None:
+    if not _is_free(port):
+        raise SettingsError(
+            f"Port {port} is used by another program.", advice=f"End it, or choose another one with {option}."
+        )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,30 @@
+"""What a project is asked with, and how its users are matched."""
+
+from __future__ import annotations
+
+from core.bridge import Bridge
+from core.rules.matching import IdMerge, MatchRule
+from core.vendors.mixpanel_project import Project
+from data.models import Connection, Sync
+
+
+def match_rule(connection: Connection, sync: Sync | None = None) -> MatchRule:
+    """Return how a connection matches users, or one sync of it that has settings of its own."""
+    own = sync.match_property if sync else None
+    expects = sync.expects_prefix if sync else None
+    return MatchRule(
+        IdMerge(connection.id_merge),
+        own or connection.match_property,
+        connection.expects_prefix if expects is None else expects,
+    )
+
+
+def project_for(bridge: Bridge, connection: Connection) -> Project:
+    """Build the address and credentials of a Mixpanel connection. Raises SecretKeyLost."""
+    return Project(
+        base_url=connection.base_url,
+        project_id=connection.project_id,
+        username=connection.username,
+        secret=bridge.vault.decrypt(connection.secret),
+        workspace_id=connection.workspace_id,
+    )

@@ -1,0 +1,190 @@
+"""Read a cohort whole, or not at all: pages of one query session, matched and collected as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from core.errors import SessionLost, VendorSurprise
+from core.export.progress import Progress
+from core.rules import completeness, holding
+from core.rules.matching import MatchRule, match_page
+from core.vendors.mixpanel import Mixpanel
+from core.vendors.mixpanel_answers import Page
+from data.engine import StorageError
+from data.members.collector import Collector, Tally
+
+T = TypeVar("T")
+
+# A lost session starts again at page 0, at most twice; a `total` that disagrees is read once more.
+_SESSIONS_LOST = 2
+_TOTALS_WRONG = 1
+# Pages that are fetched or wait to be decoded, for each request in flight: slots refill while others decode.
+_AHEAD = 2
+
+
+class ResizableSemaphore(asyncio.Semaphore):
+    """How many requests may be in flight; can be made wider or narrower while they are."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self._width = width
+        self._owed = 0
+
+    def resize(self, width: int) -> None:
+        """Let `width` requests be in flight from now on; those above it are waited for, not stopped."""
+        change, self._width = width - self._width, width
+        while change > 0:
+            change -= 1
+            self.release()
+        self._owed += -change
+        while self._owed and not self.locked():
+            self._value -= 1  # a place that nobody is in goes at once
+            self._owed -= 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether no more requests are in flight than may be."""
+        return not self._owed
+
+    def release(self) -> None:
+        """Give back one place, or pay for one that was taken away."""
+        if self._owed > 0:
+            self._owed -= 1
+        else:
+            super().release()
+
+
+@dataclass
+class CohortReader:
+    """Reads one cohort through `client`, at most `width` requests at a time; decodes and collects in `worker`."""
+
+    client: Mixpanel
+    rule: MatchRule
+    cohort_id: int
+    width: ResizableSemaphore
+    worker: ThreadPoolExecutor
+    new_collector: Callable[[], Collector]
+    progress: Progress
+    page_size: int | None = None
+    accept_total: bool = False  # a person looked at a `total` that disagrees, and let it through
+    tally: Tally = field(init=False)  # what the latest reading that came to its end collected
+    _facts: list[completeness.PageFacts] = field(default_factory=list[completeness.PageFacts])
+
+    @asynccontextmanager
+    async def whole(self) -> AsyncGenerator[tuple[Tally, Collector]]:
+        """Read until the pages prove that the cohort is whole; the collector is closed at the end.
+
+        Raises: IncompleteRead, RunHeld, VendorError, CohortUnknown, NoQuerySlot, StorageError.
+        """
+        lost, totals = 0, list[int]()
+        while True:
+            opening = asyncio.ensure_future(self.in_worker(self.new_collector))  # while page 0 is on its way
+            try:
+                try:
+                    collector, total = await self._read_session(opening)
+                except SessionLost:
+                    lost += 1
+                    if lost > _SESSIONS_LOST:
+                        raise
+                    continue
+                tally = await self._prove(collector)
+                if tally.profiles == total:
+                    yield tally, collector
+                    return
+                totals.append(total)
+                if len(totals) > _TOTALS_WRONG:
+                    if self.accept_total:
+                        yield tally, collector
+                        return
+                    raise holding.hold_for_total(profiles=tally.profiles, totals=totals)
+            finally:
+                await asyncio.shield(self._close(opening))
+
+    async def _close(self, opening: asyncio.Future[Collector]) -> None:
+        with suppress(StorageError):  # one that could not be opened was told of already
+            await self.in_worker((await opening).close)
+
+    async def _prove(self, collector: Collector) -> Tally:
+        self.progress.begin("checking")
+        tally = await self.in_worker(partial(collector.tally, prefixes=self.rule.prefixes))
+        completeness.prove_distinct(seen=tally.seen, profiles=tally.profiles)
+        self.tally = tally
+        return tally
+
+    async def _read_session(self, opening: asyncio.Future[Collector]) -> tuple[Collector, int]:
+        """Read all pages of a new session into the collector; returns it and the total that page 0 announced."""
+        self._facts = []
+        self.progress.begin("reading")
+        self.progress.profiles, self.progress.pages = 0, 0
+        first = await self.client.first_page(
+            self.cohort_id, self.rule.match_property, page_size=self.page_size, gate=self.width
+        )
+        if first.total is None or not first.page_size or first.page_size < 1:
+            raise VendorSurprise("Mixpanel did not say how many profiles the cohort has.", code="mixpanel_no_total")
+        # By Mixpanel's documentation only a page that is not full is the last: at an exact multiple, an empty one.
+        pages = first.total // first.page_size + 1
+        self.progress.expected, self.progress.pages_expected = first.total, pages
+        collector = await opening
+        await self.in_worker(partial(self._take, collector, first, 0))
+        if pages > 1:
+            await self._read_rest(collector, first, pages)
+        while max(self._facts, key=lambda page: page.number).rows == first.page_size:
+            await self._fetch(collector, first, len(self._facts))  # there is more than was announced
+        completeness.prove_pages(self._facts, page_size=first.page_size)
+        return collector, first.total
+
+    async def _read_rest(self, collector: Collector, first: Page, pages: int) -> None:
+        numbers = iter(range(1, pages))
+
+        async def fetch_on() -> None:
+            for number in numbers:
+                await self._fetch(collector, first, number)
+
+        tasks = [asyncio.create_task(fetch_on()) for _ in range(min(pages - 1, 5 * _AHEAD))]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fetch(self, collector: Collector, first: Page, number: int) -> None:
+        if not first.session_id:
+            raise VendorSurprise("Mixpanel gave no session to read further pages from.", code="mixpanel_no_session")
+        await self.client.next_page(
+            self.cohort_id,
+            self.rule.match_property,
+            session_id=first.session_id,
+            number=number,
+            page_size=self.page_size,
+            gate=self.width,
+            run=lambda decode: self.in_worker(partial(self._decode, decode, collector, number)),
+        )
+
+    def _decode(self, decode: Callable[[], Page], collector: Collector, number: int) -> Page:
+        """Decode and take in one go: each way to the worker and back costs as much as half a page."""
+        page = decode()
+        self._take(collector, page, number)
+        return page
+
+    def _take(self, collector: Collector, page: Page, number: int) -> None:
+        matched = match_page(page.distinct_ids, page.values, self.rule, page=number)
+        collector.add(
+            matched.distinct_ids,
+            matched.apptimize_ids,
+            unusable_ids=matched.unusable_ids,
+            reasons=matched.reasons,
+        )
+        self._facts.append(completeness.PageFacts(number=number, said_page=page.said_page, rows=len(page.distinct_ids)))
+        self.progress.pages += 1
+        self.progress.profiles += len(page.distinct_ids)
+
+    async def in_worker(self, call: Callable[[], T]) -> T:
+        """Run a call in the one thread that decodes and collects."""
+        return await asyncio.get_running_loop().run_in_executor(self.worker, call)

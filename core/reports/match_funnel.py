@@ -1,0 +1,163 @@
+"""From a cohort to a group: how many of its users get there, where the others stay, and who they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+
+from sqlmodel import col, func, select
+
+from core import spreadsheet
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.errors import NotFound
+from data import runs
+from data.engine import read_session
+from data.members.excluded import ExcludedProfile
+from data.models import Run, RunStatus
+
+# A reading told everything: its run ended well, or it was held with all that it had read. One that was held because
+# Mixpanel's own total spoke against what was read told a part.
+_READS = (
+    col(Run.status).in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
+    col(Run.error_code).is_distinct_from("held_total"),
+    col(Run.restores).is_(None),
+)
+_EXCLUDED_COLUMNS = ("reason", "distinct_id", "apptimize_id")
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """What became of the users of a cohort.
+
+    `with_profile` = `with_id` + `unmatched`; `with_id` = `valid` + `invalid`; `valid` = `distinct` + `duplicates`;
+    `distinct` (the members) = `prefixed` + `unprefixed`; `prefixed` = `identified` + `anonymous`, where a prefix is
+    expected. `in_cohort` is what Mixpanel last counted, None where it is not known.
+    """
+
+    in_cohort: int | None
+    with_profile: int
+    with_id: int
+    valid: int
+    distinct: int
+    prefixed: int
+    unmatched: int
+    invalid: int
+    duplicates: int
+    unprefixed: int
+    identified: int
+    anonymous: int
+    reasons: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def expects_prefix(self) -> bool:
+        """Whether members were told apart by their prefix."""
+        return self.distinct > 0 and self.identified + self.anonymous + self.unprefixed == self.distinct
+
+
+def get_funnel(run: Run) -> Funnel:
+    """Turn a reading's counts into its funnel."""
+    return Funnel(
+        in_cohort=run.in_cohort,
+        with_profile=run.profiles,
+        with_id=run.profiles - run.unmatched,
+        valid=run.profiles - run.unmatched - run.invalid,
+        distinct=run.members,
+        prefixed=run.members - run.unprefixed,
+        unmatched=run.unmatched,
+        invalid=run.invalid,
+        duplicates=run.duplicates,
+        unprefixed=run.unprefixed,
+        identified=run.identified,
+        anonymous=run.anonymous,
+        reasons=dict(run.reasons),
+    )
+
+
+def add_up(funnels: Sequence[Funnel]) -> Funnel:
+    """Add funnels of several cohorts up; a user who is in two of them counts twice."""
+    counts = [one.in_cohort for one in funnels]
+    reasons = Counter[str]()
+    for one in funnels:
+        reasons.update(one.reasons)
+    names = {one.name for one in fields(Funnel)} - {"in_cohort", "reasons"}
+    return Funnel(
+        in_cohort=sum(count for count in counts if count is not None) if None not in counts else None,
+        reasons=dict(reasons),
+        **{name: sum(getattr(one, name) for one in funnels) for name in names},
+    )
+
+
+@action(Role.VIEWER)
+def latest_reads(bridge: Bridge, actor: Actor) -> list[Run]:
+    """List the latest reading of each cohort, whichever destination it was for, by the cohort's name."""
+    with read_session(bridge.engine) as session:
+        newest = select(func.max(Run.id)).where(*_READS).group_by(col(Run.cohort_id))
+        found = session.exec(select(Run).where(col(Run.id).in_(newest))).all()
+    return sorted(found, key=lambda run: (run.cohort_name.casefold(), run.cohort_id))
+
+
+@action(Role.VIEWER)
+def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, limit: int = 200) -> list[Run]:
+    """List the latest readings of a cohort, or of all, dry runs too, oldest first."""
+    which = [] if cohort_id is None else [Run.cohort_id == cohort_id]
+    with read_session(bridge.engine) as session:
+        query = select(Run).where(*which, *_READS).order_by(col(Run.id).desc()).limit(limit)
+        return list(reversed(session.exec(query).all()))
+
+
+@dataclass(frozen=True)
+class ExcludedPage:
+    """A page of the profiles that made no member `(reason, distinct_id, apptimize_id)`, and how many there are."""
+
+    rows: list[ExcludedProfile]
+    total: int
+
+
+@action(Role.VIEWER)
+def excluded(
+    bridge: Bridge,
+    actor: Actor,
+    run_id: int,
+    *,
+    reasons: Sequence[str] = (),
+    search: str = "",
+    offset: int = 0,
+    limit: int = 50,
+) -> ExcludedPage:
+    """Page through the profiles of a reading that made no member. Raises NotFound, StorageFailed."""
+    name = _kept(bridge, run_id)
+    return ExcludedPage(
+        bridge.snapshots.left_out(name, reasons=reasons, search=search, offset=offset, limit=limit),
+        bridge.snapshots.count_left_out(name, reasons=reasons, search=search),
+    )
+
+
+@action(Role.VIEWER)
+def excluded_csv(
+    bridge: Bridge, actor: Actor, run_id: int, *, reasons: Sequence[str] = (), search: str = ""
+) -> Iterator[str]:
+    """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
+    name = _kept(bridge, run_id)
+    chunks = bridge.snapshots.iterate_left_out(name, reasons=reasons, search=search)
+    return spreadsheet.lines(_EXCLUDED_COLUMNS, (shown_row(row) for chunk in chunks for row in chunk))
+
+
+def shown_row(row: ExcludedProfile) -> ExcludedProfile:
+    """Write a profile that has no distinct id of its own by the place where it was read."""
+    reason, distinct_id, apptimize_id = row
+    if not distinct_id.startswith("\x00"):
+        return row
+    page, _, number = distinct_id[1:].partition(":")
+    return reason, f"(page {page}, row {number})", apptimize_id
+
+
+def _kept(bridge: Bridge, run_id: int) -> str:
+    run = runs.get(bridge.engine, run_id)
+    if run is None or run.left_out is None:
+        raise NotFound(
+            "The profiles that this run left out are not kept.",
+            advice="They are kept of a cohort's latest reading: start an export or a dry run.",
+        )
+    return run.left_out

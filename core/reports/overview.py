@@ -1,0 +1,238 @@
+"""How everything stands: freshness, what needs a person, the query budget, the health of connections, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core import spreadsheet
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections import query_budget
+from core.connections.connect import MIXPANEL_SIDE
+from core.connections.lookup import find_mixpanel
+from core.connections.project import project_for
+from core.leases.workers import WORKER_SEEN_WITHIN
+from core.rules import due_times
+from core.syncs.listing import SyncView
+from data import run_stats, runs
+from data.models import Connection, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
+from data.run_stats import Size
+from data.runs import RunFilter
+
+SLOTS_OVER = timedelta(days=7)
+TREND_OVER = timedelta(days=14)
+# A group that is older than two intervals missed at least one of them.
+LATE_AFTER = 2.2
+# What Excel takes; a longer history is filtered first.
+ROWS_OF_A_SHEET = 1_000_000
+_ROWS_AT_ONCE = 1000
+TROUBLED = (RunStatus.FAILED, RunStatus.HELD, RunStatus.INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How old a group's members are, and how many of the last days' slots its sync met. `slots` 0: none passed yet."""
+
+    view: SyncView
+    at: datetime | None
+    is_late: bool
+    slots: int
+    met: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of slots that were met, None before the first."""
+        return min(self.met / self.slots, 1.0) if self.slots else None
+
+
+@dataclass(frozen=True)
+class AttentionItems:
+    """What needs a person: syncs that are paused with what stopped them, and groups whose newest run did not succeed.
+
+    A run whose sync is paused is with its sync.
+    """
+
+    paused: list[SyncView]
+    runs: list[Run]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing needs anybody."""
+        return not (self.paused or self.runs)
+
+
+@dataclass(frozen=True)
+class QuotaStatus:
+    """The query budget: how it stands, when spent queries come back, and what recurring syncs need of each hour."""
+
+    budget: query_budget.Budget
+    frees_at: list[datetime]
+    planned: float
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a connection did when it was last used."""
+
+    connection: Connection
+    last_run: Run | None
+    is_well: bool
+
+
+@action(Role.VIEWER)
+def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[Freshness]:
+    """Tell how fresh the groups of these recurring syncs are, the stalest first."""
+    now = utc_now()
+    met = run_stats.slots_met(bridge.engine, since=now - SLOTS_OVER)
+    found = [_fresh(view, met.get(view.sync.id or 0, 0), now) for view in views]
+    return sorted(found, key=lambda one: one.at or one.view.sync.created_at)
+
+
+def _fresh(view: SyncView, met: int, now: datetime) -> Freshness:
+    sync, at = view.sync, view.group.verified_at or view.group.delivered_at
+    assert sync.every_minutes is not None
+    late = timedelta(minutes=LATE_AFTER * sync.every_minutes)
+    is_late = sync.state == SyncState.ACTIVE and now - (at or sync.created_at) > late
+    return Freshness(view, at, is_late, slots_passed(sync, now), met)
+
+
+def slots_passed(sync: Sync, now: datetime) -> int:
+    """Count the slots of a sync's grid since it was made, of the last days, at its present interval."""
+    assert sync.every_minutes is not None
+    assert sync.id is not None
+    since = max(sync.created_at, now - SLOTS_OVER)
+    first = due_times.next_slot(sync.id, sync.every_minutes, after=since)
+    # The first run of a sync is due at once: it meets the slot that it was made in.
+    made_lately = sync.created_at >= now - SLOTS_OVER
+    # A slot of a moment ago may still be at work.
+    passed = (now - timedelta(minutes=2) - first) // timedelta(minutes=sync.every_minutes) + 1
+    return max(passed, 0) + (1 if made_lately and now - sync.created_at > timedelta(minutes=2) else 0)
+
+
+@action(Role.VIEWER)
+def at_a_glance(
+    bridge: Bridge, actor: Actor, connections: Sequence[Connection], views: Sequence[SyncView]
+) -> tuple[list[Health], AttentionItems]:
+    """Tell how each connection did when a run last used it, and what stopped, or was held, and waits for somebody."""
+    newest = run_stats.newest_of_each_group(bridge.engine)
+    ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
+    return [_health(one, ended[::-1]) for one in connections], _needs(newest, views)
+
+
+def _needs(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionItems:
+    paused = [one for one in views if one.sync.kind == SyncKind.RECURRING and one.sync.state == SyncState.PAUSED]
+    with_sync = {one.group.id for one in paused}
+    troubled = [run for run in newest if run.status in TROUBLED]
+    held = [run for run in troubled if run.status == RunStatus.HELD]
+    failed = [run for run in troubled if run.status != RunStatus.HELD and run.group_id not in with_sync]
+    return AttentionItems(paused, held + failed)
+
+
+@action(Role.VIEWER)
+def runs_of_the_last(bridge: Bridge, actor: Actor, length: timedelta) -> dict[str, int]:
+    """Count the latest runs that were meant to write, by status."""
+    return run_stats.runs_by_status(bridge.engine, since=utc_now() - length)
+
+
+@action(Role.VIEWER)
+def gauge(bridge: Bridge, actor: Actor) -> QuotaStatus:
+    """Tell how the query budget of the connected project stands. Raises NotConnected."""
+    connection = find_mixpanel(bridge)
+    key = project_for(bridge, connection).key
+    budget = query_budget.budget(bridge.engine, key)
+    every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
+    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key), due_times.queries_an_hour(every))
+
+
+def _health(connection: Connection, newest: Sequence[Run]) -> Health:
+    if connection.side == MIXPANEL_SIDE:
+        own = next((run for run in newest if run.profiles or _blames(run, "mixpanel")), None)
+        return Health(connection, own, own is None or not _blames(own, "mixpanel"))
+    own = next((run for run in newest if run.destination == connection.name), None)
+    return Health(connection, own, own is None or not (_blames(own, "apptimize") or _blames(own, "csv")))
+
+
+def _blames(run: Run, side: str) -> bool:
+    return run.status == RunStatus.FAILED and (run.error_code or "").startswith(f"{side}_")
+
+
+@action(Role.VIEWER)
+def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
+    """List the workers that are up, the latest sign of life first; without one, the last that was."""
+    found = run_stats.workers(bridge.engine)
+    up = [one for one in found if utc_now() - one.seen_at < WORKER_SEEN_WITHIN]
+    return up or found[:1]
+
+
+@action(Role.VIEWER)
+def match_rates(bridge: Bridge, actor: Actor) -> dict[int, Run]:
+    """Return, by cohort, the newest run that read it whole."""
+    found: dict[int, Run] = {}
+    for run in run_stats.newest_reads(bridge.engine):
+        other = found.get(run.cohort_id)
+        if other is None or (other.id or 0) < (run.id or 0):
+            found[run.cohort_id] = run
+    return found
+
+
+@action(Role.VIEWER)
+def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> list[Size]:
+    """Return a group's size over the last while, in at most some 200 steps."""
+    now = utc_now()
+    first = run_stats.first_success(bridge.engine, group_id, since=now - over)
+    if first is None:
+        return []
+    bucket_s = max(1, int((now - first).total_seconds() / 200))
+    return run_stats.sizes(bridge.engine, group_id, since=first, bucket_s=bucket_s)
+
+
+@action(Role.VIEWER)
+def trends(bridge: Bridge, actor: Actor) -> dict[int, list[int]]:
+    """Return each group's size on each of the last 14 days on which a run succeeded."""
+    return run_stats.trends(bridge.engine, since=utc_now() - TREND_OVER)
+
+
+@action(Role.VIEWER)
+def list_run_rows(bridge: Bridge, actor: Actor, run_id: int) -> dict[str, object] | None:
+    """Return a run's steps, calls and their totals as core/run_log.py keeps them, None if it has none."""
+    return runs.get_run_log(bridge.engine, run_id)
+
+
+@action(Role.VIEWER)
+def who_started_runs(bridge: Bridge, actor: Actor) -> list[str]:
+    """List everybody who started a run that is kept."""
+    return run_stats.actors(bridge.engine)
+
+
+@action(Role.VIEWER)
+def sync_names(bridge: Bridge, actor: Actor) -> dict[int, str]:
+    """Name every sync, removed ones too, by its group and destination."""
+    found = run_stats.sync_names(bridge.engine)
+    return {
+        sync_id: f"{group}, to {place}" + ("" if kind == SyncKind.RECURRING else ", one-time")
+        for sync_id, group, place, kind in found
+    }
+
+
+@action(Role.VIEWER)
+def runs_csv(bridge: Bridge, actor: Actor, wanted: RunFilter) -> Iterator[str]:
+    """Yield the runs that `list_runs` would page through, newest first, for a spreadsheet."""
+    return spreadsheet.lines(list(_COLUMNS), _run_rows(bridge, wanted))
+
+
+_COLUMNS = (
+    "id", "status", "trigger", "actor", "dry_run", "cohort_id", "cohort_name", "group_name", "destination", "write",
+    "queued_at", "started_at", "finished_at", "profiles", "members", "duplicates", "unmatched", "invalid",
+    "unprefixed", "added", "removed", "unchanged", "queries", "requests", "messages", "error_code", "error_message",
+    "error_advice",
+)  # fmt: skip
+
+
+def _run_rows(bridge: Bridge, wanted: RunFilter) -> Iterator[list[object]]:
+    for offset in range(0, ROWS_OF_A_SHEET, _ROWS_AT_ONCE):
+        found = runs.list_runs(bridge.engine, wanted, limit=_ROWS_AT_ONCE, offset=offset)
+        yield from ([getattr(run, name) for name in _COLUMNS] for run in found)
+        if len(found) < _ROWS_AT_ONCE:
+            return

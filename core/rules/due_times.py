@@ -1,0 +1,43 @@
+"""When a recurring sync is due, and how many queries an hour its interval costs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from core.connections.cohort_list import SHARED_FOR
+from data.models import Sync
+
+INTERVALS = (15, 30, 60, 1440)
+# The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them go.
+_SPREAD = 0.6180339887498949
+# Clocks of two machines differ, and time passes between reading a clock and reading the database.
+_SKEW = timedelta(minutes=5)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def next_slot(sync_id: int, every_minutes: int, *, after: datetime) -> datetime:
+    """The first time after `after` on the sync's own steady grid; in UTC, so that no clock change moves it."""
+    every_s = every_minutes * 60
+    phase_s = int(sync_id * _SPREAD % 1 * every_s)
+    passed_s = int((after - _EPOCH).total_seconds()) - phase_s
+    return _EPOCH + timedelta(seconds=phase_s + (passed_s // every_s + 1) * every_s)
+
+
+def is_due(sync: Sync, now: datetime) -> bool:
+    assert sync.every_minutes is not None
+    at = sync.next_run_at
+    return at is None or at <= now or at > now + timedelta(minutes=sync.every_minutes) + _SKEW
+
+
+# --- the budget ----------------------------------------------------------------------------------------------------
+
+
+def queries_an_hour(intervals: Sequence[int]) -> float:
+    """How many counted queries recurring syncs at these intervals need: one a run, and the shared list of cohorts."""
+    reads = sum(60 / every for every in intervals)
+    return reads + min(reads, 60 / (SHARED_FOR.total_seconds() / 60))
+
+
+def checked_interval(minutes: int) -> str:
+    return {60: "hour", 1440: "day"}.get(minutes, f"{minutes} minutes")

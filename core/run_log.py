@@ -1,0 +1,101 @@
+"""The run log: what one run did when, and what it was answered. Kept with the run, and never longer than a page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
+
+from data.models import utc_now
+
+# What a journal keeps at most: enough to see how a run went, whatever it read. All else is in the totals.
+STEPS_KEPT = 40
+CALLS_KEPT = 25
+FAILURES_KEPT = 40
+
+
+class Step(TypedDict):
+    """A step of a run, and when it began (ISO, UTC)."""
+
+    name: str
+    at: str
+
+
+class Call(TypedDict):
+    """One request or message: when it was sent, how it was answered (None: not at all), and how long that took."""
+
+    what: str
+    status: int | None
+    at: str
+    took_ms: int
+
+
+class Total(TypedDict):
+    """All calls of a kind that were answered alike."""
+
+    what: str
+    status: int | None
+    count: int
+    took_ms: int
+    slowest_ms: int
+
+
+RecordCall = Callable[[str, int | None, float], None]
+
+
+def ignore_call(what: str, status: int | None, began_s: float) -> None:
+    """Take a call that nobody keeps."""
+
+
+@dataclass
+class RunLog:
+    """Collects a run's steps and calls; `begun` goes on where an earlier attempt of the same run stopped.
+
+    Of the calls that went well the first are kept one by one, of those that did not many more; totals count all.
+    """
+
+    steps: list[Step] = field(default_factory=list[Step])
+    calls: list[Call] = field(default_factory=list[Call])
+    failures: list[Call] = field(default_factory=list[Call])
+    totals: dict[tuple[str, int | None], Total] = field(default_factory=dict[tuple[str, int | None], Total])
+
+    @classmethod
+    def begun(cls, kept: dict[str, Any] | None) -> RunLog:
+        """Take up what was kept of the run so far."""
+        if not kept:
+            return cls()
+        totals: list[Total] = kept["totals"]
+        return cls(
+            steps=list(kept["steps"]),
+            calls=[one for one in kept["calls"] if _went_well(one["status"])],
+            failures=[one for one in kept["calls"] if not _went_well(one["status"])],
+            totals={(one["what"], one["status"]): one for one in totals},
+        )
+
+    def step(self, name: str) -> None:
+        """Note that a step begins, unless it goes on already."""
+        if len(self.steps) < STEPS_KEPT and (not self.steps or self.steps[-1]["name"] != name):
+            self.steps.append({"name": name, "at": utc_now().isoformat()})
+
+    def called(self, what: str, status: int | None, began_s: float) -> None:
+        """Note a call that was sent at `began_s` of `time.monotonic`, and how it was answered: None, not at all."""
+        took_ms = round((time.monotonic() - began_s) * 1000)
+        total = self.totals.setdefault(
+            (what, status), {"what": what, "status": status, "count": 0, "took_ms": 0, "slowest_ms": 0}
+        )
+        total["count"] += 1
+        total["took_ms"] += took_ms
+        total["slowest_ms"] = max(total["slowest_ms"], took_ms)
+        place, most = (self.calls, CALLS_KEPT) if _went_well(status) else (self.failures, FAILURES_KEPT)
+        if len(place) < most:
+            place.append({"what": what, "status": status, "at": utc_now().isoformat(), "took_ms": took_ms})
+
+    def kept(self) -> dict[str, Any]:
+        """Return what is kept with the run."""
+        calls = sorted(self.calls + self.failures, key=lambda one: one["at"])
+        return {"steps": list(self.steps), "calls": calls, "totals": list(self.totals.values())}
+
+
+def _went_well(status: int | None) -> bool:
+    return status is not None and 200 <= status < 300

@@ -1,0 +1,70 @@
+"""The cohorts that people choose from."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections import cohort_list, query_budget
+from core.connections.lookup import find_mixpanel
+from core.connections.project import project_for
+from core.errors import CohortNotExportable, SettingsError
+from core.vendors.http import connect_http
+from core.vendors.mixpanel import Mixpanel
+from core.vendors.mixpanel_answers import Cohort
+from core.vendors.retry import RetryPlan
+from data.models import Connection
+
+NOT_USERS = "A group-analytics cohort: its members are not users."
+
+
+@action(Role.ANALYST)
+def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, afresh: bool = True) -> list[Cohort]:
+    """List the project's cohorts: asked for afresh at the cost of one query, or as last shared if that is recent.
+
+    Raises: NotConnected, VendorError, NoQuerySlot.
+    """
+    connection = find_mixpanel(bridge, mixpanel)
+    project = project_for(bridge, connection)
+    if not afresh:
+        held = cohort_list.kept(bridge.engine, project.key)
+        if held is not None:
+            return held
+
+    async def ask() -> list[Cohort]:
+        async with connect_http() as http:
+            retry = RetryPlan(attempts=3, over_s=min(bridge.settings.retry_over_s, 20.0))
+            client = Mixpanel(http, project, bridge.engine, retry=retry)
+            return await cohort_list.read_afresh(bridge.engine, client, project.key)
+
+    return asyncio.run(ask())
+
+
+@action(Role.VIEWER)
+def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
+    """Tell when the shared list of cohorts was read."""
+    key = project_for(bridge, find_mixpanel(bridge)).key
+    return cohort_list.read_at(bridge.engine, key)
+
+
+@action(Role.VIEWER)
+def get_query_budget(bridge: Bridge, actor: Actor) -> query_budget.Budget:
+    """Tell how the hour of the connected Mixpanel project stands. Raises NotConnected."""
+    return query_budget.budget(bridge.engine, project_for(bridge, find_mixpanel(bridge)).key)
+
+
+def check_cohort_id(cohort_id: int) -> None:
+    """Refuse what can be no cohort's id. Raises SettingsError."""
+    if not 0 < cohort_id < 2**63:
+        raise SettingsError("Cohort: the id is a whole number, as the list of cohorts shows it.")
+
+
+def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
+    """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
+    held = cohort_list.kept(bridge.engine, project_for(bridge, mixpanel).key) or []
+    found = next((one for one in held if one.id == cohort_id), None)
+    if found and found.of_groups:
+        raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
+    return found

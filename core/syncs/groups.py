@@ -1,0 +1,63 @@
+"""Groups: what was delivered, and its `user_id` CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.lookup import find_destination
+from core.errors import NotFound, SettingsError
+from core.vendors import csv_files
+from data import groups
+from data.engine import read_session
+from data.models import Group
+
+
+@action(Role.VIEWER)
+def list_groups(bridge: Bridge, actor: Actor) -> list[Group]:
+    """List the groups that were delivered, by id."""
+    return groups.list_groups(bridge.engine)
+
+
+@action(Role.VIEWER)
+def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None = None) -> Group:
+    """Find a cohort's delivered group; the destination may be left out while one has it. Raises NotFound."""
+    destination = find_destination(bridge, to) if to else None
+    found = [
+        group
+        for group in groups.list_groups(bridge.engine)
+        if group.cohort_id == cohort_id and (destination is None or group.destination_id == destination.id)
+    ]
+    if not found:
+        raise NotFound(f"Cohort {cohort_id} has no group yet.", advice="Export it first.")
+    if len(found) > 1:
+        raise SettingsError("Destination: the cohort has groups at several.", advice="Choose one with --to NAME.")
+    return found[0]
+
+
+@action(Role.VIEWER)
+def group_csv(bridge: Bridge, actor: Actor, group_id: int) -> Iterator[str]:
+    """Yield the lines of the group's `user_id` CSV, ids byte for byte. Raises NotFound, StorageFailed."""
+    name = _base(bridge, group_id)
+    return csv_files.csv_lines(apptimize_id for chunk in bridge.snapshots.iterate(name) for apptimize_id, _ in chunk)
+
+
+@action(Role.VIEWER)
+def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) -> int:
+    """Write the group's `user_id` CSV to a file, whole or not at all, and return how many members it has.
+
+    Raises: NotFound, StorageFailed.
+    """
+    name = _base(bridge, group_id)
+    ids = (apptimize_id for chunk in bridge.snapshots.iterate(name) for apptimize_id, _ in chunk)
+    return csv_files.save_csv(ids, target, expected=bridge.snapshots.count(name))
+
+
+def _base(bridge: Bridge, group_id: int) -> str:
+    with read_session(bridge.engine) as session:
+        group = session.get(Group, group_id)
+    if group is None or group.base_snapshot is None:
+        raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
+    return group.base_snapshot

@@ -1,0 +1,51 @@
+"""Runs: look at them, and cancel one."""
+
+from __future__ import annotations
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.errors import NotFound, SettingsError
+from data import run_queue, runs
+from data.models import UNFINISHED, Run
+from data.runs import RunFilter
+
+
+@action(Role.ANALYST)
+def cancel_run(bridge: Bridge, actor: Actor, run_id: int) -> Run:
+    """Stop a run: at once when it waits, at its next heartbeat when it works. Raises NotFound, SettingsError."""
+    before = get_run(bridge, actor, run_id)
+    if before.status not in UNFINISHED:
+        raise SettingsError(f"Run {run_id} has ended already: {before.status}.", advice="There is nothing to cancel.")
+    run = run_queue.ask_to_cancel(bridge.engine, run_id)
+    assert run is not None
+    return run
+
+
+@action(Role.VIEWER)
+def get_run(bridge: Bridge, actor: Actor, run_id: int) -> Run:
+    """Return a run. Raises NotFound."""
+    run = runs.get(bridge.engine, run_id)
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.", advice="See the list of runs: `python -m core runs`, or History.")
+    return run
+
+
+@action(Role.VIEWER)
+def list_runs(
+    bridge: Bridge, actor: Actor, wanted: RunFilter | None = None, *, limit: int = 50, offset: int = 0
+) -> list[Run]:
+    """List runs, newest first."""
+    return runs.list_runs(bridge.engine, wanted or RunFilter(), limit=limit, offset=offset)
+
+
+@action(Role.VIEWER)
+def count_runs(bridge: Bridge, actor: Actor, wanted: RunFilter | None = None) -> int:
+    """Count the runs that `list_runs` pages through."""
+    return runs.count_runs(bridge.engine, wanted or RunFilter())
+
+
+@action(Role.VIEWER)
+def active_runs(bridge: Bridge, actor: Actor, cohort_id: int | None = None) -> list[Run]:
+    """List the runs that are queued, waiting or running, newest first."""
+    found = runs.list_runs(bridge.engine, RunFilter(statuses=UNFINISHED), limit=100)
+    return [run for run in found if cohort_id is None or run.cohort_id == cohort_id]

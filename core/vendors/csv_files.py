@@ -1,0 +1,112 @@
+"""Groups as the `user_id` CSV that Apptimize's Groups page takes."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import os
+import re
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from core.errors import StorageFailed
+from core.vendors.delivery import MembershipChange, Pair, Target
+
+# --- CSV -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class CsvDelivery:
+    """Writes the group as a file that Apptimize's Groups page takes."""
+
+    folder: Path
+    still_ours: Callable[[], Awaitable[None]]
+    delivered_name: str | None = None  # the cohort's name at the last delivery: the file it made goes away
+    messages: int = 0
+    takes_differences: bool = False
+
+    def is_in_place(self, target: Target) -> bool:
+        """Tell whether the group's file is there; what is in it is not looked at."""
+        return (self.folder / csv_name(target.group_name, target.cohort_id)).is_file()
+
+    async def change(
+        self, target: Target, change: MembershipChange, chunks: Iterator[list[Pair]], *, members: int
+    ) -> None:
+        """Refuse: a file is always written whole."""
+        raise AssertionError("a CSV takes no differences")
+
+    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
+        """Replace the group's file; when the group has a new name, the file under the old one goes away."""
+        await self.still_ours()
+        path = self.folder / csv_name(target.group_name, target.cohort_id)
+        ids = (apptimize_id for chunk in chunks for apptimize_id, _ in chunk)
+        await asyncio.to_thread(save_csv, ids, path, expected=members)
+        if self.delivered_name is not None:
+            old = self.folder / csv_name(self.delivered_name, target.cohort_id)
+            if old != path:
+                old.unlink(missing_ok=True)
+
+
+def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
+    """Write the group's file and make its folder if need be. Raises StorageFailed with the folder's name."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return write_group_file(ids, path, expected=expected)
+    except OSError as exc:
+        raise StorageFailed(
+            f"The CSV could not be written: {exc.strerror or exc}.",
+            advice=f"Check that the folder {path.parent} exists, can be written and has space.",
+            code="csv_not_written",
+        ) from exc
+
+
+def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int | None = None) -> int:
+    """Write the members as the CSV that Apptimize's Groups page takes: all of them, or no file at all.
+
+    One `user_id` column, UTF-8, ids byte for byte in the order they arrive. `target` changes only once the file is
+    complete and on disk; when `expected` members do not come, StorageFailed is raised and it does not. Returns the
+    number of ids. Format: apptimize.com/docs/additional-features/groups, read 2026-11-23.
+    """
+    part = target.with_name(f".{target.name}.part")
+    count = 0
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            for line in csv_lines(member_ids):
+                file.write(line)
+                count += 1
+            count -= 1  # the header
+            file.flush()
+            os.fsync(file.fileno())
+        if expected is not None and count != expected:
+            raise StorageFailed("The members that were kept are not the members that were counted.")
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def csv_lines(member_ids: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of the `user_id` CSV, header first; an id is quoted only where CSV needs it, never changed."""
+    lines: list[str] = []
+
+    class _Sink:
+        def write(self, line: str) -> int:
+            lines.append(line)
+            return len(line)
+
+    rows = csv.writer(_Sink(), lineterminator="\n")
+    for member_id in chain(["user_id"], member_ids):
+        rows.writerow([member_id])
+        yield lines.pop()
+
+
+def csv_name(group_name: str, cohort_id: int) -> str:
+    """Name the group's file after its name and cohort: letters of any script stay, what a file system minds goes."""
+    text = unicodedata.normalize("NFC", group_name)
+    text = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    # 255 bytes is what most file systems allow; the cohort id tells names apart that are cut.
+    text = text.encode()[:120].decode(errors="ignore")
+    return f"{text or 'cohort'}-{cohort_id}.csv"

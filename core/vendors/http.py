@@ -1,0 +1,109 @@
+"""The HTTP clients: one for the vendors' own addresses, one for addresses that people entered."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, cast
+
+import httpcore
+import httpx
+
+from core.vendors import addresses
+from core.vendors.addresses import Reach
+
+
+@asynccontextmanager
+async def connect_http(*, connections: int = 5) -> AsyncGenerator[httpx.AsyncClient]:
+    """Open an HTTP client for one loop: no redirects, and about as many `connections` are open at a time."""
+    async with httpx.AsyncClient(limits=_limits(connections), follow_redirects=False) as http:
+        yield http
+
+
+@asynccontextmanager
+async def connect_entered(
+    reach: Reach, *, connections: int = 5, trusted: ssl.SSLContext | None = None
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """Open an HTTP client for addresses that people entered: it connects to what `reach` allows, and to nothing else.
+
+    A name is looked up once, right before connecting, and the very address that was checked is connected to; TLS still
+    proves the name. No redirects, and no proxy from the environment: one would look the name up by itself.
+    """
+    if reach is Reach.ANYWHERE:
+        async with connect_http(connections=connections) as http:
+            yield http
+        return
+    async with httpx.AsyncClient(transport=_transport(reach, connections, trusted), follow_redirects=False) as http:
+        yield http
+
+
+def _limits(connections: int) -> httpx.Limits:
+    return httpx.Limits(max_connections=connections + 2, max_keepalive_connections=connections + 2)
+
+
+def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
+    context, limits = trusted or _trusted(), _limits(connections)
+    transport = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+    # httpx 0.28 has no argument for the backend; the pool is what its transport is made of.
+    transport._pool = httpcore.AsyncConnectionPool(  # pyright: ignore[reportPrivateUsage]
+        ssl_context=context,
+        max_connections=limits.max_connections,
+        max_keepalive_connections=limits.max_keepalive_connections,
+        network_backend=_Checked(reach),
+    )
+    return transport
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Load the certificates that are trusted once: that takes longer than a small delivery."""
+    return httpx.create_ssl_context()
+
+
+class _Checked(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that were looked up and checked here, never to a name."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._plain = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Look the name up, check every address it leads to, and connect to the first that answers."""
+        try:
+            async with asyncio.timeout(timeout):
+                found = await addresses.resolve(host, port)
+        except TimeoutError as exc:
+            raise httpcore.ConnectTimeout("The name could not be looked up in time.") from exc
+        except OSError as exc:
+            raise httpcore.ConnectError("The name could not be looked up.") from exc
+        addresses.require_reach(found, self._reach)
+        failed: Exception | None = None
+        for one in found:
+            try:
+                return await self._plain.connect_tcp(str(one), port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+                failed = exc
+        raise failed or httpcore.ConnectError("The name leads nowhere.")
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Refuse: nobody enters one."""
+        raise httpcore.ConnectError("Only addresses of the network are connected to.")
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, for the pool's retries."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,85 @@
+"""What Mixpanel's refusals mean: an answer in, one of our errors out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from core.errors import (
+    CohortBridgeError,
+    CohortNotExportable,
+    CohortUnknown,
+    RateLimited,
+    SessionLost,
+    VendorAuthFailed,
+    VendorRefused,
+    VendorUnavailable,
+)
+from core.vendors.mixpanel_answers import as_object
+from core.vendors.retry import retry_after_s
+
+_LOST_SESSION = "request for page in uncached query"
+_BAD_CREDENTIALS = "Unable to authenticate request"
+_CONNECTIONS_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
+
+
+def raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
+    if _LOST_SESSION in text:
+        raise SessionLost("Mixpanel forgot the query while its pages were being read.", status=status)
+    if "Missing Datagroup" in text:
+        raise CohortNotExportable(f"Cohort {cohort_id} belongs to a data group that no longer exists.")
+    if status == 404:
+        raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
+
+
+def error_of(answer: httpx.Response, text: str) -> CohortBridgeError:
+    status = answer.status_code
+    if status == 429:
+        return _rate_limited(answer)
+    if status >= 500:
+        return VendorUnavailable(
+            f"Mixpanel answered with an error of its own ({status}).",
+            code="mixpanel_unavailable",
+            status=status,
+            retry_after_s=retry_after_s(answer),
+        )
+    if status == 401 or _BAD_CREDENTIALS in text:
+        return VendorAuthFailed(
+            "Mixpanel does not accept the service account's username and secret.",
+            advice=f"{_CONNECTIONS_ADVICE} The account may have expired, or belong to another region.",
+            code="mixpanel_unauthorized",
+            status=status,
+        )
+    sentences = {
+        402: ("mixpanel_no_api_access", "The plan of this Mixpanel project has no access to the Query API."),
+        403: ("mixpanel_forbidden", "The service account may not read this Mixpanel project."),
+        404: ("mixpanel_not_found", "Mixpanel does not know this project."),
+        410: ("mixpanel_forbidden", "The service account may no longer read this Mixpanel project."),
+    }
+    code, sentence = sentences.get(status, ("mixpanel_refused", f"Mixpanel refused the request ({status})."))
+    kind = VendorAuthFailed if status in (403, 410) else VendorRefused
+    return kind(sentence, advice=_CONNECTIONS_ADVICE, code=code, status=status)
+
+
+def _rate_limited(answer: httpx.Response) -> RateLimited:
+    """Tell the three kinds of 429 apart by their headers (headless test_pacer.py)."""
+    limits = [part.strip() for part in answer.headers.get("RateLimit", "").split(",")]
+    spent = {part.split(";")[0].strip('"') for part in limits if "r=0" in part.split(";")}
+    if "project" in spent:
+        return RateLimited("Mixpanel's hourly limit of this project is reached.", kind="hour")
+    if "project-concurrency" in spent:
+        return RateLimited(
+            "Too many requests to this Mixpanel project are in flight.", kind="concurrency", retry_after_s=None
+        )
+    return RateLimited("Mixpanel is shedding load.", kind="load", retry_after_s=retry_after_s(answer))
+
+
+def error_text(answer: httpx.Response) -> str:
+    """Find the vendor's own words, for telling errors apart; they are not shown."""
+    try:
+        said: Any = json.loads(answer.content)
+    except ValueError:
+        return ""
+    return str(as_object(said).get("error", ""))

@@ -1,0 +1,237 @@
+"""Client of Mixpanel's Ingestion API: setting a property of profiles, and aliasing. Its words stay in here.
+
+Source of what is said of Mixpanel: docs reference/profile-set, reference/user-profile-limits, reference/import-events,
+reference/create-alias and its OpenAPI files, all read 2026-11-23.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import httpx
+import msgspec
+
+from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
+from core.vendors.mixpanel_project import REGIONS, Project
+from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
+from data.associations import NOT_SAID
+
+# At most 2000 updates a request, and 2000 events (docs reference/user-profile-limits, reference/import-events).
+BATCH_ROWS = 2000
+# A request of profile updates is at most 1 MB, of events 2; below both by a good measure.
+_BATCH_BYTES = 900_000
+_HOSTS = {"us": "https://api.mixpanel.com", "eu": "https://api-eu.mixpanel.com", "in": "https://api-in.mixpanel.com"}
+_INGESTION = {REGIONS[region]: host for region, host in _HOSTS.items()}
+_TIMEOUT_S = 60.0
+# To find the rows that were refused when Mixpanel does not say which.
+_MORE_REQUESTS = 100
+_TOKEN_ADVICE = "Ask an admin to check the project token on the Connections page."  # noqa: S105  (no token)
+_ACCOUNT_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
+
+Pair = tuple[str, str]
+
+
+def ingestion_url(base_url: str) -> str:
+    """Return where a project takes profiles and events: the region's own host, or the one base of all APIs."""
+    return _INGESTION.get(base_url, base_url)
+
+
+class _Answer(NamedTuple):
+    """What became of a request's records: refused ones by their index, or None when it is not said which."""
+
+    refused: dict[int, str] | None
+    text: str = ""
+
+
+@dataclass
+class Ingestion:
+    """Sets Apptimize ids on profiles of one project, and aliases them. Counts what it sends: `requests`.
+
+    Both are safe to repeat, and are retried. `still_ours` is asked before each request and raises when nothing may be
+    written any more. Every method raises VendorError.
+    """
+
+    http: httpx.AsyncClient
+    project: Project
+    token: str = field(repr=False)
+    still_ours: Callable[[], Awaitable[None]]
+    retry: RetryPlan = RetryPlan()
+    requests: int = 0
+
+    async def set_ids(self, rows: Sequence[Pair], match_property: str) -> dict[int, str]:
+        """Set the Apptimize id of each `(distinct_id, apptimize_id)`; returns those refused, with Mixpanel's reason.
+
+        The reason NOT_SAID is of rows that may have been taken all the same.
+        """
+        updates = [
+            {"$token": self.token, "$distinct_id": distinct_id, "$set": {match_property: apptimize_id}}
+            for distinct_id, apptimize_id in rows
+        ]
+        # ip=0: or the profile would get this server's place as its own.
+        params = {"strict": "1", "ip": "0", "verbose": "1"}
+        return await self._send_all(updates, partial(self._post, "/engage", params, None))
+
+    async def alias(self, rows: Sequence[Pair], *, at_s: int) -> dict[int, str]:
+        """Make each Apptimize id an alias of its distinct id; returns those refused, with Mixpanel's reason.
+
+        Whether an alias is taken Mixpanel decides after its answer, and tells nobody. `at_s` must be the same whenever
+        the same rows are sent again: an event that was sent twice then counts once.
+        """
+        events = [
+            {
+                "event": "$create_alias",
+                "properties": {
+                    "token": self.token,
+                    "distinct_id": distinct_id,
+                    "alias": apptimize_id,
+                    "time": at_s,
+                    "$insert_id": hashlib.sha256(f"{distinct_id}\x1f{apptimize_id}".encode()).hexdigest()[:32],
+                },
+            }
+            for distinct_id, apptimize_id in rows
+        ]
+        params = {"strict": "1", "project_id": str(self.project.project_id)}
+        auth = (self.project.username, self.project.secret)
+        return await self._send_all(events, partial(self._post, "/import", params, auth))
+
+    async def _send_all(
+        self, records: Sequence[object], post: Callable[[Sequence[bytes]], Awaitable[_Answer]]
+    ) -> dict[int, str]:
+        encoded = [msgspec.json.encode(record) for record in records]
+        refused, budget = dict[int, str](), [_MORE_REQUESTS]
+        start = 0
+        while start < len(encoded):
+            end, size = start, 0
+            while end < len(encoded) and end - start < BATCH_ROWS and (end == start or size < _BATCH_BYTES):
+                size += len(encoded[end]) + 1
+                end += 1
+            end = max(start + 1, end - (size > _BATCH_BYTES))
+            refused |= await self._send_part(encoded, start, end, post, budget)
+            start = end
+        return refused
+
+    async def _send_part(
+        self,
+        encoded: Sequence[bytes],
+        start: int,
+        end: int,
+        post: Callable[[Sequence[bytes]], Awaitable[_Answer]],
+        budget: list[int],
+    ) -> dict[int, str]:
+        """Send records; where some are refused and it is not said which, ask again by halves: a few tell them all."""
+        answer = await post(encoded[start:end])
+        if answer.refused is not None:
+            return {start + index: reason for index, reason in answer.refused.items()}
+        if end - start == 1:
+            return {start: answer.text}
+        if budget[0] <= 0:
+            return dict.fromkeys(range(start, end), NOT_SAID)
+        budget[0] -= 2
+        middle = (start + end) // 2
+        first = await self._send_part(encoded, start, middle, post, budget)
+        return first | await self._send_part(encoded, middle, end, post, budget)
+
+    async def _post(
+        self, path: str, params: dict[str, str], auth: tuple[str, str] | None, records: Sequence[bytes]
+    ) -> _Answer:
+        body = b"[" + b",".join(records) + b"]"
+        async for attempt in self.retry.attempts_on(worth_retrying(self.retry)):
+            with attempt:
+                await self.still_ours()
+                return await self._post_once(path, params, auth, body, len(records))
+        raise AssertionError("stamina ends with a result or an error")
+
+    async def _post_once(
+        self, path: str, params: dict[str, str], auth: tuple[str, str] | None, body: bytes, count: int
+    ) -> _Answer:
+        self.requests += 1
+        try:
+            answer = await self.http.post(
+                ingestion_url(self.project.base_url) + path,
+                params=params,
+                content=body,
+                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                auth=auth or httpx.USE_CLIENT_DEFAULT,
+                timeout=httpx.Timeout(_TIMEOUT_S, connect=30.0),
+            )
+        except httpx.HTTPError as exc:
+            raise VendorUnavailable(
+                "Mixpanel could not be reached, or its answer did not arrive.", code="mixpanel_unreachable"
+            ) from exc
+        return await asyncio.to_thread(_read, answer, count, has_account=auth is not None)
+
+
+def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
+    """Read the body whatever the status says: 200 is answered even when nothing was taken (docs profile-set)."""
+    status = answer.status_code
+    said = _as_object(answer.content)
+    code = said.get("code", status)
+    for one in (status, code):
+        if isinstance(one, int) and (one == 429 or one >= 500):
+            raise VendorUnavailable(
+                f"Mixpanel cannot take anything at the moment ({one}).",
+                code="mixpanel_unavailable",
+                status=one,
+                retry_after_s=retry_after_s(answer),
+            )
+    if 401 in (status, code) or 403 in (status, code):
+        what = "the service account" if has_account else "the project token"
+        raise VendorAuthFailed(
+            f"Mixpanel takes nothing from {what} of this connection.",
+            advice=_ACCOUNT_ADVICE if has_account else _TOKEN_ADVICE,
+            code="mixpanel_ingestion_refused",
+            status=status,
+        )
+    if status in (402, 404, 410) or 300 <= status < 400 or not said:
+        raise VendorSurprise(
+            "Mixpanel's answer was cut off or is not what it documents.",
+            code="mixpanel_unreadable_answer",
+            status=status,
+        )
+    return _records_of(said, count, status)
+
+
+def _as_object(body: bytes) -> dict[str, Any]:
+    try:
+        value: Any = json.loads(body)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _records_of(said: dict[str, Any], count: int, status: int) -> _Answer:
+    """Tell which records were taken. What does not add up is not believed: then nothing is known of any of them."""
+    text = _one_line(said.get("error")) or f"Mixpanel refused it ({said.get('code', status)})."
+    imported = said.get("num_records_imported", said.get("num_good_events"))
+    failed = said.get("failed_records")
+    if isinstance(failed, list) and failed:
+        refused = _by_index(cast("list[Any]", failed), count)
+        adds_up = imported is None or (refused is not None and imported == count - len(refused))
+        return _Answer(refused if adds_up else None, text)
+    good = said.get("code") == 200 or said.get("status") in (1, "OK", "ok")
+    if good and not said.get("error") and status < 300 and imported in (None, count):
+        return _Answer({})
+    return _Answer(None, text)
+
+
+def _by_index(failed: list[Any], count: int) -> dict[int, str] | None:
+    """Read failed records; None when they are not told by index (a live probe saw mere texts)."""
+    found = dict[int, str]()
+    for one in failed:
+        record = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+        index = record.get("index")
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
+            return None
+        found[index] = _one_line(record.get("message")) or "Mixpanel refused it."
+    return found
+
+
+def _one_line(text: object) -> str:
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", text)[:200].strip() if isinstance(text, str) else ""

@@ -1,0 +1,24 @@
+"""Where a Mixpanel project is asked, and by whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": "https://in.mixpanel.com"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where a Mixpanel project is reached, and as whom. `secret` never leaves this module."""
+
+    base_url: str
+    project_id: int
+    username: str
+    secret: str = field(repr=False)
+    workspace_id: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What the project's budget is kept under: the same project behind two connections has one budget."""
+        return f"{urlsplit(self.base_url).netloc}/{self.project_id}"

@@ -1,0 +1,77 @@
+"""Do a claimed run for a worker, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import httpx
+
+from core.bridge import Bridge, storage_errors
+from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot
+from core.export.progress import Progress
+from core.export.run import Export
+from data import run_queue, run_records
+from data.engine import StorageError
+from data.models import Run, RunStatus, utc_now
+
+log = logging.getLogger(__name__)
+
+
+async def carry_out(
+    bridge: Bridge,
+    run_id: int,
+    *,
+    owner: str,
+    http: httpx.AsyncClient,
+    watch: Callable[[Progress], None] | None = None,
+) -> Run | None:
+    """Do a claimed run for a worker. Returns it as recorded, None when it went back into the queue or was lost.
+
+    A run without a query slot waits in the database; one whose process is asked to stop is handed back.
+    """
+    try:
+        return await Export(bridge, run_id, owner=owner, http=http, watch=watch).run()
+    except NoQuerySlot as exc:
+        log.info("run waits run_id=%s until=%s", run_id, exc.next_at.isoformat())
+        await asyncio.to_thread(wait, bridge, run_id, owner, exc, keep=False)
+    except LeaseLost as exc:
+        log.warning("run lost run_id=%s reason=%s", run_id, exc)
+    except CohortBridgeError as exc:
+        # The end could not be recorded: the lease runs out, and the run is made good then.
+        log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.name, exc)  # noqa: TRY400
+    except asyncio.CancelledError:
+        await asyncio.shield(asyncio.to_thread(hand_back, bridge, run_id, owner))
+        raise
+    except Exception:
+        log.exception("run failed unexpectedly run_id=%s", run_id)
+        await asyncio.to_thread(_record_unexpected, bridge, run_id, owner)
+    return None
+
+
+def hand_back(bridge: Bridge, run_id: int, owner: str) -> None:
+    try:
+        run_queue.hand_back(bridge.engine, run_id, owner=owner)
+    except StorageError as exc:
+        # Its lease runs out, and it is made good then.
+        log.warning("run not handed back run_id=%s reason=%s", run_id, exc)
+
+
+def wait(bridge: Bridge, run_id: int, owner: str, exc: NoQuerySlot, *, keep: bool) -> None:
+    with storage_errors():
+        run_queue.wait(bridge.engine, run_id, owner=owner, until=exc.next_at, keep=keep)
+
+
+def _record_unexpected(bridge: Bridge, run_id: int, owner: str) -> None:
+    values = {
+        "status": RunStatus.FAILED,
+        "finished_at": utc_now(),
+        "error_code": "unexpected",
+        "error_message": "The run stopped on an error that Cohort Bridge did not foresee.",
+        "error_advice": "The worker's log has the details. The group may need a new export.",
+    }
+    try:
+        run_records.record(bridge.engine, run_id, owner=owner, values=values)
+    except StorageError as exc:
+        log.warning("run not recorded run_id=%s reason=%s", run_id, exc)

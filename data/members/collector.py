@@ -1,0 +1,301 @@
+"""The profiles of one read, collected outside Python's memory: sorted, compared, written."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import duckdb  # below it is imported where it is used: most commands end sooner than that takes
+from data.engine import StorageError
+from data.members.duck import BATCH, ONE_THREAD, ROW_GROUP, connect, plain_errors, quoted
+from data.members.excluded import DUPLICATE
+from data.members.files import replacing
+
+# Between the two ids of a profile, where they wait in a text file; ids that hold it wait elsewhere.
+_SEPARATOR = "\x1f"
+# What else a line cannot hold: what ends it, and what DuckDB's reader takes away or takes for an end.
+_NOT_IN_LINES = ("\r", "\0", "\ufeff")
+# No line comes near what DuckDB's reader sets aside for one, twice that for each of its threads.
+_LONGEST_LINE = 100_000
+_READER_BYTES = 2**21
+_WRITTEN_AT_ONCE = 2**20
+
+_HASHES = (
+    "SELECT hash(distinct_id) AS distinct_hash, "
+    "CASE WHEN apptimize_id IS NOT NULL THEN hash(apptimize_id) END AS apptimize_hash"
+)
+
+_IS_REPEATED = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was collected. `seen` counts rows, `profiles` distinct ids among them: equal when none came twice."""
+
+    seen: int
+    profiles: int
+    members: int
+    duplicates: int
+    unprefixed: int
+    prefixed: dict[str, int] = field(default_factory=dict[str, int])  # members by what they start with
+    reasons: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How many members a snapshot has that the base lacks, the other way round, and that both have.
+
+    `renamed` counts those in both whose distinct id is another one now.
+    """
+
+    added: int
+    removed: int
+    unchanged: int
+    renamed: int = 0
+
+
+class Collector:
+    """Takes in the profiles of one read, page by page, and turns them into a snapshot.
+
+    They wait in text files in a folder of its own below `scratch`, which is gone after `close`: the quickest way from
+    Python into DuckDB, which holds at most `memory_mb`. Whether ids repeat is told by hashes of them, 16 bytes a
+    profile: where all hashes differ no two ids are the same, and where two are alike the ids themselves are compared.
+
+    Usable as a context manager. Not for two threads at once. Every method raises StorageError when the disk is full.
+    """
+
+    def __init__(self, scratch: Path, *, memory_mb: int) -> None:
+        self._folder = scratch / f"read-{secrets.token_hex(8)}"
+        self._files: list[Path] = []
+        self._file: IO[bytes] | None = None
+        self._waiting = 0  # profiles in the file that is being written
+        self._odd: list[tuple[str, str | None, str | None]] = []
+        self._left_out = self._folder / "left-out"
+        self._left_out_file: IO[bytes] | None = None
+        self._seen = 0
+        self._reasons: Counter[str] = Counter()
+        self._members: int | None = None
+        with plain_errors():
+            self._folder.mkdir(parents=True)
+            self._duckdb = connect(self._folder, memory_mb=memory_mb)
+            # An Apptimize id that is null stands for a profile without a usable one.
+            self._duckdb.execute("CREATE TABLE odd (distinct_id VARCHAR, apptimize_id VARCHAR, reason VARCHAR)")
+            self._duckdb.execute("CREATE TABLE hashes (distinct_hash UBIGINT, apptimize_hash UBIGINT)")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(
+        self,
+        distinct_ids: Sequence[str],
+        apptimize_ids: Sequence[str],
+        *,
+        unusable_ids: Sequence[str] = (),
+        reasons: Sequence[str] = (),
+    ) -> None:
+        """Add a page: aligned ids of the usable profiles, and aligned ids and reasons of the others."""
+        self._reasons.update(reasons)
+        self._members = None
+        with plain_errors():
+            if not self._keep(distinct_ids, apptimize_ids):
+                self._odd.extend((one, other, None) for one, other in zip(distinct_ids, apptimize_ids, strict=True))
+            if self._keep(unusable_ids, None):
+                self._leave_out(unusable_ids, reasons)
+            else:
+                self._odd.extend((one, None, why) for one, why in zip(unusable_ids, reasons, strict=True))
+        self._seen += len(distinct_ids) + len(unusable_ids)
+        if self._waiting + len(self._odd) >= BATCH:
+            self._take_in()
+
+    def _keep(self, distinct_ids: Sequence[str], apptimize_ids: Sequence[str] | None) -> bool:
+        """Write a line a profile to the text file; False, and nothing is written, if they could not be read back."""
+        if apptimize_ids is None:
+            lines = [f"{one}{_SEPARATOR}\n" for one in distinct_ids]
+        else:
+            lines = [f"{one}{_SEPARATOR}{other}\n" for one, other in zip(distinct_ids, apptimize_ids, strict=True)]
+        text = "".join(lines)
+        if (
+            not all(distinct_ids)
+            or (apptimize_ids and not all(apptimize_ids))
+            or text.count("\n") != len(lines)
+            or text.count(_SEPARATOR) != len(lines)
+            or any(one in text for one in _NOT_IN_LINES)
+            or (len(text) > _LONGEST_LINE and max(map(len, lines)) > _LONGEST_LINE)
+        ):
+            return False
+        if self._file is None:
+            self._files.append(self._folder / f"{len(self._files):06}.txt")
+            self._file = self._files[-1].open("wb", buffering=_WRITTEN_AT_ONCE)
+        self._file.write(text.encode())
+        self._waiting += len(lines)
+        return True
+
+    def _leave_out(self, unusable_ids: Sequence[str], reasons: Sequence[str]) -> None:
+        """Keep why ids that can stand in a line are unusable."""
+        if not unusable_ids:
+            return
+        if self._left_out_file is None:
+            self._left_out_file = self._left_out.open("wb", buffering=_WRITTEN_AT_ONCE)
+        lines = [f"{one}{_SEPARATOR}{why}\n" for one, why in zip(unusable_ids, reasons, strict=True)]
+        self._left_out_file.write("".join(lines).encode())
+
+    def _take_in(self) -> None:
+        """Hash what waits in the text file, and hand over what could not be put there."""
+        with plain_errors():
+            if self._file is not None:
+                self._file.close()
+                self._file, self._waiting = None, 0
+                self._duckdb.execute(f"INSERT INTO hashes {_HASHES} FROM {_lines(self._files[-1:])}")
+            if self._odd:
+                odd, self._odd = self._odd, []
+                self._duckdb.execute(
+                    "INSERT INTO odd SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+                    [[row[column] for row in odd] for column in range(3)],
+                )
+
+    def tally(self, *, prefixes: Sequence[str] = ()) -> Tally:
+        """Count what was collected; members that start with none of the `prefixes` are unprefixed, if any are given."""
+        self._take_in()
+        with plain_errors():
+            seen, profiles = self._row(
+                f"SELECT count(*), count(DISTINCT distinct_hash) FROM (FROM hashes UNION ALL {_HASHES} FROM odd)"
+            )
+            if seen != self._seen:
+                raise StorageError("The profiles that were kept are not the profiles that were read.")
+            if profiles != seen:
+                (profiles,) = self._row(f"SELECT count(DISTINCT distinct_id) FROM {self._profiles}")
+            usable = seen - self._reasons.total()
+            self._members, prefixed = self._count_members(usable, prefixes)
+        return Tally(
+            seen=seen,
+            profiles=profiles,
+            members=self._members,
+            duplicates=usable - self._members,
+            unprefixed=self._members - sum(prefixed.values()) if prefixes else 0,
+            prefixed=prefixed,
+            reasons=dict(sorted(self._reasons.items())),
+        )
+
+    def _count_members(self, usable: int, prefixes: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """Count distinct Apptimize ids, and those with each prefix; ids are held only where hashes are alike."""
+        self._duckdb.execute(
+            "CREATE OR REPLACE TABLE repeated AS SELECT apptimize_hash "
+            f"FROM (FROM hashes UNION ALL {_HASHES} FROM odd) "
+            "WHERE apptimize_hash IS NOT NULL GROUP BY apptimize_hash HAVING count(*) > 1"
+        )
+        (repeats,) = self._row("SELECT count(*) FROM repeated")
+        if not repeats and not prefixes:
+            return usable, {}
+        starts = " ".join(f"WHEN starts_with(apptimize_id, {quoted(one)}) THEN {quoted(one)}" for one in prefixes)
+        # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot tell from the files.
+        found = self._duckdb.execute(
+            "SELECT prefix, sum(CASE WHEN repeated_id IS NULL THEN n ELSE 1 END)::BIGINT FROM ("
+            f"SELECT CASE WHEN {_IS_REPEATED} THEN apptimize_id END AS repeated_id, "
+            f"CASE {starts or 'WHEN false THEN NULL'} END AS prefix, count(*) AS n FROM {self._usable} GROUP BY ALL"
+            ") GROUP BY prefix"
+        ).fetchall()
+        members = {prefix: number for prefix, number in found}
+        return sum(members.values()), {one: members.get(one, 0) for one in prefixes}
+
+    @property
+    def _profiles(self) -> str:
+        """What was collected, for SQL to read from."""
+        if not self._files:
+            return "odd"
+        return f"(FROM {_lines(self._files)} UNION ALL SELECT distinct_id, apptimize_id FROM odd)"
+
+    @property
+    def _usable(self) -> str:
+        return f"(FROM {self._profiles} WHERE apptimize_id IS NOT NULL)"
+
+    @property
+    def _distinct_members(self) -> str:
+        return f"(SELECT apptimize_id, min(distinct_id) AS distinct_id FROM {self._usable} GROUP BY apptimize_id)"
+
+    def compare(self, base: Path | None) -> Difference:
+        """Compare what was collected with a base, without writing a snapshot."""
+        self._take_in()
+        if base is None:
+            members = self.tally().members if self._members is None else self._members
+            return Difference(added=members, removed=0, unchanged=0)
+        self._duckdb.execute(ONE_THREAD)
+        return compare(self._duckdb, self._distinct_members, f"read_parquet({quoted(base)})")
+
+    def write(self, target: Path) -> None:
+        """Write the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
+        self._take_in()
+        with plain_errors(), replacing(target) as part:
+            self._duckdb.execute(ONE_THREAD)
+            self._duckdb.execute(
+                f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {quoted(part)} "
+                f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+            )
+
+    def write_left_out(self, target: Path) -> None:
+        """Write the profiles that make no member, each with the reason: whole and on disk, or not at all.
+
+        The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
+        called after `tally`.
+        """
+        with plain_errors(), replacing(target) as part:
+            parts = ["SELECT reason, distinct_id, NULL::VARCHAR AS apptimize_id FROM odd WHERE reason IS NOT NULL"]
+            if self._left_out_file is not None:
+                self._left_out_file.flush()
+                # The second column is called so by the reader of lines, and holds the reason here.
+                parts.append(f"SELECT apptimize_id, distinct_id, NULL FROM {_lines([self._left_out])}")
+            parts.append(
+                f"SELECT '{DUPLICATE}', distinct_id, apptimize_id FROM (FROM {self._usable} WHERE {_IS_REPEATED}) "
+                "QUALIFY row_number() OVER (PARTITION BY apptimize_id ORDER BY distinct_id) > 1"
+            )
+            self._duckdb.execute(ONE_THREAD)
+            self._duckdb.execute(
+                f"COPY (FROM ({' UNION ALL '.join(parts)}) ORDER BY reason, distinct_id) TO {quoted(part)} "
+                f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+            )
+
+    def close(self) -> None:
+        """Give back memory and disk. What was not written is gone."""
+        for file in (self._file, self._left_out_file):
+            if file is not None:
+                with suppress(OSError):  # what a full disk did not take is not needed any more
+                    file.close()
+        self._duckdb.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _row(self, query: str) -> tuple[Any, ...]:
+        row = self._duckdb.execute(query).fetchone()
+        assert row is not None
+        return row
+
+
+def _lines(files: Sequence[Path]) -> str:
+    """Read text files: nothing in them is special but the separator, the end of a line, and an id that is not there."""
+    return (
+        f"read_csv([{', '.join(map(quoted, files))}], delim='{_SEPARATOR}', header=false, quote='', escape='', "
+        "columns={'distinct_id': 'VARCHAR', 'apptimize_id': 'VARCHAR'}, auto_detect=false, nullstr='', "
+        f"buffer_size={_READER_BYTES})"
+    )
+
+
+def compare(db: duckdb.DuckDBPyConnection, new: str, old: str) -> Difference:
+    with plain_errors():
+        row = db.execute(
+            "SELECT count(*) FILTER (old.apptimize_id IS NULL), count(*) FILTER (new.apptimize_id IS NULL), count(*), "
+            "count(*) FILTER (new.distinct_id <> old.distinct_id) "
+            f"FROM {new} AS new FULL JOIN {old} AS old ON new.apptimize_id = old.apptimize_id"
+        ).fetchone()
+    added, removed, either, renamed = row or (0, 0, 0, 0)
+    return Difference(added=added, removed=removed, unchanged=either - added - removed, renamed=renamed)

@@ -1,0 +1,243 @@
+"""How things stand: what the screens ask of very many runs, each in a query whose work or answer is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, Integer, cast, func
+from sqlalchemy.orm import InstrumentedAttribute, load_only
+from sqlmodel import col, extract, select
+
+from data.engine import read_session
+from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
+
+# Of very many runs only what a change is told by is loaded.
+_OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
+    getattr(Run, name)
+    for name in ("id", "group_id", "difference", "finished_at", "added", "removed", "members", "unchanged")
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many members a group had at the end of a stretch of time, and what came and went in it."""
+
+    at: datetime
+    members: int
+    added: int
+    removed: int
+    run_id: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """A run that changed who is in a group. `is_whole`: what it added is all that the group held after it."""
+
+    run_id: int
+    group_id: int
+    difference: str
+    at: datetime
+    added: int
+    removed: int
+    is_whole: bool
+
+
+def slots_met(engine: Engine, *, since: datetime) -> dict[int, int]:
+    """Count each sync's scheduled runs since then that succeeded: a slot has at most one run."""
+    with read_session(engine) as session:
+        rows = session.exec(
+            select(Run.sync_id, func.count())
+            .where(Run.trigger == "schedule", Run.status == RunStatus.SUCCEEDED, Run.queued_at >= since)
+            .group_by(col(Run.sync_id))
+        ).all()
+    return dict(rows)
+
+
+def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
+    """Count the runs that were queued since then, dry runs left out, by status."""
+    # SQLite would read all runs in the order of an index on `status` to group by it; by time it reads the few.
+    status = func.coalesce(Run.status, "")
+    with read_session(engine) as session:
+        rows = session.exec(
+            select(status, func.count()).where(Run.queued_at >= since, col(Run.dry_run).is_(False)).group_by(status)
+        ).all()
+    return dict(rows)
+
+
+def newest_of_each_group(engine: Engine) -> list[Run]:
+    """Return each group's newest run that was meant to write, the newest first."""
+    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    with read_session(engine) as session:
+        found = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+    return sorted(found, key=lambda run: run.id or 0, reverse=True)
+
+
+def newest_reads(engine: Engine) -> list[Run]:
+    """Return each group's newest run that read its cohort whole."""
+    newest = select(Run.id).where(Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, Run.trigger != "undo")
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    with read_session(engine) as session:
+        return list(session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all())
+
+
+def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Run]:
+    """Return the newest run of each of these syncs, by sync."""
+    newest = select(Run.id).where(Run.sync_id == Sync.id)
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Sync).scalar_subquery()
+    asked = select(newest).select_from(Sync).where(col(Sync.id).in_(sync_ids))
+    with read_session(engine) as session:
+        return {run.sync_id: run for run in session.exec(select(Run).where(col(Run.id).in_(asked))).all()}
+
+
+def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> list[Size]:
+    """Return a group's size over time, one row for each `bucket_s` seconds in which a run found or made it so."""
+    bucket = cast(extract("epoch", col(Run.finished_at)), Integer) / bucket_s
+    ended = (
+        Run.group_id == group_id,
+        Run.status == RunStatus.SUCCEEDED,
+        col(Run.finished_at) >= since,
+        col(Run.dry_run).is_(False),
+    )
+    last = (
+        select(
+            func.max(Run.id).label("run_id"),
+            func.sum(Run.added).label("added"),
+            func.sum(Run.removed).label("removed"),
+        )
+        .where(*ended)
+        .group_by(cast(bucket, Integer))
+        .subquery()
+    )
+    with read_session(engine) as session:
+        changed = {
+            run_id: (int(added), int(removed))
+            for run_id, added, removed in session.exec(select(last.c.run_id, last.c.added, last.c.removed)).all()
+        }
+        rows = session.exec(
+            select(Run.id, Run.finished_at, Run.members)
+            .where(col(Run.id).in_(select(last.c.run_id)))
+            .order_by(col(Run.id))
+        ).all()
+    return [
+        Size(at, members, *changed.get(run_id, (0, 0)), run_id)
+        for run_id, at, members in rows
+        if run_id is not None and at is not None
+    ]
+
+
+def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime | None:
+    """Tell when the first run since then succeeded that was meant to write the group."""
+    with read_session(engine) as session:
+        return session.exec(
+            select(func.min(Run.finished_at)).where(
+                Run.group_id == group_id,
+                Run.status == RunStatus.SUCCEEDED,
+                col(Run.dry_run).is_(False),
+                col(Run.finished_at) >= since,
+            )
+        ).one()
+
+
+def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
+    """Return each group's size at the end of each day since then on which a run succeeded."""
+    day = cast(extract("epoch", col(Run.finished_at)) / 86_400, Integer)
+    last = (
+        select(func.max(Run.id))
+        .where(
+            Run.status == RunStatus.SUCCEEDED,
+            col(Run.finished_at) >= since,
+            col(Run.dry_run).is_(False),
+            col(Run.group_id).in_(select(Group.id)),
+        )
+        .group_by(col(Run.group_id), day)
+    )
+    found: dict[int, list[int]] = {}
+    with read_session(engine) as session:
+        for group_id, members in session.exec(
+            select(Run.group_id, Run.members).where(col(Run.id).in_(last)).order_by(col(Run.id))
+        ).all():
+            found.setdefault(group_id, []).append(members)
+    return found
+
+
+def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:
+    """List the newest runs that changed who is in a group, or in any, newest first; dry runs and held ones did not."""
+    conditions = [col(Run.difference).is_not(None), Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)]
+    if group_id is not None:
+        conditions.append(Run.group_id == group_id)
+    with read_session(engine) as session:
+        found = session.exec(
+            select(Run).options(load_only(*_OF_A_CHANGE)).where(*conditions).order_by(col(Run.id).desc()).limit(limit)
+        ).all()
+    return [
+        Change(
+            run.id,
+            run.group_id,
+            run.difference,
+            run.finished_at,
+            run.added,
+            run.removed,
+            is_whole=not run.unchanged and run.added == run.members,
+        )
+        for run in found
+        if run.id is not None and run.difference is not None and run.finished_at is not None
+    ]
+
+
+def left_out_files(engine: Engine) -> dict[int, str]:
+    """Return the file of the profiles that each group's latest reading left out, of groups that have one, by group."""
+    # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
+    newest = select(Run.left_out).where(Run.group_id == Group.id, col(Run.left_out).is_not(None))
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    with read_session(engine) as session:
+        rows = session.exec(select(Group.id, newest)).all()
+    return {group_id: name for group_id, name in rows if group_id is not None and name}
+
+
+def kept_runs(engine: Engine, group_id: int) -> list[Run]:
+    """List the runs whose members are kept, newest first: of those that share a snapshot the one that made it."""
+    with read_session(engine) as session:
+        made = (
+            select(func.min(Run.id))
+            .where(Run.group_id == group_id, col(Run.snapshot).is_not(None), Run.status == RunStatus.SUCCEEDED)
+            .group_by(col(Run.snapshot))
+        )
+        return list(session.exec(select(Run).where(col(Run.id).in_(made)).order_by(col(Run.id).desc())).all())
+
+
+def actors(engine: Engine) -> list[str]:
+    """List everybody who ever started a run that is kept."""
+    with read_session(engine) as session:
+        return list(session.exec(select(Run.actor).distinct().order_by(Run.actor).limit(500)).all())
+
+
+def sync_names(engine: Engine) -> list[tuple[int, str, str, str]]:
+    """List syncs, removed ones too: id, group, destination, kind."""
+    with read_session(engine) as session:
+        rows = session.exec(
+            select(Sync.id, Group.name, Connection.name, Sync.kind)
+            .where(col(Sync.group_id) == col(Group.id), col(Group.destination_id) == col(Connection.id))
+            .order_by(Group.name, col(Sync.id))
+        ).all()
+    return [(sync_id, group, place, kind) for sync_id, group, place, kind in rows if sync_id is not None]
+
+
+def intervals(engine: Engine) -> list[tuple[int, int]]:
+    """List project and interval in minutes of each active recurring sync."""
+    with read_session(engine) as session:
+        rows = session.exec(
+            select(Sync.project_id, Sync.every_minutes).where(
+                Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
+            )
+        ).all()
+    return [(project, every) for project, every in rows if every]
+
+
+def workers(engine: Engine) -> list[WorkerHeartbeat]:
+    """List the workers that gave a sign of life lately, the latest first."""
+    with read_session(engine) as session:
+        return list(session.exec(select(WorkerHeartbeat).order_by(col(WorkerHeartbeat.seen_at).desc()).limit(20)).all())

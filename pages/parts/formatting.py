@@ -1,0 +1,126 @@
+"""How names, numbers and times are written on the screens."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from core.errors import CohortBridgeError
+
+# Everything that Markdown could take for a sign; Streamlit adds ":", "$" and "<" to the usual ones.
+_SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
+# Streamlit also rewrites plain text: arrows and dashes, ":streamlit:", and whatever looks like an address becomes a
+# link. An invisible joiner between the characters keeps them what they are.
+_REWRITTEN = re.compile(
+    r"(?<=[<>=~-])(?=[<>=~-])|(?<=:)(?=streamlit:)|(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE
+)
+_JOINER = "\u2060"
+# How the intervals of a recurring sync, in minutes, are called.
+EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440: "Every day"}
+
+
+def escape_markdown(text: object) -> str:
+    """Escape a text of unknown origin so that Markdown shows it as it is: no sign, link, colour or formula in it works.
+
+    For labels and messages; line breaks and other controls become spaces, since those are one line each.
+    """
+    line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(text))
+    return _SIGNS.sub(r"\\\1", _REWRITTEN.sub(_JOINER, line))
+
+
+def in_grey(option: str) -> str:
+    """Write an option of a segmented control, which would be in the buttons' blue where chosen: too dark on dark."""
+    return f":gray[{option}]"
+
+
+def error_text(exc: CohortBridgeError) -> str:
+    """Write an error as message and advice, for `st.error`."""
+    return escape_markdown(f"{exc.message} {exc.advice}".strip())
+
+
+def number(value: int) -> str:
+    """Write a count with thousands separators."""
+    return f"{value:,}"
+
+
+def pluralize(value: int, one: str, many: str | None = None) -> str:
+    """Write a count with its noun: 1 profile, 2,400 profiles."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def percent(share: float) -> str:
+    """Write a share: 0 % and 100 % only when it is none or all of it."""
+    shown = round(share * 100)
+    if 0 < share < 1 and shown in (0, 100):
+        return "under 1%" if shown == 0 else "over 99%"
+    return f"{shown}%"
+
+
+def percent_of(share: float | None) -> float | None:
+    """Write a share in percent for a column with one decimal: 100.0 only when it is all of it."""
+    return None if share is None else int(round(share * 1000, 6)) / 10
+
+
+def zone() -> ZoneInfo:
+    """Return the reader's time zone, UTC when the browser does not tell."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return ZoneInfo("UTC")
+
+
+def moment(at: datetime | None) -> str:
+    """Write a time in the reader's zone."""
+    return at.astimezone(zone()).strftime("%-d %b %Y, %H:%M:%S") if at else "never"
+
+
+def day(at: datetime) -> str:
+    """Write the day in the reader's zone, without the year."""
+    return at.astimezone(zone()).strftime("%-d %b")
+
+
+def precise(at: datetime) -> str:
+    """Write the time of day in the reader's zone, to a tenth of a second."""
+    local = at.astimezone(zone())
+    return f"{local:%H:%M:%S}.{local.microsecond // 100_000}"
+
+
+def clock(at: datetime, *, now: datetime | None = None) -> str:
+    """Write the time of day in the reader's zone, with the day when it is another one and not soon."""
+    local, here = at.astimezone(zone()), (now or datetime.now(UTC)).astimezone(zone())
+    is_plain = local.date() == here.date() or timedelta(0) < local - here < timedelta(hours=12)
+    return local.strftime("%H:%M" if is_plain else "%-d %b, %H:%M")
+
+
+def age(at: datetime | None, *, now: datetime | None = None) -> str:
+    """Write how long ago something was: `just now`, `5 minutes ago`, a date after a month."""
+    if at is None:
+        return "never"
+    passed = (now or datetime.now(UTC)) - at
+    if passed < timedelta(seconds=10):
+        return "just now"
+    if passed > timedelta(days=30):
+        return at.astimezone(zone()).strftime("%-d %b %Y")
+    return f"{_whole(passed)} ago"
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _whole(passed: timedelta) -> str:
+    seconds = int(passed.total_seconds())
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            return pluralize(seconds // size, unit)
+    return pluralize(seconds, "second")

@@ -1,0 +1,174 @@
+"""What a run did when, and what it was answered: from its journal, or from its row where it has none."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from data.models import Run, RunStatus
+from pages.parts import run_status, tables
+from pages.parts.formatting import day, duration, escape_markdown, number, pluralize, precise
+
+_UNBROKEN = "\u00a0"
+_DONE: dict[str, str] = {
+    "starting": "Began to work",
+    "queueing": "Waited for other runs to finish reading",
+    "finding": "Looked the cohort up",
+    "reading": "Read",
+    "checking": "Checked that every profile arrived",
+    "comparing": "Compared",
+    "delivering": "Wrote",
+}
+
+
+def steps(run: Run, log: dict[str, Any] | None) -> list[dict[str, str]]:
+    """Write what happened when, in order, and how long each step took."""
+    how = run_status.TRIGGERS.get(run.trigger, run.trigger).lower()
+    who = "" if run.trigger == "schedule" else f", by {run.actor}"
+    found = [_row("Queued", _at(run.queued_at), "", how + who)]
+    if run.started_at:
+        waited = (run.started_at - run.queued_at).total_seconds()
+        after = f"after {duration(waited)} in the queue" if waited >= 1 else "at once"
+        found.append(_row("Started", _at(run.started_at), "", after))
+    found += _worked(run, log) if log else _known(run)
+    if run.finished_at:
+        word = run_status.badge_for(run).word
+        found.append(_row(word, _at(run.finished_at), run_status.took(run), run.error_message or ""))
+    return _each_day_once(found)
+
+
+def _at(at: datetime) -> str:
+    """Write a day and a time: the heading above has the year."""
+    return f"{day(at)}, {precise(at)}"
+
+
+def _each_day_once(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    before = ""
+    for row in rows:
+        this, _, time = row["When"].partition(f",{_UNBROKEN}")
+        if this == before:
+            row["When"] = time
+        before = this or before
+    return rows
+
+
+def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
+    began: list[tuple[str, datetime]] = [(one["name"], datetime.fromisoformat(one["at"])) for one in log["steps"]]
+    ends: list[datetime | None] = [*(at for _, at in began[1:]), run.finished_at]
+    facts = _facts(run)
+    last = {name: place for place, (name, _) in enumerate(began)}
+    rows: list[dict[str, str]] = []
+    for place, ((name, at), end) in enumerate(zip(began, ends, strict=True)):
+        if name == "starting" or (name == "queueing" and end and (end - at).total_seconds() < 1):
+            continue
+        took = _took((end - at).total_seconds()) if end else ""
+        # What is known of a step that was done twice is known of its last time.
+        fact = facts.get(name, "") if last[name] == place else ""
+        is_cut_short = name == "delivering" and run.status != RunStatus.SUCCEEDED
+        done = "Tried to write" if is_cut_short else _DONE.get(name, name.capitalize())
+        if end is None:
+            _, done = run_status.STEPS.get(name, (0.0, done))
+        rows.append(_row(done, _at(at), took, fact))
+    if "delivering" not in last:
+        rows += [_row("Wrote nothing", "", "", fact) for fact in filter(None, [_why_nothing(run)])]
+    return rows
+
+
+def _known(run: Run) -> list[dict[str, str]]:
+    facts = _facts(run)
+    found = [_row(_DONE[name], "", "", facts[name]) for name in ("reading", "comparing", "delivering") if name in facts]
+    why = _why_nothing(run)
+    return [*found, _row("Wrote nothing", "", "", why)] if why else found
+
+
+def _facts(run: Run) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if run.pages:
+        of = f" of {number(run.expected)}" if run.expected is not None else ""
+        found["reading"] = f"{number(run.profiles)}{of} profiles in {pluralize(run.pages, 'page')}"
+    if run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and run.removed):
+        changed = f"{number(run.added)} added, {number(run.removed)} removed"
+        found["comparing"] = f"{changed}, {number(run.unchanged)} unchanged"
+    if run.messages:
+        found["delivering"] = f"{pluralize(run.messages, 'message')} to {run.destination}"
+    elif run.status == RunStatus.SUCCEEDED and not _why_nothing(run):
+        found["delivering"] = f"a file to {run.destination}"
+    return found
+
+
+def _why_nothing(run: Run) -> str:
+    if run.status == RunStatus.SUCCEEDED and run.dry_run:
+        return "a preview"
+    return "verified: nothing had changed" if run.write == "none" else ""
+
+
+def _row(name: str, at: str, took: str, what: str) -> dict[str, str]:
+    # A time or a length of time is not broken into two lines.
+    at, took = at.replace(" ", _UNBROKEN), took.replace(" ", _UNBROKEN)
+    return {"Step": escape_markdown(name), "When": at, "Took": took, "What": escape_markdown(what)}
+
+
+def calls(log: dict[str, Any] | None) -> None:
+    """Show how requests and messages were answered: totals, and one by one those that are kept."""
+    if not log or not log["totals"]:
+        return
+    st.dataframe(
+        [
+            {
+                "What": one["what"].capitalize(),
+                "Answer": _answer(one["status"]),
+                "How many": one["count"],
+                "Took on average": _took(one["took_ms"] / one["count"] / 1000),
+                "Slowest": _took(one["slowest_ms"] / 1000),
+            }
+            for one in log["totals"]
+        ],
+        key="run_log_totals",
+        hide_index=True,
+        height="content",
+        alt="Requests and messages by answer",
+        column_config={"How many": st.column_config.NumberColumn(format="localized")},
+    )
+    total = sum(one["count"] for one in log["totals"])
+    shown = log["calls"]
+    if not st.toggle(
+        f"One by one ({number(len(shown))} of {number(total)})", key="run_log_each",
+        help="Kept are the first that went well, and many more of those that did not.",
+    ):  # fmt: skip
+        return
+    st.dataframe(
+        [
+            {
+                "Sent": precise(datetime.fromisoformat(one["at"])),
+                "What": one["what"].capitalize(),
+                "Answer": _answer(one["status"]),
+                "Took": _took(one["took_ms"] / 1000),
+            }
+            for one in shown
+        ],
+        key="run_log_calls",
+        hide_index=True,
+        height=tables.height(len(shown), most=12),
+        alt="Requests and messages, one by one",
+    )
+
+
+def _took(seconds: float) -> str:
+    return f"{max(seconds, 0) * 1000:.0f} ms" if seconds < 0.95 else duration(seconds)
+
+
+def _answer(status: int | None) -> str:
+    if status is None:
+        return "None: the connection broke, or it took too long"
+    meaning = {
+        200: "OK",
+        400: "Refused",
+        401: "Credentials not accepted",
+        402: "Not in the plan",
+        403: "Not allowed",
+        404: "Not found",
+        429: "Too many requests",
+    }.get(status, "Error of the server" if status >= 500 else "OK" if status < 300 else "Refused")
+    return f"{status} {meaning}"

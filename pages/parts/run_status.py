@@ -1,0 +1,327 @@
+"""A run on the screen: its state, its progress, its funnel, and why it ended as it did."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+import streamlit as st
+
+from core.access.roles import Actor, Role
+from core.bridge import Bridge
+from core.errors import CohortBridgeError
+from core.rules.matching import MAX_LENGTH, Reason
+from core.syncs import one_time, runs
+from data.models import UNFINISHED, Run, RunStatus
+from data.runs import RunFilter
+from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
+from pages.shell import gate, page_frame
+
+Colour = Literal["red", "orange", "blue", "green", "gray"]
+
+
+class Badge(NamedTuple):
+    """How a state is shown: never by colour alone."""
+
+    word: str
+    icon: str
+    colour: Colour
+
+
+BADGES: dict[str, Badge] = {
+    RunStatus.QUEUED: Badge("Queued", "schedule", "gray"),
+    RunStatus.RUNNING: Badge("Running", "sync", "blue"),
+    RunStatus.WAITING: Badge("Waiting", "hourglass_top", "blue"),
+    RunStatus.SUCCEEDED: Badge("Succeeded", "check_circle", "green"),
+    RunStatus.FAILED: Badge("Failed", "error", "red"),
+    RunStatus.HELD: Badge("Held", "front_hand", "orange"),
+    RunStatus.INTERRUPTED: Badge("Interrupted", "power_off", "orange"),
+    RunStatus.CANCELLED: Badge("Cancelled", "cancel", "gray"),
+}
+# How far along a run is at the start of each step, and what it does then.
+STEPS: dict[str, tuple[float, str]] = {
+    "queued": (0.0, "Waiting for a worker to take it"),
+    "waiting": (0.02, "Waiting for a Mixpanel query slot"),
+    "starting": (0.02, "Starting"),
+    "queueing": (0.02, "Waiting for other runs to finish reading"),
+    "finding": (0.05, "Looking the cohort up"),
+    "reading": (0.08, "Reading profiles"),
+    "checking": (0.72, "Checking that every profile arrived"),
+    "comparing": (0.76, "Comparing with what the group holds"),
+    "delivering": (0.80, "Sending members"),
+    "done": (1.0, "Done"),
+}
+REASONS: dict[str, str] = {
+    Reason.BLANK: "The id is blank",
+    Reason.BOOLEAN: "The id is true or false instead of a text",
+    Reason.LIST: "The id is a list instead of one text",
+    Reason.OBJECT: "The id is an object instead of a text",
+    Reason.NUMBER: "The id is a number that is not exact",
+    Reason.TOO_LONG: f"The id is longer than {MAX_LENGTH} characters",
+    Reason.CONTROL_CHARACTER: "The id holds a line break or another control character",
+    Reason.SURROGATE: "The id holds half a character",
+    Reason.DISTINCT_ID: "The profile has no usable distinct id",
+}
+TRIGGERS = {"manual": "In the browser", "cli": "On the command line", "schedule": "By schedule", "undo": "Undo"}
+HISTORY = "pages/observe/history.py"
+MATCHING = "pages/observe/matching.py"
+
+
+def is_active(run: Run) -> bool:
+    """Tell whether the run has not ended yet."""
+    return run.status in UNFINISHED
+
+
+def badge_for(run: Run) -> Badge:
+    """Return how the run's state is shown."""
+    return BADGES.get(run.status, Badge(run.status, "help", "gray"))
+
+
+def word_of(status: str) -> str:
+    """Write a state's name."""
+    return BADGES[status].word
+
+
+def badge(run: Run) -> None:
+    """Show the run's state, and whether it wrote at all."""
+    look = badge_for(run)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
+        st.badge(look.word, icon=f":material/{look.icon}:", color=look.colour)
+        if run.dry_run:
+            st.badge("Preview", icon=":material/experiment:", color="gray")
+
+
+def status_text(run: Run) -> str:
+    """Write the run's state for a table."""
+    return f"{badge_for(run).word}{' (preview)' if run.dry_run else ''}"
+
+
+def took(run: Run) -> str:
+    """Write how long the run worked, so far or in all."""
+    if run.started_at is None:
+        return ""
+    return duration(((run.finished_at or datetime.now(UTC)) - run.started_at).total_seconds())
+
+
+def fraction(run: Run) -> float:
+    """Estimate how far along the run is, from 0 to 1."""
+    start, _ = STEPS.get(run.step, (0.0, ""))
+    if run.step == "reading" and run.expected:
+        return start + 0.64 * min(run.profiles / run.expected, 1.0)
+    if run.step == "delivering" and run.messages_expected:
+        return start + 0.19 * min(run.messages / run.messages_expected, 1.0)
+    return start
+
+
+def step_text(run: Run) -> str:
+    """Write what the run does at this moment."""
+    if run.cancel_asked:
+        return "Cancelling"
+    if run.status == RunStatus.WAITING and run.waiting_until:
+        return f"Waiting for a Mixpanel query slot: the next one opens at {clock(run.waiting_until)}"
+    _, words = STEPS.get(run.step, (0.0, "Working"))
+    if run.step == "reading" and run.expected:
+        return f"{words}: {number(run.profiles)} of {number(run.expected)}"
+    if run.step == "delivering" and run.messages_expected:
+        return f"{words}: {number(run.messages)} of {pluralize(run.messages_expected, 'message')}"
+    return words
+
+
+def time_left(run: Run) -> str:
+    """Estimate how much longer the run takes, from how long it took so far; empty while that says too little."""
+    done = fraction(run)
+    if run.status != RunStatus.RUNNING or run.started_at is None or run.cancel_asked or not 0.1 < done < 1:
+        return ""
+    so_far = (datetime.now(UTC) - run.started_at).total_seconds()
+    left = so_far * (1 - done) / done
+    if so_far < 2:
+        return ""
+    return "A few seconds left" if left < 10 else f"About {duration(left)} left"
+
+
+def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
+    """Show a run while it works, from its row; the whole page is drawn anew when it ends."""
+    _progress(bridge, person, run_id)
+
+
+@st.fragment(run_every="1s")
+def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
+    try:
+        run = runs.get_run(bridge, person, run_id)
+    except CohortBridgeError as exc:
+        st.error(error_text(exc))
+        return
+    if not is_active(run):
+        gate.draw_anew()
+    with st.container(border=True):
+        what = "Preview of the export" if run.dry_run else "Export"
+        st.markdown(f"**{what} to {escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}")
+        st.progress(fraction(run), text=step_text(run))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if person.role >= Role.ANALYST:
+                st.button(
+                    "Cancelling …" if run.cancel_asked else "Cancel",
+                    key=f"run_cancel_{run_id}",
+                    icon=":material/cancel:",
+                    disabled=run.cancel_asked,
+                    on_click=_cancel,
+                    args=(bridge, person, run_id),
+                )
+            left = time_left(run)
+            st.caption(
+                f"{left}. Run {run_id} goes on without you." if left else f"Run {run_id} goes on without you.",
+                width="content",
+            )
+
+
+@st.fragment(run_every="2s")
+def watch(bridge: Bridge, person: Actor, wanted: RunFilter, seen: int | None) -> None:
+    """Draw the whole page anew as soon as there is a newer run than the one that it shows, whoever started it."""
+    try:
+        newest = runs.list_runs(bridge, person, wanted, limit=1)
+    except CohortBridgeError:
+        return  # the page itself says that the storage cannot be read
+    if newest and newest[0].id != seen:
+        gate.draw_anew()
+
+
+def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
+    try:
+        runs.cancel_run(bridge, person, run_id)
+    except CohortBridgeError as exc:
+        st.toast(error_text(exc), icon=":material/error:")
+        return
+    st.toast(f"Run {run_id} is being cancelled.")
+
+
+def outcome(run: Run) -> None:
+    """Say in a sentence how the run ended, with cause and advice when it did not end well."""
+    cause = escape_markdown(f"{run.error_message or ''} {run.error_advice or ''}".strip())
+    if run.status == RunStatus.SUCCEEDED:
+        if run.dry_run and run.profiles and not run.members:
+            st.warning(
+                f"None of the {pluralize(run.profiles, 'profile')} has a usable Apptimize id. Nothing was written.",
+                title="Nobody would be in the group",
+                icon=":material/group_off:",
+            )
+        elif run.dry_run:
+            st.success(
+                f"The group would hold {pluralize(run.members, 'member')}. Nothing was written.",
+                title="The preview is done",
+                icon=":material/experiment:",
+            )
+        elif run.trigger == "undo":
+            st.success(
+                f"The group holds the {pluralize(run.members, 'member')} of an earlier run again.",
+                title="The group was put back",
+                icon=":material/undo:",
+            )
+        elif run.write == "none":
+            st.success(
+                f"Nothing has changed: the group holds the same {pluralize(run.members, 'member')}. Nothing was sent.",
+                title="The group equals its cohort",
+                icon=":material/check_circle:",
+            )
+        else:
+            st.success(
+                f"As of this run the group holds {pluralize(run.members, 'member')}.",
+                title="The group equals its cohort",
+                icon=":material/check_circle:",
+            )
+    elif run.status == RunStatus.FAILED:
+        st.error(cause, title="The run failed", icon=":material/error:")
+    elif run.status == RunStatus.HELD:
+        st.warning(cause, title="Held: nothing was written", icon=":material/front_hand:")
+    elif run.status == RunStatus.INTERRUPTED:
+        st.warning(cause, title="Interrupted", icon=":material/power_off:")
+    elif run.status == RunStatus.CANCELLED:
+        if (run.error_code or "").startswith("held"):
+            cause = f"{escape_markdown(run.error_message or '')} It was discarded, or a newer run took its place."
+        st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
+
+
+def funnel(run: Run) -> None:
+    """Show from how many profiles how many members came, and where the others stayed: the counts add up."""
+    parts = [
+        ("Profiles", run.profiles, "Users with a profile who were in the cohort when it was read."),
+        ("= Members", run.members, "Distinct, usable Apptimize ids: what the group holds."),
+        ("+ Duplicates", run.duplicates, "Profiles with an id that another profile has too: it counts once."),
+        ("+ Unmatched", run.unmatched, "Profiles without an Apptimize id. They cannot be targeted."),
+        ("+ Invalid", run.invalid, "Profiles with an id that cannot be used; the reasons are below."),
+    ]
+    tiles([(label, number(value), help_text) for label, value, help_text in parts])
+    if run.reasons:
+        with st.container(width=560):
+            st.table(
+                [{"Why an id is invalid": _reason(name), "Profiles": number(count)} for name, count in _sorted(run)],
+                hide_index=True,
+                border="horizontal",
+            )
+    if run.unprefixed:
+        st.warning(
+            f"{pluralize(run.unprefixed, 'member has', 'members have')} an id that starts with neither `i_` nor `a_`. "
+            "They are exported, but Apptimize will probably not recognise them.",
+            icon=":material/warning:",
+        )
+    if run.left_out:
+        st.page_link(
+            MATCHING,
+            label="Who was left out, and what to do",
+            icon=":material/join:",
+            query_params={"cohort": str(run.cohort_id)},
+        )
+
+
+def _sorted(run: Run) -> list[tuple[str, int]]:
+    return sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _reason(name: str) -> str:
+    return REASONS.get(name, escape_markdown(name))
+
+
+def changes(run: Run) -> None:
+    """Show what the run changed, or would have changed."""
+    tiles(
+        [
+            ("Added", number(run.added), "Members that the group did not have before."),
+            ("Removed", number(run.removed), "Members that have left the cohort since."),
+            ("Unchanged", number(run.unchanged), "Members that were there before and still are."),
+        ]
+    )
+
+
+def tiles(figures: list[tuple[str, str, str]], *, width: int = 150) -> None:
+    """Show figures side by side; they wrap where the window is narrow."""
+    with st.container(horizontal=True, gap="small"):
+        for label, value, help_text in figures:
+            st.metric(label, value, help=help_text or None, border=True, width=width)
+
+
+def link(run: Run) -> None:
+    """Link to the run's detail."""
+    st.page_link(
+        HISTORY, label=f"Run {run.id} in History", icon=":material/history:", query_params={"run": str(run.id)}
+    )
+
+
+def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
+    """Show the button that exports the run's cohort once more, to the same place, to whoever may."""
+    if person.role < Role.ANALYST:
+        return
+    st.button(
+        "Start again",
+        key=key,
+        icon=":material/replay:",
+        on_click=_run_again,
+        args=(bridge, person, run.cohort_id, run.destination, run.dry_run, place),
+    )
+
+
+def _run_again(bridge: Bridge, person: Actor, cohort_id: int, to: str, dry_run: bool, place: str) -> None:  # noqa: FBT001
+    try:
+        run = one_time.start_export(bridge, person, cohort_id, to=to, dry_run=dry_run)
+    except CohortBridgeError as exc:
+        page_frame.answer(place, error_text(exc), failed=True)
+        return
+    page_frame.answer(place, f"Run {run.id} is queued.")

@@ -1,1 +1,0 @@
-"""What the screens share: the guard, cached resources, small widgets."""

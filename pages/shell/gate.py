@@ -1,0 +1,170 @@
+"""Who looks at a page, and whether they may. The menu is convenience, this is the check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+import streamlit as st
+
+from core.access import people, roles, sign_in
+from core.access.roles import LOCAL, Actor, Role
+from core.bridge import Bridge
+from core.errors import CohortBridgeError, NotAllowed, SettingsError, SignedOut, SignInRefused
+from pages.parts.formatting import error_text, escape_markdown
+from pages.shell import resources, sign_in_setup
+
+_BY_ITSELF = "guard_by_itself"
+_NAMES = {"default": "Sign in", "google": "Sign in with Google", "okta": "Sign in with Okta"}
+_NAMES |= {"entra": "Sign in with Microsoft", "microsoft": "Sign in with Microsoft"}
+
+
+def require(role: Role) -> Actor:
+    """Return the person who looks at the page; end the page with a sentence when they may not.
+
+    Who is not signed in sees the way in, who lacks the role sees why, and who can grant it.
+    """
+    try:
+        person = _visitor()
+        st.session_state.pop(_BY_ITSELF, None)
+    except SettingsError as exc:
+        _close(exc, "The dashboard is closed", icon=":material/lock:")
+    except SignedOut as exc:
+        _show_sign_in(error_text(exc))
+    except SignInRefused as exc:
+        _show_refusal(exc)
+    except CohortBridgeError as exc:
+        _close(exc, "Signing in did not work")
+    else:
+        if person is not None:
+            _show_person(person)
+            _require_role(person, role)
+            return person
+        _show_sign_in()
+    return st.stop()
+
+
+def who() -> Actor | None:
+    """Return the person who looks, as far as the menu needs to know; None while nobody is let in."""
+    try:
+        return _visitor()
+    except CohortBridgeError:
+        return None
+
+
+def _visitor() -> Actor | None:
+    user = st.user.to_dict()
+    if not sign_in_setup.is_set_up() and "is_logged_in" not in user:
+        sign_in_setup.require_local_visit()
+        return LOCAL
+    if not user.get("is_logged_in"):
+        return None
+    return sign_in.admit(resources.bridge(), user, by_itself=bool(st.session_state.get(_BY_ITSELF)))
+
+
+def draw_anew() -> NoReturn:
+    """Run the page again because something happened elsewhere: nobody clicked, and that must not look as if."""
+    st.session_state[_BY_ITSELF] = True
+    st.rerun()
+
+
+def _require_role(person: Actor, role: Role) -> None:
+    if person.role >= role:
+        return
+    bridge = resources.bridge()
+    try:
+        roles.check(bridge, person, role, "open_page")
+    except NotAllowed as exc:
+        st.error(escape_markdown(exc.message), title="This page is not for your role", icon=":material/lock:")
+        _say_who_can(bridge)
+    except CohortBridgeError as exc:
+        st.error(error_text(exc))
+    st.stop()
+
+
+def _say_who_can(bridge: Bridge) -> None:
+    found = roles.admins(bridge)
+    if found:
+        st.markdown("These admins can give it to you:\n" + "\n".join(f"- {escape_markdown(one)}" for one in found))
+    else:
+        st.markdown("Nobody is an admin yet: the operator of this machine can name one.")
+
+
+def _close(exc: CohortBridgeError, title: str, *, icon: str = ":material/error:") -> None:
+    st.title("Cohort Bridge", anchor=False)
+    st.error(error_text(exc), title=title, icon=icon)
+    st.stop()
+
+
+def _show_sign_in(why: str = "") -> None:
+    st.title("Cohort Bridge", anchor=False)
+    if why:
+        st.warning(why, icon=":material/logout:")
+    st.markdown("Sign in to see groups, exports and their history.")
+    with st.container(width=320):
+        for name in sign_in_setup.providers():
+            st.button(
+                _NAMES.get(name, f"Sign in with {escape_markdown(name.capitalize())}"),
+                key=f"guard_sign_in_{name}",
+                type="primary",
+                icon=":material/login:",
+                width="stretch",
+                on_click=st.login,
+                args=() if name == "default" else (name,),
+            )
+    st.stop()
+
+
+def _show_refusal(exc: SignInRefused) -> None:
+    st.title("Cohort Bridge", anchor=False)
+    st.error(error_text(exc), title="You are not let in", icon=":material/lock:")
+    bridge = resources.bridge()
+    # With an open provider anybody in the world comes this far: who the admins are is for colleagues.
+    found = roles.admins(bridge) if bridge.settings.allowed_domains else []
+    if found and exc.name == sign_in.ACCESS_DENIED:
+        st.markdown("These admins can let you in:\n" + "\n".join(f"- {escape_markdown(one)}" for one in found))
+    st.button("Use another account", key="guard_other_account", icon=":material/switch_account:", on_click=st.logout)
+    st.stop()
+
+
+def _show_person(person: Actor) -> None:
+    """Say in the sidebar who acts, on every page."""
+    with st.sidebar:
+        if person.person_id is None:
+            st.badge("No sign-in", icon=":material/lock_open:", color="orange")
+            st.caption(
+                "Only this machine can open the dashboard. Whoever does acts as its admin, under the name “local”."
+            )
+            return
+        st.markdown(f"**{escape_markdown(person.name)}**")
+        st.caption(f"Signed in as {person.role.label}")
+        st.button("Sign out", key="guard_sign_out", icon=":material/logout:", on_click=_sign_out, args=(person,))
+        st.button(
+            "Sign out everywhere",
+            key="guard_sign_out_everywhere",
+            icon=":material/devices_off:",
+            type="tertiary",
+            help="Ends your sign-ins in every other browser too.",
+            on_click=_sign_out_everywhere,
+            args=(person,),
+        )
+
+
+def _sign_out(person: Actor) -> None:
+    _end_with(person, sign_in.sign_out)
+
+
+def _sign_out_everywhere(person: Actor) -> None:
+    _end_with(person, people.end_my_sign_ins)
+
+
+def _end_with(person: Actor, end: Callable[[Bridge, Actor], None]) -> None:
+    try:
+        end(resources.bridge(), person)
+    except NotAllowed:
+        pass  # it was over already
+    except CohortBridgeError as exc:
+        # The cookie goes away here, and lives on in a copy: that must not look like being signed out.
+        st.error(error_text(exc))
+        return
+    st.logout()

@@ -1,0 +1,136 @@
+"""What is said on every page: the heading, practice mode, a missing worker; and what an action answered."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from core.access.roles import Actor, Role
+from core.bridge import Bridge
+from core.connections import lookup, service_accounts
+from core.connections.connect import MIXPANEL_SIDE
+from core.errors import CohortBridgeError
+from core.leases import workers
+from data.models import Connection, ConnectionKind
+from pages.parts.formatting import age, error_text, escape_markdown, moment
+
+CONNECTIONS = "pages/admin/connections.py"
+PRACTICE = "pages/admin/practice.py"
+PRACTICE_TITLE = "How to connect for real"
+_ANSWER = "notices_answer"
+
+
+def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
+    """Write the page's heading and what holds for every page. Returns what is connected."""
+    _forget_answers_of_other_pages(title)
+    st.title(title, anchor=False)
+    st.caption(intro)
+    try:
+        found = lookup.list_connections(bridge, person)
+    except CohortBridgeError as exc:
+        st.error(error_text(exc))
+        st.stop()
+    if any(one.practice and one.side == MIXPANEL_SIDE for one in found):
+        _say_practice(found, with_link=title != PRACTICE_TITLE)
+    for one in found:
+        if title != "Connections":
+            account_notice(one)
+    worker_notice(bridge, person)
+    return found
+
+
+def account_notice(connection: Connection) -> None:
+    """Say that a service account may not connect any more, or that it expires soon."""
+    if connection.account_trouble:
+        st.error(
+            f"{escape_markdown(connection.account_trouble)} Give it the role in Mixpanel's project settings, or connect another "
+            "account: until then exports may fail.",
+            title=f"Mixpanel does not accept the connection {escape_markdown(connection.name)} any more",
+            icon=":material/key_off:",
+        )
+    elif service_accounts.expires_soon(connection):
+        st.warning(
+            "Before then, an admin has to connect a new one that has the project role admin or owner in Mixpanel.",
+            title=f"The service account of {escape_markdown(connection.name)} expires on "
+            f"{escape_markdown(moment(connection.account_expires_at))}",
+            icon=":material/timer:",
+        )
+
+
+def _say_practice(found: list[Connection], *, with_link: bool) -> None:
+    outside = [
+        one.name
+        for one in found
+        if one.side != MIXPANEL_SIDE and one.kind == ConnectionKind.ENDPOINT and not one.practice
+    ]
+    with st.container(horizontal=True, vertical_alignment="center", key="notices_practice"):
+        st.badge("Practice mode", icon=":material/science:", color="orange")
+        if outside:
+            names = escape_markdown(", ".join(outside))
+            st.caption(f"The people are made up, but {names} is a real destination.", width="content")
+        else:
+            st.caption("Mixpanel and Apptimize are played by this machine; the people are made up.", width="content")
+        if with_link:
+            st.page_link(PRACTICE, label=PRACTICE_TITLE, icon=":material/arrow_forward:", icon_position="right")
+
+
+@st.fragment(run_every="5s")
+def worker_notice(bridge: Bridge, person: Actor) -> None:
+    """Say that nobody does what is queued, for as long as that is so."""
+    try:
+        if workers.worker_is_up(bridge, person):
+            return
+        seen = workers.worker_seen_at(bridge, person)
+    except CohortBridgeError:
+        return  # the page itself says that the storage cannot be read
+    last = f" The last sign of life was {age(seen)}." if seen else ""
+    who = "Start one" if person.role >= Role.ADMIN else "Ask whoever runs Cohort Bridge to start one"
+    st.warning(
+        f"Nothing is exported until one is: recurring syncs stand still, and what is started now waits.{last} {who} "
+        "with `python -m core worker`, or everything together with `make run`.",
+        title="No worker is running",
+        icon=":material/power_off:",
+    )
+
+
+def way_to_connect(person: Actor) -> None:
+    """Lead to Connections, or say whose that page is."""
+    if person.role >= Role.ADMIN:
+        st.page_link(CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+    else:
+        st.caption("An admin does that, on Connections.")
+
+
+def sandbox_of(found: list[Connection]) -> str | None:
+    """Return the address of the practice sandbox, if one is connected."""
+    for one in found:
+        if one.practice:
+            parts = urlsplit(one.url or one.base_url)
+            return f"{parts.scheme}://{parts.netloc}"
+    return None
+
+
+def answer(place: str, text: str, *, failed: bool = False) -> None:
+    """Keep an action's answer, to be shown at `place` until the next action or page."""
+    st.session_state[_ANSWER] = {"place": place, "text": text, "failed": failed, "page": st.session_state.get("page")}
+
+
+def forget_answer() -> None:
+    """Drop the latest action's answer."""
+    st.session_state.pop(_ANSWER, None)
+
+
+def show_answer(place: str) -> None:
+    """Show the latest action's answer if it belongs here."""
+    held = st.session_state.get(_ANSWER)
+    if held and held["place"] == place:
+        (st.error if held["failed"] else st.success)(
+            held["text"], icon=":material/error:" if held["failed"] else ":material/check_circle:"
+        )
+
+
+def _forget_answers_of_other_pages(page: str) -> None:
+    if st.session_state.get("page") != page:
+        st.session_state["page"] = page
+        st.session_state.pop(_ANSWER, None)

@@ -1,0 +1,58 @@
+"""What is opened once per process and shared by every session."""
+
+from __future__ import annotations
+
+import gc
+from functools import cache
+from importlib import import_module
+
+import streamlit as st
+
+from core import bridge as core_bridge
+from core import settings
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.errors import CohortBridgeError
+from core.reports import overview
+from pages.parts.formatting import error_text
+
+
+def _close(bridge: Bridge) -> None:
+    bridge.engine.dispose()
+
+
+@cache
+def _settle() -> None:
+    """Take what is loaded out of the garbage collector's sight, once a process.
+
+    It stays as long as the process does; to look through it now and then costs a visitor a quarter of a second.
+    """
+    import_module("altair")  # large, and on the first chart otherwise
+    gc.collect()
+    gc.freeze()
+
+
+@st.cache_resource(show_spinner="Opening …", on_release=_close)
+def _open() -> Bridge:
+    _settle()
+    return core_bridge.open_bridge(settings.read())
+
+
+def bridge() -> Bridge:
+    """Return the process's bridge. Ends the page with a sentence when the storage cannot be used."""
+    try:
+        return _open()
+    except CohortBridgeError as exc:
+        st.error(error_text(exc), icon=":material/database_off:", title="Cohort Bridge cannot open its storage")
+        st.button("Try again", key="resources_again")
+        st.stop()
+
+
+@st.cache_data(ttl=60, max_entries=4, show_spinner=False)
+def _trends(home: str, _bridge: Bridge, _person: Actor) -> dict[int, list[int]]:
+    return overview.trends(_bridge, _person)
+
+
+def trends(bridge: Bridge, person: Actor) -> dict[int, list[int]]:
+    """Return each group's size on each of the last days; a minute old at most, since it looks at every run of them."""
+    return _trends(str(bridge.settings.home), bridge, person)

@@ -1,0 +1,109 @@
+"""How sign-in is set up (in `.streamlit/secrets.toml`, section [auth], nowhere else), and what must hold without it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import streamlit as st
+from streamlit.auth_util import validate_auth_credentials
+from streamlit.errors import Error as StreamlitError
+from streamlit.runtime.secrets import secrets_singleton
+
+from core.errors import SettingsError
+from core.vendors import addresses
+
+ROOT = Path(__file__).parents[2]
+# Whoever can guess it can make a cookie that says they are somebody else.
+_COOKIE_SECRET_LENGTH = 32
+_DOCS = "docs/sign-in says what goes into it."
+# A request that carries one of these came through a proxy, and so from who knows where.
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+
+
+def is_set_up() -> bool:
+    """Tell whether people have to sign in. Raises SettingsError when that was meant and is not done right."""
+    files = [Path(name) for name in st.get_option("secrets.files")]
+    present = [path for path in files if path.exists()]
+    if not present:
+        return False
+    if not secrets_singleton.load_if_toml_exists():
+        raise _wrong(f"{present[0]} cannot be read: it is not TOML.")
+    section = secrets_singleton.get("auth")
+    if not isinstance(section, Mapping) or not section:
+        raise _wrong(f"{present[0]} has no section [auth], so nobody could sign in.")
+    _check(section)
+    return True
+
+
+def _check(section: Mapping[str, Any]) -> None:
+    for name in providers(section):
+        try:
+            validate_auth_credentials(name)
+        except StreamlitError as exc:
+            raise _wrong(" ".join(str(exc).split())) from None
+    if len(str(section["cookie_secret"])) < _COOKIE_SECRET_LENGTH:
+        raise _wrong(f"cookie_secret in secrets.toml is shorter than {_COOKIE_SECRET_LENGTH} characters.")
+    parts = urlsplit(str(section["redirect_uri"]))
+    if parts.scheme != "https" and not addresses.is_loopback(str(section["redirect_uri"])):
+        raise _wrong("redirect_uri in secrets.toml does not start with https://.")
+    if not parts.path.endswith("/oauth2callback"):
+        raise _wrong("redirect_uri in secrets.toml does not end with /oauth2callback.")
+
+
+def providers(section: Mapping[str, Any] | None = None) -> list[str]:
+    """List the providers to choose from; `default` is the one without a section of its own."""
+    held: Any = _section() if section is None else section
+    named = [name for name, value in held.items() if isinstance(value, Mapping) and name != "client_kwargs"]
+    return (["default"] if "client_id" in held or not named else []) + named
+
+
+def redirect_host() -> str | None:
+    """Return the name that the dashboard is reached under, as the provider knows it."""
+    return urlsplit(str(_section().get("redirect_uri", ""))).hostname
+
+
+def _section() -> Mapping[str, Any]:
+    return secrets_singleton.get("auth", {}) if secrets_singleton.load_if_toml_exists() else {}
+
+
+def require_loopback(listens_at: str | None) -> None:
+    """Refuse, while nobody signs in, to listen where other machines reach. Raises SettingsError."""
+    if listens_at is None or not addresses.is_loopback_host(listens_at):
+        raise SettingsError(
+            f"Nobody signs in here, and the dashboard listens at {listens_at or 'every address'}, where other machines "
+            "reach it.",
+            advice="Set up sign-in (docs/sign-in), or start it with --server.address=127.0.0.1.",
+            code="open_to_others",
+        )
+
+
+def require_local_visit() -> None:
+    """Refuse, while nobody signs in, whoever does not come from this very machine. Raises SettingsError."""
+    require_loopback(st.get_option("server.address"))
+    if not Path.cwd().samefile(ROOT) and (ROOT / ".streamlit" / "secrets.toml").exists():
+        raise _wrong(f"Sign-in is set up in {ROOT}, and the dashboard was started in another folder.")
+    headers, peer = st.context.headers, st.context.ip_address
+    named = headers.get("Host") or "localhost"
+    host = urlsplit(f"//{named}").hostname or ""
+    # Streamlit takes visits from pages of any port of this machine, and of its outside address: they are other sites.
+    origin = headers.get("Origin")
+    is_foreign = origin is not None and urlsplit(origin).netloc != named
+    came_through = any(name in headers for name in _FORWARDED)
+    if is_foreign or came_through or not addresses.is_loopback_host(host) or not _is_here(peer):
+        raise SettingsError(
+            "Nobody signs in here, so only this machine itself may open the dashboard, and you come from elsewhere.",
+            advice="Set up sign-in before you put it behind a proxy: see docs/sign-in.",
+            code="open_to_others",
+        )
+
+
+def _is_here(peer: object) -> bool:
+    """Tell whether a peer is this machine; Streamlit names others only."""
+    return not isinstance(peer, str) or addresses.is_loopback_host(peer)
+
+
+def _wrong(text: str) -> SettingsError:
+    return SettingsError(text, advice=_DOCS, code="sign_in_set_up")
