@@ -192,7 +192,7 @@ def _files(bridge: Bridge, newest: int) -> None:
     _write(small, f"SELECT {_IDS}, {_DISTINCT} FROM range(1000) t(i) ORDER BY 1")
     for i in range(2, SYNCS + 1):
         os.link(small, folder / f"base-{i}.parquet")
-    _left_out(bridge, folder)
+    _excluded(bridge, folder)
     change = folder / "change.part"
     _write(change, f"SELECT CASE WHEN i < 50 THEN 'added' ELSE 'removed' END AS change, {_IDS}, {_DISTINCT} "
                    "FROM range(100) t(i) ORDER BY 1, 2")  # fmt: skip
@@ -205,16 +205,16 @@ def _files(bridge: Bridge, newest: int) -> None:
                     os.link(folder / "base-1.parquet", folder / f"{run['snapshot']}.parquet")
 
 
-def _left_out(bridge: Bridge, folder: Path) -> None:
+def _excluded(bridge: Bridge, folder: Path) -> None:
     """Write who makes no member, of each group's newest reading."""
-    other = folder / "left-out.part"
+    other = folder / "excluded.part"
     _write(other, "SELECT 'unmatched' AS reason, 'lost-' || i AS distinct_id, NULL::VARCHAR AS apptimize_id "
                   "FROM range(1000) t(i) ORDER BY 1, 2")  # fmt: skip
     with write_session(bridge.engine) as session:
         newest = select(func.max(Run.id)).where(Run.status == RunStatus.SUCCEEDED).group_by(col(Run.group_id))
         for run in session.exec(select(Run).where(col(Run.id).in_(newest))).all():
-            run.left_out = f"left-out-{run.group_id}"
-            os.link(other, folder / f"{run.left_out}.parquet")
+            run.excluded = f"excluded-{run.group_id}"
+            os.link(other, folder / f"{run.excluded}.parquet")
             session.add(run)
 
 

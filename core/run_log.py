@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from data.models import utc_now
 
-# What a journal keeps at most: enough to see how a run went, whatever it read. All else is in the totals.
+# What a run_log keeps at most: enough to see how a run went, whatever it read. All else is in the totals.
 STEPS_KEPT = 40
 CALLS_KEPT = 25
 FAILURES_KEPT = 40

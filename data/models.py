@@ -209,10 +209,10 @@ class Run(SQLModel, table=True):
     trigger: str = Field(max_length=16)
     actor: str = Field(index=True)
     dry_run: bool = False
-    full: bool = False
-    permitted: bool = False  # a person looked at what was held, and let this one write through
-    permits: str | None = None  # the kind of hold that they looked at, and how users were matched then
-    restores: str | None = None  # an undo: the snapshot that the group is put back to
+    force_full: bool = False
+    approved: bool = False  # a person looked at what was held, and let this one write through
+    approval_key: str | None = None  # the kind of hold that they looked at, and how users were matched then
+    restore_snapshot: str | None = None  # an undo: the snapshot that the group is put back to
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)
     write: str | None = Field(default=None, max_length=8)
@@ -248,7 +248,7 @@ class Run(SQLModel, table=True):
     messages: int = 0
     snapshot: str | None = None  # what the group held after it; runs that changed nothing share one
     difference: str | None = None  # the ids that were, or would have been, added and removed
-    left_out: str | None = None  # the profiles that made no member, kept of a group's latest reading
+    excluded: str | None = None  # the profiles that made no member, kept of a group's latest reading
     matched_by: str = ""  # the match setting it read with
     error_code: str | None = None
     error_message: str | None = None

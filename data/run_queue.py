@@ -24,10 +24,10 @@ def new_run(
     trigger: str,
     actor: str,
     dry_run: bool,
-    full: bool,
+    force_full: bool,
     owner: str | None = None,
-    permitted: bool = False,
-    restores: str | None = None,
+    approved: bool = False,
+    restore_snapshot: str | None = None,
 ) -> Run:
     """Build a queued run of a sync; the caller adds it to a session. One with an owner waits for nobody else."""
     assert sync.id is not None
@@ -42,10 +42,10 @@ def new_run(
         trigger=trigger,
         actor=actor,
         dry_run=dry_run,
-        full=full,
+        force_full=force_full,
         owner=owner,
-        permitted=permitted,
-        restores=restores,
+        approved=approved,
+        restore_snapshot=restore_snapshot,
     )
 
 
@@ -246,10 +246,10 @@ def _again(run: Run) -> Run:
         "destination",
         "trigger",
         "actor",
-        "permitted",
-        "restores",
+        "approved",
+        "restore_snapshot",
     ]
-    return Run(**{name: getattr(run, name) for name in kept}, full=True)
+    return Run(**{name: getattr(run, name) for name in kept}, force_full=True)
 
 
 def ask_to_cancel(engine: Engine, run_id: int) -> Run | None:

@@ -188,10 +188,10 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
     ]
 
 
-def left_out_files(engine: Engine) -> dict[int, str]:
+def excluded_files(engine: Engine) -> dict[int, str]:
     """Return the file of the profiles that each group's latest reading left out, of groups that have one, by group."""
     # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
-    newest = select(Run.left_out).where(Run.group_id == Group.id, col(Run.left_out).is_not(None))
+    newest = select(Run.excluded).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     with read_session(engine) as session:
         rows = session.exec(select(Group.id, newest)).all()

@@ -139,7 +139,7 @@ class Associating:
                 within=self._held(),
             )
         except StorageError:
-            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.left_out)):
+            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.excluded)):
                 raise
             return self._judge_rows(found, tries - 1)
 

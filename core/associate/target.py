@@ -52,10 +52,10 @@ def known_profiles(bridge: Bridge, project_id: int) -> Known:
     with read_session(bridge.engine) as session:
         groups = select(Group.id).where(Group.project_id == project_id)
         bases = session.exec(select(Group.base_snapshot).where(Group.project_id == project_id)).all()
-        left_out = session.exec(
-            select(Run.left_out).where(col(Run.group_id).in_(groups), col(Run.left_out).is_not(None))
+        excluded = session.exec(
+            select(Run.excluded).where(col(Run.group_id).in_(groups), col(Run.excluded).is_not(None))
         ).all()
     return Known(
         members=[snapshots.path(name) for name in dict.fromkeys(bases) if name and snapshots.is_whole(name)],
-        left_out=[snapshots.path(name) for name in left_out if name and snapshots.is_whole(name)],
+        excluded=[snapshots.path(name) for name in excluded if name and snapshots.is_whole(name)],
     )

@@ -38,9 +38,9 @@ class Job:
         return difference_name(self.run)
 
     @property
-    def left_out(self) -> str:
+    def excluded(self) -> str:
         """The name of the file with the profiles that made no member."""
-        return f"left-out-{self.run.id:08d}"
+        return f"excluded-{self.run.id:08d}"
 
 
 def difference_name(run: Run) -> str:

@@ -20,9 +20,9 @@ class Progress:
     messages_expected: int | None = None
     requests: int = 0
     queries: int = 0
-    journal: RunLog = field(default_factory=RunLog)
+    run_log: RunLog = field(default_factory=RunLog)
 
     def begin(self, step: str) -> None:
         """Begin a step, and note when."""
         self.step = step
-        self.journal.step(step)
+        self.run_log.step(step)

@@ -23,13 +23,13 @@ def forget_old_snapshots(bridge: Bridge, group: Group) -> None:
         bridge.snapshots.remove(name)
 
 
-def forget_older_left_out(bridge: Bridge, run_id: int) -> None:
+def forget_older_excluded(bridge: Bridge, run_id: int) -> None:
     """Keep the profiles that made no member of a group's latest reading alone: they are for mending, not history."""
     with write_session(bridge.engine) as session:
         group_id = session.exec(select(Run.group_id).where(Run.id == run_id)).one()
-        older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.left_out).is_not(None))
-        names = session.exec(select(Run.left_out).where(*older)).all()
-        session.exec(update(Run).where(*older).values(left_out=None))
+        older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.excluded).is_not(None))
+        names = session.exec(select(Run.excluded).where(*older)).all()
+        session.exec(update(Run).where(*older).values(excluded=None))
     for name in names:
         if name:
             bridge.snapshots.remove(name)

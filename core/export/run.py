@@ -23,7 +23,7 @@ from core.export.job import Job, load
 from core.export.names import take_over_name
 from core.export.outcome import difference_values, error_values, tally_values
 from core.export.progress import Progress
-from core.export.retention import forget_old_snapshots, forget_older_left_out
+from core.export.retention import forget_old_snapshots, forget_older_excluded
 from core.leases import slots
 from core.leases.lease import FRESH_S, HEARTBEAT_S
 from core.rules import holding
@@ -134,15 +134,15 @@ class Export:
     async def _work(self) -> Run:
         job = await asyncio.to_thread(load, self._bridge, self._run_id)
         self._asked_before = (job.run.requests, job.run.queries)
-        self._progress.journal = RunLog.begun(
+        self._progress.run_log = RunLog.begun(
             await asyncio.to_thread(runs.get_run_log, self._bridge.engine, self._run_id)
         )
         self._progress.begin("starting")
-        if job.run.restores:
-            return await self._restore(job, job.run.restores)
+        if job.run.restore_snapshot:
+            return await self._restore(job, job.run.restore_snapshot)
         project = project_for(self._bridge, job.mixpanel)
-        journal = self._progress.journal
-        self._client = Mixpanel(self._http, project, self._bridge.engine, retry=self._retry, note=journal.called)
+        run_log = self._progress.run_log
+        self._client = Mixpanel(self._http, project, self._bridge.engine, retry=self._retry, note=run_log.called)
         holder = run_queue.holder_name(self._owner, self._run_id)
         self._flight = slots.RequestSlots(self._bridge.engine, project.key, holder=holder)
         await self._wait_for_flight(self._flight)
@@ -161,15 +161,15 @@ class Export:
             new_collector=self._bridge.snapshots.collector,
             progress=self._progress,
             page_size=self._bridge.settings.page_size,
-            accept_total=_is_permitted(job, "held_total"),
+            accept_total=_is_approved(job, "held_total"),
         )
         try:
             async with reader.whole() as (tally, collector):
                 self._progress.begin("comparing")
                 difference = await reader.in_worker(lambda: self._compare(job, collector))
                 if tally.profiles > tally.members:
-                    await reader.in_worker(lambda: collector.write_left_out(self._bridge.snapshots.path(job.left_out)))
-                    self._counts |= {"left_out": job.left_out}
+                    await reader.in_worker(lambda: collector.write_excluded(self._bridge.snapshots.path(job.excluded)))
+                    self._counts |= {"excluded": job.excluded}
         except RunHeld:
             self._counts |= tally_values(reader.tally)  # the pages were whole: only the total speaks against them
             raise
@@ -236,7 +236,7 @@ class Export:
         return name if self._whole[name] else None
 
     def _hold_if_wrong(self, job: Job, tally: Tally, difference: Difference) -> None:
-        if _is_permitted(job, "held_no_ids"):
+        if _is_approved(job, "held_no_ids"):
             return
         holding.hold_for_no_ids(
             profiles=tally.profiles,
@@ -244,7 +244,7 @@ class Export:
             base_members=job.group.members,
             match_property=job.rule.match_property,
         )
-        if _is_permitted(job, "held_shrink"):
+        if _is_approved(job, "held_shrink"):
             return
         if self._base(job) is None:
             holding.hold_for_unknown_base(base_members=job.group.members, most_percent=job.sync.max_shrink)
@@ -299,7 +299,7 @@ class Export:
             self._still_ours,
             in_flight=self._bridge.settings.messages_in_flight,
             retry=self._retry,
-            note=self._progress.journal.called,
+            note=self._progress.run_log.called,
         )
 
     # --- the lease -------------------------------------------------------------------------------------------------
@@ -316,10 +316,10 @@ class Export:
                 log.warning("heartbeat missed run_id=%s reason=%s", self._run_id, exc)
 
     async def _beat(self, task: asyncio.Task[Any]) -> None:
-        values, journal = self._progress_values(), self._progress.journal
+        values, run_log = self._progress_values(), self._progress.run_log
         # A process that dies leaves what it had begun; what it was answered is worth a write only at the end.
-        log_now = journal.kept() if len(journal.steps) != self._steps_logged else None
-        self._steps_logged = len(journal.steps)
+        log_now = run_log.kept() if len(run_log.steps) != self._steps_logged else None
+        self._steps_logged = len(run_log.steps)
         ours, cancel = await asyncio.to_thread(
             run_queue.heartbeat, self._bridge.engine, self._run_id, owner=self._owner, progress=values, log=log_now
         )
@@ -366,7 +366,7 @@ class Export:
                 self._run_id,
                 owner=self._owner,
                 progress=values,
-                log=self._progress.journal.kept(),
+                log=self._progress.run_log.kept(),
             )
 
     def _progress_values(self) -> dict[str, Any]:
@@ -398,7 +398,7 @@ class Export:
                 values |= {"difference": job.difference}
             await self._record(values, None)
             await asyncio.to_thread(self._forget_other_previews, job, values)
-            await asyncio.to_thread(self._forget_older_left_out)
+            await asyncio.to_thread(self._forget_older_excluded)
             return await self._as_recorded()
         group_values: dict[str, Any] = {"verified_at": at}
         if way != "none" or difference.renamed:
@@ -435,14 +435,14 @@ class Export:
             for name, named in ((job.snapshot, values.get("snapshot")), (job.difference, values.get("difference"))):
                 if name != named:
                     self._bridge.snapshots.remove(name)
-            if not job.run.restores:
-                forget_older_left_out(self._bridge, self._run_id)
+            if not job.run.restore_snapshot:
+                forget_older_excluded(self._bridge, self._run_id)
             if values.get("snapshot") != job.group.base_snapshot:
                 forget_old_snapshots(self._bridge, job.group)
 
-    def _forget_older_left_out(self) -> None:
+    def _forget_older_excluded(self) -> None:
         with _left_for_later():
-            forget_older_left_out(self._bridge, self._run_id)
+            forget_older_excluded(self._bridge, self._run_id)
 
     async def _record_failure(self, exc: CohortBridgeError) -> Run:
         status = RunStatus.FAILED
@@ -455,9 +455,9 @@ class Export:
         # What would have changed is kept to look at as long as a person has to decide.
         if status == RunStatus.HELD and self._bridge.snapshots.exists(difference):
             values |= {"difference": difference}
-        left_out = values.pop("left_out", None)
-        if status == RunStatus.HELD and left_out:
-            values |= {"left_out": left_out}
+        excluded = values.pop("excluded", None)
+        if status == RunStatus.HELD and excluded:
+            values |= {"excluded": excluded}
         reason = f"{exc.message} {exc.advice}" if exc.pauses else None
         await self._record(values | {"status": status, "finished_at": utc_now()}, None, paused_reason=reason)
         # What a run that failed had kept is not what any group holds.
@@ -465,10 +465,10 @@ class Export:
             await asyncio.to_thread(self._bridge.snapshots.remove, f"run-{self._run_id:08d}")
             if "difference" not in values:
                 await asyncio.to_thread(self._bridge.snapshots.remove, difference)
-            if "left_out" in values:
-                await asyncio.to_thread(forget_older_left_out, self._bridge, self._run_id)
-            elif left_out:
-                await asyncio.to_thread(self._bridge.snapshots.remove, left_out)
+            if "excluded" in values:
+                await asyncio.to_thread(forget_older_excluded, self._bridge, self._run_id)
+            elif excluded:
+                await asyncio.to_thread(self._bridge.snapshots.remove, excluded)
         return await self._as_recorded()
 
     async def _record(
@@ -491,7 +491,7 @@ class Export:
                 delivered_to=delivered_to,
                 paused_reason=paused_reason,
                 pausing=roles.scope(self._bridge, "worker", "pause_sync"),
-                log=self._progress.journal.kept(),
+                log=self._progress.run_log.kept(),
             )
         if not ours:
             raise LeaseLost("The run was taken over by another process before it was recorded.")
@@ -521,5 +521,5 @@ def _left_for_later() -> Generator[None]:
         log.warning("files left behind reason=%s", exc)
 
 
-def _is_permitted(job: Job, code: str) -> bool:
-    return job.run.permitted and job.run.permits == approval_key(code, str(job.rule))
+def _is_approved(job: Job, code: str) -> bool:
+    return job.run.approved and job.run.approval_key == approval_key(code, str(job.rule))

@@ -22,7 +22,7 @@ from data.models import Run, RunStatus
 _READS = (
     col(Run.status).in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
     col(Run.error_code).is_distinct_from("held_total"),
-    col(Run.restores).is_(None),
+    col(Run.restore_snapshot).is_(None),
 )
 _EXCLUDED_COLUMNS = ("reason", "distinct_id", "apptimize_id")
 
@@ -129,8 +129,8 @@ def excluded(
     """Page through the profiles of a reading that made no member. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
     return ExcludedPage(
-        bridge.snapshots.left_out(name, reasons=reasons, search=search, offset=offset, limit=limit),
-        bridge.snapshots.count_left_out(name, reasons=reasons, search=search),
+        bridge.snapshots.excluded(name, reasons=reasons, search=search, offset=offset, limit=limit),
+        bridge.snapshots.count_excluded(name, reasons=reasons, search=search),
     )
 
 
@@ -140,7 +140,7 @@ def excluded_csv(
 ) -> Iterator[str]:
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
-    chunks = bridge.snapshots.iterate_left_out(name, reasons=reasons, search=search)
+    chunks = bridge.snapshots.iterate_excluded(name, reasons=reasons, search=search)
     return spreadsheet.lines(_EXCLUDED_COLUMNS, (shown_row(row) for chunk in chunks for row in chunk))
 
 
@@ -155,9 +155,9 @@ def shown_row(row: ExcludedProfile) -> ExcludedProfile:
 
 def _kept(bridge: Bridge, run_id: int) -> str:
     run = runs.get(bridge.engine, run_id)
-    if run is None or run.left_out is None:
+    if run is None or run.excluded is None:
         raise NotFound(
             "The profiles that this run left out are not kept.",
             advice="They are kept of a cohort's latest reading: start an export or a dry run.",
         )
-    return run.left_out
+    return run.excluded

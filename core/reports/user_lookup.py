@@ -127,7 +127,7 @@ class _Place:
     group: Group
     destination: str
     members: str
-    left_out: str
+    excluded: str
     is_lost: bool = False  # the members are gone from the disk: nobody can tell whether somebody is among them
 
 
@@ -138,7 +138,7 @@ class _Readings:
     snapshots: Snapshots
     places: list[_Place]
     members: dict[str, set[Pair]] = field(default_factory=dict[str, "set[Pair]"])
-    left_out: dict[str, set[ExcludedProfile]] = field(default_factory=dict[str, "set[ExcludedProfile]"])
+    excluded: dict[str, set[ExcludedProfile]] = field(default_factory=dict[str, "set[ExcludedProfile]"])
     asked: set[str] = field(default_factory=set[str])
 
     def ask(self, wanted: Iterable[str]) -> None:
@@ -149,20 +149,20 @@ class _Readings:
         self.asked.update(new)
         with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
             members = threads.submit(self.snapshots.members_in, [one.members for one in self.places], new)
-            left_out = threads.submit(self.snapshots.left_out_in, [one.left_out for one in self.places], new)
+            excluded = threads.submit(self.snapshots.excluded_in, [one.excluded for one in self.places], new)
         for name, rows in members.result().items():
             self.members.setdefault(name, set()).update(rows)
-        for name, others in left_out.result().items():
-            self.left_out.setdefault(name, set()).update(others)
+        for name, others in excluded.result().items():
+            self.excluded.setdefault(name, set()).update(others)
 
     def members_of(self, place: _Place, wanted: str) -> list[Pair]:
         """Return the group's members with this id, first the one whose distinct id it is."""
         rows = [pair for pair in self.members.get(place.members, ()) if wanted in pair]
         return sorted(rows, key=lambda pair: (pair[1] != wanted, pair))
 
-    def left_out_of(self, place: _Place, wanted: str) -> list[ExcludedProfile]:
+    def excluded_of(self, place: _Place, wanted: str) -> list[ExcludedProfile]:
         """Return the group's profiles with this id that made no member, first the one whose distinct id it is."""
-        rows = [one for one in self.left_out.get(place.left_out, ()) if wanted in one[1:]]
+        rows = [one for one in self.excluded.get(place.excluded, ()) if wanted in one[1:]]
         return sorted(rows, key=lambda one: (one[1] != wanted, one[1], one[0]))
 
 
@@ -212,7 +212,7 @@ def who(bridge: Bridge, actor: Actor, wanted: str, *, look_through: int = LOOKED
 
 
 def _places(bridge: Bridge) -> Iterator[_Place]:
-    left_out = run_stats.left_out_files(bridge.engine)
+    excluded = run_stats.excluded_files(bridge.engine)
     with read_session(bridge.engine) as session:
         groups = session.exec(
             select(Group, Connection.name)
@@ -220,7 +220,7 @@ def _places(bridge: Bridge) -> Iterator[_Place]:
             .order_by(col(Group.name), col(Group.id))
         ).all()
     for group, destination in groups:
-        members, others = group.base_snapshot, left_out.get(group.id or 0)
+        members, others = group.base_snapshot, excluded.get(group.id or 0)
         if members or others:
             yield _Place(group, destination, members or "", others or "", is_lost(bridge, group))
 
@@ -229,7 +229,7 @@ def _collect(readings: _Readings, ids: _Ids) -> None:
     for place in readings.places:
         for apptimize_id, distinct_id in sorted(readings.members.get(place.members, ())):
             ids.add(distinct_id, apptimize_id)
-        for _, distinct_id, apptimize_id in sorted(readings.left_out.get(place.left_out, ()), key=lambda one: one[1]):
+        for _, distinct_id, apptimize_id in sorted(readings.excluded.get(place.excluded, ()), key=lambda one: one[1]):
             ids.add(distinct_id, apptimize_id)
 
 
@@ -259,15 +259,15 @@ def _in_group(readings: _Readings, place: _Place, ids: _Ids, changes: _Changes) 
     asked = ids.asked
     for apptimize_id, _ in readings.members_of(place, asked):
         return _member(place, apptimize_id, changes)
-    left_out = readings.left_out_of(place, asked)
-    for _, distinct_id, apptimize_id in left_out:
+    excluded = readings.excluded_of(place, asked)
+    for _, distinct_id, apptimize_id in excluded:
         if not apptimize_id or distinct_id != asked:
             continue
         readings.ask([apptimize_id])  # where very many ids belong together it was not followed
         for its_id, instead in readings.members_of(place, apptimize_id):
             if its_id == apptimize_id:
                 return _member(place, apptimize_id, changes, instead=instead)
-    for reason, _, apptimize_id in left_out:
+    for reason, _, apptimize_id in excluded:
         return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
     for one in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
         stay = changes.last_stay(place.group, one, is_in=False)

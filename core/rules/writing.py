@@ -22,8 +22,8 @@ def choose_write_mode(
     """Choose how a group is written: not at all, by the difference, or in full after any doubt about what it holds."""
     group = job.group
     must_be_full = (
-        job.run.full
-        or job.run.restores is not None
+        job.run.force_full
+        or job.run.restore_snapshot is not None
         or not base_is_there
         or group.in_doubt
         or group.full_at is None
@@ -37,4 +37,4 @@ def choose_write_mode(
             return "full"
         return "delta" if changed else "none"
     known = base_is_there and not group.in_doubt and group.delivered_name == group.name and in_place
-    return "none" if known and not changed and not job.run.full else "full"
+    return "none" if known and not changed and not job.run.force_full else "full"

@@ -26,8 +26,8 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         held = _held(session, run_id)
         sync = session.get_one(Sync, held.sync_id)
         held.status, held.step, held.difference = RunStatus.CANCELLED, "applied", None
-        run = new_run(session, sync, trigger="manual", actor=actor.name, permitted=True)
-        run.permits = approval_key(held.error_code or "", held.matched_by or "")
+        run = new_run(session, sync, trigger="manual", actor=actor.name, approved=True)
+        run.approval_key = approval_key(held.error_code or "", held.matched_by or "")
         session.add_all([held, run])
     return run
 

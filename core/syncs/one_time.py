@@ -47,7 +47,7 @@ def start_export(
             )
         ).first()
         if waiting and owner is None:
-            waiting.full = waiting.full or full
+            waiting.force_full = waiting.force_full or full
             session.add(waiting)
             return waiting
         run = run_queue.new_run(
@@ -57,7 +57,7 @@ def start_export(
             trigger=trigger,
             actor=actor.name,
             dry_run=dry_run,
-            full=full,
+            force_full=full,
             owner=owner,
         )
         session.add(run)

@@ -57,9 +57,9 @@ def new_run(
     *,
     trigger: str,
     actor: str,
-    full: bool = False,
-    permitted: bool = False,
-    restores: str | None = None,
+    force_full: bool = False,
+    approved: bool = False,
+    restore_snapshot: str | None = None,
 ) -> Run:
     group = session.get_one(Group, sync.group_id)
     destination = session.get_one(Connection, group.destination_id)
@@ -70,7 +70,7 @@ def new_run(
         trigger=trigger,
         actor=actor,
         dry_run=False,
-        full=full,
-        permitted=permitted,
-        restores=restores,
+        force_full=force_full,
+        approved=approved,
+        restore_snapshot=restore_snapshot,
     )

@@ -55,7 +55,7 @@ def undo_to(bridge: Bridge, actor: Actor, run_id: int) -> Run:
             .values(cancel_asked=True)
         )
         sync = session.get_one(Sync, kept.sync_id)
-        run = new_run(session, sync, trigger="undo", actor=actor.name, full=True, restores=kept.snapshot)
+        run = new_run(session, sync, trigger="undo", actor=actor.name, force_full=True, restore_snapshot=kept.snapshot)
         session.add(run)
     return run
 

@@ -22,7 +22,7 @@ MESSAGE_MEMBERS = 1000
 TIMEOUT_S = 60.0
 _LONGEST_ANSWER = 1_000_000
 TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
-# How the messages are named in a run's journal.
+# How the messages are named in a run's run_log.
 _SPOKEN = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
 _ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
 

@@ -268,7 +268,7 @@ class Mixpanel:
 
 
 def _spoken(path: str, *, counted: bool) -> str:
-    """Name a request for the run's journal."""
+    """Name a request for the run's run_log."""
     if path.endswith("/cohorts/list"):
         return "list of cohorts"
     return ("first page of profiles" if counted else "page of profiles") if path.endswith("/engage") else "account"

@@ -27,7 +27,7 @@ def forget_old_runs(bridge: Bridge) -> int:
     with write_session(bridge.engine) as session:
         bases = select(Group.base_run_id).where(col(Group.base_run_id).is_not(None))
         old = session.exec(
-            select(Run.id, Run.difference, Run.left_out)
+            select(Run.id, Run.difference, Run.excluded)
             .where(Run.queued_at < before, col(Run.status).not_in(kept), col(Run.id).not_in(bases))
             .order_by(col(Run.id))
             .limit(_STEP)
@@ -49,7 +49,7 @@ def remove_unnamed_files(bridge: Bridge) -> int:
         return 0
     with read_session(bridge.engine) as session:
         named = {*session.exec(select(Run.snapshot)).all(), *session.exec(select(Run.difference)).all()}
-        named |= {*session.exec(select(Group.base_snapshot)).all(), *session.exec(select(Run.left_out)).all()}
+        named |= {*session.exec(select(Group.base_snapshot)).all(), *session.exec(select(Run.excluded)).all()}
     unnamed = [path for path in files if path.stem not in named]
     for path in unnamed:
         path.unlink(missing_ok=True)

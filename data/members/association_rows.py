@@ -66,7 +66,7 @@ class Known:
     """What earlier readings know of profiles: files of members, and of profiles that made none."""
 
     members: Sequence[Path] = ()
-    left_out: Sequence[Path] = ()
+    excluded: Sequence[Path] = ()
 
 
 class Rows:
@@ -305,7 +305,7 @@ def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
 def _find_effects(db: duckdb.DuckDBPyConnection, known: Known) -> None:
     parts = ["SELECT NULL::VARCHAR AS distinct_id, NULL::VARCHAR AS apptimize_id WHERE false"]
     parts += [f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(one)})" for one in known.members]
-    parts += [f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(one)})" for one in known.left_out]
+    parts += [f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(one)})" for one in known.excluded]
     db.execute(f"CREATE VIEW known AS {' UNION ALL '.join(parts)}")
     db.execute(
         "CREATE TABLE effects AS SELECT row, CASE "

@@ -78,8 +78,8 @@ class Collector:
         self._file: IO[bytes] | None = None
         self._waiting = 0  # profiles in the file that is being written
         self._odd: list[tuple[str, str | None, str | None]] = []
-        self._left_out = self._folder / "left-out"
-        self._left_out_file: IO[bytes] | None = None
+        self._excluded = self._folder / "excluded"
+        self._excluded_file: IO[bytes] | None = None
         self._seen = 0
         self._reasons: Counter[str] = Counter()
         self._members: int | None = None
@@ -113,7 +113,7 @@ class Collector:
             if not self._keep(distinct_ids, apptimize_ids):
                 self._odd.extend((one, other, None) for one, other in zip(distinct_ids, apptimize_ids, strict=True))
             if self._keep(unusable_ids, None):
-                self._leave_out(unusable_ids, reasons)
+                self._exclude(unusable_ids, reasons)
             else:
                 self._odd.extend((one, None, why) for one, why in zip(unusable_ids, reasons, strict=True))
         self._seen += len(distinct_ids) + len(unusable_ids)
@@ -143,14 +143,14 @@ class Collector:
         self._waiting += len(lines)
         return True
 
-    def _leave_out(self, unusable_ids: Sequence[str], reasons: Sequence[str]) -> None:
+    def _exclude(self, unusable_ids: Sequence[str], reasons: Sequence[str]) -> None:
         """Keep why ids that can stand in a line are unusable."""
         if not unusable_ids:
             return
-        if self._left_out_file is None:
-            self._left_out_file = self._left_out.open("wb", buffering=_WRITTEN_AT_ONCE)
+        if self._excluded_file is None:
+            self._excluded_file = self._excluded.open("wb", buffering=_WRITTEN_AT_ONCE)
         lines = [f"{one}{_SEPARATOR}{why}\n" for one, why in zip(unusable_ids, reasons, strict=True)]
-        self._left_out_file.write("".join(lines).encode())
+        self._excluded_file.write("".join(lines).encode())
 
     def _take_in(self) -> None:
         """Hash what waits in the text file, and hand over what could not be put there."""
@@ -244,7 +244,7 @@ class Collector:
                 f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
             )
 
-    def write_left_out(self, target: Path) -> None:
+    def write_excluded(self, target: Path) -> None:
         """Write the profiles that make no member, each with the reason: whole and on disk, or not at all.
 
         The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
@@ -252,10 +252,10 @@ class Collector:
         """
         with plain_errors(), replacing(target) as part:
             parts = ["SELECT reason, distinct_id, NULL::VARCHAR AS apptimize_id FROM odd WHERE reason IS NOT NULL"]
-            if self._left_out_file is not None:
-                self._left_out_file.flush()
+            if self._excluded_file is not None:
+                self._excluded_file.flush()
                 # The second column is called so by the reader of lines, and holds the reason here.
-                parts.append(f"SELECT apptimize_id, distinct_id, NULL FROM {_lines([self._left_out])}")
+                parts.append(f"SELECT apptimize_id, distinct_id, NULL FROM {_lines([self._excluded])}")
             parts.append(
                 f"SELECT '{DUPLICATE}', distinct_id, apptimize_id FROM (FROM {self._usable} WHERE {_IS_REPEATED}) "
                 "QUALIFY row_number() OVER (PARTITION BY apptimize_id ORDER BY distinct_id) > 1"
@@ -268,7 +268,7 @@ class Collector:
 
     def close(self) -> None:
         """Give back memory and disk. What was not written is gone."""
-        for file in (self._file, self._left_out_file):
+        for file in (self._file, self._excluded_file):
             if file is not None:
                 with suppress(OSError):  # what a full disk did not take is not needed any more
                     file.close()

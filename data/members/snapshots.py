@@ -236,7 +236,7 @@ class Snapshots:
         )
         return self._by_file(names, query, [*wanted, *wanted])
 
-    def left_out_in(
+    def excluded_in(
         self, names: Iterable[str], wanted: Sequence[str], *, most: int = 100
     ) -> dict[str, list[ExcludedProfile]]:
         """Return, by file, the profiles that made no member with exactly one of these ids, at most so many of a file.
@@ -286,28 +286,28 @@ class Snapshots:
                     raise
         return []
 
-    def left_out(
+    def excluded(
         self, name: str, *, reasons: Sequence[str] = (), search: str = "", offset: int = 0, limit: int = 50
     ) -> list[ExcludedProfile]:
         """Return profiles that made no member, a page at a time in order of reason and distinct id."""
         return [
-            row for rows in self._left_out(name, reasons, search, f"LIMIT {limit:d} OFFSET {offset:d}") for row in rows
+            row for rows in self._excluded(name, reasons, search, f"LIMIT {limit:d} OFFSET {offset:d}") for row in rows
         ]
 
-    def iterate_left_out(
+    def iterate_excluded(
         self, name: str, *, reasons: Sequence[str] = (), search: str = ""
     ) -> Iterator[list[ExcludedProfile]]:
         """Yield all profiles that made no member; one chunk is in memory."""
-        yield from self._left_out(name, reasons, search, "")
+        yield from self._excluded(name, reasons, search, "")
 
-    def _left_out(self, name: str, reasons: Sequence[str], search: str, window: str) -> Iterator[list[ExcludedProfile]]:
-        where, values = _left_out_where(reasons, search)
+    def _excluded(self, name: str, reasons: Sequence[str], search: str, window: str) -> Iterator[list[ExcludedProfile]]:
+        where, values = _excluded_where(reasons, search)
         query = f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} {where} {window}"
         return self._chunks(query, values)
 
-    def count_left_out(self, name: str, *, reasons: Sequence[str] = (), search: str = "") -> int:
-        """Count the profiles that `left_out` pages through."""
-        where, values = _left_out_where(reasons, search)
+    def count_excluded(self, name: str, *, reasons: Sequence[str] = (), search: str = "") -> int:
+        """Count the profiles that `excluded` pages through."""
+        where, values = _excluded_where(reasons, search)
         with self._open() as db:
             row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
         return row[0] if row else 0
@@ -377,7 +377,7 @@ def _find(
     )
 
 
-def _left_out_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]]:
+def _excluded_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]]:
     conditions, values = list[str](), list[str]()
     if reasons:
         conditions.append(f"reason IN ({_marks(reasons)})")

@@ -135,8 +135,8 @@ def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
         run_status.link(run)
     show_numbers(match_funnel.get_funnel(run))
     show_trend(match_funnel.list_reads(bridge, person, run.cohort_id))
-    if run.left_out:
-        show_left_out(bridge, person, run)
+    if run.excluded:
+        show_excluded(bridge, person, run)
     elif run.profiles > run.members:
         st.caption("The profiles that were left out are not kept any more: the next reading keeps them.")
 
@@ -171,12 +171,12 @@ def show_numbers(found: Funnel) -> None:
             hide_index=True,
             border="horizontal",
         )
-    run_status.tiles(left_out_tiles(found))
+    run_status.tiles(excluded_tiles(found))
     if found.expects_prefix:
         run_status.tiles(prefix_tiles(found))
 
 
-def left_out_tiles(found: Funnel) -> list[tuple[str, str, str]]:
+def excluded_tiles(found: Funnel) -> list[tuple[str, str, str]]:
     """Write how many profiles made no member, and why."""
     return [
         ("Unmatched", number(found.unmatched), "Profiles without an Apptimize id."),
@@ -347,7 +347,7 @@ def to_first_page() -> None:
 
 
 @st.fragment
-def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
+def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
     """Page and search through the profiles that made no member, and offer them for download."""
     assert run.id is not None
     st.header("Who was left out", anchor=False)
@@ -381,7 +381,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
         ).strip()
         download.offer_csv(
             partial(match_funnel.excluded_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
-            file_name=f"left-out-{run.cohort_id}.csv",
+            file_name=f"excluded-{run.cohort_id}.csv",
             key="matching_download",
             help="Those that are listed here, safe to open in a spreadsheet.",
         )
@@ -413,7 +413,7 @@ def show_left_out(bridge: Bridge, person: Actor, run: Run) -> None:
             }
             for reason, distinct_id, apptimize_id in map(shown_row, found.rows)
         ],
-        key="matching_left_out",
+        key="matching_excluded",
         hide_index=True,
         height=tables.height(len(found.rows), most=12),
         alt="Profiles that were left out",

@@ -1,4 +1,4 @@
-"""What a run did when, and what it was answered: from its journal, or from its row where it has none."""
+"""What a run did when, and what it was answered: from its run_log, or from its row where it has none."""
 
 from __future__ import annotations
 

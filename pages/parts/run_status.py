@@ -263,7 +263,7 @@ def funnel(run: Run) -> None:
             "They are exported, but Apptimize will probably not recognise them.",
             icon=":material/warning:",
         )
-    if run.left_out:
+    if run.excluded:
         st.page_link(
             MATCHING,
             label="Who was left out, and what to do",

@@ -89,7 +89,7 @@ def test_the_funnel_of_every_cohort_of_a_simplified_project_equals_an_independen
         assert done.json["match_property"] == "$user_id"
 
 
-def test_the_profiles_left_out_are_those_that_the_counts_speak_of(sandbox: Sandbox, home: Home):
+def test_the_profiles_excluded_are_those_that_the_counts_speak_of(sandbox: Sandbox, home: Home):
     raw = {str(row["$distinct_id"]): row["$properties"].get("$apptimize_user_id") for row in sandbox.raw(IMPORTED)}
     answer = oracle.answer(sandbox.raw(IMPORTED))
     with home.bridge() as bridge:
@@ -111,21 +111,21 @@ def test_the_profiles_left_out_are_those_that_the_counts_speak_of(sandbox: Sandb
         assert (found.total, [id for _, _, id in found.rows]) == (1, ["i_twin-3"])
 
 
-def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_left_out(sandbox: Sandbox, home: Home):
+def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         first = stage.export(bridge, IMPORTED)
         other = stage.export(bridge, WEB)
         second = stage.export(bridge, IMPORTED, dry_run=True)
 
-        kept = {run.id: run.left_out for run in match_funnel.latest_reads(bridge, LOCAL)}
-        files = {path.stem for path in bridge.snapshots.folder.glob("left-out-*")}
+        kept = {run.id: run.excluded for run in match_funnel.latest_reads(bridge, LOCAL)}
+        files = {path.stem for path in bridge.snapshots.folder.glob("excluded-*")}
 
     assert kept.keys() == {other.id, second.id}
     assert files == set(kept.values())
-    assert first.left_out not in files
+    assert first.excluded not in files
 
 
-def test_the_download_of_profiles_left_out_is_safe_to_open_in_a_spreadsheet(sandbox: Sandbox, home: Home):
+def test_the_download_of_profiles_excluded_is_safe_to_open_in_a_spreadsheet(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="nothing", expects_prefix=None)
         run = stage.export(bridge, IMPORTED, dry_run=True)

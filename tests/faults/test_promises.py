@@ -455,7 +455,7 @@ def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crow
     assert held_runs.discard_held(bridge, LOCAL, newer.id or 0).difference is None
 
 
-def test_an_undo_leaves_the_list_of_those_who_were_left_out(bridge: Bridge, crowd: Crowd):
+def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, crowd: Crowd):
     numbers = range(2981, 2996)
     crowd.set(ONE, numbers)
     without_ids(crowd, numbers[:5])
@@ -468,7 +468,7 @@ def test_an_undo_leaves_the_list_of_those_who_were_left_out(bridge: Bridge, crow
 
     without_ids(crowd, numbers[:5], set_again=True)
     assert (last(bridge).trigger, last(bridge).status) == ("undo", RunStatus.SUCCEEDED)
-    assert bridge.snapshots.exists(runs.get_run(bridge, LOCAL, read.id or 0).left_out)
+    assert bridge.snapshots.exists(runs.get_run(bridge, LOCAL, read.id or 0).excluded)
 
 
 # --- undo and what is kept -----------------------------------------------------------------------------------------

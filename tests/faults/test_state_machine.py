@@ -177,13 +177,17 @@ class Syncs(RuleBasedStateMachine):
                 continue
             there = self.crowd.there(cohort) or frozenset()
             if run.trigger == "undo":
-                assert there == self._as_of(run, found), f"run {run.id} was to restore {run.restores}"
+                assert there == self._as_of(run, found), f"run {run.id} was to restore {run.restore_snapshot}"
             else:
                 assert there == self.crowd.right(cohort), f"run {run.id} of {cohort}"
             self.held_by[run.id or 0] = there
 
     def _as_of(self, undo: Run, found: list[Run]) -> frozenset[str]:
-        same = [self.held_by[run.id or 0] for run in found if run.snapshot == undo.restores and run.id in self.held_by]
+        same = [
+            self.held_by[run.id or 0]
+            for run in found
+            if run.snapshot == undo.restore_snapshot and run.id in self.held_by
+        ]
         return same[0]
 
     def all_is_well_in_the_end(self) -> None:

@@ -181,7 +181,7 @@ def test_only_the_newest_preview_keeps_who_would_come(practising: Bridge):
     assert newest.difference
     assert older.difference is None
     kept = {path.stem for path in practising.snapshots.folder.iterdir()}
-    assert kept == {newest.difference, newest.left_out}
+    assert kept == {newest.difference, newest.excluded}
 
 
 def test_the_list_tells_match_rate_and_sync_of_each_cohort(practising: Bridge):

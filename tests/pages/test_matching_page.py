@@ -48,14 +48,14 @@ def test_the_funnel_of_all_cohorts_is_the_sum_of_theirs(practising: Bridge):
     assert "Apptimize.getPartnerID" in shown(at)
 
 
-def test_a_cohort_shows_who_was_left_out_by_reason_to_search_and_download(practising: Bridge):
+def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practising: Bridge):
     run = export(practising, IMPORTED)
     export(practising, IMPORTED, dry_run=True)
 
     at = open_page(MATCHING, cohort=IMPORTED)
 
-    left_out = run.unmatched + run.invalid + run.duplicates
-    assert f"of {left_out} profiles" in shown(at)
+    excluded = run.unmatched + run.invalid + run.duplicates
+    assert f"of {excluded} profiles" in shown(at)
     drawn(at.multiselect(key="matching_reasons").set_value(["duplicate"]).run())
     assert set(at.dataframe[0].value["Why"]) == {"Another profile has the id"}
     drawn(at.text_input(key="matching_search").set_value("i_twin-5").run())

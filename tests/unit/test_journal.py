@@ -1,4 +1,4 @@
-"""The journal of a run: bounded, whatever the run did, and its totals count everything."""
+"""The run_log of a run: bounded, whatever the run did, and its totals count everything."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from data.models import Run, RunLogRow
 
 
 def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
-    journal = RunLog()
+    run_log = RunLog()
     for number in range(3000):
-        journal.step(f"step {number}")
-        journal.called("page of profiles", 200 if number % 3 else 500, time.monotonic())
+        run_log.step(f"step {number}")
+        run_log.called("page of profiles", 200 if number % 3 else 500, time.monotonic())
 
-    kept = journal.kept()
+    kept = run_log.kept()
 
     assert {(one["status"], one["count"]) for one in kept["totals"]} == {(200, 2000), (500, 1000)}
     assert len(kept["calls"]) == CALLS_KEPT + FAILURES_KEPT

@@ -43,7 +43,7 @@ def read(
     unmatched: Sequence[str] = (),
 ) -> None:
     """Keep a cohort's reading as a run does."""
-    members, left_out = f"members-{number}", f"left-out-{number}"
+    members, excluded = f"members-{number}", f"excluded-{number}"
     with bridge.snapshots.collector() as collector:
         collector.add(
             [one for one, _ in users],
@@ -53,7 +53,7 @@ def read(
         )
         collector.tally(prefixes=("i_", "a_"))
         collector.write(bridge.snapshots.path(members))
-        collector.write_left_out(bridge.snapshots.path(left_out))
+        collector.write_excluded(bridge.snapshots.path(excluded))
     name = f"Cohort {number}"
     with write_session(bridge.engine) as session:
         group = Group(
@@ -81,7 +81,7 @@ def read(
                 trigger="cli",
                 actor="local",
                 status="succeeded",
-                left_out=left_out,
+                excluded=excluded,
             )
         )
 
@@ -142,7 +142,7 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
     read(bridge, ids, 1, [("D1", "i_A")])
     read(bridge, ids, 2, [("D1", "i_A")])
     bridge.snapshots.path("members-1").unlink()
-    bridge.snapshots.path("left-out-2").write_bytes(b"PAR1 torn")
+    bridge.snapshots.path("excluded-2").write_bytes(b"PAR1 torn")
 
     first, second = user_lookup.who(bridge, LOCAL, "D1").groups
     assert (first.is_member, first.reason, second.is_member) == (False, user_lookup.LOST, True)

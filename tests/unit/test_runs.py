@@ -112,7 +112,7 @@ def test_a_dead_run_is_made_good_by_a_run_that_overwrites_in_full(bridge: Bridge
     run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
 
     newest = runs.list_runs(bridge.engine, RunFilter())[0]
-    assert (newest.status, newest.full, newest.sync_id) == (RunStatus.QUEUED, True, run.sync_id)
+    assert (newest.status, newest.force_full, newest.sync_id) == (RunStatus.QUEUED, True, run.sync_id)
 
 
 def test_a_run_that_dies_twice_running_is_not_tried_a_third_time(bridge: Bridge, group_with_runs: list[Run]):

@@ -123,7 +123,7 @@ def test_numbers_may_be_text_and_unknown_fields_are_tolerated_and_recorded(fresh
     assert "a@example.com" not in str(fresh.requests())
 
 
-def test_members_without_a_usable_id_are_counted_and_left_out(fresh: Any):
+def test_members_without_a_usable_id_are_counted_and_excluded(fresh: Any):
     rows = [{"mixpanel_distinct_id": "d"}, {"$apptimize_user_id": ""}, {"$apptimize_user_id": 7}, "i_1"]
 
     assert fresh.message("members", rows).status_code == 200
