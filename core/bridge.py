@@ -1,4 +1,4 @@
-"""What every action needs at hand: settings, database, snapshots and the vault, opened once per process."""
+"""What every action needs: settings, database, snapshots, vault and clock, opened once per process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from core import vault
+from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import StorageFailed
 from core.settings import Settings
 from data.engine import StorageError, open_database
@@ -23,9 +24,11 @@ class Bridge:
     engine: Engine
     snapshots: Snapshots
     vault: vault.Vault
+    clock: Clock = SYSTEM_CLOCK
+    lease_times: LeaseTimes = LEASE_TIMES
 
 
-def open_bridge(settings: Settings) -> Bridge:
+def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES) -> Bridge:
     """Open the database (brought up to date), the snapshots and the vault.
 
     Raises: StorageFailed, SettingsError.
@@ -37,7 +40,7 @@ def open_bridge(settings: Settings) -> Bridge:
         except (OSError, TimeoutError) as exc:
             raise StorageFailed("The secret key could not be read or made.") from exc
     snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
-    return Bridge(settings, engine, snapshots, keys)
+    return Bridge(settings, engine, snapshots, keys, clock, lease_times)
 
 
 @contextmanager
