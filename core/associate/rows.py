@@ -17,6 +17,11 @@ from typing import IO
 from core.errors import SettingsError
 from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
 from data.members import association_rows
+from data.members.association_rows import CHANGED as CHANGED  # what a plan says of a row, for whoever shows it
+from data.members.association_rows import NEW as NEW
+from data.members.association_rows import SAME as SAME
+from data.members.association_rows import UNSEEN as UNSEEN
+from data.members.association_rows import PlannedRow as PlannedRow
 from data.members.association_rows import RawRow
 
 MOST_ROWS = 1_000_000

@@ -14,6 +14,7 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import runs
 from data.engine import read_session
+from data.members.excluded import DUPLICATE as DUPLICATE  # a reason that pages have words for
 from data.members.excluded import ExcludedProfile
 from data.models import Run, RunStatus
 

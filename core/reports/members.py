@@ -70,6 +70,18 @@ def find_members(
 
 
 @action(Role.VIEWER)
+def are_members_kept(bridge: Bridge, actor: Actor, run: Run) -> bool:
+    """Return whether the members as of a run are still kept."""
+    return bridge.snapshots.exists(run.snapshot)
+
+
+@action(Role.VIEWER)
+def are_changes_kept(bridge: Bridge, actor: Actor, run: Run) -> bool:
+    """Return whether it is still kept who joined and left with a run."""
+    return bridge.snapshots.exists(run.difference)
+
+
+@action(Role.VIEWER)
 def find_changes(
     bridge: Bridge, actor: Actor, run_id: int, way: ChangeKind, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:

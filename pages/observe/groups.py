@@ -11,11 +11,10 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.reports import comparison, members
 from core.reports.comparison import Comparison
-from core.reports.members import Membership, MembershipHistory
+from core.reports.members import ChangeKind, Membership, MembershipHistory
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
-from data.members.changes import ChangeKind
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.parts import charts, download, lookback, member_list, run_status, tables
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, in_grey, moment, number, pluralize

@@ -7,6 +7,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
+from core.reports.members import are_members_kept
 from core.syncs import held_runs, undo
 from data.models import Run, RunStatus
 from pages.parts.formatting import error_text, escape_markdown, moment, pluralize
@@ -77,7 +78,7 @@ def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
     """Offer to put the group back to its members as of this run, while they are kept."""
     if person.role < Role.ANALYST:
         return
-    if run.status != RunStatus.SUCCEEDED or run.dry_run or not bridge.snapshots.exists(run.snapshot):
+    if run.status != RunStatus.SUCCEEDED or run.dry_run or not are_members_kept(bridge, person, run):
         return
     if st.button(
         "Put the group back to this run",

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from core.errors import CohortBridgeError
-from data.members.search import SearchPage
+from core.reports.members import SearchPage
 from pages.parts import tables
 from pages.parts.formatting import error_text, number, pluralize
 

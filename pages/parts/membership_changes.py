@@ -9,7 +9,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import members
-from data.members.changes import ChangeKind
+from core.reports.members import ChangeKind
 from data.models import Run, RunStatus
 from pages.parts import download, member_list
 from pages.parts.formatting import number
@@ -21,13 +21,13 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     has_changed = bool(run.added or run.removed)
     if has_changed:
         _show_changed(bridge, person, run, would=would, key=key)
-    is_kept = not has_changed or bridge.snapshots.exists(run.difference)
+    is_kept = not has_changed or members.are_changes_kept(bridge, person, run)
     if run.unchanged and is_kept and run.status in (RunStatus.SUCCEEDED, RunStatus.HELD):
         _show_unchanged(bridge, person, run, would=would, key=key)
 
 
 def _show_changed(bridge: Bridge, person: Actor, run: Run, *, would: bool, key: str) -> None:
-    if run.id is None or not bridge.snapshots.exists(run.difference):
+    if run.id is None or not members.are_changes_kept(bridge, person, run):
         if run.dry_run:
             st.caption(
                 "Who that is was not kept: a preview in the browser keeps it, until the next one, and the command line "
