@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -71,6 +71,16 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Member(NamedTuple):
+    """A user in a group: the id that Apptimize knows them by, and the Mixpanel profile that has it.
+
+    The only form in which the two ids travel together: both are texts, and no type check sees a swap of bare pairs.
+    """
+
+    apptimize_id: str
+    distinct_id: str
 
 
 class Person(SQLModel, table=True):

@@ -165,12 +165,12 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
-    ids = list(dict.fromkeys(one for one, _ in known.ids))
+    ids = list(dict.fromkeys(member.apptimize_id for member in known.ids))
     if len(ids) > 1:
         st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of")
-    picked, distinct_id = known.member
+    picked = known.member.apptimize_id
     st.header(escape_markdown(picked), anchor=False)
-    st.caption(f"Mixpanel distinct id: {escape_markdown(distinct_id)}.")
+    st.caption(f"Mixpanel distinct id: {escape_markdown(known.member.distinct_id)}.")
     show_stays(known)
     lookback.say(known.looked, place="groups")
     if group:

@@ -470,7 +470,7 @@ def _row(row: PlannedRow) -> dict[str, object]:
     note = PROBLEMS.get(row.problem, row.problem) if row.problem else EFFECT_WORDS.get(row.effect or "", "")
     return {
         "Row": row.row,
-        "Mixpanel distinct id": row.distinct_id[:300],
-        "Apptimize id": row.apptimize_id[:300],
+        "Mixpanel distinct id": row.member.distinct_id[:300],
+        "Apptimize id": row.member.apptimize_id[:300],
         "Why not" if row.problem else "Effect": note,
     }
