@@ -15,6 +15,7 @@ from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
+from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import run_stats, runs
 from data.models import Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
@@ -142,7 +143,7 @@ def gauge(bridge: Bridge, actor: Actor) -> QuotaStatus:
     key = project_for(bridge, connection).key
     budget = query_budget.budget(bridge.engine, key)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
-    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key), due_times.queries_an_hour(every))
+    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key), queries_an_hour(every))
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from core.connections.cohort_list import SHARED_FOR
 from data.models import Sync
 
 INTERVALS = (15, 30, 60, 1440)
-# The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them go.
+# The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them are removed.
 _SPREAD = 0.6180339887498949
 # Clocks of two machines differ, and time passes between reading a clock and reading the database.
 _SKEW = timedelta(minutes=5)
@@ -17,7 +16,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def next_slot(sync_id: int, every_minutes: int, *, after: datetime) -> datetime:
-    """The first time after `after` on the sync's own steady grid; in UTC, so that no clock change moves it."""
+    """Return the first time after `after` on the sync's own steady grid; in UTC, so that no clock change moves it."""
     every_s = every_minutes * 60
     phase_s = int(sync_id * _SPREAD % 1 * every_s)
     passed_s = int((after - _EPOCH).total_seconds()) - phase_s
@@ -25,6 +24,10 @@ def next_slot(sync_id: int, every_minutes: int, *, after: datetime) -> datetime:
 
 
 def is_due(sync: Sync, now: datetime) -> bool:
+    """Return whether a recurring sync is due.
+
+    A slot clearly further away than the interval was planned before the clock was set back: it is due as well.
+    """
     assert sync.every_minutes is not None
     at = sync.next_run_at
     return at is None or at <= now or at > now + timedelta(minutes=sync.every_minutes) + _SKEW
@@ -33,11 +36,15 @@ def is_due(sync: Sync, now: datetime) -> bool:
 # --- the budget ----------------------------------------------------------------------------------------------------
 
 
-def queries_an_hour(intervals: Sequence[int]) -> float:
-    """How many counted queries recurring syncs at these intervals need: one a run, and the shared list of cohorts."""
+def queries_an_hour(intervals: Sequence[int], *, list_shared_for: timedelta) -> float:
+    """Return how many counted queries recurring syncs at these intervals need: one a run, and the list of cohorts.
+
+    That list is read once for all runs within `list_shared_for`.
+    """
     reads = sum(60 / every for every in intervals)
-    return reads + min(reads, 60 / (SHARED_FOR.total_seconds() / 60))
+    return reads + min(reads, timedelta(hours=1) / list_shared_for)
 
 
-def checked_interval(minutes: int) -> str:
+def interval_text(minutes: int) -> str:
+    """Format an interval for a sentence, after the word every."""
     return {60: "hour", 1440: "day"}.get(minutes, f"{minutes} minutes")

@@ -21,17 +21,17 @@ NOT_USERS = "A group-analytics cohort: its members are not users."
 
 
 @action(Role.ANALYST)
-def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, afresh: bool = True) -> list[Cohort]:
-    """List the project's cohorts: asked for afresh at the cost of one query, or as last shared if that is recent.
+def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, refresh: bool = True) -> list[Cohort]:
+    """List the project's cohorts: refreshed at the cost of one query, or as last shared if that is recent.
 
     Raises: NotConnected, VendorError, NoQuerySlot.
     """
     connection = find_mixpanel(bridge, mixpanel)
     project = project_for(bridge, connection)
-    if not afresh:
-        held = cohort_list.kept(bridge.engine, project.key)
-        if held is not None:
-            return held
+    if not refresh:
+        shared = cohort_list.kept(bridge.engine, project.key)
+        if shared is not None:
+            return shared
 
     async def ask() -> list[Cohort]:
         async with connect_http() as http:
@@ -44,14 +44,14 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, a
 
 @action(Role.VIEWER)
 def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
-    """Tell when the shared list of cohorts was read."""
+    """Return when the shared list of cohorts was read."""
     key = project_for(bridge, find_mixpanel(bridge)).key
     return cohort_list.read_at(bridge.engine, key)
 
 
 @action(Role.VIEWER)
 def get_query_budget(bridge: Bridge, actor: Actor) -> query_budget.Budget:
-    """Tell how the hour of the connected Mixpanel project stands. Raises NotConnected."""
+    """Return how much of its hour the connected Mixpanel project has used. Raises NotConnected."""
     return query_budget.budget(bridge.engine, project_for(bridge, find_mixpanel(bridge)).key)
 
 
@@ -63,8 +63,8 @@ def check_cohort_id(cohort_id: int) -> None:
 
 def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
     """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
-    held = cohort_list.kept(bridge.engine, project_for(bridge, mixpanel).key) or []
-    found = next((one for one in held if one.id == cohort_id), None)
-    if found and found.of_groups:
+    shared = cohort_list.kept(bridge.engine, project_for(bridge, mixpanel).key) or []
+    cohort = next((one for one in shared if one.id == cohort_id), None)
+    if cohort and cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
-    return found
+    return cohort

@@ -11,7 +11,6 @@ from core.connections.lookup import find_destination
 from core.errors import NotFound, SettingsError
 from core.vendors import csv_files
 from data import groups
-from data.engine import read_session
 from data.models import Group
 
 
@@ -23,18 +22,18 @@ def list_groups(bridge: Bridge, actor: Actor) -> list[Group]:
 
 @action(Role.VIEWER)
 def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None = None) -> Group:
-    """Find a cohort's delivered group; the destination may be left out while one has it. Raises NotFound."""
+    """Find a cohort's delivered group; the destination may be omitted while one has it. Raises NotFound."""
     destination = find_destination(bridge, to) if to else None
-    found = [
+    delivered = [
         group
         for group in groups.list_groups(bridge.engine)
         if group.cohort_id == cohort_id and (destination is None or group.destination_id == destination.id)
     ]
-    if not found:
+    if not delivered:
         raise NotFound(f"Cohort {cohort_id} has no group yet.", advice="Export it first.")
-    if len(found) > 1:
+    if len(delivered) > 1:
         raise SettingsError("Destination: the cohort has groups at several.", advice="Choose one with --to NAME.")
-    return found[0]
+    return delivered[0]
 
 
 @action(Role.VIEWER)
@@ -46,7 +45,7 @@ def group_csv(bridge: Bridge, actor: Actor, group_id: int) -> Iterator[str]:
 
 @action(Role.VIEWER)
 def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) -> int:
-    """Write the group's `user_id` CSV to a file, whole or not at all, and return how many members it has.
+    """Save the group's `user_id` CSV to a file, whole or not at all, and return how many members it has.
 
     Raises: NotFound, StorageFailed.
     """
@@ -56,8 +55,7 @@ def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) ->
 
 
 def _base(bridge: Bridge, group_id: int) -> str:
-    with read_session(bridge.engine) as session:
-        group = session.get(Group, group_id)
+    group = groups.get_group(bridge.engine, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
     return group.base_snapshot

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import SettingsError
+from core.errors import NotFound, SettingsError
 from core.rules.holding import approval_key
-from core.syncs.queueing import new_run
-from core.syncs.undo import no_run
-from data.engine import write_session
-from data.models import Run, RunStatus, Sync
+from data import run_decisions
+from data.models import Run
+from data.run_decisions import RunNotHeld, RunUnknown
 
 
 @action(Role.ANALYST)
@@ -22,32 +22,32 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
 
     Raises: NotFound, SettingsError.
     """
-    with write_session(bridge.engine) as session:
-        held = _held(session, run_id)
-        sync = session.get_one(Sync, held.sync_id)
-        held.status, held.step, held.difference = RunStatus.CANCELLED, "applied", None
-        run = new_run(session, sync, trigger="manual", actor=actor.name, approved=True)
-        run.approval_key = approval_key(held.error_code or "", held.matched_by or "")
-        session.add_all([held, run])
-    return run
+    with _held_errors(run_id):
+        return run_decisions.apply_held(
+            bridge.engine, run_id, actor=actor.name, key_of=_approval_key, now=bridge.clock.now()
+        )
 
 
 @action(Role.ANALYST)
 def discard_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     """Drop a held run; the group stays as it is. Raises NotFound, SettingsError."""
-    with write_session(bridge.engine) as session:
-        held = _held(session, run_id)
-        held.status, held.step, held.difference = RunStatus.CANCELLED, "discarded", None
-        session.add(held)
-    return held
+    with _held_errors(run_id):
+        return run_decisions.discard_held(bridge.engine, run_id)
 
 
-def _held(session: Session, run_id: int) -> Run:
-    run = session.get(Run, run_id)
-    if run is None:
-        raise no_run(run_id)
-    if run.status != RunStatus.HELD or run.dry_run:
+def _approval_key(held: Run) -> str:
+    return approval_key(held.error_code or "", held.matched_by or "")
+
+
+@contextmanager
+def _held_errors(run_id: int) -> Generator[None]:
+    try:
+        yield
+    except RunUnknown:
+        raise NotFound(
+            f"There is no run {run_id}.", advice="See the list: `python -m core runs`, or History."
+        ) from None
+    except RunNotHeld as exc:
         raise SettingsError(
-            f"Run {run_id} is not held: {run.status}.", advice="Only a held run can be applied or discarded."
-        )
-    return run
+            f"Run {run_id} is not held: {exc.status}.", advice="Only a held run can be applied or discarded."
+        ) from None

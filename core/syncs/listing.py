@@ -1,17 +1,17 @@
-"""The recurring syncs that are there."""
+"""The syncs that are there."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
-
-from sqlmodel import Session, col, select
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
-from data import run_stats
-from data.engine import read_session
-from data.models import Connection, Group, Run, Sync, SyncKind, SyncState
+from data import run_stats, syncs
+from data.models import Group, Run, Sync
+from data.syncs import SyncNotRecurring, SyncRemoved, SyncUnknown
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,7 @@ class SyncView:
 @action(Role.VIEWER)
 def list_syncs(bridge: Bridge, actor: Actor) -> list[SyncView]:
     """List the syncs that were not removed, by id, each with its group and its last run."""
-    with read_session(bridge.engine) as session:
-        rows = session.exec(
-            select(Sync, Group, Connection.name)
-            .where(
-                col(Sync.state) != SyncState.REMOVED,
-                col(Sync.group_id) == col(Group.id),
-                col(Group.destination_id) == col(Connection.id),
-            )
-            .order_by(col(Sync.id))
-        ).all()
+    rows = syncs.list_with_group(bridge.engine)
     last = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in rows if sync.id is not None])
     return [SyncView(sync, group, name, last.get(sync.id or 0)) for sync, group, name in rows]
 
@@ -44,23 +35,27 @@ def list_syncs(bridge: Bridge, actor: Actor) -> list[SyncView]:
 @action(Role.VIEWER)
 def get_sync(bridge: Bridge, actor: Actor, sync_id: int) -> SyncView:
     """Return a sync, removed ones too. Raises NotFound."""
-    with read_session(bridge.engine) as session:
-        sync = sync_in(session, sync_id)
-        group = session.get_one(Group, sync.group_id)
-        destination = session.get_one(Connection, group.destination_id)
+    row = syncs.get_with_group(bridge.engine, sync_id)
+    if row is None:
+        raise _unknown(sync_id)
     last = run_stats.newest_of_each_sync(bridge.engine, [sync_id])
-    return SyncView(sync, group, destination.name, last.get(sync_id))
+    return SyncView(*row, last.get(sync_id))
 
 
-def sync_in(session: Session, sync_id: int) -> Sync:
-    sync = session.get(Sync, sync_id)
-    if sync is None:
-        raise NotFound(f"There is no sync {sync_id}.", advice="See the list: `python -m core syncs list`, or Syncs.")
-    return sync
+@contextmanager
+def sync_errors() -> Generator[None]:
+    """Turn a sync that is not there, or not of the kind that is needed, into NotFound."""
+    try:
+        yield
+    except SyncRemoved as exc:
+        raise NotFound(f"Sync {exc.sync_id} was removed.", advice="Start a new one from Cohorts.") from None
+    except SyncNotRecurring as exc:
+        raise NotFound(
+            f"There is no recurring sync {exc.sync_id}.", advice="It was removed, or exports once only."
+        ) from None
+    except SyncUnknown as exc:
+        raise _unknown(exc.sync_id) from None
 
 
-def recurring(session: Session, sync_id: int) -> Sync:
-    sync = sync_in(session, sync_id)
-    if sync.kind != SyncKind.RECURRING or sync.state == SyncState.REMOVED:
-        raise NotFound(f"There is no recurring sync {sync_id}.", advice="It was removed, or exports once only.")
-    return sync
+def _unknown(sync_id: int) -> NotFound:
+    return NotFound(f"There is no sync {sync_id}.", advice="See the list: `python -m core syncs list`, or Syncs.")

@@ -1,17 +1,16 @@
-"""What people can do: list cohorts, export them, look into groups and runs, cancel."""
+"""One-time exports: a cohort to its group, once."""
 
 from __future__ import annotations
-
-from sqlmodel import Session, col, select
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
 from core.syncs.cohorts import check_cohort_id, known_cohort
-from core.syncs.placing import follow_matching, place_group, require_same_matching
-from data import run_queue
-from data.engine import write_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from core.syncs.placing import arrange_group, placing_errors, require_same_matching
+from data import syncs
+from data.models import Run
+from data.sync_runs import RunRequest
+from data.syncs import SyncPlace
 
 
 @action(Role.ANALYST)
@@ -29,63 +28,23 @@ def start_export(
 ) -> Run:
     """Queue a one-time export for a worker, or return the one that is queued already.
 
-    With an `owner` the run is nobody else's to take: that process does it itself.
+    With an `owner` the run is for that process alone, which does it itself. Without `group` the group follows the
+    cohort's name, or keeps the name of its own that it has.
 
-    Without `group` the group follows the cohort's name, or keeps the name of its own that it has. Raises: NotConnected,
-    SettingsError, GroupTaken, CohortUnknown, CohortNotExportable (from the shared list of cohorts, if it is recent).
+    Raises: NotConnected, SettingsError, GroupTaken, CohortUnknown, CohortNotExportable (from the shared list of
+    cohorts, if it is recent).
     """
     check_cohort_id(cohort_id)
     mixpanel = find_mixpanel(bridge)
-    destination = find_destination(bridge, to)
+    place = SyncPlace(mixpanel, find_destination(bridge, to), cohort_id)
     known = known_cohort(bridge, mixpanel, cohort_id)
-    with write_session(bridge.engine) as session:
-        place = place_group(session, mixpanel, destination, cohort_id, known, group)
-        sync = _one_time_sync(session, actor, mixpanel, place)
-        waiting = session.exec(
-            select(Run).where(
-                Run.sync_id == sync.id, Run.status == RunStatus.QUEUED, Run.dry_run == dry_run, col(Run.owner).is_(None)
-            )
-        ).first()
-        if waiting and owner is None:
-            waiting.force_full = waiting.force_full or full
-            session.add(waiting)
-            return waiting
-        run = run_queue.new_run(
-            sync,
+    now = bridge.clock.now()
+    with placing_errors():
+        return syncs.start_one_time(
+            bridge.engine,
             place,
-            destination=destination.name,
-            trigger=trigger,
-            actor=actor.name,
-            dry_run=dry_run,
-            force_full=full,
-            owner=owner,
+            RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, owner=owner),
+            arrange=arrange_group(place, known, group, now),
+            check_matching=require_same_matching,
+            now=now,
         )
-        session.add(run)
-    return run
-
-
-def _one_time_sync(session: Session, actor: Actor, mixpanel: Connection, group: Group) -> Sync:
-    assert mixpanel.id is not None
-    assert group.id is not None
-    sync = session.exec(
-        select(Sync).where(
-            Sync.group_id == group.id, Sync.kind == SyncKind.ONE_TIME, col(Sync.state) != SyncState.REMOVED
-        )
-    ).first()
-    if sync is None:
-        sync = Sync(
-            kind=SyncKind.ONE_TIME,
-            mixpanel_id=mixpanel.id,
-            group_id=group.id,
-            project_id=mixpanel.project_id,
-            cohort_id=group.cohort_id,
-            created_by=actor.name,
-        )
-        follow_matching(session, sync)
-        session.add(sync)
-        session.flush()
-    elif sync.mixpanel_id != mixpanel.id:
-        sync.mixpanel_id = mixpanel.id
-        session.add(sync)
-    require_same_matching(session, sync)
-    return sync

@@ -2,87 +2,81 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session, col, select
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 
 from core.connections.project import match_rule
-from core.errors import GroupTaken
-from core.export.names import refuse_taken_name
+from core.errors import GroupTaken, SettingsError
+from core.export.names import group_taken
 from core.validation import clean_line
 from core.vendors.mixpanel_answers import Cohort
-from data.models import Connection, Group, Sync, SyncKind, SyncState
+from data.groups import NameTaken
+from data.models import Connection, Group, Sync
+from data.syncs import ArrangeGroup, SyncExists, SyncPlace
 
 _NAME_LENGTH = 200
 
 
-def place_group(
-    session: Session,
-    mixpanel: Connection,
-    destination: Connection,
-    cohort_id: int,
-    known: Cohort | None,
-    asked: str | None,
-) -> Group:
-    """Find or make the cohort's one group at the destination, under the name asked for."""
-    assert destination.id is not None
-    group = session.exec(
-        select(Group).where(
-            Group.destination_id == destination.id,
-            Group.project_id == mixpanel.project_id,
-            Group.cohort_id == cohort_id,
-        )
-    ).first()
-    if group is None:
-        cohort_name = known.name if known else f"Cohort {cohort_id}"
-        group = Group(
-            destination_id=destination.id,
-            project_id=mixpanel.project_id,
-            cohort_id=cohort_id,
-            cohort_name=cohort_name,
-            name=cohort_name,
-        )
-    elif known:
+def arrange_group(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime) -> ArrangeGroup:
+    """Build what finds or makes the cohort's group under the name asked for. It raises GroupTaken, SettingsError."""
+    return partial(_arranged, place, known, asked, now)
+
+
+def _arranged(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None) -> Group:
+    group = present or _new_group(place, known, now)
+    if known:
         group.cohort_name = known.name
     own_name = clean_line(asked, "Group name", most=_NAME_LENGTH) if asked is not None else group.own_name
     if own_name == group.cohort_name:
-        own_name = None  # no name of its own: it follows the cohort's
+        own_name = None  # it follows the cohort's name
     exists = group.delivered_at is not None or group.in_doubt
     if exists and own_name != group.own_name:
         raise GroupTaken(
-            f"Cohort {cohort_id} already has the group {group.name} at {destination.name}.",
+            f"Cohort {place.cohort_id} already has the group {group.name} at {place.destination.name}.",
             advice="A cohort has one group at a destination: leave the name as it is, or choose another destination.",
         )
     group.own_name, group.name = own_name, own_name or group.cohort_name
-    session.add(group)
-    session.flush()
-    refuse_taken_name(session, group, group.name)
     return group
 
 
-def require_same_matching(session: Session, sync: Sync) -> None:
+def _new_group(place: SyncPlace, known: Cohort | None, now: datetime) -> Group:
+    assert place.destination.id is not None
+    cohort_name = known.name if known else f"Cohort {place.cohort_id}"
+    return Group(
+        destination_id=place.destination.id,
+        project_id=place.mixpanel.project_id,
+        cohort_id=place.cohort_id,
+        cohort_name=cohort_name,
+        name=cohort_name,
+        created_at=now,
+    )
+
+
+def require_same_matching(sync: Sync, connection: Connection, other: Sync, others_connection: Connection) -> None:
     """Refuse a sync that would match the users of a group in another way than the recurring one that keeps it.
 
     Raises: GroupTaken.
     """
-    query = select(Sync).where(
-        Sync.group_id == sync.group_id,
-        Sync.kind == SyncKind.RECURRING,
-        col(Sync.state) != SyncState.REMOVED,
-        col(Sync.mixpanel_id) != sync.mixpanel_id,
-    )
-    for other in session.exec(query).all():
-        theirs, mine = (session.get_one(Connection, one.mixpanel_id) for one in (other, sync))
-        if not theirs.removed and str(match_rule(theirs, other)) != str(match_rule(mine, sync)):
-            raise GroupTaken(
-                f"Sync {other.id} keeps this group through the connection {theirs.name}, which matches users in "
-                f"another way than {mine.name}.",
-                advice="Give both connections the same match property and ID merge mode, or use another destination.",
-            )
+    if str(match_rule(others_connection, other)) != str(match_rule(connection, sync)):
+        raise GroupTaken(
+            f"Sync {other.id} keeps this group through the connection {others_connection.name}, which matches users in "
+            f"another way than {connection.name}.",
+            advice="Give both connections the same match property and ID merge mode, or use another destination.",
+        )
 
 
-def follow_matching(session: Session, sync: Sync) -> None:
-    """Give a new sync the match settings that its group's others have: two of them would undo each other's work."""
-    other = session.exec(
-        select(Sync).where(Sync.group_id == sync.group_id, col(Sync.state) != SyncState.REMOVED).order_by(col(Sync.id))
-    ).first()
-    if other:
-        sync.match_property, sync.expects_prefix = other.match_property, other.expects_prefix
+@contextmanager
+def placing_errors() -> Generator[None]:
+    """Turn a group that another cohort or sync has into GroupTaken or SettingsError."""
+    try:
+        yield
+    except NameTaken as exc:
+        raise group_taken(exc) from None
+    except SyncExists as exc:
+        raise SettingsError(
+            f"Cohort: sync {exc.sync_id} keeps the group {exc.group_name} up to date already.",
+            advice="Edit or resume that one.",
+            code="sync_exists",
+        ) from None

@@ -25,26 +25,31 @@ def get_run(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     """Return a run. Raises NotFound."""
     run = runs.get(bridge.engine, run_id)
     if run is None:
-        raise NotFound(f"There is no run {run_id}.", advice="See the list of runs: `python -m core runs`, or History.")
+        raise unknown_run(run_id)
     return run
 
 
 @action(Role.VIEWER)
 def list_runs(
-    bridge: Bridge, actor: Actor, wanted: RunFilter | None = None, *, limit: int = 50, offset: int = 0
+    bridge: Bridge, actor: Actor, which: RunFilter | None = None, *, limit: int = 50, offset: int = 0
 ) -> list[Run]:
     """List runs, newest first."""
-    return runs.list_runs(bridge.engine, wanted or RunFilter(), limit=limit, offset=offset)
+    return runs.list_runs(bridge.engine, which or RunFilter(), limit=limit, offset=offset)
 
 
 @action(Role.VIEWER)
-def count_runs(bridge: Bridge, actor: Actor, wanted: RunFilter | None = None) -> int:
+def count_runs(bridge: Bridge, actor: Actor, which: RunFilter | None = None) -> int:
     """Count the runs that `list_runs` pages through."""
-    return runs.count_runs(bridge.engine, wanted or RunFilter())
+    return runs.count_runs(bridge.engine, which or RunFilter())
 
 
 @action(Role.VIEWER)
 def active_runs(bridge: Bridge, actor: Actor, cohort_id: int | None = None) -> list[Run]:
     """List the runs that are queued, waiting or running, newest first."""
-    found = runs.list_runs(bridge.engine, RunFilter(statuses=UNFINISHED), limit=100)
-    return [run for run in found if cohort_id is None or run.cohort_id == cohort_id]
+    active = runs.list_runs(bridge.engine, RunFilter(statuses=UNFINISHED), limit=100)
+    return [run for run in active if cohort_id is None or run.cohort_id == cohort_id]
+
+
+def unknown_run(run_id: int) -> NotFound:
+    """Build the error for a run that is not there."""
+    return NotFound(f"There is no run {run_id}.", advice="See the list of runs: `python -m core runs`, or History.")

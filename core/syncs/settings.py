@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import update
-from sqlmodel import col
-
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.project import match_rule
 from core.rules.due_times import next_slot
 from core.rules.matching import MatchRule
-from core.syncs.checks import check, checked_shrink_limit, checked_tags, mixpanel_of, require_room
-from core.syncs.listing import SyncView, recurring, sync_in
+from core.syncs.checks import check_schedule, checked_tags, get_limit_for, require_room
+from core.syncs.listing import SyncView, sync_errors
 from core.validation import clean_line
-from data.engine import read_session, write_session
-from data.models import Connection, Sync, SyncState, utc_now
+from data import syncs
+from data.models import Sync
+from data.syncs import SyncSettings
 
 
 @action(Role.ANALYST)
@@ -29,46 +27,37 @@ def edit_sync(
     max_shrink: int | None,
     tags: Sequence[str] | None = None,
 ) -> Sync:
-    """Change interval, brake and, if given, tags; the next slot follows the new interval.
+    """Change interval, shrink limit and, if given, tags; the next slot follows the new interval.
 
     Raises: NotFound, SettingsError, BudgetTooSmall.
     """
-    check(every_minutes, max_shrink)
-    limit = checked_shrink_limit(bridge, mixpanel_of(bridge, sync_id))
-    with write_session(bridge.engine) as session:
-        sync = recurring(session, sync_id)
-        if sync.state == SyncState.ACTIVE and sync.every_minutes != every_minutes:
-            require_room(session, limit, sync.project_id, every_minutes, leave_out=sync_id)
-            sync.next_run_at = next_slot(sync_id, every_minutes, after=utc_now())
-        sync.every_minutes, sync.max_shrink = every_minutes, max_shrink
-        if tags is not None:
-            sync.tags = checked_tags(tags)
-        session.add(sync)
-    return sync
+    check_schedule(every_minutes, max_shrink)
+    limit = get_limit_for(bridge, sync_id)
+    settings = SyncSettings(every_minutes, max_shrink, None if tags is None else checked_tags(tags))
+    with sync_errors():
+        return syncs.edit(
+            bridge.engine,
+            sync_id,
+            settings,
+            next_run_at=next_slot(sync_id, every_minutes, after=bridge.clock.now()),
+            check_room=lambda _, present: require_room(limit, present, every_minutes),
+        )
 
 
 @action(Role.VIEWER)
 def get_match_rule(bridge: Bridge, actor: Actor, view: SyncView) -> MatchRule:
-    """Tell how a sync matches users: by its own settings, as far as it has any, else by its connection's."""
-    with read_session(bridge.engine) as session:
-        return match_rule(session.get_one(Connection, view.sync.mixpanel_id), view.sync)
+    """Return how a sync matches users: by its own settings, as far as it has any, else by its connection's."""
+    return match_rule(syncs.get_mixpanel(bridge.engine, view.sync), view.sync)
 
 
 @action(Role.ANALYST)
 def change_sync_matching(
     bridge: Bridge, actor: Actor, sync_id: int, *, match_property: str = "", expects_prefix: bool | None = None
 ) -> Sync:
-    """Give a sync match settings of its own, or the connection's again (empty, None).
+    """Give a sync its own match settings, or the connection's again (empty, None).
 
     All syncs of its group share them. Raises: NotFound, SettingsError.
     """
     own = clean_line(match_property, "Match property") if match_property.strip() else None
-    with write_session(bridge.engine) as session:
-        sync = sync_in(session, sync_id)
-        session.exec(
-            update(Sync)
-            .where(col(Sync.group_id) == sync.group_id)
-            .values(match_property=own, expects_prefix=expects_prefix)
-        )
-        session.refresh(sync)
-    return sync
+    with sync_errors():
+        return syncs.set_matching(bridge.engine, sync_id, match_property=own, expects_prefix=expects_prefix)

@@ -94,7 +94,7 @@ class Worker:
 
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
-        queueing.queue_due(self._bridge.engine)
+        queueing.queue_due(self._bridge.engine, now=self._bridge.clock.now())
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
         room = self._bridge.settings.runs_in_flight - len(self._tasks) - len(self._claimed)
         for run_id in run_queue.claimable(self._bridge.engine) if room > 0 else []:

@@ -29,7 +29,7 @@ def load(bridge: Bridge, person: Actor) -> list[Cohort]:
     if FAILURE not in st.session_state:
         try:
             with st.spinner("Asking Mixpanel for the cohorts …"):
-                return cohorts.list_cohorts(bridge, person, afresh=False)
+                return cohorts.list_cohorts(bridge, person, refresh=False)
         except CohortBridgeError as exc:
             st.session_state[FAILURE] = error_text(exc)
     st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
@@ -42,7 +42,7 @@ def refresh(bridge: Bridge, person: Actor) -> None:
     toast = st.toast("Asking Mixpanel for the cohorts …", icon="spinner", duration="infinite")
     st.session_state.pop(FAILURE, None)
     try:
-        found = cohorts.list_cohorts(bridge, person, afresh=True)
+        found = cohorts.list_cohorts(bridge, person, refresh=True)
         toast.toast(f"{pluralize(len(found), 'cohort')} read.", icon=":material/check:")
     except CohortBridgeError as exc:
         st.session_state[FAILURE] = error_text(exc)

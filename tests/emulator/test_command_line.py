@@ -421,7 +421,7 @@ def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandb
 
     for wrong, field in (
         (("--every", "7"), "Interval"),
-        (("--max-shrink", "140"), "Brake"),
+        (("--max-shrink", "140"), "Shrink limit"),
         (("--no-brake", "--max-shrink", "1"), "Brake"),
         (("--no-tags", "--tag", "x"), "Tags"),
         (("--tag", "x" * 500), "Tag"),

@@ -280,7 +280,7 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that
     bridge: Bridge, crowd: Crowd, clock: Shifted
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
-    queueing.queue_due(bridge.engine)
+    queueing.queue_due(bridge.engine, now=bridge.clock.now())
     run_id = last(bridge).id or 0
     run_queue.claim(bridge.engine, run_id, owner="dead")
     recurring.pause_sync(bridge, LOCAL, 1)
