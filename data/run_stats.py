@@ -1,4 +1,4 @@
-"""How things stand: what the screens ask of very many runs, each in a query whose work or answer is bounded."""
+"""Statistics: what the screens ask of very many runs, each in a query whose work or answer is bounded."""
 
 from __future__ import annotations
 
@@ -7,23 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Integer, cast, func
+from sqlalchemy import Integer, cast, func
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select
 
-from data.engine import read_session
+from data.engine import Engine, read_session
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
 
-# Of very many runs only what a change is told by is loaded.
+# Of very many runs only what makes a change is loaded.
 _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
     getattr(Run, name)
     for name in ("id", "group_id", "difference", "finished_at", "added", "removed", "members", "unchanged")
 ]
 
 
+# Such a read had everything: its run ended well, or it was held with all that it had read. One that was held because
+# Mixpanel's own total did not agree with what was read had a part.
+_READS = (
+    col(Run.status).in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
+    col(Run.error_code).is_distinct_from("held_total"),
+    col(Run.restore_snapshot).is_(None),
+)
+
+
 @dataclass(frozen=True)
 class Size:
-    """How many members a group had at the end of a stretch of time, and what came and went in it."""
+    """How many members a group had at the end of a stretch of time, and how many joined and left in it."""
 
     at: datetime
     members: int
@@ -45,7 +54,7 @@ class Change:
     is_whole: bool
 
 
-def slots_met(engine: Engine, *, since: datetime) -> dict[int, int]:
+def on_time_runs(engine: Engine, *, since: datetime) -> dict[int, int]:
     """Count each sync's scheduled runs since then that succeeded: a slot has at most one run."""
     with read_session(engine) as session:
         rows = session.exec(
@@ -57,7 +66,7 @@ def slots_met(engine: Engine, *, since: datetime) -> dict[int, int]:
 
 
 def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
-    """Count the runs that were queued since then, dry runs left out, by status."""
+    """Count the runs that were queued since then, without dry runs, by status."""
     # SQLite would read all runs in the order of an index on `status` to group by it; by time it reads the few.
     status = func.coalesce(Run.status, "")
     with read_session(engine) as session:
@@ -72,8 +81,8 @@ def newest_of_each_group(engine: Engine) -> list[Run]:
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     with read_session(engine) as session:
-        found = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
-    return sorted(found, key=lambda run: run.id or 0, reverse=True)
+        runs = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+    return sorted(runs, key=lambda run: run.id or 0, reverse=True)
 
 
 def newest_reads(engine: Engine) -> list[Run]:
@@ -82,6 +91,21 @@ def newest_reads(engine: Engine) -> list[Run]:
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     with read_session(engine) as session:
         return list(session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all())
+
+
+def latest_reads(engine: Engine) -> list[Run]:
+    """Return the latest whole read of each cohort, dry runs too."""
+    newest = select(func.max(Run.id)).where(*_READS).group_by(col(Run.cohort_id))
+    with read_session(engine) as session:
+        return list(session.exec(select(Run).where(col(Run.id).in_(newest))).all())
+
+
+def list_reads(engine: Engine, cohort_id: int | None, *, limit: int) -> list[Run]:
+    """List the latest whole reads of a cohort, or of all, dry runs too, newest first."""
+    which = [] if cohort_id is None else [Run.cohort_id == cohort_id]
+    with read_session(engine) as session:
+        query = select(Run).where(*which, *_READS).order_by(col(Run.id).desc()).limit(limit)
+        return list(session.exec(query).all())
 
 
 def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Run]:
@@ -130,7 +154,7 @@ def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> l
 
 
 def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime | None:
-    """Tell when the first run since then succeeded that was meant to write the group."""
+    """Return when the first run since then succeeded that was meant to write the group."""
     with read_session(engine) as session:
         return session.exec(
             select(func.min(Run.finished_at)).where(
@@ -155,13 +179,13 @@ def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
         )
         .group_by(col(Run.group_id), day)
     )
-    found: dict[int, list[int]] = {}
+    sizes_of: dict[int, list[int]] = {}
     with read_session(engine) as session:
         for group_id, members in session.exec(
             select(Run.group_id, Run.members).where(col(Run.id).in_(last)).order_by(col(Run.id))
         ).all():
-            found.setdefault(group_id, []).append(members)
-    return found
+            sizes_of.setdefault(group_id, []).append(members)
+    return sizes_of
 
 
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:
@@ -170,7 +194,7 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
     if group_id is not None:
         conditions.append(Run.group_id == group_id)
     with read_session(engine) as session:
-        found = session.exec(
+        runs = session.exec(
             select(Run).options(load_only(*_OF_A_CHANGE)).where(*conditions).order_by(col(Run.id).desc()).limit(limit)
         ).all()
     return [
@@ -183,13 +207,13 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
             run.removed,
             is_whole=not run.unchanged and run.added == run.members,
         )
-        for run in found
+        for run in runs
         if run.id is not None and run.difference is not None and run.finished_at is not None
     ]
 
 
 def excluded_files(engine: Engine) -> dict[int, str]:
-    """Return the file of the profiles that each group's latest reading left out, of groups that have one, by group."""
+    """Return the file of the profiles that each group's latest read excluded, of groups that have one, by group."""
     # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
     newest = select(Run.excluded).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
@@ -210,7 +234,7 @@ def kept_runs(engine: Engine, group_id: int) -> list[Run]:
 
 
 def actors(engine: Engine) -> list[str]:
-    """List everybody who ever started a run that is kept."""
+    """List who ever started a run that is kept."""
     with read_session(engine) as session:
         return list(session.exec(select(Run.actor).distinct().order_by(Run.actor).limit(500)).all())
 

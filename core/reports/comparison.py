@@ -51,18 +51,18 @@ def find_compared(
     actor: Actor,
     before_id: int,
     after_id: int,
-    way: ChangeKind,
+    kind: ChangeKind,
     *,
     search: str = "",
     offset: int = 0,
     limit: int = 50,
 ) -> SearchPage:
-    """Page and search through who came, or left, between two runs. Raises as `compare_runs` does."""
+    """Page and search through who joined, or left, between two runs. Raises as `compare_runs` does."""
     name = compare_runs(bridge, actor, before_id, after_id).name
-    return bridge.snapshots.find_changes(name, way, search=search, offset=offset, limit=limit)
+    return bridge.snapshots.find_changes(name, kind, search=search, offset=offset, limit=limit)
 
 
 @action(Role.VIEWER)
 def compared_csv(bridge: Bridge, actor: Actor, before_id: int, after_id: int) -> Iterator[str]:
-    """Yield who came and left between two runs, for a spreadsheet. Raises as `compare_runs` does."""
+    """Yield who joined and left between two runs, for a spreadsheet. Raises as `compare_runs` does."""
     return lines_of_changes(bridge, compare_runs(bridge, actor, before_id, after_id).name)

@@ -1,4 +1,4 @@
-"""From a cohort to a group: how many of its users get there, where the others stay, and who they are."""
+"""From a cohort to a group: how many of its users get there, where the others are excluded, and who they are."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
-from sqlmodel import col, func, select
-
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
-from data import runs
-from data.engine import read_session
+from data import run_stats, runs
 from data.members.excluded import DUPLICATE as DUPLICATE  # a reason that pages have words for
 from data.members.excluded import ExcludedProfile
-from data.models import Run, RunStatus
+from data.models import Run
 
-# A reading told everything: its run ended well, or it was held with all that it had read. One that was held because
-# Mixpanel's own total spoke against what was read told a part.
-_READS = (
-    col(Run.status).in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
-    col(Run.error_code).is_distinct_from("held_total"),
-    col(Run.restore_snapshot).is_(None),
-)
 _EXCLUDED_COLUMNS = ("reason", "distinct_id", "apptimize_id")
 
 
@@ -58,7 +48,7 @@ class Funnel:
 
 
 def get_funnel(run: Run) -> Funnel:
-    """Turn a reading's counts into its funnel."""
+    """Turn a read's counts into its funnel."""
     return Funnel(
         in_cohort=run.in_cohort,
         with_profile=run.profiles,
@@ -78,34 +68,29 @@ def get_funnel(run: Run) -> Funnel:
 
 def add_up(funnels: Sequence[Funnel]) -> Funnel:
     """Add funnels of several cohorts up; a user who is in two of them counts twice."""
-    counts = [one.in_cohort for one in funnels]
+    counts = [funnel.in_cohort for funnel in funnels]
     reasons = Counter[str]()
-    for one in funnels:
-        reasons.update(one.reasons)
-    names = {one.name for one in fields(Funnel)} - {"in_cohort", "reasons"}
+    for funnel in funnels:
+        reasons.update(funnel.reasons)
+    names = {column.name for column in fields(Funnel)} - {"in_cohort", "reasons"}
     return Funnel(
         in_cohort=sum(count for count in counts if count is not None) if None not in counts else None,
         reasons=dict(reasons),
-        **{name: sum(getattr(one, name) for one in funnels) for name in names},
+        **{name: sum(getattr(funnel, name) for funnel in funnels) for name in names},
     )
 
 
 @action(Role.VIEWER)
 def latest_reads(bridge: Bridge, actor: Actor) -> list[Run]:
-    """List the latest reading of each cohort, whichever destination it was for, by the cohort's name."""
-    with read_session(bridge.engine) as session:
-        newest = select(func.max(Run.id)).where(*_READS).group_by(col(Run.cohort_id))
-        found = session.exec(select(Run).where(col(Run.id).in_(newest))).all()
-    return sorted(found, key=lambda run: (run.cohort_name.casefold(), run.cohort_id))
+    """List the latest read of each cohort, whichever destination it was for, by the cohort's name."""
+    reads = run_stats.latest_reads(bridge.engine)
+    return sorted(reads, key=lambda run: (run.cohort_name.casefold(), run.cohort_id))
 
 
 @action(Role.VIEWER)
 def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, limit: int = 200) -> list[Run]:
-    """List the latest readings of a cohort, or of all, dry runs too, oldest first."""
-    which = [] if cohort_id is None else [Run.cohort_id == cohort_id]
-    with read_session(bridge.engine) as session:
-        query = select(Run).where(*which, *_READS).order_by(col(Run.id).desc()).limit(limit)
-        return list(reversed(session.exec(query).all()))
+    """List the latest reads of a cohort, or of all, dry runs too, oldest first."""
+    return run_stats.list_reads(bridge.engine, cohort_id, limit=limit)[::-1]
 
 
 @dataclass(frozen=True)
@@ -127,7 +112,7 @@ def excluded(
     offset: int = 0,
     limit: int = 50,
 ) -> ExcludedPage:
-    """Page through the profiles of a reading that made no member. Raises NotFound, StorageFailed."""
+    """Page through the profiles of a read that made no member. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
     return ExcludedPage(
         bridge.snapshots.excluded(name, reasons=reasons, search=search, offset=offset, limit=limit),
@@ -146,7 +131,7 @@ def excluded_csv(
 
 
 def shown_row(row: ExcludedProfile) -> ExcludedProfile:
-    """Write a profile that has no distinct id of its own by the place where it was read."""
+    """Format a profile that has no distinct id of its own by the place where it was read."""
     if not row.distinct_id.startswith("\x00"):
         return row
     page, _, number = row.distinct_id[1:].partition(":")
@@ -157,7 +142,7 @@ def _kept(bridge: Bridge, run_id: int) -> str:
     run = runs.get(bridge.engine, run_id)
     if run is None or run.excluded is None:
         raise NotFound(
-            "The profiles that this run left out are not kept.",
-            advice="They are kept of a cohort's latest reading: start an export or a dry run.",
+            "The profiles that this run excluded are not kept.",
+            advice="They are kept of a cohort's latest read: start an export or a dry run.",
         )
     return run.excluded

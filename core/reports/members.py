@@ -9,11 +9,10 @@ from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
-from data import run_stats, runs
-from data.engine import read_session
+from data import groups, run_stats, runs
 from data.members.changes import ChangeKind
 from data.members.search import SearchPage
-from data.models import Group, Run, RunStatus
+from data.models import Run, RunStatus
 
 
 @action(Role.VIEWER)
@@ -21,8 +20,7 @@ def find_members(
     bridge: Bridge, actor: Actor, group_id: int, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
     """Page and search through what was last delivered, in order of Apptimize id. Raises NotFound, StorageFailed."""
-    with read_session(bridge.engine) as session:
-        group = session.get(Group, group_id)
+    group = groups.get_group(bridge.engine, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
     return bridge.snapshots.find(group.base_snapshot, search=search, offset=offset, limit=limit)
@@ -42,15 +40,15 @@ def are_changes_kept(bridge: Bridge, actor: Actor, run: Run) -> bool:
 
 @action(Role.VIEWER)
 def find_changes(
-    bridge: Bridge, actor: Actor, run_id: int, way: ChangeKind, *, search: str = "", offset: int = 0, limit: int = 50
+    bridge: Bridge, actor: Actor, run_id: int, kind: ChangeKind, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
-    """Page and search through who came, or left, with a run, or would have. Raises NotFound, StorageFailed."""
-    return bridge.snapshots.find_changes(_difference(bridge, run_id), way, search=search, offset=offset, limit=limit)
+    """Page and search through who joined, or left, with a run, or would have. Raises NotFound, StorageFailed."""
+    return bridge.snapshots.find_changes(_difference(bridge, run_id), kind, search=search, offset=offset, limit=limit)
 
 
 @action(Role.VIEWER)
 def changes_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
-    """Yield who came and left with a run, for a spreadsheet. Raises NotFound, StorageFailed."""
+    """Yield who joined and left with a run, for a spreadsheet. Raises NotFound, StorageFailed."""
     return lines_of_changes(bridge, _difference(bridge, run_id))
 
 
@@ -59,9 +57,9 @@ def find_unchanged(
     bridge: Bridge, actor: Actor, run_id: int, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
     """Page and search through who stayed with a run, or would have. Raises NotFound, StorageFailed."""
-    found = _unchanged(bridge, run_id)
+    unchanged = _unchanged(bridge, run_id)
     return bridge.snapshots.find_others(
-        *found.files, total=found.run.unchanged, search=search, offset=offset, limit=limit
+        *unchanged.files, total=unchanged.run.unchanged, search=search, offset=offset, limit=limit
     )
 
 
@@ -69,7 +67,7 @@ def find_unchanged(
 def unchanged_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
     """Yield who stayed with a run, or would have, for a spreadsheet. Raises NotFound, StorageFailed."""
     chunks = bridge.snapshots.iterate_others(*_unchanged(bridge, run_id).files)
-    return spreadsheet.lines(["apptimize_id", "distinct_id"], (pair for chunk in chunks for pair in chunk))
+    return spreadsheet.lines(["apptimize_id", "distinct_id"], (member for chunk in chunks for member in chunk))
 
 
 @dataclass(frozen=True)
@@ -81,16 +79,15 @@ class _Unchanged:
 
 
 def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
-    """Find out who stayed: of what a run wrote, or else of what the group still holds as the run found it."""
+    """Find the files of who stayed: what a run wrote, or else what the group still holds as the run found it."""
     run = _run(bridge, run_id)
     if run.added or run.removed:
-        _difference(bridge, run_id)  # without it nobody can tell
+        _difference(bridge, run_id)  # without it that is not known
     if run.status == RunStatus.SUCCEEDED and not run.dry_run:
         if run.snapshot and bridge.snapshots.exists(run.snapshot):
             return _Unchanged(run, (run.snapshot, run.difference, "added"))
         raise NotFound(f"The members as of run {run_id} are not kept (any more).", advice="Choose a later run.")
-    with read_session(bridge.engine) as session:
-        group = session.get(Group, run.group_id)
+    group = groups.get_group(bridge.engine, run.group_id)
     base = runs.get(bridge.engine, group.base_run_id) if group and group.base_run_id else None
     if (
         group is None
@@ -117,15 +114,15 @@ def _run(bridge: Bridge, run_id: int) -> Run:
 def _difference(bridge: Bridge, run_id: int) -> str:
     run = _run(bridge, run_id)
     if run.difference is None or not bridge.snapshots.exists(run.difference):
-        raise NotFound(f"Who came and left with run {run_id} is not kept.", advice="Choose a later run.")
+        raise NotFound(f"Who joined and left with run {run_id} is not kept.", advice="Choose a later run.")
     return run.difference
 
 
 def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
     def rows() -> Iterator[tuple[str, str, str]]:
-        for way in ("added", "removed"):
-            for chunk in bridge.snapshots.iterate_changes(name, way):
-                yield from ((way, member.apptimize_id, member.distinct_id) for member in chunk)
+        for kind in ("added", "removed"):
+            for chunk in bridge.snapshots.iterate_changes(name, kind):
+                yield from ((kind, member.apptimize_id, member.distinct_id) for member in chunk)
 
     return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], rows())
 

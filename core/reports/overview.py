@@ -1,4 +1,4 @@
-"""How everything stands: freshness, what needs a person, the query budget, the health of connections, workers."""
+"""The overview: freshness, what needs a person, the query budget, the health of connections, workers."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from core.rules import due_times
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import run_stats, runs
-from data.models import Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
+from data.models import Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
 from data.run_stats import Size
 
-SLOTS_OVER = timedelta(days=7)
+ON_TIME_OVER = timedelta(days=7)
 TREND_OVER = timedelta(days=14)
 # A group that is older than two intervals missed at least one of them.
 LATE_AFTER = 2.2
 # What Excel takes; a longer history is filtered first.
 ROWS_OF_A_SHEET = 1_000_000
 _ROWS_AT_ONCE = 1000
-TROUBLED = (RunStatus.FAILED, RunStatus.HELD, RunStatus.INTERRUPTED)
+FAILING = (RunStatus.FAILED, RunStatus.HELD, RunStatus.INTERRUPTED)
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """How old a group's members are, and how many of the last days' slots its sync met. `slots` 0: none passed yet."""
+    """How old a group's members are, and how many of the runs that were scheduled in the last days were on time."""
 
     view: SyncView
     at: datetime | None
     is_late: bool
-    slots: int
-    met: int
+    scheduled_runs: int
+    on_time_runs: int
 
     @property
-    def share(self) -> float | None:
-        """The share of slots that were met, None before the first."""
-        return min(self.met / self.slots, 1.0) if self.slots else None
+    def on_time_share(self) -> float | None:
+        """The share of scheduled runs that were on time, None before the first."""
+        return min(self.on_time_runs / self.scheduled_runs, 1.0) if self.scheduled_runs else None
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class AttentionItems:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether nothing needs anybody."""
+        """Whether nothing needs a person."""
         return not (self.paused or self.runs)
 
 
 @dataclass(frozen=True)
 class QuotaStatus:
-    """The query budget: how it stands, when spent queries come back, and what recurring syncs need of each hour."""
+    """The query budget: what is used of it, when spent queries return, and what recurring syncs need of each hour."""
 
     budget: query_budget.Budget
     frees_at: list[datetime]
@@ -83,67 +83,69 @@ class Health:
 
 @action(Role.VIEWER)
 def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[Freshness]:
-    """Tell how fresh the groups of these recurring syncs are, the stalest first."""
-    now = utc_now()
-    met = run_stats.slots_met(bridge.engine, since=now - SLOTS_OVER)
-    found = [_fresh(view, met.get(view.sync.id or 0, 0), now) for view in views]
-    return sorted(found, key=lambda one: one.at or one.view.sync.created_at)
+    """Return how fresh the groups of these recurring syncs are, the stalest first."""
+    now = bridge.clock.now()
+    on_time = run_stats.on_time_runs(bridge.engine, since=now - ON_TIME_OVER)
+    groups = [_freshness(view, on_time.get(view.sync.id or 0, 0), now) for view in views]
+    return sorted(groups, key=lambda group: group.at or group.view.sync.created_at)
 
 
-def _fresh(view: SyncView, met: int, now: datetime) -> Freshness:
+def _freshness(view: SyncView, on_time_runs: int, now: datetime) -> Freshness:
     sync, at = view.sync, view.group.verified_at or view.group.delivered_at
     assert sync.every_minutes is not None
     late = timedelta(minutes=LATE_AFTER * sync.every_minutes)
     is_late = sync.state == SyncState.ACTIVE and now - (at or sync.created_at) > late
-    return Freshness(view, at, is_late, slots_passed(sync, now), met)
+    return Freshness(view, at, is_late, count_scheduled_runs(sync, now), on_time_runs)
 
 
-def slots_passed(sync: Sync, now: datetime) -> int:
-    """Count the slots of a sync's grid since it was made, of the last days, at its present interval."""
+def count_scheduled_runs(sync: Sync, now: datetime) -> int:
+    """Count the runs that a sync's grid had since it was made, of the last days, at its present interval."""
     assert sync.every_minutes is not None
     assert sync.id is not None
-    since = max(sync.created_at, now - SLOTS_OVER)
+    since = max(sync.created_at, now - ON_TIME_OVER)
     first = due_times.next_slot(sync.id, sync.every_minutes, after=since)
-    # The first run of a sync is due at once: it meets the slot that it was made in.
-    made_lately = sync.created_at >= now - SLOTS_OVER
-    # A slot of a moment ago may still be at work.
+    # The first run of a sync is due at once, in the slot that it was made in.
+    is_recent = sync.created_at >= now - ON_TIME_OVER
+    # The run of a slot just now may still be running.
     passed = (now - timedelta(minutes=2) - first) // timedelta(minutes=sync.every_minutes) + 1
-    return max(passed, 0) + (1 if made_lately and now - sync.created_at > timedelta(minutes=2) else 0)
+    return max(passed, 0) + (1 if is_recent and now - sync.created_at > timedelta(minutes=2) else 0)
 
 
 @action(Role.VIEWER)
-def at_a_glance(
+def get_health_and_attention(
     bridge: Bridge, actor: Actor, connections: Sequence[Connection], views: Sequence[SyncView]
 ) -> tuple[list[Health], AttentionItems]:
-    """Tell how each connection did when a run last used it, and what stopped, or was held, and waits for somebody."""
+    """Return how each connection did when a run last used it, and what stopped, or was held, and waits for a person."""
     newest = run_stats.newest_of_each_group(bridge.engine)
     ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
-    return [_health(one, ended[::-1]) for one in connections], _needs(newest, views)
+    health = [_health(connection, ended[::-1]) for connection in connections]
+    return health, _attention(newest, views)
 
 
-def _needs(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionItems:
-    paused = [one for one in views if one.sync.kind == SyncKind.RECURRING and one.sync.state == SyncState.PAUSED]
-    with_sync = {one.group.id for one in paused}
-    troubled = [run for run in newest if run.status in TROUBLED]
-    held = [run for run in troubled if run.status == RunStatus.HELD]
-    failed = [run for run in troubled if run.status != RunStatus.HELD and run.group_id not in with_sync]
+def _attention(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionItems:
+    paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
+    with_sync = {view.group.id for view in paused}
+    failing = [run for run in newest if run.status in FAILING]
+    held = [run for run in failing if run.status == RunStatus.HELD]
+    failed = [run for run in failing if run.status != RunStatus.HELD and run.group_id not in with_sync]
     return AttentionItems(paused, held + failed)
 
 
 @action(Role.VIEWER)
-def runs_of_the_last(bridge: Bridge, actor: Actor, length: timedelta) -> dict[str, int]:
+def count_recent_runs(bridge: Bridge, actor: Actor, length: timedelta) -> dict[str, int]:
     """Count the latest runs that were meant to write, by status."""
-    return run_stats.runs_by_status(bridge.engine, since=utc_now() - length)
+    return run_stats.runs_by_status(bridge.engine, since=bridge.clock.now() - length)
 
 
 @action(Role.VIEWER)
-def gauge(bridge: Bridge, actor: Actor) -> QuotaStatus:
-    """Tell how the query budget of the connected project stands. Raises NotConnected."""
+def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
+    """Return how much of the connected project's query budget is used. Raises NotConnected."""
     connection = find_mixpanel(bridge)
     key = project_for(bridge, connection).key
-    budget = query_budget.budget(bridge.engine, key)
+    now = bridge.clock.now()
+    budget = query_budget.budget(bridge.engine, key, now=now)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
-    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key), queries_an_hour(every))
+    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key, now=now), queries_an_hour(every))
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:
@@ -160,27 +162,27 @@ def _blames(run: Run, side: str) -> bool:
 
 @action(Role.VIEWER)
 def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
-    """List the workers that are up, the latest sign of life first; without one, the last that was."""
-    found = run_stats.workers(bridge.engine)
-    up = [one for one in found if utc_now() - one.seen_at < WORKER_SEEN_WITHIN]
-    return up or found[:1]
+    """List the workers that are up, the latest heartbeat first; without one, the last that was."""
+    recent, now = run_stats.workers(bridge.engine), bridge.clock.now()
+    up = [worker for worker in recent if now - worker.seen_at < WORKER_SEEN_WITHIN]
+    return up or recent[:1]
 
 
 @action(Role.VIEWER)
 def match_rates(bridge: Bridge, actor: Actor) -> dict[int, Run]:
     """Return, by cohort, the newest run that read it whole."""
-    found: dict[int, Run] = {}
+    newest: dict[int, Run] = {}
     for run in run_stats.newest_reads(bridge.engine):
-        other = found.get(run.cohort_id)
+        other = newest.get(run.cohort_id)
         if other is None or (other.id or 0) < (run.id or 0):
-            found[run.cohort_id] = run
-    return found
+            newest[run.cohort_id] = run
+    return newest
 
 
 @action(Role.VIEWER)
 def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> list[Size]:
     """Return a group's size over the last while, in at most some 200 steps."""
-    now = utc_now()
+    now = bridge.clock.now()
     first = run_stats.first_success(bridge.engine, group_id, since=now - over)
     if first is None:
         return []
@@ -191,35 +193,34 @@ def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> li
 @action(Role.VIEWER)
 def trends(bridge: Bridge, actor: Actor) -> dict[int, list[int]]:
     """Return each group's size on each of the last 14 days on which a run succeeded."""
-    return run_stats.trends(bridge.engine, since=utc_now() - TREND_OVER)
+    return run_stats.trends(bridge.engine, since=bridge.clock.now() - TREND_OVER)
 
 
 @action(Role.VIEWER)
-def list_run_rows(bridge: Bridge, actor: Actor, run_id: int) -> dict[str, object] | None:
+def get_run_log(bridge: Bridge, actor: Actor, run_id: int) -> dict[str, object] | None:
     """Return a run's steps, calls and their totals as core/run_log.py keeps them, None if it has none."""
     return runs.get_run_log(bridge.engine, run_id)
 
 
 @action(Role.VIEWER)
-def who_started_runs(bridge: Bridge, actor: Actor) -> list[str]:
-    """List everybody who started a run that is kept."""
+def list_run_actors(bridge: Bridge, actor: Actor) -> list[str]:
+    """List who started a run that is kept."""
     return run_stats.actors(bridge.engine)
 
 
 @action(Role.VIEWER)
 def sync_names(bridge: Bridge, actor: Actor) -> dict[int, str]:
     """Name every sync, removed ones too, by its group and destination."""
-    found = run_stats.sync_names(bridge.engine)
     return {
         sync_id: f"{group}, to {place}" + ("" if kind == SyncKind.RECURRING else ", one-time")
-        for sync_id, group, place, kind in found
+        for sync_id, group, place, kind in run_stats.sync_names(bridge.engine)
     }
 
 
 @action(Role.VIEWER)
-def runs_csv(bridge: Bridge, actor: Actor, wanted: RunFilter) -> Iterator[str]:
+def runs_csv(bridge: Bridge, actor: Actor, which: RunFilter) -> Iterator[str]:
     """Yield the runs that `list_runs` would page through, newest first, for a spreadsheet."""
-    return spreadsheet.lines(list(_COLUMNS), _run_rows(bridge, wanted))
+    return spreadsheet.lines(list(_COLUMNS), _run_rows(bridge, which))
 
 
 _COLUMNS = (
@@ -230,9 +231,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def _run_rows(bridge: Bridge, wanted: RunFilter) -> Iterator[list[object]]:
+def _run_rows(bridge: Bridge, which: RunFilter) -> Iterator[list[object]]:
     for offset in range(0, ROWS_OF_A_SHEET, _ROWS_AT_ONCE):
-        found = runs.list_runs(bridge.engine, wanted, limit=_ROWS_AT_ONCE, offset=offset)
-        yield from ([getattr(run, name) for name in _COLUMNS] for run in found)
-        if len(found) < _ROWS_AT_ONCE:
+        page = runs.list_runs(bridge.engine, which, limit=_ROWS_AT_ONCE, offset=offset)
+        yield from ([getattr(run, name) for name in _COLUMNS] for run in page)
+        if len(page) < _ROWS_AT_ONCE:
             return

@@ -89,11 +89,11 @@ def state(bridge: Bridge, person: Actor, health: list[Health]) -> None:
             with _card("Worker"):
                 _worker(bridge, person)
             with _card("Last 24 hours"):
-                _last_day(overview.runs_of_the_last(bridge, person, DAY))
+                _last_day(overview.count_recent_runs(bridge, person, DAY))
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if has_mixpanel:
-            _gauge(overview.gauge(bridge, person))
+            _gauge(overview.get_quota_status(bridge, person))
         else:
             st.caption("Known once Mixpanel is connected.")
 
@@ -149,7 +149,7 @@ def _worker(bridge: Bridge, person: Actor) -> None:
 
 
 def _last_day(counts: dict[str, int]) -> None:
-    bad = sum(counts.get(status, 0) for status in overview.TROUBLED)
+    bad = sum(counts.get(status, 0) for status in overview.FAILING)
     good = counts.get(RunStatus.SUCCEEDED, 0)
     if not sum(counts.values()):
         st.badge("No runs", icon=":material/bedtime:", color="gray")
@@ -161,7 +161,7 @@ def _last_day(counts: dict[str, int]) -> None:
     others = [
         f"{number(count)} {run_status.word_of(status).lower()}"
         for status, count in counts.items()
-        if count and status not in (*overview.TROUBLED, RunStatus.SUCCEEDED)
+        if count and status not in (*overview.FAILING, RunStatus.SUCCEEDED)
     ]
     rest = f"  \n{', '.join(others).capitalize()}" if others else ""
     st.caption(f"{pluralize(good, 'run')} succeeded{rest}")
@@ -274,8 +274,8 @@ def fresh(found: list[Freshness], person: Actor) -> None:
                 "Group": one.view.group.name,
                 "State": state_text(one),
                 "Members as of": age(one.at) if one.at else "Not delivered yet",
-                "Slots met, 7 days": percent_of(one.share),
-                "Of slots": one.slots,
+                "Slots met, 7 days": percent_of(one.on_time_share),
+                "Of slots": one.scheduled_runs,
                 "Interval": EVERY.get(one.view.sync.every_minutes or 0, ""),
             }
             for one in found[:LISTED]
@@ -302,8 +302,8 @@ def state_text(one: Freshness) -> str:
     """Write whether a group is as fresh as its interval promises."""
     if one.view.sync.state == SyncState.PAUSED:
         return "Paused"
-    if one.share is not None and one.share < 1 and not one.is_late:
-        return f"Fresh, missed {percent(1 - one.share)}"
+    if one.on_time_share is not None and one.on_time_share < 1 and not one.is_late:
+        return f"Fresh, missed {percent(1 - one.on_time_share)}"
     return "Late" if one.is_late else "Fresh"
 
 
@@ -358,7 +358,7 @@ def show(bridge: Bridge, person: Actor, found: list[Connection]) -> None:
     try:
         goes_on = next_step(bridge, person, found)
         views = [one for one in listing.list_syncs(bridge, person) if one.sync.kind == SyncKind.RECURRING]
-        health, needs = overview.at_a_glance(bridge, person, found, views)
+        health, needs = overview.get_health_and_attention(bridge, person, found, views)
         state(bridge, person, health)
         newest = runs.list_runs(bridge, person, limit=SHOWN)
         if goes_on and (newest or views):

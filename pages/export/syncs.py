@@ -61,7 +61,7 @@ def state_text(one: Freshness) -> str:
     if one.view.sync.state == SyncState.PAUSED:
         return "Paused"
     run = one.view.last_run
-    if run and run.status in overview.TROUBLED:
+    if run and run.status in overview.FAILING:
         return f"Active, last run {run_status.word_of(run.status).lower()}"
     return "Active, late" if one.is_late else "Active"
 
@@ -75,7 +75,7 @@ def fits(one: Freshness, wanted: str) -> bool:
         ACTIVE: is_on,
         PAUSED: not is_on,
         LATE: one.is_late,
-        TROUBLED: run is not None and run.status in overview.TROUBLED,
+        TROUBLED: run is not None and run.status in overview.FAILING,
     }[wanted]
 
 
@@ -203,7 +203,7 @@ def row(one: Freshness) -> dict[str, object]:
         "Members as of": freshness(one),
         "Next run": next_run(view),
         "Last result": last_result(view),
-        "Slots met, 7 days": percent_of(one.share),
+        "Slots met, 7 days": percent_of(one.on_time_share),
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
         "Tags": view.sync.tags,
@@ -371,8 +371,8 @@ def show_state(one: Freshness) -> None:
         every = EVERY.get(view.sync.every_minutes or 0, "")
         if one.is_late:
             st.badge("Late", icon=":material/timer_off:", color="red")
-        slots = f"{number(min(one.met, one.slots))} of {pluralize(one.slots, 'slot')}"
-        met = f" {slots} of the last 7 days met." if one.slots else ""
+        slots = f"{number(min(one.on_time_runs, one.scheduled_runs))} of {pluralize(one.scheduled_runs, 'slot')}"
+        met = f" {slots} of the last 7 days met." if one.scheduled_runs else ""
         delivered = f"Members as of {age(one.at)}" if one.at else "Not delivered yet"
         st.caption(
             f"{every}, to {escape_markdown(view.destination)}. {delivered}. Next run: {next_run(view).lower() or 'none'}.{met}",

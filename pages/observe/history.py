@@ -82,7 +82,7 @@ def filters(bridge: Bridge, person: Actor) -> RunFilter:
     sync_id = _sync_filter(bridge, person, sync_column)
     actor = actor_column.selectbox(
         "By",
-        overview.who_started_runs(bridge, person),
+        overview.list_run_actors(bridge, person),
         index=None,
         key="history_actor",
         persist_state="page",
@@ -255,7 +255,7 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
             st.subheader("What would have changed" if would else "What changed", anchor=False)
             run_status.changes(run)
             membership_changes.show(bridge, person, run, key="history_difference")
-    log = overview.list_run_rows(bridge, person, run.id)
+    log = overview.get_run_log(bridge, person, run.id)
     st.subheader("Steps", anchor=False)
     with st.container(width=720):
         st.table(run_log.steps(run, log), hide_index=True, border="horizontal")

@@ -10,7 +10,7 @@ from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.errors import NotAllowed, NotFound, SettingsError
 from core.reports import overview
-from core.reports.overview import slots_passed
+from core.reports.overview import count_scheduled_runs
 from core.rules.due_times import next_slot
 from core.syncs import listing, recurring
 from core.syncs.checks import checked_tags
@@ -46,13 +46,13 @@ def test_the_slots_of_an_hourly_sync_that_is_a_day_old_are_its_first_run_and_its
     while at <= now - timedelta(minutes=2):
         on_grid, at = on_grid + 1, at + timedelta(hours=1)
 
-    assert slots_passed(sync, now) == on_grid + 1
+    assert count_scheduled_runs(sync, now) == on_grid + 1
 
 
 def test_a_sync_that_was_made_just_now_has_no_slot_behind_it(sync: Sync):
     sync.created_at = utc_now()
 
-    assert slots_passed(sync, utc_now()) == 0
+    assert count_scheduled_runs(sync, utc_now()) == 0
 
 
 def test_only_scheduled_runs_that_succeeded_meet_slots(bridge: Bridge, sync: Sync):
@@ -64,8 +64,8 @@ def test_only_scheduled_runs_that_succeeded_meet_slots(bridge: Bridge, sync: Syn
 
     (fresh,) = overview.freshness(bridge, LOCAL, [listing.get_sync(bridge, LOCAL, sync.id or 0)])
 
-    assert fresh.met == 3
-    assert fresh.share == pytest.approx(3 / fresh.slots)
+    assert fresh.on_time_runs == 3
+    assert fresh.on_time_share == pytest.approx(3 / fresh.scheduled_runs)
 
 
 def test_a_group_is_late_after_two_intervals_and_a_paused_one_never(bridge: Bridge, sync: Sync):
@@ -106,7 +106,7 @@ def test_the_last_day_is_counted_by_status_without_dry_runs(bridge: Bridge, sync
     ended(bridge, sync, hours_ago=2, dry_run=True)
     ended(bridge, sync, hours_ago=25)
 
-    counts = overview.runs_of_the_last(bridge, LOCAL, timedelta(days=1))
+    counts = overview.count_recent_runs(bridge, LOCAL, timedelta(days=1))
 
     assert counts == {"queued": len(group_with_runs), "succeeded": 1, "failed": 1}
 
