@@ -80,12 +80,6 @@ class ChangedSyncs:
 # --- read ----------------------------------------------------------------------------------------------------------
 
 
-def get_sync(engine: Engine, sync_id: int) -> Sync | None:
-    """Return a sync, removed ones too, None if unknown."""
-    with read_session(engine) as session:
-        return session.get(Sync, sync_id)
-
-
 def get_recurring(engine: Engine, sync_id: int) -> Sync:
     """Return a recurring sync that was not removed. Raises SyncUnknown, SyncNotRecurring."""
     with read_session(engine) as session:

@@ -150,3 +150,36 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
 
     bridge.snapshots.path("members-2").write_bytes(b"PAR1 torn")
     assert [one.is_member for one in user_lookup.look_up_user(bridge, LOCAL, "D1").groups] == [False, False]
+
+
+def test_every_apptimize_id_of_a_user_has_its_history_first_those_of_the_id_itself(bridge: Bridge):
+    ids = add_connections(bridge)
+    read(bridge, ids, 1, [("D1", "i_A"), ("D2", "i_A")])
+    read(bridge, ids, 2, [("D2", "i_B")])
+
+    user = user_lookup.look_up_user(bridge, LOCAL, "D2")
+
+    assert [(one.apptimize_id, one.distinct_id, one.has("D2")) for one in user.histories] == [
+        ("i_B", "D2", True),
+        ("i_A", "D1", False),
+    ]
+    assert [[(stay.group.id, stay.is_in) for stay in one.memberships] for one in user.histories] == [
+        [(2, True)],
+        [(1, True)],
+    ]
+    assert user.lost == []
+
+
+def test_a_user_is_looked_up_in_one_group_alone_and_groups_that_are_lost_are_named(bridge: Bridge):
+    ids = add_connections(bridge)
+    read(bridge, ids, 1, [("D1", "i_A")])
+    read(bridge, ids, 2, [("D1", "i_A")])
+    bridge.snapshots.path("members-1").unlink()
+
+    first = user_lookup.look_up_user(bridge, LOCAL, "D1", group_id=1)
+    second = user_lookup.look_up_user(bridge, LOCAL, "D1", group_id=2)
+
+    assert [one.id for one in first.lost] == [one.group.id for one in first.groups] == [1]
+    assert first.histories == []
+    assert [one.id for one in second.lost] == []
+    assert [(stay.group.id, stay.is_in) for one in second.histories for stay in one.memberships] == [(2, True)]
