@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
@@ -70,6 +70,15 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class LeaseKind(StrEnum):
+    """What a lease is held on, and what its key is then."""
+
+    RUN = "run"  # the run's id
+    ASSOCIATION = "association"  # the association's id
+    COHORT_LIST = "cohort_list"  # the project
+    QUERY_SLOT = "query_slot"  # <project>/<number>
 
 
 class Person(SQLModel, table=True):
@@ -310,6 +319,24 @@ class CohortList(SQLModel, table=True):
     reader: str | None = Field(default=None, max_length=64)  # who reads it afresh at this moment, and since when
     reader_since: datetime | None = None
     cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
+
+
+class Lease(SQLModel, table=True):
+    """Who holds a piece of work. What nobody holds has no row."""
+
+    __tablename__: ClassVar[Any] = "lease"
+
+    kind: str = Field(primary_key=True, max_length=16)
+    key: str = Field(primary_key=True, max_length=220)
+    lease_owner: str = Field(max_length=64)
+    heartbeat: int  # moves while the holder is alive
+    # The process that took it; None where its system does not tell, or an older version of this program took it.
+    machine: str | None = Field(default=None, max_length=255)
+    pid_namespace: str | None = Field(default=None, max_length=64)
+    pid: int | None = None
+    process_started: int | None = Field(default=None, sa_type=BigInteger)  # clock ticks since the machine started
+    taken_at: datetime
+    still_s: float = 0.0  # how long the heartbeat has not moved, as whoever watches added it up
 
 
 class WorkerHeartbeat(SQLModel, table=True):
