@@ -33,9 +33,10 @@ class Renewal(NamedTuple):
 
 @dataclass(frozen=True)
 class Stillness:
-    """How much longer the heartbeat of a lease has not moved, added up from `lease.still_s`, as it was read."""
+    """How long the heartbeat of a lease has not moved, where `before_s` is written down until now."""
 
     lease: Lease
+    before_s: float
     still_s: float
 
 
@@ -86,6 +87,20 @@ def heartbeat(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str)
         return hold(session, kind, key, lease_owner=lease_owner)
 
 
+def acquire(
+    engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime, dead: Lease | None = None
+) -> bool:
+    """Take a lease with nothing else, as `claim` does."""
+    with write_session(engine) as session:
+        return claim(session, kind, key, lease_owner=lease_owner, now=now, dead=dead)
+
+
+def release(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> None:
+    """Give a lease up with nothing else, if it is ours still."""
+    with write_session(engine) as session:
+        hand_back(session, kind, key, lease_owner=lease_owner)
+
+
 def hand_back(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Give a lease up. False when it was not ours any more."""
     ended = session.exec(delete(Lease).where(*_is(kind, key), col(Lease.lease_owner) == lease_owner))
@@ -120,13 +135,13 @@ def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = No
 def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
     """Write down how long heartbeats have not moved.
 
-    Only on top of what each watcher has read: of several watchers that add the same seconds, one does.
+    Each on top of what its watcher saw written: of several watchers that add the same seconds, one does.
     """
     with write_session(engine) as session:
         for note in notes:
             session.exec(
                 update(Lease)
-                .where(*_unmoved(note.lease), col(Lease.still_s) == note.lease.still_s)
+                .where(*_unmoved(note.lease), col(Lease.still_s) == note.before_s)
                 .values(still_s=note.still_s)
             )
 

@@ -225,14 +225,11 @@ class Run(SQLModel, table=True):
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)
     write: str | None = Field(default=None, max_length=8)
-    queued_at: datetime = Field(default_factory=utc_now, index=True)
+    queued_at: datetime = Field(index=True)
     started_at: datetime | None = None
     finished_at: datetime | None = None
     waiting_until: datetime | None = None
     cancel_asked: bool = False
-    # The lease: who does it, and a number that moves while they are alive.
-    owner: str | None = Field(default=None, max_length=64)
-    beat: int = 0
     # Progress
     in_cohort: int | None = None  # as Mixpanel last counted it, users without a profile included
     expected: int | None = None  # `total` of page 0
@@ -298,17 +295,6 @@ class QueryBudget(SQLModel, table=True):
     slots_wanted: int = 0  # counts up when somebody found no free slot: holders hand back
 
 
-class QuerySlot(SQLModel, table=True):
-    """One of the requests that may be in flight to a Mixpanel project."""
-
-    __tablename__: ClassVar[Any] = "query_slot"
-
-    project: str = Field(primary_key=True, max_length=200)
-    number: int = Field(primary_key=True)
-    holder: str | None = Field(default=None, max_length=64)
-    beat: int = 0
-
-
 class CohortList(SQLModel, table=True):
     """The project's cohorts as last read, shared by every run and page."""
 
@@ -316,8 +302,6 @@ class CohortList(SQLModel, table=True):
 
     project: str = Field(primary_key=True, max_length=200)
     read_at: datetime
-    reader: str | None = Field(default=None, max_length=64)  # who reads it afresh at this moment, and since when
-    reader_since: datetime | None = None
     cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
 
 
@@ -402,8 +386,6 @@ class Association(SQLModel, table=True):
     finished_at: datetime | None = None
     cancel_asked: bool = False
     interruptions: int = 0  # deaths since the last batch that was recorded
-    owner: str | None = Field(default=None, max_length=64)
-    beat: int = 0
     # Counts: rows = writable + the problems
     rows: int = 0
     writable: int = 0

@@ -102,13 +102,13 @@ def test_two_watchers_do_not_add_the_same_seconds_twice(bridge: Bridge):
     claim(bridge, "one")
     seen = read(bridge)
 
-    leases.note_stillness(bridge.engine, [Stillness(seen, 5.0)])
-    leases.note_stillness(bridge.engine, [Stillness(seen, 4.0)])
+    leases.note_stillness(bridge.engine, [Stillness(seen, 0.0, 5.0)])
+    leases.note_stillness(bridge.engine, [Stillness(seen, 0.0, 4.0)])
 
     assert read(bridge).still_s == 5.0
     leases.heartbeat(bridge.engine, RUN, 1, lease_owner="one")
     assert read(bridge).still_s == 0.0
-    leases.note_stillness(bridge.engine, [Stillness(seen, 6.0)])
+    leases.note_stillness(bridge.engine, [Stillness(seen, 0.0, 6.0)])
     assert read(bridge).still_s == 0.0
 
 

@@ -17,6 +17,26 @@ _RENAMED = {
     "restores": "restore_snapshot",
     "left_out": "excluded",
 }
+_MOVED = {
+    "run": ("owner", "beat"),
+    "association": ("owner", "beat"),
+    "cohort_list": ("reader", "reader_since"),
+}
+# What is held now stays held, with its heartbeat: whoever's process ended before the update is found dead after it.
+_HELD = """
+    INSERT INTO lease (kind, key, lease_owner, heartbeat, taken_at, still_s)
+    SELECT 'run', CAST(id AS VARCHAR), owner, beat, COALESCE(started_at, queued_at), 0
+    FROM run WHERE owner IS NOT NULL
+    UNION ALL
+    SELECT 'association', CAST(id AS VARCHAR), owner, beat, COALESCE(started_at, created_at), 0
+    FROM association WHERE owner IS NOT NULL
+    UNION ALL
+    SELECT 'cohort_list', project, reader, 0, COALESCE(reader_since, read_at), 0
+    FROM cohort_list WHERE reader IS NOT NULL
+    UNION ALL
+    SELECT 'query_slot', project || '/' || CAST(number AS VARCHAR), holder, beat, CURRENT_TIMESTAMP, 0
+    FROM query_slot WHERE holder IS NOT NULL
+"""
 
 
 def upgrade() -> None:
@@ -37,3 +57,10 @@ def upgrade() -> None:
         sa.Column("still_s", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "key"),
     )
+    op.execute(_HELD)
+    for table, columns in _MOVED.items():
+        for column in columns:
+            op.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    op.drop_table("query_slot")
+    # Rows that were only the place where readers met: no list was ever read.
+    op.execute("DELETE FROM cohort_list WHERE read_at < '1971-01-01'")
