@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select
 
 from data.engine import Engine, read_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
+from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 
 # Of very many runs only what makes a change is loaded.
 _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
@@ -259,9 +259,3 @@ def intervals(engine: Engine) -> list[tuple[int, int]]:
             )
         ).all()
     return [(project, every) for project, every in rows if every]
-
-
-def workers(engine: Engine) -> list[WorkerHeartbeat]:
-    """List the workers that gave a sign of life lately, the latest first."""
-    with read_session(engine) as session:
-        return list(session.exec(select(WorkerHeartbeat).order_by(col(WorkerHeartbeat.seen_at).desc()).limit(20)).all())

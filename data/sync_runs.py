@@ -8,19 +8,19 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
 
-from data import run_queue
-from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync
+from data import leases, run_queue
+from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Who asks for a run, and of which kind; one with an `owner` is for that process alone."""
+    """Who asks for a run, and of which kind; one with a `lease_owner` is for that process alone."""
 
     trigger: str
     actor: str
     dry_run: bool = False
     force_full: bool = False
-    owner: str | None = None
+    lease_owner: str | None = None
     approved: bool = False
     restore_snapshot: str | None = None
 
@@ -37,12 +37,14 @@ def add_run(session: Session, sync: Sync, request: RunRequest, *, now: datetime)
         actor=request.actor,
         dry_run=request.dry_run,
         force_full=request.force_full,
-        owner=request.owner,
+        now=now,
         approved=request.approved,
         restore_snapshot=request.restore_snapshot,
     )
-    run.queued_at = now
-    session.add(run)
+    if request.lease_owner is None:
+        session.add(run)
+    else:
+        run_queue.keep_for(session, run, request.lease_owner, now=now)
     return run
 
 
@@ -57,7 +59,7 @@ def cancel_queued(session: Session, which: ColumnElement[bool], *more: RunStatus
 
 def is_unclaimed() -> ColumnElement[bool]:
     """Build the condition that no process holds a run."""
-    return col(Run.owner).is_(None)
+    return ~leases.is_held(LeaseKind.RUN, Run.id)
 
 
 def unfinished_run(session: Session, sync_id: int) -> Run | None:

@@ -144,7 +144,7 @@ def start_one_time(
                 is_unclaimed(),
             )
         ).first()
-        if queued and request.owner is None:
+        if queued and request.lease_owner is None:
             queued.force_full = queued.force_full or request.force_full
             session.add(queued)
             return queued

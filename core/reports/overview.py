@@ -20,6 +20,7 @@ from core.syncs.listing import SyncView
 from data import run_stats, runs
 from data.models import Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
 from data.run_stats import Size
+from data.workers import list_recent
 
 ON_TIME_OVER = timedelta(days=7)
 TREND_OVER = timedelta(days=14)
@@ -163,7 +164,7 @@ def _blames(run: Run, side: str) -> bool:
 @action(Role.VIEWER)
 def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
     """List the workers that are up, the latest heartbeat first; without one, the last that was."""
-    recent, now = run_stats.workers(bridge.engine), bridge.clock.now()
+    recent, now = list_recent(bridge.engine), bridge.clock.now()
     up = [worker for worker in recent if now - worker.seen_at < WORKER_SEEN_WITHIN]
     return up or recent[:1]
 

@@ -24,11 +24,11 @@ def start_export(
     full: bool = False,
     dry_run: bool = False,
     trigger: str = "manual",
-    owner: str | None = None,
+    lease_owner: str | None = None,
 ) -> Run:
     """Queue a one-time export for a worker, or return the one that is queued already.
 
-    With an `owner` the run is for that process alone, which does it itself. Without `group` the group follows the
+    With a `lease_owner` the run is for that process alone, which does it itself. Without `group` the group follows the
     cohort's name, or keeps the name of its own that it has.
 
     Raises: NotConnected, SettingsError, GroupTaken, CohortUnknown, CohortNotExportable (from the shared list of
@@ -43,7 +43,7 @@ def start_export(
         return syncs.start_one_time(
             bridge.engine,
             place,
-            RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, owner=owner),
+            RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, lease_owner=lease_owner),
             arrange=arrange_group(place, known, group, now),
             check_matching=require_same_matching,
             now=now,
