@@ -65,3 +65,14 @@ def bridge(migrated_template: Path, tmp_path: Path) -> Generator[Bridge]:
     opened = open_bridge(Settings(home=tmp_path / "home", retry_over_s=0.5, _env_file=None))
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Generator[None]:
+    """Let commands be forked from a process that has imported the program once."""
+    from tests.emulator.forks import Forks
+    from tests.emulator.stage import FORKS, ROOT
+
+    FORKS.append(Forks(ROOT))
+    yield
+    FORKS.pop().close()
