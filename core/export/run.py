@@ -28,7 +28,7 @@ from core.leases import slots
 from core.leases.lease import FRESH_S, HEARTBEAT_S
 from core.rules import holding
 from core.rules.holding import approval_key
-from core.rules.writing import WriteMode, choose_write_mode
+from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
 from core.run_log import RunLog
 from core.vendors.addresses import Reach, reach_of
 from core.vendors.cohort_sync import EndpointDelivery, message_count
@@ -200,9 +200,17 @@ class Export:
         async with self._http_to(job.destination) as http:
             delivery = self._delivery_for(job, http)
             in_place = await asyncio.to_thread(delivery.is_in_place, target)
-            way = choose_write_mode(
-                job, difference, base_is_there=self._base(job) is not None, in_place=in_place, delivery=delivery
+            facts = WriteFacts(
+                group=job.group,
+                matched_by=str(job.rule),
+                has_base=self._base(job) is not None,
+                has_changes=bool(difference.added or difference.removed),
+                in_place=in_place,
+                force_full=job.run.force_full,
+                restores=job.run.restore_snapshot is not None,
+                takes_differences=delivery.takes_differences,
             )
+            way = choose_write_mode(facts, now=self._bridge.clock.now())
             if way != "none" and not job.run.dry_run:
                 await self._deliver(job, delivery, target, name, members, difference, way)
         return await self._record_success(job, name, members, difference, way)
