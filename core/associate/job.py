@@ -18,7 +18,6 @@ from core.associate.target import connection_to_write, known_profiles
 from core.bridge import Bridge, storage_errors
 from core.connections.project import project_for
 from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, StorageFailed, VendorSurprise
-from core.export.outcome import error_values
 from core.leases import lease
 from core.rules.matching import MAX_LENGTH, PREFIXES
 from core.vendors.mixpanel import Mixpanel
@@ -93,7 +92,7 @@ class Associating:
             raise
         except CohortBridgeError as exc:
             stage = ImportStage.CANCELLED if isinstance(exc, RunCancelled) else ImportStage.FAILED
-            await self._end(stage, error_values(exc) if stage == ImportStage.FAILED else {})
+            await self._end(stage, _error_values(exc) if stage == ImportStage.FAILED else {})
         finally:
             self._stopping.set()
             heart.cancel()
@@ -325,3 +324,7 @@ class Associating:
         except (StorageError, OSError) as exc:
             # They are put together whenever they are asked for; the end itself must be recorded.
             log.warning("outcomes not saved association_id=%s reason=%s", self._id, exc)
+
+
+def _error_values(exc: CohortBridgeError) -> dict[str, str]:
+    return {"error_code": exc.name, "error_message": exc.message, "error_advice": exc.advice}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RunAlreadyActive, RunCancelled
-from core.export.outcome import error_values
+from core.export.outcome import run_error
 from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.lease import HEARTBEAT_S
@@ -18,6 +18,7 @@ from core.vendors.http import connect_http
 from core.worker.run_execution import wait
 from data import run_queue, run_records, runs
 from data.models import Run, RunStatus, utc_now
+from data.run_outcome import RunOutcome
 
 
 async def carry_out_here(
@@ -68,9 +69,9 @@ class _InlineRun:
 
     def fail(self, exc: CohortBridgeError) -> Run:
         status = RunStatus.CANCELLED if isinstance(exc, RunCancelled) else RunStatus.FAILED
-        values = error_values(exc) | {"status": status, "finished_at": utc_now(), "waiting_until": None}
+        outcome = RunOutcome(status, finished_at=self.bridge.clock.now(), error=run_error(exc))
         with storage_errors():
-            run_records.record(self.bridge.engine, self.run_id, owner=self.owner, values=values)
+            run_records.record(self.bridge.engine, self.run_id, outcome, owner=self.owner)
             run = runs.get(self.bridge.engine, self.run_id)
         assert run is not None
         return run

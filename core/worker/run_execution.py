@@ -14,7 +14,8 @@ from core.export.progress import Progress
 from core.export.run import Export
 from data import run_queue, run_records
 from data.engine import StorageError
-from data.models import Run, RunStatus, utc_now
+from data.models import Run, RunStatus
+from data.run_outcome import RunError, RunOutcome
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +65,13 @@ def wait(bridge: Bridge, run_id: int, owner: str, exc: NoQuerySlot, *, keep: boo
 
 
 def _record_unexpected(bridge: Bridge, run_id: int, owner: str) -> None:
-    values = {
-        "status": RunStatus.FAILED,
-        "finished_at": utc_now(),
-        "error_code": "unexpected",
-        "error_message": "The run stopped on an error that Cohort Bridge did not foresee.",
-        "error_advice": "The worker's log has the details. The group may need a new export.",
-    }
+    error = RunError(
+        "unexpected",
+        "The run stopped on an error that Cohort Bridge did not foresee.",
+        "The worker's log has the details. The group may need a new export.",
+    )
+    outcome = RunOutcome(RunStatus.FAILED, finished_at=bridge.clock.now(), error=error)
     try:
-        run_records.record(bridge.engine, run_id, owner=owner, values=values)
+        run_records.record(bridge.engine, run_id, outcome, owner=owner)
     except StorageError as exc:
         log.warning("run not recorded run_id=%s reason=%s", run_id, exc)

@@ -28,27 +28,27 @@ from sqlmodel import Session
 from core.cli import app
 from core.export import cohort_reader
 from core.export import run as exports
-from core.export.run import Export
+from core.export.record import Recorder
 from core.leases import lease, slots
 from core.vendors import cohort_sync, mixpanel
 from core.worker import inline_run, service
-from data import models, runs
+from data import models, run_queue, run_records
 from data.members import collector, snapshots
 from tests.emulator.stage import RETRY_OVER_S, Home
 
 # The steps of a run, and the call that is each.
 STEPS: dict[str, tuple[Any, str]] = {
-    "claim": (runs, "claim"),
+    "claim": (run_queue, "claim"),
     "flight": (slots.RequestSlots, "take"),
     "ask": (mixpanel.Mixpanel, "_send"),
     "page": (cohort_reader.CohortReader, "_take"),
     "snapshot": (collector.Collector, "write"),
     "difference": (snapshots.Snapshots, "keep_difference"),
-    "doubt": (runs, "doubt"),
+    "doubt": (run_records, "mark_in_doubt"),
     "message": (cohort_sync.EndpointDelivery, "_send_once"),
-    "record": (runs, "record"),
+    "record": (run_records, "record"),
     "commit": (Session, "commit"),
-    "tidy": (Export, "_tidy_up"),
+    "tidy": (Recorder, "_tidy_up"),
 }
 _REAL_TIME = time.time
 
