@@ -1,11 +1,24 @@
-"""From what a read collected, or why it failed, to what a run's outcome records of it."""
+"""What a run learns on its way, in the form in which its outcome records it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from core.errors import CohortBridgeError
 from core.rules.matching import ANONYMOUS, IDENTIFIED, Reason
-from data.members.collector import Tally
+from data.members.collector import Difference, Tally
 from data.run_outcome import ReadCounts, RunError
+
+
+@dataclass
+class Findings:
+    """What a run has learned so far: recorded with it however it ends."""
+
+    in_cohort: int | None = None
+    matched_by: str = ""
+    counts: ReadCounts | None = None
+    difference: Difference | None = None
+    excluded: str | None = None
 
 
 def read_counts(tally: Tally) -> ReadCounts:

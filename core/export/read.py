@@ -11,11 +11,9 @@ from core.connections import cohort_list, query_budget
 from core.connections.project import project_for
 from core.errors import CohortBridgeError, NoQuerySlot, RunHeld
 from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
-from core.export.compare import Comparison, compare_read
 from core.export.job import Job
-from core.export.outcome import read_counts
+from core.export.outcome import Findings, read_counts
 from core.export.progress import Progress
-from core.export.record import Findings
 from core.leases import slots
 from core.vendors.http import HttpClient
 from core.vendors.mixpanel import Mixpanel
@@ -41,7 +39,7 @@ class CohortSource:
         self._slots = slots.RequestSlots(bridge.engine, project.key, holder=holder)
         self._in_flight = ResizableSemaphore(0)
         self._has_slots = False
-        self._thread = WorkerThread(f"run-{job.run.id}")
+        self.thread = WorkerThread(f"run-{job.run.id}")
 
     async def find_cohort(self) -> Cohort:
         """Wait until the run may send requests, then find the cohort.
@@ -66,7 +64,7 @@ class CohortSource:
             rule=job.rule,
             cohort_id=self._cohort_id,
             in_flight=self._in_flight,
-            thread=self._thread,
+            thread=self.thread,
             new_collector=self._bridge.snapshots.collector,
             progress=self._progress,
             page_size=self._bridge.settings.page_size,
@@ -79,17 +77,6 @@ class CohortSource:
             if reader.tally:  # the pages were whole: only the total speaks against them
                 findings.counts = read_counts(reader.tally)
             raise
-
-    async def compare(self, job: Job, tally: Tally, collector: Collector, findings: Findings) -> Comparison:
-        """Compare what was read with the group's base, and keep the profiles that made no member."""
-        self._progress.begin("comparing")
-        snapshots, excluded = self._bridge.snapshots, job.files.excluded
-        comparison = await self._thread.run(lambda: compare_read(snapshots, job, tally, collector))
-        if tally.profiles > tally.members:
-            await self._thread.run(lambda: collector.write_excluded(snapshots.path(excluded)))
-            findings.excluded = excluded
-        findings.counts, findings.difference = read_counts(tally), comparison.difference
-        return comparison
 
     async def renew(self) -> None:
         """Renew the lease on the requests in flight, share them with runs that have none, or take some again."""
@@ -109,4 +96,4 @@ class CohortSource:
         """Give back what is held."""
         with suppress(CohortBridgeError), storage_errors():
             self._slots.release()
-        self._thread.shutdown()
+        self.thread.shutdown()

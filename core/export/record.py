@@ -14,35 +14,15 @@ from core.errors import CohortBridgeError, LeaseLost, RunCancelled, RunHeld
 from core.export import retention
 from core.export.compare import Comparison
 from core.export.job import FileNames, Job
-from core.export.outcome import run_error
+from core.export.outcome import Findings, run_error
 from core.export.progress import Progress
 from core.rules.writing import WriteMode
 from data import run_records, runs
 from data.engine import StorageError
-from data.members.collector import Difference
 from data.models import Run, RunStatus
-from data.run_outcome import (
-    Delivered,
-    GroupOutcome,
-    NewBase,
-    Pause,
-    ReadCounts,
-    RunFiles,
-    RunOutcome,
-)
+from data.run_outcome import Delivered, GroupOutcome, NewBase, Pause, RunFiles, RunOutcome
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Findings:
-    """What a run has learned so far: recorded with it however it ends."""
-
-    in_cohort: int | None = None
-    matched_by: str = ""
-    counts: ReadCounts | None = None
-    difference: Difference | None = None
-    excluded: str | None = None
 
 
 @dataclass

@@ -7,16 +7,18 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from core.bridge import Bridge, storage_errors
 from core.clock import steady_s
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited, RunCancelled, StorageFailed
-from core.export.compare import Comparison, compare_kept
+from core.export.compare import Comparison, compare_kept, compare_read
 from core.export.deliver import GroupWriter
 from core.export.hold import hold_if_wrong
 from core.export.job import Job, load
 from core.export.names import follow_cohort_name
+from core.export.outcome import read_counts
 from core.export.progress import Progress
 from core.export.read import CohortSource
 from core.export.record import Recorder
@@ -24,6 +26,7 @@ from core.leases.lease import FRESH_S, HEARTBEAT_S
 from core.run_log import RunLog
 from core.vendors.http import HttpClient
 from data import run_queue, runs
+from data.members.collector import Collector, Tally
 from data.models import Run
 from data.run_outcome import ReadCounts
 
@@ -106,9 +109,20 @@ class Export:
         job = await asyncio.to_thread(follow_cohort_name, self._bridge, job, cohort.name)
         findings.in_cohort, findings.matched_by = cohort.count, str(job.rule)
         async with source.read(job, findings) as (tally, collector):
-            comparison = await source.compare(job, tally, collector, findings)
+            comparison = await self._compare(source, job, tally, collector)
         hold_if_wrong(job, tally, comparison)
         return await self._deliver(job, comparison, description=cohort.description)
+
+    async def _compare(self, source: CohortSource, job: Job, tally: Tally, collector: Collector) -> Comparison:
+        """Compare what was read with the group's base, and keep the profiles that made no member."""
+        self._progress.begin("comparing")
+        snapshots, findings, excluded = self._bridge.snapshots, self._recorder.findings, job.files.excluded
+        comparison = await source.thread.run(partial(compare_read, snapshots, job, tally, collector))
+        if tally.profiles > tally.members:
+            await source.thread.run(partial(collector.write_excluded, snapshots.path(excluded)))
+            findings.excluded = excluded
+        findings.counts, findings.difference = read_counts(tally), comparison.difference
+        return comparison
 
     async def _restore(self, job: Job, snapshot: str) -> Run:
         """Put the group back to a kept snapshot: nothing is read, and the whole of it is written."""
