@@ -55,6 +55,7 @@ class Export:
         self._watch = watch
         self._progress = Progress(run_log=RunLog(clock=bridge.clock))
         self._recorder = Recorder(bridge, run_id, owner, self._progress)
+        self._writer = GroupWriter(bridge, http, owner, self._progress, self._still_ours)
         self._source: CohortSource | None = None
         self._beaten_at_s = steady_s()
         self._ended_by: CohortBridgeError | None = None
@@ -111,7 +112,8 @@ class Export:
         async with source.read(job, findings) as (tally, collector):
             comparison = await self._compare(source, job, tally, collector)
         hold_if_wrong(job, tally, comparison)
-        return await self._deliver(job, comparison, description=cohort.description)
+        mode = await self._writer.write(job, comparison, description=cohort.description)
+        return await self._recorder.record_success(job, comparison, mode)
 
     async def _compare(self, source: CohortSource, job: Job, tally: Tally, collector: Collector) -> Comparison:
         """Compare what was read with the group's base, and keep the profiles that made no member."""
@@ -131,7 +133,8 @@ class Export:
         members = self._progress.profiles = comparison.members
         findings = self._recorder.findings
         findings.counts, findings.difference = ReadCounts(profiles=members, members=members), comparison.difference
-        return await self._deliver(job, comparison)
+        mode = await self._writer.write(job, comparison)
+        return await self._recorder.record_success(job, comparison, mode)
 
     async def _load(self) -> Job:
         job = await asyncio.to_thread(load, self._bridge, self._run_id)
@@ -145,11 +148,6 @@ class Export:
     def _open_source(self, job: Job) -> CohortSource:
         holder = run_queue.holder_name(self._owner, self._run_id)
         return CohortSource(self._bridge, job, self._http, holder=holder, progress=self._progress)
-
-    async def _deliver(self, job: Job, comparison: Comparison, *, description: str = "") -> Run:
-        writer = GroupWriter(self._bridge, self._http, self._owner, self._progress, self._still_ours)
-        mode = await writer.write(job, comparison, description=description)
-        return await self._recorder.record_success(job, comparison, mode)
 
     # --- the lease -------------------------------------------------------------------------------------------------
 
