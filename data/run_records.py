@@ -9,29 +9,29 @@ from typing import Any
 from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
+from data import leases
 from data.audit import recorder
 from data.engine import write_session
-from data.models import Connection, Group, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
+from data.models import Connection, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
-from data.run_queue import holds
 
 
-def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, owner: str) -> bool:
+def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> bool:
     """Note that the group may soon hold something unknown; False, and nothing noted, when the lease is lost."""
     with write_session(engine) as session:
-        if not holds(session, run_id, owner):
+        if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
         session.exec(update(Group).where(col(Group.id) == group_id).values(in_doubt=True))
         return True
 
 
-def record(engine: Engine, run_id: int, outcome: RunOutcome, *, owner: str) -> bool:
+def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str) -> bool:
     """Record the end of a run, and what it means for its group and its recurring sync, in one transaction.
 
     Returns False, and records nothing, when the lease is lost.
     """
     with write_session(engine) as session:
-        if not holds(session, run_id, owner):
+        if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
         session.exec(update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome)))
         if outcome.log is not None:
@@ -51,7 +51,6 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, owner: str) -> b
 
 def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
     columns: dict[str, Any] = {
-        "owner": None,
         "cancel_asked": False,
         "waiting_until": None,
         "status": outcome.status,

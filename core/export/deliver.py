@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from core.errors import LeaseLost
 from core.export.compare import Comparison
 from core.export.job import Job
 from core.export.progress import Progress
+from core.export.run_lease import RunLease
 from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
 from core.vendors.addresses import Reach, reach_of
 from core.vendors.cohort_sync import EndpointDelivery, message_count
@@ -49,13 +49,12 @@ class DeliveryPlan:
 
 @dataclass(frozen=True)
 class GroupWriter:
-    """Writes the group of one run. `still_mine` is asked before each message, and raises when the lease is lost."""
+    """Writes the group of one run. The lease is checked before each message."""
 
     bridge: Bridge
     http: HttpClient
-    owner: str
+    lease: RunLease
     progress: Progress
-    still_mine: Callable[[], Awaitable[None]]
 
     async def write(self, job: Job, comparison: Comparison, *, description: str = "") -> WriteMode:
         """Write a snapshot to the group, unless it is there already or the run is dry. Returns the way chosen."""
@@ -97,7 +96,7 @@ class GroupWriter:
         assert job.run.id is not None
         assert job.group.id is not None
         if not await asyncio.to_thread(
-            run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, owner=self.owner
+            run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, lease_owner=self.lease.owner
         ):
             raise LeaseLost("The run lost its lease before it wrote anything.")
 
@@ -111,13 +110,13 @@ class GroupWriter:
 
     def _open(self, job: Job, http: HttpClient) -> Delivery:
         if job.destination.kind == ConnectionKind.CSV:
-            return CsvDelivery(Path(job.destination.folder), self.still_mine, job.group.delivered_name)
+            return CsvDelivery(Path(job.destination.folder), self.lease.check, job.group.delivered_name)
         settings = self.bridge.settings
         return EndpointDelivery(
             http,
             job.destination.url,
             self.bridge.vault.decrypt(job.destination.secret),
-            self.still_mine,
+            self.lease.check,
             in_flight=settings.messages_in_flight,
             retry=RetryPlan(over_s=settings.retry_over_s),
             note=self.progress.run_log.called,

@@ -25,18 +25,18 @@ from data.members.collector import Collector, Tally
 class CohortSource:
     """What one run reads its cohort with. Make it in the loop; `close` it at the end, whatever happened."""
 
-    def __init__(self, bridge: Bridge, job: Job, http: HttpClient, *, holder: str, progress: Progress) -> None:
+    def __init__(self, bridge: Bridge, job: Job, http: HttpClient, *, lease_owner: str, progress: Progress) -> None:
         project = project_for(bridge, job.mixpanel)
         retry = RetryPlan(over_s=bridge.settings.retry_over_s)
         self._bridge = bridge
         self._project = project.key
         self._cohort_id = job.sync.cohort_id
-        self._holder = holder
+        self._lease_owner = lease_owner
         self._progress = progress
         self._client = progress.client = Mixpanel(
             http, project, bridge.engine, retry=retry, note=progress.run_log.called
         )
-        self._slots = slots.RequestSlots(bridge.engine, project.key, holder=holder)
+        self._slots = slots.RequestSlots(bridge, project.key, lease_owner=lease_owner)
         self._in_flight = ResizableSemaphore(0)
         self._has_slots = False
         self.thread = WorkerThread(f"run-{job.run.id}")
@@ -53,7 +53,7 @@ class CohortSource:
         self._has_slots = True
         self._progress.begin("finding")
         return await cohort_list.find(
-            self._bridge.engine, self._client, self._project, self._cohort_id, reader=self._holder
+            self._bridge, self._client, self._project, self._cohort_id, lease_owner=self._lease_owner
         )
 
     @asynccontextmanager

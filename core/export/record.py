@@ -16,6 +16,7 @@ from core.export.compare import Comparison
 from core.export.job import FileNames, Job
 from core.export.outcome import Findings, run_error
 from core.export.progress import Progress
+from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
 from data import run_records, runs
 from data.engine import StorageError
@@ -31,13 +32,13 @@ class Recorder:
 
     bridge: Bridge
     run_id: int
-    owner: str
+    lease: RunLease
     progress: Progress
     findings: Findings = field(default_factory=Findings)
-    has_begun: bool = False  # from then on the lease is given up: that is not losing it
 
     async def record_success(self, job: Job, comparison: Comparison, mode: WriteMode) -> Run:
         """Record that the group equals its cohort, or, of a dry run, what would make it so."""
+        self.lease.end()
         progress = replace(self.progress.report(), step="done")
         outcome = self._outcome(RunStatus.SUCCEEDED)
         if job.run.dry_run:
@@ -56,6 +57,7 @@ class Recorder:
 
     async def record_failure(self, exc: CohortBridgeError) -> Run:
         """Record that the run was held, was cancelled or failed: its group stays as it is."""
+        self.lease.end()
         status = _status_after(exc)
         files = await asyncio.to_thread(self._held_files) if status == RunStatus.HELD else RunFiles()
         pause = None
@@ -86,10 +88,9 @@ class Recorder:
         return RunFiles(difference=difference if exists else None, excluded=self.findings.excluded)
 
     async def _record(self, outcome: RunOutcome) -> None:
-        self.has_begun = True
         with storage_errors():
             is_recorded = await asyncio.to_thread(
-                run_records.record, self.bridge.engine, self.run_id, outcome, owner=self.owner
+                run_records.record, self.bridge.engine, self.run_id, outcome, lease_owner=self.lease.owner
             )
         if not is_recorded:
             raise LeaseLost("The run was taken over by another process before it was recorded.")

@@ -15,11 +15,12 @@ from core.export.job import Job, load
 from core.export.outcome import Findings
 from core.export.progress import Progress
 from core.export.record import Recorder
+from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
-from data import run_queue
+from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.members.collector import Difference
-from data.models import AuditEntry, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import AuditEntry, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import ReadCounts
 
 COUNTS = ReadCounts(profiles=10, members=6, duplicates=1, unmatched=2, invalid=1, reasons={"blank": 1})
@@ -28,13 +29,14 @@ COUNTS = ReadCounts(profiles=10, members=6, duplicates=1, unmatched=2, invalid=1
 def begin(bridge: Bridge, run: Run) -> tuple[Job, Recorder]:
     """Claim a run, and let it have read, compared and kept its three files."""
     assert run.id is not None
-    assert run_queue.claim(bridge.engine, run.id, owner="one")
+    assert run_queue.claim(bridge.engine, run.id, lease_owner="one", now=bridge.clock.now())
     job = load(bridge, run.id)
     bridge.snapshots.folder.mkdir(parents=True, exist_ok=True)
     for name in (job.files.snapshot, job.files.difference, job.files.excluded):
         bridge.snapshots.path(name).touch()
     findings = Findings(12, "rule", COUNTS, Difference(added=6, removed=0, unchanged=0), job.files.excluded)
-    return job, Recorder(bridge, run.id, "one", Progress(profiles=10), findings)
+    progress = Progress(profiles=10)
+    return job, Recorder(bridge, run.id, RunLease(bridge, run.id, "one", progress), progress, findings)
 
 
 def fail(recorder: Recorder, exc: CohortBridgeError) -> Run:
@@ -66,11 +68,12 @@ def test_a_held_run_keeps_what_would_have_changed_to_look_at(bridge: Bridge, gro
 
     run = fail(recorder, RunHeld("Look.", code="held_shrink"))
 
-    assert (run.status, run.error_code, run.owner) == (RunStatus.HELD, "held_shrink", None)
+    assert (run.status, run.error_code) == (RunStatus.HELD, "held_shrink")
     assert (run.snapshot, run.difference, run.excluded) == (None, job.files.difference, job.files.excluded)
     assert kept(bridge, files(job)) == {job.files.difference, job.files.excluded}
     assert run.profiles == run.members + run.duplicates + run.unmatched + run.invalid == 10
     assert (run.in_cohort, run.matched_by, run.added, run.reasons) == (12, "rule", 6, {"blank": 1})
+    assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
     assert group_of(bridge, run).verified_at is None
 
 
@@ -153,7 +156,7 @@ def test_a_dry_run_keeps_its_difference_in_place_of_the_one_before_and_leaves_it
 
 def test_a_run_that_lost_its_lease_records_nothing(bridge: Bridge, group_with_runs: list[Run]):
     job, recorder = begin(bridge, group_with_runs[0])
-    recorder.owner = "two"
+    recorder.lease = RunLease(bridge, recorder.run_id, "two", recorder.progress)
 
     with pytest.raises(LeaseLost):
         succeed(job, recorder, "full", added=6)
