@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -80,6 +80,9 @@ class Member(NamedTuple):
 
     apptimize_id: str
     distinct_id: str
+
+
+MembershipChange = Literal["added", "removed"]
 
 
 class Person(SQLModel, table=True):

@@ -14,7 +14,7 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import runs
 from data.engine import read_session
-from data.members.excluded import ExcludedProfile
+from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run, RunStatus
 
 # A reading told everything: its run ended well, or it was held with all that it had read. One that was held because
@@ -129,8 +129,8 @@ def excluded(
     """Page through the profiles of a reading that made no member. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
     return ExcludedPage(
-        bridge.snapshots.excluded(name, reasons=reasons, search=search, offset=offset, limit=limit),
-        bridge.snapshots.count_excluded(name, reasons=reasons, search=search),
+        list_excluded(bridge.snapshots, name, reasons=reasons, search=search, offset=offset, limit=limit),
+        count_excluded(bridge.snapshots, name, reasons=reasons, search=search),
     )
 
 
@@ -140,7 +140,7 @@ def excluded_csv(
 ) -> Iterator[str]:
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
-    chunks = bridge.snapshots.iterate_excluded(name, reasons=reasons, search=search)
+    chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=search)
     return spreadsheet.lines(_EXCLUDED_COLUMNS, (shown_row(row) for chunk in chunks for row in chunk))
 
 

@@ -13,9 +13,10 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import groups, run_stats, runs
 from data.engine import read_session
-from data.members.changes import ChangeKind
-from data.members.search import SearchPage
-from data.models import Group, Member, Run, RunStatus
+from data.members import lookup
+from data.members import search as member_search
+from data.members.search import PageRequest, SearchPage
+from data.models import Group, Member, MembershipChange, Run, RunStatus
 
 # So many changes are looked through in about a tenth of a second; a person may ask for more.
 LOOKED_THROUGH = 300
@@ -66,15 +67,24 @@ def find_members(
         group = session.get(Group, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
-    return bridge.snapshots.find(group.base_snapshot, search=search, offset=offset, limit=limit)
+    request = PageRequest(search, offset, limit)
+    return member_search.find_members(bridge.snapshots, group.base_snapshot, request)
 
 
 @action(Role.VIEWER)
 def find_changes(
-    bridge: Bridge, actor: Actor, run_id: int, way: ChangeKind, *, search: str = "", offset: int = 0, limit: int = 50
+    bridge: Bridge,
+    actor: Actor,
+    run_id: int,
+    way: MembershipChange,
+    *,
+    search: str = "",
+    offset: int = 0,
+    limit: int = 50,
 ) -> SearchPage:
     """Page and search through who came, or left, with a run, or would have. Raises NotFound, StorageFailed."""
-    return bridge.snapshots.find_changes(_difference(bridge, run_id), way, search=search, offset=offset, limit=limit)
+    difference, request = _difference(bridge, run_id), PageRequest(search, offset, limit)
+    return member_search.find_changes(bridge.snapshots, difference, way, request)
 
 
 @action(Role.VIEWER)
@@ -89,9 +99,8 @@ def find_unchanged(
 ) -> SearchPage:
     """Page and search through who stayed with a run, or would have. Raises NotFound, StorageFailed."""
     found = _unchanged(bridge, run_id)
-    return bridge.snapshots.find_others(
-        *found.files, total=found.run.unchanged, search=search, offset=offset, limit=limit
-    )
+    request = PageRequest(search, offset, limit)
+    return member_search.find_others(bridge.snapshots, *found.files, request, total=found.run.unchanged)
 
 
 @action(Role.VIEWER)
@@ -106,7 +115,7 @@ class _Unchanged:
     """The members before or after a run, and those of them that it removed or added: the others stayed."""
 
     run: Run
-    files: tuple[str, str | None, ChangeKind]
+    files: tuple[str, str | None, MembershipChange]
 
 
 def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
@@ -180,9 +189,9 @@ def membership_history(
     groups = _groups(bridge, group_id)
     changes, looked = changes_back(bridge, group_id, look_through)
     lost = [one for one in groups if is_lost(bridge, one)]
-    found = bridge.snapshots.known_as(_bases(groups), text)
+    found = lookup.find_by_id(bridge.snapshots, _bases(groups), text)
     is_present = bool(found)
-    found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
+    found = found or lookup.find_by_id(bridge.snapshots, [one.difference for one in changes], text)
     ids = list(dict.fromkeys(known for known, _ in found))
     picked = next((known for known in ids if known.apptimize_id == member), ids[0] if ids else None)
     if picked is None:
@@ -191,8 +200,10 @@ def membership_history(
     if is_present and apptimize_id == text:
         in_now = {name for _, name in found}
     else:
-        in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
-    came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)[apptimize_id]
+        in_now = lookup.list_holding(bridge.snapshots, _bases(groups), apptimize_id)
+    came_and_went = lookup.list_changes_of(bridge.snapshots, [one.difference for one in changes], apptimize_id)[
+        apptimize_id
+    ]
     by_group = kept_of_each_group(bridge, changes)
     stays = [
         stay
@@ -224,7 +235,7 @@ def kept_of_each_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[
 
 
 def memberships(
-    group: Group, changes: list[run_stats.Change], came_and_went: dict[str, ChangeKind], *, is_in: bool
+    group: Group, changes: list[run_stats.Change], came_and_went: dict[str, MembershipChange], *, is_in: bool
 ) -> list[Membership]:
     """Put together when a member was in a group, from its changes, the oldest first.
 

@@ -24,10 +24,10 @@ from core.reports.members import (
 from core.validation import clean_line
 from data import associations, run_stats
 from data.engine import read_session
-from data.members.changes import ChangeKind
-from data.members.excluded import DUPLICATE, ExcludedProfile
+from data.members.excluded import DUPLICATE, ExcludedProfile, list_excluded_with
+from data.members.lookup import list_changes_of, list_members_with
 from data.members.snapshots import Snapshots
-from data.models import Association, Connection, Group, ImportStage, Member
+from data.models import Association, Connection, Group, ImportStage, Member, MembershipChange
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000
@@ -147,8 +147,8 @@ class _Readings:
             return
         self.asked.update(new)
         with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
-            members = threads.submit(self.snapshots.members_in, [one.members for one in self.places], new)
-            excluded = threads.submit(self.snapshots.excluded_in, [one.excluded for one in self.places], new)
+            members = threads.submit(list_members_with, self.snapshots, [one.members for one in self.places], new)
+            excluded = threads.submit(list_excluded_with, self.snapshots, [one.excluded for one in self.places], new)
         for name, rows in members.result().items():
             self.members.setdefault(name, set()).update(rows)
         for name, others in excluded.result().items():
@@ -170,7 +170,7 @@ class _Changes:
     """The changes that were looked through, of each group the oldest first, and what they say of the ids."""
 
     by_group: dict[int, list[run_stats.Change]]
-    came_and_went: dict[str, dict[str, ChangeKind]]
+    came_and_went: dict[str, dict[str, MembershipChange]]
 
     def last_stay(self, group: Group, apptimize_id: str, *, is_in: bool) -> Membership | None:
         """Tell when a member was last in the group, as the member's timeline does."""
@@ -195,7 +195,7 @@ def who(bridge: Bridge, actor: Actor, wanted: str, *, look_through: int = LOOKED
         _collect(readings, ids)
     found, looked = changes_back(bridge, None, look_through)
     if not ids.are_known:  # who has left every group is still known by what removed them
-        for rows in bridge.snapshots.members_in([one.difference for one in found], [wanted]).values():
+        for rows in list_members_with(bridge.snapshots, [one.difference for one in found], [wanted]).values():
             for member in rows:
                 ids.add(member)
     associated = list(_associated(bridge, ids))
@@ -247,7 +247,7 @@ def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, Member
 def _changes(bridge: Bridge, found: list[run_stats.Change], ids: _Ids) -> _Changes:
     by_group = kept_of_each_group(bridge, found)
     names = [one.difference for changes in by_group.values() for one in changes]
-    return _Changes(by_group, bridge.snapshots.changes_of(names, *ids.followed))
+    return _Changes(by_group, list_changes_of(bridge.snapshots, names, *ids.followed))
 
 
 def _in_group(readings: _Readings, place: _Place, ids: _Ids, changes: _Changes) -> InGroup:

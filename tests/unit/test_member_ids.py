@@ -20,7 +20,9 @@ from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.retry import RetryPlan
 from data.members.association_rows import Known, Rows
-from data.members.excluded import ExcludedProfile
+from data.members.excluded import ExcludedProfile, iterate_excluded, list_excluded, list_excluded_with
+from data.members.lookup import find_by_id, list_members_with
+from data.members.search import PageRequest, find_changes, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
 
@@ -64,12 +66,12 @@ def ways_to_read(snapshots: Snapshots) -> Iterator[list[Member]]:
     yield [member for chunk in snapshots.iterate("kept") for member in chunk]
     yield [member for chunk in snapshots.iterate_changes("added", "added") for member in chunk]
     yield [member for chunk in snapshots.iterate_others("kept", "added", "removed") for member in chunk]
-    yield snapshots.find("kept").rows
-    yield snapshots.find("kept", search="distinct-").rows
-    yield snapshots.find_changes("added", "added").rows
-    yield snapshots.find_others("kept", None, "added", total=3).rows
-    yield [member for one in MEMBERS for member, _ in snapshots.known_as(["kept"], one.distinct_id)]
-    yield [member for one in MEMBERS for member in snapshots.members_in(["kept"], [one.apptimize_id])["kept"]]
+    yield find_members(snapshots, "kept", PageRequest()).rows
+    yield find_members(snapshots, "kept", PageRequest("distinct-")).rows
+    yield find_changes(snapshots, "added", "added", PageRequest()).rows
+    yield find_others(snapshots, "kept", None, "added", PageRequest(), total=3).rows
+    yield [member for one in MEMBERS for member, _ in find_by_id(snapshots, ["kept"], one.distinct_id)]
+    yield [member for one in MEMBERS for member in list_members_with(snapshots, ["kept"], [one.apptimize_id])["kept"]]
 
 
 def test_what_is_read_from_snapshots_has_its_ids_in_their_places(snapshots: Snapshots):
@@ -85,9 +87,9 @@ def test_what_is_read_from_snapshots_has_its_ids_in_their_places(snapshots: Snap
 def test_what_was_excluded_has_its_ids_in_their_places(snapshots: Snapshots):
     duplicate = ExcludedProfile(reason="duplicate", distinct_id="distinct-9", apptimize_id="i_apptimize-0")
 
-    assert snapshots.excluded("excluded") == [ExcludedProfile("blank", "distinct-8", None), duplicate]
-    assert snapshots.excluded_in(["excluded"], ["distinct-9"]) == {"excluded": [duplicate]}
-    assert [profile.distinct_id for rows in snapshots.iterate_excluded("excluded") for profile in rows] == [
+    assert list_excluded(snapshots, "excluded") == [ExcludedProfile("blank", "distinct-8", None), duplicate]
+    assert list_excluded_with(snapshots, ["excluded"], ["distinct-9"]) == {"excluded": [duplicate]}
+    assert [profile.distinct_id for rows in iterate_excluded(snapshots, "excluded") for profile in rows] == [
         "distinct-8",
         "distinct-9",
     ]
