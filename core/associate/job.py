@@ -26,6 +26,7 @@ from core.vendors.mixpanel_ingestion import BATCH_ROWS, Ingestion
 from core.vendors.retry import RetryPlan
 from data import associations
 from data.engine import StorageError
+from data.members.association_check import CheckRules
 from data.members.association_rows import ImportSummary, RawRow, RowToWrite
 from data.members.files import replacing
 from data.models import Association, AssociationBatch, Connection, ImportStage, Member, utc_now
@@ -131,15 +132,10 @@ class Associating:
         """Judge the rows by what is known now; a reading that a newer one replaces meanwhile is asked for again."""
         known = known_profiles(self._bridge, found.project_id)
         try:
-            return self._rows.judge(
-                prefix=found.prefix,
-                prefixes=PREFIXES if found.expects_prefix else (),
-                known=known,
-                longest=MAX_LENGTH,
-                within=self._held(),
-            )
+            rules = CheckRules(found.prefix, PREFIXES if found.expects_prefix else (), longest=MAX_LENGTH)
+            return self._rows.check(rules, known, within=self._held())
         except StorageError:
-            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.excluded)):
+            if tries <= 1 or known.are_kept:
                 raise
             return self._judge_rows(found, tries - 1)
 

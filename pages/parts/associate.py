@@ -15,7 +15,8 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound
 from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
 from data.associations import UNFINISHED
-from data.members.association_rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
+from data.members.association_check import CHANGED, NEW, SAME, UNSEEN
+from data.members.association_rows import PlannedRow
 from data.models import Association, Connection, ImportStage
 from pages.parts import download, run_status, tables
 from pages.parts.formatting import age, error_text, escape_markdown, in_grey, number, pluralize

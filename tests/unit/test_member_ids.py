@@ -19,7 +19,8 @@ from core.vendors.delivery import Target
 from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.retry import RetryPlan
-from data.members.association_rows import Known, Rows
+from data.members.association_check import CheckRules, KnownProfiles
+from data.members.association_rows import ImportRows
 from data.members.excluded import ExcludedProfile, iterate_excluded, list_excluded, list_excluded_with
 from data.members.lookup import find_by_id, list_members_with
 from data.members.search import PageRequest, find_changes, find_members, find_others
@@ -128,7 +129,7 @@ def test_a_file_holds_the_apptimize_ids(snapshots: Snapshots, tmp_path: Path):
 
 @pytest.mark.parametrize("header", [b"distinct_id,apptimize_id", b"apptimize_id,distinct_id"])
 def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, header: bytes):
-    rows = Rows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
+    rows = ImportRows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
     line = {name: getattr(MEMBERS[0], name) for name in Member._fields}
     upload = tmp_path / "users.csv"
     upload.write_bytes(header + b"\n" + ",".join(line[name] for name in header.decode().split(",")).encode() + b"\n")
@@ -148,7 +149,7 @@ def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, hea
 
     with upload.open("rb") as file:
         rows.keep(read_rows(file, expects_prefix=True))
-    rows.judge(prefix=None, prefixes=("i_", "a_"), known=Known())
+    rows.check(CheckRules(prefix=None, prefixes=("i_", "a_")), KnownProfiles())
     asyncio.run(write())
 
     assert [row.member for chunk in rows.iterate() for row in chunk] == [MEMBERS[0]]
