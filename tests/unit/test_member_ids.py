@@ -20,7 +20,7 @@ from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.retry import RetryPlan
 from data.members.association_check import CheckRules, KnownProfiles
-from data.members.association_rows import ImportRows
+from data.members.association_rows import ImportRows, RowFilter
 from data.members.excluded import ExcludedProfile, iterate_excluded, list_excluded, list_excluded_with
 from data.members.lookup import find_by_id, list_members_with
 from data.members.search import PageRequest, find_changes, find_members, find_others
@@ -153,7 +153,7 @@ def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, hea
     asyncio.run(write())
 
     assert [row.member for chunk in rows.iterate() for row in chunk] == [MEMBERS[0]]
-    assert [row.member for row in rows.find("distinct-0")] == [row.member for row in rows.planned(writable=True)]
+    assert [row.member for row in rows.find("distinct-0")] == [row.member for row in rows.planned(RowFilter(writable=True))]
     profile, alias = sent
     assert (profile["$distinct_id"], profile["$set"]) == ("distinct-0", {"$apptimize_user_id": "i_apptimize-0"})
     assert (alias["properties"]["distinct_id"], alias["properties"]["alias"]) == ("distinct-0", "i_apptimize-0")
