@@ -356,7 +356,7 @@ class AuditEntry(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "audit_entry"
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    at: datetime = Field(default_factory=utc_now, index=True)
+    at: datetime = Field(index=True)
     who: str = Field(max_length=320, index=True)
     action: str = Field(max_length=64, index=True)
     outcome: str = Field(max_length=16)

@@ -153,7 +153,9 @@ def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, hea
     asyncio.run(write())
 
     assert [row.member for chunk in rows.iterate() for row in chunk] == [MEMBERS[0]]
-    assert [row.member for row in rows.find("distinct-0")] == [row.member for row in rows.planned(RowFilter(writable=True))]
+    assert [row.member for row in rows.find("distinct-0")] == [
+        row.member for row in rows.planned(RowFilter(writable=True))
+    ]
     profile, alias = sent
     assert (profile["$distinct_id"], profile["$set"]) == ("distinct-0", {"$apptimize_user_id": "i_apptimize-0"})
     assert (alias["properties"]["distinct_id"], alias["properties"]["alias"]) == ("distinct-0", "i_apptimize-0")
