@@ -27,10 +27,10 @@ from data.audit.row_values import (
     table_of,
 )
 from data.audit.scope import Scope
-from data.models import AuditEntry, CohortList, QueryBudget, QuerySlot, QuerySpend, SignIn, WorkerHeartbeat
+from data.models import AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat
 
 # Rows of these are how the product works, not what people decide; every other table is watched, new ones too.
-_MACHINERY = (AuditEntry, CohortList, QueryBudget, QuerySlot, QuerySpend, SignIn, WorkerHeartbeat)
+_MACHINERY = (AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat)
 # Where a session keeps what its transaction changed so far.
 _NOTES = "cohort_bridge_notes"
 _MOST_ROWS = 50

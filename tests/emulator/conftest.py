@@ -39,9 +39,11 @@ def sandbox(module_sandbox: Sandbox) -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def connected_template(module_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def connected_template(
+    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     module_sandbox.reset()
-    home = Home(tmp_path_factory.mktemp("template") / "home")
+    home = copy_of(migrated_template, tmp_path_factory.mktemp("template") / "home")
     with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
         connect(bridge, module_sandbox)
     return home.path

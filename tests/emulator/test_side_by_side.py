@@ -17,9 +17,6 @@ from data.models import Run
 from tests.emulator import stage
 from tests.emulator.stage import EVERYONE, NEWSLETTER, POWER, WEB, Home, Sandbox
 
-# Begun here already: a dead run is told from a slow one by most of a minute, in which these tests run.
-pytestmark = pytest.mark.usefixtures("made_good")
-
 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", seconds=0.4)
@@ -122,10 +119,10 @@ async def export_while_a_worker_works(bridge: Bridge, sandbox: Sandbox) -> Run:
     working = asyncio.create_task(service.Worker(bridge).serve(stop))
     try:
         await asyncio.to_thread(sandbox.wait_for, "engage", page=1)
-        owner = lease.new_lease_owner()
-        run = await asyncio.to_thread(one_time.start_export, bridge, LOCAL, POWER, owner=owner)
+        lease_owner = lease.new_lease_owner()
+        run = await asyncio.to_thread(one_time.start_export, bridge, LOCAL, POWER, lease_owner=lease_owner)
         assert run.id
-        return await inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=0)
+        return await inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=0)
     finally:
         stop.set()
         await working
