@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from data.audit.scope import Scope
-from data.members.collector import Difference
+from data.members.changes import Difference
 from data.models import Connection, RunStatus
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.export.job import Job
-from data.members.collector import Collector, Difference, Tally
+from data.members.changes import Difference
+from data.members.collector import Collector, Tally
 from data.members.snapshots import Snapshots
 
 

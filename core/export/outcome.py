@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from core.errors import CohortBridgeError
 from core.rules.matching import ANONYMOUS, IDENTIFIED, Reason
-from data.members.collector import Difference, Tally
+from data.members.changes import Difference
+from data.members.collector import Tally
 from data.run_outcome import ReadCounts, RunError
 
 

@@ -19,7 +19,7 @@ from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
 from data import leases, run_queue
 from data.engine import read_session, write_session
-from data.members.collector import Difference
+from data.members.changes import Difference
 from data.models import AuditEntry, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import ReadCounts
 
