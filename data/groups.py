@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from sqlalchemy import Engine
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
-from data.engine import read_session
-from data.models import Group
+from data.engine import read_session, write_session
+from data.models import Group, Run
+
+
+class NameTaken(Exception):
+    """Another cohort's group at the same destination has the name."""
+
+    def __init__(self, name: str, cohort_id: int) -> None:
+        super().__init__(f"The name {name} is taken by cohort {cohort_id}.")
+        self.name = name
+        self.cohort_id = cohort_id
 
 
 def list_groups(engine: Engine) -> list[Group]:
@@ -14,3 +23,34 @@ def list_groups(engine: Engine) -> list[Group]:
     with read_session(engine) as session:
         query = select(Group).where(col(Group.delivered_at).is_not(None)).order_by(col(Group.id))
         return list(session.exec(query).all())
+
+
+def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:
+    """Note the present name of a run's cohort; a group without a name of its own is called the same.
+
+    Raises: NameTaken, and notes nothing.
+    """
+    with write_session(engine) as session:
+        run = session.get_one(Run, run_id)
+        group = session.get_one(Group, run.group_id)
+        name = group.own_name or cohort_name
+        require_free_name(session, group, name)
+        group.cohort_name = run.cohort_name = cohort_name
+        group.name = run.group_name = name
+        session.add_all([group, run])
+        session.flush()
+    return run, group
+
+
+def require_free_name(session: Session, group: Group, name: str) -> None:
+    """Check that no other cohort's group at the same destination has a name. Raises NameTaken."""
+    other = session.exec(
+        select(Group).where(
+            Group.destination_id == group.destination_id,
+            Group.name == name,
+            col(Group.id) != group.id,
+            col(Group.delivered_at).is_not(None) | col(Group.in_doubt),
+        )
+    ).first()
+    if other:
+        raise NameTaken(name, other.cohort_id)

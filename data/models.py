@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
@@ -70,6 +70,28 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Member(NamedTuple):
+    """A user in a group: the id that Apptimize knows them by, and the Mixpanel profile that has it.
+
+    The only form in which the two ids travel together: both are texts, and no type check sees a swap of bare pairs.
+    """
+
+    apptimize_id: str
+    distinct_id: str
+
+
+MembershipChange = Literal["added", "removed"]
+
+
+class LeaseKind(StrEnum):
+    """What a lease is held on, and what its key is then."""
+
+    RUN = "run"  # the run's id
+    ASSOCIATION = "association"  # the association's id
+    COHORT_LIST = "cohort_list"  # the project
+    QUERY_SLOT = "query_slot"  # <project>/<number>
 
 
 class Person(SQLModel, table=True):
@@ -216,14 +238,11 @@ class Run(SQLModel, table=True):
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)
     write: str | None = Field(default=None, max_length=8)
-    queued_at: datetime = Field(default_factory=utc_now, index=True)
+    queued_at: datetime = Field(index=True)
     started_at: datetime | None = None
     finished_at: datetime | None = None
     waiting_until: datetime | None = None
     cancel_asked: bool = False
-    # The lease: who does it, and a number that moves while they are alive.
-    owner: str | None = Field(default=None, max_length=64)
-    beat: int = 0
     # Progress
     in_cohort: int | None = None  # as Mixpanel last counted it, users without a profile included
     expected: int | None = None  # `total` of page 0
@@ -289,17 +308,6 @@ class QueryBudget(SQLModel, table=True):
     slots_wanted: int = 0  # counts up when somebody found no free slot: holders hand back
 
 
-class QuerySlot(SQLModel, table=True):
-    """One of the requests that may be in flight to a Mixpanel project."""
-
-    __tablename__: ClassVar[Any] = "query_slot"
-
-    project: str = Field(primary_key=True, max_length=200)
-    number: int = Field(primary_key=True)
-    holder: str | None = Field(default=None, max_length=64)
-    beat: int = 0
-
-
 class CohortList(SQLModel, table=True):
     """The project's cohorts as last read, shared by every run and page."""
 
@@ -307,9 +315,25 @@ class CohortList(SQLModel, table=True):
 
     project: str = Field(primary_key=True, max_length=200)
     read_at: datetime
-    reader: str | None = Field(default=None, max_length=64)  # who reads it afresh at this moment, and since when
-    reader_since: datetime | None = None
     cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
+
+
+class Lease(SQLModel, table=True):
+    """Who holds a piece of work. What nobody holds has no row."""
+
+    __tablename__: ClassVar[Any] = "lease"
+
+    kind: str = Field(primary_key=True, max_length=16)
+    key: str = Field(primary_key=True, max_length=220)
+    lease_owner: str = Field(max_length=64)
+    heartbeat: int  # moves while the holder is alive
+    # The process that took it; None where its system does not tell, or an older version of this program took it.
+    machine: str | None = Field(default=None, max_length=255)
+    pid_namespace: str | None = Field(default=None, max_length=64)
+    pid: int | None = None
+    process_started: int | None = Field(default=None, sa_type=BigInteger)  # clock ticks since the machine started
+    taken_at: datetime
+    still_s: float = 0.0  # how long the heartbeat has not moved, as whoever watches added it up
 
 
 class WorkerHeartbeat(SQLModel, table=True):
@@ -343,7 +367,7 @@ class AuditEntry(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "audit_entry"
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    at: datetime = Field(default_factory=utc_now, index=True)
+    at: datetime = Field(index=True)
     who: str = Field(max_length=320, index=True)
     action: str = Field(max_length=64, index=True)
     outcome: str = Field(max_length=16)
@@ -375,8 +399,6 @@ class Association(SQLModel, table=True):
     finished_at: datetime | None = None
     cancel_asked: bool = False
     interruptions: int = 0  # deaths since the last batch that was recorded
-    owner: str | None = Field(default=None, max_length=64)
-    beat: int = 0
     # Counts: rows = writable + the problems
     rows: int = 0
     writable: int = 0

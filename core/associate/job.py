@@ -6,29 +6,29 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
 
-from core import clock
 from core.associate import rows
 from core.associate.files import import_rows, outcome_lines
 from core.associate.target import connection_to_write, known_profiles
 from core.bridge import Bridge, storage_errors
 from core.connections.project import project_for
-from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, StorageFailed, VendorSurprise
-from core.export.outcome import error_values
-from core.leases import lease
+from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, VendorSurprise
+from core.leases.lease import HeldLease
 from core.rules.matching import MAX_LENGTH, PREFIXES
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_ingestion import BATCH_ROWS, Ingestion
 from core.vendors.retry import RetryPlan
 from data import associations
 from data.engine import StorageError
-from data.members.association_rows import ImportSummary, RawRow
+from data.leases import Renewal
+from data.members.association_check import CheckRules
+from data.members.association_rows import ImportSummary, RawRow, RowToWrite
 from data.members.files import replacing
-from data.models import Association, AssociationBatch, Connection, ImportStage, utc_now
+from data.models import Association, AssociationBatch, Connection, ImportStage, Member
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +52,20 @@ class Associating:
         bridge: Bridge,
         association_id: int,
         *,
-        owner: str,
+        lease_owner: str,
         http: httpx.AsyncClient,
         watch: Callable[[Association], None] | None = None,
     ) -> None:
         self._bridge = bridge
         self._id = association_id
-        self._owner = owner
+        self._lease_owner = lease_owner
+        self._lease = HeldLease(bridge, "association", association_id, self._renew, after=self._after_heartbeat)
         self._http = http
         self._watch = watch
         self._rows = import_rows(bridge, association_id)
         self._retry = RetryPlan(over_s=bridge.settings.retry_over_s)
-        self._ended_by: CohortBridgeError | None = None
         self._stopping = threading.Event()
-        self._beaten_at_s = clock.steady_s()
-        self._written: list[tuple[str, str]] = []
+        self._written: list[Member] = []
 
     async def run(self) -> Association:
         """Do what the association waits for and return it as recorded; failures are recorded in it, not raised.
@@ -74,32 +73,28 @@ class Associating:
         Raises: LeaseLost when another took over, asyncio.CancelledError when this process is asked to stop. What was
         recorded of it until then stays, and is not done again.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        heart = asyncio.create_task(self._beat_on(task))
+        async with self._lease.kept():
+            await self._run()
+        return await asyncio.to_thread(self._load)
+
+    async def _run(self) -> None:
         try:
-            with storage_errors():
-                found = await asyncio.to_thread(self._load)
-                await (self._check(found) if found.stage == ImportStage.CHECKING else self._write(found))
-        except asyncio.CancelledError:
-            if isinstance(self._ended_by, RunCancelled):
-                task.uncancel()
-                await self._end(ImportStage.CANCELLED, {})
-            elif self._ended_by:
-                raise self._ended_by from None
-            else:
-                raise
+            with storage_errors(), self._lease.reasons():
+                await self._work()
         except LeaseLost:
             raise
         except CohortBridgeError as exc:
             stage = ImportStage.CANCELLED if isinstance(exc, RunCancelled) else ImportStage.FAILED
-            await self._end(stage, error_values(exc) if stage == ImportStage.FAILED else {})
+            await self._end(stage, _error_values(exc) if stage == ImportStage.FAILED else {})
+
+    async def _work(self) -> None:
+        try:
+            association = await asyncio.to_thread(self._load)
+            is_check = association.stage == ImportStage.CHECKING
+            await (self._check(association) if is_check else self._write(association))
         finally:
+            # A thread that reads the file goes on when its task is cancelled.
             self._stopping.set()
-            heart.cancel()
-            with suppress(asyncio.CancelledError):
-                await heart
-        return await asyncio.to_thread(self._load)
 
     def _load(self) -> Association:
         found = associations.get(self._bridge.engine, self._id)
@@ -131,22 +126,17 @@ class Associating:
         """Judge the rows by what is known now; a reading that a newer one replaces meanwhile is asked for again."""
         known = known_profiles(self._bridge, found.project_id)
         try:
-            return self._rows.judge(
-                prefix=found.prefix,
-                prefixes=PREFIXES if found.expects_prefix else (),
-                known=known,
-                longest=MAX_LENGTH,
-                within=self._held(),
-            )
+            rules = CheckRules(found.prefix, PREFIXES if found.expects_prefix else (), longest=MAX_LENGTH)
+            return self._rows.check(rules, known, within=self._held())
         except StorageError:
-            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.excluded)):
+            if tries <= 1 or known.are_kept:
                 raise
             return self._judge_rows(found, tries - 1)
 
     @contextmanager
     def _held(self) -> Generator[None]:
         """Keep the lease while inside, or stop: a check that stood still must not replace the plan of the next one."""
-        with associations.held(self._bridge.engine, self._id, owner=self._owner) as ours:
+        with associations.held(self._bridge.engine, self._id, lease_owner=self._lease_owner) as ours:
             if not ours:
                 raise LeaseLost("The association was taken over by another process.")
             yield
@@ -165,7 +155,7 @@ class Associating:
             self._http,
             project_for(self._bridge, connection),
             token,
-            self._still_ours,
+            self._lease.check,
             retry=self._retry,
             requests=found.requests,
         )
@@ -178,12 +168,12 @@ class Associating:
         await self._end(ImportStage.DONE, looked_up | {"requests": client.requests})
 
     @asynccontextmanager
-    async def _batches(self, after: int) -> AsyncGenerator[Callable[[], Awaitable[list[tuple[int, str, str]] | None]]]:
+    async def _batches(self, after: int) -> AsyncGenerator[Callable[[], Awaitable[list[RowToWrite] | None]]]:
         """Open the rows to write; give the function that takes the next batch of them, which alone is in memory."""
         batches = self._rows.batches(after=after, size=BATCH_ROWS)
         taking: asyncio.Future[Any] | None = None
 
-        async def take() -> list[tuple[int, str, str]] | None:
+        async def take() -> list[RowToWrite] | None:
             nonlocal taking
             taking = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
             return await asyncio.shield(taking)
@@ -196,28 +186,32 @@ class Associating:
                 await asyncio.gather(taking, return_exceptions=True)
             batches.close()
 
-    async def _write_batch(self, client: Ingestion, found: Association, rows: list[tuple[int, str, str]]) -> None:
+    async def _write_batch(self, client: Ingestion, found: Association, rows: list[RowToWrite]) -> None:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
-        await self._begin(found, rows[-1][0])
-        answered = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
+        await self._begin(found, rows[-1].row)
+        answered = await client.set_ids([row.member for row in rows], found.match_property)
         unsure = {index: reason for index, reason in answered.items() if reason == associations.NOT_SAID}
         refused = {index: reason for index, reason in answered.items() if index not in unsure}
         at_s = int(found.created_at.timestamp())
         unaliased = (await self._alias(client, rows, refused, at_s) if found.aliases else {}) | unsure
         batch = AssociationBatch(
             association_id=self._id,
-            start=rows[0][0],
-            end=rows[-1][0],
+            start=rows[0].row,
+            end=rows[-1].row,
             size=len(rows),
-            refused={str(rows[index][0]): reason for index, reason in refused.items()},
-            unaliased={str(rows[index][0]): reason for index, reason in unaliased.items()},
+            refused={str(rows[index].row): reason for index, reason in refused.items()},
+            unaliased={str(rows[index].row): reason for index, reason in unaliased.items()},
         )
         ours = await asyncio.to_thread(
-            associations.record_batch, self._bridge.engine, batch, owner=self._owner, requests=client.requests
+            associations.record_batch,
+            self._bridge.engine,
+            batch,
+            lease_owner=self._lease_owner,
+            requests=client.requests,
         )
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
-        self._written = [rows[index][1:] for index in range(len(rows)) if index not in answered][:_LOOKED_UP]
+        self._written = [row.member for index, row in enumerate(rows) if index not in answered][:_LOOKED_UP]
         if len(answered) == len(rows) == BATCH_ROWS:
             raise VendorSurprise(
                 f"Mixpanel took no row of a whole batch of {BATCH_ROWS:,}.",
@@ -228,23 +222,20 @@ class Associating:
     async def _begin(self, found: Association, last_row: int) -> None:
         """Commit that a batch is about to be sent: whatever happens then, its rows are not told as never sent."""
         await asyncio.to_thread(connection_to_write, self._bridge, found)
-        ours, cancel = await asyncio.to_thread(
-            associations.heartbeat, self._bridge.engine, self._id, owner=self._owner, values={"begun": last_row}
-        )
-        if not ours:
-            raise LeaseLost("The association was taken over by another process.")
-        if cancel:
-            raise RunCancelled("The association was cancelled.")
-        self._beaten_at_s = clock.steady_s()
+        self._lease.accept(await self._renew({"begun": last_row}))
 
     async def _alias(
-        self, client: Ingestion, rows: list[tuple[int, str, str]], refused: dict[int, str], at_s: int
+        self, client: Ingestion, rows: list[RowToWrite], refused: dict[int, str], at_s: int
     ) -> dict[int, str]:
         """Alias the rows that were written; an id that is the distinct id itself needs none."""
-        wanted = [index for index, (_, one, other) in enumerate(rows) if index not in refused and one != other]
+        wanted = [
+            index
+            for index, row in enumerate(rows)
+            if index not in refused and row.member.apptimize_id != row.member.distinct_id
+        ]
         if not wanted:
             return {}
-        found = await client.alias([rows[index][1:] for index in wanted], at_s=at_s)
+        found = await client.alias([rows[index].member for index in wanted], at_s=at_s)
         return {
             wanted[index]: _ALIAS_NOT_SAID if reason == associations.NOT_SAID else reason
             for index, reason in found.items()
@@ -258,59 +249,38 @@ class Associating:
             self._http, project_for(self._bridge, connection), self._bridge.engine, retry=RetryPlan(1, over_s=1.0)
         )
         try:
-            profiles = await client.profiles([one for one, _ in self._written], match_property)
+            profiles = await client.profiles([member.distinct_id for member in self._written], match_property)
         except CohortBridgeError as exc:
             log.info("association not looked up association_id=%s reason=%s", self._id, exc.name)
             return {}
         values = {value for value in profiles.values if isinstance(value, str)}
-        return {"looked_up": len(self._written), "found": sum(other in values for _, other in self._written)}
+        return {
+            "looked_up": len(self._written),
+            "found": sum(member.apptimize_id in values for member in self._written),
+        }
 
     # --- the lease -------------------------------------------------------------------------------------------------
 
-    async def _beat_on(self, task: asyncio.Task[Any]) -> None:
-        while True:
-            await asyncio.sleep(lease.HEARTBEAT_S)
-            try:
-                with storage_errors():
-                    ours, cancel = await asyncio.to_thread(
-                        associations.heartbeat, self._bridge.engine, self._id, owner=self._owner
-                    )
-                    if self._watch:
-                        self._watch(await asyncio.to_thread(self._load))
-            except StorageFailed as exc:
-                log.warning("heartbeat missed association_id=%s reason=%s", self._id, exc)
-                continue
-            self._beaten_at_s = clock.steady_s()
-            if not ours or cancel:
-                lost = LeaseLost("The association was taken over by another process.")
-                self._ended_by = RunCancelled("The association was cancelled.") if ours else lost
-                self._stopping.set()
-                task.cancel()
-                return
+    async def _renew(self, values: dict[str, Any] | None = None) -> Renewal:
+        return await asyncio.to_thread(
+            associations.heartbeat, self._bridge.engine, self._id, lease_owner=self._lease_owner, values=values
+        )
 
-    async def _still_ours(self) -> None:
-        """Check the lease before a request: a process that slept must not write beside its successor."""
-        if clock.steady_s() - self._beaten_at_s < lease.FRESH_S:
-            return
-        with storage_errors():
-            ours, cancel = await asyncio.to_thread(
-                associations.heartbeat, self._bridge.engine, self._id, owner=self._owner
-            )
-        if not ours:
-            raise LeaseLost("The association was taken over by another process.")
-        if cancel:
-            raise RunCancelled("The association was cancelled.")
-        self._beaten_at_s = clock.steady_s()
+    async def _after_heartbeat(self) -> None:
+        if self._watch:
+            self._watch(await asyncio.to_thread(self._load))
 
     async def _end(self, stage: ImportStage, values: dict[str, Any]) -> None:
         with storage_errors():
             await asyncio.to_thread(self._save_outcomes)
-            await self._let_go(values | {"stage": stage, "finished_at": utc_now(), "cancel_asked": False})
+            await self._let_go(
+                values | {"stage": stage, "finished_at": self._bridge.clock.now(), "cancel_asked": False}
+            )
 
     async def _let_go(self, values: dict[str, Any]) -> None:
-        # From here on the lease is given up: the heart must not take that for losing it.
+        self._lease.end()
         if not await asyncio.to_thread(
-            associations.let_go, self._bridge.engine, self._id, owner=self._owner, values=values
+            associations.let_go, self._bridge.engine, self._id, lease_owner=self._lease_owner, values=values
         ):
             raise LeaseLost("The association was taken over by another process before it was recorded.")
         log.info("association let go association_id=%s stage=%s", self._id, values["stage"])
@@ -325,3 +295,7 @@ class Associating:
         except (StorageError, OSError) as exc:
             # They are put together whenever they are asked for; the end itself must be recorded.
             log.warning("outcomes not saved association_id=%s reason=%s", self._id, exc)
+
+
+def _error_values(exc: CohortBridgeError) -> dict[str, str]:
+    return {"error_code": exc.name, "error_message": exc.message, "error_advice": exc.advice}

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import secrets
-import threading
-import time
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
-from sqlmodel import col, update
 
+from core.bridge import Bridge
 from core.errors import CohortNotExportable, CohortUnknown
-from core.leases import slots
+from core.leases.lock import in_turn
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
-from data.engine import StorageError, read_session, write_session
-from data.models import CohortList, utc_now
+from data.engine import read_session, write_session
+from data.models import CohortList, LeaseKind, utc_now
 
 SHARED_FOR = timedelta(minutes=15)
-_LOOK_AGAIN_S = 0.3
-_RENEW_S = 2.0
-log = logging.getLogger(__name__)
-_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def read_afresh(engine: Engine, client: Mixpanel, project: str) -> list[Cohort]:
@@ -37,77 +28,12 @@ async def read_afresh(engine: Engine, client: Mixpanel, project: str) -> list[Co
 
 
 async def read_once(
-    engine: Engine, client: Mixpanel, project: str, *, since: datetime, reader: str | None = None
+    bridge: Bridge, client: Mixpanel, project: str, *, since: datetime, lease_owner: str | None = None
 ) -> list[Cohort]:
     """Return a list that was read after `since`: another's, if somebody reads it at this moment, else our own."""
-    turn = _ReadLock(engine, project, reader or secrets.token_hex(8))
-    renewing = asyncio.create_task(turn.renew_on())
-    try:
-        while not await asyncio.to_thread(turn.take):
-            await asyncio.sleep(_LOOK_AGAIN_S)
-        shared = await asyncio.to_thread(kept, engine, project, since=since)
-        return shared if shared is not None else await read_afresh(engine, client, project)
-    finally:
-        renewing.cancel()
-        with suppress(asyncio.CancelledError):
-            await renewing
-        await asyncio.shield(asyncio.to_thread(turn.end))
-
-
-@dataclass
-class _ReadLock:
-    """Whose turn it is to read the list. A lease: a reader that does not move for its length, by our clock, is dead."""
-
-    engine: Engine
-    project: str
-    reader: str
-    _seen: tuple[str | None, datetime | None] = (None, None)
-    _seen_at_s: float = 0.0
-    # A call in a thread outlives the task that was cancelled while it waited for it: none takes after the end.
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _ended: bool = False
-
-    def take(self) -> bool:
-        with self._lock:
-            return not self._ended and self._take()
-
-    def _take(self) -> bool:
-        with write_session(self.engine) as session:
-            held = session.get(CohortList, self.project)
-            if held is None:
-                # Older than anything that is asked for: only the place where readers meet.
-                held = CohortList(project=self.project, read_at=_NEVER, cohorts=[])
-            elif held.reader is not None and not self._is_dead(held):
-                return False
-            held.reader, held.reader_since = self.reader, utc_now()
-            session.add(held)
-            return True
-
-    def _is_dead(self, held: CohortList) -> bool:
-        if self._seen != (held.reader, held.reader_since):
-            self._seen, self._seen_at_s = (held.reader, held.reader_since), time.monotonic()
-        return time.monotonic() - self._seen_at_s > slots.SLOT_LEASE_S
-
-    async def renew_on(self) -> None:
-        while True:
-            await asyncio.sleep(_RENEW_S)
-            try:
-                await asyncio.to_thread(self._write, self.reader, utc_now())
-            except StorageError as exc:
-                log.warning("turn to read the cohorts not renewed reason=%s", exc)
-
-    def end(self) -> None:
-        with self._lock:
-            self._ended = True
-            self._write(None, None)
-
-    def _write(self, reader: str | None, since: datetime | None) -> None:
-        with write_session(self.engine) as session:
-            session.exec(
-                update(CohortList)
-                .where(col(CohortList.project) == self.project, col(CohortList.reader) == self.reader)
-                .values(reader=reader, reader_since=since)
-            )
+    async with in_turn(bridge, LeaseKind.COHORT_LIST, project, lease_owner=lease_owner or secrets.token_hex(8)):
+        shared = await asyncio.to_thread(kept, bridge.engine, project, since=since)
+        return shared if shared is not None else await read_afresh(bridge.engine, client, project)
 
 
 def kept(engine: Engine, project: str, *, since: datetime | None = None) -> list[Cohort] | None:
@@ -125,7 +51,7 @@ def read_at(engine: Engine, project: str) -> datetime | None:
     """Tell when the shared list was read."""
     with read_session(engine) as session:
         held = session.get(CohortList, project)
-    return held.read_at if held and held.read_at != _NEVER else None
+    return held.read_at if held else None
 
 
 def _keep(engine: Engine, project: str, found: list[Cohort]) -> None:
@@ -136,20 +62,22 @@ def _keep(engine: Engine, project: str, found: list[Cohort]) -> None:
         session.add(held)
 
 
-async def find(engine: Engine, client: Mixpanel, project: str, cohort_id: int, *, reader: str | None = None) -> Cohort:
+async def find(
+    bridge: Bridge, client: Mixpanel, project: str, cohort_id: int, *, lease_owner: str | None = None
+) -> Cohort:
     """Find an exportable cohort; one that the shared list lacks is looked for afresh before it is called unknown.
 
-    `reader` names who asks, so that the turn to read can be freed when their process dies.
+    `lease_owner` names who asks, so that the lease on the list can be freed when their process dies.
 
     Raises: CohortUnknown, CohortNotExportable, VendorError, NoQuerySlot.
     """
     began = utc_now()
-    shared = await asyncio.to_thread(kept, engine, project)
+    shared = await asyncio.to_thread(kept, bridge.engine, project)
     if shared is None:
-        shared = await read_once(engine, client, project, since=began - SHARED_FOR, reader=reader)
+        shared = await read_once(bridge, client, project, since=began - SHARED_FOR, lease_owner=lease_owner)
     found = _pick(shared, cohort_id)
     if found is None:
-        found = _pick(await read_once(engine, client, project, since=began, reader=reader), cohort_id)
+        found = _pick(await read_once(bridge, client, project, since=began, lease_owner=lease_owner), cohort_id)
     if found is None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
     if found.of_groups:

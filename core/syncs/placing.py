@@ -6,9 +6,11 @@ from sqlmodel import Session, col, select
 
 from core.connections.project import match_rule
 from core.errors import GroupTaken
-from core.export.names import refuse_taken_name
+from core.export.names import group_taken
 from core.validation import clean_line
 from core.vendors.mixpanel_answers import Cohort
+from data import groups
+from data.groups import NameTaken
 from data.models import Connection, Group, Sync, SyncKind, SyncState
 
 _NAME_LENGTH = 200
@@ -54,7 +56,10 @@ def place_group(
     group.own_name, group.name = own_name, own_name or group.cohort_name
     session.add(group)
     session.flush()
-    refuse_taken_name(session, group, group.name)
+    try:
+        groups.require_free_name(session, group, group.name)
+    except NameTaken as exc:
+        raise group_taken(exc) from None
     return group
 
 
