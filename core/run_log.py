@@ -1,4 +1,4 @@
-"""The run log: what one run did when, and what it was answered. Kept with the run, and never longer than a page."""
+"""The run log: the steps and calls of one run, and how they were answered. Kept with it, never longer than a page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from data.models import utc_now
+from core.clock import SYSTEM_CLOCK, Clock
 
-# What a run_log keeps at most: enough to see how a run went, whatever it read. All else is in the totals.
+# What a run log keeps at most: enough to see how a run proceeded, whatever it read. The totals have the rest.
 STEPS_KEPT = 40
 CALLS_KEPT = 25
 FAILURES_KEPT = 40
@@ -45,38 +45,40 @@ RecordCall = Callable[[str, int | None, float], None]
 
 
 def ignore_call(what: str, status: int | None, began_s: float) -> None:
-    """Take a call that nobody keeps."""
+    """Take a call that is not kept."""
 
 
 @dataclass
 class RunLog:
-    """Collects a run's steps and calls; `begun` goes on where an earlier attempt of the same run stopped.
+    """Collects a run's steps and calls; `resume` continues where an earlier attempt of the same run stopped.
 
-    Of the calls that went well the first are kept one by one, of those that did not many more; totals count all.
+    Of the calls that succeeded the first are kept one by one, of the others more; totals count all.
     """
 
     steps: list[Step] = field(default_factory=list[Step])
     calls: list[Call] = field(default_factory=list[Call])
     failures: list[Call] = field(default_factory=list[Call])
     totals: dict[tuple[str, int | None], Total] = field(default_factory=dict[tuple[str, int | None], Total])
+    clock: Clock = SYSTEM_CLOCK
 
     @classmethod
-    def begun(cls, kept: dict[str, Any] | None) -> RunLog:
-        """Take up what was kept of the run so far."""
+    def resume(cls, kept: dict[str, Any] | None, *, clock: Clock = SYSTEM_CLOCK) -> RunLog:
+        """Continue what was kept of the run so far."""
         if not kept:
-            return cls()
+            return cls(clock=clock)
         totals: list[Total] = kept["totals"]
         return cls(
             steps=list(kept["steps"]),
-            calls=[one for one in kept["calls"] if _went_well(one["status"])],
-            failures=[one for one in kept["calls"] if not _went_well(one["status"])],
-            totals={(one["what"], one["status"]): one for one in totals},
+            calls=[call for call in kept["calls"] if _succeeded(call["status"])],
+            failures=[call for call in kept["calls"] if not _succeeded(call["status"])],
+            totals={(total["what"], total["status"]): total for total in totals},
+            clock=clock,
         )
 
     def step(self, name: str) -> None:
-        """Note that a step begins, unless it goes on already."""
+        """Note that a step begins, unless it is the present one already."""
         if len(self.steps) < STEPS_KEPT and (not self.steps or self.steps[-1]["name"] != name):
-            self.steps.append({"name": name, "at": utc_now().isoformat()})
+            self.steps.append({"name": name, "at": self.clock.now().isoformat()})
 
     def called(self, what: str, status: int | None, began_s: float) -> None:
         """Note a call that was sent at `began_s` of `time.monotonic`, and how it was answered: None, not at all."""
@@ -87,15 +89,15 @@ class RunLog:
         total["count"] += 1
         total["took_ms"] += took_ms
         total["slowest_ms"] = max(total["slowest_ms"], took_ms)
-        place, most = (self.calls, CALLS_KEPT) if _went_well(status) else (self.failures, FAILURES_KEPT)
+        place, most = (self.calls, CALLS_KEPT) if _succeeded(status) else (self.failures, FAILURES_KEPT)
         if len(place) < most:
-            place.append({"what": what, "status": status, "at": utc_now().isoformat(), "took_ms": took_ms})
+            place.append({"what": what, "status": status, "at": self.clock.now().isoformat(), "took_ms": took_ms})
 
     def kept(self) -> dict[str, Any]:
         """Return what is kept with the run."""
-        calls = sorted(self.calls + self.failures, key=lambda one: one["at"])
+        calls = sorted(self.calls + self.failures, key=lambda call: call["at"])
         return {"steps": list(self.steps), "calls": calls, "totals": list(self.totals.values())}
 
 
-def _went_well(status: int | None) -> bool:
+def _succeeded(status: int | None) -> bool:
     return status is not None and 200 <= status < 300

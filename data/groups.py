@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
-from data.engine import Engine, read_session
-from data.models import Connection, Group
+from data.engine import Engine, read_session, write_session
+from data.models import Connection, Group, Run
 
 
 class NameTaken(Exception):
@@ -39,6 +39,23 @@ def get_group(engine: Engine, group_id: int) -> Group | None:
     """Return a group, None if unknown."""
     with read_session(engine) as session:
         return session.get(Group, group_id)
+
+
+def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:
+    """Note the present name of a run's cohort; a group without a name of its own is called the same.
+
+    Raises: NameTaken, and notes nothing.
+    """
+    with write_session(engine) as session:
+        run = session.get_one(Run, run_id)
+        group = session.get_one(Group, run.group_id)
+        name = group.own_name or cohort_name
+        require_free_name(session, group, name)
+        group.cohort_name = run.cohort_name = cohort_name
+        group.name = run.group_name = name
+        session.add_all([group, run])
+        session.flush()
+    return run, group
 
 
 def require_free_name(session: Session, group: Group, name: str) -> None:

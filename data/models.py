@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -73,15 +73,6 @@ class ImportStage(StrEnum):
     CANCELLED = "cancelled"
 
 
-class LeaseKind(StrEnum):
-    """What a lease is held on, and what its key is then."""
-
-    RUN = "run"  # the run's id
-    ASSOCIATION = "association"  # the association's id
-    COHORT_LIST = "cohort_list"  # the project
-    QUERY_SLOT = "query_slot"  # <project>/<number>
-
-
 class Member(NamedTuple):
     """A user in a group: the id that Apptimize knows them by, and the Mixpanel profile that has it.
 
@@ -90,6 +81,18 @@ class Member(NamedTuple):
 
     apptimize_id: str
     distinct_id: str
+
+
+MembershipChange = Literal["added", "removed"]
+
+
+class LeaseKind(StrEnum):
+    """What a lease is held on, and what its key is then."""
+
+    RUN = "run"  # the run's id
+    ASSOCIATION = "association"  # the association's id
+    COHORT_LIST = "cohort_list"  # the project
+    QUERY_SLOT = "query_slot"  # <project>/<number>
 
 
 class Person(SQLModel, table=True):
@@ -381,7 +384,7 @@ class AuditEntry(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "audit_entry"
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    at: datetime = Field(default_factory=utc_now, index=True)
+    at: datetime = Field(index=True)
     who: str = Field(max_length=320, index=True)
     action: str = Field(max_length=64, index=True)
     outcome: str = Field(max_length=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from data import leases
 from data.engine import read_session, write_session
 from data.leases import Renewal
 from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState
+from data.run_outcome import RunProgress
 
 # No wait for a query slot is longer than the window that they are counted in.
 _LONGEST_WAIT = timedelta(hours=1)
@@ -117,15 +119,15 @@ def heartbeat(
     run_id: int,
     *,
     lease_owner: str,
-    progress: dict[str, Any] | None = None,
+    progress: RunProgress | None = None,
     log: dict[str, Any] | None = None,
 ) -> Renewal:
-    """Renew the lease and write progress."""
+    """Renew the lease, and record the progress and the log as they are given."""
     with write_session(engine) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return Renewal(ours=False, cancel_asked=False)
         if progress:
-            session.exec(update(Run).where(col(Run.id) == run_id).values(**progress))
+            session.exec(update(Run).where(col(Run.id) == run_id).values(**asdict(progress)))
         if log is not None:
             session.merge(RunLogRow(run_id=run_id, log=log))
         cancel_asked = session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one()

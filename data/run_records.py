@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
 from data import leases
 from data.audit import recorder
-from data.audit.scope import Scope
 from data.engine import write_session
 from data.models import Connection, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
+from data.run_outcome import GroupOutcome, Pause, RunOutcome
 
 
 def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> bool:
@@ -23,56 +25,83 @@ def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: st
         return True
 
 
-def record(
-    engine: Engine,
-    run_id: int,
-    *,
-    lease_owner: str,
-    values: dict[str, Any],
-    group_values: dict[str, Any] | None = None,
-    delivered_to: Connection | None = None,
-    paused_reason: str | None = None,
-    pausing: Scope | None = None,
-    log: dict[str, Any] | None = None,
-) -> bool:
-    """Write the end of a run, and what it means for its group and its recurring sync, in one transaction.
+def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str) -> bool:
+    """Record the end of a run, and what it means for its group and its recurring sync, in one transaction.
 
-    A group whose destination leads elsewhere by now than to `delivered_to` stays in doubt. That a sync is paused is
-    written to the audit log, as what `pausing` does. Returns False, and writes nothing, when the lease is lost.
+    Returns False, and records nothing, when the lease is lost.
     """
     with write_session(engine) as session:
         if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
-        session.exec(update(Run).where(col(Run.id) == run_id).values(cancel_asked=False, **values))
-        if log is not None:
-            session.merge(RunLogRow(run_id=run_id, log=log))
-        if group_values:
+        session.exec(update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome)))
+        if outcome.log is not None:
+            session.merge(RunLogRow(run_id=run_id, log=outcome.log))
+        if outcome.group:
+            columns = _group_columns(run_id, outcome.group, outcome.finished_at)
+            if _was_moved(session, outcome.group.destination):
+                columns["in_doubt"] = True
             group_id = select(Run.group_id).where(Run.id == run_id).scalar_subquery()
-            if delivered_to and _was_moved(session, delivered_to):
-                group_values = group_values | {"in_doubt": True}
-            session.exec(update(Group).where(col(Group.id) == group_id).values(**group_values))
-        if paused_reason:
-            _pause(session, session.get_one(Run, run_id).sync_id, paused_reason, pausing)
-        if values.get("status") in (RunStatus.HELD, RunStatus.SUCCEEDED):
+            session.exec(update(Group).where(col(Group.id) == group_id).values(**columns))
+        if outcome.pause:
+            _pause(session, session.get_one(Run, run_id).sync_id, outcome.pause)
+        if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED):
             drop_held(session, run_id)
         return True
 
 
-def _pause(session: Session, sync_id: int, reason: str, pausing: Scope | None) -> None:
+def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        "cancel_asked": False,
+        "waiting_until": None,
+        "status": outcome.status,
+        "finished_at": outcome.finished_at,
+        "in_cohort": outcome.in_cohort,
+        "matched_by": outcome.matched_by,
+        "write": outcome.write,
+    }
+    columns |= asdict(outcome.files)
+    if outcome.progress:
+        columns |= asdict(outcome.progress)
+    if outcome.counts:
+        columns |= asdict(outcome.counts)
+    if outcome.difference:
+        columns |= {name: getattr(outcome.difference, name) for name in ("added", "removed", "unchanged")}
+    if outcome.error:
+        columns |= {f"error_{name}": value for name, value in asdict(outcome.error).items()}
+    return columns
+
+
+def _group_columns(run_id: int, outcome: GroupOutcome, at: datetime) -> dict[str, Any]:
+    columns: dict[str, Any] = {"verified_at": at}
+    if base := outcome.base:
+        columns |= {
+            "base_run_id": run_id,
+            "base_snapshot": base.snapshot,
+            "base_match": base.matched_by,
+            "members": base.members,
+        }
+    if delivered := outcome.delivered:
+        columns |= {"delivered_name": delivered.group_name, "delivered_at": at, "in_doubt": False}
+        if delivered.in_full:
+            columns["full_at"] = at
+    return columns
+
+
+def _pause(session: Session, sync_id: int, pause: Pause) -> None:
     paused = session.exec(
         update(Sync)
         .where(col(Sync.id) == sync_id, col(Sync.kind) == SyncKind.RECURRING, col(Sync.state) == SyncState.ACTIVE)
-        .values(state=SyncState.PAUSED, paused_reason=reason, next_run_at=None)
+        .values(state=SyncState.PAUSED, paused_reason=pause.reason, next_run_at=None)
     )
-    if pausing and paused.rowcount:
+    if paused.rowcount:
         subject = f"sync {sync_id}"
         before = {subject: {"state": SyncState.ACTIVE}}
-        after = {subject: {"state": SyncState.PAUSED, "paused_reason": reason}}
-        recorder.append(session, pausing, subject=subject, before=before, after=after)
+        after = {subject: {"state": SyncState.PAUSED, "paused_reason": pause.reason}}
+        recorder.append(session, pause.scope, subject=subject, before=before, after=after)
 
 
 def forget_previews(engine: Engine, run_id: int) -> list[str]:
-    """Let a dry run take the place of the older ones of its group; returns the differences that nobody names now."""
+    """Let a dry run take the place of the older ones of its group; returns the differences that no row names now."""
     with write_session(engine) as session:
         run = session.get_one(Run, run_id)
         older = (
@@ -83,6 +112,27 @@ def forget_previews(engine: Engine, run_id: int) -> list[str]:
         )
         names = session.exec(select(Run.difference).where(*older)).all()
         session.exec(update(Run).where(*older).values(difference=None))
+    return [name for name in names if name]
+
+
+def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
+    """Forget all but the newest snapshots of a group and its base; returns those that no row names now."""
+    with write_session(engine) as session:
+        base = session.exec(select(Group.base_snapshot).where(Group.id == group_id)).one()
+        newest = select(Run.snapshot).where(Run.group_id == group_id, col(Run.snapshot).is_not(None))
+        names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.id).desc())).all()
+        old = [name for name in names[keep:] if name and name != base]
+        session.exec(update(Run).where(col(Run.snapshot).in_(old)).values(snapshot=None))
+    return old
+
+
+def forget_excluded(engine: Engine, run_id: int) -> list[str]:
+    """Forget the excluded profiles of the older runs of a run's group; returns the files that no row names now."""
+    with write_session(engine) as session:
+        group_id = session.exec(select(Run.group_id).where(Run.id == run_id)).one()
+        older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.excluded).is_not(None))
+        names = session.exec(select(Run.excluded).where(*older)).all()
+        session.exec(update(Run).where(*older).values(excluded=None))
     return [name for name in names if name]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, func, or_
 from sqlmodel import col, select
 
 from data.engine import read_session
-from data.models import Run, RunFilter, RunLogRow, RunStatus
+from data.models import Connection, Group, Run, RunFilter, RunLogRow, RunStatus, Sync
 
 
 def running(engine: Engine, group_id: int) -> Run | None:
@@ -30,6 +31,29 @@ def get(engine: Engine, run_id: int) -> Run | None:
     """Return a run, None if unknown."""
     with read_session(engine) as session:
         return session.get(Run, run_id)
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """A run and the rows that it refers to; None: that connection was removed for good."""
+
+    run: Run
+    sync: Sync
+    group: Group
+    mixpanel: Connection | None
+    destination: Connection | None
+
+
+def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
+    """Return a run with its sync, group and connections as of one moment, None if the run is unknown."""
+    with read_session(engine) as session:
+        run = session.get(Run, run_id)
+        if run is None:
+            return None
+        sync = session.get_one(Sync, run.sync_id)
+        group = session.get_one(Group, run.group_id)
+        mixpanel = session.get(Connection, sync.mixpanel_id)
+        return RunRows(run, sync, group, mixpanel, session.get(Connection, group.destination_id))
 
 
 def list_runs(engine: Engine, wanted: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:

@@ -17,7 +17,6 @@ from core.associate.target import connection_to_write, known_profiles
 from core.bridge import Bridge, storage_errors
 from core.connections.project import project_for
 from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, VendorSurprise
-from core.export.outcome import error_values
 from core.leases.lease import HeldLease
 from core.rules.matching import MAX_LENGTH, PREFIXES
 from core.vendors.mixpanel import Mixpanel
@@ -26,6 +25,7 @@ from core.vendors.retry import RetryPlan
 from data import associations
 from data.engine import StorageError
 from data.leases import Renewal
+from data.members.association_check import CheckRules
 from data.members.association_rows import ImportSummary, RawRow, RowToWrite
 from data.members.files import replacing
 from data.models import Association, AssociationBatch, Connection, ImportStage, Member
@@ -85,7 +85,7 @@ class Associating:
             raise
         except CohortBridgeError as exc:
             stage = ImportStage.CANCELLED if isinstance(exc, RunCancelled) else ImportStage.FAILED
-            await self._end(stage, error_values(exc) if stage == ImportStage.FAILED else {})
+            await self._end(stage, _error_values(exc) if stage == ImportStage.FAILED else {})
 
     async def _work(self) -> None:
         try:
@@ -126,15 +126,10 @@ class Associating:
         """Judge the rows by what is known now; a reading that a newer one replaces meanwhile is asked for again."""
         known = known_profiles(self._bridge, found.project_id)
         try:
-            return self._rows.judge(
-                prefix=found.prefix,
-                prefixes=PREFIXES if found.expects_prefix else (),
-                known=known,
-                longest=MAX_LENGTH,
-                within=self._held(),
-            )
+            rules = CheckRules(found.prefix, PREFIXES if found.expects_prefix else (), longest=MAX_LENGTH)
+            return self._rows.check(rules, known, within=self._held())
         except StorageError:
-            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.excluded)):
+            if tries <= 1 or known.are_kept:
                 raise
             return self._judge_rows(found, tries - 1)
 
@@ -300,3 +295,7 @@ class Associating:
         except (StorageError, OSError) as exc:
             # They are put together whenever they are asked for; the end itself must be recorded.
             log.warning("outcomes not saved association_id=%s reason=%s", self._id, exc)
+
+
+def _error_values(exc: CohortBridgeError) -> dict[str, str]:
+    return {"error_code": exc.name, "error_message": exc.message, "error_advice": exc.advice}

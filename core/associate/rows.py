@@ -16,11 +16,11 @@ from typing import IO
 
 from core.errors import SettingsError
 from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
-from data.members import association_rows
-from data.members.association_rows import CHANGED as CHANGED  # what a plan says of a row, for whoever shows it
-from data.members.association_rows import NEW as NEW
-from data.members.association_rows import SAME as SAME
-from data.members.association_rows import UNSEEN as UNSEEN
+from data.members import association_check
+from data.members.association_check import CHANGED as CHANGED  # what a plan says of a row, for whoever shows it
+from data.members.association_check import NEW as NEW
+from data.members.association_check import SAME as SAME
+from data.members.association_check import UNSEEN as UNSEEN
 from data.members.association_rows import PlannedRow as PlannedRow
 from data.members.association_rows import RawRow
 from data.models import Member
@@ -58,15 +58,15 @@ class Problem(StrEnum):
     SPACES = "spaces"
     FORMULA = "formula"
     NOT_AN_ID = "not_an_id"
-    TOO_LONG = association_rows.TOO_LONG
+    TOO_LONG = association_check.TOO_LONG
     SWAPPED = "swapped"
     # Of all rows together:
-    UNPREFIXED = association_rows.UNPREFIXED
-    REPEATED = association_rows.REPEATED
-    CONFLICT = association_rows.CONFLICT
-    SHARED = association_rows.SHARED
-    CROSSED = association_rows.CROSSED
-    OTHERS_ID = association_rows.OTHERS_ID
+    UNPREFIXED = association_check.UNPREFIXED
+    REPEATED = association_check.REPEATED
+    CONFLICT = association_check.CONFLICT
+    SHARED = association_check.SHARED
+    CROSSED = association_check.CROSSED
+    OTHERS_ID = association_check.OTHERS_ID
 
 
 PROBLEMS: dict[str, str] = {

@@ -21,7 +21,7 @@ from data.members.collector import Collector, Tally
 
 T = TypeVar("T")
 
-# A lost session starts again at page 0, at most twice; a `total` that disagrees is read once more.
+# A lost session is read again from page 0, at most twice; a `total` that disagrees is read once more.
 _SESSIONS_LOST = 2
 _TOTALS_WRONG = 1
 # Pages that are fetched or wait to be decoded, for each request in flight: slots refill while others decode.
@@ -44,7 +44,7 @@ class ResizableSemaphore(asyncio.Semaphore):
             self.release()
         self._owed += -change
         while self._owed and not self.locked():
-            self._value -= 1  # a place that nobody is in goes at once
+            self._value -= 1  # a place that no request is in goes at once
             self._owed -= 1
 
     @property
@@ -60,20 +60,35 @@ class ResizableSemaphore(asyncio.Semaphore):
             super().release()
 
 
+class WorkerThread:
+    """One thread that decodes and collects, call after call, beside the loop that keeps the requests going."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run a call in the thread, after those that came before it."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def shutdown(self) -> None:
+        """End the thread after its last call."""
+        self._pool.shutdown(wait=True, cancel_futures=False)
+
+
 @dataclass
 class CohortReader:
-    """Reads one cohort through `client`, at most `width` requests at a time; decodes and collects in `worker`."""
+    """Reads one cohort through `client`, as many requests at a time as `in_flight` allows."""
 
     client: Mixpanel
     rule: MatchRule
     cohort_id: int
-    width: ResizableSemaphore
-    worker: ThreadPoolExecutor
+    in_flight: ResizableSemaphore
+    thread: WorkerThread
     new_collector: Callable[[], Collector]
     progress: Progress
     page_size: int | None = None
     accept_total: bool = False  # a person looked at a `total` that disagrees, and let it through
-    tally: Tally = field(init=False)  # what the latest reading that came to its end collected
+    tally: Tally | None = None  # of the latest session whose pages were all there
     _facts: list[completeness.PageFacts] = field(default_factory=list[completeness.PageFacts])
 
     @asynccontextmanager
@@ -84,7 +99,7 @@ class CohortReader:
         """
         lost, totals = 0, list[int]()
         while True:
-            opening = asyncio.ensure_future(self.in_worker(self.new_collector))  # while page 0 is on its way
+            opening = asyncio.ensure_future(self.thread.run(self.new_collector))  # while page 0 is on its way
             try:
                 try:
                     collector, total = await self._read_session(opening)
@@ -107,12 +122,12 @@ class CohortReader:
                 await asyncio.shield(self._close(opening))
 
     async def _close(self, opening: asyncio.Future[Collector]) -> None:
-        with suppress(StorageError):  # one that could not be opened was told of already
-            await self.in_worker((await opening).close)
+        with suppress(StorageError):  # that it could not be opened was raised already
+            await self.thread.run((await opening).close)
 
     async def _prove(self, collector: Collector) -> Tally:
         self.progress.begin("checking")
-        tally = await self.in_worker(partial(collector.tally, prefixes=self.rule.prefixes))
+        tally = await self.thread.run(partial(collector.tally, prefixes=self.rule.prefixes))
         completeness.prove_distinct(seen=tally.seen, profiles=tally.profiles)
         self.tally = tally
         return tally
@@ -123,7 +138,7 @@ class CohortReader:
         self.progress.begin("reading")
         self.progress.profiles, self.progress.pages = 0, 0
         first = await self.client.first_page(
-            self.cohort_id, self.rule.match_property, page_size=self.page_size, gate=self.width
+            self.cohort_id, self.rule.match_property, page_size=self.page_size, gate=self.in_flight
         )
         if first.total is None or not first.page_size or first.page_size < 1:
             raise VendorSurprise("Mixpanel did not say how many profiles the cohort has.", code="mixpanel_no_total")
@@ -131,7 +146,7 @@ class CohortReader:
         pages = first.total // first.page_size + 1
         self.progress.expected, self.progress.pages_expected = first.total, pages
         collector = await opening
-        await self.in_worker(partial(self._take, collector, first, 0))
+        await self.thread.run(partial(self._take, collector, first, 0))
         if pages > 1:
             await self._read_rest(collector, first, pages)
         while max(self._facts, key=lambda page: page.number).rows == first.page_size:
@@ -142,11 +157,11 @@ class CohortReader:
     async def _read_rest(self, collector: Collector, first: Page, pages: int) -> None:
         numbers = iter(range(1, pages))
 
-        async def fetch_on() -> None:
+        async def fetch_next() -> None:
             for number in numbers:
                 await self._fetch(collector, first, number)
 
-        tasks = [asyncio.create_task(fetch_on()) for _ in range(min(pages - 1, 5 * _AHEAD))]
+        tasks = [asyncio.create_task(fetch_next()) for _ in range(min(pages - 1, 5 * _AHEAD))]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -163,12 +178,12 @@ class CohortReader:
             session_id=first.session_id,
             number=number,
             page_size=self.page_size,
-            gate=self.width,
-            run=lambda decode: self.in_worker(partial(self._decode, decode, collector, number)),
+            gate=self.in_flight,
+            run=lambda decode: self.thread.run(partial(self._decode, decode, collector, number)),
         )
 
     def _decode(self, decode: Callable[[], Page], collector: Collector, number: int) -> Page:
-        """Decode and take in one go: each way to the worker and back costs as much as half a page."""
+        """Decode and take in one go: each way to the thread and back costs as much as half a page."""
         page = decode()
         self._take(collector, page, number)
         return page
@@ -184,7 +199,3 @@ class CohortReader:
         self._facts.append(completeness.PageFacts(number=number, said_page=page.said_page, rows=len(page.distinct_ids)))
         self.progress.pages += 1
         self.progress.profiles += len(page.distinct_ids)
-
-    async def in_worker(self, call: Callable[[], T]) -> T:
-        """Run a call in the one thread that decodes and collects."""
-        return await asyncio.get_running_loop().run_in_executor(self.worker, call)

@@ -7,9 +7,32 @@ from dataclasses import dataclass
 from core.bridge import Bridge
 from core.connections.project import match_rule
 from core.errors import NotConnected, NotFound
+from core.rules.holding import approval_key
 from core.rules.matching import MatchRule
-from data.engine import read_session
+from data import runs
 from data.models import Connection, Group, Run, Sync
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """What the files of a run are called, whether it makes them or not."""
+
+    run_id: int
+
+    @property
+    def snapshot(self) -> str:
+        """The members that were read."""
+        return f"run-{self.run_id:08d}"
+
+    @property
+    def difference(self) -> str:
+        """The members that the run adds and removes."""
+        return f"difference-{self.run_id:08d}"
+
+    @property
+    def excluded(self) -> str:
+        """The profiles that made no member."""
+        return f"excluded-{self.run_id:08d}"
 
 
 @dataclass(frozen=True)
@@ -28,38 +51,24 @@ class Job:
         return match_rule(self.mixpanel, self.sync)
 
     @property
-    def snapshot(self) -> str:
-        """The name of the snapshot that this run writes."""
-        return f"run-{self.run.id:08d}"
+    def files(self) -> FileNames:
+        """What the files of the run are called."""
+        assert self.run.id is not None
+        return FileNames(self.run.id)
 
-    @property
-    def difference(self) -> str:
-        """The name of the file with the ids that this run adds and removes."""
-        return difference_name(self.run)
-
-    @property
-    def excluded(self) -> str:
-        """The name of the file with the profiles that made no member."""
-        return f"excluded-{self.run.id:08d}"
-
-
-def difference_name(run: Run) -> str:
-    """Name the file of the ids that a run adds and removes."""
-    return f"difference-{run.id:08d}"
+    def is_approved(self, code: str) -> bool:
+        """Return whether a person looked at a run that was held for this reason, and lets this one write through."""
+        return self.run.approved and self.run.approval_key == approval_key(code, str(self.rule))
 
 
 def load(bridge: Bridge, run_id: int) -> Job:
     """Load a run with all that it needs. Raises NotFound, NotConnected."""
-    with read_session(bridge.engine) as session:
-        run = session.get(Run, run_id)
-        if run is None:
-            raise NotFound(f"There is no run {run_id}.")
-        sync = session.get_one(Sync, run.sync_id)
-        group = session.get_one(Group, run.group_id)
-        mixpanel = session.get(Connection, sync.mixpanel_id)
-        destination = session.get(Connection, group.destination_id)
-    if mixpanel is None or mixpanel.removed or mixpanel.project_id != sync.project_id:
+    rows = runs.get_with_its_rows(bridge.engine, run_id)
+    if rows is None:
+        raise NotFound(f"There is no run {run_id}.")
+    mixpanel, destination = rows.mixpanel, rows.destination
+    if mixpanel is None or mixpanel.removed or mixpanel.project_id != rows.sync.project_id:
         raise NotConnected("The Mixpanel connection of this sync was removed, or leads to another project now.")
     if destination is None or destination.removed:
-        raise NotConnected(f"The destination {run.destination} was removed.")
-    return Job(run, sync, group, mixpanel, destination)
+        raise NotConnected(f"The destination {rows.run.destination} was removed.")
+    return Job(rows.run, rows.sync, rows.group, mixpanel, destination)

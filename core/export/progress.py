@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from core.run_log import RunLog
+from data.run_outcome import RunProgress
+
+
+class CountsRequests(Protocol):
+    """A vendor's client that counts what it asks."""
+
+    requests: int
+    queries: int
+
+
+class CountsMessages(Protocol):
+    """A delivery that counts what it sends."""
+
+    messages: int
 
 
 @dataclass
@@ -16,13 +31,35 @@ class Progress:
     profiles: int = 0
     pages: int = 0
     pages_expected: int | None = None
-    messages: int = 0
     messages_expected: int | None = None
-    requests: int = 0
-    queries: int = 0
+    # Earlier attempts of the run, which had to wait for a query slot.
+    earlier_requests: int = 0
+    earlier_queries: int = 0
+    client: CountsRequests | None = None
+    delivery: CountsMessages | None = None
     run_log: RunLog = field(default_factory=RunLog)
+
+    @property
+    def messages(self) -> int:
+        """How many messages were sent."""
+        return self.delivery.messages if self.delivery else 0
 
     def begin(self, step: str) -> None:
         """Begin a step, and note when."""
         self.step = step
         self.run_log.step(step)
+
+    def report(self) -> RunProgress:
+        """Return what is recorded of the progress now."""
+        client = self.client
+        return RunProgress(
+            step=self.step,
+            expected=self.expected,
+            profiles=self.profiles,
+            pages=self.pages,
+            pages_expected=self.pages_expected,
+            messages=self.messages,
+            messages_expected=self.messages_expected,
+            requests=self.earlier_requests + (client.requests if client else 0),
+            queries=self.earlier_queries + (client.queries if client else 0),
+        )

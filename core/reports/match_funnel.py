@@ -12,7 +12,7 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import run_stats, runs
 from data.members.excluded import DUPLICATE as DUPLICATE  # a reason that pages have words for
-from data.members.excluded import ExcludedProfile
+from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
 
 _EXCLUDED_COLUMNS = ("reason", "distinct_id", "apptimize_id")
@@ -115,8 +115,8 @@ def excluded(
     """Page through the profiles of a read that made no member. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
     return ExcludedPage(
-        bridge.snapshots.excluded(name, reasons=reasons, search=search, offset=offset, limit=limit),
-        bridge.snapshots.count_excluded(name, reasons=reasons, search=search),
+        list_excluded(bridge.snapshots, name, reasons=reasons, search=search, offset=offset, limit=limit),
+        count_excluded(bridge.snapshots, name, reasons=reasons, search=search),
     )
 
 
@@ -126,7 +126,7 @@ def excluded_csv(
 ) -> Iterator[str]:
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
-    chunks = bridge.snapshots.iterate_excluded(name, reasons=reasons, search=search)
+    chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=search)
     return spreadsheet.lines(_EXCLUDED_COLUMNS, (shown_row(row) for chunk in chunks for row in chunk))
 
 

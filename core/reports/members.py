@@ -10,9 +10,9 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
 from data import groups, run_stats, runs
-from data.members.changes import ChangeKind
-from data.members.search import SearchPage
-from data.models import Run, RunStatus
+from data.members import search as member_search
+from data.members.search import PageRequest, SearchPage
+from data.models import MembershipChange, Run, RunStatus
 
 
 @action(Role.VIEWER)
@@ -23,7 +23,8 @@ def find_members(
     group = groups.get_group(bridge.engine, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
-    return bridge.snapshots.find(group.base_snapshot, search=search, offset=offset, limit=limit)
+    request = PageRequest(search, offset, limit)
+    return member_search.find_members(bridge.snapshots, group.base_snapshot, request)
 
 
 @action(Role.VIEWER)
@@ -40,10 +41,18 @@ def are_changes_kept(bridge: Bridge, actor: Actor, run: Run) -> bool:
 
 @action(Role.VIEWER)
 def find_changes(
-    bridge: Bridge, actor: Actor, run_id: int, kind: ChangeKind, *, search: str = "", offset: int = 0, limit: int = 50
+    bridge: Bridge,
+    actor: Actor,
+    run_id: int,
+    kind: MembershipChange,
+    *,
+    search: str = "",
+    offset: int = 0,
+    limit: int = 50,
 ) -> SearchPage:
     """Page and search through who joined, or left, with a run, or would have. Raises NotFound, StorageFailed."""
-    return bridge.snapshots.find_changes(_difference(bridge, run_id), kind, search=search, offset=offset, limit=limit)
+    difference, request = _difference(bridge, run_id), PageRequest(search, offset, limit)
+    return member_search.find_changes(bridge.snapshots, difference, kind, request)
 
 
 @action(Role.VIEWER)
@@ -58,9 +67,8 @@ def find_unchanged(
 ) -> SearchPage:
     """Page and search through who stayed with a run, or would have. Raises NotFound, StorageFailed."""
     unchanged = _unchanged(bridge, run_id)
-    return bridge.snapshots.find_others(
-        *unchanged.files, total=unchanged.run.unchanged, search=search, offset=offset, limit=limit
-    )
+    request = PageRequest(search, offset, limit)
+    return member_search.find_others(bridge.snapshots, *unchanged.files, request, total=unchanged.run.unchanged)
 
 
 @action(Role.VIEWER)
@@ -75,7 +83,7 @@ class _Unchanged:
     """The members before or after a run, and those of them that it removed or added: the others stayed."""
 
     run: Run
-    files: tuple[str, str | None, ChangeKind]
+    files: tuple[str, str | None, MembershipChange]
 
 
 def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:

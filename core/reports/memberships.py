@@ -8,8 +8,7 @@ from datetime import datetime
 
 from core.bridge import Bridge
 from data import run_stats
-from data.members.changes import ChangeKind
-from data.models import Group
+from data.models import Group, MembershipChange
 
 # So many changes are looked through in about a tenth of a second; a person may ask for more.
 LOOKED_THROUGH = 300
@@ -62,7 +61,7 @@ def is_lost(bridge: Bridge, group: Group) -> bool:
 
 
 def list_memberships(
-    group: Group, changes: list[run_stats.Change], kinds: dict[str, ChangeKind], *, is_in: bool
+    group: Group, changes: list[run_stats.Change], kinds: dict[str, MembershipChange], *, is_in: bool
 ) -> list[Membership]:
     """Put together when a member was in a group, from its changes, the oldest first.
 

@@ -22,9 +22,9 @@ from core.reports.memberships import (
 from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, reads_of_groups
 from core.validation import clean_line
 from data import associations, groups, run_stats
-from data.members.changes import ChangeKind
 from data.members.excluded import DUPLICATE
-from data.models import Association, Group, ImportStage, Member
+from data.members.lookup import list_changes_of, list_members_with
+from data.models import Association, Group, ImportStage, Member, MembershipChange
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000
@@ -111,7 +111,7 @@ class _Changes:
     """The changes that were looked through, of each group the oldest first, and what they did to the ids."""
 
     by_group: dict[int, list[run_stats.Change]]
-    kinds: dict[str, dict[str, ChangeKind]]
+    kinds: dict[str, dict[str, MembershipChange]]
 
     def memberships(self, group: Group, apptimize_id: str, *, is_in: bool) -> list[Membership]:
         kinds = self.kinds.get(apptimize_id, {})
@@ -170,7 +170,7 @@ def look_up_user(
 
 
 def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id: str) -> list[Member]:
-    rows = bridge.snapshots.members_in([one.difference for one in changes], [user_id]).values()
+    rows = list_members_with(bridge.snapshots, [one.difference for one in changes], [user_id]).values()
     return [member for members in rows for member in members]
 
 
@@ -189,7 +189,7 @@ def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Mem
 def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]) -> _Changes:
     by_group = kept_of_each_group(bridge, recent)
     names = [one.difference for changes in by_group.values() for one in changes]
-    return _Changes(by_group, bridge.snapshots.changes_of(names, *dict.fromkeys(user_ids)))
+    return _Changes(by_group, list_changes_of(bridge.snapshots, names, *dict.fromkeys(user_ids)))
 
 
 # --- since when ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from core.bridge import Bridge
 from core.reports.memberships import is_lost
 from data import groups, run_stats
-from data.members.excluded import ExcludedProfile
+from data.members.excluded import ExcludedProfile, list_excluded_with
+from data.members.lookup import list_members_with
 from data.members.snapshots import Snapshots
 from data.models import Group, Member
 
@@ -76,8 +77,8 @@ class UserReads:
             return
         self.asked.update(new)
         with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
-            members = threads.submit(self.snapshots.members_in, [one.members for one in self.groups], new)
-            excluded = threads.submit(self.snapshots.excluded_in, [one.excluded for one in self.groups], new)
+            members = threads.submit(list_members_with, self.snapshots, [one.members for one in self.groups], new)
+            excluded = threads.submit(list_excluded_with, self.snapshots, [one.excluded for one in self.groups], new)
         for name, rows in members.result().items():
             self.members.setdefault(name, set()).update(rows)
         for name, others in excluded.result().items():

@@ -1,4 +1,4 @@
-"""What proves that a cohort was read whole. Pure: what the answers said in, an error or nothing out."""
+"""What proves that a cohort was read whole. Pure: facts about the answers in, an error or nothing out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.errors import IncompleteRead
 
 @dataclass(frozen=True)
 class PageFacts:
-    """What one answer said of itself. `number` is the page that was asked for, `rows` how many profiles it held."""
+    """One answer: `number` is the page that was asked for, `said_page` the one it claims, `rows` its profiles."""
 
     number: int
     said_page: int | None
@@ -20,7 +20,7 @@ class PageFacts:
 def prove_pages(pages: Sequence[PageFacts], *, page_size: int) -> None:
     """Check that the pages are all there, none twice, each full but the last; empty ones after it are past the end.
 
-    Raises: IncompleteRead saying which page is not as it should be.
+    Raises: IncompleteRead, naming the first page that is not as it should be.
     """
     ordered = sorted(pages, key=lambda page: page.number)
     while len(ordered) > 1 and not ordered[-1].rows:

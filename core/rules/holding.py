@@ -1,4 +1,4 @@
-"""What holds a run: numbers in, an error or nothing out. Pure; nothing here reads or writes."""
+"""What holds a run: numbers in, an error or nothing out. Pure: no input, no output."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ def approval_key(code: str, matched_by: str) -> str:
 
 
 def hold_for_total(*, profiles: int, totals: Sequence[int]) -> RunHeld:
-    """Build the error for whole, gapless pages that disagree with `total`, reading after reading."""
-    told = " and ".join(f"{total:,}" for total in dict.fromkeys(totals))
+    """Build the error for whole, gapless pages that disagree with `total`, read after read."""
+    announced = " and ".join(f"{total:,}" for total in dict.fromkeys(totals))
     return RunHeld(
-        f"Mixpanel announced {told} profiles, but its pages hold {profiles:,}, twice running. Nothing was written.",
+        f"Mixpanel announced {announced} profiles, but its pages hold {profiles:,}, twice running. "
+        "Nothing was written.",
         advice="Compare the cohort's size in Mixpanel with both numbers, then apply it once or discard it.",
         code="held_total",
     )
 
 
 def hold_for_shrinking(*, removed: int, base_members: int, most_percent: int | None) -> None:
-    """Hold a write that would take more than the set share of its members from a group.
+    """Hold a write that would take more of its members from a group than the shrink limit allows.
 
     Raises: RunHeld.
     """
@@ -31,7 +32,7 @@ def hold_for_shrinking(*, removed: int, base_members: int, most_percent: int | N
         return
     share = f"{removed / base_members:.1%}"
     raise RunHeld(
-        f"The group would lose {removed:,} of its {base_members:,} members ({share}); the brake is set at "
+        f"The group would lose {removed:,} of its {base_members:,} members ({share}); the shrink limit is "
         f"{most_percent}%. Nothing was written.",
         advice="Look at who would leave, then apply it once or discard it.",
         code="held_shrink",
@@ -39,7 +40,7 @@ def hold_for_shrinking(*, removed: int, base_members: int, most_percent: int | N
 
 
 def hold_for_unknown_base(*, base_members: int, most_percent: int | None) -> None:
-    """Hold a write with a brake where nobody can tell any more who would leave.
+    """Hold a write under a shrink limit where the members that would leave are no longer known.
 
     Raises: RunHeld.
     """
@@ -47,7 +48,7 @@ def hold_for_unknown_base(*, base_members: int, most_percent: int | None) -> Non
         return
     raise RunHeld(
         f"Who of the group's {base_members:,} members would leave cannot be told: what it was given last is no longer "
-        f"kept, and the brake is set at {most_percent}%. Nothing was written.",
+        f"kept, and the shrink limit is {most_percent}%. Nothing was written.",
         advice="Apply it once to write the whole cohort, or discard it and look why the snapshots are gone.",
         code="held_shrink",
     )

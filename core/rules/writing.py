@@ -1,14 +1,12 @@
-"""How a group is written: not at all, by the difference, or in full after any doubt about what it holds."""
+"""How a group is written: not at all, by the difference, or in full after any doubt about what it holds. Pure."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
-from core.export.job import Job
-from core.vendors.delivery import Delivery
-from data.members.collector import Difference
-from data.models import utc_now
+from data.models import Group
 
 # Groups can be edited by hand at the destination: once a day the whole of them is written again.
 _FULL_EVERY = timedelta(hours=24)
@@ -16,25 +14,43 @@ _FULL_EVERY = timedelta(hours=24)
 WriteMode = Literal["full", "delta", "none"]
 
 
-def choose_write_mode(
-    job: Job, difference: Difference, *, base_is_there: bool, in_place: bool, delivery: Delivery
-) -> WriteMode:
-    """Choose how a group is written: not at all, by the difference, or in full after any doubt about what it holds."""
-    group = job.group
+@dataclass(frozen=True)
+class WriteFacts:
+    """All that decides how a group is written."""
+
+    group: Group
+    matched_by: str  # the match setting that the new members were read with
+    has_base: bool  # the snapshot that the group was given last is still kept, and whole
+    has_changes: bool  # members were added or removed since
+    in_place: bool  # what was delivered last is still there, as far as that can be seen
+    force_full: bool = False  # a person, or a run that was interrupted, asks for a full write
+    restores: bool = False  # the group is put back to an earlier snapshot
+    takes_differences: bool = True  # what was added and removed can be delivered by itself
+
+
+def choose_write_mode(facts: WriteFacts, *, now: datetime) -> WriteMode:
+    """Choose the shortest way to write a group that is safe."""
+    return _choose_message(facts, now) if facts.takes_differences else _choose_file(facts)
+
+
+def _choose_message(facts: WriteFacts, now: datetime) -> WriteMode:
+    group = facts.group
     must_be_full = (
-        job.run.force_full
-        or job.run.restore_snapshot is not None
-        or not base_is_there
+        facts.force_full
+        or facts.restores
+        or not facts.has_base
         or group.in_doubt
         or group.full_at is None
-        or not timedelta(0) <= utc_now() - group.full_at < _FULL_EVERY
+        or not timedelta(0) <= now - group.full_at < _FULL_EVERY
         or group.delivered_name != group.name
-        or group.base_match != str(job.rule)
+        or group.base_match != facts.matched_by
     )
-    changed = bool(difference.added or difference.removed)
-    if delivery.takes_differences:
-        if must_be_full:
-            return "full"
-        return "delta" if changed else "none"
-    known = base_is_there and not group.in_doubt and group.delivered_name == group.name and in_place
-    return "none" if known and not changed and not job.run.force_full else "full"
+    if must_be_full:
+        return "full"
+    return "delta" if facts.has_changes else "none"
+
+
+def _choose_file(facts: WriteFacts) -> WriteMode:
+    group = facts.group
+    is_known = facts.has_base and not group.in_doubt and group.delivered_name == group.name and facts.in_place
+    return "none" if is_known and not facts.has_changes and not facts.force_full else "full"

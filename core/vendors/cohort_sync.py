@@ -14,9 +14,9 @@ import msgspec
 
 from core.errors import SettingsError, StorageFailed, VendorAuthFailed, VendorRefused, VendorSurprise, VendorUnavailable
 from core.run_log import RecordCall, ignore_call
-from core.vendors.delivery import MembershipChange, Target
+from core.vendors.delivery import Target
 from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
-from data.models import Member
+from data.models import Member, MembershipChange
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
 MESSAGE_MEMBERS = 1000

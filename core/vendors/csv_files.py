@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from core.errors import StorageFailed
-from core.vendors.delivery import MembershipChange, Target
-from data.models import Member
+from core.vendors.delivery import Target
+from data.models import Member, MembershipChange
 
 # --- CSV -----------------------------------------------------------------------------------------------------------
 

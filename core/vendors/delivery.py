@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
-from data.models import Member
-
-MembershipChange = Literal["added", "removed"]
+from data.models import Member, MembershipChange
 
 
 @dataclass(frozen=True)

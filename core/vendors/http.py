@@ -15,6 +15,9 @@ import httpx
 from core.vendors import addresses
 from core.vendors.addresses import Reach
 
+# What vendors' clients are built with; other rooms hand it on and need not know which library it is of.
+HttpClient = httpx.AsyncClient
+
 
 @asynccontextmanager
 async def connect_http(*, connections: int = 5) -> AsyncGenerator[httpx.AsyncClient]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, NoQuerySlot, RunAlreadyActive, RunCancelled
-from core.export.outcome import error_values
+from core.export.outcome import run_error
 from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.lease import HeldLease
@@ -16,6 +16,7 @@ from core.worker.run_execution import wait, watch_runs
 from data import leases, run_queue, run_records, runs
 from data.leases import Renewal
 from data.models import LeaseKind, Run, RunStatus
+from data.run_outcome import RunOutcome
 
 
 async def carry_out_here(
@@ -69,9 +70,9 @@ class InlineRun:
     def fail(self, exc: CohortBridgeError) -> Run:
         """Record why it was not done."""
         status = RunStatus.CANCELLED if isinstance(exc, RunCancelled) else RunStatus.FAILED
-        values = error_values(exc) | {"status": status, "finished_at": self._bridge.clock.now(), "waiting_until": None}
+        outcome = RunOutcome(status, finished_at=self._bridge.clock.now(), error=run_error(exc))
         with storage_errors():
-            run_records.record(self._bridge.engine, self._run_id, lease_owner=self._lease_owner, values=values)
+            run_records.record(self._bridge.engine, self._run_id, outcome, lease_owner=self._lease_owner)
             return self._get()
 
     async def claim(self) -> None:

@@ -16,6 +16,7 @@ from core.leases.watch import LeaseWatch
 from data import run_queue, run_records
 from data.engine import StorageError
 from data.models import Lease, LeaseKind, Run, RunStatus
+from data.run_outcome import RunError, RunOutcome
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +86,13 @@ def wait(bridge: Bridge, run_id: int, lease_owner: str, exc: NoQuerySlot, *, kee
 
 
 def _record_unexpected(bridge: Bridge, run_id: int, lease_owner: str) -> None:
-    values = {
-        "status": RunStatus.FAILED,
-        "finished_at": bridge.clock.now(),
-        "error_code": "unexpected",
-        "error_message": "The run stopped on an error that Cohort Bridge did not foresee.",
-        "error_advice": "The worker's log has the details. The group may need a new export.",
-    }
+    error = RunError(
+        "unexpected",
+        "The run stopped on an error that Cohort Bridge did not foresee.",
+        "The worker's log has the details. The group may need a new export.",
+    )
+    outcome = RunOutcome(RunStatus.FAILED, finished_at=bridge.clock.now(), error=error)
     try:
-        run_records.record(bridge.engine, run_id, lease_owner=lease_owner, values=values)
+        run_records.record(bridge.engine, run_id, outcome, lease_owner=lease_owner)
     except StorageError as exc:
         log.warning("run not recorded run_id=%s reason=%s", run_id, exc)

@@ -11,12 +11,11 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.reports import comparison, members, user_lookup
 from core.reports.comparison import Comparison
-from core.reports.members import ChangeKind
 from core.reports.memberships import Membership
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
-from data.models import Connection, Group, Run, SyncKind, SyncState
+from data.models import Connection, Group, MembershipChange, Run, SyncKind, SyncState
 from pages.parts import charts, download, lookback, member_list, run_status, tables
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, in_grey, moment, number, pluralize
 from pages.shell import gate, page_frame, resources
@@ -395,7 +394,7 @@ def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
         file_name=f"runs-{before}-{after}.csv",
         key="groups_compared",
     )
-    ways: list[tuple[ChangeKind, int]] = [("added", found.added), ("removed", found.removed)]
+    ways: list[tuple[MembershipChange, int]] = [("added", found.added), ("removed", found.removed)]
     for column, (way, count) in zip(st.columns(2), ways, strict=True):
         with column:
             st.subheader(f"{way.capitalize()} ({number(count)})", anchor=False)

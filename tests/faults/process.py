@@ -28,7 +28,7 @@ from sqlmodel import Session
 from core.cli import app
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.export import cohort_reader
-from core.export.run import Export
+from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
 from data import models, run_queue, run_records
@@ -47,7 +47,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "message": (cohort_sync.EndpointDelivery, "_send_once"),
     "record": (run_records, "record"),
     "commit": (Session, "commit"),
-    "tidy": (Export, "_tidy_up"),
+    "tidy": (Recorder, "_tidy_up"),
 }
 _REAL_TIME = time.time
 

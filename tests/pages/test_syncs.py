@@ -113,7 +113,7 @@ def test_run_now_queues_a_run_and_shows_it(practising: Bridge):
 
 def test_a_held_run_shows_who_would_leave_and_can_be_discarded(practising: Bridge, held: Run):
     at = open_page(HISTORY, run=held.id)
-    assert "the brake is set at 0%" in shown(at)
+    assert "the shrink limit is 0%" in shown(at)
     assert f"{held.removed} member" in shown(at)
 
     drawn(at.button(key="history_discard").click().run())

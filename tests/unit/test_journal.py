@@ -30,7 +30,7 @@ def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
     first = RunLog()
     first.step("reading")
     first.called("first page of profiles", 429, time.monotonic())
-    second = RunLog.begun(json.loads(json.dumps(first.kept())))
+    second = RunLog.resume(json.loads(json.dumps(first.kept())))
     second.step("reading")
     second.step("delivering")
     second.called("first page of profiles", 429, time.monotonic())

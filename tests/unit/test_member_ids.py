@@ -19,8 +19,11 @@ from core.vendors.delivery import Target
 from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.retry import RetryPlan
-from data.members.association_rows import Known, Rows
-from data.members.excluded import ExcludedProfile
+from data.members.association_check import CheckRules, KnownProfiles
+from data.members.association_rows import ImportRows, RowFilter
+from data.members.excluded import ExcludedProfile, iterate_excluded, list_excluded, list_excluded_with
+from data.members.lookup import find_by_id, list_members_with
+from data.members.search import PageRequest, find_changes, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
 
@@ -64,12 +67,12 @@ def ways_to_read(snapshots: Snapshots) -> Iterator[list[Member]]:
     yield [member for chunk in snapshots.iterate("kept") for member in chunk]
     yield [member for chunk in snapshots.iterate_changes("added", "added") for member in chunk]
     yield [member for chunk in snapshots.iterate_others("kept", "added", "removed") for member in chunk]
-    yield snapshots.find("kept").rows
-    yield snapshots.find("kept", search="distinct-").rows
-    yield snapshots.find_changes("added", "added").rows
-    yield snapshots.find_others("kept", None, "added", total=3).rows
-    yield [member for one in MEMBERS for member, _ in snapshots.known_as(["kept"], one.distinct_id)]
-    yield [member for one in MEMBERS for member in snapshots.members_in(["kept"], [one.apptimize_id])["kept"]]
+    yield find_members(snapshots, "kept", PageRequest()).rows
+    yield find_members(snapshots, "kept", PageRequest("distinct-")).rows
+    yield find_changes(snapshots, "added", "added", PageRequest()).rows
+    yield find_others(snapshots, "kept", None, "added", PageRequest(), total=3).rows
+    yield [member for one in MEMBERS for member, _ in find_by_id(snapshots, ["kept"], one.distinct_id)]
+    yield [member for one in MEMBERS for member in list_members_with(snapshots, ["kept"], [one.apptimize_id])["kept"]]
 
 
 def test_what_is_read_from_snapshots_has_its_ids_in_their_places(snapshots: Snapshots):
@@ -85,9 +88,9 @@ def test_what_is_read_from_snapshots_has_its_ids_in_their_places(snapshots: Snap
 def test_what_was_excluded_has_its_ids_in_their_places(snapshots: Snapshots):
     duplicate = ExcludedProfile(reason="duplicate", distinct_id="distinct-9", apptimize_id="i_apptimize-0")
 
-    assert snapshots.excluded("excluded") == [ExcludedProfile("blank", "distinct-8", None), duplicate]
-    assert snapshots.excluded_in(["excluded"], ["distinct-9"]) == {"excluded": [duplicate]}
-    assert [profile.distinct_id for rows in snapshots.iterate_excluded("excluded") for profile in rows] == [
+    assert list_excluded(snapshots, "excluded") == [ExcludedProfile("blank", "distinct-8", None), duplicate]
+    assert list_excluded_with(snapshots, ["excluded"], ["distinct-9"]) == {"excluded": [duplicate]}
+    assert [profile.distinct_id for rows in iterate_excluded(snapshots, "excluded") for profile in rows] == [
         "distinct-8",
         "distinct-9",
     ]
@@ -126,7 +129,7 @@ def test_a_file_holds_the_apptimize_ids(snapshots: Snapshots, tmp_path: Path):
 
 @pytest.mark.parametrize("header", [b"distinct_id,apptimize_id", b"apptimize_id,distinct_id"])
 def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, header: bytes):
-    rows = Rows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
+    rows = ImportRows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
     line = {name: getattr(MEMBERS[0], name) for name in Member._fields}
     upload = tmp_path / "users.csv"
     upload.write_bytes(header + b"\n" + ",".join(line[name] for name in header.decode().split(",")).encode() + b"\n")
@@ -146,11 +149,13 @@ def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, hea
 
     with upload.open("rb") as file:
         rows.keep(read_rows(file, expects_prefix=True))
-    rows.judge(prefix=None, prefixes=("i_", "a_"), known=Known())
+    rows.check(CheckRules(prefix=None, prefixes=("i_", "a_")), KnownProfiles())
     asyncio.run(write())
 
     assert [row.member for chunk in rows.iterate() for row in chunk] == [MEMBERS[0]]
-    assert [row.member for row in rows.find("distinct-0")] == [row.member for row in rows.planned(writable=True)]
+    assert [row.member for row in rows.find("distinct-0")] == [
+        row.member for row in rows.planned(RowFilter(writable=True))
+    ]
     profile, alias = sent
     assert (profile["$distinct_id"], profile["$set"]) == ("distinct-0", {"$apptimize_user_id": "i_apptimize-0"})
     assert (alias["properties"]["distinct_id"], alias["properties"]["alias"]) == ("distinct-0", "i_apptimize-0")

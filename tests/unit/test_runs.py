@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from core.bridge import Bridge
 from core.leases import slots
@@ -13,7 +14,8 @@ from core.worker import service
 from core.worker.run_execution import watch_runs
 from data import leases, query_slots, run_queue, run_records, runs
 from data.engine import read_session, write_session
-from data.models import Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync
+from data.models import Connection, Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync
+from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
 from tests.stage.clock import FakeClock
 
 DEAD = {"error_code": "interrupted", "error_message": "It died.", "error_advice": "Wait."}
@@ -36,6 +38,15 @@ def interrupt(bridge: Bridge, lease: Lease) -> bool:
     return run_queue.interrupt(bridge.engine, lease, error=DEAD, now=bridge.clock.now())
 
 
+def succeeded(**parts: Any) -> RunOutcome:
+    return RunOutcome(RunStatus.SUCCEEDED, finished_at=datetime(2026, 11, 23, 12, tzinfo=UTC), **parts)
+
+
+def destination_of(bridge: Bridge, run: Run) -> Connection:
+    with read_session(bridge.engine) as session:
+        return session.get_one(Connection, session.get_one(Group, run.group_id).destination_id)
+
+
 def again(bridge: Bridge, run: Run) -> Run:
     found = runs.get(bridge.engine, run.id or 0)
     assert found is not None
@@ -56,7 +67,7 @@ def test_a_second_run_of_a_group_waits_until_the_first_has_ended(bridge: Bridge,
     assert not claim(bridge, second, "two")
     assert claimable(bridge) == []
 
-    run_records.record(bridge.engine, first.id or 0, lease_owner="one", values={"status": RunStatus.SUCCEEDED})
+    run_records.record(bridge.engine, first.id or 0, succeeded(), lease_owner="one")
     assert claim(bridge, second, "two")
 
 
@@ -78,7 +89,7 @@ def test_a_lease_that_was_lost_can_neither_be_renewed_nor_recorded_nor_doubted(
     interrupt(bridge, lease_on(bridge, run))
 
     assert run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one") == (False, False)
-    assert not run_records.record(bridge.engine, run.id or 0, lease_owner="one", values={"status": RunStatus.SUCCEEDED})
+    assert not run_records.record(bridge.engine, run.id or 0, succeeded(), lease_owner="one")
     assert not run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, lease_owner="one")
     assert again(bridge, run).status == RunStatus.INTERRUPTED
 
@@ -90,19 +101,36 @@ def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
     claim(bridge, run)
     run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, lease_owner="one")
 
-    run_records.record(
-        bridge.engine,
-        run.id or 0,
-        lease_owner="one",
-        values={"status": RunStatus.SUCCEEDED, "members": 3},
-        group_values={"members": 3, "in_doubt": False},
+    outcome = succeeded(
+        counts=ReadCounts(profiles=4, members=3, duplicates=1),
+        group=GroupOutcome(destination_of(bridge, run), NewBase("run-1", 3, "rule"), Delivered("Payers", in_full=True)),
     )
+    run_records.record(bridge.engine, run.id or 0, outcome, lease_owner="one")
 
     with read_session(bridge.engine) as session:
         group = session.get_one(Group, run.group_id)
     assert (group.members, group.in_doubt) == (3, False)
+    assert (group.base_run_id, group.base_snapshot, group.base_match) == (run.id, "run-1", "rule")
+    assert (group.delivered_name, group.delivered_at) == ("Payers", outcome.finished_at)
+    assert group.full_at == group.verified_at == outcome.finished_at
+    assert (again(bridge, run).profiles, again(bridge, run).members, again(bridge, run).duplicates) == (4, 3, 1)
     assert again(bridge, run).status == RunStatus.SUCCEEDED
     assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
+
+
+def test_a_group_whose_destination_was_moved_meanwhile_stays_in_doubt(bridge: Bridge, group_with_runs: list[Run]):
+    run = group_with_runs[0]
+    claim(bridge, run)
+    before = destination_of(bridge, run)
+    with write_session(bridge.engine) as session:
+        session.get_one(Connection, before.id).folder = "elsewhere"
+
+    outcome = succeeded(group=GroupOutcome(before, delivered=Delivered("Payers", in_full=False)))
+    run_records.record(bridge.engine, run.id or 0, outcome, lease_owner="one")
+
+    with read_session(bridge.engine) as session:
+        group = session.get_one(Group, run.group_id)
+    assert (group.in_doubt, group.delivered_name, group.full_at) == (True, "Payers", None)
 
 
 def test_a_waiting_run_is_not_taken_up_before_its_time(bridge: Bridge, group_with_runs: list[Run]):
@@ -139,7 +167,7 @@ def test_a_run_that_moved_since_is_not_interrupted(bridge: Bridge, group_with_ru
     run = group_with_runs[0]
     claim(bridge, run)
     seen = lease_on(bridge, run)
-    run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one", progress={"profiles": 5})
+    run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one", progress=RunProgress("reading", profiles=5))
 
     assert not interrupt(bridge, seen)
     assert again(bridge, run).profiles == 5
@@ -211,7 +239,7 @@ def test_a_watcher_is_undecided_about_a_run_until_it_moves_or_is_gone(bridge: Br
     run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one")
     watch.look()
     told.append(watch.undecided)
-    run_records.record(bridge.engine, run.id or 0, lease_owner="one", values={"status": RunStatus.SUCCEEDED})
+    run_records.record(bridge.engine, run.id or 0, succeeded(), lease_owner="one")
     watch.look()
     told.append(watch.undecided)
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from data.engine import StorageError
 from data.members.collector import Tally
+from data.members.lookup import find_by_id, list_changes_of, list_holding
+from data.members.search import PageRequest, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
 
@@ -119,18 +121,18 @@ def test_ids_with_separators_quotes_and_nothing_but_spaces_survive(snapshots: Sn
 def test_members_are_paged_in_order_and_found_by_either_id_whatever_the_case(snapshots: Snapshots):
     write(snapshots, "paged", [(f"User-{number:03}", f"i_{number:03}") for number in range(120)])
 
-    page = snapshots.find("paged", offset=50, limit=2)
+    page = find_members(snapshots, "paged", PageRequest(offset=50, limit=2))
     assert ([one for one, _ in page.rows], page.total) == (["i_050", "i_051"], 120)
-    assert snapshots.find("paged", search="uSER-07", limit=3).rows[0] == ("i_070", "User-070")
-    assert snapshots.find("paged", search="i_11").total == 10
-    assert snapshots.find("paged", search="07").total == 12  # 007, 070 to 079, 107
-    assert snapshots.find("paged", search="%").total == 0
+    assert find_members(snapshots, "paged", PageRequest(text="uSER-07", limit=3)).rows[0] == ("i_070", "User-070")
+    assert find_members(snapshots, "paged", PageRequest(text="i_11")).total == 10
+    assert find_members(snapshots, "paged", PageRequest(text="07")).total == 12  # 007, 070 to 079, 107
+    assert find_members(snapshots, "paged", PageRequest(text="%")).total == 0
 
 
 def test_a_search_counts_to_a_limit_and_says_so(snapshots: Snapshots):
     write(snapshots, "many", [(f"user-{number:03}", f"i_{number:03}") for number in range(30)])
 
-    found = snapshots.find("many", search="i_", offset=10, limit=5, most=20)
+    found = find_members(snapshots, "many", PageRequest(text="i_", offset=10, limit=5, most=20))
 
     assert ([one for one, _ in found.rows], found.total, found.is_more) == (
         [f"i_0{n}" for n in range(10, 15)],
@@ -146,24 +148,26 @@ def test_who_stayed_is_told_from_what_came_or_left(snapshots: Snapshots):
     stayed = [(f"i_{number:05}", f"user-{number:05}") for number in range(30_000, 60_000)]
 
     for name, change in (("after", "added"), ("before", "removed")):
-        page = snapshots.find_others(name, "difference", change, total=difference.unchanged, offset=19_990, limit=20)
+        page = find_others(
+            snapshots, name, "difference", change, PageRequest(offset=19_990, limit=20), total=difference.unchanged
+        )
         assert (page.rows, page.total) == (stayed[19_990:20_010], 30_000)
         assert [pair for rows in snapshots.iterate_others(name, "difference", change) for pair in rows] == stayed
-        assert snapshots.find_others(name, "difference", change, total=30_000, search="I_45678").rows == [
+        assert find_others(snapshots, name, "difference", change, PageRequest("I_45678"), total=30_000).rows == [
             stayed[15_678]
         ]
-        assert snapshots.find_others(name, "difference", change, total=30_000, search="i_12345").total == 0
-    assert snapshots.find_others("after", None, "added", total=60_000, limit=1).rows == [stayed[0]]
+        assert find_others(snapshots, name, "difference", change, PageRequest("i_12345"), total=30_000).total == 0
+    assert find_others(snapshots, "after", None, "added", PageRequest(limit=1), total=60_000).rows == [stayed[0]]
 
 
 def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     write(snapshots, "here", [("user-1", "i_1")])
     snapshots.keep_difference("came", "here", None)
 
-    assert snapshots.holding(["gone", "here"], "i_1") == {"here"}
-    assert snapshots.changes_of(["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
-    assert snapshots.known_as(["gone"], "i_1") == []
-    assert snapshots.known_as(["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
+    assert list_holding(snapshots, ["gone", "here"], "i_1") == {"here"}
+    assert list_changes_of(snapshots, ["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
+    assert find_by_id(snapshots, ["gone"], "i_1") == []
+    assert find_by_id(snapshots, ["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
 
 
 def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):

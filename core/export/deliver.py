@@ -1,0 +1,136 @@
+"""Write a group: choose the shortest way that is safe, and deliver the members, or what changed of them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.bridge import Bridge
+from core.errors import LeaseLost
+from core.export.compare import Comparison
+from core.export.job import Job
+from core.export.progress import Progress
+from core.export.run_lease import RunLease
+from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
+from core.vendors.addresses import Reach, reach_of
+from core.vendors.cohort_sync import EndpointDelivery, message_count
+from core.vendors.csv_files import CsvDelivery
+from core.vendors.delivery import Delivery, Target
+from core.vendors.http import HttpClient, connect_entered
+from core.vendors.retry import RetryPlan
+from data import run_records
+from data.models import Connection, ConnectionKind
+
+
+@dataclass(frozen=True)
+class DeliveryPlan:
+    """What is written to a group, and how."""
+
+    job: Job
+    comparison: Comparison
+    target: Target
+    mode: WriteMode
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything is written: a dry run only says what would be."""
+        return self.mode != "none" and not self.job.run.dry_run
+
+    @property
+    def messages(self) -> int:
+        """How many messages it takes, where a group is written by messages."""
+        if self.mode == "full":
+            return message_count(self.comparison.members, whole=True)
+        difference = self.comparison.difference
+        return sum(message_count(size, whole=False) for size in (difference.removed, difference.added))
+
+
+@dataclass(frozen=True)
+class GroupWriter:
+    """Writes the group of one run. The lease is checked before each message."""
+
+    bridge: Bridge
+    http: HttpClient
+    lease: RunLease
+    progress: Progress
+
+    async def write(self, job: Job, comparison: Comparison, *, description: str = "") -> WriteMode:
+        """Write a snapshot to the group, unless it is there already or the run is dry. Returns the way chosen."""
+        target = Target(
+            project_id=job.sync.project_id,
+            cohort_id=job.sync.cohort_id,
+            cohort_name=job.group.cohort_name,
+            group_name=job.group.name,
+            description=description,
+        )
+        async with self._connect(job.destination) as http:
+            delivery = self._open(job, http)
+            in_place = await asyncio.to_thread(delivery.is_in_place, target)
+            facts = _facts(job, comparison, in_place=in_place, takes_differences=delivery.takes_differences)
+            mode = choose_write_mode(facts, now=self.bridge.clock.now())
+            plan = DeliveryPlan(job, comparison, target, mode)
+            if plan.writes:
+                await self._deliver(delivery, plan)
+        return mode
+
+    async def _deliver(self, delivery: Delivery, plan: DeliveryPlan) -> None:
+        self.progress.begin("delivering")
+        self.progress.delivery = delivery
+        if delivery.takes_differences:
+            self.progress.messages_expected = plan.messages
+        await self._mark_in_doubt(plan.job)
+        snapshots, difference = self.bridge.snapshots, plan.comparison.difference
+        if plan.mode == "full":
+            members = snapshots.iterate(plan.comparison.snapshot)
+            await delivery.overwrite(plan.target, members, members=plan.comparison.members)
+            return
+        removed = snapshots.iterate_changes(plan.job.files.difference, "removed")
+        await delivery.change(plan.target, "removed", removed, members=difference.removed)
+        added = snapshots.iterate_changes(plan.job.files.difference, "added")
+        await delivery.change(plan.target, "added", added, members=difference.added)
+
+    async def _mark_in_doubt(self, job: Job) -> None:
+        """Commit before the first message that the group is in doubt: the next run cannot trust its base then."""
+        assert job.run.id is not None
+        assert job.group.id is not None
+        if not await asyncio.to_thread(
+            run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, lease_owner=self.lease.owner
+        ):
+            raise LeaseLost("The run lost its lease before it wrote anything.")
+
+    def _connect(self, destination: Connection) -> AbstractAsyncContextManager[HttpClient]:
+        """Open the client that may connect to a destination; wherever it may go, that is the present one."""
+        settings = self.bridge.settings
+        reach = reach_of(allow_private=settings.allow_private_hosts, practice=destination.practice)
+        if reach is Reach.ANYWHERE or destination.kind != ConnectionKind.ENDPOINT:
+            return nullcontext(self.http)
+        return connect_entered(reach, connections=settings.messages_in_flight)
+
+    def _open(self, job: Job, http: HttpClient) -> Delivery:
+        if job.destination.kind == ConnectionKind.CSV:
+            return CsvDelivery(Path(job.destination.folder), self.lease.check, job.group.delivered_name)
+        settings = self.bridge.settings
+        return EndpointDelivery(
+            http,
+            job.destination.url,
+            self.bridge.vault.decrypt(job.destination.secret),
+            self.lease.check,
+            in_flight=settings.messages_in_flight,
+            retry=RetryPlan(over_s=settings.retry_over_s),
+            note=self.progress.run_log.called,
+        )
+
+
+def _facts(job: Job, comparison: Comparison, *, in_place: bool, takes_differences: bool) -> WriteFacts:
+    return WriteFacts(
+        group=job.group,
+        matched_by=str(job.rule),
+        has_base=comparison.base is not None,
+        has_changes=comparison.has_changes,
+        in_place=in_place,
+        force_full=job.run.force_full,
+        restores=job.run.restore_snapshot is not None,
+        takes_differences=takes_differences,
+    )

@@ -1,0 +1,99 @@
+"""Where a run reads its cohort from: the project's client, and the share of its requests that the run may send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from core.bridge import Bridge, storage_errors
+from core.connections import cohort_list, query_budget
+from core.connections.project import project_for
+from core.errors import CohortBridgeError, NoQuerySlot, RunHeld
+from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
+from core.export.job import Job
+from core.export.outcome import Findings, read_counts
+from core.export.progress import Progress
+from core.leases import slots
+from core.vendors.http import HttpClient
+from core.vendors.mixpanel import Mixpanel
+from core.vendors.mixpanel_answers import Cohort
+from core.vendors.retry import RetryPlan
+from data.members.collector import Collector, Tally
+
+
+class CohortSource:
+    """What one run reads its cohort with. Make it in the loop; `close` it at the end, whatever happened."""
+
+    def __init__(self, bridge: Bridge, job: Job, http: HttpClient, *, lease_owner: str, progress: Progress) -> None:
+        project = project_for(bridge, job.mixpanel)
+        retry = RetryPlan(over_s=bridge.settings.retry_over_s)
+        self._bridge = bridge
+        self._project = project.key
+        self._cohort_id = job.sync.cohort_id
+        self._lease_owner = lease_owner
+        self._progress = progress
+        self._client = progress.client = Mixpanel(
+            http, project, bridge.engine, retry=retry, note=progress.run_log.called
+        )
+        self._slots = slots.RequestSlots(bridge, project.key, lease_owner=lease_owner)
+        self._in_flight = ResizableSemaphore(0)
+        self._has_slots = False
+        self.thread = WorkerThread(f"run-{job.run.id}")
+
+    async def find_cohort(self) -> Cohort:
+        """Wait until the run may send requests, then find the cohort.
+
+        Raises: CohortUnknown, CohortNotExportable, VendorError, NoQuerySlot.
+        """
+        self._progress.begin("queueing")
+        while not (width := await asyncio.to_thread(self._slots.take)):
+            await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
+        self._in_flight.resize(width)
+        self._has_slots = True
+        self._progress.begin("finding")
+        return await cohort_list.find(
+            self._bridge, self._client, self._project, self._cohort_id, lease_owner=self._lease_owner
+        )
+
+    @asynccontextmanager
+    async def read(self, job: Job, findings: Findings) -> AsyncGenerator[tuple[Tally, Collector]]:
+        """Read the cohort whole, matched and collected. Raises as `CohortReader.whole` does."""
+        reader = CohortReader(
+            client=self._client,
+            rule=job.rule,
+            cohort_id=self._cohort_id,
+            in_flight=self._in_flight,
+            thread=self.thread,
+            new_collector=self._bridge.snapshots.collector,
+            progress=self._progress,
+            page_size=self._bridge.settings.page_size,
+            accept_total=job.is_approved("held_total"),
+        )
+        try:
+            async with reader.whole() as (tally, collector):
+                yield tally, collector
+        except RunHeld:
+            if reader.tally:  # the pages were whole: only the total speaks against them
+                findings.counts = read_counts(reader.tally)
+            raise
+
+    async def renew(self) -> None:
+        """Renew the lease on the requests in flight, share them with runs that have none, or take some again."""
+        if not self._has_slots:
+            return
+        # A process that was held up may find its slots taken: without new ones it would wait for ever.
+        width = await asyncio.to_thread(lambda: self._slots.renew() or self._slots.take())
+        self._in_flight.resize(width)
+        if self._in_flight.settled:
+            await asyncio.to_thread(self._slots.hand_back)
+
+    def block(self) -> NoQuerySlot:
+        """Note that Mixpanel says the hour is spent; returns the error that says when the next slot opens."""
+        return query_budget.no_slot(query_budget.block(self._bridge.engine, self._project))
+
+    def close(self) -> None:
+        """Give back what is held."""
+        with suppress(CohortBridgeError), storage_errors():
+            self._slots.release()
+        self.thread.shutdown()

@@ -1,0 +1,181 @@
+"""Record how a run ended, and what that means for its group, its sync and its files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from core.access import roles
+from core.bridge import Bridge, storage_errors
+from core.errors import CohortBridgeError, LeaseLost, RunCancelled, RunHeld
+from core.export import retention
+from core.export.compare import Comparison
+from core.export.job import FileNames, Job
+from core.export.outcome import Findings, run_error
+from core.export.progress import Progress
+from core.export.run_lease import RunLease
+from core.rules.writing import WriteMode
+from data import run_records, runs
+from data.engine import StorageError
+from data.models import Run, RunStatus
+from data.run_outcome import Delivered, GroupOutcome, NewBase, Pause, RunFiles, RunOutcome
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Recorder:
+    """Records the end of one run, once, and returns the run as recorded. Raises LeaseLost, StorageFailed."""
+
+    bridge: Bridge
+    run_id: int
+    lease: RunLease
+    progress: Progress
+    findings: Findings = field(default_factory=Findings)
+
+    async def record_success(self, job: Job, comparison: Comparison, mode: WriteMode) -> Run:
+        """Record that the group equals its cohort, or, of a dry run, what would make it so."""
+        self.lease.end()
+        progress = replace(self.progress.report(), step="done")
+        outcome = self._outcome(RunStatus.SUCCEEDED)
+        if job.run.dry_run:
+            keeps = comparison.has_changes and await asyncio.to_thread(
+                self.bridge.snapshots.exists, job.files.difference
+            )
+            files = RunFiles(difference=job.files.difference if keeps else None, excluded=self.findings.excluded)
+            await self._record(replace(outcome, progress=progress, write=mode, files=files))
+            await asyncio.to_thread(self._tidy_up_preview, files)
+        else:
+            files, group = _kept_files(job, comparison, mode), _group_outcome(job, comparison, mode)
+            files = replace(files, excluded=self.findings.excluded)
+            await self._record(replace(outcome, progress=progress, write=mode, files=files, group=group))
+            await asyncio.to_thread(self._tidy_up, job, files)
+        return await self._as_recorded()
+
+    async def record_failure(self, exc: CohortBridgeError) -> Run:
+        """Record that the run was held, was cancelled or failed: its group stays as it is."""
+        self.lease.end()
+        status = _status_after(exc)
+        files = await asyncio.to_thread(self._held_files) if status == RunStatus.HELD else RunFiles()
+        pause = None
+        if exc.pauses:
+            scope = roles.scope(self.bridge, "worker", "pause_sync")
+            pause = Pause(f"{exc.message} {exc.advice}", scope)
+        await self._record(replace(self._outcome(status), files=files, error=run_error(exc), pause=pause))
+        await asyncio.to_thread(self._tidy_up_failure, files)
+        return await self._as_recorded()
+
+    def _outcome(self, status: RunStatus) -> RunOutcome:
+        findings = self.findings
+        return RunOutcome(
+            status=status,
+            finished_at=self.bridge.clock.now(),
+            progress=self.progress.report(),
+            in_cohort=findings.in_cohort,
+            matched_by=findings.matched_by,
+            counts=findings.counts,
+            difference=findings.difference,
+            log=self.progress.run_log.kept(),
+        )
+
+    def _held_files(self) -> RunFiles:
+        """Name what is kept to look at as long as a person has to decide: what would have changed."""
+        difference = FileNames(self.run_id).difference
+        exists = self.bridge.snapshots.exists(difference)
+        return RunFiles(difference=difference if exists else None, excluded=self.findings.excluded)
+
+    async def _record(self, outcome: RunOutcome) -> None:
+        with storage_errors():
+            is_recorded = await asyncio.to_thread(
+                run_records.record, self.bridge.engine, self.run_id, outcome, lease_owner=self.lease.owner
+            )
+        if not is_recorded:
+            raise LeaseLost("The run was taken over by another process before it was recorded.")
+        _log_end(self.run_id, outcome)
+
+    async def _as_recorded(self) -> Run:
+        run = await asyncio.to_thread(runs.get, self.bridge.engine, self.run_id)
+        assert run is not None
+        return run
+
+    def _tidy_up(self, job: Job, files: RunFiles) -> None:
+        """Remove the files of a run that its row does not name, and what is kept no longer of its group."""
+        with _leave_to_worker():
+            self._remove_unnamed(files)
+            if not job.run.restore_snapshot:
+                retention.forget_older_excluded(self.bridge, self.run_id)
+            if files.snapshot != job.group.base_snapshot:
+                assert job.group.id is not None
+                retention.forget_old_snapshots(self.bridge, job.group.id)
+
+    def _tidy_up_preview(self, files: RunFiles) -> None:
+        with _leave_to_worker():
+            retention.forget_older_previews(self.bridge, self.run_id)
+            self._remove_unnamed(files)
+        with _leave_to_worker():
+            retention.forget_older_excluded(self.bridge, self.run_id)
+
+    def _tidy_up_failure(self, files: RunFiles) -> None:
+        with _leave_to_worker():
+            self._remove_unnamed(files)
+            if files.excluded:
+                retention.forget_older_excluded(self.bridge, self.run_id)
+
+    def _remove_unnamed(self, files: RunFiles) -> None:
+        names = FileNames(self.run_id)
+        for name in {names.snapshot, names.difference, names.excluded} - {
+            files.snapshot,
+            files.difference,
+            files.excluded,
+        }:
+            self.bridge.snapshots.remove(name)
+
+
+def _kept_files(job: Job, comparison: Comparison, mode: WriteMode) -> RunFiles:
+    is_new = mode != "none" or comparison.difference.renamed
+    return RunFiles(
+        snapshot=comparison.snapshot if is_new else job.group.base_snapshot,
+        difference=job.files.difference if comparison.has_changes else None,
+    )
+
+
+def _group_outcome(job: Job, comparison: Comparison, mode: WriteMode) -> GroupOutcome:
+    base = delivered = None
+    if mode != "none" or comparison.difference.renamed:
+        base = NewBase(comparison.snapshot, comparison.members, str(job.rule))
+    if mode != "none":
+        delivered = Delivered(job.group.name, in_full=mode == "full")
+    return GroupOutcome(job.destination, base, delivered)
+
+
+def _status_after(exc: CohortBridgeError) -> RunStatus:
+    if isinstance(exc, RunHeld):
+        return RunStatus.HELD
+    return RunStatus.CANCELLED if isinstance(exc, RunCancelled) else RunStatus.FAILED
+
+
+def _log_end(run_id: int, outcome: RunOutcome) -> None:
+    counts, progress = outcome.counts, outcome.progress
+    assert progress is not None
+    log.info(
+        "run ended run_id=%s status=%s profiles=%s members=%s requests=%s messages=%s error=%s",
+        run_id,
+        outcome.status,
+        counts.profiles if counts else progress.profiles,
+        counts.members if counts else None,
+        progress.requests,
+        progress.messages,
+        outcome.error.code if outcome.error else None,
+    )
+
+
+@contextmanager
+def _leave_to_worker() -> Generator[None]:
+    """Carry on when files cannot be removed after the end is recorded: the worker removes what no row names."""
+    try:
+        yield
+    except (StorageError, OSError) as exc:
+        log.warning("files left behind reason=%s", exc)

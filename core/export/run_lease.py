@@ -1,0 +1,61 @@
+"""The lease on a run: each heartbeat records the run's progress as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from core.bridge import Bridge, storage_errors
+from core.export.progress import Progress
+from core.leases.lease import HeldLease
+from data import run_queue
+from data.leases import Renewal
+
+
+class RunLease(HeldLease):
+    """The lease on a claimed run. `after` is called after each heartbeat that found the run to be ours."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        run_id: int,
+        owner: str,
+        progress: Progress,
+        *,
+        after: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        super().__init__(bridge, "run", run_id, self._write_heartbeat, after=after)
+        self.owner = owner
+        self._bridge = bridge
+        self._run_id = run_id
+        self._progress = progress
+        self._steps_logged = 0
+
+    @property
+    def owner_of_parts(self) -> str:
+        """Who holds what the run needs besides its row, so that it can be freed when the process dies."""
+        return run_queue.owner_of_parts(self.owner, self._run_id)
+
+    async def keep_progress(self) -> None:
+        """Record what was asked so far, since another attempt will continue counting from it."""
+        with storage_errors():
+            await self._write(self._progress.run_log.kept())
+
+    async def _write_heartbeat(self) -> Renewal:
+        run_log = self._progress.run_log
+        # A process that dies leaves what it had begun; what it was answered is worth a write only at the end.
+        log_now = run_log.kept() if len(run_log.steps) != self._steps_logged else None
+        self._steps_logged = len(run_log.steps)
+        return await self._write(log_now)
+
+    async def _write(self, log: dict[str, Any] | None) -> Renewal:
+        progress = self._progress.report()
+        return await asyncio.to_thread(
+            run_queue.heartbeat,
+            self._bridge.engine,
+            self._run_id,
+            lease_owner=self.owner,
+            progress=progress,
+            log=log,
+        )
