@@ -417,5 +417,5 @@ async def cancelled_while_delivering(bridge: Bridge, sandbox: Sandbox) -> Run:
     assert run_id
     work = asyncio.create_task(inline_run.carry_out_here(bridge, run_id, lease_owner=lease_owner, patience_s=0))
     await asyncio.to_thread(sandbox.wait_for, "cohort-sync")
-    await asyncio.to_thread(run_queue.ask_to_cancel, bridge.engine, run_id)
+    await asyncio.to_thread(run_queue.ask_to_cancel, bridge.engine, run_id, now=bridge.clock.now())
     return await work
