@@ -13,7 +13,6 @@ from core.cli import associate, audit, cohorts, connect, groups, people, runs, s
 from core.cli.common import (
     FAILED,
     WRONG_USAGE,
-    Times,
     app,
     audit_app,
     connect_app,
@@ -21,6 +20,7 @@ from core.cli.common import (
     people_app,
     run_app,
     syncs_app,
+    with_times,
 )
 from core.cli.output import complain, has_printed_json
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
@@ -43,7 +43,8 @@ def main(
     """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=given, standalone_mode=True, obj=Times(clock, lease_times))
+        with with_times(clock, lease_times):
+            app(args=given, standalone_mode=True)
     except CohortBridgeError as exc:
         complain(exc.message, exc.advice)
         _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated
 
-import click
 import typer
 
 from core import log, settings
@@ -45,19 +47,29 @@ To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destinatio
 
 
 @dataclass(frozen=True)
-class Times:
-    """The clock and the lengths of leases that commands go by."""
-
+class _Times:
     clock: Clock = SYSTEM_CLOCK
     lease_times: LeaseTimes = LEASE_TIMES
+
+
+_OF_THE_SYSTEM = _Times()
+_times = ContextVar("cohort_bridge_times", default=_OF_THE_SYSTEM)
+
+
+@contextmanager
+def with_times(clock: Clock, lease_times: LeaseTimes) -> Generator[None]:
+    """Let the commands inside go by this clock, and by these lengths of leases."""
+    token = _times.set(_Times(clock, lease_times))
+    try:
+        yield
+    finally:
+        _times.reset(token)
 
 
 def open_here() -> Bridge:
     configured = settings.read()
     log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
-    context = click.get_current_context(silent=True)
-    times = context.find_object(Times) if context else None
-    times = times or Times()
+    times = _times.get()
     return open_bridge(configured, clock=times.clock, lease_times=times.lease_times)
 
 

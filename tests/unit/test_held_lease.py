@@ -1,0 +1,216 @@
+"""Work that is held: it goes on with its lease, and ends without it; watchers recover what stands still, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from core.bridge import Bridge
+from core.clock import LeaseTimes
+from core.errors import LeaseLost, RunCancelled
+from core.leases.lease import HeldLease
+from core.leases.lock import in_turn
+from core.leases.watch import LeaseWatch
+from data import leases, run_queue, run_records, runs
+from data.leases import Renewal
+from data.models import Lease, LeaseKind, Run, RunStatus
+from tests.stage.clock import FakeClock
+
+HOUR_S = 3600.0
+
+
+def quick(bridge: Bridge) -> Bridge:
+    return replace(bridge, lease_times=LeaseTimes(heartbeat_s=0.01, lease_s=45.0, fresh_s=5.0))
+
+
+def holding(bridge: Bridge, run: Run, heard: Callable[[Renewal], None] = lambda _: None) -> HeldLease:
+    """Claim a run, and hold it; `heard` is told of each heartbeat."""
+    run_id = run.id or 0
+    assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
+
+    async def renew() -> Renewal:
+        renewal = await asyncio.to_thread(run_queue.heartbeat, bridge.engine, run_id, lease_owner="one")
+        heard(renewal)
+        return renewal
+
+    return HeldLease(bridge, "run", run_id, renew)
+
+
+def take_over(bridge: Bridge) -> None:
+    """Let another process find the holder dead."""
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
+    assert run_queue.interrupt(bridge.engine, lease, error={}, now=bridge.clock.now())
+
+
+def cancel(bridge: Bridge) -> None:
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
+    run_queue.ask_to_cancel(bridge.engine, int(lease.key), now=bridge.clock.now())
+
+
+async def _wait_for_ever(held: HeldLease) -> None:
+    with held.reasons():
+        await asyncio.wait_for(asyncio.Event().wait(), 20)
+
+
+@pytest.mark.parametrize(("disturb", "reason"), [(take_over, LeaseLost), (cancel, RunCancelled)])
+def test_work_ends_when_its_lease_is_lost_or_it_is_cancelled(
+    bridge: Bridge, group_with_runs: list[Run], disturb: Callable[[Bridge], None], reason: type[Exception]
+):
+    async def work() -> bool:
+        held = holding(quick(bridge), group_with_runs[0])
+        async with held.kept():
+            await asyncio.to_thread(disturb, bridge)
+            with pytest.raises(reason):
+                await _wait_for_ever(held)
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() == 0
+
+    assert asyncio.run(work())
+
+
+def test_a_heartbeat_after_the_end_was_recorded_does_not_end_the_work_as_lost(
+    bridge: Bridge, group_with_runs: list[Run]
+):
+    heartbeats: list[Renewal] = []
+
+    async def work() -> str:
+        after_the_end = asyncio.Event()
+
+        def hear(renewal: Renewal) -> None:
+            heartbeats.append(renewal)
+            if not renewal.ours:
+                after_the_end.set()
+
+        held = holding(quick(bridge), group_with_runs[0], hear)
+        async with held.kept():
+            with held.reasons():
+                held.end()
+                values = {"status": RunStatus.SUCCEEDED}
+                await asyncio.to_thread(
+                    run_records.record, bridge.engine, group_with_runs[0].id or 0, lease_owner="one", values=values
+                )
+                await asyncio.wait_for(after_the_end.wait(), 20)
+                return "tidied up"
+
+    assert asyncio.run(work()) == "tidied up"
+    assert not heartbeats[-1].ours
+    run = runs.get(bridge.engine, group_with_runs[0].id or 0)
+    assert run
+    assert run.status == RunStatus.SUCCEEDED
+
+
+def test_the_lease_is_asked_for_before_a_message_only_when_the_last_heartbeat_is_old(
+    bridge: Bridge, group_with_runs: list[Run], fake_clock: FakeClock
+):
+    async def check() -> None:
+        held = holding(bridge, group_with_runs[0])
+        take_over(bridge)
+        await held.check()
+        fake_clock.ahead_s = bridge.lease_times.fresh_s
+        with pytest.raises(LeaseLost):
+            await held.check()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("shift_s", [-HOUR_S, HOUR_S])
+def test_a_wall_clock_that_is_set_neither_loses_nor_steals_a_lease(
+    bridge: Bridge, group_with_runs: list[Run], fake_clock: FakeClock, shift_s: float
+):
+    recovered: list[Lease] = []
+    watch = LeaseWatch(bridge, LeaseKind.RUN, lambda lease: not recovered.append(lease))
+
+    async def check() -> None:
+        held = holding(bridge, group_with_runs[0])
+        watch.look()
+        fake_clock.shift_s = shift_s
+        watch.look()
+        await held.renew()
+        watch.look()
+
+    asyncio.run(check())
+
+    assert recovered == []
+
+
+def test_what_stands_still_is_recovered_once_and_only_after_a_lease_since_its_last_heartbeat(
+    bridge: Bridge, fake_clock: FakeClock
+):
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    watches = [LeaseWatch(bridge, LeaseKind.RUN, lambda lease: _end(bridge, lease)) for _ in range(2)]
+    lease_s = bridge.lease_times.lease_s
+    recovered: list[int] = []
+    for ahead_s, moves in [(0.0, False), (lease_s - 1, True), (lease_s + 1, False), (2 * lease_s + 2, False)]:
+        fake_clock.ahead_s = ahead_s
+        if moves:
+            leases.heartbeat(bridge.engine, LeaseKind.RUN, 1, lease_owner="one")
+        recovered += [watch.look() for watch in watches]
+
+    assert recovered == [0, 0, 0, 0, 0, 0, 1, 0]
+
+
+def _end(bridge: Bridge, lease: Lease) -> bool:
+    with leases.write_session(bridge.engine) as session:
+        return leases.end_if_unmoved(session, lease)
+
+
+def test_how_long_a_heartbeat_stands_still_is_added_up_across_watchers_and_set_back_by_the_next_one(
+    bridge: Bridge, fake_clock: FakeClock
+):
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    first, second = (LeaseWatch(bridge, LeaseKind.RUN, lambda _: False) for _ in range(2))
+    seen: list[int] = []
+
+    def look(ahead_s: float, *watches: LeaseWatch) -> None:
+        fake_clock.ahead_s = ahead_s
+        for watch in watches:
+            watch.look()
+        (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
+        seen.append(round(lease.still_s))
+
+    look(0, first, second)
+    look(3, first, second)  # too soon to write
+    look(6, first, second)
+    look(12, second, first)
+    third = LeaseWatch(bridge, LeaseKind.RUN, lambda _: False)  # the others are gone: it goes on from what is written
+    look(20, third)
+    look(30, third)
+    leases.heartbeat(bridge.engine, LeaseKind.RUN, 1, lease_owner="one")
+    look(31, third)
+
+    assert seen == [0, 0, 6, 12, 12, 22, 0]
+
+
+def test_of_many_who_wait_for_their_turn_one_after_the_other_has_it_and_a_dead_one_is_passed_over(
+    bridge: Bridge, fake_clock: FakeClock
+):
+    inside: list[int] = []
+    most: list[int] = []
+
+    async def one(number: int) -> None:
+        async with in_turn(bridge, LeaseKind.COHORT_LIST, "project", lease_owner=f"waiting-{number}"):
+            inside.append(number)
+            most.append(len(inside))
+            await asyncio.sleep(0)
+            inside.remove(number)
+
+    async def all_of_them() -> None:
+        waiting = [asyncio.create_task(one(number)) for number in range(3)]
+        while not _still(bridge):
+            fake_clock.ahead_s += 1
+            await asyncio.sleep(0.01)
+        fake_clock.ahead_s += bridge.lease_times.lease_s
+        await asyncio.wait_for(asyncio.gather(*waiting), 30)
+
+    leases.acquire(bridge.engine, LeaseKind.COHORT_LIST, "project", lease_owner="dead", now=bridge.clock.now())
+    asyncio.run(all_of_them())
+
+    assert most == [1, 1, 1]
+    assert leases.list_held(bridge.engine, LeaseKind.COHORT_LIST) == []
+
+
+def _still(bridge: Bridge) -> bool:
+    return any(lease.still_s for lease in leases.list_held(bridge.engine, LeaseKind.COHORT_LIST))
