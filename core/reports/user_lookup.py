@@ -175,7 +175,7 @@ def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id
 
 
 def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Member]]:
-    for association in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
+    for association in associations.list_newest(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
         assert association.id is not None
         seen = set[int]()
         for user_id in ids.followed:
