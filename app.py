@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit import runtime
 from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
 from pages.shell import gate, return_to
+
+if __name__ == "__main__" and not runtime.exists():
+    from pages.shell import run_dashboard
+
+    run_dashboard.main()  # `python app.py`: Streamlit runs this file again, as often as a page is drawn
 
 SHELL = Path(__file__).parent / "pages" / "shell"
 
