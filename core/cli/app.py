@@ -10,19 +10,25 @@ from collections.abc import Sequence
 import typer
 
 from core.cli import associate, audit, cohorts, connect, groups, people, runs, services, syncs
-from core.cli.common import FAILED, WRONG_USAGE, app, audit_app, connect_app, groups_app, people_app, run_app, syncs_app
+from core.cli.common import FAILED, WRONG_USAGE
 from core.cli.output import complain, has_printed_json
 from core.errors import CohortBridgeError, SettingsError
 
-# Importing them is what adds their commands.
-_COMMANDS = (associate, audit, cohorts, connect, groups, people, runs, services, syncs)
-
-app.add_typer(connect_app, name="connect")
-app.add_typer(run_app, name="run")
-app.add_typer(groups_app, name="groups")
-app.add_typer(syncs_app, name="syncs")
-app.add_typer(people_app, name="people")
-app.add_typer(audit_app, name="audit")
+app = typer.Typer(
+    help="Export Mixpanel cohorts into Apptimize groups.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# Commands of one word; the help lists them in this order, before those of two.
+for module in (cohorts, runs, groups, associate, audit, services):
+    app.add_typer(module.app)
+app.add_typer(connect.connect_app, name="connect")
+app.add_typer(runs.run_app, name="run")
+app.add_typer(groups.groups_app, name="groups")
+app.add_typer(syncs.syncs_app, name="syncs")
+app.add_typer(people.people_app, name="people")
+app.add_typer(audit.audit_app, name="audit")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

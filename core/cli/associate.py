@@ -14,10 +14,12 @@ from core.access.roles import LOCAL
 from core.associate import actions
 from core.bridge import Bridge
 from core.cli.as_json import association_as_json
-from core.cli.common import FAILED, Json, app, open_here
+from core.cli.common import FAILED, Json, open_here
 from core.cli.output import complain, print_association, print_json
 from core.errors import SettingsError
 from data.models import Association, ImportStage
+
+app = typer.Typer()
 
 
 @app.command("associate")

@@ -9,9 +9,12 @@ import typer
 
 from core.access import audit_log
 from core.access.roles import LOCAL
-from core.cli.common import FAILED, Json, app, audit_app, open_here
+from core.cli.common import FAILED, Json, open_here
 from core.cli.output import complain, print_json
 from core.connections import key_rotation
+
+app = typer.Typer()
+audit_app = typer.Typer(help="The audit log: who did what, and who was refused.", no_args_is_help=True)
 
 
 @audit_app.command("verify")

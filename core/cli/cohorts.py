@@ -11,14 +11,14 @@ import typer
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import funnel_as_json, run_as_json
-from core.cli.common import FAILED, PATIENCE_S, Json, To, app, open_here, whole_number
+from core.cli.common import FAILED, PATIENCE_S, Json, To, open_here, whole_number
 from core.cli.output import complain, print_funnel, print_json, print_run, print_table, say
 from core.errors import CohortBridgeError, NotFound
 from core.reports import match_funnel
 from core.syncs import cohorts, one_time, runs
 from data.models import Run, RunStatus
 
-# --- cohorts and exports -------------------------------------------------------------------------------------------
+app = typer.Typer()
 
 
 @app.command("cohorts")
@@ -109,9 +109,6 @@ def _do_here(bridge: Bridge, run_id: int, owner: str, *, patience_s: float | Non
         if as_json:
             print_json(run_as_json(runs.get_run(bridge, LOCAL, run_id)))
         raise
-
-
-# --- matching ------------------------------------------------------------------------------------------------------
 
 
 @app.command("match")

@@ -9,12 +9,12 @@ import typer
 from pydantic import SecretStr
 
 from core.access.roles import LOCAL
-from core.cli.common import connect_app, open_here
+from core.cli.common import open_here
 from core.connections import connect
 from core.errors import SettingsError
 from data.models import Connection
 
-# --- connecting ----------------------------------------------------------------------------------------------------
+connect_app = typer.Typer(help="Connect a Mixpanel project, or a destination for groups.", no_args_is_help=True)
 
 
 @connect_app.command("mixpanel")

@@ -10,11 +10,14 @@ import typer
 
 from core.access.roles import LOCAL
 from core.cli.as_json import group_as_json, who_as_json
-from core.cli.common import FAILED, Json, To, app, groups_app, open_here, whole_number
+from core.cli.common import FAILED, Json, To, open_here, whole_number
 from core.cli.output import complain, print_json, print_table, print_who, time_text
 from core.connections import lookup
 from core.reports import user_lookup
 from core.syncs import groups
+
+app = typer.Typer()
+groups_app = typer.Typer(help="What was delivered.")
 
 
 @groups_app.callback(invoke_without_command=True)

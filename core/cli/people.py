@@ -10,10 +10,10 @@ from core.access import people
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import person_as_json
-from core.cli.common import Json, open_here, people_app
+from core.cli.common import Json, open_here
 from core.cli.output import print_json, print_table, time_text
 
-# --- people, audit, keys -------------------------------------------------------------------------------------------
+people_app = typer.Typer(help="People and their roles.", no_args_is_help=True)
 
 
 @people_app.command("list")

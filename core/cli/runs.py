@@ -8,11 +8,14 @@ import typer
 
 from core.access.roles import LOCAL
 from core.cli.as_json import run_as_json
-from core.cli.common import Json, app, open_here, run_app
+from core.cli.common import Json, open_here
 from core.cli.output import print_json, print_run, print_table, time_text
 from core.syncs import held_runs, runs, undo
 from data.models import Run, RunStatus
 from data.runs import RunFilter
+
+app = typer.Typer()
+run_app = typer.Typer(help="One run: show it, decide about it, or stop it.", no_args_is_help=True)
 
 
 @app.command("runs")

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from core import log, settings
-from core.cli.common import app, open_here
+from core.cli.common import open_here
 from core.errors import SettingsError
 
-# --- services ------------------------------------------------------------------------------------------------------
+app = typer.Typer()
 
 
 @app.command("worker")

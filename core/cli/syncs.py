@@ -9,14 +9,14 @@ import typer
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import sync_as_json
-from core.cli.common import Json, MaxShrink, Tags, To, open_here, syncs_app, whole_number
+from core.cli.common import Json, MaxShrink, Tags, To, open_here, whole_number
 from core.cli.output import print_json, print_table, time_text
 from core.cli.runs import show_queued
 from core.errors import SettingsError
 from core.syncs import listing, recurring, settings
 from data.models import Sync
 
-# --- recurring syncs -----------------------------------------------------------------------------------------------
+syncs_app = typer.Typer(help="Recurring and one-time syncs.", no_args_is_help=True)
 
 
 @syncs_app.command("add")
