@@ -124,7 +124,8 @@ class ConnectionReset(Response):
             body = bytes(self.cut.body)
             await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         transport = ResettableProtocol.transports.get(tuple(scope["client"]))
-        if transport:
+        # A client that went away meanwhile has closed it already.
+        if transport and not transport.is_closing():
             # Linger 0 turns the close into a TCP reset. Half an answer must leave before it, so there it stays a close.
             if not self.cut:
                 linger = struct.pack("ii", 1, 0)
