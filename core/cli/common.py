@@ -16,9 +16,10 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 PATIENCE_S = 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A word to find it by; may be repeated.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A label to filter by; may be repeated.")]
 MaxShrink = Annotated[
-    int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
+    int | None,
+    typer.Option(metavar="PERCENT", help="Hold a run that would remove more than this share of the members."),
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
 
