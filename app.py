@@ -7,12 +7,14 @@ from streamlit import runtime
 from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
-from pages.shell import gate, return_to
 
 if __name__ == "__main__" and not runtime.exists():
     from pages.shell import run_dashboard
 
-    run_dashboard.main()  # `python app.py`: Streamlit runs this file again, as often as a page is drawn
+    run_dashboard.main()  # `python app.py`: Streamlit then runs this file again for every page that it draws
+
+# Below it, for the caches of the pages complain of a missing runtime.
+from pages.shell import gate, return_to  # noqa: E402
 
 SHELL = Path(__file__).parent / "pages" / "shell"
 
