@@ -42,16 +42,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         _end(given, FAILED)
     except BrokenPipeError:
-        # Whoever read our output stopped: nobody is left to tell.
+        # The reader of our output has closed it: there is no one left to print for.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except SystemExit as exc:
         _end(given, exc.code if isinstance(exc.code, int) else FAILED)
     except Exception as exc:
-        logging.getLogger(__name__).debug("unforeseen", exc_info=True)
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
         complain(
-            f"This failed in a way that was not foreseen ({type(exc).__name__}).",
-            "COHORT_BRIDGE_LOG_LEVEL=DEBUG says more.",
+            f"This failed in an unexpected way ({type(exc).__name__}).",
+            "COHORT_BRIDGE_LOG_LEVEL=DEBUG shows more.",
         )
         _end(given, FAILED)
 

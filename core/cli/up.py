@@ -45,7 +45,7 @@ class Service:
 def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object], address: str = LOOPBACK) -> int:
     """Start everything, print the address, and end all of it on a signal or when one of them dies.
 
-    The dashboard listens at `address`; it refuses any but this machine's own while nobody signs in.
+    The dashboard listens at `address`; it refuses any but this machine's own while sign-in is not set up.
 
     Returns the exit status: 0 when it was asked to end, 1 when one died. Raises SettingsError when a port is taken.
     """
@@ -81,7 +81,7 @@ def _is_practice(bridge: Bridge) -> bool:
 
 def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Event) -> str:
     if not _is_free(port):
-        port = _any_port()  # another practice on this machine has the usual one
+        port = _any_port()  # another sandbox on this machine has the usual one
     services.append(_start(bridge, "sandbox", "sandbox", "--port", str(port)))
     url = f"http://{LOOPBACK}:{port}"
     _wait_until_up(services, lambda: _answers(f"{url}/sandbox/api/project"), stop)
@@ -123,11 +123,11 @@ def _is_outdated(connections: Sequence[Connection], url: str) -> bool:
 
 
 def _require_loopback(address: str) -> None:
-    """Refuse at once what the dashboard would refuse later: to be open to others while nobody signs in."""
+    """Refuse at once what the dashboard would refuse later: to be open to other machines without sign-in."""
     if not is_loopback_host(address) and not SIGN_IN_FILE.exists():
         raise SettingsError(
-            f"Nobody signs in here, and at {address} other machines could open the dashboard.",
-            advice="Set up sign-in first (docs/sign-in), or leave --address out.",
+            f"Sign-in is not set up, and at {address} other machines could open the dashboard.",
+            advice="Set up sign-in first (docs/sign-in), or omit --address.",
             code="open_to_others",
         )
 
@@ -165,7 +165,7 @@ def _spawn(bridge: Bridge, name: str, command: list[str]) -> Service:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches this process alone, which then ends the others in good order.
+            # Ctrl-C reaches this process alone, which then ends the others in order.
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -210,16 +210,16 @@ def _watch(services: list[Service], stop: Event) -> int:
         for service in services:
             if service.process.poll() is not None:
                 raise CohortBridgeError(
-                    f"The {service.name} ended by itself, so everything was ended.{_last_words(service.log)}",
-                    advice=f"The whole of its output is in {service.log}.",
+                    f"The {service.name} ended on its own, so everything was stopped.{_last_line(service.log)}",
+                    advice=f"All of its output is in {service.log}.",
                     code="service_died",
                 )
     return 0
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return f" Its last words: {lines[-1][:300]}" if lines else ""
+    return f" The last line of its output: {lines[-1][:300]}" if lines else ""
 
 
 def _end(services: list[Service]) -> None:
