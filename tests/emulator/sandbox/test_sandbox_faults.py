@@ -39,7 +39,7 @@ def test_a_rate_limit_is_answered_in_mixpanels_words(client: Any, name: str, tex
     assert client.engage(POWER).status_code == 200
 
 
-def test_a_server_error_counts_and_an_unauthorised_answer_does_not(client: Any):
+def test_a_server_error_counts_and_an_unauthorized_answer_does_not(client: Any):
     client.fault("unauthorized", times=1)
     client.fault("server_error", times=1, after=1)
 
