@@ -41,18 +41,18 @@ def associate(
 
     if (file is None) == (resume is None):
         raise SettingsError("--file or --resume: give one of them.")
-    bridge, owner = open_here(), lease.new_lease_owner()
+    bridge, lease_owner = open_here(), lease.new_lease_owner()
     if file is None:
         assert resume is not None
-        association = _resume(bridge, resume, owner)
+        association = _resume(bridge, resume, lease_owner)
     else:
-        association = _check(bridge, file, prefix, owner)
+        association = _check(bridge, file, prefix, lease_owner)
         if association.stage == ImportStage.CHECKED and not dry_run:
             if not as_json:
                 _ask(association, needs_answer=not yes)
-            association = _confirm(bridge, association, owner)
+            association = _confirm(bridge, association, lease_owner)
     if association.stage == ImportStage.TO_WRITE:
-        association = _carry_out(bridge, association, owner)
+        association = _carry_out(bridge, association, lease_owner)
     if out is not None and association.rows:
         assert association.id is not None
         actions.save_outcomes(bridge, LOCAL, association.id, out)
@@ -60,21 +60,23 @@ def associate(
     _require_written(association, wanted=ImportStage.CHECKED if dry_run and file is not None else ImportStage.DONE)
 
 
-def _resume(bridge: Bridge, number: int, owner: str) -> Association:
+def _resume(bridge: Bridge, number: int, lease_owner: str) -> Association:
     from core.associate import running
 
     running.wait_until_free(bridge, number)
-    return actions.resume_association(bridge, LOCAL, number, owner=owner)
+    return actions.resume_association(bridge, LOCAL, number, owner=lease_owner)
 
 
-def _check(bridge: Bridge, file: Path, prefix: str, owner: str) -> Association:
+def _check(bridge: Bridge, file: Path, prefix: str, lease_owner: str) -> Association:
     chosen = {"": None, "as-they-are": actions.AS_THEY_ARE}.get(prefix, prefix)
     try:
         with file.open("rb") as opened:
-            association = actions.start_association(bridge, LOCAL, opened, source=file.name, owner=owner, prefix=chosen)
+            association = actions.start_association(
+                bridge, LOCAL, opened, source=file.name, owner=lease_owner, prefix=chosen
+            )
     except OSError as exc:
         raise SettingsError(f"--file: {file} cannot be read: {exc.strerror}.") from exc
-    return _carry_out(bridge, association, owner)
+    return _carry_out(bridge, association, lease_owner)
 
 
 def _ask(association: Association, *, needs_answer: bool) -> None:
@@ -83,12 +85,12 @@ def _ask(association: Association, *, needs_answer: bool) -> None:
         typer.confirm(f"Write {association.writable:,} rows?", abort=True, err=True)
 
 
-def _confirm(bridge: Bridge, association: Association, owner: str) -> Association:
+def _confirm(bridge: Bridge, association: Association, lease_owner: str) -> Association:
     assert association.id is not None
-    return actions.confirm_association(bridge, LOCAL, association.id, seen=association, owner=owner)
+    return actions.confirm_association(bridge, LOCAL, association.id, seen=association, owner=lease_owner)
 
 
-def _carry_out(bridge: Bridge, association: Association, owner: str) -> Association:
+def _carry_out(bridge: Bridge, association: Association, lease_owner: str) -> Association:
     """Check or write in this process; Ctrl-C and SIGTERM end it in good order."""
     from core.associate import running
     from core.cli.progress import row_progress
@@ -101,7 +103,7 @@ def _carry_out(bridge: Bridge, association: Association, owner: str) -> Associat
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with row_progress() as watch:
-            return await running.carry_out_here(bridge, number, owner=owner, watch=watch)
+            return await running.carry_out_here(bridge, number, owner=lease_owner, watch=watch)
 
     try:
         return asyncio.run(main())

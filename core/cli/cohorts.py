@@ -47,13 +47,13 @@ def export(
     """Export a cohort once, here and now."""
     from core.leases import lease
 
-    number, bridge, owner = whole_number(cohort_id, "COHORT_ID"), open_here(), lease.new_lease_owner()
+    number, bridge, lease_owner = whole_number(cohort_id, "COHORT_ID"), open_here(), lease.new_lease_owner()
     run = one_time.start_export(
-        bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", owner=owner
+        bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", owner=lease_owner
     )
     assert run.id is not None
     try:
-        run = _carry_out(bridge, run.id, owner, patience_s=None if wait else PATIENCE_S)
+        run = _carry_out(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S)
     except CohortBridgeError:
         if as_json:
             print_json(run_as_json(runs.get_run(bridge, LOCAL, run.id)))
@@ -96,16 +96,16 @@ def _last_read(bridge: Bridge, cohort_id: int) -> Run:
 def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, patience_s: float | None) -> Run:
     from core.leases import lease
 
-    owner = lease.new_lease_owner()
-    run = one_time.start_export(bridge, LOCAL, cohort_id, to=to, dry_run=True, trigger="cli", owner=owner)
+    lease_owner = lease.new_lease_owner()
+    run = one_time.start_export(bridge, LOCAL, cohort_id, to=to, dry_run=True, trigger="cli", owner=lease_owner)
     assert run.id is not None
-    run = _carry_out(bridge, run.id, owner, patience_s=patience_s)
+    run = _carry_out(bridge, run.id, lease_owner, patience_s=patience_s)
     if run.status not in (RunStatus.SUCCEEDED, RunStatus.HELD):
         _fail(run)
     return run
 
 
-def _carry_out(bridge: Bridge, run_id: int, owner: str, *, patience_s: float | None) -> Run:
+def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None) -> Run:
     """Do a run in this process, by the same claim as a worker; Ctrl-C and SIGTERM end it in good order.
 
     Args:
@@ -120,7 +120,7 @@ def _carry_out(bridge: Bridge, run_id: int, owner: str, *, patience_s: float | N
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with run_progress() as watch:
             return await inline_run.carry_out_here(
-                bridge, run_id, owner=owner, patience_s=patience_s, watch=watch, tell=print_note
+                bridge, run_id, owner=lease_owner, patience_s=patience_s, watch=watch, tell=print_note
             )
 
     try:
