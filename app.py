@@ -3,17 +3,25 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit import runtime
 from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
-from pages.shell import gate, return_to
+
+if __name__ == "__main__" and not runtime.exists():
+    from pages.shell import run_dashboard
+
+    run_dashboard.main()  # `python app.py`: Streamlit then runs this file again for every page that it draws
+
+# Below it, for the caches of the pages complain of a missing runtime.
+from pages.shell import gate, return_to  # noqa: E402
 
 SHELL = Path(__file__).parent / "pages" / "shell"
 
-# An entry of our own is what makes the menu appear in minimal mode, and the choice of light or dark is in it.
+# The menu, with the choice of light or dark, appears in minimal mode only if it has an entry.
 st.set_page_config(
     page_title="Cohort Bridge",
-    # A file of our own: Streamlit's named icons for the tab are fetched from Google.
+    # A file: Streamlit fetches its named icons for the tab from Google.
     page_icon=SHELL / "icon.svg",
     layout="wide",
     menu_items={"About": "**Cohort Bridge** exports Mixpanel cohorts into Apptimize groups, exactly."},

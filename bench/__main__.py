@@ -42,11 +42,11 @@ class Sample:
 
 
 def main() -> None:
-    """Measure what was asked for; ends with 1 when any reading came to a wrong answer."""
+    """Measure what was asked for; ends with 1 when any read gave a wrong answer."""
     asked = _asked()
     sizes = [size for size in SIZES if size == 100_000 or not asked.quick]
     readers = asked.readers.split(",")
-    found: dict[Case, list[Sample]] = defaultdict(list)
+    taken: dict[Case, list[Sample]] = defaultdict(list)
     with measure.server(sizes) as server, measure.homes(server.url) as home:
         cases = [Case(reader, size, ms) for ms in LATENCIES_MS for size in sizes for reader in readers]
         if report.FULL in readers:
@@ -56,16 +56,16 @@ def main() -> None:
                 if case.reader != report.FULL or (case.size == max(sizes) and not case.latency_ms)
             ]
         for turn in range(asked.rounds):
-            # There and back again: what the machine does by the way falls on no reader alone.
+            # Forward, then backward: what else the machine does falls on no reader alone.
             for case in cases if turn % 2 == 0 else reversed(cases):
                 sample = _measured(case, server, home)
-                found[case].append(sample)
+                taken[case].append(sample)
                 print(f"{case.reader:28} {case.size:>9,} {case.latency_ms:>3} ms  {sample.wall_s:7.2f} s "
                       f"{sample.peak_mib:6.0f} MiB  cpu {sample.cpu_s:6.2f} s  {sample.requests:,} requests, "
                       f"load {sample.load:.1f}", flush=True)  # fmt: skip
     results = [
-        {**asdict(case), "samples": [asdict(one) for one in samples], **_middle(samples)}
-        for case, samples in found.items()
+        {**asdict(case), "samples": [asdict(sample) for sample in samples], **_middle(samples)}
+        for case, samples in taken.items()
     ]
     _keep(results)
     print(report.machine(results), report.table(results), report.goals(results), sep="\n\n")
@@ -116,9 +116,9 @@ def _export(case: Case, server: Server, home: Home, *more: str) -> Taken:
         taken = measure.run(["-m", "core", "export", str(cohort), "--json", *more], environment)
     run = json.loads(taken.output)
     truth = server.ask(f"truth?cohort={cohort}")
-    told = {name: run[name] for name in truth}
-    if told != truth or run["added"] != truth["members"]:
-        raise Failed(f"The export counted {told}, {run['added']} added, instead of {truth}.")
+    counts = {name: run[name] for name in truth}
+    if counts != truth or run["added"] != truth["members"]:
+        raise Failed(f"The export counted {counts}, {run['added']} added, instead of {truth}.")
     return taken
 
 
@@ -146,13 +146,13 @@ READERS: dict[str, Callable[[Case, Server, Home], Taken]] = {
 
 def _middle(samples: list[Sample]) -> dict[str, float]:
     return {
-        "wall_s": statistics.median(one.wall_s for one in samples),
-        "least_wall_s": min(one.wall_s for one in samples),
-        "peak_mib": max(one.peak_mib for one in samples),
-        "cpu_s": statistics.median(one.cpu_s for one in samples),
-        "requests": max(one.requests for one in samples),
-        "most_in_flight": max(one.most_in_flight for one in samples),
-        "messages": max(one.messages for one in samples),
+        "wall_s": statistics.median(sample.wall_s for sample in samples),
+        "least_wall_s": min(sample.wall_s for sample in samples),
+        "peak_mib": max(sample.peak_mib for sample in samples),
+        "cpu_s": statistics.median(sample.cpu_s for sample in samples),
+        "requests": max(sample.requests for sample in samples),
+        "most_in_flight": max(sample.most_in_flight for sample in samples),
+        "messages": max(sample.messages for sample in samples),
     }
 
 

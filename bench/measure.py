@@ -1,4 +1,4 @@
-"""Run a command as a whole process and tell what it took; the server's process and its controls."""
+"""Run a command as a whole process and measure it; the server's process and its controls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Taken:
 
 
 class Failed(Exception):
-    """A measured process failed, or came to a wrong answer: its time says nothing."""
+    """A measured process failed, or gave a wrong answer: its time means nothing."""
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> Taken:
@@ -66,7 +66,7 @@ def _plain_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Server:
-    """The bench's server at work."""
+    """The bench's server, running."""
 
     url: str
 

@@ -1,8 +1,8 @@
-"""The same reading done with Mixpanel's own Python clients, each in a process of its own: `python -m bench.others`.
+"""The same read done with Mixpanel's own Python clients, each in a process of its own: `python -m bench.others`.
 
 All read one property of the cohort's profiles, without people who have no profile, whole, into memory. Neither
 client sorts, compares or finds duplicates; the export does. httpx alone decodes nothing but page 0, and keeps nothing:
-what the library that fetches the pages takes by itself.
+what the library that fetches the pages takes alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.server import PROJECT_ID, SECRET, USERNAME
 
 
 def read_with_utils(url: str, cohort_id: int, connections: int | None) -> int:
-    """Read with mixpanel-utils, `connections` at a time (None: as many as it takes by itself)."""
+    """Read with mixpanel-utils, `connections` at a time (None: its own default)."""
     from mixpanel_utils import MixpanelUtils
 
     own: dict[str, Any] = {} if connections is None else {"read_pool_size": connections}
@@ -38,7 +38,7 @@ def read_with_headless(url: str, cohort_id: int, connections: int | None) -> int
     import mixpanel_headless
 
     with mixpanel_headless.Workspace() as workspace:
-        found = workspace.query_user(
+        result = workspace.query_user(
             cohort=cohort_id,
             properties=[PROPERTY],
             limit=None,
@@ -46,7 +46,7 @@ def read_with_headless(url: str, cohort_id: int, connections: int | None) -> int
             parallel=True,
             workers=connections or 5,
         )
-        return len(found.profiles)
+        return len(result.profiles)
 
 
 def fetch_with_httpx(url: str, cohort_id: int, connections: int | None) -> int:

@@ -1,4 +1,4 @@
-"""How fast the pages are with very much to show: `python -m bench.pages [--rounds N] [--write]`.
+"""How fast the pages are with a lot to show: `python -m bench.pages [--rounds N] [--write]`.
 
 A home is filled with 100,000 runs, 300 recurring syncs and groups, one of them of 1,000,000 members. Each page is then
 run as Streamlit runs it for a visitor, again and again, in one process: its whole script from `app.py` on.
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ from data.models import (
     SyncKind,
     SyncState,
     WorkerHeartbeat,
-    utc_now,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +50,7 @@ BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
 BIG = 1  # the group of a million
 PROJECT = 3713224
 KEY = f"mixpanel.invalid/{PROJECT}"
-# Which of its runs have files: as many as a timeline looks through.
+# So many of its runs have files: as many as a membership history looks through.
 WITH_FILES = 500
 
 
@@ -67,16 +66,16 @@ def main() -> None:
         bridge = open_bridge(Settings(home=home, _env_file=None))
         print(f"Filling {RUNS:,} runs, {SYNCS} syncs, a group of {MEMBERS:,}", file=sys.stderr)
         newest = fill(bridge)
-        found = {name: measure(one, asked.rounds) for name, one in cases(newest).items()}
+        measured = {name: measure(prepare, asked.rounds) for name, prepare in cases(newest).items()}
         bridge.engine.dispose()
-    text = table(found, asked.rounds)
+    text = table(measured, asked.rounds)
     print(text)
     if asked.write:
         write(ROOT / "docs" / "benchmarks.md", text)
-    sys.exit(max(visits.p95_ms for visits in found.values()) > LIMIT_MS)
+    sys.exit(max(visits.p95_ms for visits in measured.values()) > LIMIT_MS)
 
 
-# --- a home with very much in it -----------------------------------------------------------------------------------
+# --- a home with a lot in it ---------------------------------------------------------------------------------------
 
 
 def fill(bridge: Bridge) -> int:
@@ -91,7 +90,7 @@ def fill(bridge: Bridge) -> int:
 
 def _connections(bridge: Bridge) -> None:
     secret = bridge.vault.encrypt("made up")
-    now = utc_now()
+    now = _now()
     cohorts = [asdict(Cohort(i, _name(i), "Made up for a measurement", i * 7, "", True, False)) for i in range(1, 301)]
     with write_session(bridge.engine) as session:
         session.add(Connection(side="mixpanel", kind="mixpanel", name="default", username="made.up", secret=secret,
@@ -105,12 +104,16 @@ def _connections(bridge: Bridge) -> None:
         session.add(WorkerHeartbeat(name="a worker", started_at=now, seen_at=now + timedelta(hours=1)))
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 def _name(number: int) -> str:
     return f'Cohort {number} <b>of users</b> & "more" 東京'
 
 
 def _groups(engine: Engine) -> None:
-    now = utc_now()
+    now = _now()
     with write_session(engine) as session:
         for i in range(1, SYNCS + 1):
             members = MEMBERS if i == BIG else 1000
@@ -129,7 +132,7 @@ def _groups(engine: Engine) -> None:
 
 def _runs(engine: Engine, chance: random.Random) -> int:
     """Insert the runs, oldest first; the group of a million has every tenth of them, and most of its change it."""
-    began, step = utc_now() - timedelta(days=DAYS), timedelta(days=DAYS) / RUNS
+    began, step = _now() - timedelta(days=DAYS), timedelta(days=DAYS) / RUNS
     rows, newest = list[dict[str, Any]](), 0
     for number in range(1, RUNS + 1):
         group = BIG if number % 10 == 0 else chance.randrange(2, SYNCS + 1)
@@ -206,7 +209,7 @@ def _files(bridge: Bridge, newest: int) -> None:
 
 
 def _excluded(bridge: Bridge, folder: Path) -> None:
-    """Write who makes no member, of each group's newest reading."""
+    """Keep which profiles make no member, of each group's newest read."""
     other = folder / "excluded.part"
     _write(other, "SELECT 'unmatched' AS reason, 'lost-' || i AS distinct_id, NULL::VARCHAR AS apptimize_id "
                   "FROM range(1000) t(i) ORDER BY 1, 2")  # fmt: skip
@@ -241,7 +244,7 @@ def cases(newest: int) -> dict[str, Prepare]:
         "part of an id": "c4ca42",
         "a whole id": member,
         "digits": "777777",
-        "what nobody has": "zzzzzz",
+        "an id of no one": "zzzzzz",
     }
     return {
         "Overview": page(overview),
@@ -253,7 +256,7 @@ def cases(newest: int) -> dict[str, Prepare]:
         "Groups: a million members": page(groups, group=BIG),
         "Groups: its size over time": page(groups, group=BIG, view="Size over time"),
         "Groups: two runs compared": page(groups, group=BIG, view="Compare two runs"),
-        "Groups: a member's timeline": page(groups, group=BIG, member=member),
+        "Groups: a membership history": page(groups, group=BIG, member=member),
         "Groups: a member, in all groups": page(groups, member=member),
         "History": page(history),
         "History: one sync": page(history, sync=7),
@@ -264,7 +267,7 @@ def cases(newest: int) -> dict[str, Prepare]:
         "Matching": page("pages/observe/matching.py"),
         "Matching: one cohort": page("pages/observe/matching.py", cohort=BIG),
         "Matching: a user looked up": page("pages/observe/matching.py", id=member),
-        "Matching: a profile left out": page("pages/observe/matching.py", id="lost-77"),
+        "Matching: an excluded profile": page("pages/observe/matching.py", id="lost-77"),
         "Connections": page("pages/admin/connections.py"),
         "People": page("pages/admin/people.py"),
         "Audit log": page("pages/admin/audit.py"),
@@ -276,7 +279,7 @@ def cases(newest: int) -> dict[str, Prepare]:
 
 
 def page(path: str, *, entered: tuple[str, str, Any] | None = None, **params: object) -> Prepare:
-    """Visit a page; where something is `entered`, that is what is measured, else drawing the page anew."""
+    """Visit a page; where something is `entered`, that is what is measured, else drawing the page again."""
 
     def prepare() -> Callable[[], Any]:
         from streamlit.testing.v1 import AppTest
@@ -290,11 +293,11 @@ def page(path: str, *, entered: tuple[str, str, Any] | None = None, **params: ob
         if entered:
             kind, key, value = entered
             getattr(at, kind)(key=key).set_value(value)
-        assert not at.exception, [one.value for one in at.exception]
+        assert not at.exception, [element.value for element in at.exception]
 
         def visit() -> None:
             at.run()
-            assert not at.exception, [one.value for one in at.exception]
+            assert not at.exception, [element.value for element in at.exception]
 
         return visit
 
@@ -331,16 +334,16 @@ def measure(prepare: Prepare, rounds: int) -> Visits:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-def table(found: dict[str, Visits], rounds: int) -> str:
-    """Write the table."""
+def table(measured: dict[str, Visits], rounds: int) -> str:
+    """Format the table."""
     lines = [
-        f"{utc_now():%Y-%m-%d}, {os.cpu_count()} cores, {rounds} visits each; load average at the end: "
+        f"{_now():%Y-%m-%d}, {os.cpu_count()} cores, {rounds} visits each; load average at the end: "
         f"{os.getloadavg()[0]:.1f}.",
         "",
         "| page | median | 95th percentile | at most 300 ms | processor, median |",
         "| --- | ---: | ---: | --- | ---: |",
     ]
-    for name, visits in found.items():
+    for name, visits in measured.items():
         verdict = "met" if visits.p95_ms <= LIMIT_MS else "**not met**"
         median, cpu = statistics.median(visits.wall_ms), statistics.median(visits.cpu_ms)
         lines.append(f"| {name} | {median:.0f} ms | {visits.p95_ms:.0f} ms | {verdict} | {cpu:.0f} ms |")

@@ -1,4 +1,4 @@
-"""Made-up profiles in the proportions of a real project, with the answer that an export of them must come to."""
+"""Made-up profiles in the proportions of a real project, with the answer that an export of them must give."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def _value(chance: random.Random, distinct_id: str, number: int, given: list[str
         truth.unmatched += 1
         return chance.choice([None, ..., ...])  # ... stands for a property that is not there
     text = str(value)
-    held = truth.group.get(text)
-    if held is None:
+    other = truth.group.get(text)
+    if other is None:
         truth.group[text] = distinct_id
         truth.unprefixed += not text.startswith(("i_", "a_"))
         given.append(text)
     else:
         truth.duplicates += 1
-        truth.group[text] = min(held, distinct_id)
+        truth.group[text] = min(other, distinct_id)
     return value
 
 

@@ -27,8 +27,10 @@ _HEADER = (
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """Write the results as a Markdown table, fastest and slowest of the repeats beside the median."""
-    rows = [_row(one, results) for one in sorted(results, key=lambda one: (one["size"], one["latency_ms"]))]
+    """Format the results as a Markdown table, fastest and slowest of the repeats beside the median."""
+    rows = [
+        _row(result, results) for result in sorted(results, key=lambda result: (result["size"], result["latency_ms"]))
+    ]
     return "\n".join([*_HEADER, *rows])
 
 
@@ -57,18 +59,20 @@ def floor(size: int, latency_ms: int) -> float:
 
 def find(results: Sequence[dict[str, Any]], reader: str, size: int, latency_ms: int) -> dict[str, Any] | None:
     """Return the result of a case, None if it was not measured."""
-    wanted = (reader, size, latency_ms)
-    return next((one for one in results if (one["reader"], one["size"], one["latency_ms"]) == wanted), None)
+    case = (reader, size, latency_ms)
+    return next((row for row in results if (row["reader"], row["size"], row["latency_ms"]) == case), None)
 
 
 def goals(results: Sequence[dict[str, Any]]) -> str:
-    """Say of each goal whether the results meet it."""
+    """Format each goal, with whether the results meet it."""
     large, small = (find(results, OURS, size, 50) for size in (1_000_000, 100_000))
     quick, utils = find(results, OURS, 1_000_000, 0), find(results, UTILS, 1_000_000, 0)
     if not (large and small and quick and utils):
         return ""
-    peaks = [max(one["peak_mib"] for one in results if (one["reader"], one["size"]) == (OURS, size)) for size in
-             (1_000_000, 100_000)]  # fmt: skip
+    peaks = [
+        max(row["peak_mib"] for row in results if (row["reader"], row["size"]) == (OURS, size))
+        for size in (1_000_000, 100_000)
+    ]
     measured = (
         ("1,000,000 at 50 ms: times the floor", large["wall_s"] / floor(1_000_000, 50), 1.1),
         ("1,000,000 at 0 ms: times mixpanel-utils", quick["wall_s"] / utils["wall_s"], 0.7),
@@ -83,8 +87,8 @@ def goals(results: Sequence[dict[str, Any]]) -> str:
 
 
 def machine(results: Sequence[dict[str, Any]]) -> str:
-    """Say in a line what was measured on, and how busy that was."""
-    loads = [sample["load"] for one in results for sample in one["samples"]]
+    """Format in a line what was measured on, and how busy that was."""
+    loads = [sample["load"] for row in results for sample in row["samples"]]
     versions = ", ".join(
         f"{name} {version(name)}" for name in ("mixpanel-utils", "mixpanel-headless", "httpx", "msgspec", "duckdb")
     )

@@ -50,10 +50,10 @@ class Request:
 
     def arguments(self) -> dict[str, Any]:
         """Values of the body over those of the URL; JSON is tried first, then a form."""
-        found: dict[str, Any] = dict(parse_qsl(self.query, keep_blank_values=True))
+        values: dict[str, Any] = dict(parse_qsl(self.query, keep_blank_values=True))
         if self.body[:1] == b"{":
-            return found | json.loads(self.body)
-        return found | dict(parse_qsl(self.body.decode(), keep_blank_values=True))
+            return values | json.loads(self.body)
+        return values | dict(parse_qsl(self.body.decode(), keep_blank_values=True))
 
 
 @dataclass
@@ -86,15 +86,15 @@ class Bench:
         if request.path == RECEIVER:
             return self._receive(request)
         if unquote(request.headers.get("authorization", "")) not in _CREDENTIALS:
-            return _said(401, {"error": "Invalid service account credentials"})
+            return _reply(401, {"error": "Invalid service account credentials"})
         if request.path in _ENGAGE:
             return self._engage(request)
         if request.path in _LIST:
-            return _said(200, [self._listed(cohort) for cohort in self.cohorts.values()])
+            return _reply(200, [self._listed(cohort) for cohort in self.cohorts.values()])
         if request.path == _ACCOUNTS:
             own = {"id": 1, "username": USERNAME, "role": "admin", "expires": None, "target_type": "individual"}
-            return _said(200, {"status": "ok", "results": [own]})
-        return _said(404, {"error": "Not found"})
+            return _reply(200, {"status": "ok", "results": [own]})
+        return _reply(404, {"error": "Not found"})
 
     def _listed(self, cohort: Cohort) -> dict[str, Any]:
         return {
@@ -115,16 +115,16 @@ class Bench:
         properties = asked.get("output_properties", "[]")
         properties = json.loads(properties) if isinstance(properties, str) else properties
         cohort = self.cohorts.get(int(cohort_id or 0))
-        # Whoever asked for more, or for people without a profile, would be measured at something else.
+        # Asked for more, or for people without a profile, another thing would be measured.
         if cohort is None or properties != [PROPERTY] or str(asked.get("include_all_users")).lower() != "false":
-            return _said(400, {"error": "the bench serves one property of the profiles of one of its cohorts"})
+            return _reply(400, {"error": "the bench serves one property of the profiles of one of its cohorts"})
         page, session, total = int(asked.get("page") or 0), str(asked.get("session_id") or ""), ""
         if not session:
             session = f"{1763900000 + len(self.sessions)}-BENCH"
             self.sessions[session] = cohort.id
             total = f',"total":{cohort.truth.profiles}'
         elif self.sessions.get(session) != cohort.id:
-            return _said(400, {"error": "request for page in uncached query for params"})
+            return _reply(400, {"error": "request for page in uncached query for params"})
         self.counted.pages += 1
         head = f'{{"page":{page},"page_size":{PAGE_SIZE},"session_id":"{session}","status":"ok"{total},"results":'
         rows = cohort.pages[page] if page < len(cohort.pages) else b"[]"
@@ -132,9 +132,9 @@ class Bench:
 
     def _receive(self, request: Request) -> Answer:
         if request.headers.get("apptimizeapitoken") != TOKEN:
-            return _said(401, {"status": "failure", "error": {"message": "unknown token", "code": 401}})
+            return _reply(401, {"status": "failure", "error": {"message": "unknown token", "code": 401}})
         if request.method == "GET":
-            return _said(200, {"status": "ok"})
+            return _reply(200, {"status": "ok"})
         message = json.loads(request.body)
         action, parameters = message["action"], message["parameters"]
         members, info = parameters["members"], parameters["page_info"]
@@ -142,7 +142,7 @@ class Bench:
         self.counted.members += len(members)
         if action != "members" or len(members) > 1000:
             error = {"message": "the bench takes whole groups, 1000 members a message", "code": 400}
-            return _said(400, {"action": action, "status": "failure", "error": error})
+            return _reply(400, {"action": action, "status": "failure", "error": error})
         pages = self.staged.setdefault(parameters["mixpanel_session_id"], {})
         pages[info["page_count"]] = members
         if len(pages) == info["total_pages"]:
@@ -151,7 +151,7 @@ class Bench:
                 member["$apptimize_user_id"]: member["mixpanel_distinct_id"] for member in arrived
             }
             del self.staged[parameters["mixpanel_session_id"]]
-        return _said(200, {"action": action, "status": "success"})
+        return _reply(200, {"action": action, "status": "success"})
 
     def _control(self, request: Request) -> Answer:
         asked = request.arguments()
@@ -160,17 +160,17 @@ class Bench:
             self.counted = Counted()
             self.staged.clear()
             self.groups.clear()
-            return _said(200, {})
+            return _reply(200, {})
         if request.path == "/bench/counted":
-            return _said(200, vars(self.counted))
+            return _reply(200, vars(self.counted))
         cohort = self.cohorts[int(asked["cohort"])]
         if request.path == "/bench/truth":
-            return _said(200, cohort.truth.counts())
+            return _reply(200, cohort.truth.counts())
         group = self.groups.get(cohort.id)
-        return _said(200, {"members": len(group or {}), "exact": group == cohort.truth.group})
+        return _reply(200, {"members": len(group or {}), "exact": group == cohort.truth.group})
 
 
-def _said(status: int, document: object) -> Answer:
+def _reply(status: int, document: object) -> Answer:
     return status, [json.dumps(document).encode()]
 
 
@@ -239,13 +239,13 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def serve(sizes: list[int], say: Callable[[str], None]) -> None:
-    """Make the cohorts, listen on a free port of loopback, say its number, and serve until the process is ended."""
+def serve(sizes: list[int], announce: Callable[[str], None]) -> None:
+    """Make the cohorts, listen on a free port of loopback, announce its number, and serve until ended."""
     bench = Bench({SIZES[size]: make_cohort(SIZES[size], f"Bench {size:,}", size) for size in sizes})
 
     async def main() -> None:
         server = await asyncio.get_running_loop().create_server(lambda: Connection(bench), "127.0.0.1", 0)
-        say(str(server.sockets[0].getsockname()[1]))
+        announce(str(server.sockets[0].getsockname()[1]))
         await server.serve_forever()
 
     # epoll rounds waits up to a whole millisecond, which would make every answer 1 in 50 slower; select does not.

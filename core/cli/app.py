@@ -10,31 +10,26 @@ from collections.abc import Sequence
 import typer
 
 from core.cli import associate, audit, cohorts, connect, groups, people, runs, services, syncs
-from core.cli.common import (
-    FAILED,
-    WRONG_USAGE,
-    app,
-    audit_app,
-    connect_app,
-    groups_app,
-    people_app,
-    run_app,
-    syncs_app,
-    with_times,
-)
+from core.cli.common import FAILED, WRONG_USAGE, with_times
 from core.cli.output import complain, has_printed_json
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import CohortBridgeError, SettingsError
 
-# Importing them is what adds their commands.
-_COMMANDS = (associate, audit, cohorts, connect, groups, people, runs, services, syncs)
-
-app.add_typer(connect_app, name="connect")
-app.add_typer(run_app, name="run")
-app.add_typer(groups_app, name="groups")
-app.add_typer(syncs_app, name="syncs")
-app.add_typer(people_app, name="people")
-app.add_typer(audit_app, name="audit")
+app = typer.Typer(
+    help="Export Mixpanel cohorts into Apptimize groups.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# Commands of one word; the help lists them in this order, before those of two.
+for module in (cohorts, runs, groups, associate, audit, services):
+    app.add_typer(module.app)
+app.add_typer(connect.connect_app, name="connect")
+app.add_typer(runs.run_app, name="run")
+app.add_typer(groups.groups_app, name="groups")
+app.add_typer(syncs.syncs_app, name="syncs")
+app.add_typer(people.people_app, name="people")
+app.add_typer(audit.audit_app, name="audit")
 
 
 def main(
@@ -51,16 +46,16 @@ def main(
     except KeyboardInterrupt:
         _end(given, FAILED)
     except BrokenPipeError:
-        # Whoever read our output stopped: nobody is left to tell.
+        # The reader of our output has closed it: there is no one left to print for.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except SystemExit as exc:
         _end(given, exc.code if isinstance(exc.code, int) else FAILED)
     except Exception as exc:
-        logging.getLogger(__name__).debug("unforeseen", exc_info=True)
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
         complain(
-            f"This failed in a way that was not foreseen ({type(exc).__name__}).",
-            "COHORT_BRIDGE_LOG_LEVEL=DEBUG says more.",
+            f"This failed in an unexpected way ({type(exc).__name__}).",
+            "COHORT_BRIDGE_LOG_LEVEL=DEBUG shows more.",
         )
         _end(given, FAILED)
 

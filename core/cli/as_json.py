@@ -1,49 +1,50 @@
-"""The JSON that scripts rely on."""
+"""The JSON that scripts rely on: changed only by adding to it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from core.access import people
+from core.access.audit_log import AuditCheck
+from core.access.people import PersonView
 from core.reports import match_funnel, user_lookup
-from core.syncs import listing
+from core.syncs import cohorts, listing
+from core.vendors.mixpanel_answers import Cohort
 from data.models import Association, Group, Run
 
+# fmt: off
+_RUN = (
+    "id", "sync_id", "cohort_id", "cohort_name", "group_name", "destination", "trigger", "actor", "dry_run", "status",
+    "write", "started_at", "finished_at", "profiles", "members", "duplicates", "unmatched", "invalid", "unprefixed",
+    "added", "removed", "unchanged", "queries", "requests", "messages",
+)
+_ASSOCIATION = (
+    "id", "source", "stage", "actor", "created_at", "finished_at", "match_property", "aliases", "prefix", "rows",
+    "writable", "problems", "effects", "written", "refused", "looked_up", "found", "requests",
+)
+# fmt: on
 
-def person_as_json(one: people.PersonView) -> dict[str, Any]:
+
+def cohort_as_json(cohort: Cohort) -> dict[str, Any]:
     return {
-        "email": one.person.email,
-        "name": one.person.name,
-        "role": one.role.label,
-        "by_setting": one.fixed,
-        "disabled": one.person.disabled,
-        "signed_in_at": _time_json(one.person.signed_in_at),
+        "id": cohort.id,
+        "name": cohort.name,
+        "description": cohort.description,
+        "count": cohort.count,
+        "created": cohort.created,
+        "is_visible": cohort.is_visible,
+        "exportable": not cohort.of_groups,
+        "reason": cohorts.NOT_USERS if cohort.of_groups else None,
     }
-
-
-# --- what is printed -----------------------------------------------------------------------------------------------
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """Turn a run into the form that scripts rely on."""
-    error = None
-    if run.error_code:
-        error = {"code": run.error_code, "message": run.error_message, "advice": run.error_advice}
-    plain = (
-        "id sync_id cohort_id cohort_name group_name destination trigger actor dry_run status write "
-        "started_at finished_at profiles members duplicates unmatched invalid unprefixed "
-        "added removed unchanged queries requests messages"
-    )
-    values = {name: getattr(run, name) for name in plain.split()}
-    return {name: _time_json(value) if isinstance(value, datetime) else value for name, value in values.items()} | {
-        "error": error
-    }
+    return _columns(run, _RUN) | {"error": _error(run)}
 
 
 def sync_as_json(view: listing.SyncView) -> dict[str, Any]:
-    """Turn a sync into the form that scripts rely on."""
     return {
         "id": view.sync.id,
         "cohort_id": view.sync.cohort_id,
@@ -62,8 +63,6 @@ def sync_as_json(view: listing.SyncView) -> dict[str, Any]:
 
 
 def funnel_as_json(run: Run) -> dict[str, Any]:
-    """Turn a reading into the form that scripts rely on."""
-    found = match_funnel.get_funnel(run)
     id_merge, _, match_property = run.matched_by.partition(":")
     return {
         "cohort_id": run.cohort_id,
@@ -72,23 +71,12 @@ def funnel_as_json(run: Run) -> dict[str, Any]:
         "read_at": _time_json(run.finished_at),
         "id_merge": id_merge or None,
         "match_property": match_property or None,
-        **asdict(found),
+        **asdict(match_funnel.get_funnel(run)),
     }
 
 
-def association_as_json(found: Association) -> dict[str, Any]:
-    """Turn an association into the form that scripts rely on."""
-    error = None
-    if found.error_code:
-        error = {"code": found.error_code, "message": found.error_message, "advice": found.error_advice}
-    names = (
-        "id source stage actor created_at finished_at match_property aliases prefix rows writable problems effects "
-        "written refused looked_up found requests"
-    )
-    values = {name: getattr(found, name) for name in names.split()}
-    return {name: _time_json(value) if isinstance(value, datetime) else value for name, value in values.items()} | {
-        "error": error
-    }
+def association_as_json(association: Association) -> dict[str, Any]:
+    return _columns(association, _ASSOCIATION) | {"error": _error(association)}
 
 
 def who_as_json(found: user_lookup.UserLookup) -> dict[str, Any]:
@@ -137,6 +125,38 @@ def group_as_json(group: Group, destination: str | None) -> dict[str, Any]:
         "last_run_id": group.base_run_id,
         "in_doubt": group.in_doubt,
     }
+
+
+def person_as_json(view: PersonView) -> dict[str, Any]:
+    return {
+        "email": view.person.email,
+        "name": view.person.name,
+        "role": view.role.label,
+        "by_setting": view.fixed,
+        "disabled": view.person.disabled,
+        "signed_in_at": _time_json(view.person.signed_in_at),
+    }
+
+
+def audit_check_as_json(check: AuditCheck) -> dict[str, Any]:
+    return {
+        "ok": check.ok,
+        "entries": check.entries,
+        "head": check.head,
+        "problems": check.problems,
+        "notes": check.notes,
+    }
+
+
+def _columns(row: Run | Association, names: Sequence[str]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
+    return {name: _time_json(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def _error(row: Run | Association) -> dict[str, Any] | None:
+    if not row.error_code:
+        return None
+    return {"code": row.error_code, "message": row.error_message, "advice": row.error_advice}
 
 
 def _time_json(at: datetime | None) -> str | None:

@@ -14,10 +14,12 @@ from core.access.roles import LOCAL
 from core.associate import actions
 from core.bridge import Bridge
 from core.cli.as_json import association_as_json
-from core.cli.common import FAILED, Json, app, open_here
+from core.cli.common import FAILED, Json, open_here
 from core.cli.output import complain, print_association, print_json
 from core.errors import SettingsError
 from data.models import Association, ImportStage
+
+app = typer.Typer()
 
 
 @app.command("associate")
@@ -25,9 +27,9 @@ def associate(
     file: Annotated[
         Path | None, typer.Option(metavar="CSV", help="With the columns distinct_id and apptimize_id.")
     ] = None,
-    resume: Annotated[int | None, typer.Option(metavar="ID", help="Go on with one that ended half way.")] = None,
+    resume: Annotated[int | None, typer.Option(metavar="ID", help="Resume one that was interrupted.")] = None,
     prefix: Annotated[
-        str, typer.Option(help="For ids without one: i_, a_, or as-they-are. Else their rows are left out.")
+        str, typer.Option(help="For ids without one: i_, a_, or as-they-are. Without it their rows are not written.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, write nothing.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome of every row there.")] = None,
@@ -40,62 +42,77 @@ def associate(
     if (file is None) == (resume is None):
         raise SettingsError("--file or --resume: give one of them.")
     bridge, lease_owner = open_here(), lease.new_lease_owner()
-    if resume is not None:
-        from core.associate import running
-
-        running.wait_until_free(bridge, resume)
-        found = actions.resume_association(bridge, LOCAL, resume, lease_owner=lease_owner)
+    if file is None:
+        assert resume is not None
+        association = _resume(bridge, resume, lease_owner)
     else:
-        assert file is not None
-        found = _checked(bridge, file, prefix, lease_owner, as_json=as_json)
-        if found.stage == ImportStage.CHECKED and not dry_run:
+        association = _check(bridge, file, prefix, lease_owner)
+        if association.stage == ImportStage.CHECKED and not dry_run:
             if not as_json:
-                print_association(found)
-            if sys.stdin.isatty() and not yes and not as_json:
-                typer.confirm(f"Write {found.writable:,} rows?", abort=True, err=True)
-            assert found.id is not None
-            found = actions.confirm_association(bridge, LOCAL, found.id, seen=found, lease_owner=lease_owner)
-    if found.stage == ImportStage.TO_WRITE:
-        found = _associate_here(bridge, found, lease_owner)
-    assert found.id is not None
-    if out is not None and found.rows:
-        actions.save_outcomes(bridge, LOCAL, found.id, out)
-    if as_json:
-        print_json(association_as_json(found))
-    else:
-        print_association(found)
-    if found.stage != (ImportStage.CHECKED if dry_run and resume is None else ImportStage.DONE) or not found.writable:
-        complain(found.error_message or "Nothing was written.", found.error_advice or "")
-        raise typer.Exit(FAILED)
+                _ask(association, needs_answer=not yes)
+            association = _confirm(bridge, association, lease_owner)
+    if association.stage == ImportStage.TO_WRITE:
+        association = _carry_out(bridge, association, lease_owner)
+    if out is not None and association.rows:
+        assert association.id is not None
+        actions.save_outcomes(bridge, LOCAL, association.id, out)
+    print_json(association_as_json(association)) if as_json else print_association(association)
+    _require_written(association, wanted=ImportStage.CHECKED if dry_run and file is not None else ImportStage.DONE)
 
 
-def _checked(bridge: Bridge, file: Path, prefix: str, lease_owner: str, *, as_json: bool) -> Association:
-    wanted = {"": None, "as-they-are": actions.AS_THEY_ARE}.get(prefix, prefix)
+def _resume(bridge: Bridge, number: int, lease_owner: str) -> Association:
+    from core.associate import running
+
+    running.wait_until_free(bridge, number)
+    return actions.resume_association(bridge, LOCAL, number, lease_owner=lease_owner)
+
+
+def _check(bridge: Bridge, file: Path, prefix: str, lease_owner: str) -> Association:
+    chosen = {"": None, "as-they-are": actions.AS_THEY_ARE}.get(prefix, prefix)
     try:
         with file.open("rb") as opened:
-            found = actions.start_association(
-                bridge, LOCAL, opened, source=file.name, lease_owner=lease_owner, prefix=wanted
+            association = actions.start_association(
+                bridge, LOCAL, opened, source=file.name, lease_owner=lease_owner, prefix=chosen
             )
     except OSError as exc:
         raise SettingsError(f"--file: {file} cannot be read: {exc.strerror}.") from exc
-    return _associate_here(bridge, found, lease_owner)
+    return _carry_out(bridge, association, lease_owner)
 
 
-def _associate_here(bridge: Bridge, found: Association, lease_owner: str) -> Association:
+def _ask(association: Association, *, needs_answer: bool) -> None:
+    print_association(association)
+    if needs_answer and sys.stdin.isatty():
+        typer.confirm(f"Write {association.writable:,} rows?", abort=True, err=True)
+
+
+def _confirm(bridge: Bridge, association: Association, lease_owner: str) -> Association:
+    assert association.id is not None
+    return actions.confirm_association(bridge, LOCAL, association.id, seen=association, lease_owner=lease_owner)
+
+
+def _carry_out(bridge: Bridge, association: Association, lease_owner: str) -> Association:
+    """Check or write in this process; Ctrl-C and SIGTERM end it in good order."""
     from core.associate import running
-    from core.cli.progress import shown_rows
+    from core.cli.progress import row_progress
 
-    number = found.id
+    number = association.id
     assert number is not None
 
     async def main() -> Association:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        with shown_rows() as watch:
+        with row_progress() as watch:
             return await running.carry_out_here(bridge, number, lease_owner=lease_owner, watch=watch)
 
     try:
         return asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
         return actions.get_association(bridge, LOCAL, number)
+
+
+def _require_written(association: Association, *, wanted: ImportStage) -> None:
+    """Exit with the reason unless the association got as far as was asked, with a row to write."""
+    if association.stage != wanted or not association.writable:
+        complain(association.error_message or "Nothing was written.", association.error_advice or "")
+        raise typer.Exit(FAILED)

@@ -9,9 +9,13 @@ import typer
 
 from core.access import audit_log
 from core.access.roles import LOCAL
-from core.cli.common import FAILED, Json, app, audit_app, open_here
+from core.cli.as_json import audit_check_as_json
+from core.cli.common import FAILED, Json, open_here
 from core.cli.output import complain, print_json
 from core.connections import key_rotation
+
+app = typer.Typer()
+audit_app = typer.Typer(help="The audit log: who did what, and who was refused.", no_args_is_help=True)
 
 
 @audit_app.command("verify")
@@ -22,23 +26,15 @@ def verify_audit(
     as_json: Json = False,
 ) -> None:
     """Find any line of the audit log that was changed or removed."""
-    verdict = audit_log.verify_audit(open_here(), LOCAL, noted_head=head)
+    check = audit_log.verify_audit(open_here(), LOCAL, noted_head=head)
     if as_json:
-        print_json(
-            {
-                "ok": verdict.ok,
-                "entries": verdict.entries,
-                "head": verdict.head,
-                "problems": verdict.problems,
-                "notes": verdict.notes,
-            }
-        )
-    elif verdict.ok:
-        typer.echo(f"{verdict.entries:,} lines, none changed or removed. Head: {verdict.head or 'none yet'}")
-        for note in verdict.notes:
+        print_json(audit_check_as_json(check))
+    elif check.ok:
+        typer.echo(f"{check.entries:,} lines, none changed or removed. Head: {check.head or 'none yet'}")
+        for note in check.notes:
             typer.echo(note)
-    if not verdict.ok:
-        complain(" ".join(verdict.problems), "Compare with a backup of the database; docs/security.md says how.")
+    if not check.ok:
+        complain(" ".join(check.problems), "Compare with a backup of the database; docs/security.md says how.")
         raise typer.Exit(FAILED)
 
 
@@ -51,6 +47,7 @@ def download_audit() -> None:
 
 @app.command("rotate-key")
 def rotate_key() -> None:
-    """Seal the stored secrets with a new key; the old one opens nothing any more."""
+    """Encrypt the stored secrets with a new key; the old one no longer opens them."""
     count = key_rotation.rotate_key(open_here(), LOCAL)
-    typer.echo(f"{count:,} secrets are sealed with the new key." if count != 1 else "1 secret is sealed anew.")
+    secrets = f"{count:,} secrets are" if count != 1 else "1 secret is"
+    typer.echo(f"{secrets} encrypted with the new key.")

@@ -1,4 +1,4 @@
-"""Commands around one cohort: list, match, export."""
+"""Commands for one cohort: list, match, export."""
 
 from __future__ import annotations
 
@@ -10,136 +10,125 @@ import typer
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.cli.as_json import funnel_as_json, run_as_json
-from core.cli.common import FAILED, PATIENCE_S, Json, To, app, open_here, whole_number
-from core.cli.output import complain, print_funnel, print_json, print_run, print_table, say
+from core.cli.as_json import cohort_as_json, funnel_as_json, run_as_json
+from core.cli.common import FAILED, PATIENCE_S, Json, To, open_here, whole_number
+from core.cli.output import complain, print_cohorts, print_funnel, print_json, print_note, print_run
 from core.errors import CohortBridgeError, NotFound
 from core.reports import match_funnel
 from core.syncs import cohorts, one_time, runs
 from data.models import Run, RunStatus
 
-# --- cohorts and exports -------------------------------------------------------------------------------------------
+app = typer.Typer()
+
+CohortId = Annotated[str, typer.Argument(metavar="COHORT_ID")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")]
 
 
 @app.command("cohorts")
 def list_cohorts(as_json: Json = False) -> None:
-    """List the project's cohorts, asked for afresh."""
-    found = cohorts.list_cohorts(open_here(), LOCAL)
+    """List the project's cohorts, fresh from Mixpanel."""
+    listed = cohorts.list_cohorts(open_here(), LOCAL)
     if as_json:
-        print_json(
-            [
-                {
-                    "id": one.id,
-                    "name": one.name,
-                    "description": one.description,
-                    "count": one.count,
-                    "created": one.created,
-                    "is_visible": one.is_visible,
-                    "exportable": not one.of_groups,
-                    "reason": cohorts.NOT_USERS if one.of_groups else None,
-                }
-                for one in found
-            ]
-        )
-        return
-    rows = [
-        (str(one.id), one.name, f"{one.count:,}", _cohort_marks(is_visible=one.is_visible, of_groups=one.of_groups))
-        for one in found
-    ]
-    print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
-
-
-def _cohort_marks(*, is_visible: bool, of_groups: bool) -> str:
-    return ", ".join(mark for mark, holds in (("hidden", not is_visible), ("not users", of_groups)) if holds)
+        print_json([cohort_as_json(cohort) for cohort in listed])
+    else:
+        print_cohorts(listed)
 
 
 @app.command()
 def export(
-    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
+    cohort_id: CohortId,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
     to: To = None,
     full: Annotated[bool, typer.Option("--full", help="Overwrite in full, whatever it holds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and compare, write nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")] = False,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Export a cohort once, here and now."""
     from core.leases import lease
 
-    number = whole_number(cohort_id, "COHORT_ID")
-    bridge = open_here()
-    lease_owner = lease.new_lease_owner()
+    number, bridge, lease_owner = whole_number(cohort_id, "COHORT_ID"), open_here(), lease.new_lease_owner()
     run = one_time.start_export(
         bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", lease_owner=lease_owner
     )
     assert run.id is not None
-    run = _do_here(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S, as_json=as_json)
+    try:
+        run = _carry_out(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S)
+    except CohortBridgeError:
+        if as_json:
+            print_json(run_as_json(runs.get_run(bridge, LOCAL, run.id)))
+        raise
     if as_json:
         print_json(run_as_json(run))
     elif run.status == RunStatus.SUCCEEDED:
         print_run(run)
     if run.status != RunStatus.SUCCEEDED:
-        complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
-        raise typer.Exit(FAILED)
+        _fail(run)
 
 
-def _do_here(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None, as_json: bool) -> Run:
-    from core.cli.progress import shown
+@app.command("match")
+def show_match(
+    cohort_id: CohortId,
+    to: To = None,
+    last: Annotated[bool, typer.Option("--last", help="As of the last read; Mixpanel is not asked.")] = False,
+    wait: Wait = False,
+    as_json: Json = False,
+) -> None:
+    """Read a cohort: how many of its users can be targeted, and why the others cannot; nothing is written."""
+    number, bridge = whole_number(cohort_id, "COHORT_ID"), open_here()
+    if last:
+        run = _last_read(bridge, number)
+    else:
+        run = _read_now(bridge, number, to=to, patience_s=None if wait else PATIENCE_S)
+    if as_json:
+        print_json(funnel_as_json(run))
+    else:
+        print_funnel(run)
+
+
+def _last_read(bridge: Bridge, cohort_id: int) -> Run:
+    reads = match_funnel.list_reads(bridge, LOCAL, cohort_id, limit=1)
+    if not reads:
+        raise NotFound(f"Cohort {cohort_id} was not read yet.", advice="Omit --last to read it now.")
+    return reads[0]
+
+
+def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, patience_s: float | None) -> Run:
+    from core.leases import lease
+
+    lease_owner = lease.new_lease_owner()
+    run = one_time.start_export(bridge, LOCAL, cohort_id, to=to, dry_run=True, trigger="cli", lease_owner=lease_owner)
+    assert run.id is not None
+    run = _carry_out(bridge, run.id, lease_owner, patience_s=patience_s)
+    if run.status not in (RunStatus.SUCCEEDED, RunStatus.HELD):
+        _fail(run)
+    return run
+
+
+def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None) -> Run:
+    """Do a run in this process, by the same claim as a worker; Ctrl-C and SIGTERM end it in good order.
+
+    Args:
+        patience_s: how long to wait for a query slot; None: as long as it takes.
+    """
+    from core.cli.progress import run_progress
     from core.worker import inline_run
 
     async def main() -> Run:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        with shown() as watch:
+        with run_progress() as watch:
             return await inline_run.carry_out_here(
-                bridge,
-                run_id,
-                lease_owner=lease_owner,
-                patience_s=patience_s,
-                watch=watch,
-                tell=say,
+                bridge, run_id, lease_owner=lease_owner, patience_s=patience_s, watch=watch, tell=print_note
             )
 
     try:
         return asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
         return runs.get_run(bridge, LOCAL, run_id)
-    except CohortBridgeError:
-        if as_json:
-            print_json(run_as_json(runs.get_run(bridge, LOCAL, run_id)))
-        raise
 
 
-# --- matching ------------------------------------------------------------------------------------------------------
-
-
-@app.command("match")
-def show_match(
-    cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
-    to: To = None,
-    last: Annotated[bool, typer.Option("--last", help="As of the latest reading; asks Mixpanel nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Read a cohort and tell how many of its users can be targeted, and why the others cannot; nothing is written."""
-    from core.leases import lease
-
-    number, bridge = whole_number(cohort_id, "COHORT_ID"), open_here()
-    if last:
-        found = match_funnel.list_reads(bridge, LOCAL, number, limit=1)
-        if not found:
-            raise NotFound(f"Cohort {number} was not read yet.", advice="Leave --last out to read it now.")
-        run = found[0]
-    else:
-        lease_owner = lease.new_lease_owner()
-        run = one_time.start_export(bridge, LOCAL, number, to=to, dry_run=True, trigger="cli", lease_owner=lease_owner)
-        assert run.id is not None
-        run = _do_here(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S, as_json=False)
-        if run.status not in (RunStatus.SUCCEEDED, RunStatus.HELD):
-            complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
-            raise typer.Exit(FAILED)
-    if as_json:
-        print_json(funnel_as_json(run))
-    else:
-        print_funnel(run)
+def _fail(run: Run) -> None:
+    complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
+    raise typer.Exit(FAILED)

@@ -1,4 +1,4 @@
-"""What every command shares: the groups of commands, the options, the exit statuses."""
+"""What every command shares: options, exit statuses, and how a command opens the product."""
 
 from __future__ import annotations
 
@@ -20,25 +20,11 @@ DONE, FAILED, WRONG_USAGE = 0, 1, 2
 # How long an export without --wait waits for a query slot.
 PATIENCE_S = 60.0
 
-app = typer.Typer(
-    help="Export Mixpanel cohorts into Apptimize groups.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-connect_app = typer.Typer(
-    help="Connect a Mixpanel project, or a place that groups are delivered to.", no_args_is_help=True
-)
-run_app = typer.Typer(help="One run: show it, or stop it.", no_args_is_help=True)
-groups_app = typer.Typer(help="What was delivered.")
-syncs_app = typer.Typer(help="Recurring syncs, and those that exported once.", no_args_is_help=True)
-people_app = typer.Typer(help="Who may come in, and as what.", no_args_is_help=True)
-audit_app = typer.Typer(help="Who did what, and who was refused.", no_args_is_help=True)
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A word to find it by; may be repeated.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A label to filter by; may be repeated.")]
 MaxShrink = Annotated[
-    int | None, typer.Option(metavar="PERCENT", help="Hold a run that would take more than this share away.")
+    int | None,
+    typer.Option(metavar="PERCENT", help="Hold a run that would remove more than this share of the members."),
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
 

@@ -9,12 +9,12 @@ import typer
 from pydantic import SecretStr
 
 from core.access.roles import LOCAL
-from core.cli.common import connect_app, open_here
+from core.cli.common import open_here
 from core.connections import connect
 from core.errors import SettingsError
 from data.models import Connection
 
-# --- connecting ----------------------------------------------------------------------------------------------------
+connect_app = typer.Typer(help="Connect a Mixpanel project, or a destination for groups.", no_args_is_help=True)
 
 
 @connect_app.command("mixpanel")
@@ -41,7 +41,7 @@ def connect_mixpanel(
         project_token=bridge.settings.mixpanel_project_token,
         name=name,
     )
-    _say_connected(connect.connect_mixpanel(bridge, LOCAL, form))
+    _show_connected(connect.connect_mixpanel(bridge, LOCAL, form))
 
 
 @connect_app.command("apptimize")
@@ -52,7 +52,7 @@ def connect_apptimize(
     """Test the endpoint with the token, then store both. The token is asked for, or in the environment."""
     bridge = open_here()
     token = _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_APPTIMIZE_TOKEN")
-    _say_connected(connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
+    _show_connected(connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
 
 
 @connect_app.command("csv")
@@ -61,17 +61,17 @@ def connect_csv(
     name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "csv",
 ) -> None:
     """Deliver groups as CSV files, as Apptimize's Groups page takes them."""
-    _say_connected(connect.connect_csv(open_here(), LOCAL, folder=folder, name=name))
+    _show_connected(connect.connect_csv(open_here(), LOCAL, folder=folder, name=name))
 
 
-def _secret(given: SecretStr | None, what: str, variable: str) -> SecretStr:
-    if given is not None:
-        return given
+def _secret(configured: SecretStr | None, label: str, variable: str) -> SecretStr:
+    if configured is not None:
+        return configured
     if not sys.stdin.isatty():
-        raise SettingsError(f"{what}: this is needed.", advice=f"Set {variable}, or run this at a terminal.")
-    return SecretStr(typer.prompt(what, hide_input=True, err=True))
+        raise SettingsError(f"{label}: this is needed.", advice=f"Set {variable}, or run this at a terminal.")
+    return SecretStr(typer.prompt(label, hide_input=True, err=True))
 
 
-def _say_connected(connection: Connection) -> None:
+def _show_connected(connection: Connection) -> None:
     note = " (practice sandbox)" if connection.practice else ""
     typer.echo(f"Connected: {connection.name}{note}.")

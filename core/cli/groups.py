@@ -1,4 +1,4 @@
-"""Commands that look into groups, and into one user."""
+"""Commands for what was delivered: groups, their members, one user."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import typer
 
 from core.access.roles import LOCAL
 from core.cli.as_json import group_as_json, who_as_json
-from core.cli.common import FAILED, Json, To, app, groups_app, open_here, whole_number
-from core.cli.output import complain, print_json, print_table, print_who, time_text
+from core.cli.common import FAILED, Json, To, open_here, whole_number
+from core.cli.output import complain, print_groups, print_json, print_who
 from core.connections import lookup
 from core.reports import user_lookup
 from core.syncs import groups
+
+app = typer.Typer()
+groups_app = typer.Typer(help="What was delivered.")
 
 
 @groups_app.callback(invoke_without_command=True)
@@ -23,22 +26,12 @@ def list_groups(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand:
         return
     bridge = open_here()
-    names = {one.id: one.name for one in lookup.list_connections(bridge, LOCAL)}
-    found = groups.list_groups(bridge, LOCAL)
+    destinations = {connection.id: connection.name for connection in lookup.list_connections(bridge, LOCAL)}
+    listed = groups.list_groups(bridge, LOCAL)
     if as_json:
-        print_json([group_as_json(group, names.get(group.destination_id)) for group in found])
-        return
-    rows = [
-        (
-            str(group.cohort_id),
-            group.name,
-            f"{group.members:,}",
-            names.get(group.destination_id, "(removed)"),
-            time_text(group.delivered_at),
-        )
-        for group in found
-    ]
-    print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
+        print_json([group_as_json(group, destinations.get(group.destination_id)) for group in listed])
+    else:
+        print_groups(listed, destinations)
 
 
 @groups_app.command("members")
@@ -61,12 +54,12 @@ def save_members(
 
 @app.command("who")
 def show_who(wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is asked nothing."""
+    """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is not asked."""
     found = user_lookup.look_up_user(open_here(), LOCAL, wanted, look_through=user_lookup.FAR_BACK)
     if as_json:
         print_json(who_as_json(found))
     else:
         print_who(found)
     if not found.is_known:
-        complain("No group and no reading had this id.", "Export, or read with `match`, a cohort that the user is in.")
+        complain("No group and no read had this id.", "Export, or read with `match`, a cohort that the user is in.")
         raise typer.Exit(FAILED)

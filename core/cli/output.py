@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import typer
 
+from core.access.people import PersonView
 from core.reports import match_funnel, user_lookup
-from data.models import Association, Run, RunStatus
-
-
-def time_text(at: datetime | None) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M") if at else ""
-
+from core.syncs.listing import SyncView
+from core.vendors.mixpanel_answers import Cohort
+from data.models import Association, Group, Run, RunStatus
 
 _is_json_printed = False
 
@@ -29,6 +27,17 @@ def print_json(document: Any) -> None:
 def has_printed_json() -> bool:
     """Return whether this process has printed its one document."""
     return _is_json_printed
+
+
+def print_note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def complain(message: str, advice: str) -> None:
+    typer.echo(f"{message} {advice}".rstrip(), err=True)
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
@@ -47,6 +56,89 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
     Console(highlight=False).print(table)
 
 
+def print_cohorts(cohorts: Sequence[Cohort]) -> None:
+    rows = [
+        (
+            str(cohort.id),
+            cohort.name,
+            f"{cohort.count:,}",
+            _marks(("hidden", not cohort.is_visible), ("not users", cohort.of_groups)),
+        )
+        for cohort in cohorts
+    ]
+    print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    rows = [
+        (
+            str(run.id),
+            f"{run.status}{' (dry run)' if run.dry_run else ''}",
+            run.group_name,
+            f"{run.members:,}",
+            run.destination,
+            _time_text(run.started_at),
+        )
+        for run in runs
+    ]
+    print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
+
+
+def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]) -> None:
+    rows = [
+        (
+            str(group.cohort_id),
+            group.name,
+            f"{group.members:,}",
+            destinations.get(group.destination_id, "(removed)"),
+            _time_text(group.delivered_at),
+        )
+        for group in groups
+    ]
+    print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
+
+
+def print_syncs(views: Sequence[SyncView]) -> None:
+    rows = [
+        (
+            str(view.sync.id),
+            f"every {view.sync.every_minutes} min" if view.sync.every_minutes else "one-time",
+            view.sync.state if view.sync.every_minutes else "",
+            view.group.name,
+            view.destination,
+            _time_text(view.sync.next_run_at),
+            view.last_run.status if view.last_run else "",
+            ", ".join(view.sync.tags),
+        )
+        for view in views
+    ]
+    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+
+
+def print_people(views: Sequence[PersonView]) -> None:
+    rows = [
+        (
+            view.person.email,
+            view.role.label,
+            _marks(("by setting", view.fixed), ("disabled", view.person.disabled)),
+            _time_text(view.person.signed_in_at),
+        )
+        for view in views
+    ]
+    print_table(("Address", "Role", "", "Signed in"), rows)
+
+
+def _marks(*marks: tuple[str, bool]) -> str:
+    return ", ".join(mark for mark, holds in marks if holds)
+
+
+def _time_text(at: datetime | None) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M") if at else ""
+
+
+# --- sentences -----------------------------------------------------------------------------------------------------
+
+
 def print_run(run: Run) -> None:
     done = "would be" if run.dry_run else "are"
     typer.echo(f"Run {run.id}: {run.status}. Cohort {run.cohort_name} to group {run.group_name} ({run.destination}).")
@@ -63,38 +155,39 @@ def print_run(run: Run) -> None:
 
 
 def print_funnel(run: Run) -> None:
-    found = match_funnel.get_funnel(run)
+    funnel = match_funnel.get_funnel(run)
     typer.echo(f"Cohort {run.cohort_name}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
-    counted = [
-        ("In cohort, as Mixpanel last counted", found.in_cohort),
-        ("With a profile", found.with_profile),
-        ("With an id", found.with_id),
-        ("Valid", found.valid),
-        ("Distinct: the members", found.distinct),
-        ("Of these with a prefix", found.prefixed),
-        ("  identified (i_)", found.identified),
-        ("  anonymous (a_)", found.anonymous),
-        ("Left out: unmatched", found.unmatched),
-        ("Left out: invalid", found.invalid),
-        *((f"  {reason}", number) for reason, number in found.reasons.items()),
-        ("Left out: duplicates", found.duplicates),
+    counts = [
+        ("In cohort, as Mixpanel last counted", funnel.in_cohort),
+        ("With a profile", funnel.with_profile),
+        ("With an id", funnel.with_id),
+        ("Valid", funnel.valid),
+        ("Distinct: the members", funnel.distinct),
+        ("Of these with a prefix", funnel.prefixed),
+        ("  identified (i_)", funnel.identified),
+        ("  anonymous (a_)", funnel.anonymous),
+        ("Excluded: unmatched", funnel.unmatched),
+        ("Excluded: invalid", funnel.invalid),
+        *((f"  {reason}", number) for reason, number in funnel.reasons.items()),
+        ("Excluded: duplicates", funnel.duplicates),
     ]
-    rows = [(label, "" if number is None else f"{number:,}") for label, number in counted]
+    rows = [(label, "" if number is None else f"{number:,}") for label, number in counts]
     print_table(("Users", "Count"), rows, right=(1,))
 
 
-def print_association(found: Association) -> None:
+def print_association(association: Association) -> None:
     from core.associate.rows import PROBLEMS
 
-    typer.echo(f"Association {found.id}: {found.stage}. {found.rows:,} rows, {found.writable:,} to write.")
-    for problem, number in found.problems.items():
+    rows, writable = association.rows, association.writable
+    typer.echo(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
+    for problem, number in association.problems.items():
         typer.echo(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
-    if found.written or found.refused:
-        typer.echo(f"{found.written:,} rows written, {found.refused:,} refused by Mixpanel.")
-    if found.looked_up and not found.found:
+    if association.written or association.refused:
+        typer.echo(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
+    if association.looked_up and not association.found:
         typer.echo(
-            f"Of {found.looked_up:,} rows that were looked up afterwards none has its new id yet: look again in some "
-            "minutes; if it stays so, the project token may be another project's."
+            f"Of {association.looked_up:,} rows that were looked up afterwards none has its new id yet: look again in "
+            "some minutes; if it stays so, the project token may be another project's."
         )
 
 
@@ -108,17 +201,9 @@ def print_who(found: user_lookup.UserLookup) -> None:
             one.group.name,
             one.destination,
             "member" if one.is_member else "not known" if one.reason == user_lookup.LOST else "missing",
-            time_text(one.since),
+            _time_text(one.since),
             one.reason or ("" if one.is_member else "not in the cohort when it was last read"),
         )
         for one in found.groups
     ]
     print_table(("Group", "Destination", "", "Since", "Why"), rows)
-
-
-def say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def complain(message: str, advice: str) -> None:
-    typer.echo(f"{message} {advice}".rstrip(), err=True)

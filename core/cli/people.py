@@ -10,29 +10,20 @@ from core.access import people
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import person_as_json
-from core.cli.common import Json, open_here, people_app
-from core.cli.output import print_json, print_table, time_text
+from core.cli.common import Json, open_here
+from core.cli.output import print_json, print_people
 
-# --- people, audit, keys -------------------------------------------------------------------------------------------
+people_app = typer.Typer(help="People and their roles.", no_args_is_help=True)
 
 
 @people_app.command("list")
 def list_people(as_json: Json = False) -> None:
     """List the people who signed in or were added."""
-    found = people.list_people(open_here(), LOCAL)
+    listed = people.list_people(open_here(), LOCAL)
     if as_json:
-        print_json([person_as_json(one) for one in found])
-        return
-    rows = [
-        (
-            one.person.email,
-            one.role.label,
-            ", ".join(mark for mark, holds in (("by setting", one.fixed), ("disabled", one.person.disabled)) if holds),
-            time_text(one.person.signed_in_at),
-        )
-        for one in found
-    ]
-    print_table(("Address", "Role", "", "Signed in"), rows)
+        print_json([person_as_json(view) for view in listed])
+    else:
+        print_people(listed)
 
 
 @people_app.command("add")
@@ -40,9 +31,9 @@ def add_person(
     email: Annotated[str, typer.Argument(metavar="EMAIL")],
     role: Annotated[str, typer.Option(help="viewer, analyst or admin.")] = "viewer",
 ) -> None:
-    """Let somebody in before they sign in for the first time."""
+    """Add a person before they sign in for the first time."""
     person = people.add_person(open_here(), LOCAL, email, role)
-    typer.echo(f"{person.email} may come in as {person.role}.")
+    typer.echo(f"{person.email} may sign in as {person.role}.")
 
 
 @people_app.command("role")
@@ -58,18 +49,18 @@ def change_role(
 
 @people_app.command("disable")
 def disable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
-    """Shut a person out, from their next click on."""
+    """Deactivate a person, from their next click on."""
     bridge = open_here()
     person = people.disable_person(bridge, LOCAL, _person_id(bridge, email))
-    typer.echo(f"{person.email} is shut out.")
+    typer.echo(f"{person.email} is deactivated.")
 
 
 @people_app.command("enable")
 def enable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> None:
-    """Let a person in again, with the role that they had."""
+    """Activate a person again, with the role that they had."""
     bridge = open_here()
     person = people.enable_person(bridge, LOCAL, _person_id(bridge, email))
-    typer.echo(f"{person.email} may come in as {person.role}.")
+    typer.echo(f"{person.email} may sign in as {person.role}.")
 
 
 @people_app.command("sign-out")
@@ -81,6 +72,6 @@ def sign_out_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> N
 
 
 def _person_id(bridge: Bridge, email: str) -> int:
-    found = people.find_person(bridge, LOCAL, email).id
-    assert found is not None
-    return found
+    person = people.find_person(bridge, LOCAL, email)
+    assert person.id is not None
+    return person.id

@@ -1,18 +1,49 @@
-"""The progress of a run on a terminal: a bar on standard error, and nothing at all anywhere else."""
+"""Progress on a terminal: a bar on standard error, and nothing at all anywhere else."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Protocol
 
 from core.export.progress import Progress
 from data.models import Association
 
 
+class _Move(Protocol):
+    """Move the bar: what is being done, how far it is, and of how many, if that is known."""
+
+    def __call__(self, step: str, done: int, total: int | None, unit: str) -> None: ...
+
+
 @contextmanager
-def shown_rows() -> Generator[Callable[[Association], None] | None]:
-    """Show a bar for the rows of an association while inside; give the function that moves it, or None as `shown`."""
+def run_progress() -> Generator[Callable[[Progress], None] | None]:
+    """Show a bar while inside; yield the function that moves it, None where standard error is no terminal."""
+    with _bar("Starting") as move:
+        yield None if move is None else lambda progress: _show_run(move, progress)
+
+
+@contextmanager
+def row_progress() -> Generator[Callable[[Association], None] | None]:
+    """Show a bar for the rows of an association while inside; yield the function that moves it, or None likewise."""
+    with _bar("Checking") as move:
+        yield None if move is None else lambda association: _show_rows(move, association)
+
+
+def _show_run(move: _Move, progress: Progress) -> None:
+    if progress.step == "delivering" and progress.messages_expected:
+        move(progress.step, progress.messages, progress.messages_expected, "messages")
+    else:
+        move(progress.step, progress.profiles, progress.expected, "profiles")
+
+
+def _show_rows(move: _Move, association: Association) -> None:
+    move(association.stage, association.written + association.refused, association.writable or None, "rows")
+
+
+@contextmanager
+def _bar(first_step: str) -> Generator[_Move | None]:
     if not sys.stderr.isatty():
         yield None
         return
@@ -22,36 +53,10 @@ def shown_rows() -> Generator[Callable[[Association], None] | None]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Checking", total=None, counts="")
+        task = bar.add_task(first_step, total=None, counts="")
 
-        def move(found: Association) -> None:
-            done, total = found.written + found.refused, found.writable or None
-            counts = f"{done:,} of {total:,} rows" if total else ""
-            bar.update(task, description=found.stage.capitalize(), total=total, completed=done, counts=counts)
-
-        yield move
-
-
-@contextmanager
-def shown() -> Generator[Callable[[Progress], None] | None]:
-    """Show a bar while inside; give the function that moves it, None where standard error is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Starting", total=None, counts="")
-
-        def move(progress: Progress) -> None:
-            delivering = progress.step == "delivering" and progress.messages_expected
-            total = progress.messages_expected if delivering else progress.expected
-            done = progress.messages if delivering else progress.profiles
-            unit = "messages" if delivering else "profiles"
+        def move(step: str, done: int, total: int | None, unit: str) -> None:
             counts = f"{done:,} of {total:,} {unit}" if total else ""
-            bar.update(task, description=progress.step.capitalize(), total=total, completed=done, counts=counts)
+            bar.update(task, description=step.capitalize(), total=total, completed=done, counts=counts)
 
         yield move

@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 
 from core import log, settings
-from core.cli.common import app, open_here
+from core.cli.common import open_here
 from core.errors import SettingsError
 
-# --- services ------------------------------------------------------------------------------------------------------
+app = typer.Typer()
 
 
 @app.command("worker")
 def run_worker(
     once: Annotated[bool, typer.Option("--once", help="Try all that is due or queued, then end.")] = False,
 ) -> None:
-    """Run what the dashboard queued, until told to stop."""
+    """Do what is due or queued, until told to stop."""
     from core.worker import service
 
     bridge = open_here()
@@ -31,7 +31,9 @@ def run_worker(
 @app.command("sandbox")
 def run_sandbox(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
-    profiles: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="People of your own.")] = None,
+    profiles: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Profiles in place of the made-up ones.")
+    ] = None,
     cohorts: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Their cohorts.")] = None,
 ) -> None:
     """Run the stand-ins for Mixpanel and Apptimize alone, on this machine."""
@@ -56,8 +58,8 @@ def up(
         "127.0.0.1"
     ),
 ) -> None:
-    """Run everything for one machine in one terminal: worker, dashboard, and the sandbox while practising."""
-    from core.cli import up as everything
+    """Run everything for one machine in one terminal: worker, dashboard, and the sandbox in practice mode."""
+    from core.cli.up import run
 
     bridge = open_here()
-    raise typer.Exit(everything.run(bridge, port=port, sandbox_port=sandbox_port, address=address, tell=typer.echo))
+    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, tell=typer.echo))

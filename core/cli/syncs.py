@@ -1,4 +1,4 @@
-"""Commands for recurring syncs."""
+"""Commands for syncs: add, edit, list, pause, resume, remove, run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import typer
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import sync_as_json
-from core.cli.common import Json, MaxShrink, Tags, To, open_here, syncs_app, whole_number
-from core.cli.output import print_json, print_table, time_text
+from core.cli.common import Json, MaxShrink, Tags, To, open_here, whole_number
+from core.cli.output import print_json, print_syncs
 from core.cli.runs import show_queued
 from core.errors import SettingsError
 from core.syncs import listing, recurring, settings
 from data.models import Sync
 
-# --- recurring syncs -----------------------------------------------------------------------------------------------
+syncs_app = typer.Typer(help="Recurring and one-time syncs.", no_args_is_help=True)
 
 
 @syncs_app.command("add")
@@ -42,28 +42,32 @@ def edit_sync(
     sync_id: Annotated[int, typer.Argument(metavar="ID")],
     every: Annotated[int | None, typer.Option(metavar="MINUTES", help="15, 30, 60 or 1440.")] = None,
     max_shrink: MaxShrink = None,
-    no_brake: Annotated[bool, typer.Option("--no-brake", help="Hold no run for what it would take away.")] = False,
+    no_max_shrink: Annotated[
+        bool, typer.Option("--no-max-shrink", help="Hold no run for the share of members that it would remove.")
+    ] = False,
+    no_brake: Annotated[bool, typer.Option("--no-brake", hidden=True)] = False,  # the earlier name
     tag: Tags = None,
-    no_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,
+    no_tags: Annotated[bool, typer.Option("--no-tags", help="Remove all tags.")] = False,
     as_json: Json = False,
 ) -> None:
     """Change a recurring sync; what is not named stays as it is."""
-    if no_brake and max_shrink is not None:
-        raise SettingsError("Brake: --max-shrink and --no-brake exclude each other.", advice="Leave one out.")
+    is_unlimited = no_max_shrink or no_brake
+    if is_unlimited and max_shrink is not None:
+        raise SettingsError("Shrink limit: --max-shrink and --no-max-shrink exclude each other.", advice="Omit one.")
     if no_tags and tag:
-        raise SettingsError("Tags: --tag and --no-tags exclude each other.", advice="Leave one out.")
+        raise SettingsError("Tags: --tag and --no-tags exclude each other.", advice="Omit one.")
     bridge = open_here()
-    held = listing.get_sync(bridge, LOCAL, sync_id).sync
-    brake = None if no_brake else held.max_shrink if max_shrink is None else max_shrink
-    changed = settings.edit_sync(
+    sync = listing.get_sync(bridge, LOCAL, sync_id).sync
+    limit = sync.max_shrink if max_shrink is None else max_shrink
+    sync = settings.edit_sync(
         bridge,
         LOCAL,
         sync_id,
-        every_minutes=every or held.every_minutes or 0,
-        max_shrink=brake,
+        every_minutes=every or sync.every_minutes or 0,
+        max_shrink=None if is_unlimited else limit,
         tags=[] if no_tags else tag,
     )
-    _show_sync(bridge, changed, "is changed", as_json=as_json)
+    _show_sync(bridge, sync, "is changed", as_json=as_json)
 
 
 @syncs_app.command("list")
@@ -72,24 +76,11 @@ def list_syncs(
     as_json: Json = False,
 ) -> None:
     """List the syncs."""
-    found = [one for one in listing.list_syncs(open_here(), LOCAL) if set(tag or ()) <= set(one.sync.tags)]
+    listed = [view for view in listing.list_syncs(open_here(), LOCAL) if set(tag or ()) <= set(view.sync.tags)]
     if as_json:
-        print_json([sync_as_json(one) for one in found])
-        return
-    rows = [
-        (
-            str(one.sync.id),
-            f"every {one.sync.every_minutes} min" if one.sync.every_minutes else "one-time",
-            one.sync.state if one.sync.every_minutes else "",
-            one.group.name,
-            one.destination,
-            time_text(one.sync.next_run_at),
-            one.last_run.status if one.last_run else "",
-            ", ".join(one.sync.tags),
-        )
-        for one in found
-    ]
-    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+        print_json([sync_as_json(view) for view in listed])
+    else:
+        print_syncs(listed)
 
 
 @syncs_app.command("pause")
@@ -101,7 +92,7 @@ def pause_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: J
 
 @syncs_app.command("resume")
 def resume_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Let a paused sync go on; it is due at once."""
+    """Resume a paused sync; it is due at once."""
     bridge = open_here()
     _show_sync(bridge, recurring.resume_sync(bridge, LOCAL, sync_id), "is active", as_json=as_json)
 
@@ -115,7 +106,7 @@ def remove_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: 
 
 @syncs_app.command("run")
 def run_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Queue a run now, or name the one that is queued already; a worker does it."""
+    """Queue a run now, or return the one that is queued already; a worker does it."""
     show_queued(recurring.run_now(open_here(), LOCAL, sync_id), as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""Everything for one machine in one terminal: worker, dashboard, and the sandbox while practising."""
+"""Everything for one machine in one terminal: worker, dashboard, and the sandbox in practice mode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from core.errors import CohortBridgeError, SettingsError
 from core.vendors.addresses import is_loopback_host
 from data.models import Connection
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+DASHBOARD = ROOT / "app.py"
 SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
 LOOPBACK = "127.0.0.1"
 START_WITHIN_S = 60.0
@@ -44,7 +45,7 @@ class Service:
 def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object], address: str = LOOPBACK) -> int:
     """Start everything, print the address, and end all of it on a signal or when one of them dies.
 
-    The dashboard listens at `address`; it refuses any but this machine's own while nobody signs in.
+    The dashboard listens at `address`; it refuses any but this machine's own while sign-in is not set up.
 
     Returns the exit status: 0 when it was asked to end, 1 when one died. Raises SettingsError when a port is taken.
     """
@@ -55,34 +56,35 @@ def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], o
     _require_free(port, "--port")
     services = list[Service]()
     try:
-        if _practising(bridge):
+        if _is_practice(bridge):
             sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
             if not stop.is_set():
                 connect_sandbox(bridge, sandbox_url)
                 tell(f"Practice sandbox  {sandbox_url}")
         services.append(_start(bridge, "worker", "worker"))
         services.append(_start_dashboard(bridge, address, port))
-        here = _reachable(address)
-        _wait_until_up(services, f"http://{here}:{port}/_stcore/health", stop)
+        host = _local_host(address)
+        # The port was free before, so it is the dashboard that takes the connection.
+        _wait_until_up(services, lambda: _accepts(host, port), stop)
         if not stop.is_set():
-            tell(f"Cohort Bridge     http://{here}:{port}")
+            tell(f"Cohort Bridge     http://{f'[{host}]' if ':' in host else host}:{port}")
             tell("Ctrl-C ends everything.")
         return _watch(services, stop)
     finally:
         _end(services)
 
 
-def _practising(bridge: Bridge) -> bool:
-    found = lookup.list_connections(bridge, LOCAL)
-    return not found or any(one.practice for one in found)
+def _is_practice(bridge: Bridge) -> bool:
+    connections = lookup.list_connections(bridge, LOCAL)
+    return not connections or any(connection.practice for connection in connections)
 
 
 def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Event) -> str:
     if not _is_free(port):
-        port = _any_port()  # another practice on this machine has the usual one
+        port = _any_port()  # another sandbox on this machine has the usual one
     services.append(_start(bridge, "sandbox", "sandbox", "--port", str(port)))
     url = f"http://{LOOPBACK}:{port}"
-    _wait_until_up(services, f"{url}/sandbox/api/project", stop)
+    _wait_until_up(services, lambda: _answers(f"{url}/sandbox/api/project"), stop)
     return url
 
 
@@ -90,45 +92,49 @@ def connect_sandbox(bridge: Bridge, url: str) -> None:
     """Connect the practice project and the practice destination, where nothing else is connected under those names."""
     from core.sandbox import people
 
-    found = lookup.list_connections(bridge, LOCAL)
-    mixpanel = [one for one in found if one.side == connect.MIXPANEL_SIDE]
-    destinations = [one for one in found if one.side == connect.DESTINATION_SIDE]
-    if _stale(mixpanel, url) if mixpanel else not destinations:
+    connections = lookup.list_connections(bridge, LOCAL)
+    mixpanel = [connection for connection in connections if connection.side == connect.MIXPANEL_SIDE]
+    destinations = [connection for connection in connections if connection.side == connect.DESTINATION_SIDE]
+    if _is_outdated(mixpanel, url) if mixpanel else not destinations:
         # The sandbox stands in for the vendor's hosts, for this connection only.
-        there = replace(bridge, settings=bridge.settings.model_copy(update={"mixpanel_url": url}))
+        practice = replace(bridge, settings=bridge.settings.model_copy(update={"mixpanel_url": url}))
         form = connect.MixpanelForm(
             username=people.ADMIN_USERNAME,
             secret=SecretStr(people.ADMIN_SECRET),
             project_id=people.PROJECT_ID,
             project_token=SecretStr(people.PROJECT_TOKEN),
         )
-        connect.connect_mixpanel(there, LOCAL, form)
+        connect.connect_mixpanel(practice, LOCAL, form)
     endpoint = f"{url}/apptimize/cohort-sync"
-    if _stale(destinations, endpoint) if destinations else not mixpanel or mixpanel[0].practice:
-        answer = httpx.post(f"{url}/sandbox/api/tokens", json={"name": "Cohort Bridge"}, timeout=30)
-        token = SecretStr(answer.raise_for_status().json()["token"])
+    if _is_outdated(destinations, endpoint) if destinations else not mixpanel or mixpanel[0].practice:
+        answer = httpx.post(
+            f"{url}/sandbox/api/tokens", json={"name": "Cohort Bridge"}, timeout=30, trust_env=False
+        ).raise_for_status()
+        token = SecretStr(answer.json()["token"])
         connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
 
 
-def _stale(found: Sequence[Connection], url: str) -> bool:
-    """Tell whether the connection called default is the sandbox's, at a port that it no longer has."""
-    return any(one.practice and one.name == "default" and url not in (one.url, one.base_url) for one in found)
+def _is_outdated(connections: Sequence[Connection], url: str) -> bool:
+    """Return whether the connection called default is the sandbox's, at a port that it no longer has."""
+    return any(
+        connection.practice and connection.name == "default" and url not in (connection.url, connection.base_url)
+        for connection in connections
+    )
 
 
 def _require_loopback(address: str) -> None:
-    """Refuse at once what the dashboard would refuse later: to be open to others while nobody signs in."""
+    """Refuse at once what the dashboard would refuse later: to be open to other machines without sign-in."""
     if not is_loopback_host(address) and not SIGN_IN_FILE.exists():
         raise SettingsError(
-            f"Nobody signs in here, and at {address} other machines could open the dashboard.",
-            advice="Set up sign-in first (docs/sign-in), or leave --address out.",
+            f"Sign-in is not set up, and at {address} other machines could open the dashboard.",
+            advice="Set up sign-in first (docs/sign-in), or omit --address.",
             code="open_to_others",
         )
 
 
-def _reachable(address: str) -> str:
+def _local_host(address: str) -> str:
     """Return where this machine finds what listens at an address."""
-    host = LOOPBACK if address in ("0.0.0.0", "::") else address  # noqa: S104  (compared, not listened at)
-    return f"[{host}]" if ":" in host else host
+    return LOOPBACK if address in ("0.0.0.0", "::") else address  # noqa: S104  (compared, not listened at)
 
 
 def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
@@ -139,7 +145,7 @@ def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
         "browser.gatherUsageStats": "false",
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    return _spawn(bridge, "dashboard", [sys.executable, "-m", "pages.shell.run_dashboard", *arguments])
+    return _spawn(bridge, "dashboard", [sys.executable, str(DASHBOARD), *arguments])
 
 
 def _start(bridge: Bridge, name: str, *arguments: str) -> Service:
@@ -159,7 +165,7 @@ def _spawn(bridge: Bridge, name: str, command: list[str]) -> Service:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C reaches this process alone, which then ends the others in good order.
+            # Ctrl-C reaches this process alone, which then ends the others in order.
             start_new_session=True,
             preexec_fn=_die_with_parent,
         )
@@ -172,20 +178,31 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait_until_up(services: list[Service], url: str, stop: Event) -> None:
-    """Wait until the last service answers. Raises SettingsError when it does not in time."""
+def _wait_until_up(services: list[Service], is_up: Callable[[], bool], stop: Event) -> None:
+    """Wait until the last service is up, or one ended. Raises SettingsError when it is not in time."""
     deadline_s = time.monotonic() + START_WITHIN_S
     while time.monotonic() < deadline_s:
         if any(service.process.poll() is not None for service in services):
             return  # the watch that follows says which, and why
-        try:
-            if httpx.get(url, timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            pass
-        if stop.wait(0.1):
+        if is_up() or stop.wait(0.1):
             return
     raise SettingsError(f"The {services[-1].name} did not start in time.", advice=f"See {services[-1].log}.")
+
+
+def _accepts(host: str, port: int) -> bool:
+    """Return whether connections to a port are accepted: no proxy is asked, and no page has to be known."""
+    try:
+        socket.create_connection((host, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def _watch(services: list[Service], stop: Event) -> int:
@@ -193,16 +210,16 @@ def _watch(services: list[Service], stop: Event) -> int:
         for service in services:
             if service.process.poll() is not None:
                 raise CohortBridgeError(
-                    f"The {service.name} ended by itself, so everything was ended.{_last_words(service.log)}",
-                    advice=f"The whole of its output is in {service.log}.",
+                    f"The {service.name} ended on its own, so everything was stopped.{_last_line(service.log)}",
+                    advice=f"All of its output is in {service.log}.",
                     code="service_died",
                 )
     return 0
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return f" Its last words: {lines[-1][:300]}" if lines else ""
+    return f" The last line of its output: {lines[-1][:300]}" if lines else ""
 
 
 def _end(services: list[Service]) -> None:

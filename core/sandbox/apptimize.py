@@ -21,6 +21,8 @@ DAY_S = 86_400
 
 @dataclass(frozen=True)
 class Token:
+    """An access token, as the Tokens page lists it; its value is kept nowhere."""
+
     id: int
     name: str
     created_at: float
@@ -41,6 +43,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Message:
+    """One cohort-sync message; `members` are the distinct ids by Apptimize id."""
+
     action: str
     project: str
     cohort: str
@@ -159,10 +163,10 @@ class Apptimize:
     def _stage(self, message: Message) -> None:
         """Keep a page of a full copy; the last one to arrive, in whatever order, swaps the copy in."""
         key = (message.project, message.cohort, message.session)
-        found = self._store.rows(
+        deliveries = self._store.rows(
             "SELECT list, total_pages FROM delivery WHERE project = ? AND cohort = ? AND session = ?", *key
         )
-        if not found:
+        if not deliveries:
             number = self._store.get("last_list", 0) + 1
             self._store.put("last_list", number)
             self._store.run(
@@ -171,8 +175,8 @@ class Apptimize:
             self._store.run(
                 "INSERT INTO delivery VALUES (?, ?, ?, ?, ?, ?)", *key, number, message.total_pages, self._now()
             )
-            found = [(number, message.total_pages)]
-        number, total_pages = found[0]
+            deliveries = [(number, message.total_pages)]
+        number, total_pages = deliveries[0]
         if total_pages != message.total_pages:
             raise Refused(400, f"total_pages was {total_pages} in this session before, not {message.total_pages}")
         if number is None:
@@ -203,7 +207,7 @@ class Apptimize:
         self._store.run("DELETE FROM delivery_page WHERE list = ?", number)
 
     def _forget_unfinished(self) -> None:
-        """Drop copies that were begun and not finished for three days: nobody will send the rest."""
+        """Drop copies that were begun and not finished for three days: the rest is not coming any more."""
         before = self._now() - 3 * DAY_S
         with self._store.transaction():
             stale = "FROM delivery WHERE list IS NOT NULL AND touched_at < ?"
@@ -249,7 +253,7 @@ def _describe(call: Call) -> dict[str, Any]:
 
 
 def _read(body: bytes) -> Message:
-    """Read a message: nested parameters, numbers as int or text, fields that nobody knows tolerated."""
+    """Read a message: nested parameters, numbers as int or text, unknown fields tolerated."""
     try:
         message = as_object(json.loads(body))
     except ValueError:

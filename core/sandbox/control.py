@@ -1,4 +1,4 @@
-"""The control API: what tests and practice mode use to set the stage and to look behind it."""
+"""The control API: tests and practice mode prepare the sandbox with it, and inspect what arrived."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -118,13 +118,13 @@ def _new_token(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> A
 
 
 def _save_cohort(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
-    """Set a cohort's name, description or members, which then are in whatever the time; a new one needs a name."""
+    """Set a cohort's name, description or members, who then stay whatever the time; a new cohort needs a name."""
     id = int(request.path_params["id"])
     name, description = given.get("name"), given.get("description")
     members = as_list(given["distinct_ids"]) if "distinct_ids" in given else []
     if any(text is not None and not isinstance(text, str) for text in (name, description)):
         raise Refused(400, "name and description are texts")
-    if members is None or any(isinstance(one, bool) or not isinstance(one, str | int) for one in members):
+    if members is None or any(isinstance(id, bool) or not isinstance(id, str | int) for id in members):
         raise Refused(400, "distinct_ids is a list of texts or integers")
     if name is None and id not in sandbox.project.cohorts:
         raise Refused(404, "there is no such cohort; a new one needs a name")
@@ -143,10 +143,10 @@ def _profiles(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> An
     cohort = sandbox.project.cohorts.get(int(request.path_params["id"]))
     if cohort is None:
         raise Refused(404, "there is no such cohort")
-    found = sandbox.project.members(cohort)
+    members = sandbox.project.members(cohort)
     if request.query_params.get("include_all_users", "false").lower() not in ("true", "1"):
-        found = [person for person in found if person.properties is not None]
-    return [{"$distinct_id": person.distinct_id, "$properties": person.properties or {}} for person in found]
+        members = [person for person in members if person.properties is not None]
+    return [{"$distinct_id": person.distinct_id, "$properties": person.properties or {}} for person in members]
 
 
 def _group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
@@ -188,7 +188,7 @@ def _person(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
     canonical = project.resolve(id)
     person, events, aliases = project.people.get(canonical), project.events(canonical), project.aliases(canonical)
     if person is None and not events and not aliases:
-        raise Refused(404, "nobody has this id")
+        raise Refused(404, "no user has this id")
     return {
         "id": id,
         "distinct_id": person.distinct_id if person else canonical,

@@ -1,4 +1,4 @@
-"""Faults that can be switched on, from the page or from a test."""
+"""Simulated failures, switched on from the page or from a test."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ BOTH = ("mixpanel", "apptimize")
 
 @dataclass(frozen=True)
 class Fault:
-    """What can go wrong; `when` narrows it to first pages (no session), session pages, or any engage page."""
+    """A failure to simulate; `when` narrows it to first pages (no session), session pages, or any engage page."""
 
     label: str
     about: str
@@ -27,7 +27,7 @@ KNOWN: dict[str, Fault] = {
     "rate_limit_concurrency": Fault("Concurrency limit", "429: five queries are running", ("mixpanel",), "counted"),
     "load_shedding": Fault("Load shedding", "429 without any rate-limit header; no work done"),
     "server_error": Fault("Server error", "500, no work done", (*BOTH, "app", "ingestion")),
-    "unauthorized": Fault("Unauthorised", "401, whatever the credentials", (*BOTH, "app")),
+    "unauthorized": Fault("Unauthorized", "401, whatever the credentials", (*BOTH, "app")),
     "cut_off_json": Fault("Cut-off JSON", "Work done; status and headers are fine, half of the JSON is missing"),
     "cut_off_body": Fault("Connection lost in the answer", "Work done; the connection ends half way through the body"),
     "html_200": Fault("HTML instead", "No work done; a sign-in page with status 200, as a hotel's Wi-Fi gives"),
@@ -79,7 +79,7 @@ class Faults:
             return {name: {**fault, "active": _has_some_left(fault)} for name, fault in self._on.items()}
 
     def switch(self, name: str, options: dict[str, Any] | None) -> None:
-        """Switch a fault on afresh, or off with None. Raises ValueError for a name or option that does not exist."""
+        """Switch a fault on, counted from zero, or off with None. Raises ValueError for an unknown name or option."""
         if name not in KNOWN:
             raise ValueError(f"There is no fault {name!r}; there are {', '.join(KNOWN)}.")
         with self._lock:
@@ -134,9 +134,9 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 
 def _matches(name: str, fault: dict[str, Any], target: str, method: str, path: str, note: dict[str, Any]) -> bool:
     known = KNOWN[name]
-    wanted = fault.get("target")
+    named = fault.get("target")
     # Faults strike queries and messages; the App and Ingestion APIs only when they are named.
-    if target not in known.targets or (target != wanted if wanted else target not in BOTH):
+    if target not in known.targets or (target != named if named else target not in BOTH):
         return False
     if target == "apptimize" and method != "POST":
         return False

@@ -25,7 +25,7 @@ Failures = list[dict[str, Any]]
 
 
 class Ingestion:
-    """Takes in what the SDKs and servers of a project send."""
+    """Accept what the SDKs and servers of a project send."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -108,7 +108,11 @@ class Ingestion:
 
     def _import(self, call: Call) -> Response:
         given = call.credentials()
-        accounts = [one for one in people.ACCOUNTS if (one.username, one.secret) == given and one.expires is None]
+        accounts = [
+            account
+            for account in people.ACCOUNTS
+            if (account.username, account.secret) == given and account.expires is None
+        ]
         if not accounts or call.query.get("project_id") != str(people.PROJECT_ID):
             return _strict(401, error="Invalid credentials")
         try:
@@ -276,7 +280,7 @@ def _events(body: bytes, *, ndjson: bool) -> list[Any]:
 
 
 def _received(call: Call, count: int, failures: Failures) -> Response:
-    """Answer 200 even when records failed: only the body tells (Mixpanel docs reference/profile-set)."""
+    """Answer 200 even when records failed: only the body shows it (Mixpanel docs reference/profile-set)."""
     if call.query.get("strict") == "1":
         if failures:
             text = "some data points in the request failed validation"

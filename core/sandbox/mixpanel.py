@@ -1,4 +1,4 @@
-"""Mixpanel's Query API (cohorts, engage) and the part of its App API that tells who may do what."""
+"""Mixpanel's Query API (cohorts, engage) and the part of its App API that lists roles."""
 
 import json
 from datetime import UTC, datetime
@@ -176,7 +176,7 @@ class Mixpanel:
         rows = session.results[shown * session.page_size : (shown + 1) * session.page_size]
         if missing := call.faults.get("page_rows_missing"):
             rows = rows[: max(0, len(rows) - missing["rows"])]
-        wanted = _output_properties(arguments)
+        properties = _output_properties(arguments)
         answer: dict[str, Any] = {
             "page": page,
             "page_size": session.page_size,
@@ -184,9 +184,9 @@ class Mixpanel:
             "status": "ok",
         }
         if page == 0:
-            # Only the first page tells the total (airbyte and estuary connectors, read 2026-11-23).
+            # Only the first page has the total (airbyte and estuary connectors, read 2026-11-23).
             answer["total"] = len(session.results) + call.faults.get("total_wrong", {}).get("by", 0)
-        return answer | {"results": [_result(person, wanted) for person in rows]}
+        return answer | {"results": [_result(person, properties) for person in rows]}
 
     def _select(self, arguments: dict[str, Any], role: str) -> list[Person]:
         # `where`, `sort_key`, `search` and `limit` are read and have no effect: the product sends none of them, and
@@ -206,25 +206,27 @@ class Mixpanel:
         if cohort.data_group_id is not None:
             # What Mixpanel answers when a cohort's data group is not to be had (estuary/connectors PR#2550).
             raise Refused(404, f"Missing Datagroup {cohort.data_group_id} for cohort {cohort.id}")
-        found = self.project.members(cohort)
+        members = self.project.members(cohort)
         if not _boolean(arguments.get("include_all_users"), default=True):
-            found = [person for person in found if person.properties is not None]
-        wanted = None if ids is None else {self.project.resolve(id) for id in ids}
-        return found if wanted is None else [person for person in found if person.id in wanted]
+            members = [person for person in members if person.properties is not None]
+        if ids is None:
+            return members
+        requested = {self.project.resolve(id) for id in ids}
+        return [person for person in members if person.id in requested]
 
     # App API
 
     def _service_accounts(self, account: Account, role: str) -> list[dict[str, Any]]:
-        # Whether others may list is documented nowhere; a stand-in had better be the strict one.
+        # Whether other roles may list is not documented; the stand-in takes the strict answer.
         if ROLE_ORDER[role] < ROLE_ORDER["admin"]:
             raise Refused(403, "You do not have permission to view service accounts of this project")
         return [
             {
-                "id": one.id, "username": one.username, "last_used": "2026-11-20T10:00:00Z", "expires": one.expires,
-                "created": "2026-01-01T00:00:00Z", "creator": 1, "user": one.id + 50_000, "hasSensitiveAccess": False,
-                "role": one.role, "role_order": ROLE_ORDER[one.role], "target_type": one.target_type,
+                "id": row.id, "username": row.username, "last_used": "2026-11-20T10:00:00Z", "expires": row.expires,
+                "created": "2026-01-01T00:00:00Z", "creator": 1, "user": row.id + 50_000, "hasSensitiveAccess": False,
+                "role": row.role, "role_order": ROLE_ORDER[row.role], "target_type": row.target_type,
             }
-            for one in people.ACCOUNTS
+            for row in people.ACCOUNTS
         ]  # fmt: skip
 
     def _me(self, account: Account, role: str) -> dict[str, Any]:
@@ -318,8 +320,8 @@ def _output_properties(arguments: dict[str, Any]) -> list[str] | None:
     return [str(name) for name in names]
 
 
-def _result(person: Person, wanted: list[str] | None) -> dict[str, Any]:
+def _result(person: Person, names: list[str] | None) -> dict[str, Any]:
     properties = person.properties or {}
-    if wanted is not None:
-        properties = {name: properties[name] for name in wanted if name in properties}
+    if names is not None:
+        properties = {name: properties[name] for name in names if name in properties}
     return {"$distinct_id": person.distinct_id, "$properties": properties}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MEMBERS_PER_PAGE = 50
 NAME_LIMIT = 80
-# No script, nothing from elsewhere: a cohort's name must stay text even if the escaping should fail one day.
+# No script, nothing from elsewhere: a cohort's name must stay text even if the escaping should fail.
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -61,6 +61,8 @@ def routes(sandbox: "Sandbox") -> list[Route]:
 
 
 class Pages:
+    """The pages, and the values of tokens that are still to be shown, once each."""
+
     def __init__(self, sandbox: "Sandbox") -> None:
         self.sandbox = sandbox
         self._shown_once: OrderedDict[str, tuple[str, str]] = OrderedDict()
@@ -74,7 +76,7 @@ class Pages:
         text = self._templates.get_template(template).render(
             banner="Practice stand-in, not the real Apptimize", **values
         )
-        # A lone surrogate in somebody's name must not take the page down.
+        # A lone surrogate in a user's name must not take the page down.
         return HTMLResponse(text.encode("utf-8", "replace"), status, SECURITY_HEADERS)
 
     def home(self, request: Request, form: dict[str, str]) -> Response:
@@ -111,10 +113,10 @@ class Pages:
         return RedirectResponse(f"/apptimize/tokens?made={key}", 303)
 
     def ask_delete_token(self, request: Request, form: dict[str, str]) -> Response:
-        found = [one for one in self.sandbox.apptimize.tokens() if one.id == request.path_params["id"]]
-        if not found:
+        tokens = [token for token in self.sandbox.apptimize.tokens() if token.id == request.path_params["id"]]
+        if not tokens:
             return self._missing("That token does not exist any more.", "/apptimize/tokens", "Back to tokens")
-        return self._page("token_delete.html", token=found[0])
+        return self._page("token_delete.html", token=tokens[0])
 
     def delete_token(self, request: Request, form: dict[str, str]) -> Response:
         self.sandbox.apptimize.delete_token(request.path_params["id"])
@@ -125,8 +127,8 @@ class Pages:
     def groups(self, request: Request, form: dict[str, str]) -> Response:
         search = request.query_params.get("q", "").strip()
         listed = self.sandbox.apptimize.groups()
-        found = [row for row in listed if search.casefold() in f"mixpanel: {row[0].name}".casefold()]
-        return self._page("groups.html", groups=found, total=len(listed), search=search)
+        matching = [row for row in listed if search.casefold() in f"mixpanel: {row[0].name}".casefold()]
+        return self._page("groups.html", groups=matching, total=len(listed), search=search)
 
     def group(self, request: Request, form: dict[str, str]) -> Response:
         apptimize = self.sandbox.apptimize
@@ -135,13 +137,13 @@ class Pages:
             return self._missing("There is no such group.", "/apptimize/groups", "Back to groups")
         search, asked = request.query_params.get("q", "").strip(), request.query_params.get("page", "1")
         page = max(1, int(asked)) if asked.isdecimal() and len(asked) < 8 else 1
-        found, rows = apptimize.members(
+        count, rows = apptimize.members(
             group, search=search, limit=MEMBERS_PER_PAGE, offset=(page - 1) * MEMBERS_PER_PAGE
         )
-        total = apptimize.members(group, limit=0)[0] if search else found
-        last = max(1, math.ceil(found / MEMBERS_PER_PAGE))
+        total = apptimize.members(group, limit=0)[0] if search else count
+        last = max(1, math.ceil(count / MEMBERS_PER_PAGE))
         return self._page(
-            "group.html", group=group, members=rows, found=found, total=total, search=search, page=page, last=last,
+            "group.html", group=group, members=rows, found=count, total=total, search=search, page=page, last=last,
             first=(page - 1) * MEMBERS_PER_PAGE + 1,
         )  # fmt: skip
 

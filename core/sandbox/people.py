@@ -1,4 +1,4 @@
-"""The practice project: its accounts, its people and its cohorts, the same from every seed."""
+"""The practice project: its accounts, people and cohorts, made from one seed and so always the same."""
 
 import json
 import random
@@ -118,6 +118,8 @@ class Cohort:
 
 @dataclass
 class Population:
+    """The people of a project by id, and its cohorts by id."""
+
     people: dict[str, Person]
     cohorts: dict[int, Cohort]
 
@@ -242,7 +244,7 @@ def _uuid(rng: random.Random, id_merge: IdMerge) -> str:
 
 
 def load(profiles: Path, cohorts: Path) -> Population:
-    """Read people of your own: one engage result a line, and a list of cohorts with their distinct ids.
+    """Read other people than the made-up ones: one engage result a line, and a list of cohorts with their distinct ids.
 
     Raises: SandboxError, naming file and line, for anything that is not of that form.
     """
@@ -266,15 +268,15 @@ def load(profiles: Path, cohorts: Path) -> Population:
         raise SandboxError(f"{cohorts}, line {error.lineno}: not JSON ({error.msg}).") from error
     if not isinstance(listed, list):
         raise SandboxError(f"{cohorts}, line 1: a list of cohorts is expected.")
-    found: dict[int, Cohort] = {}
+    listed_cohorts: dict[int, Cohort] = {}
     for number, item in enumerate(cast("list[Any]", listed), start=1):
         cohort = _read_cohort(item, f"{cohorts}, cohort {number}")
-        if cohort.id in found:
+        if cohort.id in listed_cohorts:
             raise SandboxError(f"{cohorts}, cohort {number}: the id {cohort.id} was there before.")
-        found[cohort.id] = cohort
+        listed_cohorts[cohort.id] = cohort
         for id in cohort.fixed:
             people.setdefault(id, Person(id, None))
-    return Population(people, found)
+    return Population(people, listed_cohorts)
 
 
 def _read_person(line: str, where: str) -> Person:

@@ -89,8 +89,8 @@ class Project:
             if json.loads(id).startswith("$device:") == (self.id_merge == "simplified"):
                 self._assign(json.loads(id), json.loads(canonical))
         for id, distinct_id, properties in self._store.rows("SELECT id, distinct_id, properties FROM profile"):
-            found = None if properties is None else json.loads(properties)
-            self.people[json.loads(id)] = Person(json.loads(distinct_id), found)
+            values = None if properties is None else json.loads(properties)
+            self.people[json.loads(id)] = Person(json.loads(distinct_id), values)
 
     def resolve(self, id: str) -> str:
         """Return the canonical distinct id of the user whom this id belongs to."""
@@ -204,23 +204,23 @@ class Project:
     def members(self, cohort: Cohort) -> list[Person]:
         """Return who is in the cohort now, each once under the canonical id, those without a profile included."""
         with self._lock:
-            found: dict[str, Person] = {}
+            members: dict[str, Person] = {}
             for id in cohort.member_ids(self.people, self.now()):
                 canonical = self.resolve(id)
-                found[canonical] = self.people.get(canonical) or Person(canonical, None)
-            return list(found.values())
+                members[canonical] = self.people.get(canonical) or Person(canonical, None)
+            return list(members.values())
 
     def everyone(self, ids: Iterable[str] | None = None) -> list[Person]:
         """Return the profiles, all or those of these ids."""
         with self._lock:
             if ids is None:
-                found = list(self.people.values())
+                chosen = list(self.people.values())
             else:
-                found = [self.people[id] for id in dict.fromkeys(map(self.resolve, ids)) if id in self.people]
-        return [person for person in found if person.properties is not None]
+                chosen = [self.people[id] for id in dict.fromkeys(map(self.resolve, ids)) if id in self.people]
+        return [person for person in chosen if person.properties is not None]
 
     def open_session(self, session: Session) -> str:
-        """Keep a query's answer and return its id. How long Mixpanel keeps one is documented nowhere."""
+        """Keep a query's answer and return its id. How long Mixpanel keeps one is not documented."""
         id = f"{int(time.time() * 1000)}-{secrets.token_hex(3).upper()}"
         with self._lock:
             self._sessions[id] = session
@@ -265,17 +265,17 @@ class Project:
     # Events
 
     def add_event(self, owner: str, body: dict[str, Any], failure: str | None) -> None:
-        """Store an event under the id it came with: whose it is, the links decide whenever one asks."""
+        """Store an event under the id it came with; whose it is, the links decide when it is looked up."""
         text = json.dumps(body)
         self._store.run("INSERT INTO event (owner, body, failure) VALUES (?, ?, ?)", json.dumps(owner), text, failure)
 
     def events(self, canonical: str) -> list[dict[str, Any]]:
-        """Return the events of a user, tracked under whichever id; failed identity events carry `failure_reason`."""
-        found: list[tuple[Any, ...]] = []
+        """Return the events of a user, under any of their ids; failed identity events carry `failure_reason`."""
+        rows: list[tuple[Any, ...]] = []
         for id in [canonical, *self.aliases(canonical)]:
-            found += self._store.rows("SELECT number, body, failure FROM event WHERE owner = ?", json.dumps(id))
+            rows += self._store.rows("SELECT number, body, failure FROM event WHERE owner = ?", json.dumps(id))
         return [
-            json.loads(body) | ({"failure_reason": failure} if failure else {}) for _, body, failure in sorted(found)
+            json.loads(body) | ({"failure_reason": failure} if failure else {}) for _, body, failure in sorted(rows)
         ]
 
     def batch(self) -> AbstractContextManager[None]:

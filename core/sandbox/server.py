@@ -36,11 +36,11 @@ LOOPBACK_NAMES = [LOOPBACK, "localhost", "::1", "[::1]"]
 
 
 class Sandbox:
-    """Everything behind the server."""
+    """Both stand-ins, and what they share: state, clock, faults, request log."""
 
     def __init__(self, home: Path, profiles: Path | None, cohorts: Path | None, clock: Callable[[], float]) -> None:
         if (profiles is None) != (cohorts is None):
-            raise SandboxError("People of your own need both files: profiles and cohorts.")
+            raise SandboxError("Your own people need both files: profiles and cohorts.")
         own = people.load(profiles, cohorts) if profiles and cohorts else None
         self.store = Store(home / "sandbox.db")
         self.log = RequestLog()

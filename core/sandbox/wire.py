@@ -1,4 +1,4 @@
-"""Requests and answers of the sandbox: reading, recording, and the faults that spoil the way there and back."""
+"""Requests and answers of the sandbox: reading, recording, and the simulated failures of either."""
 
 import asyncio
 import base64
@@ -72,7 +72,7 @@ class Call:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """Return the object that a JSON or form body holds; anything else counts as nothing."""
+    """Return the object that a JSON or form body holds; anything else counts as empty."""
     try:
         value: Any = json.loads(body)
     except ValueError:
@@ -124,7 +124,8 @@ class ConnectionReset(Response):
             body = bytes(self.cut.body)
             await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
         transport = ResettableProtocol.transports.get(tuple(scope["client"]))
-        if transport:
+        # A client that went away meanwhile has closed it already.
+        if transport and not transport.is_closing():
             # Linger 0 turns the close into a TCP reset. Half an answer must leave before it, so there it stays a close.
             if not self.cut:
                 linger = struct.pack("ii", 1, 0)
@@ -175,7 +176,7 @@ class RequestLog:
 
 @dataclass(frozen=True)
 class Service:
-    """How one vendor endpoint answers: `admit` may refuse at once, `work` answers, `settle` keeps the books."""
+    """How one vendor endpoint answers: `admit` may refuse at once, `work` answers, `settle` counts it."""
 
     target: str
     kind: str
@@ -186,7 +187,7 @@ class Service:
 
 
 async def exchange(service: Service, request: Request, faults: Faults, log: RequestLog) -> Response:
-    """Answer one vendor request, by way of whatever faults are switched on."""
+    """Answer one vendor request, with the faults that are switched on."""
     body = await request.body()
     call = Call(request.method, request.url.path, str(request.url), dict(request.query_params), request.headers, body)
     call.note |= service.describe(call)

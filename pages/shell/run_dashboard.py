@@ -1,9 +1,9 @@
-"""Start the dashboard: `python -m pages.shared.serve [options of streamlit run]`.
+"""Start the dashboard: `python app.py [options of streamlit run]`.
 
 Plain `streamlit run app.py` works too, but treats the first visitor of a fresh process as if the files in `pages/` were
-the pages: whoever comes by a deep link is told "Page not found" over a page that was found. Here Streamlit is told
-beforehand that `app.py` alone says what the pages are. It is also not started where it would only refuse everybody:
-open to other machines while nobody signs in.
+the pages: a deep link then shows "Page not found" over a page that exists. Here Streamlit is told beforehand that
+`app.py` alone says what the pages are. It is also not started where it would only refuse everyone: open to other
+machines while there is no sign-in.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ APP = Path(__file__).parents[2] / "app.py"
 
 
 def main() -> None:
-    """Serve until stopped; exit with 2 and a sentence when sign-in is not set up as it must be."""
+    """Serve until stopped, then exit: with 2 and a sentence when sign-in is not set up as it must be."""
     try:
         log.configure(settings.read().log_level)
         options = checked_options(sys.argv[1:])
@@ -55,7 +55,3 @@ def checked_options(given: Sequence[str]) -> list[str]:
     finally:
         # Streamlit reads them again, with all options, and would say that they had changed.
         config._config_options = None
-
-
-if __name__ == "__main__":
-    main()

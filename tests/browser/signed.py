@@ -84,7 +84,7 @@ def signed_dashboard(folder: Path) -> Iterator[Signed]:
     log = folder / "dashboard.log"
     with ExitStack() as stack:
         url = stack.enter_context(provider())
-        command = [sys.executable, "-m", "pages.shell.run_dashboard", f"--server.port={port}"]
+        command = [sys.executable, "app.py", f"--server.port={port}"]
         command.append(f"--secrets.files={secrets_file(folder, url, port)}")
         output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(

@@ -153,7 +153,7 @@ def dashboard_alone(home: Path) -> Generator[Everything]:
     """Start the dashboard on a home where nothing is connected, and no worker is up."""
     port = free_port()
     everything = Everything(f"http://127.0.0.1:{port}", "http://127.0.0.1:1", home)
-    command = [sys.executable, "-m", "pages.shell.run_dashboard", f"--server.port={port}"]
+    command = [sys.executable, "app.py", f"--server.port={port}"]
     command.append(f"--secrets.files={home / 'no-sign-in.toml'}")
     with start_process(command, _environment(everything)) as process:
         assert process.stdout

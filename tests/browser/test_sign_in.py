@@ -224,9 +224,9 @@ def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, 
     told = {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} if "environment" in how else {}
     options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
     options += [] if told else ["--server.address=0.0.0.0"]
-    start = ["streamlit", "run", "app.py"] if how == "streamlit run" else ["pages.shell.run_dashboard"]
+    start = ["-m", "streamlit", "run", "app.py"] if how == "streamlit run" else ["app.py"]
     process = subprocess.Popen(
-        [sys.executable, "-m", *start, *options], cwd=ROOT, env=environment(tmp_path / "home", **told),
+        [sys.executable, *start, *options], cwd=ROOT, env=environment(tmp_path / "home", **told),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -266,7 +266,7 @@ def test_without_sign_in_what_comes_through_a_proxy_or_from_another_site_sees_no
     port = free_port()
     options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pages.shell.run_dashboard", *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        [sys.executable, "app.py", *options], cwd=ROOT, env=environment(tmp_path / "home"),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -305,7 +305,7 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
         connect.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
         stage.export(bridge, POWER, to="default")
     before = sandbox.answer(POWER).group
-    snapshots = sorted((home.path / "snapshots").glob("[!l]*"))
+    snapshots = sorted((home.path / "snapshots").glob("[!e]*"))
     sandbox.at(stage.LATER_S)
     sandbox.forget_requests()
     expected = sandbox.answer(POWER)
@@ -322,8 +322,8 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
     assert (to_file.code, to_file.json["added"]) == (0, len(expected.group))
     assert (sandbox.messages(), sandbox.group(POWER)) == ([], before)
     assert list((tmp_path / "groups").iterdir()) == []
-    # Only the list of who was left out follows every reading.
-    assert sorted((home.path / "snapshots").glob("[!l]*")) == snapshots
+    # Only the list of excluded profiles follows every read.
+    assert sorted((home.path / "snapshots").glob("[!e]*")) == snapshots
     with home.bridge() as bridge:
         assert [group.members for group in groups.list_groups(bridge, LOCAL)] == [len(before)]
 
@@ -417,12 +417,18 @@ def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandb
     assert [one["id"] for one in home.run("syncs", "list", "--tag", "beta", "--json").json] == [added.json["id"]]
     assert home.run("syncs", "list", "--tag", "launch", "--json").json == []
     assert "beta" in home.run("syncs", "list").out
-    assert told(home.run("syncs", "edit", number, "--no-brake", "--no-tags", "--json")) == (30, None, [])
+    assert told(home.run("syncs", "edit", number, "--no-max-shrink", "--no-tags", "--json")) == (30, None, [])
+    assert told(home.run("syncs", "edit", number, "--max-shrink", "20", "--json")) == (30, 20, [])
+    assert told(home.run("syncs", "edit", number, "--no-brake", "--json")) == (30, None, [])  # its earlier name
+    shown = home.run("syncs", "edit", "--help").out
+    assert "--no-max-shrink" in shown
+    assert "--no-brake" not in shown
 
     for wrong, field in (
         (("--every", "7"), "Interval"),
         (("--max-shrink", "140"), "Shrink limit"),
-        (("--no-brake", "--max-shrink", "1"), "Brake"),
+        (("--no-max-shrink", "--max-shrink", "1"), "Shrink limit"),
+        (("--no-brake", "--max-shrink", "1"), "Shrink limit"),
         (("--no-tags", "--tag", "x"), "Tags"),
         (("--tag", "x" * 500), "Tag"),
     ):

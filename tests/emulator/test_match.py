@@ -249,7 +249,7 @@ def test_the_match_of_a_cohort_that_was_not_read_says_what_to_do(sandbox: Sandbo
     done = home.run("match", str(POWER), "--last", "--json")
 
     assert (done.code, done.json) == (1, None)
-    assert "Leave --last out" in done.err
+    assert "Omit --last" in done.err
 
 
 def test_an_experiment_event_under_the_apptimize_id_belongs_to_the_user_whose_sdk_set_it(sandbox: Sandbox):

@@ -308,7 +308,7 @@ def test_a_home_that_cannot_be_used_is_told(empty_home: Home):
 def test_the_dashboard_is_not_opened_to_others_while_nobody_signs_in(empty_home: Home):
     done = empty_home.run("up", "--address", "0.0.0.0")
 
-    check_refusal(done, 2, "Nobody signs in here", "0.0.0.0", "docs/sign-in")
+    check_refusal(done, 2, "Sign-in is not set up", "0.0.0.0", "docs/sign-in")
 
 
 def test_a_lost_secret_key_is_told(sandbox: Sandbox, home: Home):

@@ -1,6 +1,7 @@
 """Every fault, seen from the client's side."""
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -38,7 +39,7 @@ def test_a_rate_limit_is_answered_in_mixpanels_words(client: Any, name: str, tex
     assert client.engage(POWER).status_code == 200
 
 
-def test_a_server_error_counts_and_an_unauthorised_answer_does_not(client: Any):
+def test_a_server_error_counts_and_an_unauthorized_answer_does_not(client: Any):
     client.fault("unauthorized", times=1)
     client.fault("server_error", times=1, after=1)
 
@@ -87,6 +88,21 @@ def test_a_reset_is_a_real_one_before_or_after_the_work(client: Any, name: str, 
 
     assert spent(client) == counted
     assert client.engage(POWER).status_code == 200
+
+
+def test_a_client_that_is_gone_before_its_connection_is_reset_leaves_no_traceback(
+    start: Any, caplog: pytest.LogCaptureFixture
+):
+    with start() as client:
+        client.fault("slow", seconds=60, target="apptimize")
+        client.delete("/sandbox/api/requests")
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as killed:
+            killed.sendall(b"POST /apptimize/cohort-sync HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+            while not client.requests()["requests"]:
+                pass
+        client.requests()  # answered after the other connection's end was seen
+    # The sandbox stopped, which resets what it was about to answer.
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 @pytest.mark.parametrize(("name", "arrives"), [("reset_before", set()), ("reset_after", {"i_2"})])

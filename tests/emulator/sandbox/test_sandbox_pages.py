@@ -87,7 +87,7 @@ def test_a_groups_members_are_paged_and_searched(fresh: Any):
     assert re.findall(r"<code>(i_[^<]+)</code>", found) == [f"i_11{number}" for number in range(10)]
     assert "i_&lt;b&gt;" in fresh.get(path, params={"q": "<b>"}).text
     assert "1–1 of 1 found" in text(fresh.get(path, params={"q": "%_"}).text)
-    assert "Nobody matches" in fresh.get(path, params={"q": "zzz"}).text
+    assert "No one matches" in fresh.get(path, params={"q": "zzz"}).text
     assert fresh.get("/apptimize/groups/1/1").status_code == 404
 
 
@@ -115,7 +115,7 @@ def test_a_fault_is_switched_on_and_off_on_its_page(client: Any):
     }  # fmt: skip
     assert "Struck 0 of 2 times" in text(client.get("/sandbox/faults").text)
     client.fault("server_error")
-    assert "goes on until switched off" in text(client.get("/sandbox/faults").text)
+    assert "continues until switched off" in text(client.get("/sandbox/faults").text)
 
     client.post("/sandbox/faults", data={"fault": "slow", "act": "off"})
     assert list(client.get("/sandbox/api/faults").json()["faults"]) == ["server_error"]

@@ -206,7 +206,7 @@ def test_credentials_are_taken_base64_or_plain(client: Any):
     "auth",
     [("nobody", "nothing"), (people.ADMIN_USERNAME, "wrong"), ACCOUNTS[people.EXPIRED_USERNAME], ("", "")],
 )
-def test_bad_and_expired_credentials_are_unauthorised_and_not_counted(client: Any, auth: tuple[str, str]):
+def test_bad_and_expired_credentials_are_unauthorized_and_not_counted(client: Any, auth: tuple[str, str]):
     for answer in (client.cohorts(auth=auth), client.get("/api/app/me", auth=auth)):
         assert answer.status_code == 401
         assert answer.json()["error"] == "Unable to authenticate request"
