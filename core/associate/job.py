@@ -17,6 +17,7 @@ from core.associate.files import import_rows, outcome_lines
 from core.associate.target import connection_to_write, known_profiles
 from core.bridge import Bridge, storage_errors
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, StorageFailed, VendorSurprise
 from core.export.outcome import error_values
 from core.leases import lease
@@ -200,8 +201,8 @@ class Associating:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
         await self._begin(found, rows[-1][0])
         answered = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
-        unsure = {index: reason for index, reason in answered.items() if reason == associations.NOT_SAID}
-        refused = {index: reason for index, reason in answered.items() if index not in unsure}
+        unsure = {index: associations.NOT_SAID for index, reason in answered.items() if reason is None}
+        refused = {index: reason for index, reason in answered.items() if reason is not None}
         at_s = int(found.created_at.timestamp())
         unaliased = (await self._alias(client, rows, refused, at_s) if found.aliases else {}) | unsure
         batch = AssociationBatch(
@@ -245,18 +246,14 @@ class Associating:
         if not wanted:
             return {}
         found = await client.alias([rows[index][1:] for index in wanted], at_s=at_s)
-        return {
-            wanted[index]: _ALIAS_NOT_SAID if reason == associations.NOT_SAID else reason
-            for index, reason in found.items()
-        }
+        return {wanted[index]: _ALIAS_NOT_SAID if reason is None else reason for index, reason in found.items()}
 
     async def _look_up(self, connection: Connection, match_property: str) -> dict[str, int]:
         """Ask for some of what was written: a token of no project is accepted, and what it brings goes nowhere."""
         if not self._written:
             return {}
-        client = Mixpanel(
-            self._http, project_for(self._bridge, connection), self._bridge.engine, retry=RetryPlan(1, over_s=1.0)
-        )
+        project = project_for(self._bridge, connection)
+        client = Mixpanel(self._http, project, budget_for(self._bridge, project.key), retry=RetryPlan(1, over_s=1.0))
         try:
             profiles = await client.profiles([one for one, _ in self._written], match_property)
         except CohortBridgeError as exc:

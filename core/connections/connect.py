@@ -17,19 +17,20 @@ from sqlmodel import col, select, update
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import NotFound, SettingsError, StorageFailed, VendorAuthFailed
+from core.connections.query_budget import budget_for
+from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
 from core.validation import clean_line, whole_number
 from core.vendors import addresses, cohort_sync, mixpanel, mixpanel_answers, mixpanel_project
 from core.vendors.addresses import Reach
 from core.vendors.http import connect_entered, connect_http
+from core.vendors.mixpanel_errors import not_an_admin
 from core.vendors.retry import RetryPlan
 from data.engine import read_session, write_session
 from data.models import Connection, ConnectionKind, Group, Sync, SyncState, utc_now
 
 MIXPANEL_SIDE = "mixpanel"
 DESTINATION_SIDE = "destination"
-MAY_CONNECT = ("admin", "owner")
 SEALED = ("secret", "project_token")
 
 
@@ -63,20 +64,10 @@ def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connec
         secret=form.secret.get_secret_value(),
     )
     account, values["practice"] = asyncio.run(_account(bridge, project))
-    if account.role not in MAY_CONNECT:
-        raise VendorAuthFailed(
-            role_sentence(account),
-            advice="Give it the project role admin or owner in Mixpanel's project settings, then connect again.",
-            code="mixpanel_not_admin",
-        )
+    if account.refusal:
+        raise not_an_admin(account.refusal)
     values |= {"account_trouble": None, "account_expires_at": account.expires_at, "account_asked_at": utc_now()}
     return _store(bridge, actor, MIXPANEL_SIDE, ConnectionKind.MIXPANEL, form.name, values)
-
-
-def role_sentence(account: mixpanel_answers.Account) -> str:
-    """Say what the account may not do."""
-    had = f"has the project role {account.role}" if account.role else "is not a member of this project"
-    return f"The service account {had}; connecting needs admin or owner."
 
 
 def _mixpanel_values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
@@ -112,7 +103,7 @@ async def _account(bridge: Bridge, project: mixpanel_project.Project) -> tuple[m
     retry = RetryPlan(attempts=2, over_s=min(bridge.settings.retry_over_s, 15.0))
     async with connect_http() as http:
         practice = addresses.is_loopback(project.base_url) and await is_sandbox(http, project.base_url)
-        return await mixpanel.Mixpanel(http, project, bridge.engine, retry=retry).account(), practice
+        return await mixpanel.Mixpanel(http, project, budget_for(bridge, project.key), retry=retry).account(), practice
 
 
 @action(Role.ADMIN)

@@ -11,8 +11,9 @@ from sqlmodel import col, select, update
 
 from core.access import roles
 from core.bridge import Bridge, storage_errors
-from core.connections.connect import MAY_CONNECT, MIXPANEL_SIDE, role_sentence
+from core.connections.connect import MIXPANEL_SIDE
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, VendorAuthFailed
 from core.vendors import mixpanel_answers
 from core.vendors.mixpanel import Mixpanel
@@ -92,14 +93,13 @@ async def _check(bridge: Bridge, http: httpx.AsyncClient, connection: Connection
     retry = RetryPlan(attempts=2, over_s=min(bridge.settings.retry_over_s, 15.0))
     try:
         project = project_for(bridge, connection)
-        account = await Mixpanel(http, project, bridge.engine, retry=retry).account()
+        account = await Mixpanel(http, project, budget_for(bridge, project.key), retry=retry).account()
     except VendorAuthFailed as exc:
         await asyncio.to_thread(_mark, bridge, connection, trouble=exc.message, account=None)
     except CohortBridgeError as exc:
         log.warning("service account not checked connection=%s reason=%s", connection.name, exc)
     else:
-        trouble = None if account.role in MAY_CONNECT else role_sentence(account)
-        await asyncio.to_thread(_mark, bridge, connection, trouble=trouble, account=account)
+        await asyncio.to_thread(_mark, bridge, connection, trouble=account.refusal, account=account)
 
 
 def _mark(bridge: Bridge, before: Connection, *, trouble: str | None, account: mixpanel_answers.Account | None) -> None:

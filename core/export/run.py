@@ -15,8 +15,9 @@ import httpx
 from core.access import roles
 from core.bridge import Bridge, storage_errors
 from core.clock import steady_s
-from core.connections import cohort_list, query_budget
+from core.connections import cohort_list
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited, RunCancelled, RunHeld, StorageFailed
 from core.export.cohort_reader import CohortReader, ResizableSemaphore
 from core.export.job import Job, load
@@ -127,7 +128,7 @@ class Export:
 
     def _no_slot(self) -> NoQuerySlot:
         assert self._flight
-        return query_budget.no_slot(query_budget.block(self._bridge.engine, self._flight.project))
+        return budget_for(self._bridge, self._flight.project).block()
 
     # --- the steps -------------------------------------------------------------------------------------------------
 
@@ -142,7 +143,8 @@ class Export:
             return await self._restore(job, job.run.restore_snapshot)
         project = project_for(self._bridge, job.mixpanel)
         run_log = self._progress.run_log
-        self._client = Mixpanel(self._http, project, self._bridge.engine, retry=self._retry, note=run_log.called)
+        budget = budget_for(self._bridge, project.key)
+        self._client = Mixpanel(self._http, project, budget, retry=self._retry, note=run_log.called)
         holder = run_queue.holder_name(self._owner, self._run_id)
         self._flight = slots.RequestSlots(self._bridge.engine, project.key, holder=holder)
         await self._wait_for_flight(self._flight)

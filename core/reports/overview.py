@@ -9,15 +9,16 @@ from datetime import datetime, timedelta
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections import query_budget
 from core.connections.connect import MIXPANEL_SIDE
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
 from core.syncs.listing import SyncView
 from data import run_stats, runs
 from data.models import Connection, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
+from data.query_budget import BudgetStatus
 from data.run_stats import Size
 from data.runs import RunFilter
 
@@ -67,7 +68,7 @@ class AttentionItems:
 class QuotaStatus:
     """The query budget: how it stands, when spent queries come back, and what recurring syncs need of each hour."""
 
-    budget: query_budget.Budget
+    budget: BudgetStatus
     frees_at: list[datetime]
     planned: float
 
@@ -140,10 +141,9 @@ def runs_of_the_last(bridge: Bridge, actor: Actor, length: timedelta) -> dict[st
 def gauge(bridge: Bridge, actor: Actor) -> QuotaStatus:
     """Tell how the query budget of the connected project stands. Raises NotConnected."""
     connection = find_mixpanel(bridge)
-    key = project_for(bridge, connection).key
-    budget = query_budget.budget(bridge.engine, key)
+    budget = budget_for(bridge, project_for(bridge, connection).key)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
-    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key), due_times.queries_an_hour(every))
+    return QuotaStatus(budget.status(), budget.list_returns(), due_times.queries_an_hour(every))
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:

@@ -7,15 +7,17 @@ from datetime import datetime
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections import cohort_list, query_budget
+from core.connections import cohort_list
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortNotExportable, SettingsError
 from core.vendors.http import connect_http
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
 from core.vendors.retry import RetryPlan
 from data.models import Connection
+from data.query_budget import BudgetStatus
 
 NOT_USERS = "A group-analytics cohort: its members are not users."
 
@@ -36,7 +38,7 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, a
     async def ask() -> list[Cohort]:
         async with connect_http() as http:
             retry = RetryPlan(attempts=3, over_s=min(bridge.settings.retry_over_s, 20.0))
-            client = Mixpanel(http, project, bridge.engine, retry=retry)
+            client = Mixpanel(http, project, budget_for(bridge, project.key), retry=retry)
             return await cohort_list.read_afresh(bridge.engine, client, project.key)
 
     return asyncio.run(ask())
@@ -50,9 +52,9 @@ def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
 
 
 @action(Role.VIEWER)
-def get_query_budget(bridge: Bridge, actor: Actor) -> query_budget.Budget:
-    """Tell how the hour of the connected Mixpanel project stands. Raises NotConnected."""
-    return query_budget.budget(bridge.engine, project_for(bridge, find_mixpanel(bridge)).key)
+def get_query_budget(bridge: Bridge, actor: Actor) -> BudgetStatus:
+    """Return how much of its hour the connected Mixpanel project has used. Raises NotConnected."""
+    return budget_for(bridge, project_for(bridge, find_mixpanel(bridge)).key).status()
 
 
 def check_cohort_id(cohort_id: int) -> None:
