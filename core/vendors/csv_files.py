@@ -15,8 +15,6 @@ from pathlib import Path
 from core.errors import StorageFailed
 from core.vendors.delivery import MembershipChange, Pair, Target
 
-# --- CSV -----------------------------------------------------------------------------------------------------------
-
 
 @dataclass
 class CsvDelivery:
@@ -29,7 +27,7 @@ class CsvDelivery:
     takes_differences: bool = False
 
     def is_in_place(self, target: Target) -> bool:
-        """Tell whether the group's file is there; what is in it is not looked at."""
+        """Return whether the group's file is there; what is in it is not looked at."""
         return (self.folder / csv_name(target.group_name, target.cohort_id)).is_file()
 
     async def change(
