@@ -20,6 +20,10 @@ def utc_now() -> datetime:
     return datetime.fromtimestamp(wall_s(), UTC)
 
 
+# The two sides of a connection: names are unique on each.
+MIXPANEL_SIDE, DESTINATION_SIDE = "mixpanel", "destination"
+
+
 class ConnectionKind(StrEnum):
     """What a connection leads to."""
 
@@ -94,7 +98,7 @@ class Connection(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (UniqueConstraint("side", "name"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    side: str = Field(max_length=16)  # "mixpanel" or "destination": names are unique on each side
+    side: str = Field(max_length=16)  # MIXPANEL_SIDE or DESTINATION_SIDE
     kind: str = Field(max_length=16)
     name: str = Field(max_length=100)
     practice: bool = False

@@ -19,10 +19,11 @@ from pydantic import SecretStr
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import connect, lookup
+from core.connections import lookup, mixpanel_connection
+from core.connections.destinations import connect_endpoint
 from core.errors import CohortBridgeError, SettingsError
 from core.vendors.addresses import is_loopback_host
-from data.models import Connection
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
 ROOT = Path(__file__).resolve().parent.parent
 SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
@@ -91,23 +92,23 @@ def connect_sandbox(bridge: Bridge, url: str) -> None:
     from core.sandbox import people
 
     found = lookup.list_connections(bridge, LOCAL)
-    mixpanel = [one for one in found if one.side == connect.MIXPANEL_SIDE]
-    destinations = [one for one in found if one.side == connect.DESTINATION_SIDE]
+    mixpanel = [one for one in found if one.side == MIXPANEL_SIDE]
+    destinations = [one for one in found if one.side == DESTINATION_SIDE]
     if _stale(mixpanel, url) if mixpanel else not destinations:
         # The sandbox stands in for the vendor's hosts, for this connection only.
         there = replace(bridge, settings=bridge.settings.model_copy(update={"mixpanel_url": url}))
-        form = connect.MixpanelForm(
+        form = mixpanel_connection.MixpanelForm(
             username=people.ADMIN_USERNAME,
             secret=SecretStr(people.ADMIN_SECRET),
             project_id=people.PROJECT_ID,
             project_token=SecretStr(people.PROJECT_TOKEN),
         )
-        connect.connect_mixpanel(there, LOCAL, form)
+        mixpanel_connection.connect_mixpanel(there, LOCAL, form)
     endpoint = f"{url}/apptimize/cohort-sync"
     if _stale(destinations, endpoint) if destinations else not mixpanel or mixpanel[0].practice:
         answer = httpx.post(f"{url}/sandbox/api/tokens", json={"name": "Cohort Bridge"}, timeout=30)
         token = SecretStr(answer.raise_for_status().json()["token"])
-        connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
+        connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
 
 
 def _stale(found: Sequence[Connection], url: str) -> bool:

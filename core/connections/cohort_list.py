@@ -15,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine
 from sqlmodel import col, update
 
+from core.bridge import Bridge
 from core.errors import CohortNotExportable, CohortUnknown
 from core.leases import slots
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
-from data.engine import StorageError, read_session, write_session
+from data import cohort_list
+from data.engine import StorageError, write_session
 from data.models import CohortList, utc_now
 
 SHARED_FOR = timedelta(minutes=15)
@@ -29,24 +31,24 @@ log = logging.getLogger(__name__)
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def read_afresh(engine: Engine, client: Mixpanel, project: str) -> list[Cohort]:
+async def refresh(bridge: Bridge, client: Mixpanel, project: str) -> list[Cohort]:
     """Ask Mixpanel, at the cost of one counted query, and share the answer."""
-    found = await client.list_cohorts()
-    await asyncio.to_thread(_keep, engine, project, found)
-    return found
+    cohorts = await client.list_cohorts()
+    await asyncio.to_thread(_share, bridge, project, cohorts)
+    return cohorts
 
 
-async def read_once(
-    engine: Engine, client: Mixpanel, project: str, *, since: datetime, reader: str | None = None
+async def _read_once(
+    bridge: Bridge, client: Mixpanel, project: str, *, since: datetime, reader: str | None
 ) -> list[Cohort]:
     """Return a list that was read after `since`: another's, if somebody reads it at this moment, else our own."""
-    turn = _ReadLock(engine, project, reader or secrets.token_hex(8))
+    turn = _ReadLock(bridge.engine, project, reader or secrets.token_hex(8))
     renewing = asyncio.create_task(turn.renew_on())
     try:
         while not await asyncio.to_thread(turn.take):
             await asyncio.sleep(_LOOK_AGAIN_S)
-        shared = await asyncio.to_thread(kept, engine, project, since=since)
-        return shared if shared is not None else await read_afresh(engine, client, project)
+        shared = await asyncio.to_thread(_shared_since, bridge, project, since)
+        return shared if shared is not None else await refresh(bridge, client, project)
     finally:
         renewing.cancel()
         with suppress(asyncio.CancelledError):
@@ -110,52 +112,50 @@ class _ReadLock:
             )
 
 
-def kept(engine: Engine, project: str, *, since: datetime | None = None) -> list[Cohort] | None:
-    """Return the shared list if it was read after `since`, by default within the last interval."""
-    now = utc_now()
-    with read_session(engine) as session:
-        held = session.get(CohortList, project)
-    # One from the future is from before the clock was set back: nobody knows how old it is.
-    if held is None or not (since or now - SHARED_FOR) <= held.read_at <= now:
+def get_shared(bridge: Bridge, project: str) -> list[Cohort] | None:
+    """Return the shared list if it was read within the last interval."""
+    return _shared_since(bridge, project, bridge.clock.now() - SHARED_FOR)
+
+
+def _shared_since(bridge: Bridge, project: str, since: datetime) -> list[Cohort] | None:
+    shared = cohort_list.get(bridge.engine, project)
+    # One from the future is from before the clock was set back: how old it is cannot be known.
+    if shared is None or not since <= shared.read_at <= bridge.clock.now():
         return None
-    return [Cohort(**one) for one in held.cohorts]
+    return [Cohort(**cohort) for cohort in shared.cohorts]
 
 
-def read_at(engine: Engine, project: str) -> datetime | None:
-    """Tell when the shared list was read."""
-    with read_session(engine) as session:
-        held = session.get(CohortList, project)
-    return held.read_at if held and held.read_at != _NEVER else None
+def read_at(bridge: Bridge, project: str) -> datetime | None:
+    """Return when the shared list was read."""
+    shared = cohort_list.get(bridge.engine, project)
+    return shared.read_at if shared and shared.read_at != _NEVER else None
 
 
-def _keep(engine: Engine, project: str, found: list[Cohort]) -> None:
-    cohorts = [dataclasses.asdict(one) for one in found]
-    with write_session(engine) as session:
-        held = session.get(CohortList, project) or CohortList(project=project, read_at=utc_now(), cohorts=[])
-        held.read_at, held.cohorts = utc_now(), cohorts
-        session.add(held)
+def _share(bridge: Bridge, project: str, cohorts: list[Cohort]) -> None:
+    rows = [dataclasses.asdict(cohort) for cohort in cohorts]
+    cohort_list.share(bridge.engine, project, rows, now=bridge.clock.now())
 
 
-async def find(engine: Engine, client: Mixpanel, project: str, cohort_id: int, *, reader: str | None = None) -> Cohort:
-    """Find an exportable cohort; one that the shared list lacks is looked for afresh before it is called unknown.
+async def find(bridge: Bridge, client: Mixpanel, project: str, cohort_id: int, *, reader: str | None = None) -> Cohort:
+    """Find an exportable cohort; when the shared list lacks it, the list is read again before it is called unknown.
 
     `reader` names who asks, so that the turn to read can be freed when their process dies.
 
     Raises: CohortUnknown, CohortNotExportable, VendorError, NoQuerySlot.
     """
-    began = utc_now()
-    shared = await asyncio.to_thread(kept, engine, project)
+    began = bridge.clock.now()
+    shared = await asyncio.to_thread(get_shared, bridge, project)
     if shared is None:
-        shared = await read_once(engine, client, project, since=began - SHARED_FOR, reader=reader)
-    found = _pick(shared, cohort_id)
-    if found is None:
-        found = _pick(await read_once(engine, client, project, since=began, reader=reader), cohort_id)
-    if found is None:
+        shared = await _read_once(bridge, client, project, since=began - SHARED_FOR, reader=reader)
+    cohort = _pick(shared, cohort_id)
+    if cohort is None:
+        cohort = _pick(await _read_once(bridge, client, project, since=began, reader=reader), cohort_id)
+    if cohort is None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
-    if found.of_groups:
+    if cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
-    return found
+    return cohort
 
 
 def _pick(cohorts: list[Cohort], cohort_id: int) -> Cohort | None:
-    return next((one for one in cohorts if one.id == cohort_id), None)
+    return next((cohort for cohort in cohorts if cohort.id == cohort_id), None)

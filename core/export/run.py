@@ -149,9 +149,7 @@ class Export:
         self._flight = slots.RequestSlots(self._bridge.engine, project.key, holder=holder)
         await self._wait_for_flight(self._flight)
         self._progress.begin("finding")
-        cohort = await cohort_list.find(
-            self._bridge.engine, self._client, project.key, job.sync.cohort_id, reader=holder
-        )
+        cohort = await cohort_list.find(self._bridge, self._client, project.key, job.sync.cohort_id, reader=holder)
         job = await asyncio.to_thread(take_over_name, self._bridge, job, cohort.name)
         self._counts = {"in_cohort": cohort.count, "matched_by": str(job.rule)}
         reader = CohortReader(

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.connect import MIXPANEL_SIDE
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
@@ -17,7 +16,7 @@ from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
 from core.syncs.listing import SyncView
 from data import run_stats, runs
-from data.models import Connection, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
+from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
 from data.query_budget import BudgetStatus
 from data.run_stats import Size
 from data.runs import RunFilter

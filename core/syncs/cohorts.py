@@ -31,15 +31,15 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, a
     connection = find_mixpanel(bridge, mixpanel)
     project = project_for(bridge, connection)
     if not afresh:
-        held = cohort_list.kept(bridge.engine, project.key)
-        if held is not None:
-            return held
+        shared = cohort_list.get_shared(bridge, project.key)
+        if shared is not None:
+            return shared
 
     async def ask() -> list[Cohort]:
         async with connect_http() as http:
             retry = RetryPlan(attempts=3, over_s=min(bridge.settings.retry_over_s, 20.0))
             client = Mixpanel(http, project, budget_for(bridge, project.key), retry=retry)
-            return await cohort_list.read_afresh(bridge.engine, client, project.key)
+            return await cohort_list.refresh(bridge, client, project.key)
 
     return asyncio.run(ask())
 
@@ -48,7 +48,7 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, a
 def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
     """Tell when the shared list of cohorts was read."""
     key = project_for(bridge, find_mixpanel(bridge)).key
-    return cohort_list.read_at(bridge.engine, key)
+    return cohort_list.read_at(bridge, key)
 
 
 @action(Role.VIEWER)
@@ -65,8 +65,8 @@ def check_cohort_id(cohort_id: int) -> None:
 
 def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
     """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
-    held = cohort_list.kept(bridge.engine, project_for(bridge, mixpanel).key) or []
-    found = next((one for one in held if one.id == cohort_id), None)
+    shared = cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key) or []
+    found = next((cohort for cohort in shared if cohort.id == cohort_id), None)
     if found and found.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
     return found

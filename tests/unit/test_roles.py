@@ -20,7 +20,7 @@ from core.access import audit_log, people, roles, sign_in
 from core.access.roles import Actor, Role
 from core.associate import actions
 from core.bridge import Bridge
-from core.connections import connect, key_rotation, lookup
+from core.connections import destinations, key_rotation, lookup, mixpanel_connection, removal
 from core.errors import CohortBridgeError, NotAllowed
 from core.leases import workers
 from core.reports import comparison, match_funnel, members, overview, user_lookup
@@ -194,16 +194,22 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "audit_csv": (Role.ADMIN, READS, lambda on, who: audit_log.audit_csv(on.bridge, who)),
     "audit_line": (Role.ADMIN, READS, lambda on, who: audit_log.audit_line(on.bridge, who, 1)),
     "change_role": (Role.ADMIN, WORKED, lambda on, who: people.change_role(on.bridge, who, on.other_person, "admin")),
-    "connect_csv": (Role.ADMIN, WORKED, lambda on, who: connect.connect_csv(on.bridge, who, folder=str(on.folder))),
+    "connect_csv": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: destinations.connect_csv(on.bridge, who, folder=str(on.folder)),
+    ),
     "connect_endpoint": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: connect.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
+        lambda on, who: destinations.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
     ),
     "connect_mixpanel": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: connect.connect_mixpanel(on.bridge, who, connect.MixpanelForm("", SecretStr(""), "no number")),
+        lambda on, who: mixpanel_connection.connect_mixpanel(
+            on.bridge, who, mixpanel_connection.MixpanelForm("", SecretStr(""), "no number")
+        ),
     ),
     "count_audit": (Role.ADMIN, READS, lambda on, who: audit_log.count_audit(on.bridge, who)),
     "disable_person": (Role.ADMIN, WORKED, lambda on, who: people.disable_person(on.bridge, who, on.other_person)),
@@ -211,16 +217,18 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "end_sign_ins": (Role.ADMIN, WORKED, lambda on, who: people.end_sign_ins(on.bridge, who, on.other_person)),
     "list_audit": (Role.ADMIN, READS, lambda on, who: audit_log.list_audit(on.bridge, who)),
     "list_people": (Role.ADMIN, READS, lambda on, who: people.list_people(on.bridge, who)),
-    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: connect.remove_connection(on.bridge, who, 2)),
+    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: removal.remove_connection(on.bridge, who, 2)),
     "change_match_setting": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: connect.change_match_setting(on.bridge, who, 1, match_property="other", expects_prefix=None),
+        lambda on, who: mixpanel_connection.change_match_setting(
+            on.bridge, who, 1, match_property="other", expects_prefix=None
+        ),
     ),
     "set_project_token": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: connect.set_project_token(on.bridge, who, 1, SecretStr("t")),
+        lambda on, who: mixpanel_connection.set_project_token(on.bridge, who, 1, SecretStr("t")),
     ),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
     "verify_audit": (Role.ADMIN, READS, lambda on, who: audit_log.verify_audit(on.bridge, who)),
