@@ -317,12 +317,12 @@ def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_chan
         assert session.exec(select(func.count()).select_from(AuditEntry)).one() == len(written)
 
 
-def test_what_somebody_who_was_shut_out_tries_is_written_down(stage: Stage):
+def test_what_somebody_who_was_deactivated_tries_is_written_down(stage: Stage):
     who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
     with write_session(stage.bridge.engine) as session:
         session.get_one(Person, who.person_id).disabled = True
 
-    with pytest.raises(NotAllowed, match="not let in any more"):
+    with pytest.raises(NotAllowed, match="was deactivated"):
         people.add_person(stage.bridge, who, "evil@example.com", "admin")
 
     assert lines(stage.bridge) == [(who.name, "add_person", "refused")]
