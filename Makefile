@@ -5,6 +5,9 @@ PYTHON := $(VENV)/bin/python
 PORT ?= 8501
 SEEDS ?= 1
 
+# Tests start the program some hundred times: compiling it each time would take longer than what they test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test faults check format unit bench pictures clean
 
@@ -15,10 +18,11 @@ run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker an
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
-	@$(PYTHON) -m pytest -n 3 --dist loadfile
+	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (some minutes)
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/faults -q
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit -q -m hypothesis
 
 check: $(VENV)/.installed-dev ## Format, lint, types, unit and page tests
 	@$(PYTHON) -m ruff format --check .

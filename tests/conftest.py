@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from core.bridge import Bridge, open_bridge
 from core.settings import Settings
+
+# The short form is part of `make test`; `make faults` sets how many times as much is to be tried.
+_SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
+settings.register_profile("short", max_examples=20, deadline=None)
+settings.register_profile("long", max_examples=300 * _SEEDS or 1, deadline=None)
+settings.load_profile("long" if _SEEDS else "short")
+# Folders whose files take long, of which the first two wait for much of that time.
+_LONG = ("faults", "browser", "emulator")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, one file of each such folder in turn; each file stays whole, in its own order.
+
+    So no worker of `make test` is left alone with a long file at the end, and what waits runs beside what computes.
+    """
+    files = dict.fromkeys(item.path for item in items)
+    turns = {folder: itertools.count() for folder in _LONG}
+    turn = {path: next(turns.get(path.parent.name, itertools.repeat(len(files)))) for path in files}
+    items.sort(key=lambda item: turn[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Spare later searches for garbage all that is imported by now: Streamlit makes one after each run of a page."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +50,29 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture(scope="session")
+def migrated_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that holds nothing but a database of today's schema and a key: copied sooner than it is made."""
+    home = tmp_path_factory.mktemp("migrated") / "home"
+    open_bridge(Settings(home=home, _env_file=None)).engine.dispose()
+    return home
+
+
 @pytest.fixture
-def bridge(tmp_path: Path) -> Generator[Bridge]:
+def bridge(migrated_template: Path, tmp_path: Path) -> Generator[Bridge]:
     """A real database and real folders; passing failures are retried within half a second."""
+    shutil.copytree(migrated_template, tmp_path / "home")
     opened = open_bridge(Settings(home=tmp_path / "home", retry_over_s=0.5, _env_file=None))
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Generator[None]:
+    """Let commands be forked from a process that has imported the program once."""
+    from tests.emulator.forks import Forks
+    from tests.emulator.stage import FORKS, ROOT
+
+    FORKS.append(Forks(ROOT))
+    yield
+    FORKS.pop().close()

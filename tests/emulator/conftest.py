@@ -10,16 +10,12 @@ import pytest
 
 from core.sandbox.server import running
 from data.models import utc_now
-from tests.emulator.forks import Forks
-from tests.emulator.stage import FORKS, NOON, ROOT, Home, Revival, Sandbox, connect, copy_of, kill_half_way
+from tests.emulator.stage import NOON, Home, Revival, Sandbox, connect, copy_of, kill_half_way
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forks() -> Iterator[None]:
-    """Let commands be forked from a process that has imported the program once."""
-    FORKS.append(Forks(ROOT))
-    yield
-    FORKS.pop().close()
+def commands_are_forked(forks: None) -> None:
+    """Each test here may run commands."""
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +35,11 @@ def sandbox(module_sandbox: Sandbox) -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def connected_template(module_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def connected_template(
+    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     module_sandbox.reset()
-    home = Home(tmp_path_factory.mktemp("template") / "home")
+    home = copy_of(migrated_template, tmp_path_factory.mktemp("template") / "home")
     with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
         connect(bridge, module_sandbox)
     return home.path

@@ -17,9 +17,6 @@ from data.models import Run
 from tests.emulator import stage
 from tests.emulator.stage import EVERYONE, NEWSLETTER, POWER, WEB, Home, Sandbox
 
-# Begun here already: a dead run is told from a slow one by most of a minute, in which these tests run.
-pytestmark = pytest.mark.usefixtures("made_good")
-
 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", seconds=0.4)

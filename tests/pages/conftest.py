@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+import functools
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit import config
+from streamlit.components.v2 import manifest_scanner
 
 from core.bridge import Bridge
 from core.sandbox.server import running
-from tests.emulator.stage import NOON, Home, Sandbox, connect
+from tests.emulator.stage import NOON, POWER, Sandbox, connect, copy_of, export
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_searched_once() -> Iterator[None]:
+    """Streamlit searches all installed packages for components whenever an app is made, which takes as long as it does.
+
+    What is installed does not change while tests run: the first search's findings are taken again.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        search = manifest_scanner.scan_component_manifests
+        patch.setattr(manifest_scanner, search.__name__, functools.cache(search))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +56,48 @@ def fresh_dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     config.set_option("secrets.files", secrets_files)
 
 
-@pytest.fixture
-def practising(tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bridge]:
-    """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
+@pytest.fixture(scope="module")
+def connected_template(
+    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    module_sandbox.reset()
+    home = copy_of(migrated_template, tmp_path_factory.mktemp("connected") / "home")
+    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
+        connect(bridge, module_sandbox)
+    return home.path
+
+
+@pytest.fixture(scope="module")
+def exported_template(
+    module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    module_sandbox.reset()
+    home = copy_of(connected_template, tmp_path_factory.mktemp("exported") / "home")
+    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
+        assert export(bridge, POWER).status == "succeeded"
+    return home.path
+
+
+@contextmanager
+def _practice(template: Path, tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Generator[Bridge]:
     monkeypatch.setenv("COHORT_BRIDGE_MIXPANEL_URL", sandbox.url)
-    with Home(tmp_path / "home").bridge(mixpanel_url=sandbox.url) as bridge:
-        connect(bridge, sandbox)
+    with copy_of(template, tmp_path / "home").bridge(mixpanel_url=sandbox.url) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def practising(
+    connected_template: Path, tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bridge]:
+    """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
+    with _practice(connected_template, tmp_path, sandbox, monkeypatch) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def exported(
+    exported_template: Path, tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Bridge]:
+    """The same once the power users were exported, as run 1; the sandbox has forgotten their group since."""
+    with _practice(exported_template, tmp_path, sandbox, monkeypatch) as bridge:
         yield bridge

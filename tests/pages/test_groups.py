@@ -14,9 +14,8 @@ from tests.emulator.stage import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbo
 from tests.pages.dashboard import GROUPS, drawn, open_page, shown
 
 
-def test_groups_are_listed_as_apptimize_shows_them(practising: Bridge):
-    export(practising, POWER)
-    export(practising, SPENDERS)
+def test_groups_are_listed_as_apptimize_shows_them(exported: Bridge):
+    export(exported, SPENDERS)
 
     at = open_page(GROUPS)
 
@@ -27,11 +26,10 @@ def test_groups_are_listed_as_apptimize_shows_them(practising: Bridge):
     assert len(at.dataframe[0].value) == 1
 
 
-def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
-    export(practising, POWER)
+def test_members_are_paged_and_searched(exported: Bridge, sandbox: Sandbox):
     members = sandbox.answer(POWER).ids
 
-    at = open_page(GROUPS, group=group_row(practising, POWER).id)
+    at = open_page(GROUPS, group=group_row(exported, POWER).id)
     assert list(at.dataframe[0].value["Apptimize id"]) == members[:50]
 
     drawn(at.pagination(key="groups_members_page").set_value(2).run())
@@ -44,23 +42,20 @@ def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
     assert "No member matches the search." in shown(at)
 
 
-def test_the_download_is_made_when_it_is_asked_for(practising: Bridge):
-    export(practising, POWER)
-
-    at = open_page(GROUPS, group=group_row(practising, POWER).id)
+def test_the_download_is_made_when_it_is_asked_for(exported: Bridge):
+    at = open_page(GROUPS, group=group_row(exported, POWER).id)
 
     download = at.download_button(key="groups_csv")
     assert download.proto.deferred_file_id
     drawn(download.click().run())
 
 
-def test_doubt_is_explained(practising: Bridge, sandbox: Sandbox):
-    export(practising, POWER)
+def test_doubt_is_explained(exported: Bridge, sandbox: Sandbox):
     sandbox.fault("server_error", target="apptimize")
-    export(practising, POWER, full=True)
+    export(exported, POWER, full=True)
 
     assert "In doubt" in shown(open_page(GROUPS))
-    text = shown(open_page(GROUPS, group=group_row(practising, POWER).id))
+    text = shown(open_page(GROUPS, group=group_row(exported, POWER).id))
     assert "What Apptimize holds is in doubt" in text
     assert "The next export writes the group in full" in text
 
@@ -108,9 +103,8 @@ def test_a_member_is_told_since_when_and_one_who_left_until_when(
     assert (row["Came with run"], row["Left with run"]) == (str(first.id), str(second.id))
 
 
-def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sandbox: Sandbox):
-    export(practising, POWER)
-    export(practising, SPENDERS)
+def test_a_user_is_found_in_all_groups_by_the_distinct_id(exported: Bridge, sandbox: Sandbox):
+    export(exported, SPENDERS)
     both = set(sandbox.answer(POWER).group) & set(sandbox.answer(SPENDERS).group)
     member = min(both)
     distinct_id = sandbox.answer(POWER).group[member]
@@ -123,9 +117,7 @@ def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sa
     assert "Looked through 2 changes of groups, all that are kept" in shown(at)
 
 
-def test_nobody_by_that_id_is_said(practising: Bridge):
-    export(practising, POWER)
-
+def test_nobody_by_that_id_is_said(exported: Bridge):
     assert "Nobody with this id" in shown(open_page(GROUPS, member="no**body**"))
 
 
@@ -158,10 +150,8 @@ def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_ru
     assert "Choose two different runs." in shown(at)
 
 
-def test_one_run_alone_has_nothing_to_compare_with(practising: Bridge):
-    export(practising, POWER)
-
-    text = shown(open_page(GROUPS, group=group_row(practising, POWER).id, view="Compare two runs"))
+def test_one_run_alone_has_nothing_to_compare_with(exported: Bridge):
+    text = shown(open_page(GROUPS, group=group_row(exported, POWER).id, view="Compare two runs"))
 
     assert "Nothing to compare yet" in text
 
@@ -176,30 +166,28 @@ def test_size_over_time_is_drawn_and_told_in_words(practising: Bridge, two_runs:
 
 
 def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
-    practising: Bridge, monkeypatch: pytest.MonkeyPatch
+    exported: Bridge, monkeypatch: pytest.MonkeyPatch
 ):
-    export(practising, POWER)
-    recurring.add_sync(practising, LOCAL, POWER)
+    recurring.add_sync(exported, LOCAL, POWER)
     monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
-    at = open_page(GROUPS, group=group_row(practising, POWER).id)
+    at = open_page(GROUPS, group=group_row(exported, POWER).id)
 
     assert len(at.dataframe[0].value) == 50
     links = [one.proto.label for one in at.get("page_link")]
     assert "Its last delivery" in links
     assert not {"Its cohort", "Its sync"} & set(links)
-    assert groups.list_groups(practising, Actor("Vera", Role.VIEWER))
+    assert groups.list_groups(exported, Actor("Vera", Role.VIEWER))
 
 
 def test_a_group_whose_members_are_lost_says_what_to_do_and_a_user_is_not_told_to_be_in_none(
-    practising: Bridge, sandbox: Sandbox
+    exported: Bridge, sandbox: Sandbox
 ):
-    export(practising, POWER)
-    export(practising, SPENDERS)
+    export(exported, SPENDERS)
     member = min(set(sandbox.answer(POWER).group) - set(sandbox.answer(SPENDERS).group))
-    newest = runs.list_runs(practising, LOCAL, limit=1)[0]
+    newest = runs.list_runs(exported, LOCAL, limit=1)[0]
     for name in (newest.snapshot, newest.difference):
-        practising.snapshots.remove(name)
+        exported.snapshots.remove(name)
 
     group, user = shown(open_page(GROUPS, group=2)), shown(open_page(GROUPS, member=member))
 

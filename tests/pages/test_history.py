@@ -23,12 +23,11 @@ def ids(at) -> list[str]:  # noqa: ANN001
     return list(at.dataframe[0].value["Run"]) if at.dataframe else []
 
 
-def test_runs_are_listed_newest_first_and_filtered(practising: Bridge, sandbox: Sandbox):
-    export(practising, POWER)
-    export(practising, NEWSLETTER, dry_run=True)
+def test_runs_are_listed_newest_first_and_filtered(exported: Bridge, sandbox: Sandbox):
+    export(exported, NEWSLETTER, dry_run=True)
     sandbox.fault("unauthorized", target="apptimize")
-    export(practising, SPENDERS)
-    one_time.start_export(practising, LOCAL, POWER)
+    export(exported, SPENDERS)
+    one_time.start_export(exported, LOCAL, POWER)
 
     at = open_page(HISTORY)
     assert ids(at) == ["4", "3", "2", "1"]
@@ -44,11 +43,10 @@ def test_runs_are_listed_newest_first_and_filtered(practising: Bridge, sandbox: 
 
 
 def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_no_change(
-    practising: Bridge, sandbox: Sandbox
+    exported: Bridge, sandbox: Sandbox
 ):
-    export(practising, POWER)
     sandbox.fault("total_wrong", by=3)
-    held = export(practising, POWER)
+    held = export(exported, POWER)
 
     at = open_page(HISTORY, run=held.id)
 
@@ -60,8 +58,7 @@ def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_n
     assert "would leave" not in shown(at)
 
 
-def test_a_period_is_asked_for_in_the_readers_days(practising: Bridge):
-    export(practising, POWER)
+def test_a_period_is_asked_for_in_the_readers_days(exported: Bridge):
     at = open_page(HISTORY)
 
     for period in ("Last hour", "Last 24 hours", "Last 7 days", "Last 30 days"):
@@ -71,9 +68,8 @@ def test_a_period_is_asked_for_in_the_readers_days(practising: Bridge):
     assert ids(at) == ["1"]
 
 
-def test_many_runs_are_paged_and_a_filter_begins_at_the_first_page(practising: Bridge):
-    export(practising, POWER)
-    with write_session(practising.engine) as session:
+def test_many_runs_are_paged_and_a_filter_begins_at_the_first_page(exported: Bridge):
+    with write_session(exported.engine) as session:
         run = session.get_one(Run, 1)
         names = ("sync_id", "group_id", "cohort_id", "cohort_name", "group_name", "destination", "trigger", "actor")
         session.add_all(Run(**{name: getattr(run, name) for name in names}, status="cancelled") for _ in range(60))
@@ -124,10 +120,9 @@ def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bri
     assert [one.cohort_id for one in runs.active_runs(practising, LOCAL)] == [POWER]
 
 
-def test_a_held_and_an_interrupted_run_say_what_they_are(practising: Bridge):
-    export(practising, POWER)
+def test_a_held_and_an_interrupted_run_say_what_they_are(exported: Bridge):
     for status, words in (("held", "Held: nothing was written"), ("interrupted", "Interrupted")):
-        with write_session(practising.engine) as session:
+        with write_session(exported.engine) as session:
             cause = {"error_message": "Because **of this**.", "error_advice": "Do that."}
             session.exec(update(Run).values(status=status, **cause))
 
@@ -145,10 +140,9 @@ def test_an_address_that_is_no_number_shows_the_list():
     assert "No runs yet" in shown(open_page(HISTORY, run="x' or 1=1"))
 
 
-def test_runs_are_filtered_by_sync_and_by_person(practising: Bridge):
-    export(practising, POWER)
-    export(practising, SPENDERS)
-    with write_session(practising.engine) as session:
+def test_runs_are_filtered_by_sync_and_by_person(exported: Bridge):
+    export(exported, SPENDERS)
+    with write_session(exported.engine) as session:
         session.exec(update(Run).where(Run.id == 2).values(actor="ann@example.com"))
 
     at = open_page(HISTORY)
@@ -161,9 +155,8 @@ def test_runs_are_filtered_by_sync_and_by_person(practising: Bridge):
     assert at.query_params["sync"] == "1"
 
 
-def test_an_address_leads_to_the_runs_of_a_sync(practising: Bridge):
-    export(practising, POWER)
-    export(practising, SPENDERS)
+def test_an_address_leads_to_the_runs_of_a_sync(exported: Bridge):
+    export(exported, SPENDERS)
 
     assert ids(open_page(HISTORY, sync=2)) == ["2"]
     assert ids(open_page(HISTORY, sync="x")) == ["2", "1"]
@@ -197,13 +190,12 @@ def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sa
     assert list(at.dataframe[0].value["Apptimize id"]) == [member]
 
 
-def test_the_spreadsheet_holds_what_the_filters_ask_for_and_no_formula(practising: Bridge):
-    export(practising, POWER)
-    export(practising, SPENDERS)
-    with write_session(practising.engine) as session:
+def test_the_spreadsheet_holds_what_the_filters_ask_for_and_no_formula(exported: Bridge):
+    export(exported, SPENDERS)
+    with write_session(exported.engine) as session:
         session.exec(update(Run).where(Run.id == 2).values(group_name="=cmd|' /C calc'!A0"))
 
-    text = "".join(overview.runs_csv(practising, LOCAL, RunFilter(text="cmd")))
+    text = "".join(overview.runs_csv(exported, LOCAL, RunFilter(text="cmd")))
 
     header, row = csv.reader(text.removeprefix("\ufeff").splitlines())
     found = dict(zip(header, row, strict=True))
@@ -224,10 +216,9 @@ def test_a_viewer_sees_a_failed_run_and_its_cause_and_no_button_that_changes_any
     assert [one.key for one in at.button] == ["history_back"]
 
 
-def test_removed_syncs_can_still_be_asked_for(practising: Bridge):
-    export(practising, POWER)
-    sync = recurring.add_sync(practising, LOCAL, POWER)
-    recurring.remove_sync(practising, LOCAL, sync.id or 0)
+def test_removed_syncs_can_still_be_asked_for(exported: Bridge):
+    sync = recurring.add_sync(exported, LOCAL, POWER)
+    recurring.remove_sync(exported, LOCAL, sync.id or 0)
 
-    assert sync.id in overview.sync_names(practising, LOCAL)
+    assert sync.id in overview.sync_names(exported, LOCAL)
     assert sync.kind == SyncKind.RECURRING

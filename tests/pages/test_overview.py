@@ -59,10 +59,9 @@ def test_a_failure_that_was_made_good_since_needs_nobody(practising: Bridge, san
     assert "Nothing needs attention" in shown(open_page(OVERVIEW))
 
 
-def test_a_failed_dry_run_does_not_hide_or_raise_an_alarm(practising: Bridge, sandbox: Sandbox):
-    export(practising, POWER)
+def test_a_failed_dry_run_does_not_hide_or_raise_an_alarm(exported: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized")
-    export(practising, POWER, dry_run=True)
+    export(exported, POWER, dry_run=True)
 
     assert "Nothing needs attention" in shown(open_page(OVERVIEW))
 
@@ -91,16 +90,15 @@ def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Br
     assert listing.get_sync(practising, LOCAL, sync.id or 0).sync.state == SyncState.ACTIVE
 
 
-def test_a_held_run_is_discarded_where_it_is_told(practising: Bridge, sandbox: Sandbox):
-    export(practising, POWER)
+def test_a_held_run_is_discarded_where_it_is_told(exported: Bridge, sandbox: Sandbox):
     sandbox.fault("total_wrong")
-    held = export(practising, POWER)
+    held = export(exported, POWER)
     assert held.status == RunStatus.HELD
 
     at = open_page(OVERVIEW)
     drawn(at.button(key=f"overview_{held.id}_discard").click().run())
 
-    assert newest_run(practising).status == RunStatus.CANCELLED
+    assert newest_run(exported).status == RunStatus.CANCELLED
     assert "Nothing needs attention" in shown(at)
 
 

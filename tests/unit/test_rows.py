@@ -121,7 +121,6 @@ def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str |
     return told
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*few), min_size=1, max_size=8), st.sampled_from([None, "", "i_"]))
 def test_rows_are_judged_together_as_they_would_be_by_hand(
     kept: Rows, pairs: list[tuple[str, str]], prefix: str | None

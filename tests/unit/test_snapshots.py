@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.engine import StorageError
@@ -33,7 +33,6 @@ def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[t
     return [pair for rows in snapshots.iterate(name, chunk=chunk) for pair in rows]
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(ids, ids), max_size=30))
 def test_a_snapshot_holds_each_apptimize_id_once_with_its_smallest_distinct_id_in_byte_order(
     snapshots: Snapshots, pairs: list[tuple[str, str]]
@@ -51,7 +50,6 @@ def test_a_snapshot_holds_each_apptimize_id_once_with_its_smallest_distinct_id_i
     assert tally.unprefixed == sum(not one.startswith(("i_", "a_")) for one in expected)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(ids, ids, max_size=15), st.dictionaries(ids, ids, max_size=15))
 def test_a_difference_counts_who_came_who_went_and_who_stayed(
     snapshots: Snapshots, old: dict[str, str], new: dict[str, str]

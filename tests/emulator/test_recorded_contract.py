@@ -1,0 +1,40 @@
+"""Commands are played one after the other, and each ends, and prints, as it did when it was recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.emulator.record_contract import play, recorded
+from tests.emulator.stage import Home, Sandbox
+
+
+def differing(kept: list[dict[str, Any]], played: list[dict[str, Any]]) -> list[str]:
+    """Tell every command that did not end, or print, as it was recorded."""
+    pairs = [(old, new) for old, new in zip(kept, played, strict=True) if old != new]
+    return [f"{old['command']}\n  recorded: {shown(old)}\n  now:      {shown(new)}" for old, new in pairs]
+
+
+def shown(one: dict[str, Any]) -> str:
+    return json.dumps(one, ensure_ascii=False)
+
+
+@pytest.mark.slow
+def test_every_command_ends_with_the_status_and_the_json_that_were_recorded(sandbox: Sandbox, empty_home: Home):
+    # As JSON, like the recording: what was played holds counters beside plain values.
+    kept, played = recorded(), json.loads(json.dumps(play(sandbox, empty_home)))
+
+    assert [one["command"] for one in played] == [one["command"] for one in kept]
+    assert not (told := differing(kept, played)), "\n".join(["what scripts rely on is another:", *told])
+
+
+def test_an_exit_status_and_a_value_that_are_others_are_told():
+    kept, changed = recorded(), recorded()
+    assert differing(kept, changed) == []
+
+    changed[0]["exit"] = 70
+    next(one for one in changed if isinstance(one.get("json"), dict))["json"]["status"] = "other"
+
+    assert len(differing(kept, changed)) == 2
