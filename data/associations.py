@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, or_, update
+from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, delete, select
 
+from data import leases
 from data.engine import read_session, write_session
-from data.models import Association, AssociationBatch, ImportStage, utc_now
+from data.leases import Renewal
+from data.models import Association, AssociationBatch, ImportStage, Lease, LeaseKind
 
 WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
 AT_WORK = {working: waiting for waiting, working in WAITING.items()}
@@ -24,11 +27,13 @@ _MOST_INTERRUPTIONS = 3
 def claimable(engine: Engine, *, limit: int = 5) -> list[int]:
     """List the associations that a worker may try to claim, the oldest first."""
     with read_session(engine) as session:
-        query = select(Association.id).where(col(Association.stage).in_(WAITING), col(Association.owner).is_(None))
+        query = select(Association.id).where(
+            col(Association.stage).in_(WAITING), ~leases.is_held(LeaseKind.ASSOCIATION, Association.id)
+        )
         return [one for one in session.exec(query.order_by(col(Association.id)).limit(limit)).all() if one is not None]
 
 
-def claim(engine: Engine, association_id: int, *, owner: str) -> bool:
+def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Take an association that waits for work and that nobody holds. False when somebody was faster."""
     with write_session(engine) as session:
         for waiting, working in WAITING.items():
@@ -37,39 +42,34 @@ def claim(engine: Engine, association_id: int, *, owner: str) -> bool:
                 .where(
                     col(Association.id) == association_id,
                     col(Association.stage) == waiting,
-                    or_(col(Association.owner).is_(None), col(Association.owner) == owner),
+                    ~leases.is_held(LeaseKind.ASSOCIATION, Association.id, but_by=lease_owner),
                 )
-                .values(
-                    stage=working,
-                    owner=owner,
-                    beat=Association.beat + 1,
-                    started_at=func.coalesce(Association.started_at, utc_now()),
-                )
+                .values(stage=working, started_at=func.coalesce(Association.started_at, now))
             )
             if taken.rowcount == 1:
-                return True
+                return leases.claim(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner, now=now)
     return False
 
 
 def heartbeat(
-    engine: Engine, association_id: int, *, owner: str, values: dict[str, Any] | None = None
-) -> tuple[bool, bool]:
-    """Renew the lease. Returns whether it is still ours, and whether somebody asked to cancel."""
+    engine: Engine, association_id: int, *, lease_owner: str, values: dict[str, Any] | None = None
+) -> Renewal:
+    """Renew the lease, and write progress."""
     with write_session(engine) as session:
-        if not _hold(session, association_id, owner, values or {}):
-            return False, False
-        asked = select(Association.cancel_asked).where(Association.id == association_id)
-        return True, bool(session.exec(asked).one())
+        if not _hold(session, association_id, lease_owner, values or {}):
+            return Renewal(ours=False, cancel_asked=False)
+        cancel_asked = session.exec(select(Association.cancel_asked).where(Association.id == association_id)).one()
+        return Renewal(ours=True, cancel_asked=cancel_asked)
 
 
 @contextmanager
-def held(engine: Engine, association_id: int, *, owner: str) -> Generator[bool]:
+def held(engine: Engine, association_id: int, *, lease_owner: str) -> Generator[bool]:
     """Renew the lease, and let nobody else write to the database until this is left; False when the lease is lost."""
     with write_session(engine) as session:
-        yield _hold(session, association_id, owner, {})
+        yield _hold(session, association_id, lease_owner, {})
 
 
-def record_batch(engine: Engine, batch: AssociationBatch, *, owner: str, requests: int) -> bool:
+def record_batch(engine: Engine, batch: AssociationBatch, *, lease_owner: str, requests: int) -> bool:
     """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
     with write_session(engine) as session:
         refused = len(batch.refused)
@@ -80,67 +80,65 @@ def record_batch(engine: Engine, batch: AssociationBatch, *, owner: str, request
             "requests": requests,
             "interruptions": 0,
         }
-        if not _hold(session, batch.association_id, owner, progress):
+        if not _hold(session, batch.association_id, lease_owner, progress):
             return False
         session.add(batch)
         return True
 
 
-def _hold(session: Session, association_id: int, owner: str, values: dict[str, Any]) -> bool:
-    held = session.exec(
-        update(Association)
-        .where(col(Association.id) == association_id, col(Association.owner) == owner)
-        .values(beat=Association.beat + 1, **values)
-    )
-    return held.rowcount == 1
+def _hold(session: Session, association_id: int, lease_owner: str, values: dict[str, Any]) -> bool:
+    if not leases.hold(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner):
+        return False
+    _update(session, association_id, values)
+    return True
 
 
-def let_go(engine: Engine, association_id: int, *, owner: str, values: dict[str, Any]) -> bool:
+def _update(session: Session, association_id: int, values: dict[str, Any]) -> None:
+    if values:
+        session.exec(update(Association).where(col(Association.id) == association_id).values(**values))
+
+
+def let_go(engine: Engine, association_id: int, *, lease_owner: str, values: dict[str, Any]) -> bool:
     """End one's work on an association: write what came of it, and give the lease up. False when it was lost."""
     with write_session(engine) as session:
-        return _hold(session, association_id, owner, values | {"owner": None})
+        if not leases.hand_back(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner):
+            return False
+        _update(session, association_id, values)
+        return True
 
 
-def hand_back(engine: Engine, association_id: int, *, owner: str) -> bool:
+def hand_back(engine: Engine, association_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put an association back into the queue, or end it if that was asked for; what was recorded of it stays."""
     with write_session(engine) as session:
-        found = session.get(Association, association_id)
-        if found is None or found.owner != owner or found.stage not in AT_WORK:
+        association = session.get(Association, association_id)
+        if association is None or association.stage not in AT_WORK:
             return False
-        return _hold(session, association_id, owner, {"owner": None} | _put_down(found))
+        if not leases.hand_back(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner):
+            return False
+        _update(session, association_id, _put_down(association, now))
+        return True
 
 
-def _put_down(found: Association) -> dict[str, Any]:
-    """Tell what becomes of one that nobody works on any more: one that somebody cancelled is not taken up again."""
-    if found.cancel_asked:
-        return {"stage": ImportStage.CANCELLED, "finished_at": utc_now(), "cancel_asked": False}
-    return {"stage": AT_WORK.get(ImportStage(found.stage), found.stage)}
+def _put_down(association: Association, now: datetime) -> dict[str, Any]:
+    """What becomes of one that nobody works on any more: one that somebody cancelled is not taken up again."""
+    if association.cancel_asked:
+        return {"stage": ImportStage.CANCELLED, "finished_at": now, "cancel_asked": False}
+    return {"stage": AT_WORK.get(ImportStage(association.stage), association.stage)}
 
 
-def leases(engine: Engine) -> list[tuple[int, str, int]]:
-    """List associations that somebody holds: id, owner, beat."""
-    with read_session(engine) as session:
-        query = select(Association.id, Association.owner, Association.beat).where(col(Association.owner).is_not(None))
-        rows = session.exec(query).all()
-    return [(one, owner, number) for one, owner, number in rows if one is not None and owner is not None]
-
-
-def interrupt(engine: Engine, association_id: int, *, owner: str, beat_seen: int, error: dict[str, str]) -> bool:
-    """Put the work of a process that died back into the queue, if it has not moved since `beat_seen`.
+def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datetime) -> bool:
+    """Put the work of a process that died back into the queue, if its lease has not moved since it was read.
 
     One that dies again and again without getting further fails.
     """
     with write_session(engine) as session:
-        found = session.get(Association, association_id)
-        if found is None or (found.owner, found.beat) != (owner, beat_seen):
+        if not leases.end_if_unmoved(session, lease):
             return False
-        values = _put_down(found)
-        if found.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != ImportStage.CANCELLED:
-            values = {"stage": ImportStage.FAILED, "finished_at": utc_now()} | error
-        values |= {"owner": None, "interruptions": found.interruptions + 1}
-        for name, value in values.items():
-            setattr(found, name, value)
-        session.add(found)
+        association = session.get_one(Association, int(lease.key))
+        values = _put_down(association, now)
+        if association.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != ImportStage.CANCELLED:
+            values = {"stage": ImportStage.FAILED, "finished_at": now} | error
+        _update(session, int(lease.key), values | {"interruptions": association.interruptions + 1})
         return True
 
 

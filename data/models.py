@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 # The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
@@ -74,6 +74,15 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class LeaseKind(StrEnum):
+    """What a lease is held on, and what its key is then."""
+
+    RUN = "run"  # the run's id
+    ASSOCIATION = "association"  # the association's id
+    COHORT_LIST = "cohort_list"  # the project
+    QUERY_SLOT = "query_slot"  # <project>/<number>
 
 
 class Person(SQLModel, table=True):
@@ -220,14 +229,11 @@ class Run(SQLModel, table=True):
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)
     write: str | None = Field(default=None, max_length=8)
-    queued_at: datetime = Field(default_factory=utc_now, index=True)
+    queued_at: datetime = Field(index=True)
     started_at: datetime | None = None
     finished_at: datetime | None = None
     waiting_until: datetime | None = None
     cancel_asked: bool = False
-    # The lease: who does it, and a number that moves while they are alive.
-    owner: str | None = Field(default=None, max_length=64)
-    beat: int = 0
     # Progress
     in_cohort: int | None = None  # as Mixpanel last counted it, users without a profile included
     expected: int | None = None  # `total` of page 0
@@ -293,17 +299,6 @@ class QueryBudget(SQLModel, table=True):
     slots_wanted: int = 0  # counts up when somebody found no free slot: holders hand back
 
 
-class QuerySlot(SQLModel, table=True):
-    """One of the requests that may be in flight to a Mixpanel project."""
-
-    __tablename__: ClassVar[Any] = "query_slot"
-
-    project: str = Field(primary_key=True, max_length=200)
-    number: int = Field(primary_key=True)
-    holder: str | None = Field(default=None, max_length=64)
-    beat: int = 0
-
-
 class CohortList(SQLModel, table=True):
     """The project's cohorts as last read, shared by every run and page."""
 
@@ -311,9 +306,25 @@ class CohortList(SQLModel, table=True):
 
     project: str = Field(primary_key=True, max_length=200)
     read_at: datetime
-    reader: str | None = Field(default=None, max_length=64)  # who reads it afresh at this moment, and since when
-    reader_since: datetime | None = None
     cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
+
+
+class Lease(SQLModel, table=True):
+    """Who holds a piece of work. What nobody holds has no row."""
+
+    __tablename__: ClassVar[Any] = "lease"
+
+    kind: str = Field(primary_key=True, max_length=16)
+    key: str = Field(primary_key=True, max_length=220)
+    lease_owner: str = Field(max_length=64)
+    heartbeat: int  # moves while the holder is alive
+    # The process that took it; None where its system does not tell, or an older version of this program took it.
+    machine: str | None = Field(default=None, max_length=255)
+    pid_namespace: str | None = Field(default=None, max_length=64)
+    pid: int | None = None
+    process_started: int | None = Field(default=None, sa_type=BigInteger)  # clock ticks since the machine started
+    taken_at: datetime
+    still_s: float = 0.0  # how long the heartbeat has not moved, as whoever watches added it up
 
 
 class WorkerHeartbeat(SQLModel, table=True):
@@ -379,8 +390,6 @@ class Association(SQLModel, table=True):
     finished_at: datetime | None = None
     cancel_asked: bool = False
     interruptions: int = 0  # deaths since the last batch that was recorded
-    owner: str | None = Field(default=None, max_length=64)
-    beat: int = 0
     # Counts: rows = writable + the problems
     rows: int = 0
     writable: int = 0

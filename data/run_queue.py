@@ -9,8 +9,10 @@ from sqlalchemy import Engine, func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
+from data import leases
 from data.engine import read_session, write_session
-from data.models import UNFINISHED, CohortList, Group, QuerySlot, Run, RunLogRow, RunStatus, Sync, SyncState, utc_now
+from data.leases import Renewal
+from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState
 
 # No wait for a query slot is longer than the window that they are counted in.
 _LONGEST_WAIT = timedelta(hours=1)
@@ -25,11 +27,11 @@ def new_run(
     actor: str,
     dry_run: bool,
     force_full: bool,
-    owner: str | None = None,
+    now: datetime,
     approved: bool = False,
     restore_snapshot: str | None = None,
 ) -> Run:
-    """Build a queued run of a sync; the caller adds it to a session. One with an owner waits for nobody else."""
+    """Build a queued run of a sync; the caller adds it to a session."""
     assert sync.id is not None
     assert group.id is not None
     return Run(
@@ -43,20 +45,26 @@ def new_run(
         actor=actor,
         dry_run=dry_run,
         force_full=force_full,
-        owner=owner,
+        queued_at=now,
         approved=approved,
         restore_snapshot=restore_snapshot,
     )
 
 
-def holder_name(owner: str, run_id: int) -> str:
-    """Name what a run holds besides its row (query slots, the reading of the cohort list), so that it can be freed."""
-    return f"{owner}/{run_id}"
+def keep_for(session: Session, run: Run, lease_owner: str, *, now: datetime) -> None:
+    """Add a new run that is nobody else's to take: the process that queues it does it itself."""
+    session.add(run)
+    session.flush()
+    leases.claim(session, LeaseKind.RUN, run.id, lease_owner=lease_owner, now=now)
 
 
-def claim(engine: Engine, run_id: int, *, owner: str, now: datetime | None = None) -> bool:
+def owner_of_parts(lease_owner: str, run_id: int) -> str:
+    """Name who holds what a run needs besides its own lease (query slots, the cohort list), so that it can be freed."""
+    return f"{lease_owner}/{run_id}"
+
+
+def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Take a queued or waiting run that nobody holds. False when somebody was faster or the group is being written."""
-    now = now or utc_now()
     try:
         with write_session(engine) as session:
             taken = session.exec(
@@ -64,35 +72,34 @@ def claim(engine: Engine, run_id: int, *, owner: str, now: datetime | None = Non
                 .where(
                     col(Run.id) == run_id,
                     col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING)),
-                    or_(col(Run.owner).is_(None), col(Run.owner) == owner),
+                    ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
                 )
                 .values(
                     status=RunStatus.RUNNING,
                     step="starting",
-                    owner=owner,
-                    beat=Run.beat + 1,
                     waiting_until=None,
                     started_at=func.coalesce(Run.started_at, now),
                 )
             )
-            return taken.rowcount == 1
+            return taken.rowcount == 1 and leases.claim(
+                session, LeaseKind.RUN, run_id, lease_owner=lease_owner, now=now
+            )
     except IntegrityError:
         return False  # the partial unique index: another run of the group is running
 
 
-def claimable(engine: Engine, *, now: datetime | None = None, limit: int = 20) -> list[int]:
+def claimable(engine: Engine, *, now: datetime, limit: int = 20) -> list[int]:
     """List the runs that a worker may try to claim now, the oldest first.
 
     One that waits for longer than any wait takes began to wait before the clock was set back: it may try as well.
     """
-    now = now or utc_now()
     its_time = (col(Run.waiting_until) <= now) | (col(Run.waiting_until) > now + _LONGEST_WAIT)
     with read_session(engine) as session:
         busy = select(Run.group_id).where(Run.status == RunStatus.RUNNING, col(Run.dry_run).is_(False))
-        found = session.exec(
-            select(Run)
+        run_ids = session.exec(
+            select(Run.id)
             .where(
-                col(Run.owner).is_(None),
+                ~leases.is_held(LeaseKind.RUN, Run.id),
                 or_(
                     col(Run.status) == RunStatus.QUEUED,
                     (col(Run.status) == RunStatus.WAITING) & its_time,
@@ -102,122 +109,85 @@ def claimable(engine: Engine, *, now: datetime | None = None, limit: int = 20) -
             .order_by(col(Run.queued_at), col(Run.id))
             .limit(limit)
         ).all()
-    return [run.id for run in found if run.id is not None]
+    return [run_id for run_id in run_ids if run_id is not None]
 
 
 def heartbeat(
     engine: Engine,
     run_id: int,
     *,
-    owner: str,
+    lease_owner: str,
     progress: dict[str, Any] | None = None,
     log: dict[str, Any] | None = None,
-) -> tuple[bool, bool]:
-    """Renew the lease and write progress. Returns whether it is still ours, and whether somebody asked to cancel."""
+) -> Renewal:
+    """Renew the lease and write progress."""
     with write_session(engine) as session:
-        ours = session.exec(
-            update(Run)
-            .where(col(Run.id) == run_id, col(Run.owner) == owner, col(Run.status).in_(UNFINISHED))
-            .values(beat=Run.beat + 1, **(progress or {}))
-        )
-        if ours.rowcount != 1:
-            return False, False
+        if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
+            return Renewal(ours=False, cancel_asked=False)
+        if progress:
+            session.exec(update(Run).where(col(Run.id) == run_id).values(**progress))
         if log is not None:
             session.merge(RunLogRow(run_id=run_id, log=log))
-        return True, bool(session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one())
+        cancel_asked = session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one()
+        return Renewal(ours=True, cancel_asked=cancel_asked)
 
 
-def wait(engine: Engine, run_id: int, *, owner: str, until: datetime, keep: bool) -> bool:
+def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep: bool, now: datetime) -> bool:
     """Let a run wait for a query slot until then; without `keep` any worker may take it up again.
 
     One that somebody asked to cancel meanwhile ends instead.
     """
     with write_session(engine) as session:
-        if not keep and _cancel_if_asked(session, run_id, owner):
-            return True
-        moved = session.exec(
-            update(Run)
-            .where(col(Run.id) == run_id, col(Run.owner) == owner, col(Run.status).in_(UNFINISHED))
-            .values(
-                status=RunStatus.WAITING,
-                step="waiting",
-                waiting_until=until,
-                owner=owner if keep else None,
-                beat=Run.beat + 1,
-            )
-        )
-        return moved.rowcount == 1
+        waiting = {"status": RunStatus.WAITING, "step": "waiting", "waiting_until": until}
+        if not keep:
+            return _let_go(session, run_id, lease_owner, waiting, now)
+        if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
+            return False
+        session.exec(update(Run).where(col(Run.id) == run_id).values(**waiting))
+        return True
 
 
-def hand_back(engine: Engine, run_id: int, *, owner: str) -> bool:
+def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put a run back into the queue, for another process or a later start of this one.
 
     One that somebody asked to cancel meanwhile ends instead.
     """
+    queued = {"status": RunStatus.QUEUED, "step": "queued", "waiting_until": None}
     with write_session(engine) as session:
-        if _cancel_if_asked(session, run_id, owner):
-            return True
-        moved = session.exec(
-            update(Run)
-            .where(col(Run.id) == run_id, col(Run.owner) == owner, col(Run.status).in_(UNFINISHED))
-            .values(status=RunStatus.QUEUED, step="queued", owner=None, waiting_until=None)
-        )
-        return moved.rowcount == 1
+        return _let_go(session, run_id, lease_owner, queued, now)
 
 
-def _cancel_if_asked(session: Session, run_id: int, owner: str) -> bool:
-    """End a run whose holder lets go of it before it noticed that it was to be cancelled."""
-    ended = session.exec(
-        update(Run)
-        .where(
-            col(Run.id) == run_id,
-            col(Run.owner) == owner,
-            col(Run.status).in_(UNFINISHED),
-            col(Run.cancel_asked),
-        )
-        .values(
-            status=RunStatus.CANCELLED,
-            owner=None,
-            cancel_asked=False,
-            waiting_until=None,
-            finished_at=utc_now(),
-            error_code="cancelled",
-            error_message="The run was cancelled.",
-            error_advice="Start the export again when you are ready.",
-        )
-    )
-    return ended.rowcount == 1
+def _let_go(session: Session, run_id: int, lease_owner: str, values: dict[str, Any], now: datetime) -> bool:
+    """Give up the lease of a run that has not ended; one that was to be cancelled, which nobody noticed yet, ends."""
+    if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
+        return False
+    if session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one():
+        values = {
+            "status": RunStatus.CANCELLED,
+            "cancel_asked": False,
+            "waiting_until": None,
+            "finished_at": now,
+            "error_code": "cancelled",
+            "error_message": "The run was cancelled.",
+            "error_advice": "Start the export again when you are ready.",
+        }
+    session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
+    return True
 
 
-def holds(session: Session, run_id: int, owner: str) -> bool:
-    run = session.get(Run, run_id)
-    return run is not None and run.owner == owner and run.status in UNFINISHED
+def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datetime) -> bool:
+    """End a run whose process died, if its lease has not moved since it was read, and free what it held besides.
 
-
-def leases(engine: Engine) -> list[tuple[int, str, int]]:
-    """List runs that somebody holds: id, owner, beat."""
-    with read_session(engine) as session:
-        rows = session.exec(select(Run.id, Run.owner, Run.beat).where(col(Run.owner).is_not(None))).all()
-    return [(run_id, owner, number) for run_id, owner, number in rows if run_id is not None and owner is not None]
-
-
-def interrupt(engine: Engine, run_id: int, *, owner: str, beat_seen: int, error: dict[str, str]) -> bool:
-    """End a run whose process died, if it has not moved since `beat_seen`, and free what it held besides.
-
-    A run of its own makes it good, unless its sync was stopped meanwhile. One that is interrupted twice running is not
-    tried again: it may be what kills the process.
+    Another run recovers it, unless its sync was stopped meanwhile. One that is interrupted twice running is not tried
+    again: it may be what kills the process.
     """
+    run_id = int(lease.key)
     with write_session(engine) as session:
-        ended = session.exec(
-            update(Run)
-            .where(col(Run.id) == run_id, col(Run.owner) == owner, col(Run.beat) == beat_seen)
-            .values(status=RunStatus.INTERRUPTED, owner=None, waiting_until=None, finished_at=utc_now(), **error)
-        )
-        if ended.rowcount != 1:
+        if not leases.end_if_unmoved(session, lease):
             return False
-        held = holder_name(owner, run_id)
-        session.exec(update(QuerySlot).where(col(QuerySlot.holder) == held).values(holder=None))
-        session.exec(update(CohortList).where(col(CohortList.reader) == held).values(reader=None, reader_since=None))
+        leases.free_all_of(session, owner_of_parts(lease.lease_owner, run_id))
+        values = {"status": RunStatus.INTERRUPTED, "waiting_until": None, "finished_at": now, **error}
+        session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
         run = session.get_one(Run, run_id)
         before = session.exec(
             select(Run.status)
@@ -227,7 +197,7 @@ def interrupt(engine: Engine, run_id: int, *, owner: str, beat_seen: int, error:
         ).first()
         unwanted = run.dry_run or run.cancel_asked or _was_stopped(session, run)
         if not unwanted and before != RunStatus.INTERRUPTED:
-            session.add(_again(run))
+            session.add(_again(run, now))
         return True
 
 
@@ -236,7 +206,7 @@ def _was_stopped(session: Session, run: Run) -> bool:
     return run.trigger == "schedule" and session.get_one(Sync, run.sync_id).state != SyncState.ACTIVE
 
 
-def _again(run: Run) -> Run:
+def _again(run: Run, now: datetime) -> Run:
     kept = [
         "sync_id",
         "group_id",
@@ -249,17 +219,17 @@ def _again(run: Run) -> Run:
         "approved",
         "restore_snapshot",
     ]
-    return Run(**{name: getattr(run, name) for name in kept}, force_full=True)
+    return Run(**{name: getattr(run, name) for name in kept}, queued_at=now, force_full=True)
 
 
-def ask_to_cancel(engine: Engine, run_id: int) -> Run | None:
+def ask_to_cancel(engine: Engine, run_id: int, *, now: datetime) -> Run | None:
     """Cancel a run that nobody holds at once, or leave word for its holder. Returns the run, None if unknown."""
     with write_session(engine) as session:
         run = session.get(Run, run_id)
         if run is None or run.status not in UNFINISHED:
             return run
-        if run.owner is None:
-            run.status, run.finished_at, run.waiting_until = RunStatus.CANCELLED, utc_now(), None
+        if leases.find(session, LeaseKind.RUN, run_id) is None:
+            run.status, run.finished_at, run.waiting_until = RunStatus.CANCELLED, now, None
         else:
             run.cancel_asked = True
         session.add(run)

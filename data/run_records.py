@@ -7,17 +7,17 @@ from typing import Any
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
+from data import leases
 from data.audit import recorder
 from data.audit.scope import Scope
 from data.engine import write_session
-from data.models import Connection, Group, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
-from data.run_queue import holds
+from data.models import Connection, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
 
 
-def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, owner: str) -> bool:
+def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> bool:
     """Note that the group may soon hold something unknown; False, and nothing noted, when the lease is lost."""
     with write_session(engine) as session:
-        if not holds(session, run_id, owner):
+        if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
         session.exec(update(Group).where(col(Group.id) == group_id).values(in_doubt=True))
         return True
@@ -27,7 +27,7 @@ def record(
     engine: Engine,
     run_id: int,
     *,
-    owner: str,
+    lease_owner: str,
     values: dict[str, Any],
     group_values: dict[str, Any] | None = None,
     delivered_to: Connection | None = None,
@@ -41,9 +41,9 @@ def record(
     written to the audit log, as what `pausing` does. Returns False, and writes nothing, when the lease is lost.
     """
     with write_session(engine) as session:
-        if not holds(session, run_id, owner):
+        if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
-        session.exec(update(Run).where(col(Run.id) == run_id).values(owner=None, cancel_asked=False, **values))
+        session.exec(update(Run).where(col(Run.id) == run_id).values(cancel_asked=False, **values))
         if log is not None:
             session.merge(RunLogRow(run_id=run_id, log=log))
         if group_values:

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from core.bridge import Bridge, open_bridge
 from core.settings import Settings
+from tests.stage.clock import FakeClock
 
 # The short form is part of `make test`; `make faults` sets how many times as much is to be tried.
 _SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
@@ -59,10 +60,17 @@ def migrated_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bridge(migrated_template: Path, tmp_path: Path) -> Generator[Bridge]:
+def fake_clock() -> FakeClock:
+    """The clock of `bridge`: the real one, until it is moved."""
+    return FakeClock()
+
+
+@pytest.fixture
+def bridge(migrated_template: Path, tmp_path: Path, fake_clock: FakeClock) -> Generator[Bridge]:
     """A real database and real folders; passing failures are retried within half a second."""
     shutil.copytree(migrated_template, tmp_path / "home")
-    opened = open_bridge(Settings(home=tmp_path / "home", retry_over_s=0.5, _env_file=None))
+    settings = Settings(home=tmp_path / "home", retry_over_s=0.5, _env_file=None)
+    opened = open_bridge(settings, clock=fake_clock.clock)
     yield opened
     opened.engine.dispose()
 

@@ -24,16 +24,17 @@ from core.connections.project import match_rule
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
-from data import associations
+from data import associations, leases
 from data.engine import read_session, write_session
 from data.members.association_rows import PlannedRow
 from data.members.files import replacing
-from data.models import Association, Connection, ImportStage, utc_now
+from data.models import Association, Connection, ImportStage, LeaseKind, utc_now
 
 # More than a million rows of ordinary ids.
 MOST_BYTES = 512 * 2**20
 _CHUNK = 2**20
 _KEPT_FOR = timedelta(days=30)
+_KIND = LeaseKind.ASSOCIATION
 AS_THEY_ARE = ""
 _ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
 
@@ -60,11 +61,11 @@ def start_association(
     *,
     source: str = "",
     prefix: str | None = None,
-    owner: str | None = None,
+    lease_owner: str | None = None,
 ) -> Association:
     """Keep a CSV with the columns `distinct_id` and `apptimize_id`, and queue it to be checked; nothing is written yet.
 
-    With an `owner` it is nobody else's to take: that process does it itself. Raises: NotConnected, SettingsError.
+    With a `lease_owner` it is nobody else's to take: that process does it itself. Raises: NotConnected, SettingsError.
     """
     connection = find_mixpanel(bridge)
     assert connection.id is not None
@@ -84,11 +85,12 @@ def start_association(
                 match_property=property_to_set(match_rule(connection)),
                 aliases=aliases_ids(connection),
                 prefix=_known_prefix(prefix),
-                owner=owner,
             )
             session.add(found)
             session.flush()
             assert found.id is not None
+            if lease_owner is not None:
+                leases.claim(session, _KIND, found.id, lease_owner=lease_owner, now=bridge.clock.now())
             # Before the commit: a worker that sees the row must find the file.
             place = import_rows(bridge, found.id).folder
             shutil.rmtree(place, ignore_errors=True)
@@ -110,7 +112,7 @@ def _copy(file: IO[bytes], target: Path) -> None:
 
 @action(Role.ANALYST)
 def associate_one(
-    bridge: Bridge, actor: Actor, *, distinct_id: str, apptimize_id: str, owner: str | None = None
+    bridge: Bridge, actor: Actor, *, distinct_id: str, apptimize_id: str, lease_owner: str | None = None
 ) -> Association:
     """Queue one user to be checked, as a file of one row. Raises: NotConnected, SettingsError naming the field."""
     text = io.StringIO()
@@ -119,12 +121,12 @@ def associate_one(
     rows.writerow(
         [clean_line(distinct_id, "Distinct id", most=1024), clean_line(apptimize_id, "Apptimize id", most=256)]
     )
-    return start_association(bridge, actor, io.BytesIO(text.getvalue().encode()), owner=owner)
+    return start_association(bridge, actor, io.BytesIO(text.getvalue().encode()), lease_owner=lease_owner)
 
 
 @action(Role.ANALYST)
 def choose_prefix(
-    bridge: Bridge, actor: Actor, association_id: int, prefix: str | None, *, owner: str | None = None
+    bridge: Bridge, actor: Actor, association_id: int, prefix: str | None, *, lease_owner: str | None = None
 ) -> Association:
     """Have the rows judged again, with this prefix for ids without one.
 
@@ -133,7 +135,12 @@ def choose_prefix(
     Raises: NotFound, SettingsError.
     """
     return _move(
-        bridge, association_id, (ImportStage.CHECKED,), ImportStage.TO_CHECK, owner=owner, prefix=_known_prefix(prefix)
+        bridge,
+        association_id,
+        (ImportStage.CHECKED,),
+        ImportStage.TO_CHECK,
+        lease_owner=lease_owner,
+        prefix=_known_prefix(prefix),
     )
 
 
@@ -145,9 +152,14 @@ def _known_prefix(prefix: str | None) -> str | None:
 
 @action(Role.ANALYST)
 def confirm_association(
-    bridge: Bridge, actor: Actor, association_id: int, *, seen: Association | None = None, owner: str | None = None
+    bridge: Bridge,
+    actor: Actor,
+    association_id: int,
+    *,
+    seen: Association | None = None,
+    lease_owner: str | None = None,
 ) -> Association:
-    """Let what was checked be written, by a worker or by the `owner`.
+    """Let what was checked be written, by a worker or by the `lease_owner`.
 
     With the association as it was `seen`, its prefix and its number of rows to write must be the same still.
 
@@ -163,14 +175,16 @@ def confirm_association(
         association_id,
         (ImportStage.CHECKED,),
         ImportStage.TO_WRITE,
-        owner=owner,
+        lease_owner=lease_owner,
         only_if=(col(Association.prefix).is_not_distinct_from(seen.prefix), col(Association.writable) == seen.writable),
         confirmed_by=actor.name,
     )
 
 
 @action(Role.ANALYST)
-def resume_association(bridge: Bridge, actor: Actor, association_id: int, *, owner: str | None = None) -> Association:
+def resume_association(
+    bridge: Bridge, actor: Actor, association_id: int, *, lease_owner: str | None = None
+) -> Association:
     """Go on with one that failed or was cancelled, or whose process ended, from the first row without an outcome.
 
     Raises: NotFound, SettingsError, NotConnected.
@@ -184,7 +198,7 @@ def resume_association(bridge: Bridge, actor: Actor, association_id: int, *, own
         association_id,
         (ImportStage.FAILED, ImportStage.CANCELLED, ImportStage.TO_WRITE),
         ImportStage.TO_WRITE,
-        owner=owner,
+        lease_owner=lease_owner,
         finished_at=None,
         interruptions=0,
         error_code=None,
@@ -199,7 +213,7 @@ def _move(
     before: Sequence[ImportStage],
     after: ImportStage,
     *,
-    owner: str | None,
+    lease_owner: str | None,
     only_if: Sequence[ColumnElement[bool]] = (),
     **values: object,
 ) -> Association:
@@ -209,15 +223,17 @@ def _move(
             .where(
                 col(Association.id) == association_id,
                 col(Association.stage).in_(before),
-                col(Association.owner).is_(None) | (col(Association.owner) == owner),
+                ~leases.is_held(_KIND, Association.id, but_by=lease_owner),
                 *only_if,
             )
-            .values(stage=after, owner=owner, cancel_asked=False, **values)
+            .values(stage=after, cancel_asked=False, **values)
         )
         found = session.get(Association, association_id, populate_existing=True)
         if found is None:
             raise _none(association_id)
-        if moved.rowcount != 1 and found.stage in before and found.owner in (None, owner):
+        lease = leases.find(session, _KIND, association_id)
+        is_free = lease is None or lease.lease_owner == lease_owner
+        if moved.rowcount != 1 and found.stage in before and is_free:
             raise SettingsError(
                 f"Association {association_id} was checked again meanwhile, and what would be written is another now.",
                 advice="Look at it again, then confirm.",
@@ -226,6 +242,8 @@ def _move(
             raise SettingsError(
                 f"Association {association_id} is not there any more: {found.stage}.", advice="Reload the page."
             )
+        if lease_owner is not None:
+            leases.claim(session, _KIND, association_id, lease_owner=lease_owner, now=bridge.clock.now())
     return found
 
 
@@ -240,8 +258,8 @@ def cancel_association(bridge: Bridge, actor: Actor, association_id: int) -> Ass
             raise SettingsError(
                 f"Association {association_id} has ended already.", advice="There is nothing to cancel."
             )
-        if found.owner is None:
-            found.stage, found.finished_at = ImportStage.CANCELLED, utc_now()
+        if leases.find(session, _KIND, association_id) is None:
+            found.stage, found.finished_at = ImportStage.CANCELLED, bridge.clock.now()
         else:
             found.cancel_asked = True
         session.add(found)

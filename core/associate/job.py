@@ -6,30 +6,30 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
 
-from core import clock
 from core.associate import rows
 from core.associate.files import import_rows, outcome_lines
 from core.associate.target import connection_to_write, known_profiles
 from core.bridge import Bridge, storage_errors
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
-from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, StorageFailed, VendorSurprise
+from core.errors import CohortBridgeError, LeaseLost, NotFound, RunCancelled, VendorSurprise
 from core.export.outcome import error_values
-from core.leases import lease
+from core.leases.lease import HeldLease
 from core.rules.matching import MAX_LENGTH, PREFIXES
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_ingestion import BATCH_ROWS, Ingestion
 from core.vendors.retry import RetryPlan
 from data import associations
 from data.engine import StorageError
+from data.leases import Renewal
 from data.members.association_rows import ImportSummary, RawRow
 from data.members.files import replacing
-from data.models import Association, AssociationBatch, Connection, ImportStage, utc_now
+from data.models import Association, AssociationBatch, Connection, ImportStage
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +53,19 @@ class Associating:
         bridge: Bridge,
         association_id: int,
         *,
-        owner: str,
+        lease_owner: str,
         http: httpx.AsyncClient,
         watch: Callable[[Association], None] | None = None,
     ) -> None:
         self._bridge = bridge
         self._id = association_id
-        self._owner = owner
+        self._lease_owner = lease_owner
+        self._lease = HeldLease(bridge, "association", association_id, self._renew, after=self._after_heartbeat)
         self._http = http
         self._watch = watch
         self._rows = import_rows(bridge, association_id)
         self._retry = RetryPlan(over_s=bridge.settings.retry_over_s)
-        self._ended_by: CohortBridgeError | None = None
         self._stopping = threading.Event()
-        self._beaten_at_s = clock.steady_s()
         self._written: list[tuple[str, str]] = []
 
     async def run(self) -> Association:
@@ -75,32 +74,28 @@ class Associating:
         Raises: LeaseLost when another took over, asyncio.CancelledError when this process is asked to stop. What was
         recorded of it until then stays, and is not done again.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        heart = asyncio.create_task(self._beat_on(task))
+        async with self._lease.kept():
+            await self._run()
+        return await asyncio.to_thread(self._load)
+
+    async def _run(self) -> None:
         try:
-            with storage_errors():
-                found = await asyncio.to_thread(self._load)
-                await (self._check(found) if found.stage == ImportStage.CHECKING else self._write(found))
-        except asyncio.CancelledError:
-            if isinstance(self._ended_by, RunCancelled):
-                task.uncancel()
-                await self._end(ImportStage.CANCELLED, {})
-            elif self._ended_by:
-                raise self._ended_by from None
-            else:
-                raise
+            with storage_errors(), self._lease.reasons():
+                await self._work()
         except LeaseLost:
             raise
         except CohortBridgeError as exc:
             stage = ImportStage.CANCELLED if isinstance(exc, RunCancelled) else ImportStage.FAILED
             await self._end(stage, error_values(exc) if stage == ImportStage.FAILED else {})
+
+    async def _work(self) -> None:
+        try:
+            association = await asyncio.to_thread(self._load)
+            is_check = association.stage == ImportStage.CHECKING
+            await (self._check(association) if is_check else self._write(association))
         finally:
+            # A thread that reads the file goes on when its task is cancelled.
             self._stopping.set()
-            heart.cancel()
-            with suppress(asyncio.CancelledError):
-                await heart
-        return await asyncio.to_thread(self._load)
 
     def _load(self) -> Association:
         found = associations.get(self._bridge.engine, self._id)
@@ -147,7 +142,7 @@ class Associating:
     @contextmanager
     def _held(self) -> Generator[None]:
         """Keep the lease while inside, or stop: a check that stood still must not replace the plan of the next one."""
-        with associations.held(self._bridge.engine, self._id, owner=self._owner) as ours:
+        with associations.held(self._bridge.engine, self._id, lease_owner=self._lease_owner) as ours:
             if not ours:
                 raise LeaseLost("The association was taken over by another process.")
             yield
@@ -166,7 +161,7 @@ class Associating:
             self._http,
             project_for(self._bridge, connection),
             token,
-            self._still_ours,
+            self._lease.check,
             retry=self._retry,
             requests=found.requests,
         )
@@ -214,7 +209,11 @@ class Associating:
             unaliased={str(rows[index][0]): reason for index, reason in unaliased.items()},
         )
         ours = await asyncio.to_thread(
-            associations.record_batch, self._bridge.engine, batch, owner=self._owner, requests=client.requests
+            associations.record_batch,
+            self._bridge.engine,
+            batch,
+            lease_owner=self._lease_owner,
+            requests=client.requests,
         )
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
@@ -229,14 +228,7 @@ class Associating:
     async def _begin(self, found: Association, last_row: int) -> None:
         """Commit that a batch is about to be sent: whatever happens then, its rows are not told as never sent."""
         await asyncio.to_thread(connection_to_write, self._bridge, found)
-        ours, cancel = await asyncio.to_thread(
-            associations.heartbeat, self._bridge.engine, self._id, owner=self._owner, values={"begun": last_row}
-        )
-        if not ours:
-            raise LeaseLost("The association was taken over by another process.")
-        if cancel:
-            raise RunCancelled("The association was cancelled.")
-        self._beaten_at_s = clock.steady_s()
+        self._lease.accept(await self._renew({"begun": last_row}))
 
     async def _alias(
         self, client: Ingestion, rows: list[tuple[int, str, str]], refused: dict[int, str], at_s: int
@@ -264,50 +256,26 @@ class Associating:
 
     # --- the lease -------------------------------------------------------------------------------------------------
 
-    async def _beat_on(self, task: asyncio.Task[Any]) -> None:
-        while True:
-            await asyncio.sleep(lease.HEARTBEAT_S)
-            try:
-                with storage_errors():
-                    ours, cancel = await asyncio.to_thread(
-                        associations.heartbeat, self._bridge.engine, self._id, owner=self._owner
-                    )
-                    if self._watch:
-                        self._watch(await asyncio.to_thread(self._load))
-            except StorageFailed as exc:
-                log.warning("heartbeat missed association_id=%s reason=%s", self._id, exc)
-                continue
-            self._beaten_at_s = clock.steady_s()
-            if not ours or cancel:
-                lost = LeaseLost("The association was taken over by another process.")
-                self._ended_by = RunCancelled("The association was cancelled.") if ours else lost
-                self._stopping.set()
-                task.cancel()
-                return
+    async def _renew(self, values: dict[str, Any] | None = None) -> Renewal:
+        return await asyncio.to_thread(
+            associations.heartbeat, self._bridge.engine, self._id, lease_owner=self._lease_owner, values=values
+        )
 
-    async def _still_ours(self) -> None:
-        """Check the lease before a request: a process that slept must not write beside its successor."""
-        if clock.steady_s() - self._beaten_at_s < lease.FRESH_S:
-            return
-        with storage_errors():
-            ours, cancel = await asyncio.to_thread(
-                associations.heartbeat, self._bridge.engine, self._id, owner=self._owner
-            )
-        if not ours:
-            raise LeaseLost("The association was taken over by another process.")
-        if cancel:
-            raise RunCancelled("The association was cancelled.")
-        self._beaten_at_s = clock.steady_s()
+    async def _after_heartbeat(self) -> None:
+        if self._watch:
+            self._watch(await asyncio.to_thread(self._load))
 
     async def _end(self, stage: ImportStage, values: dict[str, Any]) -> None:
         with storage_errors():
             await asyncio.to_thread(self._save_outcomes)
-            await self._let_go(values | {"stage": stage, "finished_at": utc_now(), "cancel_asked": False})
+            await self._let_go(
+                values | {"stage": stage, "finished_at": self._bridge.clock.now(), "cancel_asked": False}
+            )
 
     async def _let_go(self, values: dict[str, Any]) -> None:
-        # From here on the lease is given up: the heart must not take that for losing it.
+        self._lease.end()
         if not await asyncio.to_thread(
-            associations.let_go, self._bridge.engine, self._id, owner=self._owner, values=values
+            associations.let_go, self._bridge.engine, self._id, lease_owner=self._lease_owner, values=values
         ):
             raise LeaseLost("The association was taken over by another process before it was recorded.")
         log.info("association let go association_id=%s stage=%s", self._id, values["stage"])

@@ -12,39 +12,34 @@ import httpx
 from core.associate.job import DEAD, Associating
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
-from core.leases import lease
 from core.leases.watch import LeaseWatch
 from core.vendors.http import connect_http
-from data import associations
+from data import associations, leases
 from data.engine import StorageError
-from data.models import Association, ImportStage, utc_now
+from data.models import Association, ImportStage, Lease, LeaseKind
 
 log = logging.getLogger(__name__)
 
 
-# --- who does it -----------------------------------------------------------------------------------------------------
+def watch_associations(bridge: Bridge) -> LeaseWatch:
+    """Watch the associations that are held by anybody, to put those whose process died back into the queue."""
 
+    def recover(lease: Lease) -> bool:
+        interrupted = associations.interrupt(bridge.engine, lease, error=DEAD, now=bridge.clock.now())
+        if interrupted:
+            log.warning("association interrupted association_id=%s", lease.key)
+        return interrupted
 
-class AssociationWatch(LeaseWatch):
-    """Finds associations whose process died, and puts them back into the queue."""
-
-    def _leases(self) -> list[tuple[int, str, int]]:
-        return associations.leases(self.bridge.engine)
-
-    def _interrupt(self, number: int, owner: str, beat: int) -> bool:
-        ended = associations.interrupt(self.bridge.engine, number, owner=owner, beat_seen=beat, error=DEAD)
-        if ended:
-            log.warning("association interrupted association_id=%s", number)
-        return ended
+    return LeaseWatch(bridge, LeaseKind.ASSOCIATION, recover)
 
 
 class JobRunner:
     """A worker's associations: one at a time, beside its runs."""
 
-    def __init__(self, bridge: Bridge, owner: str) -> None:
+    def __init__(self, bridge: Bridge, lease_owner: str) -> None:
         self._bridge = bridge
-        self._owner = owner
-        self._watch = AssociationWatch(bridge)
+        self._lease_owner = lease_owner
+        self._watch = watch_associations(bridge)
         self._claimed: int | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -67,15 +62,19 @@ class JobRunner:
         if self._claimed is not None or (self._task and not self._task.done()):
             return
         for number in associations.claimable(self._bridge.engine):
-            if associations.claim(self._bridge.engine, number, owner=self._owner):
+            if self._claim(number):
                 self._claimed = number
                 return
+
+    def _claim(self, number: int) -> bool:
+        now = self._bridge.clock.now()
+        return associations.claim(self._bridge.engine, number, lease_owner=self._lease_owner, now=now)
 
     def start_claimed(self, http: httpx.AsyncClient) -> None:
         """Set to work what was claimed."""
         if self._claimed is not None:
             number, self._claimed = self._claimed, None
-            self._task = asyncio.create_task(_carry_out(self._bridge, number, self._owner, http))
+            self._task = asyncio.create_task(_carry_out(self._bridge, number, self._lease_owner, http))
 
     async def stop(self) -> None:
         """Hand back what is at work or claimed."""
@@ -83,7 +82,7 @@ class JobRunner:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._claimed is not None:
-            await asyncio.to_thread(_hand_back, self._bridge, self._claimed, self._owner)
+            await asyncio.to_thread(_hand_back, self._bridge, self._claimed, self._lease_owner)
             self._claimed = None
 
 
@@ -92,20 +91,18 @@ def wait_until_free(bridge: Bridge, number: int) -> None:
 
     Raises: RunAlreadyActive when another process is at work on it.
     """
-    watch, first_beat = AssociationWatch(bridge), None
-    while True:
-        found = associations.get(bridge.engine, number)
-        if found is None or found.owner is None:
-            return
-        first_beat = found.beat if first_beat is None else first_beat
-        if found.beat != first_beat:
+    watch, first_heartbeat = watch_associations(bridge), None
+    while held := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, [str(number)]):
+        heartbeat = held[0].lease_owner, held[0].heartbeat
+        first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
+        if heartbeat != first_heartbeat:
             raise RunAlreadyActive(f"Association {number} is at work in another process at this moment.")
         watch.look()
-        time.sleep(lease.HEARTBEAT_S)
+        time.sleep(bridge.lease_times.heartbeat_s)
 
 
 async def carry_out_here(
-    bridge: Bridge, number: int, *, owner: str, watch: Callable[[Association], None] | None = None
+    bridge: Bridge, number: int, *, lease_owner: str, watch: Callable[[Association], None] | None = None
 ) -> Association:
     """Do what an association of this process's own waits for, in this process. Cancelling the call cancels it.
 
@@ -114,48 +111,52 @@ async def carry_out_here(
     async with connect_http() as http:
         try:
             with storage_errors():
-                if not await asyncio.to_thread(associations.claim, bridge.engine, number, owner=owner):
+                if not await asyncio.to_thread(
+                    associations.claim, bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now()
+                ):
                     raise LeaseLost(f"Association {number} was taken by another process.")
-            return await Associating(bridge, number, owner=owner, http=http, watch=watch).run()
+            return await Associating(bridge, number, lease_owner=lease_owner, http=http, watch=watch).run()
         except asyncio.CancelledError:
-            values = {"stage": ImportStage.CANCELLED, "finished_at": utc_now()}
-            ending = asyncio.to_thread(associations.let_go, bridge.engine, number, owner=owner, values=values)
+            values = {"stage": ImportStage.CANCELLED, "finished_at": bridge.clock.now()}
+            ending = asyncio.to_thread(
+                associations.let_go, bridge.engine, number, lease_owner=lease_owner, values=values
+            )
             await asyncio.shield(ending)
             raise
 
 
-async def _carry_out(bridge: Bridge, number: int, owner: str, http: httpx.AsyncClient) -> None:
+async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: httpx.AsyncClient) -> None:
     log.info("association starts association_id=%s", number)
     try:
-        await Associating(bridge, number, owner=owner, http=http).run()
+        await Associating(bridge, number, lease_owner=lease_owner, http=http).run()
     except LeaseLost as exc:
         log.warning("association lost association_id=%s reason=%s", number, exc)
     except CohortBridgeError as exc:
         log.error("association not recorded association_id=%s code=%s", number, exc.name)  # noqa: TRY400
     except asyncio.CancelledError:
-        await asyncio.shield(asyncio.to_thread(_hand_back, bridge, number, owner))
+        await asyncio.shield(asyncio.to_thread(_hand_back, bridge, number, lease_owner))
         raise
     except Exception:
         log.exception("association failed unexpectedly association_id=%s", number)
-        await asyncio.to_thread(_fail_unexpectedly, bridge, number, owner)
+        await asyncio.to_thread(_fail_unexpectedly, bridge, number, lease_owner)
 
 
-def _hand_back(bridge: Bridge, number: int, owner: str) -> None:
+def _hand_back(bridge: Bridge, number: int, lease_owner: str) -> None:
     try:
-        associations.hand_back(bridge.engine, number, owner=owner)
+        associations.hand_back(bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now())
     except StorageError as exc:
         log.warning("association not handed back association_id=%s reason=%s", number, exc)
 
 
-def _fail_unexpectedly(bridge: Bridge, number: int, owner: str) -> None:
+def _fail_unexpectedly(bridge: Bridge, number: int, lease_owner: str) -> None:
     values = {
         "stage": ImportStage.FAILED,
-        "finished_at": utc_now(),
+        "finished_at": bridge.clock.now(),
         "error_code": "unexpected",
         "error_message": "This stopped on an error that Cohort Bridge did not foresee.",
         "error_advice": "The worker's log has the details. What was written until then is in the outcomes.",
     }
     try:
-        associations.let_go(bridge.engine, number, owner=owner, values=values)
+        associations.let_go(bridge.engine, number, lease_owner=lease_owner, values=values)
     except StorageError as exc:
         log.warning("association not recorded association_id=%s reason=%s", number, exc)

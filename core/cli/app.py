@@ -10,8 +10,20 @@ from collections.abc import Sequence
 import typer
 
 from core.cli import associate, audit, cohorts, connect, groups, people, runs, services, syncs
-from core.cli.common import FAILED, WRONG_USAGE, app, audit_app, connect_app, groups_app, people_app, run_app, syncs_app
+from core.cli.common import (
+    FAILED,
+    WRONG_USAGE,
+    Times,
+    app,
+    audit_app,
+    connect_app,
+    groups_app,
+    people_app,
+    run_app,
+    syncs_app,
+)
 from core.cli.output import complain, has_printed_json
+from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import CohortBridgeError, SettingsError
 
 # Importing them is what adds their commands.
@@ -25,11 +37,13 @@ app.add_typer(people_app, name="people")
 app.add_typer(audit_app, name="audit")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(
+    arguments: Sequence[str] | None = None, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES
+) -> None:
     """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=given, standalone_mode=True)
+        app(args=given, standalone_mode=True, obj=Times(clock, lease_times))
     except CohortBridgeError as exc:
         complain(exc.message, exc.advice)
         _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)

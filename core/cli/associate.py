@@ -39,24 +39,24 @@ def associate(
 
     if (file is None) == (resume is None):
         raise SettingsError("--file or --resume: give one of them.")
-    bridge, owner = open_here(), lease.new_lease_owner()
+    bridge, lease_owner = open_here(), lease.new_lease_owner()
     if resume is not None:
         from core.associate import running
 
         running.wait_until_free(bridge, resume)
-        found = actions.resume_association(bridge, LOCAL, resume, owner=owner)
+        found = actions.resume_association(bridge, LOCAL, resume, lease_owner=lease_owner)
     else:
         assert file is not None
-        found = _checked(bridge, file, prefix, owner, as_json=as_json)
+        found = _checked(bridge, file, prefix, lease_owner, as_json=as_json)
         if found.stage == ImportStage.CHECKED and not dry_run:
             if not as_json:
                 print_association(found)
             if sys.stdin.isatty() and not yes and not as_json:
                 typer.confirm(f"Write {found.writable:,} rows?", abort=True, err=True)
             assert found.id is not None
-            found = actions.confirm_association(bridge, LOCAL, found.id, seen=found, owner=owner)
+            found = actions.confirm_association(bridge, LOCAL, found.id, seen=found, lease_owner=lease_owner)
     if found.stage == ImportStage.TO_WRITE:
-        found = _associate_here(bridge, found, owner)
+        found = _associate_here(bridge, found, lease_owner)
     assert found.id is not None
     if out is not None and found.rows:
         actions.save_outcomes(bridge, LOCAL, found.id, out)
@@ -69,17 +69,19 @@ def associate(
         raise typer.Exit(FAILED)
 
 
-def _checked(bridge: Bridge, file: Path, prefix: str, owner: str, *, as_json: bool) -> Association:
+def _checked(bridge: Bridge, file: Path, prefix: str, lease_owner: str, *, as_json: bool) -> Association:
     wanted = {"": None, "as-they-are": actions.AS_THEY_ARE}.get(prefix, prefix)
     try:
         with file.open("rb") as opened:
-            found = actions.start_association(bridge, LOCAL, opened, source=file.name, owner=owner, prefix=wanted)
+            found = actions.start_association(
+                bridge, LOCAL, opened, source=file.name, lease_owner=lease_owner, prefix=wanted
+            )
     except OSError as exc:
         raise SettingsError(f"--file: {file} cannot be read: {exc.strerror}.") from exc
-    return _associate_here(bridge, found, owner)
+    return _associate_here(bridge, found, lease_owner)
 
 
-def _associate_here(bridge: Bridge, found: Association, owner: str) -> Association:
+def _associate_here(bridge: Bridge, found: Association, lease_owner: str) -> Association:
     from core.associate import running
     from core.cli.progress import shown_rows
 
@@ -91,7 +93,7 @@ def _associate_here(bridge: Bridge, found: Association, owner: str) -> Associati
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with shown_rows() as watch:
-            return await running.carry_out_here(bridge, number, owner=owner, watch=watch)
+            return await running.carry_out_here(bridge, number, lease_owner=lease_owner, watch=watch)
 
     try:
         return asyncio.run(main())

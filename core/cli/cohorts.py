@@ -68,12 +68,12 @@ def export(
 
     number = whole_number(cohort_id, "COHORT_ID")
     bridge = open_here()
-    owner = lease.new_lease_owner()
+    lease_owner = lease.new_lease_owner()
     run = one_time.start_export(
-        bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", owner=owner
+        bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", lease_owner=lease_owner
     )
     assert run.id is not None
-    run = _do_here(bridge, run.id, owner, patience_s=None if wait else PATIENCE_S, as_json=as_json)
+    run = _do_here(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S, as_json=as_json)
     if as_json:
         print_json(run_as_json(run))
     elif run.status == RunStatus.SUCCEEDED:
@@ -83,7 +83,7 @@ def export(
         raise typer.Exit(FAILED)
 
 
-def _do_here(bridge: Bridge, run_id: int, owner: str, *, patience_s: float | None, as_json: bool) -> Run:
+def _do_here(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None, as_json: bool) -> Run:
     from core.cli.progress import shown
     from core.worker import inline_run
 
@@ -95,7 +95,7 @@ def _do_here(bridge: Bridge, run_id: int, owner: str, *, patience_s: float | Non
             return await inline_run.carry_out_here(
                 bridge,
                 run_id,
-                owner=owner,
+                lease_owner=lease_owner,
                 patience_s=patience_s,
                 watch=watch,
                 tell=say,
@@ -132,10 +132,10 @@ def show_match(
             raise NotFound(f"Cohort {number} was not read yet.", advice="Leave --last out to read it now.")
         run = found[0]
     else:
-        owner = lease.new_lease_owner()
-        run = one_time.start_export(bridge, LOCAL, number, to=to, dry_run=True, trigger="cli", owner=owner)
+        lease_owner = lease.new_lease_owner()
+        run = one_time.start_export(bridge, LOCAL, number, to=to, dry_run=True, trigger="cli", lease_owner=lease_owner)
         assert run.id is not None
-        run = _do_here(bridge, run.id, owner, patience_s=None if wait else PATIENCE_S, as_json=False)
+        run = _do_here(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S, as_json=False)
         if run.status not in (RunStatus.SUCCEEDED, RunStatus.HELD):
             complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
             raise typer.Exit(FAILED)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
+import click
 import typer
 
 from core import log, settings
 from core.bridge import Bridge, open_bridge
+from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -41,10 +44,21 @@ To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destinatio
 # --- starting ------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Times:
+    """The clock and the lengths of leases that commands go by."""
+
+    clock: Clock = SYSTEM_CLOCK
+    lease_times: LeaseTimes = LEASE_TIMES
+
+
 def open_here() -> Bridge:
     configured = settings.read()
     log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
-    return open_bridge(configured)
+    context = click.get_current_context(silent=True)
+    times = context.find_object(Times) if context else None
+    times = times or Times()
+    return open_bridge(configured, clock=times.clock, lease_times=times.lease_times)
 
 
 def _is_service() -> bool:

@@ -14,11 +14,10 @@ import httpx
 
 from core.access import roles
 from core.bridge import Bridge, storage_errors
-from core.clock import steady_s
 from core.connections import cohort_list
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
-from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited, RunCancelled, RunHeld, StorageFailed
+from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited, RunCancelled, RunHeld
 from core.export.cohort_reader import CohortReader, ResizableSemaphore
 from core.export.job import Job, load
 from core.export.names import take_over_name
@@ -26,7 +25,7 @@ from core.export.outcome import difference_values, error_values, tally_values
 from core.export.progress import Progress
 from core.export.retention import forget_old_snapshots, forget_older_excluded
 from core.leases import slots
-from core.leases.lease import FRESH_S, HEARTBEAT_S
+from core.leases.lease import HeldLease
 from core.rules import holding
 from core.rules.holding import approval_key
 from core.rules.writing import WriteMode, choose_write_mode
@@ -40,6 +39,7 @@ from core.vendors.mixpanel import Mixpanel
 from core.vendors.retry import RetryPlan
 from data import run_queue, run_records, runs
 from data.engine import StorageError
+from data.leases import Renewal
 from data.members.collector import Collector, Difference, Tally
 from data.models import Connection, ConnectionKind, Run, RunStatus, utc_now
 
@@ -57,26 +57,24 @@ class Export:
         bridge: Bridge,
         run_id: int,
         *,
-        owner: str,
+        lease_owner: str,
         http: httpx.AsyncClient,
         watch: Callable[[Progress], None] | None = None,
     ) -> None:
         self._bridge = bridge
         self._run_id = run_id
-        self._owner = owner
+        self._lease_owner = lease_owner
+        self._lease = HeldLease(bridge, "run", run_id, self._renew, after=self._after_heartbeat)
         self._http = http
         self._watch = watch
         self._retry = RetryPlan(over_s=bridge.settings.retry_over_s)
         self._progress = Progress()
         self._client: Mixpanel | None = None
         self._delivery: Delivery | None = None
-        self._flight: slots.RequestSlots | None = None
+        self._slots: slots.RequestSlots | None = None
         self._width = ResizableSemaphore(0)
-        self._flying = False
+        self._has_slots = False
         self._whole: dict[str | None, bool] = {}
-        self._beaten_at_s = steady_s()
-        self._ended_by: CohortBridgeError | None = None
-        self._recording = False
         self._counts: dict[str, Any] = {}
         self._steps_logged = 0
         self._asked_before = (0, 0)  # requests and queries of earlier attempts that had to wait
@@ -89,19 +87,16 @@ class Export:
         Raises: NoQuerySlot when it has to wait and LeaseLost when another took over (nothing is recorded then);
         asyncio.CancelledError when this process is asked to stop.
         """
-        task = asyncio.current_task()
-        assert task is not None
-        heart = asyncio.create_task(self._beat_on(task))
         try:
-            with storage_errors():
+            async with self._lease.kept():
+                return await self._run()
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._let_go))
+
+    async def _run(self) -> Run:
+        try:
+            with storage_errors(), self._lease.reasons():
                 return await self._work()
-        except asyncio.CancelledError:
-            if isinstance(self._ended_by, RunCancelled):
-                task.uncancel()
-                return await self._record_failure(self._ended_by)
-            if self._ended_by:
-                raise self._ended_by from None
-            raise
         except RateLimited as exc:
             if exc.kind != "hour":
                 return await self._record_failure(exc)
@@ -114,21 +109,16 @@ class Export:
             raise
         except CohortBridgeError as exc:
             return await self._record_failure(exc)
-        finally:
-            heart.cancel()
-            with suppress(asyncio.CancelledError):
-                await heart
-            await asyncio.shield(asyncio.to_thread(self._let_go))
 
     def _let_go(self) -> None:
-        if self._flight:
+        if self._slots:
             with suppress(CohortBridgeError), storage_errors():
-                self._flight.release()
+                self._slots.release()
         self._worker.shutdown(wait=True, cancel_futures=False)
 
     def _no_slot(self) -> NoQuerySlot:
-        assert self._flight
-        return budget_for(self._bridge, self._flight.project).block()
+        assert self._slots
+        return budget_for(self._bridge, self._slots.project).block()
 
     # --- the steps -------------------------------------------------------------------------------------------------
 
@@ -145,11 +135,13 @@ class Export:
         run_log = self._progress.run_log
         budget = budget_for(self._bridge, project.key)
         self._client = Mixpanel(self._http, project, budget, retry=self._retry, note=run_log.called)
-        holder = run_queue.holder_name(self._owner, self._run_id)
-        self._flight = slots.RequestSlots(self._bridge.engine, project.key, holder=holder)
-        await self._wait_for_flight(self._flight)
+        parts_owner = run_queue.owner_of_parts(self._lease_owner, self._run_id)
+        self._slots = slots.RequestSlots(self._bridge, project.key, lease_owner=parts_owner)
+        await self._wait_for_slots(self._slots)
         self._progress.begin("finding")
-        cohort = await cohort_list.find(self._bridge, self._client, project.key, job.sync.cohort_id, reader=holder)
+        cohort = await cohort_list.find(
+            self._bridge, self._client, project.key, job.sync.cohort_id, lease_owner=parts_owner
+        )
         job = await asyncio.to_thread(take_over_name, self._bridge, job, cohort.name)
         self._counts = {"in_cohort": cohort.count, "matched_by": str(job.rule)}
         reader = CohortReader(
@@ -207,12 +199,12 @@ class Export:
                 await self._deliver(job, delivery, target, name, members, difference, way)
         return await self._record_success(job, name, members, difference, way)
 
-    async def _wait_for_flight(self, flight: slots.RequestSlots) -> None:
+    async def _wait_for_slots(self, request_slots: slots.RequestSlots) -> None:
         self._progress.begin("queueing")
-        while not (width := await asyncio.to_thread(flight.take)):
-            await asyncio.sleep(HEARTBEAT_S)
+        while not (width := await asyncio.to_thread(request_slots.take)):
+            await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
         self._width.resize(width)
-        self._flying = True
+        self._has_slots = True
 
     def _compare(self, job: Job, collector: Collector) -> Difference:
         """Compare with the base; a run that will write keeps what it read as a snapshot first.
@@ -270,7 +262,7 @@ class Export:
         assert job.group.id is not None
         # Committed before the first message: whatever happens now, the next run knows that it cannot trust the base.
         if not await asyncio.to_thread(
-            run_records.mark_in_doubt, self._bridge.engine, self._run_id, job.group.id, owner=self._owner
+            run_records.mark_in_doubt, self._bridge.engine, self._run_id, job.group.id, lease_owner=self._lease_owner
         ):
             raise LeaseLost("The run lost its lease before it wrote anything.")
         snapshots = self._bridge.snapshots
@@ -291,12 +283,12 @@ class Export:
 
     def _delivery_for(self, job: Job, http: httpx.AsyncClient) -> Delivery:
         if job.destination.kind == ConnectionKind.CSV:
-            return CsvDelivery(Path(job.destination.folder), self._still_ours, job.group.delivered_name)
+            return CsvDelivery(Path(job.destination.folder), self._lease.check, job.group.delivered_name)
         return EndpointDelivery(
             http,
             job.destination.url,
             self._bridge.vault.decrypt(job.destination.secret),
-            self._still_ours,
+            self._lease.check,
             in_flight=self._bridge.settings.messages_in_flight,
             retry=self._retry,
             note=self._progress.run_log.called,
@@ -304,70 +296,40 @@ class Export:
 
     # --- the lease -------------------------------------------------------------------------------------------------
 
-    async def _beat_on(self, task: asyncio.Task[Any]) -> None:
-        """Renew leases and write progress, until cancelled; ends `task` when the lease is lost or it is told to."""
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            try:
-                with storage_errors():
-                    await self._beat(task)
-            except StorageFailed as exc:
-                # The lease outlasts a database that is locked for a while.
-                log.warning("heartbeat missed run_id=%s reason=%s", self._run_id, exc)
-
-    async def _beat(self, task: asyncio.Task[Any]) -> None:
-        values, run_log = self._progress_values(), self._progress.run_log
+    async def _renew(self) -> Renewal:
+        run_log = self._progress.run_log
         # A process that dies leaves what it had begun; what it was answered is worth a write only at the end.
         log_now = run_log.kept() if len(run_log.steps) != self._steps_logged else None
         self._steps_logged = len(run_log.steps)
-        ours, cancel = await asyncio.to_thread(
-            run_queue.heartbeat, self._bridge.engine, self._run_id, owner=self._owner, progress=values, log=log_now
+        return await self._write_heartbeat(log_now)
+
+    async def _write_heartbeat(self, run_log: dict[str, Any] | None) -> Renewal:
+        progress = self._progress_values()
+        return await asyncio.to_thread(
+            run_queue.heartbeat,
+            self._bridge.engine,
+            self._run_id,
+            lease_owner=self._lease_owner,
+            progress=progress,
+            log=run_log,
         )
-        if not ours:
-            self._end(task, LeaseLost("The run was taken over by another process."))
-        elif cancel:
-            self._end(task, RunCancelled("The run was cancelled."))
-        else:
-            self._beaten_at_s = steady_s()
-            if self._flight and self._flying:
-                self._width.resize(await asyncio.to_thread(self._keep_flying, self._flight))
-                if self._width.settled:
-                    await asyncio.to_thread(self._flight.hand_back)
+
+    async def _after_heartbeat(self) -> None:
+        if self._slots and self._has_slots:
+            self._width.resize(await asyncio.to_thread(self._keep_slots, self._slots))
+            if self._width.settled:
+                await asyncio.to_thread(self._slots.hand_back)
         if self._watch:
             self._watch(self._progress)
 
-    def _keep_flying(self, flight: slots.RequestSlots) -> int:
+    def _keep_slots(self, request_slots: slots.RequestSlots) -> int:
         # A process that was held up may find its places taken: without a new one it would wait for ever.
-        return flight.renew() or flight.take()
-
-    def _end(self, task: asyncio.Task[Any], reason: CohortBridgeError) -> None:
-        # Once the end is being recorded the lease is given up: that is not losing it.
-        if self._ended_by is None and not self._recording:
-            self._ended_by = reason
-            task.cancel()
-
-    async def _still_ours(self) -> None:
-        """Check the lease before a message: a process that slept must not overwrite its successor's work."""
-        if steady_s() - self._beaten_at_s < FRESH_S:
-            return
-        with storage_errors():
-            ours, _ = await asyncio.to_thread(run_queue.heartbeat, self._bridge.engine, self._run_id, owner=self._owner)
-        if not ours:
-            raise LeaseLost("The run was taken over by another process.")
-        self._beaten_at_s = steady_s()
+        return request_slots.renew() or request_slots.take()
 
     async def _keep_progress(self) -> None:
         """Write what was asked so far, since another attempt will go on counting from it."""
         with storage_errors():
-            values = self._progress_values()
-            await asyncio.to_thread(
-                run_queue.heartbeat,
-                self._bridge.engine,
-                self._run_id,
-                owner=self._owner,
-                progress=values,
-                log=self._progress.run_log.kept(),
-            )
+            await self._write_heartbeat(self._progress.run_log.kept())
 
     def _progress_values(self) -> dict[str, Any]:
         now = self._progress
@@ -479,13 +441,13 @@ class Export:
         delivered_to: Connection | None = None,
         paused_reason: str | None = None,
     ) -> None:
-        self._recording = True
+        self._lease.end()
         with storage_errors():
             ours = await asyncio.to_thread(
                 run_records.record,
                 self._bridge.engine,
                 self._run_id,
-                owner=self._owner,
+                lease_owner=self._lease_owner,
                 values=values,
                 group_values=group_values,
                 delivered_to=delivered_to,

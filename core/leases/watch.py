@@ -1,56 +1,106 @@
-"""Finding what died: work that somebody holds, and whose beat does not move any more."""
+"""Finding what died: work that somebody holds, and whose heartbeat does not move any more."""
 
 from __future__ import annotations
 
-import logging
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from core.bridge import Bridge
-from core.leases import lease
-from data import run_queue
+from data import leases
+from data.leases import Stillness
+from data.models import Lease, LeaseKind
 
-log = logging.getLogger(__name__)
-
-_DEAD = {
-    "error_code": "interrupted",
-    "error_message": "The process that did this run ended without finishing it.",
-    "error_advice": "Nothing to do: a new run makes it good. If this happens often, check the machine's memory.",
-}
+# How long a heartbeat has not moved is written down no more often than this.
+_NOTE_EVERY_S = 5.0
 
 
 @dataclass
-class LeaseWatch:
-    """Finds runs whose process died: their beat has not moved for a lease's time on this process's own steady clock."""
+class _Seen:
+    """A lease as it was read, since when it has not moved, and how much of that is written down, until when."""
 
-    bridge: Bridge
-    _seen: dict[int, tuple[str, int, float]] = field(default_factory=dict[int, tuple[str, int, float]])
-    _alive: set[int] = field(default_factory=set[int])
+    lease: Lease
+    since_s: float
+    noted_s: float
+    noted_at_s: float
+
+
+class HeartbeatWatch:
+    """Judges holders by their heartbeats: one that has not moved for a lease's time, by our own steady clock, is dead.
+
+    No clock of another process, or of the wall, is asked.
+    """
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._alive: set[tuple[str, str]] = set()
 
     @property
     def undecided(self) -> bool:
-        """Whether there are runs not known yet to be alive or dead: they have not moved since the first look."""
+        """Whether there are holders not known yet to be alive or dead: they have not moved since the first look."""
         return not self._seen.keys() <= self._alive
 
-    def look(self) -> int:
-        """Look once, and end those that are dead; call it every few seconds. Returns how many were."""
-        now, dead = time.monotonic(), 0
-        present = {number: (owner, beat) for number, owner, beat in self._leases()}
-        self._alive &= present.keys()
-        self._alive |= {number for number, seen in self._seen.items() if present.get(number, seen[:2]) != seen[:2]}
-        self._seen = {number: seen for number, seen in self._seen.items() if present.get(number) == seen[:2]}
-        for number, (owner, beat) in present.items():
-            since = self._seen.setdefault(number, (owner, beat, now))[2]
-            if now - since > lease.LEASE_S and self._interrupt(number, owner, beat):
-                del self._seen[number]
-                dead += 1
+    def look(self, held: Sequence[Lease]) -> list[Lease]:
+        """Look at the leases that are held now, every few seconds. Returns those whose holder is dead."""
+        now_s = self._bridge.clock.steady_s()
+        before, self._seen = self._seen, {}
+        self._alive &= {_key(lease) for lease in held}
+        for lease in held:
+            self._seen[_key(lease)] = self._compare(before.get(_key(lease)), lease, now_s)
+        dead = [seen.lease for seen in self._seen.values() if now_s - seen.since_s > self._bridge.lease_times.lease_s]
+        self._note(now_s)
         return dead
 
-    def _leases(self) -> list[tuple[int, str, int]]:
-        return run_queue.leases(self.bridge.engine)
+    def _compare(self, before: _Seen | None, lease: Lease, now_s: float) -> _Seen:
+        if before is None:
+            return _Seen(lease, now_s, lease.still_s, now_s)
+        if _moved(before.lease, lease):
+            self._alive.add(_key(lease))
+            return _Seen(lease, now_s, lease.still_s, now_s)
+        # Where another watcher has added seconds, they are those that we counted as well.
+        noted_at_s = before.noted_at_s if lease.still_s == before.noted_s else now_s
+        return _Seen(lease, before.since_s, lease.still_s, noted_at_s)
 
-    def _interrupt(self, number: int, owner: str, beat: int) -> bool:
-        ended = run_queue.interrupt(self.bridge.engine, number, owner=owner, beat_seen=beat, error=_DEAD)
-        if ended:
-            log.warning("run interrupted run_id=%s", number)
-        return ended
+    def forget(self, lease: Lease) -> None:
+        """Look away from a lease that has ended."""
+        self._seen.pop(_key(lease), None)
+
+    def _note(self, now_s: float) -> None:
+        due = [seen for seen in self._seen.values() if now_s - seen.noted_at_s >= _NOTE_EVERY_S]
+        if not due:
+            return
+        notes = [Stillness(seen.lease, seen.noted_s, seen.noted_s + now_s - seen.noted_at_s) for seen in due]
+        leases.note_stillness(self._bridge.engine, notes)
+        for seen, note in zip(due, notes, strict=True):
+            seen.noted_s, seen.noted_at_s = note.still_s, now_s
+
+
+class LeaseWatch:
+    """Finds work of one kind whose process died, and has it recovered."""
+
+    def __init__(self, bridge: Bridge, kind: LeaseKind, recover: Callable[[Lease], bool]) -> None:
+        self._bridge = bridge
+        self._kind = kind
+        self._recover = recover
+        self._heartbeats = HeartbeatWatch(bridge)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether there is work whose process is not known yet to be alive or dead."""
+        return self._heartbeats.undecided
+
+    def look(self) -> int:
+        """Look once, and recover what is dead; call it every few seconds. Returns how much was."""
+        held = leases.list_held(self._bridge.engine, self._kind)
+        dead = [lease for lease in self._heartbeats.look(held) if self._recover(lease)]
+        for lease in dead:
+            self._heartbeats.forget(lease)
+        return len(dead)
+
+
+def _key(lease: Lease) -> tuple[str, str]:
+    return lease.kind, lease.key
+
+
+def _moved(before: Lease, now: Lease) -> bool:
+    return (before.lease_owner, before.heartbeat) != (now.lease_owner, now.heartbeat)

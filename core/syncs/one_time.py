@@ -9,9 +9,9 @@ from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
 from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.placing import follow_matching, place_group, require_same_matching
-from data import run_queue
+from data import leases, run_queue
 from data.engine import write_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 
 
 @action(Role.ANALYST)
@@ -25,11 +25,11 @@ def start_export(
     full: bool = False,
     dry_run: bool = False,
     trigger: str = "manual",
-    owner: str | None = None,
+    lease_owner: str | None = None,
 ) -> Run:
     """Queue a one-time export for a worker, or return the one that is queued already.
 
-    With an `owner` the run is nobody else's to take: that process does it itself.
+    With a `lease_owner` the run is nobody else's to take: that process does it itself.
 
     Without `group` the group follows the cohort's name, or keeps the name of its own that it has. Raises: NotConnected,
     SettingsError, GroupTaken, CohortUnknown, CohortNotExportable (from the shared list of cohorts, if it is recent).
@@ -37,16 +37,20 @@ def start_export(
     check_cohort_id(cohort_id)
     mixpanel = find_mixpanel(bridge)
     destination = find_destination(bridge, to)
+    now = bridge.clock.now()
     known = known_cohort(bridge, mixpanel, cohort_id)
     with write_session(bridge.engine) as session:
         place = place_group(session, mixpanel, destination, cohort_id, known, group)
         sync = _one_time_sync(session, actor, mixpanel, place)
         waiting = session.exec(
             select(Run).where(
-                Run.sync_id == sync.id, Run.status == RunStatus.QUEUED, Run.dry_run == dry_run, col(Run.owner).is_(None)
+                Run.sync_id == sync.id,
+                Run.status == RunStatus.QUEUED,
+                Run.dry_run == dry_run,
+                ~leases.is_held(LeaseKind.RUN, Run.id),
             )
         ).first()
-        if waiting and owner is None:
+        if waiting and lease_owner is None:
             waiting.force_full = waiting.force_full or full
             session.add(waiting)
             return waiting
@@ -58,9 +62,12 @@ def start_export(
             actor=actor.name,
             dry_run=dry_run,
             force_full=full,
-            owner=owner,
+            now=now,
         )
-        session.add(run)
+        if lease_owner is None:
+            session.add(run)
+        else:
+            run_queue.keep_for(session, run, lease_owner, now=now)
     return run
 
 

@@ -71,6 +71,7 @@ def new_run(
         actor=actor,
         dry_run=False,
         force_full=force_full,
+        now=utc_now(),
         approved=approved,
         restore_snapshot=restore_snapshot,
     )

@@ -16,7 +16,7 @@ def cancel_run(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     before = get_run(bridge, actor, run_id)
     if before.status not in UNFINISHED:
         raise SettingsError(f"Run {run_id} has ended already: {before.status}.", advice="There is nothing to cancel.")
-    run = run_queue.ask_to_cancel(bridge.engine, run_id)
+    run = run_queue.ask_to_cancel(bridge.engine, run_id, now=bridge.clock.now())
     assert run is not None
     return run
 

@@ -9,8 +9,9 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
 from core.syncs.queueing import new_run
+from data import leases
 from data.engine import write_session
-from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState, utc_now
+from data.models import UNFINISHED, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState, utc_now
 
 
 @action(Role.ANALYST)
@@ -64,7 +65,11 @@ def cancel_queued(session: Session, which: ColumnElement[bool], *more: RunStatus
     """Cancel the runs that nobody has taken up yet: they would write after, and against, what was just decided."""
     session.exec(
         update(Run)
-        .where(which, col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING, *more)), col(Run.owner).is_(None))
+        .where(
+            which,
+            col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING, *more)),
+            ~leases.is_held(LeaseKind.RUN, Run.id),
+        )
         .values(status=RunStatus.CANCELLED, finished_at=utc_now(), waiting_until=None)
     )
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RunAlreadyActive, RunCancelled
+from core.errors import CohortBridgeError, NoQuerySlot, RunAlreadyActive, RunCancelled
 from core.export.outcome import error_values
 from core.export.progress import Progress
 from core.export.run import Export
-from core.leases.lease import HEARTBEAT_S
-from core.leases.watch import LeaseWatch
+from core.leases.lease import HeldLease
 from core.vendors.http import connect_http
-from core.worker.run_execution import wait
-from data import run_queue, run_records, runs
-from data.models import Run, RunStatus, utc_now
+from core.worker.run_execution import wait, watch_runs
+from data import leases, run_queue, run_records, runs
+from data.leases import Renewal
+from data.models import LeaseKind, Run, RunStatus
 
 
 async def carry_out_here(
     bridge: Bridge,
     run_id: int,
     *,
-    owner: str,
+    lease_owner: str,
     patience_s: float | None,
     watch: Callable[[Progress], None] | None = None,
     tell: Callable[[str], None] = lambda _: None,
@@ -35,17 +33,17 @@ async def carry_out_here(
     LeaseLost, StorageFailed; every other failure is recorded in the run that is returned. Cancelling the call
     cancels the run.
     """
-    mine = _InlineRun(bridge, run_id, owner, None if patience_s is None else time.monotonic() + patience_s)
+    mine = InlineRun(bridge, run_id, lease_owner, patience_s)
     async with connect_http() as http:
         try:
             while True:
-                await _claim_here(mine)
+                await mine.claim()
                 try:
-                    return await Export(bridge, run_id, owner=owner, http=http, watch=watch).run()
+                    return await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
                 except NoQuerySlot as exc:
                     tell(f"{exc.message}")
-                    await asyncio.to_thread(wait, bridge, run_id, owner, exc, keep=True)
-                    if not await _sit_out(mine, exc):
+                    await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=True)
+                    if not await mine.sit_out(exc):
                         return await asyncio.to_thread(mine.fail, exc)
         except RunCancelled as exc:
             return await asyncio.to_thread(mine.fail, exc)
@@ -57,54 +55,64 @@ async def carry_out_here(
             raise
 
 
-@dataclass(frozen=True)
-class _InlineRun:
-    """A run that its process queued for itself."""
+class InlineRun:
+    """A run that its process queued for itself. It waits at most `patience_s` for a query slot; None: any time."""
 
-    bridge: Bridge
-    run_id: int
-    owner: str
-    deadline_s: float | None
+    def __init__(self, bridge: Bridge, run_id: int, lease_owner: str, patience_s: float | None) -> None:
+        self._bridge = bridge
+        self._run_id = run_id
+        self._lease_owner = lease_owner
+        self._lease = HeldLease(bridge, "run", run_id, self._renew)
+        self._steady_s = bridge.clock.steady_s
+        self._deadline_s = None if patience_s is None else self._steady_s() + patience_s
 
     def fail(self, exc: CohortBridgeError) -> Run:
+        """Record why it was not done."""
         status = RunStatus.CANCELLED if isinstance(exc, RunCancelled) else RunStatus.FAILED
-        values = error_values(exc) | {"status": status, "finished_at": utc_now(), "waiting_until": None}
+        values = error_values(exc) | {"status": status, "finished_at": self._bridge.clock.now(), "waiting_until": None}
         with storage_errors():
-            run_records.record(self.bridge.engine, self.run_id, owner=self.owner, values=values)
-            run = runs.get(self.bridge.engine, self.run_id)
+            run_records.record(self._bridge.engine, self._run_id, lease_owner=self._lease_owner, values=values)
+            return self._get()
+
+    async def claim(self) -> None:
+        """Claim it. One that is in the way and moves is alive; one that does not is dead after a lease's time.
+
+        Raises: RunAlreadyActive, RunCancelled, LeaseLost.
+        """
+        watch, first_heartbeat = watch_runs(self._bridge), None
+        while not await asyncio.to_thread(self._try_to_claim):
+            active, heartbeat = await asyncio.to_thread(self._run_in_the_way)
+            first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
+            if active and heartbeat != first_heartbeat:
+                raise RunAlreadyActive(f"Run {active.id} is writing the group {active.group_name} at this moment.")
+            await self._lease.renew()
+            await asyncio.to_thread(watch.look)
+            await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
+
+    async def sit_out(self, exc: NoQuerySlot) -> bool:
+        """Wait until the slot opens; False when that is later than the patience lasts."""
+        while self._bridge.clock.now() < exc.next_at:
+            if self._deadline_s is not None and self._steady_s() > self._deadline_s:
+                return False
+            await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
+            await self._lease.renew()
+        return True
+
+    def _try_to_claim(self) -> bool:
+        now = self._bridge.clock.now()
+        return run_queue.claim(self._bridge.engine, self._run_id, lease_owner=self._lease_owner, now=now)
+
+    def _run_in_the_way(self) -> tuple[Run | None, tuple[str, int] | None]:
+        active = runs.running(self._bridge.engine, self._get().group_id)
+        held = leases.list_held(self._bridge.engine, LeaseKind.RUN, [str(active.id)]) if active else []
+        return active, (held[0].lease_owner, held[0].heartbeat) if held else None
+
+    def _get(self) -> Run:
+        run = runs.get(self._bridge.engine, self._run_id)
         assert run is not None
         return run
 
-    def beat(self) -> None:
-        with storage_errors():
-            ours, cancel = run_queue.heartbeat(self.bridge.engine, self.run_id, owner=self.owner)
-        if not ours:
-            raise LeaseLost("The run was taken over by another process.")
-        if cancel:
-            raise RunCancelled("The run was cancelled.")
-
-
-async def _claim_here(mine: _InlineRun) -> None:
-    """Claim the run. One that is in the way and moves is alive; one that does not is dead after a lease's time."""
-    watch, first_beat = LeaseWatch(mine.bridge), None
-    while not await asyncio.to_thread(run_queue.claim, mine.bridge.engine, mine.run_id, owner=mine.owner):
-        run = await asyncio.to_thread(runs.get, mine.bridge.engine, mine.run_id)
-        assert run is not None
-        other = await asyncio.to_thread(runs.running, mine.bridge.engine, run.group_id)
-        if other:
-            first_beat = other.beat if first_beat is None else first_beat
-            if other.beat != first_beat:
-                raise RunAlreadyActive(f"Run {other.id} is writing the group {other.group_name} at this moment.")
-        await asyncio.to_thread(mine.beat)
-        await asyncio.to_thread(watch.look)
-        await asyncio.sleep(HEARTBEAT_S)
-
-
-async def _sit_out(mine: _InlineRun, exc: NoQuerySlot) -> bool:
-    """Wait until the slot opens; False when that is later than the patience lasts."""
-    while utc_now() < exc.next_at:
-        if mine.deadline_s is not None and time.monotonic() > mine.deadline_s:
-            return False
-        await asyncio.sleep(HEARTBEAT_S)
-        await asyncio.to_thread(mine.beat)
-    return True
+    async def _renew(self) -> Renewal:
+        return await asyncio.to_thread(
+            run_queue.heartbeat, self._bridge.engine, self._run_id, lease_owner=self._lease_owner
+        )

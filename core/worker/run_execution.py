@@ -1,4 +1,4 @@
-"""Do a claimed run for a worker, whatever becomes of it."""
+"""Do a claimed run for a worker, whatever becomes of it, and recover those whose process died."""
 
 from __future__ import annotations
 
@@ -12,18 +12,37 @@ from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot
 from core.export.progress import Progress
 from core.export.run import Export
+from core.leases.watch import LeaseWatch
 from data import run_queue, run_records
 from data.engine import StorageError
-from data.models import Run, RunStatus, utc_now
+from data.models import Lease, LeaseKind, Run, RunStatus
 
 log = logging.getLogger(__name__)
+
+_INTERRUPTED = {
+    "error_code": "interrupted",
+    "error_message": "The process that did this run ended without finishing it.",
+    "error_advice": "Nothing to do: a new run makes it good. If this happens often, check the machine's memory.",
+}
+
+
+def watch_runs(bridge: Bridge) -> LeaseWatch:
+    """Watch the runs that are held by anybody, to recover those whose process died."""
+
+    def recover(lease: Lease) -> bool:
+        interrupted = run_queue.interrupt(bridge.engine, lease, error=_INTERRUPTED, now=bridge.clock.now())
+        if interrupted:
+            log.warning("run interrupted run_id=%s", lease.key)
+        return interrupted
+
+    return LeaseWatch(bridge, LeaseKind.RUN, recover)
 
 
 async def carry_out(
     bridge: Bridge,
     run_id: int,
     *,
-    owner: str,
+    lease_owner: str,
     http: httpx.AsyncClient,
     watch: Callable[[Progress], None] | None = None,
 ) -> Run | None:
@@ -32,46 +51,48 @@ async def carry_out(
     A run without a query slot waits in the database; one whose process is asked to stop is handed back.
     """
     try:
-        return await Export(bridge, run_id, owner=owner, http=http, watch=watch).run()
+        return await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
     except NoQuerySlot as exc:
         log.info("run waits run_id=%s until=%s", run_id, exc.next_at.isoformat())
-        await asyncio.to_thread(wait, bridge, run_id, owner, exc, keep=False)
+        await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=False)
     except LeaseLost as exc:
         log.warning("run lost run_id=%s reason=%s", run_id, exc)
     except CohortBridgeError as exc:
-        # The end could not be recorded: the lease runs out, and the run is made good then.
+        # The end could not be recorded: the lease runs out, and the run is recovered then.
         log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.name, exc)  # noqa: TRY400
     except asyncio.CancelledError:
-        await asyncio.shield(asyncio.to_thread(hand_back, bridge, run_id, owner))
+        await asyncio.shield(asyncio.to_thread(hand_back, bridge, run_id, lease_owner))
         raise
     except Exception:
         log.exception("run failed unexpectedly run_id=%s", run_id)
-        await asyncio.to_thread(_record_unexpected, bridge, run_id, owner)
+        await asyncio.to_thread(_record_unexpected, bridge, run_id, lease_owner)
     return None
 
 
-def hand_back(bridge: Bridge, run_id: int, owner: str) -> None:
+def hand_back(bridge: Bridge, run_id: int, lease_owner: str) -> None:
     try:
-        run_queue.hand_back(bridge.engine, run_id, owner=owner)
+        run_queue.hand_back(bridge.engine, run_id, lease_owner=lease_owner, now=bridge.clock.now())
     except StorageError as exc:
-        # Its lease runs out, and it is made good then.
+        # Its lease runs out, and it is recovered then.
         log.warning("run not handed back run_id=%s reason=%s", run_id, exc)
 
 
-def wait(bridge: Bridge, run_id: int, owner: str, exc: NoQuerySlot, *, keep: bool) -> None:
+def wait(bridge: Bridge, run_id: int, lease_owner: str, exc: NoQuerySlot, *, keep: bool) -> None:
     with storage_errors():
-        run_queue.wait(bridge.engine, run_id, owner=owner, until=exc.next_at, keep=keep)
+        run_queue.wait(
+            bridge.engine, run_id, lease_owner=lease_owner, until=exc.next_at, keep=keep, now=bridge.clock.now()
+        )
 
 
-def _record_unexpected(bridge: Bridge, run_id: int, owner: str) -> None:
+def _record_unexpected(bridge: Bridge, run_id: int, lease_owner: str) -> None:
     values = {
         "status": RunStatus.FAILED,
-        "finished_at": utc_now(),
+        "finished_at": bridge.clock.now(),
         "error_code": "unexpected",
         "error_message": "The run stopped on an error that Cohort Bridge did not foresee.",
         "error_advice": "The worker's log has the details. The group may need a new export.",
     }
     try:
-        run_records.record(bridge.engine, run_id, owner=owner, values=values)
+        run_records.record(bridge.engine, run_id, lease_owner=lease_owner, values=values)
     except StorageError as exc:
         log.warning("run not recorded run_id=%s reason=%s", run_id, exc)

@@ -1,38 +1,34 @@
-"""The sidecar: the `schedule` loop that dispatches what is due, and what carries a run out in any process."""
+"""The sidecar: does what is due or queued, beside the loop of short jobs that finds it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
-from typing import Any
 
 import httpx
-from sqlmodel import col, delete
 
 from core.associate import actions, running
 from core.bridge import Bridge, storage_errors
 from core.connections import service_accounts
 from core.errors import CohortBridgeError
 from core.leases import slots
-from core.leases.lease import HEARTBEAT_S, new_lease_owner
-from core.leases.watch import LeaseWatch
+from core.leases.lease import new_lease_owner
 from core.syncs import queueing
 from core.vendors.http import connect_http
 from core.worker import retention
-from core.worker.run_execution import carry_out, hand_back
-from data import run_queue
-from data.engine import write_session
+from core.worker.jobs import Jobs
+from core.worker.run_execution import carry_out, hand_back, watch_runs
+from data import run_queue, workers
 from data.members.duck import clear_scratch
-from data.models import Run, WorkerHeartbeat, utc_now
+from data.models import Run
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
+_SCRATCH_KEPT_S = 24 * 3600
 
 
 class Worker:
@@ -40,16 +36,19 @@ class Worker:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._owner = new_lease_owner()
-        self._started_at = utc_now()
-        self._watch = LeaseWatch(bridge)
+        self._clock = bridge.clock
+        self._lease_owner = new_lease_owner()
+        self._started_at = self._clock.now()
+        self._watch = watch_runs(bridge)
         self._claimed: list[int] = []
         self._tasks: dict[int, asyncio.Task[Run | None]] = {}
-        self._desk = running.JobRunner(bridge, self._owner)
+        self._associations = running.JobRunner(bridge, self._lease_owner)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is at work then is handed back to the queue within seconds."""
-        jobs = _Jobs(self)
+        jobs = Jobs(
+            [(1, self.dispatch), (2, self.look_for_dead), (10, self.sign_on), (600, self.tidy)], self._bridge.clock
+        )
         async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
             accounts = asyncio.create_task(service_accounts.watch(self._bridge, http))
@@ -57,7 +56,7 @@ class Worker:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)
                     self._start_claimed(http)
-                    self._desk.start_claimed(http)
+                    self._associations.start_claimed(http)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), _TICK_S)
             finally:
@@ -65,12 +64,12 @@ class Worker:
                 await asyncio.gather(accounts, return_exceptions=True)
                 await self._stop_all()
                 with suppress(CohortBridgeError), storage_errors():
-                    await asyncio.to_thread(self._sign_off)
+                    await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
 
     async def once(self) -> int:
         """Try all that is queued or due, and return how many runs that were. Waiting runs stay waiting.
 
-        Runs that others hold are watched until they move, or are dead and made good.
+        Runs that others hold are watched until they move, or are dead and recovered.
         """
         done = 0
         async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
@@ -81,12 +80,14 @@ class Worker:
                         await asyncio.to_thread(self.dispatch)
                     done += len(self._claimed)
                     self._start_claimed(http)
-                    self._desk.start_claimed(http)
-                    working = [*self._tasks.values(), *self._desk.tasks]
+                    self._associations.start_claimed(http)
+                    working = [*self._tasks.values(), *self._associations.tasks]
                     if working:
-                        await asyncio.wait(working, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                    elif self._watch.undecided or self._desk.undecided:
-                        await asyncio.sleep(HEARTBEAT_S)
+                        await asyncio.wait(
+                            working, timeout=self._bridge.lease_times.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
+                        )
+                    elif self._watch.undecided or self._associations.undecided:
+                        await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
                     else:
                         return done
             finally:
@@ -94,33 +95,29 @@ class Worker:
 
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
-        queueing.queue_due(self._bridge.engine)
+        queueing.queue_due(self._bridge.engine, now=self._clock.now())
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
         room = self._bridge.settings.runs_in_flight - len(self._tasks) - len(self._claimed)
-        for run_id in run_queue.claimable(self._bridge.engine) if room > 0 else []:
-            if room > 0 and run_queue.claim(self._bridge.engine, run_id, owner=self._owner):
+        now = self._clock.now()
+        for run_id in run_queue.claimable(self._bridge.engine, now=now) if room > 0 else []:
+            if room > 0 and run_queue.claim(self._bridge.engine, run_id, lease_owner=self._lease_owner, now=now):
                 self._claimed.append(run_id)
                 room -= 1
-        self._desk.dispatch()
+        self._associations.dispatch()
 
     def sign_on(self) -> None:
         """Tell the dashboard that a worker is there, and forget those that left long ago."""
-        with write_session(self._bridge.engine) as session:
-            session.merge(WorkerHeartbeat(name=self._owner, started_at=self._started_at, seen_at=utc_now()))
-            session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < utc_now() - timedelta(days=1)))
-
-    def _sign_off(self) -> None:
-        with write_session(self._bridge.engine) as session:
-            session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.name) == self._owner))
+        workers.sign_on(self._bridge.engine, self._lease_owner, started_at=self._started_at, now=self._clock.now())
 
     def look_for_dead(self) -> None:
-        """Make good the runs and associations whose process died."""
+        """Recover the runs and associations whose process died."""
         self._watch.look()
-        self._desk.look_for_dead()
+        self._associations.look_for_dead()
 
     def tidy(self) -> None:
         """Remove what dead processes left behind, and a small step of the history that is no longer kept."""
-        clear_scratch(self._bridge.settings.scratch, older_than_s=24 * 3600, now_s=time.time())
+        now_s = self._clock.now().timestamp()
+        clear_scratch(self._bridge.settings.scratch, older_than_s=_SCRATCH_KEPT_S, now_s=now_s)
         retention.forget_old_runs(self._bridge)
         retention.remove_unnamed_files(self._bridge)
         actions.forget_old(self._bridge)
@@ -129,61 +126,18 @@ class Worker:
         while self._claimed:
             run_id = self._claimed.pop()
             log.info("run starts run_id=%s", run_id)
-            work = carry_out(self._bridge, run_id, owner=self._owner, http=http)
+            work = carry_out(self._bridge, run_id, lease_owner=self._lease_owner, http=http)
             self._tasks[run_id] = asyncio.create_task(work)
 
     async def _stop_all(self) -> None:
-        await self._desk.stop()
+        await self._associations.stop()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         # A task that is cancelled before its first step cannot hand its run back by itself.
         for run_id in [*self._claimed, *self._tasks]:
-            await asyncio.to_thread(hand_back, self._bridge, run_id, self._owner)
+            await asyncio.to_thread(hand_back, self._bridge, run_id, self._lease_owner)
         self._claimed.clear()
-
-
-class _Jobs:
-    """The `schedule` loop: short jobs that never export by themselves. Each failure is logged, and the loop goes on."""
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._plan()
-
-    def _plan(self) -> None:
-        from schedule import Scheduler
-
-        self._scheduler = Scheduler()
-        every: Any = self._scheduler.every  # the library types it only in part
-        every(1).seconds.do(self._guarded, self._worker.dispatch)
-        every(2).seconds.do(self._guarded, self._worker.look_for_dead)
-        every(10).seconds.do(self._guarded, self._worker.sign_on)
-        every(10).minutes.do(self._guarded, self._worker.tidy)
-        self._clocks = _clocks()
-        self._scheduler.run_all()
-
-    def run_pending(self) -> None:
-        """Do the jobs that are due."""
-        wall, steady = _clocks()
-        if abs((wall - self._clocks[0]).total_seconds() - (steady - self._clocks[1])) > 2:
-            self._plan()  # the clock was set: what was planned by the old one could be an hour away
-            return
-        self._clocks = (wall, steady)
-        self._scheduler.run_pending()
-
-    def _guarded(self, job: Callable[[], None]) -> None:
-        try:
-            with storage_errors():
-                job()
-        except CohortBridgeError as exc:
-            log.warning("job failed job=%s reason=%s", job.__name__, exc)
-        except Exception:
-            log.exception("job failed job=%s", job.__name__)
-
-
-def _clocks() -> tuple[datetime, float]:
-    """The clock that the scheduler goes by, which daylight saving sets as people do, and one that nobody sets."""
-    return datetime.now(), time.monotonic()  # noqa: DTZ005
 
 
 @contextmanager

@@ -29,9 +29,9 @@ from data.models import (
     CohortList,
     Connection,
     Group,
+    Lease,
     Person,
     QueryBudget,
-    QuerySlot,
     QuerySpend,
     Run,
     SignIn,
@@ -42,7 +42,7 @@ from data.models import (
 log = logging.getLogger(__name__)
 
 # Rows of these are how the machine works, not what people decide; every other table is watched, new ones too.
-_MACHINERY = (AuditEntry, CohortList, QueryBudget, QuerySlot, QuerySpend, SignIn, WorkerHeartbeat)
+_MACHINERY = (AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat)
 # Sealed or not, a secret has no place in a log that is read and downloaded.
 _HIDDEN = {"secret", "project_token"}
 _ENDS = {"secret_end", "project_token_end"}

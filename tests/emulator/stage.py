@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
+from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.connections.destinations import connect_endpoint
 from core.connections.mixpanel_connection import MixpanelForm, connect_mixpanel
 from core.leases import lease
@@ -235,10 +236,13 @@ class Home:
         return Done(code, out, err)
 
     @contextmanager
-    def bridge(self, **settings: Any) -> Generator[Bridge]:
+    def bridge(
+        self, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES, **settings: Any
+    ) -> Generator[Bridge]:
         """Open the home in this process."""
         values = {"home": self.path, "retry_over_s": RETRY_OVER_S, **settings}
-        bridge = open_bridge(Settings(**values, _env_file=None))  # type: ignore[call-arg]
+        opened = Settings(**values, _env_file=None)  # type: ignore[call-arg]
+        bridge = open_bridge(opened, clock=clock, lease_times=lease_times)
         try:
             yield bridge
         finally:
@@ -253,10 +257,10 @@ def connect(bridge: Bridge, sandbox: Sandbox, form: MixpanelForm = PRACTICE) -> 
 
 def export(bridge: Bridge, cohort: int, *, patience_s: float | None = 0.0, **options: Any) -> Run:
     """Export as the command line does, in this process: `core.cli.export` without the printing."""
-    owner = lease.new_lease_owner()
-    run = one_time.start_export(bridge, LOCAL, cohort, trigger="cli", owner=owner, **options)
+    lease_owner = lease.new_lease_owner()
+    run = one_time.start_export(bridge, LOCAL, cohort, trigger="cli", lease_owner=lease_owner, **options)
     assert run.id is not None
-    return asyncio.run(inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=patience_s))
+    return asyncio.run(inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=patience_s))
 
 
 def newest_run(bridge: Bridge) -> Run:

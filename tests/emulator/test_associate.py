@@ -59,26 +59,26 @@ def enter_token(bridge: Bridge, token: str = people.PROJECT_TOKEN) -> None:
     mixpanel_connection.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
 
 
-def do(bridge: Bridge, number: int | None, owner: str) -> Association:
+def do(bridge: Bridge, number: int | None, lease_owner: str) -> Association:
     assert number is not None
-    return asyncio.run(running.carry_out_here(bridge, number, owner=owner))
+    return asyncio.run(running.carry_out_here(bridge, number, lease_owner=lease_owner))
 
 
 def check(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
     """Have a file checked as the command line does, in this process."""
-    owner = lease.new_lease_owner()
+    lease_owner = lease.new_lease_owner()
     found = actions.start_association(
-        bridge, LOCAL, io.BytesIO(content), source="users.csv", prefix=prefix, owner=owner
+        bridge, LOCAL, io.BytesIO(content), source="users.csv", prefix=prefix, lease_owner=lease_owner
     )
-    return do(bridge, found.id, owner)
+    return do(bridge, found.id, lease_owner)
 
 
 def write(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
     """Have a file checked and written."""
-    found, owner = check(bridge, content, prefix=prefix), lease.new_lease_owner()
+    found, lease_owner = check(bridge, content, prefix=prefix), lease.new_lease_owner()
     assert found.id is not None
-    actions.confirm_association(bridge, LOCAL, found.id, owner=owner)
-    return do(bridge, found.id, owner)
+    actions.confirm_association(bridge, LOCAL, found.id, lease_owner=lease_owner)
+    return do(bridge, found.id, lease_owner)
 
 
 def outcomes(bridge: Bridge, found: Association) -> dict[int, dict[str, str]]:
@@ -130,12 +130,12 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
 def test_an_experiment_event_belongs_to_the_user_who_was_associated_by_hand_or_by_a_file(
     sandbox: Sandbox, bridge: Bridge
 ):
-    owner = lease.new_lease_owner()
-    one = actions.associate_one(bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", owner=owner)
+    lease_owner = lease.new_lease_owner()
+    one = actions.associate_one(bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", lease_owner=lease_owner)
     assert one.id is not None
-    do(bridge, one.id, owner)
-    actions.confirm_association(bridge, LOCAL, one.id, owner=owner)
-    assert do(bridge, one.id, owner).written == 1
+    do(bridge, one.id, lease_owner)
+    actions.confirm_association(bridge, LOCAL, one.id, lease_owner=lease_owner)
+    assert do(bridge, one.id, lease_owner).written == 1
     assert write(bridge, rows(("by-file", "i_event-2"), ("by-file-2", "a_event-3"))).written == 2
 
     for id in ("i_event-1", "i_event-2", "a_event-3"):
@@ -293,10 +293,10 @@ def test_passing_failures_are_retried_and_a_lasting_one_can_be_gone_on_from(sand
     assert (failed.stage, failed.error_code, failed.written) == ("failed", "mixpanel_unavailable", 0)
     assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
     sandbox.mend()
-    owner = lease.new_lease_owner()
+    lease_owner = lease.new_lease_owner()
     assert failed.id is not None
-    actions.resume_association(bridge, LOCAL, failed.id, owner=owner)
-    done = do(bridge, failed.id, owner)
+    actions.resume_association(bridge, LOCAL, failed.id, lease_owner=lease_owner)
+    done = do(bridge, failed.id, lease_owner)
     assert (done.stage, done.written, property_of(sandbox, "later")) == ("done", 1, "i_later")
 
 
@@ -386,7 +386,7 @@ def test_rows_whose_users_an_alias_would_mix_up_are_not_written(sandbox: Sandbox
 def test_nothing_is_written_that_was_not_seen(sandbox: Sandbox, bridge: Bridge):
     seen = check(bridge, rows(("seen", "i_seen"), ("unseen", "4711")))
     assert seen.id is not None
-    actions.choose_prefix(bridge, LOCAL, seen.id, "a_", owner="colleague")
+    actions.choose_prefix(bridge, LOCAL, seen.id, "a_", lease_owner="colleague")
     do(bridge, seen.id, "colleague")
 
     with pytest.raises(SettingsError, match="checked again meanwhile"):
@@ -410,7 +410,7 @@ def test_what_was_checked_for_another_way_of_matching_is_not_written(
     found, late = check(bridge, rows(("stale", "i_stale"))), check(bridge, rows(("late", "i_late")))
     assert found.id is not None
     assert late.id is not None
-    actions.confirm_association(bridge, LOCAL, late.id, owner="me")
+    actions.confirm_association(bridge, LOCAL, late.id, lease_owner="me")
     change_connection(bridge, **values)
 
     with pytest.raises(SettingsError, match="changed after the rows were checked") as told:
@@ -431,8 +431,8 @@ async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], obje
 
     async with connect_http() as http:
         http.event_hooks = {"response": [answered]}
-        assert associations.claim(bridge.engine, number, owner="me")
-        return await job.Associating(bridge, number, owner="me", http=http).run()
+        assert associations.claim(bridge.engine, number, lease_owner="me")
+        return await job.Associating(bridge, number, lease_owner="me", http=http).run()
 
 
 def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebody_cancels(
@@ -440,13 +440,13 @@ def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebod
 ):
     found = check(bridge, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
     assert found.id is not None
-    actions.confirm_association(bridge, LOCAL, found.id, owner="me")
+    actions.confirm_association(bridge, LOCAL, found.id, lease_owner="me")
 
     done = asyncio.run(write_and_then(bridge, found.id, partial(change_connection, bridge, removed=True)))
     assert (done.stage, done.error_code, done.written) == (ImportStage.FAILED, "not_connected", 2000)
 
     change_connection(bridge, removed=False)
-    actions.resume_association(bridge, LOCAL, found.id, owner="me")
+    actions.resume_association(bridge, LOCAL, found.id, lease_owner="me")
     done = asyncio.run(write_and_then(bridge, found.id, partial(actions.cancel_association, bridge, LOCAL, found.id)))
     assert (done.stage, done.written) == (ImportStage.CANCELLED, 4000)
 

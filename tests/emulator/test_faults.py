@@ -20,9 +20,9 @@ from core.leases import lease
 from core.sandbox import faults
 from core.syncs import groups, one_time, runs
 from core.worker import inline_run, service
-from data import run_queue
+from data import leases, run_queue
 from data.engine import write_session
-from data.models import QuerySpend, Run, utc_now
+from data.models import LeaseKind, QuerySpend, Run, utc_now
 from tests.emulator import stage
 from tests.emulator.oracle import Answer
 from tests.emulator.stage import LATER_S, POWER, Home, Sandbox
@@ -302,10 +302,12 @@ def test_a_refusal_for_the_hour_is_waited_for_and_then_made_good(scene: Scene):
     told: list[str] = []
 
     with scene.home.bridge() as bridge:
-        owner = lease.new_lease_owner()
-        run = one_time.start_export(bridge, LOCAL, POWER, owner=owner)
+        lease_owner = lease.new_lease_owner()
+        run = one_time.start_export(bridge, LOCAL, POWER, lease_owner=lease_owner)
         assert run.id
-        done = asyncio.run(inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=None, tell=told.append))
+        done = asyncio.run(
+            inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=None, tell=told.append)
+        )
 
     assert (done.status, scene.group) == ("succeeded", scene.now.group)
     assert len(told) == 1
@@ -322,7 +324,8 @@ def test_a_worker_leaves_a_run_waiting_and_goes_on_when_the_hour_has_passed(scen
         asyncio.run(service.Worker(bridge).once())
 
         waiting = runs.get_run(bridge, LOCAL, run_id)
-        assert (waiting.status, waiting.owner, waiting.error_code) == ("waiting", None, None)
+        assert (waiting.status, waiting.error_code) == ("waiting", None)
+        assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
         assert waiting.waiting_until
         assert timedelta(minutes=59) < waiting.waiting_until - utc_now() <= timedelta(hours=1)
 
@@ -409,10 +412,10 @@ def test_a_run_that_is_cancelled_while_it_delivers_leaves_the_group_in_doubt(sce
 
 
 async def cancelled_while_delivering(bridge: Bridge, sandbox: Sandbox) -> Run:
-    owner = lease.new_lease_owner()
-    run_id = one_time.start_export(bridge, LOCAL, POWER, owner=owner).id
+    lease_owner = lease.new_lease_owner()
+    run_id = one_time.start_export(bridge, LOCAL, POWER, lease_owner=lease_owner).id
     assert run_id
-    work = asyncio.create_task(inline_run.carry_out_here(bridge, run_id, owner=owner, patience_s=0))
+    work = asyncio.create_task(inline_run.carry_out_here(bridge, run_id, lease_owner=lease_owner, patience_s=0))
     await asyncio.to_thread(sandbox.wait_for, "cohort-sync")
     await asyncio.to_thread(run_queue.ask_to_cancel, bridge.engine, run_id)
     return await work

@@ -19,29 +19,31 @@ from core.worker import service
 from data import models
 from data.models import Run, RunStatus, SyncState
 from tests.emulator.stage import IMPORTED, NOON, POWER, SPENDERS, TRIAL, Home, Sandbox, export
+from tests.stage.clock import FakeClock
 
 
-class Shifted:
-    """Both clocks: the sandbox's, and the one that this process stamps by."""
+class BothClocks:
+    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
 
-    def __init__(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, sandbox: Sandbox, fake_clock: FakeClock) -> None:
         self.sandbox = sandbox
-        self.shift_s = 0.0
-        monkeypatch.setattr(models, "wall_s", lambda: NOON + self.shift_s)
+        self.fake_clock = fake_clock
+        fake_clock.start_s = NOON
 
     def pass_minutes(self, minutes: float) -> None:
-        self.shift_s += minutes * 60
-        self.sandbox.at(self.shift_s)
+        self.fake_clock.shift_s += minutes * 60
+        self.sandbox.at(self.fake_clock.shift_s)
 
 
 @pytest.fixture
-def clock(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Shifted:
-    return Shifted(sandbox, monkeypatch)
+def clock(sandbox: Sandbox, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> BothClocks:
+    monkeypatch.setattr(models, "wall_s", fake_clock.now_s)
+    return BothClocks(sandbox, fake_clock)
 
 
 @pytest.fixture
-def bridge(home: Home) -> Generator[Bridge]:
-    with home.bridge() as opened:
+def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
+    with home.bridge(clock=fake_clock.clock) as opened:
         yield opened
 
 
@@ -54,7 +56,7 @@ def last(bridge: Bridge) -> Run:
 
 
 def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equal_to_its_cohort(
-    bridge: Bridge, sandbox: Sandbox, clock: Shifted
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     cohorts = (POWER, SPENDERS, TRIAL)
     for cohort in cohorts:
@@ -81,7 +83,7 @@ def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equ
     assert {run.status for run in runs} == {RunStatus.SUCCEEDED}
 
 
-def test_a_quiet_interval_sends_nothing_and_says_that_it_looked(bridge: Bridge, sandbox: Sandbox, clock: Shifted):
+def test_a_quiet_interval_sends_nothing_and_says_that_it_looked(bridge: Bridge, sandbox: Sandbox, clock: BothClocks):
     recurring.add_sync(bridge, LOCAL, IMPORTED)
     work(bridge)
     clock.pass_minutes(15)
@@ -94,7 +96,7 @@ def test_a_quiet_interval_sends_nothing_and_says_that_it_looked(bridge: Bridge, 
 
 
 def test_a_day_after_the_last_overwrite_the_whole_group_is_written_again(
-    bridge: Bridge, sandbox: Sandbox, clock: Shifted
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, IMPORTED)
     work(bridge)
@@ -107,7 +109,7 @@ def test_a_day_after_the_last_overwrite_the_whole_group_is_written_again(
     assert sandbox.group(IMPORTED) == sandbox.answer(IMPORTED).group
 
 
-def test_missed_slots_are_run_once(bridge: Bridge, sandbox: Sandbox, clock: Shifted):
+def test_missed_slots_are_run_once(bridge: Bridge, sandbox: Sandbox, clock: BothClocks):
     recurring.add_sync(bridge, LOCAL, TRIAL)
     work(bridge)
     clock.pass_minutes(50)
@@ -120,7 +122,7 @@ def test_missed_slots_are_run_once(bridge: Bridge, sandbox: Sandbox, clock: Shif
 
 
 def test_a_one_time_export_between_two_runs_of_a_sync_moves_the_base_of_both(
-    bridge: Bridge, sandbox: Sandbox, clock: Shifted
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, TRIAL)
     work(bridge)
@@ -135,7 +137,7 @@ def test_a_one_time_export_between_two_runs_of_a_sync_moves_the_base_of_both(
 
 
 def test_members_that_a_failed_delivery_added_and_that_left_since_are_gone_after_the_next_run(
-    bridge: Bridge, sandbox: Sandbox, clock: Shifted
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, TRIAL)
     work(bridge)
@@ -153,7 +155,9 @@ def test_members_that_a_failed_delivery_added_and_that_left_since_are_gone_after
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
-def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(bridge: Bridge, sandbox: Sandbox, clock: Shifted):
+def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
+):
     sync = recurring.add_sync(bridge, LOCAL, TRIAL)
     sandbox.fault("unauthorized", target="apptimize")
     work(bridge)
@@ -172,7 +176,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(bridge: Br
 
 
 def test_the_brake_holds_a_run_that_would_take_too_many_away_until_it_is_applied_once(
-    bridge: Bridge, sandbox: Sandbox, clock: Shifted
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, TRIAL, max_shrink=0)
     work(bridge)
@@ -192,7 +196,7 @@ def test_the_brake_holds_a_run_that_would_take_too_many_away_until_it_is_applied
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
-def test_undo_puts_the_group_back_and_pauses_the_sync(bridge: Bridge, sandbox: Sandbox, clock: Shifted):
+def test_undo_puts_the_group_back_and_pauses_the_sync(bridge: Bridge, sandbox: Sandbox, clock: BothClocks):
     sync = recurring.add_sync(bridge, LOCAL, TRIAL)
     work(bridge)
     first, before = last(bridge), sandbox.group(TRIAL)
@@ -218,7 +222,7 @@ def test_slots_are_on_a_steady_grid_of_their_own_whatever_the_time():
 
 
 def test_a_sync_that_does_not_fit_the_budget_is_refused_with_an_interval_that_fits(
-    bridge: Bridge, sandbox: Sandbox, clock: Shifted
+    bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     sandbox.limit(hourly_limit=10)
     cohorts.list_cohorts(bridge, LOCAL)  # learns the limit

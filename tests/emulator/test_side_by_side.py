@@ -119,10 +119,10 @@ async def export_while_a_worker_works(bridge: Bridge, sandbox: Sandbox) -> Run:
     working = asyncio.create_task(service.Worker(bridge).serve(stop))
     try:
         await asyncio.to_thread(sandbox.wait_for, "engage", page=1)
-        owner = lease.new_lease_owner()
-        run = await asyncio.to_thread(one_time.start_export, bridge, LOCAL, POWER, owner=owner)
+        lease_owner = lease.new_lease_owner()
+        run = await asyncio.to_thread(one_time.start_export, bridge, LOCAL, POWER, lease_owner=lease_owner)
         assert run.id
-        return await inline_run.carry_out_here(bridge, run.id, owner=owner, patience_s=0)
+        return await inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=0)
     finally:
         stop.set()
         await working

@@ -14,6 +14,7 @@ from core.sandbox.server import running
 from data import models
 from tests.emulator.stage import NOON, Home, connect, copy_of
 from tests.faults.crowd import SEEDS, Crowd, write_files
+from tests.stage.clock import FakeClock
 
 _cases = pytest.StashKey[dict[str, int]]()
 
@@ -74,24 +75,25 @@ def home(crowd_template: Path, tmp_path: Path) -> Home:
 
 
 @pytest.fixture
-def bridge(home: Home) -> Generator[Bridge]:
-    with home.bridge() as opened:
+def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
+    with home.bridge(clock=fake_clock.clock) as opened:
         yield opened
 
 
-class Shifted:
-    """Both clocks: the sandbox's, and the one that this process stamps by."""
+class BothClocks:
+    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
 
-    def __init__(self, crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, crowd: Crowd, fake_clock: FakeClock) -> None:
         self.crowd = crowd
-        self.shift_s = 0.0
-        monkeypatch.setattr(models, "wall_s", lambda: NOON + self.shift_s)
+        self.fake_clock = fake_clock
+        fake_clock.start_s = NOON
 
     def pass_minutes(self, minutes: float) -> None:
-        self.shift_s += minutes * 60
-        self.crowd.at(self.shift_s)
+        self.fake_clock.shift_s += minutes * 60
+        self.crowd.at(self.fake_clock.shift_s)
 
 
 @pytest.fixture
-def clock(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> Shifted:
-    return Shifted(crowd, monkeypatch)
+def clock(crowd: Crowd, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> BothClocks:
+    monkeypatch.setattr(models, "wall_s", fake_clock.now_s)
+    return BothClocks(crowd, fake_clock)

@@ -1,7 +1,7 @@
 """Cohort Bridge in a process of its own, which can be told where to die and what the clock is to say.
 
 The process is forked from a server that has everything imported, so that a test costs its runs and not its imports.
-What runs in it is the command line as it is: only constants of time are made shorter, and clocks are set.
+What runs in it is the command line as it is, with a clock and lengths of leases of the test's.
 """
 
 from __future__ import annotations
@@ -26,27 +26,26 @@ import schedule
 from sqlmodel import Session
 
 from core.cli import app
+from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.export import cohort_reader
-from core.export import run as exports
 from core.export.run import Export
-from core.leases import lease, slots
+from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
-from core.worker import inline_run, service
-from data import models, runs
+from data import models, run_queue, run_records
 from data.members import collector, snapshots
 from tests.emulator.stage import RETRY_OVER_S, Home
 
 # The steps of a run, and the call that is each.
 STEPS: dict[str, tuple[Any, str]] = {
-    "claim": (runs, "claim"),
-    "flight": (slots.RequestSlots, "take"),
+    "claim": (run_queue, "claim"),
+    "slots": (slots.RequestSlots, "take"),
     "ask": (mixpanel.Mixpanel, "_send"),
     "page": (cohort_reader.CohortReader, "_take"),
     "snapshot": (collector.Collector, "write"),
     "difference": (snapshots.Snapshots, "keep_difference"),
-    "doubt": (runs, "doubt"),
+    "doubt": (run_records, "mark_in_doubt"),
     "message": (cohort_sync.EndpointDelivery, "_send_once"),
-    "record": (runs, "record"),
+    "record": (run_records, "record"),
     "commit": (Session, "commit"),
     "tidy": (Export, "_tidy_up"),
 }
@@ -66,8 +65,8 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class Clock:
-    """What the clock says: the real time, moved, and passing faster; moved once more by what a file says."""
+class WallClock:
+    """What the wall clock says: the real time, moved, and passing faster; moved once more by what a file says."""
 
     start_s: float = 0.0  # what it said at `steady_s` of the steady clock; 0: the real time
     steady_s: float = 0.0
@@ -78,6 +77,11 @@ class Clock:
         real = self.start_s + (time.monotonic() - self.steady_s) * self.speed if self.start_s else _REAL_TIME()
         return real + (float(Path(self.moved_by).read_text() or 0) if self.moved_by else 0.0)
 
+    @property
+    def clock(self) -> Clock:
+        """The clock to inject: nobody sets the steady ones."""
+        return Clock(now=lambda: datetimes.datetime.fromtimestamp(self.now_s(), datetimes.UTC))
+
 
 @dataclass(frozen=True)
 class Orders:
@@ -87,7 +91,7 @@ class Orders:
     arguments: tuple[str, ...]
     kill: Kill | None = None
     lease_s: float | None = 1.5
-    clock: Clock | None = None
+    clock: WallClock | None = None
     disk_is_full: bool = False  # while a snapshot is written
     env: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -139,45 +143,31 @@ def _carry_out(orders: Orders) -> None:
         del os.environ[name]
     os.environ |= {"COHORT_BRIDGE_HOME": orders.home, "COHORT_BRIDGE_RETRY_OVER_S": str(RETRY_OVER_S), **orders.env}
     time.tzset()
-    if orders.lease_s is not None:
-        shorten_leases(orders.lease_s)
     if orders.clock:
-        _set_clock(orders.clock)
+        _set_libraries_clock(orders.clock)
     if orders.kill:
         _plant(orders.kill)
     if orders.disk_is_full:
         _fill_disk()
     sys.argv = ["core", *orders.arguments]
-    app.main()
+    clock = orders.clock.clock if orders.clock else SYSTEM_CLOCK
+    app.main(clock=clock, lease_times=LEASE_TIMES if orders.lease_s is None else shorter_leases(orders.lease_s))
 
 
-LEASE_TIMES = [
-    (slots, "SLOT_LEASE_S", 1.0),
-    (lease, "LEASE_S", 1.0),
-    (lease, "HEARTBEAT_S", 1 / 8),
-    (exports, "HEARTBEAT_S", 1 / 8),
-    (service, "HEARTBEAT_S", 1 / 8),
-    (inline_run, "HEARTBEAT_S", 1 / 8),
-    (exports, "FRESH_S", 1 / 4),
-    (lease, "FRESH_S", 1 / 4),
-]
-
-
-def shorten_leases(lease_s: float) -> None:
+def shorter_leases(lease_s: float) -> LeaseTimes:
     """Let dead runs be found sooner than after 45 seconds, all else in proportion."""
-    for module, name, seconds in LEASE_TIMES:
-        setattr(module, name, lease_s * seconds)
+    return LeaseTimes(heartbeat_s=lease_s / 8, lease_s=lease_s, fresh_s=lease_s / 4)
 
 
-def _set_clock(clock: Clock) -> None:
+def _set_libraries_clock(clock: WallClock) -> None:
+    """Let `schedule`, which asks the machine itself, see what the clock says."""
+
     class Shown(datetimes.datetime):
         @classmethod
         def now(cls, tz: Any = None) -> Any:
             return datetimes.datetime.fromtimestamp(clock.now_s(), tz)
 
     models.wall_s = clock.now_s
-    time.time = clock.now_s
-    service.datetime = Shown  # type: ignore[attr-defined]
     if clock.speed == 1:
         names = vars(datetimes) | {"datetime": Shown}
         schedule.datetime = types.SimpleNamespace(**names)  # type: ignore[assignment]

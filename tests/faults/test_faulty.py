@@ -6,7 +6,7 @@ import random
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import update
+from sqlmodel import col, delete
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
@@ -15,10 +15,10 @@ from core.sandbox import faults
 from core.syncs import listing, one_time, recurring, runs
 from core.worker import service
 from data.engine import write_session
-from data.models import QuerySlot, RunStatus, SyncState
+from data.models import Lease, LeaseKind, RunStatus, SyncState
 from tests.emulator.stage import Home, export, group_row
 from tests.faults import process
-from tests.faults.conftest import Shifted, Tally
+from tests.faults.conftest import BothClocks, Tally
 from tests.faults.crowd import ONE, SEEDS, Crowd, all_runs, assert_counts_add_up, at_work, changed, last
 
 CASES = [
@@ -29,7 +29,7 @@ CASES = [
 ]
 
 
-def run_next_slot(bridge: Bridge, clock: Shifted, *, minutes: float = 15) -> None:
+def run_next_slot(bridge: Bridge, clock: BothClocks, *, minutes: float = 15) -> None:
     clock.pass_minutes(minutes)
     service.once(bridge)
 
@@ -42,7 +42,7 @@ def assert_right_if_it_says_so(bridge: Bridge, crowd: Crowd) -> None:
 
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_without_it_is_right(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, name: str, target: str, ran: Tally
+    bridge: Bridge, crowd: Crowd, clock: BothClocks, name: str, target: str, ran: Tally
 ):
     rng = random.Random(f"{name} {target}")
     numbers = rng.sample(range(3200), 1300 if SEEDS else 300)
@@ -75,7 +75,7 @@ def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_w
 
 @pytest.mark.parametrize("failing", ["server_error", "reset_after", "reset_before", "apptimize_failure_200"])
 def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_the_group(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, failing: str, ran: Tally
+    bridge: Bridge, crowd: Crowd, clock: BothClocks, failing: str, ran: Tally
 ):
     crowd.set(ONE, range(500))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -99,7 +99,7 @@ def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_th
 
 
 def test_people_whom_a_one_time_export_added_between_two_runs_and_who_leave_then_are_not_left_in_the_group(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, ran: Tally
+    bridge: Bridge, crowd: Crowd, clock: BothClocks, ran: Tally
 ):
     crowd.set(ONE, range(500))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -117,7 +117,7 @@ def test_people_whom_a_one_time_export_added_between_two_runs_and_who_leave_then
 
 
 def test_a_one_time_export_that_fails_half_way_makes_the_next_run_of_the_sync_overwrite_in_full(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, ran: Tally
+    bridge: Bridge, crowd: Crowd, clock: BothClocks, ran: Tally
 ):
     crowd.set(ONE, range(500))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -156,7 +156,7 @@ def test_a_group_that_is_led_elsewhere_while_it_is_written_stays_in_doubt(
 
 
 def test_a_base_that_was_damaged_counts_as_gone_and_the_group_is_overwritten_in_full(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, ran: Tally
+    bridge: Bridge, crowd: Crowd, clock: BothClocks, ran: Tally
 ):
     crowd.set(ONE, range(100))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -181,7 +181,7 @@ def test_a_run_whose_places_in_flight_were_taken_while_it_was_held_up_takes_new_
     work = process.start(home, "worker", "--once", lease_s=None)
     crowd.wait_for("engage", page=0)
     with write_session(bridge.engine) as session:
-        session.exec(update(QuerySlot).values(holder=None))
+        session.exec(delete(Lease).where(col(Lease.kind) == LeaseKind.QUERY_SLOT))
 
     assert process.finish(work) == 0
     assert runs.get_run(bridge, LOCAL, run.id or 0).status == RunStatus.SUCCEEDED

@@ -11,16 +11,16 @@ from sqlmodel import col, update
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import BudgetTooSmall, NotFound, SettingsError
-from core.export import run as exports
+from core.export import retention as export_retention
 from core.sandbox import people
 from core.syncs import cohorts, held_runs, listing, one_time, queueing, recurring, runs, settings, undo
 from core.worker import retention, service
-from data import run_queue
+from data import leases, run_queue
 from data.engine import read_session, write_session
-from data.models import Connection, QuerySpend, Run, RunStatus, SyncState, utc_now
+from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
 from tests.emulator.stage import NOON, Home, group_row
 from tests.faults import process
-from tests.faults.conftest import Shifted
+from tests.faults.conftest import BothClocks
 from tests.faults.crowd import COHORTS, ONE, SEEDS, THREE, TWO, Crowd, all_runs, at_work, last
 
 # What the sandbox is slow to take arrives at a cohort that no other test looks at.
@@ -51,7 +51,7 @@ def without_ids(crowd: Crowd, numbers: range, *, set_again: bool = False) -> Non
 
 
 def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_is_told_what_fits(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     for cohort in COHORTS[:14]:
         crowd.set(cohort, range(cohort, cohort + 5))
@@ -77,7 +77,7 @@ def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_
 
 
 def test_a_run_without_a_query_slot_waits_until_one_opens_while_others_go_on(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     crowd.limit(hourly_limit=3)
     cohorts.list_cohorts(bridge, LOCAL)
@@ -103,7 +103,7 @@ def test_a_run_without_a_query_slot_waits_until_one_opens_while_others_go_on(
 
 
 def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_connected(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
     recurring.pause_sync(bridge, LOCAL, 1)
@@ -119,7 +119,7 @@ def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_con
 
 
 def test_an_export_that_is_queued_already_becomes_a_whole_one_when_that_is_asked_for(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     crowd.set(ONE, range(20))
     one_time.start_export(bridge, LOCAL, ONE)
@@ -135,7 +135,9 @@ def test_an_export_that_is_queued_already_becomes_a_whole_one_when_that_is_asked
 # --- stopping and going on -----------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
+):
     for cohort in (ONE, TWO, THREE):
         crowd.set(cohort, range(20))
         recurring.add_sync(bridge, LOCAL, cohort)
@@ -165,9 +167,8 @@ def test_a_worker_that_is_told_to_stop_hands_its_run_back_within_ten_seconds_wha
 
     took_s = process.stop(one)
 
-    run = last(bridge)
     assert took_s < 10
-    assert (run.status, run.owner) == (RunStatus.QUEUED, None)
+    assert (last(bridge).status, leases.list_held(bridge.engine, LeaseKind.RUN)) == (RunStatus.QUEUED, [])
     crowd.mend()
     service.once(bridge)
     assert crowd.there(LATE) == crowd.right(LATE)
@@ -218,19 +219,22 @@ def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_le
 ):
     run = one_time.start_export(bridge, LOCAL, ONE)
     run_id = run.id or 0
-    assert run_queue.claim(bridge.engine, run_id, owner="one")
+    assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
     runs.cancel_run(bridge, LOCAL, run_id)
+    now = bridge.clock.now()
 
     if lets_go == "wait":
-        run_queue.wait(bridge.engine, run_id, owner="one", until=utc_now(), keep=False)
+        run_queue.wait(bridge.engine, run_id, lease_owner="one", until=now, keep=False, now=now)
     else:
-        run_queue.hand_back(bridge.engine, run_id, owner="one")
+        run_queue.hand_back(bridge.engine, run_id, lease_owner="one", now=now)
 
-    assert run_queue.claimable(bridge.engine) == []
+    assert run_queue.claimable(bridge.engine, now=now) == []
     assert last(bridge).status == RunStatus.CANCELLED
 
 
-def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
+):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
@@ -248,7 +252,7 @@ def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(bridge:
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
-def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
@@ -263,7 +267,7 @@ def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, 
     assert len(all_runs(bridge)) == 1
 
 
-def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
 
@@ -277,15 +281,16 @@ def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Cro
 
 
 def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that_person_s_back(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
-    queueing.queue_due(bridge.engine)
+    queueing.queue_due(bridge.engine, now=bridge.clock.now())
     run_id = last(bridge).id or 0
-    run_queue.claim(bridge.engine, run_id, owner="dead")
+    run_queue.claim(bridge.engine, run_id, lease_owner="dead", now=bridge.clock.now())
     recurring.pause_sync(bridge, LOCAL, 1)
 
-    run_queue.interrupt(bridge.engine, run_id, owner="dead", beat_seen=last(bridge).beat, error={})
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
+    run_queue.interrupt(bridge.engine, lease, error={}, now=bridge.clock.now())
 
     assert [run.status for run in all_runs(bridge)] == [RunStatus.INTERRUPTED]
 
@@ -294,7 +299,7 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that
 
 
 def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_with_advice(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -312,7 +317,7 @@ def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_w
 
 
 def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -331,7 +336,7 @@ def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
 
 
 def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_takes_its_place(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     numbers = range(2901, 2915)
     crowd.set(ONE, numbers)
@@ -355,7 +360,7 @@ def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_take
 
 
 def test_a_newer_held_run_replaces_the_older_and_can_be_applied_once_or_discarded(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     crowd.set(ONE, range(1, 101))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
@@ -384,7 +389,7 @@ def test_a_newer_held_run_replaces_the_older_and_can_be_applied_once_or_discarde
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
-def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
     crowd.fault("total_wrong", by=3)
@@ -400,7 +405,7 @@ def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Br
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
-def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     numbers = range(2921, 2971)
     crowd.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
@@ -422,7 +427,7 @@ def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, crowd:
     assert crowd.there(ONE) == before
 
 
-def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
     service.once(bridge)
@@ -440,7 +445,7 @@ def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(bridge: Br
     assert crowd.there(ONE) == crowd.right(ONE)
 
 
-def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
     service.once(bridge)
@@ -475,7 +480,7 @@ def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, crow
 
 
 def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_undo_later(
-    bridge: Bridge, crowd: Crowd, clock: Shifted
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
     crowd.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
@@ -483,9 +488,10 @@ def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_un
     first, before = last(bridge), crowd.there(ONE)
     crowd.set(ONE, range(10))
     busy = recurring.run_now(bridge, LOCAL, 1).id or 0
-    run_queue.claim(bridge.engine, busy, owner="busy")
+    run_queue.claim(bridge.engine, busy, lease_owner="busy", now=bridge.clock.now())
     undo.undo_to(bridge, LOCAL, first.id or 0)
-    run_queue.wait(bridge.engine, busy, owner="busy", until=utc_now() + timedelta(minutes=5), keep=False)
+    now = bridge.clock.now()
+    run_queue.wait(bridge.engine, busy, lease_owner="busy", until=now + timedelta(minutes=5), keep=False, now=now)
 
     service.once(bridge)
     clock.pass_minutes(60)
@@ -496,9 +502,9 @@ def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_un
 
 
 def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, monkeypatch: pytest.MonkeyPatch
+    bridge: Bridge, crowd: Crowd, clock: BothClocks, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(exports, "_SNAPSHOTS_KEPT", 3)
+    monkeypatch.setattr(export_retention, "_SNAPSHOTS_KEPT", 3)
     recurring.add_sync(bridge, LOCAL, ONE)
     for size in (10, 20, 20, 30, 40):
         crowd.set(ONE, range(1, size))
@@ -517,9 +523,8 @@ def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
 
 
 def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
-    bridge: Bridge, crowd: Crowd, clock: Shifted, monkeypatch: pytest.MonkeyPatch
+    bridge: Bridge, crowd: Crowd, clock: BothClocks
 ):
-    monkeypatch.setattr(retention, "_STEP", 2)
     recurring.add_sync(bridge, LOCAL, ONE)
     for size in (10, 20, 30, 40, 40, 40):
         crowd.set(ONE, range(1, size))
@@ -528,7 +533,7 @@ def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
     base = group_row(bridge, ONE).base_run_id
     clock.pass_minutes(181 * 24 * 60)
 
-    steps = [retention.forget_old_runs(bridge) for _ in range(4)]
+    steps = [retention.forget_old_runs(bridge, most=2) for _ in range(4)]
 
     assert steps == [2, 2, 1, 0]
     assert [run.id for run in all_runs(bridge)] == [base]
@@ -537,12 +542,12 @@ def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
         assert session.get(Run, base) is not None
 
 
-def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(bridge: Bridge, crowd: Crowd, clock: Shifted):
+def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(bridge: Bridge, crowd: Crowd, clock: BothClocks):
     crowd.set(ONE, range(5))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
     with write_session(bridge.engine) as session:
-        session.exec(update(QuerySpend).values(at=utc_now() + timedelta(days=300)))
+        session.exec(update(QuerySpend).values(at=bridge.clock.now() + timedelta(days=300)))
     clock.pass_minutes(30)
 
     service.once(bridge)

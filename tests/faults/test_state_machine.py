@@ -24,7 +24,8 @@ from tests.emulator.stage import NOON, Home, copy_of, export
 from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.crowd import COHORTS, SEEDS, Crowd, all_runs, assert_counts_add_up
-from tests.faults.process import STEPS, Clock, Kill
+from tests.faults.process import STEPS, Kill, WallClock
+from tests.stage.clock import FakeClock
 
 USED = COHORTS[:3]
 FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]
@@ -42,10 +43,10 @@ class Syncs(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="syncs-"))
         self.home: Home = copy_of(self.template, self.folder / "home")
-        self.opened = self.home.bridge()
+        self.clock = FakeClock(NOON)
+        models.wall_s = self.clock.now_s
+        self.opened = self.home.bridge(clock=self.clock.clock, lease_times=process.shorter_leases(1.5))
         self.bridge: Bridge = self.opened.__enter__()
-        self.shift_s = 0.0
-        models.wall_s = lambda: NOON + self.shift_s
         self.crowd.reset()
         self.members: dict[int, set[int]] = {cohort: set() for cohort in USED}
         self.deleted: set[int] = set()
@@ -146,16 +147,16 @@ class Syncs(RuleBasedStateMachine):
 
     @rule(minutes=st.sampled_from([1, 15, 15, 15, 50, 24 * 60]))
     def time_passes(self, minutes: int) -> None:
-        self.shift_s += minutes * 60
-        self.crowd.at(self.shift_s)
+        self.clock.shift_s += minutes * 60
+        self.crowd.at(self.clock.shift_s)
         self.work()
 
     @rule(step=st.sampled_from(sorted(STEPS)), when=st.sampled_from(["before", "after"]), nth=st.integers(1, 4))
     def a_worker_dies(self, step: str, when: str, nth: int) -> None:
-        self.shift_s += 15 * 60
-        self.crowd.at(self.shift_s)
+        self.clock.shift_s += 15 * 60
+        self.crowd.at(self.clock.shift_s)
         # Its clock stands still, as ours does.
-        clock = Clock(start_s=NOON + self.shift_s, steady_s=0, speed=1e-9)
+        clock = WallClock(start_s=self.clock.now_s(), steady_s=0, speed=1e-9)
         process.run(self.home, "worker", "--once", kill=Kill(step, when, nth), clock=clock)
         self.check()
         type(self).ran("kills")
@@ -199,8 +200,8 @@ class Syncs(RuleBasedStateMachine):
                 recurring.resume_sync(self.bridge, LOCAL, number)
             sync_settings.edit_sync(self.bridge, LOCAL, number, every_minutes=15, max_shrink=None)
         for _ in range(2):  # the first may be what still waited, or was queued, before
-            self.shift_s += 3700
-            self.crowd.at(self.shift_s)
+            self.clock.shift_s += 3700
+            self.crowd.at(self.clock.shift_s)
             self.work()
         self.decide(apply=True)
         assert [run for run in all_runs(self.bridge) if run.status in UNFINISHED] == []
@@ -213,8 +214,6 @@ def test_the_groups_are_right_whatever_happens_in_whatever_order(
     crowd: Crowd, crowd_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(models, "wall_s", models.wall_s)  # set back at the end
-    for module, name, seconds in process.LEASE_TIMES:
-        monkeypatch.setattr(module, name, 1.5 * seconds)
     machine = type("Machine", (Syncs,), {"crowd": crowd, "template": crowd_template, "ran": ran})
     wanted = settings(
         max_examples=max(2, SEEDS * 6),

@@ -37,7 +37,8 @@ from tests.faults.crowd import (
     last,
     write_files,
 )
-from tests.faults.process import Clock
+from tests.faults.process import WallClock
+from tests.stage.clock import FakeClock
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 
@@ -46,7 +47,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
     tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch, ran: Tally
 ):
-    clock = Clock(start_s=NOON, steady_s=time.monotonic(), speed=200)  # fifteen minutes in four and a half seconds
+    clock = WallClock(start_s=NOON, steady_s=time.monotonic(), speed=200)  # fifteen minutes in four and a half seconds
     monkeypatch.setattr("data.models.wall_s", clock.now_s)
     rng = random.Random(workers)
     cohorts = COHORTS[:4]
@@ -55,7 +56,7 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
         closing(Crowd(server.url)) as crowd,
     ):
         home = Home(tmp_path / "home")
-        with home.bridge(mixpanel_url=crowd.url) as bridge:
+        with home.bridge(mixpanel_url=crowd.url, clock=clock.clock) as bridge:
             connect(bridge, crowd)
             numbers = {cohort: rng.sample(range(3200), 300) for cohort in cohorts}
             for cohort in cohorts:
@@ -108,7 +109,7 @@ def test_a_clock_that_is_set_by_an_hour_neither_stalls_a_worker_nor_makes_it_run
     moved_by.write_text("0")
     crowd.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
-    one = process.start(home, "worker", clock=Clock(moved_by=str(moved_by)))
+    one = process.start(home, "worker", clock=WallClock(moved_by=str(moved_by)))
     wait_until(lambda: last_status(bridge) == RunStatus.SUCCEEDED)
     crowd.set(ONE, range(40))
 
@@ -154,10 +155,10 @@ def _is_leap(year: int) -> bool:
 
 
 def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_for_longer_than_an_hour(
-    bridge: Bridge, crowd: Crowd, monkeypatch: pytest.MonkeyPatch, ran: Tally
+    bridge: Bridge, crowd: Crowd, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, ran: Tally
 ):
-    shift = [0.0]
-    monkeypatch.setattr("data.models.wall_s", lambda: NOON + shift[0])
+    fake_clock.start_s = NOON
+    monkeypatch.setattr("data.models.wall_s", fake_clock.now_s)
     crowd.limit(hourly_limit=2)
     cohorts.list_cohorts(bridge, LOCAL)
     crowd.set(ONE, range(50))
@@ -167,9 +168,9 @@ def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_fo
     service.once(bridge)
     assert last(bridge).status == RunStatus.WAITING
 
-    shift[0] = -3 * 3600
+    fake_clock.shift_s = -3 * 3600
     service.once(bridge)  # nobody knows how long ago the queries were: they count for an hour from now
-    shift[0] += 3601
+    fake_clock.shift_s += 3601
     crowd.forget_requests()
     service.once(bridge)  # one for the list of cohorts, one for the pages
 

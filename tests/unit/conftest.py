@@ -25,7 +25,16 @@ def group_with_runs(bridge: Bridge) -> list[Run]:
         session.add(sync)
         session.flush()
         runs = [
-            new_run(sync, group, destination="csv", trigger="manual", actor="local", dry_run=False, force_full=False)
+            new_run(
+                sync,
+                group,
+                destination="csv",
+                trigger="manual",
+                actor="local",
+                dry_run=False,
+                force_full=False,
+                now=bridge.clock.now(),
+            )
             for _ in range(3)
         ]
         session.add_all(runs)

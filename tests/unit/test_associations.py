@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import pytest
 
 from core.access.roles import LOCAL
 from core.associate import actions
-from core.associate.running import AssociationWatch
+from core.associate.running import watch_associations
 from core.bridge import Bridge
-from core.leases import lease
-from data import associations
+from data import associations, leases
 from data.engine import write_session
-from data.models import Association, AssociationBatch, Connection, ConnectionKind, ImportStage
+from data.models import Association, AssociationBatch, Connection, ConnectionKind, ImportStage, Lease, LeaseKind
+from tests.stage.clock import FakeClock
 
 
 @pytest.fixture
@@ -42,6 +41,24 @@ def waiting(bridge: Bridge) -> int:
         return found.id
 
 
+def claim(bridge: Bridge, number: int, lease_owner: str) -> bool:
+    return associations.claim(bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now())
+
+
+def lease_now(bridge: Bridge) -> Lease:
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.ASSOCIATION)
+    return lease
+
+
+def interrupt(bridge: Bridge, lease: Lease) -> bool:
+    error = {"error_code": "interrupted"}
+    return associations.interrupt(bridge.engine, lease, error=error, now=bridge.clock.now())
+
+
+def hand_back(bridge: Bridge, number: int, lease_owner: str) -> bool:
+    return associations.hand_back(bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now())
+
+
 def stage_of(bridge: Bridge, number: int) -> str:
     found = associations.get(bridge.engine, number)
     assert found
@@ -54,70 +71,65 @@ def batch(number: int, start: int, refused: dict[str, str] | None = None) -> Ass
 
 def test_only_one_of_two_gets_it(bridge: Bridge, waiting: int):
     assert associations.claimable(bridge.engine) == [waiting]
-    assert associations.claim(bridge.engine, waiting, owner="one")
+    assert claim(bridge, waiting, "one")
 
-    assert not associations.claim(bridge.engine, waiting, owner="other")
+    assert not claim(bridge, waiting, "other")
     assert associations.claimable(bridge.engine) == []
     assert stage_of(bridge, waiting) == ImportStage.WRITING
 
 
 def test_nobody_takes_it_over_while_its_holder_puts_a_plan_in_place(bridge: Bridge, waiting: int, tmp_path: Path):
-    assert associations.claim(bridge.engine, waiting, owner="first")
+    assert claim(bridge, waiting, "first")
     with closing(sqlite3.connect(tmp_path / "home" / "cohort_bridge.db", timeout=0.05)) as other:
-        take_over = ("UPDATE association SET owner = 'second' WHERE id = ?", [waiting])
-        with associations.held(bridge.engine, waiting, owner="first") as ours:
+        take_over = ("UPDATE lease SET lease_owner = 'second' WHERE key = ?", [str(waiting)])
+        with associations.held(bridge.engine, waiting, lease_owner="first") as ours:
             assert ours
             with pytest.raises(sqlite3.OperationalError, match="locked"):
                 other.execute(*take_over)
         with other:
             other.execute(*take_over)
-        with associations.held(bridge.engine, waiting, owner="first") as ours:
+        with associations.held(bridge.engine, waiting, lease_owner="first") as ours:
             assert not ours
 
 
 def test_a_batch_is_recorded_only_by_who_holds_the_lease(bridge: Bridge, waiting: int):
-    associations.claim(bridge.engine, waiting, owner="one")
+    claim(bridge, waiting, "one")
 
-    assert not associations.record_batch(bridge.engine, batch(waiting, 2), owner="other", requests=1)
+    assert not associations.record_batch(bridge.engine, batch(waiting, 2), lease_owner="other", requests=1)
     assert associations.last_row(bridge.engine, waiting) == 0
-    assert associations.record_batch(bridge.engine, batch(waiting, 2, {"3": "odd"}), owner="one", requests=1)
+    assert associations.record_batch(bridge.engine, batch(waiting, 2, {"3": "odd"}), lease_owner="one", requests=1)
     assert associations.last_row(bridge.engine, waiting) == 11
     found = associations.get(bridge.engine, waiting)
     assert found
     assert (found.written, found.refused, found.requests) == (9, 1, 1)
 
 
-def test_what_a_dead_process_had_goes_back_into_the_queue(
-    bridge: Bridge, waiting: int, monkeypatch: pytest.MonkeyPatch
-):
-    associations.claim(bridge.engine, waiting, owner="one")
-    watch, seconds = AssociationWatch(bridge), time.monotonic()
+def test_what_a_dead_process_had_goes_back_into_the_queue(bridge: Bridge, waiting: int, fake_clock: FakeClock):
+    claim(bridge, waiting, "one")
+    watch = watch_associations(bridge)
     watch.look()
-    monkeypatch.setattr(time, "monotonic", lambda: seconds + lease.LEASE_S - 1)
+    fake_clock.ahead_s = bridge.lease_times.lease_s - 1
     assert watch.look() == 0
-    monkeypatch.setattr(time, "monotonic", lambda: seconds + lease.LEASE_S + 2)
+    fake_clock.ahead_s = bridge.lease_times.lease_s + 2
 
     assert watch.look() == 1
     assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
-    assert associations.claim(bridge.engine, waiting, owner="other")
-    assert not associations.record_batch(bridge.engine, batch(waiting, 2), owner="one", requests=1)
+    assert claim(bridge, waiting, "other")
+    assert not associations.record_batch(bridge.engine, batch(waiting, 2), lease_owner="one", requests=1)
 
 
 def die(bridge: Bridge, number: int) -> None:
     """Claim it, and end without a word."""
-    assert associations.claim(bridge.engine, number, owner="mortal")
-    ((_, owner, beat),) = associations.leases(bridge.engine)
-    assert associations.interrupt(
-        bridge.engine, number, owner=owner, beat_seen=beat, error={"error_code": "interrupted"}
-    )
+    assert claim(bridge, number, "mortal")
+    assert interrupt(bridge, lease_now(bridge))
 
 
 def test_one_that_kills_its_process_again_and_again_is_left_alone_unless_it_gets_further(bridge: Bridge, waiting: int):
     for _ in range(3):
         die(bridge, waiting)
-    associations.claim(bridge.engine, waiting, owner="one")
-    associations.record_batch(bridge.engine, batch(waiting, 2), owner="one", requests=1)
-    associations.hand_back(bridge.engine, waiting, owner="one")
+    claim(bridge, waiting, "one")
+    associations.record_batch(bridge.engine, batch(waiting, 2), lease_owner="one", requests=1)
+    hand_back(bridge, waiting, "one")
     for _ in range(3):
         die(bridge, waiting)
     assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
@@ -129,39 +141,39 @@ def test_one_that_kills_its_process_again_and_again_is_left_alone_unless_it_gets
 
 
 def test_what_moved_since_it_was_looked_at_is_not_taken_for_dead(bridge: Bridge, waiting: int):
-    associations.claim(bridge.engine, waiting, owner="one")
-    ((_, owner, beat),) = associations.leases(bridge.engine)
-    associations.heartbeat(bridge.engine, waiting, owner="one")
+    claim(bridge, waiting, "one")
+    seen = lease_now(bridge)
+    associations.heartbeat(bridge.engine, waiting, lease_owner="one")
 
-    assert not associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
+    assert not interrupt(bridge, seen)
     assert stage_of(bridge, waiting) == ImportStage.WRITING
 
 
 def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_dies(bridge: Bridge, waiting: int):
-    associations.claim(bridge.engine, waiting, owner="one")
+    claim(bridge, waiting, "one")
     actions.cancel_association(bridge, LOCAL, waiting)
 
-    assert associations.hand_back(bridge.engine, waiting, owner="one")
+    assert hand_back(bridge, waiting, "one")
 
     found = associations.get(bridge.engine, waiting)
     assert found
-    assert (found.stage, found.owner, found.finished_at is not None) == (ImportStage.CANCELLED, None, True)
+    assert (found.stage, found.finished_at is not None) == (ImportStage.CANCELLED, True)
+    assert leases.list_held(bridge.engine, LeaseKind.ASSOCIATION) == []
     with write_session(bridge.engine) as session:
         found.stage, found.finished_at = ImportStage.TO_WRITE, None
         session.add(found)
-    associations.claim(bridge.engine, waiting, owner="mortal")
+    claim(bridge, waiting, "mortal")
     actions.cancel_association(bridge, LOCAL, waiting)
-    ((_, owner, beat),) = associations.leases(bridge.engine)
-    associations.interrupt(bridge.engine, waiting, owner=owner, beat_seen=beat, error={})
+    interrupt(bridge, lease_now(bridge))
     assert stage_of(bridge, waiting) == ImportStage.CANCELLED
 
 
 def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way(bridge: Bridge, waiting: int):
-    associations.claim(bridge.engine, waiting, owner="one")
+    claim(bridge, waiting, "one")
     half = batch(waiting, 2, {"3": "odd"})
     half.unaliased = {"4": associations.NOT_SAID, "5": "the alias was refused"}
 
-    associations.record_batch(bridge.engine, half, owner="one", requests=1)
+    associations.record_batch(bridge.engine, half, lease_owner="one", requests=1)
 
     found = associations.get(bridge.engine, waiting)
     assert found

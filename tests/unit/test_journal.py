@@ -44,8 +44,8 @@ def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
 
 def test_a_journal_goes_with_its_run(bridge: Bridge, group_with_runs: list[Run]):
     run_id = group_with_runs[0].id or 0
-    assert run_queue.claim(bridge.engine, run_id, owner="one")
-    run_queue.heartbeat(bridge.engine, run_id, owner="one", log={"steps": [], "calls": [], "totals": []})
+    assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
+    run_queue.heartbeat(bridge.engine, run_id, lease_owner="one", log={"steps": [], "calls": [], "totals": []})
     assert runs.get_run_log(bridge.engine, run_id)
 
     with write_session(bridge.engine) as session:
@@ -57,8 +57,8 @@ def test_a_journal_goes_with_its_run(bridge: Bridge, group_with_runs: list[Run])
 
 def test_who_lost_the_lease_writes_nothing_into_the_journal(bridge: Bridge, group_with_runs: list[Run]):
     run_id = group_with_runs[0].id or 0
-    assert run_queue.claim(bridge.engine, run_id, owner="one")
+    assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
 
-    run_queue.heartbeat(bridge.engine, run_id, owner="two", log={"steps": [], "calls": [], "totals": []})
+    run_queue.heartbeat(bridge.engine, run_id, lease_owner="two", log={"steps": [], "calls": [], "totals": []})
 
     assert runs.get_run_log(bridge.engine, run_id) is None

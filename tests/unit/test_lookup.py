@@ -72,6 +72,7 @@ def read(
         session.flush()
         session.add(
             Run(
+                queued_at=bridge.clock.now(),
                 sync_id=sync.id,
                 group_id=group.id,
                 cohort_id=number,

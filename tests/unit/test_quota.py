@@ -14,6 +14,8 @@ from core.errors import NoQuerySlot
 from core.export.cohort_reader import ResizableSemaphore
 from core.leases import slots
 from core.vendors.query_budget import QueryLimit, stated_limit
+from data import query_slots
+from tests.stage.clock import FakeClock
 
 PROJECT = "mixpanel.com/1"
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -98,15 +100,15 @@ def test_an_unexplained_refusal_blocks_for_one_share_of_the_hour_and_then_for_lo
 
 
 def test_at_most_five_requests_of_a_project_are_in_flight_whoever_asks(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
 
     assert one.take() == 5
     assert other.take() == 0
-    assert slots.count_in_flight(bridge.engine, PROJECT) == 5
+    assert len(query_slots.list_held(bridge.engine, PROJECT)) == 5
 
 
 def test_who_holds_all_slots_hands_back_when_another_found_none(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     one.take()
     other.take()
 
@@ -117,7 +119,7 @@ def test_who_holds_all_slots_hands_back_when_another_found_none(bridge: Bridge):
 
 
 def test_slots_that_are_given_up_stay_held_while_requests_are_in_flight_on_them(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     one.take()
     other.take()
 
@@ -130,7 +132,7 @@ def test_slots_that_are_given_up_stay_held_while_requests_are_in_flight_on_them(
 
 
 def test_slots_that_were_released_are_free(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
+    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     one.take()
 
     one.release()
@@ -138,30 +140,26 @@ def test_slots_that_were_released_are_free(bridge: Bridge):
     assert other.take() == 5
 
 
-def test_the_slots_of_a_dead_process_are_free_after_a_lease_on_our_own_clock(
-    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
-):
-    dead, living = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
+def test_the_slots_of_a_dead_process_are_free_after_a_lease_on_our_own_clock(bridge: Bridge, fake_clock: FakeClock):
+    dead, living = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     dead.take()
     living.take()
-    seconds = slots.time.monotonic()
 
-    monkeypatch.setattr(slots.time, "monotonic", lambda: seconds + slots.SLOT_LEASE_S + 1)
+    fake_clock.ahead_s = bridge.lease_times.lease_s + 1
 
     assert living.take() == 5
     assert dead.renew() == 0
 
 
-def test_the_slots_of_a_living_process_stay_its_own(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
-    holder, other = slots.RequestSlots(bridge.engine, PROJECT), slots.RequestSlots(bridge.engine, PROJECT)
+def test_the_slots_of_a_living_process_stay_its_own(bridge: Bridge, fake_clock: FakeClock):
+    holder, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     holder.take(most=5)
     other.take()
     holder.renew()  # gives up two, and moves
     holder.hand_back()
     other_width = other.take()
-    seconds = slots.time.monotonic()
 
-    monkeypatch.setattr(slots.time, "monotonic", lambda: seconds + slots.SLOT_LEASE_S + 1)
+    fake_clock.ahead_s = bridge.lease_times.lease_s + 1
     holder.renew()
 
     assert other_width == 2
@@ -199,9 +197,9 @@ def test_a_width_that_is_narrowed_takes_free_places_at_once_and_waits_for_the_ot
 
 
 def test_places_that_were_released_are_not_taken_again_by_a_heartbeat_that_comes_late(bridge: Bridge):
-    flight = slots.RequestSlots(bridge.engine, PROJECT)
+    flight = slots.RequestSlots(bridge, PROJECT)
     flight.take()
     flight.release()
 
     assert (flight.renew() or flight.take()) == 0
-    assert slots.count_in_flight(bridge.engine, PROJECT) == 0
+    assert len(query_slots.list_held(bridge.engine, PROJECT)) == 0

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-
-import pytest
+from datetime import UTC, datetime, timedelta
 
 from core.bridge import Bridge
-from core.leases import lease, slots, watch
-from core.leases.watch import LeaseWatch
+from core.leases import slots
 from core.rules import due_times
 from core.worker import service
-from data import run_queue, run_records, runs
+from core.worker.run_execution import watch_runs
+from data import leases, query_slots, run_queue, run_records, runs
 from data.engine import read_session, write_session
-from data.models import CohortList, Group, Run, RunStatus, Sync, utc_now
+from data.models import Group, Lease, LeaseKind, Run, RunStatus, Sync
 from data.runs import RunFilter
+from tests.stage.clock import FakeClock
 
 DEAD = {"error_code": "interrupted", "error_message": "It died.", "error_advice": "Wait."}
 
 
-def claim(bridge: Bridge, run: Run, owner: str = "one") -> bool:
-    return run_queue.claim(bridge.engine, run.id or 0, owner=owner)
+def claim(bridge: Bridge, run: Run, lease_owner: str = "one") -> bool:
+    return run_queue.claim(bridge.engine, run.id or 0, lease_owner=lease_owner, now=bridge.clock.now())
+
+
+def claimable(bridge: Bridge) -> list[int]:
+    return run_queue.claimable(bridge.engine, now=bridge.clock.now())
+
+
+def lease_on(bridge: Bridge, run: Run) -> Lease:
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, [str(run.id)])
+    return lease
+
+
+def interrupt(bridge: Bridge, lease: Lease) -> bool:
+    return run_queue.interrupt(bridge.engine, lease, error=DEAD, now=bridge.clock.now())
 
 
 def again(bridge: Bridge, run: Run) -> Run:
@@ -43,20 +55,18 @@ def test_a_second_run_of_a_group_waits_until_the_first_has_ended(bridge: Bridge,
     assert claim(bridge, first)
 
     assert not claim(bridge, second, "two")
-    assert run_queue.claimable(bridge.engine) == []
+    assert claimable(bridge) == []
 
-    run_records.record(bridge.engine, first.id or 0, owner="one", values={"status": RunStatus.SUCCEEDED})
+    run_records.record(bridge.engine, first.id or 0, lease_owner="one", values={"status": RunStatus.SUCCEEDED})
     assert claim(bridge, second, "two")
 
 
 def test_a_run_that_was_queued_by_its_own_process_is_not_taken_by_a_worker(bridge: Bridge, group_with_runs: list[Run]):
-    with read_session(bridge.engine) as session:
-        run = session.get_one(Run, group_with_runs[0].id)
-        run.owner = "terminal"
-        session.add(run)
-        session.commit()
+    run = group_with_runs[0]
+    with write_session(bridge.engine) as session:
+        run_queue.keep_for(session, run, "terminal", now=bridge.clock.now())
 
-    assert run.id not in run_queue.claimable(bridge.engine)
+    assert run.id not in claimable(bridge)
     assert not claim(bridge, run, "worker")
     assert claim(bridge, run, "terminal")
 
@@ -66,11 +76,11 @@ def test_a_lease_that_was_lost_can_neither_be_renewed_nor_recorded_nor_doubted(
 ):
     run = group_with_runs[0]
     claim(bridge, run)
-    run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+    interrupt(bridge, lease_on(bridge, run))
 
-    assert run_queue.heartbeat(bridge.engine, run.id or 0, owner="one") == (False, False)
-    assert not run_records.record(bridge.engine, run.id or 0, owner="one", values={"status": RunStatus.SUCCEEDED})
-    assert not run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, owner="one")
+    assert run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one") == (False, False)
+    assert not run_records.record(bridge.engine, run.id or 0, lease_owner="one", values={"status": RunStatus.SUCCEEDED})
+    assert not run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, lease_owner="one")
     assert again(bridge, run).status == RunStatus.INTERRUPTED
 
 
@@ -79,12 +89,12 @@ def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
 ):
     run = group_with_runs[0]
     claim(bridge, run)
-    run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, owner="one")
+    run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, lease_owner="one")
 
     run_records.record(
         bridge.engine,
         run.id or 0,
-        owner="one",
+        lease_owner="one",
         values={"status": RunStatus.SUCCEEDED, "members": 3},
         group_values={"members": 3, "in_doubt": False},
     )
@@ -92,16 +102,18 @@ def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
     with read_session(bridge.engine) as session:
         group = session.get_one(Group, run.group_id)
     assert (group.members, group.in_doubt) == (3, False)
-    assert (again(bridge, run).status, again(bridge, run).owner) == (RunStatus.SUCCEEDED, None)
+    assert again(bridge, run).status == RunStatus.SUCCEEDED
+    assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
 
 
 def test_a_waiting_run_is_not_taken_up_before_its_time(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    at = utc_now() + timedelta(minutes=5)
-    run_queue.wait(bridge.engine, run.id or 0, owner="one", until=at, keep=False)
+    now = bridge.clock.now()
+    at = now + timedelta(minutes=5)
+    run_queue.wait(bridge.engine, run.id or 0, lease_owner="one", until=at, keep=False, now=now)
 
-    assert run.id not in run_queue.claimable(bridge.engine)
+    assert run.id not in claimable(bridge)
     assert run.id in run_queue.claimable(bridge.engine, now=at)
 
 
@@ -109,7 +121,7 @@ def test_a_dead_run_is_made_good_by_a_run_that_overwrites_in_full(bridge: Bridge
     run = group_with_runs[2]
     claim(bridge, run)
 
-    run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+    interrupt(bridge, lease_on(bridge, run))
 
     newest = runs.list_runs(bridge.engine, RunFilter())[0]
     assert (newest.status, newest.force_full, newest.sync_id) == (RunStatus.QUEUED, True, run.sync_id)
@@ -119,7 +131,7 @@ def test_a_run_that_dies_twice_running_is_not_tried_a_third_time(bridge: Bridge,
     for _ in range(2):
         run = runs.list_runs(bridge.engine, RunFilter())[0]
         claim(bridge, run)
-        run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+        interrupt(bridge, lease_on(bridge, run))
 
     assert runs.list_runs(bridge.engine, RunFilter())[0].status == RunStatus.INTERRUPTED
 
@@ -127,24 +139,24 @@ def test_a_run_that_dies_twice_running_is_not_tried_a_third_time(bridge: Bridge,
 def test_a_run_that_moved_since_is_not_interrupted(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    seen = again(bridge, run).beat
-    run_queue.heartbeat(bridge.engine, run.id or 0, owner="one", progress={"profiles": 5})
+    seen = lease_on(bridge, run)
+    run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one", progress={"profiles": 5})
 
-    assert not run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=seen, error=DEAD)
+    assert not interrupt(bridge, seen)
     assert again(bridge, run).profiles == 5
 
 
 def test_a_silent_run_is_dead_after_a_lease_by_the_watchers_own_steady_clock(
-    bridge: Bridge, group_with_runs: list[Run], monkeypatch: pytest.MonkeyPatch
+    bridge: Bridge, group_with_runs: list[Run], fake_clock: FakeClock
 ):
     run = group_with_runs[0]
     claim(bridge, run)
-    finder, seconds = LeaseWatch(bridge), watch.time.monotonic()
+    finder = watch_runs(bridge)
 
     seen = [finder.look()]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: seconds + lease.LEASE_S - 1)
+    fake_clock.ahead_s = bridge.lease_times.lease_s - 1
     seen.append(finder.look())
-    monkeypatch.setattr(watch.time, "monotonic", lambda: seconds + lease.LEASE_S + 2)
+    fake_clock.ahead_s = bridge.lease_times.lease_s + 2
     seen.append(finder.look())
 
     assert seen == [0, 0, 1]
@@ -157,12 +169,12 @@ def test_a_queued_run_is_cancelled_at_once_and_a_running_one_is_asked_to_stop(
     running, queued, _ = group_with_runs
     claim(bridge, running)
 
-    run_queue.ask_to_cancel(bridge.engine, queued.id or 0)
-    run_queue.ask_to_cancel(bridge.engine, running.id or 0)
+    run_queue.ask_to_cancel(bridge.engine, queued.id or 0, now=bridge.clock.now())
+    run_queue.ask_to_cancel(bridge.engine, running.id or 0, now=bridge.clock.now())
 
     assert again(bridge, queued).status == RunStatus.CANCELLED
     assert again(bridge, running).status == RunStatus.RUNNING
-    assert run_queue.heartbeat(bridge.engine, running.id or 0, owner="one") == (True, True)
+    assert run_queue.heartbeat(bridge.engine, running.id or 0, lease_owner="one") == (True, True)
 
 
 def test_runs_are_filtered_counted_and_paged_newest_first(bridge: Bridge, group_with_runs: list[Run]):
@@ -178,29 +190,29 @@ def test_runs_are_filtered_counted_and_paged_newest_first(bridge: Bridge, group_
 def test_what_a_dead_run_held_besides_is_free_for_others_at_once(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    holder = run_queue.holder_name("one", run.id or 0)
-    slots.RequestSlots(bridge.engine, "mixpanel.com/1", holder=holder).take()
-    with write_session(bridge.engine) as session:
-        session.add(CohortList(project="mixpanel.com/1", read_at=utc_now(), reader=holder, cohorts=[]))
+    parts_owner = run_queue.owner_of_parts("one", run.id or 0)
+    slots.RequestSlots(bridge, "mixpanel.com/1", lease_owner=parts_owner).take()
+    leases.acquire(
+        bridge.engine, LeaseKind.COHORT_LIST, "mixpanel.com/1", lease_owner=parts_owner, now=bridge.clock.now()
+    )
 
-    run_queue.interrupt(bridge.engine, run.id or 0, owner="one", beat_seen=again(bridge, run).beat, error=DEAD)
+    interrupt(bridge, lease_on(bridge, run))
 
-    assert slots.count_in_flight(bridge.engine, "mixpanel.com/1") == 0
-    with read_session(bridge.engine) as session:
-        assert session.get_one(CohortList, "mixpanel.com/1").reader is None
+    assert query_slots.list_held(bridge.engine, "mixpanel.com/1") == []
+    assert leases.list_held(bridge.engine, LeaseKind.COHORT_LIST) == []
 
 
 def test_a_watcher_is_undecided_about_a_run_until_it_moves_or_is_gone(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    watch = LeaseWatch(bridge)
+    watch = watch_runs(bridge)
 
     watch.look()
     told = [watch.undecided]
-    run_queue.heartbeat(bridge.engine, run.id or 0, owner="one")
+    run_queue.heartbeat(bridge.engine, run.id or 0, lease_owner="one")
     watch.look()
     told.append(watch.undecided)
-    run_records.record(bridge.engine, run.id or 0, owner="one", values={"status": RunStatus.SUCCEEDED})
+    run_records.record(bridge.engine, run.id or 0, lease_owner="one", values={"status": RunStatus.SUCCEEDED})
     watch.look()
     told.append(watch.undecided)
 
@@ -227,7 +239,7 @@ def test_a_run_whose_task_was_stopped_before_its_first_step_is_handed_back(bridg
 
 
 def test_a_worker_whose_clock_is_a_little_behind_does_not_take_a_slot_for_one_of_before_the_clock_was_set():
-    now = utc_now()
+    now = datetime.now(UTC)
     sync = Sync(kind="recurring", mixpanel_id=1, group_id=1, project_id=1, cohort_id=1, every_minutes=15)
 
     due = []

@@ -1,0 +1,161 @@
+"""Who holds a piece of work: one row for each lease that is held, and none for what is free.
+
+Whatever is written for a holder is written in a transaction that called `hold` first: writers come one after the
+other, so nothing is written for somebody who lost the lease.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Engine, String, cast, delete, exists, update
+from sqlmodel import Session, col, select
+
+from data.engine import read_session, write_session
+from data.lease_holder import identify_process
+from data.models import Lease, LeaseKind
+
+# A heartbeat starts anywhere below this: a lease that was handed back and taken again by the same owner must not look
+# like one that has not moved.
+_FIRST_HEARTBEAT_BELOW = 2**30
+
+
+class Renewal(NamedTuple):
+    """What came of a heartbeat."""
+
+    ours: bool
+    cancel_asked: bool
+
+
+@dataclass(frozen=True)
+class Stillness:
+    """How long the heartbeat of a lease has not moved, where `before_s` is written down until now."""
+
+    lease: Lease
+    before_s: float
+    still_s: float
+
+
+def claim(
+    session: Session, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime, dead: Lease | None = None
+) -> bool:
+    """Take a lease that is free or ours already, or that has not moved since it was read as `dead`.
+
+    False when another holds it.
+    """
+    if dead is not None:
+        end_if_unmoved(session, dead)
+    if hold(session, kind, key, lease_owner=lease_owner):
+        return True
+    if find(session, kind, key) is not None:
+        return False
+    holder = identify_process()
+    session.add(
+        Lease(
+            kind=kind,
+            key=str(key),
+            lease_owner=lease_owner,
+            heartbeat=secrets.randbelow(_FIRST_HEARTBEAT_BELOW),
+            machine=holder.machine,
+            pid_namespace=holder.pid_namespace,
+            pid=holder.pid,
+            process_started=holder.process_started,
+            taken_at=now,
+        )
+    )
+    session.flush()
+    return True
+
+
+def hold(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
+    """Renew a lease, and let nobody take it before the transaction ends. False when it is not ours any more."""
+    renewed = session.exec(
+        update(Lease)
+        .where(*_is(kind, key), col(Lease.lease_owner) == lease_owner)
+        .values(heartbeat=Lease.heartbeat + 1, still_s=0.0)
+    )
+    return renewed.rowcount == 1
+
+
+def heartbeat(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
+    """Renew a lease. Returns whether it is still ours."""
+    with write_session(engine) as session:
+        return hold(session, kind, key, lease_owner=lease_owner)
+
+
+def acquire(
+    engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime, dead: Lease | None = None
+) -> bool:
+    """Take a lease with nothing else, as `claim` does."""
+    with write_session(engine) as session:
+        return claim(session, kind, key, lease_owner=lease_owner, now=now, dead=dead)
+
+
+def release(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> None:
+    """Give a lease up with nothing else, if it is ours still."""
+    with write_session(engine) as session:
+        hand_back(session, kind, key, lease_owner=lease_owner)
+
+
+def hand_back(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
+    """Give a lease up. False when it was not ours any more."""
+    ended = session.exec(delete(Lease).where(*_is(kind, key), col(Lease.lease_owner) == lease_owner))
+    return ended.rowcount == 1
+
+
+def end_if_unmoved(session: Session, lease: Lease) -> bool:
+    """End the lease of a holder that died. False when it has moved since it was read."""
+    ended = session.exec(delete(Lease).where(*_unmoved(lease)))
+    return ended.rowcount == 1
+
+
+def free_all_of(session: Session, lease_owner: str) -> None:
+    """Free whatever this owner holds."""
+    session.exec(delete(Lease).where(col(Lease.lease_owner) == lease_owner))
+
+
+def find(session: Session, kind: LeaseKind, key: object) -> Lease | None:
+    """Return a lease, None while it is free."""
+    return session.get(Lease, (kind, str(key)), populate_existing=True)
+
+
+def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = None) -> list[Lease]:
+    """List the leases of a kind that somebody holds: all of them, or those of these keys."""
+    with read_session(engine) as session:
+        query = select(Lease).where(Lease.kind == kind)
+        if keys is not None:
+            query = query.where(col(Lease.key).in_(keys))
+        return list(session.exec(query.order_by(Lease.key)).all())
+
+
+def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
+    """Write down how long heartbeats have not moved.
+
+    Each on top of what its watcher saw written: of several watchers that add the same seconds, one does.
+    """
+    with write_session(engine) as session:
+        for note in notes:
+            session.exec(
+                update(Lease)
+                .where(*_unmoved(note.lease), col(Lease.still_s) == note.before_s)
+                .values(still_s=note.still_s)
+            )
+
+
+def is_held(kind: LeaseKind, key: Any, *, but_by: str | None = None) -> ColumnElement[bool]:
+    """Build the condition that somebody, other than `but_by`, holds the lease whose key is this column."""
+    held = exists().where(col(Lease.kind) == kind, col(Lease.key) == cast(key, String))
+    return held.where(col(Lease.lease_owner) != but_by) if but_by is not None else held
+
+
+def _is(kind: LeaseKind, key: object) -> tuple[ColumnElement[bool], ...]:
+    return col(Lease.kind) == kind, col(Lease.key) == str(key)
+
+
+def _unmoved(lease: Lease) -> tuple[ColumnElement[bool], ...]:
+    seen = col(Lease.lease_owner) == lease.lease_owner, col(Lease.heartbeat) == lease.heartbeat
+    return *_is(LeaseKind(lease.kind), lease.key), *seen

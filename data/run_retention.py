@@ -1,0 +1,38 @@
+"""Runs that are no longer kept, and the files of members that rows name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Engine
+from sqlmodel import col, delete, select
+
+from data.engine import read_session, write_session
+from data.models import UNFINISHED, Group, Run, RunStatus
+
+# What waits for a person waits for as long as they need.
+_KEPT = (*UNFINISHED, RunStatus.HELD)
+
+
+def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, list[str]]:
+    """Remove up to `limit` runs that were queued before then and have ended, but none that a group's members come from.
+
+    Returns how many, and the files that they named.
+    """
+    with write_session(engine) as session:
+        bases = select(Group.base_run_id).where(col(Group.base_run_id).is_not(None))
+        old = session.exec(
+            select(Run.id, Run.difference, Run.excluded)
+            .where(Run.queued_at < before, col(Run.status).not_in(_KEPT), col(Run.id).not_in(bases))
+            .order_by(col(Run.id))
+            .limit(limit)
+        ).all()
+        session.exec(delete(Run).where(col(Run.id).in_([run_id for run_id, _, _ in old])))
+    return len(old), [name for _, *names in old for name in names if name]
+
+
+def named_files(engine: Engine) -> set[str]:
+    """Return the names of all files of members that a run or a group names."""
+    with read_session(engine) as session:
+        columns = (Run.snapshot, Run.difference, Run.excluded, Group.base_snapshot)
+        return {name for column in columns for name in session.exec(select(column)).all() if name}

@@ -1,0 +1,32 @@
+"""The workers that are, or were, there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+from sqlmodel import col, delete, func, select
+
+from data.engine import read_session, write_session
+from data.models import WorkerHeartbeat
+
+_KEPT_FOR = timedelta(days=1)
+
+
+def sign_on(engine: Engine, name: str, *, started_at: datetime, now: datetime) -> None:
+    """Note that a worker is there, and forget those that left long ago."""
+    with write_session(engine) as session:
+        session.merge(WorkerHeartbeat(name=name, started_at=started_at, seen_at=now))
+        session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < now - _KEPT_FOR))
+
+
+def sign_off(engine: Engine, name: str) -> None:
+    """Note that a worker has left."""
+    with write_session(engine) as session:
+        session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.name) == name))
+
+
+def last_seen(engine: Engine) -> datetime | None:
+    """Return when a worker was last there, None if none ever was."""
+    with read_session(engine) as session:
+        return session.exec(select(func.max(WorkerHeartbeat.seen_at))).one()

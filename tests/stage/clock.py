@@ -1,0 +1,34 @@
+"""A clock that tests move."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from core.clock import Clock
+
+
+@dataclass
+class FakeClock:
+    """A wall clock that is moved by `shift_s`, and steady ones that run `ahead_s`; all go on by themselves.
+
+    With a `start_s` the wall clock stands still there.
+    """
+
+    start_s: float | None = None
+    shift_s: float = 0.0
+    ahead_s: float = 0.0
+
+    def now_s(self) -> float:
+        return (time.time() if self.start_s is None else self.start_s) + self.shift_s
+
+    def steady_s(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    @property
+    def clock(self) -> Clock:
+        """The clock to inject."""
+        return Clock(
+            now=lambda: datetime.fromtimestamp(self.now_s(), UTC), steady_s=self.steady_s, elapsed_s=self.steady_s
+        )
