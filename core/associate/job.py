@@ -249,7 +249,7 @@ class Associating:
         try:
             profiles = await client.profiles([one for one, _ in self._written], match_property)
         except CohortBridgeError as exc:
-            log.info("association not looked up association_id=%s reason=%s", self._id, exc.name)
+            log.info("association not looked up association_id=%s reason=%s", self._id, exc.code)
             return {}
         values = {value for value in profiles.values if isinstance(value, str)}
         return {"looked_up": len(self._written), "found": sum(other in values for _, other in self._written)}

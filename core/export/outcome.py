@@ -32,4 +32,4 @@ def difference_values(difference: Difference) -> dict[str, int]:
 
 def error_values(exc: CohortBridgeError) -> dict[str, str]:
     """Turn an error into what the run's row keeps of it."""
-    return {"error_code": exc.name, "error_message": exc.message, "error_advice": exc.advice}
+    return {"error_code": exc.code, "error_message": exc.message, "error_advice": exc.advice}
