@@ -95,8 +95,8 @@ class Person(SQLModel, table=True):
     name: str = ""
     role: str = Field(max_length=16)
     disabled: bool = False
-    created_at: datetime = Field(default_factory=utc_now)
-    signed_in_at: datetime | None = None  # the last time; None: added by an admin, and not seen yet
+    created_at: datetime
+    signed_in_at: datetime | None = None  # the last time; None: added by an admin, and never signed in
     sign_ins_from: datetime | None = None  # signed out everywhere then: older sign-ins count for nothing
 
 
@@ -284,7 +284,7 @@ class QuerySpend(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     project: str = Field(max_length=200)
-    at: datetime = Field(default_factory=utc_now)
+    at: datetime
 
 
 class QueryBudget(SQLModel, table=True):
@@ -346,7 +346,7 @@ class SignIn(SQLModel, table=True):
     person_id: int | None = Field(default=None, foreign_key="person.id", index=True)
     email: str = Field(default="", max_length=320)
     issued_at: datetime  # by the provider's clock
-    seen_at: datetime = Field(default_factory=utc_now)
+    seen_at: datetime
     ended_at: datetime | None = None
     ended_why: str | None = None
     refused: str | None = None  # why it leads nowhere

@@ -123,7 +123,7 @@ def _refuse(
     if sign_in is not None and sign_in.refused == reason:
         return
     refusals.add(session, scope, reason, now=now)
-    sign_in = sign_in or SignIn(key=claimed.key, issued_at=claimed.issued_at)
+    sign_in = sign_in or SignIn(key=claimed.key, issued_at=claimed.issued_at, seen_at=now)
     sign_in.email, sign_in.refused, sign_in.seen_at = scope.who, reason, now
     session.add(sign_in)
 
@@ -143,7 +143,7 @@ def _begin(
         session.flush()
     is_first = person.signed_in_at is None
     person.signed_in_at, person.name = now, claimed.name or person.name
-    sign_in = sign_in or SignIn(key=claimed.key, issued_at=claimed.issued_at)
+    sign_in = sign_in or SignIn(key=claimed.key, issued_at=claimed.issued_at, seen_at=now)
     sign_in.person_id, sign_in.email = person.id, person.email
     sign_in.seen_at, sign_in.refused = now, None
     session.add_all([person, sign_in])

@@ -137,7 +137,7 @@ class _Admission:
             over = self._over_before_it_began(sign_in, person)
             if over:
                 return Decision(Step.LEAVE, error=SignedOut(over))
-            newcomer = Person(email=self.identity.email, role=Role.VIEWER.label)
+            newcomer = Person(email=self.identity.email, role=Role.VIEWER.label, created_at=self.now)
             return Decision(Step.BEGIN, role=roles.get_role(self.settings, person or newcomer).label)
         why = roles.why_ended(self.settings, person, sign_in, self.now)
         return Decision(Step.END, reason=why, error=SignedOut(why)) if why else Decision(Step.CONTINUE)

@@ -243,7 +243,7 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": 1, "project_id": 1, "cohort_id": 7, "every_minutes": 15}
         active = Sync(**common, group_id=group.id, next_run_at=utc_now())
         paused = Sync(**common, group_id=group.id, state=SyncState.PAUSED)
-        other = Person(email="other@example.com", role="analyst")
+        other = Person(email="other@example.com", role="analyst", created_at=utc_now())
         held = session.get_one(Run, group_with_runs[1].id)
         held.status = RunStatus.HELD
         session.add_all([active, paused, other])
@@ -256,10 +256,10 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
 def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
     """Somebody who signed in, has a role by the database, and is said to have another one."""
     with write_session(bridge.engine) as session:
-        person = Person(email=f"{role.label}@example.com", role=role.label)
+        person = Person(email=f"{role.label}@example.com", role=role.label, created_at=utc_now())
         session.add(person)
         session.flush()
-        session.add(SignIn(key=f"key of {role.label}", person_id=person.id, issued_at=utc_now()))
+        session.add(SignIn(key=f"key of {role.label}", person_id=person.id, issued_at=utc_now(), seen_at=utc_now()))
     return Actor(person.email, claimed, person.id, f"key of {role.label}")
 
 
