@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select, update
 
-from data.audit import recorder
+from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Sync, SyncState
@@ -187,7 +187,7 @@ def record_account_check(
         known = connection.account_trouble
         if known != check.trouble:
             subject = f"mixpanel connection {connection.name}"
-            recorder.append(
+            chain.append(
                 session,
                 scope,
                 subject=subject,

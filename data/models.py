@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -74,6 +74,19 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Member(NamedTuple):
+    """A user in a group: the id that Apptimize knows them by, and the Mixpanel profile that has it.
+
+    The only form in which the two ids travel together: both are texts, and no type check sees a swap of bare pairs.
+    """
+
+    apptimize_id: str
+    distinct_id: str
+
+
+MembershipChange = Literal["added", "removed"]
 
 
 class LeaseKind(StrEnum):
@@ -358,7 +371,7 @@ class AuditEntry(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "audit_entry"
 
     number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
-    at: datetime = Field(default_factory=utc_now, index=True)
+    at: datetime = Field(index=True)
     who: str = Field(max_length=320, index=True)
     action: str = Field(max_length=64, index=True)
     outcome: str = Field(max_length=16)

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import Session, col, delete, select, update
 
-from data.audit import recorder, refusals
+from data.audit import chain, refusals
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
 from data.models import Person, SignIn
@@ -72,7 +72,7 @@ def end(engine: Engine, key: str, *, reason: str, scope: Scope, now: datetime) -
         sign_in = session.get_one(SignIn, key)
         sign_in.ended_at, sign_in.ended_why = now, reason
         session.add(sign_in)
-        recorder.append(session, scope, subject=scope.who)
+        chain.append(session, scope, subject=scope.who)
 
 
 def end_all_in(session: Session, person: Person, *, reason: str, now: datetime) -> None:
@@ -153,4 +153,4 @@ def _begin(
 
 
 def _tell(session: Session, scope: Scope, subject: str, after: dict[str, Any]) -> None:
-    recorder.append(session, scope, subject=subject, after={subject: after})
+    chain.append(session, scope, subject=subject, after={subject: after})

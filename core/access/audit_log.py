@@ -40,7 +40,7 @@ def audit_line(bridge: Bridge, actor: Actor, number: int) -> AuditEntry | None:
 @action(Role.ADMIN)
 def audit_actions(bridge: Bridge, actor: Actor) -> list[str]:
     """List the actions that occur in the log."""
-    return reader.actions(bridge.engine)
+    return reader.list_actions(bridge.engine)
 
 
 @action(Role.ADMIN)

@@ -88,8 +88,8 @@ def action(
 
 
 def scope(bridge: Bridge, who: str, name: str) -> Scope:
-    """Name who acts, for the audit log."""
-    return Scope(who, name, bridge.settings.audit_head)
+    """Return who acts, for the audit log."""
+    return Scope(who, name, bridge.settings.audit_head, bridge.clock.now)
 
 
 def check(bridge: Bridge, actor: Actor, role: Role, what: str) -> Actor:

@@ -26,7 +26,7 @@ from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
 from data import associations, leases
 from data.engine import read_session, write_session
-from data.members.association_rows import PlannedRow
+from data.members.association_rows import PlannedRow, RowFilter
 from data.members.files import replacing
 from data.models import Association, Connection, ImportStage, LeaseKind, utc_now
 
@@ -297,10 +297,8 @@ def planned_rows(
     rows = import_rows(bridge, association_id)
     if not rows.has_plan:
         raise NotFound("The rows of this association are not kept.", advice="Start with the file again.")
-    return PlannedPage(
-        rows.planned(problems=problems, writable=writable, search=search, offset=offset, limit=limit),
-        rows.count(problems=problems, writable=writable, search=search),
-    )
+    which = RowFilter(problems, writable, search)
+    return PlannedPage(rows.planned(which, offset=offset, limit=limit), rows.count(which))
 
 
 @action(Role.ANALYST)

@@ -9,16 +9,16 @@ from core import spreadsheet
 from core.associate import rows
 from core.bridge import Bridge
 from data import associations
-from data.members.association_rows import PlannedRow, Rows
+from data.members.association_rows import ImportRows, PlannedRow
 from data.models import AssociationBatch
 
 OUTCOME_COLUMNS = ("row", "distinct_id", "apptimize_id", "outcome", "reason")
 
 
-def import_rows(bridge: Bridge, association_id: int) -> Rows:
+def import_rows(bridge: Bridge, association_id: int) -> ImportRows:
     """Return where the rows of an association are kept."""
     home = bridge.settings.home / "associations" / f"{association_id:08d}"
-    return Rows(home, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
+    return ImportRows(home, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
 
 
 def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:
@@ -32,7 +32,7 @@ def _outcomes(bridge: Bridge, association_id: int) -> Iterator[tuple[object, ...
     for chunk in import_rows(bridge, association_id).iterate():
         for row in chunk:
             outcome, reason = recorded.outcome(row)
-            yield row.row, row.distinct_id, row.apptimize_id, outcome, reason
+            yield row.row, row.member.distinct_id, row.member.apptimize_id, outcome, reason
 
 
 @dataclass

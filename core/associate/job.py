@@ -27,9 +27,10 @@ from core.vendors.retry import RetryPlan
 from data import associations
 from data.engine import StorageError
 from data.leases import Renewal
-from data.members.association_rows import ImportSummary, RawRow
+from data.members.association_check import CheckRules
+from data.members.association_rows import ImportSummary, RawRow, RowToWrite
 from data.members.files import replacing
-from data.models import Association, AssociationBatch, Connection, ImportStage
+from data.models import Association, AssociationBatch, Connection, ImportStage, Member
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Associating:
         self._rows = import_rows(bridge, association_id)
         self._retry = RetryPlan(over_s=bridge.settings.retry_over_s)
         self._stopping = threading.Event()
-        self._written: list[tuple[str, str]] = []
+        self._written: list[Member] = []
 
     async def run(self) -> Association:
         """Do what the association waits for and return it as recorded; failures are recorded in it, not raised.
@@ -127,15 +128,10 @@ class Associating:
         """Judge the rows by what is known now; a reading that a newer one replaces meanwhile is asked for again."""
         known = known_profiles(self._bridge, found.project_id)
         try:
-            return self._rows.judge(
-                prefix=found.prefix,
-                prefixes=PREFIXES if found.expects_prefix else (),
-                known=known,
-                longest=MAX_LENGTH,
-                within=self._held(),
-            )
+            rules = CheckRules(found.prefix, PREFIXES if found.expects_prefix else (), longest=MAX_LENGTH)
+            return self._rows.check(rules, known, within=self._held())
         except StorageError:
-            if tries <= 1 or all(one.is_file() for one in (*known.members, *known.excluded)):
+            if tries <= 1 or known.are_kept:
                 raise
             return self._judge_rows(found, tries - 1)
 
@@ -174,12 +170,12 @@ class Associating:
         await self._end(ImportStage.DONE, looked_up | {"requests": client.requests})
 
     @asynccontextmanager
-    async def _batches(self, after: int) -> AsyncGenerator[Callable[[], Awaitable[list[tuple[int, str, str]] | None]]]:
+    async def _batches(self, after: int) -> AsyncGenerator[Callable[[], Awaitable[list[RowToWrite] | None]]]:
         """Open the rows to write; give the function that takes the next batch of them, which alone is in memory."""
         batches = self._rows.batches(after=after, size=BATCH_ROWS)
         taking: asyncio.Future[Any] | None = None
 
-        async def take() -> list[tuple[int, str, str]] | None:
+        async def take() -> list[RowToWrite] | None:
             nonlocal taking
             taking = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
             return await asyncio.shield(taking)
@@ -192,21 +188,21 @@ class Associating:
                 await asyncio.gather(taking, return_exceptions=True)
             batches.close()
 
-    async def _write_batch(self, client: Ingestion, found: Association, rows: list[tuple[int, str, str]]) -> None:
+    async def _write_batch(self, client: Ingestion, found: Association, rows: list[RowToWrite]) -> None:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
-        await self._begin(found, rows[-1][0])
-        answered = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
+        await self._begin(found, rows[-1].row)
+        answered = await client.set_ids([row.member for row in rows], found.match_property)
         unsure = {index: associations.NOT_SAID for index, reason in answered.items() if reason is None}
         refused = {index: reason for index, reason in answered.items() if reason is not None}
         at_s = int(found.created_at.timestamp())
         unaliased = (await self._alias(client, rows, refused, at_s) if found.aliases else {}) | unsure
         batch = AssociationBatch(
             association_id=self._id,
-            start=rows[0][0],
-            end=rows[-1][0],
+            start=rows[0].row,
+            end=rows[-1].row,
             size=len(rows),
-            refused={str(rows[index][0]): reason for index, reason in refused.items()},
-            unaliased={str(rows[index][0]): reason for index, reason in unaliased.items()},
+            refused={str(rows[index].row): reason for index, reason in refused.items()},
+            unaliased={str(rows[index].row): reason for index, reason in unaliased.items()},
         )
         ours = await asyncio.to_thread(
             associations.record_batch,
@@ -217,7 +213,7 @@ class Associating:
         )
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
-        self._written = [rows[index][1:] for index in range(len(rows)) if index not in answered][:_LOOKED_UP]
+        self._written = [row.member for index, row in enumerate(rows) if index not in answered][:_LOOKED_UP]
         if len(answered) == len(rows) == BATCH_ROWS:
             raise VendorSurprise(
                 f"Mixpanel took no row of a whole batch of {BATCH_ROWS:,}.",
@@ -231,13 +227,17 @@ class Associating:
         self._lease.accept(await self._renew({"begun": last_row}))
 
     async def _alias(
-        self, client: Ingestion, rows: list[tuple[int, str, str]], refused: dict[int, str], at_s: int
+        self, client: Ingestion, rows: list[RowToWrite], refused: dict[int, str], at_s: int
     ) -> dict[int, str]:
         """Alias the rows that were written; an id that is the distinct id itself needs none."""
-        wanted = [index for index, (_, one, other) in enumerate(rows) if index not in refused and one != other]
+        wanted = [
+            index
+            for index, row in enumerate(rows)
+            if index not in refused and row.member.apptimize_id != row.member.distinct_id
+        ]
         if not wanted:
             return {}
-        found = await client.alias([rows[index][1:] for index in wanted], at_s=at_s)
+        found = await client.alias([rows[index].member for index in wanted], at_s=at_s)
         return {wanted[index]: _ALIAS_NOT_SAID if reason is None else reason for index, reason in found.items()}
 
     async def _look_up(self, connection: Connection, match_property: str) -> dict[str, int]:
@@ -247,12 +247,15 @@ class Associating:
         project = project_for(self._bridge, connection)
         client = Mixpanel(self._http, project, budget_for(self._bridge, project.key), retry=RetryPlan(1, over_s=1.0))
         try:
-            profiles = await client.profiles([one for one, _ in self._written], match_property)
+            profiles = await client.profiles([member.distinct_id for member in self._written], match_property)
         except CohortBridgeError as exc:
             log.info("association not looked up association_id=%s reason=%s", self._id, exc.code)
             return {}
         values = {value for value in profiles.values if isinstance(value, str)}
-        return {"looked_up": len(self._written), "found": sum(other in values for _, other in self._written)}
+        return {
+            "looked_up": len(self._written),
+            "found": sum(member.apptimize_id in values for member in self._written),
+        }
 
     # --- the lease -------------------------------------------------------------------------------------------------
 

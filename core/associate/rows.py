@@ -16,8 +16,9 @@ from typing import IO
 
 from core.errors import SettingsError
 from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
-from data.members import association_rows
+from data.members import association_check
 from data.members.association_rows import RawRow
+from data.models import Member
 
 MOST_ROWS = 1_000_000
 # Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
@@ -52,15 +53,15 @@ class Problem(StrEnum):
     SPACES = "spaces"
     FORMULA = "formula"
     NOT_AN_ID = "not_an_id"
-    TOO_LONG = association_rows.TOO_LONG
+    TOO_LONG = association_check.TOO_LONG
     SWAPPED = "swapped"
     # Of all rows together:
-    UNPREFIXED = association_rows.UNPREFIXED
-    REPEATED = association_rows.REPEATED
-    CONFLICT = association_rows.CONFLICT
-    SHARED = association_rows.SHARED
-    CROSSED = association_rows.CROSSED
-    OTHERS_ID = association_rows.OTHERS_ID
+    UNPREFIXED = association_check.UNPREFIXED
+    REPEATED = association_check.REPEATED
+    CONFLICT = association_check.CONFLICT
+    SHARED = association_check.SHARED
+    CROSSED = association_check.CROSSED
+    OTHERS_ID = association_check.OTHERS_ID
 
 
 PROBLEMS: dict[str, str] = {
@@ -156,18 +157,23 @@ def _layout_of(header: bytes) -> _Layout:
 
 def _row(number: int, line: bytes, layout: _Layout, *, expects_prefix: bool) -> RawRow:
     if len(line) > _LONGEST_LINE:
-        return RawRow(number, _shown(line[:200].decode(errors="replace")), "", Problem.LINE_TOO_LONG)
+        return _bad_line(number, line[:200].decode(errors="replace"), Problem.LINE_TOO_LONG)
     text = line.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     cells = _cells(text, layout)
     if isinstance(cells, Problem):
-        return RawRow(number, _shown(text), "", cells)
+        return _bad_line(number, text, cells)
     if len(cells) != layout.width:
-        return RawRow(number, _shown(text), "", Problem.COLUMNS)
-    distinct_id, apptimize_id = cells[layout.distinct_id], cells[layout.apptimize_id]
-    problem = problem_of(distinct_id, apptimize_id, expects_prefix=expects_prefix)
-    if problem is None:
-        return RawRow(number, distinct_id, apptimize_id, None)
-    return RawRow(number, _shown(distinct_id), _shown(apptimize_id), problem)
+        return _bad_line(number, text, Problem.COLUMNS)
+    member = Member(apptimize_id=cells[layout.apptimize_id], distinct_id=cells[layout.distinct_id])
+    problem = find_problem(member, expects_prefix=expects_prefix)
+    if problem is not None:
+        member = Member(_shown(member.apptimize_id), _shown(member.distinct_id))
+    return RawRow(number, member, problem)
+
+
+def _bad_line(number: int, text: str, problem: Problem) -> RawRow:
+    """Keep a line whose columns cannot be told apart where the screens show the distinct id."""
+    return RawRow(number, Member(apptimize_id="", distinct_id=_shown(text)), problem)
 
 
 def _cells(text: str, layout: _Layout) -> Sequence[str] | Problem:
@@ -186,8 +192,9 @@ def _shown(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text[:_SHOWN])
 
 
-def problem_of(distinct_id: str, apptimize_id: str, *, expects_prefix: bool) -> Problem | None:
-    """Tell what is wrong with a row by itself."""
+def find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
+    """Return what is wrong with a row by itself, None if nothing is."""
+    apptimize_id, distinct_id = member
     both = distinct_id + apptimize_id
     if not both.isascii() and _SURROGATE.search(both):
         return Problem.ENCODING

@@ -9,7 +9,7 @@ from core.connections.project import match_rule
 from core.errors import NotConnected, SettingsError
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge, MatchRule
 from data.engine import read_session
-from data.members.association_rows import Known
+from data.members.association_check import KnownProfiles
 from data.models import Association, Connection, Group, Run
 
 
@@ -46,7 +46,7 @@ def connection_to_write(bridge: Bridge, found: Association) -> tuple[Connection,
     return connection, bridge.vault.decrypt(connection.project_token)
 
 
-def known_profiles(bridge: Bridge, project_id: int) -> Known:
+def known_profiles(bridge: Bridge, project_id: int) -> KnownProfiles:
     """Name the files of what the latest readings of the project's cohorts know of its profiles."""
     snapshots = bridge.snapshots
     with read_session(bridge.engine) as session:
@@ -55,7 +55,7 @@ def known_profiles(bridge: Bridge, project_id: int) -> Known:
         excluded = session.exec(
             select(Run.excluded).where(col(Run.group_id).in_(groups), col(Run.excluded).is_not(None))
         ).all()
-    return Known(
+    return KnownProfiles(
         members=[snapshots.path(name) for name in dict.fromkeys(bases) if name and snapshots.is_whole(name)],
         excluded=[snapshots.path(name) for name in excluded if name and snapshots.is_whole(name)],
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 from core.errors import CohortBridgeError
 from core.rules.matching import ANONYMOUS, IDENTIFIED, Reason
-from data.members.collector import Difference, Tally
+from data.members.changes import Difference
+from data.members.collector import Tally
 
 
 def tally_values(tally: Tally) -> dict[str, Any]:

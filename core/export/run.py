@@ -40,7 +40,8 @@ from core.vendors.retry import RetryPlan
 from data import run_queue, run_records, runs
 from data.engine import StorageError
 from data.leases import Renewal
-from data.members.collector import Collector, Difference, Tally
+from data.members.changes import Difference
+from data.members.collector import Collector, Tally
 from data.models import Connection, ConnectionKind, Run, RunStatus, utc_now
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import SettingsError
 from core.reports.members import lines_of_changes, require_kept
-from data.members.changes import ChangeKind
-from data.members.search import SearchPage
-from data.models import Run
+from data.members import search as member_search
+from data.members.search import PageRequest, SearchPage
+from data.models import MembershipChange, Run
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def find_compared(
     actor: Actor,
     before_id: int,
     after_id: int,
-    way: ChangeKind,
+    way: MembershipChange,
     *,
     search: str = "",
     offset: int = 0,
@@ -59,7 +59,7 @@ def find_compared(
 ) -> SearchPage:
     """Page and search through who came, or left, between two runs. Raises as `compare_runs` does."""
     name = compare_runs(bridge, actor, before_id, after_id).name
-    return bridge.snapshots.find_changes(name, way, search=search, offset=offset, limit=limit)
+    return member_search.find_changes(bridge.snapshots, name, way, PageRequest(search, offset, limit))
 
 
 @action(Role.VIEWER)

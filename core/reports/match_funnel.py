@@ -14,7 +14,7 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import runs
 from data.engine import read_session
-from data.members.excluded import ExcludedProfile
+from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run, RunStatus
 
 # A reading told everything: its run ended well, or it was held with all that it had read. One that was held because
@@ -109,7 +109,7 @@ def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, li
 
 @dataclass(frozen=True)
 class ExcludedPage:
-    """A page of the profiles that made no member `(reason, distinct_id, apptimize_id)`, and how many there are."""
+    """A page of the profiles that made no member, and how many there are."""
 
     rows: list[ExcludedProfile]
     total: int
@@ -129,8 +129,8 @@ def excluded(
     """Page through the profiles of a reading that made no member. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
     return ExcludedPage(
-        bridge.snapshots.excluded(name, reasons=reasons, search=search, offset=offset, limit=limit),
-        bridge.snapshots.count_excluded(name, reasons=reasons, search=search),
+        list_excluded(bridge.snapshots, name, reasons=reasons, search=search, offset=offset, limit=limit),
+        count_excluded(bridge.snapshots, name, reasons=reasons, search=search),
     )
 
 
@@ -140,17 +140,16 @@ def excluded_csv(
 ) -> Iterator[str]:
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
-    chunks = bridge.snapshots.iterate_excluded(name, reasons=reasons, search=search)
+    chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=search)
     return spreadsheet.lines(_EXCLUDED_COLUMNS, (shown_row(row) for chunk in chunks for row in chunk))
 
 
 def shown_row(row: ExcludedProfile) -> ExcludedProfile:
     """Write a profile that has no distinct id of its own by the place where it was read."""
-    reason, distinct_id, apptimize_id = row
-    if not distinct_id.startswith("\x00"):
+    if not row.distinct_id.startswith("\x00"):
         return row
-    page, _, number = distinct_id[1:].partition(":")
-    return reason, f"(page {page}, row {number})", apptimize_id
+    page, _, number = row.distinct_id[1:].partition(":")
+    return row._replace(distinct_id=f"(page {page}, row {number})")
 
 
 def _kept(bridge: Bridge, run_id: int) -> str:

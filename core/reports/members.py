@@ -13,9 +13,10 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import groups, run_stats, runs
 from data.engine import read_session
-from data.members.changes import ChangeKind
-from data.members.search import Pair, SearchPage
-from data.models import Group, Run, RunStatus
+from data.members import lookup
+from data.members import search as member_search
+from data.members.search import PageRequest, SearchPage
+from data.models import Group, Member, MembershipChange, Run, RunStatus
 
 # So many changes are looked through in about a tenth of a second; a person may ask for more.
 LOOKED_THROUGH = 300
@@ -50,8 +51,8 @@ class Lookback:
 class MembershipHistory:
     """What is known of one member; None: nobody is known by that text, which may stand for several of `ids`."""
 
-    member: Pair | None
-    ids: list[Pair]
+    member: Member | None
+    ids: list[Member]
     stays: list[Membership]
     looked: Lookback
     lost: list[Group] = field(default_factory=list[Group])  # whose members are gone from the disk: nobody can tell
@@ -66,15 +67,24 @@ def find_members(
         group = session.get(Group, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
-    return bridge.snapshots.find(group.base_snapshot, search=search, offset=offset, limit=limit)
+    request = PageRequest(search, offset, limit)
+    return member_search.find_members(bridge.snapshots, group.base_snapshot, request)
 
 
 @action(Role.VIEWER)
 def find_changes(
-    bridge: Bridge, actor: Actor, run_id: int, way: ChangeKind, *, search: str = "", offset: int = 0, limit: int = 50
+    bridge: Bridge,
+    actor: Actor,
+    run_id: int,
+    way: MembershipChange,
+    *,
+    search: str = "",
+    offset: int = 0,
+    limit: int = 50,
 ) -> SearchPage:
     """Page and search through who came, or left, with a run, or would have. Raises NotFound, StorageFailed."""
-    return bridge.snapshots.find_changes(_difference(bridge, run_id), way, search=search, offset=offset, limit=limit)
+    difference, request = _difference(bridge, run_id), PageRequest(search, offset, limit)
+    return member_search.find_changes(bridge.snapshots, difference, way, request)
 
 
 @action(Role.VIEWER)
@@ -89,9 +99,8 @@ def find_unchanged(
 ) -> SearchPage:
     """Page and search through who stayed with a run, or would have. Raises NotFound, StorageFailed."""
     found = _unchanged(bridge, run_id)
-    return bridge.snapshots.find_others(
-        *found.files, total=found.run.unchanged, search=search, offset=offset, limit=limit
-    )
+    request = PageRequest(search, offset, limit)
+    return member_search.find_others(bridge.snapshots, *found.files, request, total=found.run.unchanged)
 
 
 @action(Role.VIEWER)
@@ -106,7 +115,7 @@ class _Unchanged:
     """The members before or after a run, and those of them that it removed or added: the others stayed."""
 
     run: Run
-    files: tuple[str, str | None, ChangeKind]
+    files: tuple[str, str | None, MembershipChange]
 
 
 def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
@@ -154,7 +163,7 @@ def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
     def rows() -> Iterator[tuple[str, str, str]]:
         for way in ("added", "removed"):
             for chunk in bridge.snapshots.iterate_changes(name, way):
-                yield from ((way, one, other) for one, other in chunk)
+                yield from ((way, member.apptimize_id, member.distinct_id) for member in chunk)
 
     return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], rows())
 
@@ -180,19 +189,21 @@ def membership_history(
     groups = _groups(bridge, group_id)
     changes, looked = changes_back(bridge, group_id, look_through)
     lost = [one for one in groups if is_lost(bridge, one)]
-    found = bridge.snapshots.known_as(_bases(groups), text)
+    found = lookup.find_by_id(bridge.snapshots, _bases(groups), text)
     is_present = bool(found)
-    found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
-    ids = list(dict.fromkeys((one, other) for one, other, _ in found))
-    picked = next((pair for pair in ids if pair[0] == member), ids[0] if ids else None)
+    found = found or lookup.find_by_id(bridge.snapshots, [one.difference for one in changes], text)
+    ids = list(dict.fromkeys(known for known, _ in found))
+    picked = next((known for known in ids if known.apptimize_id == member), ids[0] if ids else None)
     if picked is None:
         return MembershipHistory(None, [], [], looked, lost)
-    apptimize_id = picked[0]
+    apptimize_id = picked.apptimize_id
     if is_present and apptimize_id == text:
-        in_now = {name for _, _, name in found}
+        in_now = {name for _, name in found}
     else:
-        in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
-    came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)[apptimize_id]
+        in_now = lookup.list_holding(bridge.snapshots, _bases(groups), apptimize_id)
+    came_and_went = lookup.list_changes_of(bridge.snapshots, [one.difference for one in changes], apptimize_id)[
+        apptimize_id
+    ]
     by_group = kept_of_each_group(bridge, changes)
     stays = [
         stay
@@ -224,7 +235,7 @@ def kept_of_each_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[
 
 
 def memberships(
-    group: Group, changes: list[run_stats.Change], came_and_went: dict[str, ChangeKind], *, is_in: bool
+    group: Group, changes: list[run_stats.Change], came_and_went: dict[str, MembershipChange], *, is_in: bool
 ) -> list[Membership]:
     """Put together when a member was in a group, from its changes, the oldest first.
 

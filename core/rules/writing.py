@@ -7,7 +7,7 @@ from typing import Literal
 
 from core.export.job import Job
 from core.vendors.delivery import Delivery
-from data.members.collector import Difference
+from data.members.changes import Difference
 from data.models import utc_now
 
 # Groups can be edited by hand at the destination: once a day the whole of them is written again.

@@ -1,52 +1,53 @@
-"""The audit log's head, noted beside the database."""
+"""The anchor of the audit log: the number and hash of its newest line, noted in a file beside the database."""
 
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from filelock import FileLock
 from sqlalchemy import event
 from sqlmodel import Session
 
+from data.members.files import replacing
 from data.models import AuditEntry
 
 log = logging.getLogger(__name__)
-NOTED_WITHIN_S = 2.0
-NOTES, HEAD = "cohort_bridge_notes", "cohort_bridge_head"
+
+# Where a session keeps the newest line of its transaction until that is committed.
+HEAD = "cohort_bridge_head"
 
 
-# --- the anchor: the newest line's number and hash, kept outside the database --------------------------------------
+def note_after_commit(session: Session, anchor: Path, entry: AuditEntry) -> None:
+    """Have a line noted once its transaction is committed."""
+    session.info[HEAD] = (anchor, entry.number, entry.hash, anchor_holds(session, read_anchor(anchor)))
+
+
+def is_to_be_noted(session: Session, number: int) -> bool:
+    """Return whether this line is the newest of the session's own transaction."""
+    head = session.info.get(HEAD)
+    return head is not None and head[1] == number
 
 
 @event.listens_for(Session, "after_commit")
-def _anchor(session: Session) -> None:
+def _note(session: Session) -> None:
     head = session.info.pop(HEAD, None)
     if head is None:
         return
     path, number, hashed, holds = head
     log.info("audit line=%s hash=%s", number, hashed)
     if not holds:
-        # What it says was true once: it stays, as the proof.
+        # What it noted was true once: it stays, as the proof.
         log.error("the audit log is not the one that %s vouches for; see `python -m core audit verify`", path)
         return
     try:
         with FileLock(path.with_suffix(".lock"), timeout=10):
             present = read_anchor(path)
             if present is None or present[0] < number:
-                _replace(path, f"{number} {hashed}\n")
+                with replacing(path) as part:
+                    part.write_text(f"{number} {hashed}\n")
     except (OSError, TimeoutError) as exc:
         log.warning("the audit log's newest line could not be noted in %s: %s", path, exc)
-
-
-def _replace(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def read_anchor(path: Path) -> tuple[int, str] | None:
@@ -64,8 +65,8 @@ def read_anchor(path: Path) -> tuple[int, str] | None:
 
 
 def anchor_holds(session: Session, anchor: tuple[int, str] | None) -> bool:
-    """Tell whether the line that was noted is in the log as it was."""
+    """Return whether the line that was noted is in the log as it was."""
     if anchor is None:
         return True
-    found = session.get(AuditEntry, anchor[0])
-    return found is not None and found.hash == anchor[1]
+    entry = session.get(AuditEntry, anchor[0])
+    return entry is not None and entry.hash == anchor[1]

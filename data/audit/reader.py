@@ -1,4 +1,4 @@
-"""The audit log's reading side: list it, page through it, and prove that nobody changed it."""
+"""The audit log, read: list it, page through it, and verify that no line was changed or removed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func
 from sqlmodel import col, select
@@ -17,7 +17,7 @@ from data.engine import read_session
 from data.models import AuditEntry
 
 _PROBLEMS_SHOWN = 20
-_AT_ONCE = 500
+_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class AuditFilter:
 
 @dataclass(frozen=True)
 class AuditCheck:
-    """What a check of the log found. `head` is the newest line's `NUMBER:HASH`, to be noted somewhere safe.
+    """The result of a check of the log. `head` is the newest line's `NUMBER:HASH`, to be noted somewhere safe.
 
-    `notes` are the lines that tell of others which were not noted when they were written: to be looked at.
+    `notes` are the lines that report others which were not noted when they were added: to be looked at.
     """
 
     entries: int
@@ -46,14 +46,14 @@ class AuditCheck:
 
     @property
     def ok(self) -> bool:
-        """Tell whether the log is whole."""
+        """Whether the log is whole."""
         return not self.problems
 
 
-def list_entries(engine: Engine, wanted: AuditFilter, *, limit: int = 50, offset: int = 0) -> list[AuditEntry]:
+def list_entries(engine: Engine, which: AuditFilter, *, limit: int = 50, offset: int = 0) -> list[AuditEntry]:
     """List lines, newest first."""
     with read_session(engine) as session:
-        query = select(AuditEntry).where(*_conditions(wanted)).order_by(col(AuditEntry.number).desc())
+        query = select(AuditEntry).where(*_conditions(which)).order_by(col(AuditEntry.number).desc())
         return list(session.exec(query.limit(limit).offset(offset)).all())
 
 
@@ -63,94 +63,126 @@ def get_entry(engine: Engine, number: int) -> AuditEntry | None:
         return session.get(AuditEntry, number)
 
 
-def count_entries(engine: Engine, wanted: AuditFilter) -> int:
+def count_entries(engine: Engine, which: AuditFilter) -> int:
     """Count the lines that `list_entries` pages through."""
     with read_session(engine) as session:
-        return session.exec(select(func.count()).select_from(AuditEntry).where(*_conditions(wanted))).one()
+        return session.exec(select(func.count()).select_from(AuditEntry).where(*_conditions(which))).one()
 
 
-def iterate(engine: Engine, wanted: AuditFilter) -> Iterator[AuditEntry]:
+def iterate(engine: Engine, which: AuditFilter) -> Iterator[AuditEntry]:
     """Yield lines, oldest first, a few at a time."""
     last = 0
     while True:
         with read_session(engine) as session:
-            query = select(AuditEntry).where(col(AuditEntry.number) > last, *_conditions(wanted))
-            found = session.exec(query.order_by(col(AuditEntry.number)).limit(_AT_ONCE)).all()
-        yield from found
-        if len(found) < _AT_ONCE:
+            query = select(AuditEntry).where(col(AuditEntry.number) > last, *_conditions(which))
+            entries = session.exec(query.order_by(col(AuditEntry.number)).limit(_CHUNK)).all()
+        yield from entries
+        if len(entries) < _CHUNK:
             return
-        last = found[-1].number
+        last = entries[-1].number
 
 
-def actions(engine: Engine) -> list[str]:
+def list_actions(engine: Engine) -> list[str]:
     """List the actions that occur in the log."""
     with read_session(engine) as session:
         return list(session.exec(select(AuditEntry.action).distinct().order_by(col(AuditEntry.action))).all())
 
 
-def _conditions(wanted: AuditFilter) -> list[Any]:
-    found = list[Any]()
-    if wanted.who:
-        found.append(col(AuditEntry.who).icontains(wanted.who, autoescape=True))
-    if wanted.text:
-        found.append(col(AuditEntry.subject).icontains(wanted.text, autoescape=True))
-    if wanted.action:
-        found.append(col(AuditEntry.action) == wanted.action)
-    if wanted.outcome:
-        found.append(col(AuditEntry.outcome) == wanted.outcome)
-    if wanted.since:
-        found.append(col(AuditEntry.at) >= wanted.since)
-    if wanted.until:
-        found.append(col(AuditEntry.at) < wanted.until)
-    return found
+def _conditions(which: AuditFilter) -> list[Any]:
+    conditions = list[Any]()
+    if which.who:
+        conditions.append(col(AuditEntry.who).icontains(which.who, autoescape=True))
+    if which.text:
+        conditions.append(col(AuditEntry.subject).icontains(which.text, autoescape=True))
+    if which.action:
+        conditions.append(col(AuditEntry.action) == which.action)
+    if which.outcome:
+        conditions.append(col(AuditEntry.outcome) == which.outcome)
+    if which.since:
+        conditions.append(col(AuditEntry.at) >= which.since)
+    if which.until:
+        conditions.append(col(AuditEntry.at) < which.until)
+    return conditions
 
 
 def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) -> AuditCheck:
     """Check every line against its hash and the line before it, and the newest ones against the anchor.
 
-    `noted_head` is a `NUMBER:HASH` that was written down elsewhere. What this cannot find: a log that was rewritten
-    from some line on, together with the anchor, by somebody who may write both; a noted head finds that too.
+    `noted_head` is a `NUMBER:HASH` that was noted elsewhere. What this cannot find: a log that was rewritten from some
+    line on, together with the anchor, by a person who may write both; a noted head finds that too.
     """
     # Read first: lines that are added meanwhile are newer than it says.
     anchor = read_anchor(anchor_file)
-    vouched = [(*anchor, anchor_file.name)] if anchor else []
+    heads = [_Head(*anchor, anchor_file.name)] if anchor else []
     if noted_head is not None:
-        noted, _, hashed = noted_head.partition(":")
-        vouched.append((int(noted), hashed, "the head that was noted"))
-    problems, notes, number, previous = list[str](), list[str](), 0, ""
+        number, _, hashed = noted_head.partition(":")
+        heads.append(_Head(int(number), hashed, "the head that was noted"))
+    walk = _Walk()
     for entry in iterate(engine, AuditFilter()):
-        if entry.number != number + 1:
-            last = entry.number - 1
-            problems.append(
-                f"Line {last} was removed." if last == number + 1 else f"Lines {number + 1} to {last} were removed."
-            )
-        elif entry.previous != previous:
-            problems.append(f"Line {entry.number} does not follow from the line before it: one of them was replaced.")
-        if digest(entry) != entry.hash:
-            problems.append(f"Line {entry.number} was changed.")
+        walk.problems += _problems_of(entry, walk.number, walk.hash, heads)
         if entry.action == GAP:
-            notes.append(f"Line {entry.number} tells: {entry.subject}")
-        for noted, hashed, where in vouched:
-            if noted == entry.number and hashed != entry.hash:
-                problems.append(f"Line {noted} is not the one that {where} knows: the log was written anew.")
-        number, previous = entry.number, entry.hash
-        if len(problems) >= _PROBLEMS_SHOWN:
-            problems.append("There may be more.")
-            return AuditCheck(number, f"{number}:{previous}", problems, notes)
-    for noted, _, where in vouched:
-        if noted < 1:
-            problems.append(f"What {where} says cannot be read.")
-        elif noted > number:
-            problems.append(
-                f"The newest lines were removed: the log ends at line {number}, {where} knows line {noted}."
+            walk.notes.append(f"Line {entry.number} reports: {entry.subject}")
+        walk.number, walk.hash = entry.number, entry.hash
+        if len(walk.problems) >= _PROBLEMS_SHOWN:
+            walk.problems.append("There may be more.")
+            return walk.result()
+    walk.problems += _problems_at_the_end(walk.number, heads)
+    walk.problems += _problems_of_anchor(walk.number, anchor, anchor_file.name)
+    return walk.result()
+
+
+class _Head(NamedTuple):
+    """A line that something outside the database knows."""
+
+    number: int
+    hash: str
+    source: str
+
+
+@dataclass
+class _Walk:
+    """The way through the log, line by line: the last line so far, and what was found."""
+
+    number: int = 0
+    hash: str = ""
+    problems: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+
+    def result(self) -> AuditCheck:
+        head = f"{self.number}:{self.hash}" if self.number else ""
+        return AuditCheck(self.number, head, self.problems, self.notes)
+
+
+def _problems_of(entry: AuditEntry, last: int, last_hash: str, heads: list[_Head]) -> Iterator[str]:
+    """Yield what is wrong with a line that comes after line `last`."""
+    if entry.number == last + 2:
+        yield f"Line {last + 1} was removed."
+    elif entry.number != last + 1:
+        yield f"Lines {last + 1} to {entry.number - 1} were removed."
+    elif entry.previous != last_hash:
+        yield f"Line {entry.number} does not follow from the line before it: one of them was replaced."
+    if digest(entry) != entry.hash:
+        yield f"Line {entry.number} was changed."
+    for head in heads:
+        if head.number == entry.number and head.hash != entry.hash:
+            yield f"Line {head.number} is not the one that {head.source} knows: the log was rewritten."
+
+
+def _problems_at_the_end(last: int, heads: list[_Head]) -> Iterator[str]:
+    for head in heads:
+        if head.number < 1:
+            yield f"The line that {head.source} knows cannot be read."
+        elif head.number > last:
+            yield (
+                f"The newest lines were removed: the log ends at line {last}, {head.source} knows line {head.number}."
             )
-    if anchor and 0 < anchor[0] < number:
-        problems.append(
-            f"Lines {anchor[0] + 1} to {number} are newer than what {anchor_file.name} notes: something else added "
-            "them, or Cohort Bridge was cut off right after it wrote them."
+
+
+def _problems_of_anchor(last: int, anchor: tuple[int, str] | None, name: str) -> Iterator[str]:
+    if anchor and 0 < anchor[0] < last:
+        yield (
+            f"Lines {anchor[0] + 1} to {last} are newer than what {name} notes: something else added them, or Cohort "
+            "Bridge was cut off right after it wrote them."
         )
-    if anchor is None and number:
-        problems.append(
-            f"The file {anchor_file.name} is missing: whether the newest lines were removed cannot be told."
-        )
-    return AuditCheck(number, f"{number}:{previous}" if number else "", problems, notes)
+    if anchor is None and last:
+        yield f"The file {name} is missing: whether the newest lines were removed cannot be known."

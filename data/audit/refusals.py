@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
-from data.audit import recorder
+from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, write_session
 from data.models import AuditEntry
@@ -31,4 +31,4 @@ def add(session: Session, scope: Scope, why: str, *, now: datetime) -> None:
         col(AuditEntry.at) > now - _SAME_WITHIN,
     )
     if session.exec(same.limit(1)).first() is None:
-        recorder.append(session, scope, subject=why, outcome="refused")
+        chain.append(session, scope, subject=why, outcome="refused")

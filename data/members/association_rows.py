@@ -1,6 +1,6 @@
-"""The rows of a file that associates users: kept, judged, paged and searched outside Python's memory (DuckDB, Parquet).
+"""The rows of a file that associates users: kept, checked, paged and searched in DuckDB, outside Python's memory.
 
-Below a folder of its own an association has `raw/` (the rows as they were read, in numbered Parquet files) and
+Below its folder an association has `raw/` (the rows as they were read, in numbered Parquet files) and
 `plan.parquet`: `row` (its line in the file), `distinct_id`, `apptimize_id` (as it will be written), `problem` (null:
 it will be written), `effect` (what writing it changes), `taken` (another profile is known to have the id), by row.
 """
@@ -15,44 +15,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from data.members.association_check import CheckRules, KnownProfiles, check
+from data.members.duck import ONE_THREAD, marks, opened, plain_errors, quoted
+from data.members.files import make_folder, replace_folder, replacing
+from data.models import Member
+
 if TYPE_CHECKING:
     import duckdb
-from data.members.duck import connect, plain_errors, quoted
-from data.members.files import flush_to_disk, replacing
 
 # Sorted by row: a batch is read from one or two groups.
 _ROW_GROUP = 20_000
 _RAW_CHUNK = 50_000
-# What is found by looking at all rows together.
-REPEATED, CONFLICT, SHARED, UNPREFIXED = "repeated", "conflict", "shared", "unprefixed"
-CROSSED, OTHERS_ID, TOO_LONG = "crossed", "others_id", "too_long"
-# What writing a row changes, as far as earlier readings tell.
-SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
+# Apptimize id first, as `Member` has it; the files have the columns in another order.
+_PLANNED = "row, apptimize_id, distinct_id, problem, effect, taken"
 
 
 class RawRow(NamedTuple):
     """A row as it was read, and what is wrong with it by itself."""
 
     row: int
-    distinct_id: str
-    apptimize_id: str
+    member: Member
     problem: str | None
 
 
 class PlannedRow(NamedTuple):
-    """A row as it will be written, or why not."""
+    """A row as it will be written, or why it will not."""
 
     row: int
-    distinct_id: str
-    apptimize_id: str
+    member: Member
     problem: str | None
     effect: str | None
     taken: bool
 
 
+class RowToWrite(NamedTuple):
+    """A row of a batch."""
+
+    row: int
+    member: Member
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Which rows of a plan: those that are writable, or else those with these problems, or with any."""
+
+    problems: Sequence[str] = ()
+    writable: bool = False
+    search: str = ""
+
+
 @dataclass(frozen=True)
 class ImportSummary:
-    """What a plan comes to: `rows` = `writable` + the `problems`; `taken` counts among those that are writable."""
+    """The counts of a plan: `rows` = `writable` + the `problems`; `taken` counts among those that are writable."""
 
     rows: int
     writable: int
@@ -61,15 +75,7 @@ class ImportSummary:
     taken: int
 
 
-@dataclass(frozen=True)
-class Known:
-    """What earlier readings know of profiles: files of members, and of profiles that made none."""
-
-    members: Sequence[Path] = ()
-    excluded: Sequence[Path] = ()
-
-
-class Rows:
+class ImportRows:
     """The rows of one association. Cheap to make; each call opens and closes DuckDB. Raises StorageError."""
 
     def __init__(self, folder: Path, *, scratch: Path, memory_mb: int) -> None:
@@ -84,7 +90,7 @@ class Rows:
 
     @property
     def outcomes(self) -> Path:
-        """The outcome of every row, once all of it has ended."""
+        """The outcome of every row, once the association has ended."""
         return self.folder / "outcomes.csv"
 
     @property
@@ -96,17 +102,21 @@ class Rows:
         return self.folder / "plan.parquet"
 
     @property
+    def _planned(self) -> str:
+        return f"read_parquet({quoted(self._plan)})"
+
+    @property
     def has_plan(self) -> bool:
-        """Whether the rows were judged."""
+        """Whether the rows were checked."""
         return self._plan.is_file()
 
     def keep(self, rows: Iterable[RawRow]) -> int:
-        """Keep the rows as they were read, whole or not at all, and return how many they are."""
+        """Keep the rows as they were read, whole and on disk or not at all, and return how many they are."""
         part = self.folder / f"raw-{secrets.token_hex(4)}.part"
         with plain_errors():
-            for old in (*self.folder.glob("raw-*.part"), self._raw):
+            for old in self.folder.glob("raw-*.part"):
                 shutil.rmtree(old, ignore_errors=True)
-            part.mkdir(parents=True)
+            make_folder(part)
             count, waiting = 0, list[RawRow]()
             with self._open() as db:
                 for row in rows:
@@ -115,101 +125,54 @@ class Rows:
                         _keep_chunk(db, waiting, part / f"{count:09}.parquet")
                         count += len(waiting)
                         waiting.clear()
-                _keep_chunk(db, waiting, part / f"{count:09}.parquet")
-                count += len(waiting)
-            part.replace(self._raw)
-            flush_to_disk(self.folder)
+                if waiting or not count:  # a file of no rows is one, too
+                    _keep_chunk(db, waiting, part / f"{count:09}.parquet")
+                    count += len(waiting)
+            replace_folder(part, self._raw)
         return count
 
-    def judge(
-        self,
-        *,
-        prefix: str | None,
-        prefixes: Sequence[str],
-        known: Known,
-        longest: int = 256,
-        within: AbstractContextManager[object] | None = None,
+    def check(
+        self, rules: CheckRules, known: KnownProfiles, *, within: AbstractContextManager[object] | None = None
     ) -> ImportSummary:
-        """Judge the rows together and write the plan, whole or not at all.
+        """Check the rows together and make the plan, whole or not at all.
 
-        Ids that start with none of the `prefixes`, if any are expected, are given `prefix`; None leaves their rows out,
-        and an empty text writes them as they are. An id that is longer than `longest` by its prefix is not written.
         The plan replaces another inside `within`, which raises as it is entered to leave that one.
         """
         with self._open() as db:
-            raw = f"read_parquet({quoted(self._raw / '*.parquet')})"
-            starts = " OR ".join(f"starts_with(apptimize_id, {quoted(one)})" for one in prefixes) or "true"
-            given = f"CASE WHEN problem IS NULL AND NOT ({starts}) THEN {quoted(prefix or '')} ELSE '' END"
-            lacks = f"CASE WHEN NOT ({starts}) THEN '{UNPREFIXED}' END" if prefix is None else "NULL"
-            db.execute(
-                f"CREATE VIEW read_rows AS SELECT row, distinct_id, given || apptimize_id AS apptimize_id, coalesce("
-                f"problem, lacks, CASE WHEN given <> '' AND length(given || apptimize_id) > {longest:d} THEN "
-                f"'{TOO_LONG}' END) AS problem FROM (SELECT *, {given} AS given, {lacks} AS lacks FROM {raw})"
-            )
-            _find_repeats(db)
-            db.execute(
-                "CREATE VIEW judged AS SELECT row, distinct_id, apptimize_id, "
-                "coalesce(read_rows.problem, repeats.problem) AS problem FROM read_rows LEFT JOIN repeats USING (row)"
-            )
-            _find_effects(db, known)
-            db.execute(
-                "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, effect, taken, "
-                f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
-                "FROM judged LEFT JOIN effects USING (row)"
-            )
+            query = check(db, f"read_parquet({quoted(self._raw / '*.parquet')})", rules, known)
             with replacing(self._plan, within=within) as part:
-                db.execute(
-                    "COPY (SELECT row, distinct_id, apptimize_id, problem, "
-                    f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END AS effect, "
-                    "problem IS NULL AND coalesce(taken, false) AS taken "
-                    f"FROM compared ORDER BY row) TO {quoted(part)} "
-                    f"(FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})"
-                )
-            return self._count(db)
+                db.execute(f"COPY ({query}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})")
+            return self._summarize(db)
 
-    def _count(self, db: duckdb.DuckDBPyConnection) -> ImportSummary:
-        found = db.execute(
+    def _summarize(self, db: duckdb.DuckDBPyConnection) -> ImportSummary:
+        counts = db.execute(
             f"SELECT problem, effect, taken, count(*) FROM {self._planned} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
         problems, effects, taken = dict[str, int](), dict[str, int](), 0
-        for problem, effect, is_taken, number in found:
-            counts, name = (effects, effect) if problem is None else (problems, problem)
-            counts[name] = counts.get(name, 0) + number
+        for problem, effect, is_taken, number in counts:
+            kind, name = (effects, effect) if problem is None else (problems, problem)
+            kind[name] = kind.get(name, 0) + number
             taken += number if is_taken else 0
         writable = sum(effects.values())
         return ImportSummary(writable + sum(problems.values()), writable, problems, effects, taken)
 
-    @property
-    def _planned(self) -> str:
-        return f"read_parquet({quoted(self._plan)})"
-
-    def batches(self, *, after: int, size: int) -> Generator[list[tuple[int, str, str]]]:
-        """Yield the rows to write after that one as `(row, distinct_id, apptimize_id)`, by row, `size` at a time."""
+    def batches(self, *, after: int, size: int) -> Generator[list[RowToWrite]]:
+        """Yield the rows to write after that one, by row, `size` at a time."""
         with self._open() as db:
             cursor = db.execute(
-                f"SELECT row, distinct_id, apptimize_id FROM {self._planned} WHERE problem IS NULL AND row > ?", [after]
+                f"SELECT row, apptimize_id, distinct_id FROM {self._planned} WHERE problem IS NULL AND row > ?", [after]
             )
             while rows := cursor.fetchmany(size):
-                yield rows
+                yield [RowToWrite(row, Member(apptimize_id, distinct_id)) for row, apptimize_id, distinct_id in rows]
 
-    def planned(
-        self,
-        *,
-        problems: Sequence[str] = (),
-        writable: bool = False,
-        search: str = "",
-        offset: int = 0,
-        limit: int = 50,
-    ) -> list[PlannedRow]:
-        """Return rows of the plan, a page at a time by row: those with these problems, or those that are writable."""
-        where, values = _where(problems, search, writable=writable)
-        with self._open() as db:
-            found = db.execute(f"SELECT * FROM {self._planned} {where} LIMIT ? OFFSET ?", [*values, limit, offset])
-            return [PlannedRow(*row) for row in found.fetchall()]
+    def planned(self, which: RowFilter, *, offset: int = 0, limit: int = 50) -> list[PlannedRow]:
+        """Return a page of the plan's rows, by row."""
+        where, values = _where(which)
+        return self._select(f"{where} LIMIT ? OFFSET ?", [*values, limit, offset])
 
-    def count(self, *, problems: Sequence[str] = (), writable: bool = False, search: str = "") -> int:
+    def count(self, which: RowFilter) -> int:
         """Count the rows that `planned` pages through."""
-        where, values = _where(problems, search, writable=writable)
+        where, values = _where(which)
         with self._open() as db:
             row = db.execute(f"SELECT count(*) FROM {self._planned} {where}", values).fetchone()
         return row[0] if row else 0
@@ -217,48 +180,46 @@ class Rows:
     def iterate(self, *, chunk: int = 10_000) -> Iterator[list[PlannedRow]]:
         """Yield all rows of the plan, by row; one chunk is in memory."""
         with self._open() as db:
-            cursor = db.execute(f"SELECT * FROM {self._planned}")
+            cursor = db.execute(f"SELECT {_PLANNED} FROM {self._planned}")
             while rows := cursor.fetchmany(chunk):
-                yield [PlannedRow(*row) for row in rows]
+                yield [_planned_row(*row) for row in rows]
 
-    def find(self, wanted: str) -> list[PlannedRow]:
+    def find(self, user_id: str) -> list[PlannedRow]:
         """Return the rows to write with exactly this distinct id or Apptimize id."""
         if not self.has_plan:
             return []
+        return self._select("WHERE problem IS NULL AND (distinct_id = ? OR apptimize_id = ?)", [user_id, user_id])
+
+    def _select(self, clauses: str, values: Sequence[object]) -> list[PlannedRow]:
         with self._open() as db:
-            found = db.execute(
-                f"SELECT * FROM {self._planned} WHERE problem IS NULL AND (distinct_id = ? OR apptimize_id = ?)",
-                [wanted, wanted],
-            )
-            return [PlannedRow(*row) for row in found.fetchall()]
+            rows = db.execute(f"SELECT {_PLANNED} FROM {self._planned} {clauses}", values).fetchall()
+        return [_planned_row(*row) for row in rows]
 
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def begin_writing(self) -> None:
-        """Remove what is not needed any more, and what would not be true any more, once rows are written."""
+        """Remove what is needed or true no longer once rows are written."""
         shutil.rmtree(self._raw, ignore_errors=True)
         with suppress(OSError):
             self.outcomes.unlink(missing_ok=True)
 
     @contextmanager
     def _open(self) -> Generator[duckdb.DuckDBPyConnection]:
-        with plain_errors():
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            db = connect(self._scratch, memory_mb=self._memory_mb)
-            try:
-                # Rows stay in the order of the file, and sorting them does not share its memory.
-                db.execute("SET threads = 1")
-                yield db
-            finally:
-                db.close()
+        with opened(self._scratch, memory_mb=self._memory_mb) as db:
+            # Rows stay in the order of the file, and sorting them does not share its memory.
+            db.execute(ONE_THREAD)
+            yield db
 
 
 def _keep_chunk(db: duckdb.DuckDBPyConnection, rows: Sequence[RawRow], target: Path) -> None:
-    if not rows and target.name != f"{0:09}.parquet":
-        return
-    columns: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    columns: list[Any] = [
+        [row.row for row in rows],
+        [row.member.distinct_id for row in rows],
+        [row.member.apptimize_id for row in rows],
+        [row.problem for row in rows],
+    ]
     db.execute(
         "COPY (SELECT unnest(?::BIGINT[]) AS row, unnest(?::VARCHAR[]) AS distinct_id, unnest(?::VARCHAR[]) AS "
         f"apptimize_id, unnest(?::VARCHAR[]) AS problem) TO {quoted(target)} (FORMAT parquet)",
@@ -266,73 +227,22 @@ def _keep_chunk(db: duckdb.DuckDBPyConnection, rows: Sequence[RawRow], target: P
     )
 
 
-def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
-    """Find rows that say something twice, or two different things; ids are held only where hashes are alike.
-
-    Two rows cross when one gives the other's user as an id: as an alias it would lead the other row to the first user.
-    """
-    for column in ("distinct_id", "apptimize_id"):
-        db.execute(
-            f"CREATE TABLE twice_{column} AS SELECT hash({column}) AS id FROM read_rows WHERE problem IS NULL "
-            "GROUP BY 1 HAVING count(*) > 1"
-        )
-    users = "SELECT {} FROM read_rows WHERE problem IS NULL"
-    given = f"{users} AND apptimize_id <> distinct_id"
-    db.execute(
-        f"CREATE TABLE alike AS SELECT h AS id FROM ({users.format('hash(distinct_id) AS h')} INTERSECT "
-        f"{given.format('hash(apptimize_id) AS h')})"
-    )
-    db.execute(
-        f"CREATE TABLE crossing AS {users.format('distinct_id AS id')} AND hash(distinct_id) IN (FROM alike) INTERSECT "
-        f"{given.format('apptimize_id AS id')} AND hash(apptimize_id) IN (FROM alike)"
-    )
-    db.execute(
-        "CREATE VIEW suspects AS SELECT *, distinct_id IN (FROM crossing) OR (apptimize_id <> distinct_id AND "
-        "apptimize_id IN (FROM crossing)) AS crosses FROM read_rows WHERE problem IS NULL AND (hash(distinct_id) IN "
-        "(FROM twice_distinct_id UNION FROM alike) OR hash(apptimize_id) IN (FROM twice_apptimize_id UNION FROM alike))"
-    )
-    db.execute(
-        "CREATE TABLE repeats AS SELECT row, CASE "
-        "WHEN min(apptimize_id) OVER user_rows <> max(apptimize_id) OVER user_rows THEN "
-        f"'{CONFLICT}' WHEN min(distinct_id) OVER id_rows <> max(distinct_id) OVER id_rows THEN '{SHARED}' "
-        f"WHEN crosses THEN '{CROSSED}' "
-        f"WHEN row_number() OVER (PARTITION BY distinct_id, apptimize_id ORDER BY row) > 1 THEN '{REPEATED}' "
-        "END AS problem FROM suspects "
-        "WINDOW user_rows AS (PARTITION BY distinct_id), id_rows AS (PARTITION BY apptimize_id)"
-    )
+def _planned_row(
+    row: int, apptimize_id: str, distinct_id: str, problem: str | None, effect: str | None, taken: bool
+) -> PlannedRow:
+    return PlannedRow(row, Member(apptimize_id, distinct_id), problem, effect, taken)
 
 
-def _find_effects(db: duckdb.DuckDBPyConnection, known: Known) -> None:
-    parts = ["SELECT NULL::VARCHAR AS distinct_id, NULL::VARCHAR AS apptimize_id WHERE false"]
-    parts += [f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(one)})" for one in known.members]
-    parts += [f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(one)})" for one in known.excluded]
-    db.execute(f"CREATE VIEW known AS {' UNION ALL '.join(parts)}")
-    db.execute(
-        "CREATE TABLE effects AS SELECT row, CASE "
-        f"WHEN bool_or(is_user AND its_id = new_id) THEN '{SAME}' WHEN bool_or(is_user AND its_id IS NOT NULL) THEN "
-        f"'{CHANGED}' WHEN bool_or(is_user) THEN '{NEW}' END AS effect, bool_or(is_taken) AS taken, "
-        "bool_or(NOT is_user AND NOT is_taken) AS others_id FROM (SELECT row, true AS is_user, false AS is_taken, "
-        "known.apptimize_id AS its_id, judged.apptimize_id AS new_id "
-        "FROM judged JOIN known USING (distinct_id) WHERE problem IS NULL UNION ALL "
-        "SELECT row, false, true, NULL, NULL FROM judged JOIN known USING (apptimize_id) "
-        "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id UNION ALL "
-        "SELECT row, false, true, NULL, NULL FROM judged JOIN known ON judged.apptimize_id = known.distinct_id "
-        "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id UNION ALL "
-        "SELECT row, false, false, NULL, NULL FROM judged JOIN known ON judged.distinct_id = known.apptimize_id "
-        "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id) GROUP BY row"
-    )
-
-
-def _where(problems: Sequence[str], search: str, *, writable: bool) -> tuple[str, list[str]]:
+def _where(which: RowFilter) -> tuple[str, list[str]]:
     conditions, values = list[str](), list[str]()
-    if writable:
+    if which.writable:
         conditions.append("problem IS NULL")
-    elif problems:
-        conditions.append(f"problem IN ({', '.join('?' * len(problems))})")
-        values += problems
+    elif which.problems:
+        conditions.append(f"problem IN ({marks(which.problems)})")
+        values += which.problems
     else:
         conditions.append("problem IS NOT NULL")
-    if search:
+    if which.search:
         conditions.append("(contains(lower(distinct_id), lower(?)) OR contains(lower(apptimize_id), lower(?)))")
-        values += [search, search]
+        values += [which.search, which.search]
     return f"WHERE {' AND '.join(conditions)}", values

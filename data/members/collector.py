@@ -10,15 +10,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
-if TYPE_CHECKING:
-    import duckdb  # below it is imported where it is used: most commands end sooner than that takes
 from data.engine import StorageError
-from data.members.duck import BATCH, ONE_THREAD, ROW_GROUP, connect, plain_errors, quoted
+from data.members.changes import Difference, compare
+from data.members.duck import ONE_THREAD, ROW_GROUP, connect, plain_errors, quoted
 from data.members.excluded import DUPLICATE
 from data.members.files import replacing
 
+# Profiles are taken in by batches: each statement costs as much as a page does.
+_BATCH = 25_000
 # Between the two ids of a profile, where they wait in a text file; ids that hold it wait elsewhere.
 _SEPARATOR = "\x1f"
 # What else a line cannot hold: what ends it, and what DuckDB's reader takes away or takes for an end.
@@ -49,24 +50,11 @@ class Tally:
     reasons: dict[str, int] = field(default_factory=dict[str, int])
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How many members a snapshot has that the base lacks, the other way round, and that both have.
-
-    `renamed` counts those in both whose distinct id is another one now.
-    """
-
-    added: int
-    removed: int
-    unchanged: int
-    renamed: int = 0
-
-
 class Collector:
     """Takes in the profiles of one read, page by page, and turns them into a snapshot.
 
-    They wait in text files in a folder of its own below `scratch`, which is gone after `close`: the quickest way from
-    Python into DuckDB, which holds at most `memory_mb`. Whether ids repeat is told by hashes of them, 16 bytes a
+    They wait in text files in an own folder below `scratch`, which is gone after `close`: the quickest way from
+    Python into DuckDB, which holds at most `memory_mb`. Whether ids repeat shows in hashes of them, 16 bytes a
     profile: where all hashes differ no two ids are the same, and where two are alike the ids themselves are compared.
 
     Usable as a context manager. Not for two threads at once. Every method raises StorageError when the disk is full.
@@ -100,9 +88,9 @@ class Collector:
 
     def add(
         self,
+        *,
         distinct_ids: Sequence[str],
         apptimize_ids: Sequence[str],
-        *,
         unusable_ids: Sequence[str] = (),
         reasons: Sequence[str] = (),
     ) -> None:
@@ -117,11 +105,11 @@ class Collector:
             else:
                 self._odd.extend((one, None, why) for one, why in zip(unusable_ids, reasons, strict=True))
         self._seen += len(distinct_ids) + len(unusable_ids)
-        if self._waiting + len(self._odd) >= BATCH:
+        if self._waiting + len(self._odd) >= _BATCH:
             self._take_in()
 
     def _keep(self, distinct_ids: Sequence[str], apptimize_ids: Sequence[str] | None) -> bool:
-        """Write a line a profile to the text file; False, and nothing is written, if they could not be read back."""
+        """Append a line for each profile to the text file; False, and none, if they could not be read back."""
         if apptimize_ids is None:
             lines = [f"{one}{_SEPARATOR}\n" for one in distinct_ids]
         else:
@@ -201,13 +189,13 @@ class Collector:
             return usable, {}
         starts = " ".join(f"WHEN starts_with(apptimize_id, {quoted(one)}) THEN {quoted(one)}" for one in prefixes)
         # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot tell from the files.
-        found = self._duckdb.execute(
+        rows = self._duckdb.execute(
             "SELECT prefix, sum(CASE WHEN repeated_id IS NULL THEN n ELSE 1 END)::BIGINT FROM ("
             f"SELECT CASE WHEN {_IS_REPEATED} THEN apptimize_id END AS repeated_id, "
             f"CASE {starts or 'WHEN false THEN NULL'} END AS prefix, count(*) AS n FROM {self._usable} GROUP BY ALL"
             ") GROUP BY prefix"
         ).fetchall()
-        members = {prefix: number for prefix, number in found}
+        members = {prefix: number for prefix, number in rows}
         return sum(members.values()), {one: members.get(one, 0) for one in prefixes}
 
     @property
@@ -235,7 +223,7 @@ class Collector:
         return compare(self._duckdb, self._distinct_members, f"read_parquet({quoted(base)})")
 
     def write(self, target: Path) -> None:
-        """Write the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
+        """Keep the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
         self._take_in()
         with plain_errors(), replacing(target) as part:
             self._duckdb.execute(ONE_THREAD)
@@ -245,7 +233,7 @@ class Collector:
             )
 
     def write_excluded(self, target: Path) -> None:
-        """Write the profiles that make no member, each with the reason: whole and on disk, or not at all.
+        """Keep the profiles that make no member, each with the reason: whole and on disk, or not at all.
 
         The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
         called after `tally`.
@@ -288,14 +276,3 @@ def _lines(files: Sequence[Path]) -> str:
         "columns={'distinct_id': 'VARCHAR', 'apptimize_id': 'VARCHAR'}, auto_detect=false, nullstr='', "
         f"buffer_size={_READER_BYTES})"
     )
-
-
-def compare(db: duckdb.DuckDBPyConnection, new: str, old: str) -> Difference:
-    with plain_errors():
-        row = db.execute(
-            "SELECT count(*) FILTER (old.apptimize_id IS NULL), count(*) FILTER (new.apptimize_id IS NULL), count(*), "
-            "count(*) FILTER (new.distinct_id <> old.distinct_id) "
-            f"FROM {new} AS new FULL JOIN {old} AS old ON new.apptimize_id = old.apptimize_id"
-        ).fetchone()
-    added, removed, either, renamed = row or (0, 0, 0, 0)
-    return Difference(added=added, removed=removed, unchanged=either - added - removed, renamed=renamed)

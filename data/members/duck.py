@@ -1,28 +1,29 @@
-"""The way to DuckDB: bounded memory, few threads, errors as ours."""
+"""DuckDB: opened with bounded memory and few threads, its errors turned into ours."""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.engine import StorageError
+
 if TYPE_CHECKING:
     import duckdb  # below it is imported where it is used: most commands end sooner than that takes
-from data.engine import StorageError
 
 # Small enough that a sorted file is searched by reading one or two groups, large enough to compress.
 ROW_GROUP = 20_000
-# Profiles are taken in by batches: each statement costs as much as a page does.
-BATCH = 25_000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 ONE_THREAD = "SET threads = 1"
-_EXPORT_AGAIN = "Export the cohort again: then they are kept anew."
+_EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
 
 def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
-    """Remove what reads left behind whose process died; younger folders may still be at work."""
+    """Remove what processes left behind that died while they read; younger folders may still be in use."""
     for folder in scratch.glob("read-*"):
         if now_s - folder.stat().st_mtime > older_than_s:
             shutil.rmtree(folder, ignore_errors=True)
@@ -43,14 +44,59 @@ def connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
     )
 
 
+@contextmanager
+def opened(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB for one large piece of work. Raises StorageError."""
+    with plain_errors():
+        scratch.mkdir(parents=True, exist_ok=True)
+        db = connect(scratch, memory_mb=memory_mb)
+        try:
+            yield db
+        finally:
+            db.close()
+
+
+class SharedConnection:
+    """A DuckDB that stays open for short questions: to open one takes longer than most answers.
+
+    Safe to share between threads, and by a process that is forked: it opens its own, as it lacks the other's threads.
+    """
+
+    def __init__(self, scratch: Path, *, memory_mb: int) -> None:
+        self._scratch = scratch
+        self._memory_mb = memory_mb
+        self._db: duckdb.DuckDBPyConnection | None = None
+        self._opened_by = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give a cursor of the open DuckDB. Raises StorageError."""
+        with plain_errors():
+            with self._lock:
+                if self._db is None or self._opened_by != os.getpid():
+                    self._scratch.mkdir(parents=True, exist_ok=True)
+                    self._db, self._opened_by = connect(self._scratch, memory_mb=self._memory_mb), os.getpid()
+                cursor = self._db.cursor()
+            try:
+                yield cursor
+            finally:
+                cursor.close()
+
+
 def quoted(text: str | Path) -> str:
-    """Write a text as a literal of SQL."""
+    """Turn a text into a literal of SQL."""
     return "'" + str(text).replace("'", "''") + "'"
+
+
+def marks(values: Sequence[str]) -> str:
+    """Return as many parameter marks as there are values, to ask for any of them."""
+    return ", ".join("?" * len(values))
 
 
 @contextmanager
 def plain_errors() -> Generator[None]:
-    """Turn what DuckDB and the disk say into a StorageError with a sentence."""
+    """Turn errors of DuckDB and the disk into a StorageError with a sentence."""
     import duckdb
 
     try:

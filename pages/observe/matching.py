@@ -487,9 +487,10 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             icon=":material/timeline:",
             query_params={"member": one},
         )
-    for one, distinct_id, apptimize_id in found.associated:
+    for one, member in found.associated:
         st.caption(
-            f"{escape_markdown(distinct_id)} was given {escape_markdown(apptimize_id)} by hand: {escape_markdown(one.confirmed_by)}, "
+            f"{escape_markdown(member.distinct_id)} was given {escape_markdown(member.apptimize_id)} by hand: "
+            f"{escape_markdown(one.confirmed_by)}, "
             f"{age(one.finished_at or one.started_at)}."
         )
     lookback.say(found.looked, place="matching")

@@ -15,7 +15,8 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound
 from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
 from data.associations import UNFINISHED
-from data.members.association_rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
+from data.members.association_check import CHANGED, NEW, SAME, UNSEEN
+from data.members.association_rows import PlannedRow
 from data.models import Association, Connection, ImportStage
 from pages.parts import download, run_status, tables
 from pages.parts.formatting import age, error_text, escape_markdown, in_grey, number, pluralize
@@ -475,7 +476,7 @@ def _row(row: PlannedRow) -> dict[str, object]:
     note = PROBLEMS.get(row.problem, row.problem) if row.problem else EFFECT_WORDS.get(row.effect or "", "")
     return {
         "Row": row.row,
-        "Mixpanel distinct id": row.distinct_id[:300],
-        "Apptimize id": row.apptimize_id[:300],
+        "Mixpanel distinct id": row.member.distinct_id[:300],
+        "Apptimize id": row.member.apptimize_id[:300],
         "Why not" if row.problem else "Effect": note,
     }

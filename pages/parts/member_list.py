@@ -50,7 +50,9 @@ def show(
     first = (page - 1) * PAGE_ROWS + 1
     of = f"more than {number(found.total)} members" if found.is_more else pluralize(found.total, "member")
     st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {of}")
-    rows: list[dict[str, Any]] = [{"Apptimize id": one, "Mixpanel distinct id": other} for one, other in found.rows]
+    rows: list[dict[str, Any]] = [
+        {"Apptimize id": member.apptimize_id, "Mixpanel distinct id": member.distinct_id} for member in found.rows
+    ]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
     # Where there is room for more, it goes to the last of them and not to the buttons.
     columns = {
@@ -61,7 +63,7 @@ def show(
         height = tables.height(len(rows), most=_SHOWN_ROWS)
         st.dataframe(rows, key=f"{key}_table", hide_index=True, height=height, alt=label, column_config=columns)
     else:
-        ids = [one for one, _ in found.rows]
+        ids = [member.apptimize_id for member in found.rows]
         tables.rows_to_open(
             [{"": "Since when?", **row} for row in rows],
             ids,

@@ -9,8 +9,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import members
-from data.members.changes import ChangeKind
-from data.models import Run, RunStatus
+from data.models import MembershipChange, Run, RunStatus
 from pages.parts import download, member_list
 from pages.parts.formatting import number
 
@@ -37,7 +36,7 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, would: bool, key: 
             st.caption("Who that is, is no longer kept.")
         return
     words = ("Would come", "Would leave") if would else ("Added", "Removed")
-    ways: list[tuple[ChangeKind, int, str]] = [("added", run.added, words[0]), ("removed", run.removed, words[1])]
+    ways: list[tuple[MembershipChange, int, str]] = [("added", run.added, words[0]), ("removed", run.removed, words[1])]
     shown = [one for one in ways if one[1]]
     for column, (way, count, word) in zip(st.columns(len(shown)), shown, strict=True):
         with column:

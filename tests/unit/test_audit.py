@@ -25,7 +25,7 @@ from data.models import AuditEntry, Connection, ConnectionKind, Group, Person, R
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def log_of(bridge: Bridge) -> list[AuditEntry]:
+def lines_of(bridge: Bridge) -> list[AuditEntry]:
     with read_session(bridge.engine) as session:
         return list(session.exec(select(AuditEntry).order_by(col(AuditEntry.number))).all())
 
@@ -65,34 +65,34 @@ def spare_action() -> Iterator[None]:
     roles.ACTIONS.update(before)
 
 
-def test_a_change_is_written_down_with_who_what_before_and_after(bridge: Bridge, sync_id: int):
+def test_a_change_is_recorded_with_who_what_before_and_after(bridge: Bridge, sync_id: int):
     recurring.pause_sync(bridge, LOCAL, sync_id)
 
-    line = log_of(bridge)[-1]
+    line = lines_of(bridge)[-1]
     assert (line.who, line.action, line.outcome, line.subject) == ("local", "pause_sync", "done", f"sync {sync_id}")
     assert line.before[line.subject]["state"] == "active"
     assert line.after[line.subject] == {"state": "paused", "paused_reason": "Paused by local."}
 
 
-def test_what_a_statement_changes_in_many_rows_is_written_down_too(bridge: Bridge, sync_id: int):
+def test_what_a_statement_changes_in_many_rows_is_recorded_too(bridge: Bridge, sync_id: int):
     destination = next(one for one in lookup.list_connections(bridge, LOCAL) if one.kind == ConnectionKind.CSV)
     assert destination.id
 
     removal.remove_connection(bridge, LOCAL, destination.id)
 
-    line = log_of(bridge)[-1]
+    line = lines_of(bridge)[-1]
     assert line.action == "remove_connection"
     assert line.after["destination connection csv"] == {"removed": True}
     assert line.after[f"sync {sync_id}"]["paused_reason"] == "The connection csv was removed."
     assert line.before[f"sync {sync_id}"]["state"] == "active"
 
 
-def test_what_the_data_layer_changes_for_an_action_is_written_down(bridge: Bridge, group_with_runs: list[Run]):
+def test_what_the_data_layer_changes_for_an_action_is_recorded(bridge: Bridge, group_with_runs: list[Run]):
     from core.syncs import runs
 
     runs.cancel_run(bridge, LOCAL, group_with_runs[0].id or 0)
 
-    line = log_of(bridge)[-1]
+    line = lines_of(bridge)[-1]
     assert (line.action, line.subject) == ("cancel_run", f"run {group_with_runs[0].id}")
     assert line.after[line.subject]["status"] == RunStatus.CANCELLED
 
@@ -107,7 +107,7 @@ def test_a_new_action_cannot_forget_it(bridge: Bridge):
     people.add_person(bridge, LOCAL, "ann@example.com")
     rename_everybody(bridge, LOCAL)
 
-    line = log_of(bridge)[-1]
+    line = lines_of(bridge)[-1]
     assert (line.action, line.before) == ("rename_everybody", {"ann@example.com": {"name": ""}})
     assert line.after == {"ann@example.com": {"name": "Nobody"}}
 
@@ -126,19 +126,19 @@ def test_a_change_that_fails_leaves_no_line_and_a_line_that_fails_leaves_no_chan
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO audit_entry")
 
     assert [one.person.email for one in people.list_people(bridge, LOCAL)] == ["ann@example.com"]
-    assert len(log_of(bridge)) == 1
+    assert len(lines_of(bridge)) == 1
 
 
 def test_what_changes_nothing_writes_nothing(bridge: Bridge, sync_id: int):
     recurring.pause_sync(bridge, LOCAL, sync_id)
-    before = len(log_of(bridge))
+    before = len(lines_of(bridge))
 
     recurring.pause_sync(bridge, LOCAL, sync_id)
     listing.list_syncs(bridge, LOCAL)
     with pytest.raises(NotFound):
         recurring.pause_sync(bridge, LOCAL, 99)
 
-    assert len(log_of(bridge)) == before
+    assert len(lines_of(bridge)) == before
 
 
 def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
@@ -152,27 +152,27 @@ def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
 
     removal.remove_connection(bridge, LOCAL, found.id)
 
-    line = log_of(bridge)[-1]
+    line = lines_of(bridge)[-1]
     assert line.before[line.subject]["secret"].startswith("(not shown)")
     assert sealed not in str(line)
     assert "s3cret-token" not in str(line)
 
 
-def test_a_refusal_is_written_down_once_in_a_while(bridge: Bridge):
+def test_a_refusal_is_recorded_once_in_a_while(bridge: Bridge):
     viewer = Actor("vera@example.com", Role.VIEWER)
     for _ in range(3):
         with pytest.raises(NotAllowed):
             recurring.pause_sync(bridge, viewer, 1)
 
-    lines = log_of(bridge)
+    lines = lines_of(bridge)
     assert [(line.who, line.action, line.outcome) for line in lines] == [(viewer.name, "pause_sync", "refused")]
 
 
 def test_a_whole_log_is_found_whole(five_lines: Bridge):
-    verdict = audit_log.verify_audit(five_lines, LOCAL)
+    result = audit_log.verify_audit(five_lines, LOCAL)
 
-    assert (verdict.ok, verdict.entries, verdict.problems) == (True, 5, [])
-    assert read_anchor(five_lines.settings.audit_head) == (5, log_of(five_lines)[-1].hash)
+    assert (result.ok, result.entries, result.problems) == (True, 5, [])
+    assert read_anchor(five_lines.settings.audit_head) == (5, lines_of(five_lines)[-1].hash)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,10 @@ def test_a_line_that_was_changed_or_removed_is_found(five_lines: Bridge, stateme
         for one in statement.split("; "):
             connection.exec_driver_sql(one)
 
-    verdict = audit_log.verify_audit(five_lines, LOCAL)
+    result = audit_log.verify_audit(five_lines, LOCAL)
 
-    assert not verdict.ok
-    assert sentence in " ".join(verdict.problems)
+    assert not result.ok
+    assert sentence in " ".join(result.problems)
 
 
 def rewrite_from(bridge: Bridge, first: int) -> None:
@@ -217,14 +217,14 @@ def rewrite_from(bridge: Bridge, first: int) -> None:
         session.commit()
 
 
-def test_a_chain_that_was_made_anew_is_found_by_its_anchor_and_by_a_noted_head(five_lines: Bridge):
+def test_a_chain_that_was_rewritten_is_found_by_its_anchor_and_by_a_noted_head(five_lines: Bridge):
     head = audit_log.verify_audit(five_lines, LOCAL).head
     rewrite_from(five_lines, 3)
 
     assert "not the one that audit.head knows" in " ".join(audit_log.verify_audit(five_lines, LOCAL).problems)
 
     # Who may write the home folder as well makes the anchor fit: only what was noted elsewhere finds that.
-    five_lines.settings.audit_head.write_text(f"5 {log_of(five_lines)[-1].hash}\n")
+    five_lines.settings.audit_head.write_text(f"5 {lines_of(five_lines)[-1].hash}\n")
     assert audit_log.verify_audit(five_lines, LOCAL).ok
     assert "the head that was noted" in audit_log.verify_audit(five_lines, LOCAL, noted_head=head).problems[0]
 
@@ -240,8 +240,10 @@ def test_later_changes_do_not_hide_that_the_newest_lines_were_removed(five_lines
 
 
 def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines: Bridge):
-    last = log_of(five_lines)[-1]
-    forged = AuditEntry(number=6, who="boss@example.com", action="change_role", outcome="done", previous=last.hash)
+    last = lines_of(five_lines)[-1]
+    forged = AuditEntry(
+        number=6, at=last.at, who="boss@example.com", action="change_role", outcome="done", previous=last.hash
+    )
     forged.hash = chain.digest(forged)
     with write_session(five_lines.engine) as session:
         session.add(forged)
@@ -250,7 +252,7 @@ def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines
     people.add_person(five_lines, LOCAL, "later@example.com")
 
     assert "Lines 6 to 6 are newer than what audit.head notes" in before.problems[0]
-    told, newest = log_of(five_lines)[-2:]
+    told, newest = lines_of(five_lines)[-2:]
     assert (told.number, told.action, newest.action) == (7, "audit_gap", "add_person")
     after = audit_log.verify_audit(five_lines, LOCAL)
     assert after.ok
@@ -264,7 +266,7 @@ def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_tok
                        secret="sealed", secret_end="9876")
         )  # fmt: skip
 
-    written = str(log_of(bridge)[-1].after)
+    written = str(lines_of(bridge)[-1].after)
     assert "https://e.example/x?" in written
     assert "PLANTED" not in written
     assert "9876" not in written
@@ -275,7 +277,7 @@ def test_values_that_differ_only_far_behind_are_told_apart(bridge: Bridge, sync_
         with recorder.acting(roles.scope(bridge, "local", "try")), write_session(bridge.engine) as session:
             session.get_one(Sync, sync_id).paused_reason = "x" * 600 + end
 
-    line = log_of(bridge)[-1]
+    line = lines_of(bridge)[-1]
     assert line.before[f"sync {sync_id}"] != line.after[f"sync {sync_id}"]
 
 
@@ -290,7 +292,7 @@ def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs:
 
     removal.remove_connection(bridge, LOCAL, mixpanel.id)
 
-    named = {name for line in log_of(bridge) for name in line.after if name.startswith("sync ")}
+    named = {name for line in lines_of(bridge) for name in line.after if name.startswith("sync ")}
     assert named >= {f"sync {sync.id}" for sync in made}
     assert audit_log.verify_audit(bridge, LOCAL).ok
 
@@ -312,9 +314,9 @@ def test_processes_that_write_at_once_make_one_chain(bridge: Bridge):
     writers = [subprocess.Popen([sys.executable, "-c", code, name], stderr=subprocess.PIPE, cwd=ROOT) for name in "abc"]
 
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [(b"", 0)] * 3
-    verdict = audit_log.verify_audit(bridge, LOCAL)
-    assert (verdict.ok, verdict.entries) == (True, 45)
-    assert read_anchor(bridge.settings.audit_head) == (45, log_of(bridge)[-1].hash)
+    result = audit_log.verify_audit(bridge, LOCAL)
+    assert (result.ok, result.entries) == (True, 45)
+    assert read_anchor(bridge.settings.audit_head) == (45, lines_of(bridge)[-1].hash)
 
 
 def test_the_log_can_be_filtered_and_paged_through_in_the_database(five_lines: Bridge):

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.reports.members import Membership, memberships
-from data.members.changes import ChangeKind
-from data.models import Group
+from data.models import Group, MembershipChange
 from data.run_stats import Change
 
 BEGAN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -21,10 +20,10 @@ def at(number: int) -> datetime:
     return BEGAN + timedelta(hours=number)
 
 
-def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, ChangeKind]]:
+def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, MembershipChange]]:
     """The runs that a group's past leaves behind: one for each time that its members changed."""
     changes: list[Change] = []
-    ways: dict[str, ChangeKind] = {}
+    ways: dict[str, MembershipChange] = {}
     before: frozenset[str] = frozenset()
     for number, now in enumerate(held):
         added, removed = now - before, before - now

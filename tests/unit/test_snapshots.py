@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from data.engine import StorageError
 from data.members.collector import Tally
+from data.members.lookup import find_by_id, list_changes_of, list_holding
+from data.members.search import PageRequest, find_members, find_others
 from data.members.snapshots import Snapshots
+from data.models import Member
 
 ids = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=6)
 
@@ -24,13 +27,13 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
 def write(snapshots: Snapshots, name: str, pairs: list[tuple[str, str]]) -> Tally:
     """Write a snapshot of (distinct id, Apptimize id)."""
     with snapshots.collector() as collector:
-        collector.add([one for one, _ in pairs], [one for _, one in pairs])
+        collector.add(distinct_ids=[one for one, _ in pairs], apptimize_ids=[one for _, one in pairs])
         collector.write(snapshots.path(name))
         return collector.tally(prefixes=("i_", "a_"))
 
 
-def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[tuple[str, str]]:
-    return [pair for rows in snapshots.iterate(name, chunk=chunk) for pair in rows]
+def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[Member]:
+    return [member for rows in snapshots.iterate(name, chunk=chunk) for member in rows]
 
 
 @given(st.lists(st.tuples(ids, ids), max_size=30))
@@ -69,7 +72,7 @@ def test_a_dry_run_finds_the_same_difference_as_the_snapshots_do(snapshots: Snap
     write(snapshots, "before", [("u1", "i_1"), ("u2", "i_2")])
 
     with snapshots.collector() as collector:
-        collector.add(["u2", "u3", "u4"], ["i_2", "i_3", "i_3"])
+        collector.add(distinct_ids=["u2", "u3", "u4"], apptimize_ids=["i_2", "i_3", "i_3"])
         dry = collector.compare(snapshots.path("before"))
         collector.write(snapshots.path("after"))
 
@@ -85,7 +88,12 @@ def test_without_a_base_everything_is_added(snapshots: Snapshots):
 
 def test_reasons_are_counted_and_the_profiles_behind_them_too(snapshots: Snapshots):
     with snapshots.collector() as collector:
-        collector.add(["u1"], ["i_1"], unusable_ids=["u2", "u3", "u4"], reasons=["unmatched", "blank", "unmatched"])
+        collector.add(
+            distinct_ids=["u1"],
+            apptimize_ids=["i_1"],
+            unusable_ids=["u2", "u3", "u4"],
+            reasons=["unmatched", "blank", "unmatched"],
+        )
         tally = collector.tally()
 
     assert tally.reasons == {"unmatched": 2, "blank": 1}
@@ -94,8 +102,8 @@ def test_reasons_are_counted_and_the_profiles_behind_them_too(snapshots: Snapsho
 
 def test_a_profile_that_came_twice_shows_in_the_tally_wherever_it_came(snapshots: Snapshots):
     with snapshots.collector() as collector:
-        collector.add(["u1", "u2"], ["i_1", "i_2"], unusable_ids=["u3"], reasons=["blank"])
-        collector.add(["u2"], ["i_2"], unusable_ids=["u1"], reasons=["unmatched"])
+        collector.add(distinct_ids=["u1", "u2"], apptimize_ids=["i_1", "i_2"], unusable_ids=["u3"], reasons=["blank"])
+        collector.add(distinct_ids=["u2"], apptimize_ids=["i_2"], unusable_ids=["u1"], reasons=["unmatched"])
         tally = collector.tally()
 
     assert tally.seen == 5
@@ -113,18 +121,18 @@ def test_ids_with_separators_quotes_and_nothing_but_spaces_survive(snapshots: Sn
 def test_members_are_paged_in_order_and_found_by_either_id_whatever_the_case(snapshots: Snapshots):
     write(snapshots, "paged", [(f"User-{number:03}", f"i_{number:03}") for number in range(120)])
 
-    page = snapshots.find("paged", offset=50, limit=2)
+    page = find_members(snapshots, "paged", PageRequest(offset=50, limit=2))
     assert ([one for one, _ in page.rows], page.total) == (["i_050", "i_051"], 120)
-    assert snapshots.find("paged", search="uSER-07", limit=3).rows[0] == ("i_070", "User-070")
-    assert snapshots.find("paged", search="i_11").total == 10
-    assert snapshots.find("paged", search="07").total == 12  # 007, 070 to 079, 107
-    assert snapshots.find("paged", search="%").total == 0
+    assert find_members(snapshots, "paged", PageRequest(text="uSER-07", limit=3)).rows[0] == ("i_070", "User-070")
+    assert find_members(snapshots, "paged", PageRequest(text="i_11")).total == 10
+    assert find_members(snapshots, "paged", PageRequest(text="07")).total == 12  # 007, 070 to 079, 107
+    assert find_members(snapshots, "paged", PageRequest(text="%")).total == 0
 
 
 def test_a_search_counts_to_a_limit_and_says_so(snapshots: Snapshots):
     write(snapshots, "many", [(f"user-{number:03}", f"i_{number:03}") for number in range(30)])
 
-    found = snapshots.find("many", search="i_", offset=10, limit=5, most=20)
+    found = find_members(snapshots, "many", PageRequest(text="i_", offset=10, limit=5, most=20))
 
     assert ([one for one, _ in found.rows], found.total, found.is_more) == (
         [f"i_0{n}" for n in range(10, 15)],
@@ -140,24 +148,26 @@ def test_who_stayed_is_told_from_what_came_or_left(snapshots: Snapshots):
     stayed = [(f"i_{number:05}", f"user-{number:05}") for number in range(30_000, 60_000)]
 
     for name, change in (("after", "added"), ("before", "removed")):
-        page = snapshots.find_others(name, "difference", change, total=difference.unchanged, offset=19_990, limit=20)
+        page = find_others(
+            snapshots, name, "difference", change, PageRequest(offset=19_990, limit=20), total=difference.unchanged
+        )
         assert (page.rows, page.total) == (stayed[19_990:20_010], 30_000)
         assert [pair for rows in snapshots.iterate_others(name, "difference", change) for pair in rows] == stayed
-        assert snapshots.find_others(name, "difference", change, total=30_000, search="I_45678").rows == [
+        assert find_others(snapshots, name, "difference", change, PageRequest("I_45678"), total=30_000).rows == [
             stayed[15_678]
         ]
-        assert snapshots.find_others(name, "difference", change, total=30_000, search="i_12345").total == 0
-    assert snapshots.find_others("after", None, "added", total=60_000, limit=1).rows == [stayed[0]]
+        assert find_others(snapshots, name, "difference", change, PageRequest("i_12345"), total=30_000).total == 0
+    assert find_others(snapshots, "after", None, "added", PageRequest(limit=1), total=60_000).rows == [stayed[0]]
 
 
 def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     write(snapshots, "here", [("user-1", "i_1")])
     snapshots.keep_difference("came", "here", None)
 
-    assert snapshots.holding(["gone", "here"], "i_1") == {"here"}
-    assert snapshots.changes_of(["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
-    assert snapshots.known_as(["gone"], "i_1") == []
-    assert snapshots.known_as(["gone", "here"], "user-1") == [("i_1", "user-1", "here")]
+    assert list_holding(snapshots, ["gone", "here"], "i_1") == {"here"}
+    assert list_changes_of(snapshots, ["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
+    assert find_by_id(snapshots, ["gone"], "i_1") == []
+    assert find_by_id(snapshots, ["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
 
 
 def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):
@@ -179,7 +189,7 @@ def test_nothing_is_left_behind_but_the_snapshot(snapshots: Snapshots):
 def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(snapshots: Snapshots, tmp_path: Path):
     write(snapshots, "kept", [("u1", "i_1")])
     with snapshots.collector() as collector:
-        collector.add(["u2"], ["i_2"])
+        collector.add(distinct_ids=["u2"], apptimize_ids=["i_2"])
         with pytest.raises(StorageError):
             collector.write(Path("/proc/no-such-place/kept.parquet"))
 

@@ -1,0 +1,148 @@
+"""Check the rows of an association against each other and against what earlier reads know, in SQL.
+
+Each step is a view or a table of the DuckDB that it is given: `read_rows` (with their prefix), `repeats`, `judged`,
+`effects`, `compared`. All of them have the column `row`, the row's line in its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.members.duck import quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+# Problems that show only where all rows are looked at together.
+REPEATED, CONFLICT, SHARED, UNPREFIXED = "repeated", "conflict", "shared", "unprefixed"
+CROSSED, OTHERS_ID, TOO_LONG = "crossed", "others_id", "too_long"
+# What writing a row changes, as far as earlier reads know.
+SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
+
+
+@dataclass(frozen=True)
+class CheckRules:
+    """What ids must be like: they start with one of `prefixes`, if any are expected, and are at most `longest` long.
+
+    Ids that start with none of them are given `prefix`; None excludes their rows, and an empty text writes them as
+    they are. An id that is longer than `longest` by its prefix is not written.
+    """
+
+    prefix: str | None
+    prefixes: Sequence[str]
+    longest: int = 256
+
+
+@dataclass(frozen=True)
+class KnownProfiles:
+    """What earlier reads know of profiles: files of members, and of profiles that were excluded."""
+
+    members: Sequence[Path] = ()
+    excluded: Sequence[Path] = ()
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether all of the files are still there."""
+        return all(file.is_file() for file in (*self.members, *self.excluded))
+
+
+def check(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules, known: KnownProfiles) -> str:
+    """Check the rows of a table of SQL, and return the query of the plan, by row."""
+    _give_prefixes(db, raw, rules)
+    _find_crossing(db)
+    _find_repeats(db)
+    db.execute(
+        "CREATE VIEW judged AS SELECT row, distinct_id, apptimize_id, "
+        "coalesce(read_rows.problem, repeats.problem) AS problem FROM read_rows LEFT JOIN repeats USING (row)"
+    )
+    _find_effects(db, known)
+    db.execute(
+        "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, effect, taken, "
+        f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
+        "FROM judged LEFT JOIN effects USING (row)"
+    )
+    return (
+        "SELECT row, distinct_id, apptimize_id, problem, "
+        f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END AS effect, "
+        "problem IS NULL AND coalesce(taken, false) AS taken FROM compared ORDER BY row"
+    )
+
+
+def _give_prefixes(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules) -> None:
+    starts = " OR ".join(f"starts_with(apptimize_id, {quoted(prefix)})" for prefix in rules.prefixes) or "true"
+    given = f"CASE WHEN problem IS NULL AND NOT ({starts}) THEN {quoted(rules.prefix or '')} ELSE '' END"
+    lacks = f"CASE WHEN NOT ({starts}) THEN '{UNPREFIXED}' END" if rules.prefix is None else "NULL"
+    too_long = f"given <> '' AND length(given || apptimize_id) > {rules.longest:d}"
+    db.execute(
+        "CREATE VIEW read_rows AS SELECT row, distinct_id, given || apptimize_id AS apptimize_id, "
+        f"coalesce(problem, lacks, CASE WHEN {too_long} THEN '{TOO_LONG}' END) AS problem "
+        f"FROM (SELECT *, {given} AS given, {lacks} AS lacks FROM {raw})"
+    )
+
+
+def _find_crossing(db: duckdb.DuckDBPyConnection) -> None:
+    """Find ids that are one row's user and another row's Apptimize id: as an alias it would mix the two users up.
+
+    Here and below ids are held only where their hashes are alike.
+    """
+    users = "SELECT {} FROM read_rows WHERE problem IS NULL"
+    given = f"{users} AND apptimize_id <> distinct_id"
+    db.execute(
+        f"CREATE TABLE alike AS SELECT h AS id FROM ({users.format('hash(distinct_id) AS h')} INTERSECT "
+        f"{given.format('hash(apptimize_id) AS h')})"
+    )
+    db.execute(
+        f"CREATE TABLE crossing AS {users.format('distinct_id AS id')} AND hash(distinct_id) IN (FROM alike) INTERSECT "
+        f"{given.format('apptimize_id AS id')} AND hash(apptimize_id) IN (FROM alike)"
+    )
+
+
+def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
+    """Find rows that repeat another one, or contradict it."""
+    for column in ("distinct_id", "apptimize_id"):
+        db.execute(
+            f"CREATE TABLE twice_{column} AS SELECT hash({column}) AS id FROM read_rows WHERE problem IS NULL "
+            "GROUP BY 1 HAVING count(*) > 1"
+        )
+    db.execute(
+        "CREATE VIEW suspects AS SELECT *, distinct_id IN (FROM crossing) OR (apptimize_id <> distinct_id AND "
+        "apptimize_id IN (FROM crossing)) AS crosses FROM read_rows WHERE problem IS NULL AND (hash(distinct_id) IN "
+        "(FROM twice_distinct_id UNION FROM alike) OR hash(apptimize_id) IN (FROM twice_apptimize_id UNION FROM alike))"
+    )
+    db.execute(
+        "CREATE TABLE repeats AS SELECT row, CASE "
+        "WHEN min(apptimize_id) OVER user_rows <> max(apptimize_id) OVER user_rows THEN "
+        f"'{CONFLICT}' WHEN min(distinct_id) OVER id_rows <> max(distinct_id) OVER id_rows THEN '{SHARED}' "
+        f"WHEN crosses THEN '{CROSSED}' "
+        f"WHEN row_number() OVER (PARTITION BY distinct_id, apptimize_id ORDER BY row) > 1 THEN '{REPEATED}' "
+        "END AS problem FROM suspects "
+        "WINDOW user_rows AS (PARTITION BY distinct_id), id_rows AS (PARTITION BY apptimize_id)"
+    )
+
+
+def _find_effects(db: duckdb.DuckDBPyConnection, known: KnownProfiles) -> None:
+    """Find what each row changes, whether its id is taken by another profile, and whether its user is another's id."""
+    parts = ["SELECT NULL::VARCHAR AS distinct_id, NULL::VARCHAR AS apptimize_id WHERE false"]
+    for file in (*known.members, *known.excluded):
+        parts.append(f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(file)})")
+    db.execute(f"CREATE VIEW known AS {' UNION ALL '.join(parts)}")
+    another = "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id"
+    facts = [
+        "SELECT row, true AS is_user, false AS is_taken, known.apptimize_id AS its_id, judged.apptimize_id AS new_id "
+        "FROM judged JOIN known USING (distinct_id) WHERE problem IS NULL",
+        f"SELECT row, false, true, NULL, NULL FROM judged JOIN known USING (apptimize_id) {another}",
+        "SELECT row, false, true, NULL, NULL FROM judged JOIN known ON judged.apptimize_id = known.distinct_id "
+        f"{another}",
+        "SELECT row, false, false, NULL, NULL FROM judged JOIN known ON judged.distinct_id = known.apptimize_id "
+        f"{another}",
+    ]
+    db.execute(
+        "CREATE TABLE effects AS SELECT row, CASE "
+        f"WHEN bool_or(is_user AND its_id = new_id) THEN '{SAME}' WHEN bool_or(is_user AND its_id IS NOT NULL) THEN "
+        f"'{CHANGED}' WHEN bool_or(is_user) THEN '{NEW}' END AS effect, bool_or(is_taken) AS taken, "
+        "bool_or(NOT is_user AND NOT is_taken) AS others_id "
+        f"FROM ({' UNION ALL '.join(facts)}) GROUP BY row"
+    )
