@@ -107,7 +107,7 @@ def is_verified(claims: Mapping[str, Any], email: str) -> bool:
     """Return whether the provider itself vouches for the address.
 
     `email_verified` is the standard claim (OpenID Connect Core, 5.1); some providers write it as text. Microsoft Entra
-    has it not: there `xms_edov` says that the address's domain belongs to the organisation, and
+    has it not: there `xms_edov` says that the address's domain belongs to the organization, and
     `verified_primary_email` lists the addresses that do.
     """
     if claims.get("email_verified") in (False, "false", "False"):

@@ -1,4 +1,4 @@
-"""One budget per Mixpanel project, in the database: whoever asks, of whichever process, spends the same hour."""
+"""One budget per Mixpanel project, in the database: every process that asks spends the same hour."""
 
 from __future__ import annotations
 

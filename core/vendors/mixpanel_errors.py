@@ -83,7 +83,7 @@ def _error_of(answer: httpx.Response, text: str) -> CohortBridgeError:
 
 
 def _rate_limited(answer: httpx.Response) -> RateLimited:
-    """Tell the three kinds of 429 apart by their headers (headless test_pacer.py)."""
+    """Distinguish the three kinds of 429 by their headers (headless test_pacer.py)."""
     limits = [part.strip() for part in answer.headers.get("RateLimit", "").split(",")]
     spent = {part.split(";")[0].strip('"') for part in limits if "r=0" in part.split(";")}
     if "project" in spent:
