@@ -316,7 +316,7 @@ def test_a_lost_secret_key_is_told(sandbox: Sandbox, home: Home):
     (home.path / "secret.key").unlink()
 
     for done in home.run_all(("export", str(WEB)), ("cohorts",)):
-        check_refusal(done, 1, "cannot be read with the secret key", "COHORT_BRIDGE_SECRET_KEY")
+        check_refusal(done, 1, "cannot be read with the available secret keys", "COHORT_BRIDGE_SECRET_KEY")
     assert sandbox.group(WEB) == BEFORE
 
 
