@@ -1,62 +1,234 @@
-"""Queueing, claiming and recording associations: rows of a table, held by a lease as runs are."""
+"""Associations: queued, claimed, recorded batch by batch, ended. Rows of a table, held by a lease as runs are."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Engine, func, update
+from sqlalchemy import ColumnElement, Engine, func, update
 from sqlmodel import Session, col, delete, select
 
 from data import leases
 from data.engine import read_session, write_session
 from data.leases import Renewal
-from data.models import Association, AssociationBatch, ImportStage, Lease, LeaseKind
+from data.members.association_rows import ImportSummary
+from data.models import Association, AssociationBatch, Connection, Group, ImportStage, Lease, LeaseKind, Run
 
-WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
-AT_WORK = {working: waiting for waiting, working in WAITING.items()}
-UNFINISHED = (*WAITING, *AT_WORK)
+_KIND = LeaseKind.ASSOCIATION
+_WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
+_RUNNING = {running: waiting for waiting, running in _WAITING.items()}
+UNFINISHED = (*_WAITING, *_RUNNING)
+ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
 # The reason that stands for rows of a batch of which Mixpanel took some, and did not say which: kept as `unaliased`.
 NOT_SAID = "Mixpanel refused a part of the batch and did not say which rows."
 # One that kills its process again and again without getting further is left alone.
 _MOST_INTERRUPTIONS = 3
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why an association failed."""
+
+    code: str
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Of the rows written, so many were asked for afterwards, and so many had their new id."""
+
+    asked: int
+    found: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an association ended. None: what was recorded until then stays."""
+
+    stage: ImportStage
+    at: datetime
+    failure: Failure | None = None
+    requests: int | None = None
+    look_up: LookUp | None = None
+
+
+class Refusal(Enum):
+    """Why an association was not moved to another stage."""
+
+    UNKNOWN = auto()
+    OTHER_STAGE = auto()  # or another process holds it
+    CHECKED_AGAIN = auto()  # since it was seen
+
+
+@dataclass(frozen=True)
+class Move:
+    """An association as it is now, None if there is none, and why it was not moved, None if it was."""
+
+    association: Association | None
+    refusal: Refusal | None = None
+
+
+# --- what people ask for ---------------------------------------------------------------------------------------------
+
+
+def add(
+    engine: Engine,
+    association: Association,
+    *,
+    before_commit: Callable[[int], None],
+    lease_owner: str | None,
+    now: datetime,
+) -> Association:
+    """Queue an association; what `before_commit` does with its id is there when a worker sees the row.
+
+    With a `lease_owner` it is that process's own to do.
+    """
+    with write_session(engine) as session:
+        session.add(association)
+        session.flush()
+        assert association.id is not None
+        if lease_owner is not None:
+            leases.claim(session, _KIND, association.id, lease_owner=lease_owner, now=now)
+        before_commit(association.id)
+    return association
+
+
+def check_again(
+    engine: Engine, association_id: int, *, prefix: str | None, lease_owner: str | None, now: datetime
+) -> Move:
+    """Queue one that was checked to be checked with another prefix."""
+    move = _Transition((ImportStage.CHECKED,), ImportStage.TO_CHECK, {"prefix": prefix})
+    return _move(engine, association_id, move, lease_owner=lease_owner, now=now)
+
+
+def confirm(
+    engine: Engine,
+    association_id: int,
+    *,
+    seen: Association,
+    confirmed_by: str,
+    lease_owner: str | None,
+    now: datetime,
+) -> Move:
+    """Queue one that was checked to be written, if its prefix and its number of rows are as they were `seen`."""
+    as_seen = (
+        col(Association.prefix).is_not_distinct_from(seen.prefix),
+        col(Association.writable) == seen.writable,
+    )
+    move = _Transition((ImportStage.CHECKED,), ImportStage.TO_WRITE, {"confirmed_by": confirmed_by}, as_seen)
+    return _move(engine, association_id, move, lease_owner=lease_owner, now=now)
+
+
+def resume(engine: Engine, association_id: int, *, lease_owner: str | None, now: datetime) -> Move:
+    """Queue one that failed, was cancelled or waits to be written, as if it had never stopped."""
+    move = _Transition(
+        (ImportStage.FAILED, ImportStage.CANCELLED, ImportStage.TO_WRITE),
+        ImportStage.TO_WRITE,
+        {"finished_at": None, "interruptions": 0, "error_code": None, "error_message": None, "error_advice": None},
+    )
+    return _move(engine, association_id, move, lease_owner=lease_owner, now=now)
+
+
+@dataclass(frozen=True)
+class _Transition:
+    """From one of these stages to another, what changes by it, and what must be so."""
+
+    before: Sequence[ImportStage]
+    after: ImportStage
+    values: dict[str, Any]
+    only_if: Sequence[ColumnElement[bool]] = ()
+
+
+def _move(engine: Engine, association_id: int, move: _Transition, *, lease_owner: str | None, now: datetime) -> Move:
+    with write_session(engine) as session:
+        moved = session.exec(
+            update(Association)
+            .where(
+                col(Association.id) == association_id,
+                col(Association.stage).in_(move.before),
+                ~leases.is_held(_KIND, Association.id, but_by=lease_owner),
+                *move.only_if,
+            )
+            .values(stage=move.after, cancel_asked=False, **move.values)
+        )
+        association = session.get(Association, association_id, populate_existing=True)
+        if association is None:
+            return Move(None, Refusal.UNKNOWN)
+        if moved.rowcount != 1:
+            lease = leases.find(session, _KIND, association_id)
+            is_free = lease is None or lease.lease_owner == lease_owner
+            is_there = association.stage in move.before and is_free
+            return Move(association, Refusal.CHECKED_AGAIN if is_there else Refusal.OTHER_STAGE)
+        if lease_owner is not None:
+            leases.claim(session, _KIND, association_id, lease_owner=lease_owner, now=now)
+        return Move(association)
+
+
+def cancel(engine: Engine, association_id: int, *, now: datetime) -> Move:
+    """Cancel one that no process holds; have one that is held cancelled by its holder."""
+    with write_session(engine) as session:
+        association = session.get(Association, association_id)
+        if association is None:
+            return Move(None, Refusal.UNKNOWN)
+        if association.stage in ENDED:
+            return Move(association, Refusal.OTHER_STAGE)
+        if leases.find(session, _KIND, association_id) is None:
+            association.stage, association.finished_at = ImportStage.CANCELLED, now
+        else:
+            association.cancel_asked = True
+        session.add(association)
+        return Move(association)
+
+
+# --- who does it -----------------------------------------------------------------------------------------------------
+
+
 def claimable(engine: Engine, *, limit: int = 5) -> list[int]:
     """List the associations that a worker may try to claim, the oldest first."""
     with read_session(engine) as session:
         query = select(Association.id).where(
-            col(Association.stage).in_(WAITING), ~leases.is_held(LeaseKind.ASSOCIATION, Association.id)
+            col(Association.stage).in_(_WAITING), ~leases.is_held(_KIND, Association.id)
         )
-        return [one for one in session.exec(query.order_by(col(Association.id)).limit(limit)).all() if one is not None]
+        ids = session.exec(query.order_by(col(Association.id)).limit(limit)).all()
+        return [association_id for association_id in ids if association_id is not None]
 
 
 def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetime) -> bool:
-    """Take an association that waits for work and that nobody holds. False when somebody was faster."""
+    """Take an association that waits for work and that no process holds. False when another was faster."""
     with write_session(engine) as session:
-        for waiting, working in WAITING.items():
+        for waiting, working in _WAITING.items():
             taken = session.exec(
                 update(Association)
                 .where(
                     col(Association.id) == association_id,
                     col(Association.stage) == waiting,
-                    ~leases.is_held(LeaseKind.ASSOCIATION, Association.id, but_by=lease_owner),
+                    ~leases.is_held(_KIND, Association.id, but_by=lease_owner),
                 )
                 .values(stage=working, started_at=func.coalesce(Association.started_at, now))
             )
             if taken.rowcount == 1:
-                return leases.claim(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner, now=now)
+                return leases.claim(session, _KIND, association_id, lease_owner=lease_owner, now=now)
     return False
 
 
-def heartbeat(
-    engine: Engine, association_id: int, *, lease_owner: str, values: dict[str, Any] | None = None
-) -> Renewal:
-    """Renew the lease, and write progress."""
+def heartbeat(engine: Engine, association_id: int, *, lease_owner: str) -> Renewal:
+    """Renew the lease."""
+    return _renew(engine, association_id, lease_owner, {})
+
+
+def begin_batch(engine: Engine, association_id: int, *, lease_owner: str, last_row: int) -> Renewal:
+    """Renew the lease, and record that the rows up to this one are about to be sent."""
+    return _renew(engine, association_id, lease_owner, {"begun": last_row})
+
+
+def _renew(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> Renewal:
     with write_session(engine) as session:
-        if not _hold(session, association_id, lease_owner, values or {}):
+        if not _hold(session, association_id, lease_owner, values):
             return Renewal(ours=False, cancel_asked=False)
         cancel_asked = session.exec(select(Association.cancel_asked).where(Association.id == association_id)).one()
         return Renewal(ours=True, cancel_asked=cancel_asked)
@@ -64,7 +236,7 @@ def heartbeat(
 
 @contextmanager
 def held(engine: Engine, association_id: int, *, lease_owner: str) -> Generator[bool]:
-    """Renew the lease, and let nobody else write to the database until this is left; False when the lease is lost."""
+    """Renew the lease, and let no one else write to the database until this is left; False when the lease is lost."""
     with write_session(engine) as session:
         yield _hold(session, association_id, lease_owner, {})
 
@@ -87,7 +259,7 @@ def record_batch(engine: Engine, batch: AssociationBatch, *, lease_owner: str, r
 
 
 def _hold(session: Session, association_id: int, lease_owner: str, values: dict[str, Any]) -> bool:
-    if not leases.hold(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner):
+    if not leases.hold(session, _KIND, association_id, lease_owner=lease_owner):
         return False
     _update(session, association_id, values)
     return True
@@ -98,10 +270,37 @@ def _update(session: Session, association_id: int, values: dict[str, Any]) -> No
         session.exec(update(Association).where(col(Association.id) == association_id).values(**values))
 
 
-def let_go(engine: Engine, association_id: int, *, lease_owner: str, values: dict[str, Any]) -> bool:
-    """End one's work on an association: write what came of it, and give the lease up. False when it was lost."""
+def record_check(engine: Engine, association_id: int, *, lease_owner: str, summary: ImportSummary) -> bool:
+    """Record what a check came to, and give the lease up. False, and nothing, when it was lost."""
+    values = {
+        "stage": ImportStage.CHECKED,
+        "rows": summary.rows,
+        "writable": summary.writable,
+        "problems": summary.problems,
+        "effects": summary.effects | ({"taken": summary.taken} if summary.taken else {}),
+    }
+    return _let_go(engine, association_id, lease_owner, values)
+
+
+def record_end(engine: Engine, association_id: int, *, lease_owner: str, ending: Ending) -> bool:
+    """Record how an association ended, and give the lease up. False, and nothing, when it was lost."""
+    values: dict[str, Any] = {"stage": ending.stage, "finished_at": ending.at, "cancel_asked": False}
+    if ending.failure:
+        values |= _failure_values(ending.failure)
+    if ending.requests is not None:
+        values["requests"] = ending.requests
+    if ending.look_up:
+        values |= {"looked_up": ending.look_up.asked, "found": ending.look_up.found}
+    return _let_go(engine, association_id, lease_owner, values)
+
+
+def _failure_values(failure: Failure) -> dict[str, str]:
+    return {"error_code": failure.code, "error_message": failure.message, "error_advice": failure.advice}
+
+
+def _let_go(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> bool:
     with write_session(engine) as session:
-        if not leases.hand_back(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner):
+        if not leases.hand_back(session, _KIND, association_id, lease_owner=lease_owner):
             return False
         _update(session, association_id, values)
         return True
@@ -111,22 +310,22 @@ def hand_back(engine: Engine, association_id: int, *, lease_owner: str, now: dat
     """Put an association back into the queue, or end it if that was asked for; what was recorded of it stays."""
     with write_session(engine) as session:
         association = session.get(Association, association_id)
-        if association is None or association.stage not in AT_WORK:
+        if association is None or association.stage not in _RUNNING:
             return False
-        if not leases.hand_back(session, LeaseKind.ASSOCIATION, association_id, lease_owner=lease_owner):
+        if not leases.hand_back(session, _KIND, association_id, lease_owner=lease_owner):
             return False
         _update(session, association_id, _put_down(association, now))
         return True
 
 
 def _put_down(association: Association, now: datetime) -> dict[str, Any]:
-    """What becomes of one that nobody works on any more: one that somebody cancelled is not taken up again."""
+    """Return what changes of one that no process works on any more: one that was cancelled is not taken up again."""
     if association.cancel_asked:
         return {"stage": ImportStage.CANCELLED, "finished_at": now, "cancel_asked": False}
-    return {"stage": AT_WORK.get(ImportStage(association.stage), association.stage)}
+    return {"stage": _RUNNING.get(ImportStage(association.stage), association.stage)}
 
 
-def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datetime) -> bool:
+def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) -> bool:
     """Put the work of a process that died back into the queue, if its lease has not moved since it was read.
 
     One that dies again and again without getting further fails.
@@ -137,9 +336,12 @@ def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datet
         association = session.get_one(Association, int(lease.key))
         values = _put_down(association, now)
         if association.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != ImportStage.CANCELLED:
-            values = {"stage": ImportStage.FAILED, "finished_at": now} | error
+            values = {"stage": ImportStage.FAILED, "finished_at": now} | _failure_values(failure)
         _update(session, int(lease.key), values | {"interruptions": association.interruptions + 1})
         return True
+
+
+# --- reading it ------------------------------------------------------------------------------------------------------
 
 
 def get(engine: Engine, association_id: int) -> Association | None:
@@ -148,7 +350,13 @@ def get(engine: Engine, association_id: int) -> Association | None:
         return session.get(Association, association_id)
 
 
-def listed(engine: Engine, *, stages: Sequence[str] = (), limit: int = 20) -> list[Association]:
+def get_connection(engine: Engine, association: Association) -> Connection | None:
+    """Return the connection that an association goes through, removed or not."""
+    with read_session(engine) as session:
+        return session.get(Connection, association.mixpanel_id)
+
+
+def list_newest(engine: Engine, *, stages: Sequence[str] = (), limit: int = 20) -> list[Association]:
     """List associations, newest first."""
     with read_session(engine) as session:
         query = select(Association)
@@ -165,20 +373,50 @@ def last_row(engine: Engine, association_id: int) -> int:
 
 
 def is_written(engine: Engine, association_id: int, row: int) -> bool:
-    """Tell whether a row is recorded as written: in a batch that was recorded, and not refused."""
-    found = batches(engine, association_id, after=row - 1, limit=1)
-    if not found or found[0].start > row:
+    """Return whether a row is recorded as written: in a batch that was recorded, and not refused."""
+    batches = list_batches(engine, association_id, after=row - 1, limit=1)
+    if not batches or batches[0].start > row:
         return False
-    return str(row) not in found[0].refused and found[0].unaliased.get(str(row)) != NOT_SAID
+    return str(row) not in batches[0].refused and batches[0].unaliased.get(str(row)) != NOT_SAID
 
 
-def batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:
+def list_batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:
     """List batches that were recorded, by row, from the one that ends after this row."""
     with read_session(engine) as session:
         query = select(AssociationBatch).where(
             AssociationBatch.association_id == association_id, col(AssociationBatch.end) > after
         )
         return list(session.exec(query.order_by(col(AssociationBatch.start)).limit(limit)).all())
+
+
+@dataclass(frozen=True)
+class ReadFiles:
+    """What the latest reads of a project's cohorts have kept, by name: their members, and the profiles excluded."""
+
+    members: list[str]
+    excluded: list[str]
+
+
+def list_read_files(engine: Engine, project_id: int) -> ReadFiles:
+    """List the files that say which profiles of a project have which id."""
+    with read_session(engine) as session:
+        groups = select(Group.id).where(Group.project_id == project_id)
+        members = session.exec(select(Group.base_snapshot).where(Group.project_id == project_id)).all()
+        excluded = session.exec(
+            select(Run.excluded).where(col(Run.group_id).in_(groups), col(Run.excluded).is_not(None))
+        ).all()
+    return ReadFiles(
+        members=[name for name in dict.fromkeys(members) if name], excluded=[name for name in excluded if name]
+    )
+
+
+def list_older(engine: Engine, created_before: datetime, *, limit: int) -> list[int]:
+    """List associations of an earlier time that ended, or were never confirmed."""
+    with read_session(engine) as session:
+        query = select(Association.id).where(
+            col(Association.stage).in_((*ENDED, ImportStage.CHECKED)), Association.created_at < created_before
+        )
+        return [association_id for association_id in session.exec(query.limit(limit)).all() if association_id]
 
 
 def forget(engine: Engine, association_id: int) -> None:

@@ -397,7 +397,7 @@ class Association(SQLModel, table=True):
     expects_prefix: bool = True
     match_property: str
     aliases: bool  # each is aliased too: original ID merge
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
     confirmed_by: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None

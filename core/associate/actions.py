@@ -6,14 +6,11 @@ import csv
 import io
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import IO
-
-from sqlalchemy import ColumnElement
-from sqlmodel import col, select, update
 
 from core.access.roles import Actor, Role, action
 from core.associate.files import import_rows, outcome_lines
@@ -24,19 +21,16 @@ from core.connections.project import match_rule
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
-from data import associations, leases
-from data.engine import read_session, write_session
+from data import associations
+from data.associations import Move, Refusal
 from data.members.association_rows import PlannedRow, RowFilter
-from data.members.files import replacing
-from data.models import Association, Connection, ImportStage, LeaseKind, utc_now
+from data.members.files import flush_to_disk, make_folder, replace_folder, replacing
+from data.models import Association, Connection, ImportStage
 
 # More than a million rows of ordinary ids.
 MOST_BYTES = 512 * 2**20
 _CHUNK = 2**20
-_KEPT_FOR = timedelta(days=30)
-_KIND = LeaseKind.ASSOCIATION
 AS_THEY_ARE = ""
-_ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -65,39 +59,44 @@ def start_association(
 ) -> Association:
     """Keep a CSV with the columns `distinct_id` and `apptimize_id`, and queue it to be checked; nothing is written yet.
 
-    With a `lease_owner` it is nobody else's to take: that process does it itself. Raises: NotConnected, SettingsError.
+    With a `lease_owner` no other process takes it: that process does it itself. Raises: NotConnected, SettingsError.
     """
     connection = find_mixpanel(bridge)
     assert connection.id is not None
+    association = Association(
+        mixpanel_id=connection.id,
+        project_id=connection.project_id,
+        actor=actor.name,
+        source=clean_line(source, "File")[:255] if source else "",
+        expects_prefix=_expects_prefix(connection),
+        match_property=property_to_set(match_rule(connection)),
+        aliases=aliases_ids(connection),
+        prefix=_known_prefix(prefix),
+        created_at=bridge.clock.now(),
+    )
+    with _uploaded(bridge, file) as folder:
+        return associations.add(
+            bridge.engine,
+            association,
+            before_commit=lambda number: replace_folder(folder, import_rows(bridge, number).folder),
+            lease_owner=lease_owner,
+            now=bridge.clock.now(),
+        )
+
+
+@contextmanager
+def _uploaded(bridge: Bridge, file: IO[bytes]) -> Generator[Path]:
+    """Give a folder with a copy of the file, which is removed unless it was put in its place inside."""
     folder = bridge.settings.home / "associations"
-    folder.mkdir(parents=True, exist_ok=True)
-    coming = folder / f".{secrets.token_hex(8)}.part"
+    make_folder(folder)
+    part = folder / f".{secrets.token_hex(8)}.part"
     try:
-        coming.mkdir(mode=0o700)
-        _copy(file, coming / "upload.csv")
-        with write_session(bridge.engine) as session:
-            found = Association(
-                mixpanel_id=connection.id,
-                project_id=connection.project_id,
-                actor=actor.name,
-                source=clean_line(source, "File")[:255] if source else "",
-                expects_prefix=_expects_prefix(connection),
-                match_property=property_to_set(match_rule(connection)),
-                aliases=aliases_ids(connection),
-                prefix=_known_prefix(prefix),
-            )
-            session.add(found)
-            session.flush()
-            assert found.id is not None
-            if lease_owner is not None:
-                leases.claim(session, _KIND, found.id, lease_owner=lease_owner, now=bridge.clock.now())
-            # Before the commit: a worker that sees the row must find the file.
-            place = import_rows(bridge, found.id).folder
-            shutil.rmtree(place, ignore_errors=True)
-            coming.replace(place)
+        part.mkdir(mode=0o700)
+        _copy(file, part / "upload.csv")
+        flush_to_disk(part / "upload.csv")  # here, and not while the database is locked
+        yield part
     finally:
-        shutil.rmtree(coming, ignore_errors=True)
-    return found
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _copy(file: IO[bytes], target: Path) -> None:
@@ -128,20 +127,20 @@ def associate_one(
 def choose_prefix(
     bridge: Bridge, actor: Actor, association_id: int, prefix: str | None, *, lease_owner: str | None = None
 ) -> Association:
-    """Have the rows judged again, with this prefix for ids without one.
+    """Have the rows checked again, with this prefix for ids without one.
 
-    It is `i_` or `a_`, empty to write them as they are, None to leave their rows out.
+    It is `i_` or `a_`, empty to write them as they are, None to exclude their rows.
 
     Raises: NotFound, SettingsError.
     """
-    return _move(
-        bridge,
+    move = associations.check_again(
+        bridge.engine,
         association_id,
-        (ImportStage.CHECKED,),
-        ImportStage.TO_CHECK,
-        lease_owner=lease_owner,
         prefix=_known_prefix(prefix),
+        lease_owner=lease_owner,
+        now=bridge.clock.now(),
     )
+    return _moved(association_id, move)
 
 
 def _known_prefix(prefix: str | None) -> str | None:
@@ -165,120 +164,77 @@ def confirm_association(
 
     Raises: NotFound, SettingsError, NotConnected when there is no project token to write with.
     """
-    found = get_association(bridge, actor, association_id)
-    connection_to_write(bridge, found)
-    if found.stage == ImportStage.CHECKED and not found.writable:
+    association = get_association(bridge, actor, association_id)
+    connection_to_write(bridge, association)
+    if association.stage == ImportStage.CHECKED and not association.writable:
         raise SettingsError("File: no row can be written.", advice="The reasons are in the list of rows: correct them.")
-    seen = seen or found
-    return _move(
-        bridge,
+    move = associations.confirm(
+        bridge.engine,
         association_id,
-        (ImportStage.CHECKED,),
-        ImportStage.TO_WRITE,
-        lease_owner=lease_owner,
-        only_if=(col(Association.prefix).is_not_distinct_from(seen.prefix), col(Association.writable) == seen.writable),
+        seen=seen or association,
         confirmed_by=actor.name,
+        lease_owner=lease_owner,
+        now=bridge.clock.now(),
     )
+    return _moved(association_id, move)
 
 
 @action(Role.ANALYST)
 def resume_association(
     bridge: Bridge, actor: Actor, association_id: int, *, lease_owner: str | None = None
 ) -> Association:
-    """Go on with one that failed or was cancelled, or whose process ended, from the first row without an outcome.
+    """Resume one that failed or was cancelled, or whose process ended, from the first row without an outcome.
 
     Raises: NotFound, SettingsError, NotConnected.
     """
-    found = get_association(bridge, actor, association_id)
-    connection_to_write(bridge, found)
-    if not found.confirmed_by:
+    association = get_association(bridge, actor, association_id)
+    connection_to_write(bridge, association)
+    if not association.confirmed_by:
         raise SettingsError(f"Association {association_id} was not confirmed.", advice="Start with the file again.")
-    return _move(
-        bridge,
-        association_id,
-        (ImportStage.FAILED, ImportStage.CANCELLED, ImportStage.TO_WRITE),
-        ImportStage.TO_WRITE,
-        lease_owner=lease_owner,
-        finished_at=None,
-        interruptions=0,
-        error_code=None,
-        error_message=None,
-        error_advice=None,
-    )
+    move = associations.resume(bridge.engine, association_id, lease_owner=lease_owner, now=bridge.clock.now())
+    return _moved(association_id, move)
 
 
-def _move(
-    bridge: Bridge,
-    association_id: int,
-    before: Sequence[ImportStage],
-    after: ImportStage,
-    *,
-    lease_owner: str | None,
-    only_if: Sequence[ColumnElement[bool]] = (),
-    **values: object,
-) -> Association:
-    with write_session(bridge.engine) as session:
-        moved = session.exec(
-            update(Association)
-            .where(
-                col(Association.id) == association_id,
-                col(Association.stage).in_(before),
-                ~leases.is_held(_KIND, Association.id, but_by=lease_owner),
-                *only_if,
-            )
-            .values(stage=after, cancel_asked=False, **values)
+def _moved(association_id: int, move: Move) -> Association:
+    """Return the association that was moved to another stage, or raise why it was not."""
+    if move.association is None:
+        raise _unknown(association_id)
+    if move.refusal is Refusal.CHECKED_AGAIN:
+        raise SettingsError(
+            f"Association {association_id} was checked again meanwhile, and what would be written is another now.",
+            advice="Look at it again, then confirm.",
         )
-        found = session.get(Association, association_id, populate_existing=True)
-        if found is None:
-            raise _none(association_id)
-        lease = leases.find(session, _KIND, association_id)
-        is_free = lease is None or lease.lease_owner == lease_owner
-        if moved.rowcount != 1 and found.stage in before and is_free:
-            raise SettingsError(
-                f"Association {association_id} was checked again meanwhile, and what would be written is another now.",
-                advice="Look at it again, then confirm.",
-            )
-        if moved.rowcount != 1:
-            raise SettingsError(
-                f"Association {association_id} is not there any more: {found.stage}.", advice="Reload the page."
-            )
-        if lease_owner is not None:
-            leases.claim(session, _KIND, association_id, lease_owner=lease_owner, now=bridge.clock.now())
-    return found
+    if move.refusal is Refusal.OTHER_STAGE:
+        raise SettingsError(
+            f"Association {association_id} is not there any more: {move.association.stage}.", advice="Reload the page."
+        )
+    return move.association
 
 
 @action(Role.ANALYST)
 def cancel_association(bridge: Bridge, actor: Actor, association_id: int) -> Association:
-    """Stop an association: at once while nobody holds it, after its batch while it is written. Raises NotFound."""
-    with write_session(bridge.engine) as session:
-        found = session.get(Association, association_id)
-        if found is None:
-            raise _none(association_id)
-        if found.stage in _ENDED:
-            raise SettingsError(
-                f"Association {association_id} has ended already.", advice="There is nothing to cancel."
-            )
-        if leases.find(session, _KIND, association_id) is None:
-            found.stage, found.finished_at = ImportStage.CANCELLED, bridge.clock.now()
-        else:
-            found.cancel_asked = True
-        session.add(found)
-    return found
+    """Stop an association: at once while no process holds it, after its batch while it is written. Raises NotFound."""
+    move = associations.cancel(bridge.engine, association_id, now=bridge.clock.now())
+    if move.association is None:
+        raise _unknown(association_id)
+    if move.refusal:
+        raise SettingsError(f"Association {association_id} has ended already.", advice="There is nothing to cancel.")
+    return move.association
 
 
 @action(Role.ANALYST)
 def get_association(bridge: Bridge, actor: Actor, association_id: int) -> Association:
     """Return an association. Raises NotFound."""
-    found = associations.get(bridge.engine, association_id)
-    if found is None:
-        raise _none(association_id)
-    return found
+    association = associations.get(bridge.engine, association_id)
+    if association is None:
+        raise _unknown(association_id)
+    return association
 
 
 @action(Role.ANALYST)
 def list_associations(bridge: Bridge, actor: Actor, *, limit: int = 20) -> list[Association]:
     """List associations, newest first."""
-    return associations.listed(bridge.engine, limit=limit)
+    return associations.list_newest(bridge.engine, limit=limit)
 
 
 @action(Role.ANALYST)
@@ -304,11 +260,11 @@ def planned_rows(
 @action(Role.ANALYST)
 def association_outcomes(bridge: Bridge, actor: Actor, association_id: int) -> Iterator[str]:
     """Yield the outcome of every row as CSV for reading. Raises NotFound, StorageFailed."""
-    found = get_association(bridge, actor, association_id)
+    association = get_association(bridge, actor, association_id)
     rows = import_rows(bridge, association_id)
     if not rows.has_plan:
         raise NotFound("The rows of this association are not kept.", advice="Start with the file again.")
-    if found.stage in _ENDED and rows.outcomes.is_file():
+    if association.stage in associations.ENDED and rows.outcomes.is_file():
         return _saved(rows.outcomes)
     return outcome_lines(bridge, association_id)
 
@@ -331,19 +287,5 @@ def _saved(path: Path) -> Iterator[str]:
         yield from file
 
 
-def forget_old(bridge: Bridge) -> int:
-    """Remove associations that ended, or were never confirmed, too long ago; returns how many."""
-    before = utc_now() - _KEPT_FOR
-    with read_session(bridge.engine) as session:
-        query = select(Association.id).where(
-            col(Association.stage).in_((*_ENDED, ImportStage.CHECKED)), Association.created_at < before
-        )
-        old = [one for one in session.exec(query.limit(20)).all() if one is not None]
-    for number in old:
-        associations.forget(bridge.engine, number)
-        import_rows(bridge, number).remove()
-    return len(old)
-
-
-def _none(association_id: int) -> NotFound:
+def _unknown(association_id: int) -> NotFound:
     return NotFound(f"There is no association {association_id}.", advice="See the list on the Matching page.")

@@ -27,8 +27,8 @@ def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:
 
 
 def _outcomes(bridge: Bridge, association_id: int) -> Iterator[tuple[object, ...]]:
-    found = associations.get(bridge.engine, association_id)
-    recorded = _RecordedOutcomes(bridge, association_id, begun=found.begun if found else 0)
+    association = associations.get(bridge.engine, association_id)
+    recorded = _RecordedOutcomes(bridge, association_id, begun=association.begun if association else 0)
     for chunk in import_rows(bridge, association_id).iterate():
         for row in chunk:
             outcome, reason = recorded.outcome(row)
@@ -50,7 +50,7 @@ class _RecordedOutcomes:
             return "not written", rows.PROBLEMS.get(row.problem, row.problem)
         batch = self._batch(row.row)
         if batch is None and row.row <= self.begun:
-            return "not confirmed", "It was sent and not answered: it may be written. Going on sends it again."
+            return "not confirmed", "It was sent and not answered: it may be written. Resuming sends it again."
         if batch is None:
             return "not reached", "Nothing was sent for this row."
         if reason := batch.refused.get(str(row.row)):
@@ -65,7 +65,7 @@ class _RecordedOutcomes:
         while self._waiting and self._waiting[0].end < row:
             self._waiting.pop(0)
         if not self._waiting and not self._asked:
-            self._waiting = associations.batches(self.bridge.engine, self.association_id, after=row - 1)
+            self._waiting = associations.list_batches(self.bridge.engine, self.association_id, after=row - 1)
             self._asked = not self._waiting  # there are no more
         first = self._waiting[0] if self._waiting else None
         return first if first and first.start <= row else None

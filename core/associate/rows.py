@@ -1,4 +1,4 @@
-"""A file of users to associate, read row by row: what each row says, or what is wrong with it.
+"""A file of users to associate, read row by row: the two ids of each row, or what is wrong with it.
 
 A record is a line: no id holds a line break, and so a quote that is never closed spoils its own line alone.
 """
@@ -24,7 +24,7 @@ MOST_ROWS = 1_000_000
 # Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
 MAX_DISTINCT_ID = 1024
 _LONGEST_LINE = 2**20
-# Of what is not written only so much is kept to look at.
+# Rows that are not written are kept cut to this, to look at.
 _SHOWN = 10_000
 _COLUMNS = {
     "distinct_id": ("distinct_id", "$distinct_id", "mixpanel_distinct_id", "mixpanel distinct id", "distinct id"),
@@ -71,24 +71,24 @@ PROBLEMS: dict[str, str] = {
     Problem.LINE_TOO_LONG: "The row is longer than a row can be.",
     Problem.NO_DISTINCT_ID: "The distinct id is blank.",
     Problem.NO_APPTIMIZE_ID: "The Apptimize id is blank.",
-    Problem.CONTROL_CHARACTER: "The row holds a control character, such as a line break of its own.",
+    Problem.CONTROL_CHARACTER: "The row holds a control character, such as a line break within it.",
     Problem.SPACES: "An id begins or ends with a space.",
     Problem.FORMULA: "An id begins with =, as a formula of a spreadsheet does.",
     Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
     Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {MAX_DISTINCT_ID:,} for a distinct id.",
     Problem.SWAPPED: "The two ids look swapped: the distinct id starts with i_ or a_, the other does not.",
     Problem.UNPREFIXED: "The Apptimize id starts with neither i_ nor a_.",
-    Problem.REPEATED: "An earlier row says the same: it counts once.",
+    Problem.REPEATED: "An earlier row is the same: it counts once.",
     Problem.CONFLICT: "Another row gives this user another Apptimize id.",
     Problem.SHARED: "Another row gives this Apptimize id to another user.",
-    Problem.CROSSED: "The Apptimize id of one row is the distinct id of another: one user would get the other's id.",
+    Problem.CROSSED: "The Apptimize id of a row is the distinct id of another: one user would get the other's id.",
     Problem.OTHERS_ID: "The distinct id is known as another user's Apptimize id: that user would be changed.",
 }
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the file is written: its delimiter, how many columns, and which of them are wanted."""
+    """How the file is written: its delimiter, how many columns, and which of them hold the ids."""
 
     delimiter: str
     width: int
@@ -103,7 +103,7 @@ def read_rows(file: IO[bytes], *, expects_prefix: bool) -> Iterator[RawRow]:
     """
     lines = _lines(file)
     _, header = next(lines, (1, b""))
-    layout = _layout_of(header)
+    layout = _read_layout(header)
     count = 0
     for number, line in lines:
         if not line.strip():
@@ -117,7 +117,7 @@ def read_rows(file: IO[bytes], *, expects_prefix: bool) -> Iterator[RawRow]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield numbered lines; of one that is too long only so much that this can be seen."""
+    """Yield numbered lines; a line that is too long is cut just after the limit."""
     start = file.read(3)
     file.seek(0)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -133,7 +133,7 @@ def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         yield number, line
 
 
-def _layout_of(header: bytes) -> _Layout:
+def _read_layout(header: bytes) -> _Layout:
     try:
         text = header.decode().strip("\r\n")
     except UnicodeDecodeError:
@@ -144,14 +144,14 @@ def _layout_of(header: bytes) -> _Layout:
     ]
     places = dict[str, int]()
     for column, spellings in _COLUMNS.items():
-        found = [place for place, name in enumerate(names) if name in spellings]
-        if len(found) != 1:
-            what = "is missing" if not found else "is there twice"
+        matches = [place for place, name in enumerate(names) if name in spellings]
+        if len(matches) != 1:
+            what = "is missing" if not matches else "is there twice"
             raise SettingsError(
                 f"File: the column {column} {what}.",
                 advice="The first line names the columns: distinct_id,apptimize_id.",
             )
-        places[column] = found[0]
+        places[column] = matches[0]
     return _Layout(delimiter, len(names), places["distinct_id"], places["apptimize_id"])
 
 

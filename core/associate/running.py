@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import httpx
 
-from core.associate.job import DEAD, Associating
+from core.associate.job import DEAD, AssociationJob
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
 from core.leases.watch import LeaseWatch
 from core.vendors.http import connect_http
 from data import associations, leases
+from data.associations import Ending, Failure
 from data.engine import StorageError
 from data.models import Association, ImportStage, Lease, LeaseKind
 
@@ -25,7 +26,7 @@ def watch_associations(bridge: Bridge) -> LeaseWatch:
     """Watch the associations that are held by anybody, to put those whose process died back into the queue."""
 
     def recover(lease: Lease) -> bool:
-        interrupted = associations.interrupt(bridge.engine, lease, error=DEAD, now=bridge.clock.now())
+        interrupted = associations.interrupt(bridge.engine, lease, failure=DEAD, now=bridge.clock.now())
         if interrupted:
             log.warning("association interrupted association_id=%s", lease.key)
         return interrupted
@@ -115,20 +116,20 @@ async def carry_out_here(
                     associations.claim, bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now()
                 ):
                     raise LeaseLost(f"Association {number} was taken by another process.")
-            return await Associating(bridge, number, lease_owner=lease_owner, http=http, watch=watch).run()
+            return await AssociationJob(bridge, number, lease_owner=lease_owner, http=http, watch=watch).run()
         except asyncio.CancelledError:
-            values = {"stage": ImportStage.CANCELLED, "finished_at": bridge.clock.now()}
-            ending = asyncio.to_thread(
-                associations.let_go, bridge.engine, number, lease_owner=lease_owner, values=values
+            ending = Ending(ImportStage.CANCELLED, bridge.clock.now())
+            recording = asyncio.to_thread(
+                associations.record_end, bridge.engine, number, lease_owner=lease_owner, ending=ending
             )
-            await asyncio.shield(ending)
+            await asyncio.shield(recording)
             raise
 
 
 async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: httpx.AsyncClient) -> None:
     log.info("association starts association_id=%s", number)
     try:
-        await Associating(bridge, number, lease_owner=lease_owner, http=http).run()
+        await AssociationJob(bridge, number, lease_owner=lease_owner, http=http).run()
     except LeaseLost as exc:
         log.warning("association lost association_id=%s reason=%s", number, exc)
     except CohortBridgeError as exc:
@@ -149,14 +150,13 @@ def _hand_back(bridge: Bridge, number: int, lease_owner: str) -> None:
 
 
 def _fail_unexpectedly(bridge: Bridge, number: int, lease_owner: str) -> None:
-    values = {
-        "stage": ImportStage.FAILED,
-        "finished_at": bridge.clock.now(),
-        "error_code": "unexpected",
-        "error_message": "This stopped on an error that Cohort Bridge did not foresee.",
-        "error_advice": "The worker's log has the details. What was written until then is in the outcomes.",
-    }
+    failure = Failure(
+        "unexpected",
+        "This stopped on an error that Cohort Bridge did not foresee.",
+        "The worker's log has the details. What was written until then is in the outcomes.",
+    )
+    ending = Ending(ImportStage.FAILED, bridge.clock.now(), failure=failure)
     try:
-        associations.let_go(bridge.engine, number, lease_owner=lease_owner, values=values)
+        associations.record_end(bridge.engine, number, lease_owner=lease_owner, ending=ending)
     except StorageError as exc:
         log.warning("association not recorded association_id=%s reason=%s", number, exc)

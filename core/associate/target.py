@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from sqlmodel import col, select
-
 from core.bridge import Bridge
 from core.connections.project import match_rule
 from core.errors import NotConnected, SettingsError
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge, MatchRule
-from data.engine import read_session
+from data import associations
 from data.members.association_check import KnownProfiles
-from data.models import Association, Connection, Group, Run
+from data.models import Association, Connection
 
 
 def property_to_set(rule: MatchRule) -> str:
@@ -19,20 +17,22 @@ def property_to_set(rule: MatchRule) -> str:
 
 
 def aliases_ids(connection: Connection) -> bool:
-    """Tell whether each id is aliased too: only where ids are merged the original way."""
+    """Return whether each id is aliased too: only where ids are merged the original way."""
     return connection.id_merge == IdMerge.ORIGINAL
 
 
-def connection_to_write(bridge: Bridge, found: Association) -> tuple[Connection, str]:
+def connection_to_write(bridge: Bridge, association: Association) -> tuple[Connection, str]:
     """Return the connection that an association goes through, and its project token.
 
     Raises: NotConnected, SecretKeyLost, SettingsError when it sets other ids now than those that were checked.
     """
-    with read_session(bridge.engine) as session:
-        connection = session.get(Connection, found.mixpanel_id)
-    if connection is None or connection.removed or connection.project_id != found.project_id:
+    connection = associations.get_connection(bridge.engine, association)
+    if connection is None or connection.removed or connection.project_id != association.project_id:
         raise NotConnected("The Mixpanel connection was removed, or leads to another project now.")
-    if (found.match_property, found.aliases) != (property_to_set(match_rule(connection)), aliases_ids(connection)):
+    if (association.match_property, association.aliases) != (
+        property_to_set(match_rule(connection)),
+        aliases_ids(connection),
+    ):
         raise SettingsError(
             "The match property or the ID merge mode of the Mixpanel connection changed after the rows were checked.",
             advice="Start with the file again.",
@@ -47,15 +47,9 @@ def connection_to_write(bridge: Bridge, found: Association) -> tuple[Connection,
 
 
 def known_profiles(bridge: Bridge, project_id: int) -> KnownProfiles:
-    """Name the files of what the latest readings of the project's cohorts know of its profiles."""
-    snapshots = bridge.snapshots
-    with read_session(bridge.engine) as session:
-        groups = select(Group.id).where(Group.project_id == project_id)
-        bases = session.exec(select(Group.base_snapshot).where(Group.project_id == project_id)).all()
-        excluded = session.exec(
-            select(Run.excluded).where(col(Run.group_id).in_(groups), col(Run.excluded).is_not(None))
-        ).all()
+    """Return the files of what the latest reads of the project's cohorts know of its profiles."""
+    snapshots, names = bridge.snapshots, associations.list_read_files(bridge.engine, project_id)
     return KnownProfiles(
-        members=[snapshots.path(name) for name in dict.fromkeys(bases) if name and snapshots.is_whole(name)],
-        excluded=[snapshots.path(name) for name in excluded if name and snapshots.is_whole(name)],
+        members=[snapshots.path(name) for name in names.members if snapshots.is_whole(name)],
+        excluded=[snapshots.path(name) for name in names.excluded if snapshots.is_whole(name)],
     )

@@ -233,7 +233,7 @@ def _collect(readings: _Readings, ids: _Ids) -> None:
 
 
 def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, Member]]:
-    for one in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
+    for one in associations.list_newest(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
         assert one.id is not None
         told = set[int]()
         for wanted in ids.followed:

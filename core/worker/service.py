@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 
 import httpx
 
-from core.associate import actions, running
+from core.associate import running
+from core.associate.retention import forget_old as forget_old_associations
 from core.bridge import Bridge, storage_errors
 from core.connections import service_accounts
 from core.errors import CohortBridgeError
@@ -120,7 +121,7 @@ class Worker:
         clear_scratch(self._bridge.settings.scratch, older_than_s=_SCRATCH_KEPT_S, now_s=now_s)
         retention.forget_old_runs(self._bridge)
         retention.remove_unnamed_files(self._bridge)
-        actions.forget_old(self._bridge)
+        forget_old_associations(self._bridge)
 
     def _start_claimed(self, http: httpx.AsyncClient) -> None:
         while self._claimed:

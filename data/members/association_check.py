@@ -1,6 +1,6 @@
 """Check the rows of an association against each other and against what earlier reads know, in SQL.
 
-Each step is a view or a table of the DuckDB that it is given: `read_rows` (with their prefix), `repeats`, `judged`,
+Each step is a view or a table of the DuckDB that it is given: `read_rows` (with their prefix), `repeats`, `checked`,
 `effects`, `compared`. All of them have the column `row`, the row's line in its file.
 """
 
@@ -55,14 +55,14 @@ def check(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules, known: Kno
     _find_crossing(db)
     _find_repeats(db)
     db.execute(
-        "CREATE VIEW judged AS SELECT row, distinct_id, apptimize_id, "
+        "CREATE VIEW checked AS SELECT row, distinct_id, apptimize_id, "
         "coalesce(read_rows.problem, repeats.problem) AS problem FROM read_rows LEFT JOIN repeats USING (row)"
     )
     _find_effects(db, known)
     db.execute(
         "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, effect, taken, "
         f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
-        "FROM judged LEFT JOIN effects USING (row)"
+        "FROM checked LEFT JOIN effects USING (row)"
     )
     return (
         "SELECT row, distinct_id, apptimize_id, problem, "
@@ -129,14 +129,14 @@ def _find_effects(db: duckdb.DuckDBPyConnection, known: KnownProfiles) -> None:
     for file in (*known.members, *known.excluded):
         parts.append(f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(file)})")
     db.execute(f"CREATE VIEW known AS {' UNION ALL '.join(parts)}")
-    another = "WHERE problem IS NULL AND judged.distinct_id <> known.distinct_id"
+    another = "WHERE problem IS NULL AND checked.distinct_id <> known.distinct_id"
     facts = [
-        "SELECT row, true AS is_user, false AS is_taken, known.apptimize_id AS its_id, judged.apptimize_id AS new_id "
-        "FROM judged JOIN known USING (distinct_id) WHERE problem IS NULL",
-        f"SELECT row, false, true, NULL, NULL FROM judged JOIN known USING (apptimize_id) {another}",
-        "SELECT row, false, true, NULL, NULL FROM judged JOIN known ON judged.apptimize_id = known.distinct_id "
+        "SELECT row, true AS is_user, false AS is_taken, known.apptimize_id AS its_id, checked.apptimize_id AS new_id "
+        "FROM checked JOIN known USING (distinct_id) WHERE problem IS NULL",
+        f"SELECT row, false, true, NULL, NULL FROM checked JOIN known USING (apptimize_id) {another}",
+        "SELECT row, false, true, NULL, NULL FROM checked JOIN known ON checked.apptimize_id = known.distinct_id "
         f"{another}",
-        "SELECT row, false, false, NULL, NULL FROM judged JOIN known ON judged.distinct_id = known.apptimize_id "
+        "SELECT row, false, false, NULL, NULL FROM checked JOIN known ON checked.distinct_id = known.apptimize_id "
         f"{another}",
     ]
     db.execute(

@@ -39,7 +39,7 @@ _IS_REPEATED = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
 
 @dataclass(frozen=True)
 class Tally:
-    """What was collected. `seen` counts rows, `profiles` distinct ids among them: equal when none came twice."""
+    """What was collected. `seen` counts rows, `profiles` distinct ids among them: equal when none is there twice."""
 
     seen: int
     profiles: int
@@ -99,11 +99,13 @@ class Collector:
         self._members = None
         with plain_errors():
             if not self._keep(distinct_ids, apptimize_ids):
-                self._odd.extend((one, other, None) for one, other in zip(distinct_ids, apptimize_ids, strict=True))
+                pairs = zip(distinct_ids, apptimize_ids, strict=True)
+                self._odd.extend((distinct_id, apptimize_id, None) for distinct_id, apptimize_id in pairs)
             if self._keep(unusable_ids, None):
                 self._exclude(unusable_ids, reasons)
             else:
-                self._odd.extend((one, None, why) for one, why in zip(unusable_ids, reasons, strict=True))
+                pairs = zip(unusable_ids, reasons, strict=True)
+                self._odd.extend((distinct_id, None, reason) for distinct_id, reason in pairs)
         self._seen += len(distinct_ids) + len(unusable_ids)
         if self._waiting + len(self._odd) >= _BATCH:
             self._take_in()
@@ -111,16 +113,17 @@ class Collector:
     def _keep(self, distinct_ids: Sequence[str], apptimize_ids: Sequence[str] | None) -> bool:
         """Append a line for each profile to the text file; False, and none, if they could not be read back."""
         if apptimize_ids is None:
-            lines = [f"{one}{_SEPARATOR}\n" for one in distinct_ids]
+            lines = [f"{distinct_id}{_SEPARATOR}\n" for distinct_id in distinct_ids]
         else:
-            lines = [f"{one}{_SEPARATOR}{other}\n" for one, other in zip(distinct_ids, apptimize_ids, strict=True)]
+            pairs = zip(distinct_ids, apptimize_ids, strict=True)
+            lines = [f"{distinct_id}{_SEPARATOR}{apptimize_id}\n" for distinct_id, apptimize_id in pairs]
         text = "".join(lines)
         if (
             not all(distinct_ids)
             or (apptimize_ids and not all(apptimize_ids))
             or text.count("\n") != len(lines)
             or text.count(_SEPARATOR) != len(lines)
-            or any(one in text for one in _NOT_IN_LINES)
+            or any(sign in text for sign in _NOT_IN_LINES)
             or (len(text) > _LONGEST_LINE and max(map(len, lines)) > _LONGEST_LINE)
         ):
             return False
@@ -137,7 +140,8 @@ class Collector:
             return
         if self._excluded_file is None:
             self._excluded_file = self._excluded.open("wb", buffering=_WRITTEN_AT_ONCE)
-        lines = [f"{one}{_SEPARATOR}{why}\n" for one, why in zip(unusable_ids, reasons, strict=True)]
+        pairs = zip(unusable_ids, reasons, strict=True)
+        lines = [f"{distinct_id}{_SEPARATOR}{reason}\n" for distinct_id, reason in pairs]
         self._excluded_file.write("".join(lines).encode())
 
     def _take_in(self) -> None:
@@ -187,8 +191,8 @@ class Collector:
         (repeats,) = self._row("SELECT count(*) FROM repeated")
         if not repeats and not prefixes:
             return usable, {}
-        starts = " ".join(f"WHEN starts_with(apptimize_id, {quoted(one)}) THEN {quoted(one)}" for one in prefixes)
-        # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot tell from the files.
+        starts = " ".join(f"WHEN starts_with(apptimize_id, {quoted(text)}) THEN {quoted(text)}" for text in prefixes)
+        # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot know from the files.
         rows = self._duckdb.execute(
             "SELECT prefix, sum(CASE WHEN repeated_id IS NULL THEN n ELSE 1 END)::BIGINT FROM ("
             f"SELECT CASE WHEN {_IS_REPEATED} THEN apptimize_id END AS repeated_id, "
@@ -196,7 +200,7 @@ class Collector:
             ") GROUP BY prefix"
         ).fetchall()
         members = {prefix: number for prefix, number in rows}
-        return sum(members.values()), {one: members.get(one, 0) for one in prefixes}
+        return sum(members.values()), {prefix: members.get(prefix, 0) for prefix in prefixes}
 
     @property
     def _profiles(self) -> str:

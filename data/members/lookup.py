@@ -21,7 +21,7 @@ def list_changes_of(
 ) -> dict[str, dict[str, MembershipChange]]:
     """Return for each of these members in which of the differences they were added or removed."""
     query = f"apptimize_id, filename, change FROM {{0}} WHERE apptimize_id IN ({marks(apptimize_ids)})"
-    changes: dict[str, dict[str, MembershipChange]] = {one: {} for one in apptimize_ids}
+    changes: dict[str, dict[str, MembershipChange]] = {apptimize_id: {} for apptimize_id in apptimize_ids}
     for apptimize_id, path, change in files.ask_all(differences, query, apptimize_ids):
         changes[apptimize_id][Path(path).stem] = change
     return changes

@@ -431,8 +431,8 @@ async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], obje
 
     async with connect_http() as http:
         http.event_hooks = {"response": [answered]}
-        assert associations.claim(bridge.engine, number, lease_owner="me")
-        return await job.Associating(bridge, number, lease_owner="me", http=http).run()
+        assert associations.claim(bridge.engine, number, lease_owner="me", now=bridge.clock.now())
+        return await job.AssociationJob(bridge, number, lease_owner="me", http=http).run()
 
 
 def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebody_cancels(

@@ -305,7 +305,7 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
         destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
         stage.export(bridge, POWER, to="default")
     before = sandbox.answer(POWER).group
-    snapshots = sorted((home.path / "snapshots").glob("[!l]*"))
+    snapshots = sorted((home.path / "snapshots").glob("[!e]*"))
     sandbox.at(stage.LATER_S)
     sandbox.forget_requests()
     expected = sandbox.answer(POWER)
@@ -323,7 +323,7 @@ def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp
     assert (sandbox.messages(), sandbox.group(POWER)) == ([], before)
     assert list((tmp_path / "groups").iterdir()) == []
     # Only the list of who was left out follows every reading.
-    assert sorted((home.path / "snapshots").glob("[!l]*")) == snapshots
+    assert sorted((home.path / "snapshots").glob("[!e]*")) == snapshots
     with home.bridge() as bridge:
         assert [group.members for group in groups.list_groups(bridge, LOCAL)] == [len(before)]
 

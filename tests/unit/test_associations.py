@@ -13,6 +13,7 @@ from core.associate import actions
 from core.associate.running import watch_associations
 from core.bridge import Bridge
 from data import associations, leases
+from data.associations import Failure
 from data.engine import write_session
 from data.models import Association, AssociationBatch, Connection, ConnectionKind, ImportStage, Lease, LeaseKind
 from tests.stage.clock import FakeClock
@@ -34,6 +35,7 @@ def waiting(bridge: Bridge) -> int:
             stage=ImportStage.TO_WRITE,
             match_property="$apptimize_user_id",
             aliases=True,
+            created_at=bridge.clock.now(),
         )
         session.add(found)
         session.flush()
@@ -51,8 +53,8 @@ def lease_now(bridge: Bridge) -> Lease:
 
 
 def interrupt(bridge: Bridge, lease: Lease) -> bool:
-    error = {"error_code": "interrupted"}
-    return associations.interrupt(bridge.engine, lease, error=error, now=bridge.clock.now())
+    failure = Failure("interrupted", "It died.")
+    return associations.interrupt(bridge.engine, lease, failure=failure, now=bridge.clock.now())
 
 
 def hand_back(bridge: Bridge, number: int, lease_owner: str) -> bool:

@@ -114,6 +114,7 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
                 stage=stage,
                 match_property="$apptimize_user_id",
                 aliases=True,
+                created_at=bridge.clock.now(),
             )
             session.add(found)
             session.flush()
