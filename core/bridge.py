@@ -6,13 +6,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-
 from core import vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import StorageFailed
 from core.settings import Settings
-from data.engine import StorageError, open_database
+from data.engine import Engine, StorageError, open_database
 from data.members.snapshots import Snapshots
 
 

@@ -10,11 +10,11 @@ class CohortBridgeError(Exception):
     """Any failure with a sentence for the person in front of it.
 
     `code` is stable and machine-readable, `advice` is the next step. `retryable` drives retries; `pauses` says that a
-    recurring sync cannot go on until a person has mended the cause. Never branch on the text. Neither holds secrets,
+    recurring sync cannot continue until a person has fixed the cause. Never branch on the text. Neither holds secrets,
     answer bodies or user ids.
     """
 
-    code: ClassVar[str] = "failed"
+    code: str = "failed"
     retryable: ClassVar[bool] = False
     pauses: ClassVar[bool] = False
     default_advice: ClassVar[str] = "Look at the run in History."
@@ -23,7 +23,8 @@ class CohortBridgeError(Exception):
         super().__init__(message)
         self.message = message
         self.advice = advice or self.default_advice
-        self.name = code or self.code
+        if code:
+            self.code = code
 
 
 class SettingsError(CohortBridgeError):
@@ -64,10 +65,10 @@ class NotAllowed(CohortBridgeError):
 
 
 class SignInRefused(NotAllowed):
-    """Somebody signed in who does not get in: who they are was not proven, or they are not let in."""
+    """A person signed in who has no access: who they are was not proven, or they may not sign in."""
 
     code = "sign_in_refused"
-    default_advice = "Ask an admin of Cohort Bridge to let you in."
+    default_advice = "Ask an admin of Cohort Bridge to add you."
 
 
 class SignedOut(NotAllowed):
@@ -162,11 +163,11 @@ class StorageFailed(CohortBridgeError):
 
 
 class SecretKeyLost(CohortBridgeError):
-    """A stored secret cannot be decrypted with the keys at hand."""
+    """A stored secret cannot be decrypted with the available keys."""
 
     code = "secret_key_lost"
     pauses = True
-    default_advice = "Restore the key in COHORT_BRIDGE_SECRET_KEY or secret.key, or enter the connections anew."
+    default_advice = "Restore the key in COHORT_BRIDGE_SECRET_KEY or secret.key, or enter the connections again."
 
 
 class VendorError(CohortBridgeError):

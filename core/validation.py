@@ -1,10 +1,14 @@
-"""Checks of what people enter, shared by every form and command."""
+"""Checks of what people enter, shared by every form and command. Addresses are checked where they are connected to."""
 
 from __future__ import annotations
 
 import re
 
 from core.errors import SettingsError
+
+# Control characters of ASCII and Latin-1, and lone surrogates: in no line that a person enters.
+_UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_LONGEST_SECRET = 1000
 
 
 def clean_line(text: str, field: str, *, most: int = 255) -> str:
@@ -14,12 +18,23 @@ def clean_line(text: str, field: str, *, most: int = 255) -> str:
         raise SettingsError(f"{field}: this is needed.")
     if len(line) > most:
         raise SettingsError(f"{field}: at most {most} characters.")
-    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", line):
+    if _UNUSABLE.search(line):
         raise SettingsError(f"{field}: it holds characters that cannot be used here.")
     return line
 
 
+def clean_secret(text: str, field: str, hint: str) -> str:
+    """Check a secret; `hint` says where it is found. Raises SettingsError naming the field, never the secret."""
+    line = text.strip()
+    if not line:
+        raise SettingsError(f"{field}: this is needed.", advice=hint)
+    if len(line) > _LONGEST_SECRET or _UNUSABLE.search(line):
+        raise SettingsError(f"{field}: it holds characters that cannot be used here, or is too long.")
+    return line
+
+
 def whole_number(value: str | int | None, field: str) -> int:
+    """Check a number of Mixpanel's project settings. Raises SettingsError naming the field."""
     text = str(value).strip()
     if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
         raise SettingsError(f"{field}: this is a whole number, found in Mixpanel's project settings.")

@@ -34,14 +34,14 @@ class Vault:
         try:
             return self._keys().decrypt((sealed or "").encode()).decode()
         except InvalidToken:
-            raise SecretKeyLost("A stored secret cannot be read with the secret key at hand.") from None
+            raise SecretKeyLost("A stored secret cannot be read with the available secret keys.") from None
 
     def seal_again(self, sealed: str) -> str:
         """Return the same secret, sealed with the newest key. Raises SecretKeyLost."""
         try:
             return self._keys().rotate(sealed.encode()).decode()
         except InvalidToken:
-            raise SecretKeyLost("A stored secret cannot be read with the secret key at hand.") from None
+            raise SecretKeyLost("A stored secret cannot be read with the available secret keys.") from None
 
     def add_key(self) -> str:
         """Put a new key before those in the file, and return it: from now on it seals, and they still open."""
@@ -92,10 +92,10 @@ def _fernet(keys: list[str]) -> MultiFernet:
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        state = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _key_text(path: Path) -> str:

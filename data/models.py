@@ -21,6 +21,10 @@ def utc_now() -> datetime:
     return datetime.fromtimestamp(wall_s(), UTC)
 
 
+# The two sides of a connection: names are unique on each.
+MIXPANEL_SIDE, DESTINATION_SIDE = "mixpanel", "destination"
+
+
 class ConnectionKind(StrEnum):
     """What a connection leads to."""
 
@@ -105,8 +109,8 @@ class Person(SQLModel, table=True):
     name: str = ""
     role: str = Field(max_length=16)
     disabled: bool = False
-    created_at: datetime = Field(default_factory=utc_now)
-    signed_in_at: datetime | None = None  # the last time; None: added by an admin, and not seen yet
+    created_at: datetime
+    signed_in_at: datetime | None = None  # the last time; None: added by an admin, and never signed in
     sign_ins_from: datetime | None = None  # signed out everywhere then: older sign-ins count for nothing
 
 
@@ -117,7 +121,7 @@ class Connection(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (UniqueConstraint("side", "name"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    side: str = Field(max_length=16)  # "mixpanel" or "destination": names are unique on each side
+    side: str = Field(max_length=16)  # MIXPANEL_SIDE or DESTINATION_SIDE
     kind: str = Field(max_length=16)
     name: str = Field(max_length=100)
     practice: bool = False
@@ -310,7 +314,7 @@ class QuerySpend(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     project: str = Field(max_length=200)
-    at: datetime = Field(default_factory=utc_now)
+    at: datetime
 
 
 class QueryBudget(SQLModel, table=True):
@@ -372,7 +376,7 @@ class SignIn(SQLModel, table=True):
     person_id: int | None = Field(default=None, foreign_key="person.id", index=True)
     email: str = Field(default="", max_length=320)
     issued_at: datetime  # by the provider's clock
-    seen_at: datetime = Field(default_factory=utc_now)
+    seen_at: datetime
     ended_at: datetime | None = None
     ended_why: str | None = None
     refused: str | None = None  # why it leads nowhere

@@ -1,4 +1,4 @@
-"""The audit log: who did what, and who was refused. Written by `access` and `signin`; read and proven here."""
+"""The audit log: who did what, and who was refused. Written by every action and sign-in; read and verified here."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _COLUMNS = ("number", "at", "who", "action", "outcome", "subject", "before", "af
 
 @action(Role.ADMIN)
 def list_audit(
-    bridge: Bridge, actor: Actor, wanted: AuditFilter | None = None, *, limit: int = 50, offset: int = 0
+    bridge: Bridge, actor: Actor, filter_by: AuditFilter | None = None, *, limit: int = 50, offset: int = 0
 ) -> list[AuditEntry]:
     """List the log's lines, newest first."""
-    return reader.list_entries(bridge.engine, wanted or AuditFilter(), limit=limit, offset=offset)
+    return reader.list_entries(bridge.engine, filter_by or AuditFilter(), limit=limit, offset=offset)
 
 
 @action(Role.ADMIN)
-def count_audit(bridge: Bridge, actor: Actor, wanted: AuditFilter | None = None) -> int:
+def count_audit(bridge: Bridge, actor: Actor, filter_by: AuditFilter | None = None) -> int:
     """Count the lines that `list_audit` pages through."""
-    return reader.count_entries(bridge.engine, wanted or AuditFilter())
+    return reader.count_entries(bridge.engine, filter_by or AuditFilter())
 
 
 @action(Role.ADMIN)
@@ -44,14 +44,14 @@ def audit_actions(bridge: Bridge, actor: Actor) -> list[str]:
 
 
 @action(Role.ADMIN)
-def audit_csv(bridge: Bridge, actor: Actor, wanted: AuditFilter | None = None) -> Iterator[str]:
+def audit_csv(bridge: Bridge, actor: Actor, filter_by: AuditFilter | None = None) -> Iterator[str]:
     """Yield the log as CSV, oldest line first; no cell starts like a formula of a spreadsheet."""
-    return spreadsheet.lines(_COLUMNS, _rows(reader.iterate(bridge.engine, wanted or AuditFilter())))
+    return spreadsheet.lines(_COLUMNS, _rows(reader.iterate(bridge.engine, filter_by or AuditFilter())))
 
 
 @action(Role.ADMIN)
 def verify_audit(bridge: Bridge, actor: Actor, *, noted_head: str | None = None) -> AuditCheck:
-    """Find out whether any line was changed or removed; `noted_head` is a `NUMBER:HASH` that was noted elsewhere."""
+    """Check whether any line was changed or removed; `noted_head` is a `NUMBER:HASH` that was noted elsewhere."""
     if noted_head is not None:
         number, _, hashed = noted_head.partition(":")
         if not (number.isascii() and number.isdigit() and len(number) < 19 and hashed):

@@ -1,20 +1,18 @@
-"""People: who may come in, and as what. Nobody can take the last admin away."""
+"""People: who may sign in, and with which role. The last admin cannot be taken away."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select, update
-
 from core.access import roles
-from core.access.roles import Actor, Role, action
+from core.access.roles import SIGNED_OUT_EVERYWHERE, Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
-from data.engine import read_session, write_session
-from data.models import Person, SignIn, utc_now
+from data import people
+from data.models import Person
 
-_EVERYWHERE = "You were signed out everywhere."
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
@@ -29,97 +27,87 @@ class PersonView:
 
 @action(Role.ADMIN)
 def list_people(bridge: Bridge, actor: Actor) -> list[PersonView]:
-    """List everybody who signed in or was added, by address."""
-    with read_session(bridge.engine) as session:
-        found = session.exec(select(Person).order_by(col(Person.email))).all()
-    return [_view(bridge, one) for one in found]
+    """List everyone who signed in or was added, by address."""
+    return [_view(bridge, person) for person in people.list_people(bridge.engine)]
 
 
 @action(Role.ADMIN)
 def add_person(bridge: Bridge, actor: Actor, email: str, role: str = Role.VIEWER.label) -> Person:
-    """Let somebody in before they sign in for the first time. Raises SettingsError naming the field."""
-    address, granted = roles.normal(email), _role(role)
+    """Add a person before they sign in for the first time. Raises SettingsError naming the field."""
+    address, granted = roles.normal(email), _checked_role(role)
     if not _ADDRESS.fullmatch(address) or len(address) > 320:
         raise SettingsError("Address: this is not an e-mail address.")
-    with write_session(bridge.engine) as session:
-        if session.exec(select(Person).where(Person.email == address)).first():
-            raise SettingsError(f"Address: {address} is there already.", advice="Change the role instead.")
-        person = Person(email=address, role=granted.label)
-        session.add(person)
+    person = people.add(bridge.engine, address, granted.label, now=bridge.clock.now())
+    if person is None:
+        raise SettingsError(f"Address: {address} is there already.", advice="Change the role instead.")
     return person
 
 
 @action(Role.ADMIN)
 def change_role(bridge: Bridge, actor: Actor, person_id: int, role: str) -> Person:
     """Give a person another role; it counts at their next click. Raises NotFound, SettingsError."""
-    granted = _role(role)
-    with write_session(bridge.engine) as session:
-        person = _changeable(bridge, session, person_id)
+    granted = _checked_role(role)
+
+    def check(person: Person, enabled: Sequence[Person]) -> None:
+        _require_changeable(bridge, person)
         if granted is not Role.ADMIN:
-            _keep_an_admin(bridge, session, without=person)
-        person.role = granted.label
-        session.add(person)
-    return person
+            _require_another_admin(bridge, person, enabled)
+
+    return _known(people.change_role(bridge.engine, person_id, granted.label, check=check))
 
 
 @action(Role.ADMIN)
 def disable_person(bridge: Bridge, actor: Actor, person_id: int) -> Person:
-    """Shut a person out from their next click on; what they did stays. Raises NotFound, SettingsError."""
-    with write_session(bridge.engine) as session:
-        person = _changeable(bridge, session, person_id)
-        _keep_an_admin(bridge, session, without=person)
-        person.disabled = True
-        session.add(person)
-        _end_sign_ins(session, person)
-    return person
+    """Deactivate a person, from their next click on; what they did stays. Raises NotFound, SettingsError."""
+
+    def check(person: Person, enabled: Sequence[Person]) -> None:
+        _require_changeable(bridge, person)
+        _require_another_admin(bridge, person, enabled)
+
+    now = bridge.clock.now()
+    return _known(people.disable(bridge.engine, person_id, check=check, reason=SIGNED_OUT_EVERYWHERE, now=now))
 
 
 @action(Role.ADMIN)
 def enable_person(bridge: Bridge, actor: Actor, person_id: int) -> Person:
-    """Let a person in again, with the role that they had. Raises NotFound."""
-    with write_session(bridge.engine) as session:
-        person = _person_in(session, person_id)
-        person.disabled = False
-        session.add(person)
-    return person
+    """Activate a person again, with the role that they had. Raises NotFound."""
+    return _known(people.enable(bridge.engine, person_id))
 
 
 @action(Role.ADMIN)
 def end_sign_ins(bridge: Bridge, actor: Actor, person_id: int) -> Person:
     """Sign a person out everywhere, from their next click on. Raises NotFound."""
-    with write_session(bridge.engine) as session:
-        person = _person_in(session, person_id)
-        _end_sign_ins(session, person)
-    return person
+    return _end_sign_ins(bridge, person_id)
 
 
 @action(Role.VIEWER)
 def end_my_sign_ins(bridge: Bridge, actor: Actor) -> None:
     """Sign oneself out everywhere, here too."""
-    if actor.person_id is None:
-        return
-    with write_session(bridge.engine) as session:
-        _end_sign_ins(session, _person_in(session, actor.person_id))
+    if actor.person_id is not None:
+        _end_sign_ins(bridge, actor.person_id)
 
 
 def find_person(bridge: Bridge, actor: Actor, email: str) -> Person:
     """Find a person by address, for the command line. Raises NotFound, NotAllowed."""
     address = roles.normal(email)
-    found = [one.person for one in list_people(bridge, actor) if one.person.email == address]
-    if not found:
-        raise NotFound(f"Nobody has the address {address}.", advice="See the list: `python -m core people list`.")
-    return found[0]
+    for view in list_people(bridge, actor):
+        if view.person.email == address:
+            return view.person
+    raise NotFound(f"No one has the address {address}.", advice="See the list: `python -m core people list`.")
 
 
-def _end_sign_ins(session: Session, person: Person) -> None:
-    person.sign_ins_from = utc_now()
-    session.add(person)
-    # By the provider's clock a sign-in of before may be younger than that.
-    open_ones = (col(SignIn.person_id) == person.id, col(SignIn.ended_at).is_(None))
-    session.exec(update(SignIn).where(*open_ones).values(ended_at=person.sign_ins_from, ended_why=_EVERYWHERE))
+def _end_sign_ins(bridge: Bridge, person_id: int) -> Person:
+    now = bridge.clock.now()
+    return _known(people.end_sign_ins(bridge.engine, person_id, reason=SIGNED_OUT_EVERYWHERE, now=now))
 
 
-def _role(text: str) -> Role:
+def _known(person: Person | None) -> Person:
+    if person is None:
+        raise NotFound("There is no such person.", advice="Reload the page.")
+    return person
+
+
+def _checked_role(text: str) -> Role:
     try:
         return Role[text.strip().upper()]
     except KeyError:
@@ -131,27 +119,17 @@ def _view(bridge: Bridge, person: Person) -> PersonView:
     return PersonView(person, roles.get_role(bridge.settings, person), fixed)
 
 
-def _person_in(session: Session, person_id: int) -> Person:
-    person = session.get(Person, person_id)
-    if person is None:
-        raise NotFound("There is no such person.", advice="Reload the page.")
-    return person
-
-
-def _changeable(bridge: Bridge, session: Session, person_id: int) -> Person:
-    person = _person_in(session, person_id)
+def _require_changeable(bridge: Bridge, person: Person) -> None:
     if roles.is_fixed_admin(bridge.settings, person.email):
         raise SettingsError(
             f"{person.email} is an admin by COHORT_BRIDGE_ADMINS.", advice="Take the address out of that setting first."
         )
-    return person
 
 
-def _keep_an_admin(bridge: Bridge, session: Session, *, without: Person) -> None:
-    """Refuse what would leave nobody who can undo it. Raises SettingsError."""
-    enabled = session.exec(select(Person).where(col(Person.disabled).is_(False))).all()
-    present = {one.id for one in enabled if roles.get_role(bridge.settings, one) is Role.ADMIN}
-    if present == {without.id} and not roles.addresses(bridge.settings.admins):
+def _require_another_admin(bridge: Bridge, person: Person, enabled: Sequence[Person]) -> None:
+    """Refuse to take the last admin away, who alone could undo it. Raises SettingsError."""
+    admins = {other.id for other in enabled if roles.get_role(bridge.settings, other) is Role.ADMIN}
+    if admins == {person.id} and not roles.addresses(bridge.settings.admins):
         raise SettingsError(
-            "This is the last admin: nobody could manage people any more.", advice="Make somebody else an admin first."
+            "This is the last admin: no one could manage people any more.", advice="Make somebody else an admin first."
         )

@@ -10,22 +10,21 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlmodel import Session, col, select
-
 from core.bridge import Bridge, storage_errors
 from core.errors import NotAllowed, SignedOut
 from core.settings import Settings
-from data.audit import recorder
+from data import people, sign_ins
+from data.audit import recorder, refusals
 from data.audit.scope import Scope
-from data.engine import StorageError, read_session, write_session
-from data.models import AuditEntry, Person, SignIn, utc_now
+from data.engine import StorageError
+from data.models import Person, SignIn
 
 P = ParamSpec("P")
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# A page that refreshes itself is refused again every few seconds: that is one event, not hundreds.
-_SAME_REFUSAL = timedelta(minutes=5)
+SIGNED_OUT = "You were signed out."
+SIGNED_OUT_EVERYWHERE = "You were signed out everywhere."
 
 
 class Role(IntEnum):
@@ -51,7 +50,7 @@ class Actor:
     sign_in: str | None = None  # the key of the sign-in that brought them here
 
 
-# The local operator: whoever has this machine's terminal, and, while sign-in is not set up, its loopback address.
+# The local operator: anyone at this machine's terminal, and, while sign-in is not set up, its loopback address.
 LOCAL = Actor("local", Role.ADMIN)
 
 # Every action by name, with the role that it needs.
@@ -69,7 +68,7 @@ def action(
 ) -> Callable[[Callable[Concatenate[Bridge, Actor, P], T]], Callable[Concatenate[Bridge, Actor, P], T]]:
     """Mark a function as something people do.
 
-    The person is looked up afresh and their role is checked first; what the function changes is written to the audit
+    The person is looked up again and their role is checked first; what the function changes is written to the audit
     log in the same transaction (see data.audit.recorder), and storage failures become ours.
     """
 
@@ -79,9 +78,9 @@ def action(
         @functools.wraps(function)
         def checked(bridge: Bridge, actor: Actor, *args: P.args, **kwargs: P.kwargs) -> T:
             with storage_errors():
-                present = check(bridge, actor, role, function.__name__)
-                with recorder.acting(scope(bridge, present.name, function.__name__)):
-                    return function(bridge, present, *args, **kwargs)
+                current = check(bridge, actor, role, function.__name__)
+                with recorder.acting(scope(bridge, current.name, function.__name__)):
+                    return function(bridge, current, *args, **kwargs)
 
         return checked
 
@@ -100,44 +99,48 @@ def check(bridge: Bridge, actor: Actor, role: Role, what: str) -> Actor:
     """
     with storage_errors():
         try:
-            present = as_of_now(bridge, actor)
-            require(present, role)
+            current = _as_of_now(bridge, actor)
+            require(current, role)
         except SignedOut:
             raise  # that it is over has a line already
         except NotAllowed as exc:
             note_refusal(bridge, actor.name, what, exc.message)
             raise
-    return present
+    return current
 
 
-def as_of_now(bridge: Bridge, actor: Actor) -> Actor:
-    """Look a person up afresh: role, whether they were disabled, whether their sign-in still counts.
+def _as_of_now(bridge: Bridge, actor: Actor) -> Actor:
+    """Look a person up again: role, whether they were deactivated, whether their sign-in still counts.
 
     Raises: NotAllowed, SignedOut.
     """
     if actor.person_id is None:
         return actor
-    with read_session(bridge.engine) as session:
-        person, held = session.get(Person, actor.person_id), session.get(SignIn, actor.sign_in or "")
+    person, sign_in = sign_ins.get_of_person(bridge.engine, actor.person_id, actor.sign_in or "")
     if person is None or (person.disabled and not is_fixed_admin(bridge.settings, person.email)):
-        raise NotAllowed(f"{actor.name} is not let in any more.", advice="Ask an admin of Cohort Bridge.")
-    why = why_ended(bridge.settings, person, held, utc_now())
+        raise NotAllowed(f"{actor.name} was deactivated.", advice="Ask an admin of Cohort Bridge.")
+    why = why_ended(bridge.settings, person, sign_in, bridge.clock.now())
     if why:
         raise SignedOut(why)
     return replace(actor, role=get_role(bridge.settings, person))
 
 
-def why_ended(settings: Settings, person: Person, held: SignIn | None, now: datetime) -> str | None:
-    """Say why a sign-in does not count (any more), None while it does."""
-    if held is None or held.ended_at or held.refused or held.person_id != person.id:
-        return (held and held.ended_why) or "You were signed out."
-    if person.sign_ins_from is not None and held.issued_at <= person.sign_ins_from:
-        return "You were signed out everywhere."
-    if now - held.issued_at >= timedelta(hours=settings.sign_in_hours):
-        return f"A sign-in lasts {settings.sign_in_hours:g} hours, and yours is over."
-    if now - held.seen_at >= timedelta(minutes=settings.sign_in_idle_minutes):
+def why_ended(settings: Settings, person: Person | None, sign_in: SignIn | None, now: datetime) -> str | None:
+    """Return why a sign-in does not count (any more), None while it does."""
+    if sign_in is None or sign_in.ended_at or sign_in.refused or person is None or sign_in.person_id != person.id:
+        return (sign_in and sign_in.ended_why) or SIGNED_OUT
+    if person.sign_ins_from is not None and sign_in.issued_at <= person.sign_ins_from:
+        return SIGNED_OUT_EVERYWHERE
+    if now - sign_in.issued_at >= timedelta(hours=settings.sign_in_hours):
+        return too_long_ago(settings)
+    if now - sign_in.seen_at >= timedelta(minutes=settings.sign_in_idle_minutes):
         return f"Nothing was done for {settings.sign_in_idle_minutes:g} minutes, so you were signed out."
     return None
+
+
+def too_long_ago(settings: Settings) -> str:
+    """Format why a sign-in that is too old does not count."""
+    return f"A sign-in lasts {settings.sign_in_hours:g} hours, and yours is over."
 
 
 def get_role(settings: Settings, person: Person) -> Role:
@@ -148,7 +151,7 @@ def get_role(settings: Settings, person: Person) -> Role:
 
 
 def is_fixed_admin(settings: Settings, email: str) -> bool:
-    """Tell whether COHORT_BRIDGE_ADMINS names the address: always an admin, and never shut out."""
+    """Return whether COHORT_BRIDGE_ADMINS names the address: always an admin, and never deactivated."""
     return email in addresses(settings.admins)
 
 
@@ -158,7 +161,7 @@ def addresses(text: str) -> frozenset[str]:
 
 
 def normal(address: str) -> str:
-    """Write an address the one way in which it is compared.
+    """Return an address in the one form in which it is compared.
 
     Only A to Z become small: other letters that do (the Kelvin sign becomes a k) would make two addresses one.
     """
@@ -167,10 +170,10 @@ def normal(address: str) -> str:
 
 def admins(bridge: Bridge) -> list[str]:
     """List the addresses of those who can change roles."""
-    with storage_errors(), read_session(bridge.engine) as session:
-        found = session.exec(select(Person).where(col(Person.disabled).is_(False))).all()
+    with storage_errors():
+        enabled = people.list_enabled(bridge.engine)
     named = addresses(bridge.settings.admins)
-    return sorted({one.email for one in found if get_role(bridge.settings, one) is Role.ADMIN} | named)
+    return sorted({person.email for person in enabled if get_role(bridge.settings, person) is Role.ADMIN} | named)
 
 
 def note_refusal(bridge: Bridge, who: str, what: str, why: str) -> None:
@@ -179,20 +182,6 @@ def note_refusal(bridge: Bridge, who: str, what: str, why: str) -> None:
     That it cannot be written changes nothing about the refusal.
     """
     try:
-        with write_session(bridge.engine) as session:
-            add_refusal(bridge, session, who, what, why)
+        refusals.note(bridge.engine, scope(bridge, who, what), why, now=bridge.clock.now())
     except StorageError as exc:
         log.warning("refusal not recorded action=%s reason=%s", what, exc)
-
-
-def add_refusal(bridge: Bridge, session: Session, who: str, what: str, why: str) -> None:
-    """Add a refusal to the audit log within a writing session."""
-    lately = select(AuditEntry).where(
-        AuditEntry.who == who[:320],
-        AuditEntry.action == what,
-        AuditEntry.outcome == "refused",
-        AuditEntry.subject == why,
-        col(AuditEntry.at) > utc_now() - _SAME_REFUSAL,
-    )
-    if session.exec(lately.limit(1)).first() is None:
-        recorder.append(session, scope(bridge, who, what), subject=why, outcome="refused")

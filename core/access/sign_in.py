@@ -1,7 +1,7 @@
-"""Who gets in: what an OpenID provider says of a person becomes an Actor, or a refusal with its reason.
+"""Sign-in: what an OpenID provider says of a person becomes an Actor, or a refusal with its reason.
 
 The provider proves who somebody is and nothing else. What they may do, and for how long a sign-in counts, is ours: the
-cookie that Streamlit keeps it in lasts thirty days, and nobody can take it back.
+cookie that Streamlit keeps it in lasts thirty days, and cannot be taken back.
 """
 
 from __future__ import annotations
@@ -13,23 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlmodel import Session, col, delete, select
-
 from core.access import roles
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors
 from core.errors import SignedOut, SignInRefused
 from core.settings import Settings
-from data.audit import recorder
-from data.engine import read_session, write_session
-from data.models import Person, SignIn, utc_now
+from data import sign_ins
+from data.models import Person, SignIn
+from data.sign_ins import ClaimedSignIn, Decision, Step
 
 # The provider's clock and ours may differ by so much.
 _SKEW = timedelta(minutes=5)
 # A row is written at most this often to note that somebody is still there.
 _NOTE_EVERY = timedelta(minutes=1)
-# Longer than the cookie lasts: an older one is refused for its age alone.
-_KEPT_FOR = timedelta(days=35)
 _NAME_LENGTH = 200
 # The code of refusals that an admin can lift.
 ACCESS_DENIED = "not_let_in"
@@ -45,38 +41,48 @@ class IdentityClaims:
     name: str
     issued_at: datetime
 
+    @property
+    def logged_email(self) -> str:
+        """The address as the audit log names it: what is no address names no one."""
+        return self.email if _ADDRESS.fullmatch(self.email) else "unknown"
+
 
 def admit(bridge: Bridge, claims: Mapping[str, Any], *, by_itself: bool = False) -> Actor:
-    """Let somebody in whom the provider vouches for, and note that they are there, unless the page came `by_itself`.
+    """Admit a person whom the provider vouches for, and note that they are there, unless the page came `by_itself`.
 
     A first sign-in makes a person; every sign-in, its end and every refusal is written to the audit log, once.
     Raises: SignInRefused, SignedOut.
     """
-    visit = read_claims(claims)
+    identity = read_claims(claims)
     with storage_errors():
-        actor = _let_in_before(bridge, visit, within=None if by_itself else _NOTE_EVERY)
+        actor = _admitted_before(bridge, identity, within=None if by_itself else _NOTE_EVERY)
         if actor is not None:
             return actor
-        with write_session(bridge.engine) as session:
-            admitted = _Admission(bridge, session, visit, claims).decide()
-    if isinstance(admitted, Exception):
-        raise admitted
-    return admitted
+        admission = _Admission(bridge.settings, identity, is_verified(claims, identity.email), bridge.clock.now())
+        decision, person = sign_ins.settle(
+            bridge.engine,
+            ClaimedSignIn(identity.key, identity.email, identity.name, identity.issued_at, Role.VIEWER.label),
+            admission.decide,
+            scope=roles.scope(bridge, identity.logged_email, "sign_in"),
+            now=admission.now,
+        )
+    if decision.error:
+        raise decision.error
+    assert person is not None
+    return _actor(bridge.settings, person, identity)
 
 
-def _let_in_before(bridge: Bridge, visit: IdentityClaims, *, within: timedelta | None) -> Actor | None:
+def _admitted_before(bridge: Bridge, identity: IdentityClaims, *, within: timedelta | None) -> Actor | None:
     """Return the person if their sign-in counts, and was noted `within` that time: nothing needs to be written then."""
-    with read_session(bridge.engine) as session:
-        held = session.get(SignIn, visit.key)
-        person = session.get(Person, held.person_id) if held and held.person_id else None
-    now = utc_now()
-    if not person or not held or person.disabled or person.email != visit.email:
+    sign_in, person = sign_ins.get_with_person(bridge.engine, identity.key)
+    now = bridge.clock.now()
+    if not person or not sign_in or person.disabled or person.email != identity.email:
         return None
-    if within is not None and now - held.seen_at >= within:
+    if within is not None and now - sign_in.seen_at >= within:
         return None
-    if roles.why_ended(bridge.settings, person, held, now):
+    if roles.why_ended(bridge.settings, person, sign_in, now):
         return None
-    return _actor(bridge.settings, person, visit)
+    return _actor(bridge.settings, person, identity)
 
 
 def read_claims(claims: Mapping[str, Any]) -> IdentityClaims:
@@ -98,10 +104,10 @@ def read_claims(claims: Mapping[str, Any]) -> IdentityClaims:
 
 
 def is_verified(claims: Mapping[str, Any], email: str) -> bool:
-    """Tell whether the provider itself vouches for the address.
+    """Return whether the provider itself vouches for the address.
 
     `email_verified` is the standard claim (OpenID Connect Core, 5.1); some providers write it as text. Microsoft Entra
-    has it not: there `xms_edov` says that the address's domain belongs to the organisation, and
+    has it not: there `xms_edov` says that the address's domain belongs to the organization, and
     `verified_primary_email` lists the addresses that do.
     """
     if claims.get("email_verified") in (False, "false", "False"):
@@ -110,122 +116,86 @@ def is_verified(claims: Mapping[str, Any], email: str) -> bool:
         return True
     listed = claims.get("verified_primary_email")
     verified = cast("list[Any]", listed) if isinstance(listed, list) else []
-    return email in [roles.normal(str(one)) for one in verified]
+    return email in [roles.normal(str(address)) for address in verified]
 
 
+@dataclass(frozen=True)
 class _Admission:
-    """The decision about one visit, in one transaction with what it writes."""
+    """The decision about one sign-in. Pure: what is kept is handed in, and what is decided is written by others."""
 
-    def __init__(self, bridge: Bridge, session: Session, visit: IdentityClaims, claims: Mapping[str, Any]) -> None:
-        self._bridge = bridge
-        self._session = session
-        self._visit = visit
-        self._claims = claims
-        self._now = utc_now()
-        self._held = session.get(SignIn, visit.key)
-        self._person = session.exec(select(Person).where(Person.email == visit.email)).first()
+    settings: Settings
+    identity: IdentityClaims
+    is_verified: bool
+    now: datetime
 
-    def decide(self) -> Actor | SignInRefused | SignedOut:
-        """Return the person, or what to tell them."""
-        refusal = self._refusal()
+    def decide(self, sign_in: SignIn | None, person: Person | None) -> Decision:
+        """Decide what becomes of a sign-in, by what is kept of it and of its person."""
+        refusal = self._refusal(person)
         if refusal:
-            return self._refuse(refusal)
-        age = self._now - self._visit.issued_at
-        is_new = self._held is None or self._held.refused is not None
-        if is_new and age >= timedelta(hours=self._bridge.settings.sign_in_hours):
-            return SignedOut(f"A sign-in lasts {self._bridge.settings.sign_in_hours:g} hours, and yours is over.")
-        person = self._person or self._new_person()
-        if is_new:
-            return self._begin(person)
-        assert self._held is not None
-        why = roles.why_ended(self._bridge.settings, person, self._held, self._now)
-        if why:
-            return self._end(person, why)
-        self._held.seen_at = self._now
-        self._session.add(self._held)
-        return _actor(self._bridge.settings, person, self._visit)
+            return Decision(Step.REFUSE, reason=refusal.message, error=refusal)
+        if sign_in is None or sign_in.refused is not None:
+            over = self._over_before_it_began(sign_in, person)
+            if over:
+                return Decision(Step.LEAVE, error=SignedOut(over))
+            newcomer = Person(email=self.identity.email, role=Role.VIEWER.label, created_at=self.now)
+            return Decision(Step.BEGIN, role=roles.get_role(self.settings, person or newcomer).label)
+        why = roles.why_ended(self.settings, person, sign_in, self.now)
+        return Decision(Step.END, reason=why, error=SignedOut(why)) if why else Decision(Step.CONTINUE)
 
-    def _refusal(self) -> SignInRefused | None:
-        visit, settings = self._visit, self._bridge.settings
-        if not _ADDRESS.fullmatch(visit.email):
+    def _over_before_it_began(self, sign_in: SignIn | None, person: Person | None) -> str | None:
+        """Return why a sign-in that is new here cannot begin any more, None when it can."""
+        issued_at = self.identity.issued_at
+        if self.now - issued_at >= timedelta(hours=self.settings.sign_in_hours):
+            return roles.too_long_ago(self.settings)
+        if person is not None and person.sign_ins_from is not None and issued_at <= person.sign_ins_from:
+            return roles.SIGNED_OUT_EVERYWHERE
+        if sign_in is not None and sign_in.ended_at is not None:
+            return sign_in.ended_why or roles.SIGNED_OUT
+        return None
+
+    def _refusal(self, person: Person | None) -> SignInRefused | None:
+        email = self.identity.email
+        return self._identity_refusal() or (
+            None if roles.is_fixed_admin(self.settings, email) else self._person_refusal(email, person)
+        )
+
+    def _identity_refusal(self) -> SignInRefused | None:
+        """Refuse where the provider does not prove who this is."""
+        email = self.identity.email
+        if not _ADDRESS.fullmatch(email):
             return SignInRefused(
                 "The sign-in provider did not say your e-mail address.",
                 advice="Ask an admin to check the sign-in set-up: the scope `email` is needed.",
             )
-        if not is_verified(self._claims, visit.email):
+        if not self.is_verified:
             return SignInRefused(
-                f"The sign-in provider does not vouch for the address {visit.email}.",
+                f"The sign-in provider does not vouch for the address {email}.",
                 advice="Verify the address with the provider, then sign in again; see docs/sign-in for the claim.",
             )
-        if visit.issued_at - self._now > _SKEW:
+        if self.identity.issued_at - self.now > _SKEW:
             return SignInRefused(
                 "The sign-in was issued in the future.", advice="Ask an admin to check this machine's clock."
             )
-        if roles.is_fixed_admin(settings, visit.email):
-            return None
-        domains = roles.addresses(settings.allowed_domains)
-        if domains and visit.email.rpartition("@")[2] not in domains:
+        return None
+
+    def _person_refusal(self, email: str, person: Person | None) -> SignInRefused | None:
+        """Refuse whom neither the settings nor an admin lets sign in."""
+        domains = roles.addresses(self.settings.allowed_domains)
+        if domains and email.rpartition("@")[2] not in domains:
             return SignInRefused(
-                f"{visit.email} is not of a domain that may sign in.", advice="Use the address of your organisation."
+                f"{email} is not of a domain that may sign in.", advice="Use the address of your organization."
             )
-        if self._person is None and settings.first_sign_in == "refused":
-            return SignInRefused(f"{visit.email} was not let in by an admin yet.", code=ACCESS_DENIED)
-        if self._person is not None and self._person.disabled:
+        if person is None and self.settings.first_sign_in == "refused":
+            return SignInRefused(f"{email} has not been added by an admin.", code=ACCESS_DENIED)
+        if person is not None and person.disabled:
             return SignInRefused(
-                f"{visit.email} is not let in any more.", advice="Ask an admin of Cohort Bridge.", code=ACCESS_DENIED
+                f"{email} was deactivated.", advice="Ask an admin of Cohort Bridge.", code=ACCESS_DENIED
             )
         return None
 
-    def _refuse(self, refusal: SignInRefused) -> SignInRefused:
-        if self._held is None or self._held.refused != refusal.message:
-            roles.add_refusal(self._bridge, self._session, self._who(), "sign_in", refusal.message)
-            held = self._held or SignIn(key=self._visit.key, issued_at=self._visit.issued_at)
-            held.email, held.refused, held.seen_at = self._who(), refusal.message, self._now
-            self._session.add(held)
-        return refusal
 
-    def _new_person(self) -> Person:
-        # Whom the settings name is an admin as long as they do, and not by what is kept here.
-        person = Person(email=self._visit.email, name=self._visit.name, role=Role.VIEWER.label)
-        self._session.add(person)
-        self._session.flush()
-        return person
-
-    def _begin(self, person: Person) -> Actor | SignedOut:
-        if person.sign_ins_from is not None and self._visit.issued_at <= person.sign_ins_from:
-            return SignedOut("You were signed out everywhere.")
-        if self._held is not None and self._held.ended_at is not None:
-            return SignedOut(self._held.ended_why or "You were signed out.")
-        first = person.signed_in_at is None
-        person.signed_in_at, person.name = self._now, self._visit.name or person.name
-        held = self._held or SignIn(key=self._visit.key, issued_at=self._visit.issued_at)
-        held.person_id, held.email = person.id, person.email
-        held.seen_at, held.refused = self._now, None
-        self._session.add_all([person, held])
-        self._session.exec(delete(SignIn).where(col(SignIn.issued_at) < self._now - _KEPT_FOR))
-        actor = _actor(self._bridge.settings, person, self._visit)
-        after = {"role": actor.role.label} | ({"first": True} if first else {})
-        self._tell("sign_in", person.email, after)
-        return actor
-
-    def _end(self, person: Person, why: str) -> SignedOut:
-        assert self._held is not None
-        if self._held.ended_at is None:
-            self._held.ended_at, self._held.ended_why = self._now, why
-            self._session.add(self._held)
-            self._tell("signed_out", person.email, {"reason": why})
-        return SignedOut(why)
-
-    def _tell(self, what: str, subject: str, after: dict[str, Any]) -> None:
-        held = roles.scope(self._bridge, self._who(), what)
-        recorder.append(self._session, held, subject=subject, after={subject: after})
-
-    def _who(self) -> str:
-        return self._visit.email if _ADDRESS.fullmatch(self._visit.email) else "unknown"
-
-
-def _actor(settings: Settings, person: Person, visit: IdentityClaims) -> Actor:
-    return Actor(person.email, roles.get_role(settings, person), person.id, visit.key)
+def _actor(settings: Settings, person: Person, identity: IdentityClaims) -> Actor:
+    return Actor(person.email, roles.get_role(settings, person), person.id, identity.key)
 
 
 @action(Role.VIEWER)
@@ -233,8 +203,5 @@ def sign_out(bridge: Bridge, actor: Actor) -> None:
     """End the sign-in that the person acts by: a copy of its cookie leads nowhere from now on."""
     if actor.sign_in is None:
         return
-    with write_session(bridge.engine) as session:
-        held = session.get_one(SignIn, actor.sign_in)
-        held.ended_at, held.ended_why = utc_now(), "You signed out."
-        session.add(held)
-        recorder.append(session, roles.scope(bridge, actor.name, "sign_out"), subject=actor.name)
+    scope = roles.scope(bridge, actor.name, "sign_out")
+    sign_ins.end(bridge.engine, actor.sign_in, reason="You signed out.", scope=scope, now=bridge.clock.now())

@@ -66,7 +66,7 @@ class AssociationJob:
         except RunCancelled:
             await self._end(Ending(ImportStage.CANCELLED, self._bridge.clock.now()))
         except CohortBridgeError as exc:
-            failure = Failure(exc.name, exc.message, exc.advice)
+            failure = Failure(exc.code, exc.message, exc.advice)
             await self._end(Ending(ImportStage.FAILED, self._bridge.clock.now(), failure=failure))
 
     async def _check(self, association: Association) -> None:

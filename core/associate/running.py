@@ -133,7 +133,7 @@ async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: httpx.
     except LeaseLost as exc:
         log.warning("association lost association_id=%s reason=%s", number, exc)
     except CohortBridgeError as exc:
-        log.error("association not recorded association_id=%s code=%s", number, exc.name)  # noqa: TRY400
+        log.error("association not recorded association_id=%s code=%s", number, exc.code)  # noqa: TRY400
     except asyncio.CancelledError:
         await asyncio.shield(asyncio.to_thread(_hand_back, bridge, number, lease_owner))
         raise

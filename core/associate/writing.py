@@ -15,6 +15,7 @@ from core.associate.held import HeldAssociation
 from core.associate.target import connection_to_write
 from core.bridge import Bridge
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, VendorSurprise
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_ingestion import BATCH_ROWS, Ingestion
@@ -92,8 +93,8 @@ class Writing:
         await asyncio.to_thread(connection_to_write, self._bridge, association)
         await self._held.begin_batch(rows[-1].row)
         answered = await client.set_ids([row.member for row in rows], association.match_property)
-        unsure = {index: reason for index, reason in answered.items() if reason == associations.NOT_SAID}
-        refused = {index: reason for index, reason in answered.items() if index not in unsure}
+        unsure = {index: associations.NOT_SAID for index, reason in answered.items() if reason is None}
+        refused = {index: reason for index, reason in answered.items() if reason is not None}
         unaliased = unsure
         if association.aliases:
             unaliased = await self._alias(client, association, rows, refused) | unsure
@@ -128,23 +129,19 @@ class Writing:
         # The same time whenever the rows are sent again: an event that was sent twice then counts once.
         at_s = int(association.created_at.timestamp())
         answered = await client.alias([rows[index].member for index in indexes], at_s=at_s)
-        return {
-            indexes[index]: _ALIAS_NOT_SAID if reason == associations.NOT_SAID else reason
-            for index, reason in answered.items()
-        }
+        return {indexes[index]: _ALIAS_NOT_SAID if reason is None else reason for index, reason in answered.items()}
 
     async def _look_up(self, connection: Connection, match_property: str) -> LookUp | None:
         """Ask for some of what was written: a token of no project is accepted, and what it brings goes nowhere."""
         members = self._last_written
         if not members:
             return None
-        client = Mixpanel(
-            self._http, project_for(self._bridge, connection), self._bridge.engine, retry=RetryPlan(1, over_s=1.0)
-        )
+        project = project_for(self._bridge, connection)
+        client = Mixpanel(self._http, project, budget_for(self._bridge, project.key), retry=RetryPlan(1, over_s=1.0))
         try:
             profiles = await client.profiles([member.distinct_id for member in members], match_property)
         except CohortBridgeError as exc:
-            log.info("association not looked up association_id=%s reason=%s", self._held.id, exc.name)
+            log.info("association not looked up association_id=%s reason=%s", self._held.id, exc.code)
             return None
         values = {value for value in profiles.values if isinstance(value, str)}
         return LookUp(asked=len(members), found=sum(member.apptimize_id in values for member in members))

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from core.access.roles import LOCAL
 from core.cli.common import open_here
-from core.connections import connect
+from core.connections import destinations, mixpanel_connection
 from core.errors import SettingsError
 from data.models import Connection
 
@@ -30,7 +30,7 @@ def connect_mixpanel(
     """Check the credentials and the account's role, then store them. The secret is asked for, or in the environment."""
     bridge = open_here()
     secret = _secret(bridge.settings.mixpanel_secret, "Service account secret", "COHORT_BRIDGE_MIXPANEL_SECRET")
-    form = connect.MixpanelForm(
+    form = mixpanel_connection.MixpanelForm(
         username=username,
         secret=secret,
         project_id=project_id,
@@ -41,7 +41,7 @@ def connect_mixpanel(
         project_token=bridge.settings.mixpanel_project_token,
         name=name,
     )
-    _show_connected(connect.connect_mixpanel(bridge, LOCAL, form))
+    _show_connected(mixpanel_connection.connect_mixpanel(bridge, LOCAL, form))
 
 
 @connect_app.command("apptimize")
@@ -52,7 +52,7 @@ def connect_apptimize(
     """Test the endpoint with the token, then store both. The token is asked for, or in the environment."""
     bridge = open_here()
     token = _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_APPTIMIZE_TOKEN")
-    _show_connected(connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
+    _show_connected(destinations.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
 
 
 @connect_app.command("csv")
@@ -61,7 +61,7 @@ def connect_csv(
     name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "csv",
 ) -> None:
     """Deliver groups as CSV files, as Apptimize's Groups page takes them."""
-    _show_connected(connect.connect_csv(open_here(), LOCAL, folder=folder, name=name))
+    _show_connected(destinations.connect_csv(open_here(), LOCAL, folder=folder, name=name))
 
 
 def _secret(configured: SecretStr | None, label: str, variable: str) -> SecretStr:

@@ -19,10 +19,11 @@ from pydantic import SecretStr
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import connect, lookup
+from core.connections import lookup, mixpanel_connection
+from core.connections.destinations import connect_endpoint
 from core.errors import CohortBridgeError, SettingsError
 from core.vendors.addresses import is_loopback_host
-from data.models import Connection
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = ROOT / "app.py"
@@ -93,25 +94,25 @@ def connect_sandbox(bridge: Bridge, url: str) -> None:
     from core.sandbox import people
 
     connections = lookup.list_connections(bridge, LOCAL)
-    mixpanel = [connection for connection in connections if connection.side == connect.MIXPANEL_SIDE]
-    destinations = [connection for connection in connections if connection.side == connect.DESTINATION_SIDE]
+    mixpanel = [connection for connection in connections if connection.side == MIXPANEL_SIDE]
+    destinations = [connection for connection in connections if connection.side == DESTINATION_SIDE]
     if _is_outdated(mixpanel, url) if mixpanel else not destinations:
         # The sandbox stands in for the vendor's hosts, for this connection only.
         practice = replace(bridge, settings=bridge.settings.model_copy(update={"mixpanel_url": url}))
-        form = connect.MixpanelForm(
+        form = mixpanel_connection.MixpanelForm(
             username=people.ADMIN_USERNAME,
             secret=SecretStr(people.ADMIN_SECRET),
             project_id=people.PROJECT_ID,
             project_token=SecretStr(people.PROJECT_TOKEN),
         )
-        connect.connect_mixpanel(practice, LOCAL, form)
+        mixpanel_connection.connect_mixpanel(practice, LOCAL, form)
     endpoint = f"{url}/apptimize/cohort-sync"
     if _is_outdated(destinations, endpoint) if destinations else not mixpanel or mixpanel[0].practice:
         answer = httpx.post(
             f"{url}/sandbox/api/tokens", json={"name": "Cohort Bridge"}, timeout=30, trust_env=False
         ).raise_for_status()
         token = SecretStr(answer.json()["token"])
-        connect.connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
+        connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
 
 
 def _is_outdated(connections: Sequence[Connection], url: str) -> bool:

@@ -1,15 +1,16 @@
-"""Key rotation: everything that is sealed is sealed anew, and the old key opens nothing any more."""
+"""Key rotation: everything that is sealed is sealed again, and the old key opens nothing any more."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from filelock import FileLock
-from sqlmodel import col, select
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.connect import SEALED
 from core.errors import SecretKeyLost, SettingsError
-from data.engine import write_session
+from data import connections
+from data.connections import SEALED
 from data.models import Connection
 
 
@@ -35,33 +36,29 @@ def _rotate(bridge: Bridge) -> int:
             "COHORT_BRIDGE_SECRET_KEY holds one key, and there is none to change to.",
             advice="Put a new key and a comma in front of it, run this again, then take the old key out.",
         )
-    with write_session(bridge.engine) as session:
-        found = session.exec(select(Connection).where(col(Connection.removed).is_(False))).all()
-        for one in found:
-            _require_readable(bridge, one)
-        added = vault.add_key() if vault.path else None
-        count = 0
-        for one in found:
-            for name in SEALED:
-                if sealed := getattr(one, name):
-                    setattr(one, name, vault.seal_again(sealed))
-                    count += 1
-            session.add(one)
-        session.flush()
-    # The old keys go only once nothing that they sealed is left. Whoever sealed with one meanwhile waited for the
-    # transaction above, and seals again before storing (connections._store).
-    if added:
-        vault.keep_only(added)
+    added = list[str]()
+
+    def prepare(present: Sequence[Connection]) -> None:
+        for connection in present:
+            _require_readable(bridge, connection)
+        if vault.path:
+            added.append(vault.add_key())
+
+    count = connections.seal_all_again(bridge.engine, prepare=prepare, seal_again=vault.seal_again)
+    # The old keys go only once nothing that they sealed is left. Who sealed with one meanwhile waited for the
+    # transaction above, and seals again before storing (data.connections.store).
+    for key in added:
+        vault.keep_only(key)
     return count
 
 
 def _require_readable(bridge: Bridge, connection: Connection) -> None:
     try:
         for name in SEALED:
-            if sealed := getattr(connection, name):
-                bridge.vault.decrypt(sealed)
+            if text := getattr(connection, name):
+                bridge.vault.decrypt(text)
     except SecretKeyLost:
         raise SecretKeyLost(
-            f"The secret of the connection {connection.name} cannot be read with the secret key at hand.",
-            advice="Restore the key that it was sealed with, or enter that connection anew; then rotate.",
+            f"The secret of the connection {connection.name} cannot be read with the available secret keys.",
+            advice="Restore the key that it was sealed with, or enter that connection again; then rotate.",
         ) from None

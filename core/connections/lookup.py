@@ -1,24 +1,18 @@
-"""The connections that are there, by side and name."""
+"""The connections that there are, by side and name."""
 
 from __future__ import annotations
 
-from sqlmodel import col, select
-
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.connect import DESTINATION_SIDE, MIXPANEL_SIDE
 from core.errors import NotConnected, SettingsError
-from data.engine import read_session
-from data.models import Connection
+from data import connections
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
 
 @action(Role.VIEWER)
 def list_connections(bridge: Bridge, actor: Actor) -> list[Connection]:
     """List what is connected, Mixpanel first, then by name. Secrets in them are sealed."""
-    with read_session(bridge.engine) as session:
-        query = select(Connection).where(col(Connection.removed).is_(False))
-        found = session.exec(query.order_by(col(Connection.side).desc(), col(Connection.name))).all()
-    return list(found)
+    return connections.list_connections(bridge.engine)
 
 
 def find_mixpanel(bridge: Bridge, name: str | None = None) -> Connection:
@@ -32,17 +26,15 @@ def find_destination(bridge: Bridge, name: str | None = None) -> Connection:
 
 
 def _find(bridge: Bridge, side: str, name: str | None, none_at_all: str) -> Connection:
-    with read_session(bridge.engine) as session:
-        query = select(Connection).where(Connection.side == side, col(Connection.removed).is_(False))
-        found = session.exec(query.order_by(col(Connection.id))).all()
-    if not found:
+    present = connections.list_side(bridge.engine, side)
+    if not present:
         raise NotConnected(none_at_all)
-    named = [one for one in found if one.name == (name or "default")]
+    named = [connection for connection in present if connection.name == (name or "default")]
     if name is not None and not named:
         raise NotConnected(f"There is no connection called {name}.")
     if named and (name is not None or side == MIXPANEL_SIDE):
         return named[0]
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
+    if len(present) > 1:
+        names = ", ".join(connection.name for connection in present)
         raise SettingsError(f"Destination: choose one of {names}.", advice="On the command line: --to NAME.")
-    return found[0]
+    return present[0]

@@ -40,4 +40,4 @@ def read_counts(tally: Tally) -> ReadCounts:
 
 def run_error(exc: CohortBridgeError) -> RunError:
     """Turn an error into what the run keeps of it."""
-    return RunError(exc.name, exc.message, exc.advice)
+    return RunError(exc.code, exc.message, exc.advice)

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from core.bridge import Bridge, storage_errors
-from core.connections import cohort_list, query_budget
+from core.connections import cohort_list
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, NoQuerySlot, RunHeld
 from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
 from core.export.job import Job
@@ -33,8 +34,9 @@ class CohortSource:
         self._cohort_id = job.sync.cohort_id
         self._lease_owner = lease_owner
         self._progress = progress
+        self._budget = budget_for(bridge, project.key)
         self._client = progress.client = Mixpanel(
-            http, project, bridge.engine, retry=retry, note=progress.run_log.called
+            http, project, self._budget, retry=retry, note=progress.run_log.called
         )
         self._slots = slots.RequestSlots(bridge, project.key, lease_owner=lease_owner)
         self._in_flight = ResizableSemaphore(0)
@@ -90,7 +92,7 @@ class CohortSource:
 
     def block(self) -> NoQuerySlot:
         """Note that Mixpanel says the hour is spent; returns the error that says when the next slot opens."""
-        return query_budget.no_slot(query_budget.block(self._bridge.engine, self._project))
+        return self._budget.block()
 
     def close(self) -> None:
         """Give back what is held."""

@@ -9,16 +9,16 @@ from datetime import datetime, timedelta
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections import query_budget
-from core.connections.connect import MIXPANEL_SIDE
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import run_stats, runs
-from data.models import Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
+from data.models import MIXPANEL_SIDE, Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
+from data.query_budget import BudgetStatus
 from data.run_stats import Size
 from data.workers import list_recent
 
@@ -68,7 +68,7 @@ class AttentionItems:
 class QuotaStatus:
     """The query budget: what is used of it, when spent queries return, and what recurring syncs need of each hour."""
 
-    budget: query_budget.Budget
+    budget: BudgetStatus
     frees_at: list[datetime]
     planned: float
 
@@ -142,11 +142,9 @@ def count_recent_runs(bridge: Bridge, actor: Actor, length: timedelta) -> dict[s
 def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
     """Return how much of the connected project's query budget is used. Raises NotConnected."""
     connection = find_mixpanel(bridge)
-    key = project_for(bridge, connection).key
-    now = bridge.clock.now()
-    budget = query_budget.budget(bridge.engine, key, now=now)
+    budget = budget_for(bridge, project_for(bridge, connection).key)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
-    return QuotaStatus(budget, query_budget.frees_at(bridge.engine, key, now=now), queries_an_hour(every))
+    return QuotaStatus(budget.status(), budget.list_returns(), queries_an_hour(every))
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:

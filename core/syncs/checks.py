@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.bridge import Bridge
-from core.connections import query_budget
 from core.connections.cohort_list import SHARED_FOR
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import BudgetTooSmall, NotConnected, SettingsError
 from core.rules import due_times
 from core.rules.due_times import INTERVALS, interval_text
@@ -53,7 +53,7 @@ def require_room(limit: int, present: Sequence[int], every_minutes: int) -> None
 
 def get_query_limit(bridge: Bridge, mixpanel: Connection) -> int:
     """Return how many queries an hour the connection's project allows."""
-    return query_budget.budget(bridge.engine, project_for(bridge, mixpanel).key, now=bridge.clock.now()).limit
+    return budget_for(bridge, project_for(bridge, mixpanel).key).status().limit
 
 
 def get_limit_for(bridge: Bridge, sync_id: int) -> int:

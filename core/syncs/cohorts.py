@@ -7,15 +7,17 @@ from datetime import datetime
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections import cohort_list, query_budget
+from core.connections import cohort_list
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
+from core.connections.query_budget import budget_for
 from core.errors import CohortNotExportable, SettingsError
 from core.vendors.http import connect_http
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
 from core.vendors.retry import RetryPlan
 from data.models import Connection
+from data.query_budget import BudgetStatus
 
 NOT_USERS = "A group-analytics cohort: its members are not users."
 
@@ -29,15 +31,15 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, r
     connection = find_mixpanel(bridge, mixpanel)
     project = project_for(bridge, connection)
     if not refresh:
-        shared = cohort_list.kept(bridge.engine, project.key)
+        shared = cohort_list.get_shared(bridge, project.key)
         if shared is not None:
             return shared
 
     async def ask() -> list[Cohort]:
         async with connect_http() as http:
             retry = RetryPlan(attempts=3, over_s=min(bridge.settings.retry_over_s, 20.0))
-            client = Mixpanel(http, project, bridge.engine, retry=retry)
-            return await cohort_list.read_afresh(bridge.engine, client, project.key)
+            client = Mixpanel(http, project, budget_for(bridge, project.key), retry=retry)
+            return await cohort_list.refresh(bridge, client, project.key)
 
     return asyncio.run(ask())
 
@@ -46,13 +48,13 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, r
 def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
     """Return when the shared list of cohorts was read."""
     key = project_for(bridge, find_mixpanel(bridge)).key
-    return cohort_list.read_at(bridge.engine, key)
+    return cohort_list.read_at(bridge, key)
 
 
 @action(Role.VIEWER)
-def get_query_budget(bridge: Bridge, actor: Actor) -> query_budget.Budget:
+def get_query_budget(bridge: Bridge, actor: Actor) -> BudgetStatus:
     """Return how much of its hour the connected Mixpanel project has used. Raises NotConnected."""
-    return query_budget.budget(bridge.engine, project_for(bridge, find_mixpanel(bridge)).key)
+    return budget_for(bridge, project_for(bridge, find_mixpanel(bridge)).key).status()
 
 
 def check_cohort_id(cohort_id: int) -> None:
@@ -63,7 +65,7 @@ def check_cohort_id(cohort_id: int) -> None:
 
 def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
     """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
-    shared = cohort_list.kept(bridge.engine, project_for(bridge, mixpanel).key) or []
+    shared = cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key) or []
     cohort = next((one for one in shared if one.id == cohort_id), None)
     if cohort and cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")

@@ -42,14 +42,14 @@ class Reach(Enum):
 
 
 def reach_of(*, allow_private: bool, practice: bool) -> Reach:
-    """Say where an endpoint's messages may go: to the internet, unless it is the sandbox, or more was allowed."""
+    """Return where an endpoint's messages may go: to the internet, unless it is the sandbox, or more was allowed."""
     if allow_private:
         return Reach.ANYWHERE
     return Reach.LOOPBACK if practice else Reach.PUBLIC
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether a URL names this machine itself, by literal address or `localhost`."""
+    """Return whether a URL names this machine itself, by literal address or `localhost`."""
     try:
         return is_loopback_host(urlsplit(url).hostname or "")
     except ValueError:
@@ -57,7 +57,7 @@ def is_loopback(url: str) -> bool:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Tell whether a host is this machine itself, by literal address or `localhost`."""
+    """Return whether a host is this machine itself, by literal address or `localhost`."""
     if host == "localhost":
         return True
     try:
@@ -86,60 +86,60 @@ def check_endpoint(url: str, *, allow_private: bool) -> str:
     if parts.scheme != "https":
         raise SettingsError("Endpoint: only https addresses are accepted, so that members and token travel encrypted.")
     try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
+        entries = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise SettingsError("Endpoint: no server has this name.", advice="Check the spelling of the address.") from None
-    require_reach(_addresses(found), Reach.PUBLIC)
+    require_reach(_addresses(entries), Reach.PUBLIC)
     return text
 
 
 async def resolve(host: str, port: int) -> list[Address]:
     """Look a name up, once; every spelling of a number is looked up as well. Raises OSError."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as exc:
         raise OSError("not a name") from exc
-    return _addresses(found)
+    return _addresses(entries)
 
 
-def require_reach(found: Iterable[Address], reach: Reach) -> None:
+def require_reach(addresses: Iterable[Address], reach: Reach) -> None:
     """Refuse when any of the addresses may not be connected to: a name that leads to both kinds is no accident.
 
     Raises: AddressNotAllowed.
     """
-    if reach is Reach.PUBLIC and not all(is_public(one) for one in found):
+    if reach is Reach.PUBLIC and not all(is_public(address) for address in addresses):
         raise AddressNotAllowed(
             "Endpoint: this leads to a private address.",
             advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
         )
-    if reach is Reach.LOOPBACK and not all(one.is_loopback for one in found):
+    if reach is Reach.LOOPBACK and not all(address.is_loopback for address in addresses):
         raise AddressNotAllowed("Endpoint: the practice sandbox is on this machine, and this leads elsewhere.")
 
 
-def is_public(found: Address) -> bool:
-    """Tell whether an address is a place of the internet, whichever way it is spelled or wrapped."""
-    inner = _carried(found)
-    if inner is not None:
-        return is_public(inner)
+def is_public(address: Address) -> bool:
+    """Return whether an address is a place of the internet, whichever way it is spelled or wrapped."""
+    carried = _carried(address)
+    if carried is not None:
+        return is_public(carried)
     return (
-        found.is_global
-        and not (found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback)
-        and found not in _CLOUD_OWN
-        and not any(found in network for network in _NEVER if network.version == found.version)
+        address.is_global
+        and not (address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback)
+        and address not in _CLOUD_OWN
+        and not any(address in network for network in _NEVER if network.version == address.version)
     )
 
 
-def _carried(found: Address) -> Address | None:
-    if isinstance(found, ipaddress.IPv4Address):
+def _carried(address: Address) -> Address | None:
+    if isinstance(address, ipaddress.IPv4Address):
         return None
-    if found.ipv4_mapped:
-        return found.ipv4_mapped
+    if address.ipv4_mapped:
+        return address.ipv4_mapped
     for network, shift in _CARRIERS:
-        if found in network:
-            return ipaddress.IPv4Address(int(found) >> shift & 0xFFFFFFFF)
+        if address in network:
+            return ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF)
     return None
 
 
-def _addresses(found: Iterable[tuple[object, ...]]) -> list[Address]:
-    distinct = dict.fromkeys(str(entry[4][0]).split("%")[0] for entry in found)  # type: ignore[index]
+def _addresses(entries: Iterable[tuple[object, ...]]) -> list[Address]:
+    distinct = dict.fromkeys(str(entry[4][0]).split("%")[0] for entry in entries)  # type: ignore[index]
     return [ipaddress.ip_address(text) for text in distinct]

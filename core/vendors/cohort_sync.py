@@ -19,12 +19,12 @@ from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
 from data.models import Member, MembershipChange
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
-MESSAGE_MEMBERS = 1000
-TIMEOUT_S = 60.0
+_MESSAGE_MEMBERS = 1000
+_TIMEOUT_S = 60.0
 _LONGEST_ANSWER = 1_000_000
-TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
-# How the messages are named in a run's run_log.
-_SPOKEN = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
+_TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
+# How the run log names the messages.
+_CALL_NAMES = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
 _ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
 
 
@@ -48,7 +48,7 @@ class EndpointDelivery:
     note: RecordCall = ignore_call
 
     def is_in_place(self, target: Target) -> bool:
-        """Yes: an endpoint cannot be asked; the daily full overwrite mends what was changed by hand."""
+        """Yes: an endpoint cannot be asked; the daily full overwrite fixes what was changed by hand."""
         return True
 
     async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
@@ -58,7 +58,7 @@ class EndpointDelivery:
     async def change(
         self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
     ) -> None:
-        """Send who was added, or removed, one message after the other; nothing when there is nobody."""
+        """Send who was added, or removed, one message after the other; nothing when there are none."""
         action = "add_members" if change == "added" else "remove_members"
         if members:
             await self._send_all(action, target, chunks, members=members, in_flight=1)
@@ -94,15 +94,15 @@ class EndpointDelivery:
                 await self._send_once(action, message)
 
     async def _send_once(self, action: str, message: bytes) -> None:
-        headers = {TOKEN_HEADER: self.token, "Content-Type": "application/json"}
+        headers = {_TOKEN_HEADER: self.token, "Content-Type": "application/json"}
         began_s = time.monotonic()
         try:
             async with self.http.stream(
-                "POST", self.url, content=message, headers=headers, timeout=TIMEOUT_S
+                "POST", self.url, content=message, headers=headers, timeout=_TIMEOUT_S
             ) as answer:
                 body = await _small_body(answer)
         except httpx.HTTPError as exc:
-            self.note(_SPOKEN[action], None, began_s)
+            self.note(_CALL_NAMES[action], None, began_s)
             raise VendorUnavailable(
                 "The Apptimize endpoint did not answer in time."
                 if isinstance(exc, httpx.TimeoutException)
@@ -110,12 +110,12 @@ class EndpointDelivery:
                 code="apptimize_unreachable",
             ) from exc
         self.messages += 1
-        self.note(_SPOKEN[action], answer.status_code, began_s)
+        self.note(_CALL_NAMES[action], answer.status_code, began_s)
         _check_answer(answer, body, action)
 
 
 async def _small_body(answer: httpx.Response) -> bytes:
-    """Read an answer, and no more of it than an answer has: whoever is at the other end may send without end."""
+    """Read an answer, and no more of it than an answer has: the other end may send without end."""
     body = b""
     async for chunk in answer.aiter_bytes():
         body += chunk
@@ -125,8 +125,8 @@ async def _small_body(answer: httpx.Response) -> bytes:
 
 
 def message_count(members: int, *, whole: bool) -> int:
-    """Tell how many messages a write takes: an empty group is one message of none, an empty difference is none."""
-    return max(1 if whole else 0, -(-members // MESSAGE_MEMBERS))
+    """Return how many messages a write takes: an empty group is one message of none, an empty difference is none."""
+    return max(1 if whole else 0, -(-members // _MESSAGE_MEMBERS))
 
 
 async def _first_done(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]:
@@ -213,7 +213,7 @@ async def test_endpoint(http: httpx.AsyncClient, url: str, token: str) -> None:
     Raises: VendorAuthFailed (the token), VendorUnavailable (the address), SettingsError.
     """
     try:
-        async with http.stream("GET", url, headers={TOKEN_HEADER: token}, timeout=30.0) as answer:
+        async with http.stream("GET", url, headers={_TOKEN_HEADER: token}, timeout=30.0) as answer:
             pass  # what it says beside its status is not read
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         raise SettingsError("Endpoint: this is not an https address.") from None

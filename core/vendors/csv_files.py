@@ -16,8 +16,6 @@ from core.errors import StorageFailed
 from core.vendors.delivery import Target
 from data.models import Member, MembershipChange
 
-# --- CSV -----------------------------------------------------------------------------------------------------------
-
 
 @dataclass
 class CsvDelivery:
@@ -30,7 +28,7 @@ class CsvDelivery:
     takes_differences: bool = False
 
     def is_in_place(self, target: Target) -> bool:
-        """Tell whether the group's file is there; what is in it is not looked at."""
+        """Return whether the group's file is there; what is in it is not looked at."""
         return (self.folder / csv_name(target.group_name, target.cohort_id)).is_file()
 
     async def change(

@@ -1,4 +1,4 @@
-"""What every way of writing a group offers."""
+"""The contract of a destination: what every way of writing a group offers, and the group that it writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Delivery(Protocol):
         ...
 
     def is_in_place(self, target: Target) -> bool:
-        """Tell whether what was delivered before is still there, as far as that can be seen."""
+        """Return whether what was delivered before is still there, as far as that can be seen."""
         ...
 
     async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:

@@ -15,12 +15,12 @@ import httpx
 from core.vendors import addresses
 from core.vendors.addresses import Reach
 
-# What vendors' clients are built with; other rooms hand it on and need not know which library it is of.
+# What the other rooms call a client: they never import httpx.
 HttpClient = httpx.AsyncClient
 
 
 @asynccontextmanager
-async def connect_http(*, connections: int = 5) -> AsyncGenerator[httpx.AsyncClient]:
+async def connect_http(*, connections: int = 5) -> AsyncGenerator[HttpClient]:
     """Open an HTTP client for one loop: no redirects, and about as many `connections` are open at a time."""
     async with httpx.AsyncClient(limits=_limits(connections), follow_redirects=False) as http:
         yield http
@@ -29,7 +29,7 @@ async def connect_http(*, connections: int = 5) -> AsyncGenerator[httpx.AsyncCli
 @asynccontextmanager
 async def connect_entered(
     reach: Reach, *, connections: int = 5, trusted: ssl.SSLContext | None = None
-) -> AsyncGenerator[httpx.AsyncClient]:
+) -> AsyncGenerator[HttpClient]:
     """Open an HTTP client for addresses that people entered: it connects to what `reach` allows, and to nothing else.
 
     A name is looked up once, right before connecting, and the very address that was checked is connected to; TLS still
@@ -84,16 +84,16 @@ class _Checked(httpcore.AsyncNetworkBackend):
         """Look the name up, check every address it leads to, and connect to the first that answers."""
         try:
             async with asyncio.timeout(timeout):
-                found = await addresses.resolve(host, port)
+                places = await addresses.resolve(host, port)
         except TimeoutError as exc:
             raise httpcore.ConnectTimeout("The name could not be looked up in time.") from exc
         except OSError as exc:
             raise httpcore.ConnectError("The name could not be looked up.") from exc
-        addresses.require_reach(found, self._reach)
+        addresses.require_reach(places, self._reach)
         failed: Exception | None = None
-        for one in found:
+        for place in places:
             try:
-                return await self._plain.connect_tcp(str(one), port, timeout, local_address, socket_options)
+                return await self._plain.connect_tcp(str(place), port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
                 failed = exc
         raise failed or httpcore.ConnectError("The name leads nowhere.")
@@ -104,7 +104,7 @@ class _Checked(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Refuse: nobody enters one."""
+        """Refuse: an entered address is never one."""
         raise httpcore.ConnectError("Only addresses of the network are connected to.")
 
     async def sleep(self, seconds: float) -> None:

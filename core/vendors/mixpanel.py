@@ -1,6 +1,7 @@
-"""Client of Mixpanel's Query and App APIs. Its words and its quirks stay in here.
+"""Client of Mixpanel's Query and App APIs: what is asked, how often, and what it costs of the project's queries.
 
-Source of what is said of Mixpanel: its docs and OpenAPI files, and mixpanel-headless, all read 2026-11-23.
+Source of what is said of Mixpanel: its docs and OpenAPI files, and mixpanel-headless, all read 2026-11-23. What it
+answers is decoded in `mixpanel_answers`, what its refusals mean in `mixpanel_errors`.
 """
 
 from __future__ import annotations
@@ -10,26 +11,41 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import urlencode
 
 import httpx
-from sqlalchemy import Engine
 
-from core.connections import query_budget
 from core.errors import SettingsError, VendorAuthFailed, VendorError, VendorUnavailable
 from core.run_log import RecordCall, ignore_call
 from core.vendors.mixpanel_answers import Account, Cohort, Page, decode_page, parse_account, parse_cohorts
-from core.vendors.mixpanel_errors import error_of, error_text, raise_for_cohort
+from core.vendors.mixpanel_errors import not_an_admin, raise_for_status
 from core.vendors.mixpanel_project import Project
+from core.vendors.query_budget import UNCOUNTED, QueryAllowance, stated_limit
 from core.vendors.retry import RetryPlan, network_sentence, worth_retrying
 
 # Longer than the vendor's own deadlines, so that a slow answer is still an answer (headless api_client.py).
-QUERY_TIMEOUT_S = 503.0
-APP_TIMEOUT_S = 135.0
+_QUERY_TIMEOUT_S = 503.0
+_APP_TIMEOUT_S = 135.0
+_COHORTS_PATH, _PROFILES_PATH = "/api/query/cohorts/list", "/api/query/engage"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Question(Generic[T]):
+    """One thing to ask: the request, how its answer is read, and whether it costs one of the project's queries."""
+
+    what: str  # as the run log names it
+    path: str
+    parse: Callable[[bytes], T]
+    counted: bool
+    method: str = "POST"
+    form: Mapping[str, str] | None = None
+    cohort_id: int | None = None  # the cohort that a refusal is about
+    timeout_s: float = _QUERY_TIMEOUT_S
 
 
 class Mixpanel:
@@ -42,7 +58,7 @@ class Mixpanel:
         self,
         http: httpx.AsyncClient,
         project: Project,
-        engine: Engine,
+        budget: QueryAllowance,
         *,
         retry: RetryPlan | None = None,
         note: RecordCall = ignore_call,
@@ -50,7 +66,7 @@ class Mixpanel:
         self._note_call = note
         self._http = http
         self._project = project
-        self._engine = engine
+        self._budget = budget
         self._retry = retry or RetryPlan()
         self._templates: dict[str, httpx.Request] = {}
         self._policy = ""
@@ -59,34 +75,28 @@ class Mixpanel:
 
     async def list_cohorts(self) -> list[Cohort]:
         """Ask for the project's cohorts. Costs one counted query."""
-        return await self._ask(
-            "POST", "/api/query/cohorts/list", parse=parse_cohorts, counted=True, timeout_s=QUERY_TIMEOUT_S
-        )
+        return await self._ask(_Question("list of cohorts", _COHORTS_PATH, parse_cohorts, counted=True))
 
     async def account(self) -> Account:
         """Ask for the service account's role in the project: the highest of those listed. Costs no query.
 
         Raises VendorAuthFailed with the code `mixpanel_not_admin` when the account may not list.
         """
-        path = f"/api/app/projects/{self._project.project_id}/service-accounts"
-        username = self._project.username
+        question = _Question(
+            "account",
+            f"/api/app/projects/{self._project.project_id}/service-accounts",
+            partial(parse_account, username=self._project.username),
+            counted=False,
+            method="GET",
+            timeout_s=_APP_TIMEOUT_S,
+        )
         try:
-            return await self._ask(
-                "GET",
-                path,
-                parse=lambda body: parse_account(body, username),
-                counted=False,
-                timeout_s=APP_TIMEOUT_S,
-            )
+            return await self._ask(question)
         except VendorAuthFailed as exc:
             if exc.status != 403:
                 raise
-            raise VendorAuthFailed(
-                "The service account is not an admin of this Mixpanel project.",
-                advice="Give it the project role admin or owner in Mixpanel's project settings, then connect again.",
-                code="mixpanel_not_admin",
-                status=exc.status,
-            ) from exc
+            sentence = "The service account is not an admin of this Mixpanel project."
+            raise not_an_admin(sentence, status=exc.status) from exc
 
     async def first_page(
         self,
@@ -97,8 +107,8 @@ class Mixpanel:
         gate: asyncio.Semaphore | None = None,
     ) -> Page:
         """Open a query session on a cohort and read page 0, which alone has `total`. Costs one counted query."""
-        form = {} if page_size is None else {"page_size": str(page_size)}
-        return await self._read(cohort_id, match_property, form, gate=gate)
+        question = _page_question("first page of profiles", cohort_id, match_property, page_size, {})
+        return await self._ask(question, gate=gate)
 
     async def next_page(
         self,
@@ -112,10 +122,9 @@ class Mixpanel:
         run: Callable[[Callable[[], Page]], Awaitable[Page]] | None = None,
     ) -> Page:
         """Read a further page of a session; costs no query. `gate` is held while the request is in flight only."""
-        form = {"session_id": session_id, "page": str(number)}
-        if page_size is not None:
-            form["page_size"] = str(page_size)
-        return await self._read(cohort_id, match_property, form, gate=gate, run=run)
+        session = {"session_id": session_id, "page": str(number)}
+        question = _page_question("page of profiles", cohort_id, match_property, page_size, session)
+        return await self._ask(question, gate=gate, run=run)
 
     async def profiles(self, distinct_ids: Sequence[str], match_property: str) -> Page:
         """Read the profiles of a few users, with the one property. Costs one counted query."""
@@ -123,65 +132,26 @@ class Mixpanel:
             "distinct_ids": json.dumps(list(distinct_ids)),
             "output_properties": json.dumps([match_property]),
         }
-        return await self._ask(
-            "POST",
-            "/api/query/engage",
-            form=form,
-            parse=lambda body: decode_page(body, match_property),
-            counted=True,
-            timeout_s=QUERY_TIMEOUT_S,
-        )
-
-    async def _read(
-        self,
-        cohort_id: int,
-        match_property: str,
-        extra: Mapping[str, str],
-        *,
-        gate: asyncio.Semaphore | None = None,
-        run: Callable[[Callable[[], Page]], Awaitable[Page]] | None = None,
-    ) -> Page:
-        form = {
-            "filter_by_cohort": json.dumps({"id": cohort_id}),
-            "include_all_users": "false",  # the default is true, and would add ids that have no profile
-            "output_properties": json.dumps([match_property]),
-            **extra,
-        }
-        return await self._ask(
-            "POST",
-            "/api/query/engage",
-            form=form,
-            parse=lambda body: decode_page(body, match_property),
-            counted="session_id" not in extra,
-            timeout_s=QUERY_TIMEOUT_S,
-            gate=gate,
-            run=run,
-            cohort_id=cohort_id,
-        )
+        parse = partial(decode_page, match_property=match_property)
+        return await self._ask(_Question("first page of profiles", _PROFILES_PATH, parse, counted=True, form=form))
 
     async def _ask(
         self,
-        method: str,
-        path: str,
+        question: _Question[T],
         *,
-        parse: Callable[[bytes], T],
-        counted: bool,
-        timeout_s: float,
-        form: Mapping[str, str] | None = None,
         gate: asyncio.Semaphore | None = None,
         run: Callable[[Callable[[], T]], Awaitable[T]] | None = None,
-        cohort_id: int | None = None,
     ) -> T:
-        """Send with retries; `parse` is part of a try, since a cut-off answer is a passing failure."""
+        """Send with retries; reading the answer is part of a try, since a cut-off answer is a passing failure."""
 
         async def ask_once() -> T:
             if gate is None:
-                answer = await self._send(method, path, form=form, counted=counted, timeout_s=timeout_s)
+                answer = await self._send(question)
             else:
                 async with gate:
-                    answer = await self._send(method, path, form=form, counted=counted, timeout_s=timeout_s)
-            self._raise_for(answer, cohort_id)
-            decode = partial(parse, answer.content)
+                    answer = await self._send(question)
+            raise_for_status(answer, cohort_id=question.cohort_id)
+            decode = partial(question.parse, answer.content)
             return decode() if run is None else await run(decode)
 
         try:
@@ -197,81 +167,86 @@ class Mixpanel:
                 return await ask_once()
         raise AssertionError("stamina ends with a result or an error")
 
-    async def _send(
-        self, method: str, path: str, *, form: Mapping[str, str] | None, counted: bool, timeout_s: float
-    ) -> httpx.Response:
-        request = self._request(method, path, form, timeout_s)
-        entry = await asyncio.to_thread(query_budget.spend, self._engine, self._project.key) if counted else None
+    async def _send(self, question: _Question[T]) -> httpx.Response:
+        request = self._request(question)
+        entry = await asyncio.to_thread(self._budget.spend) if question.counted else None
         self.requests += 1
         began_s = time.monotonic()
         try:
             answer = await self._http.send(request)
         except httpx.HTTPError as exc:
-            self._note_call(_spoken(path, counted=counted), None, began_s)
+            self._note_call(question.what, None, began_s)
             if entry is not None:
                 self.queries += 1  # it may have been counted: better to wait once too often
             raise VendorUnavailable(network_sentence("Mixpanel", exc), code="mixpanel_unreachable") from exc
-        self._note_call(_spoken(path, counted=counted), answer.status_code, began_s)
-        await self._note(answer, entry)
+        self._note_call(question.what, answer.status_code, began_s)
+        await self._learn(answer.headers)
+        await self._settle(entry, answer.status_code)
         return answer
 
-    def _request(self, method: str, path: str, form: Mapping[str, str] | None, timeout_s: float) -> httpx.Request:
+    def _request(self, question: _Question[T]) -> httpx.Request:
         """Build a request; address, credentials and headers of a path are worked out once."""
-        template = self._templates.get(path)
+        template = self._templates.get(question.path)
         if template is None:
-            template = self._templates[path] = self._template(method, path, timeout_s, with_form=form is not None)
+            template = self._templates[question.path] = self._template(question)
+        form = question.form
         content = None if form is None else "&".join(_encoded(*pair) for pair in form.items()).encode()
         return httpx.Request(
-            method, template.url, headers=template.headers, content=content, extensions=template.extensions
+            question.method, template.url, headers=template.headers, content=content, extensions=template.extensions
         )
 
-    def _template(self, method: str, path: str, timeout_s: float, *, with_form: bool) -> httpx.Request:
+    def _template(self, question: _Question[T]) -> httpx.Request:
         params = {"project_id": str(self._project.project_id)}
         if self._project.workspace_id is not None:
             params["workspace_id"] = str(self._project.workspace_id)
         credentials = b64encode(f"{self._project.username}:{self._project.secret}".encode()).decode()
         headers = {"Accept": "application/json", "Authorization": f"Basic {credentials}"}
-        if with_form:
+        if question.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         try:
             template = self._http.build_request(
-                method,
-                self._project.base_url + path,
-                params=params if path.startswith("/api/query") else None,
+                question.method,
+                self._project.base_url + question.path,
+                params=params if question.path.startswith("/api/query") else None,
                 headers=headers,
-                timeout=httpx.Timeout(timeout_s, connect=30.0),
+                timeout=httpx.Timeout(question.timeout_s, connect=30.0),
             )
         except httpx.InvalidURL as exc:
             raise SettingsError("The address of Mixpanel is not a URL.", code="bad_setting") from exc
         template.headers.pop("Content-Length", None)
         return template
 
-    async def _note(self, answer: httpx.Response, entry: int | None) -> None:
-        policy = answer.headers.get("RateLimit-Policy", "")
-        if policy and policy != self._policy:
-            self._policy = policy
-            await asyncio.to_thread(query_budget.learn, self._engine, self._project.key, answer.headers)
+    async def _learn(self, headers: Mapping[str, str]) -> None:
+        policy = headers.get("RateLimit-Policy", "")
+        if not policy or policy == self._policy:
+            return
+        self._policy = policy
+        if limit := stated_limit(headers):
+            await asyncio.to_thread(self._budget.learn, limit)
+
+    async def _settle(self, entry: int | None, status: int) -> None:
         if entry is None:
             return
-        if answer.status_code in query_budget.UNCOUNTED:
-            await asyncio.to_thread(query_budget.give_back, self._engine, entry)
+        if status in UNCOUNTED:
+            await asyncio.to_thread(self._budget.give_back, entry)
         else:
             self.queries += 1
 
-    def _raise_for(self, answer: httpx.Response, cohort_id: int | None) -> None:
-        if answer.is_success:
-            return
-        text = error_text(answer)
-        if cohort_id is not None:
-            raise_for_cohort(answer.status_code, text, cohort_id)
-        raise error_of(answer, text)
 
-
-def _spoken(path: str, *, counted: bool) -> str:
-    """Name a request for the run's run_log."""
-    if path.endswith("/cohorts/list"):
-        return "list of cohorts"
-    return ("first page of profiles" if counted else "page of profiles") if path.endswith("/engage") else "account"
+def _page_question(
+    what: str, cohort_id: int, match_property: str, page_size: int | None, session: Mapping[str, str]
+) -> _Question[Page]:
+    """Ask for a page of a cohort's profiles; without a `session` of its own it opens one, and that is counted."""
+    form = {
+        "filter_by_cohort": json.dumps({"id": cohort_id}),
+        "include_all_users": "false",  # the default is true, and would add ids that have no profile
+        "output_properties": json.dumps([match_property]),
+        **session,
+    }
+    if page_size is not None:
+        form["page_size"] = str(page_size)
+    parse = partial(decode_page, match_property=match_property)
+    return _Question(what, _PROFILES_PATH, parse, counted=not session, form=form, cohort_id=cohort_id)
 
 
 @lru_cache(maxsize=64)

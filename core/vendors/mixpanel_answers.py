@@ -13,7 +13,8 @@ import msgspec
 from core.errors import VendorSurprise
 from core.rules.matching import MISSING
 
-ROLES = ("consumer", "analyst", "admin", "owner")
+_ROLES = ("consumer", "analyst", "admin", "owner")
+_MAY_CONNECT = ("admin", "owner")
 
 T = TypeVar("T")
 
@@ -33,10 +34,18 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Account:
-    """The service account's own standing in the project. `role` None: not listed there."""
+    """What a project lists of the service account itself. `role` None: it is not listed."""
 
     role: str | None
     expires_at: datetime | None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the account may not connect, None when it may: only an admin or owner of the project may."""
+        if self.role in _MAY_CONNECT:
+            return None
+        had = f"has the project role {self.role}" if self.role else "is not a member of this project"
+        return f"The service account {had}; connecting needs admin or owner."
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,6 @@ class Page:
     session_id: str | None
     distinct_ids: list[object]
     values: list[object]
-
-
-# --- answers -------------------------------------------------------------------------------------------------------
 
 
 class _CohortAnswer(msgspec.Struct):
@@ -88,27 +94,29 @@ def _surprise() -> VendorSurprise:
 
 
 def parse_cohorts(body: bytes) -> list[Cohort]:
+    """Decode the list of cohorts. Raises VendorSurprise."""
     return [
         Cohort(
-            id=one.id,
-            name=one.name,
-            description=one.description or "",
-            count=one.count or 0,
-            created=one.created or "",
-            is_visible=bool(one.is_visible),
-            of_groups=one.data_group_id not in (None, ""),
+            id=cohort.id,
+            name=cohort.name,
+            description=cohort.description or "",
+            count=cohort.count or 0,
+            created=cohort.created or "",
+            is_visible=bool(cohort.is_visible),
+            of_groups=cohort.data_group_id not in (None, ""),
         )
-        for one in _decode(body, list[_CohortAnswer])
+        for cohort in _decode(body, list[_CohortAnswer])
     ]
 
 
 def parse_account(body: bytes, username: str) -> Account:
-    own = [one for one in _decode(body, _AccountsAnswer).results if one.username == username]
+    """Decode the list of service accounts, and return the one of this name. Raises VendorSurprise."""
+    own = [account for account in _decode(body, _AccountsAnswer).results if account.username == username]
     # Roles add up where an account is listed by itself and through a team (docs roles-and-permissions).
-    ranks = [ROLES.index(one.role) for one in own if one.role in ROLES]
-    expiries = [datetime.fromisoformat(one.expires) for one in own if one.expires]
+    ranks = [_ROLES.index(account.role) for account in own if account.role in _ROLES]
+    expiries = [datetime.fromisoformat(account.expires) for account in own if account.expires]
     return Account(
-        role=ROLES[max(ranks)] if ranks else None,
+        role=_ROLES[max(ranks)] if ranks else None,
         expires_at=min(expiries).astimezone() if expiries else None,
     )
 
@@ -166,20 +174,20 @@ def _decode_page_slowly(body: bytes, match_property: str) -> Page:
         # Digits without end are a number no id can be: Python would refuse to read them at all.
         answer: Any = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 1000 else float(digits))
         rows = answer["results"]
-        properties = [as_object(row.get("$properties")) for row in rows]
+        properties = [_as_object(row.get("$properties")) for row in rows]
         return Page(
             said_page=_as_int(answer.get("page")),
             page_size=_as_int(answer.get("page_size")),
             total=_as_int(answer.get("total")),
             session_id=answer.get("session_id"),
             distinct_ids=[row.get("$distinct_id") for row in rows],
-            values=[held.get(match_property, MISSING) for held in properties],
+            values=[profile.get(match_property, MISSING) for profile in properties],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise _surprise() from exc
 
 
-def as_object(value: Any) -> dict[str, Any]:
+def _as_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 

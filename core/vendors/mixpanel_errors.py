@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -17,7 +17,6 @@ from core.errors import (
     VendorRefused,
     VendorUnavailable,
 )
-from core.vendors.mixpanel_answers import as_object
 from core.vendors.retry import retry_after_s
 
 _LOST_SESSION = "request for page in uncached query"
@@ -25,7 +24,27 @@ _BAD_CREDENTIALS = "Unable to authenticate request"
 _CONNECTIONS_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
 
 
-def raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
+def raise_for_status(answer: httpx.Response, *, cohort_id: int | None = None) -> None:
+    """Raise what a refusal means; `cohort_id` is the cohort that was asked for. A success passes."""
+    if answer.is_success:
+        return
+    text = _error_text(answer)
+    if cohort_id is not None:
+        _raise_for_cohort(answer.status_code, text, cohort_id)
+    raise _error_of(answer, text)
+
+
+def not_an_admin(sentence: str, *, status: int | None = None) -> VendorAuthFailed:
+    """Build the error of a service account that may not connect the project."""
+    return VendorAuthFailed(
+        sentence,
+        advice="Give it the project role admin or owner in Mixpanel's project settings, then connect again.",
+        code="mixpanel_not_admin",
+        status=status,
+    )
+
+
+def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
     if _LOST_SESSION in text:
         raise SessionLost("Mixpanel forgot the query while its pages were being read.", status=status)
     if "Missing Datagroup" in text:
@@ -34,7 +53,7 @@ def raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
 
 
-def error_of(answer: httpx.Response, text: str) -> CohortBridgeError:
+def _error_of(answer: httpx.Response, text: str) -> CohortBridgeError:
     status = answer.status_code
     if status == 429:
         return _rate_limited(answer)
@@ -64,22 +83,20 @@ def error_of(answer: httpx.Response, text: str) -> CohortBridgeError:
 
 
 def _rate_limited(answer: httpx.Response) -> RateLimited:
-    """Tell the three kinds of 429 apart by their headers (headless test_pacer.py)."""
+    """Distinguish the three kinds of 429 by their headers (headless test_pacer.py)."""
     limits = [part.strip() for part in answer.headers.get("RateLimit", "").split(",")]
     spent = {part.split(";")[0].strip('"') for part in limits if "r=0" in part.split(";")}
     if "project" in spent:
         return RateLimited("Mixpanel's hourly limit of this project is reached.", kind="hour")
     if "project-concurrency" in spent:
-        return RateLimited(
-            "Too many requests to this Mixpanel project are in flight.", kind="concurrency", retry_after_s=None
-        )
+        return RateLimited("Too many requests to this Mixpanel project are in flight.", kind="concurrency")
     return RateLimited("Mixpanel is shedding load.", kind="load", retry_after_s=retry_after_s(answer))
 
 
-def error_text(answer: httpx.Response) -> str:
+def _error_text(answer: httpx.Response) -> str:
     """Find the vendor's own words, for telling errors apart; they are not shown."""
     try:
-        said: Any = json.loads(answer.content)
+        body: Any = json.loads(answer.content)
     except ValueError:
         return ""
-    return str(as_object(said).get("error", ""))
+    return str(cast("dict[str, Any]", body).get("error", "")) if isinstance(body, dict) else ""

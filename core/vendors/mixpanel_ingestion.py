@@ -21,7 +21,6 @@ import msgspec
 from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
 from core.vendors.mixpanel_project import REGIONS, Project
 from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
-from data.associations import NOT_SAID
 from data.models import Member
 
 # At most 2000 updates a request, and 2000 events (docs reference/user-profile-limits, reference/import-events).
@@ -35,6 +34,10 @@ _TIMEOUT_S = 60.0
 _MORE_REQUESTS = 100
 _TOKEN_ADVICE = "Ask an admin to check the project token on the Connections page."  # noqa: S105  (no token)
 _ACCOUNT_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
+
+# Records that were refused, by their index, with Mixpanel's reason; None: it did not say which of a part it refused,
+# and this one may have been taken all the same.
+Refusals = dict[int, str | None]
 
 
 def ingestion_url(base_url: str) -> str:
@@ -64,11 +67,8 @@ class Ingestion:
     retry: RetryPlan = RetryPlan()
     requests: int = 0
 
-    async def set_ids(self, members: Sequence[Member], match_property: str) -> dict[int, str]:
-        """Set the Apptimize id of each profile; returns those refused by their place, with Mixpanel's reason.
-
-        The reason NOT_SAID is of rows that may have been taken all the same.
-        """
+    async def set_ids(self, members: Sequence[Member], match_property: str) -> Refusals:
+        """Set the Apptimize id of each profile; returns those refused by their place, with Mixpanel's reason."""
         updates = [
             {"$token": self.token, "$distinct_id": member.distinct_id, "$set": {match_property: member.apptimize_id}}
             for member in members
@@ -77,10 +77,10 @@ class Ingestion:
         params = {"strict": "1", "ip": "0", "verbose": "1"}
         return await self._send_all(updates, partial(self._post, "/engage", params, None))
 
-    async def alias(self, members: Sequence[Member], *, at_s: int) -> dict[int, str]:
+    async def alias(self, members: Sequence[Member], *, at_s: int) -> Refusals:
         """Make each Apptimize id an alias of its distinct id; returns those refused, with Mixpanel's reason.
 
-        Whether an alias is taken Mixpanel decides after its answer, and tells nobody. `at_s` must be the same whenever
+        Whether an alias is taken Mixpanel decides after its answer, and does not tell. `at_s` must be the same whenever
         the same members are sent again: an event that was sent twice then counts once.
         """
         events = [
@@ -102,9 +102,9 @@ class Ingestion:
 
     async def _send_all(
         self, records: Sequence[object], post: Callable[[Sequence[bytes]], Awaitable[_Answer]]
-    ) -> dict[int, str]:
+    ) -> Refusals:
         encoded = [msgspec.json.encode(record) for record in records]
-        refused, budget = dict[int, str](), [_MORE_REQUESTS]
+        refused, more = Refusals(), [_MORE_REQUESTS]
         start = 0
         while start < len(encoded):
             end, size = start, 0
@@ -112,7 +112,7 @@ class Ingestion:
                 size += len(encoded[end]) + 1
                 end += 1
             end = max(start + 1, end - (size > _BATCH_BYTES))
-            refused |= await self._send_part(encoded, start, end, post, budget)
+            refused |= await self._send_part(encoded, start, end, post, more)
             start = end
         return refused
 
@@ -122,20 +122,20 @@ class Ingestion:
         start: int,
         end: int,
         post: Callable[[Sequence[bytes]], Awaitable[_Answer]],
-        budget: list[int],
-    ) -> dict[int, str]:
+        more: list[int],
+    ) -> Refusals:
         """Send records; where some are refused and it is not said which, ask again by halves: a few tell them all."""
         answer = await post(encoded[start:end])
         if answer.refused is not None:
             return {start + index: reason for index, reason in answer.refused.items()}
         if end - start == 1:
             return {start: answer.text}
-        if budget[0] <= 0:
-            return dict.fromkeys(range(start, end), NOT_SAID)
-        budget[0] -= 2
+        if more[0] <= 0:
+            return dict.fromkeys(range(start, end))
+        more[0] -= 2
         middle = (start + end) // 2
-        first = await self._send_part(encoded, start, middle, post, budget)
-        return first | await self._send_part(encoded, middle, end, post, budget)
+        first = await self._send_part(encoded, start, middle, post, more)
+        return first | await self._send_part(encoded, middle, end, post, more)
 
     async def _post(
         self, path: str, params: dict[str, str], auth: tuple[str, str] | None, records: Sequence[bytes]
@@ -174,14 +174,14 @@ def _insert_id(member: Member) -> str:
 def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
     """Read the body whatever the status says: 200 is answered even when nothing was taken (docs profile-set)."""
     status = answer.status_code
-    said = _as_object(answer.content)
-    code = said.get("code", status)
-    for one in (status, code):
-        if isinstance(one, int) and (one == 429 or one >= 500):
+    body = _as_object(answer.content)
+    code = body.get("code", status)
+    for number in (status, code):
+        if isinstance(number, int) and (number == 429 or number >= 500):
             raise VendorUnavailable(
-                f"Mixpanel cannot take anything at the moment ({one}).",
+                f"Mixpanel cannot take anything at the moment ({number}).",
                 code="mixpanel_unavailable",
-                status=one,
+                status=number,
                 retry_after_s=retry_after_s(answer),
             )
     if 401 in (status, code) or 403 in (status, code):
@@ -192,13 +192,13 @@ def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
             code="mixpanel_ingestion_refused",
             status=status,
         )
-    if status in (402, 404, 410) or 300 <= status < 400 or not said:
+    if status in (402, 404, 410) or 300 <= status < 400 or not body:
         raise VendorSurprise(
             "Mixpanel's answer was cut off or is not what it documents.",
             code="mixpanel_unreadable_answer",
             status=status,
         )
-    return _records_of(said, count, status)
+    return _outcome(body, count, status)
 
 
 def _as_object(body: bytes) -> dict[str, Any]:
@@ -209,32 +209,32 @@ def _as_object(body: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _records_of(said: dict[str, Any], count: int, status: int) -> _Answer:
-    """Tell which records were taken. What does not add up is not believed: then nothing is known of any of them."""
-    text = _one_line(said.get("error")) or f"Mixpanel refused it ({said.get('code', status)})."
-    imported = said.get("num_records_imported", said.get("num_good_events"))
-    failed = said.get("failed_records")
+def _outcome(body: dict[str, Any], count: int, status: int) -> _Answer:
+    """Return which records were taken. What does not add up is not believed: then nothing is known of any of them."""
+    text = _clean_line(body.get("error")) or f"Mixpanel refused it ({body.get('code', status)})."
+    imported = body.get("num_records_imported", body.get("num_good_events"))
+    failed = body.get("failed_records")
     if isinstance(failed, list) and failed:
         refused = _by_index(cast("list[Any]", failed), count)
         adds_up = imported is None or (refused is not None and imported == count - len(refused))
         return _Answer(refused if adds_up else None, text)
-    good = said.get("code") == 200 or said.get("status") in (1, "OK", "ok")
-    if good and not said.get("error") and status < 300 and imported in (None, count):
+    is_good = body.get("code") == 200 or body.get("status") in (1, "OK", "ok")
+    if is_good and not body.get("error") and status < 300 and imported in (None, count):
         return _Answer({})
     return _Answer(None, text)
 
 
 def _by_index(failed: list[Any], count: int) -> dict[int, str] | None:
-    """Read failed records; None when they are not told by index (a live probe saw mere texts)."""
-    found = dict[int, str]()
-    for one in failed:
-        record = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+    """Read failed records; None when they are not named by index (a live probe saw mere texts)."""
+    reasons = dict[int, str]()
+    for entry in failed:
+        record = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
         index = record.get("index")
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
             return None
-        found[index] = _one_line(record.get("message")) or "Mixpanel refused it."
-    return found
+        reasons[index] = _clean_line(record.get("message")) or "Mixpanel refused it."
+    return reasons
 
 
-def _one_line(text: object) -> str:
+def _clean_line(text: object) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", text)[:200].strip() if isinstance(text, str) else ""

@@ -1,4 +1,4 @@
-"""Where a Mixpanel project is asked, and by whom."""
+"""Which Mixpanel project is asked, where it is reached, and as which service account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REGIONS = {"us": "https://mixpanel.com", "eu": "https://eu.mixpanel.com", "in": 
 
 @dataclass(frozen=True)
 class Project:
-    """Where a Mixpanel project is reached, and as whom. `secret` never leaves this module."""
+    """Where a Mixpanel project is reached, and as whom. `secret` is shown nowhere."""
 
     base_url: str
     project_id: int

@@ -60,7 +60,7 @@ async def carry_out(
         log.warning("run lost run_id=%s reason=%s", run_id, exc)
     except CohortBridgeError as exc:
         # The end could not be recorded: the lease runs out, and the run is recovered then.
-        log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.name, exc)  # noqa: TRY400
+        log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.code, exc)  # noqa: TRY400
     except asyncio.CancelledError:
         await asyncio.shield(asyncio.to_thread(hand_back, bridge, run_id, lease_owner))
         raise

@@ -7,12 +7,12 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import connect
-from core.connections.connect import MIXPANEL_SIDE, MixpanelForm
+from core.connections import destinations, mixpanel_connection, removal
+from core.connections.mixpanel_connection import MixpanelForm
 from core.errors import CohortBridgeError
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
 from core.syncs import groups
-from data.models import Connection, ConnectionKind
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
 from pages.parts.formatting import age, error_text, escape_markdown, pluralize
 from pages.shell import gate, page_frame, resources
 
@@ -57,7 +57,7 @@ def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
     )
     toast = st.toast("Checking with Mixpanel …", icon="spinner", duration="infinite")
     try:
-        connection = connect.connect_mixpanel(bridge, person, form)
+        connection = mixpanel_connection.connect_mixpanel(bridge, person, form)
     except CohortBridgeError as exc:
         toast.toast("Nothing was saved.", icon=":material/error:")
         page_frame.answer("mixpanel", error_text(exc), failed=True)
@@ -74,7 +74,7 @@ def connect_apptimize(bridge: Bridge, person: Actor) -> None:
     token = take_secret("connections_token")
     toast = st.toast("Checking with Apptimize …", icon="spinner", duration="infinite")
     try:
-        connection = connect.connect_endpoint(
+        connection = destinations.connect_endpoint(
             bridge, person, url=entered["connections_endpoint"], token=token, name=entered["connections_endpoint_name"]
         )
     except CohortBridgeError as exc:
@@ -89,7 +89,7 @@ def connect_csv(bridge: Bridge, person: Actor) -> None:
     """Try and store the folder that was entered."""
     entered = st.session_state
     try:
-        connection = connect.connect_csv(
+        connection = destinations.connect_csv(
             bridge, person, folder=entered["connections_folder"], name=entered["connections_csv_name"]
         )
     except CohortBridgeError as exc:
@@ -103,7 +103,7 @@ def connect_csv(bridge: Bridge, person: Actor) -> None:
 def remove(bridge: Bridge, person: Actor, connection_id: int, name: str, place: str) -> None:
     """Remove what the dialog named."""
     try:
-        connect.remove_connection(bridge, person, connection_id)
+        removal.remove_connection(bridge, person, connection_id)
     except CohortBridgeError as exc:
         page_frame.answer(place, error_text(exc), failed=True)
         return
@@ -231,7 +231,7 @@ def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
     entered = st.session_state
     token = take_secret(f"connections_match_token_{connection_id}")
     try:
-        connection = connect.change_match_setting(
+        connection = mixpanel_connection.change_match_setting(
             bridge,
             person,
             connection_id,
@@ -239,7 +239,7 @@ def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
             expects_prefix=EXPECTED[entered[f"connections_match_prefix_{connection_id}"]],
         )
         if token.get_secret_value():
-            connect.set_project_token(bridge, person, connection_id, token)
+            mixpanel_connection.set_project_token(bridge, person, connection_id, token)
     except CohortBridgeError as exc:
         page_frame.answer("mixpanel", error_text(exc), failed=True)
         return

@@ -9,14 +9,13 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from core.leases import workers
 from core.reports import overview
 from core.reports.overview import AttentionItems, Freshness, Health, QuotaStatus
 from core.syncs import listing, recurring, runs
 from core.syncs.listing import SyncView
-from data.models import Connection, Run, RunStatus, SyncKind, SyncState
+from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
 from pages.parts import held_run, run_status, tables
 from pages.parts.formatting import (
     EVERY,

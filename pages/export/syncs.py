@@ -8,14 +8,13 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError, NotFound
 from core.reports import overview
 from core.reports.overview import Freshness
 from core.rules.due_times import INTERVALS
 from core.syncs import listing, recurring, runs, settings
 from core.syncs.listing import SyncView
-from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState, utc_now
+from data.models import MIXPANEL_SIDE, Connection, Run, RunFilter, RunStatus, SyncKind, SyncState, utc_now
 from pages.parts import charts, held_run, membership_changes, run_status, tables
 from pages.parts.formatting import (
     EVERY,

@@ -12,12 +12,11 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from core.reports import match_funnel, user_lookup
 from core.reports.match_funnel import DUPLICATE, Funnel, shown_row
 from core.rules.matching import Reason
-from data.models import Connection, Run
+from data.models import MIXPANEL_SIDE, Connection, Run
 from pages.parts import associate, download, lookback, run_status, tables
 from pages.parts.formatting import (
     age,

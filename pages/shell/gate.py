@@ -121,7 +121,7 @@ def _show_refusal(exc: SignInRefused) -> None:
     bridge = resources.bridge()
     # With an open provider anybody in the world comes this far: who the admins are is for colleagues.
     found = roles.admins(bridge) if bridge.settings.allowed_domains else []
-    if found and exc.name == sign_in.ACCESS_DENIED:
+    if found and exc.code == sign_in.ACCESS_DENIED:
         st.markdown("These admins can let you in:\n" + "\n".join(f"- {escape_markdown(one)}" for one in found))
     st.button("Use another account", key="guard_other_account", icon=":material/switch_account:", on_click=st.logout)
     st.stop()

@@ -9,15 +9,16 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections import lookup, service_accounts
-from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from core.leases import workers
-from data.models import Connection, ConnectionKind
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
 from pages.parts.formatting import age, error_text, escape_markdown, moment
+from pages.shell import resources
 
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
 PRACTICE_TITLE = "How to connect for real"
+
 _ANSWER = "notices_answer"
 
 
@@ -49,7 +50,7 @@ def account_notice(connection: Connection) -> None:
             title=f"Mixpanel does not accept the connection {escape_markdown(connection.name)} any more",
             icon=":material/key_off:",
         )
-    elif service_accounts.expires_soon(connection):
+    elif service_accounts.expires_soon(connection, resources.bridge().clock.now()):
         st.warning(
             "Before then, an admin has to connect a new one that has the project role admin or owner in Mixpanel.",
             title=f"The service account of {escape_markdown(connection.name)} expires on "

@@ -12,9 +12,13 @@ from core import bridge as core_bridge
 from core import settings
 from core.access.roles import Actor
 from core.bridge import Bridge
+from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError
 from core.reports import overview
 from pages.parts.formatting import error_text
+
+# The clock that the process's bridge is opened with.
+CLOCK = SYSTEM_CLOCK
 
 
 def _close(bridge: Bridge) -> None:
@@ -35,7 +39,7 @@ def _settle() -> None:
 @st.cache_resource(show_spinner="Opening …", on_release=_close)
 def _open() -> Bridge:
     _settle()
-    return core_bridge.open_bridge(settings.read())
+    return core_bridge.open_bridge(settings.read(), clock=CLOCK)
 
 
 def bridge() -> Bridge:

@@ -125,7 +125,7 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
 
     decide("Shut out", "shut out")
     press(page.get_by_role("link", name="History", exact=True))
-    expect(page.get_by_text(written("carl@example.com is not let in any more."))).to_be_visible()
+    expect(page.get_by_text(written("carl@example.com was deactivated."))).to_be_visible()
     expect(page.get_by_role("heading", name="History")).to_have_count(0)
 
 

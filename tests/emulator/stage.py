@@ -24,7 +24,8 @@ from pydantic import SecretStr
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
-from core.connections.connect import MixpanelForm, connect_endpoint, connect_mixpanel
+from core.connections.destinations import connect_endpoint
+from core.connections.mixpanel_connection import MixpanelForm, connect_mixpanel
 from core.leases import lease
 from core.sandbox import people
 from core.settings import Settings

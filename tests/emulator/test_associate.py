@@ -22,7 +22,7 @@ from sqlmodel import select
 from core.access.roles import LOCAL, Actor, Role
 from core.associate import actions, job, running
 from core.bridge import Bridge
-from core.connections import connect, lookup
+from core.connections import lookup, mixpanel_connection
 from core.errors import NotAllowed, NotConnected, SettingsError
 from core.leases import lease
 from core.reports import user_lookup
@@ -56,7 +56,7 @@ def bridge(token_home: Home) -> Iterator[Bridge]:
 def enter_token(bridge: Bridge, token: str = people.PROJECT_TOKEN) -> None:
     found = lookup.find_mixpanel(bridge)
     assert found.id is not None
-    connect.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
+    mixpanel_connection.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
 
 
 def do(bridge: Bridge, number: int | None, lease_owner: str) -> Association:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.access.roles import LOCAL
-from core.connections import connect
+from core.connections import destinations
 from core.errors import GroupTaken
 from core.sandbox import people
 from core.syncs import groups, one_time
@@ -286,7 +286,7 @@ def test_the_name_is_still_refused_when_it_comes_from_the_cohort_itself(sandbox:
 
 def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
-        connect.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
 
     unsaid, said = home.run_all(
         ("export", str(WEB), "--json"),
@@ -302,7 +302,7 @@ def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandb
 
 def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
-        connect.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
         stage.export(bridge, POWER, to="default")
     before = sandbox.answer(POWER).group
     snapshots = sorted((home.path / "snapshots").glob("[!e]*"))

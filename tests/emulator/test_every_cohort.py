@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.access.roles import LOCAL
-from core.connections import connect
+from core.connections import destinations
 from tests.emulator import oracle, stage
 from tests.emulator.stage import IMPORTED, NEWSLETTER, POWER, REFUND, SPENDERS, USER_COHORTS, Home, Sandbox
 
@@ -131,7 +131,7 @@ def test_a_later_export_overwrites_with_those_who_are_in_now(sandbox: Sandbox, h
 @pytest.mark.parametrize("cohort", USER_COHORTS)
 def test_the_csv_holds_the_header_and_the_ids_byte_for_byte(sandbox: Sandbox, home: Home, tmp_path: Path, cohort: int):
     with home.bridge() as bridge:
-        connect.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
 
         run = stage.export(bridge, cohort, to="csv")
 

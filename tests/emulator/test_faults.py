@@ -15,7 +15,7 @@ from sqlmodel import col, update
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import connect
+from core.connections import destinations, mixpanel_connection
 from core.leases import lease
 from core.sandbox import faults
 from core.syncs import groups, one_time, runs
@@ -270,7 +270,7 @@ def test_a_page_without_any_rows_is_an_incomplete_read(scene: Scene, page: int):
 
 def test_profiles_that_all_lost_their_id_are_held(scene: Scene):
     with scene.home.bridge(mixpanel_url=scene.sandbox.url) as bridge:
-        connect.connect_mixpanel(bridge, LOCAL, replace(stage.PRACTICE, match_property="renamed"))
+        mixpanel_connection.connect_mixpanel(bridge, LOCAL, replace(stage.PRACTICE, match_property="renamed"))
 
     run = scene.export()
 
@@ -379,7 +379,7 @@ def test_the_base_is_still_the_last_delivery_that_was_accepted_whole(scene: Scen
 def test_a_token_that_was_deleted_is_refused_with_advice(scene: Scene):
     token = scene.sandbox.new_token()
     with scene.home.bridge() as bridge:
-        connect.connect_endpoint(bridge, LOCAL, url=scene.sandbox.endpoint, token=SecretStr(token))
+        destinations.connect_endpoint(bridge, LOCAL, url=scene.sandbox.endpoint, token=SecretStr(token))
     scene.sandbox.delete_newest_token()
 
     run = scene.export()

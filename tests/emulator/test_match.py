@@ -13,7 +13,7 @@ from sqlmodel import select
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import lookup
-from core.connections.connect import change_match_setting
+from core.connections.mixpanel_connection import change_match_setting
 from core.reports import match_funnel, user_lookup
 from core.sandbox import people
 from core.syncs import recurring, settings

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.access.roles import LOCAL
-from core.connections import connect, lookup
+from core.connections import destinations, lookup, mixpanel_connection
 from core.sandbox import people
 from core.sandbox.server import running
 from core.syncs import cohorts, groups
@@ -84,7 +84,7 @@ def test_without_connections_each_command_says_what_is_missing(sandbox: Sandbox,
 
 def test_without_a_destination_it_says_so(sandbox: Sandbox, empty_home: Home):
     with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
-        connect.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
+        mixpanel_connection.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
 
     done = empty_home.run("export", str(POWER))
 
@@ -161,9 +161,9 @@ def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, 
     sandbox.fill(WEB, BEFORE)
     sandbox.forget_requests()
     with empty_home.bridge() as bridge:
-        connect.connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
+        destinations.connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
     with running(tmp_path / "gone") as gone, empty_home.bridge(mixpanel_url=gone.url) as bridge:
-        connect.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
+        mixpanel_connection.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
 
     done = empty_home.run("export", str(WEB))
 
@@ -174,7 +174,7 @@ def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, 
 def test_an_endpoint_that_went_away_leaves_the_group_in_doubt(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         with running(tmp_path / "gone") as gone, closing(Sandbox(gone.url)) as other:
-            connect.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
+            destinations.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
             stage.export(bridge, WEB)
 
         done = home.run("export", str(WEB), "--full")
@@ -235,7 +235,7 @@ def test_a_full_disk_under_the_snapshots_is_told(sandbox: Sandbox, home: Home, s
 
 def test_a_full_disk_under_a_csv_keeps_the_file_of_before(sandbox: Sandbox, home: Home, small_disk: Path):
     with home.bridge() as bridge:
-        connect.connect_csv(bridge, LOCAL, folder=str(small_disk))
+        destinations.connect_csv(bridge, LOCAL, folder=str(small_disk))
         stage.export(bridge, EVERYONE, to="csv")
     before = sandbox.answer(EVERYONE).csv
     sandbox.at(stage.LATER_S)
@@ -316,7 +316,7 @@ def test_a_lost_secret_key_is_told(sandbox: Sandbox, home: Home):
     (home.path / "secret.key").unlink()
 
     for done in home.run_all(("export", str(WEB)), ("cohorts",)):
-        check_refusal(done, 1, "cannot be read with the secret key", "COHORT_BRIDGE_SECRET_KEY")
+        check_refusal(done, 1, "cannot be read with the available secret keys", "COHORT_BRIDGE_SECRET_KEY")
     assert sandbox.group(WEB) == BEFORE
 
 

@@ -10,7 +10,7 @@ from sqlmodel import col, delete
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import connect
+from core.connections import destinations
 from core.sandbox import faults
 from core.syncs import listing, one_time, recurring, runs
 from core.worker import service
@@ -144,7 +144,7 @@ def test_a_group_that_is_led_elsewhere_while_it_is_written_stays_in_doubt(
     work = process.start(home, "worker", "--once", lease_s=None)
     crowd.wait_for("cohort-sync")
 
-    connect.connect_endpoint(bridge, LOCAL, url=f"{crowd.endpoint}/", token=SecretStr(crowd.token))
+    destinations.connect_endpoint(bridge, LOCAL, url=f"{crowd.endpoint}/", token=SecretStr(crowd.token))
 
     assert process.finish(work) == 0
     assert last(bridge).status == RunStatus.SUCCEEDED

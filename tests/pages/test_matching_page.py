@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from core.access.roles import LOCAL, Actor, Role
 from core.associate import actions
 from core.bridge import Bridge
-from core.connections import connect, lookup
+from core.connections import lookup, mixpanel_connection
 from core.sandbox import people
 from core.syncs import recurring
 from core.worker import service
@@ -26,7 +26,7 @@ from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page
 def with_token(practising: Bridge) -> Bridge:
     found = lookup.find_mixpanel(practising)
     assert found.id is not None
-    connect.set_project_token(practising, LOCAL, found.id, SecretStr(people.PROJECT_TOKEN))
+    mixpanel_connection.set_project_token(practising, LOCAL, found.id, SecretStr(people.PROJECT_TOKEN))
     return practising
 
 

@@ -16,10 +16,10 @@ from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.errors import SignedOut
 from core.syncs import one_time, runs
-from data import models
 from data.audit import reader
 from data.engine import read_session
-from data.models import Person
+from data.models import Person, SignIn
+from pages.shell import resources
 from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import (
     AUDIT,
@@ -36,6 +36,7 @@ from tests.pages.dashboard import (
     drawn,
     shown,
 )
+from tests.stage.clock import FakeClock
 
 SignedIn = Callable[..., AppTest]
 
@@ -66,6 +67,14 @@ def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:
 def open_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever signs in is let in as a viewer."""
     monkeypatch.setenv("COHORT_BRIDGE_FIRST_SIGN_IN", "viewer")
+
+
+@pytest.fixture
+def dashboard_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of a dashboard that is opened after this."""
+    clock = FakeClock()
+    monkeypatch.setattr(resources, "CLOCK", clock.clock)
+    return clock
 
 
 def log_of(bridge: Bridge) -> list[tuple[str, str, str]]:
@@ -109,7 +118,7 @@ def test_nobody_is_let_in_by_default_and_colleagues_are_told_who_the_admins_are(
 
     at = open_as(OVERVIEW, claims())
 
-    assert "ann@example.com was not let in by an admin yet." in shown(at)
+    assert "ann@example.com has not been added by an admin." in shown(at)
     # Without domains anybody in the world may have an account at the provider.
     assert ("boss@example.com" in shown(at)) == bool(domains)
     assert people.list_people(practising, LOCAL) == []
@@ -166,7 +175,7 @@ def test_an_address_is_compared_without_case_but_letter_for_letter(practising: B
     monkeypatch.setenv("COHORT_BRIDGE_ADMINS", "Kim@Example.com")
 
     assert "Signed in as admin" in shown(open_as(OVERVIEW, claims("KIM@example.COM")))
-    assert "not let in" in shown(open_as(OVERVIEW, claims("\u212aim@example.com")))  # a Kelvin sign is no k
+    assert "has not been added" in shown(open_as(OVERVIEW, claims("\u212aim@example.com")))  # a Kelvin sign is no k
 
 
 @pytest.mark.parametrize("page", [COHORTS, SYNCS, CONNECTIONS, PEOPLE, AUDIT])
@@ -234,7 +243,7 @@ def test_who_is_shut_out_is_out_at_the_next_click(
 
     assert runs.count_runs(practising, LOCAL) == 0
     assert not at.dataframe
-    assert "signed out everywhere" in shown(at) or "is not let in any more" in shown(at)
+    assert "signed out everywhere" in shown(at) or "was deactivated" in shown(at)
     # The same cookie leads nowhere in another browser either; a new sign-in does, unless they are shut out.
     assert "Signed in as" not in shown(open_as(OVERVIEW, claims(iat=int(time.time()) - 5)))
     later = shown(open_as(OVERVIEW, claims(iat=int(time.time()) + 2)))
@@ -259,7 +268,7 @@ def _actor(bridge: Bridge, email: str) -> Actor:
 
     with read_session(bridge.engine) as session:
         person = session.exec(select(Person).where(Person.email == email)).one()
-        held = session.exec(select(models.SignIn).where(models.SignIn.person_id == person.id)).one()
+        held = session.exec(select(SignIn).where(SignIn.person_id == person.id)).one()
     return Actor(email, Role.ADMIN, person.id, held.key)
 
 
@@ -277,12 +286,11 @@ def test_signing_out_kills_the_cookie_for_good(practising: Bridge):
 @pytest.mark.usefixtures("open_sign_in")
 @pytest.mark.parametrize(("passed_s", "sentence"), [(2 * 3600 + 1, "Nothing was done for 120 minutes"), (60, "")])
 def test_a_sign_in_ends_when_nothing_is_done(
-    practising: Bridge, monkeypatch: pytest.MonkeyPatch, passed_s: int, sentence: str
+    practising: Bridge, dashboard_clock: FakeClock, passed_s: int, sentence: str
 ):
     user = claims()
     open_as(OVERVIEW, user)
-    now = time.time()
-    monkeypatch.setattr(models, "wall_s", lambda: now + passed_s)
+    dashboard_clock.shift_s = passed_s
 
     at = open_as(OVERVIEW, user)
 
@@ -291,27 +299,27 @@ def test_a_sign_in_ends_when_nothing_is_done(
 
 
 @pytest.mark.usefixtures("open_sign_in")
-def test_a_page_that_draws_itself_anew_is_nobody_doing_anything(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
-    user, now = claims(), time.time()
+def test_a_page_that_refreshes_itself_does_not_count_as_activity(practising: Bridge, dashboard_clock: FakeClock):
+    user = claims()
     open_as(OVERVIEW, user)
-    monkeypatch.setattr(models, "wall_s", lambda: now + 119 * 60)
+    dashboard_clock.shift_s = 119 * 60
 
     at = open_as(OVERVIEW, user, guard_by_itself=True)
 
     assert "Signed in as viewer" in shown(at)
     assert "guard_by_itself" not in at.session_state
-    monkeypatch.setattr(models, "wall_s", lambda: now + 121 * 60)
+    dashboard_clock.shift_s = 121 * 60
     assert "Nothing was done for 120 minutes" in shown(open_as(OVERVIEW, user))
 
 
 @pytest.mark.usefixtures("open_sign_in")
-def test_a_sign_in_ends_however_much_is_done(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
-    user, now = claims(), time.time()
+def test_a_sign_in_ends_however_much_is_done(practising: Bridge, dashboard_clock: FakeClock):
+    user = claims()
     for hours in range(12):
-        monkeypatch.setattr(models, "wall_s", lambda hours=hours: now + hours * 3600)
+        dashboard_clock.shift_s = hours * 3600
         assert "Signed in as viewer" in shown(open_as(OVERVIEW, user)), hours
 
-    monkeypatch.setattr(models, "wall_s", lambda: now + 12 * 3600 + 1)
+    dashboard_clock.shift_s = 12 * 3600 + 1
 
     assert "A sign-in lasts 12 hours" in shown(open_as(OVERVIEW, user))
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import connect
+from core.connections import destinations
 from core.syncs import cohorts, listing, recurring, runs, settings
 from core.worker import service
 from data.models import Run, RunStatus, SyncState
@@ -184,7 +184,7 @@ def test_tags_are_given_and_found(practising: Bridge):
 
 def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Bridge, tmp_path: Path):
     sync_id = start(practising, TRIAL, every_minutes=30, max_shrink=10)
-    connect.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
     at = open_page(SYNCS, sync=sync_id)
 
     drawn(at.button(key="syncs_clone").click().run())

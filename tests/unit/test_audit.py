@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select, update
 from core.access import audit_log, people, roles
 from core.access.roles import LOCAL, Actor, Role, action
 from core.bridge import Bridge
-from core.connections import connect, lookup
+from core.connections import lookup, removal
 from core.errors import NotAllowed, NotFound, SettingsError
 from core.syncs import listing, recurring
 from data.audit import chain, reader, recorder
@@ -78,7 +78,7 @@ def test_what_a_statement_changes_in_many_rows_is_recorded_too(bridge: Bridge, s
     destination = next(one for one in lookup.list_connections(bridge, LOCAL) if one.kind == ConnectionKind.CSV)
     assert destination.id
 
-    connect.remove_connection(bridge, LOCAL, destination.id)
+    removal.remove_connection(bridge, LOCAL, destination.id)
 
     line = lines_of(bridge)[-1]
     assert line.action == "remove_connection"
@@ -150,7 +150,7 @@ def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
     found = lookup.list_connections(bridge, LOCAL)[0]
     assert found.id
 
-    connect.remove_connection(bridge, LOCAL, found.id)
+    removal.remove_connection(bridge, LOCAL, found.id)
 
     line = lines_of(bridge)[-1]
     assert line.before[line.subject]["secret"].startswith("(not shown)")
@@ -290,7 +290,7 @@ def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs:
         session.add_all(made)
     assert mixpanel.id
 
-    connect.remove_connection(bridge, LOCAL, mixpanel.id)
+    removal.remove_connection(bridge, LOCAL, mixpanel.id)
 
     named = {name for line in lines_of(bridge) for name in line.after if name.startswith("sync ")}
     assert named >= {f"sync {sync.id}" for sync in made}

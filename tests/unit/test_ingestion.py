@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
-from core.vendors.mixpanel_ingestion import Ingestion, ingestion_url
+from core.vendors.mixpanel_ingestion import Ingestion, Refusals, ingestion_url
 from core.vendors.mixpanel_project import REGIONS, Project
 from core.vendors.retry import RetryPlan
 from data.models import Member
@@ -30,10 +30,10 @@ def send(
     rows: list[Member] = ROWS,
     *,
     alias: bool = False,
-) -> dict[int, str]:
+) -> Refusals:
     """Set the ids, or alias them, against a server that answers so."""
 
-    async def main() -> dict[int, str]:
+    async def main() -> Refusals:
         transport = httpx.MockTransport(lambda request: answer(request, json.loads(request.content)))
         async with httpx.AsyncClient(transport=transport) as http:
             project = Project("https://eu.mixpanel.com", 77, "user", "secret")

@@ -14,11 +14,13 @@ from pydantic import SecretStr
 from core import vault
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
-from core.connections import connect, key_rotation, lookup
+from core.connections import key_rotation, lookup, secrets
 from core.errors import SecretKeyLost, SettingsError
 from core.settings import Settings
+from data import connections
+from data.connections import NewConnection
 from data.engine import read_session, write_session
-from data.models import Connection, ConnectionKind
+from data.models import DESTINATION_SIDE, Connection, ConnectionKind
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +30,12 @@ def put(bridge: Bridge, name: str, secret: str) -> None:
         session.add(
             Connection(side="destination", kind=ConnectionKind.ENDPOINT, name=name, secret=bridge.vault.encrypt(secret))
         )
+
+
+def store(bridge: Bridge, name: str, values: dict[str, object]) -> None:
+    """Store a destination whose secret was sealed before."""
+    new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, LOCAL.name, values)
+    connections.store(bridge.engine, new, seal_again=bridge.vault.seal_again, now=bridge.clock.now())
 
 
 def opened(bridge: Bridge, name: str) -> str:
@@ -68,19 +76,19 @@ def test_a_process_that_was_there_before_the_rotation_goes_on(bridge: Bridge):
     other.engine.dispose()
 
 
-def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(bridge: Bridge):
+def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_again(bridge: Bridge):
     sealed = bridge.vault.encrypt("s3cret")
 
     key_rotation.rotate_key(bridge, LOCAL)
     values = {"url": "https://example.com", "folder": "", "secret": sealed, "secret_end": "cret", "practice": False}
-    connect._store(bridge, LOCAL, connect.DESTINATION_SIDE, ConnectionKind.ENDPOINT, "late", values)
+    store(bridge, "late", values)
 
     fresh = open_bridge(bridge.settings)
     assert opened(fresh, "late") == "s3cret"
     fresh.engine.dispose()
 
 
-def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_anew(bridge: Bridge):
+def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_again(bridge: Bridge):
     with write_session(bridge.engine) as session:
         session.add(
             Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="m", secret=bridge.vault.encrypt("s"))
@@ -88,7 +96,7 @@ def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_i
     sealed = bridge.vault.encrypt("t0ken")
 
     key_rotation.rotate_key(bridge, LOCAL)
-    connect._change(bridge, 1, {"project_token": sealed})
+    connections.change_mixpanel(bridge.engine, 1, {"project_token": sealed}, seal_again=bridge.vault.seal_again)
 
     fresh = open_bridge(bridge.settings)
     with read_session(fresh.engine) as session:
@@ -116,8 +124,8 @@ def test_rotations_wait_for_each_other(bridge: Bridge):
 
 
 def test_nothing_of_a_short_secret_is_shown():
-    assert connect._end("zz") == ""
-    assert connect._end("0123456789ab") == "89ab"
+    assert secrets.shown_end("zz") == ""
+    assert secrets.shown_end("0123456789ab") == "89ab"
 
 
 def test_a_rotation_that_was_cut_off_leaves_everything_readable(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
@@ -161,17 +169,15 @@ def test_a_secret_that_cannot_be_read_stops_the_rotation_before_anything_changes
     assert key_file(bridge).read_text() == before
 
 
-def test_a_lost_key_is_a_sentence_and_connections_can_be_entered_anew(bridge: Bridge):
+def test_a_lost_key_is_a_sentence_and_connections_can_be_entered_again(bridge: Bridge):
     put(bridge, "default", "first")
     key_file(bridge).unlink()
     fresh = open_bridge(bridge.settings)
-    with pytest.raises(SecretKeyLost, match="cannot be read with the secret key at hand"):
+    with pytest.raises(SecretKeyLost, match="cannot be read with the available secret keys"):
         opened(fresh, "default")
 
     values = {"url": "https://example.com", "folder": "", "secret": fresh.vault.encrypt("again"), "secret_end": "gain"}
-    connect._store(
-        fresh, LOCAL, connect.DESTINATION_SIDE, ConnectionKind.ENDPOINT, "default", values | {"practice": False}
-    )
+    store(fresh, "default", values | {"practice": False})
 
     assert opened(fresh, "default") == "again"
     fresh.engine.dispose()

@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.bridge import Bridge
-from core.connections import query_budget
+from core.clock import Clock
+from core.connections.query_budget import ProjectBudget
 from core.errors import NoQuerySlot
 from core.export.cohort_reader import ResizableSemaphore
 from core.leases import slots
+from core.vendors.query_budget import QueryLimit, stated_limit
 from data import query_slots
 from tests.stage.clock import FakeClock
 
@@ -20,8 +22,19 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 POLICY = {"RateLimit-Policy": '"project";q=3;w=600, "project-concurrency";q=5;qu="concurrent-requests"'}
 
 
+def budget(bridge: Bridge, *, at: float = 0.0, project: str = PROJECT) -> ProjectBudget:
+    """The project's budget, `at` so many minutes past noon."""
+    return ProjectBudget(bridge.engine, project, Clock(now=lambda: NOON + timedelta(minutes=at)))
+
+
 def spend_at(bridge: Bridge, *minutes: float) -> list[int]:
-    return [query_budget.spend(bridge.engine, PROJECT, now=NOON + timedelta(minutes=at)) for at in minutes]
+    return [budget(bridge, at=at).spend() for at in minutes]
+
+
+def learn(bridge: Bridge, headers: dict[str, str]) -> None:
+    """Take from an answer what it says of the limit, as the client does."""
+    if limit := stated_limit(headers):
+        budget(bridge).learn(limit)
 
 
 def test_sixty_queries_fit_into_an_hour_and_the_next_opens_when_the_oldest_leaves_it(bridge: Bridge):
@@ -39,11 +52,12 @@ def test_the_hour_rolls(bridge: Bridge):
 
     spend_at(bridge, 60.01)
 
-    assert query_budget.budget(bridge.engine, PROJECT, now=NOON + timedelta(minutes=60.5)).used == 60
+    assert budget(bridge, at=60.5).status().used == 60
 
 
 def test_the_limit_is_learnt_from_an_answer(bridge: Bridge):
-    query_budget.learn(bridge.engine, PROJECT, POLICY)
+    assert stated_limit(POLICY) == QueryLimit(3, 600)
+    learn(bridge, POLICY)
     spend_at(bridge, 0, 1, 2)
 
     with pytest.raises(NoQuerySlot) as caught:
@@ -54,31 +68,32 @@ def test_the_limit_is_learnt_from_an_answer(bridge: Bridge):
 
 @pytest.mark.parametrize("header", ["", "nonsense", '"project";q=0;w=3600', '"other";q=3;w=600'])
 def test_a_header_that_says_nothing_usable_changes_nothing(bridge: Bridge, header: str):
-    query_budget.learn(bridge.engine, PROJECT, {"RateLimit-Policy": header})
+    learn(bridge, {"RateLimit-Policy": header})
 
-    assert query_budget.budget(bridge.engine, PROJECT, now=NOON).limit == 60
+    assert budget(bridge).status().limit == 60
 
 
 def test_a_query_that_mixpanel_did_not_count_is_given_back(bridge: Bridge):
     (entry,) = spend_at(bridge, 0)
 
-    query_budget.give_back(bridge.engine, entry)
+    budget(bridge).give_back(entry)
 
-    assert query_budget.budget(bridge.engine, PROJECT, now=NOON).used == 0
+    assert budget(bridge).status().used == 0
 
 
 def test_projects_do_not_share_a_budget(bridge: Bridge):
-    query_budget.learn(bridge.engine, PROJECT, POLICY)
+    learn(bridge, POLICY)
     spend_at(bridge, 0, 1, 2)
 
-    query_budget.spend(bridge.engine, "mixpanel.com/2", now=NOON + timedelta(minutes=3))
+    other = budget(bridge, at=3, project="mixpanel.com/2")
+    other.spend()
 
-    assert query_budget.budget(bridge.engine, "mixpanel.com/2", now=NOON + timedelta(minutes=3)).used == 1
+    assert other.status().used == 1
 
 
 def test_an_unexplained_refusal_blocks_for_one_share_of_the_hour_and_then_for_longer(bridge: Bridge):
-    first = query_budget.block(bridge.engine, PROJECT, now=NOON)
-    second = query_budget.block(bridge.engine, PROJECT, now=NOON + timedelta(seconds=61))
+    first = budget(bridge).block()
+    second = budget(bridge, at=61 / 60).block()
 
     assert first.next_at == NOON + timedelta(seconds=60)
     assert second.next_at == NOON + timedelta(seconds=61 + 120)
@@ -160,7 +175,7 @@ def test_a_clock_that_is_set_back_delays_the_next_query_by_an_hour_and_no_longer
 
     spend_at(bridge, 60.01)
 
-    assert query_budget.budget(bridge.engine, PROJECT, now=NOON + timedelta(minutes=60.1)).used == 1
+    assert budget(bridge, at=60.1).status().used == 1
 
 
 def test_a_width_that_is_narrowed_takes_free_places_at_once_and_waits_for_the_others():

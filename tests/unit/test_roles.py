@@ -20,7 +20,7 @@ from core.access import audit_log, people, roles, sign_in
 from core.access.roles import Actor, Role
 from core.associate import actions
 from core.bridge import Bridge
-from core.connections import connect, key_rotation, lookup
+from core.connections import destinations, key_rotation, lookup, mixpanel_connection, removal
 from core.errors import CohortBridgeError, NotAllowed
 from core.leases import workers
 from core.reports import comparison, match_funnel, members, overview, user_lookup
@@ -208,16 +208,22 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "audit_csv": (Role.ADMIN, READS, lambda on, who: audit_log.audit_csv(on.bridge, who)),
     "audit_line": (Role.ADMIN, READS, lambda on, who: audit_log.audit_line(on.bridge, who, 1)),
     "change_role": (Role.ADMIN, WORKED, lambda on, who: people.change_role(on.bridge, who, on.other_person, "admin")),
-    "connect_csv": (Role.ADMIN, WORKED, lambda on, who: connect.connect_csv(on.bridge, who, folder=str(on.folder))),
+    "connect_csv": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: destinations.connect_csv(on.bridge, who, folder=str(on.folder)),
+    ),
     "connect_endpoint": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: connect.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
+        lambda on, who: destinations.connect_endpoint(on.bridge, who, url="no address", token=SecretStr("x")),
     ),
     "connect_mixpanel": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: connect.connect_mixpanel(on.bridge, who, connect.MixpanelForm("", SecretStr(""), "no number")),
+        lambda on, who: mixpanel_connection.connect_mixpanel(
+            on.bridge, who, mixpanel_connection.MixpanelForm("", SecretStr(""), "no number")
+        ),
     ),
     "count_audit": (Role.ADMIN, READS, lambda on, who: audit_log.count_audit(on.bridge, who)),
     "disable_person": (Role.ADMIN, WORKED, lambda on, who: people.disable_person(on.bridge, who, on.other_person)),
@@ -225,16 +231,18 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "end_sign_ins": (Role.ADMIN, WORKED, lambda on, who: people.end_sign_ins(on.bridge, who, on.other_person)),
     "list_audit": (Role.ADMIN, READS, lambda on, who: audit_log.list_audit(on.bridge, who)),
     "list_people": (Role.ADMIN, READS, lambda on, who: people.list_people(on.bridge, who)),
-    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: connect.remove_connection(on.bridge, who, 2)),
+    "remove_connection": (Role.ADMIN, WORKED, lambda on, who: removal.remove_connection(on.bridge, who, 2)),
     "change_match_setting": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: connect.change_match_setting(on.bridge, who, 1, match_property="other", expects_prefix=None),
+        lambda on, who: mixpanel_connection.change_match_setting(
+            on.bridge, who, 1, match_property="other", expects_prefix=None
+        ),
     ),
     "set_project_token": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: connect.set_project_token(on.bridge, who, 1, SecretStr("t")),
+        lambda on, who: mixpanel_connection.set_project_token(on.bridge, who, 1, SecretStr("t")),
     ),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
     "verify_audit": (Role.ADMIN, READS, lambda on, who: audit_log.verify_audit(on.bridge, who)),
@@ -249,7 +257,7 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": 1, "project_id": 1, "cohort_id": 7, "every_minutes": 15}
         active = Sync(**common, group_id=group.id, next_run_at=utc_now())
         paused = Sync(**common, group_id=group.id, state=SyncState.PAUSED)
-        other = Person(email="other@example.com", role="analyst")
+        other = Person(email="other@example.com", role="analyst", created_at=utc_now())
         held = session.get_one(Run, group_with_runs[1].id)
         held.status = RunStatus.HELD
         session.add_all([active, paused, other])
@@ -262,10 +270,10 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
 def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
     """Somebody who signed in, has a role by the database, and is said to have another one."""
     with write_session(bridge.engine) as session:
-        person = Person(email=f"{role.label}@example.com", role=role.label)
+        person = Person(email=f"{role.label}@example.com", role=role.label, created_at=utc_now())
         session.add(person)
         session.flush()
-        session.add(SignIn(key=f"key of {role.label}", person_id=person.id, issued_at=utc_now()))
+        session.add(SignIn(key=f"key of {role.label}", person_id=person.id, issued_at=utc_now(), seen_at=utc_now()))
     return Actor(person.email, claimed, person.id, f"key of {role.label}")
 
 
@@ -323,12 +331,12 @@ def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_chan
         assert session.exec(select(func.count()).select_from(AuditEntry)).one() == len(written)
 
 
-def test_what_somebody_who_was_shut_out_tries_is_written_down(stage: Stage):
+def test_what_somebody_who_was_deactivated_tries_is_written_down(stage: Stage):
     who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
     with write_session(stage.bridge.engine) as session:
         session.get_one(Person, who.person_id).disabled = True
 
-    with pytest.raises(NotAllowed, match="not let in any more"):
+    with pytest.raises(NotAllowed, match="was deactivated"):
         people.add_person(stage.bridge, who, "evil@example.com", "admin")
 
     assert lines(stage.bridge) == [(who.name, "add_person", "refused")]

@@ -1,0 +1,144 @@
+"""Connecting a Mixpanel project: its service account is tried before it is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.query_budget import budget_for
+from core.connections.secrets import checked_secret, sealed
+from core.errors import NotFound, SettingsError
+from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
+from core.validation import clean_line, whole_number
+from core.vendors.addresses import is_loopback
+from core.vendors.http import connect_http
+from core.vendors.mixpanel import Mixpanel
+from core.vendors.mixpanel_answers import Account
+from core.vendors.mixpanel_errors import not_an_admin
+from core.vendors.mixpanel_project import REGIONS, Project
+from core.vendors.practice import is_sandbox
+from core.vendors.retry import RetryPlan
+from data import connections
+from data.connections import NewConnection
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+
+ALREADY_REMOVED = "This connection was removed already."
+NAME_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class MixpanelForm:
+    """What is entered to connect a Mixpanel project. `match_property` empty: the ID merge mode's usual one."""
+
+    username: str
+    secret: SecretStr
+    project_id: str | int
+    region: str = "us"
+    workspace_id: str | int | None = None
+    id_merge: str = IdMerge.ORIGINAL.value
+    match_property: str = ""
+    expects_prefix: bool | None = None
+    project_token: SecretStr | None = None
+    name: str = "default"
+
+
+@action(Role.ADMIN)
+def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connection:
+    """Check that the service account is an admin or owner of the project, then store it; a name is replaced.
+
+    Raises: SettingsError naming the field, VendorError, VendorAuthFailed. Nothing is stored then.
+    """
+    values = _values(bridge, form)
+    project = Project(
+        base_url=values["base_url"],
+        project_id=values["project_id"],
+        username=values["username"],
+        secret=form.secret.get_secret_value(),
+    )
+    account, practice = asyncio.run(_ask_account(bridge, project))
+    if account.refusal:
+        raise not_an_admin(account.refusal)
+    now = bridge.clock.now()
+    values |= {
+        "practice": practice,
+        "account_trouble": None,
+        "account_expires_at": account.expires_at,
+        "account_asked_at": now,
+    }
+    name = clean_line(form.name, "Name", most=NAME_LENGTH)
+    new = NewConnection(MIXPANEL_SIDE, ConnectionKind.MIXPANEL, name, actor.name, values)
+    return connections.store(bridge.engine, new, seal_again=bridge.vault.seal_again, now=now)
+
+
+def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
+    region = form.region.strip().lower()
+    if region not in REGIONS:
+        raise SettingsError("Region: choose us, eu or in.")
+    if form.id_merge not in list(IdMerge):
+        raise SettingsError("ID merge: choose original or simplified.")
+    secret = checked_secret(form.secret, "Secret", "Enter the service account's secret.")
+    token = form.project_token.get_secret_value().strip() if form.project_token else ""
+    has_workspace = form.workspace_id not in (None, "")
+    return {
+        "username": clean_line(form.username, "Username"),
+        "project_id": whole_number(form.project_id, "Project id"),
+        "workspace_id": whole_number(form.workspace_id, "Workspace id") if has_workspace else None,
+        "region": region,
+        "base_url": (bridge.settings.mixpanel_url or REGIONS[region]).rstrip("/"),
+        "id_merge": form.id_merge,
+        "match_property": checked_property(form.match_property, form.id_merge),
+        "expects_prefix": form.expects_prefix,
+        **sealed(bridge, "secret", secret),
+        **sealed(bridge, "project_token", token),
+    }
+
+
+def checked_property(entered: str, id_merge: str) -> str:
+    """Return the property that users are matched on; entered empty, the usual one of the ID merge mode.
+
+    Raises: SettingsError.
+    """
+    usual = USER_PROPERTY if id_merge == IdMerge.SIMPLIFIED else APPTIMIZE_PROPERTY
+    return clean_line(entered.strip() or usual, "Match property")
+
+
+async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]:
+    """Ask for the account's role, and whether this is the practice sandbox's project."""
+    # A person is waiting: two tries tell a passing failure from a wrong address.
+    retry = RetryPlan(attempts=2, over_s=min(bridge.settings.retry_over_s, 15.0))
+    async with connect_http() as http:
+        practice = is_loopback(project.base_url) and await is_sandbox(http, project.base_url)
+        return await Mixpanel(http, project, budget_for(bridge, project.key), retry=retry).account(), practice
+
+
+@action(Role.ADMIN)
+def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
+    """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
+    text = checked_secret(token, "Project token", "Mixpanel shows it in the project settings.")
+    return _change(bridge, connection_id, sealed(bridge, "project_token", text))
+
+
+@action(Role.ADMIN)
+def change_match_setting(
+    bridge: Bridge, actor: Actor, connection_id: int, *, match_property: str, expects_prefix: bool | None
+) -> Connection:
+    """Change which property users are matched on, and whether a prefix is expected; None: as usual in its mode.
+
+    Empty, the property is the mode's usual one. Groups are overwritten in full when another property is matched.
+    Raises: NotFound, SettingsError.
+    """
+    connection = connections.get_connection(bridge.engine, connection_id)
+    checked = checked_property(match_property, connection.id_merge if connection else IdMerge.ORIGINAL)
+    return _change(bridge, connection_id, {"match_property": checked, "expects_prefix": expects_prefix})
+
+
+def _change(bridge: Bridge, connection_id: int, values: dict[str, Any]) -> Connection:
+    connection = connections.change_mixpanel(bridge.engine, connection_id, values, seal_again=bridge.vault.seal_again)
+    if connection is None:
+        raise NotFound(ALREADY_REMOVED)
+    return connection

@@ -1,0 +1,16 @@
+"""Removing a connection, of either side."""
+
+from __future__ import annotations
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.mixpanel_connection import ALREADY_REMOVED
+from core.errors import NotFound
+from data import connections
+
+
+@action(Role.ADMIN)
+def remove_connection(bridge: Bridge, actor: Actor, connection_id: int) -> None:
+    """Forget a connection's secrets; its groups stay as they are, and its recurring syncs are paused."""
+    if not connections.remove(bridge.engine, connection_id, reason="The connection {name} was removed."):
+        raise NotFound(ALREADY_REMOVED)

@@ -1,0 +1,34 @@
+"""Refusals in the audit log: an event each, and not one for every try."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select
+
+from data.audit import chain
+from data.audit.scope import Scope
+from data.engine import Engine, write_session
+from data.models import AuditEntry
+
+# A page that refreshes itself is refused again every few seconds: that is one event, not hundreds.
+_SAME_WITHIN = timedelta(minutes=5)
+
+
+def note(engine: Engine, scope: Scope, why: str, *, now: datetime) -> None:
+    """Write a refusal to the audit log, unless the same one was written minutes ago."""
+    with write_session(engine) as session:
+        add(session, scope, why, now=now)
+
+
+def add(session: Session, scope: Scope, why: str, *, now: datetime) -> None:
+    """Add a refusal within a writing session, unless the same one was written minutes ago."""
+    same = select(AuditEntry).where(
+        AuditEntry.who == scope.who[:320],
+        AuditEntry.action == scope.action,
+        AuditEntry.outcome == "refused",
+        AuditEntry.subject == why,
+        col(AuditEntry.at) > now - _SAME_WITHIN,
+    )
+    if session.exec(same.limit(1)).first() is None:
+        chain.append(session, scope, subject=why, outcome="refused")
