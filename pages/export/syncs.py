@@ -24,7 +24,7 @@ from pages.parts.formatting import (
     clock,
     error_text,
     escape_markdown,
-    in_grey,
+    in_gray,
     number,
     percent_of,
     pluralize,
@@ -151,7 +151,7 @@ def filtered(found: list[Freshness]) -> list[Freshness]:
             list(counts),
             default=ALL,
             required=True,
-            format_func={name: in_grey(f"{name} ({number(count)})") for name, count in counts.items()}.__getitem__,
+            format_func={name: in_gray(f"{name} ({number(count)})") for name, count in counts.items()}.__getitem__,
             key="syncs_state",
             persist_state="page",
         )

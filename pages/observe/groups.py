@@ -18,7 +18,7 @@ from core.vendors.csv_files import csv_name
 from data.members.changes import ChangeKind
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.parts import charts, download, lookback, member_list, run_status, tables
-from pages.parts.formatting import EVERY, age, error_text, escape_markdown, in_grey, moment, number, pluralize
+from pages.parts.formatting import EVERY, age, error_text, escape_markdown, in_gray, moment, number, pluralize
 from pages.shell import gate, page_frame, resources
 
 COHORTS = "pages/export/cohorts.py"
@@ -162,7 +162,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             title="Not found",
             icon=":material/person_search:",
         )
-        lookback.say(known.looked, place="groups")
+        lookback.show(known.looked, place="groups")
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
@@ -173,7 +173,7 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
     st.header(escape_markdown(picked), anchor=False)
     st.caption(f"Mixpanel distinct id: {escape_markdown(distinct_id)}.")
     show_stays(known)
-    lookback.say(known.looked, place="groups")
+    lookback.show(known.looked, place="groups")
     if group:
         st.button(
             "Look in all groups",
@@ -274,7 +274,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
     )
     links(bridge, person, group, place, view)
     shown = st.segmented_control(
-        "Show", VIEWS, default=first_view(), required=True, format_func=in_grey, key="groups_view",
+        "Show", VIEWS, default=first_view(), required=True, format_func=in_gray, key="groups_view",
         on_change=keep_view, label_visibility="collapsed",
     )  # fmt: skip
     if shown == SIZE:
@@ -286,7 +286,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, place: Connection | No
             partial(members.find_members, bridge, person, group.id),
             key="groups_members",
             label="Members",
-            nobody="The group is empty: nobody in the cohort had a usable Apptimize id.",
+            empty="The group is empty: nobody in the cohort had a usable Apptimize id.",
             open_member=partial(go_to, group.id),
         )
 
@@ -401,7 +401,7 @@ def show_comparison(bridge: Bridge, person: Actor, found: Comparison) -> None:
                 partial(comparison.find_compared, bridge, person, before, after, way),
                 key=f"groups_compare_{way}",
                 label=f"Members {way}",
-                nobody="Nobody.",
+                empty="Nobody.",
             )
 
 

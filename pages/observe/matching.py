@@ -24,7 +24,7 @@ from pages.parts.formatting import (
     age,
     error_text,
     escape_markdown,
-    in_grey,
+    in_gray,
     moment,
     number,
     percent_of,
@@ -452,7 +452,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             title="Not known",
             icon=":material/person_off:",
         )
-        lookback.say(found.looked, place="matching")
+        lookback.show(found.looked, place="matching")
         return
     left, right = st.columns(2)
     for column, label, ids in (
@@ -493,7 +493,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             f"{escape_markdown(distinct_id)} was given {escape_markdown(apptimize_id)} by hand: {escape_markdown(one.confirmed_by)}, "
             f"{age(one.finished_at or one.started_at)}."
         )
-    lookback.say(found.looked, place="matching")
+    lookback.show(found.looked, place="matching")
 
 
 def group_row(one: user_lookup.InGroup) -> dict[str, object]:
@@ -548,7 +548,7 @@ view = st.segmented_control(
     views,
     default=first_view(views),
     required=True,
-    format_func=in_grey,
+    format_func=in_gray,
     key="matching_view",
     label_visibility="collapsed",
 )

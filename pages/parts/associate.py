@@ -18,7 +18,7 @@ from data.associations import UNFINISHED
 from data.members.association_rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
 from data.models import Association, Connection, ImportStage
 from pages.parts import download, run_status, tables
-from pages.parts.formatting import age, error_text, escape_markdown, in_grey, number, pluralize
+from pages.parts.formatting import age, error_text, escape_markdown, in_gray, number, pluralize
 from pages.shell import page_frame
 
 PLACE = "associate"
@@ -425,7 +425,7 @@ def show_rows(bridge: Bridge, person: Actor, found: Association) -> None:
     kinds = ["To write" if found.stage == ImportStage.CHECKED else "Checked well", "Not written"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control(
-            "Which rows", kinds, default=kinds[0], required=True, format_func=in_grey, key="associate_kind",
+            "Which rows", kinds, default=kinds[0], required=True, format_func=in_gray, key="associate_kind",
             on_change=_to_first_page,
         )  # fmt: skip
         search = st.text_input(

@@ -13,7 +13,7 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import overview
 from data.run_stats import Size
-from pages.parts.formatting import in_grey, number, pluralize
+from pages.parts.formatting import in_gray, number, pluralize
 
 SPANS = {
     "Day": timedelta(days=1),
@@ -27,7 +27,7 @@ _BLUE, _GREEN, _RED = "#5577e0", "#2f9e62", "#d65a57"
 def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) -> None:
     """Show how large a group was, and what was added and removed, over a span that can be chosen."""
     span = st.segmented_control(
-        "Time", list(SPANS), default="Week", required=True, format_func=in_grey, key=f"{key}_span",
+        "Time", list(SPANS), default="Week", required=True, format_func=in_gray, key=f"{key}_span",
         label_visibility="collapsed",
     )  # fmt: skip
     found = overview.sizes(bridge, person, group_id, over=SPANS[span or "Week"])

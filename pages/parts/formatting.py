@@ -31,7 +31,7 @@ def escape_markdown(text: object) -> str:
     return _SIGNS.sub(r"\\\1", _REWRITTEN.sub(_JOINER, line))
 
 
-def in_grey(option: str) -> str:
+def in_gray(option: str) -> str:
     """Write an option of a segmented control, which would be in the buttons' blue where chosen: too dark on dark."""
     return f":gray[{option}]"
 

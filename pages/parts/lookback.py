@@ -15,7 +15,7 @@ def look_through(place: str) -> int:
     return st.session_state.get(f"{place}_look_through", LOOKED_THROUGH)
 
 
-def say(looked: Lookback, *, place: str) -> None:
+def show(looked: Lookback, *, place: str) -> None:
     """Say what an answer rests on and what is no longer kept, and offer to look further back."""
     if not looked.changes:
         st.caption("No change of a group is kept, so only the present is known.")

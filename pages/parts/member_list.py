@@ -23,7 +23,7 @@ def show(
     *,
     key: str,
     label: str,
-    nobody: str,
+    empty: str,
     open_member: Callable[[str], None] | None = None,
 ) -> None:
     """Show what `find(search=, offset=, limit=)` returns; `open_member` is told whose row was chosen."""
@@ -45,7 +45,7 @@ def show(
         st.error(error_text(exc), icon=":material/error:")
         return
     if not found.total:
-        st.info("No member matches the search." if search else nobody, icon=":material/search_off:")
+        st.info("No member matches the search." if search else empty, icon=":material/search_off:")
         return
     first = (page - 1) * PAGE_ROWS + 1
     of = f"more than {number(found.total)} members" if found.is_more else pluralize(found.total, "member")

@@ -46,7 +46,7 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, would: bool, key: 
                 partial(members.find_changes, bridge, person, run.id, way),
                 key=f"{key}_{way}",
                 label=f"Members who {word.lower()}" if would else f"Members {word.lower()}",
-                nobody="Nobody.",
+                empty="Nobody.",
             )
     download.offer_csv(
         partial(members.changes_csv, bridge, person, run.id),
@@ -66,7 +66,7 @@ def _show_unchanged(bridge: Bridge, person: Actor, run: Run, *, would: bool, key
             partial(members.find_unchanged, bridge, person, run.id),
             key=f"{key}_unchanged",
             label="Members who would stay" if would else "Members who stayed",
-            nobody="Nobody.",
+            empty="Nobody.",
         )
         download.offer_csv(
             partial(members.unchanged_csv, bridge, person, run.id),

@@ -15,7 +15,7 @@ _ROW_PX, _HEADER_PX = 33, 36
 
 
 def height(rows: int, *, most: int = ROWS) -> Literal["content"] | int:
-    """Tell how high a list of so many rows is, of which at most so many are seen at once."""
+    """Return how high a list of so many rows is, of which at most so many are seen at once."""
     return "content" if rows <= most else _HEADER_PX + _ROW_PX * most + _ROW_PX // 2
 
 
@@ -46,16 +46,7 @@ def rows_to_open(
         placeholder="",
         column_order=order,
         alt=label,
-        column_config={
-            "": st.column_config.ButtonColumn(
-                width=button_width,
-                on_click=_pressed,
-                args=(key, tuple(ids), go_to),
-                key=f"{key}_open",
-                type="secondary",
-            ),
-            **columns,
-        },
+        column_config={"": _open_column(key, ids, go_to, button_width), **columns},
     )
 
 
@@ -79,16 +70,7 @@ def rows_to_tick(
         height=height(len(rows)),
         placeholder="",
         alt=label,
-        column_config={
-            "": st.column_config.ButtonColumn(
-                width=button_width,
-                on_click=_pressed,
-                args=(key, tuple(ids), go_to),
-                key=f"{key}_open",
-                type="secondary",
-            ),
-            **columns,
-        },
+        column_config={"": _open_column(key, ids, go_to, button_width), **columns},
     )
 
 
@@ -96,6 +78,17 @@ def ticked(key: str, ids: Sequence[Any]) -> list[Any]:
     """Return whose rows are ticked in the list of this key, which must hold these ids in this order."""
     state = st.session_state.get(f"{key}_table")
     return [ids[row] for row in state["selection"]["rows"] if row < len(ids)] if state else []
+
+
+def counts(*names: str) -> dict[str, Any]:
+    """Return the configuration of columns that hold counts: with thousands separators."""
+    return {name: st.column_config.NumberColumn(format="localized") for name in names}
+
+
+def _open_column(key: str, ids: Sequence[Any], go_to: Callable[[Any], None], width: int) -> Any:
+    return st.column_config.ButtonColumn(
+        width=width, on_click=_pressed, args=(key, tuple(ids), go_to), key=f"{key}_open", type="secondary"
+    )
 
 
 def _ticked(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:

@@ -13,6 +13,7 @@ from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from core.leases import workers
 from data.models import Connection, ConnectionKind
+from pages.parts import selection
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 
 CONNECTIONS = "pages/admin/connections.py"
@@ -22,7 +23,11 @@ _ANSWER = "notices_answer"
 
 
 def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
-    """Write the page's heading and what holds for every page. Returns what is connected."""
+    """Show the page's heading and what holds for every page. Returns what is connected.
+
+    Leads on to another page instead when a click on this one asked for it.
+    """
+    selection.follow()
     _forget_answers_of_other_pages(title)
     st.title(title, anchor=False)
     st.caption(intro)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from datetime import datetime
 from functools import cache
 from importlib import import_module
 
@@ -46,6 +47,11 @@ def bridge() -> Bridge:
         st.error(error_text(exc), icon=":material/database_off:", title="Cohort Bridge cannot open its storage")
         st.button("Try again", key="resources_again")
         st.stop()
+
+
+def now() -> datetime:
+    """Return what time it is, by the bridge's clock."""
+    return bridge().clock.now()
 
 
 @st.cache_data(ttl=60, max_entries=4, show_spinner=False)

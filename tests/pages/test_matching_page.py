@@ -16,7 +16,7 @@ from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage
-from pages.parts.formatting import in_grey
+from pages.parts.formatting import in_gray
 from pages.shell import gate
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
@@ -126,7 +126,7 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monke
     at = open_page(MATCHING, association=1)
 
     assert at.segmented_control(key="matching_view").options == [
-        in_grey(view) for view in ("From cohort to group", "Look up a user")
+        in_gray(view) for view in ("From cohort to group", "Look up a user")
     ]
     assert "With a profile" in shown(at)
     assert ImportStage.CHECKED not in shown(at)
