@@ -62,8 +62,8 @@ def _visitor() -> Actor | None:
     return sign_in.admit(resources.bridge(), user, by_itself=bool(st.session_state.get(_BY_ITSELF)))
 
 
-def draw_anew() -> NoReturn:
-    """Run the page again because something happened elsewhere: nobody clicked, and that must not look as if."""
+def redraw() -> NoReturn:
+    """Draw the page again because something happened elsewhere: this must not count as a person's click."""
     st.session_state[_BY_ITSELF] = True
     st.rerun()
 
