@@ -1,12 +1,13 @@
-"""The tables. Nothing is validated here: values are checked at the edge, in core."""
+"""The tables, and plain types that screens share with them. Values are checked at the edge, in core, not here."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -70,6 +71,16 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class Member(NamedTuple):
+    """A user in a group: the id that Apptimize knows them by, and the Mixpanel profile that has it.
+
+    The only form in which the two ids travel together: both are texts, and no type check sees a swap of bare pairs.
+    """
+
+    apptimize_id: str
+    distinct_id: str
 
 
 class Person(SQLModel, table=True):
@@ -253,6 +264,22 @@ class Run(SQLModel, table=True):
     error_code: str | None = None
     error_message: str | None = None
     error_advice: str | None = None
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Which runs to list. Empty fields do not filter."""
+
+    sync_id: int | None = None
+    group_id: int | None = None
+    cohort_id: int | None = None
+    statuses: Sequence[str] = ()
+    triggers: Sequence[str] = ()
+    actor: str = ""
+    text: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    with_dry_runs: bool = True
 
 
 class RunLogRow(SQLModel, table=True):

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, func, or_
 from sqlmodel import col, select
 
 from data.engine import read_session
-from data.models import Run, RunLogRow, RunStatus
-
-
-@dataclass(frozen=True)
-class RunFilter:
-    """Which runs to list. Empty fields do not filter."""
-
-    sync_id: int | None = None
-    group_id: int | None = None
-    cohort_id: int | None = None
-    statuses: Sequence[str] = ()
-    triggers: Sequence[str] = ()
-    actor: str = ""
-    text: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    with_dry_runs: bool = True
+from data.models import Run, RunFilter, RunLogRow, RunStatus
 
 
 def running(engine: Engine, group_id: int) -> Run | None:

@@ -25,6 +25,7 @@ from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
 from data import associations
+from data.associations import UNFINISHED as UNFINISHED  # the stages that a page waits for
 from data.engine import read_session, write_session
 from data.members.association_rows import PlannedRow
 from data.members.files import replacing
@@ -261,6 +262,12 @@ def get_association(bridge: Bridge, actor: Actor, association_id: int) -> Associ
 def list_associations(bridge: Bridge, actor: Actor, *, limit: int = 20) -> list[Association]:
     """List associations, newest first."""
     return associations.listed(bridge.engine, limit=limit)
+
+
+@action(Role.ANALYST)
+def has_plan(bridge: Bridge, actor: Actor, association_id: int) -> bool:
+    """Return whether the rows of an association were checked and are still kept."""
+    return import_rows(bridge, association_id).has_plan
 
 
 @action(Role.ANALYST)

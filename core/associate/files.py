@@ -32,7 +32,7 @@ def _outcomes(bridge: Bridge, association_id: int) -> Iterator[tuple[object, ...
     for chunk in import_rows(bridge, association_id).iterate():
         for row in chunk:
             outcome, reason = recorded.outcome(row)
-            yield row.row, row.distinct_id, row.apptimize_id, outcome, reason
+            yield row.row, row.member.distinct_id, row.member.apptimize_id, outcome, reason
 
 
 @dataclass

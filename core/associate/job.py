@@ -26,9 +26,9 @@ from core.vendors.mixpanel_ingestion import BATCH_ROWS, Ingestion
 from core.vendors.retry import RetryPlan
 from data import associations
 from data.engine import StorageError
-from data.members.association_rows import ImportSummary, RawRow
+from data.members.association_rows import ImportSummary, RawRow, RowToWrite
 from data.members.files import replacing
-from data.models import Association, AssociationBatch, Connection, ImportStage, utc_now
+from data.models import Association, AssociationBatch, Connection, ImportStage, Member, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Associating:
         self._ended_by: CohortBridgeError | None = None
         self._stopping = threading.Event()
         self._beaten_at_s = clock.steady_s()
-        self._written: list[tuple[str, str]] = []
+        self._written: list[Member] = []
 
     async def run(self) -> Association:
         """Do what the association waits for and return it as recorded; failures are recorded in it, not raised.
@@ -178,12 +178,12 @@ class Associating:
         await self._end(ImportStage.DONE, looked_up | {"requests": client.requests})
 
     @asynccontextmanager
-    async def _batches(self, after: int) -> AsyncGenerator[Callable[[], Awaitable[list[tuple[int, str, str]] | None]]]:
+    async def _batches(self, after: int) -> AsyncGenerator[Callable[[], Awaitable[list[RowToWrite] | None]]]:
         """Open the rows to write; give the function that takes the next batch of them, which alone is in memory."""
         batches = self._rows.batches(after=after, size=BATCH_ROWS)
         taking: asyncio.Future[Any] | None = None
 
-        async def take() -> list[tuple[int, str, str]] | None:
+        async def take() -> list[RowToWrite] | None:
             nonlocal taking
             taking = asyncio.ensure_future(asyncio.to_thread(next, batches, None))
             return await asyncio.shield(taking)
@@ -196,28 +196,28 @@ class Associating:
                 await asyncio.gather(taking, return_exceptions=True)
             batches.close()
 
-    async def _write_batch(self, client: Ingestion, found: Association, rows: list[tuple[int, str, str]]) -> None:
+    async def _write_batch(self, client: Ingestion, found: Association, rows: list[RowToWrite]) -> None:
         """Send a batch, and record its outcome. One that was sent and not recorded is sent again, which is no harm."""
-        await self._begin(found, rows[-1][0])
-        answered = await client.set_ids([(one, other) for _, one, other in rows], found.match_property)
+        await self._begin(found, rows[-1].row)
+        answered = await client.set_ids([row.member for row in rows], found.match_property)
         unsure = {index: reason for index, reason in answered.items() if reason == associations.NOT_SAID}
         refused = {index: reason for index, reason in answered.items() if index not in unsure}
         at_s = int(found.created_at.timestamp())
         unaliased = (await self._alias(client, rows, refused, at_s) if found.aliases else {}) | unsure
         batch = AssociationBatch(
             association_id=self._id,
-            start=rows[0][0],
-            end=rows[-1][0],
+            start=rows[0].row,
+            end=rows[-1].row,
             size=len(rows),
-            refused={str(rows[index][0]): reason for index, reason in refused.items()},
-            unaliased={str(rows[index][0]): reason for index, reason in unaliased.items()},
+            refused={str(rows[index].row): reason for index, reason in refused.items()},
+            unaliased={str(rows[index].row): reason for index, reason in unaliased.items()},
         )
         ours = await asyncio.to_thread(
             associations.record_batch, self._bridge.engine, batch, owner=self._owner, requests=client.requests
         )
         if not ours:
             raise LeaseLost("The association was taken over by another process.")
-        self._written = [rows[index][1:] for index in range(len(rows)) if index not in answered][:_LOOKED_UP]
+        self._written = [row.member for index, row in enumerate(rows) if index not in answered][:_LOOKED_UP]
         if len(answered) == len(rows) == BATCH_ROWS:
             raise VendorSurprise(
                 f"Mixpanel took no row of a whole batch of {BATCH_ROWS:,}.",
@@ -238,13 +238,17 @@ class Associating:
         self._beaten_at_s = clock.steady_s()
 
     async def _alias(
-        self, client: Ingestion, rows: list[tuple[int, str, str]], refused: dict[int, str], at_s: int
+        self, client: Ingestion, rows: list[RowToWrite], refused: dict[int, str], at_s: int
     ) -> dict[int, str]:
         """Alias the rows that were written; an id that is the distinct id itself needs none."""
-        wanted = [index for index, (_, one, other) in enumerate(rows) if index not in refused and one != other]
+        wanted = [
+            index
+            for index, row in enumerate(rows)
+            if index not in refused and row.member.apptimize_id != row.member.distinct_id
+        ]
         if not wanted:
             return {}
-        found = await client.alias([rows[index][1:] for index in wanted], at_s=at_s)
+        found = await client.alias([rows[index].member for index in wanted], at_s=at_s)
         return {
             wanted[index]: _ALIAS_NOT_SAID if reason == associations.NOT_SAID else reason
             for index, reason in found.items()
@@ -258,12 +262,15 @@ class Associating:
             self._http, project_for(self._bridge, connection), self._bridge.engine, retry=RetryPlan(1, over_s=1.0)
         )
         try:
-            profiles = await client.profiles([one for one, _ in self._written], match_property)
+            profiles = await client.profiles([member.distinct_id for member in self._written], match_property)
         except CohortBridgeError as exc:
             log.info("association not looked up association_id=%s reason=%s", self._id, exc.name)
             return {}
         values = {value for value in profiles.values if isinstance(value, str)}
-        return {"looked_up": len(self._written), "found": sum(other in values for _, other in self._written)}
+        return {
+            "looked_up": len(self._written),
+            "found": sum(member.apptimize_id in values for member in self._written),
+        }
 
     # --- the lease -------------------------------------------------------------------------------------------------
 

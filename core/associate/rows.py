@@ -17,7 +17,13 @@ from typing import IO
 from core.errors import SettingsError
 from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
 from data.members import association_rows
+from data.members.association_rows import CHANGED as CHANGED  # what a plan says of a row, for whoever shows it
+from data.members.association_rows import NEW as NEW
+from data.members.association_rows import SAME as SAME
+from data.members.association_rows import UNSEEN as UNSEEN
+from data.members.association_rows import PlannedRow as PlannedRow
 from data.members.association_rows import RawRow
+from data.models import Member
 
 MOST_ROWS = 1_000_000
 # Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
@@ -156,18 +162,23 @@ def _layout_of(header: bytes) -> _Layout:
 
 def _row(number: int, line: bytes, layout: _Layout, *, expects_prefix: bool) -> RawRow:
     if len(line) > _LONGEST_LINE:
-        return RawRow(number, _shown(line[:200].decode(errors="replace")), "", Problem.LINE_TOO_LONG)
+        return _bad_line(number, line[:200].decode(errors="replace"), Problem.LINE_TOO_LONG)
     text = line.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     cells = _cells(text, layout)
     if isinstance(cells, Problem):
-        return RawRow(number, _shown(text), "", cells)
+        return _bad_line(number, text, cells)
     if len(cells) != layout.width:
-        return RawRow(number, _shown(text), "", Problem.COLUMNS)
-    distinct_id, apptimize_id = cells[layout.distinct_id], cells[layout.apptimize_id]
-    problem = problem_of(distinct_id, apptimize_id, expects_prefix=expects_prefix)
-    if problem is None:
-        return RawRow(number, distinct_id, apptimize_id, None)
-    return RawRow(number, _shown(distinct_id), _shown(apptimize_id), problem)
+        return _bad_line(number, text, Problem.COLUMNS)
+    member = Member(apptimize_id=cells[layout.apptimize_id], distinct_id=cells[layout.distinct_id])
+    problem = find_problem(member, expects_prefix=expects_prefix)
+    if problem is not None:
+        member = Member(_shown(member.apptimize_id), _shown(member.distinct_id))
+    return RawRow(number, member, problem)
+
+
+def _bad_line(number: int, text: str, problem: Problem) -> RawRow:
+    """Keep a line whose columns cannot be told apart where the screens show the distinct id."""
+    return RawRow(number, Member(apptimize_id="", distinct_id=_shown(text)), problem)
 
 
 def _cells(text: str, layout: _Layout) -> Sequence[str] | Problem:
@@ -186,8 +197,9 @@ def _shown(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text[:_SHOWN])
 
 
-def problem_of(distinct_id: str, apptimize_id: str, *, expects_prefix: bool) -> Problem | None:
-    """Tell what is wrong with a row by itself."""
+def find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
+    """Return what is wrong with a row by itself, None if nothing is."""
+    apptimize_id, distinct_id = member
     both = distinct_id + apptimize_id
     if not both.isascii() and _SURROGATE.search(both):
         return Problem.ENCODING

@@ -18,6 +18,11 @@ def property_to_set(rule: MatchRule) -> str:
     return APPTIMIZE_PROPERTY if rule.match_property == USER_PROPERTY else rule.match_property
 
 
+def property_for(connection: Connection) -> str:
+    """Return the property that associating sets through this connection."""
+    return property_to_set(match_rule(connection))
+
+
 def aliases_ids(connection: Connection) -> bool:
     """Tell whether each id is aliased too: only where ids are merged the original way."""
     return connection.id_merge == IdMerge.ORIGINAL

@@ -116,12 +116,12 @@ def who_as_json(found: user_lookup.Who) -> dict[str, Any]:
         "associated": [
             {
                 "association_id": one.id,
-                "distinct_id": distinct_id,
-                "apptimize_id": apptimize_id,
+                "distinct_id": member.distinct_id,
+                "apptimize_id": member.apptimize_id,
                 "at": _time_json(one.finished_at or one.started_at),
                 "by": one.confirmed_by,
             }
-            for one, distinct_id, apptimize_id in found.associated
+            for one, member in found.associated
         ],
     }
 

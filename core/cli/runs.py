@@ -11,8 +11,7 @@ from core.cli.as_json import run_as_json
 from core.cli.common import Json, app, open_here, run_app
 from core.cli.output import print_json, print_run, print_table, time_text
 from core.syncs import held_runs, runs, undo
-from data.models import Run, RunStatus
-from data.runs import RunFilter
+from data.models import Run, RunFilter, RunStatus
 
 
 @app.command("runs")

@@ -176,8 +176,8 @@ class CohortReader:
     def _take(self, collector: Collector, page: Page, number: int) -> None:
         matched = match_page(page.distinct_ids, page.values, self.rule, page=number)
         collector.add(
-            matched.distinct_ids,
-            matched.apptimize_ids,
+            distinct_ids=matched.distinct_ids,
+            apptimize_ids=matched.apptimize_ids,
             unusable_ids=matched.unusable_ids,
             reasons=matched.reasons,
         )

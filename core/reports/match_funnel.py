@@ -14,6 +14,7 @@ from core.bridge import Bridge
 from core.errors import NotFound
 from data import runs
 from data.engine import read_session
+from data.members.excluded import DUPLICATE as DUPLICATE  # a reason that pages have words for
 from data.members.excluded import ExcludedProfile
 from data.models import Run, RunStatus
 
@@ -109,7 +110,7 @@ def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, li
 
 @dataclass(frozen=True)
 class ExcludedPage:
-    """A page of the profiles that made no member `(reason, distinct_id, apptimize_id)`, and how many there are."""
+    """A page of the profiles that made no member, and how many there are."""
 
     rows: list[ExcludedProfile]
     total: int
@@ -146,11 +147,10 @@ def excluded_csv(
 
 def shown_row(row: ExcludedProfile) -> ExcludedProfile:
     """Write a profile that has no distinct id of its own by the place where it was read."""
-    reason, distinct_id, apptimize_id = row
-    if not distinct_id.startswith("\x00"):
+    if not row.distinct_id.startswith("\x00"):
         return row
-    page, _, number = distinct_id[1:].partition(":")
-    return reason, f"(page {page}, row {number})", apptimize_id
+    page, _, number = row.distinct_id[1:].partition(":")
+    return row._replace(distinct_id=f"(page {page}, row {number})")
 
 
 def _kept(bridge: Bridge, run_id: int) -> str:

@@ -14,8 +14,8 @@ from core.errors import NotFound
 from data import groups, run_stats, runs
 from data.engine import read_session
 from data.members.changes import ChangeKind
-from data.members.search import Pair, SearchPage
-from data.models import Group, Run, RunStatus
+from data.members.search import SearchPage
+from data.models import Group, Member, Run, RunStatus
 
 # So many changes are looked through in about a tenth of a second; a person may ask for more.
 LOOKED_THROUGH = 300
@@ -50,8 +50,8 @@ class Lookback:
 class MembershipHistory:
     """What is known of one member; None: nobody is known by that text, which may stand for several of `ids`."""
 
-    member: Pair | None
-    ids: list[Pair]
+    member: Member | None
+    ids: list[Member]
     stays: list[Membership]
     looked: Lookback
     lost: list[Group] = field(default_factory=list[Group])  # whose members are gone from the disk: nobody can tell
@@ -67,6 +67,18 @@ def find_members(
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
     return bridge.snapshots.find(group.base_snapshot, search=search, offset=offset, limit=limit)
+
+
+@action(Role.VIEWER)
+def are_members_kept(bridge: Bridge, actor: Actor, run: Run) -> bool:
+    """Return whether the members as of a run are still kept."""
+    return bridge.snapshots.exists(run.snapshot)
+
+
+@action(Role.VIEWER)
+def are_changes_kept(bridge: Bridge, actor: Actor, run: Run) -> bool:
+    """Return whether it is still kept who joined and left with a run."""
+    return bridge.snapshots.exists(run.difference)
 
 
 @action(Role.VIEWER)
@@ -154,7 +166,7 @@ def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
     def rows() -> Iterator[tuple[str, str, str]]:
         for way in ("added", "removed"):
             for chunk in bridge.snapshots.iterate_changes(name, way):
-                yield from ((way, one, other) for one, other in chunk)
+                yield from ((way, member.apptimize_id, member.distinct_id) for member in chunk)
 
     return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], rows())
 
@@ -183,13 +195,13 @@ def membership_history(
     found = bridge.snapshots.known_as(_bases(groups), text)
     is_present = bool(found)
     found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
-    ids = list(dict.fromkeys((one, other) for one, other, _ in found))
-    picked = next((pair for pair in ids if pair[0] == member), ids[0] if ids else None)
+    ids = list(dict.fromkeys(known for known, _ in found))
+    picked = next((known for known in ids if known.apptimize_id == member), ids[0] if ids else None)
     if picked is None:
         return MembershipHistory(None, [], [], looked, lost)
-    apptimize_id = picked[0]
+    apptimize_id = picked.apptimize_id
     if is_present and apptimize_id == text:
-        in_now = {name for _, _, name in found}
+        in_now = {name for _, name in found}
     else:
         in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
     came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)[apptimize_id]

@@ -17,9 +17,8 @@ from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
 from core.syncs.listing import SyncView
 from data import run_stats, runs
-from data.models import Connection, Run, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
+from data.models import Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat, utc_now
 from data.run_stats import Size
-from data.runs import RunFilter
 
 SLOTS_OVER = timedelta(days=7)
 TREND_OVER = timedelta(days=14)

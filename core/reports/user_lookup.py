@@ -26,9 +26,8 @@ from data import associations, run_stats
 from data.engine import read_session
 from data.members.changes import ChangeKind
 from data.members.excluded import DUPLICATE, ExcludedProfile
-from data.members.search import Pair
 from data.members.snapshots import Snapshots
-from data.models import Association, Connection, Group, ImportStage
+from data.models import Association, Connection, Group, ImportStage, Member
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000
@@ -78,7 +77,7 @@ class Who:
     distinct_ids: list[str] = field(default_factory=list[str])
     apptimize_ids: list[str] = field(default_factory=list[str])
     groups: list[InGroup] = field(default_factory=list[InGroup])
-    associated: list[tuple[Association, str, str]] = field(default_factory=list[tuple[Association, str, str]])
+    associated: list[tuple[Association, Member]] = field(default_factory=list[tuple[Association, Member]])
 
     @property
     def is_cut_short(self) -> bool:
@@ -113,11 +112,11 @@ class _Ids:
         """Whether anything had the id that was asked for."""
         return bool(self.distinct_ids or self.apptimize_ids)
 
-    def add(self, distinct_id: str | None, apptimize_id: str | None) -> None:
-        if distinct_id:
-            self.distinct_ids[distinct_id] = None
-        if apptimize_id:
-            self.apptimize_ids[apptimize_id] = None
+    def add(self, user: Member | ExcludedProfile) -> None:
+        if user.distinct_id:
+            self.distinct_ids[user.distinct_id] = None
+        if user.apptimize_id:
+            self.apptimize_ids[user.apptimize_id] = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ class _Readings:
 
     snapshots: Snapshots
     places: list[_Place]
-    members: dict[str, set[Pair]] = field(default_factory=dict[str, "set[Pair]"])
+    members: dict[str, set[Member]] = field(default_factory=dict[str, "set[Member]"])
     excluded: dict[str, set[ExcludedProfile]] = field(default_factory=dict[str, "set[ExcludedProfile]"])
     asked: set[str] = field(default_factory=set[str])
 
@@ -155,15 +154,15 @@ class _Readings:
         for name, others in excluded.result().items():
             self.excluded.setdefault(name, set()).update(others)
 
-    def members_of(self, place: _Place, wanted: str) -> list[Pair]:
+    def members_of(self, place: _Place, wanted: str) -> list[Member]:
         """Return the group's members with this id, first the one whose distinct id it is."""
-        rows = [pair for pair in self.members.get(place.members, ()) if wanted in pair]
-        return sorted(rows, key=lambda pair: (pair[1] != wanted, pair))
+        rows = [member for member in self.members.get(place.members, ()) if wanted in member]
+        return sorted(rows, key=lambda member: (member.distinct_id != wanted, member))
 
     def excluded_of(self, place: _Place, wanted: str) -> list[ExcludedProfile]:
         """Return the group's profiles with this id that made no member, first the one whose distinct id it is."""
-        rows = [one for one in self.excluded.get(place.excluded, ()) if wanted in one[1:]]
-        return sorted(rows, key=lambda one: (one[1] != wanted, one[1], one[0]))
+        rows = [one for one in self.excluded.get(place.excluded, ()) if wanted in (one.distinct_id, one.apptimize_id)]
+        return sorted(rows, key=lambda one: (one.distinct_id != wanted, one.distinct_id, one.reason))
 
 
 @dataclass(frozen=True)
@@ -197,8 +196,8 @@ def who(bridge: Bridge, actor: Actor, wanted: str, *, look_through: int = LOOKED
     found, looked = changes_back(bridge, None, look_through)
     if not ids.are_known:  # who has left every group is still known by what removed them
         for rows in bridge.snapshots.members_in([one.difference for one in found], [wanted]).values():
-            for apptimize_id, distinct_id in rows:
-                ids.add(distinct_id, apptimize_id)
+            for member in rows:
+                ids.add(member)
     associated = list(_associated(bridge, ids))
     changes = _changes(bridge, found, ids)
     return Who(
@@ -227,13 +226,13 @@ def _places(bridge: Bridge) -> Iterator[_Place]:
 
 def _collect(readings: _Readings, ids: _Ids) -> None:
     for place in readings.places:
-        for apptimize_id, distinct_id in sorted(readings.members.get(place.members, ())):
-            ids.add(distinct_id, apptimize_id)
-        for _, distinct_id, apptimize_id in sorted(readings.excluded.get(place.excluded, ()), key=lambda one: one[1]):
-            ids.add(distinct_id, apptimize_id)
+        for member in sorted(readings.members.get(place.members, ())):
+            ids.add(member)
+        for profile in sorted(readings.excluded.get(place.excluded, ()), key=lambda one: one.distinct_id):
+            ids.add(profile)
 
 
-def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, str, str]]:
+def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, Member]]:
     for one in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
         assert one.id is not None
         told = set[int]()
@@ -241,8 +240,8 @@ def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, str, s
             for row in import_rows(bridge, one.id).find(wanted):
                 if row.row not in told and associations.is_written(bridge.engine, one.id, row.row):
                     told.add(row.row)
-                    ids.add(row.distinct_id, row.apptimize_id)
-                    yield one, row.distinct_id, row.apptimize_id
+                    ids.add(row.member)
+                    yield one, row.member
 
 
 def _changes(bridge: Bridge, found: list[run_stats.Change], ids: _Ids) -> _Changes:
@@ -257,16 +256,16 @@ def _in_group(readings: _Readings, place: _Place, ids: _Ids, changes: _Changes) 
     Only an Apptimize id that this group's own reading gives it leads further, to the member who has it too.
     """
     asked = ids.asked
-    for apptimize_id, _ in readings.members_of(place, asked):
-        return _member(place, apptimize_id, changes)
+    for member in readings.members_of(place, asked):
+        return _member(place, member.apptimize_id, changes)
     excluded = readings.excluded_of(place, asked)
     for _, distinct_id, apptimize_id in excluded:
         if not apptimize_id or distinct_id != asked:
             continue
         readings.ask([apptimize_id])  # where very many ids belong together it was not followed
-        for its_id, instead in readings.members_of(place, apptimize_id):
-            if its_id == apptimize_id:
-                return _member(place, apptimize_id, changes, instead=instead)
+        for member in readings.members_of(place, apptimize_id):
+            if member.apptimize_id == apptimize_id:
+                return _member(place, apptimize_id, changes, instead=member.distinct_id)
     for reason, _, apptimize_id in excluded:
         return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
     for one in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:

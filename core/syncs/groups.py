@@ -41,7 +41,7 @@ def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None =
 def group_csv(bridge: Bridge, actor: Actor, group_id: int) -> Iterator[str]:
     """Yield the lines of the group's `user_id` CSV, ids byte for byte. Raises NotFound, StorageFailed."""
     name = _base(bridge, group_id)
-    return csv_files.csv_lines(apptimize_id for chunk in bridge.snapshots.iterate(name) for apptimize_id, _ in chunk)
+    return csv_files.csv_lines(member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
 
 
 @action(Role.VIEWER)
@@ -51,7 +51,7 @@ def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) ->
     Raises: NotFound, StorageFailed.
     """
     name = _base(bridge, group_id)
-    ids = (apptimize_id for chunk in bridge.snapshots.iterate(name) for apptimize_id, _ in chunk)
+    ids = (member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
     return csv_files.save_csv(ids, target, expected=bridge.snapshots.count(name))
 
 

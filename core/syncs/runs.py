@@ -6,8 +6,7 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
 from data import run_queue, runs
-from data.models import UNFINISHED, Run
-from data.runs import RunFilter
+from data.models import UNFINISHED, Run, RunFilter
 
 
 @action(Role.ANALYST)

@@ -14,8 +14,9 @@ import msgspec
 
 from core.errors import SettingsError, StorageFailed, VendorAuthFailed, VendorRefused, VendorSurprise, VendorUnavailable
 from core.run_log import RecordCall, ignore_call
-from core.vendors.delivery import MembershipChange, Pair, Target
+from core.vendors.delivery import MembershipChange, Target
 from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
+from data.models import Member
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
 MESSAGE_MEMBERS = 1000
@@ -50,12 +51,12 @@ class EndpointDelivery:
         """Yes: an endpoint cannot be asked; the daily full overwrite mends what was changed by hand."""
         return True
 
-    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
+    async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
         """Send all members under one session id, at most 1000 a message; an empty group is one message of none."""
         await self._send_all("members", target, chunks, members=members, in_flight=self.in_flight)
 
     async def change(
-        self, target: Target, change: MembershipChange, chunks: Iterator[list[Pair]], *, members: int
+        self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
     ) -> None:
         """Send who was added, or removed, one message after the other; nothing when there is nobody."""
         action = "add_members" if change == "added" else "remove_members"
@@ -63,7 +64,7 @@ class EndpointDelivery:
             await self._send_all(action, target, chunks, members=members, in_flight=1)
 
     async def _send_all(
-        self, action: str, target: Target, chunks: Iterator[list[Pair]], *, members: int, in_flight: int
+        self, action: str, target: Target, chunks: Iterator[list[Member]], *, members: int, in_flight: int
     ) -> None:
         pages = message_count(members, whole=True)
         session_id = str(uuid.uuid4())
@@ -71,7 +72,7 @@ class EndpointDelivery:
         sent = 0
         try:
             for number in range(1, pages + 1):
-                chunk: list[Pair] = await asyncio.to_thread(lambda: next(chunks, list[Pair]()))
+                chunk: list[Member] = await asyncio.to_thread(lambda: next(chunks, list[Member]()))
                 sent += len(chunk)
                 message = _message(action, target, session_id, chunk, page=number, pages=pages)
                 while len(waiting) >= in_flight:
@@ -136,7 +137,9 @@ async def _first_done(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]
     return pending
 
 
-def _message(action: str, target: Target, session_id: str, members: Sequence[Pair], *, page: int, pages: int) -> bytes:
+def _message(
+    action: str, target: Target, session_id: str, members: Sequence[Member], *, page: int, pages: int
+) -> bytes:
     """Build one message. Of a member it holds the two ids and nothing else."""
     return msgspec.json.encode(
         {
@@ -149,8 +152,8 @@ def _message(action: str, target: Target, session_id: str, members: Sequence[Pai
                 "mixpanel_session_id": session_id,
                 "page_info": {"total_pages": pages, "page_count": page},
                 "members": [
-                    {"mixpanel_distinct_id": distinct_id, "$apptimize_user_id": apptimize_id}
-                    for apptimize_id, distinct_id in members
+                    {"mixpanel_distinct_id": member.distinct_id, "$apptimize_user_id": member.apptimize_id}
+                    for member in members
                 ],
             },
         }

@@ -13,7 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from core.errors import StorageFailed
-from core.vendors.delivery import MembershipChange, Pair, Target
+from core.vendors.delivery import MembershipChange, Target
+from data.models import Member
 
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
@@ -33,16 +34,16 @@ class CsvDelivery:
         return (self.folder / csv_name(target.group_name, target.cohort_id)).is_file()
 
     async def change(
-        self, target: Target, change: MembershipChange, chunks: Iterator[list[Pair]], *, members: int
+        self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
     ) -> None:
         """Refuse: a file is always written whole."""
         raise AssertionError("a CSV takes no differences")
 
-    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
+    async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
         """Replace the group's file; when the group has a new name, the file under the old one goes away."""
         await self.still_ours()
         path = self.folder / csv_name(target.group_name, target.cohort_id)
-        ids = (apptimize_id for chunk in chunks for apptimize_id, _ in chunk)
+        ids = (member.apptimize_id for chunk in chunks for member in chunk)
         await asyncio.to_thread(save_csv, ids, path, expected=members)
         if self.delivered_name is not None:
             old = self.folder / csv_name(self.delivered_name, target.cohort_id)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Pair = tuple[str, str]
+from data.models import Member
+
 MembershipChange = Literal["added", "removed"]
 
 
@@ -35,12 +36,12 @@ class Delivery(Protocol):
         """Tell whether what was delivered before is still there, as far as that can be seen."""
         ...
 
-    async def overwrite(self, target: Target, chunks: Iterator[list[Pair]], *, members: int) -> None:
-        """Make the group hold exactly these members `(apptimize_id, distinct_id)`, `members` of them."""
+    async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
+        """Make the group hold exactly these members, `members` of them."""
         ...
 
     async def change(
-        self, target: Target, change: MembershipChange, chunks: Iterator[list[Pair]], *, members: int
+        self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
     ) -> None:
         """Add these members to the group, or remove them from it."""
         ...

@@ -22,6 +22,7 @@ from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
 from core.vendors.mixpanel_project import REGIONS, Project
 from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
 from data.associations import NOT_SAID
+from data.models import Member
 
 # At most 2000 updates a request, and 2000 events (docs reference/user-profile-limits, reference/import-events).
 BATCH_ROWS = 2000
@@ -34,8 +35,6 @@ _TIMEOUT_S = 60.0
 _MORE_REQUESTS = 100
 _TOKEN_ADVICE = "Ask an admin to check the project token on the Connections page."  # noqa: S105  (no token)
 _ACCOUNT_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
-
-Pair = tuple[str, str]
 
 
 def ingestion_url(base_url: str) -> str:
@@ -65,37 +64,37 @@ class Ingestion:
     retry: RetryPlan = RetryPlan()
     requests: int = 0
 
-    async def set_ids(self, rows: Sequence[Pair], match_property: str) -> dict[int, str]:
-        """Set the Apptimize id of each `(distinct_id, apptimize_id)`; returns those refused, with Mixpanel's reason.
+    async def set_ids(self, members: Sequence[Member], match_property: str) -> dict[int, str]:
+        """Set the Apptimize id of each profile; returns those refused by their place, with Mixpanel's reason.
 
         The reason NOT_SAID is of rows that may have been taken all the same.
         """
         updates = [
-            {"$token": self.token, "$distinct_id": distinct_id, "$set": {match_property: apptimize_id}}
-            for distinct_id, apptimize_id in rows
+            {"$token": self.token, "$distinct_id": member.distinct_id, "$set": {match_property: member.apptimize_id}}
+            for member in members
         ]
         # ip=0: or the profile would get this server's place as its own.
         params = {"strict": "1", "ip": "0", "verbose": "1"}
         return await self._send_all(updates, partial(self._post, "/engage", params, None))
 
-    async def alias(self, rows: Sequence[Pair], *, at_s: int) -> dict[int, str]:
+    async def alias(self, members: Sequence[Member], *, at_s: int) -> dict[int, str]:
         """Make each Apptimize id an alias of its distinct id; returns those refused, with Mixpanel's reason.
 
         Whether an alias is taken Mixpanel decides after its answer, and tells nobody. `at_s` must be the same whenever
-        the same rows are sent again: an event that was sent twice then counts once.
+        the same members are sent again: an event that was sent twice then counts once.
         """
         events = [
             {
                 "event": "$create_alias",
                 "properties": {
                     "token": self.token,
-                    "distinct_id": distinct_id,
-                    "alias": apptimize_id,
+                    "distinct_id": member.distinct_id,
+                    "alias": member.apptimize_id,
                     "time": at_s,
-                    "$insert_id": hashlib.sha256(f"{distinct_id}\x1f{apptimize_id}".encode()).hexdigest()[:32],
+                    "$insert_id": _insert_id(member),
                 },
             }
-            for distinct_id, apptimize_id in rows
+            for member in members
         ]
         params = {"strict": "1", "project_id": str(self.project.project_id)}
         auth = (self.project.username, self.project.secret)
@@ -166,6 +165,10 @@ class Ingestion:
                 "Mixpanel could not be reached, or its answer did not arrive.", code="mixpanel_unreachable"
             ) from exc
         return await asyncio.to_thread(_read, answer, count, has_account=auth is not None)
+
+
+def _insert_id(member: Member) -> str:
+    return hashlib.sha256(f"{member.distinct_id}\x1f{member.apptimize_id}".encode()).hexdigest()[:32]
 
 
 def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:

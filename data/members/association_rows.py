@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 from data.members.duck import connect, plain_errors, quoted
 from data.members.files import flush_to_disk, replacing
+from data.models import Member
 
 # Sorted by row: a batch is read from one or two groups.
 _ROW_GROUP = 20_000
@@ -34,8 +35,7 @@ class RawRow(NamedTuple):
     """A row as it was read, and what is wrong with it by itself."""
 
     row: int
-    distinct_id: str
-    apptimize_id: str
+    member: Member
     problem: str | None
 
 
@@ -43,11 +43,27 @@ class PlannedRow(NamedTuple):
     """A row as it will be written, or why not."""
 
     row: int
-    distinct_id: str
-    apptimize_id: str
+    member: Member
     problem: str | None
     effect: str | None
     taken: bool
+
+
+class RowToWrite(NamedTuple):
+    """A row of a batch."""
+
+    row: int
+    member: Member
+
+
+# Apptimize id first, as `Member` has it; the files have the columns in another order.
+_PLANNED = "row, apptimize_id, distinct_id, problem, effect, taken"
+
+
+def _planned_row(
+    row: int, apptimize_id: str, distinct_id: str, problem: str | None, effect: str | None, taken: bool
+) -> PlannedRow:
+    return PlannedRow(row, Member(apptimize_id, distinct_id), problem, effect, taken)
 
 
 @dataclass(frozen=True)
@@ -183,14 +199,14 @@ class Rows:
     def _planned(self) -> str:
         return f"read_parquet({quoted(self._plan)})"
 
-    def batches(self, *, after: int, size: int) -> Generator[list[tuple[int, str, str]]]:
-        """Yield the rows to write after that one as `(row, distinct_id, apptimize_id)`, by row, `size` at a time."""
+    def batches(self, *, after: int, size: int) -> Generator[list[RowToWrite]]:
+        """Yield the rows to write after that one, by row, `size` at a time."""
         with self._open() as db:
             cursor = db.execute(
-                f"SELECT row, distinct_id, apptimize_id FROM {self._planned} WHERE problem IS NULL AND row > ?", [after]
+                f"SELECT row, apptimize_id, distinct_id FROM {self._planned} WHERE problem IS NULL AND row > ?", [after]
             )
             while rows := cursor.fetchmany(size):
-                yield rows
+                yield [RowToWrite(row, Member(apptimize_id, distinct_id)) for row, apptimize_id, distinct_id in rows]
 
     def planned(
         self,
@@ -204,8 +220,10 @@ class Rows:
         """Return rows of the plan, a page at a time by row: those with these problems, or those that are writable."""
         where, values = _where(problems, search, writable=writable)
         with self._open() as db:
-            found = db.execute(f"SELECT * FROM {self._planned} {where} LIMIT ? OFFSET ?", [*values, limit, offset])
-            return [PlannedRow(*row) for row in found.fetchall()]
+            found = db.execute(
+                f"SELECT {_PLANNED} FROM {self._planned} {where} LIMIT ? OFFSET ?", [*values, limit, offset]
+            )
+            return [_planned_row(*row) for row in found.fetchall()]
 
     def count(self, *, problems: Sequence[str] = (), writable: bool = False, search: str = "") -> int:
         """Count the rows that `planned` pages through."""
@@ -217,9 +235,9 @@ class Rows:
     def iterate(self, *, chunk: int = 10_000) -> Iterator[list[PlannedRow]]:
         """Yield all rows of the plan, by row; one chunk is in memory."""
         with self._open() as db:
-            cursor = db.execute(f"SELECT * FROM {self._planned}")
+            cursor = db.execute(f"SELECT {_PLANNED} FROM {self._planned}")
             while rows := cursor.fetchmany(chunk):
-                yield [PlannedRow(*row) for row in rows]
+                yield [_planned_row(*row) for row in rows]
 
     def find(self, wanted: str) -> list[PlannedRow]:
         """Return the rows to write with exactly this distinct id or Apptimize id."""
@@ -227,10 +245,10 @@ class Rows:
             return []
         with self._open() as db:
             found = db.execute(
-                f"SELECT * FROM {self._planned} WHERE problem IS NULL AND (distinct_id = ? OR apptimize_id = ?)",
+                f"SELECT {_PLANNED} FROM {self._planned} WHERE problem IS NULL AND (distinct_id = ? OR apptimize_id = ?)",
                 [wanted, wanted],
             )
-            return [PlannedRow(*row) for row in found.fetchall()]
+            return [_planned_row(*row) for row in found.fetchall()]
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -258,7 +276,12 @@ class Rows:
 def _keep_chunk(db: duckdb.DuckDBPyConnection, rows: Sequence[RawRow], target: Path) -> None:
     if not rows and target.name != f"{0:09}.parquet":
         return
-    columns: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    columns: list[Any] = [
+        [row.row for row in rows],
+        [row.member.distinct_id for row in rows],
+        [row.member.apptimize_id for row in rows],
+        [row.problem for row in rows],
+    ]
     db.execute(
         "COPY (SELECT unnest(?::BIGINT[]) AS row, unnest(?::VARCHAR[]) AS distinct_id, unnest(?::VARCHAR[]) AS "
         f"apptimize_id, unnest(?::VARCHAR[]) AS problem) TO {quoted(target)} (FORMAT parquet)",

@@ -100,9 +100,9 @@ class Collector:
 
     def add(
         self,
+        *,
         distinct_ids: Sequence[str],
         apptimize_ids: Sequence[str],
-        *,
         unusable_ids: Sequence[str] = (),
         reasons: Sequence[str] = (),
     ) -> None:

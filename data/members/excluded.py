@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass  # below it is imported where it is used: most commands end sooner than that takes
+from typing import NamedTuple
 
 # The reason of a profile whose Apptimize id another one has too: that one is the member.
 DUPLICATE = "duplicate"
-ExcludedProfile = tuple[str, str, str | None]  # reason, distinct id, and the Apptimize id of a duplicate
+
+
+class ExcludedProfile(NamedTuple):
+    """A profile that made no member, why, and, of a duplicate, the Apptimize id that it shares."""
+
+    reason: str
+    distinct_id: str
+    apptimize_id: str | None

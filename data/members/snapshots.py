@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import duckdb  # below it is imported where it is used: most commands end sooner than that takes
@@ -21,7 +21,10 @@ from data.members.collector import Collector, Difference, compare
 from data.members.duck import ONE_THREAD, ROW_GROUP, connect, plain_errors, quoted
 from data.members.excluded import ExcludedProfile
 from data.members.files import replacing
-from data.members.search import Pair, SearchPage
+from data.members.search import SearchPage
+from data.models import Member
+
+T = TypeVar("T")
 
 # Of so many files it is remembered whether capitals matter in them.
 _FILES_KNOWN = 1000
@@ -82,9 +85,9 @@ class Snapshots:
             row = db.execute(f"SELECT count(*) FROM {self._table(name)}").fetchone()
         return row[0] if row else 0
 
-    def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Pair]]:
+    def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Member]]:
         """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
-        return self._chunks(f"SELECT apptimize_id, distinct_id FROM {self._table(name)}", chunk=chunk)
+        return self._members(f"SELECT apptimize_id, distinct_id FROM {self._table(name)}", chunk=chunk)
 
     def compare(self, name: str, base: str | None) -> Difference:
         """Compare a snapshot with a base; without one everything is added."""
@@ -110,10 +113,10 @@ class Snapshots:
             )
         return self.compare(name, base)
 
-    def iterate_changes(self, difference: str, change: ChangeKind, *, chunk: int = 1000) -> Iterator[list[Pair]]:
+    def iterate_changes(self, difference: str, change: ChangeKind, *, chunk: int = 1000) -> Iterator[list[Member]]:
         """Yield the members that were added, or removed, in order of Apptimize id, `chunk` at a time."""
         query = f"SELECT apptimize_id, distinct_id FROM {self._table(difference)} WHERE change = ?"
-        return self._chunks(query, [change], chunk=chunk)
+        return self._members(query, [change], chunk=chunk)
 
     def find(self, name: str, *, search: str = "", offset: int = 0, limit: int = 50, most: int = 1000) -> SearchPage:
         """Return a page of members in order of Apptimize id, and their number; a search ends after `most` of them."""
@@ -157,11 +160,11 @@ class Snapshots:
 
     def iterate_others(
         self, name: str, difference: str | None, change: ChangeKind, *, chunk: int = 1000
-    ) -> Iterator[list[Pair]]:
+    ) -> Iterator[list[Member]]:
         """Yield a snapshot's members who are not among those that were added, or removed, `chunk` at a time, sorted."""
         others = self._others(name, difference, change)
         query = f"SELECT apptimize_id, distinct_id FROM {others} ORDER BY apptimize_id"
-        return self._chunks(query, chunk=chunk, setting=ONE_THREAD)
+        return self._members(query, chunk=chunk, setting=ONE_THREAD)
 
     def _others(self, name: str, difference: str | None, change: ChangeKind) -> str:
         if difference is None:
@@ -209,10 +212,10 @@ class Snapshots:
             found[apptimize_id][Path(path).stem] = change
         return found
 
-    def known_as(self, names: Iterable[str], text: str) -> list[tuple[str, str, str]]:
+    def known_as(self, names: Iterable[str], text: str) -> list[tuple[Member, str]]:
         """Find in these files the members whose Apptimize id, or else whose distinct id, is this text.
 
-        Returns Apptimize id, distinct id and the file's name, one for each file that holds them.
+        Returns each with the file's name, once for each file that holds them.
         """
         names = list(names)
         for column in ("apptimize_id", "distinct_id"):
@@ -220,10 +223,10 @@ class Snapshots:
                 f"DISTINCT apptimize_id, distinct_id, filename FROM {{0}} WHERE {column} = ? ORDER BY ALL LIMIT 2000"
             )
             if found := self._over(names, query, [text]):
-                return [(one, other, Path(path).stem) for one, other, path in found]
+                return [(Member(one, other), Path(path).stem) for one, other, path in found]
         return []
 
-    def members_in(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, list[Pair]]:
+    def members_in(self, names: Iterable[str], wanted: Sequence[str]) -> dict[str, list[Member]]:
         """Return, by snapshot, the members with exactly one of these ids as Apptimize id or distinct id.
 
         What is not kept, or was damaged, says nothing.
@@ -234,7 +237,7 @@ class Snapshots:
             f"filename, apptimize_id, distinct_id FROM {{0}} WHERE apptimize_id {one_of} UNION "
             f"SELECT filename, apptimize_id, distinct_id FROM {{0}} WHERE distinct_id {one_of}"
         )
-        return self._by_file(names, query, [*wanted, *wanted])
+        return self._by_file(names, query, [*wanted, *wanted], Member)
 
     def excluded_in(
         self, names: Iterable[str], wanted: Sequence[str], *, most: int = 100
@@ -250,18 +253,20 @@ class Snapshots:
             f"(PARTITION BY filename ORDER BY distinct_id IN ({marks}) DESC, distinct_id) <= {most:d} "
             f"ORDER BY filename, distinct_id IN ({marks}) DESC, distinct_id"
         )
-        return self._by_file(names, query, [*wanted] * 4)
+        return self._by_file(names, query, [*wanted] * 4, ExcludedProfile)
 
-    def _by_file(self, names: Iterable[str], query: str, values: Sequence[str]) -> dict[str, list[Any]]:
+    def _by_file(
+        self, names: Iterable[str], query: str, values: Sequence[str], kind: Callable[..., T]
+    ) -> dict[str, list[T]]:
         kept = list(names)
         try:
             rows = self._over(kept, query, values)
         except StorageError:
             # One that is damaged is left out; which one it is takes long to tell, and hardly ever needs to be told.
             rows = self._over([one for one in kept if self.is_whole(one)], query, values)
-        found: dict[str, list[Any]] = {}
+        found: dict[str, list[T]] = {}
         for path, *row in rows:
-            found.setdefault(Path(path).stem, []).append(tuple(row))
+            found.setdefault(Path(path).stem, []).append(kind(*row))
         return found
 
     def _over(self, names: Iterable[str], query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -303,7 +308,8 @@ class Snapshots:
     def _excluded(self, name: str, reasons: Sequence[str], search: str, window: str) -> Iterator[list[ExcludedProfile]]:
         where, values = _excluded_where(reasons, search)
         query = f"SELECT reason, distinct_id, apptimize_id FROM {self._table(name)} {where} {window}"
-        return self._chunks(query, values)
+        for rows in self._chunks(query, values):
+            yield [ExcludedProfile(*row) for row in rows]
 
     def count_excluded(self, name: str, *, reasons: Sequence[str] = (), search: str = "") -> int:
         """Count the profiles that `excluded` pages through."""
@@ -311,6 +317,13 @@ class Snapshots:
         with self._open() as db:
             row = db.execute(f"SELECT count(*) FROM {self._table(name)} {where}", values).fetchone()
         return row[0] if row else 0
+
+    def _members(
+        self, query: str, values: Sequence[str] = (), *, chunk: int, setting: str = ""
+    ) -> Iterator[list[Member]]:
+        """Yield members from a query of `apptimize_id, distinct_id`, in this order."""
+        for rows in self._chunks(query, values, chunk=chunk, setting=setting):
+            yield _as_members(rows)
 
     def _chunks(
         self, query: str, values: Sequence[str] = (), *, chunk: int = 1000, setting: str = ""
@@ -370,11 +383,17 @@ def _find(
             row = db.execute(f"SELECT count(*) FROM {table}", values).fetchone()
             total = int(row[0]) if row else 0
         rows = db.execute(f"{columns} {order} LIMIT ? OFFSET ?", [*values, limit, offset]).fetchall()
-        return SearchPage(rows=rows, total=total)
+        return SearchPage(rows=_as_members(rows), total=total)
     found = db.execute(f"{columns} {where} {order} LIMIT ?", [*values, *searched, most + 1]).fetchall()
     return SearchPage(
-        rows=found[:most][offset : offset + limit], total=min(len(found), most), is_more=len(found) > most
+        rows=_as_members(found[:most][offset : offset + limit]),
+        total=min(len(found), most),
+        is_more=len(found) > most,
     )
+
+
+def _as_members(rows: Iterable[tuple[str, str]]) -> list[Member]:
+    return [Member(*row) for row in rows]
 
 
 def _excluded_where(reasons: Sequence[str], search: str) -> tuple[str, list[str]]:

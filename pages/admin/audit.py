@@ -10,10 +10,10 @@ from typing import Any
 import streamlit as st
 
 from core.access import audit_log
+from core.access.audit_log import AuditFilter
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from data.audit.reader import AuditFilter
 from data.models import AuditEntry, utc_now
 from pages.parts import download, tables
 from pages.parts.formatting import error_text, escape_markdown, moment, number, pluralize

@@ -13,8 +13,7 @@ from core.syncs import cohorts, groups, listing, one_time, recurring, runs
 from core.syncs.cohorts import cohorts_read_at, get_query_budget
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import Connection, ConnectionKind, Group, Run, RunStatus, SyncKind, SyncState
-from data.runs import RunFilter
+from data.models import Connection, ConnectionKind, Group, Run, RunFilter, RunStatus, SyncKind, SyncState
 from pages.parts import held_run, membership_changes, run_status, tables
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_of, pluralize
 from pages.shell import gate, page_frame, resources

@@ -15,8 +15,7 @@ from core.reports.overview import Freshness
 from core.rules.due_times import INTERVALS
 from core.syncs import listing, recurring, runs, settings
 from core.syncs.listing import SyncView
-from data.models import Connection, Run, RunStatus, SyncKind, SyncState, utc_now
-from data.runs import RunFilter
+from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState, utc_now
 from pages.parts import charts, held_run, membership_changes, run_status, tables
 from pages.parts.formatting import (
     EVERY,

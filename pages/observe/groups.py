@@ -11,11 +11,10 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.reports import comparison, members
 from core.reports.comparison import Comparison
-from core.reports.members import Membership, MembershipHistory
+from core.reports.members import ChangeKind, Membership, MembershipHistory
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
-from data.members.changes import ChangeKind
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.parts import charts, download, lookback, member_list, run_status, tables
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, in_gray, moment, number, pluralize
@@ -166,12 +165,12 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
-    ids = list(dict.fromkeys(one for one, _ in known.ids))
+    ids = list(dict.fromkeys(member.apptimize_id for member in known.ids))
     if len(ids) > 1:
         st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of")
-    picked, distinct_id = known.member
+    picked = known.member.apptimize_id
     st.header(escape_markdown(picked), anchor=False)
-    st.caption(f"Mixpanel distinct id: {escape_markdown(distinct_id)}.")
+    st.caption(f"Mixpanel distinct id: {escape_markdown(known.member.distinct_id)}.")
     show_stays(known)
     lookback.show(known.looked, place="groups")
     if group:

@@ -14,8 +14,7 @@ from core.errors import CohortBridgeError, NotFound
 from core.reports import overview
 from core.syncs import runs
 from core.syncs.runs import count_runs, list_runs
-from data.models import Run, RunStatus, utc_now
-from data.runs import RunFilter
+from data.models import Run, RunFilter, RunStatus, utc_now
 from pages.parts import download, held_run, membership_changes, run_log, run_status, tables
 from pages.parts.formatting import age, clock, error_text, escape_markdown, moment, number, pluralize, zone
 from pages.shell import gate, page_frame, resources

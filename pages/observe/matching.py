@@ -15,9 +15,8 @@ from core.bridge import Bridge
 from core.connections.connect import MIXPANEL_SIDE
 from core.errors import CohortBridgeError
 from core.reports import match_funnel, user_lookup
-from core.reports.match_funnel import Funnel, shown_row
+from core.reports.match_funnel import DUPLICATE, Funnel, shown_row
 from core.rules.matching import Reason
-from data.members.excluded import DUPLICATE
 from data.models import Connection, Run
 from pages.parts import associate, download, lookback, run_status, tables
 from pages.parts.formatting import (
@@ -488,9 +487,10 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             icon=":material/timeline:",
             query_params={"member": one},
         )
-    for one, distinct_id, apptimize_id in found.associated:
+    for one, member in found.associated:
         st.caption(
-            f"{escape_markdown(distinct_id)} was given {escape_markdown(apptimize_id)} by hand: {escape_markdown(one.confirmed_by)}, "
+            f"{escape_markdown(member.distinct_id)} was given {escape_markdown(member.apptimize_id)} by hand: "
+            f"{escape_markdown(one.confirmed_by)}, "
             f"{age(one.finished_at or one.started_at)}."
         )
     lookback.show(found.looked, place="matching")

@@ -8,14 +8,11 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.associate import actions, target
-from core.associate.actions import cancel_association, confirm_association, resume_association
-from core.associate.files import import_rows
-from core.associate.rows import MOST_ROWS, PROBLEMS, Problem
+from core.associate.actions import UNFINISHED, cancel_association, confirm_association, resume_association
+from core.associate.rows import CHANGED, MOST_ROWS, NEW, PROBLEMS, SAME, UNSEEN, PlannedRow, Problem
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound
 from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
-from data.associations import UNFINISHED
-from data.members.association_rows import CHANGED, NEW, SAME, UNSEEN, PlannedRow
 from data.models import Association, Connection, ImportStage
 from pages.parts import download, run_status, tables
 from pages.parts.formatting import age, error_text, escape_markdown, in_gray, number, pluralize
@@ -105,9 +102,7 @@ def _say_what_it_means(connection: Connection) -> None:
 
 
 def _property(connection: Connection) -> str:
-    from core.connections.project import match_rule
-
-    return target.property_to_set(match_rule(connection))
+    return target.property_for(connection)
 
 
 def form(bridge: Bridge, person: Actor) -> None:
@@ -203,7 +198,7 @@ def show_one(bridge: Bridge, person: Actor, found: Association) -> None:
         show_plan(bridge, person, found)
     else:
         show_outcome(bridge, person, found)
-    if import_rows(bridge, found.id).has_plan:
+    if actions.has_plan(bridge, person, found.id):
         show_rows(bridge, person, found)
 
 
@@ -406,7 +401,7 @@ def show_outcome(bridge: Bridge, person: Actor, found: Association) -> None:
                 on_click=_act,
                 args=(bridge, person, "resume", found.id),
             )
-        if import_rows(bridge, found.id).has_plan:
+        if actions.has_plan(bridge, person, found.id):
             download.offer_csv(
                 partial(actions.association_outcomes, bridge, person, found.id),
                 file_name=f"outcomes-{found.id}.csv",
@@ -475,7 +470,7 @@ def _row(row: PlannedRow) -> dict[str, object]:
     note = PROBLEMS.get(row.problem, row.problem) if row.problem else EFFECT_WORDS.get(row.effect or "", "")
     return {
         "Row": row.row,
-        "Mixpanel distinct id": row.distinct_id[:300],
-        "Apptimize id": row.apptimize_id[:300],
+        "Mixpanel distinct id": row.member.distinct_id[:300],
+        "Apptimize id": row.member.apptimize_id[:300],
         "Why not" if row.problem else "Effect": note,
     }

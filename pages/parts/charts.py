@@ -12,7 +12,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import overview
-from data.run_stats import Size
+from core.reports.overview import Size
 from pages.parts.formatting import in_gray, number, pluralize
 
 SPANS = {

@@ -55,7 +55,7 @@ def _show_page(
     of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
     st.caption(pager.range_text(len(page.rows), of))
     rows: list[dict[str, Any]] = [
-        {"Apptimize id": apptimize_id, "Mixpanel distinct id": distinct_id} for apptimize_id, distinct_id in page.rows
+        {"Apptimize id": member.apptimize_id, "Mixpanel distinct id": member.distinct_id} for member in page.rows
     ]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
     # Where there is room for more, it goes to the last of them and not to the buttons.

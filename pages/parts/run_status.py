@@ -12,8 +12,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.rules.matching import MAX_LENGTH, Reason
 from core.syncs import one_time, runs
-from data.models import UNFINISHED, Run, RunStatus
-from data.runs import RunFilter
+from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize

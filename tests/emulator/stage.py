@@ -29,8 +29,7 @@ from core.sandbox import people
 from core.settings import Settings
 from core.syncs import groups, one_time, runs
 from core.worker import inline_run
-from data.models import Group, Run
-from data.runs import RunFilter
+from data.models import Group, Run, RunFilter
 from tests.emulator import oracle
 from tests.emulator.forks import Forks
 

@@ -11,8 +11,7 @@ from typing import Any
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import runs
-from data.models import UNFINISHED, Run, RunStatus
-from data.runs import RunFilter
+from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from tests.emulator import oracle
 from tests.emulator.stage import PROJECT, Sandbox
 

@@ -12,8 +12,7 @@ from core.bridge import Bridge
 from core.reports import overview
 from core.syncs import one_time, recurring, runs
 from data.engine import write_session
-from data.models import Run, SyncKind
-from data.runs import RunFilter
+from data.models import Run, RunFilter, SyncKind
 from pages.shell import gate
 from tests.emulator.stage import NEWSLETTER, POWER, SPENDERS, Sandbox, export
 from tests.pages.dashboard import HISTORY, drawn, open_page, shown

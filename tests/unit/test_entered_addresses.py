@@ -28,6 +28,7 @@ from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
 from core.vendors.http import connect_entered
 from core.vendors.retry import RetryPlan
+from data.models import Member
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.8", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -210,7 +211,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(server: ThreadingHTTPSe
         async with connect_entered(Reach.LOOPBACK) as http:
             url = f"http://127.0.0.1:{server.server_port}/"
             delivery = EndpointDelivery(http, url, "token", nobody_took_over, retry=RetryPlan(attempts=1, over_s=0.1))
-            await delivery.overwrite(Target(1, 2, "c", "g"), iter([[("i_1", "u-1")]]), members=1)
+            await delivery.overwrite(Target(1, 2, "c", "g"), iter([[Member("i_1", "u-1")]]), members=1)
 
     with pytest.raises(VendorSurprise, match="did not confirm the message"):
         asyncio.run(deliver())

@@ -14,8 +14,9 @@ from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
 from core.vendors.mixpanel_ingestion import Ingestion, ingestion_url
 from core.vendors.mixpanel_project import REGIONS, Project
 from core.vendors.retry import RetryPlan
+from data.models import Member
 
-ROWS = [(f"u{number}", f"i_{number}") for number in range(10)]
+ROWS = [Member(f"i_{number}", f"u{number}") for number in range(10)]
 OK = {"code": 200, "status": "OK"}
 Answer = Callable[[httpx.Request, list[Any]], httpx.Response]
 
@@ -26,7 +27,7 @@ async def nobody_else() -> None:
 
 def send(
     answer: Callable[[httpx.Request, list[Any]], httpx.Response],
-    rows: list[tuple[str, str]] = ROWS,
+    rows: list[Member] = ROWS,
     *,
     alias: bool = False,
 ) -> dict[int, str]:
@@ -55,7 +56,7 @@ def test_profiles_are_set_as_the_vendor_documents_it():
         asked.append(request)
         return httpx.Response(200, json=OK | {"num_records_imported": 1})
 
-    assert send(answer, [("käufer", "i_1")]) == {}
+    assert send(answer, [Member("i_1", "käufer")]) == {}
     assert str(asked[0].url) == "https://api-eu.mixpanel.com/engage?strict=1&ip=0&verbose=1"
     assert json.loads(asked[0].content) == [
         {"$token": "token", "$distinct_id": "käufer", "$set": {"$apptimize_user_id": "i_1"}}
@@ -73,7 +74,7 @@ def test_an_alias_is_the_same_event_whenever_it_is_sent_again():
         return httpx.Response(200, json=OK | {"num_records_imported": len(events)})
 
     for _ in range(2):
-        send(answer, [("u1", "i_1")], alias=True)
+        send(answer, [Member("i_1", "u1")], alias=True)
 
     assert asked[0] == asked[1]
     properties = asked[0][0]["properties"]
@@ -110,7 +111,7 @@ def refuse_some_without_saying_which(bad: set[str], sent: list[int]) -> Callable
 
 
 def test_where_it_is_not_said_which_records_failed_they_are_found_by_halves():
-    rows, sent = [(f"u{number}", f"i_{number}") for number in range(2000)], list[int]()
+    rows, sent = [Member(f"i_{number}", f"u{number}") for number in range(2000)], list[int]()
 
     found = send(refuse_some_without_saying_which({"u77", "u1999"}, sent), rows)
 
@@ -119,9 +120,9 @@ def test_where_it_is_not_said_which_records_failed_they_are_found_by_halves():
 
 
 def test_a_batch_of_which_everything_is_refused_does_not_cost_a_request_a_row():
-    rows, sent = [(f"u{number}", f"i_{number}") for number in range(2000)], list[int]()
+    rows, sent = [Member(f"i_{number}", f"u{number}") for number in range(2000)], list[int]()
 
-    found = send(refuse_some_without_saying_which({one for one, _ in rows}, sent), rows)
+    found = send(refuse_some_without_saying_which({member.distinct_id for member in rows}, sent), rows)
 
     assert found.keys() == set(range(2000)), "none is told as written"
     assert len(sent) < 250
@@ -168,7 +169,7 @@ def test_a_request_stays_below_a_megabyte_however_long_the_ids_are():
         sizes.append((len(updates), len(request.content)))
         return httpx.Response(200, json=OK)
 
-    send(answer, [(f"{number:01000}", f"i_{number:0200}") for number in range(2000)])
+    send(answer, [Member(f"i_{number:0200}", f"{number:01000}") for number in range(2000)])
 
     assert sum(count for count, _ in sizes) == 2000
     assert max(size for _, size in sizes) < 1_000_000

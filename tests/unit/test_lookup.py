@@ -18,6 +18,7 @@ from data.models import (
     ConnectionKind,
     Group,
     ImportStage,
+    Member,
     Run,
     Sync,
     utc_now,
@@ -46,8 +47,8 @@ def read(
     members, excluded = f"members-{number}", f"excluded-{number}"
     with bridge.snapshots.collector() as collector:
         collector.add(
-            [one for one, _ in users],
-            [other for _, other in users],
+            distinct_ids=[one for one, _ in users],
+            apptimize_ids=[other for _, other in users],
             unusable_ids=list(unmatched),
             reasons=["unmatched"] * len(unmatched),
         )
@@ -117,7 +118,7 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
             assert found.id is not None
             session.add(AssociationBatch(association_id=found.id, start=2, end=3, size=2, refused={"3": "odd"}))
         rows = import_rows(bridge, found.id)
-        rows.keep(RawRow(row, f"{stage}-{row}", f"i_{stage}-{row}", None) for row in (2, 3, 4))
+        rows.keep(RawRow(row, Member(f"i_{stage}-{row}", f"{stage}-{row}"), None) for row in (2, 3, 4))
         rows.judge(prefix="", prefixes=(), known=Known())
 
         told = [user_lookup.who(bridge, LOCAL, f"{stage}-{row}").apptimize_ids for row in (2, 3, 4)]

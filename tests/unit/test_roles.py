@@ -33,6 +33,7 @@ from data.models import (
     Group,
     Person,
     Run,
+    RunFilter,
     RunStatus,
     SignIn,
     Sync,
@@ -40,7 +41,6 @@ from data.models import (
     SyncState,
     utc_now,
 )
-from data.runs import RunFilter
 
 WORKED = "It changes something"
 READS = "It changes nothing"
@@ -83,6 +83,16 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "worker_is_up": (Role.VIEWER, READS, lambda on, who: workers.worker_is_up(on.bridge, who)),
     "worker_seen_at": (Role.VIEWER, READS, lambda on, who: workers.worker_seen_at(on.bridge, who)),
     "at_a_glance": (Role.VIEWER, READS, lambda on, who: overview.at_a_glance(on.bridge, who, [], [])),
+    "are_changes_kept": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: members.are_changes_kept(on.bridge, who, runs.get_run(on.bridge, who, on.queued)),
+    ),
+    "are_members_kept": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: members.are_members_kept(on.bridge, who, runs.get_run(on.bridge, who, on.queued)),
+    ),
     "changes_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: members.changes_csv(on.bridge, who, on.queued)),
     "compare_runs": (
         Role.VIEWER,
@@ -173,6 +183,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         lambda on, who: actions.confirm_association(on.bridge, who, 1),
     ),
     "get_association": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.get_association(on.bridge, who, 1)),
+    "has_plan": (Role.ANALYST, READS, lambda on, who: actions.has_plan(on.bridge, who, 1)),
     "list_associations": (Role.ANALYST, READS, lambda on, who: actions.list_associations(on.bridge, who)),
     "pause_syncs": (Role.ANALYST, WORKED, lambda on, who: recurring.pause_syncs(on.bridge, who, [on.active])),
     "planned_rows": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.planned_rows(on.bridge, who, 1)),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from core.associate.rows import PROBLEMS, Problem, read_rows
 from core.errors import SettingsError
 from data.members.association_rows import Known, RawRow, Rows
+from data.models import Member
 
 HEADER = b"distinct_id,apptimize_id\n"
 few = st.sampled_from(["u1", "u2", "u3", "i_2"]), st.sampled_from(["i_1", "i_2", "a_1", "7", "u1"])
@@ -48,7 +49,7 @@ def test_whatever_stands_in_a_file_every_line_gets_one_answer(content: bytes):
     assert len(rows) == len(lines)
     assert all(row.problem is None or row.problem in PROBLEMS for row in rows)
     for row in rows:
-        (row.distinct_id + row.apptimize_id).encode()  # can be kept, whatever it was
+        "".join(row.member).encode()  # can be kept, whatever it was
 
 
 @settings(max_examples=300, deadline=None)
@@ -61,7 +62,7 @@ def test_whatever_a_file_begins_with_it_is_read_or_refused_with_a_sentence(conte
 def test_a_quote_that_is_never_closed_spoils_its_own_line_alone():
     rows = read(HEADER + b'u1,"i_1\nu2,i_2\n"u3",i_3\n')
 
-    assert [(row.row, row.distinct_id, row.problem) for row in rows[1:]] == [(3, "u2", None), (4, "u3", None)]
+    assert [(row.row, row.member.distinct_id, row.problem) for row in rows[1:]] == [(3, "u2", None), (4, "u3", None)]
     assert rows[0].problem == "quotes"
 
 
@@ -72,13 +73,13 @@ def test_a_line_break_of_its_own_does_not_hide_the_rest_of_a_line():
 
 
 def test_an_id_that_its_prefix_makes_too_long_is_not_written(kept: Rows):
-    kept.keep([RawRow(2, "u1", "x" * 255, None), RawRow(3, "u2", "y" * 254, None)])
+    kept.keep([RawRow(2, Member("x" * 255, "u1"), None), RawRow(3, Member("y" * 254, "u2"), None)])
 
     assert kept.judge(prefix="i_", prefixes=("i_",), known=Known()).problems == {"too_long": 1}
 
 
 def test_a_plan_is_not_replaced_by_a_check_that_must_not(kept: Rows):
-    kept.keep([RawRow(2, "u1", "1", None)])
+    kept.keep([RawRow(2, Member("1", "u1"), None)])
     kept.judge(prefix="i_", prefixes=("i_",), known=Known())
 
     @contextmanager
@@ -89,14 +90,14 @@ def test_a_plan_is_not_replaced_by_a_check_that_must_not(kept: Rows):
     with pytest.raises(SettingsError):
         kept.judge(prefix="a_", prefixes=("a_",), known=Known(), within=refuse())
 
-    assert [row.apptimize_id for rows in kept.iterate() for row in rows] == ["i_1"]
+    assert [row.member.apptimize_id for rows in kept.iterate() for row in rows] == ["i_1"]
 
 
 def test_a_line_without_an_end_is_not_read_into_memory():
     rows = read(HEADER + b"u1," + b"x" * (3 * 2**20) + b"\nu2,i_2\n")
 
     assert [(row.row, row.problem) for row in rows] == [(2, "line_too_long"), (3, None)]
-    assert len(rows[0].distinct_id) <= 200
+    assert len(rows[0].member.distinct_id) <= 200
 
 
 def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str | None]:
@@ -126,7 +127,7 @@ def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str |
 def test_rows_are_judged_together_as_they_would_be_by_hand(
     kept: Rows, pairs: list[tuple[str, str]], prefix: str | None
 ):
-    kept.keep(RawRow(number, one, other, None) for number, (one, other) in enumerate(pairs, start=2))
+    kept.keep(RawRow(number, Member(other, one), None) for number, (one, other) in enumerate(pairs, start=2))
 
     judged = kept.judge(prefix=prefix, prefixes=("i_", "a_"), known=Known())
 
@@ -134,7 +135,7 @@ def test_rows_are_judged_together_as_they_would_be_by_hand(
     assert [row.problem for rows in kept.iterate() for row in rows] == expected
     assert judged.rows == len(pairs) == judged.writable + sum(judged.problems.values())
     with closing(kept.batches(after=1, size=2)) as batches:
-        written = [row for batch in batches for row, _, _ in batch]
+        written = [row for batch in batches for row, _ in batch]
     assert written == [row for row, problem in enumerate(expected, start=2) if problem is None]
 
 
@@ -142,7 +143,7 @@ def test_rows_that_could_not_be_kept_whole_leave_those_of_before(tmp_path: Path)
     rows = Rows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
 
     def two_then_broken() -> Iterator[RawRow]:
-        yield RawRow(2, "u1", "i_1", None)
+        yield RawRow(2, Member("i_1", "u1"), None)
         raise SettingsError("File: it ends here.")
 
     with pytest.raises(SettingsError):
@@ -155,7 +156,7 @@ def test_rows_that_could_not_be_kept_whole_leave_those_of_before(tmp_path: Path)
 def test_a_user_whom_a_reading_knows_under_another_users_id_is_not_written(kept: Rows, tmp_path: Path):
     members = tmp_path / "members.parquet"
     duckdb.execute(f"COPY (SELECT 'd1' AS distinct_id, 'i_d1' AS apptimize_id) TO '{members}' (FORMAT parquet)")
-    kept.keep([RawRow(2, "i_d1", "i_new", None), RawRow(3, "newcomer", "d1", None)])
+    kept.keep([RawRow(2, Member("i_new", "i_d1"), None), RawRow(3, Member("d1", "newcomer"), None)])
 
     judged = kept.judge(prefix="", prefixes=(), known=Known(members=[members]))
 

@@ -15,8 +15,7 @@ from core.rules import due_times
 from core.worker import service
 from data import run_queue, run_records, runs
 from data.engine import read_session, write_session
-from data.models import CohortList, Group, Run, RunStatus, Sync, utc_now
-from data.runs import RunFilter
+from data.models import CohortList, Group, Run, RunFilter, RunStatus, Sync, utc_now
 
 DEAD = {"error_code": "interrupted", "error_message": "It died.", "error_advice": "Wait."}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from data.engine import StorageError
 from data.members.collector import Tally
 from data.members.snapshots import Snapshots
+from data.models import Member
 
 ids = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=6)
 
@@ -24,13 +25,13 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
 def write(snapshots: Snapshots, name: str, pairs: list[tuple[str, str]]) -> Tally:
     """Write a snapshot of (distinct id, Apptimize id)."""
     with snapshots.collector() as collector:
-        collector.add([one for one, _ in pairs], [one for _, one in pairs])
+        collector.add(distinct_ids=[one for one, _ in pairs], apptimize_ids=[one for _, one in pairs])
         collector.write(snapshots.path(name))
         return collector.tally(prefixes=("i_", "a_"))
 
 
-def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[tuple[str, str]]:
-    return [pair for rows in snapshots.iterate(name, chunk=chunk) for pair in rows]
+def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[Member]:
+    return [member for rows in snapshots.iterate(name, chunk=chunk) for member in rows]
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,7 +72,7 @@ def test_a_dry_run_finds_the_same_difference_as_the_snapshots_do(snapshots: Snap
     write(snapshots, "before", [("u1", "i_1"), ("u2", "i_2")])
 
     with snapshots.collector() as collector:
-        collector.add(["u2", "u3", "u4"], ["i_2", "i_3", "i_3"])
+        collector.add(distinct_ids=["u2", "u3", "u4"], apptimize_ids=["i_2", "i_3", "i_3"])
         dry = collector.compare(snapshots.path("before"))
         collector.write(snapshots.path("after"))
 
@@ -87,7 +88,12 @@ def test_without_a_base_everything_is_added(snapshots: Snapshots):
 
 def test_reasons_are_counted_and_the_profiles_behind_them_too(snapshots: Snapshots):
     with snapshots.collector() as collector:
-        collector.add(["u1"], ["i_1"], unusable_ids=["u2", "u3", "u4"], reasons=["unmatched", "blank", "unmatched"])
+        collector.add(
+            distinct_ids=["u1"],
+            apptimize_ids=["i_1"],
+            unusable_ids=["u2", "u3", "u4"],
+            reasons=["unmatched", "blank", "unmatched"],
+        )
         tally = collector.tally()
 
     assert tally.reasons == {"unmatched": 2, "blank": 1}
@@ -96,8 +102,8 @@ def test_reasons_are_counted_and_the_profiles_behind_them_too(snapshots: Snapsho
 
 def test_a_profile_that_came_twice_shows_in_the_tally_wherever_it_came(snapshots: Snapshots):
     with snapshots.collector() as collector:
-        collector.add(["u1", "u2"], ["i_1", "i_2"], unusable_ids=["u3"], reasons=["blank"])
-        collector.add(["u2"], ["i_2"], unusable_ids=["u1"], reasons=["unmatched"])
+        collector.add(distinct_ids=["u1", "u2"], apptimize_ids=["i_1", "i_2"], unusable_ids=["u3"], reasons=["blank"])
+        collector.add(distinct_ids=["u2"], apptimize_ids=["i_2"], unusable_ids=["u1"], reasons=["unmatched"])
         tally = collector.tally()
 
     assert tally.seen == 5
@@ -159,7 +165,7 @@ def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     assert snapshots.holding(["gone", "here"], "i_1") == {"here"}
     assert snapshots.changes_of(["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
     assert snapshots.known_as(["gone"], "i_1") == []
-    assert snapshots.known_as(["gone", "here"], "user-1") == [("i_1", "user-1", "here")]
+    assert snapshots.known_as(["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
 
 
 def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):
@@ -181,7 +187,7 @@ def test_nothing_is_left_behind_but_the_snapshot(snapshots: Snapshots):
 def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(snapshots: Snapshots, tmp_path: Path):
     write(snapshots, "kept", [("u1", "i_1")])
     with snapshots.collector() as collector:
-        collector.add(["u2"], ["i_2"])
+        collector.add(distinct_ids=["u2"], apptimize_ids=["i_2"])
         with pytest.raises(StorageError):
             collector.write(Path("/proc/no-such-place/kept.parquet"))
 
