@@ -23,10 +23,10 @@ def _close(bridge: Bridge) -> None:
 
 
 @cache
-def _settle() -> None:
-    """Take what is loaded out of the garbage collector's sight, once a process.
+def _freeze_modules() -> None:
+    """Freeze what is loaded for the garbage collector, once a process.
 
-    It stays as long as the process does; to look through it now and then costs a visitor a quarter of a second.
+    It stays as long as the process does; each full collection would cost a visitor a quarter of a second.
     """
     import_module("altair")  # large, and on the first chart otherwise
     gc.collect()
@@ -35,7 +35,7 @@ def _settle() -> None:
 
 @st.cache_resource(show_spinner="Opening …", on_release=_close)
 def _open() -> Bridge:
-    _settle()
+    _freeze_modules()
     return core_bridge.open_bridge(settings.read())
 
 

@@ -91,7 +91,7 @@ def test_who_is_not_let_in_reads_why(signed: Signed, page: Page, name: str, clai
     signed.person(name, **claims)
     sign_in(page, signed, name)
 
-    expect(page.get_by_text("You are not let in")).to_be_visible()
+    expect(page.get_by_text("Access denied")).to_be_visible()
     expect(page.get_by_text(written(sentence))).to_be_visible()
     expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
     page.goto(f"{signed.url}/groups")
@@ -233,7 +233,7 @@ def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, 
         if how != "streamlit run":
             said = process.communicate(timeout=30)[1].decode()
             assert process.returncode == 2
-            assert "Nobody signs in here, and the dashboard listens at 0.0.0.0" in said
+            assert "Sign-in is not set up, and the dashboard listens at 0.0.0.0" in said
             assert len(said.splitlines()) == 1
             return
         wait_for(f"http://127.0.0.1:{port}", process)

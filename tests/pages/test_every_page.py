@@ -74,7 +74,7 @@ def test_who_cannot_start_a_worker_is_told_to_ask(practising: Bridge, monkeypatc
 
     monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
-    assert "Ask whoever runs Cohort Bridge to start one" in shown(open_page(OVERVIEW))
+    assert "Ask the operator of Cohort Bridge to start one" in shown(open_page(OVERVIEW))
 
 
 def test_who_cannot_connect_is_not_sent_to_a_page_that_is_closed_to_them(

@@ -202,7 +202,7 @@ def test_a_viewer_finds_no_button_that_would_be_refused(practising: Bridge, sand
         text = shown(drawn(at.run()))
         assert "This needs the role" not in text
         pressed = {button.label for button in at.button}
-        assert not pressed & {"Start again", "Cancel", "Put the group back to this run", "Apply once", "Discard"}
+        assert not pressed & {"Run again", "Cancel", "Roll back to this run", "Apply once", "Discard"}
 
 
 def test_a_role_that_is_taken_away_holds_at_the_next_click(practising: Bridge):
@@ -415,7 +415,7 @@ def test_without_sign_in_a_dashboard_that_others_reach_shows_nothing(
     try:
         for page in (OVERVIEW, CONNECTIONS):
             at = open_as(page, {})
-            assert "Nobody signs in here, and the dashboard listens at" in shown(at)
+            assert "Sign-in is not set up, and the dashboard listens at" in shown(at)
             assert not at.button
     finally:
         config.set_option("server.address", before)
