@@ -16,21 +16,29 @@ Result = TypeVar("Result")
 
 
 def perform(
-    place: str, action: Callable[[], Result], answer: str | Callable[[Result], str] | None = None
+    place: str,
+    action: Callable[[], Result],
+    answer: str | Callable[[Result], str] | None = None,
+    *,
+    toast: str = "",
+    failure: str = "",
 ) -> Result | None:
     """Perform an action and keep its answer, to be shown at `place`: `answer`, or the error with its advice.
 
-    `answer` may be made from the action's result; None drops the answer before. Returns the result, None on failure.
+    `answer` may be made from the action's result; None drops the answer before. `toast` is said for a moment only, and
+    `failure` before the error. Returns the result, None on failure.
     """
     try:
         result = action()
     except CohortBridgeError as exc:
-        page_frame.answer(place, error_text(exc), failed=True)
+        page_frame.answer(place, f"{failure} {error_text(exc)}".strip(), failed=True)
         return None
     if answer is None:
         page_frame.forget_answer()
     else:
         page_frame.answer(place, answer if isinstance(answer, str) else answer(result))
+    if toast:
+        st.toast(toast, icon=":material/check:")
     return result
 
 

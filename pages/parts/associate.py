@@ -205,7 +205,7 @@ def show_one(bridge: Bridge, person: Actor, found: Association) -> None:
 def _badge(found: Association) -> None:
     look = LOOKS[found.stage]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(look.word, icon=f":material/{look.icon}:", color=look.colour)
+        st.badge(look.word, icon=f":material/{look.icon}:", color=look.color)
         st.caption(f"Started by {escape_markdown(found.actor)} {age(found.created_at)}.", width="content")
 
 

@@ -47,19 +47,17 @@ def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) ->
 
 @st.dialog("Apply this once?", icon=":material/front_hand:")
 def _ask_to_apply(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
-    assert run.id is not None
     removes = f" As of this run {pluralize(run.removed, 'member')} would be removed." if run.removed else ""
     st.markdown(
         f"The cohort is read again, and **{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)} "
         f"is made equal to it, even if it loses members.{removes}"
     )
-    apply = partial(held_runs.apply_held, bridge, person, run.id)
-    confirm_buttons(
-        "Apply once",
-        key="held_run_apply",
-        icon=":material/check:",
-        action=partial(perform, place, apply, lambda queued: f"Run {queued.id} is queued: it writes what it reads."),
-    )
+
+    def apply() -> None:
+        action = partial(held_runs.apply_held, bridge, person, run.id or 0)
+        perform(place, action, lambda queued: f"Run {queued.id} is queued: it writes what it reads.")
+
+    confirm_buttons("Apply once", key="held_run_apply", icon=":material/check:", action=apply)
 
 
 def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
@@ -79,22 +77,15 @@ def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
 
 @st.dialog("Roll this group back?", icon=":material/undo:")
 def _ask_to_roll_back(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
-    assert run.id is not None
     st.markdown(
         f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)} gets back the "
         f"{pluralize(run.members, 'member')} that it had after run {run.id} of "
         f"{escape_markdown(moment(run.finished_at))}. Its recurring sync, if it has one, is paused: otherwise the "
         "next run would undo the rollback."
     )
-    roll_back = partial(undo.undo_to, bridge, person, run.id)
-    confirm_buttons(
-        "Roll back",
-        key="held_run_undo",
-        icon=":material/undo:",
-        action=partial(
-            perform,
-            place,
-            roll_back,
-            lambda queued: f"Run {queued.id} is queued: it rolls the group back to run {run.id}.",
-        ),
-    )
+
+    def roll_back() -> None:
+        action = partial(undo.undo_to, bridge, person, run.id or 0)
+        perform(place, action, lambda queued: f"Run {queued.id} is queued: it rolls the group back to run {run.id}.")
+
+    confirm_buttons("Roll back", key="held_run_undo", icon=":material/undo:", action=roll_back)

@@ -1,4 +1,4 @@
-"""Lists of which one row can be opened: by its button, by ticking it, or from the keyboard."""
+"""Lists of which one row can be opened: by its button, by selecting it, or from the keyboard."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows_to_open(
     button_width: int = 70,
     most_rows: int = ROWS,
 ) -> None:
-    """Show rows, whose column "" is the button's text; `ids` are theirs, and `go_to` is told which one is wanted.
+    """Show rows, whose column "" is the button's text; `ids` are theirs, and `go_to` is called with the one to open.
 
     The ids are frozen when the list is drawn, so a click opens the row that the person saw. A button on a canvas cannot
     be reached from the keyboard; a row can be chosen there with Shift and Space.
@@ -39,7 +39,7 @@ def rows_to_open(
     st.dataframe(
         rows,
         key=f"{key}_table",
-        on_select=partial(_ticked, key, tuple(ids), go_to),
+        on_select=partial(_selected, key, tuple(ids), go_to),
         selection_mode="single-row",
         hide_index=True,
         height=height(len(rows), most=most_rows),
@@ -50,7 +50,7 @@ def rows_to_open(
     )
 
 
-def rows_to_tick(
+def rows_to_select(
     rows: list[dict[str, Any]],
     ids: Sequence[Any],
     *,
@@ -60,7 +60,7 @@ def rows_to_tick(
     columns: dict[str, Any],
     button_width: int = 70,
 ) -> None:
-    """Show rows that are opened by their button, and of which any number can be ticked: `ticked` says which."""
+    """Show rows that are opened by their button, and of which any number can be selected: see `selected`."""
     st.dataframe(
         rows,
         key=f"{key}_table",
@@ -74,8 +74,8 @@ def rows_to_tick(
     )
 
 
-def ticked(key: str, ids: Sequence[Any]) -> list[Any]:
-    """Return whose rows are ticked in the list of this key, which must hold these ids in this order."""
+def selected(key: str, ids: Sequence[Any]) -> list[Any]:
+    """Return the ids of the rows that are selected in the list of this key, which must hold these ids in this order."""
     state = st.session_state.get(f"{key}_table")
     return [ids[row] for row in state["selection"]["rows"] if row < len(ids)] if state else []
 
@@ -91,7 +91,7 @@ def _open_column(key: str, ids: Sequence[Any], go_to: Callable[[Any], None], wid
     )
 
 
-def _ticked(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
+def _selected(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
     rows = st.session_state[f"{key}_table"]["selection"]["rows"]
     if rows:
         go_to(ids[rows[0]])

@@ -120,7 +120,7 @@ def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sa
 
     assert "In 2 groups now" in shown(at)
     assert at.query_params["member"] == distinct_id
-    assert "Looked through 2 changes of groups, all that are kept" in shown(at)
+    assert "Searched 2 changes of groups, all that are kept" in shown(at)
 
 
 def test_nobody_by_that_id_is_said(practising: Bridge):

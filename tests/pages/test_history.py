@@ -56,7 +56,7 @@ def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_n
     assert figures["Profiles"] == sum(size for label, size in figures.items() if label.startswith(("=", "+")))
     assert "What would have changed" not in shown(at)
     drawn(at.button(key="history_apply").click().run())
-    assert "would leave" not in shown(at)
+    assert "would be removed" not in shown(at)
 
 
 def test_a_period_is_asked_for_in_the_readers_days(practising: Bridge):
@@ -177,13 +177,13 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     drawn(at.toggle(key="run_log_each").set_value(True).run())
 
     tables = [one.value for one in at.dataframe]
-    totals = next(one for one in tables if "How many" in one)
+    totals = next(one for one in tables if "Count" in one)
     each = next(one for one in tables if "Sent" in one)
-    assert totals["How many"].sum() == run.requests + run.messages
+    assert totals["Count"].sum() == run.requests + run.messages
     assert ("Message: all members", "500 Error of the server") in set(
         zip(totals["What"], totals["Answer"], strict=True)
     )
-    assert len(each) == totals["How many"].sum()
+    assert len(each) == totals["Count"].sum()
 
 
 def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):
