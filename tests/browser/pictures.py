@@ -133,7 +133,7 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                     page.get_by_role("button", name="Sign in", exact=True).wait_for()
                     picture(page, folder / f"sign-in-{end}")
                     sign_in(page, signed, "fred")
-                    expect(page.get_by_text("You are not let in")).to_be_visible()
+                    expect(page.get_by_text("Access denied")).to_be_visible()
                     picture(page, folder / f"refused-{end}")
                 with window(browser, scheme, width) as page:
                     sign_in(page, signed, "vera")
@@ -428,7 +428,7 @@ def take_questions(browser: Browser, everything: Everything, folder: Path) -> No
     for name, path, heading, button in (
         ("remove-sync", sync, "Syncs", "Remove"),
         ("copy-sync", sync, "Syncs", "Copy"),
-        ("put-back", undone, "History", "Put the group back to this run"),
+        ("put-back", undone, "History", "Roll back to this run"),
         ("write", "matching?association=2", "Matching", "Write 39 rows …"),
     ):
         take_question(browser, everything, folder, name, path, heading, button)

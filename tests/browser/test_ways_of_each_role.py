@@ -48,24 +48,24 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
     would_come = figure(page, "Added")
-    expect(page.get_by_text(f"Would come: {would_come}")).to_be_visible()
+    expect(page.get_by_text(f"To add: {would_come}")).to_be_visible()
 
     # The rest of it takes a while, is seen by somebody else, and after a reload.
     everything.fault("slow", seconds=8, target="mixpanel")
     press(page.get_by_text("Recurring (dynamic)"))
     expect(page.get_by_role("combobox", name="Interval")).to_be_visible()
     press(page.get_by_role("button", name="Start sync"))
-    expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     page.reload()
-    expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     go(other_page, f"{everything.url}/cohorts?cohort={TRIAL}", "Cohorts")
-    expect(other_page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    expect(other_page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     everything.mend()
     for each in (page, other_page):
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
     assert figure(page, "Added") == would_come
 
-    press(page.get_by_role("link", name="Its sync"))
+    press(page.get_by_role("link", name="View sync"))
     settled(page, "Syncs")
     press(page.get_by_role("button", name="Pause"))
     expect(page.get_by_text("Paused by local.")).to_be_visible()
@@ -107,7 +107,7 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     press(page.get_by_role("button", name="Copy", exact=True))
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Power users")
-    press(dialog.get_by_role("button", name="Start the copy"))
+    press(dialog.get_by_role("button", name="Copy sync"))
 
     expect(page.get_by_text("This is the copy")).to_be_visible()
     expect(page.get_by_text("to archive.")).to_be_visible()
