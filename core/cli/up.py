@@ -24,7 +24,7 @@ from core.errors import CohortBridgeError, SettingsError
 from core.vendors.addresses import is_loopback_host
 from data.models import Connection
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
 LOOPBACK = "127.0.0.1"
 START_WITHIN_S = 60.0
