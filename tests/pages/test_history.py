@@ -101,7 +101,7 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
     assert steps == [
         "Queued",
         "Started",
-        "Looked the cohort up",
+        "Looked up the cohort",
         "Read",
         "Checked that every profile arrived",
         "Compared",
@@ -180,9 +180,7 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     totals = next(one for one in tables if "Count" in one)
     each = next(one for one in tables if "Sent" in one)
     assert totals["Count"].sum() == run.requests + run.messages
-    assert ("Message: all members", "500 Error of the server") in set(
-        zip(totals["What"], totals["Answer"], strict=True)
-    )
+    assert ("Message: all members", "500 Server error") in set(zip(totals["Call"], totals["Answer"], strict=True))
     assert len(each) == totals["Count"].sum()
 
 

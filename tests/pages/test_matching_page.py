@@ -1,4 +1,4 @@
-"""Matching: the funnel, who was left out and why, associating by hand, and one user's story."""
+"""Matching: the funnel, the excluded profiles and why, and associating by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage
-from pages.parts.formatting import in_gray
 from pages.shell import gate
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
@@ -61,19 +60,18 @@ def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practi
     drawn(at.text_input(key="matching_search").set_value("i_twin-5").run())
     assert list(at.dataframe[0].value["Apptimize id"]) == ["i_twin-5"]
     assert at.download_button(key="matching_download").proto.deferred_file_id
-    assert "Over the readings" in shown(at)
+    assert "Over time" in shown(at)
 
 
-def test_a_user_is_looked_up_from_the_address(practising: Bridge, sandbox: Sandbox):
+def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridge, sandbox: Sandbox):
     export(practising, IMPORTED)
-    id, distinct_id = next(iter((sandbox.group(IMPORTED) or {}).items()))
+    member = next(iter(sandbox.group(IMPORTED) or {}))
 
-    at = open_page(MATCHING, id=id)
+    at = open_page(MATCHING, id=member)
 
-    assert distinct_id in shown(at)
+    assert at.title[0].value == "Look up a user"
+    assert at.query_params == {"id": [member]}
     assert list(at.dataframe[0].value["State"]) == ["In the group"]
-    drawn(at.text_input(key="matching_id").set_value("nobody at all").run())
-    assert "Not known" in shown(at)
 
 
 def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: Sandbox):
@@ -125,9 +123,8 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monke
 
     at = open_page(MATCHING, association=1)
 
-    assert at.segmented_control(key="matching_view").options == [
-        in_gray(view) for view in ("From cohort to group", "Look up a user")
-    ]
+    assert not at.segmented_control
+    assert "Look up a user" in shown(at)
     assert "With a profile" in shown(at)
     assert ImportStage.CHECKED not in shown(at)
 
@@ -153,9 +150,9 @@ def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising
 def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
     sync = recurring.add_sync(practising, LOCAL, WEB)
     at = open_page(SYNCS, sync=sync.id)
-    assert "Matched on $apptimize_user_id, as the connection says" in shown(at)
+    assert "Matched on $apptimize_user_id, set by the connection" in shown(at)
     at.text_input(key=f"syncs_property_{sync.id}").set_value("$user_id")
     drawn(at.button(key=f"syncs_match_save_{sync.id}").click().run())
 
-    assert "Matched on $user_id, a setting of its own" in shown(at)
+    assert "Matched on $user_id, set for this sync" in shown(at)
     assert export(practising, WEB).matched_by == "original:$user_id"
