@@ -57,5 +57,5 @@ chosen = st.navigation(SECTIONS, position="sidebar" if person else "hidden")
 if person is None:
     return_to.remember(chosen)
 else:
-    return_to.follow(chosen, [one for pages in SECTIONS.values() for one in pages])
+    return_to.follow(chosen, [listed for pages in SECTIONS.values() for listed in pages])
 chosen.run()

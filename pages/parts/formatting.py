@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -90,7 +90,7 @@ def precise(at: datetime) -> str:
 
 def clock(at: datetime, *, now: datetime | None = None) -> str:
     """Format the time of day in the reader's zone, with the day when it is another one and not soon."""
-    local, here = at.astimezone(zone()), (now or datetime.now(UTC)).astimezone(zone())
+    local, here = at.astimezone(zone()), (now or _now()).astimezone(zone())
     is_plain = local.date() == here.date() or timedelta(0) < local - here < timedelta(hours=12)
     return local.strftime("%H:%M" if is_plain else "%-d %b, %H:%M")
 
@@ -99,7 +99,7 @@ def age(at: datetime | None, *, now: datetime | None = None) -> str:
     """Format how long ago something was: `just now`, `5 minutes ago`, a date after a month."""
     if at is None:
         return "never"
-    passed = (now or datetime.now(UTC)) - at
+    passed = (now or _now()) - at
     if passed < timedelta(seconds=10):
         return "just now"
     if passed > timedelta(days=30):
@@ -116,6 +116,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _now() -> datetime:
+    from pages.shell import resources  # not above: it formats the error of a storage that cannot be opened
+
+    return resources.now()
 
 
 def _whole(passed: timedelta) -> str:
