@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -51,11 +51,10 @@ def show_errors() -> Iterator[None]:
         st.error(error_text(exc), icon=":material/error:")
 
 
-def confirm_buttons(label: str, *, key: str, icon: str, action: Callable[[], object], cancel: str = "Cancel") -> None:
+def confirm_buttons(label: str, *, key: str, icon: str, action: Callable[[], Any], cancel: str = "Cancel") -> None:
     """Show a dialog's two buttons: one that does what the dialog describes, one that closes it."""
     with st.container(horizontal=True):
-        if st.button(label, key=f"{key}_yes", type="primary", icon=icon):
-            action()
+        if st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=action):
             st.rerun()
         if st.button(cancel, key=f"{key}_no"):
             st.rerun()

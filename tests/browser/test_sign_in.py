@@ -34,7 +34,7 @@ from tests.browser.signed import (
 from tests.browser.stage import ROOT, free_port, go, press, settled
 
 pytestmark = pytest.mark.browser
-PATHS = ("", "cohorts", "syncs", "groups", "history", "matching", "connections", "practice", "people", "audit")
+PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit")
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,8 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
 
     def decide(click: str, answer: str) -> None:
         press(other_page.get_by_text(click, exact=True).last)
-        if click == "Shut out":
-            press(other_page.get_by_role("dialog").get_by_role("button", name="Shut out"))
+        if click == "Deactivate":
+            press(other_page.get_by_role("dialog").get_by_role("button", name="Deactivate"))
         expect(other_page.get_by_text(written(f"carl@example.com is {answer} from the next click on."))).to_be_visible()
 
     decide("Analyst", "analyst")
@@ -123,7 +123,7 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
     press(page.get_by_role("link", name="Syncs", exact=True))
     expect(page.get_by_text("This page is not for your role")).to_be_visible()
 
-    decide("Shut out", "shut out")
+    decide("Deactivate", "deactivated")
     press(page.get_by_role("link", name="History", exact=True))
     expect(page.get_by_text(written("carl@example.com is not let in any more."))).to_be_visible()
     expect(page.get_by_role("heading", name="History")).to_have_count(0)

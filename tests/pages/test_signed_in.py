@@ -363,7 +363,7 @@ def test_people_are_added_changed_and_shut_out_on_their_page(practising: Bridge)
     at.text_input(key="people_email").set_value("Bob@Example.com")
     at.selectbox(key="people_role").set_value("analyst")
     drawn(at.button(key="people_add_yes").click().run())
-    assert "bob@example.com may come in as analyst." in shown(at)
+    assert "bob@example.com can sign in as analyst." in shown(at)
 
     bob = id_of(practising, "bob@example.com")
     at.query_params["person"] = str(bob)
