@@ -140,8 +140,13 @@ def test_an_address_of_no_run_says_so():
     assert "There is no run 99." in shown(open_page(HISTORY, run=99))
 
 
-def test_an_address_that_is_no_number_shows_the_list():
-    assert "No runs yet" in shown(open_page(HISTORY, run="x' or 1=1"))
+@pytest.mark.parametrize("text", ["x' or 1=1", "abc", "-1", "\u0661", "9" * 30])
+def test_an_address_that_is_no_number_says_so_and_leads_to_the_list(text: str):
+    at = open_page(HISTORY, run=text)
+    assert f"There is no run {text}." in shown(at)
+
+    drawn(at.button(key="history_back").click().run())
+    assert "No runs yet" in shown(at)
 
 
 def test_runs_are_filtered_by_sync_and_by_person(practising: Bridge):
