@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
-from data.engine import read_session
-from data.models import Group
+from data.engine import Engine, read_session
+from data.models import Connection, Group
+
+
+class NameTaken(Exception):
+    """Another cohort's group at the same destination has the name."""
+
+    def __init__(self, name: str, cohort_id: int) -> None:
+        super().__init__(f"The name {name} is taken by cohort {cohort_id}.")
+        self.name = name
+        self.cohort_id = cohort_id
 
 
 def list_groups(engine: Engine) -> list[Group]:
@@ -14,3 +22,34 @@ def list_groups(engine: Engine) -> list[Group]:
     with read_session(engine) as session:
         query = select(Group).where(col(Group.delivered_at).is_not(None)).order_by(col(Group.id))
         return list(session.exec(query).all())
+
+
+def list_with_destination(engine: Engine) -> list[tuple[Group, str]]:
+    """List all groups, delivered or not, with the name of their destination, by name."""
+    query = (
+        select(Group, Connection.name)
+        .where(col(Group.destination_id) == col(Connection.id))
+        .order_by(col(Group.name), col(Group.id))
+    )
+    with read_session(engine) as session:
+        return list(session.exec(query).all())
+
+
+def get_group(engine: Engine, group_id: int) -> Group | None:
+    """Return a group, None if unknown."""
+    with read_session(engine) as session:
+        return session.get(Group, group_id)
+
+
+def require_free_name(session: Session, group: Group, name: str) -> None:
+    """Check that no other cohort's group at the same destination has a name. Raises NameTaken."""
+    other = session.exec(
+        select(Group).where(
+            Group.destination_id == group.destination_id,
+            Group.name == name,
+            col(Group.id) != group.id,
+            col(Group.delivered_at).is_not(None) | col(Group.in_doubt),
+        )
+    ).first()
+    if other:
+        raise NameTaken(name, other.cohort_id)

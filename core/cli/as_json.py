@@ -91,14 +91,14 @@ def association_as_json(found: Association) -> dict[str, Any]:
     }
 
 
-def who_as_json(found: user_lookup.Who) -> dict[str, Any]:
+def who_as_json(found: user_lookup.UserLookup) -> dict[str, Any]:
     """Turn what is known of a user into the form that scripts rely on."""
     return {
         "id": found.id,
         "distinct_ids": found.distinct_ids,
         "apptimize_ids": found.apptimize_ids,
         "is_cut_short": found.is_cut_short,
-        "known_back_to": _time_json(found.looked.back_to),
+        "known_back_to": _time_json(found.lookback.back_to),
         "groups": [
             {
                 "cohort_id": one.group.cohort_id,

@@ -62,7 +62,7 @@ def save_members(
 @app.command("who")
 def show_who(wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is asked nothing."""
-    found = user_lookup.who(open_here(), LOCAL, wanted, look_through=user_lookup.FAR_BACK)
+    found = user_lookup.look_up_user(open_here(), LOCAL, wanted, look_through=user_lookup.FAR_BACK)
     if as_json:
         print_json(who_as_json(found))
     else:

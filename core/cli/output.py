@@ -98,7 +98,7 @@ def print_association(found: Association) -> None:
         )
 
 
-def print_who(found: user_lookup.Who) -> None:
+def print_who(found: user_lookup.UserLookup) -> None:
     typer.echo(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
     typer.echo(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
     if found.is_cut_short:

@@ -1,60 +1,19 @@
-"""Who is in a group, since when, and what any two runs differ in: worked out from what is kept of each run."""
+"""Who is in a group, and who joined, left and stayed with a run: worked out from what is kept of each run."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
-from data import groups, run_stats, runs
+from data import run_stats, runs
 from data.engine import read_session
 from data.members.changes import ChangeKind
 from data.members.search import SearchPage
-from data.models import Group, Member, Run, RunStatus
-
-# So many changes are looked through in about a tenth of a second; a person may ask for more.
-LOOKED_THROUGH = 300
-
-
-@dataclass(frozen=True)
-class Membership:
-    """One time that a member was in a group. `since` None: it began before `kept_since`, all that is kept.
-
-    `until` None: the member is in the group now, as far as is known.
-    """
-
-    group: Group
-    since: datetime | None
-    since_run: int | None
-    until: datetime | None = None
-    until_run: int | None = None
-    kept_since: datetime | None = None
-    is_in: bool = True
-
-
-@dataclass(frozen=True)
-class Lookback:
-    """What an answer rests on: so many changes, the oldest of them at `back_to`; `is_more` when older ones are kept."""
-
-    changes: int
-    back_to: datetime | None
-    is_more: bool
-
-
-@dataclass(frozen=True)
-class MembershipHistory:
-    """What is known of one member; None: nobody is known by that text, which may stand for several of `ids`."""
-
-    member: Member | None
-    ids: list[Member]
-    stays: list[Membership]
-    looked: Lookback
-    lost: list[Group] = field(default_factory=list[Group])  # whose members are gone from the disk: nobody can tell
+from data.models import Group, Run, RunStatus
 
 
 @action(Role.VIEWER)
@@ -169,112 +128,6 @@ def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
                 yield from ((way, member.apptimize_id, member.distinct_id) for member in chunk)
 
     return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], rows())
-
-
-# --- one member ----------------------------------------------------------------------------------------------------
-
-
-@action(Role.VIEWER)
-def membership_history(
-    bridge: Bridge,
-    actor: Actor,
-    text: str,
-    *,
-    group_id: int | None = None,
-    member: str | None = None,
-    look_through: int = LOOKED_THROUGH,
-) -> MembershipHistory:
-    """Tell of the member whose Apptimize id, or else whose distinct id, is this text: in which groups, and since when.
-
-    It is worked out from the newest `look_through` changes that are kept; with `group_id` only from that group's. Where
-    a distinct id has several Apptimize ids, `member` picks one. Raises StorageFailed.
-    """
-    groups = _groups(bridge, group_id)
-    changes, looked = changes_back(bridge, group_id, look_through)
-    lost = [one for one in groups if is_lost(bridge, one)]
-    found = bridge.snapshots.known_as(_bases(groups), text)
-    is_present = bool(found)
-    found = found or bridge.snapshots.known_as([one.difference for one in changes], text)
-    ids = list(dict.fromkeys(known for known, _ in found))
-    picked = next((known for known in ids if known.apptimize_id == member), ids[0] if ids else None)
-    if picked is None:
-        return MembershipHistory(None, [], [], looked, lost)
-    apptimize_id = picked.apptimize_id
-    if is_present and apptimize_id == text:
-        in_now = {name for _, name in found}
-    else:
-        in_now = bridge.snapshots.holding(_bases(groups), apptimize_id)
-    came_and_went = bridge.snapshots.changes_of([one.difference for one in changes], apptimize_id)[apptimize_id]
-    by_group = kept_of_each_group(bridge, changes)
-    stays = [
-        stay
-        for group in groups
-        for stay in memberships(group, by_group[group.id or 0], came_and_went, is_in=group.base_snapshot in in_now)
-    ]
-    return MembershipHistory(picked, ids, sorted(stays, key=_newest_first), looked, lost)
-
-
-def is_lost(bridge: Bridge, group: Group) -> bool:
-    """Tell whether a group's members are gone from the disk: nobody can tell who is among them then."""
-    return group.base_snapshot is not None and not bridge.snapshots.exists(group.base_snapshot)
-
-
-def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[run_stats.Change], Lookback]:
-    """Return the newest changes of a group, or of all, newest first and at most so many, and how far back they go."""
-    found = run_stats.changes(bridge.engine, group_id, limit=most + 1)
-    changes = found[:most]
-    return changes, Lookback(len(changes), changes[-1].at if changes else None, is_more=len(found) > most)
-
-
-def kept_of_each_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[int, list[run_stats.Change]]:
-    """Sort changes whose file is still there by group, the oldest first."""
-    by_group: dict[int, list[run_stats.Change]] = defaultdict(list)
-    for change in reversed(changes):
-        if bridge.snapshots.exists(change.difference):
-            by_group[change.group_id].append(change)
-    return by_group
-
-
-def memberships(
-    group: Group, changes: list[run_stats.Change], came_and_went: dict[str, ChangeKind], *, is_in: bool
-) -> list[Membership]:
-    """Put together when a member was in a group, from its changes, the oldest first.
-
-    A run after which the group held nobody but those it added says of everybody whether they were in: what it does not
-    name had left by then. Where the changes say nothing, what the group holds now decides.
-    """
-    kept_since = changes[0].at if changes else group.delivered_at
-    stays: list[Membership] = []
-    # Before the first change that is kept nobody was in a group that the change filled from nothing.
-    known_before = bool(changes) and changes[0].is_whole
-    for change in changes:
-        way = came_and_went.get(change.difference)
-        inside = bool(stays) and stays[-1].until is None
-        if way == "added" and not inside:
-            stays.append(Membership(group, change.at, change.run_id, kept_since=kept_since))
-        elif way == "removed" and not inside and not stays and not known_before:
-            stays.append(Membership(group, None, None, change.at, change.run_id, kept_since, is_in=False))
-        elif inside and (way == "removed" or (way is None and change.is_whole)):
-            stays[-1] = replace(stays[-1], until=change.at, until_run=change.run_id, is_in=False)
-    inside = bool(stays) and stays[-1].until is None
-    if is_in and not inside:
-        stays.append(Membership(group, None, None, kept_since=kept_since))
-    elif inside and not is_in:
-        stays[-1] = replace(stays[-1], is_in=False)
-    return stays
-
-
-def _newest_first(stay: Membership) -> tuple[bool, float]:
-    at = stay.until or stay.since or stay.kept_since
-    return not stay.is_in, -(at.timestamp() if at else 0.0)
-
-
-def _groups(bridge: Bridge, group_id: int | None) -> list[Group]:
-    return [one for one in groups.list_groups(bridge.engine) if group_id in (None, one.id)]
-
-
-def _bases(groups: Iterable[Group]) -> list[str]:
-    return [one.base_snapshot for one in groups if one.base_snapshot]
 
 
 # --- two runs ------------------------------------------------------------------------------------------------------

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-
-from sqlmodel import col, select
 
 from core.access.roles import Actor, Role, action
 from core.associate.files import import_rows
 from core.bridge import Bridge
-from core.reports.members import (
+from core.reports.memberships import (
     LOOKED_THROUGH,
     Lookback,
     Membership,
     changes_back,
     is_lost,
     kept_of_each_group,
-    memberships,
+    list_memberships,
+    newest_first,
 )
+from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, reads_of_groups
 from core.validation import clean_line
-from data import associations, run_stats
-from data.engine import read_session
+from data import associations, groups, run_stats
 from data.members.changes import ChangeKind
-from data.members.excluded import DUPLICATE, ExcludedProfile
-from data.members.snapshots import Snapshots
-from data.models import Association, Connection, Group, ImportStage, Member
+from data.members.excluded import DUPLICATE
+from data.models import Association, Group, ImportStage, Member
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000
 # The reason where the members of a group are gone from the disk.
 LOST = "lost"
-# So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
-MOST_IDS = 100
-
-
-# One that was cancelled, or waits to go on, has written what came before.
+# An association that was cancelled, or waits to be resumed, has written what came before.
 _MAY_HAVE_WRITTEN = (
     ImportStage.TO_WRITE,
     ImportStage.WRITING,
@@ -51,10 +44,10 @@ _MAY_HAVE_WRITTEN = (
 class InGroup:
     """What one group says of a user.
 
-    `since` is the end of the run that added them, None when it was before `kept_since`, where the looking ended. Of one
-    who is missing `reason` tells why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
-    `removed` (at `since`), `lost` when the group's members are gone from the disk and nobody can tell, or None when the
-    group's latest reading did not have them at all.
+    `since` is the end of the run that added them, None when it was before `kept_since`, where the lookback ended. Of a
+    user who is missing `reason` says why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
+    `removed` (at `since`), `lost` when the group's members are gone from the disk and it cannot be known, or None when
+    the group's latest read did not have them at all.
     """
 
     group: Group
@@ -69,15 +62,38 @@ class InGroup:
 
 
 @dataclass(frozen=True)
-class Who:
-    """All that is known of an id, from readings and from what was associated by hand: nobody is asked for it."""
+class MembershipHistory:
+    """When one Apptimize id was in which group: the memberships of the present first, then the latest of the past.
+
+    `distinct_id` is the profile that it was read with, None where no group has the id any more.
+    """
+
+    apptimize_id: str
+    distinct_id: str | None
+    memberships: list[Membership]
+
+    def has(self, user_id: str) -> bool:
+        """Return whether this is the history of the id itself, and not of one that belongs to it."""
+        return user_id in (self.apptimize_id, self.distinct_id)
+
+
+@dataclass(frozen=True)
+class UserLookup:
+    """All that is known of an id, from reads and from what was associated by hand: no vendor is asked for it.
+
+    `groups` has one answer of every group. `histories` has one for each Apptimize id that belongs to the user, first
+    those of the id that was asked for: a distinct id may have several. `lost` are groups whose members are gone from
+    the disk: whether the user is among them is not known.
+    """
 
     id: str
-    looked: Lookback
+    lookback: Lookback
     distinct_ids: list[str] = field(default_factory=list[str])
     apptimize_ids: list[str] = field(default_factory=list[str])
     groups: list[InGroup] = field(default_factory=list[InGroup])
     associated: list[tuple[Association, Member]] = field(default_factory=list[tuple[Association, Member]])
+    histories: list[MembershipHistory] = field(default_factory=list[MembershipHistory])
+    lost: list[Group] = field(default_factory=list[Group])
 
     @property
     def is_cut_short(self) -> bool:
@@ -86,213 +102,187 @@ class Who:
 
     @property
     def is_known(self) -> bool:
-        """Whether any reading or association had this id."""
+        """Whether any read or association had this id."""
         return bool(self.distinct_ids or self.apptimize_ids)
-
-
-@dataclass
-class _Ids:
-    """Ids that belong together: those of one profile, and of the profiles that share its Apptimize id."""
-
-    asked: str
-    distinct_ids: dict[str, None] = field(default_factory=dict[str, None])
-    apptimize_ids: dict[str, None] = field(default_factory=dict[str, None])
-
-    @property
-    def all(self) -> dict[str, None]:
-        return {self.asked: None} | self.distinct_ids | self.apptimize_ids
-
-    @property
-    def followed(self) -> list[str]:
-        """The ids that lead further."""
-        return list(self.all)[:MOST_IDS]
-
-    @property
-    def are_known(self) -> bool:
-        """Whether anything had the id that was asked for."""
-        return bool(self.distinct_ids or self.apptimize_ids)
-
-    def add(self, user: Member | ExcludedProfile) -> None:
-        if user.distinct_id:
-            self.distinct_ids[user.distinct_id] = None
-        if user.apptimize_id:
-            self.apptimize_ids[user.apptimize_id] = None
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A group with the files that tell of its members, and of the profiles that its latest reading left out."""
-
-    group: Group
-    destination: str
-    members: str
-    excluded: str
-    is_lost: bool = False  # the members are gone from the disk: nobody can tell whether somebody is among them
-
-
-@dataclass
-class _Readings:
-    """What the files say of the ids that were asked for so far, by file."""
-
-    snapshots: Snapshots
-    places: list[_Place]
-    members: dict[str, set[Member]] = field(default_factory=dict[str, "set[Member]"])
-    excluded: dict[str, set[ExcludedProfile]] = field(default_factory=dict[str, "set[ExcludedProfile]"])
-    asked: set[str] = field(default_factory=set[str])
-
-    def ask(self, wanted: Iterable[str]) -> None:
-        """Find the members and the left out that have one of these ids."""
-        new = [one for one in dict.fromkeys(wanted) if one not in self.asked]
-        if not new:
-            return
-        self.asked.update(new)
-        with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
-            members = threads.submit(self.snapshots.members_in, [one.members for one in self.places], new)
-            excluded = threads.submit(self.snapshots.excluded_in, [one.excluded for one in self.places], new)
-        for name, rows in members.result().items():
-            self.members.setdefault(name, set()).update(rows)
-        for name, others in excluded.result().items():
-            self.excluded.setdefault(name, set()).update(others)
-
-    def members_of(self, place: _Place, wanted: str) -> list[Member]:
-        """Return the group's members with this id, first the one whose distinct id it is."""
-        rows = [member for member in self.members.get(place.members, ()) if wanted in member]
-        return sorted(rows, key=lambda member: (member.distinct_id != wanted, member))
-
-    def excluded_of(self, place: _Place, wanted: str) -> list[ExcludedProfile]:
-        """Return the group's profiles with this id that made no member, first the one whose distinct id it is."""
-        rows = [one for one in self.excluded.get(place.excluded, ()) if wanted in (one.distinct_id, one.apptimize_id)]
-        return sorted(rows, key=lambda one: (one.distinct_id != wanted, one.distinct_id, one.reason))
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """The changes that were looked through, of each group the oldest first, and what they say of the ids."""
+    """The changes that were looked through, of each group the oldest first, and what they did to the ids."""
 
     by_group: dict[int, list[run_stats.Change]]
-    came_and_went: dict[str, dict[str, ChangeKind]]
+    kinds: dict[str, dict[str, ChangeKind]]
 
-    def last_stay(self, group: Group, apptimize_id: str, *, is_in: bool) -> Membership | None:
-        """Tell when a member was last in the group, as the member's timeline does."""
-        ways = self.came_and_went.get(apptimize_id, {})
-        stays = memberships(group, self.by_group.get(group.id or 0, []), ways, is_in=is_in)
-        return stays[-1] if stays else None
+    def memberships(self, group: Group, apptimize_id: str, *, is_in: bool) -> list[Membership]:
+        kinds = self.kinds.get(apptimize_id, {})
+        return list_memberships(group, self.by_group.get(group.id or 0, []), kinds, is_in=is_in)
+
+    def last_membership(self, group: Group, apptimize_id: str, *, is_in: bool) -> Membership | None:
+        memberships = self.memberships(group, apptimize_id, is_in=is_in)
+        return memberships[-1] if memberships else None
 
 
 @action(Role.VIEWER)
-def who(bridge: Bridge, actor: Actor, wanted: str, *, look_through: int = LOOKED_THROUGH) -> Who:
-    """Look up a distinct id or an Apptimize id, byte for byte.
+def look_up_user(
+    bridge: Bridge,
+    actor: Actor,
+    user_id: str,
+    *,
+    group_id: int | None = None,
+    look_through: int = LOOKED_THROUGH,
+) -> UserLookup:
+    """Look up a distinct id or an Apptimize id, byte for byte, in all groups or in one.
 
-    Since when somebody is in a group, or was removed, is worked out from the newest `look_through` changes of all
+    Since when a user is in a group, or was removed, is worked out from the newest `look_through` changes of these
     groups. Raises SettingsError, StorageFailed.
     """
-    clean_line(wanted, "Id", most=1024)  # only checked: a space at its end may be what tells it from another
-    ids = _Ids(wanted)
-    readings = _Readings(bridge.snapshots, list(_places(bridge)))
+    clean_line(user_id, "Id", most=1024)  # only checked: a space at its end may be what tells it from another
+    ids = UserIds(user_id)
+    reads = reads_of_groups(bridge, group_id)
     # Twice: the Apptimize id that the first finds leads to other profiles that have it too.
     for _ in range(2):
-        readings.ask(ids.followed)
-        _collect(readings, ids)
-    found, looked = changes_back(bridge, None, look_through)
-    if not ids.are_known:  # who has left every group is still known by what removed them
-        for rows in bridge.snapshots.members_in([one.difference for one in found], [wanted]).values():
-            for member in rows:
+        reads.ask(ids.followed)
+        reads.collect(ids)
+    recent, lookback = changes_back(bridge, group_id, look_through)
+    members = reads.members_with(user_id)
+    if not members:  # a user who has left every group is still known by what removed them
+        members = _members_of_changes(bridge, recent, user_id)
+        if not ids.are_known:
+            for member in members:
                 ids.add(member)
     associated = list(_associated(bridge, ids))
-    changes = _changes(bridge, found, ids)
-    return Who(
+    apptimize_ids = _with_history(reads, members, ids)
+    changes = _changes(bridge, recent, [*ids.followed, *apptimize_ids])
+    delivered = [one for one in groups.list_groups(bridge.engine) if group_id in (None, one.id)]
+    return UserLookup(
         id=ids.asked,
-        looked=looked,
+        lookback=lookback,
         distinct_ids=list(ids.distinct_ids),
         apptimize_ids=list(ids.apptimize_ids),
-        groups=[_in_group(readings, place, ids, changes) for place in readings.places],
+        groups=[_in_group(reads, files, ids, changes) for files in reads.groups],
         associated=associated,
+        histories=_histories(reads, delivered, apptimize_ids, changes),
+        lost=[one for one in delivered if is_lost(bridge, one)],
     )
 
 
-def _places(bridge: Bridge) -> Iterator[_Place]:
-    excluded = run_stats.excluded_files(bridge.engine)
-    with read_session(bridge.engine) as session:
-        groups = session.exec(
-            select(Group, Connection.name)
-            .where(col(Group.destination_id) == col(Connection.id))
-            .order_by(col(Group.name), col(Group.id))
-        ).all()
-    for group, destination in groups:
-        members, others = group.base_snapshot, excluded.get(group.id or 0)
-        if members or others:
-            yield _Place(group, destination, members or "", others or "", is_lost(bridge, group))
+# --- which ids belong together -------------------------------------------------------------------------------------
 
 
-def _collect(readings: _Readings, ids: _Ids) -> None:
-    for place in readings.places:
-        for member in sorted(readings.members.get(place.members, ())):
-            ids.add(member)
-        for profile in sorted(readings.excluded.get(place.excluded, ()), key=lambda one: one.distinct_id):
-            ids.add(profile)
+def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id: str) -> list[Member]:
+    rows = bridge.snapshots.members_in([one.difference for one in changes], [user_id]).values()
+    return [member for members in rows for member in members]
 
 
-def _associated(bridge: Bridge, ids: _Ids) -> Iterator[tuple[Association, Member]]:
-    for one in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
-        assert one.id is not None
-        told = set[int]()
-        for wanted in ids.followed:
-            for row in import_rows(bridge, one.id).find(wanted):
-                if row.row not in told and associations.is_written(bridge.engine, one.id, row.row):
-                    told.add(row.row)
+def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Member]]:
+    for association in associations.listed(bridge.engine, stages=_MAY_HAVE_WRITTEN, limit=100):
+        assert association.id is not None
+        seen = set[int]()
+        for user_id in ids.followed:
+            for row in import_rows(bridge, association.id).find(user_id):
+                if row.row not in seen and associations.is_written(bridge.engine, association.id, row.row):
+                    seen.add(row.row)
                     ids.add(row.member)
-                    yield one, row.member
+                    yield association, row.member
 
 
-def _changes(bridge: Bridge, found: list[run_stats.Change], ids: _Ids) -> _Changes:
-    by_group = kept_of_each_group(bridge, found)
+def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]) -> _Changes:
+    by_group = kept_of_each_group(bridge, recent)
     names = [one.difference for changes in by_group.values() for one in changes]
-    return _Changes(by_group, bridge.snapshots.changes_of(names, *ids.followed))
+    return _Changes(by_group, bridge.snapshots.changes_of(names, *dict.fromkeys(user_ids)))
 
 
-def _in_group(readings: _Readings, place: _Place, ids: _Ids, changes: _Changes) -> InGroup:
-    """Tell what a group says of the asked id itself: groups may be matched on different properties.
+# --- since when ----------------------------------------------------------------------------------------------------
 
-    Only an Apptimize id that this group's own reading gives it leads further, to the member who has it too.
+
+def _with_history(reads: UserReads, members: list[Member], ids: UserIds) -> dict[str, str | None]:
+    """Choose the Apptimize ids to tell the history of, each with its distinct id: first those that were asked for."""
+    same = [member for member in members if member.apptimize_id == ids.asked]
+    apptimize_ids: dict[str, str | None] = {}
+    for member in sorted(same or members):
+        apptimize_ids.setdefault(member.apptimize_id, member.distinct_id)
+    others = [one for one in ids.apptimize_ids if one not in apptimize_ids]
+    reads.ask([*apptimize_ids, *others[:MOST_IDS]])
+    for apptimize_id in others[:MOST_IDS]:
+        rows = [member for member in reads.members_with(apptimize_id) if member.apptimize_id == apptimize_id]
+        apptimize_ids[apptimize_id] = rows[0].distinct_id if rows else None
+    return dict(list(apptimize_ids.items())[:MOST_IDS])
+
+
+def _histories(
+    reads: UserReads, delivered: list[Group], apptimize_ids: dict[str, str | None], changes: _Changes
+) -> list[MembershipHistory]:
+    files = {one.group.id: one for one in reads.groups}
+    histories: list[MembershipHistory] = []
+    for apptimize_id, distinct_id in apptimize_ids.items():
+        memberships = [
+            membership
+            for group in delivered
+            for membership in changes.memberships(
+                group, apptimize_id, is_in=_holds(reads, files.get(group.id), apptimize_id)
+            )
+        ]
+        histories.append(MembershipHistory(apptimize_id, distinct_id, sorted(memberships, key=newest_first)))
+    return histories
+
+
+def _holds(reads: UserReads, files: GroupFiles | None, apptimize_id: str) -> bool:
+    members = reads.members_of(files, apptimize_id) if files else []
+    return any(member.apptimize_id == apptimize_id for member in members)
+
+
+# --- what each group says ------------------------------------------------------------------------------------------
+
+
+def _in_group(reads: UserReads, files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup:
+    """Return what a group says of the asked id itself: groups may be matched on different properties.
+
+    Only an Apptimize id that this group's own read gives it leads further, to the member who has it too.
     """
     asked = ids.asked
-    for member in readings.members_of(place, asked):
-        return _member(place, member.apptimize_id, changes)
-    excluded = readings.excluded_of(place, asked)
+    for member in reads.members_of(files, asked):
+        return _as_member(files, member.apptimize_id, changes)
+    excluded = reads.excluded_of(files, asked)
     for _, distinct_id, apptimize_id in excluded:
         if not apptimize_id or distinct_id != asked:
             continue
-        readings.ask([apptimize_id])  # where very many ids belong together it was not followed
-        for member in readings.members_of(place, apptimize_id):
+        reads.ask([apptimize_id])  # where very many ids belong together it was not followed
+        for member in reads.members_of(files, apptimize_id):
             if member.apptimize_id == apptimize_id:
-                return _member(place, apptimize_id, changes, instead=member.distinct_id)
+                return _as_member(files, apptimize_id, changes, instead=member.distinct_id)
     for reason, _, apptimize_id in excluded:
-        return InGroup(place.group, place.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
+        return InGroup(files.group, files.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
+    return _as_removed(files, ids, changes) or InGroup(
+        files.group, files.destination, is_member=False, reason=LOST if files.is_lost else None
+    )
+
+
+def _as_removed(files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup | None:
     for one in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
-        stay = changes.last_stay(place.group, one, is_in=False)
-        if stay and stay.until:
+        membership = changes.last_membership(files.group, one, is_in=False)
+        if membership and membership.until:
             return InGroup(
-                place.group,
-                place.destination,
+                files.group,
+                files.destination,
                 is_member=False,
                 apptimize_id=one,
-                since=stay.until,
-                run_id=stay.until_run,
+                since=membership.until,
+                run_id=membership.until_run,
                 reason="removed",
             )
-    return InGroup(place.group, place.destination, is_member=False, reason=LOST if place.is_lost else None)
+    return None
 
 
-def _member(place: _Place, apptimize_id: str, changes: _Changes, *, instead: str | None = None) -> InGroup:
-    stay = changes.last_stay(place.group, apptimize_id, is_in=True)
+def _as_member(files: GroupFiles, apptimize_id: str, changes: _Changes, *, instead: str | None = None) -> InGroup:
+    membership = changes.last_membership(files.group, apptimize_id, is_in=True)
     return InGroup(
-        place.group,
-        place.destination,
+        files.group,
+        files.destination,
         is_member=True,
         apptimize_id=apptimize_id,
-        since=stay.since if stay else None,
-        run_id=stay.since_run if stay else None,
-        kept_since=stay.kept_since if stay else None,
+        since=membership.since if membership else None,
+        run_id=membership.since_run if membership else None,
+        kept_since=membership.kept_since if membership else None,
         reason=DUPLICATE if instead is not None else None,
         instead=instead,
     )

@@ -9,9 +9,10 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
-from core.reports import comparison, members
+from core.reports import comparison, members, user_lookup
 from core.reports.comparison import Comparison
-from core.reports.members import ChangeKind, Membership, MembershipHistory
+from core.reports.members import ChangeKind
+from core.reports.memberships import Membership
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
@@ -143,16 +144,16 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
         on_click=go_to,
         args=(group.id if group else None,),
     )
-    known = members.membership_history(
+    known = user_lookup.look_up_user(
         bridge,
         person,
         text,
         group_id=group.id if group else None,
-        member=st.session_state.get("groups_member_of"),
         look_through=lookback.look_through("groups"),
     )
+    histories = {one.apptimize_id: one for one in known.histories if one.has(text)}
     say_what_is_lost(known.lost)
-    if known.member is None:
+    if not histories:
         st.header(escape_markdown(text), anchor=False)
         where = "in this group" if group else "in any group"
         st.info(
@@ -161,18 +162,20 @@ def show_member(bridge: Bridge, person: Actor, text: str, group: Group | None) -
             title="Not found",
             icon=":material/person_search:",
         )
-        lookback.show(known.looked, place="groups")
+        lookback.show(known.lookback, place="groups")
         if group:
             st.button("Look in all groups", key="groups_everywhere", on_click=go_to, args=(None, text))
         return
-    ids = list(dict.fromkeys(member.apptimize_id for member in known.ids))
+    ids = list(histories)
     if len(ids) > 1:
         st.selectbox("This distinct id has several Apptimize ids", ids, key="groups_member_of")
-    picked = known.member.apptimize_id
+    picked = st.session_state.get("groups_member_of")
+    history = histories.get(picked or "") or next(iter(histories.values()))
+    picked = history.apptimize_id
     st.header(escape_markdown(picked), anchor=False)
-    st.caption(f"Mixpanel distinct id: {escape_markdown(known.member.distinct_id)}.")
-    show_stays(known)
-    lookback.show(known.looked, place="groups")
+    st.caption(f"Mixpanel distinct id: {escape_markdown(history.distinct_id or 'not known')}.")
+    show_stays(history.memberships)
+    lookback.show(known.lookback, place="groups")
     if group:
         st.button(
             "Look in all groups",
@@ -193,9 +196,9 @@ def say_what_is_lost(lost: list[Group]) -> None:
         )
 
 
-def show_stays(known: MembershipHistory) -> None:
+def show_stays(stays: list[Membership]) -> None:
     """Show each stay: first the groups that the member is in now."""
-    now = [stay for stay in known.stays if stay.is_in]
+    now = [stay for stay in stays if stay.is_in]
     if now:
         st.success(
             "  \n".join(
@@ -207,7 +210,7 @@ def show_stays(known: MembershipHistory) -> None:
         )
     else:
         st.info("In none of the groups now.", icon=":material/person_off:")
-    if not known.stays:
+    if not stays:
         return
     st.subheader("When in, and when out", anchor=False)
     tables.rows_to_open(
@@ -220,9 +223,9 @@ def show_stays(known: MembershipHistory) -> None:
                 "Came with run": str(stay.since_run or ""),
                 "Left with run": str(stay.until_run or ""),
             }
-            for stay in known.stays
+            for stay in stays
         ],
-        [stay.until_run or stay.since_run or stay.group.base_run_id for stay in known.stays],
+        [stay.until_run or stay.since_run or stay.group.base_run_id for stay in stays],
         key="groups_stays",
         label="When the member was in which group",
         go_to=open_run,

@@ -444,14 +444,14 @@ def show_user(bridge: Bridge, person: Actor) -> None:
         return
     st.query_params["id"] = wanted
     with st.spinner("Looking through the groups …"):
-        found = user_lookup.who(bridge, person, wanted, look_through=lookback.look_through("matching"))
+        found = user_lookup.look_up_user(bridge, person, wanted, look_through=lookback.look_through("matching"))
     if not found.is_known:
         st.info(
             "No group and no reading had this id. The user may have no profile, or be in no cohort that was exported.",
             title="Not known",
             icon=":material/person_off:",
         )
-        lookback.show(found.looked, place="matching")
+        lookback.show(found.lookback, place="matching")
         return
     left, right = st.columns(2)
     for column, label, ids in (
@@ -493,7 +493,7 @@ def show_user(bridge: Bridge, person: Actor) -> None:
             f"{escape_markdown(one.confirmed_by)}, "
             f"{age(one.finished_at or one.started_at)}."
         )
-    lookback.show(found.looked, place="matching")
+    lookback.show(found.lookback, place="matching")
 
 
 def group_row(one: user_lookup.InGroup) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.reports.members import LOOKED_THROUGH, Lookback
+from core.reports.memberships import LOOKED_THROUGH, Lookback
 from pages.parts.formatting import moment, pluralize
 
 FURTHER = 4

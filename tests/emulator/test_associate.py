@@ -341,7 +341,7 @@ def test_a_worker_checks_what_was_queued_and_writes_what_was_confirmed(sandbox: 
 
     done = actions.get_association(bridge, LOCAL, found.id)
     assert (done.stage, done.confirmed_by, property_of(sandbox, "queued")) == ("done", "local", "i_queued")
-    who = user_lookup.who(bridge, LOCAL, "queued")
+    who = user_lookup.look_up_user(bridge, LOCAL, "queued")
     assert (who.apptimize_ids, [one.id for one, _ in who.associated]) == (["i_queued"], [done.id])
 
 

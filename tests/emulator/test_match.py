@@ -14,7 +14,7 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import lookup
 from core.connections.connect import change_match_setting
-from core.reports import match_funnel, members, user_lookup
+from core.reports import match_funnel, user_lookup
 from core.sandbox import people
 from core.syncs import recurring, settings
 from data.engine import read_session
@@ -185,12 +185,12 @@ def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sa
         left = sorted(before.keys() - after.keys())[0]
 
         for id in (stayed, after[stayed]):
-            (found,) = user_lookup.who(bridge, LOCAL, id).groups
+            (found,) = user_lookup.look_up_user(bridge, LOCAL, id).groups
             assert (found.is_member, found.run_id, found.since) == (True, first.id, first.finished_at)
-        (found,) = user_lookup.who(bridge, LOCAL, came).groups
+        (found,) = user_lookup.look_up_user(bridge, LOCAL, came).groups
         assert (found.is_member, found.run_id) == (True, second.id)
         for id in (left, before[left]):  # no reading knows them any more, but what removed them does
-            told = user_lookup.who(bridge, LOCAL, id)
+            told = user_lookup.look_up_user(bridge, LOCAL, id)
             (found,) = told.groups
             assert (found.is_member, found.reason, found.since) == (False, "removed", second.finished_at)
             assert (told.distinct_ids, told.apptimize_ids) == ([before[left]], [left])
@@ -209,8 +209,9 @@ def test_who_and_a_members_timeline_tell_the_same_of_a_group_that_was_written_an
         second = stage.export(bridge, POWER)
         assert second.write == "full"
 
-        (found,) = user_lookup.who(bridge, LOCAL, member).groups
-        (stay,) = members.membership_history(bridge, LOCAL, member).stays
+        (found,) = user_lookup.look_up_user(bridge, LOCAL, member).groups
+        (history,) = user_lookup.look_up_user(bridge, LOCAL, member).histories
+        (stay,) = history.memberships
 
     assert (found.since, found.run_id) == (stay.since, stay.since_run) == (first.finished_at, first.id)
 
@@ -224,7 +225,7 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         stage.export(bridge, IMPORTED)
 
-        found = user_lookup.who(bridge, LOCAL, larger)
+        found = user_lookup.look_up_user(bridge, LOCAL, larger)
         assert set(found.distinct_ids) == {smaller, larger}
         assert found.apptimize_ids == ["i_twin-3"]
         assert (found.groups[0].is_member, found.groups[0].reason, found.groups[0].instead) == (
@@ -232,9 +233,9 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
             "duplicate",
             smaller,
         )
-        (blank,) = user_lookup.who(bridge, LOCAL, by_value[""][0]).groups
+        (blank,) = user_lookup.look_up_user(bridge, LOCAL, by_value[""][0]).groups
         assert (blank.is_member, blank.reason) == (False, "blank")
-        nobody = user_lookup.who(bridge, LOCAL, "nobody-at-all")
+        nobody = user_lookup.look_up_user(bridge, LOCAL, "nobody-at-all")
         assert (nobody.is_known, [one.is_member for one in nobody.groups]) == (False, [False])
 
     done = home.run("who", larger, "--json")

@@ -92,10 +92,10 @@ def test_a_group_that_is_matched_otherwise_does_not_take_a_user_for_another(brid
     read(bridge, ids, 1, [("D1", "i_A"), ("D2", "i_A")])
     read(bridge, ids, 2, [("D2", "i_B")], unmatched=["D1"])
 
-    first, second = user_lookup.who(bridge, LOCAL, "D1").groups
+    first, second = user_lookup.look_up_user(bridge, LOCAL, "D1").groups
     assert (first.is_member, first.apptimize_id, first.reason) == (True, "i_A", None)
     assert (second.is_member, second.reason, second.instead) == (False, "unmatched", None)
-    first, second = user_lookup.who(bridge, LOCAL, "D2").groups
+    first, second = user_lookup.look_up_user(bridge, LOCAL, "D2").groups
     assert (first.is_member, first.apptimize_id, first.reason, first.instead) == (True, "i_A", "duplicate", "D1")
     assert (second.is_member, second.apptimize_id, second.reason) == (True, "i_B", None)
 
@@ -121,7 +121,7 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
         rows.keep(RawRow(row, Member(f"i_{stage}-{row}", f"{stage}-{row}"), None) for row in (2, 3, 4))
         rows.judge(prefix="", prefixes=(), known=Known())
 
-        told = [user_lookup.who(bridge, LOCAL, f"{stage}-{row}").apptimize_ids for row in (2, 3, 4)]
+        told = [user_lookup.look_up_user(bridge, LOCAL, f"{stage}-{row}").apptimize_ids for row in (2, 3, 4)]
 
         assert told == [[f"i_{stage}-2"], [], []]
     assert associations.last_row(bridge.engine, 1) == 3
@@ -131,7 +131,7 @@ def test_an_id_that_very_many_share_is_answered_in_part_and_said_so(bridge: Brid
     ids = add_connections(bridge)
     read(bridge, ids, 1, [(f"D{number:04}", "i_shared") for number in range(3000)])
 
-    found = user_lookup.who(bridge, LOCAL, "i_shared")
+    found = user_lookup.look_up_user(bridge, LOCAL, "i_shared")
 
     assert found.is_cut_short
     assert [(one.is_member, one.apptimize_id) for one in found.groups] == [(True, "i_shared")]
@@ -145,8 +145,8 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
     bridge.snapshots.path("members-1").unlink()
     bridge.snapshots.path("excluded-2").write_bytes(b"PAR1 torn")
 
-    first, second = user_lookup.who(bridge, LOCAL, "D1").groups
+    first, second = user_lookup.look_up_user(bridge, LOCAL, "D1").groups
     assert (first.is_member, first.reason, second.is_member) == (False, user_lookup.LOST, True)
 
     bridge.snapshots.path("members-2").write_bytes(b"PAR1 torn")
-    assert [one.is_member for one in user_lookup.who(bridge, LOCAL, "D1").groups] == [False, False]
+    assert [one.is_member for one in user_lookup.look_up_user(bridge, LOCAL, "D1").groups] == [False, False]

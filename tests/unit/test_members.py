@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.reports.members import Membership, memberships
+from core.reports.memberships import Membership, list_memberships
 from data.members.changes import ChangeKind
 from data.models import Group
 from data.run_stats import Change
@@ -53,7 +53,7 @@ def stays(held: list[frozenset[str]], *, forgotten: int = 0) -> list[Membership]
     changes, ways = history(held)
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     group.delivered_at = at(len(held))
-    return memberships(group, changes[forgotten:], ways, is_in=US in held[-1])
+    return list_memberships(group, changes[forgotten:], ways, is_in=US in held[-1])
 
 
 @given(groups)
@@ -87,8 +87,8 @@ def test_after_a_base_was_lost_and_all_was_recorded_anew_nobody_is_told_twice_or
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     changes = [Change(1, 1, "d1", at(1), 2, 0, True), Change(2, 1, "d2", at(2), 3, 0, True)]
 
-    stayed = memberships(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
-    left = memberships(group, changes, {"d1": "added"}, is_in=False)
+    stayed = list_memberships(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
+    left = list_memberships(group, changes, {"d1": "added"}, is_in=False)
 
     assert [(one.since, one.until) for one in stayed] == [(at(1), None)]
     assert [(one.since, one.until, one.is_in) for one in left] == [(at(1), at(2), False)]

@@ -135,9 +135,8 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     ),
     "sizes": (Role.VIEWER, READS, lambda on, who: overview.sizes(on.bridge, who, 1, over=timedelta(days=1))),
     "sync_names": (Role.VIEWER, READS, lambda on, who: overview.sync_names(on.bridge, who)),
-    "membership_history": (Role.VIEWER, READS, lambda on, who: members.membership_history(on.bridge, who, "i_1")),
     "trends": (Role.VIEWER, READS, lambda on, who: overview.trends(on.bridge, who)),
-    "who": (Role.VIEWER, READS, lambda on, who: user_lookup.who(on.bridge, who, "i_1")),
+    "look_up_user": (Role.VIEWER, READS, lambda on, who: user_lookup.look_up_user(on.bridge, who, "i_1")),
     "who_started_runs": (Role.VIEWER, READS, lambda on, who: overview.who_started_runs(on.bridge, who)),
     "workers": (Role.VIEWER, READS, lambda on, who: overview.workers(on.bridge, who)),
     # What everybody may do with their own sign-in.

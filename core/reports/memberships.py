@@ -1,0 +1,97 @@
+"""When a member was in which group, put together from what is kept of each change of a group."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.bridge import Bridge
+from data import run_stats
+from data.members.changes import ChangeKind
+from data.models import Group
+
+# So many changes are looked through in about a tenth of a second; a person may ask for more.
+LOOKED_THROUGH = 300
+
+
+@dataclass(frozen=True)
+class Membership:
+    """One time that a member was in a group. `since` None: it began before `kept_since`, all that is kept.
+
+    `until` None: the member is in the group now, as far as is known.
+    """
+
+    group: Group
+    since: datetime | None
+    since_run: int | None
+    until: datetime | None = None
+    until_run: int | None = None
+    kept_since: datetime | None = None
+    is_in: bool = True
+
+
+@dataclass(frozen=True)
+class Lookback:
+    """What an answer rests on: so many changes, the oldest of them at `back_to`; `is_more` when older ones are kept."""
+
+    changes: int
+    back_to: datetime | None
+    is_more: bool
+
+
+def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[run_stats.Change], Lookback]:
+    """Return the newest changes of a group, or of all, newest first and at most so many, and how far back they go."""
+    newest = run_stats.changes(bridge.engine, group_id, limit=most + 1)
+    changes = newest[:most]
+    return changes, Lookback(len(changes), changes[-1].at if changes else None, is_more=len(newest) > most)
+
+
+def kept_of_each_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[int, list[run_stats.Change]]:
+    """Sort changes whose file is still there by group, the oldest first."""
+    by_group: dict[int, list[run_stats.Change]] = defaultdict(list)
+    for change in reversed(changes):
+        if bridge.snapshots.exists(change.difference):
+            by_group[change.group_id].append(change)
+    return by_group
+
+
+def is_lost(bridge: Bridge, group: Group) -> bool:
+    """Return whether a group's members are gone from the disk: who is among them is not known then."""
+    return group.base_snapshot is not None and not bridge.snapshots.exists(group.base_snapshot)
+
+
+def list_memberships(
+    group: Group, changes: list[run_stats.Change], kinds: dict[str, ChangeKind], *, is_in: bool
+) -> list[Membership]:
+    """Put together when a member was in a group, from its changes, the oldest first.
+
+    `kinds` has what those differences that name the member did to them. A run after which the group held only those
+    that it added says of every user whether they were in: whom it does not name had left by then. Where the changes
+    say nothing, what the group holds now decides.
+    """
+    kept_since = changes[0].at if changes else group.delivered_at
+    stays: list[Membership] = []
+    # Before the first change that is kept the group was empty, if that change filled it from nothing.
+    known_before = bool(changes) and changes[0].is_whole
+    for change in changes:
+        kind = kinds.get(change.difference)
+        inside = bool(stays) and stays[-1].until is None
+        if kind == "added" and not inside:
+            stays.append(Membership(group, change.at, change.run_id, kept_since=kept_since))
+        elif kind == "removed" and not inside and not stays and not known_before:
+            stays.append(Membership(group, None, None, change.at, change.run_id, kept_since, is_in=False))
+        elif inside and (kind == "removed" or (kind is None and change.is_whole)):
+            stays[-1] = replace(stays[-1], until=change.at, until_run=change.run_id, is_in=False)
+    inside = bool(stays) and stays[-1].until is None
+    if is_in and not inside:
+        stays.append(Membership(group, None, None, kept_since=kept_since))
+    elif inside and not is_in:
+        stays[-1] = replace(stays[-1], is_in=False)
+    return stays
+
+
+def newest_first(stay: Membership) -> tuple[bool, float]:
+    """Order memberships: those of the present, then the latest of the past."""
+    at = stay.until or stay.since or stay.kept_since
+    return not stay.is_in, -(at.timestamp() if at else 0.0)

@@ -1,0 +1,123 @@
+"""What the latest reads of all groups say of the ids of one user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from core.bridge import Bridge
+from core.reports.memberships import is_lost
+from data import groups, run_stats
+from data.members.excluded import ExcludedProfile
+from data.members.snapshots import Snapshots
+from data.models import Group, Member
+
+# So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
+MOST_IDS = 100
+
+
+@dataclass
+class UserIds:
+    """Ids that belong together: those of one profile, and of the profiles that share its Apptimize id."""
+
+    asked: str
+    distinct_ids: dict[str, None] = field(default_factory=dict[str, None])
+    apptimize_ids: dict[str, None] = field(default_factory=dict[str, None])
+
+    @property
+    def all(self) -> dict[str, None]:
+        """Every id, first the one that was asked for."""
+        return {self.asked: None} | self.distinct_ids | self.apptimize_ids
+
+    @property
+    def followed(self) -> list[str]:
+        """The ids that lead further."""
+        return list(self.all)[:MOST_IDS]
+
+    @property
+    def are_known(self) -> bool:
+        """Whether anything had the id that was asked for."""
+        return bool(self.distinct_ids or self.apptimize_ids)
+
+    def add(self, user: Member | ExcludedProfile) -> None:
+        """Add both ids of a member, or those that an excluded profile has."""
+        if user.distinct_id:
+            self.distinct_ids[user.distinct_id] = None
+        if user.apptimize_id:
+            self.apptimize_ids[user.apptimize_id] = None
+
+
+@dataclass(frozen=True)
+class GroupFiles:
+    """A group with the files that have its members, and the profiles that its latest read excluded."""
+
+    group: Group
+    destination: str
+    members: str
+    excluded: str
+    is_lost: bool = False  # the members are gone from the disk: who is among them is not known
+
+
+@dataclass
+class UserReads:
+    """What the files say of the ids that were asked for so far, by file."""
+
+    snapshots: Snapshots
+    groups: list[GroupFiles]
+    members: dict[str, set[Member]] = field(default_factory=dict[str, "set[Member]"])
+    excluded: dict[str, set[ExcludedProfile]] = field(default_factory=dict[str, "set[ExcludedProfile]"])
+    asked: set[str] = field(default_factory=set[str])
+
+    def ask(self, ids: Iterable[str]) -> None:
+        """Find the members and the excluded profiles that have one of these ids."""
+        new = [one for one in dict.fromkeys(ids) if one not in self.asked]
+        if not new:
+            return
+        self.asked.update(new)
+        with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
+            members = threads.submit(self.snapshots.members_in, [one.members for one in self.groups], new)
+            excluded = threads.submit(self.snapshots.excluded_in, [one.excluded for one in self.groups], new)
+        for name, rows in members.result().items():
+            self.members.setdefault(name, set()).update(rows)
+        for name, others in excluded.result().items():
+            self.excluded.setdefault(name, set()).update(others)
+
+    def collect(self, ids: UserIds) -> None:
+        """Add the ids of all profiles that were found to those that belong together."""
+        for files in self.groups:
+            for member in sorted(self.members.get(files.members, ())):
+                ids.add(member)
+            for profile in sorted(self.excluded.get(files.excluded, ()), key=lambda one: one.distinct_id):
+                ids.add(profile)
+
+    def members_of(self, files: GroupFiles, user_id: str) -> list[Member]:
+        """Return the group's members with this id, first the one whose distinct id it is."""
+        rows = [member for member in self.members.get(files.members, ()) if user_id in member]
+        return sorted(rows, key=lambda member: (member.distinct_id != user_id, member))
+
+    def excluded_of(self, files: GroupFiles, user_id: str) -> list[ExcludedProfile]:
+        """Return the group's profiles with this id that made no member, first the one whose distinct id it is."""
+        rows = [one for one in self.excluded.get(files.excluded, ()) if user_id in (one.distinct_id, one.apptimize_id)]
+        return sorted(rows, key=lambda one: (one.distinct_id != user_id, one.distinct_id, one.reason))
+
+    def members_with(self, user_id: str) -> list[Member]:
+        """Return the members of any group with this id, sorted."""
+        return sorted({member for files in self.groups for member in self.members_of(files, user_id)})
+
+
+def reads_of_groups(bridge: Bridge, group_id: int | None = None) -> UserReads:
+    """Find the files of every group that has any, or of one."""
+    excluded = run_stats.excluded_files(bridge.engine)
+    files = [
+        GroupFiles(
+            group,
+            destination,
+            group.base_snapshot or "",
+            excluded.get(group.id or 0) or "",
+            is_lost(bridge, group),
+        )
+        for group, destination in groups.list_with_destination(bridge.engine)
+        if group_id in (None, group.id)
+    ]
+    return UserReads(bridge.snapshots, [one for one in files if one.members or one.excluded])
