@@ -18,7 +18,8 @@ from core.reports import match_funnel, user_lookup
 from core.reports.match_funnel import DUPLICATE, Funnel, shown_row
 from core.rules.matching import Reason
 from data.models import Connection, Run
-from pages.parts import associate, download, lookback, run_status, tables
+from pages.parts import download, lookback, run_status, tables
+from pages.parts.associate import screen as associate
 from pages.parts.formatting import (
     age,
     error_text,
@@ -554,7 +555,7 @@ view = st.segmented_control(
 )
 try:
     if view == ASSOCIATE:
-        associate.section(bridge, person, mixpanel_of(connected))
+        associate.show(bridge, person, mixpanel_of(connected))
     elif view == LOOK_UP:
         show_user(bridge, person)
     else:
