@@ -42,6 +42,7 @@ SECTIONS = {
     ],
     "Observe": [
         page("observe/groups", "Groups", "patient_list"),
+        page("observe/users", "Look up a user", "person_search"),
         page("observe/history", "History", "history"),
         page("observe/matching", "Matching", "join"),
     ],

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from core.errors import CohortBridgeError
+from data.models import Group
 
 # Everything that Markdown could take for a sign; Streamlit adds ":", "$" and "<" to the usual ones.
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
@@ -39,6 +40,11 @@ def in_gray(option: str) -> str:
 def error_text(exc: CohortBridgeError) -> str:
     """Format an error as message and advice, for `st.error`."""
     return escape_markdown(f"{exc.message} {exc.advice}".strip())
+
+
+def group_name(group: Group) -> str:
+    """Return a group's name as it was last delivered; Apptimize shows it with “Mixpanel: ” before it."""
+    return group.delivered_name or group.name
 
 
 def number(value: int) -> str:

@@ -31,10 +31,14 @@ class Selection:
     """The text of that button."""
     unknown: str
     """What is said of an id that names no row, with {} in place of the id."""
+    row_params: tuple[str, ...] = ()
+    """Other parameters of the address that belong to the open row: they go with it."""
 
     def go_to(self, row_id: object | None = None) -> None:
         """Open the row with this id, or the list again for None."""
         set_param(self.name, row_id)
+        for name in self.row_params:
+            set_param(name, None)
 
     @property
     def requested(self) -> str:
@@ -76,14 +80,17 @@ def set_param(name: str, value: object | None) -> None:
         st.query_params[name] = str(value)
 
 
-def opener(page: str, name: str) -> Callable[[object | None], None]:
-    """Return the callback that leads to another page, with the id it is given as this parameter of the address."""
-    return partial(_leave_for, page, name)
+def opener(page: str, name: str, **params: object) -> Callable[[object | None], None]:
+    """Return the callback that leads to another page, with the id it is given as this parameter of the address.
+
+    `params` are other parameters of that address.
+    """
+    return partial(_leave_for, page, name, {key: str(value) for key, value in params.items()})
 
 
-def _leave_for(page: str, name: str, row_id: object | None) -> None:
+def _leave_for(page: str, name: str, params: dict[str, str], row_id: object | None) -> None:
     if row_id is not None:
-        st.session_state[_LEAVE_FOR] = {"page": page, "params": {name: str(row_id)}}
+        st.session_state[_LEAVE_FOR] = {"page": page, "params": params | {name: str(row_id)}}
 
 
 def follow() -> None:

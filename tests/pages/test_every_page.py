@@ -26,6 +26,7 @@ from tests.pages.dashboard import (
     PRACTICE,
     ROOT,
     SYNCS,
+    USERS,
     open_page,
     shown,
 )
@@ -51,11 +52,12 @@ def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
         COHORTS: "Mixpanel is not connected yet",
         SYNCS: "No recurring syncs yet",
         GROUPS: "No groups yet",
+        USERS: "Distinct id or Apptimize id",
         HISTORY: "No runs yet",
-        MATCHING: "Nothing was read yet",
+        MATCHING: "No cohort was read yet",
         CONNECTIONS: "Connect Mixpanel",
         PRACTICE: "No practice connection at the moment",
-        PEOPLE: "Nobody signs in yet",
+        PEOPLE: "Sign-in is not set up",
         AUDIT: "Nothing yet",
     }
     assert expected[page] in text

@@ -70,7 +70,7 @@ def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridg
     at = open_page(MATCHING, id=member)
 
     assert at.title[0].value == "Look up a user"
-    assert at.query_params == {"id": [member]}
+    assert at.query_params == {"id": member}
     assert list(at.dataframe[0].value["State"]) == ["In the group"]
 
 
@@ -80,7 +80,7 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     at.text_input(key="associate_distinct_id").set_value("page-user")
     at.text_input(key="associate_apptimize_id").set_value("4711")
     drawn(at.button(key="associate_one_check").click().run())
-    assert "Waits to be checked" in shown(at)
+    assert "Waiting to be checked" in shown(at)
     service.once(with_token)
     drawn(at.run())
     assert "starts with neither" in shown(at)
@@ -150,9 +150,9 @@ def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising
 def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
     sync = recurring.add_sync(practising, LOCAL, WEB)
     at = open_page(SYNCS, sync=sync.id)
-    assert "Matched on $apptimize_user_id, set by the connection" in shown(at)
+    assert "Matched on $apptimize_user_id, as the connection says" in shown(at)
     at.text_input(key=f"syncs_property_{sync.id}").set_value("$user_id")
     drawn(at.button(key=f"syncs_match_save_{sync.id}").click().run())
 
-    assert "Matched on $user_id, set for this sync" in shown(at)
+    assert "Matched on $user_id, a setting of its own" in shown(at)
     assert export(practising, WEB).matched_by == "original:$user_id"

@@ -6,6 +6,7 @@ import pytest
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
+from core.reports import match_funnel
 from core.syncs import runs
 from data.models import Run
 from pages.shell import gate
@@ -62,10 +63,10 @@ def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sa
 
     assert "In 2 groups now" in shown(at)
     assert member in shown(at)
-    assert "Looked through 2 changes of groups, all that are kept" in shown(at)
+    assert "Searched 2 changes of groups, all that are kept" in shown(at)
 
     drawn(at.selectbox(key="users_group").set_value(group_row(practising, POWER).id).run())
-    assert at.query_params["group"] == [str(group_row(practising, POWER).id)]
+    assert at.query_params["group"] == str(group_row(practising, POWER).id)
     assert "In a group now" in shown(at)
     assert list(at.dataframe[0].value["Group"]) == ["Power users"]
     drawn(at.button(key="users_everywhere").click().run())
@@ -104,12 +105,22 @@ def test_an_address_of_no_group_says_so_and_looks_in_all(practising: Bridge, san
     assert "In a group now" in text
 
 
-def test_an_excluded_profile_is_told_why(practising: Bridge):
-    export(practising, IMPORTED)
+@pytest.mark.parametrize(
+    ("reason", "state", "why"),
+    [
+        ("unmatched", "Not in the group", "Unmatched: no Apptimize id"),
+        ("duplicate", "In the group", "Counted under the profile "),
+    ],
+)
+def test_an_excluded_profile_is_told_why(practising: Bridge, reason: str, state: str, why: str):
+    run = export(practising, IMPORTED)
+    excluded = match_funnel.excluded(practising, LOCAL, run.id or 0, reasons=[reason], limit=1)
+    distinct_id = excluded.rows[0][1]
 
-    at = open_page(USERS, id="i_twin-3")
+    (answer,) = open_page(USERS, id=distinct_id).dataframe[0].value.to_dict("records")
 
-    assert "Another profile has the id" in shown(at) or "which has the same id" in shown(at)
+    assert answer["State"] == state
+    assert answer["Why"].startswith(why)
 
 
 def test_without_kept_changes_only_the_present_is_told(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
