@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -151,31 +151,56 @@ def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything:
     run = everything.newest_run(POWER)
 
     go(page, f"{everything.url}/groups", "Groups")
-    lookup = page.get_by_label("Which groups is a user in?")
+    lookup = page.get_by_role("textbox", name="Look up a user")
     lookup.fill(member)
     lookup.press("Enter")
 
+    settled(page, "Look up a user")
     expect(page.get_by_role("heading", level=2)).to_be_visible()
     assert plain_text(page.get_by_role("heading", level=2)) == member
-    told = page.get_by_test_id("stAlert").filter(has_text="now")
-    expect(told).to_contain_text("Mixpanel: Power users")
-    expect(told).to_contain_text("since ")
+    present = page.get_by_test_id("stAlert").filter(has_text="now")
+    expect(present).to_contain_text("Power users")
+    expect(present).to_contain_text("since ")
     page.reload()
-    expect(told).to_contain_text("Mixpanel: Power users")
-    press_in_row(page, "When the member was in which group", "Power users")
+    expect(present).to_contain_text("Power users")
+    press_in_row(page, "Membership history", "Power users")
     settled(page, "History")
     assert run
     expect(page.get_by_role("heading", level=2)).to_contain_text("Power users")
 
 
 def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everything: Everything, page: Page):
-    go(page, f"{everything.url}/groups?group={everything.group_of(POWER)}", "Groups")
+    group = everything.group_of(POWER)
+    go(page, f"{everything.url}/groups?group={group}", "Groups")
     grid = page.get_by_test_id("stDataFrame").first
     member = cell_of(grid, "_").inner_text()
     press_in_row(page, "Members", member)
 
     expect(page.get_by_text("In a group now")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query)["member"] == [member]
-    press(page.get_by_role("button", name="Mixpanel: Power users"))
+    assert parse_qs(urlsplit(page.url).query) == {"id": [member], "group": [str(group)]}
+    press(page.get_by_role("button", name="Look in all groups"))
+    expect(page.get_by_role("button", name="Look in all groups")).to_be_hidden()
+    assert parse_qs(urlsplit(page.url).query) == {"id": [member]}
+    press_in_row(page, "The user's groups", "Power users")
     expect(page.get_by_label("Search members")).to_be_visible()
-    assert "member" not in page.url
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
+
+
+def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_kept_in_the_address(
+    everything: Everything, page: Page
+):
+    group = everything.group_of(POWER)
+    members = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()
+    page.goto(f"{everything.url}/groups?group={group}&member={quote(members[5])}")
+    settled(page, "Look up a user")
+    expect(page.get_by_text("In a group now")).to_be_visible()
+    assert parse_qs(urlsplit(page.url).query) == {"id": [members[5]], "group": [str(group)]}
+
+    search = page.get_by_role("textbox", name="Distinct id or Apptimize id")
+    search.fill(members[6])
+    search.press("Enter")
+    expect(page.get_by_role("heading", level=2)).to_have_text(members[6])
+    assert parse_qs(urlsplit(page.url).query)["id"] == [members[6]]
+    press(page.get_by_role("link", name="Power users"))
+    expect(page.get_by_label("Search members")).to_be_visible()
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
