@@ -86,16 +86,19 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
     lookback.show(user.lookback, place="users")
     if group:
         st.button(
-            "Look in all groups", key="users_everywhere", icon=":material/travel_explore:", on_click=set_param,
+            "Look in all groups",
+            key="users_everywhere",
+            icon=":material/travel_explore:",
+            on_click=set_param,
             args=("group", None),
-        )  # fmt: skip
+        )
 
 
 def show_unknown(group: Group | None) -> None:
-    """Say that no group has the id, and what that may mean."""
-    where = "This group does not have this id, and neither does its cohort as it was last read." if group else (
-        "No group has this id, and neither does any cohort as it was last read."
-    )  # fmt: skip
+    """Explain that no group has the id, and what that may mean."""
+    where = "No group has this id, and neither does any cohort as it was last read."
+    if group:
+        where = "This group does not have this id, and neither does its cohort as it was last read."
     st.info(
         f"{where} The user may have no profile, or be in no exported cohort. Enter the whole id, as Mixpanel or "
         "Apptimize spells it; capital letters count.",
