@@ -40,7 +40,7 @@ def show_search(delivered: list[Group]) -> tuple[str, Group | None]:
             width=440,
         )
         group_id = st.selectbox(
-            "In",
+            "Group",
             list(by_id),
             index=None,
             # A dictionary's method, not a function of our own: what a session keeps must be plain data.
@@ -52,7 +52,7 @@ def show_search(delivered: list[Group]) -> tuple[str, Group | None]:
         )
     if requested and limited_to is None:
         st.warning(
-            f"There is no delivered group {escape_markdown(requested)}: all groups are looked through.",
+            f"There is no delivered group {escape_markdown(requested)}: all groups are searched.",
             icon=":material/search_off:",
         )
     return user_id, by_id.get(group_id or 0)
@@ -175,13 +175,19 @@ def show_groups(user: UserLookup) -> None:
     if not user.groups:
         st.caption("No group was delivered yet.")
         return
+    answers = sorted(user.groups, key=lambda answer: not answer.is_member)
     tables.rows_to_open(
-        [group_row(answer) for answer in user.groups],
-        [answer.group.id for answer in user.groups],
+        [group_row(answer) for answer in answers],
+        [answer.group.id for answer in answers],
         key="users_groups",
         label="The user's groups",
         go_to=opener(GROUPS, "group"),
-        columns={"Group": st.column_config.TextColumn(width=200), "Why": st.column_config.TextColumn(width=330)},
+        columns={
+            "Group": st.column_config.TextColumn(width=200),
+            # Without a width it is as narrow as the first rows, which may have none.
+            "Since": st.column_config.TextColumn(width=155),
+            "Why": st.column_config.TextColumn(width=275),
+        },
     )
 
 
@@ -218,7 +224,7 @@ def why(answer: InGroup) -> str:
         return f"Left the cohort: run {answer.run_id} removed the id"
     if answer.reason:
         return REASONS.get(answer.reason, answer.reason)
-    return "Not in the cohort when it was last read, or without a profile"
+    return "Not in the cohort as last read, or without a profile"
 
 
 def show_history(user: UserLookup) -> None:
