@@ -163,6 +163,7 @@ def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything:
     expect(present).to_contain_text("since ")
     page.reload()
     expect(present).to_contain_text("Power users")
+    settled(page, "Look up a user")
     press_in_row(page, "Membership history", "Power users")
     settled(page, "History")
     assert run
@@ -181,6 +182,7 @@ def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everythi
     press(page.get_by_role("button", name="Look in all groups"))
     expect(page.get_by_role("button", name="Look in all groups")).to_be_hidden()
     assert parse_qs(urlsplit(page.url).query) == {"id": [member]}
+    settled(page, "Look up a user")
     press_in_row(page, "The user's groups", "Power users")
     expect(page.get_by_label("Search members")).to_be_visible()
     assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
