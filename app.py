@@ -50,6 +50,7 @@ SECTIONS = {
     ],
     "Observe": [
         page("observe/groups", "Groups", "patient_list"),
+        page("observe/users", "Look up a user", "person_search"),
         page("observe/history", "History", "history"),
         page("observe/matching", "Matching", "join"),
     ],
@@ -65,5 +66,5 @@ chosen = st.navigation(SECTIONS, position="sidebar" if person else "hidden")
 if person is None:
     return_to.remember(chosen)
 else:
-    return_to.follow(chosen, [one for pages in SECTIONS.values() for one in pages])
+    return_to.follow(chosen, [listed for pages in SECTIONS.values() for listed in pages])
 chosen.run()

@@ -240,6 +240,7 @@ def cases(newest: int) -> dict[str, Prepare]:
     member = "i_c4ca4238a0b923820dcc509a6f75849b"  # of number 1, whom the changes concern
     overview, cohorts, syncs = "pages/export/overview.py", "pages/export/cohorts.py", "pages/export/syncs.py"
     groups, history = "pages/observe/groups.py", "pages/observe/history.py"
+    users = "pages/observe/users.py"
     searches = {
         "part of an id": "c4ca42",
         "a whole id": member,
@@ -256,8 +257,9 @@ def cases(newest: int) -> dict[str, Prepare]:
         "Groups: a million members": page(groups, group=BIG),
         "Groups: its size over time": page(groups, group=BIG, view="Size over time"),
         "Groups: two runs compared": page(groups, group=BIG, view="Compare two runs"),
-        "Groups: a membership history": page(groups, group=BIG, member=member),
-        "Groups: a member, in all groups": page(groups, member=member),
+        "Look up a user: a member of one group": page(users, group=BIG, id=member),
+        "Look up a user: a member, in all groups": page(users, id=member),
+        "Look up a user: an excluded profile": page(users, id="lost-77"),
         "History": page(history),
         "History: one sync": page(history, sync=7),
         "History: searched by name": page(history, entered=("text_input", "history_text", "Cohort 29")),
@@ -266,8 +268,6 @@ def cases(newest: int) -> dict[str, Prepare]:
         "History: one run": page(history, run=newest),
         "Matching": page("pages/observe/matching.py"),
         "Matching: one cohort": page("pages/observe/matching.py", cohort=BIG),
-        "Matching: a user looked up": page("pages/observe/matching.py", id=member),
-        "Matching: an excluded profile": page("pages/observe/matching.py", id="lost-77"),
         "Connections": page("pages/admin/connections.py"),
         "People": page("pages/admin/people.py"),
         "Audit log": page("pages/admin/audit.py"),

@@ -35,23 +35,25 @@ Apptimize's Groups page takes a CSV file of user ids. This works with any accoun
 
 person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-found = page_frame.open_page(bridge, person, page_frame.PRACTICE_TITLE, "What practice mode is, and how to leave it.")
+connections = page_frame.open_page(
+    bridge, person, page_frame.PRACTICE_TITLE, "What practice mode is, and how to leave it."
+)
 
 st.header("Practice mode", anchor=False)
 st.markdown(WHAT_IT_IS)
-sandbox = page_frame.sandbox_of(found)
+sandbox = page_frame.sandbox_of(connections)
 if sandbox:
     with st.container(horizontal=True):
         for label, path, icon in (
             ("Apptimize: Groups", "/apptimize/groups", "patient_list"),
             ("Apptimize: Tokens", "/apptimize/tokens", "key"),
-            ("Let things go wrong", "/sandbox/faults", "bolt"),
+            ("Simulate failures", "/sandbox/faults", "bolt"),
             ("The sandbox", "/", "science"),
         ):
             st.link_button(label, f"{sandbox}{path}", key=f"practice_{icon}", icon=f":material/{icon}:")
 else:
     st.info(
-        "No practice connection at the moment. `python -m core sandbox` starts the sandbox alone; its first page says "
+        "No practice connection at the moment. `python -m core sandbox` starts only the sandbox; its first page says "
         "what to enter.",
         icon=":material/science:",
     )

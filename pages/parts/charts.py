@@ -1,4 +1,4 @@
-"""Charts: a group's size over time, and what came and went. Names never become fields, so nothing in them works."""
+"""Charts: a group's size over time, and what was added and removed. Names never become fields: none is interpreted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import overview
 from core.reports.overview import Size
-from pages.parts.formatting import in_grey, number, pluralize
+from pages.parts.formatting import in_gray, number, pluralize
 
 SPANS = {
     "Day": timedelta(days=1),
     "Week": timedelta(days=7),
     "Month": timedelta(days=30),
-    "All that is kept": timedelta(days=180),
+    "All": timedelta(days=180),
 }
 _BLUE, _GREEN, _RED = "#5577e0", "#2f9e62", "#d65a57"
 
@@ -27,41 +27,41 @@ _BLUE, _GREEN, _RED = "#5577e0", "#2f9e62", "#d65a57"
 def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) -> None:
     """Show how large a group was, and what was added and removed, over a span that can be chosen."""
     span = st.segmented_control(
-        "Time", list(SPANS), default="Week", required=True, format_func=in_grey, key=f"{key}_span",
+        "Time", list(SPANS), default="Week", required=True, format_func=in_gray, key=f"{key}_span",
         label_visibility="collapsed",
     )  # fmt: skip
-    found = overview.sizes(bridge, person, group_id, over=SPANS[span or "Week"])
-    if not found:
+    sizes = overview.sizes(bridge, person, group_id, over=SPANS[span or "Week"])
+    if not sizes:
         st.info("No run succeeded in this time. Choose a longer one.", icon=":material/timeline:")
         return
-    words = _in_words(found)
+    words = _in_words(sizes)
     st.caption(words)
     frame = pd.DataFrame(
         {
-            "at": [one.at for one in found],
-            "members": [one.members for one in found],
-            "added": [one.added for one in found],
-            "removed": [one.removed for one in found],
+            "at": [size.at for size in sizes],
+            "members": [size.members for size in sizes],
+            "added": [size.added for size in sizes],
+            "removed": [size.removed for size in sizes],
         }
     )
-    time = _time(found, "%H:%M" if span == "Day" else "%-d %b, %H:%M" if span == "Week" else "%-d %b")
+    time = _time(sizes, "%H:%M" if span == "Day" else "%-d %b, %H:%M" if span == "Week" else "%-d %b")
     st.altair_chart(_line(frame, time), key=f"{key}_size", alt=f"Members over time: {words}")
     st.altair_chart(_bars(frame, time), key=f"{key}_changes", alt=f"Members added and removed over time: {words}")
 
 
-def _in_words(found: Sequence[Size]) -> str:
-    """Say what the charts show, for those who cannot see them."""
-    added, removed = sum(one.added for one in found), sum(one.removed for one in found)
-    present = pluralize(found[-1].members, "member")
+def _in_words(sizes: Sequence[Size]) -> str:
+    """Describe what the charts show, for those who cannot see them."""
+    added, removed = sum(size.added for size in sizes), sum(size.removed for size in sizes)
+    present = pluralize(sizes[-1].members, "member")
     return f"{present} at the end of this time; in it {number(added)} were added and {number(removed)} removed."
 
 
-def _time(found: Sequence[Size], written: str) -> alt.X:
+def _time(sizes: Sequence[Size], time_format: str) -> alt.X:
     # A single run, or a few within a minute, would be spread over thousandths of a second.
-    last = found[-1].at
-    first = min(found[0].at, last - timedelta(minutes=10))
+    last = sizes[-1].at
+    first = min(sizes[0].at, last - timedelta(minutes=10))
     scale = alt.Scale(domain=[first.isoformat(), last.isoformat()])
-    return alt.X("at:T", title=None, scale=scale, axis=alt.Axis(format=written, labelOverlap=True, tickCount=6))
+    return alt.X("at:T", title=None, scale=scale, axis=alt.Axis(format=time_format, labelOverlap=True, tickCount=6))
 
 
 def _line(frame: pd.DataFrame, time: alt.X) -> alt.Chart:

@@ -1,4 +1,4 @@
-"""The button that downloads lines as a CSV file, collected when they are asked for and not before."""
+"""The button that downloads lines as a CSV file, collected only when it is pressed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def offer_csv(
     label: str = "Download for a spreadsheet",
     help: str | None = None,  # noqa: A002  (Streamlit's own name)
 ) -> None:
-    """Offer what `lines` yields, each with its end, as a file; the page is not drawn anew for it."""
+    """Offer what `lines` yields, each with its end, as a file; the page is not drawn again for it."""
     st.download_button(
         label,
-        partial(_collected, lines),
+        partial(_collect, lines),
         file_name=file_name,
         mime="text/csv",
         key=key,
@@ -30,7 +30,7 @@ def offer_csv(
     )
 
 
-def _collected(lines: Callable[[], Iterable[str]]) -> io.BytesIO:
+def _collect(lines: Callable[[], Iterable[str]]) -> io.BytesIO:
     data = io.BytesIO()
     for line in lines():
         data.write(line.encode())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
 from core.errors import CohortBridgeError
+from data.models import Group
 
 # Everything that Markdown could take for a sign; Streamlit adds ":", "$" and "<" to the usual ones.
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
@@ -23,7 +24,7 @@ EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440:
 
 
 def escape_markdown(text: object) -> str:
-    """Escape a text of unknown origin so that Markdown shows it as it is: no sign, link, colour or formula in it works.
+    """Escape a text of unknown origin so that Markdown shows it as it is: no sign, link, color or formula in it works.
 
     For labels and messages; line breaks and other controls become spaces, since those are one line each.
     """
@@ -31,28 +32,33 @@ def escape_markdown(text: object) -> str:
     return _SIGNS.sub(r"\\\1", _REWRITTEN.sub(_JOINER, line))
 
 
-def in_grey(option: str) -> str:
-    """Write an option of a segmented control, which would be in the buttons' blue where chosen: too dark on dark."""
+def in_gray(option: str) -> str:
+    """Color an option of a segmented control, which would be in the buttons' blue where chosen: too dark on dark."""
     return f":gray[{option}]"
 
 
 def error_text(exc: CohortBridgeError) -> str:
-    """Write an error as message and advice, for `st.error`."""
+    """Format an error as message and advice, for `st.error`."""
     return escape_markdown(f"{exc.message} {exc.advice}".strip())
 
 
+def group_name(group: Group) -> str:
+    """Return a group's name as it was last delivered; Apptimize shows it with “Mixpanel: ” before it."""
+    return group.delivered_name or group.name
+
+
 def number(value: int) -> str:
-    """Write a count with thousands separators."""
+    """Format a count with thousands separators."""
     return f"{value:,}"
 
 
 def pluralize(value: int, one: str, many: str | None = None) -> str:
-    """Write a count with its noun: 1 profile, 2,400 profiles."""
+    """Format a count with its noun: 1 profile, 2,400 profiles."""
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
 def percent(share: float) -> str:
-    """Write a share: 0 % and 100 % only when it is none or all of it."""
+    """Format a share: 0 % and 100 % only when it is none or all of it."""
     shown = round(share * 100)
     if 0 < share < 1 and shown in (0, 100):
         return "under 1%" if shown == 0 else "over 99%"
@@ -60,7 +66,7 @@ def percent(share: float) -> str:
 
 
 def percent_of(share: float | None) -> float | None:
-    """Write a share in percent for a column with one decimal: 100.0 only when it is all of it."""
+    """Return a share in percent for a column with one decimal: 100.0 only when it is all of it."""
     return None if share is None else int(round(share * 1000, 6)) / 10
 
 
@@ -73,33 +79,33 @@ def zone() -> ZoneInfo:
 
 
 def moment(at: datetime | None) -> str:
-    """Write a time in the reader's zone."""
+    """Format a time in the reader's zone."""
     return at.astimezone(zone()).strftime("%-d %b %Y, %H:%M:%S") if at else "never"
 
 
 def day(at: datetime) -> str:
-    """Write the day in the reader's zone, without the year."""
+    """Format the day in the reader's zone, without the year."""
     return at.astimezone(zone()).strftime("%-d %b")
 
 
 def precise(at: datetime) -> str:
-    """Write the time of day in the reader's zone, to a tenth of a second."""
+    """Format the time of day in the reader's zone, to a tenth of a second."""
     local = at.astimezone(zone())
     return f"{local:%H:%M:%S}.{local.microsecond // 100_000}"
 
 
 def clock(at: datetime, *, now: datetime | None = None) -> str:
-    """Write the time of day in the reader's zone, with the day when it is another one and not soon."""
-    local, here = at.astimezone(zone()), (now or datetime.now(UTC)).astimezone(zone())
+    """Format the time of day in the reader's zone, with the day when it is another one and not soon."""
+    local, here = at.astimezone(zone()), (now or _now()).astimezone(zone())
     is_plain = local.date() == here.date() or timedelta(0) < local - here < timedelta(hours=12)
     return local.strftime("%H:%M" if is_plain else "%-d %b, %H:%M")
 
 
 def age(at: datetime | None, *, now: datetime | None = None) -> str:
-    """Write how long ago something was: `just now`, `5 minutes ago`, a date after a month."""
+    """Format how long ago something was: `just now`, `5 minutes ago`, a date after a month."""
     if at is None:
         return "never"
-    passed = (now or datetime.now(UTC)) - at
+    passed = (now or _now()) - at
     if passed < timedelta(seconds=10):
         return "just now"
     if passed > timedelta(days=30):
@@ -108,7 +114,7 @@ def age(at: datetime | None, *, now: datetime | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a length of time: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
+    """Format a length of time: 0.8 s, 42 s, 3 min 5 s, 2 h 10 min."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -116,6 +122,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _now() -> datetime:
+    from pages.shell import resources  # not above: it formats the error of a storage that cannot be opened
+
+    return resources.now()
 
 
 def _whole(passed: timedelta) -> str:

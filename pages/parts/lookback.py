@@ -1,4 +1,4 @@
-"""How far back a look through the changes of groups goes, and the button that goes further."""
+"""How far back the changes of groups were searched, and the button that searches further."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ FURTHER = 4
 
 
 def look_through(place: str) -> int:
-    """Return how many changes are to be looked through at this place."""
+    """Return how many changes are to be searched at this place."""
     return st.session_state.get(f"{place}_look_through", LOOKED_THROUGH)
 
 
-def say(looked: Lookback, *, place: str) -> None:
-    """Say what an answer rests on and what is no longer kept, and offer to look further back."""
-    if not looked.changes:
-        st.caption("No change of a group is kept, so only the present is known.")
+def show(lookback: Lookback, *, place: str) -> None:
+    """Show what an answer is based on and what is no longer kept, and offer to search further back."""
+    if not lookback.changes:
+        st.caption("No changes of groups are kept, so only the present state is known.")
         return
-    whole = "" if looked.is_more else ", all that are kept"
+    whole = "" if lookback.is_more else ", all that are kept"
     st.caption(
-        f"Looked through {pluralize(looked.changes, 'change')} of groups{whole}, back to {moment(looked.back_to)}. "
+        f"Searched {pluralize(lookback.changes, 'change')} of groups{whole}, back to {moment(lookback.back_to)}. "
         "Changes are kept for 180 days."
     )
-    if looked.is_more:
+    if lookback.is_more:
         st.button(
-            "Look further back",
+            "Search further back",
             key=f"{place}_further",
             icon=":material/history:",
-            on_click=_look_further,
-            args=(place, looked.changes),
+            on_click=_search_further,
+            args=(place, lookback.changes),
         )
 
 
-def _look_further(place: str, looked: int) -> None:
-    st.session_state[f"{place}_look_through"] = looked * FURTHER
+def _search_further(place: str, searched: int) -> None:
+    st.session_state[f"{place}_look_through"] = searched * FURTHER

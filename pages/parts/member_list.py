@@ -7,12 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from core.errors import CohortBridgeError
 from core.reports.members import SearchPage
-from pages.parts import tables
-from pages.parts.formatting import error_text, number, pluralize
+from pages.parts import selection, tables
+from pages.parts.actions import show_errors
+from pages.parts.formatting import number, pluralize
+from pages.parts.pager import Pager
 
-PAGE_ROWS = 50
+_PAGE_ROWS = 50
 _SHOWN_ROWS = 12
 _ID_PX, _LAST_PX = 272, 434
 
@@ -23,35 +24,38 @@ def show(
     *,
     key: str,
     label: str,
-    nobody: str,
-    open_member: Callable[[str], None] | None = None,
+    empty: str,
+    open_member: Callable[[Any], None] | None = None,
 ) -> None:
-    """Show what `find(search=, offset=, limit=)` returns; `open_member` is told whose row was chosen."""
-    if st.session_state.pop(f"{key}_chosen", False):
-        st.rerun()
+    """Show what `find(search=, offset=, limit=)` returns; `open_member` is told whose row was chosen.
+
+    `empty` is said where there are no members.
+    """
+    selection.redraw_if_opened(key)
+    pager = Pager(f"{key}_page", _PAGE_ROWS)
     search = st.text_input(
         f"Search {label.lower()}",
         key=f"{key}_search",
         type="search",
         live="400ms",
         placeholder="Part of an Apptimize id or a distinct id",
-        on_change=_to_first_page,
-        args=(key,),
+        on_change=pager.to_first_page,
     ).strip()
-    page = st.session_state.get(f"{key}_page", 1)
-    try:
-        found = find(search=search, offset=(page - 1) * PAGE_ROWS, limit=PAGE_ROWS)
-    except CohortBridgeError as exc:
-        st.error(error_text(exc), icon=":material/error:")
-        return
-    if not found.total:
-        st.info("No member matches the search." if search else nobody, icon=":material/search_off:")
-        return
-    first = (page - 1) * PAGE_ROWS + 1
-    of = f"more than {number(found.total)} members" if found.is_more else pluralize(found.total, "member")
-    st.caption(f"{number(first)}–{number(first + len(found.rows) - 1)} of {of}")
+    with show_errors():
+        page = find(search=search, offset=pager.offset(), limit=pager.rows)
+        if page.total:
+            _show_page(page, pager, key=key, label=label, open_member=open_member)
+        else:
+            st.info("No member matches the search." if search else empty, icon=":material/search_off:")
+
+
+def _show_page(
+    page: SearchPage, pager: Pager, *, key: str, label: str, open_member: Callable[[Any], None] | None
+) -> None:
+    of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
+    st.caption(pager.range_text(len(page.rows), of))
     rows: list[dict[str, Any]] = [
-        {"Apptimize id": member.apptimize_id, "Mixpanel distinct id": member.distinct_id} for member in found.rows
+        {"Apptimize id": member.apptimize_id, "Mixpanel distinct id": member.distinct_id} for member in page.rows
     ]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
     # Where there is room for more, it goes to the last of them and not to the buttons.
@@ -63,33 +67,14 @@ def show(
         height = tables.height(len(rows), most=_SHOWN_ROWS)
         st.dataframe(rows, key=f"{key}_table", hide_index=True, height=height, alt=label, column_config=columns)
     else:
-        ids = [member.apptimize_id for member in found.rows]
         tables.rows_to_open(
-            [{"": "Since when?", **row} for row in rows],
-            ids,
+            [{"": "History", **row} for row in rows],
+            [row["Apptimize id"] for row in rows],
             key=key,
             label=label,
-            go_to=_Opens(key, open_member),
+            go_to=selection.redraw_page_for(key, open_member),
             columns=columns,
-            button_width=110,
+            button_width=85,
             most_rows=_SHOWN_ROWS,
         )
-    pages = -(-found.total // PAGE_ROWS)
-    if pages > 1:
-        st.pagination(pages, key=f"{key}_page")
-
-
-class _Opens:
-    """Opens a member's timeline: the whole page, not only the list."""
-
-    def __init__(self, key: str, open_member: Callable[[str], None]) -> None:
-        self._key, self._open_member = key, open_member
-
-    def __call__(self, member: str | None) -> None:
-        if member is not None:
-            self._open_member(member)
-            st.session_state[f"{self._key}_chosen"] = True
-
-
-def _to_first_page(key: str) -> None:
-    st.session_state[f"{key}_page"] = 1
+    pager.buttons(page.total)

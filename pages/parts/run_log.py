@@ -1,4 +1,4 @@
-"""What a run did when, and what it was answered: from its run_log, or from its row where it has none."""
+"""What a run did when, and the answers it got: from its run log, or from its row where it has none."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pages.parts.formatting import day, duration, escape_markdown, number, plura
 
 _UNBROKEN = "\u00a0"
 _DONE: dict[str, str] = {
-    "starting": "Began to work",
+    "starting": "Started to work",
     "queueing": "Waited for other runs to finish reading",
-    "finding": "Looked the cohort up",
+    "finding": "Looked up the cohort",
     "reading": "Read",
     "checking": "Checked that every profile arrived",
     "comparing": "Compared",
@@ -24,23 +24,23 @@ _DONE: dict[str, str] = {
 
 
 def steps(run: Run, log: dict[str, Any] | None) -> list[dict[str, str]]:
-    """Write what happened when, in order, and how long each step took."""
+    """Format what happened when, in order, and how long each step took."""
     how = run_status.TRIGGERS.get(run.trigger, run.trigger).lower()
     who = "" if run.trigger == "schedule" else f", by {run.actor}"
-    found = [_row("Queued", _at(run.queued_at), "", how + who)]
+    rows = [_row("Queued", _at(run.queued_at), "", how + who)]
     if run.started_at:
         waited = (run.started_at - run.queued_at).total_seconds()
         after = f"after {duration(waited)} in the queue" if waited >= 1 else "at once"
-        found.append(_row("Started", _at(run.started_at), "", after))
-    found += _worked(run, log) if log else _known(run)
+        rows.append(_row("Started", _at(run.started_at), "", after))
+    rows += _worked(run, log) if log else _known(run)
     if run.finished_at:
         word = run_status.badge_for(run).word
-        found.append(_row(word, _at(run.finished_at), run_status.took(run), run.error_message or ""))
-    return _each_day_once(found)
+        rows.append(_row(word, _at(run.finished_at), run_status.took(run), run.error_message or ""))
+    return _each_day_once(rows)
 
 
 def _at(at: datetime) -> str:
-    """Write a day and a time: the heading above has the year."""
+    """Format a day and a time: the heading above has the year."""
     return f"{day(at)}, {precise(at)}"
 
 
@@ -55,7 +55,7 @@ def _each_day_once(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
-    began: list[tuple[str, datetime]] = [(one["name"], datetime.fromisoformat(one["at"])) for one in log["steps"]]
+    began: list[tuple[str, datetime]] = [(step["name"], datetime.fromisoformat(step["at"])) for step in log["steps"]]
     ends: list[datetime | None] = [*(at for _, at in began[1:]), run.finished_at]
     facts = _facts(run)
     last = {name: place for place, (name, _) in enumerate(began)}
@@ -78,24 +78,24 @@ def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
 
 def _known(run: Run) -> list[dict[str, str]]:
     facts = _facts(run)
-    found = [_row(_DONE[name], "", "", facts[name]) for name in ("reading", "comparing", "delivering") if name in facts]
+    rows = [_row(_DONE[name], "", "", facts[name]) for name in ("reading", "comparing", "delivering") if name in facts]
     why = _why_nothing(run)
-    return [*found, _row("Wrote nothing", "", "", why)] if why else found
+    return [*rows, _row("Wrote nothing", "", "", why)] if why else rows
 
 
 def _facts(run: Run) -> dict[str, str]:
-    found: dict[str, str] = {}
+    facts: dict[str, str] = {}
     if run.pages:
         of = f" of {number(run.expected)}" if run.expected is not None else ""
-        found["reading"] = f"{number(run.profiles)}{of} profiles in {pluralize(run.pages, 'page')}"
+        facts["reading"] = f"{number(run.profiles)}{of} profiles in {pluralize(run.pages, 'page')}"
     if run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and run.removed):
         changed = f"{number(run.added)} added, {number(run.removed)} removed"
-        found["comparing"] = f"{changed}, {number(run.unchanged)} unchanged"
+        facts["comparing"] = f"{changed}, {number(run.unchanged)} unchanged"
     if run.messages:
-        found["delivering"] = f"{pluralize(run.messages, 'message')} to {run.destination}"
+        facts["delivering"] = f"{pluralize(run.messages, 'message')} to {run.destination}"
     elif run.status == RunStatus.SUCCEEDED and not _why_nothing(run):
-        found["delivering"] = f"a file to {run.destination}"
-    return found
+        facts["delivering"] = f"a file to {run.destination}"
+    return facts
 
 
 def _why_nothing(run: Run) -> str:
@@ -111,47 +111,47 @@ def _row(name: str, at: str, took: str, what: str) -> dict[str, str]:
 
 
 def calls(log: dict[str, Any] | None) -> None:
-    """Show how requests and messages were answered: totals, and one by one those that are kept."""
+    """Show how requests and messages were answered: totals, and on request each one that is kept."""
     if not log or not log["totals"]:
         return
     st.dataframe(
         [
             {
-                "What": one["what"].capitalize(),
-                "Answer": _answer(one["status"]),
-                "How many": one["count"],
-                "Took on average": _took(one["took_ms"] / one["count"] / 1000),
-                "Slowest": _took(one["slowest_ms"] / 1000),
+                "Call": total["what"].capitalize(),
+                "Answer": _answer(total["status"]),
+                "Count": total["count"],
+                "Average time": _took(total["took_ms"] / total["count"] / 1000),
+                "Slowest": _took(total["slowest_ms"] / 1000),
             }
-            for one in log["totals"]
+            for total in log["totals"]
         ],
         key="run_log_totals",
         hide_index=True,
         height="content",
         alt="Requests and messages by answer",
-        column_config={"How many": st.column_config.NumberColumn(format="localized")},
+        column_config=tables.counts("Count"),
     )
-    total = sum(one["count"] for one in log["totals"])
+    count = sum(total["count"] for total in log["totals"])
     shown = log["calls"]
     if not st.toggle(
-        f"One by one ({number(len(shown))} of {number(total)})", key="run_log_each",
-        help="Kept are the first that went well, and many more of those that did not.",
+        f"Each call ({number(len(shown))} of {number(count)})", key="run_log_each",
+        help="The first successful calls are kept, and many more of those that failed.",
     ):  # fmt: skip
         return
     st.dataframe(
         [
             {
-                "Sent": precise(datetime.fromisoformat(one["at"])),
-                "What": one["what"].capitalize(),
-                "Answer": _answer(one["status"]),
-                "Took": _took(one["took_ms"] / 1000),
+                "Sent": precise(datetime.fromisoformat(call["at"])),
+                "Call": call["what"].capitalize(),
+                "Answer": _answer(call["status"]),
+                "Took": _took(call["took_ms"] / 1000),
             }
-            for one in shown
+            for call in shown
         ],
         key="run_log_calls",
         hide_index=True,
         height=tables.height(len(shown), most=12),
-        alt="Requests and messages, one by one",
+        alt="Each request and message",
     )
 
 
@@ -161,7 +161,7 @@ def _took(seconds: float) -> str:
 
 def _answer(status: int | None) -> str:
     if status is None:
-        return "None: the connection broke, or it took too long"
+        return "None: the connection failed, or it took too long"
     meaning = {
         200: "OK",
         400: "Refused",
@@ -170,5 +170,5 @@ def _answer(status: int | None) -> str:
         403: "Not allowed",
         404: "Not found",
         429: "Too many requests",
-    }.get(status, "Error of the server" if status >= 500 else "OK" if status < 300 else "Refused")
+    }.get(status, "Server error" if status >= 500 else "OK" if status < 300 else "Refused")
     return f"{status} {meaning}"

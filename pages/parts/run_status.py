@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, NamedTuple
 
 import streamlit as st
@@ -13,10 +13,14 @@ from core.errors import CohortBridgeError
 from core.rules.matching import MAX_LENGTH, Reason
 from core.syncs import one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
+from pages.parts import links
+from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
-from pages.shell import gate, page_frame
+from pages.parts.links import HISTORY as HISTORY
+from pages.parts.links import MATCHING
+from pages.shell import gate, resources
 
-Colour = Literal["red", "orange", "blue", "green", "gray"]
+Color = Literal["red", "orange", "blue", "green", "gray"]
 
 
 class Badge(NamedTuple):
@@ -24,7 +28,7 @@ class Badge(NamedTuple):
 
     word: str
     icon: str
-    colour: Colour
+    color: Color
 
 
 BADGES: dict[str, Badge] = {
@@ -43,31 +47,29 @@ STEPS: dict[str, tuple[float, str]] = {
     "waiting": (0.02, "Waiting for a Mixpanel query slot"),
     "starting": (0.02, "Starting"),
     "queueing": (0.02, "Waiting for other runs to finish reading"),
-    "finding": (0.05, "Looking the cohort up"),
+    "finding": (0.05, "Looking up the cohort"),
     "reading": (0.08, "Reading profiles"),
     "checking": (0.72, "Checking that every profile arrived"),
-    "comparing": (0.76, "Comparing with what the group holds"),
+    "comparing": (0.76, "Comparing with the group"),
     "delivering": (0.80, "Sending members"),
     "done": (1.0, "Done"),
 }
 REASONS: dict[str, str] = {
     Reason.BLANK: "The id is blank",
-    Reason.BOOLEAN: "The id is true or false instead of a text",
-    Reason.LIST: "The id is a list instead of one text",
-    Reason.OBJECT: "The id is an object instead of a text",
+    Reason.BOOLEAN: "The id is true or false, not text",
+    Reason.LIST: "The id is a list, not text",
+    Reason.OBJECT: "The id is an object, not text",
     Reason.NUMBER: "The id is a number that is not exact",
     Reason.TOO_LONG: f"The id is longer than {MAX_LENGTH} characters",
-    Reason.CONTROL_CHARACTER: "The id holds a line break or another control character",
-    Reason.SURROGATE: "The id holds half a character",
+    Reason.CONTROL_CHARACTER: "The id contains a line break or another control character",
+    Reason.SURROGATE: "Broken character (lone surrogate)",
     Reason.DISTINCT_ID: "The profile has no usable distinct id",
 }
 TRIGGERS = {"manual": "In the browser", "cli": "On the command line", "schedule": "By schedule", "undo": "Undo"}
-HISTORY = "pages/observe/history.py"
-MATCHING = "pages/observe/matching.py"
 
 
 def is_active(run: Run) -> bool:
-    """Tell whether the run has not ended yet."""
+    """Return whether the run has not ended yet."""
     return run.status in UNFINISHED
 
 
@@ -77,7 +79,7 @@ def badge_for(run: Run) -> Badge:
 
 
 def word_of(status: str) -> str:
-    """Write a state's name."""
+    """Return a state's name."""
     return BADGES[status].word
 
 
@@ -85,21 +87,29 @@ def badge(run: Run) -> None:
     """Show the run's state, and whether it wrote at all."""
     look = badge_for(run)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
-        st.badge(look.word, icon=f":material/{look.icon}:", color=look.colour)
+        st.badge(look.word, icon=f":material/{look.icon}:", color=look.color)
         if run.dry_run:
             st.badge("Preview", icon=":material/experiment:", color="gray")
 
 
+def headline(run: Run, text: str) -> None:
+    """Show the run's state, a text that says more of it, and the link to the rest, in one line."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        badge(run)
+        st.caption(text, width="content")
+        link(run)
+
+
 def status_text(run: Run) -> str:
-    """Write the run's state for a table."""
+    """Format the run's state for a table."""
     return f"{badge_for(run).word}{' (preview)' if run.dry_run else ''}"
 
 
 def took(run: Run) -> str:
-    """Write how long the run worked, so far or in all."""
+    """Format how long the run has taken."""
     if run.started_at is None:
         return ""
-    return duration(((run.finished_at or datetime.now(UTC)) - run.started_at).total_seconds())
+    return duration(((run.finished_at or resources.now()) - run.started_at).total_seconds())
 
 
 def fraction(run: Run) -> float:
@@ -113,7 +123,7 @@ def fraction(run: Run) -> float:
 
 
 def step_text(run: Run) -> str:
-    """Write what the run does at this moment."""
+    """Format what the run does at this moment."""
     if run.cancel_asked:
         return "Cancelling"
     if run.status == RunStatus.WAITING and run.waiting_until:
@@ -131,27 +141,24 @@ def time_left(run: Run) -> str:
     done = fraction(run)
     if run.status != RunStatus.RUNNING or run.started_at is None or run.cancel_asked or not 0.1 < done < 1:
         return ""
-    so_far = (datetime.now(UTC) - run.started_at).total_seconds()
+    so_far = (resources.now() - run.started_at).total_seconds()
     left = so_far * (1 - done) / done
     if so_far < 2:
         return ""
     return "A few seconds left" if left < 10 else f"About {duration(left)} left"
 
 
-def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
-    """Show a run while it works, from its row; the whole page is drawn anew when it ends."""
-    _progress(bridge, person, run_id)
-
-
 @st.fragment(run_every="1s")
-def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
-    try:
+def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
+    """Show a run while it works, from its row; the whole page is drawn again when it ends."""
+    with show_errors():
         run = runs.get_run(bridge, person, run_id)
-    except CohortBridgeError as exc:
-        st.error(error_text(exc))
-        return
-    if not is_active(run):
-        gate.draw_anew()
+        if not is_active(run):
+            gate.redraw()
+        _show_progress(bridge, person, run)
+
+
+def _show_progress(bridge: Bridge, person: Actor, run: Run) -> None:
     with st.container(border=True):
         what = "Preview of the export" if run.dry_run else "Export"
         st.markdown(f"**{what} to {escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}")
@@ -160,28 +167,28 @@ def _progress(bridge: Bridge, person: Actor, run_id: int) -> None:
             if person.role >= Role.ANALYST:
                 st.button(
                     "Cancelling …" if run.cancel_asked else "Cancel",
-                    key=f"run_cancel_{run_id}",
+                    key=f"run_cancel_{run.id}",
                     icon=":material/cancel:",
                     disabled=run.cancel_asked,
                     on_click=_cancel,
-                    args=(bridge, person, run_id),
+                    args=(bridge, person, run.id),
                 )
             left = time_left(run)
             st.caption(
-                f"{left}. Run {run_id} goes on without you." if left else f"Run {run_id} goes on without you.",
+                f"{f'{left}. ' if left else ''}You can leave this page; the run continues.",
                 width="content",
             )
 
 
 @st.fragment(run_every="2s")
-def watch(bridge: Bridge, person: Actor, wanted: RunFilter, seen: int | None) -> None:
-    """Draw the whole page anew as soon as there is a newer run than the one that it shows, whoever started it."""
+def watch(bridge: Bridge, person: Actor, of: RunFilter, seen: int | None) -> None:
+    """Draw the whole page again as soon as there is a newer run than the one that it shows, started by anyone."""
     try:
-        newest = runs.list_runs(bridge, person, wanted, limit=1)
+        newest = runs.list_runs(bridge, person, of, limit=1)
     except CohortBridgeError:
         return  # the page itself says that the storage cannot be read
     if newest and newest[0].id != seen:
-        gate.draw_anew()
+        gate.redraw()
 
 
 def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
@@ -194,39 +201,10 @@ def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
 
 
 def outcome(run: Run) -> None:
-    """Say in a sentence how the run ended, with cause and advice when it did not end well."""
+    """Show in a sentence how the run ended, with cause and advice when it did not end well."""
     cause = escape_markdown(f"{run.error_message or ''} {run.error_advice or ''}".strip())
     if run.status == RunStatus.SUCCEEDED:
-        if run.dry_run and run.profiles and not run.members:
-            st.warning(
-                f"None of the {pluralize(run.profiles, 'profile')} has a usable Apptimize id. Nothing was written.",
-                title="Nobody would be in the group",
-                icon=":material/group_off:",
-            )
-        elif run.dry_run:
-            st.success(
-                f"The group would hold {pluralize(run.members, 'member')}. Nothing was written.",
-                title="The preview is done",
-                icon=":material/experiment:",
-            )
-        elif run.trigger == "undo":
-            st.success(
-                f"The group holds the {pluralize(run.members, 'member')} of an earlier run again.",
-                title="The group was put back",
-                icon=":material/undo:",
-            )
-        elif run.write == "none":
-            st.success(
-                f"Nothing has changed: the group holds the same {pluralize(run.members, 'member')}. Nothing was sent.",
-                title="The group equals its cohort",
-                icon=":material/check_circle:",
-            )
-        else:
-            st.success(
-                f"As of this run the group holds {pluralize(run.members, 'member')}.",
-                title="The group equals its cohort",
-                icon=":material/check_circle:",
-            )
+        _success(run)
     elif run.status == RunStatus.FAILED:
         st.error(cause, title="The run failed", icon=":material/error:")
     elif run.status == RunStatus.HELD:
@@ -235,12 +213,34 @@ def outcome(run: Run) -> None:
         st.warning(cause, title="Interrupted", icon=":material/power_off:")
     elif run.status == RunStatus.CANCELLED:
         if (run.error_code or "").startswith("held"):
-            cause = f"{escape_markdown(run.error_message or '')} It was discarded, or a newer run took its place."
+            cause = f"{escape_markdown(run.error_message or '')} It was discarded, or replaced by a newer run."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
 
 
+def _success(run: Run) -> None:
+    members = pluralize(run.members, "member")
+    if run.dry_run and run.profiles and not run.members:
+        st.warning(
+            f"None of the {pluralize(run.profiles, 'profile')} has a usable Apptimize id. Nothing was written.",
+            title="The group would be empty",
+            icon=":material/group_off:",
+        )
+        return
+    if run.dry_run:
+        text, title, icon = f"The group would hold {members}. Nothing was written.", "The preview is done", "experiment"
+    elif run.trigger == "undo":
+        text, title, icon = f"The group holds the {members} of an earlier run again.", "Rolled back", "undo"
+    elif run.write == "none":
+        text = f"Nothing has changed: the group holds the same {members}. Nothing was sent."
+        title, icon = "The group equals its cohort", "check_circle"
+    else:
+        text = f"As of this run the group holds {members}."
+        title, icon = "The group equals its cohort", "check_circle"
+    st.success(text, title=title, icon=f":material/{icon}:")
+
+
 def funnel(run: Run) -> None:
-    """Show from how many profiles how many members came, and where the others stayed: the counts add up."""
+    """Show how many profiles became how many members, and what the others lack: the counts add up."""
     parts = [
         ("Profiles", run.profiles, "Users with a profile who were in the cohort when it was read."),
         ("= Members", run.members, "Distinct, usable Apptimize ids: what the group holds."),
@@ -250,33 +250,25 @@ def funnel(run: Run) -> None:
     ]
     tiles([(label, number(value), help_text) for label, value, help_text in parts])
     if run.reasons:
+        reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
         with st.container(width=560):
             st.table(
-                [{"Why an id is invalid": _reason(name), "Profiles": number(count)} for name, count in _sorted(run)],
+                [
+                    {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
+                    for name, count in reasons
+                ],
                 hide_index=True,
                 border="horizontal",
             )
     if run.unprefixed:
         st.warning(
             f"{pluralize(run.unprefixed, 'member has', 'members have')} an id that starts with neither `i_` nor `a_`. "
-            "They are exported, but Apptimize will probably not recognise them.",
+            "They are exported, but Apptimize will probably not recognize them.",
             icon=":material/warning:",
         )
     if run.excluded:
-        st.page_link(
-            MATCHING,
-            label="Who was left out, and what to do",
-            icon=":material/join:",
-            query_params={"cohort": str(run.cohort_id)},
-        )
-
-
-def _sorted(run: Run) -> list[tuple[str, int]]:
-    return sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _reason(name: str) -> str:
-    return REASONS.get(name, escape_markdown(name))
+        cohort = {"cohort": str(run.cohort_id)}
+        st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=cohort)
 
 
 def changes(run: Run) -> None:
@@ -299,28 +291,22 @@ def tiles(figures: list[tuple[str, str, str]], *, width: int = 150) -> None:
 
 def link(run: Run) -> None:
     """Link to the run's detail."""
-    st.page_link(
-        HISTORY, label=f"Run {run.id} in History", icon=":material/history:", query_params={"run": str(run.id)}
-    )
+    links.view_run(run.id)
 
 
 def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
-    """Show the button that exports the run's cohort once more, to the same place, to whoever may."""
+    """Show the button that exports the run's cohort once more, to the same place, to those who may."""
     if person.role < Role.ANALYST:
         return
+    again = partial(one_time.start_export, bridge, person, run.cohort_id, to=run.destination, dry_run=run.dry_run)
     st.button(
-        "Start again",
+        "Run again",
         key=key,
         icon=":material/replay:",
-        on_click=_run_again,
-        args=(bridge, person, run.cohort_id, run.destination, run.dry_run, place),
+        on_click=perform,
+        args=(place, again, _is_queued),
     )
 
 
-def _run_again(bridge: Bridge, person: Actor, cohort_id: int, to: str, dry_run: bool, place: str) -> None:  # noqa: FBT001
-    try:
-        run = one_time.start_export(bridge, person, cohort_id, to=to, dry_run=dry_run)
-    except CohortBridgeError as exc:
-        page_frame.answer(place, error_text(exc), failed=True)
-        return
-    page_frame.answer(place, f"Run {run.id} is queued.")
+def _is_queued(run: Run) -> str:
+    return f"Run {run.id} is queued."

@@ -1,4 +1,4 @@
-"""Lists of which one row can be opened: by its button, by ticking it, or from the keyboard."""
+"""Lists of which one row can be opened: by its button, by selecting it, or from the keyboard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROW_PX, _HEADER_PX = 33, 36
 
 
 def height(rows: int, *, most: int = ROWS) -> Literal["content"] | int:
-    """Tell how high a list of so many rows is, of which at most so many are seen at once."""
+    """Return how high a list of so many rows is, of which at most so many are seen at once."""
     return "content" if rows <= most else _HEADER_PX + _ROW_PX * most + _ROW_PX // 2
 
 
@@ -31,7 +31,7 @@ def rows_to_open(
     button_width: int = 70,
     most_rows: int = ROWS,
 ) -> None:
-    """Show rows, whose column "" is the button's text; `ids` are theirs, and `go_to` is told which one is wanted.
+    """Show rows, whose column "" is the button's text; `ids` are theirs, and `go_to` is called with the one to open.
 
     The ids are frozen when the list is drawn, so a click opens the row that the person saw. A button on a canvas cannot
     be reached from the keyboard; a row can be chosen there with Shift and Space.
@@ -39,27 +39,18 @@ def rows_to_open(
     st.dataframe(
         rows,
         key=f"{key}_table",
-        on_select=partial(_ticked, key, tuple(ids), go_to),
+        on_select=partial(_selected, key, tuple(ids), go_to),
         selection_mode="single-row",
         hide_index=True,
         height=height(len(rows), most=most_rows),
         placeholder="",
         column_order=order,
         alt=label,
-        column_config={
-            "": st.column_config.ButtonColumn(
-                width=button_width,
-                on_click=_pressed,
-                args=(key, tuple(ids), go_to),
-                key=f"{key}_open",
-                type="secondary",
-            ),
-            **columns,
-        },
+        column_config={"": _open_column(key, ids, go_to, button_width), **columns},
     )
 
 
-def rows_to_tick(
+def rows_to_select(
     rows: list[dict[str, Any]],
     ids: Sequence[Any],
     *,
@@ -69,7 +60,7 @@ def rows_to_tick(
     columns: dict[str, Any],
     button_width: int = 70,
 ) -> None:
-    """Show rows that are opened by their button, and of which any number can be ticked: `ticked` says which."""
+    """Show rows that are opened by their button, and of which any number can be selected: see `selected`."""
     st.dataframe(
         rows,
         key=f"{key}_table",
@@ -79,26 +70,28 @@ def rows_to_tick(
         height=height(len(rows)),
         placeholder="",
         alt=label,
-        column_config={
-            "": st.column_config.ButtonColumn(
-                width=button_width,
-                on_click=_pressed,
-                args=(key, tuple(ids), go_to),
-                key=f"{key}_open",
-                type="secondary",
-            ),
-            **columns,
-        },
+        column_config={"": _open_column(key, ids, go_to, button_width), **columns},
     )
 
 
-def ticked(key: str, ids: Sequence[Any]) -> list[Any]:
-    """Return whose rows are ticked in the list of this key, which must hold these ids in this order."""
+def selected(key: str, ids: Sequence[Any]) -> list[Any]:
+    """Return the ids of the rows that are selected in the list of this key, which must hold these ids in this order."""
     state = st.session_state.get(f"{key}_table")
     return [ids[row] for row in state["selection"]["rows"] if row < len(ids)] if state else []
 
 
-def _ticked(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
+def counts(*names: str) -> dict[str, Any]:
+    """Return the configuration of columns that hold counts: with thousands separators."""
+    return {name: st.column_config.NumberColumn(format="localized") for name in names}
+
+
+def _open_column(key: str, ids: Sequence[Any], go_to: Callable[[Any], None], width: int) -> Any:
+    return st.column_config.ButtonColumn(
+        width=width, on_click=_pressed, args=(key, tuple(ids), go_to), key=f"{key}_open", type="secondary"
+    )
+
+
+def _selected(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
     rows = st.session_state[f"{key}_table"]["selection"]["rows"]
     if rows:
         go_to(ids[rows[0]])

@@ -1,4 +1,4 @@
-"""Who looks at a page, and whether they may. The menu is convenience, this is the check."""
+"""Who opens a page, and whether they may. The menu is convenience, this is the check."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NAMES |= {"entra": "Sign in with Microsoft", "microsoft": "Sign in with Microso
 
 
 def require(role: Role) -> Actor:
-    """Return the person who looks at the page; end the page with a sentence when they may not.
+    """Return the person who opens the page; end the page with a sentence when they may not.
 
-    Who is not signed in sees the way in, who lacks the role sees why, and who can grant it.
+    Without a sign-in the page offers one, without the role it says why, and who can grant it.
     """
     try:
         person = _visitor()
@@ -45,7 +45,7 @@ def require(role: Role) -> Actor:
 
 
 def who() -> Actor | None:
-    """Return the person who looks, as far as the menu needs to know; None while nobody is let in."""
+    """Return the person who opens the dashboard, for the menu; None while no one is signed in with access."""
     try:
         return _visitor()
     except CohortBridgeError:
@@ -62,8 +62,8 @@ def _visitor() -> Actor | None:
     return sign_in.admit(resources.bridge(), user, by_itself=bool(st.session_state.get(_BY_ITSELF)))
 
 
-def draw_anew() -> NoReturn:
-    """Run the page again because something happened elsewhere: nobody clicked, and that must not look as if."""
+def redraw() -> NoReturn:
+    """Draw the page again because something happened elsewhere: this must not count as a person's click."""
     st.session_state[_BY_ITSELF] = True
     st.rerun()
 
@@ -76,18 +76,17 @@ def _require_role(person: Actor, role: Role) -> None:
         roles.check(bridge, person, role, "open_page")
     except NotAllowed as exc:
         st.error(escape_markdown(exc.message), title="This page is not for your role", icon=":material/lock:")
-        _say_who_can(bridge)
+        if admins := roles.admins(bridge):
+            _list_admins("These admins can give it to you:", admins)
+        else:
+            st.markdown("There is no admin yet: the operator of this machine can name one.")
     except CohortBridgeError as exc:
         st.error(error_text(exc))
     st.stop()
 
 
-def _say_who_can(bridge: Bridge) -> None:
-    found = roles.admins(bridge)
-    if found:
-        st.markdown("These admins can give it to you:\n" + "\n".join(f"- {escape_markdown(one)}" for one in found))
-    else:
-        st.markdown("Nobody is an admin yet: the operator of this machine can name one.")
+def _list_admins(intro: str, admins: list[str]) -> None:
+    st.markdown(f"{intro}\n" + "\n".join(f"- {escape_markdown(admin)}" for admin in admins))
 
 
 def _close(exc: CohortBridgeError, title: str, *, icon: str = ":material/error:") -> None:
@@ -117,23 +116,23 @@ def _show_sign_in(why: str = "") -> None:
 
 def _show_refusal(exc: SignInRefused) -> None:
     st.title("Cohort Bridge", anchor=False)
-    st.error(error_text(exc), title="You are not let in", icon=":material/lock:")
+    st.error(error_text(exc), title="Access denied", icon=":material/lock:")
     bridge = resources.bridge()
-    # With an open provider anybody in the world comes this far: who the admins are is for colleagues.
-    found = roles.admins(bridge) if bridge.settings.allowed_domains else []
-    if found and exc.code == sign_in.ACCESS_DENIED:
-        st.markdown("These admins can let you in:\n" + "\n".join(f"- {escape_markdown(one)}" for one in found))
+    # With an open provider anyone in the world comes this far: who the admins are is for colleagues.
+    admins = roles.admins(bridge) if bridge.settings.allowed_domains else []
+    if admins and exc.code == sign_in.ACCESS_DENIED:
+        _list_admins("These admins can give you access:", admins)
     st.button("Use another account", key="guard_other_account", icon=":material/switch_account:", on_click=st.logout)
     st.stop()
 
 
 def _show_person(person: Actor) -> None:
-    """Say in the sidebar who acts, on every page."""
+    """Show in the sidebar who acts, on every page."""
     with st.sidebar:
         if person.person_id is None:
             st.badge("No sign-in", icon=":material/lock_open:", color="orange")
             st.caption(
-                "Only this machine can open the dashboard. Whoever does acts as its admin, under the name “local”."
+                "Only this machine can open the dashboard. Anyone who does acts as its admin, under the name “local”."
             )
             return
         st.markdown(f"**{escape_markdown(person.name)}**")
@@ -162,9 +161,9 @@ def _end_with(person: Actor, end: Callable[[Bridge, Actor], None]) -> None:
     try:
         end(resources.bridge(), person)
     except NotAllowed:
-        pass  # it was over already
+        pass  # it had ended already
     except CohortBridgeError as exc:
-        # The cookie goes away here, and lives on in a copy: that must not look like being signed out.
+        # The cookie is deleted here, but a copy of it stays valid: that must not look like being signed out.
         st.error(error_text(exc))
         return
     st.logout()

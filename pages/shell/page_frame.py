@@ -1,4 +1,4 @@
-"""What is said on every page: the heading, practice mode, a missing worker; and what an action answered."""
+"""What every page shows: the heading, practice mode, a missing worker; and what an action answered."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from core.connections import lookup, service_accounts
 from core.errors import CohortBridgeError
 from core.leases import workers
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+from pages.parts import selection
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 from pages.shell import resources
 
@@ -23,31 +24,35 @@ _ANSWER = "notices_answer"
 
 
 def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
-    """Write the page's heading and what holds for every page. Returns what is connected."""
+    """Show the page's heading and what holds for every page. Returns what is connected.
+
+    Leads on to another page instead when a click on this one asked for it.
+    """
+    selection.follow()
     _forget_answers_of_other_pages(title)
     st.title(title, anchor=False)
     st.caption(intro)
     try:
-        found = lookup.list_connections(bridge, person)
+        connections = lookup.list_connections(bridge, person)
     except CohortBridgeError as exc:
         st.error(error_text(exc))
         st.stop()
-    if any(one.practice and one.side == MIXPANEL_SIDE for one in found):
-        _say_practice(found, with_link=title != PRACTICE_TITLE)
-    for one in found:
+    if any(connection.practice and connection.side == MIXPANEL_SIDE for connection in connections):
+        _show_practice(connections, with_link=title != PRACTICE_TITLE)
+    for connection in connections:
         if title != "Connections":
-            account_notice(one)
+            account_notice(connection)
     worker_notice(bridge, person)
-    return found
+    return connections
 
 
 def account_notice(connection: Connection) -> None:
-    """Say that a service account may not connect any more, or that it expires soon."""
+    """Show that a service account is no longer accepted, or that it expires soon."""
     if connection.account_trouble:
         st.error(
-            f"{escape_markdown(connection.account_trouble)} Give it the role in Mixpanel's project settings, or connect another "
-            "account: until then exports may fail.",
-            title=f"Mixpanel does not accept the connection {escape_markdown(connection.name)} any more",
+            f"{escape_markdown(connection.account_trouble)} Give it the role in Mixpanel's project settings, or "
+            "connect another account: until then exports may fail.",
+            title=f"Mixpanel no longer accepts the connection {escape_markdown(connection.name)}",
             icon=":material/key_off:",
         )
     elif service_accounts.expires_soon(connection, resources.bridge().clock.now()):
@@ -59,36 +64,32 @@ def account_notice(connection: Connection) -> None:
         )
 
 
-def _say_practice(found: list[Connection], *, with_link: bool) -> None:
-    outside = [
-        one.name
-        for one in found
-        if one.side != MIXPANEL_SIDE and one.kind == ConnectionKind.ENDPOINT and not one.practice
-    ]
+def _show_practice(connections: list[Connection], *, with_link: bool) -> None:
+    real = [place.name for place in connections if place.kind == ConnectionKind.ENDPOINT and not place.practice]
     with st.container(horizontal=True, vertical_alignment="center", key="notices_practice"):
         st.badge("Practice mode", icon=":material/science:", color="orange")
-        if outside:
-            names = escape_markdown(", ".join(outside))
+        if real:
+            names = escape_markdown(", ".join(real))
             st.caption(f"The people are made up, but {names} is a real destination.", width="content")
         else:
-            st.caption("Mixpanel and Apptimize are played by this machine; the people are made up.", width="content")
+            st.caption("This machine simulates Mixpanel and Apptimize; the people are made up.", width="content")
         if with_link:
             st.page_link(PRACTICE, label=PRACTICE_TITLE, icon=":material/arrow_forward:", icon_position="right")
 
 
 @st.fragment(run_every="5s")
 def worker_notice(bridge: Bridge, person: Actor) -> None:
-    """Say that nobody does what is queued, for as long as that is so."""
+    """Show that queued runs wait because no worker is running, for as long as that is so."""
     try:
         if workers.worker_is_up(bridge, person):
             return
         seen = workers.worker_seen_at(bridge, person)
     except CohortBridgeError:
         return  # the page itself says that the storage cannot be read
-    last = f" The last sign of life was {age(seen)}." if seen else ""
-    who = "Start one" if person.role >= Role.ADMIN else "Ask whoever runs Cohort Bridge to start one"
+    last = f" The last heartbeat was {age(seen)}." if seen else ""
+    who = "Start one" if person.role >= Role.ADMIN else "Ask the operator of Cohort Bridge to start one"
     st.warning(
-        f"Nothing is exported until one is: recurring syncs stand still, and what is started now waits.{last} {who} "
+        f"Nothing is exported until one is: recurring syncs do not run, and new runs wait.{last} {who} "
         "with `python -m core worker`, or everything together with `make run`.",
         title="No worker is running",
         icon=":material/power_off:",
@@ -96,18 +97,18 @@ def worker_notice(bridge: Bridge, person: Actor) -> None:
 
 
 def way_to_connect(person: Actor) -> None:
-    """Lead to Connections, or say whose that page is."""
+    """Link to Connections, or say who can open it."""
     if person.role >= Role.ADMIN:
         st.page_link(CONNECTIONS, label="Go to Connections", icon=":material/cable:")
     else:
         st.caption("An admin does that, on Connections.")
 
 
-def sandbox_of(found: list[Connection]) -> str | None:
+def sandbox_of(connections: list[Connection]) -> str | None:
     """Return the address of the practice sandbox, if one is connected."""
-    for one in found:
-        if one.practice:
-            parts = urlsplit(one.url or one.base_url)
+    for connection in connections:
+        if connection.practice:
+            parts = urlsplit(connection.url or connection.base_url)
             return f"{parts.scheme}://{parts.netloc}"
     return None
 
@@ -124,11 +125,13 @@ def forget_answer() -> None:
 
 def show_answer(place: str) -> None:
     """Show the latest action's answer if it belongs here."""
-    held = st.session_state.get(_ANSWER)
-    if held and held["place"] == place:
-        (st.error if held["failed"] else st.success)(
-            held["text"], icon=":material/error:" if held["failed"] else ":material/check_circle:"
-        )
+    latest = st.session_state.get(_ANSWER)
+    if not latest or latest["place"] != place:
+        return
+    if latest["failed"]:
+        st.error(latest["text"], icon=":material/error:")
+    else:
+        st.success(latest["text"], icon=":material/check_circle:")
 
 
 def _forget_answers_of_other_pages(page: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from datetime import datetime
 from functools import cache
 from importlib import import_module
 
@@ -26,10 +27,10 @@ def _close(bridge: Bridge) -> None:
 
 
 @cache
-def _settle() -> None:
-    """Take what is loaded out of the garbage collector's sight, once a process.
+def _freeze_modules() -> None:
+    """Freeze what is loaded for the garbage collector, once a process.
 
-    It stays as long as the process does; to look through it now and then costs a visitor a quarter of a second.
+    It stays as long as the process does; each full collection would cost a visitor a quarter of a second.
     """
     import_module("altair")  # large, and on the first chart otherwise
     gc.collect()
@@ -38,7 +39,7 @@ def _settle() -> None:
 
 @st.cache_resource(show_spinner="Opening …", on_release=_close)
 def _open() -> Bridge:
-    _settle()
+    _freeze_modules()
     return core_bridge.open_bridge(settings.read(), clock=CLOCK)
 
 
@@ -50,6 +51,11 @@ def bridge() -> Bridge:
         st.error(error_text(exc), icon=":material/database_off:", title="Cohort Bridge cannot open its storage")
         st.button("Try again", key="resources_again")
         st.stop()
+
+
+def now() -> datetime:
+    """Return what time it is, by the bridge's clock."""
+    return bridge().clock.now()
 
 
 @st.cache_data(ttl=60, max_entries=4, show_spinner=False)

@@ -1,4 +1,4 @@
-"""Where somebody was going when they had to sign in: the provider leads back to the first page, this leads on."""
+"""The page that was asked for before signing in: the provider leads back to the first page, this leads on."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ from streamlit.navigation.page import StreamlitPage
 from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
 
 _KEPT_FOR_S = 15 * 60
-# Whoever knocks without ever signing in must not fill the memory.
+# Visits that never lead to a sign-in must not fill the memory.
 _MOST = 1000
 _LONGEST = 2000
 
-Place = tuple[str, dict[str, str]]
+Target = tuple[str, dict[str, str]]
+"""The address of a page, and the parameters of its address."""
 
 
-class Ways:
-    """The latest places that browsers asked for, each for a while and to be taken once."""
+class ReturnTargets:
+    """The latest pages that browsers asked for, each kept for a while and taken once."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._places: dict[str, tuple[float, Place]] = {}
+        self._targets: dict[str, tuple[float, Target]] = {}
 
-    def remember(self, browser: str, place: Place) -> None:
-        """Keep where a browser was going; the oldest gives way when there are too many."""
+    def remember(self, browser: str, target: Target) -> None:
+        """Keep the page that a browser asked for; the oldest gives way when there are too many."""
         with self._lock:
-            self._places.pop(browser, None)
-            while len(self._places) >= _MOST:
-                del self._places[next(iter(self._places))]
-            self._places[browser] = (time.monotonic(), place)
+            self._targets.pop(browser, None)
+            while len(self._targets) >= _MOST:
+                del self._targets[next(iter(self._targets))]
+            self._targets[browser] = (time.monotonic(), target)
 
-    def take(self, browser: str) -> Place | None:
-        """Return where a browser was going, and forget it."""
+    def take(self, browser: str) -> Target | None:
+        """Return the page that a browser asked for, and forget it."""
         with self._lock:
-            at_s, place = self._places.pop(browser, (0.0, None))
-        return place if place and time.monotonic() - at_s < _KEPT_FOR_S else None
+            at_s, target = self._targets.pop(browser, (0.0, None))
+        return target if target and time.monotonic() - at_s < _KEPT_FOR_S else None
 
 
 @st.cache_resource(show_spinner=False)
-def _ways() -> Ways:
-    return Ways()
+def _targets() -> ReturnTargets:
+    return ReturnTargets()
 
 
 def remember(page: StreamlitPage) -> None:
-    """Note which page somebody who has to sign in asked for, and with what in its address."""
+    """Keep which page was asked for by a browser that has to sign in first, parameters included."""
     browser, asked = _browser(), st.query_params.to_dict()
-    is_somewhere = bool(page.url_path or asked)
-    if browser and is_somewhere and sum(map(len, [*asked, *asked.values()])) < _LONGEST:
-        _ways().remember(browser, (page.url_path, asked))
+    is_elsewhere = bool(page.url_path or asked)
+    if browser and is_elsewhere and sum(map(len, [*asked, *asked.values()])) < _LONGEST:
+        _targets().remember(browser, (page.url_path, asked))
 
 
 def follow(page: StreamlitPage, pages: Sequence[StreamlitPage]) -> None:
-    """Lead somebody who just signed in on to the page that they had asked for."""
+    """Go to the page that was asked for before signing in."""
     browser = _browser()
     if not browser or page.url_path or st.query_params:
         return
-    place = _ways().take(browser)
-    wanted = place and next((one for one in pages if one.url_path == place[0]), None)
-    if place and wanted:
-        st.switch_page(wanted, query_params=place[1])
+    target = _targets().take(browser)
+    asked = target and next((each for each in pages if each.url_path == target[0]), None)
+    if target and asked:
+        st.switch_page(asked, query_params=target[1])
 
 
 def _browser() -> str | None:

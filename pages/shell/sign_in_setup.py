@@ -16,15 +16,15 @@ from core.errors import SettingsError
 from core.vendors import addresses
 
 ROOT = Path(__file__).parents[2]
-# Whoever can guess it can make a cookie that says they are somebody else.
+# Anyone who can guess it can make a cookie that says they are another person.
 _COOKIE_SECRET_LENGTH = 32
 _DOCS = "docs/sign-in says what goes into it."
-# A request that carries one of these came through a proxy, and so from who knows where.
+# A request that carries one of these came through a proxy, and so from an unknown place.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
 
 
 def is_set_up() -> bool:
-    """Tell whether people have to sign in. Raises SettingsError when that was meant and is not done right."""
+    """Return whether people have to sign in. Raises SettingsError when it is set up wrongly."""
     files = [Path(name) for name in st.get_option("secrets.files")]
     present = [path for path in files if path.exists()]
     if not present:
@@ -33,7 +33,7 @@ def is_set_up() -> bool:
         raise _wrong(f"{present[0]} cannot be read: it is not TOML.")
     section = secrets_singleton.get("auth")
     if not isinstance(section, Mapping) or not section:
-        raise _wrong(f"{present[0]} has no section [auth], so nobody could sign in.")
+        raise _wrong(f"{present[0]} has no section [auth], so no one could sign in.")
     _check(section)
     return True
 
@@ -54,10 +54,10 @@ def _check(section: Mapping[str, Any]) -> None:
 
 
 def providers(section: Mapping[str, Any] | None = None) -> list[str]:
-    """List the providers to choose from; `default` is the one without a section of its own."""
-    held: Any = _section() if section is None else section
-    named = [name for name, value in held.items() if isinstance(value, Mapping) and name != "client_kwargs"]
-    return (["default"] if "client_id" in held or not named else []) + named
+    """List the providers to choose from; `default` is the one without its own section."""
+    auth: Any = _section() if section is None else section
+    named = [name for name, value in auth.items() if isinstance(value, Mapping) and name != "client_kwargs"]
+    return (["default"] if "client_id" in auth or not named else []) + named
 
 
 def redirect_host() -> str | None:
@@ -70,18 +70,18 @@ def _section() -> Mapping[str, Any]:
 
 
 def require_loopback(listens_at: str | None) -> None:
-    """Refuse, while nobody signs in, to listen where other machines reach. Raises SettingsError."""
+    """Refuse, while sign-in is not set up, to listen where other machines reach. Raises SettingsError."""
     if listens_at is None or not addresses.is_loopback_host(listens_at):
         raise SettingsError(
-            f"Nobody signs in here, and the dashboard listens at {listens_at or 'every address'}, where other machines "
-            "reach it.",
+            f"Sign-in is not set up, and the dashboard listens at {listens_at or 'every address'}, where other "
+            "machines reach it.",
             advice="Set up sign-in (docs/sign-in), or start it with --server.address=127.0.0.1.",
             code="open_to_others",
         )
 
 
 def require_local_visit() -> None:
-    """Refuse, while nobody signs in, whoever does not come from this very machine. Raises SettingsError."""
+    """Refuse, while sign-in is not set up, visits from other machines. Raises SettingsError."""
     require_loopback(st.get_option("server.address"))
     if not Path.cwd().samefile(ROOT) and (ROOT / ".streamlit" / "secrets.toml").exists():
         raise _wrong(f"Sign-in is set up in {ROOT}, and the dashboard was started in another folder.")
@@ -94,14 +94,14 @@ def require_local_visit() -> None:
     came_through = any(name in headers for name in _FORWARDED)
     if is_foreign or came_through or not addresses.is_loopback_host(host) or not _is_here(peer):
         raise SettingsError(
-            "Nobody signs in here, so only this machine itself may open the dashboard, and you come from elsewhere.",
+            "Sign-in is not set up, so only this machine itself may open the dashboard, and you come from elsewhere.",
             advice="Set up sign-in before you put it behind a proxy: see docs/sign-in.",
             code="open_to_others",
         )
 
 
 def _is_here(peer: object) -> bool:
-    """Tell whether a peer is this machine; Streamlit names others only."""
+    """Return whether a peer is this machine; Streamlit names others only."""
     return not isinstance(peer, str) or addresses.is_loopback_host(peer)
 
 

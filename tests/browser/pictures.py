@@ -39,6 +39,7 @@ PAGES = {
     "cohorts": "Cohorts",
     "syncs": "Syncs",
     "groups": "Groups",
+    "users": "Look up a user",
     "history": "History",
     "matching": "Matching",
     "connections": "Connections",
@@ -133,7 +134,7 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                     page.get_by_role("button", name="Sign in", exact=True).wait_for()
                     picture(page, folder / f"sign-in-{end}")
                     sign_in(page, signed, "fred")
-                    expect(page.get_by_text("You are not let in")).to_be_visible()
+                    expect(page.get_by_text("Access denied")).to_be_visible()
                     picture(page, folder / f"refused-{end}")
                 with window(browser, scheme, width) as page:
                     sign_in(page, signed, "vera")
@@ -148,9 +149,9 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                         go(page, f"{signed.url}/{path}", "People" if "people" in path else "Audit log")
                         picture(page, folder / f"{path.replace('?', '-').replace('=', '-')}-{end}")
                     go(page, f"{signed.url}/people?person=1", "People")
-                    press(page.get_by_role("button", name="Shut out"))
+                    press(page.get_by_role("button", name="Deactivate"))
                     expect(page.get_by_role("dialog")).to_be_visible()
-                    page.screenshot(path=folder / f"shut-out-{end}", animations="disabled")
+                    page.screenshot(path=folder / f"deactivate-{end}", animations="disabled")
 
 
 def plenty(everything: Everything) -> None:
@@ -258,12 +259,12 @@ def full_pages(everything: Everything) -> dict[str, str]:
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Size+over+time": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
-        f"groups?member={a_member(everything)}": "Groups",
+        f"users?id={a_member(everything)}": "Look up a user",
         f"matching?cohort={IMPORTED}": "Matching",
         "matching?association=1": "Matching",
         "matching?association=2": "Matching",
         "matching?association=3": "Matching",
-        "matching?id=i_twin-3": "Matching",
+        "users?id=i_twin-3": "Look up a user",
         f"matching?cohort={TRIAL}": "Matching",
     }
 
@@ -274,10 +275,9 @@ def unknown_pages() -> dict[str, str]:
         "cohorts?cohort=1": "Cohorts",
         "syncs?sync=99": "Syncs",
         "groups?group=99": "Groups",
-        "groups?member=i_nobody": "Groups",
+        "users?id=i_nobody": "Look up a user",
         "history?run=99": "History",
         "matching?association=99": "Matching",
-        "matching?id=i_nobody": "Matching",
         "people?person=99": "People",
         "audit?line=99": "Audit log",
     }
@@ -311,7 +311,7 @@ def lost_pages(everything: Everything) -> dict[str, str]:
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
         f"history?run={everything.newest_run(SPENDERS)}": "History",
-        "groups?member=i_nobody": "Groups",
+        "users?id=i_nobody": "Look up a user",
     }
 
 
@@ -376,7 +376,7 @@ def take_roles(browser: Browser, folder: Path, pictures: Path) -> None:
             "": "Overview",
             "groups": "Groups",
             f"groups?group={group}": "Groups",
-            f"groups?member={member}": "Groups",
+            f"users?id={member}": "Look up a user",
             f"history?run={everything.newest_run(TRIAL)}": "History",
             "history?run=6": "History",
             f"matching?cohort={IMPORTED}": "Matching",
@@ -428,7 +428,7 @@ def take_questions(browser: Browser, everything: Everything, folder: Path) -> No
     for name, path, heading, button in (
         ("remove-sync", sync, "Syncs", "Remove"),
         ("copy-sync", sync, "Syncs", "Copy"),
-        ("put-back", undone, "History", "Put the group back to this run"),
+        ("put-back", undone, "History", "Roll back to this run"),
         ("write", "matching?association=2", "Matching", "Write 39 rows …"),
     ):
         take_question(browser, everything, folder, name, path, heading, button)

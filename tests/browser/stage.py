@@ -205,7 +205,7 @@ def press(target: Locator) -> None:
 
 def press_in_row(page: Page, table: str, text: str) -> None:
     """Press the button at the start of the row that holds this text: the grid is drawn on a canvas."""
-    grid = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("grid", name=table))
+    grid = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("region", name=table, exact=True))
     if not grid.count():
         grid = page.get_by_test_id("stDataFrame")
     _click_in_row(page, grid.first, text, _TICK_PX + 35)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -54,10 +55,12 @@ def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_grou
     everything.core("export", str(WEB))
     after = everything.core("groups", "members", str(WEB)).splitlines()
     assert {f"i_browser-{number}" for number in range(40)} <= set(after)
-    go(page, f"{everything.url}/matching?id=i_browser-7", "Matching")
+    page.goto(f"{everything.url}/matching?id=i_browser-7")
+    settled(page, "Look up a user")
     expect(page.get_by_text(unmatched[7], exact=True)).to_be_visible()
     cell_of(page.get_by_test_id("stDataFrame").first, "In the group")
-    settled(page, "Matching")
+    settled(page, "Look up a user")
+    assert parse_qs(urlsplit(page.url).query) == {"id": ["i_browser-7"]}
 
 
 def held(everything: Everything, distinct_id: str) -> bool:

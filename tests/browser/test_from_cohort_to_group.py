@@ -71,8 +71,8 @@ def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything,
     press(page.get_by_role("link", name="Groups", exact=True))
     settled(page, "Groups")
     picture(page, pictures / "groups.png")
-    press_in_row(page, "Delivered groups", "Mixpanel: Newsletter readers")
-    expect(page.get_by_role("heading", name="Mixpanel: Newsletter readers", level=2)).to_be_visible()
+    press_in_row(page, "Delivered groups", "Newsletter readers")
+    expect(page.get_by_role("heading", name="Newsletter readers", exact=True, level=2)).to_be_visible()
     picture(page, pictures / "group.png")
 
     for link, name in (("Overview", "overview"), ("How to connect for real", "practice")):

@@ -41,6 +41,7 @@ def used(everything: Everything) -> dict[str, str]:
     everything.core("syncs", "add", str(POWER))
     everything.preview(TRIAL)
     group, sync = everything.group_of(TRIAL), everything.recurring_sync_of(POWER)
+    member = everything.core("groups", "members", str(TRIAL)).splitlines()[3]
     return {
         "": "Overview",
         "cohorts": "Cohorts",
@@ -49,6 +50,7 @@ def used(everything: Everything) -> dict[str, str]:
         f"syncs?sync={sync}": "Syncs",
         "groups": "Groups",
         f"groups?group={group}&view=Size+over+time": "Groups",
+        f"users?id={member}": "Look up a user",
         "history": "History",
         "history?run=1": "History",
         "matching": "Matching",
@@ -72,7 +74,8 @@ def test_no_page_leaves_out_a_label_or_is_too_pale_to_read(everything: Everythin
 def test_no_page_is_too_pale_to_read_in_the_dark(everything: Everything, used: dict[str, str], page: Page):
     page.emulate_media(color_scheme="dark")
     wrong = dict[str, list[str]]()
-    for path in ("", f"cohorts?cohort={TRIAL}", "history?run=1", "matching", "connections"):
+    user = next(path for path in used if path.startswith("users"))
+    for path in ("", f"cohorts?cohort={TRIAL}", "history?run=1", "matching", "connections", user):
         go(page, f"{everything.url}/{path}", used[path])
         wrong[path] = broken(page, only=["color-contrast"])
 

@@ -29,6 +29,7 @@ HEADINGS = {
     "cohorts": "Cohorts",
     "syncs": "Syncs",
     "groups": "Groups",
+    "users": "Look up a user",
     "history": "History",
     "matching": "Matching",
     "connections": "Connections",
@@ -74,11 +75,12 @@ def test_a_name_with_markup_is_text_wherever_it_is_shown(
     go(page, f"{everything.url}/history?run={run}", "History")
     assert plain_text(page.get_by_role("heading", level=2)) == f"Run {run}: {name}"
     go(page, f"{everything.url}/groups", "Groups")
-    assert cell_of(page.get_by_test_id("stDataFrame").first, "spenders").inner_text() == f"Mixpanel: {name}"
+    assert cell_of(page.get_by_test_id("stDataFrame").first, "spenders").inner_text() == name
     press_in_row(page, "Delivered groups", "spenders")
     heading = page.get_by_role("heading", level=2)
     expect(heading).to_be_visible()
-    assert plain_text(heading) == f"Mixpanel: {name}"
+    assert plain_text(heading) == name
+    expect(page.get_by_text("Apptimize shows it as")).to_contain_text("spenders")
     assert page.get_by_test_id("stMain").locator("b").count() == 0
 
 
@@ -153,7 +155,7 @@ def test_a_connection_is_removed_after_a_question(everything: Everything, page: 
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("to go")
     expect(dialog).to_contain_text("No group was delivered through it.")
-    press(dialog.get_by_role("button", name="Keep it"))
+    press(dialog.get_by_role("button", name="Cancel"))
     expect(dialog).to_be_hidden()
 
     press(page.get_by_role("button", name="Remove").last)
@@ -208,7 +210,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
     for path, heading, title in (
         (f"history?run={run}", "History", f"Run {run}: Power users"),
         (f"cohorts?cohort={POWER}", "Cohorts", "Power users"),
-        ("groups?group=1", "Groups", "Mixpanel: "),
+        ("groups?group=1", "Groups", "spenders"),
     ):
         go(page, f"{everything.url}/{path}", heading)
         expect(page.get_by_role("heading", level=2)).to_contain_text(title)
@@ -223,10 +225,10 @@ def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):
     go(page, f"{everything.url}/groups?group=1", "Groups")
-    press(page.get_by_role("link", name="Its last delivery"))
+    press(page.get_by_role("link", name="View last delivery"))
     settled(page, "History")
     expect(page.get_by_role("heading", level=2)).to_contain_text("Run ")
-    press(page.get_by_role("link", name="Its cohort"))
+    press(page.get_by_role("link", name="View cohort"))
     settled(page, "Cohorts")
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
 
@@ -248,6 +250,8 @@ def test_pages_ask_nobody_outside_this_machine_and_say_nothing_to_the_console(ev
 def test_nothing_is_wider_than_a_narrow_window(everything: Everything, exported: object, page: Page):
     page.set_viewport_size({"width": 800, "height": 900})
     views = {f"groups?group=1&view={view}": "Groups" for view in ("Members", "Size over time", "Compare two runs")}
+    member = everything.core("groups", "members", str(POWER)).splitlines()[5]
+    views |= {f"users?id={member}": "Look up a user"}
     narrow = (
         HEADINGS | views | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History", "syncs?sync=1": "Syncs"}
     )

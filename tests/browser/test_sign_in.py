@@ -34,7 +34,7 @@ from tests.browser.signed import (
 from tests.browser.stage import ROOT, free_port, go, press, settled
 
 pytestmark = pytest.mark.browser
-PATHS = ("", "cohorts", "syncs", "groups", "history", "matching", "connections", "practice", "people", "audit")
+PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_who_is_not_let_in_reads_why(signed: Signed, page: Page, name: str, clai
     signed.person(name, **claims)
     sign_in(page, signed, name)
 
-    expect(page.get_by_text("You are not let in")).to_be_visible()
+    expect(page.get_by_text("Access denied")).to_be_visible()
     expect(page.get_by_text(written(sentence))).to_be_visible()
     expect(page.get_by_test_id("stSidebarNav")).to_have_count(0)
     page.goto(f"{signed.url}/groups")
@@ -109,8 +109,8 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
 
     def decide(click: str, answer: str) -> None:
         press(other_page.get_by_text(click, exact=True).last)
-        if click == "Shut out":
-            press(other_page.get_by_role("dialog").get_by_role("button", name="Shut out"))
+        if click == "Deactivate":
+            press(other_page.get_by_role("dialog").get_by_role("button", name="Deactivate"))
         expect(other_page.get_by_text(written(f"carl@example.com is {answer} from the next click on."))).to_be_visible()
 
     decide("Analyst", "analyst")
@@ -123,7 +123,7 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
     press(page.get_by_role("link", name="Syncs", exact=True))
     expect(page.get_by_text("This page is not for your role")).to_be_visible()
 
-    decide("Shut out", "shut out")
+    decide("Deactivate", "deactivated")
     press(page.get_by_role("link", name="History", exact=True))
     expect(page.get_by_text(written("carl@example.com was deactivated."))).to_be_visible()
     expect(page.get_by_role("heading", name="History")).to_have_count(0)
@@ -233,7 +233,7 @@ def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, 
         if how != "streamlit run":
             said = process.communicate(timeout=30)[1].decode()
             assert process.returncode == 2
-            assert "Nobody signs in here, and the dashboard listens at 0.0.0.0" in said
+            assert "Sign-in is not set up, and the dashboard listens at 0.0.0.0" in said
             assert len(said.splitlines()) == 1
             return
         wait_for(f"http://127.0.0.1:{port}", process)

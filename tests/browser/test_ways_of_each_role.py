@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -48,24 +48,24 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
     would_come = figure(page, "Added")
-    expect(page.get_by_text(f"Would come: {would_come}")).to_be_visible()
+    expect(page.get_by_text(f"To add: {would_come}")).to_be_visible()
 
     # The rest of it takes a while, is seen by somebody else, and after a reload.
     everything.fault("slow", seconds=8, target="mixpanel")
     press(page.get_by_text("Recurring (dynamic)"))
     expect(page.get_by_role("combobox", name="Interval")).to_be_visible()
     press(page.get_by_role("button", name="Start sync"))
-    expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     page.reload()
-    expect(page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     go(other_page, f"{everything.url}/cohorts?cohort={TRIAL}", "Cohorts")
-    expect(other_page.get_by_text("goes on without you")).to_be_visible(timeout=EXPORT_MS)
+    expect(other_page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     everything.mend()
     for each in (page, other_page):
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
     assert figure(page, "Added") == would_come
 
-    press(page.get_by_role("link", name="Its sync"))
+    press(page.get_by_role("link", name="View sync"))
     settled(page, "Syncs")
     press(page.get_by_role("button", name="Pause"))
     expect(page.get_by_text("Paused by local.")).to_be_visible()
@@ -107,7 +107,7 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     press(page.get_by_role("button", name="Copy", exact=True))
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Power users")
-    press(dialog.get_by_role("button", name="Start the copy"))
+    press(dialog.get_by_role("button", name="Copy sync"))
 
     expect(page.get_by_text("This is the copy")).to_be_visible()
     expect(page.get_by_text("to archive.")).to_be_visible()
@@ -151,31 +151,58 @@ def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything:
     run = everything.newest_run(POWER)
 
     go(page, f"{everything.url}/groups", "Groups")
-    lookup = page.get_by_label("Which groups is a user in?")
+    lookup = page.get_by_role("textbox", name="Look up a user")
     lookup.fill(member)
     lookup.press("Enter")
 
+    settled(page, "Look up a user")
     expect(page.get_by_role("heading", level=2)).to_be_visible()
     assert plain_text(page.get_by_role("heading", level=2)) == member
-    told = page.get_by_test_id("stAlert").filter(has_text="now")
-    expect(told).to_contain_text("Mixpanel: Power users")
-    expect(told).to_contain_text("since ")
+    present = page.get_by_test_id("stAlert").filter(has_text="now")
+    expect(present).to_contain_text("Power users")
+    expect(present).to_contain_text("since ")
     page.reload()
-    expect(told).to_contain_text("Mixpanel: Power users")
-    press_in_row(page, "When the member was in which group", "Power users")
+    expect(present).to_contain_text("Power users")
+    settled(page, "Look up a user")
+    press_in_row(page, "Membership history", "Power users")
     settled(page, "History")
     assert run
     expect(page.get_by_role("heading", level=2)).to_contain_text("Power users")
 
 
 def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everything: Everything, page: Page):
-    go(page, f"{everything.url}/groups?group={everything.group_of(POWER)}", "Groups")
+    group = everything.group_of(POWER)
+    go(page, f"{everything.url}/groups?group={group}", "Groups")
     grid = page.get_by_test_id("stDataFrame").first
     member = cell_of(grid, "_").inner_text()
     press_in_row(page, "Members", member)
 
     expect(page.get_by_text("In a group now")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query)["member"] == [member]
-    press(page.get_by_role("button", name="Mixpanel: Power users"))
+    assert parse_qs(urlsplit(page.url).query) == {"id": [member], "group": [str(group)]}
+    press(page.get_by_role("button", name="Look in all groups"))
+    expect(page.get_by_role("button", name="Look in all groups")).to_be_hidden()
+    assert parse_qs(urlsplit(page.url).query) == {"id": [member]}
+    settled(page, "Look up a user")
+    press_in_row(page, "The user's groups", "Power users")
     expect(page.get_by_label("Search members")).to_be_visible()
-    assert "member" not in page.url
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
+
+
+def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_kept_in_the_address(
+    everything: Everything, page: Page
+):
+    group = everything.group_of(POWER)
+    members = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()
+    page.goto(f"{everything.url}/groups?group={group}&member={quote(members[5])}")
+    settled(page, "Look up a user")
+    expect(page.get_by_text("In a group now")).to_be_visible()
+    assert parse_qs(urlsplit(page.url).query) == {"id": [members[5]], "group": [str(group)]}
+
+    search = page.get_by_role("textbox", name="Distinct id or Apptimize id")
+    search.fill(members[6])
+    search.press("Enter")
+    expect(page.get_by_role("heading", level=2)).to_have_text(members[6])
+    assert parse_qs(urlsplit(page.url).query)["id"] == [members[6]]
+    press(page.get_by_role("link", name="Power users"))
+    expect(page.get_by_label("Search members")).to_be_visible()
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}

@@ -14,12 +14,13 @@ COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
 HISTORY = "pages/observe/history.py"
 MATCHING = "pages/observe/matching.py"
+USERS = "pages/observe/users.py"
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
 SYNCS = "pages/export/syncs.py"
 PEOPLE = "pages/admin/people.py"
 AUDIT = "pages/admin/audit.py"
-PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, HISTORY, MATCHING, CONNECTIONS, PRACTICE, PEOPLE, AUDIT)
+PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, USERS, HISTORY, MATCHING, CONNECTIONS, PRACTICE, PEOPLE, AUDIT)
 
 
 def open_page(page: str, **params: object) -> AppTest:

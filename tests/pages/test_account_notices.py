@@ -28,7 +28,7 @@ def test_a_lost_role_is_said_everywhere(practising: Bridge, page: str):
 
     text = shown(open_page(page))
 
-    assert "Mixpanel does not accept the connection default any more" in text
+    assert "Mixpanel no longer accepts the connection default" in text
     assert text.count("has the project role analyst") == 1
     assert (":material/error: Not accepted" in text) == (page == CONNECTIONS)
 

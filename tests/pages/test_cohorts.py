@@ -116,7 +116,7 @@ def test_a_preview_of_a_first_export_shows_who_would_come_and_writes_nothing(pra
     assert sandbox.group(POWER) is None
     assert "Nothing was written." in shown(at)
     assert "See it on Apptimize's Groups page" not in shown(at)
-    assert f"Would come: {len(sandbox.answer(POWER).ids):,}" in shown(at)
+    assert f"To add: {len(sandbox.answer(POWER).ids):,}" in shown(at)
     assert list(at.dataframe[0].value["Apptimize id"]) == sandbox.answer(POWER).ids[:50]
 
 
@@ -130,7 +130,7 @@ def test_a_preview_warns_that_nobody_would_be_in_the_group_and_is_nowhere_called
     text = shown(open_page(SYNCS, sync=run.sync_id))
     assert "This was a preview: nothing was exported yet." in text
     assert "Size over time" not in text
-    assert "Its members" not in text
+    assert "View group" not in text
 
 
 def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridge, sandbox: Sandbox):
@@ -149,7 +149,7 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
     lines = list(members.changes_csv(practising, LOCAL, run.id or 0))
     changed = {tuple(line.strip().split(",")[:2]) for line in lines[1:]}
     assert changed == {("added", one) for one in after - before} | {("removed", one) for one in before - after}
-    assert "Would stay" in [one.label for one in at.expander][-1]
+    assert "Unchanged" in [one.label for one in at.expander][-1]
     at.session_state["cohorts_difference_unchanged_box"] = True
     drawn(at.run())
     staying = next(one for one in at.dataframe if one.value["Apptimize id"][0] == min(after & before))

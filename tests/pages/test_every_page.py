@@ -26,6 +26,7 @@ from tests.pages.dashboard import (
     PRACTICE,
     ROOT,
     SYNCS,
+    USERS,
     open_page,
     shown,
 )
@@ -51,11 +52,12 @@ def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
         COHORTS: "Mixpanel is not connected yet",
         SYNCS: "No recurring syncs yet",
         GROUPS: "No groups yet",
+        USERS: "Distinct id or Apptimize id",
         HISTORY: "No runs yet",
-        MATCHING: "Nothing was read yet",
+        MATCHING: "No cohort was read yet",
         CONNECTIONS: "Connect Mixpanel",
         PRACTICE: "No practice connection at the moment",
-        PEOPLE: "Nobody signs in yet",
+        PEOPLE: "Sign-in is not set up",
         AUDIT: "Nothing yet",
     }
     assert expected[page] in text
@@ -74,7 +76,7 @@ def test_who_cannot_start_a_worker_is_told_to_ask(practising: Bridge, monkeypatc
 
     monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
-    assert "Ask whoever runs Cohort Bridge to start one" in shown(open_page(OVERVIEW))
+    assert "Ask the operator of Cohort Bridge to start one" in shown(open_page(OVERVIEW))
 
 
 def test_who_cannot_connect_is_not_sent_to_a_page_that_is_closed_to_them(

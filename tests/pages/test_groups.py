@@ -14,22 +14,26 @@ from tests.emulator.stage import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbo
 from tests.pages.dashboard import GROUPS, drawn, open_page, shown
 
 
-def test_groups_are_listed_as_apptimize_shows_them(exported: Bridge):
-    export(exported, SPENDERS)
+def test_groups_are_listed_by_name_and_how_apptimize_shows_it_is_said_once(practising: Bridge):
+    export(practising, POWER)
+    export(practising, SPENDERS)
 
     at = open_page(GROUPS)
 
     listed = list(at.dataframe[0].value["Group"])
-    assert listed[0] == "Mixpanel: Power users"
-    assert listed[1].startswith('Mixpanel: "Big <b>spenders</b>" &')
+    assert listed[0] == "Power users"
+    assert listed[1].startswith('"Big <b>spenders</b>" &')
+    assert "Apptimize shows each name with “Mixpanel: ” before it." in shown(at)
+    assert "Apptimize shows it as “Mixpanel: Power users”." in shown(open_page(GROUPS, group=1))
     drawn(at.text_input(key="groups_search").set_value("SPEND").run())
     assert len(at.dataframe[0].value) == 1
 
 
-def test_members_are_paged_and_searched(exported: Bridge, sandbox: Sandbox):
+def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
     members = sandbox.answer(POWER).ids
 
-    at = open_page(GROUPS, group=group_row(exported, POWER).id)
+    at = open_page(GROUPS, group=group_row(practising, POWER).id)
     assert list(at.dataframe[0].value["Apptimize id"]) == members[:50]
 
     drawn(at.pagination(key="groups_members_page").set_value(2).run())
@@ -42,20 +46,23 @@ def test_members_are_paged_and_searched(exported: Bridge, sandbox: Sandbox):
     assert "No member matches the search." in shown(at)
 
 
-def test_the_download_is_made_when_it_is_asked_for(exported: Bridge):
-    at = open_page(GROUPS, group=group_row(exported, POWER).id)
+def test_the_download_is_made_when_it_is_asked_for(practising: Bridge):
+    export(practising, POWER)
+
+    at = open_page(GROUPS, group=group_row(practising, POWER).id)
 
     download = at.download_button(key="groups_csv")
     assert download.proto.deferred_file_id
     drawn(download.click().run())
 
 
-def test_doubt_is_explained(exported: Bridge, sandbox: Sandbox):
+def test_doubt_is_explained(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
     sandbox.fault("server_error", target="apptimize")
-    export(exported, POWER, full=True)
+    export(practising, POWER, full=True)
 
     assert "In doubt" in shown(open_page(GROUPS))
-    text = shown(open_page(GROUPS, group=group_row(exported, POWER).id))
+    text = shown(open_page(GROUPS, group=group_row(practising, POWER).id))
     assert "What Apptimize holds is in doubt" in text
     assert "The next export writes the group in full" in text
 
@@ -80,57 +87,6 @@ def two_runs(practising: Bridge, sandbox: Sandbox) -> tuple[Run, Run]:
     return first, export(practising, TRIAL)
 
 
-def test_a_member_is_told_since_when_and_one_who_left_until_when(
-    practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]
-):
-    first, second = two_runs
-    sandbox.at(0)
-    before = set(sandbox.answer(TRIAL).ids)
-    sandbox.at(LATER_S)
-    after = set(sandbox.answer(TRIAL).ids)
-    group = group_row(practising, TRIAL).id
-
-    stayed = open_page(GROUPS, group=group, member=min(before & after))
-    assert f"(run {first.id})" in shown(stayed)
-    assert list(stayed.dataframe[0].value["Went out"]) == ["Still in"]
-
-    came = open_page(GROUPS, group=group, member=min(after - before))
-    assert f"(run {second.id})" in shown(came)
-
-    left = open_page(GROUPS, group=group, member=min(before - after))
-    assert "In none of the groups now." in shown(left)
-    (row,) = left.dataframe[0].value.to_dict("records")
-    assert (row["Came with run"], row["Left with run"]) == (str(first.id), str(second.id))
-
-
-def test_a_user_is_found_in_all_groups_by_the_distinct_id(exported: Bridge, sandbox: Sandbox):
-    export(exported, SPENDERS)
-    both = set(sandbox.answer(POWER).group) & set(sandbox.answer(SPENDERS).group)
-    member = min(both)
-    distinct_id = sandbox.answer(POWER).group[member]
-
-    at = open_page(GROUPS)
-    drawn(at.text_input(key="groups_lookup").set_value(distinct_id).run())
-
-    assert "In 2 groups now" in shown(at)
-    assert at.query_params["member"] == distinct_id
-    assert "Looked through 2 changes of groups, all that are kept" in shown(at)
-
-
-def test_nobody_by_that_id_is_said(exported: Bridge):
-    assert "Nobody with this id" in shown(open_page(GROUPS, member="no**body**"))
-
-
-def test_without_kept_changes_only_the_present_is_told(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
-    for path in practising.snapshots.folder.glob("difference-*"):
-        path.unlink()
-    member = sandbox.answer(TRIAL).ids[0]
-
-    text = shown(open_page(GROUPS, group=group_row(practising, TRIAL).id, member=member))
-
-    assert "since before" in text
-
-
 def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
     sandbox.at(0)
     before = set(sandbox.answer(TRIAL).ids)
@@ -150,8 +106,10 @@ def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_ru
     assert "Choose two different runs." in shown(at)
 
 
-def test_one_run_alone_has_nothing_to_compare_with(exported: Bridge):
-    text = shown(open_page(GROUPS, group=group_row(exported, POWER).id, view="Compare two runs"))
+def test_one_run_alone_has_nothing_to_compare_with(practising: Bridge):
+    export(practising, POWER)
+
+    text = shown(open_page(GROUPS, group=group_row(practising, POWER).id, view="Compare two runs"))
 
     assert "Nothing to compare yet" in text
 
@@ -166,31 +124,54 @@ def test_size_over_time_is_drawn_and_told_in_words(practising: Bridge, two_runs:
 
 
 def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
-    exported: Bridge, monkeypatch: pytest.MonkeyPatch
+    practising: Bridge, monkeypatch: pytest.MonkeyPatch
 ):
-    recurring.add_sync(exported, LOCAL, POWER)
+    export(practising, POWER)
+    recurring.add_sync(practising, LOCAL, POWER)
     monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
-    at = open_page(GROUPS, group=group_row(exported, POWER).id)
+    at = open_page(GROUPS, group=group_row(practising, POWER).id)
 
     assert len(at.dataframe[0].value) == 50
     links = [one.proto.label for one in at.get("page_link")]
-    assert "Its last delivery" in links
-    assert not {"Its cohort", "Its sync"} & set(links)
-    assert groups.list_groups(exported, Actor("Vera", Role.VIEWER))
+    assert "View last delivery" in links
+    assert not {"View cohort", "View sync"} & set(links)
+    assert groups.list_groups(practising, Actor("Vera", Role.VIEWER))
 
 
-def test_a_group_whose_members_are_lost_says_what_to_do_and_a_user_is_not_told_to_be_in_none(
-    exported: Bridge, sandbox: Sandbox
-):
-    export(exported, SPENDERS)
-    member = min(set(sandbox.answer(POWER).group) - set(sandbox.answer(SPENDERS).group))
-    newest = runs.list_runs(exported, LOCAL, limit=1)[0]
+def test_a_group_whose_members_are_lost_says_what_to_do(practising: Bridge):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    newest = runs.list_runs(practising, LOCAL, limit=1)[0]
     for name in (newest.snapshot, newest.difference):
-        exported.snapshots.remove(name)
+        practising.snapshots.remove(name)
 
-    group, user = shown(open_page(GROUPS, group=2)), shown(open_page(GROUPS, member=member))
+    assert "The members are no longer kept. Export the cohort again" in shown(open_page(GROUPS, group=2))
 
-    assert "The members are no longer kept. Export the cohort again" in group
-    assert "In a group now" in user
-    assert "Nobody can tell who is in Mixpanel: " in user
+
+def test_a_user_is_looked_up_from_the_list_of_groups(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    member = min(set(sandbox.answer(POWER).group) & set(sandbox.answer(SPENDERS).group))
+    distinct_id = sandbox.answer(POWER).group[member]
+
+    at = open_page(GROUPS)
+    drawn(at.text_input(key="groups_lookup").set_value(distinct_id).run())
+
+    assert at.title[0].value == "Look up a user"
+    assert at.query_params["id"] == distinct_id
+    assert "In 2 groups now" in shown(at)
+
+
+def test_an_address_that_showed_a_member_leads_on_to_the_user(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    member = min(set(sandbox.answer(POWER).group) & set(sandbox.answer(SPENDERS).group))
+    group = group_row(practising, POWER).id
+
+    everywhere, in_one = open_page(GROUPS, member=member), open_page(GROUPS, member=member, group=group)
+
+    assert everywhere.query_params == {"id": member}
+    assert "In 2 groups now" in shown(everywhere)
+    assert in_one.query_params == {"id": member, "group": str(group)}
+    assert "In a group now" in shown(in_one)

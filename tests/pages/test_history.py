@@ -54,7 +54,7 @@ def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_n
     assert figures["Profiles"] == sum(size for label, size in figures.items() if label.startswith(("=", "+")))
     assert "What would have changed" not in shown(at)
     drawn(at.button(key="history_apply").click().run())
-    assert "would leave" not in shown(at)
+    assert "would be removed" not in shown(at)
 
 
 def test_a_period_is_asked_for_in_the_readers_days(exported: Bridge):
@@ -97,7 +97,7 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
     assert steps == [
         "Queued",
         "Started",
-        "Looked the cohort up",
+        "Looked up the cohort",
         "Read",
         "Checked that every profile arrived",
         "Compared",
@@ -135,8 +135,13 @@ def test_an_address_of_no_run_says_so():
     assert "There is no run 99." in shown(open_page(HISTORY, run=99))
 
 
-def test_an_address_that_is_no_number_shows_the_list():
-    assert "No runs yet" in shown(open_page(HISTORY, run="x' or 1=1"))
+@pytest.mark.parametrize("text", ["x' or 1=1", "abc", "-1", "\u0661", "9" * 30])
+def test_an_address_that_is_no_number_says_so_and_leads_to_the_list(text: str):
+    at = open_page(HISTORY, run=text)
+    assert f"There is no run {text}." in shown(at)
+
+    drawn(at.button(key="history_back").click().run())
+    assert "No runs yet" in shown(at)
 
 
 def test_runs_are_filtered_by_sync_and_by_person(exported: Bridge):
@@ -170,13 +175,11 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     drawn(at.toggle(key="run_log_each").set_value(True).run())
 
     tables = [one.value for one in at.dataframe]
-    totals = next(one for one in tables if "How many" in one)
+    totals = next(one for one in tables if "Count" in one)
     each = next(one for one in tables if "Sent" in one)
-    assert totals["How many"].sum() == run.requests + run.messages
-    assert ("Message: all members", "500 Error of the server") in set(
-        zip(totals["What"], totals["Answer"], strict=True)
-    )
-    assert len(each) == totals["How many"].sum()
+    assert totals["Count"].sum() == run.requests + run.messages
+    assert ("Message: all members", "500 Server error") in set(zip(totals["Call"], totals["Answer"], strict=True))
+    assert len(each) == totals["Count"].sum()
 
 
 def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):

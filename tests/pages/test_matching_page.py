@@ -1,4 +1,4 @@
-"""Matching: the funnel, who was left out and why, associating by hand, and one user's story."""
+"""Matching: the funnel, the excluded profiles and why, and associating by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage
-from pages.parts.formatting import in_grey
 from pages.shell import gate
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
@@ -61,19 +60,18 @@ def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practi
     drawn(at.text_input(key="matching_search").set_value("i_twin-5").run())
     assert list(at.dataframe[0].value["Apptimize id"]) == ["i_twin-5"]
     assert at.download_button(key="matching_download").proto.deferred_file_id
-    assert "Over the readings" in shown(at)
+    assert "Over time" in shown(at)
 
 
-def test_a_user_is_looked_up_from_the_address(practising: Bridge, sandbox: Sandbox):
+def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridge, sandbox: Sandbox):
     export(practising, IMPORTED)
-    id, distinct_id = next(iter((sandbox.group(IMPORTED) or {}).items()))
+    member = next(iter(sandbox.group(IMPORTED) or {}))
 
-    at = open_page(MATCHING, id=id)
+    at = open_page(MATCHING, id=member)
 
-    assert distinct_id in shown(at)
+    assert at.title[0].value == "Look up a user"
+    assert at.query_params == {"id": member}
     assert list(at.dataframe[0].value["State"]) == ["In the group"]
-    drawn(at.text_input(key="matching_id").set_value("nobody at all").run())
-    assert "Not known" in shown(at)
 
 
 def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: Sandbox):
@@ -82,7 +80,7 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     at.text_input(key="associate_distinct_id").set_value("page-user")
     at.text_input(key="associate_apptimize_id").set_value("4711")
     drawn(at.button(key="associate_one_check").click().run())
-    assert "Waits to be checked" in shown(at)
+    assert "Waiting to be checked" in shown(at)
     service.once(with_token)
     drawn(at.run())
     assert "starts with neither" in shown(at)
@@ -125,9 +123,8 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monke
 
     at = open_page(MATCHING, association=1)
 
-    assert at.segmented_control(key="matching_view").options == [
-        in_grey(view) for view in ("From cohort to group", "Look up a user")
-    ]
+    assert not at.segmented_control
+    assert "Look up a user" in shown(at)
     assert "With a profile" in shown(at)
     assert ImportStage.CHECKED not in shown(at)
 

@@ -116,9 +116,9 @@ def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising
 
     assert "1 recurring sync, 1 late." in shown(at)
     assert list(at.dataframe[0].value["State"]) == ["Late"]
-    assert list(at.dataframe[0].value["Members as of"]) == ["3 hours ago"]
+    assert list(at.dataframe[0].value["Updated"]) == ["3 hours ago"]
     assert "1 did not succeed" in shown(at)
-    assert "In trouble" in shown(at)
+    assert "Failing" in shown(at)
     assert "Recurring syncs need 8 an hour." in shown(at)
 
 

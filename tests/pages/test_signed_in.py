@@ -211,7 +211,7 @@ def test_a_viewer_finds_no_button_that_would_be_refused(practising: Bridge, sand
         text = shown(drawn(at.run()))
         assert "This needs the role" not in text
         pressed = {button.label for button in at.button}
-        assert not pressed & {"Start again", "Cancel", "Put the group back to this run", "Apply once", "Discard"}
+        assert not pressed & {"Run again", "Cancel", "Roll back to this run", "Apply once", "Discard"}
 
 
 def test_a_role_that_is_taken_away_holds_at_the_next_click(practising: Bridge):
@@ -371,7 +371,7 @@ def test_people_are_added_changed_and_shut_out_on_their_page(practising: Bridge)
     at.text_input(key="people_email").set_value("Bob@Example.com")
     at.selectbox(key="people_role").set_value("analyst")
     drawn(at.button(key="people_add_yes").click().run())
-    assert "bob@example.com may come in as analyst." in shown(at)
+    assert "bob@example.com can sign in as analyst." in shown(at)
 
     bob = id_of(practising, "bob@example.com")
     at.query_params["person"] = str(bob)
@@ -423,7 +423,7 @@ def test_without_sign_in_a_dashboard_that_others_reach_shows_nothing(
     try:
         for page in (OVERVIEW, CONNECTIONS):
             at = open_as(page, {})
-            assert "Nobody signs in here, and the dashboard listens at" in shown(at)
+            assert "Sign-in is not set up, and the dashboard listens at" in shown(at)
             assert not at.button
     finally:
         config.set_option("server.address", before)

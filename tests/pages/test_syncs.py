@@ -51,8 +51,8 @@ def test_a_recurring_sync_is_started_from_its_cohort(practising: Bridge):
     at = open_page(COHORTS, cohort=TRIAL)
     drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
     at.selectbox(key=f"cohorts_every_{TRIAL}").set_value(30)
-    drawn(at.checkbox(key=f"cohorts_has_brake_{TRIAL}").set_value(True).run())
-    at.number_input(key=f"cohorts_brake_{TRIAL}").set_value(10)
+    drawn(at.checkbox(key=f"cohorts_has_shrink_limit_{TRIAL}").set_value(True).run())
+    at.number_input(key=f"cohorts_shrink_limit_{TRIAL}").set_value(10)
 
     at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
 
@@ -87,13 +87,13 @@ def test_a_paused_sync_says_why_and_which_button_starts_it_again(practising: Bri
     assert listing.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
 
 
-def test_interval_and_brake_are_changed(practising: Bridge):
+def test_interval_and_shrink_limit_are_changed(practising: Bridge):
     sync_id = start(practising)
     work(practising)
     at = open_page(SYNCS, sync=sync_id)
     at.selectbox(key=f"syncs_every_{sync_id}").set_value(60)
-    at.checkbox(key=f"syncs_has_brake_{sync_id}").set_value(True)
-    at.number_input(key=f"syncs_brake_{sync_id}").set_value(5)
+    at.checkbox(key=f"syncs_has_shrink_limit_{sync_id}").set_value(True)
+    at.number_input(key=f"syncs_shrink_limit_{sync_id}").set_value(5)
 
     drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
 
@@ -189,7 +189,7 @@ def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Br
 
     drawn(at.button(key="syncs_clone").click().run())
 
-    assert "at the other destination: every 30 minutes, brake at 10%" in shown(at)
+    assert "at the other destination: every 30 minutes, shrink limit 10%" in shown(at)
     assert at.selectbox(key="syncs_clone_to").options == ["csv"]
 
 

@@ -1,0 +1,169 @@
+"""What can be done with recurring syncs: the buttons, and the dialogs that name what is affected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import streamlit as st
+from core.connections.connect import MIXPANEL_SIDE
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.reports.overview import Freshness
+from core.rules.due_times import INTERVALS
+from core.syncs import recurring
+from core.syncs.listing import SyncView
+from data.models import Connection, SyncState
+from pages.export import sync_table
+from pages.parts.actions import confirm_buttons, perform
+from pages.parts.formatting import EVERY, escape_markdown, number, pluralize
+from pages.shell import page_frame
+
+PLACE = "syncs"
+# So many names are written out where a question names what is affected.
+_NAMED = 8
+
+GoTo = Callable[[Any], None]
+
+
+def buttons_for_selected(bridge: Bridge, person: Actor, syncs: list[Freshness], go_to: GoTo) -> None:
+    """Show what can be done with the syncs that are selected in the table."""
+    selected = sync_table.selected(syncs)
+    active = [view for view in selected if view.sync.state == SyncState.ACTIVE]
+    paused = [view for view in selected if view.sync.state == SyncState.PAUSED]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            f"Pause {number(len(active))}" if active else "Pause",
+            key="syncs_bulk_pause",
+            icon=":material/pause:",
+            disabled=not active,
+        ):
+            _ask_to_pause(bridge, person, active)
+        if st.button(
+            f"Resume {number(len(paused))}" if paused else "Resume",
+            key="syncs_bulk_resume",
+            icon=":material/play_arrow:",
+            disabled=not paused,
+        ):
+            _ask_to_resume(bridge, person, paused)
+        if len(selected) == 1:
+            st.button("Open", key="syncs_open_one", on_click=go_to, args=(selected[0].sync.id,))
+        count = f"{pluralize(len(selected), 'sync')} selected"
+        st.caption(count if selected else "Select syncs to pause or resume several at once.", width="content")
+
+
+@st.dialog("Pause these syncs?", icon=":material/pause:")
+def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
+    _name_syncs(views)
+    st.markdown("Their groups stay as they are and are no longer updated. Their queued runs are cancelled.")
+    pause = partial(recurring.pause_syncs, bridge, person, _ids(views))
+    _confirm_many(f"Pause {pluralize(len(views), 'sync')}", pause, "paused")
+
+
+@st.dialog("Resume these syncs?", icon=":material/play_arrow:")
+def _ask_to_resume(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
+    _name_syncs(views)
+    st.markdown("Each runs at once, and then at its interval again.")
+    resume = partial(recurring.resume_syncs, bridge, person, _ids(views))
+    _confirm_many(f"Resume {pluralize(len(views), 'sync')}", resume, "resumed")
+
+
+def _ids(views: Sequence[SyncView]) -> list[int]:
+    return [view.sync.id for view in views if view.sync.id is not None]
+
+
+def _name_syncs(views: Sequence[SyncView]) -> None:
+    names = "\n".join(
+        f"- **{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)}" for view in views[:_NAMED]
+    )
+    more = f"\n- and {number(len(views) - _NAMED)} more" if len(views) > _NAMED else ""
+    st.markdown(names + more)
+
+
+def _confirm_many(label: str, action: Callable[[], int], done: str) -> None:
+    def perform_it() -> None:
+        sync_table.clear_selection()
+        perform(PLACE, action, lambda count: f"{pluralize(count, 'sync')} {done}.", failure="Nothing was changed.")
+
+    confirm_buttons(label, key="syncs_many", icon=":material/check:", action=perform_it)
+
+
+def show_buttons(bridge: Bridge, person: Actor, view: SyncView, connections: list[Connection], go_to: GoTo) -> None:
+    """Show what can be done with one sync as a whole."""
+    others = [place.name for place in connections if place.side != MIXPANEL_SIDE and place.name != view.destination]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if view.sync.state == SyncState.PAUSED:
+            _button(bridge, person, view, recurring.resume_sync, "Resume", "play_arrow", "The sync is resumed.")
+        else:
+            _button(bridge, person, view, recurring.pause_sync, "Pause", "pause", "The sync is paused.")
+        _button(bridge, person, view, recurring.run_now, "Run now", "refresh", "A run is queued.")
+        if st.button(
+            "Copy", key="syncs_clone", icon=":material/content_copy:", disabled=not others,
+            help="The same sync to another destination." if others else "There is no other destination yet.",
+        ):  # fmt: skip
+            _ask_to_copy(bridge, person, view, others, go_to)
+        if st.button("Remove", key="syncs_remove", icon=":material/delete:"):
+            _ask_to_remove(bridge, person, view, go_to)
+    page_frame.show_answer(PLACE)
+
+
+def _button(
+    bridge: Bridge, person: Actor, view: SyncView, action: Callable[..., object], label: str, icon: str, done: str
+) -> None:
+    st.button(
+        label,
+        key=f"syncs_{label.partition(' ')[0].lower()}",
+        type="primary" if label == "Resume" else "secondary",
+        icon=f":material/{icon}:",
+        on_click=perform,
+        args=(PLACE, partial(action, bridge, person, view.sync.id)),
+        kwargs={"toast": done},
+    )
+
+
+@st.dialog("Copy this sync to another destination", icon=":material/content_copy:")
+def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str], go_to: GoTo) -> None:
+    """Ask where the copy delivers to; all else is as it is here."""
+    limit = "" if view.sync.max_shrink is None else f", shrink limit {view.sync.max_shrink}%"
+    every = EVERY.get(view.sync.every_minutes or 0, "").lower()
+    st.markdown(
+        f"The cohort **{escape_markdown(view.group.cohort_name)}** is also kept in "
+        f"**{escape_markdown(view.group.name)}** at the other destination: {every}{limit}. The first run is due at "
+        "once."
+    )
+    to = st.selectbox("Destination", others, key="syncs_clone_to")
+
+    def copy() -> None:
+        add = partial(
+            recurring.add_sync,
+            bridge,
+            person,
+            view.sync.cohort_id,
+            every_minutes=view.sync.every_minutes or INTERVALS[0],
+            group=view.group.own_name,
+            to=to,
+            max_shrink=view.sync.max_shrink,
+            tags=view.sync.tags,
+        )
+        made = perform(PLACE, add, lambda sync: f"This is the copy, sync {sync.id}: its first run is due now.")
+        if made:
+            go_to(made.id)
+
+    confirm_buttons("Copy sync", key="syncs_clone", icon=":material/content_copy:", action=copy)
+
+
+@st.dialog("Remove this sync?", icon=":material/delete:")
+def _ask_to_remove(bridge: Bridge, person: Actor, view: SyncView, go_to: GoTo) -> None:
+    """Name what is affected before a sync is removed."""
+    st.markdown(
+        f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is no longer updated. The "
+        f"group stays as it is, with {pluralize(view.group.members, 'member')}, and its history stays too."
+    )
+
+    def remove() -> None:
+        perform(PLACE, partial(recurring.remove_sync, bridge, person, view.sync.id or 0), toast="The sync was removed.")
+        go_to(None)
+
+    confirm_buttons("Remove", key="syncs_remove", icon=":material/delete:", action=remove)

@@ -1,0 +1,138 @@
+"""What a recurring sync is set to, as fields: interval, shrink limit, tags, and how it matches users."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.rules.due_times import INTERVALS
+from core.syncs import settings
+from core.syncs.listing import SyncView
+from pages.parts.actions import perform
+from pages.parts.formatting import EVERY, escape_markdown
+
+_USUAL_LIMIT = 20
+_EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
+
+
+def schedule_fields(prefix: str, row_id: int, *, every: int = INTERVALS[0], max_shrink: int | None = None) -> None:
+    """Show the fields for the interval and the shrink limit; `read_schedule` returns what they hold."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    left.selectbox(
+        "Interval",
+        INTERVALS,
+        index=INTERVALS.index(every),
+        format_func=EVERY.__getitem__,
+        key=f"{prefix}_every_{row_id}",
+    )
+    right.number_input(
+        "Shrink limit, in percent",
+        min_value=0,
+        max_value=100,
+        value=_USUAL_LIMIT if max_shrink is None else max_shrink,
+        key=f"{prefix}_shrink_limit_{row_id}",
+        help="The share of the group's members that one run may remove.",
+    )
+    st.checkbox(
+        "Hold a run that would remove more members than the shrink limit",
+        value=max_shrink is not None,
+        key=f"{prefix}_has_shrink_limit_{row_id}",
+        help="Nothing is written until someone has reviewed it.",
+    )
+
+
+def read_schedule(prefix: str, row_id: int) -> tuple[int, int | None]:
+    """Return the interval in minutes and the shrink limit in percent, None without one, that were entered."""
+    entered = st.session_state
+    has_limit = entered[f"{prefix}_has_shrink_limit_{row_id}"]
+    max_shrink = entered[f"{prefix}_shrink_limit_{row_id}"] if has_limit else None
+    return entered[f"{prefix}_every_{row_id}"], max_shrink
+
+
+def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    """Show interval, shrink limit and tags, to be changed."""
+    assert view.sync.id is not None
+    sync_id = view.sync.id
+    st.subheader("Interval, shrink limit and tags", anchor=False)
+    with st.form(f"syncs_form_{sync_id}"):
+        schedule_fields(
+            "syncs", sync_id, every=view.sync.every_minutes or INTERVALS[0], max_shrink=view.sync.max_shrink
+        )
+        st.multiselect(
+            "Tags",
+            view.sync.tags,
+            default=view.sync.tags,
+            accept_new_options=True,
+            max_selections=10,
+            key=f"syncs_tags_{sync_id}",
+            placeholder="Type a word and press Enter",
+            help="To find and to pause together what belongs together.",
+        )
+        st.form_submit_button(
+            "Save", key=f"syncs_save_{sync_id}", icon=":material/save:", on_click=_save, args=(bridge, person, sync_id)
+        )
+
+
+def _save(bridge: Bridge, person: Actor, sync_id: int) -> None:
+    every, max_shrink = read_schedule("syncs", sync_id)
+    tags = st.session_state[f"syncs_tags_{sync_id}"]
+    edit = partial(settings.edit_sync, bridge, person, sync_id, every_minutes=every, max_shrink=max_shrink, tags=tags)
+    perform("syncs", edit, toast="Saved.")
+
+
+def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    """Show the match settings that the sync has for itself, to be changed."""
+    rule = settings.get_match_rule(bridge, person, view)
+    is_own = view.sync.match_property is not None or view.sync.expects_prefix is not None
+    with st.expander("Matching", key=f"syncs_matching_{view.sync.id}", icon=":material/join:"):
+        source = "set for this sync" if is_own else "set by the connection"
+        st.caption(f"Matched on {escape_markdown(rule.match_property)}, {source}.")
+        if rule.may_misattribute:
+            st.warning(
+                "This is a Simplified project that is matched on a property other than `$user_id`. Events that "
+                "Apptimize sends back to Mixpanel may not be attributed to the right user.",
+                icon=":material/warning:",
+            )
+        _matching_form(bridge, person, view)
+
+
+def _matching_form(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    sync_id = view.sync.id
+    with st.form(f"syncs_match_form_{sync_id}", border=False):
+        left, right = st.columns(2)
+        left.text_input(
+            "Match property of this sync",
+            value=view.sync.match_property or "",
+            key=f"syncs_property_{sync_id}",
+            placeholder="Same as the connection",
+            help="Another property overwrites the group in full at the next run.",
+        )
+        right.selectbox(
+            "Expected to start with i_ or a_",
+            list(_EXPECTED),
+            index=list(_EXPECTED.values()).index(view.sync.expects_prefix),
+            key=f"syncs_prefix_{sync_id}",
+        )
+        st.form_submit_button(
+            "Save matching",
+            key=f"syncs_match_save_{sync_id}",
+            icon=":material/save:",
+            on_click=_save_matching,
+            args=(bridge, person, sync_id),
+        )
+
+
+def _save_matching(bridge: Bridge, person: Actor, sync_id: int) -> None:
+    entered = st.session_state
+    change = partial(
+        settings.change_sync_matching,
+        bridge,
+        person,
+        sync_id,
+        match_property=entered[f"syncs_property_{sync_id}"],
+        expects_prefix=_EXPECTED[entered[f"syncs_prefix_{sync_id}"]],
+    )
+    perform("syncs", change, toast="Saved: the next run uses it.")

@@ -1,0 +1,142 @@
+"""The recurring syncs as a table: which of them are asked for, and what is said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from core.reports import overview
+from core.reports.overview import Freshness
+from core.syncs.listing import SyncView
+from data.models import RunStatus, SyncState
+from pages.parts import run_status, tables
+from pages.parts.formatting import EVERY, age, clock, in_gray, number, percent_of
+from pages.shell import resources
+
+ALL, ACTIVE, PAUSED, LATE, FAILING = "All", "Active", "Paused", "Late", "Failing"
+_STATES = (ALL, ACTIVE, PAUSED, LATE, FAILING)
+_TABLE = "syncs_table"
+_ROUND = "syncs_round"
+
+
+def filtered(syncs: list[Freshness]) -> list[Freshness]:
+    """Show how many syncs are in which state, and the search; return those that are asked for."""
+    counts = {state: sum(is_in(sync, state) for sync in syncs) for state in _STATES}
+    tags = sorted({tag for sync in syncs for tag in sync.view.sync.tags}, key=str.casefold)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        state = st.segmented_control(
+            "State",
+            list(counts),
+            default=ALL,
+            required=True,
+            format_func={name: in_gray(f"{name} ({number(count)})") for name, count in counts.items()}.__getitem__,
+            key="syncs_state",
+            persist_state="page",
+        )
+        text = st.text_input(
+            "Search", key="syncs_search", type="search", live="400ms", persist_state="page", width=220,
+            placeholder="Group, cohort or destination",
+        )  # fmt: skip
+        chosen = st.multiselect(
+            "Tags", tags, key="syncs_tags", persist_state="page", width=220, placeholder="Any"
+        ) if tags else []  # fmt: skip
+    words = text.strip().casefold()
+    return [
+        sync
+        for sync in syncs
+        if is_in(sync, state or ALL)
+        and words in f"{sync.view.group.name}\n{sync.view.group.cohort_name}\n{sync.view.destination}".casefold()
+        and set(chosen) <= set(sync.view.sync.tags)
+    ]
+
+
+def is_in(sync: Freshness, state: str) -> bool:
+    """Return whether a sync is in one of the states that can be asked for."""
+    is_on = sync.view.sync.state == SyncState.ACTIVE
+    return {ALL: True, ACTIVE: is_on, PAUSED: not is_on, LATE: sync.is_late, FAILING: _is_failing(sync.view)}[state]
+
+
+def _is_failing(view: SyncView) -> bool:
+    return view.last_run is not None and view.last_run.status in overview.TROUBLED
+
+
+def show(syncs: list[Freshness], go_to: Callable[[Any], None]) -> None:
+    """Show syncs as rows: each with its button, and to be selected for what is done with many."""
+    ids = tuple(sync.view.sync.id for sync in syncs)
+    # A selection is places in the list: when other syncs stand there now, it is a new list, with nothing selected.
+    key = f"{_TABLE}_{hash(ids) & 0xFFFFFFFF:x}_{st.session_state.get(_ROUND, 0)}"
+    st.session_state[_TABLE] = key
+    now = resources.now()
+    tables.rows_to_select(
+        [_row(sync, now) for sync in syncs],
+        ids,
+        key=key,
+        label="Recurring syncs",
+        go_to=go_to,
+        columns={
+            "Group": st.column_config.TextColumn(width="medium"),
+            "On-time runs, 7 days": st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100),
+            "Tags": st.column_config.ListColumn(),
+            **tables.counts("Members"),
+        },
+    )
+
+
+def selected(syncs: list[Freshness]) -> list[SyncView]:
+    """Return the syncs that are selected in the table that `show` drew of these."""
+    ids = tables.selected(st.session_state[_TABLE], [sync.view.sync.id for sync in syncs])
+    return [sync.view for sync in syncs if sync.view.sync.id in ids]
+
+
+def clear_selection() -> None:
+    """Select nothing at the next drawing."""
+    st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
+
+
+def _row(sync: Freshness, now: datetime) -> dict[str, object]:
+    view = sync.view
+    return {
+        "": "Open",
+        "Group": view.group.name,
+        "State": _state_text(sync),
+        "Members": view.group.members if view.group.delivered_at else None,
+        "Updated": "Not delivered yet" if sync.at is None else age(sync.at) + (" (late)" if sync.is_late else ""),
+        "Next run": next_run(view, now),
+        "Last result": _last_result(view),
+        "On-time runs, 7 days": percent_of(sync.share),
+        "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
+        "Destination": view.destination,
+        "Tags": view.sync.tags,
+    }
+
+
+def _state_text(sync: Freshness) -> str:
+    if sync.view.sync.state == SyncState.PAUSED:
+        return "Paused"
+    if sync.view.last_run and _is_failing(sync.view):
+        return f"Active, last run {run_status.word_of(sync.view.last_run.status).lower()}"
+    return "Active, late" if sync.is_late else "Active"
+
+
+def _last_result(view: SyncView) -> str:
+    run = view.last_run
+    if run is None:
+        return "No run yet"
+    if run.status != RunStatus.SUCCEEDED:
+        return run_status.status_text(run)
+    if run.write == "none":
+        return "Verified, nothing to write"
+    return f"{number(run.added)} added, {number(run.removed)} removed"
+
+
+def next_run(view: SyncView, now: datetime) -> str:
+    """Format when the sync runs next; empty when it does not."""
+    if view.last_run and run_status.is_active(view.last_run):
+        return "Now"
+    at = view.sync.next_run_at
+    if at is None:
+        return ""
+    return "Due now" if at <= now else clock(at, now=now)

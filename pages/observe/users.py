@@ -1,0 +1,282 @@
+"""Look up a user: which ids belong together, in which groups the user is and was, and why not in the others."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.access.roles import Actor, Role
+from core.bridge import Bridge
+from core.reports import user_lookup
+from core.reports.memberships import Membership
+from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
+from core.syncs import groups
+from data.models import Group
+from pages.parts import lookback, tables
+from pages.parts.actions import show_errors
+from pages.parts.excluded_profiles import REASONS
+from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
+from pages.parts.selection import opener, set_param
+from pages.shell import gate, page_frame, resources
+
+GROUPS = "pages/observe/groups.py"
+HISTORY = "pages/observe/history.py"
+MOST_IDS, MOST_GROUPS = 20, 10
+
+
+def show_search(delivered: list[Group]) -> tuple[str, Group | None]:
+    """Show the fields that say whom to look up, and in which group; the address keeps both."""
+    by_id = {group.id: group for group in delivered if group.id is not None}
+    requested = st.query_params.get("group", "")
+    limited_to = next((group_id for group_id in by_id if str(group_id) == requested), None)
+    if st.session_state.get("users_asked") != requested:
+        st.session_state["users_asked"], st.session_state["users_group"] = requested, limited_to
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        user_id = st.text_input(
+            "Distinct id or Apptimize id",
+            value="",
+            key="id",  # the parameter of the address, which this field is bound to
+            bind="query-params",
+            placeholder="The whole id, as Mixpanel or Apptimize spells it",
+            width=440,
+        )
+        group_id = st.selectbox(
+            "Group",
+            list(by_id),
+            index=None,
+            # A dictionary's method, not a function of our own: what a session keeps must be plain data.
+            format_func={group_id: group_name(group) for group_id, group in by_id.items()}.__getitem__,
+            key="users_group",
+            placeholder="All groups",
+            on_change=_keep_group_in_address,
+            width=300,
+        )
+    if requested and limited_to is None:
+        st.warning(
+            f"There is no delivered group {escape_markdown(requested)}: all groups are searched.",
+            icon=":material/search_off:",
+        )
+    return user_id, by_id.get(group_id or 0)
+
+
+def _keep_group_in_address() -> None:
+    group_id = st.session_state["users_group"]
+    st.session_state["users_asked"] = "" if group_id is None else str(group_id)
+    set_param("group", group_id)
+
+
+def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) -> None:
+    """Show all that is known of one user."""
+    with st.spinner("Searching the groups …"):
+        user = user_lookup.look_up_user(
+            bridge,
+            person,
+            user_id,
+            group_id=group.id if group else None,
+            look_through=lookback.look_through("users"),
+        )
+    st.header(escape_markdown(user_id), anchor=False)
+    show_lost(user.lost)
+    if user.is_known:
+        show_present(user)
+        show_ids(user)
+        show_groups(user)
+        show_history(user)
+    else:
+        show_unknown(group)
+    lookback.show(user.lookback, place="users")
+    if group:
+        st.button(
+            "Look in all groups",
+            key="users_everywhere",
+            icon=":material/travel_explore:",
+            on_click=set_param,
+            args=("group", None),
+        )
+
+
+def show_unknown(group: Group | None) -> None:
+    """Explain that no group has the id, and what that may mean."""
+    where = "No group has this id, and neither does any cohort as it was last read."
+    if group:
+        where = "This group does not have this id, and neither does its cohort as it was last read."
+    st.info(
+        f"{where} The user may have no profile, or be in no exported cohort. Enter the whole id, as Mixpanel or "
+        "Apptimize spells it; capital letters count.",
+        title="Not found",
+        icon=":material/person_search:",
+    )
+
+
+def show_lost(lost: list[Group]) -> None:
+    """Name the groups whose members are no longer kept."""
+    if lost:
+        names = ", ".join(group_name(group) for group in lost[:5]) + (" and others" if len(lost) > 5 else "")
+        st.warning(
+            f"It is not known who is in {escape_markdown(names)}: the members are no longer kept. Export the cohort "
+            "again.",
+            icon=":material/help:",
+        )
+
+
+def show_present(user: UserLookup) -> None:
+    """Show the groups that the user is in now, and since when."""
+    present = [answer for answer in user.groups if answer.is_member]
+    if not present:
+        where = "in none of the groups whose members are kept" if user.lost else "in none of the groups"
+        st.info(f"The user is {where} now.", title="In no group now", icon=":material/person_off:")
+        return
+    lines = [
+        f"In **{escape_markdown(group_name(answer.group))}** {escape_markdown(since_text(answer))}"
+        for answer in present[:MOST_GROUPS]
+    ]
+    if len(present) > MOST_GROUPS:
+        lines.append(f"and {pluralize(len(present) - MOST_GROUPS, 'more', 'more')}, listed below")
+    st.success(
+        "  \n".join(lines),
+        title="In a group now" if len(present) == 1 else f"In {number(len(present))} groups now",
+        icon=":material/person_check:",
+    )
+
+
+def since_text(answer: InGroup) -> str:
+    """Format since when the user is in a group."""
+    if answer.since:
+        return f"since {moment(answer.since)} (run {answer.run_id})"
+    return f"since before {moment(answer.kept_since)}"
+
+
+def show_ids(user: UserLookup) -> None:
+    """Show the ids that belong together, and which of them were associated by hand."""
+    left, right = st.columns(2)
+    for column, label, ids in (
+        (left, "Mixpanel distinct ids", user.distinct_ids),
+        (right, "Apptimize ids", user.apptimize_ids),
+    ):
+        with column.container(border=True):
+            st.caption(label)
+            for user_id in ids[:MOST_IDS]:
+                st.text(user_id)
+            if not ids:
+                st.text("None known")
+            if len(ids) > MOST_IDS:
+                st.caption(f"and {pluralize(len(ids) - MOST_IDS, 'more', 'more')}")
+    if user.is_cut_short:
+        st.caption("More ids belong together than are followed here: not all of them are shown.")
+    for association, member in user.associated:
+        st.caption(
+            f"{escape_markdown(member.apptimize_id)} was set on {escape_markdown(member.distinct_id)} by hand: "
+            f"{escape_markdown(association.confirmed_by)}, {age(association.finished_at or association.started_at)}."
+        )
+
+
+def show_groups(user: UserLookup) -> None:
+    """Show what every group says of the user, and why the user is missing."""
+    st.subheader("Groups", anchor=False)
+    if not user.groups:
+        st.caption("No group was delivered yet.")
+        return
+    answers = sorted(user.groups, key=lambda answer: not answer.is_member)
+    tables.rows_to_open(
+        [group_row(answer) for answer in answers],
+        [answer.group.id for answer in answers],
+        key="users_groups",
+        label="The user's groups",
+        go_to=opener(GROUPS, "group"),
+        columns={
+            "Group": st.column_config.TextColumn(width=200),
+            # Without a width it is as narrow as the first rows, which may have none.
+            "Since": st.column_config.TextColumn(width=155),
+            "Why": st.column_config.TextColumn(width=275),
+        },
+    )
+
+
+def group_row(answer: InGroup) -> dict[str, object]:
+    """Format what one group says of the user."""
+    return {
+        "": "Open",
+        "Group": group_name(answer.group),
+        "State": state_text(answer),
+        "Since": moment(answer.since)
+        if answer.since
+        else f"Before {moment(answer.kept_since)}"
+        if answer.is_member
+        else "",
+        "Why": why(answer),
+        "Destination": answer.destination,
+    }
+
+
+def state_text(answer: InGroup) -> str:
+    """Format whether the user is in the group."""
+    if answer.is_member:
+        return "In the group"
+    return "Not known" if answer.reason == user_lookup.LOST else "Not in the group"
+
+
+def why(answer: InGroup) -> str:
+    """Explain why the user is missing, or under which other profile the user is in the group."""
+    if answer.is_member:
+        return f"Counted under the profile {answer.instead}, which has the same id" if answer.instead else ""
+    if answer.reason == user_lookup.LOST:
+        return "The group's members are no longer kept: its next run writes it in full"
+    if answer.reason == "removed":
+        return f"Left the cohort: run {answer.run_id} removed the id"
+    if answer.reason:
+        return REASONS.get(answer.reason, answer.reason)
+    return "Not in the cohort as last read, or without a profile"
+
+
+def show_history(user: UserLookup) -> None:
+    """Show when the user's Apptimize ids were in which group: first those that the user is in now."""
+    memberships = [(history, membership) for history in user.histories for membership in history.memberships]
+    if not memberships:
+        return
+    st.subheader("Membership history", anchor=False)
+    tables.rows_to_open(
+        [membership_row(history, membership) for history, membership in memberships],
+        [membership.until_run or membership.since_run or membership.group.base_run_id for _, membership in memberships],
+        key="users_history",
+        label="Membership history",
+        go_to=opener(HISTORY, "run"),
+        order=[
+            "", "Group", "Joined", "Left", "Joined with run", "Left with run",
+            *(["Apptimize id"] if len(user.histories) > 1 else []),
+        ],
+        columns={"Group": st.column_config.TextColumn(width=200)},
+        button_width=90,
+    )  # fmt: skip
+
+
+def membership_row(history: MembershipHistory, membership: Membership) -> dict[str, object]:
+    """Format one time that an id was in a group."""
+    before = f"Before {moment(membership.kept_since)}"
+    return {
+        "": "Open run",
+        "Group": group_name(membership.group),
+        "Joined": moment(membership.since) if membership.since else before,
+        "Left": moment(membership.until) if membership.until else "Still in" if membership.is_in else "Not known",
+        "Joined with run": str(membership.since_run or ""),
+        "Left with run": str(membership.until_run or ""),
+        "Apptimize id": history.apptimize_id,
+    }
+
+
+person = gate.require(Role.VIEWER)
+bridge = resources.bridge()
+page_frame.open_page(
+    bridge, person, "Look up a user", "In which groups a user is and was, since when, and why not in the others."
+)
+with show_errors():
+    user_id, group = show_search(groups.list_groups(bridge, person))
+    if group:
+        st.page_link(
+            GROUPS,
+            label=escape_markdown(group_name(group)),
+            icon=":material/arrow_back:",
+            query_params={"group": str(group.id)},
+        )
+    if user_id.strip():
+        show_user(bridge, person, user_id, group)
+    else:
+        st.caption("What is known comes from cohort reads and associations; Mixpanel is not asked.")

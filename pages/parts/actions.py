@@ -1,0 +1,60 @@
+"""A click's action: done, and answered in a sentence where the click was; and what fails while a page is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from core.errors import CohortBridgeError
+from pages.parts.formatting import error_text
+from pages.shell import page_frame
+
+Result = TypeVar("Result")
+
+
+def perform(
+    place: str,
+    action: Callable[[], Result],
+    answer: str | Callable[[Result], str] | None = None,
+    *,
+    toast: str = "",
+    failure: str = "",
+) -> Result | None:
+    """Perform an action and keep its answer, to be shown at `place`: `answer`, or the error with its advice.
+
+    `answer` may be made from the action's result; None drops the answer before. `toast` is said for a moment only, and
+    `failure` before the error. Returns the result, None on failure.
+    """
+    try:
+        result = action()
+    except CohortBridgeError as exc:
+        page_frame.answer(place, f"{failure} {error_text(exc)}".strip(), failed=True)
+        return None
+    if answer is None:
+        page_frame.forget_answer()
+    else:
+        page_frame.answer(place, answer if isinstance(answer, str) else answer(result))
+    if toast:
+        st.toast(toast, icon=":material/check:")
+    return result
+
+
+@contextmanager
+def show_errors() -> Iterator[None]:
+    """Show the error that ends this part of a page, with its advice; what comes after it is drawn all the same."""
+    try:
+        yield
+    except CohortBridgeError as exc:
+        st.error(error_text(exc), icon=":material/error:")
+
+
+def confirm_buttons(label: str, *, key: str, icon: str, action: Callable[[], Any], cancel: str = "Cancel") -> None:
+    """Show a dialog's two buttons: one that does what the dialog describes, one that closes it."""
+    with st.container(horizontal=True):
+        if st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=action):
+            st.rerun()
+        if st.button(cancel, key=f"{key}_no"):
+            st.rerun()

@@ -1,0 +1,99 @@
+"""What writing an association would change, and the question before it is written."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.associate.rows import CHANGED, Problem
+from core.bridge import Bridge
+from data.models import Association
+from pages.parts import run_status
+from pages.parts.actions import confirm_buttons
+from pages.parts.associate.actions import cancel, choose_prefix, confirm
+from pages.parts.associate.rows import show_problems
+from pages.parts.associate.wording import EFFECTS, PREFIXES
+from pages.parts.formatting import escape_markdown, number, pluralize
+
+
+def show_plan(bridge: Bridge, person: Actor, association: Association) -> None:
+    """Show what writing would change, and the buttons that write or discard it."""
+    run_status.tiles(
+        [
+            ("Rows", number(association.rows), "Of the file, its header and blank lines not counted."),
+            ("= To write", number(association.writable), "Rows with one Apptimize id for one user."),
+            (
+                "+ Not written",
+                number(association.rows - association.writable),
+                "The reasons are below, for each row too.",
+            ),
+        ]
+    )
+    if association.effects:
+        _show_effects(association)
+    show_problems(association)
+    if association.expects_prefix and (Problem.UNPREFIXED in association.problems or association.prefix is not None):
+        st.radio(
+            "Ids that start with neither i_ nor a_",
+            list(PREFIXES),
+            index=list(PREFIXES).index(association.prefix),
+            format_func=PREFIXES.__getitem__,
+            key=f"associate_prefix_{association.id}",
+            on_change=choose_prefix,
+            args=(bridge, person, association.id),
+            help="Apptimize knows identified users by i_ and anonymous ones by a_; it will not recognize others.",
+        )
+    _show_buttons(bridge, person, association)
+
+
+def _show_effects(association: Association) -> None:
+    st.subheader("What will change", anchor=False)
+    with st.container(width=860):
+        st.table(
+            [
+                {"Effect": text, "Rows": number(association.effects[effect])}
+                for effect, text in EFFECTS.items()
+                if effect in association.effects
+            ],
+            hide_index=True,
+            border="horizontal",
+        )
+
+
+def _show_buttons(bridge: Bridge, person: Actor, association: Association) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            f"Write {pluralize(association.writable, 'row')} …",
+            key="associate_write",
+            type="primary",
+            icon=":material/edit:",
+            disabled=not association.writable,
+        ):
+            _ask_to_write(bridge, person, association)
+        st.button(
+            "Discard",
+            key="associate_discard",
+            icon=":material/close:",
+            on_click=cancel,
+            args=(bridge, person, association.id),
+        )
+
+
+@st.dialog("Write to Mixpanel?", icon=":material/edit:")
+def _ask_to_write(bridge: Bridge, person: Actor, association: Association) -> None:
+    assert association.id is not None
+    changed = association.effects.get(CHANGED, 0)
+    replaced = f" For {pluralize(changed, 'user')} another id is replaced; this cannot be undone." if changed else ""
+    st.markdown(
+        f"The property **{escape_markdown(association.match_property)}** is set on "
+        f"{pluralize(association.writable, 'profile')} of project {association.project_id}.{replaced} "
+        f"{pluralize(association.rows - association.writable, 'row is', 'rows are')} not written."
+    )
+    confirm_buttons(
+        "Write",
+        key="associate_write",
+        icon=":material/edit:",
+        action=partial(confirm, bridge, person, association.id, association),
+    )

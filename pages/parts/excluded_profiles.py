@@ -1,0 +1,127 @@
+"""The profiles of a cohort that made no member: why, which they are, and what to do about it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.reports import match_funnel
+from core.reports.match_funnel import DUPLICATE, ExcludedPage, shown_row
+from core.rules.matching import Reason
+from data.models import Run
+from pages.parts import download, run_status, tables
+from pages.parts.actions import show_errors
+from pages.parts.formatting import pluralize
+from pages.parts.pager import Pager
+
+PAGER = Pager("matching_page", rows=50)
+REASONS = {
+    Reason.UNMATCHED: "Unmatched: no Apptimize id",
+    **run_status.REASONS,
+    DUPLICATE: "Another profile has the id",
+}
+WHAT_TO_DO = [
+    (
+        "No profile",
+        "Mixpanel knows the user only as a visitor.",
+        "Set at least one profile property in the app; users without one are never exported.",
+    ),
+    (
+        "Unmatched",
+        "The profile has no Apptimize id.",
+        "Install both SDKs and switch ThirdPartyImporting on: they set the id together. With the Mixpanel Swift SDK, "
+        "set it in the app from `Apptimize.getPartnerID`, or associate the users by hand.",
+    ),
+    (
+        "Invalid",
+        "The id is there and cannot be used: blank, a list, too long.",
+        "Find what sets the property in your app or import, and have it set what `Apptimize.getPartnerID` returns.",
+    ),
+    (
+        "Duplicate",
+        "Several profiles have the same id, which is in the group once.",
+        "Nothing for the group. Many of them mean that people sign in on shared devices, or that ids are not merged.",
+    ),
+    (
+        "No prefix",
+        "The id starts with neither `i_` nor `a_`; it is exported all the same.",
+        "Set the value of `Apptimize.getPartnerID` and not your own user id: Apptimize will not recognize that one.",
+    ),
+]
+
+
+@st.fragment
+def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
+    """Search and page through the profiles that made no member, and offer them for download."""
+    assert run.id is not None
+    st.header("Excluded profiles", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        reasons, search = _show_filters(run)
+        download.offer_csv(
+            partial(match_funnel.excluded_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
+            file_name=f"excluded-{run.cohort_id}.csv",
+            key="matching_download",
+            help="The profiles that are listed here, safe to open in a spreadsheet.",
+        )
+    with show_errors():
+        page = match_funnel.excluded(
+            bridge, person, run.id, reasons=reasons, search=search, offset=PAGER.offset(), limit=PAGER.rows
+        )
+        if page.total:
+            _show_page(page)
+        else:
+            st.info("No profile matches the filters.", icon=":material/search_off:")
+
+
+def _show_filters(run: Run) -> tuple[list[str], str]:
+    sizes = {Reason.UNMATCHED.value: run.unmatched, **run.reasons, DUPLICATE: run.duplicates}
+    present = [name for name, size in sizes.items() if size]
+    reasons = st.multiselect(
+        "Reason",
+        present,
+        format_func={name: REASONS.get(name, name) for name in present}.__getitem__,
+        key="matching_reasons",
+        placeholder="All",
+        width=340,
+        on_change=PAGER.to_first_page,
+    )
+    search = st.text_input(
+        "Search",
+        key="matching_search",
+        type="search",
+        live="400ms",
+        placeholder="Part of an id",
+        width=260,
+        on_change=PAGER.to_first_page,
+    )
+    return reasons, search.strip()
+
+
+def _show_page(page: ExcludedPage) -> None:
+    st.caption(PAGER.range_text(len(page.rows), pluralize(page.total, "profile")))
+    st.dataframe(
+        [
+            {
+                "Mixpanel distinct id": distinct_id,
+                "Why": REASONS.get(reason, reason),
+                "Apptimize id": apptimize_id or "",
+            }
+            for reason, distinct_id, apptimize_id in map(shown_row, page.rows)
+        ],
+        key="matching_excluded",
+        hide_index=True,
+        height=tables.height(len(page.rows), most=12),
+        alt="Excluded profiles",
+        column_config={"Mixpanel distinct id": st.column_config.TextColumn(width=260)},
+    )
+    PAGER.buttons(page.total)
+
+
+def explain_reasons() -> None:
+    """Explain what each reason means, and what to do about it."""
+    with st.expander("What each of these means, and what to do about it", icon=":material/help:"):
+        for name, meaning, advice in WHAT_TO_DO:
+            st.markdown(f"**{name}.** {meaning} {advice}")

@@ -1,0 +1,38 @@
+"""The ways from one page to what another one shows."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+OVERVIEW = "pages/export/overview.py"
+COHORTS = "pages/export/cohorts.py"
+SYNCS = "pages/export/syncs.py"
+GROUPS = "pages/observe/groups.py"
+HISTORY = "pages/observe/history.py"
+MATCHING = "pages/observe/matching.py"
+
+
+def view_cohort(cohort_id: int) -> None:
+    """Link to a cohort."""
+    st.page_link(COHORTS, label="View cohort", icon=":material/groups:", query_params={"cohort": str(cohort_id)})
+
+
+def view_sync(sync_id: int | None) -> None:
+    """Link to a sync."""
+    st.page_link(SYNCS, label="View sync", icon=":material/sync:", query_params={"sync": str(sync_id)})
+
+
+def view_group(group_id: int | None, *, label: str = "View group") -> None:
+    """Link to a group and its members."""
+    st.page_link(GROUPS, label=label, icon=":material/patient_list:", query_params={"group": str(group_id)})
+
+
+def view_run(run_id: int | None, *, label: str = "") -> None:
+    """Link to all that is known of a run."""
+    label = label or f"Run {run_id} in History"
+    st.page_link(HISTORY, label=label, icon=":material/history:", query_params={"run": str(run_id)})
+
+
+def pick_cohort() -> None:
+    """Link to where every export begins."""
+    st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")

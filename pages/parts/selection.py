@@ -1,0 +1,115 @@
+"""What is open: the row of a list that the address names, or the page that a click leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import streamlit as st
+
+from core.errors import NotFound
+from pages.parts.formatting import escape_markdown
+
+Row = TypeVar("Row")
+
+# More digits than any id of the database or of Mixpanel has; they would not fit into a column either.
+_MOST_DIGITS = 18
+_LEAVE_FOR = "selection_leave_for"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A list of which one row can be open; the address names it, so that a reload and a shared link show it too."""
+
+    name: str
+    """The parameter of the address."""
+    key: str
+    """The key of the button that leads back to the list."""
+    all_rows: str
+    """The text of that button."""
+    unknown: str
+    """What is said of an id that names no row, with {} in place of the id."""
+    row_params: tuple[str, ...] = ()
+    """Other parameters of the address that belong to the open row: they go with it."""
+
+    def go_to(self, row_id: object | None = None) -> None:
+        """Open the row with this id, or the list again for None."""
+        set_param(self.name, row_id)
+        for name in self.row_params:
+            set_param(name, None)
+
+    @property
+    def requested(self) -> str:
+        """What the address asks for; empty when it asks for the list."""
+        return st.query_params.get(self.name, "")
+
+    def find(self, get: Callable[[int], Row | None]) -> Row | None:
+        """Return the row that the address names, as `get` has it; None when it names none.
+
+        An id that `get` does not know, by None or by NotFound, is said to be unknown.
+        """
+        if not self.requested:
+            return None
+        row_id = parse_id(self.requested)
+        try:
+            row = None if row_id is None else get(row_id)
+        except NotFound:
+            row = None
+        if row is None:
+            st.warning(self.unknown.format(escape_markdown(self.requested)), icon=":material/search_off:")
+            self.back_button()
+        return row
+
+    def back_button(self) -> None:
+        """Show the button that leads back to the list."""
+        st.button(self.all_rows, key=self.key, icon=":material/arrow_back:", type="tertiary", on_click=self.go_to)
+
+
+def parse_id(text: str) -> int | None:
+    """Return the id that a text of the address is; None when it cannot be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+
+
+def set_param(name: str, value: object | None) -> None:
+    """Set a parameter of the address, or remove it for None."""
+    if value is None:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = str(value)
+
+
+def opener(page: str, name: str, **params: object) -> Callable[[object | None], None]:
+    """Return the callback that leads to another page, with the id it is given as this parameter of the address.
+
+    `params` are other parameters of that address.
+    """
+    return partial(_leave_for, page, name, {key: str(value) for key, value in params.items()})
+
+
+def _leave_for(page: str, name: str, params: dict[str, str], row_id: object | None) -> None:
+    if row_id is not None:
+        st.session_state[_LEAVE_FOR] = {"page": page, "params": params | {name: str(row_id)}}
+
+
+def follow() -> None:
+    """Go to the page that a click chose: a callback cannot, the drawing after it can."""
+    if target := st.session_state.pop(_LEAVE_FOR, None):
+        st.switch_page(target["page"], query_params=target["params"])
+
+
+def redraw_page_for(key: str, go_to: Callable[[object | None], None]) -> Callable[[object | None], None]:
+    """Return `go_to` for a list inside a fragment, whose click must draw the whole page: see `redraw_if_opened`."""
+    return partial(_open_and_redraw, key, go_to)
+
+
+def _open_and_redraw(key: str, go_to: Callable[[object | None], None], row_id: object | None) -> None:
+    go_to(row_id)
+    st.session_state[f"{key}_opened"] = True
+
+
+def redraw_if_opened(key: str) -> None:
+    """Draw the whole page when a row of this fragment's list was opened."""
+    if st.session_state.pop(f"{key}_opened", False):
+        st.rerun()

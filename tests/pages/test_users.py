@@ -1,0 +1,154 @@
+"""Look up a user: the ids, the groups with since when and why not, and the membership history."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.access.roles import LOCAL, Actor, Role
+from core.bridge import Bridge
+from core.reports import match_funnel
+from core.syncs import runs
+from data.models import Run
+from pages.shell import gate
+from tests.emulator.stage import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox, export, group_row
+from tests.pages.dashboard import USERS, drawn, open_page, shown
+
+
+@pytest.fixture
+def two_runs(practising: Bridge, sandbox: Sandbox) -> tuple[Run, Run]:
+    """Two runs of a group, between which people joined and left."""
+    first = export(practising, TRIAL)
+    sandbox.at(LATER_S)
+    return first, export(practising, TRIAL)
+
+
+def test_a_member_is_told_since_when_and_one_who_left_until_when(
+    practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]
+):
+    first, second = two_runs
+    sandbox.at(0)
+    before = set(sandbox.answer(TRIAL).ids)
+    sandbox.at(LATER_S)
+    after = set(sandbox.answer(TRIAL).ids)
+    group = group_row(practising, TRIAL).id
+
+    stayed = open_page(USERS, group=group, id=min(before & after))
+    assert f"(run {first.id})" in shown(stayed)
+    assert list(stayed.dataframe[1].value["Left"]) == ["Still in"]
+
+    joined = open_page(USERS, group=group, id=min(after - before))
+    assert f"(run {second.id})" in shown(joined)
+
+    left = open_page(USERS, group=group, id=min(before - after))
+    assert "The user is in none of the groups now." in shown(left)
+    (answer,) = left.dataframe[0].value.to_dict("records")
+    assert (answer["State"], answer["Why"]) == (
+        "Not in the group",
+        f"Left the cohort: run {second.id} removed the id",
+    )
+    (row,) = left.dataframe[1].value.to_dict("records")
+    assert (row["Joined with run"], row["Left with run"]) == (str(first.id), str(second.id))
+
+
+def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    both = set(sandbox.answer(POWER).group) & set(sandbox.answer(SPENDERS).group)
+    member = min(both)
+    distinct_id = sandbox.answer(POWER).group[member]
+
+    at = open_page(USERS)
+    assert "Mixpanel is not asked" in shown(at)
+    drawn(at.text_input(key="id").set_value(distinct_id).run())
+
+    assert "In 2 groups now" in shown(at)
+    assert member in shown(at)
+    assert "Searched 2 changes of groups, all that are kept" in shown(at)
+
+    drawn(at.selectbox(key="users_group").set_value(group_row(practising, POWER).id).run())
+    assert at.query_params["group"] == str(group_row(practising, POWER).id)
+    assert "In a group now" in shown(at)
+    assert list(at.dataframe[0].value["Group"]) == ["Power users"]
+    drawn(at.button(key="users_everywhere").click().run())
+    assert "In 2 groups now" in shown(at)
+
+
+def test_a_user_is_looked_up_from_the_address(practising: Bridge, sandbox: Sandbox):
+    export(practising, IMPORTED)
+    id, distinct_id = next(iter((sandbox.group(IMPORTED) or {}).items()))
+
+    at = open_page(USERS, id=id)
+
+    assert distinct_id in shown(at)
+    assert list(at.dataframe[0].value["State"]) == ["In the group"]
+    drawn(at.text_input(key="id").set_value("nobody at all").run())
+    assert "Not found" in shown(at)
+
+
+def test_an_unknown_id_is_said_and_shown_as_it_is(practising: Bridge):
+    export(practising, POWER)
+
+    text = shown(open_page(USERS, id="no**body**"))
+
+    assert "No group has this id" in text
+    assert "no**body**" in text
+    assert "This group does not have this id" in shown(open_page(USERS, id="no**body**", group=1))
+
+
+@pytest.mark.parametrize("group", ["99", "abc", "x' or 1=1"])
+def test_an_address_of_no_group_says_so_and_looks_in_all(practising: Bridge, sandbox: Sandbox, group: str):
+    export(practising, POWER)
+
+    text = shown(open_page(USERS, id=sandbox.answer(POWER).ids[0], group=group))
+
+    assert f"There is no delivered group {group}" in text
+    assert "In a group now" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "state", "why"),
+    [
+        ("unmatched", "Not in the group", "Unmatched: no Apptimize id"),
+        ("duplicate", "In the group", "Counted under the profile "),
+    ],
+)
+def test_an_excluded_profile_is_told_why(practising: Bridge, reason: str, state: str, why: str):
+    run = export(practising, IMPORTED)
+    excluded = match_funnel.excluded(practising, LOCAL, run.id or 0, reasons=[reason], limit=1)
+    distinct_id = excluded.rows[0][1]
+
+    (answer,) = open_page(USERS, id=distinct_id).dataframe[0].value.to_dict("records")
+
+    assert answer["State"] == state
+    assert answer["Why"].startswith(why)
+
+
+def test_without_kept_changes_only_the_present_is_told(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
+    for path in practising.snapshots.folder.glob("difference-*"):
+        path.unlink()
+    member = sandbox.answer(TRIAL).ids[0]
+
+    text = shown(open_page(USERS, group=group_row(practising, TRIAL).id, id=member))
+
+    assert "since before" in text
+
+
+def test_with_lost_members_a_user_is_not_told_to_be_in_none(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    member = min(set(sandbox.answer(POWER).group) - set(sandbox.answer(SPENDERS).group))
+    newest = runs.list_runs(practising, LOCAL, limit=1)[0]
+    for name in (newest.snapshot, newest.difference):
+        practising.snapshots.remove(name)
+
+    user = shown(open_page(USERS, id=member))
+
+    assert "In a group now" in user
+    assert 'It is not known who is in "Big <b>spenders</b>" &' in user
+
+
+def test_a_viewer_looks_users_up(practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch):
+    export(practising, POWER)
+    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+
+    assert "In a group now" in shown(open_page(USERS, id=sandbox.answer(POWER).ids[0]))
