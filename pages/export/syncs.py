@@ -111,8 +111,8 @@ def state_text(sync: Freshness) -> str:
     next_run = sync_table.next_run(view, resources.now()).lower() or "none"
     text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}."
     if sync.slots:
-        scheduled = pluralize(sync.slots, "scheduled run")
-        text += f" In the last 7 days {number(min(sync.met, sync.slots))} of {scheduled} were on time."
+        on_time, scheduled = number(min(sync.met, sync.slots)), pluralize(sync.slots, "scheduled run")
+        text += f" On time in the last 7 days: {on_time} of {scheduled}."
     return text
 
 

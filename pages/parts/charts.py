@@ -32,7 +32,7 @@ def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) ->
     )  # fmt: skip
     sizes = overview.sizes(bridge, person, group_id, over=SPANS[span or "Week"])
     if not sizes:
-        st.info("No run succeeded in this time. Choose a longer one.", icon=":material/timeline:")
+        st.info("No run succeeded in this period. Choose a longer one.", icon=":material/timeline:")
         return
     words = _in_words(sizes)
     st.caption(words)
@@ -53,7 +53,7 @@ def _in_words(sizes: Sequence[Size]) -> str:
     """Describe what the charts show, for those who cannot see them."""
     added, removed = sum(size.added for size in sizes), sum(size.removed for size in sizes)
     present = pluralize(sizes[-1].members, "member")
-    return f"{present} at the end of this time; in it {number(added)} were added and {number(removed)} removed."
+    return f"{present} at the end of this period, in which {number(added)} were added and {number(removed)} removed."
 
 
 def _time(sizes: Sequence[Size], time_format: str) -> alt.X:

@@ -11,17 +11,16 @@ from core.bridge import Bridge
 from core.reports import members
 from core.reports.members import ChangeKind
 from data.models import Run, RunStatus
-from pages.parts import download, member_list
+from pages.parts import download, member_list, run_status
 from pages.parts.formatting import number
 
 
 def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     """Show the members that a run added and removed, or would have, and the unchanged ones, while they are kept."""
-    is_planned = run.dry_run or run.status == RunStatus.HELD
     has_changed = bool(run.added or run.removed)
     is_kept = members.are_changes_kept(bridge, person, run)
     if has_changed and is_kept:
-        _show_changed(bridge, person, run, is_planned=is_planned, key=key)
+        _show_changed(bridge, person, run, key=key)
     elif has_changed:
         _explain_what_is_missing(run)
     if run.unchanged and (is_kept or not has_changed) and run.status in (RunStatus.SUCCEEDED, RunStatus.HELD):
@@ -38,9 +37,9 @@ def _explain_what_is_missing(run: Run) -> None:
         st.caption("The members that changed are no longer kept.")
 
 
-def _show_changed(bridge: Bridge, person: Actor, run: Run, *, is_planned: bool, key: str) -> None:
+def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     assert run.id is not None
-    added, removed = ("To add", "To remove") if is_planned else ("Added", "Removed")
+    added, removed = run_status.change_words(run)
     kinds: list[tuple[ChangeKind, int, str]] = [("added", run.added, added), ("removed", run.removed, removed)]
     shown = [kind for kind in kinds if kind[1]]
     for column, (kind, count, word) in zip(st.columns(len(shown)), shown, strict=True):

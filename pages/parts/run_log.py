@@ -134,7 +134,7 @@ def calls(log: dict[str, Any] | None) -> None:
     count = sum(total["count"] for total in log["totals"])
     shown = log["calls"]
     if not st.toggle(
-        f"Each call ({number(len(shown))} of {number(count)})", key="run_log_each",
+        f"Show details ({number(len(shown))} of {number(count)})", key="run_log_each",
         help="The first successful calls are kept, and many more of those that failed.",
     ):  # fmt: skip
         return

@@ -273,13 +273,19 @@ def funnel(run: Run) -> None:
 
 def changes(run: Run) -> None:
     """Show what the run changed, or would have changed."""
+    added, removed = change_words(run)
     tiles(
         [
-            ("Added", number(run.added), "Members that the group did not have before."),
-            ("Removed", number(run.removed), "Members that have left the cohort since."),
+            (added, number(run.added), "Members that the group did not have before."),
+            (removed, number(run.removed), "Members that have left the cohort since."),
             ("Unchanged", number(run.unchanged), "Members that were there before and still are."),
         ]
     )
+
+
+def change_words(run: Run) -> tuple[str, str]:
+    """Return what the members that joined and left are called: those of a preview or a held run are only planned."""
+    return ("To add", "To remove") if run.dry_run or run.status == RunStatus.HELD else ("Added", "Removed")
 
 
 def tiles(figures: list[tuple[str, str, str]], *, width: int = 150) -> None:

@@ -47,8 +47,8 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     press_in_row(page, "Cohorts of the Mixpanel project", "Trial ends this week")
     press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
-    would_come = figure(page, "Added")
-    expect(page.get_by_text(f"To add: {would_come}")).to_be_visible()
+    to_add = figure(page, "To add")
+    expect(page.get_by_text(f"To add: {to_add}")).to_be_visible()
 
     # The rest of it takes a while, is seen by somebody else, and after a reload.
     everything.fault("slow", seconds=8, target="mixpanel")
@@ -63,7 +63,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     everything.mend()
     for each in (page, other_page):
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
-    assert figure(page, "Added") == would_come
+    assert figure(page, "Added") == to_add
 
     press(page.get_by_role("link", name="View sync"))
     settled(page, "Syncs")

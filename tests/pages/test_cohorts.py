@@ -144,7 +144,7 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
     at = open_page(COHORTS, cohort=TRIAL)
 
     figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
-    assert (figures["Added"], figures["Removed"]) == (len(after - before), len(before - after))
+    assert (figures["To add"], figures["To remove"]) == (len(after - before), len(before - after))
     assert figures["Unchanged"] == len(after & before)
     lines = list(members.changes_csv(practising, LOCAL, run.id or 0))
     changed = {tuple(line.strip().split(",")[:2]) for line in lines[1:]}

@@ -119,7 +119,7 @@ def test_size_over_time_is_drawn_and_told_in_words(practising: Bridge, two_runs:
 
     at = open_page(GROUPS, group=group_row(practising, TRIAL).id, view="Size over time")
 
-    assert f"{second.members} members at the end of this time" in shown(at)
+    assert f"{second.members} members at the end of this period" in shown(at)
     assert len(at.get("vega_lite_chart")) == 2
 
 

@@ -409,7 +409,7 @@ def test_without_sign_in_every_page_says_that_this_machine_is_its_admin(practisi
     for page in PAGES:
         text = shown(open_as(page, {}))
         assert "No sign-in" in text
-        assert "Whoever does acts as its admin, under the name “local”." in text
+        assert "Anyone who does acts as its admin, under the name “local”." in text
 
 
 @pytest.mark.parametrize("listens_at", [None, "0.0.0.0", "::", "192.168.1.5", "cohorts.example.com"])

@@ -200,4 +200,4 @@ def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):
     at = open_page(SYNCS, sync=sync_id)
 
     assert len(at.get("vega_lite_chart")) == 2
-    assert f"{run.members} members at the end of this time" in shown(at)
+    assert f"{run.members} members at the end of this period" in shown(at)
