@@ -6,14 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import httpx
-
 from core.associate.checking import Checking
 from core.associate.files import import_rows, outcome_lines
 from core.associate.held import HeldAssociation
 from core.associate.writing import Writing
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunCancelled
+from core.vendors.http import HttpClient
 from data.associations import Ending, Failure
 from data.engine import StorageError
 from data.members.files import replacing
@@ -37,7 +36,7 @@ class AssociationJob:
         association_id: int,
         *,
         lease_owner: str,
-        http: httpx.AsyncClient,
+        http: HttpClient,
         watch: Callable[[Association], None] | None = None,
     ) -> None:
         self._bridge = bridge

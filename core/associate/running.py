@@ -7,13 +7,11 @@ import logging
 import time
 from collections.abc import Callable
 
-import httpx
-
 from core.associate.job import DEAD, AssociationJob
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
 from core.leases.watch import LeaseWatch
-from core.vendors.http import connect_http
+from core.vendors.http import HttpClient, connect_http
 from data import associations, leases
 from data.associations import Ending, Failure
 from data.engine import StorageError
@@ -71,7 +69,7 @@ class JobRunner:
         now = self._bridge.clock.now()
         return associations.claim(self._bridge.engine, number, lease_owner=self._lease_owner, now=now)
 
-    def start_claimed(self, http: httpx.AsyncClient) -> None:
+    def start_claimed(self, http: HttpClient) -> None:
         """Set to work what was claimed."""
         if self._claimed is not None:
             number, self._claimed = self._claimed, None
@@ -126,7 +124,7 @@ async def carry_out_here(
             raise
 
 
-async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: httpx.AsyncClient) -> None:
+async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: HttpClient) -> None:
     log.info("association starts association_id=%s", number)
     try:
         await AssociationJob(bridge, number, lease_owner=lease_owner, http=http).run()

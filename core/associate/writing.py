@@ -9,14 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from core.associate.held import HeldAssociation
 from core.associate.target import connection_to_write
 from core.bridge import Bridge
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, VendorSurprise
+from core.vendors.http import HttpClient
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_ingestion import BATCH_ROWS, Ingestion
 from core.vendors.retry import RetryPlan
@@ -43,7 +42,7 @@ class Written:
 class Writing:
     """The writing of one association, from the first row without an outcome."""
 
-    def __init__(self, bridge: Bridge, held: HeldAssociation, rows: ImportRows, http: httpx.AsyncClient) -> None:
+    def __init__(self, bridge: Bridge, held: HeldAssociation, rows: ImportRows, http: HttpClient) -> None:
         self._bridge = bridge
         self._held = held
         self._rows = rows

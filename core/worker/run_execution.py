@@ -6,13 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-import httpx
-
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot
 from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.watch import LeaseWatch
+from core.vendors.http import HttpClient
 from data import run_queue, run_records
 from data.engine import StorageError
 from data.models import Lease, LeaseKind, Run, RunStatus
@@ -44,7 +43,7 @@ async def carry_out(
     run_id: int,
     *,
     lease_owner: str,
-    http: httpx.AsyncClient,
+    http: HttpClient,
     watch: Callable[[Progress], None] | None = None,
 ) -> Run | None:
     """Do a claimed run for a worker. Returns it as recorded, None when it went back into the queue or was lost.

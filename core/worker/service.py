@@ -8,8 +8,6 @@ import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-import httpx
-
 from core.associate import running
 from core.associate.retention import forget_old as forget_old_associations
 from core.bridge import Bridge, storage_errors
@@ -18,7 +16,7 @@ from core.errors import CohortBridgeError
 from core.leases import slots
 from core.leases.lease import new_lease_owner
 from core.syncs import queueing
-from core.vendors.http import connect_http
+from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
 from core.worker.jobs import Jobs
 from core.worker.run_execution import carry_out, hand_back, watch_runs
@@ -123,7 +121,7 @@ class Worker:
         retention.remove_unnamed_files(self._bridge)
         forget_old_associations(self._bridge)
 
-    def _start_claimed(self, http: httpx.AsyncClient) -> None:
+    def _start_claimed(self, http: HttpClient) -> None:
         while self._claimed:
             run_id = self._claimed.pop()
             log.info("run starts run_id=%s", run_id)

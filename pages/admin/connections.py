@@ -5,16 +5,16 @@ from __future__ import annotations
 from functools import partial
 
 import streamlit as st
-from core.connections.connect import MIXPANEL_SIDE, MixpanelForm
 from pydantic import SecretStr
 from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import connect
+from core.connections import destinations, mixpanel_connection, removal
+from core.connections.mixpanel_connection import MixpanelForm
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
 from core.syncs import groups
-from data.models import Connection, ConnectionKind
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
 from pages.parts.actions import confirm_buttons, perform, show_errors
 from pages.parts.formatting import age, escape_markdown, pluralize
 from pages.shell import gate, page_frame, resources
@@ -61,7 +61,7 @@ def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
     toast = st.toast("Checking with Mixpanel …", icon="spinner", duration="infinite")
     connection = perform(
         "mixpanel",
-        partial(connect.connect_mixpanel, bridge, person, form),
+        partial(mixpanel_connection.connect_mixpanel, bridge, person, form),
         lambda made: f"Project {made.project_id} is connected as {escape_markdown(made.name)}.",
     )
     _end(toast, "Mixpanel", connection)
@@ -75,7 +75,7 @@ def connect_apptimize(bridge: Bridge, person: Actor) -> None:
     url, name = entered["connections_endpoint"], entered["connections_endpoint_name"]
     connection = perform(
         "endpoint",
-        partial(connect.connect_endpoint, bridge, person, url=url, token=token, name=name),
+        partial(destinations.connect_endpoint, bridge, person, url=url, token=token, name=name),
         lambda made: f"Apptimize is connected as {escape_markdown(made.name)}.",
     )
     _end(toast, "Apptimize", connection)
@@ -93,7 +93,7 @@ def connect_csv(bridge: Bridge, person: Actor) -> None:
     folder, name = st.session_state["connections_folder"], st.session_state["connections_csv_name"]
     perform(
         "csv",
-        partial(connect.connect_csv, bridge, person, folder=folder, name=name),
+        partial(destinations.connect_csv, bridge, person, folder=folder, name=name),
         lambda made: f"Groups can be written to {escape_markdown(made.folder)} as {escape_markdown(made.name)}.",
     )
 
@@ -103,7 +103,7 @@ def remove(bridge: Bridge, person: Actor, connection: Connection, place: str) ->
     assert connection.id is not None
     perform(
         place,
-        partial(connect.remove_connection, bridge, person, connection.id),
+        partial(removal.remove_connection, bridge, person, connection.id),
         f"{escape_markdown(connection.name)} was removed.",
     )
 
@@ -240,7 +240,7 @@ def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
 
 def _change_matching(bridge: Bridge, person: Actor, connection_id: int, token: SecretStr) -> Connection:
     entered = st.session_state
-    connection = connect.change_match_setting(
+    connection = mixpanel_connection.change_match_setting(
         bridge,
         person,
         connection_id,
@@ -248,7 +248,7 @@ def _change_matching(bridge: Bridge, person: Actor, connection_id: int, token: S
         expects_prefix=EXPECTED[entered[f"connections_match_prefix_{connection_id}"]],
     )
     if token.get_secret_value():
-        connect.set_project_token(bridge, person, connection_id, token)
+        mixpanel_connection.set_project_token(bridge, person, connection_id, token)
     return connection
 
 

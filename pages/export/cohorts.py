@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-from core.connections.connect import MIXPANEL_SIDE
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
@@ -13,7 +12,7 @@ from core.syncs import cohorts, groups, listing, runs
 from core.syncs.cohorts import cohorts_read_at, get_query_budget
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import Connection, Group, Run, RunFilter, RunStatus, SyncKind, SyncState
+from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunStatus, SyncKind, SyncState
 from pages.export import cohort_form
 from pages.parts import held_run, links, membership_changes, run_status, tables
 from pages.parts.actions import show_errors
@@ -32,7 +31,7 @@ def load(bridge: Bridge, person: Actor) -> list[Cohort]:
     if FAILURE not in st.session_state:
         try:
             with st.spinner("Asking Mixpanel for the cohorts …"):
-                return cohorts.list_cohorts(bridge, person, afresh=False)
+                return cohorts.list_cohorts(bridge, person, refresh=False)
         except CohortBridgeError as exc:
             st.session_state[FAILURE] = error_text(exc)
     st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
@@ -45,7 +44,7 @@ def refresh(bridge: Bridge, person: Actor) -> None:
     toast = st.toast("Asking Mixpanel for the cohorts …", icon="spinner", duration="infinite")
     st.session_state.pop(FAILURE, None)
     try:
-        listed = cohorts.list_cohorts(bridge, person, afresh=True)
+        listed = cohorts.list_cohorts(bridge, person, refresh=True)
         toast.toast(f"{pluralize(len(listed), 'cohort')} read.", icon=":material/check:")
     except CohortBridgeError as exc:
         st.session_state[FAILURE] = error_text(exc)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from functools import partial
 
 import streamlit as st
-from core.connections.connect import MIXPANEL_SIDE
 from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
@@ -16,7 +15,7 @@ from core.reports import overview
 from core.reports.overview import AttentionItems, Freshness, Health, QuotaStatus
 from core.syncs import listing, recurring, runs
 from core.syncs.listing import SyncView
-from data.models import Connection, Run, RunStatus, SyncKind, SyncState
+from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
 from pages.parts import held_run, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import EVERY, age, clock, escape_markdown, number, percent, percent_of, pluralize
@@ -74,11 +73,11 @@ def show_cards(bridge: Bridge, person: Actor, health: list[Health]) -> None:
             with _card("Worker"):
                 _show_worker(bridge, person)
             with _card("Last 24 hours"):
-                _show_last_day(overview.runs_of_the_last(bridge, person, DAY))
+                _show_last_day(overview.count_recent_runs(bridge, person, DAY))
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if mixpanel:
-            _show_quota(overview.gauge(bridge, person))
+            _show_quota(overview.get_quota_status(bridge, person))
         else:
             st.caption("Known once Mixpanel is connected.")
 
@@ -133,7 +132,7 @@ def _show_worker(bridge: Bridge, person: Actor) -> None:
 
 
 def _show_last_day(counts: dict[str, int]) -> None:
-    failed = sum(counts.get(status, 0) for status in overview.TROUBLED)
+    failed = sum(counts.get(status, 0) for status in overview.FAILING)
     succeeded = counts.get(RunStatus.SUCCEEDED, 0)
     if not sum(counts.values()):
         st.badge("No runs", icon=":material/bedtime:", color="gray")
@@ -145,7 +144,7 @@ def _show_last_day(counts: dict[str, int]) -> None:
     others = [
         f"{number(count)} {run_status.word_of(status).lower()}"
         for status, count in counts.items()
-        if count and status not in (*overview.TROUBLED, RunStatus.SUCCEEDED)
+        if count and status not in (*overview.FAILING, RunStatus.SUCCEEDED)
     ]
     rest = f"  \n{', '.join(others).capitalize()}" if others else ""
     st.caption(f"{pluralize(succeeded, 'run')} succeeded{rest}")
@@ -247,8 +246,8 @@ def show_freshness(freshness: list[Freshness], person: Actor) -> None:
                 "Group": each.view.group.name,
                 "State": state_text(each),
                 "Updated": age(each.at) if each.at else "Not delivered yet",
-                "On-time runs, 7 days": percent_of(each.share),
-                "Scheduled runs": each.slots,
+                "On-time runs, 7 days": percent_of(each.on_time_share),
+                "Scheduled runs": each.scheduled_runs,
                 "Interval": EVERY.get(each.view.sync.every_minutes or 0, ""),
             }
             for each in shown
@@ -275,8 +274,8 @@ def state_text(freshness: Freshness) -> str:
     """Format whether a group is as fresh as its interval promises."""
     if freshness.view.sync.state == SyncState.PAUSED:
         return "Paused"
-    if freshness.share is not None and freshness.share < 1 and not freshness.is_late:
-        return f"Fresh, missed {percent(1 - freshness.share)}"
+    if freshness.on_time_share is not None and freshness.on_time_share < 1 and not freshness.is_late:
+        return f"Fresh, missed {percent(1 - freshness.on_time_share)}"
     return "Late" if freshness.is_late else "Fresh"
 
 
@@ -310,7 +309,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     with show_errors():
         is_ready = next_step(bridge, person, connections)
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
-        health, items = overview.at_a_glance(bridge, person, connections, views)
+        health, items = overview.get_health_and_attention(bridge, person, connections, views)
         show_cards(bridge, person, health)
         latest = runs.list_runs(bridge, person, limit=SHOWN)
         if is_ready and (latest or views):

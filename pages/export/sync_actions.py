@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-from core.connections.connect import MIXPANEL_SIDE
 
 from core.access.roles import Actor
 from core.bridge import Bridge
@@ -15,7 +14,7 @@ from core.reports.overview import Freshness
 from core.rules.due_times import INTERVALS
 from core.syncs import recurring
 from core.syncs.listing import SyncView
-from data.models import Connection, SyncState
+from data.models import MIXPANEL_SIDE, Connection, SyncState
 from pages.export import sync_table
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.formatting import EVERY, escape_markdown, number, pluralize

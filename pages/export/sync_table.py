@@ -60,7 +60,7 @@ def is_in(sync: Freshness, state: str) -> bool:
 
 
 def _is_failing(view: SyncView) -> bool:
-    return view.last_run is not None and view.last_run.status in overview.TROUBLED
+    return view.last_run is not None and view.last_run.status in overview.FAILING
 
 
 def show(syncs: list[Freshness], go_to: Callable[[Any], None]) -> None:
@@ -106,7 +106,7 @@ def _row(sync: Freshness, now: datetime) -> dict[str, object]:
         "Updated": "Not delivered yet" if sync.at is None else age(sync.at) + (" (late)" if sync.is_late else ""),
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
-        "On-time runs, 7 days": percent_of(sync.share),
+        "On-time runs, 7 days": percent_of(sync.on_time_share),
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
         "Tags": view.sync.tags,

@@ -110,8 +110,11 @@ def state_text(sync: Freshness) -> str:
     updated = f"Updated {age(sync.at)}" if sync.at else "Not delivered yet"
     next_run = sync_table.next_run(view, resources.now()).lower() or "none"
     text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}."
-    if sync.slots:
-        on_time, scheduled = number(min(sync.met, sync.slots)), pluralize(sync.slots, "scheduled run")
+    if sync.scheduled_runs:
+        on_time, scheduled = (
+            number(min(sync.on_time_runs, sync.scheduled_runs)),
+            pluralize(sync.scheduled_runs, "scheduled run"),
+        )
         text += f" On time in the last 7 days: {on_time} of {scheduled}."
     return text
 

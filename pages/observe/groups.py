@@ -10,11 +10,10 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import comparison, members
 from core.reports.comparison import Comparison
-from core.reports.members import ChangeKind
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
-from data.models import Connection, Group, Run, SyncKind, SyncState
+from data.models import Connection, Group, MembershipChange, Run, SyncKind, SyncState
 from pages.parts import charts, download, member_list, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
@@ -304,7 +303,7 @@ def show_comparison(bridge: Bridge, person: Actor, difference: Comparison) -> No
         file_name=f"runs-{before}-{after}.csv",
         key="groups_compared",
     )
-    kinds: list[tuple[ChangeKind, int]] = [("added", difference.added), ("removed", difference.removed)]
+    kinds: list[tuple[MembershipChange, int]] = [("added", difference.added), ("removed", difference.removed)]
     for column, (kind, count) in zip(st.columns(2), kinds, strict=True):
         with column:
             st.subheader(f"{kind.capitalize()} ({number(count)})", anchor=False)

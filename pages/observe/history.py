@@ -52,7 +52,7 @@ def show_filters(bridge: Bridge, person: Actor) -> RunFilter:
     )  # fmt: skip
     sync_id = _sync_filter(bridge, person, sync_column)
     actor = actor_column.selectbox(
-        "By", overview.who_started_runs(bridge, person), index=None, key="history_actor", placeholder="Anyone", **KEPT
+        "By", overview.list_run_actors(bridge, person), index=None, key="history_actor", placeholder="Anyone", **KEPT
     )
     with_dry_runs = st.toggle("With previews", value=True, key="history_dry", **KEPT)
     return RunFilter(
@@ -217,7 +217,7 @@ def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
 
 def _show_log(bridge: Bridge, person: Actor, run: Run) -> None:
     assert run.id is not None
-    log = overview.list_run_rows(bridge, person, run.id)
+    log = overview.get_run_log(bridge, person, run.id)
     st.subheader("Steps", anchor=False)
     with st.container(width=720):
         st.table(run_log.steps(run, log), hide_index=True, border="horizontal")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import streamlit as st
-from core.connections.connect import MIXPANEL_SIDE
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import match_funnel
 from core.reports.match_funnel import Funnel
-from data.models import Connection, Run
+from data.models import MIXPANEL_SIDE, Connection, Run
 from pages.parts import matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate

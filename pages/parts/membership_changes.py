@@ -9,8 +9,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import members
-from core.reports.members import ChangeKind
-from data.models import Run, RunStatus
+from data.models import MembershipChange, Run, RunStatus
 from pages.parts import download, member_list, run_status
 from pages.parts.formatting import number
 
@@ -40,7 +39,7 @@ def _explain_what_is_missing(run: Run) -> None:
 def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     assert run.id is not None
     added, removed = run_status.change_words(run)
-    kinds: list[tuple[ChangeKind, int, str]] = [("added", run.added, added), ("removed", run.removed, removed)]
+    kinds: list[tuple[MembershipChange, int, str]] = [("added", run.added, added), ("removed", run.removed, removed)]
     shown = [kind for kind in kinds if kind[1]]
     for column, (kind, count, word) in zip(st.columns(len(shown)), shown, strict=True):
         with column:
