@@ -431,7 +431,7 @@ async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], obje
 
     async with connect_http() as http:
         http.event_hooks = {"response": [answered]}
-        assert associations.claim(bridge.engine, number, lease_owner="me")
+        assert associations.claim(bridge.engine, number, lease_owner="me", now=bridge.clock.now())
         return await job.Associating(bridge, number, lease_owner="me", http=http).run()
 
 
