@@ -5,6 +5,9 @@ PYTHON := $(VENV)/bin/python
 PORT ?= 8501
 SEEDS ?= 1
 
+# Tests start the program some hundred times: compiling it each time would take longer than what they test.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test faults check format unit bench pictures clean
 

@@ -73,3 +73,14 @@ def bridge(migrated_template: Path, tmp_path: Path, fake_clock: FakeClock) -> Ge
     opened = open_bridge(settings, clock=fake_clock.clock)
     yield opened
     opened.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Generator[None]:
+    """Let commands be forked from a process that has imported the program once."""
+    from tests.emulator.forks import Forks
+    from tests.emulator.stage import FORKS, ROOT
+
+    FORKS.append(Forks(ROOT))
+    yield
+    FORKS.pop().close()

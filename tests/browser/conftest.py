@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from tests.browser import stage
 from tests.browser.stage import ROOT, Everything
@@ -30,27 +31,67 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def everything(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+def everything(chromium: Browser, forks: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
     with stage.up(tmp_path_factory.mktemp("home")) as running:
         yield running
 
 
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A person's own browser, with nothing remembered."""
+@pytest.fixture(scope="module")
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """A person's browser: it keeps the files of the dashboard, which take longest to load, and nothing else."""
+    with _opened(chromium) as context:
+        yield context
+
+
+@pytest.fixture(scope="module")
+def other_context(chromium: Browser) -> Iterator[BrowserContext]:
+    with _opened(chromium) as context:
+        yield context
+
+
+@contextmanager
+def _opened(chromium: Browser) -> Generator[BrowserContext]:
     context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     context.set_default_timeout(15_000)
-    yield context.new_page()
+    yield context
     context.close()
 
 
 @pytest.fixture
-def other_page(chromium: Browser) -> Iterator[Page]:
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A person's own browser, with nothing remembered."""
+    with _forgetful_page(context) as page:
+        yield page
+
+
+@pytest.fixture
+def other_page(other_context: BrowserContext) -> Iterator[Page]:
     """Somebody else's browser."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(15_000)
-    yield context.new_page()
-    context.close()
+    with _forgetful_page(other_context) as page:
+        yield page
+
+
+@contextmanager
+def _forgetful_page(context: BrowserContext) -> Generator[Page]:
+    """Open a page, and let the browser forget what pages left in it: cookies and all that scripts can store."""
+    origins = set[str]()
+
+    def note(request: Request) -> None:
+        if request.is_navigation_request():
+            origins.add("/".join(request.url.split("/", 3)[:3]))
+
+    context.on("request", note)
+    page = context.new_page()
+    yield page
+    context.remove_listener("request", note)
+    for one in context.pages:
+        one.close()
+    last = context.new_page()
+    protocol = context.new_cdp_session(last)
+    for origin in origins:
+        protocol.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    context.clear_cookies()
+    last.close()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from core.bridge import open_bridge
 from core.settings import Settings
 from core.syncs import one_time, runs
 from data.models import UNFINISHED
+from tests.emulator.stage import FORKS, Home
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
@@ -68,11 +69,9 @@ class Everything:
     home: Path
 
     def core(self, *arguments: str) -> str:
-        """Run a command on the same home."""
-        done = subprocess.run(
-            [sys.executable, "-m", "core", *arguments], cwd=ROOT, env=_environment(self), capture_output=True, text=True
-        )
-        return done.stdout
+        """Run a command on the same home, and return what it printed."""
+        home = Home(self.home, env=_own_settings(self))
+        return (home.run(*arguments) if FORKS else home.finish(home.start(*arguments))).out
 
     def fault(self, name: str, **options: Any) -> None:
         httpx.put(f"{self.sandbox}/sandbox/api/faults", json={name: options}).raise_for_status()
@@ -112,7 +111,11 @@ class Everything:
 
 def _environment(everything: Everything) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
-    return own | {
+    return own | _own_settings(everything)
+
+
+def _own_settings(everything: Everything) -> dict[str, str]:
+    return {
         "COHORT_BRIDGE_HOME": str(everything.home),
         # What is entered as Mixpanel's is asked of the sandbox.
         "COHORT_BRIDGE_MIXPANEL_URL": everything.sandbox,

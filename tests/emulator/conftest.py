@@ -10,16 +10,12 @@ import pytest
 
 from core.sandbox.server import running
 from data.models import utc_now
-from tests.emulator.forks import Forks
-from tests.emulator.stage import FORKS, NOON, ROOT, Home, Revival, Sandbox, connect, copy_of, kill_half_way
+from tests.emulator.stage import NOON, Home, Revival, Sandbox, connect, copy_of, kill_half_way
 
 
 @pytest.fixture(scope="session", autouse=True)
-def forks() -> Iterator[None]:
-    """Let commands be forked from a process that has imported the program once."""
-    FORKS.append(Forks(ROOT))
-    yield
-    FORKS.pop().close()
+def commands_are_forked(forks: None) -> None:
+    """Each test here may run commands."""
 
 
 @pytest.fixture(scope="module")

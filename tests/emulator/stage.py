@@ -77,8 +77,12 @@ class Sandbox(httpx.Client):
         self.put("/sandbox/api/project", json={"hourly_limit": 60, "concurrent_limit": 5}).raise_for_status()
         self.at(0)
         self.forget_requests()
-        for cohort in range(EVERYONE, IMPORTED + 1):
-            self.delete(f"/sandbox/api/groups/{PROJECT}/{cohort}")
+        self.remove_groups()
+
+    def remove_groups(self) -> None:
+        """Remove the groups that the Groups page lists."""
+        for group in re.findall(r'href="/apptimize/groups/([^"]+)"', self.get("/apptimize/groups").text):
+            self.delete(f"/sandbox/api/groups/{group}").raise_for_status()
 
     def at(self, shift_s: float) -> None:
         self.put("/sandbox/api/clock", json={"shift_seconds": shift_s}).raise_for_status()

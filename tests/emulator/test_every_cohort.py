@@ -18,7 +18,7 @@ from tests.emulator.stage import IMPORTED, NEWSLETTER, POWER, REFUND, SPENDERS, 
 def test_an_export_ends_with_the_group_equal_to_the_cohort(sandbox: Sandbox, home: Home, cohort: int):
     expected = sandbox.answer(cohort)
 
-    done = home.finish(home.start("export", str(cohort), "--json"))
+    done = home.run("export", str(cohort), "--json")
 
     assert (done.code, done.err) == (0, "")
     run = done.json

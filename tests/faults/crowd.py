@@ -14,7 +14,7 @@ from core.syncs import runs
 from data.models import UNFINISHED, Run, RunStatus
 from data.runs import RunFilter
 from tests.emulator import oracle
-from tests.emulator.stage import PROJECT, Sandbox
+from tests.emulator.stage import Sandbox
 
 PEOPLE = 3200
 COHORTS = tuple(range(101, 117))
@@ -47,15 +47,19 @@ def _properties(number: int) -> dict[str, Any]:
 class Crowd(Sandbox):
     """The sandbox over our own people."""
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._changed = set[int]()  # the cohorts that are not as `write_files` wrote them
+
     def reset(self) -> None:
         self.mend()
         self.limit(hourly_limit=60, concurrent_limit=5)
         self.at(0)
         self.forget_requests()
-        for cohort in COHORTS:
-            self.delete(f"/sandbox/api/groups/{PROJECT}/{cohort}")
-            self.name(cohort, f"Cohort {cohort}")
-            self.set(cohort, range(0))
+        self.remove_groups()
+        for cohort in sorted(self._changed):
+            self._put(cohort, {"name": f"Cohort {cohort}", "distinct_ids": []})
+        self._changed = set()
 
     def set(self, cohort: int, numbers: Any) -> None:
         """Say who is in a cohort."""
@@ -65,9 +69,11 @@ class Crowd(Sandbox):
         self._put(cohort, {"name": name})
 
     def remove(self, cohort: int) -> None:
+        self._changed.add(cohort)
         self.delete(f"/sandbox/api/cohorts/{cohort}").raise_for_status()
 
     def _put(self, cohort: int, change: dict[str, Any]) -> None:
+        self._changed.add(cohort)
         self.put(f"/sandbox/api/cohorts/{cohort}", json=change).raise_for_status()
 
     def forget_log(self) -> None:
