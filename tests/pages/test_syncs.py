@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from data import models
 from data.models import Run, RunStatus, SyncState
 from tests.emulator.stage import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
 from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
+from tests.stage.clock import FakeClock
 
 
 def work(bridge: Bridge) -> Run:
@@ -33,13 +35,14 @@ def start(bridge: Bridge, cohort: int = TRIAL, **options: int) -> int:
 @pytest.fixture
 def held(practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run that the brake holds: half an hour later some people have left."""
-    shift = [0.0]
-    monkeypatch.setattr(models, "wall_s", lambda: NOON + shift[0])
-    start(practising, TRIAL, max_shrink=0)
-    work(practising)
-    shift[0] = 1800.0
+    fake_clock = FakeClock(NOON)
+    monkeypatch.setattr(models, "wall_s", fake_clock.now_s)
+    bridge = replace(practising, clock=fake_clock.clock)
+    start(bridge, TRIAL, max_shrink=0)
+    work(bridge)
+    fake_clock.shift_s = 1800.0
     sandbox.at(1800)
-    return work(practising)
+    return work(bridge)
 
 
 def test_without_syncs_the_page_says_how_to_start_one(practising: Bridge):
