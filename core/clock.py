@@ -42,8 +42,3 @@ class LeaseTimes:
 
 SYSTEM_CLOCK = Clock()
 LEASE_TIMES = LeaseTimes()
-
-
-def steady_s() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps where there is such a one."""
-    return _elapsed_s()

@@ -49,15 +49,15 @@ class JobRunner:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What is at work at this moment."""
+        """What is running at this moment."""
         return [self._task] if self._task and not self._task.done() else []
 
     def look_for_dead(self) -> None:
-        """Put back into the queue what a process that died had at work."""
+        """Put back into the queue what a process that died was doing."""
         self._watch.look()
 
     def dispatch(self) -> None:
-        """Claim what waits, as long as none is at work here."""
+        """Claim what waits, as long as none is running here."""
         if self._claimed is not None or (self._task and not self._task.done()):
             return
         for number in associations.claimable(self._bridge.engine):
@@ -70,13 +70,13 @@ class JobRunner:
         return associations.claim(self._bridge.engine, number, lease_owner=self._lease_owner, now=now)
 
     def start_claimed(self, http: HttpClient) -> None:
-        """Set to work what was claimed."""
+        """Start what was claimed."""
         if self._claimed is not None:
             number, self._claimed = self._claimed, None
             self._task = asyncio.create_task(_carry_out(self._bridge, number, self._lease_owner, http))
 
     async def stop(self) -> None:
-        """Hand back what is at work or claimed."""
+        """Hand back what is running or claimed."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -88,14 +88,14 @@ class JobRunner:
 def wait_until_free(bridge: Bridge, number: int) -> None:
     """Return once nobody holds an association: at once, or a lease's time after the process that had it died.
 
-    Raises: RunAlreadyActive when another process is at work on it.
+    Raises: RunAlreadyActive when another process is running it.
     """
     watch, first_heartbeat = watch_associations(bridge), None
     while held := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, [str(number)]):
         heartbeat = held[0].lease_owner, held[0].heartbeat
         first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
         if heartbeat != first_heartbeat:
-            raise RunAlreadyActive(f"Association {number} is at work in another process at this moment.")
+            raise RunAlreadyActive(f"Association {number} is running in another process at this moment.")
         watch.look()
         time.sleep(bridge.lease_times.heartbeat_s)
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _INTERRUPTED = {
     "error_code": "interrupted",
     "error_message": "The process that did this run ended without finishing it.",
-    "error_advice": "Nothing to do: a new run makes it good. If this happens often, check the machine's memory.",
+    "error_advice": "Nothing to do: a new run recovers the group. If this happens often, check the machine's memory.",
 }
 
 

@@ -44,7 +44,7 @@ class Worker:
         self._associations = running.JobRunner(bridge, self._lease_owner)
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; what is at work then is handed back to the queue within seconds."""
+        """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
         jobs = Jobs(
             [(1, self.dispatch), (2, self.look_for_dead), (10, self.sign_on), (600, self.tidy)], self._bridge.clock
         )
@@ -176,4 +176,4 @@ def once(bridge: Bridge) -> int:
     try:
         return asyncio.run(main())
     except asyncio.CancelledError:
-        return 0  # asked to end: what was at work is back in the queue
+        return 0  # asked to end: what was running is back in the queue

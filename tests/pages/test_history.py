@@ -71,7 +71,8 @@ def test_many_runs_are_paged_and_a_filter_begins_at_the_first_page(exported: Bri
     with write_session(exported.engine) as session:
         run = session.get_one(Run, 1)
         names = ("sync_id", "group_id", "cohort_id", "cohort_name", "group_name", "destination", "trigger", "actor")
-        session.add_all(Run(**{name: getattr(run, name) for name in names}, status="cancelled") for _ in range(60))
+        same = {name: getattr(run, name) for name in (*names, "queued_at")}
+        session.add_all(Run(**same, status="cancelled") for _ in range(60))
     at = open_page(HISTORY)
     assert ids(at)[0] == "61"
 

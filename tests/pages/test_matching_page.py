@@ -150,9 +150,9 @@ def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising
 def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
     sync = recurring.add_sync(practising, LOCAL, WEB)
     at = open_page(SYNCS, sync=sync.id)
-    assert "Matched on $apptimize_user_id, as the connection says" in shown(at)
+    assert "Matched on $apptimize_user_id, set by the connection" in shown(at)
     at.text_input(key=f"syncs_property_{sync.id}").set_value("$user_id")
     drawn(at.button(key=f"syncs_match_save_{sync.id}").click().run())
 
-    assert "Matched on $user_id, a setting of its own" in shown(at)
+    assert "Matched on $user_id, set for this sync" in shown(at)
     assert export(practising, WEB).matched_by == "original:$user_id"

@@ -17,6 +17,7 @@ from core.leases.watch import LeaseWatch
 from data import leases, run_queue, run_records, runs
 from data.leases import Renewal
 from data.models import Lease, LeaseKind, Run, RunStatus
+from data.run_outcome import RunOutcome
 from tests.stage.clock import FakeClock
 
 HOUR_S = 3600.0
@@ -88,9 +89,9 @@ def test_a_heartbeat_after_the_end_was_recorded_does_not_end_the_work_as_lost(
         async with held.kept():
             with held.reasons():
                 held.end()
-                values = {"status": RunStatus.SUCCEEDED}
+                outcome = RunOutcome(RunStatus.SUCCEEDED, finished_at=bridge.clock.now())
                 await asyncio.to_thread(
-                    run_records.record, bridge.engine, group_with_runs[0].id or 0, lease_owner="one", values=values
+                    run_records.record, bridge.engine, group_with_runs[0].id or 0, outcome, lease_owner="one"
                 )
                 await asyncio.wait_for(after_the_end.wait(), 20)
                 return "tidied up"
