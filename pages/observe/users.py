@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
+from core.connections import lookup
 from core.reports import user_lookup
 from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
@@ -23,7 +26,22 @@ HISTORY = "pages/observe/history.py"
 MOST_IDS, MOST_GROUPS = 20, 10
 
 
-def show_search(delivered: list[Group]) -> tuple[str, Group | None]:
+def labels_of(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
+    """Label each group by its name, and by its destination where another has the same name.
+
+    The browser sends back the label that was chosen: two groups with one label would be one.
+    """
+    names = Counter(group.name for group in delivered)
+    return {
+        group.id: group_name(group)
+        if names[group.name] == 1
+        else f"{group_name(group)}, to {destinations.get(group.destination_id, f'a removed destination ({group.id})')}"
+        for group in delivered
+        if group.id is not None
+    }
+
+
+def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:
     """Show the fields that say whom to look up, and in which group; the address keeps both."""
     by_id = {group.id: group for group in delivered if group.id is not None}
     requested = st.query_params.get("group", "")
@@ -44,7 +62,7 @@ def show_search(delivered: list[Group]) -> tuple[str, Group | None]:
             list(by_id),
             index=None,
             # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-            format_func={group_id: group_name(group) for group_id, group in by_id.items()}.__getitem__,
+            format_func=labels_of(delivered, destinations).__getitem__,
             key="users_group",
             placeholder="All groups",
             on_change=_keep_group_in_address,
@@ -268,7 +286,8 @@ page_frame.open_page(
     bridge, person, "Look up a user", "In which groups a user is and was, since when, and why not in the others."
 )
 with show_errors():
-    user_id, group = show_search(groups.list_groups(bridge, person))
+    destinations = {one.id: one.name for one in lookup.list_connections(bridge, person) if one.id is not None}
+    user_id, group = show_search(groups.list_groups(bridge, person), destinations)
     if group:
         st.page_link(
             GROUPS,

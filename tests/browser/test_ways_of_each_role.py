@@ -203,7 +203,6 @@ def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_ke
     search.press("Enter")
     expect(page.get_by_role("heading", level=2)).to_have_text(members[6])
     assert parse_qs(urlsplit(page.url).query)["id"] == [members[6]]
-    print("LINKS", page.url, [(a.inner_text(), a.get_attribute("href")) for a in page.get_by_role("link", name="Power users").all()], group)
     press(page.get_by_role("link", name="Power users"))
     expect(page.get_by_label("Search members")).to_be_visible()
     assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
