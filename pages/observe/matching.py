@@ -57,16 +57,22 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
     explain_reasons()
 
 
+def cohort_label(run: Run, latest: list[Run]) -> str:
+    """Return the cohort's name, with its id where another has the same name: the browser sends back what was chosen."""
+    is_one = sum(run.cohort_name == other.cohort_name for other in latest) == 1
+    return run.cohort_name if is_one else f"{run.cohort_name} ({run.cohort_id})"
+
+
 def _choose_cohort(latest: list[Run]) -> str:
-    names = {str(run.cohort_id): escape_markdown(run.cohort_name) for run in latest}
+    labels = {str(run.cohort_id): cohort_label(run, latest) for run in latest}
     asked = st.query_params.get("cohort", "")
-    options = ["", *names]
+    options = ["", *labels]
     return st.selectbox(
         "Cohort",
         options,
         index=options.index(asked) if asked in options else 0,
         # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-        format_func=({"": ALL} | names).__getitem__,
+        format_func=({"": ALL} | labels).__getitem__,
         key="matching_cohort",
         width=420,
     )

@@ -15,7 +15,7 @@ from core.sandbox import people
 from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
-from data.models import Connection, ImportStage
+from data.models import Connection, ImportStage, Run
 from pages.shell import gate
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
@@ -156,3 +156,15 @@ def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
 
     assert "Matched on $user_id, set for this sync" in shown(at)
     assert export(practising, WEB).matched_by == "original:$user_id"
+
+
+def test_cohorts_of_one_name_are_told_apart_where_one_is_chosen(practising: Bridge):
+    runs = [export(practising, cohort) for cohort in (IMPORTED, WEB)]
+    with write_session(practising.engine) as session:
+        for run in runs:
+            session.get_one(Run, run.id).cohort_name = "The same"
+
+    at = open_page(MATCHING, cohort=WEB)
+
+    assert at.selectbox(key="matching_cohort").value == str(WEB)
+    assert set(at.selectbox(key="matching_cohort").options[1:]) == {f"The same ({IMPORTED})", f"The same ({WEB})"}

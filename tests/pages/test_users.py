@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
+from core.connections import destinations
 from core.reports import match_funnel
-from core.syncs import runs
+from core.syncs import groups, runs
 from data.models import Run
 from pages.shell import gate
 from tests.emulator.stage import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox, export, group_row
@@ -152,3 +155,17 @@ def test_a_viewer_looks_users_up(practising: Bridge, sandbox: Sandbox, monkeypat
     monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
 
     assert "In a group now" in shown(open_page(USERS, id=sandbox.answer(POWER).ids[0]))
+
+
+def test_a_search_stays_in_its_group_where_another_group_has_the_same_name(practising: Bridge, tmp_path: Path):
+    destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    export(practising, TRIAL, to="default")
+    export(practising, TRIAL, to="csv")
+    for group in groups.list_groups(practising, LOCAL):
+        at = open_page(USERS, group=group.id)
+
+        drawn(at.text_input(key="id").set_value("nobody").run())
+
+        assert at.selectbox(key="users_group").value == group.id
+    labels = at.selectbox(key="users_group").options
+    assert [label.rpartition(", to ")[2] for label in sorted(labels)] == ["csv", "default"]
