@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.stage.processes import ROOT
+
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 # From the bottom up: a file imports its own room and rooms before it. Files that lie in core itself are the ground.
 ROOMS = (

@@ -20,8 +20,7 @@ from core.bridge import Bridge
 from core.errors import NotAllowed, SecretKeyLost, SettingsError, StorageFailed
 from core.syncs import one_time, runs
 from core.vendors import addresses, csv_files
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.stage.processes import ROOT
 
 
 def test_core_never_imports_streamlit_nor_data_core():
