@@ -276,3 +276,30 @@ def test_tls_refuses_a_certificate_of_another_name(
 
     with pytest.raises(httpx.ConnectError, match="certificate"):
         get(f"https://other.example:{server.server_port}/", Reach.LOOPBACK, trusted=trusted)
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("", "whole address"),
+        ("example.com/groups", "whole address"),
+        ("ftp://example.com", "whole address"),
+        ("https://", "whole address"),
+        ("http://example.com/groups", "only https"),
+        ("https://user:pass@example.com", "user name and password"),
+        ("https://127.0.0.1/groups", "private address"),
+        ("https://10.0.0.8/groups", "private address"),
+        ("https://169.254.169.254/latest", "private address"),
+        ("https://[::1]/groups", "private address"),
+        ("https://[fe80::1]/groups", "private address"),
+        ("https://2130706433/groups", "private address"),
+        ("https://example.com:99999/", "not a web address"),
+    ],
+)
+def test_an_endpoint_must_be_a_public_https_address(url: str, sentence: str):
+    with pytest.raises(SettingsError, match=sentence):
+        addresses.check_endpoint(url, allow_private=False)
+
+
+def test_private_addresses_are_accepted_where_that_is_allowed():
+    assert addresses.check_endpoint(" http://10.0.0.8:9/x ", allow_private=True) == "http://10.0.0.8:9/x"
