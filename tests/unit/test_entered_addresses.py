@@ -26,7 +26,7 @@ from core.vendors import addresses
 from core.vendors.addresses import Reach
 from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
-from core.vendors.http import connect_entered
+from core.vendors.http import connect_entered, connect_http, load_trusted
 from core.vendors.retry import RetryPlan
 from data.models import Member
 
@@ -276,3 +276,18 @@ def test_tls_refuses_a_certificate_of_another_name(
 
     with pytest.raises(httpx.ConnectError, match="certificate"):
         get(f"https://other.example:{server.server_port}/", Reach.LOOPBACK, trusted=trusted)
+
+
+def test_the_certificates_are_loaded_once_for_all_clients():
+    def trusted_by(http: httpx.AsyncClient) -> object:
+        return http._transport._pool._ssl_context
+
+    async def opened() -> list[object]:
+        async with connect_http() as one, connect_http() as other, connect_entered(Reach.PUBLIC) as entered:
+            return [trusted_by(http) for http in (one, other, entered)]
+
+    contexts = asyncio.run(opened())
+
+    assert contexts == [load_trusted()] * 3
+    assert load_trusted().verify_mode is ssl.CERT_REQUIRED
+    assert load_trusted().check_hostname
