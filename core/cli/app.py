@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import typer
 
@@ -32,6 +34,12 @@ app.add_typer(people.people_app, name="people")
 app.add_typer(audit.audit_app, name="audit")
 
 
+@cache
+def command() -> Any:
+    """Build the command line from its functions once: that takes as long as a short command."""
+    return typer.main.get_command(app)
+
+
 def main(
     arguments: Sequence[str] | None = None, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES
 ) -> None:
@@ -39,7 +47,7 @@ def main(
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with with_times(clock, lease_times):
-            app(args=given, standalone_mode=True)
+            command()(args=given, standalone_mode=True)
     except CohortBridgeError as exc:
         complain(exc.message, exc.advice)
         _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)

@@ -22,7 +22,7 @@ HttpClient = httpx.AsyncClient
 @asynccontextmanager
 async def connect_http(*, connections: int = 5) -> AsyncGenerator[HttpClient]:
     """Open an HTTP client for one loop: no redirects, and about as many `connections` are open at a time."""
-    async with httpx.AsyncClient(limits=_limits(connections), follow_redirects=False) as http:
+    async with httpx.AsyncClient(verify=load_trusted(), limits=_limits(connections), follow_redirects=False) as http:
         yield http
 
 
@@ -48,7 +48,7 @@ def _limits(connections: int) -> httpx.Limits:
 
 
 def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
-    context, limits = trusted or _trusted(), _limits(connections)
+    context, limits = trusted or load_trusted(), _limits(connections)
     transport = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
     # httpx 0.28 has no argument for the backend; the pool is what its transport is made of.
     transport._pool = httpcore.AsyncConnectionPool(  # pyright: ignore[reportPrivateUsage]
@@ -61,7 +61,7 @@ def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def load_trusted() -> ssl.SSLContext:
     """Load the certificates that are trusted once: that takes longer than a small delivery."""
     return httpx.create_ssl_context()
 

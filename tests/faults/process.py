@@ -98,7 +98,7 @@ class Orders:
 
 # Above all no test's own thread is copied into the processes: they come from a server that has none.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.faults.process"])
+_context.set_forkserver_preload(["tests.faults.process", "tests.stage.preload"])
 
 
 def start(home: Home, *arguments: str, **orders: Any) -> ForkServerProcess:

@@ -64,9 +64,7 @@ class ForkServer:
 
 def serve() -> None:
     """Fork a process for each line of standard input that names a command; wait for those that are asked for."""
-    import core.cli.app
-    import core.cli.progress
-    import core.worker.service  # noqa: F401
+    import tests.stage.preload  # noqa: F401
 
     for line in sys.stdin:
         question = json.loads(line)

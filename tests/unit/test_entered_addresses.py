@@ -26,7 +26,7 @@ from core.vendors import addresses
 from core.vendors.addresses import Reach
 from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
-from core.vendors.http import connect_entered
+from core.vendors.http import connect_entered, connect_http, load_trusted
 from core.vendors.retry import RetryPlan
 from data.models import Member
 
@@ -303,3 +303,18 @@ def test_an_endpoint_must_be_a_public_https_address(url: str, sentence: str):
 
 def test_private_addresses_are_accepted_where_that_is_allowed():
     assert addresses.check_endpoint(" http://10.0.0.8:9/x ", allow_private=True) == "http://10.0.0.8:9/x"
+
+
+def test_the_certificates_are_loaded_once_for_all_clients():
+    def trusted_by(http: httpx.AsyncClient) -> object:
+        return http._transport._pool._ssl_context
+
+    async def opened() -> list[object]:
+        async with connect_http() as one, connect_http() as other, connect_entered(Reach.PUBLIC) as entered:
+            return [trusted_by(http) for http in (one, other, entered)]
+
+    contexts = asyncio.run(opened())
+
+    assert contexts == [load_trusted()] * 3
+    assert load_trusted().verify_mode is ssl.CERT_REQUIRED
+    assert load_trusted().check_hostname
