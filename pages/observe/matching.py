@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -58,18 +60,32 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
 
 
 def _choose_cohort(latest: list[Run]) -> str:
-    names = {str(run.cohort_id): escape_markdown(run.cohort_name) for run in latest}
+    labels = labels_of(latest)
     asked = st.query_params.get("cohort", "")
-    options = ["", *names]
+    options = list(labels)
     return st.selectbox(
         "Cohort",
         options,
         index=options.index(asked) if asked in options else 0,
         # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-        format_func=({"": ALL} | names).__getitem__,
+        format_func=labels.__getitem__,
         key="matching_cohort",
         width=420,
     )
+
+
+def labels_of(latest: list[Run]) -> dict[str, str]:
+    """Label the choice of all cohorts, and each cohort by its name, with its id where another has the same label.
+
+    The browser sends back the label that was chosen: two cohorts with one label would be one.
+    """
+    names = Counter([ALL, *(run.cohort_name for run in latest)])
+    return {"": ALL} | {
+        str(run.cohort_id): run.cohort_name
+        if names[run.cohort_name] == 1
+        else f"{run.cohort_name} (cohort {run.cohort_id})"
+        for run in latest
+    }
 
 
 def show_all(bridge: Bridge, person: Actor, latest: list[Run]) -> None:

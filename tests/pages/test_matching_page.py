@@ -6,6 +6,7 @@ import io
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import update
 
 from core.access.roles import LOCAL, Actor, Role
 from core.associate import actions
@@ -15,7 +16,7 @@ from core.sandbox import people
 from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
-from data.models import Connection, ImportStage
+from data.models import Connection, ImportStage, Run
 from pages.shell import gate
 from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
@@ -45,6 +46,20 @@ def test_the_funnel_of_all_cohorts_is_the_sum_of_theirs(practising: Bridge):
     assert {name: found[name] for name in expected} == {name: f"{value:,}" for name, value in expected.items()}
     assert list(at.dataframe[0].value["Unmatched"]) == [run.unmatched for run in runs]
     assert "Apptimize.getPartnerID" in shown(at)
+
+
+@pytest.mark.parametrize("name", ["Power *users*", "All cohorts"])
+def test_cohorts_of_one_name_are_told_apart_where_one_is_chosen(practising: Bridge, name: str):
+    """The browser sends back the label that was chosen, and shows it as it is: no label is there twice or escaped."""
+    for cohort in (IMPORTED, WEB):
+        export(practising, cohort)
+    with write_session(practising.engine) as session:
+        session.exec(update(Run).values(cohort_name=name))
+
+    at = open_page(MATCHING)
+
+    expected = ["All cohorts", *(f"{name} (cohort {cohort})" for cohort in (IMPORTED, WEB))]
+    assert sorted(at.selectbox(key="matching_cohort").options) == sorted(expected)
 
 
 def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practising: Bridge):
