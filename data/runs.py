@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine, func, or_
+from sqlalchemy import Engine, String, cast, func, or_
 from sqlmodel import col, select
 
 from data.engine import read_session
-from data.models import Connection, Group, Run, RunFilter, RunLogRow, RunStatus, Sync
+from data.models import Connection, Group, Lease, LeaseKind, Run, RunFilter, RunLogRow, RunStatus, Sync
 
 
-def running(engine: Engine, group_id: int) -> Run | None:
-    """Return the run that writes the group at this moment, if one does."""
+def find_running(engine: Engine, group_id: int) -> tuple[Run, Lease] | None:
+    """Return the run that writes the group at this moment, if one does, with its lease at the same moment."""
     with read_session(engine) as session:
         return session.exec(
-            select(Run).where(Run.group_id == group_id, Run.status == RunStatus.RUNNING, col(Run.dry_run).is_(False))
+            select(Run, Lease).where(
+                Run.group_id == group_id,
+                Run.status == RunStatus.RUNNING,
+                col(Run.dry_run).is_(False),
+                Lease.kind == LeaseKind.RUN,
+                col(Lease.key) == cast(col(Run.id), String),
+            )
         ).first()
 
 

@@ -135,7 +135,7 @@ def start_one_time(
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
         sync = _one_time(session, place, group, request.actor, now)
-        _require_same_matching(session, sync, place.mixpanel, check_matching)
+        _require_same_matching(session, sync, check_matching)
         queued = session.exec(
             select(Run).where(
                 Run.sync_id == sync.id,
@@ -239,7 +239,7 @@ def _require_first(session: Session, group: Group) -> None:
         raise SyncExists(other.id, group.name)
 
 
-def _require_same_matching(session: Session, sync: Sync, mixpanel: Connection, check: CheckMatching) -> None:
+def _require_same_matching(session: Session, sync: Sync, check: CheckMatching) -> None:
     rows = session.exec(
         select(Sync, Connection).where(
             Sync.group_id == sync.group_id,
@@ -251,7 +251,7 @@ def _require_same_matching(session: Session, sync: Sync, mixpanel: Connection, c
         )
     ).all()
     for other, connection in rows:
-        check(sync, mixpanel, other, connection)
+        check(sync, session.get_one(Connection, sync.mixpanel_id), other, connection)
 
 
 def _follow_matching(session: Session, sync: Sync) -> None:

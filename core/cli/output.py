@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,8 @@ from core.vendors.mixpanel_answers import Cohort
 from data.models import Association, Group, Run, RunStatus
 
 _is_json_printed = False
+# What a terminal acts on instead of showing it; line breaks are ours.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def print_json(document: Any) -> None:
@@ -30,11 +33,20 @@ def has_printed_json() -> bool:
 
 
 def print_note(text: str) -> None:
-    typer.echo(text, err=True)
+    typer.echo(_harmless(text), err=True)
 
 
 def complain(message: str, advice: str) -> None:
-    typer.echo(f"{message} {advice}".rstrip(), err=True)
+    print_note(f"{message} {advice}".rstrip())
+
+
+def _say(text: str) -> None:
+    typer.echo(_harmless(text))
+
+
+def _harmless(text: str) -> str:
+    """Replace what would steer the terminal: the names of cohorts, ids and messages are not ours."""
+    return _CONTROLS.sub("\ufffd", text)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -52,7 +64,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
     for number, name in enumerate(header):
         table.add_column(name, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # never markup: names are not ours
+        table.add_row(*(Text(_harmless(cell)) for cell in row))  # never markup: names are not ours
     Console(highlight=False).print(table)
 
 
@@ -141,22 +153,22 @@ def _time_text(at: datetime | None) -> str:
 
 def print_run(run: Run) -> None:
     done = "would be" if run.dry_run else "are"
-    typer.echo(f"Run {run.id}: {run.status}. Cohort {run.cohort_name} to group {run.group_name} ({run.destination}).")
-    typer.echo(
+    _say(f"Run {run.id}: {run.status}. Cohort {run.cohort_name} to group {run.group_name} ({run.destination}).")
+    _say(
         f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
         f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
     )
     if run.status == RunStatus.SUCCEEDED:
-        typer.echo(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
+        _say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
     if run.unprefixed:
-        typer.echo(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
+        _say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
     if run.error_message:
-        typer.echo(f"{run.error_message} {run.error_advice or ''}".rstrip())
+        _say(f"{run.error_message} {run.error_advice or ''}".rstrip())
 
 
 def print_funnel(run: Run) -> None:
     funnel = match_funnel.get_funnel(run)
-    typer.echo(f"Cohort {run.cohort_name}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
+    _say(f"Cohort {run.cohort_name}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
     counts = [
         ("In cohort, as Mixpanel last counted", funnel.in_cohort),
         ("With a profile", funnel.with_profile),
@@ -179,23 +191,23 @@ def print_association(association: Association) -> None:
     from core.associate.rows import PROBLEMS
 
     rows, writable = association.rows, association.writable
-    typer.echo(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
+    _say(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
     for problem, number in association.problems.items():
-        typer.echo(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
+        _say(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
     if association.written or association.refused:
-        typer.echo(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
+        _say(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
     if association.looked_up and not association.found:
-        typer.echo(
+        _say(
             f"Of {association.looked_up:,} rows that were looked up afterwards none has its new id yet: look again in "
             "some minutes; if it stays so, the project token may be another project's."
         )
 
 
 def print_who(found: user_lookup.UserLookup) -> None:
-    typer.echo(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
-    typer.echo(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
+    _say(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
+    _say(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
     if found.is_cut_short:
-        typer.echo("More ids belong together than are followed here: not all of them are shown.")
+        _say("More ids belong together than are followed here: not all of them are shown.")
     rows = [
         (
             one.group.name,

@@ -13,9 +13,9 @@ from core.export.run import Export
 from core.leases.lease import HeldLease
 from core.vendors.http import connect_http
 from core.worker.run_execution import wait, watch_runs
-from data import leases, run_queue, run_records, runs
+from data import run_queue, run_records, runs
 from data.leases import Renewal
-from data.models import LeaseKind, Run, RunStatus
+from data.models import Lease, Run, RunStatus
 from data.run_outcome import RunOutcome
 
 
@@ -82,10 +82,12 @@ class InlineRun:
         """
         watch, first_heartbeat = watch_runs(self._bridge), None
         while not await asyncio.to_thread(self._try_to_claim):
-            active, heartbeat = await asyncio.to_thread(self._run_in_the_way)
-            first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
-            if active and heartbeat != first_heartbeat:
-                raise RunAlreadyActive(f"Run {active.id} is writing the group {active.group_name} at this moment.")
+            if in_the_way := await asyncio.to_thread(self._find_run_in_the_way):
+                active, lease = in_the_way
+                heartbeat = lease.lease_owner, lease.heartbeat
+                first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
+                if heartbeat != first_heartbeat:
+                    raise RunAlreadyActive(f"Run {active.id} is writing the group {active.group_name} at this moment.")
             await self._lease.renew()
             await asyncio.to_thread(watch.look)
             await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
@@ -103,10 +105,8 @@ class InlineRun:
         now = self._bridge.clock.now()
         return run_queue.claim(self._bridge.engine, self._run_id, lease_owner=self._lease_owner, now=now)
 
-    def _run_in_the_way(self) -> tuple[Run | None, tuple[str, int] | None]:
-        active = runs.running(self._bridge.engine, self._get().group_id)
-        held = leases.list_held(self._bridge.engine, LeaseKind.RUN, [str(active.id)]) if active else []
-        return active, (held[0].lease_owner, held[0].heartbeat) if held else None
+    def _find_run_in_the_way(self) -> tuple[Run, Lease] | None:
+        return runs.find_running(self._bridge.engine, self._get().group_id)
 
     def _get(self) -> Run:
         run = runs.get(self._bridge.engine, self._run_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -57,25 +59,33 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
     explain_reasons()
 
 
-def cohort_label(run: Run, latest: list[Run]) -> str:
-    """Return the cohort's name, with its id where another has the same name: the browser sends back what was chosen."""
-    is_one = sum(run.cohort_name == other.cohort_name for other in latest) == 1
-    return run.cohort_name if is_one else f"{run.cohort_name} ({run.cohort_id})"
-
-
 def _choose_cohort(latest: list[Run]) -> str:
-    labels = {str(run.cohort_id): cohort_label(run, latest) for run in latest}
+    labels = labels_of(latest)
     asked = st.query_params.get("cohort", "")
-    options = ["", *labels]
+    options = list(labels)
     return st.selectbox(
         "Cohort",
         options,
         index=options.index(asked) if asked in options else 0,
         # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-        format_func=({"": ALL} | labels).__getitem__,
+        format_func=labels.__getitem__,
         key="matching_cohort",
         width=420,
     )
+
+
+def labels_of(latest: list[Run]) -> dict[str, str]:
+    """Label the choice of all cohorts, and each cohort by its name, with its id where another has the same label.
+
+    The browser sends back the label that was chosen: two cohorts with one label would be one.
+    """
+    names = Counter([ALL, *(run.cohort_name for run in latest)])
+    return {"": ALL} | {
+        str(run.cohort_id): run.cohort_name
+        if names[run.cohort_name] == 1
+        else f"{run.cohort_name} (cohort {run.cohort_id})"
+        for run in latest
+    }
 
 
 def show_all(bridge: Bridge, person: Actor, latest: list[Run]) -> None:

@@ -6,6 +6,7 @@ import io
 
 import pytest
 from pydantic import SecretStr
+from sqlmodel import update
 
 from core.access.roles import LOCAL, Actor, Role
 from core.associate import actions
@@ -46,6 +47,20 @@ def test_the_funnel_of_all_cohorts_is_the_sum_of_theirs(practising: Bridge):
     assert {name: found[name] for name in expected} == {name: f"{value:,}" for name, value in expected.items()}
     assert list(at.dataframe[0].value["Unmatched"]) == [run.unmatched for run in runs]
     assert "Apptimize.getPartnerID" in shown(at)
+
+
+@pytest.mark.parametrize("name", ["Power *users*", "All cohorts"])
+def test_cohorts_of_one_name_are_told_apart_where_one_is_chosen(practising: Bridge, name: str):
+    """The browser sends back the label that was chosen, and shows it as it is: no label is there twice or escaped."""
+    for cohort in (IMPORTED, WEB):
+        export(practising, cohort)
+    with write_session(practising.engine) as session:
+        session.exec(update(Run).values(cohort_name=name))
+
+    at = open_page(MATCHING)
+
+    expected = ["All cohorts", *(f"{name} (cohort {cohort})" for cohort in (IMPORTED, WEB))]
+    assert sorted(at.selectbox(key="matching_cohort").options) == sorted(expected)
 
 
 def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practising: Bridge):
@@ -157,15 +172,3 @@ def test_a_sync_may_be_matched_in_its_own_way(practising: Bridge):
 
     assert "Matched on $user_id, set for this sync" in shown(at)
     assert export(practising, WEB).matched_by == "original:$user_id"
-
-
-def test_cohorts_of_one_name_are_told_apart_where_one_is_chosen(practising: Bridge):
-    runs = [export(practising, cohort) for cohort in (IMPORTED, WEB)]
-    with write_session(practising.engine) as session:
-        for run in runs:
-            session.get_one(Run, run.id).cohort_name = "The same"
-
-    at = open_page(MATCHING, cohort=WEB)
-
-    assert at.selectbox(key="matching_cohort").value == str(WEB)
-    assert set(at.selectbox(key="matching_cohort").options[1:]) == {f"The same ({IMPORTED})", f"The same ({WEB})"}

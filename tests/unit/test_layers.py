@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,17 @@ LIBRARIES = {
     "sqlalchemy": ("data/",),
     "sqlmodel": ("data/",),
     "alembic": ("data/",),
+    "sqlite3": ("data/", "core/sandbox/"),
+    "psycopg": ("data/",),
     "duckdb": ("data/members/",),
     "httpx": ("core/vendors/", "core/sandbox/", "core/cli/"),
     "streamlit": ("app.py", "pages/"),
+    "importlib": ("pages/shell/resources.py",),  # what is imported by a name that is put together is not seen here
 }
+# Rooms that know no database: of what is kept they take the plain types, the sandbox not even those.
+KNOW_NO_DATABASE = {"core/rules/": "data.models", "core/vendors/": "data.models", "core/sandbox/": ""}
+# What surrounds and what is drawn by several pages is no page's own; and no section is another one's.
+SHARED_BY_PAGES = ("shell", "parts")
 
 
 def imported(source: str) -> Iterator[str]:
@@ -77,7 +85,29 @@ def _objection(path: str, name: str) -> str | None:
         return f"{path} imports {name}: pages take from data the models alone"
     if top == "core" and path.startswith("core/"):
         return _objection_to_room(path, name)
+    if top == "data":
+        return _objection_to_database(path, name)
+    if path.startswith(("pages/", "app.py")):
+        return _objection_to_page(path, name)
     return None
+
+
+def _objection_to_database(path: str, name: str) -> str | None:
+    for room, types in KNOW_NO_DATABASE.items():
+        if path.startswith(room) and not (types and name.startswith(f"{types}.")):
+            return f"{path} imports {name}: {room} knows no database"
+    return None
+
+
+def _objection_to_page(path: str, name: str) -> str | None:
+    if name.startswith(f"core.{SANDBOX}"):
+        return f"{path} imports {name}: only the command line starts the sandbox"
+    if not name.startswith("pages.") or path == "app.py":
+        return None
+    here, there = path.split("/")[1], name.split(".")[1]
+    if there in (here, *SHARED_BY_PAGES):
+        return None
+    return f"{path} imports {name}: {there} are pages of their own"
 
 
 def _objection_to_room(path: str, name: str) -> str | None:
@@ -126,6 +156,16 @@ def test_every_file_imports_only_what_its_room_may():
         ("core/cli/up.py", "import streamlit as st"),
         ("pages/export/cohorts.py", "from data.runs import list_runs"),
         ("app.py", "from data import engine"),
+        ("core/reports/members.py", "import sqlite3"),
+        ("core/reports/members.py", "from importlib import import_module"),
+        ("core/vendors/mixpanel.py", "from data.query_budget import spend"),
+        ("core/vendors/mixpanel.py", "from data import runs"),
+        ("core/rules/matching.py", "from data.engine import read_session"),
+        ("core/sandbox/store.py", "from data.models import Member"),
+        ("pages/admin/practice.py", "from core.sandbox import server"),
+        ("pages/parts/tables.py", "from pages.observe import history"),
+        ("pages/shell/gate.py", "from pages.admin.people import COLORS"),
+        ("pages/observe/history.py", "from pages.export import cohorts"),
     ],
 )
 def test_a_wrong_import_is_told(path: str, line: str):
@@ -140,10 +180,50 @@ def test_a_wrong_import_is_told(path: str, line: str):
         ("core/cli/services.py", "from core.sandbox import server"),
         ("core/__main__.py", "from core.cli.app import main"),
         ("core/syncs/recurring.py", "from core.rules import due_times"),
+        ("pages/parts/actions.py", "from pages.shell import page_frame"),
+        ("pages/shell/gate.py", "from pages.parts import selection"),
+        ("pages/export/cohorts.py", "from pages.export import cohort_form"),
+        ("app.py", "from pages.shell import gate"),
     ],
 )
 def test_what_is_allowed_is_not_told(path: str, line: str):
     assert objections(path, line) == []
+
+
+@cache
+def origins(file: Path) -> dict[str, str]:
+    """Return the names that a module imports, each with the top of the package that it comes from."""
+    if not file.is_file():
+        return {}
+    return {
+        alias.asname or alias.name: (node.module or "").partition(".")[0]
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def passed_on(path: str, source: str) -> list[str]:
+    """List what a file takes of a library by way of another of our modules, where it may not import the library."""
+    told: list[str] = []
+    for name in imported(source):
+        module, _, taken = name.rpartition(".")
+        library = origins(ROOT / f"{module.replace('.', '/')}.py").get(taken, "") if module else ""
+        if library in LIBRARIES and not path.startswith(LIBRARIES[library]):
+            told.append(f"{path} takes {taken} of {library} from {module}")
+    return told
+
+
+# What names a database that is open; it is handed on, and asked by data alone.
+HANDED_ON = {"Engine"}
+
+
+def test_no_part_of_a_library_is_taken_by_way_of_another_module():
+    told = [line for path in files() for line in passed_on(path.relative_to(ROOT).as_posix(), path.read_text())]
+
+    assert [line for line in told if not any(f" takes {name} of " in line for name in HANDED_ON)] == []
+    assert len(passed_on("core/syncs/runs.py", "from data.syncs import select, update, pause")) == 2
+    assert passed_on("data/runs.py", "from data.syncs import select") == []
 
 
 def test_the_map_names_the_rooms_that_are_there():

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import event
+
 from core.bridge import Bridge
+from core.clock import LeaseTimes
 from core.leases import slots
 from core.rules import due_times
-from core.worker import service
+from core.worker import inline_run, service
 from core.worker.run_execution import watch_runs
-from data import leases, query_slots, run_queue, run_records, runs
+from data import leases, query_slots, run_queue, run_records, runs, syncs
 from data.engine import read_session, write_session
-from data.models import Connection, Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync
+from data.models import Connection, ConnectionKind, Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync, SyncKind
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
+from data.sync_runs import RunRequest
+from data.syncs import SyncPlace
 from tests.stage.clock import FakeClock
 
 DEAD = {"error_code": "interrupted", "error_message": "It died.", "error_advice": "Wait."}
@@ -275,3 +281,56 @@ def test_a_worker_whose_clock_is_a_little_behind_does_not_take_a_slot_for_one_of
         due.append(due_times.is_due(sync, now))
 
     assert due == [True, False, False, False, True, True]
+
+
+def test_a_run_that_ends_while_another_looks_at_it_is_not_in_its_way(bridge: Bridge, group_with_runs: list[Run]):
+    """The other looks twice: between the first look, and the end of the second, the run is alive and then over."""
+    first, second = group_with_runs[:2]
+    quick = replace(bridge, lease_times=LeaseTimes(heartbeat_s=0.01))
+    assert claim(bridge, first, "one")
+    with write_session(bridge.engine) as session:
+        leases.claim(session, LeaseKind.RUN, second.id, lease_owner="two", now=bridge.clock.now())
+    looks = 0
+
+    def end_during_the_second_look(*execution: Any) -> None:
+        nonlocal looks
+        if "FROM run" in execution[2] and "run.dry_run IS 0" in execution[2]:
+            looks += 1
+            if looks == 2:
+                assert run_records.record(bridge.engine, first.id or 0, succeeded(), lease_owner="one")
+
+    event.listen(bridge.engine, "after_cursor_execute", end_during_the_second_look)
+    asyncio.run(inline_run.InlineRun(quick, second.id or 0, "two", patience_s=0.0).claim())
+
+    assert looks == 2
+    assert again(bridge, second).status == RunStatus.RUNNING
+
+
+def test_how_users_are_matched_is_compared_as_it_is_when_the_export_is_queued(
+    bridge: Bridge, group_with_runs: list[Run]
+):
+    """The connection was read before: what an admin changed of it since must not pass the comparison."""
+    with write_session(bridge.engine) as session:
+        run = session.get_one(Run, group_with_runs[0].id)
+        kept = session.get_one(Sync, run.sync_id)
+        group = session.get_one(Group, run.group_id)
+        read_before = session.get_one(Connection, kept.mixpanel_id)
+        destination = session.get_one(Connection, group.destination_id)
+        other = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="second", project_id=1)
+        session.add(other)
+        session.flush()
+        session.add(Sync(kind=SyncKind.RECURRING, mixpanel_id=other.id, group_id=group.id, project_id=1, cohort_id=7))
+    with write_session(bridge.engine) as session:
+        session.get_one(Connection, read_before.id).match_property = "$user_id"
+    compared: list[str] = []
+
+    syncs.start_one_time(
+        bridge.engine,
+        SyncPlace(read_before, destination, 7),
+        RunRequest("manual", "local"),
+        arrange=lambda present: present or group,
+        check_matching=lambda _, mine, __, ___: compared.append(mine.match_property),
+        now=bridge.clock.now(),
+    )
+
+    assert compared == ["$user_id"]
