@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
-
-# The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
-wall_s: Callable[[], float] = time.time
-
-
-def utc_now() -> datetime:
-    """The present, aware, UTC."""
-    return datetime.fromtimestamp(wall_s(), UTC)
-
 
 # The two sides of a connection: names are unique on each.
 MIXPANEL_SIDE, DESTINATION_SIDE = "mixpanel", "destination"
@@ -143,7 +133,7 @@ class Connection(SQLModel, table=True):
     url: str = ""
     folder: str = ""
     created_by: str = ""
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
     checked_at: datetime | None = None
     # What Mixpanel says of the service account, asked for once a day.
     account_trouble: str | None = None  # why it may not connect any more
@@ -175,7 +165,7 @@ class Group(SQLModel, table=True):
     members: int = 0
     # Set before the first message of a delivery, cleared after the last was accepted.
     in_doubt: bool = False
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
 
 
 class Sync(SQLModel, table=True):
@@ -198,7 +188,7 @@ class Sync(SQLModel, table=True):
     next_run_at: datetime | None = Field(default=None, index=True)
     tags: list[str] = Field(default_factory=list, sa_column=Column("tags", JSON, nullable=False, server_default="[]"))
     created_by: str = ""
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
 
 
 class Run(SQLModel, table=True):

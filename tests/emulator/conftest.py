@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from core.sandbox.server import running
-from data.models import utc_now
 from tests.emulator.stage import NOON, Home, Revival, Sandbox, connect, copy_of, kill_half_way
 
 
@@ -68,7 +67,7 @@ def made_good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Revival]:
         with home.bridge(mixpanel_url=server.url) as bridge:
             connect(bridge, sandbox)
         kill_half_way(sandbox, home)
-        up_at = utc_now()
+        up_at = bridge.clock.now()
         worker = home.start("worker")
         yield Revival(sandbox, home, up_at)
         worker.terminate()

@@ -23,7 +23,9 @@ from tests.stage.clock import FakeClock
 def waiting(bridge: Bridge) -> int:
     """An association that was confirmed, and waits to be written."""
     with write_session(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
+        mixpanel = Connection(
+            created_at=bridge.clock.now(), side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1
+        )
         session.add(mixpanel)
         session.flush()
         assert mixpanel.id is not None
