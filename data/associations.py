@@ -21,7 +21,6 @@ from data.models import Association, AssociationBatch, Connection, Group, Import
 _KIND = LeaseKind.ASSOCIATION
 _WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
 _RUNNING = {running: waiting for waiting, running in _WAITING.items()}
-UNFINISHED = (*_WAITING, *_RUNNING)
 ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
 # The reason that stands for rows of a batch of which Mixpanel took some, and did not say which: kept as `unaliased`.
 NOT_SAID = "Mixpanel refused a part of the batch and did not say which rows."

@@ -67,6 +67,13 @@ class ImportStage(StrEnum):
     CANCELLED = "cancelled"
 
 
+UNFINISHED_STAGES = (ImportStage.TO_CHECK, ImportStage.CHECKING, ImportStage.TO_WRITE, ImportStage.WRITING)
+# What writing a row of an association changes, as far as earlier reads know.
+SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
+# Why a profile makes no member whose Apptimize id another one has too: that one is the member.
+DUPLICATE = "duplicate"
+
+
 class Member(NamedTuple):
     """A user in a group: the id that Apptimize knows them by, and the Mixpanel profile that has it.
 

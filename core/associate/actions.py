@@ -22,7 +22,6 @@ from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
 from data import associations
-from data.associations import UNFINISHED as UNFINISHED  # the stages that a page waits for
 from data.associations import Move, Refusal
 from data.members.association_rows import PlannedRow, RowFilter
 from data.members.files import flush_to_disk, make_folder, replace_folder, replacing

@@ -17,11 +17,6 @@ from typing import IO
 from core.errors import SettingsError
 from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
 from data.members import association_check
-from data.members.association_check import CHANGED as CHANGED  # what a plan says of a row, for whoever shows it
-from data.members.association_check import NEW as NEW
-from data.members.association_check import SAME as SAME
-from data.members.association_check import UNSEEN as UNSEEN
-from data.members.association_rows import PlannedRow as PlannedRow
 from data.members.association_rows import RawRow
 from data.models import Member
 

@@ -11,7 +11,6 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
 from data import run_stats, runs
-from data.members.excluded import DUPLICATE as DUPLICATE  # a reason that pages have words for
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
 

@@ -22,9 +22,8 @@ from core.reports.memberships import (
 from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, reads_of_groups
 from core.validation import clean_line
 from data import associations, groups, run_stats
-from data.members.excluded import DUPLICATE
 from data.members.lookup import list_changes_of, list_members_with
-from data.models import Association, Group, ImportStage, Member, MembershipChange
+from data.models import DUPLICATE, Association, Group, ImportStage, Member, MembershipChange
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000

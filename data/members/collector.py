@@ -15,8 +15,8 @@ from typing import IO, Any, Self
 from data.engine import StorageError
 from data.members.changes import Difference, compare
 from data.members.duck import ONE_THREAD, ROW_GROUP, connect, plain_errors, quoted
-from data.members.excluded import DUPLICATE
 from data.members.files import replacing
+from data.models import DUPLICATE
 
 # Profiles are taken in by batches: each statement costs as much as a page does.
 _BATCH = 25_000

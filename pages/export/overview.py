@@ -41,7 +41,7 @@ def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> b
             if person.role < Role.ADMIN:
                 st.caption("An admin does that, on Connections.")
             elif st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
-                st.switch_page(page_frame.CONNECTIONS)
+                st.switch_page(links.CONNECTIONS)
         return has_mixpanel
     if runs.list_runs(bridge, person, limit=1):
         return True

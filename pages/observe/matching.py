@@ -9,7 +9,7 @@ from core.bridge import Bridge
 from core.reports import match_funnel
 from core.reports.match_funnel import Funnel
 from data.models import MIXPANEL_SIDE, Connection, Run
-from pages.parts import matching_charts, run_status, tables
+from pages.parts import links, matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import explain_reasons, show_excluded
@@ -17,8 +17,6 @@ from pages.parts.formatting import age, escape_markdown, in_gray, number, percen
 from pages.parts.selection import set_param
 from pages.shell import gate, page_frame, resources
 
-COHORTS = "pages/export/cohorts.py"
-USERS = "pages/observe/users.py"
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
 ALL = "All cohorts"
 
@@ -46,7 +44,7 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
             title="No cohort was read yet",
             icon=":material/filter_alt:",
         )
-        st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+        links.pick_cohort()
         return
     cohort_id = _choose_cohort(latest)
     set_param("cohort", cohort_id or None)
@@ -175,7 +173,7 @@ def choose_view(person: Actor) -> str:
                 key="matching_view",
                 label_visibility="collapsed",
             )
-        st.page_link(USERS, label="Look up a user", icon=":material/person_search:")
+        st.page_link(links.USERS, label="Look up a user", icon=":material/person_search:")
     return view
 
 
@@ -183,7 +181,7 @@ def lead_to_user(person: Actor) -> None:
     """Lead on to the screen that looks a user up, where an address of this one once did."""
     shows_association = "association" in st.query_params and person.role >= Role.ANALYST
     if not shows_association and (user_id := st.query_params.get("id")):
-        st.switch_page(USERS, query_params={"id": user_id})
+        st.switch_page(links.USERS, query_params={"id": user_id})
 
 
 person = gate.require(Role.VIEWER)

@@ -14,15 +14,13 @@ from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
 from core.syncs import groups
 from data.models import Group
-from pages.parts import lookback, tables
+from pages.parts import links, lookback, tables
 from pages.parts.actions import show_errors
 from pages.parts.excluded_profiles import REASONS
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
 from pages.parts.selection import opener, set_param
 from pages.shell import gate, page_frame, resources
 
-GROUPS = "pages/observe/groups.py"
-HISTORY = "pages/observe/history.py"
 MOST_IDS, MOST_GROUPS = 20, 10
 
 
@@ -199,7 +197,7 @@ def show_groups(user: UserLookup) -> None:
         [answer.group.id for answer in answers],
         key="users_groups",
         label="The user's groups",
-        go_to=opener(GROUPS, "group"),
+        go_to=opener(links.GROUPS, "group"),
         columns={
             "Group": st.column_config.TextColumn(width=200),
             # Without a width it is as narrow as the first rows, which may have none.
@@ -256,7 +254,7 @@ def show_history(user: UserLookup) -> None:
         [membership.until_run or membership.since_run or membership.group.base_run_id for _, membership in memberships],
         key="users_history",
         label="Membership history",
-        go_to=opener(HISTORY, "run"),
+        go_to=opener(links.HISTORY, "run"),
         order=[
             "", "Group", "Joined", "Left", "Joined with run", "Left with run",
             *(["Apptimize id"] if len(user.histories) > 1 else []),
@@ -290,7 +288,7 @@ with show_errors():
     user_id, group = show_search(groups.list_groups(bridge, person), destinations)
     if group:
         st.page_link(
-            GROUPS,
+            links.GROUPS,
             label=escape_markdown(group_name(group)),
             icon=":material/arrow_back:",
             query_params={"group": str(group.id)},
