@@ -74,7 +74,7 @@ def _begin_postgres(connection: Any) -> None:
 @contextmanager
 def read_session(engine: Engine) -> Generator[Session]:
     """Open a session for reading. Raises StorageError when the database cannot be used."""
-    with _plain_errors(), Session(engine, expire_on_commit=False) as session:
+    with _storage_errors(), Session(engine, expire_on_commit=False) as session:
         yield session
 
 
@@ -84,13 +84,13 @@ def write_session(engine: Engine) -> Generator[Session]:
 
     Raises StorageError when the database cannot be used; SQLAlchemy's IntegrityError passes through.
     """
-    with _plain_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
+    with _storage_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
         yield session
         session.commit()
 
 
 @contextmanager
-def _plain_errors() -> Generator[None]:
+def _storage_errors() -> Generator[None]:
     try:
         yield
     except OperationalError as exc:

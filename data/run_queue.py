@@ -60,7 +60,7 @@ def keep_for(session: Session, run: Run, lease_owner: str, *, now: datetime) -> 
     leases.claim(session, LeaseKind.RUN, run.id, lease_owner=lease_owner, now=now)
 
 
-def owner_of_parts(lease_owner: str, run_id: int) -> str:
+def parts_owner(lease_owner: str, run_id: int) -> str:
     """Name who holds what a run needs besides its own lease (query slots, the cohort list), so that it can be freed."""
     return f"{lease_owner}/{run_id}"
 
@@ -187,7 +187,7 @@ def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datet
     with write_session(engine) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
-        leases.free_all_of(session, owner_of_parts(lease.lease_owner, run_id))
+        leases.free_all(session, parts_owner(lease.lease_owner, run_id))
         values = {"status": RunStatus.INTERRUPTED, "waiting_until": None, "finished_at": now, **error}
         session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
         run = session.get_one(Run, run_id)

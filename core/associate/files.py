@@ -55,7 +55,7 @@ class _RecordedOutcomes:
             return "not reached", "Nothing was sent for this row."
         if reason := batch.refused.get(str(row.row)):
             return "refused", reason
-        if (reason := batch.unaliased.get(str(row.row))) == associations.NOT_SAID:
+        if (reason := batch.unaliased.get(str(row.row))) == associations.NOT_REPORTED:
             return "not confirmed", reason
         if reason:
             return "written, not aliased", reason

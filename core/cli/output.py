@@ -191,19 +191,19 @@ def print_association(association: Association) -> None:
         )
 
 
-def print_who(found: user_lookup.UserLookup) -> None:
-    typer.echo(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
-    typer.echo(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
-    if found.is_cut_short:
+def print_user(user: user_lookup.UserLookup) -> None:
+    typer.echo(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
+    typer.echo(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
+    if user.is_cut_short:
         typer.echo("More ids belong together than are followed here: not all of them are shown.")
     rows = [
         (
-            one.group.name,
-            one.destination,
-            "member" if one.is_member else "not known" if one.reason == user_lookup.LOST else "missing",
-            _time_text(one.since),
-            one.reason or ("" if one.is_member else "not in the cohort when it was last read"),
+            answer.group.name,
+            answer.destination,
+            "member" if answer.is_member else "not known" if answer.reason == user_lookup.LOST else "missing",
+            _time_text(answer.since),
+            answer.reason or ("" if answer.is_member else "not in the cohort when it was last read"),
         )
-        for one in found.groups
+        for answer in user.groups
     ]
     print_table(("Group", "Destination", "", "Since", "Why"), rows)

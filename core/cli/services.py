@@ -62,4 +62,4 @@ def up(
     from core.cli.up import run
 
     bridge = open_here()
-    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, tell=typer.echo))
+    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, notify=typer.echo))

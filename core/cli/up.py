@@ -43,7 +43,9 @@ class Service:
     log: Path
 
 
-def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object], address: str = LOOPBACK) -> int:
+def run(
+    bridge: Bridge, *, port: int, sandbox_port: int, notify: Callable[[str], object], address: str = LOOPBACK
+) -> int:
     """Start everything, print the address, and end all of it on a signal or when one of them dies.
 
     The dashboard listens at `address`; it refuses any but this machine's own while sign-in is not set up.
@@ -61,15 +63,15 @@ def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], o
             sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
             if not stop.is_set():
                 connect_sandbox(bridge, sandbox_url)
-                tell(f"Practice sandbox  {sandbox_url}")
+                notify(f"Practice sandbox  {sandbox_url}")
         services.append(_start(bridge, "worker", "worker"))
         services.append(_start_dashboard(bridge, address, port))
         host = _local_host(address)
         # The port was free before, so it is the dashboard that takes the connection.
         _wait_until_up(services, lambda: _accepts(host, port), stop)
         if not stop.is_set():
-            tell(f"Cohort Bridge     http://{f'[{host}]' if ':' in host else host}:{port}")
-            tell("Ctrl-C ends everything.")
+            notify(f"Cohort Bridge     http://{f'[{host}]' if ':' in host else host}:{port}")
+            notify("Ctrl-C ends everything.")
         return _watch(services, stop)
     finally:
         _end(services)

@@ -60,7 +60,7 @@ def _claim_due(bridge: Bridge) -> list[Connection]:
     with storage_errors():
         present = connections.list_side(bridge.engine, MIXPANEL_SIDE)
         due = [connection for connection in present if _is_due(connection, now)]
-        return [one for one in due if connections.claim_account_check(bridge.engine, one, now=now)]
+        return [account for account in due if connections.claim_account_check(bridge.engine, account, now=now)]
 
 
 def _is_due(connection: Connection, now: datetime) -> bool:

@@ -196,6 +196,8 @@ class CohortReader:
             unusable_ids=matched.unusable_ids,
             reasons=matched.reasons,
         )
-        self._facts.append(completeness.PageFacts(number=number, said_page=page.said_page, rows=len(page.distinct_ids)))
+        self._facts.append(
+            completeness.PageFacts(number=number, reported_page=page.reported_page, rows=len(page.distinct_ids))
+        )
         self.progress.pages += 1
         self.progress.profiles += len(page.distinct_ids)

@@ -92,7 +92,7 @@ class Export:
             return await self._restore(job, job.run.restore_snapshot)
         findings = self._recorder.findings
         source = self._source = CohortSource(
-            self._bridge, job, self._http, lease_owner=self._lease.owner_of_parts, progress=self._progress
+            self._bridge, job, self._http, lease_owner=self._lease.parts_owner, progress=self._progress
         )
         cohort = await source.find_cohort()
         job = await asyncio.to_thread(follow_cohort_name, self._bridge, job, cohort.name)

@@ -41,8 +41,8 @@ class RequestSlots:
             return 0 if self._is_released else self._take(most)
 
     def _take(self, most: int) -> int:
-        held = query_slots.list_held(self._bridge.engine, self.project)
-        others = [lease for lease in held if lease.lease_owner != self._lease_owner]
+        slots = query_slots.list_held(self._bridge.engine, self.project)
+        others = [lease for lease in slots if lease.lease_owner != self._lease_owner]
         taken, self._asked_before = query_slots.take(
             self._bridge.engine,
             self.project,

@@ -127,9 +127,9 @@ def _attention(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionIte
     paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
     with_sync = {view.group.id for view in paused}
     failing = [run for run in newest if run.status in FAILING]
-    held = [run for run in failing if run.status == RunStatus.HELD]
+    held_runs = [run for run in failing if run.status == RunStatus.HELD]
     failed = [run for run in failing if run.status != RunStatus.HELD and run.group_id not in with_sync]
-    return AttentionItems(paused, held + failed)
+    return AttentionItems(paused, held_runs + failed)
 
 
 @action(Role.VIEWER)

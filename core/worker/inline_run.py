@@ -26,11 +26,11 @@ async def carry_out_here(
     lease_owner: str,
     patience_s: float | None,
     watch: Callable[[Progress], None] | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Do a run that this process queued for itself, waiting at most `patience_s` for a query slot (None: any time).
 
-    `tell` is given a sentence when it has to wait. Raises RunAlreadyActive while another run writes the group,
+    `notify` is given a sentence when it has to wait. Raises RunAlreadyActive while another run writes the group,
     LeaseLost, StorageFailed; every other failure is recorded in the run that is returned. Cancelling the call
     cancels the run.
     """
@@ -42,7 +42,7 @@ async def carry_out_here(
                 try:
                     return await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
                 except NoQuerySlot as exc:
-                    tell(f"{exc.message}")
+                    notify(f"{exc.message}")
                     await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=True)
                     if not await mine.sit_out(exc):
                         return await asyncio.to_thread(mine.fail, exc)
@@ -76,13 +76,13 @@ class InlineRun:
             return self._get()
 
     async def claim(self) -> None:
-        """Claim it. One that is in the way and moves is alive; one that does not is dead after a lease's time.
+        """Claim it. An active one whose heartbeat moves is alive; one that does not is dead after a lease's time.
 
         Raises: RunAlreadyActive, RunCancelled, LeaseLost.
         """
         watch, first_heartbeat = watch_runs(self._bridge), None
         while not await asyncio.to_thread(self._try_to_claim):
-            active, heartbeat = await asyncio.to_thread(self._run_in_the_way)
+            active, heartbeat = await asyncio.to_thread(self._active_run)
             first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
             if active and heartbeat != first_heartbeat:
                 raise RunAlreadyActive(f"Run {active.id} is writing the group {active.group_name} at this moment.")
@@ -103,10 +103,10 @@ class InlineRun:
         now = self._bridge.clock.now()
         return run_queue.claim(self._bridge.engine, self._run_id, lease_owner=self._lease_owner, now=now)
 
-    def _run_in_the_way(self) -> tuple[Run | None, tuple[str, int] | None]:
+    def _active_run(self) -> tuple[Run | None, tuple[str, int] | None]:
         active = runs.running(self._bridge.engine, self._get().group_id)
-        held = leases.list_held(self._bridge.engine, LeaseKind.RUN, [str(active.id)]) if active else []
-        return active, (held[0].lease_owner, held[0].heartbeat) if held else None
+        holding = leases.list_held(self._bridge.engine, LeaseKind.RUN, [str(active.id)]) if active else []
+        return active, (holding[0].lease_owner, holding[0].heartbeat) if holding else None
 
     def _get(self) -> Run:
         run = runs.get(self._bridge.engine, self._run_id)

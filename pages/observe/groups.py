@@ -213,7 +213,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
             label="Download CSV",
             help="The file that Apptimize's Groups page takes: one column, `user_id`.",
         )
-        sandbox = page_frame.sandbox_of([place]) if place else None
+        sandbox = page_frame.find_sandbox([place]) if place else None
         if sandbox:
             st.link_button(
                 "See it on Apptimize's Groups page",

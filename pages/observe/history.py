@@ -38,7 +38,7 @@ def show_filters(bridge: Bridge, person: Actor) -> RunFilter:
         **KEPT,
     )  # fmt: skip
     statuses = status_column.multiselect(
-        "State", list(run_status.BADGES), format_func=run_status.word_of, key="history_status", placeholder="All",
+        "State", list(run_status.BADGES), format_func=run_status.status_name, key="history_status", placeholder="All",
         **KEPT,
     )  # fmt: skip
     start, end = _period_filter(bridge, period_column)

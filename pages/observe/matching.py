@@ -13,7 +13,7 @@ from pages.parts import links, matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import explain_reasons, show_excluded
-from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_of, pluralize
+from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_number, pluralize
 from pages.parts.selection import set_param
 from pages.shell import gate, page_frame, resources
 
@@ -144,7 +144,7 @@ def table_row(run: Run, funnel: Funnel) -> dict[str, object]:
         "Cohort": run.cohort_name,
         "Profiles": funnel.with_profile,
         "Members": funnel.distinct,
-        "Matched": percent_of(funnel.valid / funnel.with_profile if funnel.with_profile else None),
+        "Matched": percent_number(funnel.valid / funnel.with_profile if funnel.with_profile else None),
         "Unmatched": funnel.unmatched,
         "Invalid": funnel.invalid,
         "Duplicates": funnel.duplicates,

@@ -24,7 +24,7 @@ from pages.shell import gate, page_frame, resources
 MOST_IDS, MOST_GROUPS = 20, 10
 
 
-def labels_of(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
+def group_labels(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
     """Label each group by its name, and by its destination where another has the same name.
 
     The browser sends back the label that was chosen: two groups with one label would be one.
@@ -60,7 +60,7 @@ def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[s
             list(by_id),
             index=None,
             # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-            format_func=labels_of(delivered, destinations).__getitem__,
+            format_func=group_labels(delivered, destinations).__getitem__,
             key="users_group",
             placeholder="All groups",
             on_change=_keep_group_in_address,
@@ -284,7 +284,7 @@ page_frame.open_page(
     bridge, person, "Look up a user", "In which groups a user is and was, since when, and why not in the others."
 )
 with show_errors():
-    destinations = {one.id: one.name for one in lookup.list_connections(bridge, person) if one.id is not None}
+    destinations = {place.id: place.name for place in lookup.list_connections(bridge, person) if place.id is not None}
     user_id, group = show_search(groups.list_groups(bridge, person), destinations)
     if group:
         st.page_link(

@@ -77,7 +77,7 @@ def badge_for(run: Run) -> Badge:
     return BADGES.get(run.status, Badge(run.status, "help", "gray"))
 
 
-def word_of(status: str) -> str:
+def status_name(status: str) -> str:
     """Return a state's name."""
     return BADGES[status].word
 

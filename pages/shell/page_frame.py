@@ -18,7 +18,7 @@ from pages.shell import resources
 
 PRACTICE_TITLE = "How to connect for real"
 
-_ANSWER = "notices_answer"
+_ANSWER = "frame_answer"
 
 
 def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
@@ -64,7 +64,7 @@ def account_notice(connection: Connection) -> None:
 
 def _show_practice(connections: list[Connection], *, with_link: bool) -> None:
     real = [place.name for place in connections if place.kind == ConnectionKind.ENDPOINT and not place.practice]
-    with st.container(horizontal=True, vertical_alignment="center", key="notices_practice"):
+    with st.container(horizontal=True, vertical_alignment="center", key="frame_practice"):
         st.badge("Practice mode", icon=":material/science:", color="orange")
         if real:
             names = escape_markdown(", ".join(real))
@@ -94,7 +94,7 @@ def worker_notice(bridge: Bridge, person: Actor) -> None:
     )
 
 
-def way_to_connect(person: Actor) -> None:
+def link_to_connections(person: Actor) -> None:
     """Link to Connections, or say who can open it."""
     if person.role >= Role.ADMIN:
         st.page_link(links.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
@@ -102,7 +102,7 @@ def way_to_connect(person: Actor) -> None:
         st.caption("An admin does that, on Connections.")
 
 
-def sandbox_of(connections: list[Connection]) -> str | None:
+def find_sandbox(connections: list[Connection]) -> str | None:
     """Return the address of the practice sandbox, if one is connected."""
     for connection in connections:
         if connection.practice:

@@ -307,7 +307,7 @@ def test_a_refusal_for_the_hour_is_waited_for_and_then_made_good(scene: Scene):
         run = one_time.start_export(bridge, LOCAL, POWER, lease_owner=lease_owner)
         assert run.id
         done = asyncio.run(
-            inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=None, tell=told.append)
+            inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=None, notify=told.append)
         )
 
     assert (done.status, scene.group) == ("succeeded", scene.now.group)

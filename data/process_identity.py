@@ -13,7 +13,7 @@ _START_FIELD = 19
 
 
 @dataclass(frozen=True)
-class LeaseHolder:
+class ProcessIdentity:
     """A process as exactly as its system tells: a pid alone is given again, in time and in each container."""
 
     machine: str
@@ -22,9 +22,9 @@ class LeaseHolder:
     process_started: int | None  # clock ticks since the machine started; None where the system does not tell
 
 
-def identify_process() -> LeaseHolder:
+def identify_process() -> ProcessIdentity:
     """Identify this process. Asked each time: a fork is another process."""
-    return LeaseHolder(_machine(), os.getpid(), _pid_namespace(), _process_started())
+    return ProcessIdentity(_machine(), os.getpid(), _pid_namespace(), _process_started())
 
 
 def _machine() -> str:
