@@ -22,7 +22,7 @@ _KIND = LeaseKind.ASSOCIATION
 _WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
 _RUNNING = {running: waiting for waiting, running in _WAITING.items()}
 ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
-# The reason that stands for rows of a batch of which Mixpanel took some, and did not say which: kept as `unaliased`.
+# The reason that stands for rows of a batch of which Mixpanel took some, and did not report which: kept as `unaliased`.
 NOT_REPORTED = "Mixpanel refused a part of the batch and did not say which rows."
 # One that kills its process again and again without getting further is left alone.
 _MOST_INTERRUPTIONS = 3
@@ -169,7 +169,7 @@ def _move(engine: Engine, association_id: int, move: _Transition, *, lease_owner
 
 
 def cancel(engine: Engine, association_id: int, *, now: datetime) -> Move:
-    """Cancel one that no process holds; have one that is held cancelled by its holder."""
+    """Cancel one that no process holds; have the process that holds one cancel it."""
     with write_session(engine) as session:
         association = session.get(Association, association_id)
         if association is None:
@@ -397,7 +397,7 @@ class ReadFiles:
 
 
 def list_read_files(engine: Engine, project_id: int) -> ReadFiles:
-    """List the files that say which profiles of a project have which id."""
+    """List the files that show which profiles of a project have which id."""
     with read_session(engine) as session:
         groups = select(Group.id).where(Group.project_id == project_id)
         members = session.exec(select(Group.base_snapshot).where(Group.project_id == project_id)).all()

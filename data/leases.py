@@ -133,7 +133,7 @@ def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = No
 
 
 def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
-    """Write down how long heartbeats have not moved.
+    """Record how long heartbeats have not moved.
 
     Each on top of what its watcher saw written: of several watchers that add the same seconds, one does.
     """

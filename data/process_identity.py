@@ -14,12 +14,12 @@ _START_FIELD = 19
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process as exactly as its system tells: a pid alone is given again, in time and in each container."""
+    """A process as exactly as its system knows it: a pid alone is given again, in time and in each container."""
 
     machine: str
     pid: int
     pid_namespace: str | None  # None where there are none
-    process_started: int | None  # clock ticks since the machine started; None where the system does not tell
+    process_started: int | None  # clock ticks since the machine started; None where the system does not provide it
 
 
 def identify_process() -> ProcessIdentity:

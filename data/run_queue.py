@@ -54,7 +54,7 @@ def new_run(
 
 
 def keep_for(session: Session, run: Run, lease_owner: str, *, now: datetime) -> None:
-    """Add a new run that is nobody else's to take: the process that queues it does it itself."""
+    """Add a new run that no other process may take: the process that queues it does it itself."""
     session.add(run)
     session.flush()
     leases.claim(session, LeaseKind.RUN, run.id, lease_owner=lease_owner, now=now)
@@ -66,7 +66,7 @@ def parts_owner(lease_owner: str, run_id: int) -> str:
 
 
 def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
-    """Take a queued or waiting run that nobody holds. False when somebody was faster or the group is being written."""
+    """Take a queued or waiting run that is free. False when another was faster or the group is being written."""
     try:
         with write_session(engine) as session:
             taken = session.exec(
@@ -137,7 +137,7 @@ def heartbeat(
 def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep: bool, now: datetime) -> bool:
     """Let a run wait for a query slot until then; without `keep` any worker may take it up again.
 
-    One that somebody asked to cancel meanwhile ends instead.
+    One that was asked to cancel meanwhile ends instead.
     """
     with write_session(engine) as session:
         waiting = {"status": RunStatus.WAITING, "step": "waiting", "waiting_until": until}
@@ -152,7 +152,7 @@ def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep
 def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put a run back into the queue, for another process or a later start of this one.
 
-    One that somebody asked to cancel meanwhile ends instead.
+    One that was asked to cancel meanwhile ends instead.
     """
     queued = {"status": RunStatus.QUEUED, "step": "queued", "waiting_until": None}
     with write_session(engine) as session:
@@ -160,7 +160,7 @@ def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -
 
 
 def _let_go(session: Session, run_id: int, lease_owner: str, values: dict[str, Any], now: datetime) -> bool:
-    """Give up the lease of a run that has not ended; one that was to be cancelled, which nobody noticed yet, ends."""
+    """Give up the lease of a run that has not ended; one that was to be cancelled, unnoticed yet, ends."""
     if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
         return False
     if session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one():
@@ -225,7 +225,7 @@ def _again(run: Run, now: datetime) -> Run:
 
 
 def ask_to_cancel(engine: Engine, run_id: int, *, now: datetime) -> Run | None:
-    """Cancel a run that nobody holds at once, or leave word for its holder. Returns the run, None if unknown."""
+    """Cancel a run at once if it is free, or ask its process to. Returns the run, None if unknown."""
     with write_session(engine) as session:
         run = session.get(Run, run_id)
         if run is None or run.status not in UNFINISHED:

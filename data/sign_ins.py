@@ -21,7 +21,7 @@ _KEPT_FOR = timedelta(days=35)
 
 @dataclass(frozen=True)
 class ClaimedSignIn:
-    """One sign-in as a provider told it; a person whom no admin added gets `first_role`."""
+    """One sign-in as a provider reported it; a person whom no admin added gets `first_role`."""
 
     key: str
     email: str

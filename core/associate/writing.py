@@ -33,7 +33,7 @@ _ALIAS_NOT_REPORTED = "Mixpanel refused a part of the aliases and did not say wh
 
 @dataclass(frozen=True)
 class Written:
-    """What writing came to: requests in all, and what a look at some of the profiles showed, if there was one."""
+    """What writing came to: requests in all, and what a check of some of the profiles showed, if there was one."""
 
     requests: int
     look_up: LookUp | None

@@ -40,7 +40,7 @@ def complain(message: str, advice: str) -> None:
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -66,7 +66,7 @@ def print_cohorts(cohorts: Sequence[Cohort]) -> None:
         )
         for cohort in cohorts
     ]
-    print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
+    _print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
 
 
 def print_runs(runs: Sequence[Run]) -> None:
@@ -81,7 +81,7 @@ def print_runs(runs: Sequence[Run]) -> None:
         )
         for run in runs
     ]
-    print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
+    _print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
 
 
 def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]) -> None:
@@ -95,7 +95,7 @@ def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]
         )
         for group in groups
     ]
-    print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
+    _print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
 
 
 def print_syncs(views: Sequence[SyncView]) -> None:
@@ -112,7 +112,7 @@ def print_syncs(views: Sequence[SyncView]) -> None:
         )
         for view in views
     ]
-    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+    _print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
 
 
 def print_people(views: Sequence[PersonView]) -> None:
@@ -125,7 +125,7 @@ def print_people(views: Sequence[PersonView]) -> None:
         )
         for view in views
     ]
-    print_table(("Address", "Role", "", "Signed in"), rows)
+    _print_table(("Address", "Role", "", "Signed in"), rows)
 
 
 def _marks(*marks: tuple[str, bool]) -> str:
@@ -172,7 +172,7 @@ def print_funnel(run: Run) -> None:
         ("Excluded: duplicates", funnel.duplicates),
     ]
     rows = [(label, "" if number is None else f"{number:,}") for label, number in counts]
-    print_table(("Users", "Count"), rows, right=(1,))
+    _print_table(("Users", "Count"), rows, right=(1,))
 
 
 def print_association(association: Association) -> None:
@@ -206,4 +206,4 @@ def print_user(user: user_lookup.UserLookup) -> None:
         )
         for answer in user.groups
     ]
-    print_table(("Group", "Destination", "", "Since", "Why"), rows)
+    _print_table(("Group", "Destination", "", "Since", "Why"), rows)

@@ -26,11 +26,11 @@ from core.vendors.addresses import is_loopback_host
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARD = ROOT / "app.py"
-SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
+_DASHBOARD = ROOT / "app.py"
+_SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
 LOOPBACK = "127.0.0.1"
-START_WITHIN_S = 60.0
-END_WITHIN_S = 12.0
+_START_WITHIN_S = 60.0
+_END_WITHIN_S = 12.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -62,7 +62,7 @@ def run(
         if _is_practice(bridge):
             sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
             if not stop.is_set():
-                connect_sandbox(bridge, sandbox_url)
+                _connect_sandbox(bridge, sandbox_url)
                 notify(f"Practice sandbox  {sandbox_url}")
         services.append(_start(bridge, "worker", "worker"))
         services.append(_start_dashboard(bridge, address, port))
@@ -91,7 +91,7 @@ def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Eve
     return url
 
 
-def connect_sandbox(bridge: Bridge, url: str) -> None:
+def _connect_sandbox(bridge: Bridge, url: str) -> None:
     """Connect the practice project and the practice destination, where nothing else is connected under those names."""
     from core.sandbox import people
 
@@ -127,7 +127,7 @@ def _is_outdated(connections: Sequence[Connection], url: str) -> bool:
 
 def _require_loopback(address: str) -> None:
     """Refuse at once what the dashboard would refuse later: to be open to other machines without sign-in."""
-    if not is_loopback_host(address) and not SIGN_IN_FILE.exists():
+    if not is_loopback_host(address) and not _SIGN_IN_FILE.exists():
         raise SettingsError(
             f"Sign-in is not set up, and at {address} other machines could open the dashboard.",
             advice="Set up sign-in first (docs/sign-in), or omit --address.",
@@ -148,7 +148,7 @@ def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
         "browser.gatherUsageStats": "false",
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    return _spawn(bridge, "dashboard", [sys.executable, str(DASHBOARD), *arguments])
+    return _spawn(bridge, "dashboard", [sys.executable, str(_DASHBOARD), *arguments])
 
 
 def _start(bridge: Bridge, name: str, *arguments: str) -> Service:
@@ -183,7 +183,7 @@ def _die_with_parent() -> None:
 
 def _wait_until_up(services: list[Service], is_up: Callable[[], bool], stop: Event) -> None:
     """Wait until the last service is up, or one ended. Raises SettingsError when it is not in time."""
-    deadline_s = time.monotonic() + START_WITHIN_S
+    deadline_s = time.monotonic() + _START_WITHIN_S
     while time.monotonic() < deadline_s:
         if any(service.process.poll() is not None for service in services):
             return  # the watch that follows says which, and why
@@ -229,7 +229,7 @@ def _end(services: list[Service]) -> None:
     for service in services:
         if service.process.poll() is None:
             service.process.terminate()
-    deadline_s = time.monotonic() + END_WITHIN_S
+    deadline_s = time.monotonic() + _END_WITHIN_S
     for service in services:
         try:
             service.process.wait(max(0.1, deadline_s - time.monotonic()))

@@ -29,7 +29,7 @@ _AHEAD = 2
 
 
 class ResizableSemaphore(asyncio.Semaphore):
-    """How many requests may be in flight; can be made wider or narrower while they are."""
+    """How many requests may be in flight; can be raised or lowered while they are."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)

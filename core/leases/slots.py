@@ -35,7 +35,7 @@ class RequestSlots:
     def take(self, *, most: int = IN_FLIGHT) -> int:
         """Take up to `most` free slots, and return how many are held now. With none free, holders are asked to share.
 
-        A slot whose holder is dead is free.
+        A slot whose process is dead is free.
         """
         with self._lock:
             return 0 if self._is_released else self._take(most)

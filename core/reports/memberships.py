@@ -66,8 +66,8 @@ def list_memberships(
     """Put together when a member was in a group, from its changes, the oldest first.
 
     `kinds` has what those differences that name the member did to them. A run after which the group held only those
-    that it added says of every user whether they were in: whom it does not name had left by then. Where the changes
-    say nothing, what the group holds now decides.
+    that it added shows of every user whether they were in: whom it does not name had left by then. Where the changes
+    are silent, what the group holds now decides.
     """
     kept_since = changes[0].at if changes else group.delivered_at
     memberships: list[Membership] = []

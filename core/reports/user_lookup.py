@@ -41,7 +41,7 @@ _MAY_HAVE_WRITTEN = (
 
 @dataclass(frozen=True)
 class InGroup:
-    """What one group says of a user.
+    """What one group knows of a user.
 
     `since` is the end of the run that added them, None when it was before `kept_since`, where the lookback ended. Of a
     user who is missing `reason` says why: a matching reason, `duplicate` (with the member's distinct id in `instead`),

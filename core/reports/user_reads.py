@@ -1,4 +1,4 @@
-"""What the latest reads of all groups say of the ids of one user."""
+"""What the latest reads of all groups know of the ids of one user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data.members.lookup import list_members_with
 from data.members.snapshots import Snapshots
 from data.models import Group, Member
 
-# So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
+# So many ids of a user lead further: an id that thousands of profiles share identifies no one.
 MOST_IDS = 100
 
 
@@ -62,7 +62,7 @@ class GroupFiles:
 
 @dataclass
 class UserReads:
-    """What the files say of the ids that were asked for so far, by file."""
+    """What the files know of the ids that were asked for so far, by file."""
 
     snapshots: Snapshots
     groups: list[GroupFiles]

@@ -98,7 +98,7 @@ class Matched:
 def match_page(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, *, page: int = 0) -> Matched:
     """Match a page: aligned distinct ids and values of the match property (`MISSING` where there is none).
 
-    `page` only serves to name profiles that have no distinct id of their own. Order is kept.
+    `page` only serves to name profiles without a distinct id. Order is kept.
     """
     if not _all_named(distinct_ids):
         return _match_one_by_one(distinct_ids, values, rule, page)
@@ -120,7 +120,7 @@ def match_page(distinct_ids: Sequence[object], values: Sequence[object], rule: M
 def _match_one_by_one(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, page: int) -> Matched:
     matched = Matched()
     for row, (raw_id, value) in enumerate(zip(distinct_ids, values, strict=True)):
-        distinct_id = distinct_id_text(raw_id)
+        distinct_id = _distinct_id_text(raw_id)
         result = Reason.DISTINCT_ID if distinct_id is None else match(distinct_id, value, rule)
         if isinstance(result, Reason):
             matched.unusable_ids.append(f"\x00{page}:{row}" if distinct_id is None else distinct_id)
@@ -151,7 +151,7 @@ def _is_plain(text: str) -> bool:
     return not text.encode("utf-8", "surrogatepass").translate(None, _PRINTABLE)
 
 
-def distinct_id_text(raw: object) -> str | None:
+def _distinct_id_text(raw: object) -> str | None:
     """Turn a distinct id into text: Mixpanel documents an integer and sends strings. None when it is neither."""
     if isinstance(raw, bool):
         return None

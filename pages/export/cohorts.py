@@ -148,7 +148,7 @@ def table(
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         button_width=75,
-        # A column that says nothing of any cohort only takes room away from the names.
+        # A column that is empty for every cohort only takes room away from the names.
         order=["", "Cohort", "Users"]
         + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
         + (["Note"] if any(map(marks, shown)) else [])
@@ -263,7 +263,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
 
 
 def show_facts(bridge: Bridge, person: Actor, cohort: Cohort) -> None:
-    """Show what Mixpanel says of the cohort, and how much of it was matched."""
+    """Show what Mixpanel knows of the cohort, and how much of it was matched."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for mark in marks(cohort):
             st.badge(mark, color="gray")

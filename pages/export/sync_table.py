@@ -1,4 +1,4 @@
-"""The recurring syncs as a table: which of them are asked for, and what is said of each."""
+"""The recurring syncs as a table: which of them are asked for, and what is shown of each."""
 
 from __future__ import annotations
 

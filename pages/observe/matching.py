@@ -160,7 +160,7 @@ def pick_mixpanel(connections: list[Connection]) -> Connection | None:
 
 
 def choose_view(person: Actor) -> str:
-    """Show the choice of a view to those who have one, and the way to look a user up."""
+    """Show the choice of a view to those who have one, and the link to look a user up."""
     with st.container(horizontal=True, vertical_alignment="center"):
         view = FUNNEL
         if person.role >= Role.ANALYST:

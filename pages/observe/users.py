@@ -40,7 +40,7 @@ def group_labels(delivered: list[Group], destinations: dict[int, str]) -> dict[i
 
 
 def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:
-    """Show the fields that say whom to look up, and in which group; the address keeps both."""
+    """Show the fields for whom to look up, and in which group; the address keeps both."""
     by_id = {group.id: group for group in delivered if group.id is not None}
     requested = st.query_params.get("group", "")
     limited_to = next((group_id for group_id in by_id if str(group_id) == requested), None)
@@ -186,7 +186,7 @@ def show_ids(user: UserLookup) -> None:
 
 
 def show_groups(user: UserLookup) -> None:
-    """Show what every group says of the user, and why the user is missing."""
+    """Show what every group knows of the user, and why the user is missing."""
     st.subheader("Groups", anchor=False)
     if not user.groups:
         st.caption("No group was delivered yet.")
@@ -208,7 +208,7 @@ def show_groups(user: UserLookup) -> None:
 
 
 def group_row(answer: InGroup) -> dict[str, object]:
-    """Format what one group says of the user."""
+    """Format what one group knows of the user."""
     return {
         "": "Open",
         "Group": group_name(answer.group),

@@ -71,7 +71,7 @@ def percent_number(share: float | None) -> float | None:
 
 
 def zone() -> ZoneInfo:
-    """Return the reader's time zone, UTC when the browser does not tell."""
+    """Return the visitor's time zone, UTC when the browser does not report it."""
     try:
         return ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):

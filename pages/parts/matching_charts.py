@@ -12,7 +12,7 @@ import streamlit as st
 from data.models import Run
 from pages.parts.formatting import number, percent_number, pluralize, zone
 
-# More lines than these cannot be told apart.
+# More lines than these cannot be distinguished.
 _LINES = 6
 _TIMES = "%-d %b, %H:%M"
 _PARTS = {"Members": "members", "Unmatched": "unmatched", "Invalid": "invalid", "Duplicates": "duplicates"}

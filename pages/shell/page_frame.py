@@ -95,7 +95,7 @@ def worker_notice(bridge: Bridge, person: Actor) -> None:
 
 
 def link_to_connections(person: Actor) -> None:
-    """Link to Connections, or say who can open it."""
+    """Link to Connections, or show who can open it."""
     if person.role >= Role.ADMIN:
         st.page_link(links.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
     else:
