@@ -94,10 +94,9 @@ def _connections(bridge: Bridge) -> None:
     cohorts = [asdict(Cohort(i, _name(i), "Made up for a measurement", i * 7, "", True, False)) for i in range(1, 301)]
     with write_session(bridge.engine) as session:
         session.add(Connection(side="mixpanel", kind="mixpanel", name="default", username="made.up", secret=secret,
-                               project_id=PROJECT, base_url="https://mixpanel.invalid"))  # fmt: skip
-        session.add(
-            Connection(side="destination", kind="endpoint", name="default", secret=secret, url="https://x.invalid")
-        )
+                               project_id=PROJECT, base_url="https://mixpanel.invalid", created_at=now))  # fmt: skip
+        session.add(Connection(side="destination", kind="endpoint", name="default", secret=secret,
+                               url="https://x.invalid", created_at=now))  # fmt: skip
         session.add(CohortList(project=KEY, read_at=now, cohorts=cohorts))
         session.add(QueryBudget(project=KEY, queries=600))
         session.add_all(QuerySpend(project=KEY, at=now - timedelta(seconds=5 * i)) for i in range(550))
@@ -119,7 +118,7 @@ def _groups(engine: Engine) -> None:
             members = MEMBERS if i == BIG else 1000
             session.add(Group(id=i, destination_id=2, project_id=PROJECT, cohort_id=i, cohort_name=_name(i),
                               name=_name(i), delivered_name=_name(i), delivered_at=now, verified_at=now, full_at=now,
-                              base_snapshot=f"base-{i}", members=members))  # fmt: skip
+                              base_snapshot=f"base-{i}", members=members, created_at=now))  # fmt: skip
         session.flush()
         for i in range(1, SYNCS + 1):
             paused = i % 20 == 0

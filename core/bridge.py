@@ -16,7 +16,7 @@ from data.members.snapshots import Snapshots
 
 @dataclass(frozen=True)
 class Bridge:
-    """One process's way to everything that is kept. Safe to share between threads."""
+    """One process's access to everything that is kept. Safe to share between threads."""
 
     settings: Settings
     engine: Engine

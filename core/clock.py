@@ -18,10 +18,10 @@ def _elapsed_s() -> float:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where the time comes from. Only `now` can be set by somebody; the other two only ever go on.
+    """Where the time comes from. Only `now` can be set by anyone; the other two only ever increase.
 
     `now` is the wall clock, aware, UTC. `steady_s` stands still while the machine sleeps: what others did not do
-    meanwhile is no sign that they are dead. `elapsed_s` goes on: what we held before the machine slept may be
+    meanwhile is no sign that they are dead. `elapsed_s` includes that time: what we held before the sleep may be
     another's by now.
     """
 

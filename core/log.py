@@ -31,8 +31,8 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.INFO))
-    # These say one line a request, with the URL.
+    # These log one line a request, with the URL.
     for noisy in ("httpx", "httpcore", "alembic", "schedule"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Tries that are repeated are told by the run that repeats them.
+    # Tries that are repeated are logged by the run that repeats them.
     logging.getLogger("stamina").setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from core.clock import SYSTEM_CLOCK, Clock
+from core.clock import Clock
 
 # What a run log keeps at most: enough to see how a run proceeded, whatever it read. The totals have the rest.
 STEPS_KEPT = 40
@@ -55,24 +55,24 @@ class RunLog:
     Of the calls that succeeded the first are kept one by one, of the others more; totals count all.
     """
 
+    clock: Clock
     steps: list[Step] = field(default_factory=list[Step])
     calls: list[Call] = field(default_factory=list[Call])
     failures: list[Call] = field(default_factory=list[Call])
     totals: dict[tuple[str, int | None], Total] = field(default_factory=dict[tuple[str, int | None], Total])
-    clock: Clock = SYSTEM_CLOCK
 
     @classmethod
-    def resume(cls, kept: dict[str, Any] | None, *, clock: Clock = SYSTEM_CLOCK) -> RunLog:
+    def resume(cls, kept: dict[str, Any] | None, *, clock: Clock) -> RunLog:
         """Continue what was kept of the run so far."""
         if not kept:
             return cls(clock=clock)
         totals: list[Total] = kept["totals"]
         return cls(
+            clock=clock,
             steps=list(kept["steps"]),
             calls=[call for call in kept["calls"] if _succeeded(call["status"])],
             failures=[call for call in kept["calls"] if not _succeeded(call["status"])],
             totals={(total["what"], total["status"]): total for total in totals},
-            clock=clock,
         )
 
     def step(self, name: str) -> None:

@@ -11,7 +11,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def cell(value: object) -> str:
-    """Write a value for a cell: text that would be a formula gets an apostrophe, times are ISO in UTC."""
+    """Format a value for a cell: text that would be a formula gets an apostrophe, times are ISO in UTC."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -25,7 +25,7 @@ def cell(value: object) -> str:
 
 
 def lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Yield a CSV line by line, header first. Its first sign tells Excel that it is UTF-8."""
+    """Yield a CSV line by line, header first. Its first character marks it as UTF-8 for Excel."""
     written: list[str] = []
 
     class _Sink:

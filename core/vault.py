@@ -107,7 +107,7 @@ def _key_text(path: Path) -> str:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SettingsError(
             f"The key file {path} can be read by others on this machine.",
-            advice=f"Run `chmod 600 {path}`; if somebody may have read it, rotate the key and replace the secrets.",
+            advice=f"Run `chmod 600 {path}`; if anyone may have read it, rotate the key and replace the secrets.",
             code="secret_key_readable",
         )
     return path.read_text()

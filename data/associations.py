@@ -21,10 +21,9 @@ from data.models import Association, AssociationBatch, Connection, Group, Import
 _KIND = LeaseKind.ASSOCIATION
 _WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
 _RUNNING = {running: waiting for waiting, running in _WAITING.items()}
-UNFINISHED = (*_WAITING, *_RUNNING)
 ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
-# The reason that stands for rows of a batch of which Mixpanel took some, and did not say which: kept as `unaliased`.
-NOT_SAID = "Mixpanel refused a part of the batch and did not say which rows."
+# The reason that stands for rows of a batch of which Mixpanel took some, and did not report which: kept as `unaliased`.
+NOT_REPORTED = "Mixpanel refused a part of the batch and did not say which rows."
 # One that kills its process again and again without getting further is left alone.
 _MOST_INTERRUPTIONS = 3
 
@@ -170,7 +169,7 @@ def _move(engine: Engine, association_id: int, move: _Transition, *, lease_owner
 
 
 def cancel(engine: Engine, association_id: int, *, now: datetime) -> Move:
-    """Cancel one that no process holds; have one that is held cancelled by its holder."""
+    """Cancel one that no process holds; have the process that holds one cancel it."""
     with write_session(engine) as session:
         association = session.get(Association, association_id)
         if association is None:
@@ -245,7 +244,7 @@ def record_batch(engine: Engine, batch: AssociationBatch, *, lease_owner: str, r
     """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
     with write_session(engine) as session:
         refused = len(batch.refused)
-        unsure = sum(reason == NOT_SAID for reason in batch.unaliased.values())
+        unsure = sum(reason == NOT_REPORTED for reason in batch.unaliased.values())
         progress = {
             "written": Association.written + batch.size - refused - unsure,
             "refused": Association.refused + refused,
@@ -377,7 +376,7 @@ def is_written(engine: Engine, association_id: int, row: int) -> bool:
     batches = list_batches(engine, association_id, after=row - 1, limit=1)
     if not batches or batches[0].start > row:
         return False
-    return str(row) not in batches[0].refused and batches[0].unaliased.get(str(row)) != NOT_SAID
+    return str(row) not in batches[0].refused and batches[0].unaliased.get(str(row)) != NOT_REPORTED
 
 
 def list_batches(engine: Engine, association_id: int, *, after: int = 0, limit: int = 50) -> list[AssociationBatch]:
@@ -398,7 +397,7 @@ class ReadFiles:
 
 
 def list_read_files(engine: Engine, project_id: int) -> ReadFiles:
-    """List the files that say which profiles of a project have which id."""
+    """List the files that show which profiles of a project have which id."""
     with read_session(engine) as session:
         groups = select(Group.id).where(Group.project_id == project_id)
         members = session.exec(select(Group.base_snapshot).where(Group.project_id == project_id)).all()

@@ -35,7 +35,7 @@ class NewConnection:
 
 @dataclass(frozen=True)
 class AccountCheck:
-    """What Mixpanel said of a service account: why it may not connect, and if it `answered`, when it expires."""
+    """What Mixpanel reported of a service account: why it may not connect, and if it `answered`, when it expires."""
 
     trouble: str | None
     answered: bool = False
@@ -176,7 +176,7 @@ def claim_account_check(engine: Engine, connection: Connection, *, now: datetime
 def record_account_check(
     engine: Engine, before: Connection, check: AccountCheck, *, scope: Scope, now: datetime
 ) -> bool:
-    """Record what was said of an account, unless the connection was entered again since `before` was read.
+    """Record what was reported of an account, unless the connection was entered again since `before` was read.
 
     Returns whether that is something else than was known.
     """

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlmodel import Session, create_engine
 
-MIGRATIONS = Path(__file__).with_name("migrations")
+_MIGRATIONS = Path(__file__).with_name("migrations")
 # Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
-BUSY_TIMEOUT_MS = 30_000
+_BUSY_TIMEOUT_MS = 30_000
 _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 
 
@@ -49,7 +49,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
@@ -74,7 +74,7 @@ def _begin_postgres(connection: Any) -> None:
 @contextmanager
 def read_session(engine: Engine) -> Generator[Session]:
     """Open a session for reading. Raises StorageError when the database cannot be used."""
-    with _plain_errors(), Session(engine, expire_on_commit=False) as session:
+    with _storage_errors(), Session(engine, expire_on_commit=False) as session:
         yield session
 
 
@@ -84,13 +84,13 @@ def write_session(engine: Engine) -> Generator[Session]:
 
     Raises StorageError when the database cannot be used; SQLAlchemy's IntegrityError passes through.
     """
-    with _plain_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
+    with _storage_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
         yield session
         session.commit()
 
 
 @contextmanager
-def _plain_errors() -> Generator[None]:
+def _storage_errors() -> Generator[None]:
     try:
         yield
     except OperationalError as exc:
@@ -107,7 +107,7 @@ def _sentence(exc: DBAPIError) -> str:
         # What SQLite says of a disk without room for the index of its log.
         return "The disk failed or is full: the database could not be read or written."
     if "locked" in reason:
-        return f"The database was locked by another program for {BUSY_TIMEOUT_MS // 1000} seconds."
+        return f"The database was locked by another program for {_BUSY_TIMEOUT_MS // 1000} seconds."
     if "unable to open" in reason:
         return "The database file cannot be opened."
     if "malformed" in reason or "not a database" in reason:
@@ -142,19 +142,19 @@ def open_database(url: str, home: Path) -> Engine:
     return engine
 
 
-def newest_revision() -> str:
+def _newest_revision() -> str:
     """The schema revision that this version of the code expects: its last migration's number."""
-    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _bring_up_to_date(engine: Engine, home: Path) -> None:
-    if _revision(engine) == newest_revision():
+    if _revision(engine) == _newest_revision():
         return  # Alembic takes a while to import, and most starts have nothing to do.
     with _one_at_a_time(engine, home):
         present = _revision(engine)
-        if present == newest_revision():
+        if present == _newest_revision():
             return
-        if present is not None and present > newest_revision():
+        if present is not None and present > _newest_revision():
             raise StorageError("The database was made by a newer version of Cohort Bridge.", advice="Update this one.")
         _upgrade(engine)
 
@@ -187,7 +187,7 @@ def _upgrade(engine: Engine) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             # Batch migrations rebuild tables; with foreign keys on that would delete what refers to them. Asked of the

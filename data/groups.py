@@ -42,7 +42,7 @@ def get_group(engine: Engine, group_id: int) -> Group | None:
 
 
 def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:
-    """Note the present name of a run's cohort; a group without a name of its own is called the same.
+    """Note the present name of a run's cohort; a group without its own name is called the same.
 
     Raises: NameTaken, and notes nothing.
     """

@@ -1,7 +1,7 @@
 """Who holds a piece of work: one row for each lease that is held, and none for what is free.
 
-Whatever is written for a holder is written in a transaction that called `hold` first: writers come one after the
-other, so nothing is written for somebody who lost the lease.
+What is written for a process is written in a transaction that called `hold` first: writers come one after the
+other, so nothing is written for a process that lost the lease.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sqlalchemy import ColumnElement, Engine, String, cast, delete, exists, upda
 from sqlmodel import Session, col, select
 
 from data.engine import read_session, write_session
-from data.lease_holder import identify_process
 from data.models import Lease, LeaseKind
+from data.process_identity import identify_process
 
 # A heartbeat starts anywhere below this: a lease that was handed back and taken again by the same owner must not look
 # like one that has not moved.
@@ -53,17 +53,17 @@ def claim(
         return True
     if find(session, kind, key) is not None:
         return False
-    holder = identify_process()
+    process = identify_process()
     session.add(
         Lease(
             kind=kind,
             key=str(key),
             lease_owner=lease_owner,
             heartbeat=secrets.randbelow(_FIRST_HEARTBEAT_BELOW),
-            machine=holder.machine,
-            pid_namespace=holder.pid_namespace,
-            pid=holder.pid,
-            process_started=holder.process_started,
+            machine=process.machine,
+            pid_namespace=process.pid_namespace,
+            pid=process.pid,
+            process_started=process.process_started,
             taken_at=now,
         )
     )
@@ -72,7 +72,7 @@ def claim(
 
 
 def hold(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
-    """Renew a lease, and let nobody take it before the transaction ends. False when it is not ours any more."""
+    """Renew a lease, and let no one take it before the transaction ends. False when it is not ours any more."""
     renewed = session.exec(
         update(Lease)
         .where(*_is(kind, key), col(Lease.lease_owner) == lease_owner)
@@ -108,12 +108,12 @@ def hand_back(session: Session, kind: LeaseKind, key: object, *, lease_owner: st
 
 
 def end_if_unmoved(session: Session, lease: Lease) -> bool:
-    """End the lease of a holder that died. False when it has moved since it was read."""
+    """End the lease of a process that died. False when it has moved since it was read."""
     ended = session.exec(delete(Lease).where(*_unmoved(lease)))
     return ended.rowcount == 1
 
 
-def free_all_of(session: Session, lease_owner: str) -> None:
+def free_all(session: Session, lease_owner: str) -> None:
     """Free whatever this owner holds."""
     session.exec(delete(Lease).where(col(Lease.lease_owner) == lease_owner))
 
@@ -124,7 +124,7 @@ def find(session: Session, kind: LeaseKind, key: object) -> Lease | None:
 
 
 def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = None) -> list[Lease]:
-    """List the leases of a kind that somebody holds: all of them, or those of these keys."""
+    """List the leases of a kind that are held: all of them, or those of these keys."""
     with read_session(engine) as session:
         query = select(Lease).where(Lease.kind == kind)
         if keys is not None:
@@ -133,7 +133,7 @@ def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = No
 
 
 def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
-    """Write down how long heartbeats have not moved.
+    """Record how long heartbeats have not moved.
 
     Each on top of what its watcher saw written: of several watchers that add the same seconds, one does.
     """
@@ -147,9 +147,9 @@ def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
 
 
 def is_held(kind: LeaseKind, key: Any, *, but_by: str | None = None) -> ColumnElement[bool]:
-    """Build the condition that somebody, other than `but_by`, holds the lease whose key is this column."""
-    held = exists().where(col(Lease.kind) == kind, col(Lease.key) == cast(key, String))
-    return held.where(col(Lease.lease_owner) != but_by) if but_by is not None else held
+    """Build the condition that a process, other than `but_by`, holds the lease whose key is this column."""
+    lease = exists().where(col(Lease.kind) == kind, col(Lease.key) == cast(key, String))
+    return lease.where(col(Lease.lease_owner) != but_by) if but_by is not None else lease
 
 
 def _is(kind: LeaseKind, key: object) -> tuple[ColumnElement[bool], ...]:

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
-
-# The machine's clock: everything that is kept is stamped by it, and it may be set at any time.
-wall_s: Callable[[], float] = time.time
-
-
-def utc_now() -> datetime:
-    """The present, aware, UTC."""
-    return datetime.fromtimestamp(wall_s(), UTC)
-
 
 # The two sides of a connection: names are unique on each.
 MIXPANEL_SIDE, DESTINATION_SIDE = "mixpanel", "destination"
@@ -75,6 +65,13 @@ class ImportStage(StrEnum):
     DONE = "done"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+UNFINISHED_STAGES = (ImportStage.TO_CHECK, ImportStage.CHECKING, ImportStage.TO_WRITE, ImportStage.WRITING)
+# What writing a row of an association changes, as far as earlier reads know.
+SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
+# Why a profile makes no member whose Apptimize id another one has too: that one is the member.
+DUPLICATE = "duplicate"
 
 
 class Member(NamedTuple):
@@ -143,9 +140,9 @@ class Connection(SQLModel, table=True):
     url: str = ""
     folder: str = ""
     created_by: str = ""
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
     checked_at: datetime | None = None
-    # What Mixpanel says of the service account, asked for once a day.
+    # What Mixpanel reports of the service account, asked for once a day.
     account_trouble: str | None = None  # why it may not connect any more
     account_expires_at: datetime | None = None
     account_asked_at: datetime | None = None  # tried, with or without an answer
@@ -175,7 +172,7 @@ class Group(SQLModel, table=True):
     members: int = 0
     # Set before the first message of a delivery, cleared after the last was accepted.
     in_doubt: bool = False
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
 
 
 class Sync(SQLModel, table=True):
@@ -198,7 +195,7 @@ class Sync(SQLModel, table=True):
     next_run_at: datetime | None = Field(default=None, index=True)
     tags: list[str] = Field(default_factory=list, sa_column=Column("tags", JSON, nullable=False, server_default="[]"))
     created_by: str = ""
-    created_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime
 
 
 class Run(SQLModel, table=True):
@@ -239,7 +236,7 @@ class Run(SQLModel, table=True):
     force_full: bool = False
     approved: bool = False  # a person looked at what was held, and let this one write through
     approval_key: str | None = None  # the kind of hold that they looked at, and how users were matched then
-    restore_snapshot: str | None = None  # an undo: the snapshot that the group is put back to
+    restore_snapshot: str | None = None  # an undo: the snapshot that the group is rolled back to
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)
     write: str | None = Field(default=None, max_length=8)
@@ -272,7 +269,7 @@ class Run(SQLModel, table=True):
     messages: int = 0
     snapshot: str | None = None  # what the group held after it; runs that changed nothing share one
     difference: str | None = None  # the ids that were, or would have been, added and removed
-    excluded: str | None = None  # the profiles that made no member, kept of a group's latest reading
+    excluded: str | None = None  # the profiles that made no member, kept of a group's latest read
     matched_by: str = ""  # the match setting it read with
     error_code: str | None = None
     error_message: str | None = None
@@ -326,7 +323,7 @@ class QueryBudget(SQLModel, table=True):
     queries: int = 60
     window_s: int = 3600
     blocked_until: datetime | None = None
-    slots_wanted: int = 0  # counts up when somebody found no free slot: holders hand back
+    slots_wanted: int = 0  # counts up when a process needed a slot and none was free: others hand back
 
 
 class CohortList(SQLModel, table=True):
@@ -340,21 +337,21 @@ class CohortList(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """Who holds a piece of work. What nobody holds has no row."""
+    """Who holds a piece of work. What is free has no row."""
 
     __tablename__: ClassVar[Any] = "lease"
 
     kind: str = Field(primary_key=True, max_length=16)
     key: str = Field(primary_key=True, max_length=220)
     lease_owner: str = Field(max_length=64)
-    heartbeat: int  # moves while the holder is alive
-    # The process that took it; None where its system does not tell, or an older version of this program took it.
+    heartbeat: int  # moves while the process that took it is alive
+    # The process that took it; None where its system does not provide it, or an older version of this program took it.
     machine: str | None = Field(default=None, max_length=255)
     pid_namespace: str | None = Field(default=None, max_length=64)
     pid: int | None = None
     process_started: int | None = Field(default=None, sa_type=BigInteger)  # clock ticks since the machine started
     taken_at: datetime
-    still_s: float = 0.0  # how long the heartbeat has not moved, as whoever watches added it up
+    still_s: float = 0.0  # how long the heartbeat has not moved, as those that watch it added it up
 
 
 class WorkerHeartbeat(SQLModel, table=True):

@@ -110,7 +110,7 @@ def block(engine: Engine, project: str, *, now: datetime) -> BudgetStatus:
     with write_session(engine) as session:
         rules = session.get(QueryBudget, project) or QueryBudget(project=project)
         share_s = rules.window_s / rules.queries
-        # How long the last block lasted can be told from the trace that it left, as long as it is recent.
+        # How long the last block lasted can be seen from the trace that it left, as long as it is recent.
         since_s = (now - rules.blocked_until).total_seconds() if rules.blocked_until else None
         is_recent = since_s is not None and since_s < 2 * share_s
         pause_s = min(share_s * (2 if is_recent else 1), rules.window_s)

@@ -51,13 +51,13 @@ def _asked(session: Session, project: str, *, more: bool) -> int:
 def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int], int]:
     """Renew the slots that are held. Returns their numbers, and how often holders were asked to share until now."""
     with write_session(engine) as session:
-        held = [
+        numbers = [
             number
             for number in range(SLOTS)
             if leases.hold(session, LeaseKind.QUERY_SLOT, _key(project, number), lease_owner=lease_owner)
         ]
         budget = session.get(QueryBudget, project)
-        return held, budget.slots_wanted if budget else 0
+        return numbers, budget.slots_wanted if budget else 0
 
 
 def hand_back(engine: Engine, project: str, numbers: Collection[int], *, lease_owner: str) -> None:

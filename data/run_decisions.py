@@ -29,29 +29,29 @@ class MembersNotKept(LookupError):
     """The members as of a run are not kept."""
 
 
-def apply_held(engine: Engine, run_id: int, *, actor: str, key_of: Callable[[Run], str], now: datetime) -> Run:
-    """Queue an approved run in place of a held one; `key_of` names what was looked at of it.
+def apply_held(engine: Engine, run_id: int, *, actor: str, get_key: Callable[[Run], str], now: datetime) -> Run:
+    """Queue an approved run in place of a held one; `get_key` names what was looked at of it.
 
     Raises: RunUnknown, RunNotHeld.
     """
     with write_session(engine) as session:
-        held = _held(session, run_id)
-        sync = session.get_one(Sync, held.sync_id)
-        _end(session, held, "applied")
+        held_run = _get_held(session, run_id)
+        sync = session.get_one(Sync, held_run.sync_id)
+        _end(session, held_run, "applied")
         run = add_run(session, sync, RunRequest(trigger="manual", actor=actor, approved=True), now=now)
-        run.approval_key = key_of(held)
+        run.approval_key = get_key(held_run)
     return run
 
 
 def discard_held(engine: Engine, run_id: int) -> Run:
     """End a held run; the group stays as it is. Raises RunUnknown, RunNotHeld."""
     with write_session(engine) as session:
-        held = _held(session, run_id)
-        _end(session, held, "discarded")
-    return held
+        run = _get_held(session, run_id)
+        _end(session, run, "discarded")
+    return run
 
 
-def _held(session: Session, run_id: int) -> Run:
+def _get_held(session: Session, run_id: int) -> Run:
     run = session.get(Run, run_id)
     if run is None:
         raise RunUnknown(run_id)

@@ -54,19 +54,19 @@ def new_run(
 
 
 def keep_for(session: Session, run: Run, lease_owner: str, *, now: datetime) -> None:
-    """Add a new run that is nobody else's to take: the process that queues it does it itself."""
+    """Add a new run that no other process may take: the process that queues it does it itself."""
     session.add(run)
     session.flush()
     leases.claim(session, LeaseKind.RUN, run.id, lease_owner=lease_owner, now=now)
 
 
-def owner_of_parts(lease_owner: str, run_id: int) -> str:
+def parts_owner(lease_owner: str, run_id: int) -> str:
     """Name who holds what a run needs besides its own lease (query slots, the cohort list), so that it can be freed."""
     return f"{lease_owner}/{run_id}"
 
 
 def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
-    """Take a queued or waiting run that nobody holds. False when somebody was faster or the group is being written."""
+    """Take a queued or waiting run that is free. False when another was faster or the group is being written."""
     try:
         with write_session(engine) as session:
             taken = session.exec(
@@ -137,7 +137,7 @@ def heartbeat(
 def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep: bool, now: datetime) -> bool:
     """Let a run wait for a query slot until then; without `keep` any worker may take it up again.
 
-    One that somebody asked to cancel meanwhile ends instead.
+    One that was asked to cancel meanwhile ends instead.
     """
     with write_session(engine) as session:
         waiting = {"status": RunStatus.WAITING, "step": "waiting", "waiting_until": until}
@@ -152,7 +152,7 @@ def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep
 def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put a run back into the queue, for another process or a later start of this one.
 
-    One that somebody asked to cancel meanwhile ends instead.
+    One that was asked to cancel meanwhile ends instead.
     """
     queued = {"status": RunStatus.QUEUED, "step": "queued", "waiting_until": None}
     with write_session(engine) as session:
@@ -160,7 +160,7 @@ def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -
 
 
 def _let_go(session: Session, run_id: int, lease_owner: str, values: dict[str, Any], now: datetime) -> bool:
-    """Give up the lease of a run that has not ended; one that was to be cancelled, which nobody noticed yet, ends."""
+    """Give up the lease of a run that has not ended; one that was to be cancelled, unnoticed yet, ends."""
     if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
         return False
     if session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one():
@@ -187,7 +187,7 @@ def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datet
     with write_session(engine) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
-        leases.free_all_of(session, owner_of_parts(lease.lease_owner, run_id))
+        leases.free_all(session, parts_owner(lease.lease_owner, run_id))
         values = {"status": RunStatus.INTERRUPTED, "waiting_until": None, "finished_at": now, **error}
         session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
         run = session.get_one(Run, run_id)
@@ -225,7 +225,7 @@ def _again(run: Run, now: datetime) -> Run:
 
 
 def ask_to_cancel(engine: Engine, run_id: int, *, now: datetime) -> Run | None:
-    """Cancel a run that nobody holds at once, or leave word for its holder. Returns the run, None if unknown."""
+    """Cancel a run at once if it is free, or ask its process to. Returns the run, None if unknown."""
     with write_session(engine) as session:
         run = session.get(Run, run_id)
         if run is None or run.status not in UNFINISHED:

@@ -45,7 +45,7 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
         if outcome.pause:
             _pause(session, session.get_one(Run, run_id).sync_id, outcome.pause)
         if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED):
-            drop_held(session, run_id)
+            _drop_held(session, run_id)
         return True
 
 
@@ -141,7 +141,7 @@ def _was_moved(session: Session, before: Connection) -> bool:
     return now is None or (now.kind, now.url, now.folder) != (before.kind, before.url, before.folder)
 
 
-def drop_held(session: Session, run_id: int) -> None:
+def _drop_held(session: Session, run_id: int) -> None:
     """Drop the held runs of a run's group that are older: it takes their place."""
     run = session.get_one(Run, run_id)
     if run.dry_run:

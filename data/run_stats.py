@@ -179,13 +179,13 @@ def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
         )
         .group_by(col(Run.group_id), day)
     )
-    sizes_of: dict[int, list[int]] = {}
+    sizes_by_group: dict[int, list[int]] = {}
     with read_session(engine) as session:
         for group_id, members in session.exec(
             select(Run.group_id, Run.members).where(col(Run.id).in_(last)).order_by(col(Run.id))
         ).all():
-            sizes_of.setdefault(group_id, []).append(members)
-    return sizes_of
+            sizes_by_group.setdefault(group_id, []).append(members)
+    return sizes_by_group
 
 
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:

@@ -62,40 +62,40 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
         return RunRows(run, sync, group, mixpanel, session.get(Connection, group.destination_id))
 
 
-def list_runs(engine: Engine, wanted: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:
+def list_runs(engine: Engine, which: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:
     """List runs, newest first."""
     with read_session(engine) as session:
-        query = select(Run).where(*_conditions(wanted)).order_by(col(Run.id).desc()).limit(limit).offset(offset)
+        query = select(Run).where(*_conditions(which)).order_by(col(Run.id).desc()).limit(limit).offset(offset)
         return list(session.exec(query).all())
 
 
-def count_runs(engine: Engine, wanted: RunFilter) -> int:
+def count_runs(engine: Engine, which: RunFilter) -> int:
     """Count the runs that `list_runs` would page through."""
     with read_session(engine) as session:
-        return session.exec(select(func.count()).select_from(Run).where(*_conditions(wanted))).one()
+        return session.exec(select(func.count()).select_from(Run).where(*_conditions(which))).one()
 
 
-def _conditions(wanted: RunFilter) -> list[Any]:
+def _conditions(which: RunFilter) -> list[Any]:
     conditions: list[Any] = []
-    if wanted.sync_id is not None:
-        conditions.append(col(Run.sync_id) == wanted.sync_id)
-    if wanted.group_id is not None:
-        conditions.append(col(Run.group_id) == wanted.group_id)
-    if wanted.cohort_id is not None:
-        conditions.append(col(Run.cohort_id) == wanted.cohort_id)
-    if wanted.statuses:
-        conditions.append(col(Run.status).in_(wanted.statuses))
-    if wanted.triggers:
-        conditions.append(col(Run.trigger).in_(wanted.triggers))
-    if wanted.actor:
-        conditions.append(col(Run.actor) == wanted.actor)
-    if wanted.text:
-        found = col(Run.cohort_name).icontains(wanted.text, autoescape=True)
-        conditions.append(or_(found, col(Run.group_name).icontains(wanted.text, autoescape=True)))
-    if wanted.since:
-        conditions.append(col(Run.queued_at) >= wanted.since)
-    if wanted.until:
-        conditions.append(col(Run.queued_at) < wanted.until)
-    if not wanted.with_dry_runs:
+    if which.sync_id is not None:
+        conditions.append(col(Run.sync_id) == which.sync_id)
+    if which.group_id is not None:
+        conditions.append(col(Run.group_id) == which.group_id)
+    if which.cohort_id is not None:
+        conditions.append(col(Run.cohort_id) == which.cohort_id)
+    if which.statuses:
+        conditions.append(col(Run.status).in_(which.statuses))
+    if which.triggers:
+        conditions.append(col(Run.trigger).in_(which.triggers))
+    if which.actor:
+        conditions.append(col(Run.actor) == which.actor)
+    if which.text:
+        in_cohort_name = col(Run.cohort_name).icontains(which.text, autoescape=True)
+        conditions.append(or_(in_cohort_name, col(Run.group_name).icontains(which.text, autoescape=True)))
+    if which.since:
+        conditions.append(col(Run.queued_at) >= which.since)
+    if which.until:
+        conditions.append(col(Run.queued_at) < which.until)
+    if not which.with_dry_runs:
         conditions.append(col(Run.dry_run).is_(False))
     return conditions

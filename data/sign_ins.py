@@ -21,7 +21,7 @@ _KEPT_FOR = timedelta(days=35)
 
 @dataclass(frozen=True)
 class ClaimedSignIn:
-    """One sign-in as a provider told it; a person whom no admin added gets `first_role`."""
+    """One sign-in as a provider reported it; a person whom no admin added gets `first_role`."""
 
     key: str
     email: str
@@ -113,7 +113,7 @@ def settle(
         elif sign_in is not None and decision.step is Step.END and sign_in.ended_at is None:
             sign_in.ended_at, sign_in.ended_why = now, decision.reason
             session.add(sign_in)
-            _tell(session, replace(scope, action="signed_out"), claimed.email, {"reason": decision.reason})
+            _record(session, replace(scope, action="signed_out"), claimed.email, {"reason": decision.reason})
     return decision, person
 
 
@@ -148,9 +148,9 @@ def _begin(
     sign_in.seen_at, sign_in.refused = now, None
     session.add_all([person, sign_in])
     session.exec(delete(SignIn).where(col(SignIn.issued_at) < now - _KEPT_FOR))
-    _tell(session, scope, person.email, {"role": role} | ({"first": True} if is_first else {}))
+    _record(session, scope, person.email, {"role": role} | ({"first": True} if is_first else {}))
     return person
 
 
-def _tell(session: Session, scope: Scope, subject: str, after: dict[str, Any]) -> None:
+def _record(session: Session, scope: Scope, subject: str, after: dict[str, Any]) -> None:
     chain.append(session, scope, subject=subject, after={subject: after})

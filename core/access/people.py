@@ -131,5 +131,5 @@ def _require_another_admin(bridge: Bridge, person: Person, enabled: Sequence[Per
     admins = {other.id for other in enabled if roles.get_role(bridge.settings, other) is Role.ADMIN}
     if admins == {person.id} and not roles.addresses(bridge.settings.admins):
         raise SettingsError(
-            "This is the last admin: no one could manage people any more.", advice="Make somebody else an admin first."
+            "This is the last admin: no one could manage people any more.", advice="Make someone else an admin first."
         )

@@ -144,7 +144,7 @@ def too_long_ago(settings: Settings) -> str:
 
 
 def get_role(settings: Settings, person: Person) -> Role:
-    """Return the role that counts: what the settings say of a person comes before what the database says."""
+    """Return the role that counts: the settings come before the database."""
     if is_fixed_admin(settings, person.email):
         return Role.ADMIN
     return Role[person.role.upper()]
@@ -177,7 +177,7 @@ def admins(bridge: Bridge) -> list[str]:
 
 
 def note_refusal(bridge: Bridge, who: str, what: str, why: str) -> None:
-    """Write a refusal to the audit log; the same one again within minutes is not written twice.
+    """Record a refusal in the audit log; the same one again within minutes is not written twice.
 
     That it cannot be written changes nothing about the refusal.
     """

@@ -1,6 +1,6 @@
-"""Sign-in: what an OpenID provider says of a person becomes an Actor, or a refusal with its reason.
+"""Sign-in: what an OpenID provider reports of a person becomes an Actor, or a refusal with its reason.
 
-The provider proves who somebody is and nothing else. What they may do, and for how long a sign-in counts, is ours: the
+The provider proves who someone is and nothing else. What they may do, and for how long a sign-in counts, is ours: the
 cookie that Streamlit keeps it in lasts thirty days, and cannot be taken back.
 """
 
@@ -24,7 +24,7 @@ from data.sign_ins import ClaimedSignIn, Decision, Step
 
 # The provider's clock and ours may differ by so much.
 _SKEW = timedelta(minutes=5)
-# A row is written at most this often to note that somebody is still there.
+# A row is written at most this often to note that someone is still there.
 _NOTE_EVERY = timedelta(minutes=1)
 _NAME_LENGTH = 200
 # The code of refusals that an admin can lift.
@@ -34,7 +34,7 @@ _ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}@[^@\s\x00-\x
 
 @dataclass(frozen=True)
 class IdentityClaims:
-    """What a provider said: the one sign-in that it is about, and whose."""
+    """What a provider reported: the one sign-in that it is about, and whose."""
 
     key: str
     email: str
@@ -53,7 +53,7 @@ def admit(bridge: Bridge, claims: Mapping[str, Any], *, by_itself: bool = False)
     A first sign-in makes a person; every sign-in, its end and every refusal is written to the audit log, once.
     Raises: SignInRefused, SignedOut.
     """
-    identity = read_claims(claims)
+    identity = _read_claims(claims)
     with storage_errors():
         actor = _admitted_before(bridge, identity, within=None if by_itself else _NOTE_EVERY)
         if actor is not None:
@@ -85,8 +85,8 @@ def _admitted_before(bridge: Bridge, identity: IdentityClaims, *, within: timede
     return _actor(bridge.settings, person, identity)
 
 
-def read_claims(claims: Mapping[str, Any]) -> IdentityClaims:
-    """Read what identifies one sign-in. Raises SignInRefused when the provider did not say it."""
+def _read_claims(claims: Mapping[str, Any]) -> IdentityClaims:
+    """Read what identifies one sign-in. Raises SignInRefused when the provider did not report it."""
     issuer, subject, issued_s = claims.get("iss"), claims.get("sub"), claims.get("iat")
     if not issuer or not subject or isinstance(issued_s, bool) or not isinstance(issued_s, int | float):
         raise SignInRefused(

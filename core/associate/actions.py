@@ -22,14 +22,13 @@ from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
 from data import associations
-from data.associations import UNFINISHED as UNFINISHED  # the stages that a page waits for
 from data.associations import Move, Refusal
 from data.members.association_rows import PlannedRow, RowFilter
 from data.members.files import flush_to_disk, make_folder, replace_folder, replacing
 from data.models import Association, Connection, ImportStage
 
 # More than a million rows of ordinary ids.
-MOST_BYTES = 512 * 2**20
+_MOST_BYTES = 512 * 2**20
 _CHUNK = 2**20
 AS_THEY_ARE = ""
 
@@ -105,8 +104,8 @@ def _copy(file: IO[bytes], target: Path) -> None:
     with target.open("wb") as copy:
         while chunk := file.read(_CHUNK):
             size += len(chunk)
-            if size > MOST_BYTES:
-                raise SettingsError(f"File: it is larger than {MOST_BYTES // 2**20} MB.", advice="Split it.")
+            if size > _MOST_BYTES:
+                raise SettingsError(f"File: it is larger than {_MOST_BYTES // 2**20} MB.", advice="Split it.")
             copy.write(chunk)
 
 

@@ -12,7 +12,7 @@ from data import associations
 from data.members.association_rows import ImportRows, PlannedRow
 from data.models import AssociationBatch
 
-OUTCOME_COLUMNS = ("row", "distinct_id", "apptimize_id", "outcome", "reason")
+_OUTCOME_COLUMNS = ("row", "distinct_id", "apptimize_id", "outcome", "reason")
 
 
 def import_rows(bridge: Bridge, association_id: int) -> ImportRows:
@@ -23,7 +23,7 @@ def import_rows(bridge: Bridge, association_id: int) -> ImportRows:
 
 def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:
     """Yield the outcome of every row as CSV for reading; a chunk of rows and one of batches are in memory."""
-    yield from spreadsheet.lines(OUTCOME_COLUMNS, _outcomes(bridge, association_id))
+    yield from spreadsheet.lines(_OUTCOME_COLUMNS, _outcomes(bridge, association_id))
 
 
 def _outcomes(bridge: Bridge, association_id: int) -> Iterator[tuple[object, ...]]:
@@ -55,7 +55,7 @@ class _RecordedOutcomes:
             return "not reached", "Nothing was sent for this row."
         if reason := batch.refused.get(str(row.row)):
             return "refused", reason
-        if (reason := batch.unaliased.get(str(row.row))) == associations.NOT_SAID:
+        if (reason := batch.unaliased.get(str(row.row))) == associations.NOT_REPORTED:
             return "not confirmed", reason
         if reason:
             return "written, not aliased", reason

@@ -17,17 +17,12 @@ from typing import IO
 from core.errors import SettingsError
 from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
 from data.members import association_check
-from data.members.association_check import CHANGED as CHANGED  # what a plan says of a row, for whoever shows it
-from data.members.association_check import NEW as NEW
-from data.members.association_check import SAME as SAME
-from data.members.association_check import UNSEEN as UNSEEN
-from data.members.association_rows import PlannedRow as PlannedRow
 from data.members.association_rows import RawRow
 from data.models import Member
 
 MOST_ROWS = 1_000_000
 # Mixpanel documents no limit for a distinct id; longer ones than this are no ids.
-MAX_DISTINCT_ID = 1024
+_MAX_DISTINCT_ID = 1024
 _LONGEST_LINE = 2**20
 # Rows that are not written are kept cut to this, to look at.
 _SHOWN = 10_000
@@ -80,7 +75,7 @@ PROBLEMS: dict[str, str] = {
     Problem.SPACES: "An id begins or ends with a space.",
     Problem.FORMULA: "An id begins with =, as a formula of a spreadsheet does.",
     Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
-    Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {MAX_DISTINCT_ID:,} for a distinct id.",
+    Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {_MAX_DISTINCT_ID:,} for a distinct id.",
     Problem.SWAPPED: "The two ids look swapped: the distinct id starts with i_ or a_, the other does not.",
     Problem.UNPREFIXED: "The Apptimize id starts with neither i_ nor a_.",
     Problem.REPEATED: "An earlier row is the same: it counts once.",
@@ -170,14 +165,14 @@ def _row(number: int, line: bytes, layout: _Layout, *, expects_prefix: bool) -> 
     if len(cells) != layout.width:
         return _bad_line(number, text, Problem.COLUMNS)
     member = Member(apptimize_id=cells[layout.apptimize_id], distinct_id=cells[layout.distinct_id])
-    problem = find_problem(member, expects_prefix=expects_prefix)
+    problem = _find_problem(member, expects_prefix=expects_prefix)
     if problem is not None:
         member = Member(_shown(member.apptimize_id), _shown(member.distinct_id))
     return RawRow(number, member, problem)
 
 
 def _bad_line(number: int, text: str, problem: Problem) -> RawRow:
-    """Keep a line whose columns cannot be told apart where the screens show the distinct id."""
+    """Keep a line whose columns cannot be distinguished where the screens show the distinct id."""
     return RawRow(number, Member(apptimize_id="", distinct_id=_shown(text)), problem)
 
 
@@ -197,7 +192,7 @@ def _shown(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text[:_SHOWN])
 
 
-def find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
+def _find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
     """Return what is wrong with a row by itself, None if nothing is."""
     apptimize_id, distinct_id = member
     both = distinct_id + apptimize_id
@@ -215,7 +210,7 @@ def find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
         return Problem.FORMULA
     if distinct_id.lower() in _NO_IDS or apptimize_id.lower() in _NO_IDS:
         return Problem.NOT_AN_ID
-    if len(distinct_id) > MAX_DISTINCT_ID or match(distinct_id, apptimize_id, _RULE) is Reason.TOO_LONG:
+    if len(distinct_id) > _MAX_DISTINCT_ID or match(distinct_id, apptimize_id, _RULE) is Reason.TOO_LONG:
         return Problem.TOO_LONG
     if expects_prefix and distinct_id.startswith(PREFIXES) and not apptimize_id.startswith(PREFIXES):
         return Problem.SWAPPED

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def watch_associations(bridge: Bridge) -> LeaseWatch:
-    """Watch the associations that are held by anybody, to put those whose process died back into the queue."""
+    """Watch the associations that are held by any process, to requeue those whose process died."""
 
     def recover(lease: Lease) -> bool:
         interrupted = associations.interrupt(bridge.engine, lease, failure=DEAD, now=bridge.clock.now())
@@ -86,7 +86,7 @@ class JobRunner:
 
 
 def wait_until_free(bridge: Bridge, number: int) -> None:
-    """Return once nobody holds an association: at once, or a lease's time after the process that had it died.
+    """Return once an association is free: at once, or a lease's time after the process that had it died.
 
     Raises: RunAlreadyActive when another process is running it.
     """

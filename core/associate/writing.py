@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 # Of the rows that were written, so many are looked up afterwards: that Mixpanel accepted them proves nothing.
 _LOOKED_UP = 50
-_ALIAS_NOT_SAID = "Mixpanel refused a part of the aliases and did not say which."
+_ALIAS_NOT_REPORTED = "Mixpanel refused a part of the aliases and did not say which."
 
 
 @dataclass(frozen=True)
 class Written:
-    """What writing came to: requests in all, and what a look at some of the profiles showed, if there was one."""
+    """What writing came to: requests in all, and what a check of some of the profiles showed, if there was one."""
 
     requests: int
     look_up: LookUp | None
@@ -92,7 +92,7 @@ class Writing:
         await asyncio.to_thread(connection_to_write, self._bridge, association)
         await self._held.begin_batch(rows[-1].row)
         answered = await client.set_ids([row.member for row in rows], association.match_property)
-        unsure = {index: associations.NOT_SAID for index, reason in answered.items() if reason is None}
+        unsure = {index: associations.NOT_REPORTED for index, reason in answered.items() if reason is None}
         refused = {index: reason for index, reason in answered.items() if reason is not None}
         unaliased = unsure
         if association.aliases:
@@ -128,7 +128,7 @@ class Writing:
         # The same time whenever the rows are sent again: an event that was sent twice then counts once.
         at_s = int(association.created_at.timestamp())
         answered = await client.alias([rows[index].member for index in indexes], at_s=at_s)
-        return {indexes[index]: _ALIAS_NOT_SAID if reason is None else reason for index, reason in answered.items()}
+        return {indexes[index]: _ALIAS_NOT_REPORTED if reason is None else reason for index, reason in answered.items()}
 
     async def _look_up(self, connection: Connection, match_property: str) -> LookUp | None:
         """Ask for some of what was written: a token of no project is accepted, and what it brings goes nowhere."""

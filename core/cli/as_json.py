@@ -79,37 +79,37 @@ def association_as_json(association: Association) -> dict[str, Any]:
     return _columns(association, _ASSOCIATION) | {"error": _error(association)}
 
 
-def who_as_json(found: user_lookup.UserLookup) -> dict[str, Any]:
+def user_as_json(user: user_lookup.UserLookup) -> dict[str, Any]:
     """Turn what is known of a user into the form that scripts rely on."""
     return {
-        "id": found.id,
-        "distinct_ids": found.distinct_ids,
-        "apptimize_ids": found.apptimize_ids,
-        "is_cut_short": found.is_cut_short,
-        "known_back_to": _time_json(found.lookback.back_to),
+        "id": user.id,
+        "distinct_ids": user.distinct_ids,
+        "apptimize_ids": user.apptimize_ids,
+        "is_cut_short": user.is_cut_short,
+        "known_back_to": _time_json(user.lookback.back_to),
         "groups": [
             {
-                "cohort_id": one.group.cohort_id,
-                "group_name": one.group.name,
-                "destination": one.destination,
-                "is_member": one.is_member,
-                "apptimize_id": one.apptimize_id,
-                "since": _time_json(one.since),
-                "run_id": one.run_id,
-                "reason": one.reason,
-                "instead": one.instead,
+                "cohort_id": answer.group.cohort_id,
+                "group_name": answer.group.name,
+                "destination": answer.destination,
+                "is_member": answer.is_member,
+                "apptimize_id": answer.apptimize_id,
+                "since": _time_json(answer.since),
+                "run_id": answer.run_id,
+                "reason": answer.reason,
+                "instead": answer.instead,
             }
-            for one in found.groups
+            for answer in user.groups
         ],
         "associated": [
             {
-                "association_id": one.id,
+                "association_id": association.id,
                 "distinct_id": member.distinct_id,
                 "apptimize_id": member.apptimize_id,
-                "at": _time_json(one.finished_at or one.started_at),
-                "by": one.confirmed_by,
+                "at": _time_json(association.finished_at or association.started_at),
+                "by": association.confirmed_by,
             }
-            for one, member in found.associated
+            for association, member in user.associated
         ],
     }
 

@@ -57,7 +57,7 @@ def associate(
         assert association.id is not None
         actions.save_outcomes(bridge, LOCAL, association.id, out)
     print_json(association_as_json(association)) if as_json else print_association(association)
-    _require_written(association, wanted=ImportStage.CHECKED if dry_run and file is not None else ImportStage.DONE)
+    _require_written(association, stage=ImportStage.CHECKED if dry_run and file is not None else ImportStage.DONE)
 
 
 def _resume(bridge: Bridge, number: int, lease_owner: str) -> Association:
@@ -111,8 +111,8 @@ def _carry_out(bridge: Bridge, association: Association, lease_owner: str) -> As
         return actions.get_association(bridge, LOCAL, number)
 
 
-def _require_written(association: Association, *, wanted: ImportStage) -> None:
+def _require_written(association: Association, *, stage: ImportStage) -> None:
     """Exit with the reason unless the association got as far as was asked, with a row to write."""
-    if association.stage != wanted or not association.writable:
+    if association.stage != stage or not association.writable:
         complain(association.error_message or "Nothing was written.", association.error_advice or "")
         raise typer.Exit(FAILED)

@@ -120,7 +120,7 @@ def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: flo
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         with run_progress() as watch:
             return await inline_run.carry_out_here(
-                bridge, run_id, lease_owner=lease_owner, patience_s=patience_s, watch=watch, tell=print_note
+                bridge, run_id, lease_owner=lease_owner, patience_s=patience_s, watch=watch, notify=print_note
             )
 
     try:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.as_json import group_as_json, who_as_json
+from core.cli.as_json import group_as_json, user_as_json
 from core.cli.common import FAILED, Json, To, open_here, whole_number
-from core.cli.output import complain, print_groups, print_json, print_who
+from core.cli.output import complain, print_groups, print_json, print_user
 from core.connections import lookup
 from core.reports import user_lookup
 from core.syncs import groups
@@ -53,13 +53,13 @@ def save_members(
 
 
 @app.command("who")
-def show_who(wanted: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+def show_user(user_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is not asked."""
-    found = user_lookup.look_up_user(open_here(), LOCAL, wanted, look_through=user_lookup.FAR_BACK)
+    user = user_lookup.look_up_user(open_here(), LOCAL, user_id, look_through=user_lookup.FAR_BACK)
     if as_json:
-        print_json(who_as_json(found))
+        print_json(user_as_json(user))
     else:
-        print_who(found)
-    if not found.is_known:
+        print_user(user)
+    if not user.is_known:
         complain("No group and no read had this id.", "Export, or read with `match`, a cohort that the user is in.")
         raise typer.Exit(FAILED)

@@ -52,7 +52,7 @@ def _harmless(text: str) -> str:
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -78,7 +78,7 @@ def print_cohorts(cohorts: Sequence[Cohort]) -> None:
         )
         for cohort in cohorts
     ]
-    print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
+    _print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
 
 
 def print_runs(runs: Sequence[Run]) -> None:
@@ -93,7 +93,7 @@ def print_runs(runs: Sequence[Run]) -> None:
         )
         for run in runs
     ]
-    print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
+    _print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
 
 
 def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]) -> None:
@@ -107,7 +107,7 @@ def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]
         )
         for group in groups
     ]
-    print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
+    _print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
 
 
 def print_syncs(views: Sequence[SyncView]) -> None:
@@ -124,7 +124,7 @@ def print_syncs(views: Sequence[SyncView]) -> None:
         )
         for view in views
     ]
-    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+    _print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
 
 
 def print_people(views: Sequence[PersonView]) -> None:
@@ -137,7 +137,7 @@ def print_people(views: Sequence[PersonView]) -> None:
         )
         for view in views
     ]
-    print_table(("Address", "Role", "", "Signed in"), rows)
+    _print_table(("Address", "Role", "", "Signed in"), rows)
 
 
 def _marks(*marks: tuple[str, bool]) -> str:
@@ -184,7 +184,7 @@ def print_funnel(run: Run) -> None:
         ("Excluded: duplicates", funnel.duplicates),
     ]
     rows = [(label, "" if number is None else f"{number:,}") for label, number in counts]
-    print_table(("Users", "Count"), rows, right=(1,))
+    _print_table(("Users", "Count"), rows, right=(1,))
 
 
 def print_association(association: Association) -> None:
@@ -203,19 +203,19 @@ def print_association(association: Association) -> None:
         )
 
 
-def print_who(found: user_lookup.UserLookup) -> None:
-    _say(f"Distinct ids: {', '.join(found.distinct_ids) or 'none known'}")
-    _say(f"Apptimize ids: {', '.join(found.apptimize_ids) or 'none known'}")
-    if found.is_cut_short:
+def print_user(user: user_lookup.UserLookup) -> None:
+    _say(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
+    _say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
+    if user.is_cut_short:
         _say("More ids belong together than are followed here: not all of them are shown.")
     rows = [
         (
-            one.group.name,
-            one.destination,
-            "member" if one.is_member else "not known" if one.reason == user_lookup.LOST else "missing",
-            _time_text(one.since),
-            one.reason or ("" if one.is_member else "not in the cohort when it was last read"),
+            answer.group.name,
+            answer.destination,
+            "member" if answer.is_member else "not known" if answer.reason == user_lookup.LOST else "missing",
+            _time_text(answer.since),
+            answer.reason or ("" if answer.is_member else "not in the cohort when it was last read"),
         )
-        for one in found.groups
+        for answer in user.groups
     ]
-    print_table(("Group", "Destination", "", "Since", "Why"), rows)
+    _print_table(("Group", "Destination", "", "Since", "Why"), rows)

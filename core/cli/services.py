@@ -18,7 +18,7 @@ app = typer.Typer()
 def run_worker(
     once: Annotated[bool, typer.Option("--once", help="Try all that is due or queued, then end.")] = False,
 ) -> None:
-    """Do what is due or queued, until told to stop."""
+    """Do what is due or queued, until asked to stop."""
     from core.worker import service
 
     bridge = open_here()
@@ -62,4 +62,4 @@ def up(
     from core.cli.up import run
 
     bridge = open_here()
-    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, tell=typer.echo))
+    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, notify=typer.echo))

@@ -45,13 +45,13 @@ def edit_sync(
     no_max_shrink: Annotated[
         bool, typer.Option("--no-max-shrink", help="Hold no run for the share of members that it would remove.")
     ] = False,
-    no_brake: Annotated[bool, typer.Option("--no-brake", hidden=True)] = False,  # the earlier name
+    earlier_no_max_shrink: Annotated[bool, typer.Option("--no-brake", hidden=True)] = False,  # the earlier name
     tag: Tags = None,
     no_tags: Annotated[bool, typer.Option("--no-tags", help="Remove all tags.")] = False,
     as_json: Json = False,
 ) -> None:
     """Change a recurring sync; what is not named stays as it is."""
-    is_unlimited = no_max_shrink or no_brake
+    is_unlimited = no_max_shrink or earlier_no_max_shrink
     if is_unlimited and max_shrink is not None:
         raise SettingsError("Shrink limit: --max-shrink and --no-max-shrink exclude each other.", advice="Omit one.")
     if no_tags and tag:

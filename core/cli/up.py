@@ -26,11 +26,11 @@ from core.vendors.addresses import is_loopback_host
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARD = ROOT / "app.py"
-SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
+_DASHBOARD = ROOT / "app.py"
+_SIGN_IN_FILE = ROOT / ".streamlit" / "secrets.toml"
 LOOPBACK = "127.0.0.1"
-START_WITHIN_S = 60.0
-END_WITHIN_S = 12.0
+_START_WITHIN_S = 60.0
+_END_WITHIN_S = 12.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,7 +43,9 @@ class Service:
     log: Path
 
 
-def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], object], address: str = LOOPBACK) -> int:
+def run(
+    bridge: Bridge, *, port: int, sandbox_port: int, notify: Callable[[str], object], address: str = LOOPBACK
+) -> int:
     """Start everything, print the address, and end all of it on a signal or when one of them dies.
 
     The dashboard listens at `address`; it refuses any but this machine's own while sign-in is not set up.
@@ -60,16 +62,16 @@ def run(bridge: Bridge, *, port: int, sandbox_port: int, tell: Callable[[str], o
         if _is_practice(bridge):
             sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
             if not stop.is_set():
-                connect_sandbox(bridge, sandbox_url)
-                tell(f"Practice sandbox  {sandbox_url}")
+                _connect_sandbox(bridge, sandbox_url)
+                notify(f"Practice sandbox  {sandbox_url}")
         services.append(_start(bridge, "worker", "worker"))
         services.append(_start_dashboard(bridge, address, port))
         host = _local_host(address)
         # The port was free before, so it is the dashboard that takes the connection.
         _wait_until_up(services, lambda: _accepts(host, port), stop)
         if not stop.is_set():
-            tell(f"Cohort Bridge     http://{f'[{host}]' if ':' in host else host}:{port}")
-            tell("Ctrl-C ends everything.")
+            notify(f"Cohort Bridge     http://{f'[{host}]' if ':' in host else host}:{port}")
+            notify("Ctrl-C ends everything.")
         return _watch(services, stop)
     finally:
         _end(services)
@@ -89,7 +91,7 @@ def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Eve
     return url
 
 
-def connect_sandbox(bridge: Bridge, url: str) -> None:
+def _connect_sandbox(bridge: Bridge, url: str) -> None:
     """Connect the practice project and the practice destination, where nothing else is connected under those names."""
     from core.sandbox import people
 
@@ -125,7 +127,7 @@ def _is_outdated(connections: Sequence[Connection], url: str) -> bool:
 
 def _require_loopback(address: str) -> None:
     """Refuse at once what the dashboard would refuse later: to be open to other machines without sign-in."""
-    if not is_loopback_host(address) and not SIGN_IN_FILE.exists():
+    if not is_loopback_host(address) and not _SIGN_IN_FILE.exists():
         raise SettingsError(
             f"Sign-in is not set up, and at {address} other machines could open the dashboard.",
             advice="Set up sign-in first (docs/sign-in), or omit --address.",
@@ -146,7 +148,7 @@ def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
         "browser.gatherUsageStats": "false",
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
-    return _spawn(bridge, "dashboard", [sys.executable, str(DASHBOARD), *arguments])
+    return _spawn(bridge, "dashboard", [sys.executable, str(_DASHBOARD), *arguments])
 
 
 def _start(bridge: Bridge, name: str, *arguments: str) -> Service:
@@ -181,7 +183,7 @@ def _die_with_parent() -> None:
 
 def _wait_until_up(services: list[Service], is_up: Callable[[], bool], stop: Event) -> None:
     """Wait until the last service is up, or one ended. Raises SettingsError when it is not in time."""
-    deadline_s = time.monotonic() + START_WITHIN_S
+    deadline_s = time.monotonic() + _START_WITHIN_S
     while time.monotonic() < deadline_s:
         if any(service.process.poll() is not None for service in services):
             return  # the watch that follows says which, and why
@@ -227,7 +229,7 @@ def _end(services: list[Service]) -> None:
     for service in services:
         if service.process.poll() is None:
             service.process.terminate()
-    deadline_s = time.monotonic() + END_WITHIN_S
+    deadline_s = time.monotonic() + _END_WITHIN_S
     for service in services:
         try:
             service.process.wait(max(0.1, deadline_s - time.monotonic()))

@@ -28,7 +28,7 @@ async def refresh(bridge: Bridge, client: Mixpanel, project: str) -> list[Cohort
 async def _read_once(
     bridge: Bridge, client: Mixpanel, project: str, *, since: datetime, lease_owner: str | None
 ) -> list[Cohort]:
-    """Return a list that was read after `since`: another's, if somebody reads it at this moment, else our own."""
+    """Return a list that was read after `since`: another's, if one is read at this moment, else our own."""
     async with in_turn(bridge, LeaseKind.COHORT_LIST, project, lease_owner=lease_owner or secrets.token_hex(8)):
         shared = await asyncio.to_thread(_shared_since, bridge, project, since)
         return shared if shared is not None else await refresh(bridge, client, project)

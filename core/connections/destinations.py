@@ -16,7 +16,7 @@ from core.connections.mixpanel_connection import NAME_LENGTH
 from core.connections.secrets import checked_secret, sealed
 from core.errors import SettingsError, StorageFailed
 from core.validation import clean_line
-from core.vendors.addresses import Reach, check_endpoint, is_loopback, reach_of
+from core.vendors.addresses import Reach, allowed_reach, check_endpoint, is_loopback
 from core.vendors.cohort_sync import test_endpoint
 from core.vendors.http import connect_entered
 from core.vendors.practice import is_sandbox
@@ -53,7 +53,7 @@ async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
                 "Endpoint: this leads to this machine itself, and what answers is not the practice sandbox.",
                 advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
             )
-    async with connect_entered(reach_of(allow_private=allowed, practice=practice)) as http:
+    async with connect_entered(allowed_reach(allow_private=allowed, practice=practice)) as http:
         await test_endpoint(http, checked, token)
     return practice
 

@@ -21,7 +21,7 @@ def find_mixpanel(bridge: Bridge, name: str | None = None) -> Connection:
 
 
 def find_destination(bridge: Bridge, name: str | None = None) -> Connection:
-    """Find a destination; the name may be left out while there is one. Raises NotConnected, SettingsError."""
+    """Find a destination; the name may be omitted while there is one. Raises NotConnected, SettingsError."""
     return _find(bridge, DESTINATION_SIDE, name, "No destination is connected.")
 
 

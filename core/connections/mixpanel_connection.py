@@ -91,14 +91,14 @@ def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "region": region,
         "base_url": (bridge.settings.mixpanel_url or REGIONS[region]).rstrip("/"),
         "id_merge": form.id_merge,
-        "match_property": checked_property(form.match_property, form.id_merge),
+        "match_property": _checked_property(form.match_property, form.id_merge),
         "expects_prefix": form.expects_prefix,
         **sealed(bridge, "secret", secret),
         **sealed(bridge, "project_token", token),
     }
 
 
-def checked_property(entered: str, id_merge: str) -> str:
+def _checked_property(entered: str, id_merge: str) -> str:
     """Return the property that users are matched on; entered empty, the usual one of the ID merge mode.
 
     Raises: SettingsError.
@@ -133,7 +133,7 @@ def change_match_setting(
     Raises: NotFound, SettingsError.
     """
     connection = connections.get_connection(bridge.engine, connection_id)
-    checked = checked_property(match_property, connection.id_merge if connection else IdMerge.ORIGINAL)
+    checked = _checked_property(match_property, connection.id_merge if connection else IdMerge.ORIGINAL)
     return _change(bridge, connection_id, {"match_property": checked, "expects_prefix": expects_prefix})
 
 

@@ -9,7 +9,7 @@ from data.models import Connection, Sync
 
 
 def match_rule(connection: Connection, sync: Sync | None = None) -> MatchRule:
-    """Return how a connection matches users, or one sync of it that has settings of its own."""
+    """Return how a connection matches users, or one sync of it that has own settings."""
     own = sync.match_property if sync else None
     expects = sync.expects_prefix if sync else None
     return MatchRule(

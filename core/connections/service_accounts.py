@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 _ASK_EVERY = timedelta(days=1)
 # An account that could not be asked about is asked about again this soon.
 _AGAIN_AFTER = timedelta(hours=1)
-# Early enough for somebody to make a new account, and to be back from a holiday.
+# Early enough for someone to make a new account, and to be back from a holiday.
 _EXPIRES_SOON = timedelta(days=14)
 _LOOK_EVERY_S = 60.0
 
@@ -60,7 +60,7 @@ def _claim_due(bridge: Bridge) -> list[Connection]:
     with storage_errors():
         present = connections.list_side(bridge.engine, MIXPANEL_SIDE)
         due = [connection for connection in present if _is_due(connection, now)]
-        return [one for one in due if connections.claim_account_check(bridge.engine, one, now=now)]
+        return [account for account in due if connections.claim_account_check(bridge.engine, account, now=now)]
 
 
 def _is_due(connection: Connection, now: datetime) -> bool:
@@ -88,7 +88,7 @@ async def _check(bridge: Bridge, http: HttpClient, connection: Connection) -> No
 
 
 def record(bridge: Bridge, before: Connection, check: AccountCheck) -> None:
-    """Record what was said of an account, unless the connection was entered again since `before` was read."""
+    """Record what was reported of an account, unless the connection was entered again since `before` was read."""
     scope = roles.scope(bridge, "worker", "check_service_account")
     with storage_errors():
         is_news = connections.record_account_check(bridge.engine, before, check, scope=scope, now=bridge.clock.now())

@@ -29,7 +29,7 @@ _AHEAD = 2
 
 
 class ResizableSemaphore(asyncio.Semaphore):
-    """How many requests may be in flight; can be made wider or narrower while they are."""
+    """How many requests may be in flight; can be raised or lowered while they are."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width)
@@ -196,6 +196,8 @@ class CohortReader:
             unusable_ids=matched.unusable_ids,
             reasons=matched.reasons,
         )
-        self._facts.append(completeness.PageFacts(number=number, said_page=page.said_page, rows=len(page.distinct_ids)))
+        self._facts.append(
+            completeness.PageFacts(number=number, reported_page=page.reported_page, rows=len(page.distinct_ids))
+        )
         self.progress.pages += 1
         self.progress.profiles += len(page.distinct_ids)

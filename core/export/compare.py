@@ -44,7 +44,7 @@ def compare_read(snapshots: Snapshots, job: Job, tally: Tally, collector: Collec
 
 
 def compare_kept(snapshots: Snapshots, job: Job, snapshot: str) -> Comparison:
-    """Compare an earlier snapshot, which the group is put back to, with the base."""
+    """Compare an earlier snapshot, which the group is rolled back to, with the base."""
     members, base = snapshots.count(snapshot), _whole_base(snapshots, job)
     return Comparison(snapshot, members, base, snapshots.keep_difference(job.files.difference, snapshot, base))
 

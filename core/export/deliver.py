@@ -1,4 +1,4 @@
-"""Write a group: choose the shortest way that is safe, and deliver the members, or what changed of them."""
+"""Write a group: choose the smallest write that is safe, and deliver the members, or what changed of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.export.job import Job
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
-from core.vendors.addresses import Reach, reach_of
+from core.vendors.addresses import Reach, allowed_reach
 from core.vendors.cohort_sync import EndpointDelivery, message_count
 from core.vendors.csv_files import CsvDelivery
 from core.vendors.delivery import Delivery, Target
@@ -57,7 +57,7 @@ class GroupWriter:
     progress: Progress
 
     async def write(self, job: Job, comparison: Comparison, *, description: str = "") -> WriteMode:
-        """Write a snapshot to the group, unless it is there already or the run is dry. Returns the way chosen."""
+        """Write a snapshot to the group, unless it is there already or the run is dry. Returns the mode chosen."""
         target = Target(
             project_id=job.sync.project_id,
             cohort_id=job.sync.cohort_id,
@@ -103,7 +103,7 @@ class GroupWriter:
     def _connect(self, destination: Connection) -> AbstractAsyncContextManager[HttpClient]:
         """Open the client that may connect to a destination; wherever it may go, that is the present one."""
         settings = self.bridge.settings
-        reach = reach_of(allow_private=settings.allow_private_hosts, practice=destination.practice)
+        reach = allowed_reach(allow_private=settings.allow_private_hosts, practice=destination.practice)
         if reach is Reach.ANYWHERE or destination.kind != ConnectionKind.ENDPOINT:
             return nullcontext(self.http)
         return connect_entered(reach, connections=settings.messages_in_flight)
@@ -131,6 +131,6 @@ def _facts(job: Job, comparison: Comparison, *, in_place: bool, takes_difference
         has_changes=comparison.has_changes,
         in_place=in_place,
         force_full=job.run.force_full,
-        restores=job.run.restore_snapshot is not None,
+        is_restore=job.run.restore_snapshot is not None,
         takes_differences=takes_differences,
     )

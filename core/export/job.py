@@ -47,7 +47,7 @@ class Job:
 
     @property
     def rule(self) -> MatchRule:
-        """How the connection matches users, as far as the sync has no setting of its own."""
+        """How the connection matches users, as far as the sync has no own setting."""
         return match_rule(self.mixpanel, self.sync)
 
     @property

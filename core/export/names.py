@@ -12,7 +12,7 @@ from data.groups import NameTaken
 
 
 def follow_cohort_name(bridge: Bridge, job: Job, cohort_name: str) -> Job:
-    """Note the cohort's present name, which a group without a name of its own follows.
+    """Note the cohort's present name, which a group without its own name follows.
 
     Raises: GroupTaken when another cohort's group at this destination has that name.
     """

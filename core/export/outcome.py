@@ -1,4 +1,4 @@
-"""What a run learns on its way, in the form in which its outcome records it."""
+"""What a run learns as it proceeds, in the form in which its outcome records it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from core.run_log import RunLog
@@ -26,6 +26,7 @@ class CountsMessages(Protocol):
 class Progress:
     """What a run shows of itself while it works."""
 
+    run_log: RunLog
     step: str = "starting"
     expected: int | None = None
     profiles: int = 0
@@ -37,7 +38,6 @@ class Progress:
     earlier_queries: int = 0
     client: CountsRequests | None = None
     delivery: CountsMessages | None = None
-    run_log: RunLog = field(default_factory=RunLog)
 
     @property
     def messages(self) -> int:

@@ -29,7 +29,7 @@ from data.run_outcome import ReadCounts
 class Export:
     """One run: make it after the claim, and call `run` once.
 
-    `watch` is told the progress about once a second, besides the run's row.
+    `watch` is given the progress about once a second, besides the run's row.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Export:
             return await self._restore(job, job.run.restore_snapshot)
         findings = self._recorder.findings
         source = self._source = CohortSource(
-            self._bridge, job, self._http, lease_owner=self._lease.owner_of_parts, progress=self._progress
+            self._bridge, job, self._http, lease_owner=self._lease.parts_owner, progress=self._progress
         )
         cohort = await source.find_cohort()
         job = await asyncio.to_thread(follow_cohort_name, self._bridge, job, cohort.name)
@@ -115,7 +115,7 @@ class Export:
         return comparison
 
     async def _restore(self, job: Job, snapshot: str) -> Run:
-        """Put the group back to a kept snapshot: nothing is read, and the whole of it is written."""
+        """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
         self._progress.begin("comparing")
         comparison = await asyncio.to_thread(compare_kept, self._bridge.snapshots, job, snapshot)
         members = self._progress.profiles = comparison.members

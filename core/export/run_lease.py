@@ -33,9 +33,9 @@ class RunLease(HeldLease):
         self._steps_logged = 0
 
     @property
-    def owner_of_parts(self) -> str:
+    def parts_owner(self) -> str:
         """Who holds what the run needs besides its row, so that it can be freed when the process dies."""
-        return run_queue.owner_of_parts(self.owner, self._run_id)
+        return run_queue.parts_owner(self.owner, self._run_id)
 
     async def keep_progress(self) -> None:
         """Record what was asked so far, since another attempt will continue counting from it."""

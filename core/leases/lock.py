@@ -21,7 +21,7 @@ _LOOK_AGAIN_S = 0.3
 
 @asynccontextmanager
 async def in_turn(bridge: Bridge, kind: LeaseKind, key: str, *, lease_owner: str) -> AsyncGenerator[None]:
-    """Wait until the lease is free, or its holder dead, and hold it while inside."""
+    """Wait until the lease is free, or its process dead, and hold it while inside."""
     lock = _LeaseLock(bridge, kind, key, lease_owner)
     renewing = asyncio.create_task(lock.keep())
     try:
@@ -41,7 +41,7 @@ class _LeaseLock:
         self._kind = kind
         self._key = key
         self._lease_owner = lease_owner
-        self._holders = HeartbeatWatch(bridge)
+        self._heartbeats = HeartbeatWatch(bridge)
         # A call in a thread outlives the task that was cancelled while it waited for it: none takes after the release.
         self._lock = threading.Lock()
         self._is_taken = False
@@ -53,9 +53,9 @@ class _LeaseLock:
             return self._is_taken
 
     def _take(self) -> bool:
-        held = leases.list_held(self._bridge.engine, self._kind, [self._key])
-        dead = self._holders.look(held)
-        if held and not dead:
+        present = leases.list_held(self._bridge.engine, self._kind, [self._key])
+        dead = self._heartbeats.look(present)
+        if present and not dead:
             return False
         return leases.acquire(
             self._bridge.engine,

@@ -35,14 +35,14 @@ class RequestSlots:
     def take(self, *, most: int = IN_FLIGHT) -> int:
         """Take up to `most` free slots, and return how many are held now. With none free, holders are asked to share.
 
-        A slot whose holder is dead is free.
+        A slot whose process is dead is free.
         """
         with self._lock:
             return 0 if self._is_released else self._take(most)
 
     def _take(self, most: int) -> int:
-        held = query_slots.list_held(self._bridge.engine, self.project)
-        others = [lease for lease in held if lease.lease_owner != self._lease_owner]
+        slots = query_slots.list_held(self._bridge.engine, self.project)
+        others = [lease for lease in slots if lease.lease_owner != self._lease_owner]
         taken, self._asked_before = query_slots.take(
             self._bridge.engine,
             self.project,

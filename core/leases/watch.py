@@ -1,4 +1,4 @@
-"""Finding what died: work that somebody holds, and whose heartbeat does not move any more."""
+"""Finding what died: work that a process holds, and whose heartbeat does not move any more."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class HeartbeatWatch:
 
     @property
     def undecided(self) -> bool:
-        """Whether there are holders not known yet to be alive or dead: they have not moved since the first look."""
+        """Whether there are processes not known yet to be alive or dead: they have not moved since the first look."""
         return not self._seen.keys() <= self._alive
 
-    def look(self, held: Sequence[Lease]) -> list[Lease]:
-        """Look at the leases that are held now, every few seconds. Returns those whose holder is dead."""
+    def look(self, present: Sequence[Lease]) -> list[Lease]:
+        """Look at the leases that are held now, every few seconds. Returns those whose process is dead."""
         now_s = self._bridge.clock.steady_s()
         before, self._seen = self._seen, {}
-        self._alive &= {_key(lease) for lease in held}
-        for lease in held:
+        self._alive &= {_key(lease) for lease in present}
+        for lease in present:
             self._seen[_key(lease)] = self._compare(before.get(_key(lease)), lease, now_s)
         dead = [seen.lease for seen in self._seen.values() if now_s - seen.since_s > self._bridge.lease_times.lease_s]
         self._note(now_s)
@@ -91,8 +91,8 @@ class LeaseWatch:
 
     def look(self) -> int:
         """Look once, and recover what is dead; call it every few seconds. Returns how much was."""
-        held = leases.list_held(self._bridge.engine, self._kind)
-        dead = [lease for lease in self._heartbeats.look(held) if self._recover(lease)]
+        present = leases.list_held(self._bridge.engine, self._kind)
+        dead = [lease for lease in self._heartbeats.look(present) if self._recover(lease)]
         for lease in dead:
             self._heartbeats.forget(lease)
         return len(dead)

@@ -11,7 +11,6 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
 from data import run_stats, runs
-from data.members.excluded import DUPLICATE as DUPLICATE  # a reason that pages have words for
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
 
@@ -43,7 +42,7 @@ class Funnel:
 
     @property
     def expects_prefix(self) -> bool:
-        """Whether members were told apart by their prefix."""
+        """Whether members were distinguished by their prefix."""
         return self.distinct > 0 and self.identified + self.anonymous + self.unprefixed == self.distinct
 
 
@@ -131,7 +130,7 @@ def excluded_csv(
 
 
 def shown_row(row: ExcludedProfile) -> ExcludedProfile:
-    """Format a profile that has no distinct id of its own by the place where it was read."""
+    """Format a profile without a distinct id by the place where it was read."""
     if not row.distinct_id.startswith("\x00"):
         return row
     page, _, number = row.distinct_id[1:].partition(":")

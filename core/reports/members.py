@@ -1,4 +1,4 @@
-"""Who is in a group, and who joined, left and stayed with a run: worked out from what is kept of each run."""
+"""Who is in a group, and who joined, left or was unchanged by a run: worked out from what is kept of each run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def changes_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
 def find_unchanged(
     bridge: Bridge, actor: Actor, run_id: int, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
-    """Page and search through who stayed with a run, or would have. Raises NotFound, StorageFailed."""
+    """Page and search through who a run left unchanged, or would have. Raises NotFound, StorageFailed."""
     unchanged = _unchanged(bridge, run_id)
     request = PageRequest(search, offset, limit)
     return member_search.find_others(bridge.snapshots, *unchanged.files, request, total=unchanged.run.unchanged)
@@ -73,21 +73,21 @@ def find_unchanged(
 
 @action(Role.VIEWER)
 def unchanged_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
-    """Yield who stayed with a run, or would have, for a spreadsheet. Raises NotFound, StorageFailed."""
+    """Yield who a run left unchanged, or would have, for a spreadsheet. Raises NotFound, StorageFailed."""
     chunks = bridge.snapshots.iterate_others(*_unchanged(bridge, run_id).files)
     return spreadsheet.lines(["apptimize_id", "distinct_id"], (member for chunk in chunks for member in chunk))
 
 
 @dataclass(frozen=True)
 class _Unchanged:
-    """The members before or after a run, and those of them that it removed or added: the others stayed."""
+    """The members before or after a run, and those of them that it removed or added: the others are unchanged."""
 
     run: Run
     files: tuple[str, str | None, MembershipChange]
 
 
 def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
-    """Find the files of who stayed: what a run wrote, or else what the group still holds as the run found it."""
+    """Find the files of the unchanged members: what a run wrote, or what the group still holds as the run found it."""
     run = _run(bridge, run_id)
     if run.added or run.removed:
         _difference(bridge, run_id)  # without it that is not known
@@ -106,7 +106,8 @@ def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
         or not bridge.snapshots.exists(group.base_snapshot)
     ):
         raise NotFound(
-            f"The group is not any more what run {run_id} found: who stayed is not kept.", advice="Preview it again."
+            f"The group is not any more what run {run_id} found: who was unchanged is not kept.",
+            advice="Preview it again.",
         )
     assert group.base_snapshot is not None
     return _Unchanged(run, (group.base_snapshot, run.difference, "removed"))

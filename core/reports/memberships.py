@@ -46,7 +46,7 @@ def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[
     return changes, Lookback(len(changes), changes[-1].at if changes else None, is_more=len(newest) > most)
 
 
-def kept_of_each_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[int, list[run_stats.Change]]:
+def list_kept_by_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[int, list[run_stats.Change]]:
     """Sort changes whose file is still there by group, the oldest first."""
     by_group: dict[int, list[run_stats.Change]] = defaultdict(list)
     for change in reversed(changes):
@@ -66,31 +66,31 @@ def list_memberships(
     """Put together when a member was in a group, from its changes, the oldest first.
 
     `kinds` has what those differences that name the member did to them. A run after which the group held only those
-    that it added says of every user whether they were in: whom it does not name had left by then. Where the changes
-    say nothing, what the group holds now decides.
+    that it added shows of every user whether they were in: whom it does not name had left by then. Where the changes
+    are silent, what the group holds now decides.
     """
     kept_since = changes[0].at if changes else group.delivered_at
-    stays: list[Membership] = []
+    memberships: list[Membership] = []
     # Before the first change that is kept the group was empty, if that change filled it from nothing.
     known_before = bool(changes) and changes[0].is_whole
     for change in changes:
         kind = kinds.get(change.difference)
-        inside = bool(stays) and stays[-1].until is None
+        inside = bool(memberships) and memberships[-1].until is None
         if kind == "added" and not inside:
-            stays.append(Membership(group, change.at, change.run_id, kept_since=kept_since))
-        elif kind == "removed" and not inside and not stays and not known_before:
-            stays.append(Membership(group, None, None, change.at, change.run_id, kept_since, is_in=False))
+            memberships.append(Membership(group, change.at, change.run_id, kept_since=kept_since))
+        elif kind == "removed" and not inside and not memberships and not known_before:
+            memberships.append(Membership(group, None, None, change.at, change.run_id, kept_since, is_in=False))
         elif inside and (kind == "removed" or (kind is None and change.is_whole)):
-            stays[-1] = replace(stays[-1], until=change.at, until_run=change.run_id, is_in=False)
-    inside = bool(stays) and stays[-1].until is None
+            memberships[-1] = replace(memberships[-1], until=change.at, until_run=change.run_id, is_in=False)
+    inside = bool(memberships) and memberships[-1].until is None
     if is_in and not inside:
-        stays.append(Membership(group, None, None, kept_since=kept_since))
+        memberships.append(Membership(group, None, None, kept_since=kept_since))
     elif inside and not is_in:
-        stays[-1] = replace(stays[-1], is_in=False)
-    return stays
+        memberships[-1] = replace(memberships[-1], is_in=False)
+    return memberships
 
 
-def newest_first(stay: Membership) -> tuple[bool, float]:
+def newest_first(membership: Membership) -> tuple[bool, float]:
     """Order memberships: those of the present, then the latest of the past."""
-    at = stay.until or stay.since or stay.kept_since
-    return not stay.is_in, -(at.timestamp() if at else 0.0)
+    at = membership.until or membership.since or membership.kept_since
+    return not membership.is_in, -(at.timestamp() if at else 0.0)

@@ -22,12 +22,12 @@ from data.query_budget import BudgetStatus
 from data.run_stats import Size
 from data.workers import list_recent
 
-ON_TIME_OVER = timedelta(days=7)
-TREND_OVER = timedelta(days=14)
+_ON_TIME_OVER = timedelta(days=7)
+_TREND_OVER = timedelta(days=14)
 # A group that is older than two intervals missed at least one of them.
-LATE_AFTER = 2.2
+_LATE_AFTER = 2.2
 # What Excel takes; a longer history is filtered first.
-ROWS_OF_A_SHEET = 1_000_000
+_ROWS_OF_A_SHEET = 1_000_000
 _ROWS_AT_ONCE = 1000
 FAILING = (RunStatus.FAILED, RunStatus.HELD, RunStatus.INTERRUPTED)
 
@@ -86,7 +86,7 @@ class Health:
 def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[Freshness]:
     """Return how fresh the groups of these recurring syncs are, the stalest first."""
     now = bridge.clock.now()
-    on_time = run_stats.on_time_runs(bridge.engine, since=now - ON_TIME_OVER)
+    on_time = run_stats.on_time_runs(bridge.engine, since=now - _ON_TIME_OVER)
     groups = [_freshness(view, on_time.get(view.sync.id or 0, 0), now) for view in views]
     return sorted(groups, key=lambda group: group.at or group.view.sync.created_at)
 
@@ -94,7 +94,7 @@ def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[F
 def _freshness(view: SyncView, on_time_runs: int, now: datetime) -> Freshness:
     sync, at = view.sync, view.group.verified_at or view.group.delivered_at
     assert sync.every_minutes is not None
-    late = timedelta(minutes=LATE_AFTER * sync.every_minutes)
+    late = timedelta(minutes=_LATE_AFTER * sync.every_minutes)
     is_late = sync.state == SyncState.ACTIVE and now - (at or sync.created_at) > late
     return Freshness(view, at, is_late, count_scheduled_runs(sync, now), on_time_runs)
 
@@ -103,10 +103,10 @@ def count_scheduled_runs(sync: Sync, now: datetime) -> int:
     """Count the runs that a sync's grid had since it was made, of the last days, at its present interval."""
     assert sync.every_minutes is not None
     assert sync.id is not None
-    since = max(sync.created_at, now - ON_TIME_OVER)
+    since = max(sync.created_at, now - _ON_TIME_OVER)
     first = due_times.next_slot(sync.id, sync.every_minutes, after=since)
     # The first run of a sync is due at once, in the slot that it was made in.
-    is_recent = sync.created_at >= now - ON_TIME_OVER
+    is_recent = sync.created_at >= now - _ON_TIME_OVER
     # The run of a slot just now may still be running.
     passed = (now - timedelta(minutes=2) - first) // timedelta(minutes=sync.every_minutes) + 1
     return max(passed, 0) + (1 if is_recent and now - sync.created_at > timedelta(minutes=2) else 0)
@@ -127,9 +127,9 @@ def _attention(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionIte
     paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
     with_sync = {view.group.id for view in paused}
     failing = [run for run in newest if run.status in FAILING]
-    held = [run for run in failing if run.status == RunStatus.HELD]
+    held_runs = [run for run in failing if run.status == RunStatus.HELD]
     failed = [run for run in failing if run.status != RunStatus.HELD and run.group_id not in with_sync]
-    return AttentionItems(paused, held + failed)
+    return AttentionItems(paused, held_runs + failed)
 
 
 @action(Role.VIEWER)
@@ -192,7 +192,7 @@ def sizes(bridge: Bridge, actor: Actor, group_id: int, *, over: timedelta) -> li
 @action(Role.VIEWER)
 def trends(bridge: Bridge, actor: Actor) -> dict[int, list[int]]:
     """Return each group's size on each of the last 14 days on which a run succeeded."""
-    return run_stats.trends(bridge.engine, since=bridge.clock.now() - TREND_OVER)
+    return run_stats.trends(bridge.engine, since=bridge.clock.now() - _TREND_OVER)
 
 
 @action(Role.VIEWER)
@@ -231,7 +231,7 @@ _COLUMNS = (
 
 
 def _run_rows(bridge: Bridge, which: RunFilter) -> Iterator[list[object]]:
-    for offset in range(0, ROWS_OF_A_SHEET, _ROWS_AT_ONCE):
+    for offset in range(0, _ROWS_OF_A_SHEET, _ROWS_AT_ONCE):
         page = runs.list_runs(bridge.engine, which, limit=_ROWS_AT_ONCE, offset=offset)
         yield from ([getattr(run, name) for name in _COLUMNS] for run in page)
         if len(page) < _ROWS_AT_ONCE:

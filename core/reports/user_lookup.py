@@ -15,16 +15,15 @@ from core.reports.memberships import (
     Membership,
     changes_back,
     is_lost,
-    kept_of_each_group,
+    list_kept_by_group,
     list_memberships,
     newest_first,
 )
-from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, reads_of_groups
+from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, get_reads
 from core.validation import clean_line
 from data import associations, groups, run_stats
-from data.members.excluded import DUPLICATE
-from data.members.lookup import list_changes_of, list_members_with
-from data.models import Association, Group, ImportStage, Member, MembershipChange
+from data.members.lookup import list_members_with, list_membership_changes
+from data.models import DUPLICATE, Association, Group, ImportStage, Member, MembershipChange
 
 # So many changes a command looks through, which may take some seconds.
 FAR_BACK = 20_000
@@ -42,7 +41,7 @@ _MAY_HAVE_WRITTEN = (
 
 @dataclass(frozen=True)
 class InGroup:
-    """What one group says of a user.
+    """What one group knows of a user.
 
     `since` is the end of the run that added them, None when it was before `kept_since`, where the lookback ended. Of a
     user who is missing `reason` says why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
@@ -138,7 +137,7 @@ def look_up_user(
     """
     clean_line(user_id, "Id", most=1024)  # only checked: a space at its end may be what tells it from another
     ids = UserIds(user_id)
-    reads = reads_of_groups(bridge, group_id)
+    reads = get_reads(bridge, group_id)
     # Twice: the Apptimize id that the first finds leads to other profiles that have it too.
     for _ in range(2):
         reads.ask(ids.followed)
@@ -153,7 +152,7 @@ def look_up_user(
     associated = list(_associated(bridge, ids))
     apptimize_ids = _with_history(reads, members, ids)
     changes = _changes(bridge, recent, [*ids.followed, *apptimize_ids])
-    delivered = [one for one in groups.list_groups(bridge.engine) if group_id in (None, one.id)]
+    delivered = [group for group in groups.list_groups(bridge.engine) if group_id in (None, group.id)]
     return UserLookup(
         id=ids.asked,
         lookback=lookback,
@@ -162,7 +161,7 @@ def look_up_user(
         groups=[_in_group(reads, files, ids, changes) for files in reads.groups],
         associated=associated,
         histories=_histories(reads, delivered, apptimize_ids, changes),
-        lost=[one for one in delivered if is_lost(bridge, one)],
+        lost=[group for group in delivered if is_lost(bridge, group)],
     )
 
 
@@ -170,7 +169,7 @@ def look_up_user(
 
 
 def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id: str) -> list[Member]:
-    rows = list_members_with(bridge.snapshots, [one.difference for one in changes], [user_id]).values()
+    rows = list_members_with(bridge.snapshots, [change.difference for change in changes], [user_id]).values()
     return [member for members in rows for member in members]
 
 
@@ -187,21 +186,21 @@ def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Mem
 
 
 def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]) -> _Changes:
-    by_group = kept_of_each_group(bridge, recent)
-    names = [one.difference for changes in by_group.values() for one in changes]
-    return _Changes(by_group, list_changes_of(bridge.snapshots, names, *dict.fromkeys(user_ids)))
+    by_group = list_kept_by_group(bridge, recent)
+    names = [change.difference for changes in by_group.values() for change in changes]
+    return _Changes(by_group, list_membership_changes(bridge.snapshots, names, *dict.fromkeys(user_ids)))
 
 
 # --- since when ----------------------------------------------------------------------------------------------------
 
 
 def _with_history(reads: UserReads, members: list[Member], ids: UserIds) -> dict[str, str | None]:
-    """Choose the Apptimize ids to tell the history of, each with its distinct id: first those that were asked for."""
+    """Choose the Apptimize ids to show the history of, each with its distinct id: first those that were asked for."""
     same = [member for member in members if member.apptimize_id == ids.asked]
     apptimize_ids: dict[str, str | None] = {}
     for member in sorted(same or members):
         apptimize_ids.setdefault(member.apptimize_id, member.distinct_id)
-    others = [one for one in ids.apptimize_ids if one not in apptimize_ids]
+    others = [user_id for user_id in ids.apptimize_ids if user_id not in apptimize_ids]
     reads.ask([*apptimize_ids, *others[:MOST_IDS]])
     for apptimize_id in others[:MOST_IDS]:
         rows = [member for member in reads.members_with(apptimize_id) if member.apptimize_id == apptimize_id]
@@ -212,7 +211,7 @@ def _with_history(reads: UserReads, members: list[Member], ids: UserIds) -> dict
 def _histories(
     reads: UserReads, delivered: list[Group], apptimize_ids: dict[str, str | None], changes: _Changes
 ) -> list[MembershipHistory]:
-    files = {one.group.id: one for one in reads.groups}
+    files = {group_files.group.id: group_files for group_files in reads.groups}
     histories: list[MembershipHistory] = []
     for apptimize_id, distinct_id in apptimize_ids.items():
         memberships = [
@@ -227,27 +226,27 @@ def _histories(
 
 
 def _holds(reads: UserReads, files: GroupFiles | None, apptimize_id: str) -> bool:
-    members = reads.members_of(files, apptimize_id) if files else []
+    members = reads.list_members(files, apptimize_id) if files else []
     return any(member.apptimize_id == apptimize_id for member in members)
 
 
-# --- what each group says ------------------------------------------------------------------------------------------
+# --- what each group knows ----------------------------------------------------------------------------------------
 
 
 def _in_group(reads: UserReads, files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup:
-    """Return what a group says of the asked id itself: groups may be matched on different properties.
+    """Return what a group knows of the asked id itself: groups may be matched on different properties.
 
     Only an Apptimize id that this group's own read gives it leads further, to the member who has it too.
     """
     asked = ids.asked
-    for member in reads.members_of(files, asked):
+    for member in reads.list_members(files, asked):
         return _as_member(files, member.apptimize_id, changes)
-    excluded = reads.excluded_of(files, asked)
+    excluded = reads.list_excluded(files, asked)
     for _, distinct_id, apptimize_id in excluded:
         if not apptimize_id or distinct_id != asked:
             continue
         reads.ask([apptimize_id])  # where very many ids belong together it was not followed
-        for member in reads.members_of(files, apptimize_id):
+        for member in reads.list_members(files, apptimize_id):
             if member.apptimize_id == apptimize_id:
                 return _as_member(files, apptimize_id, changes, instead=member.distinct_id)
     for reason, _, apptimize_id in excluded:
@@ -258,14 +257,14 @@ def _in_group(reads: UserReads, files: GroupFiles, ids: UserIds, changes: _Chang
 
 
 def _as_removed(files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup | None:
-    for one in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
-        membership = changes.last_membership(files.group, one, is_in=False)
+    for user_id in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
+        membership = changes.last_membership(files.group, user_id, is_in=False)
         if membership and membership.until:
             return InGroup(
                 files.group,
                 files.destination,
                 is_member=False,
-                apptimize_id=one,
+                apptimize_id=user_id,
                 since=membership.until,
                 run_id=membership.until_run,
                 reason="removed",

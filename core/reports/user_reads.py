@@ -1,4 +1,4 @@
-"""What the latest reads of all groups say of the ids of one user."""
+"""What the latest reads of all groups know of the ids of one user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data.members.lookup import list_members_with
 from data.members.snapshots import Snapshots
 from data.models import Group, Member
 
-# So many ids of a user lead further: an id that thousands of profiles share tells nothing of one user.
+# So many ids of a user lead further: an id that thousands of profiles share identifies no one.
 MOST_IDS = 100
 
 
@@ -62,7 +62,7 @@ class GroupFiles:
 
 @dataclass
 class UserReads:
-    """What the files say of the ids that were asked for so far, by file."""
+    """What the files know of the ids that were asked for so far, by file."""
 
     snapshots: Snapshots
     groups: list[GroupFiles]
@@ -72,13 +72,15 @@ class UserReads:
 
     def ask(self, ids: Iterable[str]) -> None:
         """Find the members and the excluded profiles that have one of these ids."""
-        new = [one for one in dict.fromkeys(ids) if one not in self.asked]
+        new = [user_id for user_id in dict.fromkeys(ids) if user_id not in self.asked]
         if not new:
             return
         self.asked.update(new)
         with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
-            members = threads.submit(list_members_with, self.snapshots, [one.members for one in self.groups], new)
-            excluded = threads.submit(list_excluded_with, self.snapshots, [one.excluded for one in self.groups], new)
+            members = threads.submit(list_members_with, self.snapshots, [files.members for files in self.groups], new)
+            excluded = threads.submit(
+                list_excluded_with, self.snapshots, [files.excluded for files in self.groups], new
+            )
         for name, rows in members.result().items():
             self.members.setdefault(name, set()).update(rows)
         for name, others in excluded.result().items():
@@ -89,25 +91,26 @@ class UserReads:
         for files in self.groups:
             for member in sorted(self.members.get(files.members, ())):
                 ids.add(member)
-            for profile in sorted(self.excluded.get(files.excluded, ()), key=lambda one: one.distinct_id):
+            for profile in sorted(self.excluded.get(files.excluded, ()), key=lambda profile: profile.distinct_id):
                 ids.add(profile)
 
-    def members_of(self, files: GroupFiles, user_id: str) -> list[Member]:
+    def list_members(self, files: GroupFiles, user_id: str) -> list[Member]:
         """Return the group's members with this id, first the one whose distinct id it is."""
         rows = [member for member in self.members.get(files.members, ()) if user_id in member]
         return sorted(rows, key=lambda member: (member.distinct_id != user_id, member))
 
-    def excluded_of(self, files: GroupFiles, user_id: str) -> list[ExcludedProfile]:
+    def list_excluded(self, files: GroupFiles, user_id: str) -> list[ExcludedProfile]:
         """Return the group's profiles with this id that made no member, first the one whose distinct id it is."""
-        rows = [one for one in self.excluded.get(files.excluded, ()) if user_id in (one.distinct_id, one.apptimize_id)]
-        return sorted(rows, key=lambda one: (one.distinct_id != user_id, one.distinct_id, one.reason))
+        profiles = self.excluded.get(files.excluded, ())
+        rows = [profile for profile in profiles if user_id in (profile.distinct_id, profile.apptimize_id)]
+        return sorted(rows, key=lambda row: (row.distinct_id != user_id, row.distinct_id, row.reason))
 
     def members_with(self, user_id: str) -> list[Member]:
         """Return the members of any group with this id, sorted."""
-        return sorted({member for files in self.groups for member in self.members_of(files, user_id)})
+        return sorted({member for files in self.groups for member in self.list_members(files, user_id)})
 
 
-def reads_of_groups(bridge: Bridge, group_id: int | None = None) -> UserReads:
+def get_reads(bridge: Bridge, group_id: int | None = None) -> UserReads:
     """Find the files of every group that has any, or of one."""
     excluded = run_stats.excluded_files(bridge.engine)
     files = [
@@ -121,4 +124,6 @@ def reads_of_groups(bridge: Bridge, group_id: int | None = None) -> UserReads:
         for group, destination in groups.list_with_destination(bridge.engine)
         if group_id in (None, group.id)
     ]
-    return UserReads(bridge.snapshots, [one for one in files if one.members or one.excluded])
+    return UserReads(
+        bridge.snapshots, [group_files for group_files in files if group_files.members or group_files.excluded]
+    )

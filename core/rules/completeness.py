@@ -10,10 +10,10 @@ from core.errors import IncompleteRead
 
 @dataclass(frozen=True)
 class PageFacts:
-    """One answer: `number` is the page that was asked for, `said_page` the one it claims, `rows` its profiles."""
+    """One answer: `number` is the page that was asked for, `reported_page` the one it claims, `rows` its profiles."""
 
     number: int
-    said_page: int | None
+    reported_page: int | None
     rows: int
 
 
@@ -28,9 +28,9 @@ def prove_pages(pages: Sequence[PageFacts], *, page_size: int) -> None:
     for expected, page in enumerate(ordered):
         if page.number != expected:
             raise IncompleteRead(f"Page {expected + 1:,} of the cohort did not arrive.")
-        if page.said_page is not None and page.said_page != page.number:
+        if page.reported_page is not None and page.reported_page != page.number:
             raise IncompleteRead(
-                f"Mixpanel answered with page {page.said_page + 1:,} when asked for page {page.number + 1:,}."
+                f"Mixpanel answered with page {page.reported_page + 1:,} when asked for page {page.number + 1:,}."
             )
         is_last = page is ordered[-1]
         if page.rows > page_size or (not is_last and page.rows != page_size):

@@ -98,20 +98,20 @@ class Matched:
 def match_page(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, *, page: int = 0) -> Matched:
     """Match a page: aligned distinct ids and values of the match property (`MISSING` where there is none).
 
-    `page` only serves to name profiles that have no distinct id of their own. Order is kept.
+    `page` only serves to name profiles without a distinct id. Order is kept.
     """
     if not _all_named(distinct_ids):
         return _match_one_by_one(distinct_ids, values, rule, page)
     ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
     # Most values are texts that are usable as they are, and quickly seen to be: the others alone are looked at singly.
     odd = [row for row, value in enumerate(values) if type(value) is not str or not value.strip()]
-    found = list(values)
+    results = list(values)
     for row in odd:
-        found[row] = match(ids[row], values[row], rule)
-    unusable = [row for row in odd if isinstance(found[row], Reason)]
-    matched = Matched(list(ids), cast("list[str]", found))
+        results[row] = match(ids[row], values[row], rule)
+    unusable = [row for row in odd if isinstance(results[row], Reason)]
+    matched = Matched(list(ids), cast("list[str]", results))
     matched.unusable_ids = [ids[row] for row in unusable]
-    matched.reasons = [str(found[row]) for row in unusable]
+    matched.reasons = [str(results[row]) for row in unusable]
     for row in reversed(unusable):
         del matched.distinct_ids[row], matched.apptimize_ids[row]
     return matched if _all_fit(matched.apptimize_ids) else _match_one_by_one(distinct_ids, values, rule, page)
@@ -120,19 +120,19 @@ def match_page(distinct_ids: Sequence[object], values: Sequence[object], rule: M
 def _match_one_by_one(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, page: int) -> Matched:
     matched = Matched()
     for row, (raw_id, value) in enumerate(zip(distinct_ids, values, strict=True)):
-        distinct_id = distinct_id_text(raw_id)
-        found = Reason.DISTINCT_ID if distinct_id is None else match(distinct_id, value, rule)
-        if isinstance(found, Reason):
+        distinct_id = _distinct_id_text(raw_id)
+        result = Reason.DISTINCT_ID if distinct_id is None else match(distinct_id, value, rule)
+        if isinstance(result, Reason):
             matched.unusable_ids.append(f"\x00{page}:{row}" if distinct_id is None else distinct_id)
-            matched.reasons.append(found.value)
+            matched.reasons.append(result.value)
         else:
             matched.distinct_ids.append(distinct_id or "")
-            matched.apptimize_ids.append(found)
+            matched.apptimize_ids.append(result)
     return matched
 
 
 def _all_named(distinct_ids: Sequence[object]) -> bool:
-    """Tell whether every distinct id is a text that is taken as it is."""
+    """Return whether every distinct id is a text that is taken as it is."""
     if not set(map(type, distinct_ids)) <= {str}:
         return False
     ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
@@ -141,17 +141,17 @@ def _all_named(distinct_ids: Sequence[object]) -> bool:
 
 
 def _all_fit(texts: Sequence[str]) -> bool:
-    """Tell whether texts that are not blank are usable: none too long, and none with a character that is unfit."""
+    """Return whether texts that are not blank are usable: none too long, and none with a character that is unfit."""
     joined = "".join(texts)
     return max(map(len, texts), default=0) <= MAX_LENGTH and (_is_plain(joined) or not _UNFIT.search(joined))
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a text is of printable ASCII only: seen ten times as fast as what a pattern finds."""
+    """Return whether a text is of printable ASCII only: seen ten times as fast as what a pattern finds."""
     return not text.encode("utf-8", "surrogatepass").translate(None, _PRINTABLE)
 
 
-def distinct_id_text(raw: object) -> str | None:
+def _distinct_id_text(raw: object) -> str | None:
     """Turn a distinct id into text: Mixpanel documents an integer and sends strings. None when it is neither."""
     if isinstance(raw, bool):
         return None

@@ -24,12 +24,12 @@ class WriteFacts:
     has_changes: bool  # members were added or removed since
     in_place: bool  # what was delivered last is still there, as far as that can be seen
     force_full: bool = False  # a person, or a run that was interrupted, asks for a full write
-    restores: bool = False  # the group is put back to an earlier snapshot
+    is_restore: bool = False  # the group is rolled back to an earlier snapshot
     takes_differences: bool = True  # what was added and removed can be delivered by itself
 
 
 def choose_write_mode(facts: WriteFacts, *, now: datetime) -> WriteMode:
-    """Choose the shortest way to write a group that is safe."""
+    """Choose the smallest write that is safe."""
     return _choose_message(facts, now) if facts.takes_differences else _choose_file(facts)
 
 
@@ -37,7 +37,7 @@ def _choose_message(facts: WriteFacts, now: datetime) -> WriteMode:
     group = facts.group
     must_be_full = (
         facts.force_full
-        or facts.restores
+        or facts.is_restore
         or not facts.has_base
         or group.in_doubt
         or group.full_at is None

@@ -134,15 +134,15 @@ class Project:
         with self._lock:
             self._assign(alias, self.resolve(owner), keep=True)
 
-    def merge_failure(self, one: str, other: str) -> str | None:
-        one, other = self.resolve(one), self.resolve(other)
-        size = sum(len(self._clusters.get(id, ())) + 1 for id in {one, other})
-        return "errManyIDs" if one != other and size > CLUSTER_LIMIT else None
+    def merge_failure(self, first: str, second: str) -> str | None:
+        first, second = self.resolve(first), self.resolve(second)
+        size = sum(len(self._clusters.get(id, ())) + 1 for id in {first, second})
+        return "errManyIDs" if first != second and size > CLUSTER_LIMIT else None
 
-    def merge(self, one: str, other: str) -> None:
+    def merge(self, first: str, second: str) -> None:
         """Make both ids one user, who keeps the first one's canonical id; its properties win."""
         with self._lock, self._store.transaction():
-            kept, gone = self.resolve(one), self.resolve(other)
+            kept, gone = self.resolve(first), self.resolve(second)
             if kept == gone:
                 return
             for id in [gone, *self._clusters.pop(gone, set[str]())]:

@@ -54,7 +54,7 @@ class Call:
 
         mixpanel-headless states that it mirrors the server's order so (_internal/pacer.py, read 2026-11-23).
         """
-        return {**self.query, **read_object(self.body)}
+        return {**self.query, **_read_object(self.body)}
 
     def credentials(self) -> tuple[str, str] | None:
         """Return user and secret; Mixpanel takes them base64 or plain (reference/service-accounts, read 2026-11-23)."""
@@ -71,7 +71,7 @@ class Call:
         return user, secret
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def _read_object(body: bytes) -> dict[str, Any]:
     """Return the object that a JSON or form body holds; anything else counts as empty."""
     try:
         value: Any = json.loads(body)

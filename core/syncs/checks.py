@@ -57,7 +57,7 @@ def get_query_limit(bridge: Bridge, mixpanel: Connection) -> int:
 
 
 def get_limit_for(bridge: Bridge, sync_id: int) -> int:
-    """Return how many queries an hour a recurring sync's own connection allows: another's limit says nothing of it.
+    """Return how many queries an hour a recurring sync's own connection allows: another's limit does not apply to it.
 
     Raises: NotFound, NotConnected.
     """

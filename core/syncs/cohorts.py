@@ -66,7 +66,7 @@ def check_cohort_id(cohort_id: int) -> None:
 def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
     """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
     shared = cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key) or []
-    cohort = next((one for one in shared if one.id == cohort_id), None)
+    cohort = next((cohort for cohort in shared if cohort.id == cohort_id), None)
     if cohort and cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
     return cohort

@@ -24,7 +24,7 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     """
     with _held_errors(run_id):
         return run_decisions.apply_held(
-            bridge.engine, run_id, actor=actor.name, key_of=_approval_key, now=bridge.clock.now()
+            bridge.engine, run_id, actor=actor.name, get_key=_approval_key, now=bridge.clock.now()
         )
 
 
@@ -35,8 +35,8 @@ def discard_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         return run_decisions.discard_held(bridge.engine, run_id)
 
 
-def _approval_key(held: Run) -> str:
-    return approval_key(held.error_code or "", held.matched_by or "")
+def _approval_key(run: Run) -> str:
+    return approval_key(run.error_code or "", run.matched_by or "")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def start_export(
     """Queue a one-time export for a worker, or return the one that is queued already.
 
     With a `lease_owner` the run is for that process alone, which does it itself. Without `group` the group follows the
-    cohort's name, or keeps the name of its own that it has.
+    cohort's name, or keeps its own name.
 
     Raises: NotConnected, SettingsError, GroupTaken, CohortUnknown, CohortNotExportable (from the shared list of
     cohorts, if it is recent).

@@ -41,7 +41,7 @@ class Reach(Enum):
     ANYWHERE = "anywhere"  # COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS
 
 
-def reach_of(*, allow_private: bool, practice: bool) -> Reach:
+def allowed_reach(*, allow_private: bool, practice: bool) -> Reach:
     """Return where an endpoint's messages may go: to the internet, unless it is the sandbox, or more was allowed."""
     if allow_private:
         return Reach.ANYWHERE

@@ -106,6 +106,6 @@ def csv_name(group_name: str, cohort_id: int) -> str:
     """Name the group's file after its name and cohort: letters of any script stay, what a file system minds goes."""
     text = unicodedata.normalize("NFC", group_name)
     text = re.sub(r"[^\w.-]+", "-", text).strip("-.")
-    # 255 bytes is what most file systems allow; the cohort id tells names apart that are cut.
+    # 255 bytes is what most file systems allow; the cohort id distinguishes names that are cut.
     text = text.encode()[:120].decode(errors="ignore")
     return f"{text or 'cohort'}-{cohort_id}.csv"

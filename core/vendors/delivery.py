@@ -1,4 +1,4 @@
-"""The contract of a destination: what every way of writing a group offers, and the group that it writes."""
+"""The contract of a destination: what every delivery of a group offers, and the group that it writes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Target:
 
 
 class Delivery(Protocol):
-    """A way to write a group."""
+    """Writes a group."""
 
     messages: int
 
     @property
     def takes_differences(self) -> bool:
-        """Whether `change` is a way to write; otherwise every write is a whole one."""
+        """Whether `change` is available; otherwise every write is a full one."""
         ...
 
     def is_in_place(self, target: Target) -> bool:

@@ -1,6 +1,6 @@
 """Client of Mixpanel's Query and App APIs: what is asked, how often, and what it costs of the project's queries.
 
-Source of what is said of Mixpanel: its docs and OpenAPI files, and mixpanel-headless, all read 2026-11-23. What it
+Source of what is known of Mixpanel: its docs and OpenAPI files, and mixpanel-headless, all read 2026-11-23. What it
 answers is decoded in `mixpanel_answers`, what its refusals mean in `mixpanel_errors`.
 """
 
@@ -158,7 +158,7 @@ class Mixpanel:
             return await ask_once()
         except VendorError as exc:
             failed: VendorError | None = exc
-        # Only now is the machinery of retries worth its time: it is told of the first try as if it had made it.
+        # Only now is the machinery of retries worth its time: it gets the first try as if it had made it.
         async for attempt in self._retry.attempts_on(worth_retrying(self._retry)):
             with attempt:
                 if failed:
@@ -236,7 +236,7 @@ class Mixpanel:
 def _page_question(
     what: str, cohort_id: int, match_property: str, page_size: int | None, session: Mapping[str, str]
 ) -> _Question[Page]:
-    """Ask for a page of a cohort's profiles; without a `session` of its own it opens one, and that is counted."""
+    """Ask for a page of a cohort's profiles; without a `session` it opens one, and that is counted."""
     form = {
         "filter_by_cohort": json.dumps({"id": cohort_id}),
         "include_all_users": "false",  # the default is true, and would add ids that have no profile

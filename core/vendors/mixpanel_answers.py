@@ -52,7 +52,7 @@ class Account:
 class Page:
     """One page of profiles: aligned distinct ids and values of the property asked for."""
 
-    said_page: int | None
+    reported_page: int | None
     page_size: int | None
     total: int | None
     session_id: str | None
@@ -160,7 +160,7 @@ def decode_page(body: bytes, match_property: str) -> Page:
         return _decode_page_slowly(body, match_property)
     rows = answer.results
     return Page(
-        said_page=answer.page,
+        reported_page=answer.page,
         page_size=answer.page_size,
         total=answer.total,
         session_id=answer.session_id,
@@ -176,7 +176,7 @@ def _decode_page_slowly(body: bytes, match_property: str) -> Page:
         rows = answer["results"]
         properties = [_as_object(row.get("$properties")) for row in rows]
         return Page(
-            said_page=_as_int(answer.get("page")),
+            reported_page=_as_int(answer.get("page")),
             page_size=_as_int(answer.get("page_size")),
             total=_as_int(answer.get("total")),
             session_id=answer.get("session_id"),

@@ -31,7 +31,7 @@ def raise_for_status(answer: httpx.Response, *, cohort_id: int | None = None) ->
     text = _error_text(answer)
     if cohort_id is not None:
         _raise_for_cohort(answer.status_code, text, cohort_id)
-    raise _error_of(answer, text)
+    raise _parse_error(answer, text)
 
 
 def not_an_admin(sentence: str, *, status: int | None = None) -> VendorAuthFailed:
@@ -53,7 +53,7 @@ def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
 
 
-def _error_of(answer: httpx.Response, text: str) -> CohortBridgeError:
+def _parse_error(answer: httpx.Response, text: str) -> CohortBridgeError:
     status = answer.status_code
     if status == 429:
         return _rate_limited(answer)

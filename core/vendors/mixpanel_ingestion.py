@@ -1,6 +1,6 @@
 """Client of Mixpanel's Ingestion API: setting a property of profiles, and aliasing. Its words stay in here.
 
-Source of what is said of Mixpanel: docs reference/profile-set, reference/user-profile-limits, reference/import-events,
+Source of what is known of Mixpanel: docs reference/profile-set, reference/user-profile-limits, reference/import-events,
 reference/create-alias and its OpenAPI files, all read 2026-11-23.
 """
 
@@ -30,12 +30,12 @@ _BATCH_BYTES = 900_000
 _HOSTS = {"us": "https://api.mixpanel.com", "eu": "https://api-eu.mixpanel.com", "in": "https://api-in.mixpanel.com"}
 _INGESTION = {REGIONS[region]: host for region, host in _HOSTS.items()}
 _TIMEOUT_S = 60.0
-# To find the rows that were refused when Mixpanel does not say which.
+# To find the rows that were refused when Mixpanel does not report which.
 _MORE_REQUESTS = 100
 _TOKEN_ADVICE = "Ask an admin to check the project token on the Connections page."  # noqa: S105  (no token)
 _ACCOUNT_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
 
-# Records that were refused, by their index, with Mixpanel's reason; None: it did not say which of a part it refused,
+# Records that were refused, by their index, with Mixpanel's reason; None: it did not report which of a part it refused,
 # and this one may have been taken all the same.
 Refusals = dict[int, str | None]
 
@@ -46,7 +46,7 @@ def ingestion_url(base_url: str) -> str:
 
 
 class _Answer(NamedTuple):
-    """What became of a request's records: refused ones by their index, or None when it is not said which."""
+    """What became of a request's records: refused ones by their index, or None when Mixpanel does not report which."""
 
     refused: dict[int, str] | None
     text: str = ""
@@ -80,7 +80,7 @@ class Ingestion:
     async def alias(self, members: Sequence[Member], *, at_s: int) -> Refusals:
         """Make each Apptimize id an alias of its distinct id; returns those refused, with Mixpanel's reason.
 
-        Whether an alias is taken Mixpanel decides after its answer, and does not tell. `at_s` must be the same whenever
+        Mixpanel decides after its answer whether an alias is taken, unreported. `at_s` must be the same whenever
         the same members are sent again: an event that was sent twice then counts once.
         """
         events = [
@@ -124,7 +124,7 @@ class Ingestion:
         post: Callable[[Sequence[bytes]], Awaitable[_Answer]],
         more: list[int],
     ) -> Refusals:
-        """Send records; where some are refused and it is not said which, ask again by halves: a few tell them all."""
+        """Send records; where some are refused and Mixpanel does not report which, ask again by halves."""
         answer = await post(encoded[start:end])
         if answer.refused is not None:
             return {start + index: reason for index, reason in answer.refused.items()}

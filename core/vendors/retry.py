@@ -60,7 +60,7 @@ def retry_after_s(answer: httpx.Response) -> float | None:
 
 
 def network_sentence(whom: str, exc: httpx.HTTPError) -> str:
-    """Format what a person is told when no answer arrived from `whom`."""
+    """Format what a person is shown when no answer arrived from `whom`."""
     if isinstance(exc, httpx.TimeoutException):
         return f"{whom} did not answer in time."
     return (

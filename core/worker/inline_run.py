@@ -26,11 +26,11 @@ async def carry_out_here(
     lease_owner: str,
     patience_s: float | None,
     watch: Callable[[Progress], None] | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Do a run that this process queued for itself, waiting at most `patience_s` for a query slot (None: any time).
 
-    `tell` is given a sentence when it has to wait. Raises RunAlreadyActive while another run writes the group,
+    `notify` is given a sentence when it has to wait. Raises RunAlreadyActive while another run writes the group,
     LeaseLost, StorageFailed; every other failure is recorded in the run that is returned. Cancelling the call
     cancels the run.
     """
@@ -42,7 +42,7 @@ async def carry_out_here(
                 try:
                     return await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
                 except NoQuerySlot as exc:
-                    tell(f"{exc.message}")
+                    notify(f"{exc.message}")
                     await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=True)
                     if not await mine.sit_out(exc):
                         return await asyncio.to_thread(mine.fail, exc)
@@ -76,7 +76,7 @@ class InlineRun:
             return self._get()
 
     async def claim(self) -> None:
-        """Claim it. One that is in the way and moves is alive; one that does not is dead after a lease's time.
+        """Claim it. An active one whose heartbeat moves is alive; one that does not is dead after a lease's time.
 
         Raises: RunAlreadyActive, RunCancelled, LeaseLost.
         """

@@ -54,7 +54,7 @@ class Jobs:
         self._scheduler.run_pending()
 
     def _both_clocks(self) -> tuple[datetime, float]:
-        """The clock that the scheduler goes by, which daylight saving sets as people do, and one that nobody sets."""
+        """The clock that the scheduler goes by, which daylight saving sets as people do, and one that no one sets."""
         return self._clock.now().astimezone().replace(tzinfo=None), self._clock.steady_s()
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from core.bridge import Bridge
 from data import run_retention
 
-RUNS_KEPT_FOR = timedelta(days=180)
+_RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
 # A file of a run that has just begun has no name in its row yet.
 _YOUNG_S = 24 * 3600
@@ -18,7 +18,7 @@ def forget_old_runs(bridge: Bridge, *, most: int = _STEP) -> int:
 
     The run that a group's members come from stays, and so does what waits for a person.
     """
-    before = bridge.clock.now() - RUNS_KEPT_FOR
+    before = bridge.clock.now() - _RUNS_KEPT_FOR
     number, names = run_retention.forget_runs(bridge.engine, before=before, limit=most)
     for name in names:
         bridge.snapshots.remove(name)

@@ -27,7 +27,7 @@ _INTERRUPTED = {
 
 
 def watch_runs(bridge: Bridge) -> LeaseWatch:
-    """Watch the runs that are held by anybody, to recover those whose process died."""
+    """Watch the runs that are held by any process, to recover those whose process died."""
 
     def recover(lease: Lease) -> bool:
         interrupted = run_queue.interrupt(bridge.engine, lease, error=_INTERRUPTED, now=bridge.clock.now())

@@ -31,7 +31,7 @@ _SCRATCH_KEPT_S = 24 * 3600
 
 
 class Worker:
-    """Does what is queued or due, several runs side by side, until told to stop."""
+    """Does what is queued or due, several runs side by side, until asked to stop."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
@@ -105,7 +105,7 @@ class Worker:
         self._associations.dispatch()
 
     def sign_on(self) -> None:
-        """Tell the dashboard that a worker is there, and forget those that left long ago."""
+        """Show the dashboard that a worker is there, and forget those that left long ago."""
         workers.sign_on(self._bridge.engine, self._lease_owner, started_at=self._started_at, now=self._clock.now())
 
     def look_for_dead(self) -> None:
@@ -140,7 +140,7 @@ class Worker:
 
 
 @contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
+def _stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
     """Call `stop` on SIGTERM and SIGINT while inside, within the running loop."""
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
@@ -158,7 +158,7 @@ def serve(bridge: Bridge) -> None:
 
     async def main() -> None:
         stop = asyncio.Event()
-        with stopped_by_signals(stop.set):
+        with _stopped_by_signals(stop.set):
             await Worker(bridge).serve(stop)
 
     asyncio.run(main())
@@ -170,7 +170,7 @@ def once(bridge: Bridge) -> int:
     async def main() -> int:
         task = asyncio.current_task()
         assert task is not None
-        with stopped_by_signals(task.cancel):  # type: ignore[arg-type]
+        with _stopped_by_signals(task.cancel):  # type: ignore[arg-type]
             return await Worker(bridge).once()
 
     try:

@@ -22,7 +22,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """What to list of the log; everything unless said otherwise."""
+    """What to list of the log; everything by default."""
 
     who: str = ""
     action: str = ""
@@ -119,7 +119,7 @@ def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) 
         heads.append(_Head(int(number), hashed, "the head that was noted"))
     walk = _Walk()
     for entry in iterate(engine, AuditFilter()):
-        walk.problems += _problems_of(entry, walk.number, walk.hash, heads)
+        walk.problems += _find_problems(entry, walk.number, walk.hash, heads)
         if entry.action == GAP:
             walk.notes.append(f"Line {entry.number} reports: {entry.subject}")
         walk.number, walk.hash = entry.number, entry.hash
@@ -141,7 +141,7 @@ class _Head(NamedTuple):
 
 @dataclass
 class _Walk:
-    """The way through the log, line by line: the last line so far, and what was found."""
+    """A pass over the log, line by line: the last line so far, and the problems."""
 
     number: int = 0
     hash: str = ""
@@ -153,7 +153,7 @@ class _Walk:
         return AuditCheck(self.number, head, self.problems, self.notes)
 
 
-def _problems_of(entry: AuditEntry, last: int, last_hash: str, heads: list[_Head]) -> Iterator[str]:
+def _find_problems(entry: AuditEntry, last: int, last_hash: str, heads: list[_Head]) -> Iterator[str]:
     """Yield what is wrong with a line that comes after line `last`."""
     if entry.number == last + 2:
         yield f"Line {last + 1} was removed."

@@ -21,10 +21,10 @@ from data.audit.row_values import (
     all_values,
     changed_values,
     column_names,
+    get_table,
     name_row,
     name_values,
     shown_values,
-    table_of,
 )
 from data.audit.scope import Scope
 from data.models import AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat
@@ -70,15 +70,15 @@ def _see_rows(session: Session, _context: UOWTransaction) -> None:
         return
     notes = _notes(session)
     for row in session.new:
-        if _is_watched(table_of(row)):
+        if _is_watched(get_table(row)):
             notes.append(_Note(name_row(row), {}, all_values(row)))
     for row in session.dirty:
-        if _is_watched(table_of(row)):
+        if _is_watched(get_table(row)):
             before, after = changed_values(row)
             if after:
                 notes.append(_Note(name_row(row), before, after))
     for row in session.deleted:
-        if _is_watched(table_of(row)):
+        if _is_watched(get_table(row)):
             notes.append(_Note(name_row(row), all_values(row), {}))
 
 

@@ -16,7 +16,7 @@ _SAME_WITHIN = timedelta(minutes=5)
 
 
 def note(engine: Engine, scope: Scope, why: str, *, now: datetime) -> None:
-    """Write a refusal to the audit log, unless the same one was written minutes ago."""
+    """Record a refusal in the audit log, unless the same one was written minutes ago."""
     with write_session(engine) as session:
         add(session, scope, why, now=now)
 

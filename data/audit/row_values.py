@@ -30,7 +30,7 @@ def changed_values(row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the values of a row that changed, before and after."""
     old, new = dict[str, Any](), dict[str, Any]()
     state: InstanceState[Any] = inspect(row)
-    for name in column_names(table_of(row)):
+    for name in column_names(get_table(row)):
         history: Any = state.attrs[name].history
         if history.has_changes():
             old[name] = history.deleted[0] if history.deleted else None
@@ -78,14 +78,14 @@ def _plain(value: Any) -> Any:
 
 def name_row(row: Any) -> str:
     """Name a row as the screens do."""
-    return name_values(table_of(row), _row_values(row))
+    return name_values(get_table(row), _row_values(row))
 
 
 def _row_values(row: Any) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in column_names(table_of(row))}
+    return {name: getattr(row, name) for name in column_names(get_table(row))}
 
 
-def table_of(row: Any) -> type[Any]:
+def get_table(row: Any) -> type[Any]:
     """Return the table of a row."""
     return row.__class__
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.members.duck import quoted
+from data.models import CHANGED, NEW, SAME, UNSEEN
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 # Problems that show only where all rows are looked at together.
 REPEATED, CONFLICT, SHARED, UNPREFIXED = "repeated", "conflict", "shared", "unprefixed"
 CROSSED, OTHERS_ID, TOO_LONG = "crossed", "others_id", "too_long"
-# What writing a row changes, as far as earlier reads know.
-SAME, CHANGED, NEW, UNSEEN = "same", "changed", "new", "unseen"
 
 
 @dataclass(frozen=True)

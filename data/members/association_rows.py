@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data.members.association_check import CheckRules, KnownProfiles, check
-from data.members.duck import ONE_THREAD, marks, opened, plain_errors, quoted
+from data.members.duck import ONE_THREAD, duckdb_errors, marks, opened, quoted
 from data.members.files import make_folder, replace_folder, replacing
 from data.models import Member
 
@@ -113,7 +113,7 @@ class ImportRows:
     def keep(self, rows: Iterable[RawRow]) -> int:
         """Keep the rows as they were read, whole and on disk or not at all, and return how many they are."""
         part = self.folder / f"raw-{secrets.token_hex(4)}.part"
-        with plain_errors():
+        with duckdb_errors():
             for old in self.folder.glob("raw-*.part"):
                 shutil.rmtree(old, ignore_errors=True)
             make_folder(part)

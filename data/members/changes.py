@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from data.members.duck import plain_errors
+from data.members.duck import duckdb_errors
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +26,7 @@ class Difference:
 
 def compare(db: duckdb.DuckDBPyConnection, new: str, old: str) -> Difference:
     """Count the difference of two tables of members. Raises StorageError."""
-    with plain_errors():
+    with duckdb_errors():
         row = db.execute(
             "SELECT count(*) FILTER (old.apptimize_id IS NULL), count(*) FILTER (new.apptimize_id IS NULL), count(*), "
             "count(*) FILTER (new.distinct_id <> old.distinct_id) "

@@ -14,9 +14,9 @@ from typing import IO, Any, Self
 
 from data.engine import StorageError
 from data.members.changes import Difference, compare
-from data.members.duck import ONE_THREAD, ROW_GROUP, connect, plain_errors, quoted
-from data.members.excluded import DUPLICATE
+from data.members.duck import ONE_THREAD, ROW_GROUP, connect, duckdb_errors, quoted
 from data.members.files import replacing
+from data.models import DUPLICATE
 
 # Profiles are taken in by batches: each statement costs as much as a page does.
 _BATCH = 25_000
@@ -71,7 +71,7 @@ class Collector:
         self._seen = 0
         self._reasons: Counter[str] = Counter()
         self._members: int | None = None
-        with plain_errors():
+        with duckdb_errors():
             self._folder.mkdir(parents=True)
             self._duckdb = connect(self._folder, memory_mb=memory_mb)
             # An Apptimize id that is null stands for a profile without a usable one.
@@ -97,7 +97,7 @@ class Collector:
         """Add a page: aligned ids of the usable profiles, and aligned ids and reasons of the others."""
         self._reasons.update(reasons)
         self._members = None
-        with plain_errors():
+        with duckdb_errors():
             if not self._keep(distinct_ids, apptimize_ids):
                 pairs = zip(distinct_ids, apptimize_ids, strict=True)
                 self._odd.extend((distinct_id, apptimize_id, None) for distinct_id, apptimize_id in pairs)
@@ -146,7 +146,7 @@ class Collector:
 
     def _take_in(self) -> None:
         """Hash what waits in the text file, and hand over what could not be put there."""
-        with plain_errors():
+        with duckdb_errors():
             if self._file is not None:
                 self._file.close()
                 self._file, self._waiting = None, 0
@@ -161,7 +161,7 @@ class Collector:
     def tally(self, *, prefixes: Sequence[str] = ()) -> Tally:
         """Count what was collected; members that start with none of the `prefixes` are unprefixed, if any are given."""
         self._take_in()
-        with plain_errors():
+        with duckdb_errors():
             seen, profiles = self._row(
                 f"SELECT count(*), count(DISTINCT distinct_hash) FROM (FROM hashes UNION ALL {_HASHES} FROM odd)"
             )
@@ -229,7 +229,7 @@ class Collector:
     def write(self, target: Path) -> None:
         """Keep the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
         self._take_in()
-        with plain_errors(), replacing(target) as part:
+        with duckdb_errors(), replacing(target) as part:
             self._duckdb.execute(ONE_THREAD)
             self._duckdb.execute(
                 f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {quoted(part)} "
@@ -242,7 +242,7 @@ class Collector:
         The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
         called after `tally`.
         """
-        with plain_errors(), replacing(target) as part:
+        with duckdb_errors(), replacing(target) as part:
             parts = ["SELECT reason, distinct_id, NULL::VARCHAR AS apptimize_id FROM odd WHERE reason IS NOT NULL"]
             if self._excluded_file is not None:
                 self._excluded_file.flush()

@@ -47,7 +47,7 @@ def connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
 @contextmanager
 def opened(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnection]:
     """Open DuckDB for one large piece of work. Raises StorageError."""
-    with plain_errors():
+    with duckdb_errors():
         scratch.mkdir(parents=True, exist_ok=True)
         db = connect(scratch, memory_mb=memory_mb)
         try:
@@ -72,7 +72,7 @@ class SharedConnection:
     @contextmanager
     def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a cursor of the open DuckDB. Raises StorageError."""
-        with plain_errors():
+        with duckdb_errors():
             with self._lock:
                 if self._db is None or self._opened_by != os.getpid():
                     self._scratch.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def marks(values: Sequence[str]) -> str:
 
 
 @contextmanager
-def plain_errors() -> Generator[None]:
+def duckdb_errors() -> Generator[None]:
     """Turn errors of DuckDB and the disk into a StorageError with a sentence."""
     import duckdb
 

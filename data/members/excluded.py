@@ -8,9 +8,6 @@ from typing import NamedTuple
 from data.members.duck import marks
 from data.members.store import MemberFiles
 
-# The reason of a profile whose Apptimize id another one has too: that one is the member.
-DUPLICATE = "duplicate"
-
 
 class ExcludedProfile(NamedTuple):
     """A profile that made no member, why, and, of a duplicate, the Apptimize id that it shares."""

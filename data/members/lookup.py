@@ -16,7 +16,7 @@ def list_holding(files: MemberFiles, names: Iterable[str], apptimize_id: str) ->
     return {Path(path).stem for (path,) in rows}
 
 
-def list_changes_of(
+def list_membership_changes(
     files: MemberFiles, differences: Iterable[str], *apptimize_ids: str
 ) -> dict[str, dict[str, MembershipChange]]:
     """Return for each of these members in which of the differences they were added or removed."""

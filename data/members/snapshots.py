@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from data.members.changes import Difference, compare, list_changes
 from data.members.collector import Collector
-from data.members.duck import ONE_THREAD, ROW_GROUP, plain_errors, quoted
+from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, quoted
 from data.members.files import replacing
 from data.members.store import MemberFiles
 from data.models import Member, MembershipChange
@@ -42,7 +42,7 @@ class Snapshots(MemberFiles):
         """
         new = self.table(name)
         old = self.table(base) if base else f"(SELECT * FROM {new} LIMIT 0)"
-        with self.open() as db, plain_errors(), replacing(self.path(difference)) as part:
+        with self.open() as db, duckdb_errors(), replacing(self.path(difference)) as part:
             db.execute(
                 f"COPY ({list_changes(new, old)}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
             )

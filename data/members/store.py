@@ -1,4 +1,4 @@
-"""The folder of files of members, and the two ways to DuckDB that they are read through."""
+"""The folder of files of members, and the two connections to DuckDB that they are read through."""
 
 from __future__ import annotations
 

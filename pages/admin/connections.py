@@ -355,7 +355,7 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection],
             "2. Click **New token**, give it a memorable name, and click **Generate**.\n"
             "3. Copy the token: it is shown once. Paste it here."
         )
-        sandbox = page_frame.sandbox_of(connections)
+        sandbox = page_frame.find_sandbox(connections)
         if sandbox:
             st.link_button(
                 "Open the practice Tokens page",

@@ -41,7 +41,7 @@ connections = page_frame.open_page(
 
 st.header("Practice mode", anchor=False)
 st.markdown(WHAT_IT_IS)
-sandbox = page_frame.sandbox_of(connections)
+sandbox = page_frame.find_sandbox(connections)
 if sandbox:
     with st.container(horizontal=True):
         for label, path, icon in (
@@ -63,4 +63,4 @@ st.header("Apptimize, with a file", anchor=False)
 st.markdown(CSV)
 st.header("Apptimize, with an endpoint", anchor=False)
 st.markdown(ENDPOINT)
-page_frame.way_to_connect(person)
+page_frame.link_to_connections(person)

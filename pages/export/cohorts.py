@@ -16,7 +16,7 @@ from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunSta
 from pages.export import cohort_form
 from pages.parts import held_run, links, membership_changes, run_status, tables
 from pages.parts.actions import show_errors
-from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_of, pluralize
+from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_number, pluralize
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
@@ -148,7 +148,7 @@ def table(
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         button_width=75,
-        # A column that says nothing of any cohort only takes room away from the names.
+        # A column that is empty for every cohort only takes room away from the names.
         order=["", "Cohort", "Users"]
         + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
         + (["Note"] if any(map(marks, shown)) else [])
@@ -180,7 +180,7 @@ def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list
         "": "Open" if cohort.of_groups else "Export",
         "Cohort": cohort.name,
         "Users": cohort.count,
-        "Matched": percent_of(match_rate(read)),
+        "Matched": percent_number(match_rate(read)),
         "Members": group.members if group else None,
         "Sync": syncs_text(views),
         "Delivered": age(group.delivered_at) if group else "",
@@ -210,7 +210,7 @@ def show_run(bridge: Bridge, person: Actor, run: Run, destinations: list[Connect
 def show_destination(run: Run, destinations: list[Connection], project_id: int) -> None:
     """Link to the group: here, and on the sandbox's own page in practice mode."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        sandbox = page_frame.sandbox_of([place for place in destinations if place.name == run.destination])
+        sandbox = page_frame.find_sandbox([place for place in destinations if place.name == run.destination])
         if sandbox:
             st.link_button(
                 "See it on Apptimize's Groups page",
@@ -250,7 +250,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     destinations = [connection for connection in connections if connection.side != MIXPANEL_SIDE]
     if not destinations:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
-        page_frame.way_to_connect(person)
+        page_frame.link_to_connections(person)
         return
     if not active:
         of_cohort = RunFilter(cohort_id=cohort.id)
@@ -263,7 +263,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
 
 
 def show_facts(bridge: Bridge, person: Actor, cohort: Cohort) -> None:
-    """Show what Mixpanel says of the cohort, and how much of it was matched."""
+    """Show what Mixpanel knows of the cohort, and how much of it was matched."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for mark in marks(cohort):
             st.badge(mark, color="gray")
@@ -285,7 +285,7 @@ connections = page_frame.open_page(
 )
 if not any(connection.side == MIXPANEL_SIDE for connection in connections):
     st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
-    page_frame.way_to_connect(person)
+    page_frame.link_to_connections(person)
     st.stop()
 all_cohorts = load(bridge, person)
 with show_errors():

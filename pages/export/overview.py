@@ -18,7 +18,7 @@ from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
 from pages.parts import held_run, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
-from pages.parts.formatting import EVERY, age, clock, escape_markdown, number, percent, percent_of, pluralize
+from pages.parts.formatting import EVERY, age, clock, escape_markdown, number, percent, percent_number, pluralize
 from pages.shell import gate, page_frame, resources
 
 DAY = timedelta(days=1)
@@ -41,7 +41,7 @@ def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> b
             if person.role < Role.ADMIN:
                 st.caption("An admin does that, on Connections.")
             elif st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
-                st.switch_page(page_frame.CONNECTIONS)
+                st.switch_page(links.CONNECTIONS)
         return has_mixpanel
     if runs.list_runs(bridge, person, limit=1):
         return True
@@ -142,7 +142,7 @@ def _show_last_day(counts: dict[str, int]) -> None:
     else:
         st.badge("All succeeded", icon=":material/check_circle:", color="green")
     others = [
-        f"{number(count)} {run_status.word_of(status).lower()}"
+        f"{number(count)} {run_status.status_name(status).lower()}"
         for status, count in counts.items()
         if count and status not in (*overview.FAILING, RunStatus.SUCCEEDED)
     ]
@@ -246,7 +246,7 @@ def show_freshness(freshness: list[Freshness], person: Actor) -> None:
                 "Group": each.view.group.name,
                 "State": state_text(each),
                 "Updated": age(each.at) if each.at else "Not delivered yet",
-                "On-time runs, 7 days": percent_of(each.on_time_share),
+                "On-time runs, 7 days": percent_number(each.on_time_share),
                 "Scheduled runs": each.scheduled_runs,
                 "Interval": EVERY.get(each.view.sync.every_minutes or 0, ""),
             }

@@ -1,4 +1,4 @@
-"""The recurring syncs as a table: which of them are asked for, and what is said of each."""
+"""The recurring syncs as a table: which of them are asked for, and what is shown of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.reports.overview import Freshness
 from core.syncs.listing import SyncView
 from data.models import RunStatus, SyncState
 from pages.parts import run_status, tables
-from pages.parts.formatting import EVERY, age, clock, in_gray, number, percent_of
+from pages.parts.formatting import EVERY, age, clock, in_gray, number, percent_number
 from pages.shell import resources
 
 ALL, ACTIVE, PAUSED, LATE, FAILING = "All", "Active", "Paused", "Late", "Failing"
@@ -106,7 +106,7 @@ def _row(sync: Freshness, now: datetime) -> dict[str, object]:
         "Updated": "Not delivered yet" if sync.at is None else age(sync.at) + (" (late)" if sync.is_late else ""),
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
-        "On-time runs, 7 days": percent_of(sync.on_time_share),
+        "On-time runs, 7 days": percent_number(sync.on_time_share),
         "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
         "Destination": view.destination,
         "Tags": view.sync.tags,
@@ -117,7 +117,7 @@ def _state_text(sync: Freshness) -> str:
     if sync.view.sync.state == SyncState.PAUSED:
         return "Paused"
     if sync.view.last_run and _is_failing(sync.view):
-        return f"Active, last run {run_status.word_of(sync.view.last_run.status).lower()}"
+        return f"Active, last run {run_status.status_name(sync.view.last_run.status).lower()}"
     return "Active, late" if sync.is_late else "Active"
 
 

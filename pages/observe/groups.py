@@ -14,16 +14,12 @@ from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
 from data.models import Connection, Group, MembershipChange, Run, SyncKind, SyncState
-from pages.parts import charts, download, member_list, run_status, tables
+from pages.parts import charts, download, links, member_list, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
 from pages.parts.selection import Selection, opener
 from pages.shell import gate, page_frame, resources
 
-COHORTS = "pages/export/cohorts.py"
-SYNCS = "pages/export/syncs.py"
-HISTORY = run_status.HISTORY
-USERS = "pages/observe/users.py"
 GROUPS = Selection(
     "group",
     key="groups_back",
@@ -46,7 +42,7 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
     if not delivered:
         st.info("Export a cohort, and its group appears here.", title="No groups yet", icon=":material/patient_list:")
         if person.role >= Role.ANALYST:
-            st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+            links.pick_cohort()
         return
     search = _show_search().strip().casefold()
     shown = [
@@ -144,7 +140,7 @@ def update_text(view: SyncView | None) -> str:
 def look_up() -> None:
     """Look up the user that was entered."""
     if user_id := st.session_state["groups_lookup"]:
-        opener(USERS, "id")(user_id)
+        opener(links.USERS, "id")(user_id)
 
 
 # --- one group -----------------------------------------------------------------------------------------------------
@@ -172,7 +168,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
             key="groups_members",
             label="Members",
             empty="The group is empty: no profile of the cohort had a usable Apptimize id.",
-            open_member=opener(USERS, "id", group=group.id),
+            open_member=opener(links.USERS, "id", group=group.id),
         )
 
 
@@ -217,7 +213,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
             label="Download CSV",
             help="The file that Apptimize's Groups page takes: one column, `user_id`.",
         )
-        sandbox = page_frame.sandbox_of([place]) if place else None
+        sandbox = page_frame.find_sandbox([place]) if place else None
         if sandbox:
             st.link_button(
                 "See it on Apptimize's Groups page",
@@ -226,18 +222,11 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
                 icon=":material/open_in_new:",
             )
         if person.role >= Role.ANALYST:
-            st.page_link(
-                COHORTS, label="View cohort", icon=":material/groups:", query_params={"cohort": str(group.cohort_id)}
-            )
+            links.view_cohort(group.cohort_id)
             if view:
-                st.page_link(SYNCS, label="View sync", icon=":material/sync:", query_params={"sync": str(view.sync.id)})
+                links.view_sync(view.sync.id)
         if group.base_run_id:
-            st.page_link(
-                HISTORY,
-                label="View last delivery",
-                icon=":material/history:",
-                query_params={"run": str(group.base_run_id)},
-            )
+            links.view_run(group.base_run_id, label="View last delivery")
 
 
 def compare(bridge: Bridge, person: Actor, group: Group) -> None:
@@ -325,7 +314,7 @@ def lead_to_user() -> None:
     """Lead on to the screen that looks a user up, where an address of this one once showed a member."""
     if user_id := st.query_params.get("member"):
         group_id = st.query_params.get("group")
-        st.switch_page(USERS, query_params={"id": user_id} | ({"group": group_id} if group_id else {}))
+        st.switch_page(links.USERS, query_params={"id": user_id} | ({"group": group_id} if group_id else {}))
 
 
 person = gate.require(Role.VIEWER)

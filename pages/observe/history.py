@@ -15,7 +15,7 @@ from core.reports import overview
 from core.syncs import runs
 from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
-from pages.parts import download, held_run, membership_changes, run_log, run_status, tables
+from pages.parts import download, held_run, links, membership_changes, run_log, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize, zone
 from pages.parts.pager import Pager
@@ -23,9 +23,6 @@ from pages.parts.periods import PERIODS, since
 from pages.parts.selection import Selection, parse_id, set_param
 from pages.shell import gate, page_frame, resources
 
-COHORTS = "pages/export/cohorts.py"
-SYNCS = "pages/export/syncs.py"
-GROUPS = "pages/observe/groups.py"
 CHOSEN_DAYS = "Chosen days"
 RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.")
 PAGER = Pager("history_page")
@@ -41,7 +38,7 @@ def show_filters(bridge: Bridge, person: Actor) -> RunFilter:
         **KEPT,
     )  # fmt: skip
     statuses = status_column.multiselect(
-        "State", list(run_status.BADGES), format_func=run_status.word_of, key="history_status", placeholder="All",
+        "State", list(run_status.BADGES), format_func=run_status.status_name, key="history_status", placeholder="All",
         **KEPT,
     )  # fmt: skip
     start, end = _period_filter(bridge, period_column)
@@ -147,7 +144,7 @@ def _show_none(person: Actor, *, is_filtered: bool) -> None:
         return
     st.info("Every export is listed here, with what it did.", title="No runs yet", icon=":material/history:")
     if person.role >= Role.ANALYST:
-        st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+        links.pick_cohort()
 
 
 def table_row(run: Run, now: datetime) -> dict[str, object]:
@@ -235,13 +232,9 @@ def _show_log(bridge: Bridge, person: Actor, run: Run) -> None:
 def _show_links(person: Actor, run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if person.role >= Role.ANALYST:
-            st.page_link(
-                COHORTS, label="View cohort", icon=":material/groups:", query_params={"cohort": str(run.cohort_id)}
-            )
-            st.page_link(SYNCS, label="View sync", icon=":material/sync:", query_params={"sync": str(run.sync_id)})
-        st.page_link(
-            GROUPS, label="View group", icon=":material/patient_list:", query_params={"group": str(run.group_id)}
-        )
+            links.view_cohort(run.cohort_id)
+            links.view_sync(run.sync_id)
+        links.view_group(run.group_id)
 
 
 person = gate.require(Role.VIEWER)

@@ -11,16 +11,14 @@ from core.bridge import Bridge
 from core.reports import match_funnel
 from core.reports.match_funnel import Funnel
 from data.models import MIXPANEL_SIDE, Connection, Run
-from pages.parts import matching_charts, run_status, tables
+from pages.parts import links, matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import explain_reasons, show_excluded
-from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_of, pluralize
+from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_number, pluralize
 from pages.parts.selection import set_param
 from pages.shell import gate, page_frame, resources
 
-COHORTS = "pages/export/cohorts.py"
-USERS = "pages/observe/users.py"
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
 ALL = "All cohorts"
 
@@ -48,7 +46,7 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
             title="No cohort was read yet",
             icon=":material/filter_alt:",
         )
-        st.page_link(COHORTS, label="Pick a cohort", icon=":material/groups:")
+        links.pick_cohort()
         return
     cohort_id = _choose_cohort(latest)
     set_param("cohort", cohort_id or None)
@@ -162,7 +160,7 @@ def table_row(run: Run, funnel: Funnel) -> dict[str, object]:
         "Cohort": run.cohort_name,
         "Profiles": funnel.with_profile,
         "Members": funnel.distinct,
-        "Matched": percent_of(funnel.valid / funnel.with_profile if funnel.with_profile else None),
+        "Matched": percent_number(funnel.valid / funnel.with_profile if funnel.with_profile else None),
         "Unmatched": funnel.unmatched,
         "Invalid": funnel.invalid,
         "Duplicates": funnel.duplicates,
@@ -178,7 +176,7 @@ def pick_mixpanel(connections: list[Connection]) -> Connection | None:
 
 
 def choose_view(person: Actor) -> str:
-    """Show the choice of a view to those who have one, and the way to look a user up."""
+    """Show the choice of a view to those who have one, and the link to look a user up."""
     with st.container(horizontal=True, vertical_alignment="center"):
         view = FUNNEL
         if person.role >= Role.ANALYST:
@@ -191,7 +189,7 @@ def choose_view(person: Actor) -> str:
                 key="matching_view",
                 label_visibility="collapsed",
             )
-        st.page_link(USERS, label="Look up a user", icon=":material/person_search:")
+        st.page_link(links.USERS, label="Look up a user", icon=":material/person_search:")
     return view
 
 
@@ -199,7 +197,7 @@ def lead_to_user(person: Actor) -> None:
     """Lead on to the screen that looks a user up, where an address of this one once did."""
     shows_association = "association" in st.query_params and person.role >= Role.ANALYST
     if not shows_association and (user_id := st.query_params.get("id")):
-        st.switch_page(USERS, query_params={"id": user_id})
+        st.switch_page(links.USERS, query_params={"id": user_id})
 
 
 person = gate.require(Role.VIEWER)

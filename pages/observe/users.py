@@ -14,19 +14,17 @@ from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
 from core.syncs import groups
 from data.models import Group
-from pages.parts import lookback, tables
+from pages.parts import links, lookback, tables
 from pages.parts.actions import show_errors
 from pages.parts.excluded_profiles import REASONS
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
 from pages.parts.selection import opener, set_param
 from pages.shell import gate, page_frame, resources
 
-GROUPS = "pages/observe/groups.py"
-HISTORY = "pages/observe/history.py"
 MOST_IDS, MOST_GROUPS = 20, 10
 
 
-def labels_of(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
+def group_labels(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
     """Label each group by its name, and by its destination where another has the same name.
 
     The browser sends back the label that was chosen: two groups with one label would be one.
@@ -42,7 +40,7 @@ def labels_of(delivered: list[Group], destinations: dict[int, str]) -> dict[int,
 
 
 def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:
-    """Show the fields that say whom to look up, and in which group; the address keeps both."""
+    """Show the fields for whom to look up, and in which group; the address keeps both."""
     by_id = {group.id: group for group in delivered if group.id is not None}
     requested = st.query_params.get("group", "")
     limited_to = next((group_id for group_id in by_id if str(group_id) == requested), None)
@@ -62,7 +60,7 @@ def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[s
             list(by_id),
             index=None,
             # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-            format_func=labels_of(delivered, destinations).__getitem__,
+            format_func=group_labels(delivered, destinations).__getitem__,
             key="users_group",
             placeholder="All groups",
             on_change=_keep_group_in_address,
@@ -188,7 +186,7 @@ def show_ids(user: UserLookup) -> None:
 
 
 def show_groups(user: UserLookup) -> None:
-    """Show what every group says of the user, and why the user is missing."""
+    """Show what every group knows of the user, and why the user is missing."""
     st.subheader("Groups", anchor=False)
     if not user.groups:
         st.caption("No group was delivered yet.")
@@ -199,7 +197,7 @@ def show_groups(user: UserLookup) -> None:
         [answer.group.id for answer in answers],
         key="users_groups",
         label="The user's groups",
-        go_to=opener(GROUPS, "group"),
+        go_to=opener(links.GROUPS, "group"),
         columns={
             "Group": st.column_config.TextColumn(width=200),
             # Without a width it is as narrow as the first rows, which may have none.
@@ -210,7 +208,7 @@ def show_groups(user: UserLookup) -> None:
 
 
 def group_row(answer: InGroup) -> dict[str, object]:
-    """Format what one group says of the user."""
+    """Format what one group knows of the user."""
     return {
         "": "Open",
         "Group": group_name(answer.group),
@@ -256,7 +254,7 @@ def show_history(user: UserLookup) -> None:
         [membership.until_run or membership.since_run or membership.group.base_run_id for _, membership in memberships],
         key="users_history",
         label="Membership history",
-        go_to=opener(HISTORY, "run"),
+        go_to=opener(links.HISTORY, "run"),
         order=[
             "", "Group", "Joined", "Left", "Joined with run", "Left with run",
             *(["Apptimize id"] if len(user.histories) > 1 else []),
@@ -286,11 +284,11 @@ page_frame.open_page(
     bridge, person, "Look up a user", "In which groups a user is and was, since when, and why not in the others."
 )
 with show_errors():
-    destinations = {one.id: one.name for one in lookup.list_connections(bridge, person) if one.id is not None}
+    destinations = {place.id: place.name for place in lookup.list_connections(bridge, person) if place.id is not None}
     user_id, group = show_search(groups.list_groups(bridge, person), destinations)
     if group:
         st.page_link(
-            GROUPS,
+            links.GROUPS,
             label=escape_markdown(group_name(group)),
             icon=":material/arrow_back:",
             query_params={"group": str(group.id)},

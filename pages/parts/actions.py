@@ -25,7 +25,7 @@ def perform(
 ) -> Result | None:
     """Perform an action and keep its answer, to be shown at `place`: `answer`, or the error with its advice.
 
-    `answer` may be made from the action's result; None drops the answer before. `toast` is said for a moment only, and
+    `answer` may be made from the action's result; None drops the answer before. `toast` is shown for a moment only, and
     `failure` before the error. Returns the result, None on failure.
     """
     try:

@@ -9,9 +9,9 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import match_funnel
-from core.reports.match_funnel import DUPLICATE, ExcludedPage, shown_row
+from core.reports.match_funnel import ExcludedPage, shown_row
 from core.rules.matching import Reason
-from data.models import Run
+from data.models import DUPLICATE, Run
 from pages.parts import download, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import pluralize

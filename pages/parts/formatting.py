@@ -65,13 +65,13 @@ def percent(share: float) -> str:
     return f"{shown}%"
 
 
-def percent_of(share: float | None) -> float | None:
+def percent_number(share: float | None) -> float | None:
     """Return a share in percent for a column with one decimal: 100.0 only when it is all of it."""
     return None if share is None else int(round(share * 1000, 6)) / 10
 
 
 def zone() -> ZoneInfo:
-    """Return the reader's time zone, UTC when the browser does not tell."""
+    """Return the visitor's time zone, UTC when the browser does not report it."""
     try:
         return ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""The ways from one page to what another one shows."""
+"""The pages, and the links from one to what another shows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ OVERVIEW = "pages/export/overview.py"
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
 GROUPS = "pages/observe/groups.py"
+USERS = "pages/observe/users.py"
 HISTORY = "pages/observe/history.py"
 MATCHING = "pages/observe/matching.py"
+CONNECTIONS = "pages/admin/connections.py"
+PRACTICE = "pages/admin/practice.py"
 
 
 def view_cohort(cohort_id: int) -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from data.models import Run
-from pages.parts.formatting import number, percent_of, pluralize, zone
+from pages.parts.formatting import number, percent_number, pluralize, zone
 
-# More lines than these cannot be told apart.
+# More lines than these cannot be distinguished.
 _LINES = 6
 _TIMES = "%-d %b, %H:%M"
 _PARTS = {"Members": "members", "Unmatched": "unmatched", "Invalid": "invalid", "Duplicates": "duplicates"}
@@ -114,7 +114,9 @@ def show_shares(reads: list[Run], cohort_ids: list[int]) -> None:
         ]
     )
     lines = frame.groupby("Cohort", sort=False)["Matched"]
-    changes = [f"{name} from {percent_of(line.iloc[0])}% to {percent_of(line.iloc[-1])}%" for name, line in lines]
+    changes = [
+        f"{name} from {percent_number(line.iloc[0])}% to {percent_number(line.iloc[-1])}%" for name, line in lines
+    ]
     st.altair_chart(
         _share_lines(frame),
         height=300,

@@ -27,9 +27,9 @@ def show(
     empty: str,
     open_member: Callable[[Any], None] | None = None,
 ) -> None:
-    """Show what `find(search=, offset=, limit=)` returns; `open_member` is told whose row was chosen.
+    """Show what `find(search=, offset=, limit=)` returns; `open_member` gets the row that was chosen.
 
-    `empty` is said where there are no members.
+    `empty` is shown where there are no members.
     """
     selection.redraw_if_opened(key)
     pager = Pager(f"{key}_page", _PAGE_ROWS)

@@ -16,7 +16,6 @@ from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
-from pages.parts.links import HISTORY as HISTORY
 from pages.parts.links import MATCHING
 from pages.shell import gate, resources
 
@@ -78,7 +77,7 @@ def badge_for(run: Run) -> Badge:
     return BADGES.get(run.status, Badge(run.status, "help", "gray"))
 
 
-def word_of(status: str) -> str:
+def status_name(status: str) -> str:
     """Return a state's name."""
     return BADGES[status].word
 

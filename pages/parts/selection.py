@@ -30,7 +30,7 @@ class Selection:
     all_rows: str
     """The text of that button."""
     unknown: str
-    """What is said of an id that names no row, with {} in place of the id."""
+    """What is shown for an id that names no row, with {} in place of the id."""
     row_params: tuple[str, ...] = ()
     """Other parameters of the address that belong to the open row: they go with it."""
 
@@ -48,7 +48,7 @@ class Selection:
     def find(self, get: Callable[[int], Row | None]) -> Row | None:
         """Return the row that the address names, as `get` has it; None when it names none.
 
-        An id that `get` does not know, by None or by NotFound, is said to be unknown.
+        An id that `get` does not know, by None or by NotFound, is shown as unknown.
         """
         if not self.requested:
             return None

@@ -12,15 +12,13 @@ from core.connections import lookup, service_accounts
 from core.errors import CohortBridgeError
 from core.leases import workers
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
-from pages.parts import selection
+from pages.parts import links, selection
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 from pages.shell import resources
 
-CONNECTIONS = "pages/admin/connections.py"
-PRACTICE = "pages/admin/practice.py"
 PRACTICE_TITLE = "How to connect for real"
 
-_ANSWER = "notices_answer"
+_ANSWER = "frame_answer"
 
 
 def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
@@ -66,7 +64,7 @@ def account_notice(connection: Connection) -> None:
 
 def _show_practice(connections: list[Connection], *, with_link: bool) -> None:
     real = [place.name for place in connections if place.kind == ConnectionKind.ENDPOINT and not place.practice]
-    with st.container(horizontal=True, vertical_alignment="center", key="notices_practice"):
+    with st.container(horizontal=True, vertical_alignment="center", key="frame_practice"):
         st.badge("Practice mode", icon=":material/science:", color="orange")
         if real:
             names = escape_markdown(", ".join(real))
@@ -74,7 +72,7 @@ def _show_practice(connections: list[Connection], *, with_link: bool) -> None:
         else:
             st.caption("This machine simulates Mixpanel and Apptimize; the people are made up.", width="content")
         if with_link:
-            st.page_link(PRACTICE, label=PRACTICE_TITLE, icon=":material/arrow_forward:", icon_position="right")
+            st.page_link(links.PRACTICE, label=PRACTICE_TITLE, icon=":material/arrow_forward:", icon_position="right")
 
 
 @st.fragment(run_every="5s")
@@ -96,15 +94,15 @@ def worker_notice(bridge: Bridge, person: Actor) -> None:
     )
 
 
-def way_to_connect(person: Actor) -> None:
-    """Link to Connections, or say who can open it."""
+def link_to_connections(person: Actor) -> None:
+    """Link to Connections, or show who can open it."""
     if person.role >= Role.ADMIN:
-        st.page_link(CONNECTIONS, label="Go to Connections", icon=":material/cable:")
+        st.page_link(links.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
     else:
         st.caption("An admin does that, on Connections.")
 
 
-def sandbox_of(connections: list[Connection]) -> str | None:
+def find_sandbox(connections: list[Connection]) -> str | None:
     """Return the address of the practice sandbox, if one is connected."""
     for connection in connections:
         if connection.practice:

@@ -67,6 +67,6 @@ def follow(page: StreamlitPage, pages: Sequence[StreamlitPage]) -> None:
 
 
 def _browser() -> str | None:
-    """Tell browsers apart by the secret in the cookie that Streamlit keeps other sites out with."""
+    """Distinguish browsers by the secret in the cookie that Streamlit keeps other sites out with."""
     token, _ = decode_xsrf_token_string(st.context.cookies.get("_streamlit_xsrf", ""))
     return hashlib.sha256(token).hexdigest() if token else None

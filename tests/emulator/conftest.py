@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from core.sandbox.server import running
-from data.models import utc_now
 from tests.stage.home import Home, connect, copy_of
 from tests.stage.sandbox import NOON, POWER, Sandbox
 
@@ -63,7 +62,7 @@ def made_good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Revival]:
         with home.bridge(mixpanel_url=server.url) as bridge:
             connect(bridge, sandbox)
         kill_half_way(sandbox, home)
-        up_at = utc_now()
+        up_at = bridge.clock.now()
         worker = home.start("worker")
         yield Revival(sandbox, home, up_at)
         worker.terminate()

@@ -15,6 +15,7 @@ from sqlmodel import col, update
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.clock import SYSTEM_CLOCK
 from core.connections import destinations, mixpanel_connection
 from core.leases import lease
 from core.sandbox import faults
@@ -22,7 +23,7 @@ from core.syncs import groups, one_time, runs
 from core.worker import inline_run, service
 from data import leases, run_queue
 from data.engine import write_session
-from data.models import LeaseKind, QuerySpend, Run, utc_now
+from data.models import LeaseKind, QuerySpend, Run
 from tests.stage.home import PRACTICE, Home, copy_of, counts_of, export, group_row
 from tests.stage.oracle import Answer
 from tests.stage.sandbox import LATER_S, POWER, Sandbox
@@ -289,7 +290,7 @@ def test_without_a_query_slot_it_says_when_the_next_one_opens(scene: Scene):
     run = scene.export()
 
     check_failure(run, "no_query_slot")
-    opens = utc_now() + timedelta(hours=1)
+    opens = SYSTEM_CLOCK.now() + timedelta(hours=1)
     said = {f"{opens - timedelta(seconds=back):%H:%M:%S} UTC" for back in range(60)}
     assert any(time in (run.error_message or "") for time in said)
     assert "--wait" in (run.error_advice or "")
@@ -306,7 +307,7 @@ def test_a_refusal_for_the_hour_is_waited_for_and_then_made_good(scene: Scene):
         run = one_time.start_export(bridge, LOCAL, POWER, lease_owner=lease_owner)
         assert run.id
         done = asyncio.run(
-            inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=None, tell=told.append)
+            inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=None, notify=told.append)
         )
 
     assert (done.status, scene.group) == ("succeeded", scene.now.group)
@@ -327,7 +328,7 @@ def test_a_worker_leaves_a_run_waiting_and_goes_on_when_the_hour_has_passed(scen
         assert (waiting.status, waiting.error_code) == ("waiting", None)
         assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
         assert waiting.waiting_until
-        assert timedelta(minutes=59) < waiting.waiting_until - utc_now() <= timedelta(hours=1)
+        assert timedelta(minutes=59) < waiting.waiting_until - bridge.clock.now() <= timedelta(hours=1)
 
         let_an_hour_pass(bridge, run_id)
         scene.sandbox.forget_requests()
@@ -340,8 +341,8 @@ def test_a_worker_leaves_a_run_waiting_and_goes_on_when_the_hour_has_passed(scen
 def let_an_hour_pass(bridge: Bridge, run_id: int) -> None:
     hour = timedelta(hours=1)
     with write_session(bridge.engine) as session:
-        session.exec(update(QuerySpend).values(at=utc_now() - hour - timedelta(seconds=1)))
-        session.exec(update(Run).where(col(Run.id) == run_id).values(waiting_until=utc_now()))
+        session.exec(update(QuerySpend).values(at=bridge.clock.now() - hour - timedelta(seconds=1)))
+        session.exec(update(Run).where(col(Run.id) == run_id).values(waiting_until=bridge.clock.now()))
 
 
 # --- writing -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from core.rules import due_times
 from core.syncs import cohorts, held_runs, listing, recurring, runs, undo
 from core.syncs.runs import list_runs
 from core.worker import service
-from data import models
 from data.models import Run, RunStatus, SyncState
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export
@@ -37,8 +36,7 @@ class BothClocks:
 
 
 @pytest.fixture
-def clock(sandbox: Sandbox, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> BothClocks:
-    monkeypatch.setattr(models, "wall_s", fake_clock.now_s)
+def clock(sandbox: Sandbox, fake_clock: FakeClock) -> BothClocks:
     return BothClocks(sandbox, fake_clock)
 
 

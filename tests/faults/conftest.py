@@ -11,7 +11,6 @@ import pytest
 # noqa: F401  (imported early: it preloads the server of processes)
 from core.bridge import Bridge
 from core.sandbox.server import running
-from data import models
 from tests.faults.crowd import SEEDS, Crowd, write_files
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, connect, copy_of
@@ -95,6 +94,5 @@ class BothClocks:
 
 
 @pytest.fixture
-def clock(crowd: Crowd, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> BothClocks:
-    monkeypatch.setattr(models, "wall_s", fake_clock.now_s)
+def clock(crowd: Crowd, fake_clock: FakeClock) -> BothClocks:
     return BothClocks(crowd, fake_clock)

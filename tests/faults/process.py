@@ -31,7 +31,7 @@ from core.export import cohort_reader
 from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
-from data import models, run_queue, run_records
+from data import run_queue, run_records
 from data.members import collector, snapshots
 from tests.stage.home import RETRY_OVER_S, Home
 
@@ -167,7 +167,6 @@ def _set_libraries_clock(clock: WallClock) -> None:
         def now(cls, tz: Any = None) -> Any:
             return datetimes.datetime.fromtimestamp(clock.now_s(), tz)
 
-    models.wall_s = clock.now_s
     if clock.speed == 1:
         names = vars(datetimes) | {"datetime": Shown}
         schedule.datetime = types.SimpleNamespace(**names)  # type: ignore[assignment]

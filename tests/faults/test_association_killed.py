@@ -30,6 +30,7 @@ def connect_to(bridge: Bridge, receiver: Receiver) -> None:
     with write_session(bridge.engine) as session:
         session.add(
             Connection(
+                created_at=bridge.clock.now(),
                 side="mixpanel",
                 kind="mixpanel",
                 name="default",

@@ -111,7 +111,14 @@ def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_con
     with write_session(bridge.engine) as session:
         session.exec(update(Connection).where(col(Connection.side) == "mixpanel").values(name="shop"))
         session.add(
-            Connection(side="mixpanel", kind="mixpanel", name="another", project_id=7, base_url="https://other")
+            Connection(
+                created_at=bridge.clock.now(),
+                side="mixpanel",
+                kind="mixpanel",
+                name="another",
+                project_id=7,
+                base_url="https://other",
+            )
         )
 
     resumed = recurring.resume_sync(bridge, LOCAL, 1)

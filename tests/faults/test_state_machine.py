@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -18,7 +17,6 @@ from core.bridge import Bridge
 from core.syncs import groups, held_runs, listing, recurring, undo
 from core.syncs import settings as sync_settings
 from core.worker import service
-from data import models
 from data.models import UNFINISHED, Run, RunStatus, SyncState
 from tests.faults import process
 from tests.faults.conftest import Tally
@@ -45,7 +43,6 @@ class Syncs(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="syncs-"))
         self.home: Home = copy_of(self.template, self.folder / "home")
         self.clock = FakeClock(NOON)
-        models.wall_s = self.clock.now_s
         self.opened = self.home.bridge(clock=self.clock.clock, lease_times=process.shorter_leases(1.5))
         self.bridge: Bridge = self.opened.__enter__()
         self.crowd.reset()
@@ -211,10 +208,7 @@ class Syncs(RuleBasedStateMachine):
         assert groups.list_groups(self.bridge, LOCAL)
 
 
-def test_the_groups_are_right_whatever_happens_in_whatever_order(
-    crowd: Crowd, crowd_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(models, "wall_s", models.wall_s)  # set back at the end
+def test_the_groups_are_right_whatever_happens_in_whatever_order(crowd: Crowd, crowd_template: Path, ran: Tally):
     machine = type("Machine", (Syncs,), {"crowd": crowd, "template": crowd_template, "ran": ran})
     wanted = settings(
         max_examples=max(2, SEEDS * 6),

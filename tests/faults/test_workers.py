@@ -45,11 +45,8 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize("workers", [2, 4] if SEEDS else [3])
-def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
-    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch, ran: Tally
-):
+def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(tmp_path: Path, workers: int, ran: Tally):
     clock = WallClock(start_s=NOON, steady_s=time.monotonic(), speed=200)  # fifteen minutes in four and a half seconds
-    monkeypatch.setattr("data.models.wall_s", clock.now_s)
     rng = random.Random(workers)
     cohorts = COHORTS[:4]
     with (
@@ -156,10 +153,9 @@ def _is_leap(year: int) -> bool:
 
 
 def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_for_longer_than_an_hour(
-    bridge: Bridge, crowd: Crowd, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, ran: Tally
+    bridge: Bridge, crowd: Crowd, fake_clock: FakeClock, ran: Tally
 ):
     fake_clock.start_s = NOON
-    monkeypatch.setattr("data.models.wall_s", fake_clock.now_s)
     crowd.limit(hourly_limit=2)
     cohorts.list_cohorts(bridge, LOCAL)
     crowd.set(ONE, range(50))

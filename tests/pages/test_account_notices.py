@@ -9,7 +9,7 @@ from sqlmodel import select
 
 from core.bridge import Bridge
 from data.engine import write_session
-from data.models import Connection, ConnectionKind, utc_now
+from data.models import Connection, ConnectionKind
 from tests.pages.dashboard import CONNECTIONS, GROUPS, OVERVIEW, open_page, shown
 
 
@@ -35,7 +35,7 @@ def test_a_lost_role_is_said_everywhere(practising: Bridge, page: str):
 
 @pytest.mark.parametrize(("days", "said"), [(13, True), (-1, True), (15, False)])
 def test_an_account_that_expires_soon_is_announced(practising: Bridge, days: int, said: bool):
-    mark(practising, account_expires_at=utc_now() + timedelta(days=days))
+    mark(practising, account_expires_at=practising.clock.now() + timedelta(days=days))
 
     for page in (OVERVIEW, CONNECTIONS):
         assert ("The service account of default expires on" in shown(open_page(page))) == said

@@ -11,7 +11,7 @@ from core.bridge import Bridge
 from core.syncs import cohorts, listing, recurring, runs
 from core.worker import service
 from data.engine import write_session
-from data.models import Group, RunStatus, SyncState, utc_now
+from data.models import Group, RunStatus, SyncState
 from pages.shell import gate
 from tests.pages.dashboard import OVERVIEW, drawn, open_page, shown
 from tests.stage.home import export, newest_run
@@ -110,7 +110,7 @@ def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising
     export(practising, NEWSLETTER)
     with write_session(practising.engine) as session:
         group = session.get_one(Group, 1)
-        group.verified_at = utc_now() - timedelta(hours=3)
+        group.verified_at = practising.clock.now() - timedelta(hours=3)
         session.add(group)
 
     at = open_page(OVERVIEW)

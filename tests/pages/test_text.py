@@ -8,7 +8,7 @@ import pytest
 
 from data.models import Run
 from pages.parts import run_log
-from pages.parts.formatting import age, clock, duration, escape_markdown, percent_of
+from pages.parts.formatting import age, clock, duration, escape_markdown, percent_number
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -83,7 +83,7 @@ def test_a_time_that_comes_soon_needs_no_day():
     ("share", "written"), [(None, None), (0.0, 0.0), (0.57, 57.0), (0.9989, 99.8), (0.99999, 99.9), (1.0, 100.0)]
 )
 def test_a_share_is_all_of_it_only_when_it_is(share: float | None, written: float | None):
-    assert percent_of(share) == written
+    assert percent_number(share) == written
 
 
 def test_the_steps_of_a_run_tell_the_day_once_and_again_when_it_is_another_one():

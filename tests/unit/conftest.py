@@ -14,14 +14,32 @@ from data.run_queue import new_run
 def group_with_runs(bridge: Bridge) -> list[Run]:
     """One group with three queued runs of its one-time sync."""
     with write_session(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
-        folder = Connection(side="destination", kind=ConnectionKind.CSV, name="csv", folder="unused")
+        mixpanel = Connection(
+            created_at=bridge.clock.now(), side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1
+        )
+        folder = Connection(
+            created_at=bridge.clock.now(), side="destination", kind=ConnectionKind.CSV, name="csv", folder="unused"
+        )
         session.add_all([mixpanel, folder])
         session.flush()
-        group = Group(destination_id=folder.id, project_id=1, cohort_id=7, cohort_name="Payers", name="Payers")
+        group = Group(
+            created_at=bridge.clock.now(),
+            destination_id=folder.id,
+            project_id=1,
+            cohort_id=7,
+            cohort_name="Payers",
+            name="Payers",
+        )
         session.add(group)
         session.flush()
-        sync = Sync(kind=SyncKind.ONE_TIME, mixpanel_id=mixpanel.id, group_id=group.id, project_id=1, cohort_id=7)
+        sync = Sync(
+            created_at=bridge.clock.now(),
+            kind=SyncKind.ONE_TIME,
+            mixpanel_id=mixpanel.id,
+            group_id=group.id,
+            project_id=1,
+            cohort_id=7,
+        )
         session.add(sync)
         session.flush()
         runs = [

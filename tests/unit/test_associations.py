@@ -23,7 +23,9 @@ from tests.stage.clock import FakeClock
 def waiting(bridge: Bridge) -> int:
     """An association that was confirmed, and waits to be written."""
     with write_session(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
+        mixpanel = Connection(
+            created_at=bridge.clock.now(), side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1
+        )
         session.add(mixpanel)
         session.flush()
         assert mixpanel.id is not None
@@ -173,7 +175,7 @@ def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_
 def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way(bridge: Bridge, waiting: int):
     claim(bridge, waiting, "one")
     half = batch(waiting, 2, {"3": "odd"})
-    half.unaliased = {"4": associations.NOT_SAID, "5": "the alias was refused"}
+    half.unaliased = {"4": associations.NOT_REPORTED, "5": "the alias was refused"}
 
     associations.record_batch(bridge.engine, half, lease_owner="one", requests=1)
 

@@ -42,6 +42,7 @@ def sync_id(bridge: Bridge, group_with_runs: list[Run]) -> int:
         mixpanel = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         group = session.exec(select(Group)).one()
         sync = Sync(
+            created_at=bridge.clock.now(),
             kind=SyncKind.RECURRING,
             mixpanel_id=mixpanel.id,
             group_id=group.id,
@@ -143,7 +144,14 @@ def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
     sealed = bridge.vault.encrypt("s3cret-token")
     with write_session(bridge.engine) as session:
         session.add(
-            Connection(side="destination", kind=ConnectionKind.ENDPOINT, name="x", secret=sealed, secret_end="oken")
+            Connection(
+                created_at=bridge.clock.now(),
+                side="destination",
+                kind=ConnectionKind.ENDPOINT,
+                name="x",
+                secret=sealed,
+                secret_end="oken",
+            )
         )
     found = lookup.list_connections(bridge, LOCAL)[0]
     assert found.id
@@ -260,7 +268,7 @@ def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines
 def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_token(bridge: Bridge):
     with recorder.acting(roles.scope(bridge, "local", "try")), write_session(bridge.engine) as session:
         session.add(
-            Connection(side="destination", kind=ConnectionKind.ENDPOINT, name="n", url="https://e.example/x?key=PLANTED",
+            Connection(created_at=bridge.clock.now(), side="destination", kind=ConnectionKind.ENDPOINT, name="n", url="https://e.example/x?key=PLANTED",
                        secret="sealed", secret_end="9876")
         )  # fmt: skip
 
@@ -284,7 +292,7 @@ def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs:
         mixpanel = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         group = session.exec(select(Group)).one()
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": mixpanel.id, "group_id": group.id, "project_id": 1}
-        made = [Sync(**common, cohort_id=7, every_minutes=15) for _ in range(120)]
+        made = [Sync(created_at=bridge.clock.now(), **common, cohort_id=7, every_minutes=15) for _ in range(120)]
         session.add_all(made)
     assert mixpanel.id
 

@@ -10,7 +10,7 @@ from core.rules.completeness import PageFacts
 
 
 def pages(*rows: int) -> list[PageFacts]:
-    return [PageFacts(number=number, said_page=number, rows=count) for number, count in enumerate(rows)]
+    return [PageFacts(number=number, reported_page=number, rows=count) for number, count in enumerate(rows)]
 
 
 @pytest.mark.parametrize("rows", [(0,), (3,), (10,), (10, 0), (10, 10, 3), (10, 10, 0), (10, 3, 0, 0)])

@@ -6,6 +6,7 @@ import json
 import time
 
 from core.bridge import Bridge
+from core.clock import SYSTEM_CLOCK
 from core.run_log import CALLS_KEPT, FAILURES_KEPT, STEPS_KEPT, RunLog
 from data import run_queue, runs
 from data.engine import read_session, write_session
@@ -13,7 +14,7 @@ from data.models import Run, RunLogRow
 
 
 def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
-    run_log = RunLog()
+    run_log = RunLog(SYSTEM_CLOCK)
     for number in range(3000):
         run_log.step(f"step {number}")
         run_log.called("page of profiles", 200 if number % 3 else 500, time.monotonic())
@@ -27,10 +28,10 @@ def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
 
 
 def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
-    first = RunLog()
+    first = RunLog(SYSTEM_CLOCK)
     first.step("reading")
     first.called("first page of profiles", 429, time.monotonic())
-    second = RunLog.resume(json.loads(json.dumps(first.kept())))
+    second = RunLog.resume(json.loads(json.dumps(first.kept())), clock=SYSTEM_CLOCK)
     second.step("reading")
     second.step("delivering")
     second.called("first page of profiles", 429, time.monotonic())

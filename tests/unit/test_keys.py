@@ -27,7 +27,13 @@ from tests.stage.processes import ROOT
 def put(bridge: Bridge, name: str, secret: str) -> None:
     with write_session(bridge.engine) as session:
         session.add(
-            Connection(side="destination", kind=ConnectionKind.ENDPOINT, name=name, secret=bridge.vault.encrypt(secret))
+            Connection(
+                created_at=bridge.clock.now(),
+                side="destination",
+                kind=ConnectionKind.ENDPOINT,
+                name=name,
+                secret=bridge.vault.encrypt(secret),
+            )
         )
 
 
@@ -90,7 +96,13 @@ def test_what_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_again(b
 def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_is_sealed_again(bridge: Bridge):
     with write_session(bridge.engine) as session:
         session.add(
-            Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="m", secret=bridge.vault.encrypt("s"))
+            Connection(
+                created_at=bridge.clock.now(),
+                side="mixpanel",
+                kind=ConnectionKind.MIXPANEL,
+                name="m",
+                secret=bridge.vault.encrypt("s"),
+            )
         )
     sealed = bridge.vault.encrypt("t0ken")
 

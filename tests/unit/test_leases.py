@@ -73,12 +73,12 @@ def test_leases_of_other_kinds_and_keys_are_others(bridge: Bridge):
     assert claim(bridge, "other", key=2)
     with write_session(bridge.engine) as session:
         assert leases.claim(session, LeaseKind.ASSOCIATION, 1, lease_owner="other", now=NOON)
-        leases.free_all_of(session, "other")
+        leases.free_all(session, "other")
     assert read(bridge).lease_owner == "one"
     assert leases.list_held(bridge.engine, LeaseKind.ASSOCIATION) == []
 
 
-def test_a_dead_holders_lease_is_taken_over_and_one_that_moved_since_is_not(bridge: Bridge):
+def test_a_dead_heartbeats_lease_is_taken_over_and_one_that_moved_since_is_not(bridge: Bridge):
     claim(bridge, "one")
     seen = read(bridge)
     leases.heartbeat(bridge.engine, RUN, 1, lease_owner="one")

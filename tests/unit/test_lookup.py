@@ -22,14 +22,15 @@ from data.models import (
     Member,
     Run,
     Sync,
-    utc_now,
 )
 
 
 def add_connections(bridge: Bridge) -> tuple[int, int]:
     with write_session(bridge.engine) as session:
-        mixpanel = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1)
-        file = Connection(side="destination", kind=ConnectionKind.CSV, name="csv")
+        mixpanel = Connection(
+            created_at=bridge.clock.now(), side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1
+        )
+        file = Connection(created_at=bridge.clock.now(), side="destination", kind=ConnectionKind.CSV, name="csv")
         session.add_all([mixpanel, file])
         session.flush()
         assert mixpanel.id is not None
@@ -59,17 +60,25 @@ def read(
     name = f"Cohort {number}"
     with write_session(bridge.engine) as session:
         group = Group(
+            created_at=bridge.clock.now(),
             destination_id=ids[1],
             project_id=1,
             cohort_id=number,
             cohort_name=name,
             name=name,
             base_snapshot=members,
-            delivered_at=utc_now(),
+            delivered_at=bridge.clock.now(),
         )
         session.add(group)
         session.flush()
-        sync = Sync(kind="one-time", mixpanel_id=ids[0], group_id=group.id, project_id=1, cohort_id=number)
+        sync = Sync(
+            created_at=bridge.clock.now(),
+            kind="one-time",
+            mixpanel_id=ids[0],
+            group_id=group.id,
+            project_id=1,
+            cohort_id=number,
+        )
         session.add(sync)
         session.flush()
         session.add(

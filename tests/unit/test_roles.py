@@ -39,7 +39,6 @@ from data.models import (
     Sync,
     SyncKind,
     SyncState,
-    utc_now,
 )
 
 WORKED = "It changes something"
@@ -255,9 +254,9 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
         group = session.exec(select(Group)).one()
         session.exec(select(Connection).where(Connection.name == "default")).one().secret = bridge.vault.encrypt("s")
         common = {"kind": SyncKind.RECURRING, "mixpanel_id": 1, "project_id": 1, "cohort_id": 7, "every_minutes": 15}
-        active = Sync(**common, group_id=group.id, next_run_at=utc_now())
-        paused = Sync(**common, group_id=group.id, state=SyncState.PAUSED)
-        other = Person(email="other@example.com", role="analyst", created_at=utc_now())
+        active = Sync(created_at=bridge.clock.now(), **common, group_id=group.id, next_run_at=bridge.clock.now())
+        paused = Sync(created_at=bridge.clock.now(), **common, group_id=group.id, state=SyncState.PAUSED)
+        other = Person(email="other@example.com", role="analyst", created_at=bridge.clock.now())
         held = session.get_one(Run, group_with_runs[1].id)
         held.status = RunStatus.HELD
         session.add_all([active, paused, other])
@@ -270,10 +269,17 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
 def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
     """Somebody who signed in, has a role by the database, and is said to have another one."""
     with write_session(bridge.engine) as session:
-        person = Person(email=f"{role.label}@example.com", role=role.label, created_at=utc_now())
+        person = Person(email=f"{role.label}@example.com", role=role.label, created_at=bridge.clock.now())
         session.add(person)
         session.flush()
-        session.add(SignIn(key=f"key of {role.label}", person_id=person.id, issued_at=utc_now(), seen_at=utc_now()))
+        session.add(
+            SignIn(
+                key=f"key of {role.label}",
+                person_id=person.id,
+                issued_at=bridge.clock.now(),
+                seen_at=bridge.clock.now(),
+            )
+        )
     return Actor(person.email, claimed, person.id, f"key of {role.label}")
 
 
@@ -345,7 +351,7 @@ def test_what_somebody_who_was_deactivated_tries_is_written_down(stage: Stage):
 def test_nobody_acts_by_a_sign_in_that_is_over(stage: Stage):
     who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
     with write_session(stage.bridge.engine) as session:
-        session.get_one(SignIn, who.sign_in).ended_at = utc_now()
+        session.get_one(SignIn, who.sign_in).ended_at = stage.bridge.clock.now()
 
     for name in TABLE:
         with pytest.raises(NotAllowed, match="signed out"):

@@ -17,6 +17,7 @@ from core.export.progress import Progress
 from core.export.record import Recorder
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
+from core.run_log import RunLog
 from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.members.changes import Difference
@@ -35,7 +36,7 @@ def begin(bridge: Bridge, run: Run) -> tuple[Job, Recorder]:
     for name in (job.files.snapshot, job.files.difference, job.files.excluded):
         bridge.snapshots.path(name).touch()
     findings = Findings(12, "rule", COUNTS, Difference(added=6, removed=0, unchanged=0), job.files.excluded)
-    progress = Progress(profiles=10)
+    progress = Progress(RunLog(bridge.clock), profiles=10)
     return job, Recorder(bridge, run.id, RunLease(bridge, run.id, "one", progress), progress, findings)
 
 

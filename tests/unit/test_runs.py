@@ -223,7 +223,7 @@ def test_runs_are_filtered_counted_and_paged_newest_first(bridge: Bridge, group_
 def test_what_a_dead_run_held_besides_is_free_for_others_at_once(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    parts_owner = run_queue.owner_of_parts("one", run.id or 0)
+    parts_owner = run_queue.parts_owner("one", run.id or 0)
     slots.RequestSlots(bridge, "mixpanel.com/1", lease_owner=parts_owner).take()
     leases.acquire(
         bridge.engine, LeaseKind.COHORT_LIST, "mixpanel.com/1", lease_owner=parts_owner, now=bridge.clock.now()

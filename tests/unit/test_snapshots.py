@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.engine import StorageError
 from data.members.collector import Tally
-from data.members.lookup import find_by_id, list_changes_of, list_holding
+from data.members.lookup import find_by_id, list_holding, list_membership_changes
 from data.members.search import PageRequest, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
@@ -165,7 +165,7 @@ def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     snapshots.keep_difference("came", "here", None)
 
     assert list_holding(snapshots, ["gone", "here"], "i_1") == {"here"}
-    assert list_changes_of(snapshots, ["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
+    assert list_membership_changes(snapshots, ["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
     assert find_by_id(snapshots, ["gone"], "i_1") == []
     assert find_by_id(snapshots, ["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
 

@@ -8,6 +8,7 @@ import pytest
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
+from core.clock import SYSTEM_CLOCK
 from core.errors import NotAllowed, NotFound, SettingsError
 from core.reports import overview
 from core.reports.overview import count_scheduled_runs
@@ -16,7 +17,7 @@ from core.syncs import listing, recurring
 from core.syncs.checks import checked_tags
 from data import run_stats as rows
 from data.engine import write_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, utc_now
+from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 
 
 @pytest.fixture
@@ -25,13 +26,13 @@ def sync(bridge: Bridge, group_with_runs: list[Run]) -> Sync:
     with write_session(bridge.engine) as session:
         first = session.get_one(Sync, group_with_runs[0].sync_id)
         first.kind, first.every_minutes, first.state = SyncKind.RECURRING, 60, SyncState.ACTIVE
-        first.created_at = utc_now() - timedelta(days=1)
+        first.created_at = bridge.clock.now() - timedelta(days=1)
         session.add(first)
     return first
 
 
 def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = RunStatus.SUCCEEDED, **values: object) -> Run:
-    at = utc_now() - timedelta(hours=hours_ago)
+    at = bridge.clock.now() - timedelta(hours=hours_ago)
     facts = {"trigger": "schedule", "actor": "schedule", "members": 5, "queued_at": at, "finished_at": at, **values}
     run = Run(sync_id=sync.id, group_id=sync.group_id, cohort_id=1, cohort_name="", group_name="", destination="",
               status=status, **facts)  # type: ignore[arg-type]  # fmt: skip
@@ -41,7 +42,7 @@ def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = RunStat
 
 
 def test_the_slots_of_an_hourly_sync_that_is_a_day_old_are_its_first_run_and_its_grid(sync: Sync):
-    now = utc_now()
+    now = SYSTEM_CLOCK.now()
     on_grid, at = 0, next_slot(sync.id or 0, 60, after=sync.created_at)
     while at <= now - timedelta(minutes=2):
         on_grid, at = on_grid + 1, at + timedelta(hours=1)
@@ -50,9 +51,9 @@ def test_the_slots_of_an_hourly_sync_that_is_a_day_old_are_its_first_run_and_its
 
 
 def test_a_sync_that_was_made_just_now_has_no_slot_behind_it(sync: Sync):
-    sync.created_at = utc_now()
+    sync.created_at = SYSTEM_CLOCK.now()
 
-    assert count_scheduled_runs(sync, utc_now()) == 0
+    assert count_scheduled_runs(sync, SYSTEM_CLOCK.now()) == 0
 
 
 def test_only_scheduled_runs_that_succeeded_meet_slots(bridge: Bridge, sync: Sync):
@@ -74,12 +75,12 @@ def test_a_group_is_late_after_two_intervals_and_a_paused_one_never(bridge: Brid
 
     with write_session(bridge.engine) as session:
         group = session.get_one(Group, sync.group_id)
-        group.verified_at = utc_now() - timedelta(minutes=100)
+        group.verified_at = bridge.clock.now() - timedelta(minutes=100)
         session.add(group)
     assert not fresh().is_late
 
     with write_session(bridge.engine) as session:
-        group.verified_at = utc_now() - timedelta(minutes=140)
+        group.verified_at = bridge.clock.now() - timedelta(minutes=140)
         session.add(group)
     assert fresh().is_late
 
@@ -93,7 +94,7 @@ def test_sizes_keep_the_last_of_each_step_and_add_up_what_changed(bridge: Bridge
     ended(bridge, sync, hours_ago=2, members=99, dry_run=True)
     ended(bridge, sync, hours_ago=2, members=99, status=RunStatus.FAILED)
 
-    found = rows.sizes(bridge.engine, sync.group_id, since=utc_now() - timedelta(hours=40), bucket_s=24 * 3600)
+    found = rows.sizes(bridge.engine, sync.group_id, since=bridge.clock.now() - timedelta(hours=40), bucket_s=24 * 3600)
 
     assert (found[-1].members, found[-1].added) == (8, 3) if len(found) == 2 else (8, 7)
     assert sum(one.added for one in found) == 7

@@ -16,7 +16,7 @@ from sqlmodel import SQLModel, select
 from core.bridge import Bridge
 from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, read_session, write_session
-from data.models import Group, Person, Run, RunStatus, utc_now
+from data.models import Group, Person, Run, RunStatus
 
 
 def url_of(home: Path) -> str:
@@ -43,7 +43,7 @@ def test_the_migrations_make_the_tables_that_the_models_describe(bridge: Bridge)
 
 def test_opening_a_second_time_changes_nothing(bridge: Bridge):
     with write_session(bridge.engine) as session:
-        session.add(Person(email="a@example.com", role="admin", created_at=utc_now()))
+        session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
 
     again = open_database(bridge.settings.database_url, bridge.settings.home)
 
@@ -100,14 +100,14 @@ def test_a_read_only_database_is_said_in_a_sentence(bridge: Bridge):
     locked = make_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
 
     with pytest.raises(StorageError, match="read-only"), write_session(locked) as session:
-        session.add(Person(email="a@example.com", role="admin", created_at=utc_now()))
+        session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
     locked.dispose()
 
 
 def test_what_fails_half_way_leaves_nothing(bridge: Bridge):
     def add_one_and_fail() -> None:
         with write_session(bridge.engine) as session:
-            session.add(Person(email="a@example.com", role="admin", created_at=utc_now()))
+            session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
             session.flush()
             raise InterruptedError
 
@@ -120,7 +120,11 @@ def test_what_fails_half_way_leaves_nothing(bridge: Bridge):
 
 def test_a_row_that_refers_to_nothing_is_refused(bridge: Bridge):
     with pytest.raises(IntegrityError), write_session(bridge.engine) as session:
-        session.add(Group(destination_id=99, project_id=1, cohort_id=1, cohort_name="x", name="x"))
+        session.add(
+            Group(
+                created_at=bridge.clock.now(), destination_id=99, project_id=1, cohort_id=1, cohort_name="x", name="x"
+            )
+        )
 
 
 def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: list[Run]):

@@ -48,7 +48,7 @@ def test_names_and_messages_of_vendors_do_not_steer_the_terminal(
         lambda: output.print_runs([run]),
         lambda: output.print_run(run),
         lambda: output.print_funnel(run),
-        lambda: output.print_who(user),
+        lambda: output.print_user(user),
         lambda: output.print_note(STEERING),
         lambda: output.complain(f"Mixpanel said {STEERING}.", "Wait."),
     ):

@@ -45,7 +45,7 @@ def test_any_doubt_about_a_group_writes_all_of_it(doubt: dict[str, Any]):
     assert mode(group(**doubt), has_changes=False) == "full"
 
 
-@pytest.mark.parametrize("asked", [{"force_full": True}, {"restores": True}, {"has_base": False}], ids=str)
+@pytest.mark.parametrize("asked", [{"force_full": True}, {"is_restore": True}, {"has_base": False}], ids=str)
 def test_a_group_is_written_in_full_when_that_is_asked_for_or_its_base_is_gone(asked: dict[str, Any]):
     assert mode(group(), has_changes=False, **asked) == "full"
 

@@ -7,9 +7,9 @@ from functools import partial
 import streamlit as st
 
 from core.access.roles import Actor
-from core.associate.rows import CHANGED, Problem
+from core.associate.rows import Problem
 from core.bridge import Bridge
-from data.models import Association
+from data.models import CHANGED, Association
 from pages.parts import run_status
 from pages.parts.actions import confirm_buttons
 from pages.parts.associate.actions import cancel, choose_prefix, confirm

@@ -6,7 +6,8 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.associate import actions
-from core.associate.rows import PROBLEMS, PlannedRow
+from core.associate.actions import PlannedRow
+from core.associate.rows import PROBLEMS
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from data.models import Association, ImportStage

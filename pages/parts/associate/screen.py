@@ -8,12 +8,11 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.associate import actions, target
-from core.associate.actions import UNFINISHED
 from core.associate.rows import MOST_ROWS
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
-from data.models import Association, Connection, ImportStage
+from data.models import UNFINISHED_STAGES, Association, Connection, ImportStage
 from pages.parts import tables
 from pages.parts.associate.actions import ASSOCIATIONS, PLACE, cancel, start
 from pages.parts.associate.outcome import show_outcome
@@ -117,7 +116,7 @@ def _show_one(bridge: Bridge, person: Actor, association: Association) -> None:
     assert association.id is not None
     ASSOCIATIONS.back_button()
     st.header(escape_markdown(association.source or "One user"), anchor=False)
-    if association.stage in UNFINISHED:
+    if association.stage in UNFINISHED_STAGES:
         page_frame.show_answer(PLACE)
         _progress(bridge, person, association.id)
         return
@@ -145,7 +144,7 @@ def _progress(bridge: Bridge, person: Actor, association_id: int) -> None:
     except CohortBridgeError as exc:
         st.error(error_text(exc))
         return
-    if association.stage not in UNFINISHED:
+    if association.stage not in UNFINISHED_STAGES:
         st.rerun()
     _badge(association)
     with st.container(border=True):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from core.associate import actions
-from core.associate.rows import CHANGED, NEW, SAME, UNSEEN
-from data.models import ImportStage
+from data.models import CHANGED, NEW, SAME, UNSEEN, ImportStage
 from pages.parts.run_status import Badge
 
 BADGES: dict[str, Badge] = {

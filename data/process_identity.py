@@ -13,18 +13,18 @@ _START_FIELD = 19
 
 
 @dataclass(frozen=True)
-class LeaseHolder:
-    """A process as exactly as its system tells: a pid alone is given again, in time and in each container."""
+class ProcessIdentity:
+    """A process as exactly as its system knows it: a pid alone is given again, in time and in each container."""
 
     machine: str
     pid: int
     pid_namespace: str | None  # None where there are none
-    process_started: int | None  # clock ticks since the machine started; None where the system does not tell
+    process_started: int | None  # clock ticks since the machine started; None where the system does not provide it
 
 
-def identify_process() -> LeaseHolder:
+def identify_process() -> ProcessIdentity:
     """Identify this process. Asked each time: a fork is another process."""
-    return LeaseHolder(_machine(), os.getpid(), _pid_namespace(), _process_started())
+    return ProcessIdentity(_machine(), os.getpid(), _pid_namespace(), _process_started())
 
 
 def _machine() -> str:
