@@ -1,4 +1,4 @@
-"""Signing in with a real OpenID provider and a real browser, and what gets nobody in."""
+"""Signing in with a real OpenID provider and a real browser, and what lets no one in."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def signed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page):
+def test_a_person_signs_in_looks_around_and_signs_out(signed: Signed, page: Page):
     signed.person("vera")
     sign_in(page, signed, "vera")
     settled(page, "Overview")
@@ -137,7 +137,7 @@ def person_id(signed: Signed, email: str) -> int:
     return found
 
 
-def test_a_cookie_that_somebody_made_is_nobody(signed: Signed, page: Page):
+def test_a_forged_cookie_signs_no_one_in(signed: Signed, page: Page):
     forged = json.dumps({"iss": "x", "sub": "boss", "email": "boss@example.com", "is_logged_in": True})
     page.goto(signed.url)
     page.context.add_cookies([{"name": "_streamlit_user", "value": forged.encode().hex(), "url": signed.url}])

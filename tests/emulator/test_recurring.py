@@ -146,7 +146,7 @@ def test_members_that_a_failed_delivery_added_and_that_left_since_are_gone_after
     sandbox.fault("reset_after", target="apptimize", after=1)
     work(bridge)
     failed = last(bridge)
-    sandbox.mend()
+    sandbox.clear_faults()
     clock.pass_minutes(6 * 60)
 
     work(bridge)
@@ -163,7 +163,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(
     sandbox.fault("unauthorized", target="apptimize")
     work(bridge)
     paused = listing.get_sync(bridge, LOCAL, sync.id or 0).sync
-    sandbox.mend()
+    sandbox.clear_faults()
 
     recurring.resume_sync(bridge, LOCAL, sync.id or 0)
     work(bridge)
@@ -176,7 +176,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
-def test_the_brake_holds_a_run_that_would_take_too_many_away_until_it_is_applied_once(
+def test_the_shrink_limit_holds_a_run_that_would_remove_too_many_until_it_is_applied_once(
     bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, TRIAL, max_shrink=0)

@@ -11,7 +11,7 @@ from core.clock import Clock
 
 @dataclass
 class FakeClock:
-    """A wall clock that is moved by `shift_s`, and steady ones that run `ahead_s`; all go on by themselves.
+    """A wall clock that is moved by `shift_s`, and steady ones that run `ahead_s`; all run on by themselves.
 
     With a `start_s` the wall clock stands still there.
     """
