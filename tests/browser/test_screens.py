@@ -202,7 +202,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
     for path, heading, title in (
         (f"history?run={run}", "History", f"Run {run}: Power users"),
         (f"cohorts?cohort={POWER}", "Cohorts", "Power users"),
-        ("groups?group=1", "Groups", "spenders"),
+        (f"groups?group={everything.group_id(SPENDERS)}", "Groups", "spenders"),
     ):
         go(page, f"{everything.url}/{path}", heading)
         expect(page.get_by_role("heading", level=2)).to_contain_text(title)
@@ -216,7 +216,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
 def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):
-    go(page, f"{everything.url}/groups?group=1", "Groups")
+    go(page, f"{everything.url}/groups?group={everything.group_id(SPENDERS)}", "Groups")
     press(page.get_by_role("link", name="View last delivery"))
     settled(page, "History")
     expect(page.get_by_role("heading", level=2)).to_contain_text("Run ")

@@ -15,6 +15,13 @@ from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module")
+def power_group(everything: Everything) -> int:
+    """The group of the power users at Apptimize, delivered at least once."""
+    everything.core("export", str(POWER), "--to", "default")
+    return everything.group_id(POWER)
+
+
 def choose(page: Page, label: str, option: str) -> None:
     """Choose from a list that opens."""
     press(page.get_by_role("combobox", name=label))
@@ -132,8 +139,9 @@ def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, pa
     expect(page.get_by_role("heading", level=2)).to_contain_text(f"Run {run}: Newsletter readers")
 
 
-def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything: Everything, page: Page):
-    everything.core("export", str(POWER), "--to", "default")
+def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(
+    everything: Everything, power_group: int, page: Page
+):
     member = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()[5]
     run = everything.newest_run_id(POWER)
 
@@ -157,33 +165,33 @@ def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything:
     expect(page.get_by_role("heading", level=2)).to_contain_text("Power users")
 
 
-def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everything: Everything, page: Page):
-    group = everything.group_id(POWER)
-    go(page, f"{everything.url}/groups?group={group}", "Groups")
+def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(
+    everything: Everything, power_group: int, page: Page
+):
+    go(page, f"{everything.url}/groups?group={power_group}", "Groups")
     grid = page.get_by_test_id("stDataFrame").first
     member = find_cell(grid, "_").inner_text()
     press_in_row(page, "Members", member)
 
     expect(page.get_by_text("In a group now")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"id": [member], "group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"id": [member], "group": [str(power_group)]}
     press(page.get_by_role("button", name="Look in all groups"))
     expect(page.get_by_role("button", name="Look in all groups")).to_be_hidden()
     assert parse_qs(urlsplit(page.url).query) == {"id": [member]}
     settled(page, "Look up a user")
     press_in_row(page, "The user's groups", "Power users")
     expect(page.get_by_label("Search members")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(power_group)]}
 
 
 def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_kept_in_the_address(
-    everything: Everything, page: Page
+    everything: Everything, power_group: int, page: Page
 ):
-    group = everything.group_id(POWER)
     members = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()
-    page.goto(f"{everything.url}/groups?group={group}&member={quote(members[5])}")
+    page.goto(f"{everything.url}/groups?group={power_group}&member={quote(members[5])}")
     settled(page, "Look up a user")
     expect(page.get_by_text("In a group now")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"id": [members[5]], "group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"id": [members[5]], "group": [str(power_group)]}
 
     search = page.get_by_role("textbox", name="Distinct id or Apptimize id")
     search.fill(members[6])
@@ -192,4 +200,4 @@ def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_ke
     assert parse_qs(urlsplit(page.url).query)["id"] == [members[6]]
     press(page.get_by_role("link", name="Power users"))
     expect(page.get_by_label("Search members")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(power_group)]}

@@ -18,22 +18,9 @@ from core.syncs.runs import list_runs
 from core.worker import service
 from data import models
 from data.models import Run, RunStatus, SyncState
-from tests.stage.clock import FakeClock
+from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, export
-from tests.stage.sandbox import IMPORTED, NOON, POWER, SPENDERS, TRIAL, Sandbox
-
-
-class BothClocks:
-    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
-
-    def __init__(self, sandbox: Sandbox, fake_clock: FakeClock) -> None:
-        self.sandbox = sandbox
-        self.fake_clock = fake_clock
-        fake_clock.start_s = NOON
-
-    def pass_minutes(self, minutes: float) -> None:
-        self.fake_clock.shift_s += minutes * 60
-        self.sandbox.at(self.fake_clock.shift_s)
+from tests.stage.sandbox import IMPORTED, POWER, SPENDERS, TRIAL, Sandbox
 
 
 @pytest.fixture

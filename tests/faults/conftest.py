@@ -13,7 +13,7 @@ from core.bridge import Bridge
 from core.sandbox.server import running
 from data import models
 from tests.faults.population import SEEDS, Population, write_files
-from tests.stage.clock import FakeClock
+from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, connect, copy_home
 from tests.stage.sandbox import NOON
 
@@ -82,19 +82,6 @@ def home(population_template: Path, tmp_path: Path) -> Home:
 def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
     with home.bridge(clock=fake_clock.clock) as opened:
         yield opened
-
-
-class BothClocks:
-    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
-
-    def __init__(self, population: Population, fake_clock: FakeClock) -> None:
-        self.population = population
-        self.fake_clock = fake_clock
-        fake_clock.start_s = NOON
-
-    def pass_minutes(self, minutes: float) -> None:
-        self.fake_clock.shift_s += minutes * 60
-        self.population.at(self.fake_clock.shift_s)
 
 
 @pytest.fixture

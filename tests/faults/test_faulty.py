@@ -17,7 +17,7 @@ from core.worker import service
 from data.engine import write_session
 from data.models import Lease, LeaseKind, RunStatus, SyncState
 from tests.faults import process
-from tests.faults.conftest import BothClocks, Tally
+from tests.faults.conftest import Tally
 from tests.faults.population import (
     ONE,
     SEEDS,
@@ -28,6 +28,7 @@ from tests.faults.population import (
     last,
     list_unfinished,
 )
+from tests.stage.clock import BothClocks
 from tests.stage.home import Home, export, group_row
 
 CASES = [

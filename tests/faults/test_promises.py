@@ -19,8 +19,8 @@ from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
 from tests.faults import process
-from tests.faults.conftest import BothClocks
 from tests.faults.population import COHORTS, ONE, SEEDS, THREE, TWO, Population, all_runs, last, list_unfinished
+from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
 
@@ -430,7 +430,7 @@ def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, popula
     assert population.members(ONE) == before
 
 
-def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(
+def test_the_shrink_limit_holds_when_who_was_in_the_group_is_no_longer_known(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
     population.set(ONE, range(50))

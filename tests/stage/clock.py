@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.clock import Clock
+from tests.stage.sandbox import NOON, Sandbox
 
 
 @dataclass
@@ -32,3 +33,16 @@ class FakeClock:
         return Clock(
             now=lambda: datetime.fromtimestamp(self.now_s(), UTC), steady_s=self.steady_s, elapsed_s=self.steady_s
         )
+
+
+class BothClocks:
+    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
+
+    def __init__(self, sandbox: Sandbox, fake_clock: FakeClock) -> None:
+        self.sandbox = sandbox
+        self.fake_clock = fake_clock
+        fake_clock.start_s = NOON
+
+    def pass_minutes(self, minutes: float) -> None:
+        self.fake_clock.shift_s += minutes * 60
+        self.sandbox.at(self.fake_clock.shift_s)
