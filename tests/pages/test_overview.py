@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.syncs import cohorts, listing, recurring, runs
 from core.worker import service
 from data.engine import write_session
 from data.models import Group, RunStatus, SyncState, utc_now
-from pages.shell import gate
-from tests.pages.dashboard import OVERVIEW, drawn, open_page, shown
+from tests.pages.dashboard import OVERVIEW, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
 
@@ -123,15 +120,13 @@ def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Br
     assert "Recurring syncs need 8 an hour." in shown(at)
 
 
-def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(
-    practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
     recurring.pause_sync(practising, LOCAL, recurring.add_sync(practising, LOCAL, NEWSLETTER).id or 0)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    at = open_page(OVERVIEW)
+    at = open_page(OVERVIEW, user=vera)
 
     assert "does not accept the token" in shown(at)
-    assert not at.button
+    assert not page_buttons(at)

@@ -32,6 +32,7 @@ from tests.pages.dashboard import (
     PRACTICE,
     ROOT,
     SYNCS,
+    claims,
     drawn,
     shown,
 )
@@ -40,18 +41,6 @@ from tests.stage.home import export
 from tests.stage.sandbox import POWER, Sandbox
 
 SignedIn = Callable[..., AppTest]
-
-
-def claims(email: str = "ann@example.com", **more: Any) -> dict[str, Any]:
-    """What a provider says of a person who signed in just now."""
-    said = {
-        "iss": "https://id.example",
-        "sub": str(email),
-        "iat": int(time.time()),
-        "email": email,
-        "email_verified": True,
-    }
-    return {"is_logged_in": True, "name": "Ann", **said, **more}
 
 
 def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.reports import match_funnel
 from core.syncs import runs
 from data.models import Run
-from pages.shell import gate
-from tests.pages.dashboard import USERS, drawn, open_page, shown
+from tests.pages.dashboard import USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox
 
@@ -148,8 +147,8 @@ def test_with_lost_members_a_user_is_not_told_to_be_in_none(practising: Bridge, 
     assert 'It is not known who is in "Big <b>spenders</b>" &' in user
 
 
-def test_a_viewer_looks_users_up(practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch):
+def test_a_viewer_looks_users_up(practising: Bridge, sandbox: Sandbox):
     export(practising, POWER)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    assert "In a group now" in shown(open_page(USERS, id=sandbox.answer(POWER).ids[0]))
+    assert "In a group now" in shown(open_page(USERS, user=vera, id=sandbox.answer(POWER).ids[0]))
