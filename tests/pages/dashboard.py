@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
+from core.access import people
+from core.access.roles import LOCAL, Role
+from core.bridge import Bridge
 from tests.stage.processes import ROOT
 
 OVERVIEW = "pages/export/overview.py"
@@ -23,9 +27,29 @@ AUDIT = "pages/admin/audit.py"
 PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, USERS, HISTORY, MATCHING, CONNECTIONS, PRACTICE, PEOPLE, AUDIT)
 
 
-def open_page(page: str, **params: object) -> AppTest:
-    """Open a page as a deep link does: through `app.py`, with these query parameters."""
+def claims(email: str = "ann@example.com", **more: Any) -> dict[str, Any]:
+    """What a provider says of a person who signed in just now."""
+    said = {
+        "iss": "https://id.example",
+        "sub": str(email),
+        "iat": int(time.time()),
+        "email": email,
+        "email_verified": True,
+    }
+    return {"is_logged_in": True, "name": "Ann", **said, **more}
+
+
+def sign_in_as(bridge: Bridge, role: Role) -> dict[str, Any]:
+    """Add a person with that role, and return what a provider says of their sign-in."""
+    people.add_person(bridge, LOCAL, "vera@example.com", role.label)
+    return claims("vera@example.com", name="Vera")
+
+
+def open_page(page: str, *, user: dict[str, Any] | None = None, **params: object) -> AppTest:
+    """Open a page as a deep link does: through `app.py`, with these query parameters, signed in as `user`."""
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+    if user:
+        at.user = user
     if page != OVERVIEW:
         at.switch_page(page)
     for name, value in params.items():
@@ -37,6 +61,11 @@ def drawn(at: AppTest) -> AppTest:
     """Make sure that the page is drawn without a failure."""
     assert not at.exception, [one.value for one in at.exception]
     return at
+
+
+def page_buttons(at: AppTest) -> list[str | None]:
+    """Return the keys of all buttons, in the order of the page, but for those that sign out."""
+    return [button.key for button in at.button if not button.label.startswith("Sign out")]
 
 
 def shown(at: AppTest) -> str:

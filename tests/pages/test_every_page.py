@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.syncs import one_time
 from core.worker import service
-from pages.shell import gate
 from tests.pages.dashboard import (
     AUDIT,
     COHORTS,
@@ -27,7 +26,9 @@ from tests.pages.dashboard import (
     SYNCS,
     USERS,
     open_page,
+    page_buttons,
     shown,
+    sign_in_as,
 )
 from tests.stage.home import export
 from tests.stage.sandbox import POWER, Sandbox
@@ -72,21 +73,18 @@ def test_practice_mode_and_a_missing_worker_are_said_on_every_page(practising: B
     assert "No worker is running" in text
 
 
-def test_who_cannot_start_a_worker_is_told_to_ask(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+def test_who_cannot_start_a_worker_is_told_to_ask(practising: Bridge):
     assert "Start one with" in shown(open_page(OVERVIEW))
 
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    assert "Ask the operator of Cohort Bridge to start one" in shown(open_page(OVERVIEW))
+    assert "Ask the operator of Cohort Bridge to start one" in shown(open_page(OVERVIEW, user=vera))
 
 
-def test_who_cannot_connect_is_not_sent_to_a_page_that_is_closed_to_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(gate, "LOCAL", Actor("Ann", Role.ANALYST))
+def test_who_cannot_connect_is_not_sent_to_a_page_that_is_closed_to_them(bridge: Bridge):
+    ann = sign_in_as(bridge, Role.ANALYST)
 
-    assert "An admin does that, on Connections." in shown(open_page(COHORTS))
+    assert "An admin does that, on Connections." in shown(open_page(COHORTS, user=ann))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -139,13 +137,11 @@ def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Brid
 @pytest.mark.parametrize(
     ("page", "role"), [(COHORTS, Role.VIEWER), (CONNECTIONS, Role.ANALYST)], ids=["cohorts", "connections"]
 )
-def test_a_page_ends_before_it_shows_anything_to_someone_without_the_role(
-    practising: Bridge, monkeypatch: pytest.MonkeyPatch, page: str, role: Role
-):
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", role))
+def test_a_page_ends_before_it_shows_anything_to_someone_without_the_role(practising: Bridge, page: str, role: Role):
+    vera = sign_in_as(practising, role)
 
-    at = open_page(page)
+    at = open_page(page, user=vera)
 
     assert "This needs the role" in at.error[0].value
     assert not at.title
-    assert not at.button
+    assert not page_buttons(at)

@@ -9,8 +9,7 @@ from core.bridge import Bridge
 from core.reports import comparison
 from core.syncs import groups, recurring, runs
 from data.models import Run
-from pages.shell import gate
-from tests.pages.dashboard import GROUPS, drawn, open_page, shown
+from tests.pages.dashboard import GROUPS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox
 
@@ -82,7 +81,7 @@ def test_an_address_of_no_group_says_so(practising: Bridge):
 
 @pytest.fixture
 def two_runs(practising: Bridge, sandbox: Sandbox) -> tuple[Run, Run]:
-    """Two runs of a group, between which people came and went."""
+    """Two runs of a group, between which members joined and left."""
     first = export(practising, TRIAL)
     sandbox.at(LATER_S)
     return first, export(practising, TRIAL)
@@ -124,14 +123,12 @@ def test_size_over_time_is_drawn_and_told_in_words(practising: Bridge, two_runs:
     assert len(at.get("vega_lite_chart")) == 2
 
 
-def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(
-    practising: Bridge, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(practising: Bridge):
     export(practising, POWER)
     recurring.add_sync(practising, LOCAL, POWER)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    at = open_page(GROUPS, group=group_row(practising, POWER).id)
+    at = open_page(GROUPS, user=vera, group=group_row(practising, POWER).id)
 
     assert len(at.dataframe[0].value) == 50
     links = [one.proto.label for one in at.get("page_link")]

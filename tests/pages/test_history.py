@@ -7,14 +7,13 @@ import csv
 import pytest
 from sqlmodel import update
 
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.reports import overview
 from core.syncs import one_time, recurring, runs
 from data.engine import write_session
 from data.models import Run, RunFilter, SyncKind
-from pages.shell import gate
-from tests.pages.dashboard import HISTORY, drawn, open_page, shown
+from tests.pages.dashboard import HISTORY, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.home import export
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, Sandbox
 
@@ -108,11 +107,11 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
     ]
 
 
-def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bridge, sandbox: Sandbox):
+def test_a_failed_run_has_its_cause_and_the_button_that_fixes_it(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("page_rows_missing")
     run = export(practising, POWER)
     assert run.status == "failed"
-    sandbox.mend()
+    sandbox.clear_faults()
 
     at = open_page(HISTORY, run=run.id)
     assert "Nothing was written and the group is as it was." in shown(at)
@@ -184,7 +183,7 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     assert len(each) == totals["Count"].sum()
 
 
-def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):
+def test_who_joined_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):
     run = export(practising, POWER)
     member = sandbox.answer(POWER).ids[-1]
 
@@ -208,16 +207,16 @@ def test_the_spreadsheet_holds_what_the_filters_ask_for_and_no_formula(exported:
 
 
 def test_a_viewer_sees_a_failed_run_and_its_cause_and_no_button_that_changes_anything(
-    practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    practising: Bridge, sandbox: Sandbox
 ):
     sandbox.fault("unauthorized", target="apptimize")
     run = export(practising, POWER)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    at = open_page(HISTORY, run=run.id)
+    at = open_page(HISTORY, user=vera, run=run.id)
 
     assert "does not accept the token" in shown(at)
-    assert [one.key for one in at.button] == ["history_back"]
+    assert page_buttons(at) == ["history_back"]
 
 
 def test_removed_syncs_can_still_be_asked_for(exported: Bridge):

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import update
 
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.associate import actions
 from core.bridge import Bridge
 from core.connections import lookup, mixpanel_connection
@@ -17,8 +17,7 @@ from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage, Run
-from pages.shell import gate
-from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
+from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, WEB, Sandbox
 
@@ -133,11 +132,11 @@ def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):
     assert "the column distinct_id is missing" in text
 
 
-def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
+def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge):
     export(practising, WEB)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    at = open_page(MATCHING, association=1)
+    at = open_page(MATCHING, user=vera, association=1)
 
     assert not at.segmented_control
     assert "Look up a user" in shown(at)

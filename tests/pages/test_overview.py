@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.syncs import cohorts, listing, recurring, runs
 from core.worker import service
 from data.engine import write_session
 from data.models import Group, RunStatus, SyncState
-from pages.shell import gate
-from tests.pages.dashboard import OVERVIEW, drawn, open_page, shown
+from tests.pages.dashboard import OVERVIEW, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
 
@@ -39,7 +36,7 @@ def test_what_failed_stands_there_with_cause_and_button(practising: Bridge, sand
     export(practising, NEWSLETTER)
     sandbox.fault("unauthorized", target="apptimize")
     failed = export(practising, POWER)
-    sandbox.mend()
+    sandbox.clear_faults()
 
     at = open_page(OVERVIEW)
 
@@ -51,10 +48,10 @@ def test_what_failed_stands_there_with_cause_and_button(practising: Bridge, sand
     assert "Nothing needs attention" in shown(drawn(at.run()))
 
 
-def test_a_failure_that_was_made_good_since_needs_nobody(practising: Bridge, sandbox: Sandbox):
+def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
-    sandbox.mend()
+    sandbox.clear_faults()
     export(practising, POWER)
 
     assert "Nothing needs attention" in shown(open_page(OVERVIEW))
@@ -81,7 +78,7 @@ def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Br
     sync = recurring.add_sync(practising, LOCAL, POWER)
     sandbox.fault("unauthorized", target="apptimize")
     service.once(practising)
-    sandbox.mend()
+    sandbox.clear_faults()
 
     at = open_page(OVERVIEW)
     assert "does not accept the token" in shown(at)
@@ -103,7 +100,7 @@ def test_a_held_run_is_discarded_where_it_is_told(exported: Bridge, sandbox: San
     assert "Nothing needs attention" in shown(at)
 
 
-def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising: Bridge, sandbox: Sandbox):
+def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Bridge, sandbox: Sandbox):
     recurring.add_sync(practising, LOCAL, POWER)
     service.once(practising)
     sandbox.fault("server_error", target="apptimize")
@@ -123,15 +120,13 @@ def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising
     assert "Recurring syncs need 8 an hour." in shown(at)
 
 
-def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(
-    practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
     recurring.pause_sync(practising, LOCAL, recurring.add_sync(practising, LOCAL, NEWSLETTER).id or 0)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    at = open_page(OVERVIEW)
+    at = open_page(OVERVIEW, user=vera)
 
     assert "does not accept the token" in shown(at)
-    assert not at.button
+    assert not page_buttons(at)

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from core.access.roles import LOCAL, Actor, Role
+from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.connections import destinations
 from core.reports import match_funnel
 from core.syncs import groups, runs
 from data.models import Run
-from pages.shell import gate
-from tests.pages.dashboard import USERS, drawn, open_page, shown
+from tests.pages.dashboard import USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox
 
@@ -36,9 +35,9 @@ def test_a_member_is_told_since_when_and_one_who_left_until_when(
     after = set(sandbox.answer(TRIAL).ids)
     group = group_row(practising, TRIAL).id
 
-    stayed = open_page(USERS, group=group, id=min(before & after))
-    assert f"(run {first.id})" in shown(stayed)
-    assert list(stayed.dataframe[1].value["Left"]) == ["Still in"]
+    unchanged = open_page(USERS, group=group, id=min(before & after))
+    assert f"(run {first.id})" in shown(unchanged)
+    assert list(unchanged.dataframe[1].value["Left"]) == ["Still in"]
 
     joined = open_page(USERS, group=group, id=min(after - before))
     assert f"(run {second.id})" in shown(joined)
@@ -151,11 +150,11 @@ def test_with_lost_members_a_user_is_not_told_to_be_in_none(practising: Bridge, 
     assert 'It is not known who is in "Big <b>spenders</b>" &' in user
 
 
-def test_a_viewer_looks_users_up(practising: Bridge, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch):
+def test_a_viewer_looks_users_up(practising: Bridge, sandbox: Sandbox):
     export(practising, POWER)
-    monkeypatch.setattr(gate, "LOCAL", Actor("Vera", Role.VIEWER))
+    vera = sign_in_as(practising, Role.VIEWER)
 
-    assert "In a group now" in shown(open_page(USERS, id=sandbox.answer(POWER).ids[0]))
+    assert "In a group now" in shown(open_page(USERS, user=vera, id=sandbox.answer(POWER).ids[0]))
 
 
 def test_a_search_stays_in_its_group_where_another_group_has_the_same_name(practising: Bridge, tmp_path: Path):
