@@ -7,14 +7,18 @@ import itertools
 import os
 import shutil
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from core.bridge import Bridge, open_bridge
+from core.sandbox.server import running
 from core.settings import Settings
 from tests.stage.clock import FakeClock
+from tests.stage.home import connect, copy_of, forked_commands
+from tests.stage.sandbox import NOON, Sandbox
 
 # The short form is part of `make test`; `make faults` sets how many times as much is to be tried.
 _SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
@@ -76,11 +80,35 @@ def bridge(migrated_template: Path, tmp_path: Path, fake_clock: FakeClock) -> Ge
 
 
 @pytest.fixture(scope="session")
-def forks() -> Generator[None]:
+def fork_server() -> Generator[None]:
     """Let commands be forked from a process that has imported the program once."""
-    from tests.emulator.forks import Forks
-    from tests.emulator.stage import FORKS, ROOT
+    with forked_commands():
+        yield
 
-    FORKS.append(Forks(ROOT))
-    yield
-    FORKS.pop().close()
+
+@pytest.fixture(scope="module")
+def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sandbox]:
+    with (
+        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
+        closing(Sandbox(server.url)) as sandbox,
+    ):
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(module_sandbox: Sandbox) -> Sandbox:
+    """A sandbox without faults, groups or memory of requests, its clock at noon."""
+    module_sandbox.reset()
+    return module_sandbox
+
+
+@pytest.fixture(scope="module")
+def connected_template(
+    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
+    module_sandbox.reset()
+    home = copy_of(migrated_template, tmp_path_factory.mktemp("connected") / "home")
+    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
+        connect(bridge, module_sandbox)
+    return home.path

@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from tests.browser import stage
-from tests.browser.stage import ROOT, Everything
+from tests.browser.stage import Everything
+from tests.stage.processes import ROOT
 
 # Machines that build are slow, and what is waited for comes or does not.
 expect.set_options(timeout=20_000)
@@ -31,7 +32,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def everything(chromium: Browser, forks: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+def everything(chromium: Browser, fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
     with stage.up(tmp_path_factory.mktemp("home")) as running:
         yield running
 

@@ -20,19 +20,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import (
-    EVERYONE,
-    IMPORTED,
-    NEWSLETTER,
-    POWER,
-    SPENDERS,
-    TRIAL,
-    Everything,
-    go,
-    picture,
-    press,
-    tick_row,
-)
+from tests.browser.stage import Everything, go, picture, press, tick_row
+from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 
 PAGES = {
     "": "Overview",

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page
 
-from tests.browser.stage import ROOT, free_port, press, start_process
+from tests.browser.stage import press, start_process
+from tests.stage.processes import ROOT, clean_environment, free_port
 
 COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
 CLIENT_SECRET = "planted-client-secret-51d0"
@@ -43,8 +44,7 @@ class Signed:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
-    return own | {"COHORT_BRIDGE_HOME": str(home), **more}
+    return clean_environment() | {"COHORT_BRIDGE_HOME": str(home), **more}
 
 
 @contextmanager

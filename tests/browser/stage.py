@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,11 +22,10 @@ from core.bridge import open_bridge
 from core.settings import Settings
 from core.syncs import one_time, runs
 from data.models import UNFINISHED
-from tests.emulator.stage import FORKS, Home
+from tests.stage.home import FORK_SERVERS, Home
+from tests.stage.processes import ROOT, clean_environment, free_port
 
-ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
-EVERYONE, POWER, NEWSLETTER, SPENDERS, TRIAL, IMPORTED = 5167401, 5167402, 5167403, 5167407, 5167409, 5167410
 # An export of a practice cohort takes two or three seconds; machines that build are slow.
 EXPORT_MS = 45_000
 _ROW_PX, _HEADER_PX, _TICK_PX = 33, 34, 33
@@ -71,7 +68,7 @@ class Everything:
     def core(self, *arguments: str) -> str:
         """Run a command on the same home, and return what it printed."""
         home = Home(self.home, env=_own_settings(self))
-        return (home.run(*arguments) if FORKS else home.finish(home.start(*arguments))).out
+        return (home.run(*arguments) if FORK_SERVERS else home.finish(home.start(*arguments))).out
 
     def fault(self, name: str, **options: Any) -> None:
         httpx.put(f"{self.sandbox}/sandbox/api/faults", json={name: options}).raise_for_status()
@@ -110,8 +107,7 @@ class Everything:
 
 
 def _environment(everything: Everything) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
-    return own | _own_settings(everything)
+    return clean_environment() | _own_settings(everything)
 
 
 def _own_settings(everything: Everything) -> dict[str, str]:
@@ -121,12 +117,6 @@ def _own_settings(everything: Everything) -> dict[str, str]:
         "COHORT_BRIDGE_MIXPANEL_URL": everything.sandbox,
         "COHORT_BRIDGE_RETRY_OVER_S": "0.5",
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

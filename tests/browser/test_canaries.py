@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import POWER, Everything, go, press
+from tests.browser.stage import Everything, go, press
+from tests.stage.sandbox import POWER
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WRONG_SECRET, WRONG_TOKEN = "canary-mixpanel-7d1e0c55", "canary-apptimize-3fb20a91"

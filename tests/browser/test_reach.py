@@ -6,7 +6,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.stage import EXPORT_MS, POWER, TRIAL, Everything, go, press
+from tests.browser.stage import EXPORT_MS, Everything, go, press
+from tests.stage.sandbox import POWER, TRIAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

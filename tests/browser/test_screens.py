@@ -11,18 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import (
-    EXPORT_MS,
-    POWER,
-    SPENDERS,
-    Everything,
-    cell_of,
-    go,
-    plain_text,
-    press,
-    press_in_row,
-    settled,
-)
+from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, plain_text, press, press_in_row, settled
+from tests.stage.sandbox import POWER, SPENDERS
 
 HEADINGS = {
     "": "Overview",

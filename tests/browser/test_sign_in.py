@@ -31,7 +31,8 @@ from tests.browser.signed import (
     wait_for,
     written,
 )
-from tests.browser.stage import ROOT, free_port, go, press, settled
+from tests.browser.stage import go, press, settled
+from tests.stage.processes import ROOT, free_port
 
 pytestmark = pytest.mark.browser
 PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit")

@@ -9,21 +9,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.stage import (
-    EXPORT_MS,
-    NEWSLETTER,
-    POWER,
-    SPENDERS,
-    TRIAL,
-    Everything,
-    cell_of,
-    go,
-    plain_text,
-    press,
-    press_in_row,
-    settled,
-    tick_row,
-)
+from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, plain_text, press, press_in_row, settled, tick_row
+from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

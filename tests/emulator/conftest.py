@@ -4,45 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from core.sandbox.server import running
 from data.models import utc_now
-from tests.emulator.stage import NOON, Home, Revival, Sandbox, connect, copy_of, kill_half_way
+from tests.stage.home import Home, connect, copy_of
+from tests.stage.sandbox import NOON, POWER, Sandbox
 
 
 @pytest.fixture(scope="session", autouse=True)
-def commands_are_forked(forks: None) -> None:
+def commands_are_forked(fork_server: None) -> None:
     """Each test here may run commands."""
-
-
-@pytest.fixture(scope="module")
-def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with (
-        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
-        closing(Sandbox(server.url)) as sandbox,
-    ):
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(module_sandbox: Sandbox) -> Sandbox:
-    """A sandbox without faults, groups or memory of requests, its clock at noon."""
-    module_sandbox.reset()
-    return module_sandbox
-
-
-@pytest.fixture(scope="module")
-def connected_template(
-    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    module_sandbox.reset()
-    home = copy_of(migrated_template, tmp_path_factory.mktemp("template") / "home")
-    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
-        connect(bridge, module_sandbox)
-    return home.path
 
 
 @pytest.fixture
@@ -55,6 +31,25 @@ def home(connected_template: Path, tmp_path: Path) -> Home:
 def empty_home(tmp_path: Path) -> Home:
     """A home on its first day: nothing is connected, nothing even exists."""
     return Home(tmp_path / "home")
+
+
+@dataclass(frozen=True)
+class Revival:
+    """An export that was killed half way, and when the worker came up that is to make it good."""
+
+    sandbox: Sandbox
+    home: Home
+    worker_up_at: datetime
+
+
+def kill_half_way(sandbox: Sandbox, home: Home) -> None:
+    """Start an export, and kill its process while it reads."""
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
+    process = home.start("export", str(POWER))
+    sandbox.wait_for("engage", page=1)
+    process.kill()
+    process.communicate()
+    sandbox.mend()
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,11 @@ from typing import Any
 
 from core.sandbox import people
 from core.sandbox.server import running
-from tests.emulator.forks import Forks
-from tests.emulator.stage import (
+from tests.stage.home import Done, Home, forked_commands
+from tests.stage.processes import ROOT
+from tests.stage.sandbox import (
     COMPANIES,
     EVERYONE,
-    FORKS,
     IMPORTED,
     LATER_S,
     NEWSLETTER,
@@ -33,13 +33,10 @@ from tests.emulator.stage import (
     POWER,
     PROJECT,
     REFUND,
-    ROOT,
     SPENDERS,
     TESTERS,
     TRIAL,
     WEB,
-    Done,
-    Home,
     Sandbox,
 )
 
@@ -378,14 +375,13 @@ def recorded() -> list[dict[str, Any]]:
 
 def record() -> None:
     """Play every command against a sandbox of its own, and keep what is compared of each."""
-    FORKS.append(Forks(ROOT))
     with (
+        forked_commands(),
         tempfile.TemporaryDirectory() as folder,
         running(Path(folder) / "sandbox", clock=lambda: NOON) as server,
         closing(Sandbox(server.url)) as sandbox,
     ):
         played = play(sandbox, Home(Path(folder) / "work" / "home"))
-    FORKS.pop().close()
     lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in played)
     RECORDING.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 

@@ -32,9 +32,9 @@ from core.worker import service
 from data import associations
 from data.engine import write_session
 from data.models import Association, Connection, ImportStage
-from tests.emulator import stage
-from tests.emulator.stage import WEB, Home, Sandbox
 from tests.emulator.test_match import events_of, experiment
+from tests.stage.home import PRACTICE, Home, connect, export
+from tests.stage.sandbox import TESTERS, WEB, Sandbox
 
 HEADER = b"distinct_id,apptimize_id\n"
 
@@ -107,7 +107,7 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
         for row in sandbox.raw(WEB)
         if row["$properties"].get("$apptimize_user_id", None) is None and not str(row["$distinct_id"]).isdecimal()
     ][:3]
-    stage.export(bridge, WEB)
+    export(bridge, WEB)
     content = rows(*[(one, f"i_hand-{number}") for number, one in enumerate(unmatched)], ("unheard-of", "a_hand-9"))
 
     checked = check(bridge, content)
@@ -122,7 +122,7 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
     (profiles,), (aliases,) = ingested(sandbox, "/engage"), ingested(sandbox, "/import")
     assert profiles["status"] == aliases["status"] == 200
     assert sandbox.get("/sandbox/api/people/i_hand-0").json()["distinct_id"] == unmatched[0]
-    run = stage.export(bridge, WEB)
+    run = export(bridge, WEB)
     assert {"i_hand-0", "i_hand-1", "i_hand-2"} <= (sandbox.group(WEB) or {}).keys()
     assert run.members == len(sandbox.group(WEB) or {})
 
@@ -149,7 +149,7 @@ def test_in_a_simplified_project_no_alias_is_sent(sandbox: Sandbox, empty_home: 
     sandbox.put("/sandbox/api/project", json={"id_merge": "simplified"}).raise_for_status()
     try:
         with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
-            stage.connect(bridge, sandbox, replace(stage.PRACTICE, id_merge="simplified"))
+            connect(bridge, sandbox, replace(PRACTICE, id_merge="simplified"))
             enter_token(bridge)
 
             done = write(bridge, rows(("simple-user", "i_simple-1")))
@@ -251,8 +251,8 @@ def test_ids_that_become_alike_by_their_prefix_are_seen(bridge: Bridge):
 
 
 def test_what_a_row_changes_is_told_before_it_is_confirmed(sandbox: Sandbox, bridge: Bridge):
-    members = (stage.export(bridge, WEB), sandbox.group(WEB))[1]
-    others = (stage.export(bridge, stage.TESTERS), sandbox.group(stage.TESTERS))[1] or {}
+    members = (export(bridge, WEB), sandbox.group(WEB))[1]
+    others = (export(bridge, TESTERS), sandbox.group(TESTERS))[1] or {}
     assert members is not None
     (id, user), (_, other_user) = list(others.items())[:2]
 

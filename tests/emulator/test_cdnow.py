@@ -13,10 +13,11 @@ from decimal import Decimal
 import pytest
 
 from core.sandbox.server import running
-from tests.emulator import stage
-from tests.emulator.stage import Home, Sandbox
+from tests.stage.home import Home, connect
+from tests.stage.processes import ROOT
+from tests.stage.sandbox import NOON, Sandbox
 
-CDNOW = stage.ROOT.parent / "shared" / "data" / "cdnow"
+CDNOW = ROOT.parent / "shared" / "data" / "cdnow"
 
 pytestmark = pytest.mark.skipif(not CDNOW.is_dir(), reason="the CDNOW data set is not beside this repository")
 
@@ -63,12 +64,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Ho
     """A sandbox of these people, and one home that all their cohorts are exported from."""
     files = {"profiles": CDNOW / "profiles.jsonl", "cohorts": CDNOW / "cohorts.json"}
     with (
-        running(tmp_path_factory.mktemp("shop"), **files, clock=lambda: stage.NOON) as server,
+        running(tmp_path_factory.mktemp("shop"), **files, clock=lambda: NOON) as server,
         closing(Sandbox(server.url)) as sandbox,
     ):
         home = Home(tmp_path_factory.mktemp("cdnow") / "home")
         with home.bridge(mixpanel_url=server.url) as bridge:
-            stage.connect(bridge, sandbox)
+            connect(bridge, sandbox)
         yield sandbox, home
 
 

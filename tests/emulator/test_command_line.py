@@ -20,8 +20,8 @@ from core.sandbox import people
 from core.syncs import groups, one_time
 from core.syncs.runs import list_runs
 from data.models import RunStatus
-from tests.emulator import stage
-from tests.emulator.stage import COMPANIES, EVERYONE, IMPORTED, POWER, SPENDERS, TESTERS, WEB, Done, Home, Sandbox
+from tests.stage.home import Done, Home, connect, export
+from tests.stage.sandbox import COMPANIES, EVERYONE, IMPORTED, LATER_S, POWER, PROJECT, SPENDERS, TESTERS, WEB, Sandbox
 
 RUN = {
     "id": int, "sync_id": int, "cohort_id": int, "cohort_name": str, "group_name": str, "destination": str,
@@ -136,17 +136,17 @@ def test_a_run_that_is_held_ends_with_one(sandbox: Sandbox, home: Home):
 
 
 def test_without_json_people_read_tables_and_sentences(sandbox: Sandbox, home: Home):
-    export = home.run("export", str(SPENDERS))
+    exported = home.run("export", str(SPENDERS))
     cohorts, runs, groups, show = home.run_all(("cohorts",), ("runs",), ("groups",), ("run", "show", "1"))
 
     counts = sandbox.answer(SPENDERS).counts
-    assert (export.code, export.err) == (0, "")
-    assert "Run 1: succeeded." in export.out
+    assert (exported.code, exported.err) == (0, "")
+    assert "Run 1: succeeded." in exported.out
     assert (
         f"{counts['profiles']:,} profiles = {counts['members']:,} members + {counts['duplicates']:,} duplicates + "
         f"{counts['unmatched']:,} unmatched + {counts['invalid']:,} invalid"
-    ) in export.out
-    assert show.out == export.out
+    ) in exported.out
+    assert show.out == exported.out
     name = '"Big <b>spenders</b>" & Käufer 東京'
     assert all(name in done.out for done in (cohorts, runs, groups))
     assert re.search(rf"{COMPANIES} .*not users", cohorts.out)
@@ -177,7 +177,7 @@ def read_to_the_end(terminal: int) -> str:
 
 def test_a_reader_that_stops_reading_is_no_reason_for_a_traceback(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        stage.export(bridge, EVERYONE)
+        export(bridge, EVERYONE)
     process = home.start("groups", "members", str(EVERYONE))
     assert process.stdout
     process.stdout.readline()
@@ -201,16 +201,16 @@ def test_both_sides_are_connected_from_the_terminal(sandbox: Sandbox, empty_home
         "COHORT_BRIDGE_APPTIMIZE_TOKEN": sandbox.token,
     }
     mixpanel = home.run(
-        "connect", "mixpanel", "--username", people.ADMIN_USERNAME, "--project-id", stage.PROJECT, "--region", "eu"
+        "connect", "mixpanel", "--username", people.ADMIN_USERNAME, "--project-id", PROJECT, "--region", "eu"
     )  # fmt: skip
     apptimize = home.run("connect", "apptimize", "--endpoint", sandbox.endpoint)
     csv = home.run("connect", "csv", "--folder", str(tmp_path / "groups"))
     home.env = {}
 
-    export = home.run("export", str(WEB), "--to", "default")
+    exported = home.run("export", str(WEB), "--to", "default")
 
-    assert {done.code for done in (mixpanel, apptimize, csv, export)} == {0}
-    assert {done.err for done in (mixpanel, apptimize, csv, export)} == {""}
+    assert {done.code for done in (mixpanel, apptimize, csv, exported)} == {0}
+    assert {done.err for done in (mixpanel, apptimize, csv, exported)} == {""}
     assert "practice sandbox" in mixpanel.out
     assert "practice sandbox" in apptimize.out
     assert sandbox.group(WEB) == sandbox.answer(WEB).group
@@ -221,7 +221,7 @@ def test_no_secret_is_ever_printed_or_kept_in_clear(sandbox: Sandbox, home: Home
     secrets = (people.ADMIN_SECRET, sandbox.token, token)
     debug = {"COHORT_BRIDGE_LOG_LEVEL": "DEBUG"}
     with home.bridge(mixpanel_url=sandbox.url) as bridge:  # open all the while: the WAL is there to look into
-        stage.connect(bridge, sandbox)
+        connect(bridge, sandbox)
         home.run("export", str(POWER), env=debug)
         sandbox.fault("server_error", target="apptimize")
         home.run("export", str(POWER), "--json", env=debug)
@@ -254,7 +254,7 @@ def test_a_group_can_have_a_name_of_its_own(sandbox: Sandbox, home: Home):
 
 def test_a_second_name_for_the_same_cohort_is_refused(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        stage.export(bridge, WEB, group="First")
+        export(bridge, WEB, group="First")
     sandbox.forget_requests()
 
     done = home.run("export", str(WEB), "--group", "Second", "--json")
@@ -266,20 +266,20 @@ def test_a_second_name_for_the_same_cohort_is_refused(sandbox: Sandbox, home: Ho
 
 def test_the_name_of_another_cohorts_group_is_refused(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        stage.export(bridge, POWER)
+        export(bridge, POWER)
 
         with pytest.raises(GroupTaken, match=f"fed by cohort {POWER}"):
-            stage.export(bridge, WEB, group="Power users")
+            export(bridge, WEB, group="Power users")
 
     assert sandbox.group(WEB) is None
 
 
 def test_the_name_is_still_refused_when_it_comes_from_the_cohort_itself(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        stage.export(bridge, WEB, group="Power users")
+        export(bridge, WEB, group="Power users")
 
         with pytest.raises(GroupTaken, match=f"fed by cohort {WEB}"):
-            stage.export(bridge, POWER)
+            export(bridge, POWER)
 
     assert sandbox.group(POWER) is None
 
@@ -303,10 +303,10 @@ def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandb
 def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
-        stage.export(bridge, POWER, to="default")
+        export(bridge, POWER, to="default")
     before = sandbox.answer(POWER).group
     snapshots = sorted((home.path / "snapshots").glob("[!e]*"))
-    sandbox.at(stage.LATER_S)
+    sandbox.at(LATER_S)
     sandbox.forget_requests()
     expected = sandbox.answer(POWER)
 
@@ -345,7 +345,7 @@ def test_wait_waits_for_the_slot_and_says_until_when(sandbox: Sandbox, home: Hom
 def test_runs_are_listed_newest_first_and_not_more_than_asked(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         for cohort in (WEB, TESTERS, WEB):
-            stage.export(bridge, cohort)
+            export(bridge, cohort)
 
     done = home.run("runs", "--limit", "2", "--json")
 
@@ -405,7 +405,7 @@ def test_a_worker_with_nothing_to_do_once_ends_at_once(home: Home):
 
 
 def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandbox, home: Home):
-    def told(done: stage.Done) -> tuple[object, ...]:
+    def told(done: Done) -> tuple[object, ...]:
         return tuple(done.json[name] for name in ("every_minutes", "max_shrink", "tags"))
 
     added = home.run("syncs", "add", str(POWER), "--every", "60", "--tag", "launch", "--tag", "beta", "--json")

@@ -10,8 +10,21 @@ import pytest
 
 from core.access.roles import LOCAL
 from core.connections import destinations
-from tests.emulator import oracle, stage
-from tests.emulator.stage import IMPORTED, NEWSLETTER, POWER, REFUND, SPENDERS, USER_COHORTS, Home, Sandbox
+from tests.stage import oracle
+from tests.stage.home import PRACTICE, Home, connect, counts_of, export
+from tests.stage.sandbox import (
+    EVERYONE,
+    IMPORTED,
+    LATER_S,
+    NEWSLETTER,
+    POWER,
+    PROJECT,
+    REFUND,
+    SPENDERS,
+    USER_COHORTS,
+    WEB,
+    Sandbox,
+)
 
 
 @pytest.mark.parametrize("cohort", USER_COHORTS)
@@ -36,7 +49,7 @@ def check_what_was_asked(sandbox: Sandbox, cohort: int) -> None:
     """Users with a profile, and of their profile the one property that they are matched by."""
     pages = sandbox.asked("engage")
     wanted = {
-        "project_id": stage.PROJECT,
+        "project_id": PROJECT,
         "filter_by_cohort": f'{{"id": {cohort}}}',
         "include_all_users": "false",
         "output_properties": '["$apptimize_user_id"]',
@@ -62,7 +75,7 @@ def check_what_was_delivered(sandbox: Sandbox, *, members: int) -> None:
 
 def test_only_the_list_of_cohorts_and_first_pages_count_as_queries(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        runs = [stage.export(bridge, cohort) for cohort in (POWER, NEWSLETTER)]
+        runs = [export(bridge, cohort) for cohort in (POWER, NEWSLETTER)]
 
     counted = [(one["kind"], one.get("page")) for one in sandbox.log()["requests"] if one.get("counted")]
     assert counted == [("cohorts", None), ("engage", 0), ("engage", 0)]
@@ -72,7 +85,7 @@ def test_only_the_list_of_cohorts_and_first_pages_count_as_queries(sandbox: Sand
 def test_a_cohort_of_whole_pages_is_read_to_the_empty_page_that_ends_it(sandbox: Sandbox, home: Home):
     assert len(sandbox.raw(NEWSLETTER)) == 2000
     with home.bridge() as bridge:
-        stage.export(bridge, NEWSLETTER)
+        export(bridge, NEWSLETTER)
 
     pages = sandbox.asked("engage")
     assert sorted(page["page"] for page in pages) == [0, 1, 2]
@@ -83,7 +96,7 @@ def test_an_empty_cohort_is_one_message_without_members(sandbox: Sandbox, home: 
     sandbox.fill(REFUND, {"i_gone": "u-gone"})
     sandbox.forget_requests()
     with home.bridge() as bridge:
-        run = stage.export(bridge, REFUND)
+        run = export(bridge, REFUND)
 
     assert [(one["page_count"], one["total_pages"], one["members"]) for one in sandbox.messages()] == [(1, 1, 0)]
     assert sandbox.group(REFUND) == {}
@@ -92,20 +105,20 @@ def test_an_empty_cohort_is_one_message_without_members(sandbox: Sandbox, home: 
 
 def test_at_most_five_requests_and_four_messages_are_in_flight(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", seconds=0.03)
-    expected = sandbox.answer(stage.EVERYONE)
+    expected = sandbox.answer(EVERYONE)
     with home.bridge(page_size=100) as bridge:
-        stage.export(bridge, stage.EVERYONE)
+        export(bridge, EVERYONE)
 
     log = sandbox.log()
     assert log["max_in_flight"] == 5
     assert 2 <= log["max_messages_in_flight"] <= 4
-    assert sandbox.group(stage.EVERYONE) == expected.group
+    assert sandbox.group(EVERYONE) == expected.group
 
 
 def test_messages_can_be_sent_one_at_a_time(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", seconds=0.03, target="apptimize")
     with home.bridge(messages_in_flight=1) as bridge:
-        stage.export(bridge, stage.EVERYONE)
+        export(bridge, EVERYONE)
 
     assert sandbox.log()["max_messages_in_flight"] == 1
     numbers = [one["page_count"] for one in sandbox.messages()]
@@ -114,12 +127,12 @@ def test_messages_can_be_sent_one_at_a_time(sandbox: Sandbox, home: Home):
 
 def test_a_later_export_overwrites_with_those_who_are_in_now(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        stage.export(bridge, POWER)
+        export(bridge, POWER)
         before = sandbox.answer(POWER).group
-        sandbox.at(stage.LATER_S)
+        sandbox.at(LATER_S)
         after = sandbox.answer(POWER).group
 
-        run = stage.export(bridge, POWER)
+        run = export(bridge, POWER)
 
     assert before != after
     assert sandbox.group(POWER) == after
@@ -133,7 +146,7 @@ def test_the_csv_holds_the_header_and_the_ids_byte_for_byte(sandbox: Sandbox, ho
     with home.bridge() as bridge:
         destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
 
-        run = stage.export(bridge, cohort, to="csv")
+        run = export(bridge, cohort, to="csv")
 
     files = list((tmp_path / "groups").iterdir())
     assert [file.read_bytes() for file in files] == [sandbox.answer(cohort).csv]
@@ -145,7 +158,7 @@ def test_the_csv_holds_the_header_and_the_ids_byte_for_byte(sandbox: Sandbox, ho
 def test_the_command_line_prints_the_same_file_of_a_group(sandbox: Sandbox, home: Home, tmp_path: Path, cohort: int):
     out = tmp_path / "members.csv"
     with home.bridge() as bridge:
-        stage.export(bridge, cohort)
+        export(bridge, cohort)
 
     printed, written = home.run_all(
         ("groups", "members", str(cohort)), ("groups", "members", str(cohort), "--out", str(out))
@@ -155,19 +168,19 @@ def test_the_command_line_prints_the_same_file_of_a_group(sandbox: Sandbox, home
     assert (printed.code, printed.err, written.code, written.out) == (0, "", 0, "")
 
 
-@pytest.mark.parametrize("cohort", [stage.EVERYONE, IMPORTED, stage.WEB])
+@pytest.mark.parametrize("cohort", [EVERYONE, IMPORTED, WEB])
 def test_a_simplified_project_is_matched_by_user_id(sandbox: Sandbox, empty_home: Home, cohort: int):
     sandbox.put("/sandbox/api/project", json={"id_merge": "simplified"}).raise_for_status()
     try:
         with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
-            form = replace(stage.PRACTICE, id_merge="simplified")
-            stage.connect(bridge, sandbox, form)
+            form = replace(PRACTICE, id_merge="simplified")
+            connect(bridge, sandbox, form)
             expected = oracle.simplified_answer(sandbox.raw(cohort))
 
-            run = stage.export(bridge, cohort)
+            run = export(bridge, cohort)
 
         assert sandbox.group(cohort) == expected.group
-        assert stage.counts_of(run) == {**expected.counts, "unprefixed": 0}
+        assert counts_of(run) == {**expected.counts, "unprefixed": 0}
         assert all(page["arguments"]["output_properties"] == '["$user_id"]' for page in sandbox.asked("engage"))
     finally:
         sandbox.put("/sandbox/api/project", json={"id_merge": "original"}).raise_for_status()

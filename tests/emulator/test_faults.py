@@ -23,9 +23,9 @@ from core.worker import inline_run, service
 from data import leases, run_queue
 from data.engine import write_session
 from data.models import LeaseKind, QuerySpend, Run, utc_now
-from tests.emulator import stage
-from tests.emulator.oracle import Answer
-from tests.emulator.stage import LATER_S, POWER, Home, Sandbox
+from tests.stage.home import PRACTICE, Home, copy_of, counts_of, export, group_row
+from tests.stage.oracle import Answer
+from tests.stage.sandbox import LATER_S, POWER, Sandbox
 
 RIGHT = None
 ONCE: dict[str, Any] = {"times": 1}
@@ -92,7 +92,7 @@ class Scene:
     def export(self, **options: Any) -> Run:
         """Export in full: a delivery of differences that is cut off is `tests/faults`' matter."""
         with self.home.bridge() as bridge:
-            return stage.export(bridge, POWER, full=True, **options)
+            return export(bridge, POWER, full=True, **options)
 
     @property
     def group(self) -> dict[str, str] | None:
@@ -101,7 +101,7 @@ class Scene:
     @property
     def in_doubt(self) -> bool:
         with self.home.bridge() as bridge:
-            return stage.group_row(bridge, POWER).in_doubt
+            return group_row(bridge, POWER).in_doubt
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,9 @@ def delivered_template(
     module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     module_sandbox.reset()
-    home = stage.copy_of(connected_template, tmp_path_factory.mktemp("delivered") / "home")
+    home = copy_of(connected_template, tmp_path_factory.mktemp("delivered") / "home")
     with home.bridge() as bridge:
-        stage.export(bridge, POWER)
+        export(bridge, POWER)
     return home.path
 
 
@@ -124,7 +124,7 @@ def scene(sandbox: Sandbox, delivered_template: Path, tmp_path: Path) -> Iterato
     assert before.keys() - now.group.keys()
     assert now.group.keys() - before.keys()
     sandbox.forget_requests()
-    yield Scene(sandbox, stage.copy_of(delivered_template, tmp_path / "home"), before, now)
+    yield Scene(sandbox, copy_of(delivered_template, tmp_path / "home"), before, now)
     sandbox.mend()
 
 
@@ -156,7 +156,7 @@ def test_a_read_that_goes_wrong_writes_nothing(scene: Scene, name: str, options:
     if code is RIGHT:
         assert (run.status, run.error_code) == ("succeeded", None)
         assert scene.group == scene.now.group
-        assert stage.counts_of(run) == scene.now.counts
+        assert counts_of(run) == scene.now.counts
     else:
         check_failure(run, code)
         assert scene.group == scene.before
@@ -191,7 +191,7 @@ def test_a_list_of_cohorts_that_cannot_be_had_writes_nothing(sandbox: Sandbox, h
     sandbox.fault(name, target="mixpanel", path="cohorts/list", **({"seconds": 0.1} if name == "slow" else {}))
 
     with home.bridge() as bridge:
-        run = stage.export(bridge, POWER)
+        run = export(bridge, POWER)
 
     assert sandbox.struck(name)
     if name == "slow":
@@ -233,7 +233,7 @@ def test_a_total_that_is_wrong_twice_running_is_held_with_both_numbers(scene: Sc
     check_failure(run, "held_total")
     assert f"{scene.now.profiles + by:,}" in (run.error_message or "")
     assert f"{scene.now.profiles:,}" in (run.error_message or "")
-    assert stage.counts_of(run) == scene.now.counts, "what the pages hold is told, and it adds up"
+    assert counts_of(run) == scene.now.counts, "what the pages hold is told, and it adds up"
     assert (scene.group, scene.sandbox.messages(), scene.in_doubt) == (scene.before, [], False)
 
 
@@ -244,7 +244,7 @@ def test_a_total_that_is_wrong_once_is_read_again(scene: Scene, by: int):
     run = scene.export()
 
     assert (run.status, run.queries, scene.group) == ("succeeded", 2, scene.now.group)
-    assert stage.counts_of(run) == scene.now.counts
+    assert counts_of(run) == scene.now.counts
 
 
 def test_rows_that_the_last_page_lacks_are_held_too(scene: Scene):
@@ -270,7 +270,7 @@ def test_a_page_without_any_rows_is_an_incomplete_read(scene: Scene, page: int):
 
 def test_profiles_that_all_lost_their_id_are_held(scene: Scene):
     with scene.home.bridge(mixpanel_url=scene.sandbox.url) as bridge:
-        mixpanel_connection.connect_mixpanel(bridge, LOCAL, replace(stage.PRACTICE, match_property="renamed"))
+        mixpanel_connection.connect_mixpanel(bridge, LOCAL, replace(PRACTICE, match_property="renamed"))
 
     run = scene.export()
 
@@ -368,7 +368,7 @@ def test_the_base_is_still_the_last_delivery_that_was_accepted_whole(scene: Scen
     scene.export()
 
     with scene.home.bridge() as bridge:
-        group = stage.group_row(bridge, POWER)
+        group = group_row(bridge, POWER)
         assert group.id
         lines = list(groups.group_csv(bridge, LOCAL, group.id))
         kept = sorted(path.stem for path in bridge.settings.snapshots.glob("run-*"))

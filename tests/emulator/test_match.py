@@ -19,8 +19,9 @@ from core.sandbox import people
 from core.syncs import recurring, settings
 from data.engine import read_session
 from data.models import Group
-from tests.emulator import oracle, stage
-from tests.emulator.stage import IMPORTED, POWER, USER_COHORTS, WEB, Home, Sandbox
+from tests.stage import oracle
+from tests.stage.home import PRACTICE, Home, connect, export
+from tests.stage.sandbox import IMPORTED, LATER_S, POWER, USER_COHORTS, WEB, Sandbox
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def simplified(sandbox: Sandbox, empty_home: Home) -> Iterator[Home]:
     """A home that is connected to the practice project while it merges ids the simplified way."""
     sandbox.put("/sandbox/api/project", json={"id_merge": "simplified"}).raise_for_status()
     with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
-        stage.connect(bridge, sandbox, replace(stage.PRACTICE, id_merge="simplified"))
+        connect(bridge, sandbox, replace(PRACTICE, id_merge="simplified"))
     yield empty_home
     sandbox.put("/sandbox/api/project", json={"id_merge": "original"}).raise_for_status()
 
@@ -93,7 +94,7 @@ def test_the_profiles_excluded_are_those_that_the_counts_speak_of(sandbox: Sandb
     raw = {str(row["$distinct_id"]): row["$properties"].get("$apptimize_user_id") for row in sandbox.raw(IMPORTED)}
     answer = oracle.answer(sandbox.raw(IMPORTED))
     with home.bridge() as bridge:
-        run = stage.export(bridge, IMPORTED)
+        run = export(bridge, IMPORTED)
         assert run.id is not None
 
         rows = match_funnel.excluded(bridge, LOCAL, run.id, limit=1000).rows
@@ -113,9 +114,9 @@ def test_the_profiles_excluded_are_those_that_the_counts_speak_of(sandbox: Sandb
 
 def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        first = stage.export(bridge, IMPORTED)
-        other = stage.export(bridge, WEB)
-        second = stage.export(bridge, IMPORTED, dry_run=True)
+        first = export(bridge, IMPORTED)
+        other = export(bridge, WEB)
+        second = export(bridge, IMPORTED, dry_run=True)
 
         kept = {run.id: run.excluded for run in match_funnel.latest_reads(bridge, LOCAL)}
         files = {path.stem for path in bridge.snapshots.folder.glob("excluded-*")}
@@ -128,7 +129,7 @@ def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sa
 def test_the_download_of_profiles_excluded_is_safe_to_open_in_a_spreadsheet(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="nothing", expects_prefix=None)
-        run = stage.export(bridge, IMPORTED, dry_run=True)
+        run = export(bridge, IMPORTED, dry_run=True)
         assert run.id is not None
         lines = list(match_funnel.excluded_csv(bridge, LOCAL, run.id))
 
@@ -146,39 +147,39 @@ def mixpanel_id(bridge: Bridge) -> int:
 def test_another_match_property_leads_to_a_full_overwrite_and_a_sync_may_have_its_own(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         sync = recurring.add_sync(bridge, LOCAL, WEB)
-        stage.export(bridge, WEB)
-        assert stage.export(bridge, WEB).write == "none"
+        export(bridge, WEB)
+        assert export(bridge, WEB).write == "none"
 
         assert sync.id is not None
         settings.change_sync_matching(bridge, LOCAL, sync.id, match_property="$user_id", expects_prefix=False)
-        run = stage.export(bridge, WEB)
+        run = export(bridge, WEB)
 
         assert (run.write, run.matched_by, run.unprefixed) == ("full", "original:$user_id", 0)
         assert sandbox.group(WEB) == {
             str(row["$properties"]["$user_id"]): str(row["$distinct_id"]) for row in sandbox.raw(WEB)
         }
-        other = stage.export(bridge, POWER)
+        other = export(bridge, POWER)
         assert other.matched_by == "original:$apptimize_user_id"
         settings.change_sync_matching(bridge, LOCAL, sync.id)
-        assert stage.export(bridge, WEB).matched_by == "original:$apptimize_user_id"
+        assert export(bridge, WEB).matched_by == "original:$apptimize_user_id"
 
 
 def test_a_prefix_that_is_not_expected_is_not_missed(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        assert stage.export(bridge, IMPORTED).unprefixed > 0
+        assert export(bridge, IMPORTED).unprefixed > 0
         change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="", expects_prefix=False)
 
-        run = stage.export(bridge, IMPORTED)
+        run = export(bridge, IMPORTED)
 
     assert (run.unprefixed, run.write) == (0, "none")
 
 
 def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        first = stage.export(bridge, POWER)
+        first = export(bridge, POWER)
         before = sandbox.answer(POWER).group
-        sandbox.at(stage.LATER_S)
-        second = stage.export(bridge, POWER)
+        sandbox.at(LATER_S)
+        second = export(bridge, POWER)
         after = sandbox.answer(POWER).group
         stayed = sorted(before.keys() & after.keys())[0]
         came = sorted(after.keys() - before.keys())[0]
@@ -200,13 +201,13 @@ def test_who_and_a_members_timeline_tell_the_same_of_a_group_that_was_written_an
     sandbox: Sandbox, home: Home
 ):
     with home.bridge() as bridge:
-        first = stage.export(bridge, POWER)
+        first = export(bridge, POWER)
         member = sorted(sandbox.answer(POWER).group)[0]
         with read_session(bridge.engine) as session:
             group = session.exec(select(Group)).one()
         assert group.base_snapshot
         bridge.snapshots.remove(group.base_snapshot)
-        second = stage.export(bridge, POWER)
+        second = export(bridge, POWER)
         assert second.write == "full"
 
         (found,) = user_lookup.look_up_user(bridge, LOCAL, member).groups
@@ -223,7 +224,7 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
         by_value.setdefault(str(row["$properties"].get("$apptimize_user_id")), []).append(one)
     smaller, larger = sorted(by_value["i_twin-3"], key=str.encode)
     with home.bridge() as bridge:
-        stage.export(bridge, IMPORTED)
+        export(bridge, IMPORTED)
 
         found = user_lookup.look_up_user(bridge, LOCAL, larger)
         assert set(found.distinct_ids) == {smaller, larger}
@@ -275,9 +276,9 @@ def events_of(sandbox: Sandbox, distinct_id: str) -> list[str]:
 
 def test_a_run_that_was_held_because_not_all_profiles_came_is_no_reading(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        whole = stage.export(bridge, POWER)
+        whole = export(bridge, POWER)
         sandbox.fault("total_wrong", target="mixpanel")
-        torn = stage.export(bridge, POWER)
+        torn = export(bridge, POWER)
         sandbox.mend()
         assert (torn.status, torn.error_code) == ("held", "held_total")
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.emulator.record_contract import play, recorded
-from tests.emulator.stage import Home, Sandbox
+from tests.stage.home import Home
+from tests.stage.sandbox import Sandbox
 
 
 def differing(kept: list[dict[str, Any]], played: list[dict[str, Any]]) -> list[str]:

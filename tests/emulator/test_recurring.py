@@ -18,8 +18,9 @@ from core.syncs.runs import list_runs
 from core.worker import service
 from data import models
 from data.models import Run, RunStatus, SyncState
-from tests.emulator.stage import IMPORTED, NOON, POWER, SPENDERS, TRIAL, Home, Sandbox, export
 from tests.stage.clock import FakeClock
+from tests.stage.home import Home, export
+from tests.stage.sandbox import IMPORTED, NOON, POWER, SPENDERS, TRIAL, Sandbox
 
 
 class BothClocks:

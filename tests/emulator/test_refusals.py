@@ -18,8 +18,8 @@ from core.connections import destinations, lookup, mixpanel_connection
 from core.sandbox import people
 from core.sandbox.server import running
 from core.syncs import cohorts, groups
-from tests.emulator import stage
-from tests.emulator.stage import COMPANIES, EVERYONE, POWER, WEB, Done, Home, Sandbox
+from tests.stage.home import PRACTICE, Done, Home, copy_of, export, group_row, newest_run
+from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, PROJECT, WEB, Sandbox
 
 BEFORE = {"i_before": "u-before"}
 
@@ -41,7 +41,7 @@ def test_a_cohort_that_does_not_exist_is_unknown(sandbox: Sandbox, home: Home):
     check_refusal(done, 1, "Mixpanel has no cohort 424242", "python -m core cohorts")
     assert sandbox.messages() == []
     with home.bridge() as bridge:
-        assert stage.newest_run(bridge).error_code == "cohort_unknown"
+        assert newest_run(bridge).error_code == "cohort_unknown"
         assert groups.list_groups(bridge, LOCAL) == []
 
 
@@ -72,11 +72,11 @@ def test_without_connections_each_command_says_what_is_missing(sandbox: Sandbox,
     home = empty_home
     with home.bridge():
         pass
-    export, cohorts, runs, groups, members = home.run_all(
+    exported, cohorts, runs, groups, members = home.run_all(
         ("export", str(POWER)), ("cohorts",), ("runs",), ("groups",), ("groups", "members", str(POWER))
     )
 
-    for done in (export, cohorts):
+    for done in (exported, cohorts):
         check_refusal(done, 1, "Mixpanel is not connected.", "python -m core connect")
     assert [(done.code, done.out, done.err) for done in (runs, groups)] == [(0, "", "None yet.\n")] * 2
     check_refusal(members, 1, f"Cohort {POWER} has no group yet.", "Export it first.")
@@ -84,14 +84,14 @@ def test_without_connections_each_command_says_what_is_missing(sandbox: Sandbox,
 
 def test_without_a_destination_it_says_so(sandbox: Sandbox, empty_home: Home):
     with empty_home.bridge(mixpanel_url=sandbox.url) as bridge:
-        mixpanel_connection.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
+        mixpanel_connection.connect_mixpanel(bridge, LOCAL, PRACTICE)
 
     done = empty_home.run("export", str(POWER))
 
     check_refusal(done, 1, "No destination is connected.", "python -m core connect")
 
 
-ADMIN = {"username": people.ADMIN_USERNAME, "secret": people.ADMIN_SECRET, "project": stage.PROJECT}
+ADMIN = {"username": people.ADMIN_USERNAME, "secret": people.ADMIN_SECRET, "project": PROJECT}
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, 
     with empty_home.bridge() as bridge:
         destinations.connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
     with running(tmp_path / "gone") as gone, empty_home.bridge(mixpanel_url=gone.url) as bridge:
-        mixpanel_connection.connect_mixpanel(bridge, LOCAL, stage.PRACTICE)
+        mixpanel_connection.connect_mixpanel(bridge, LOCAL, PRACTICE)
 
     done = empty_home.run("export", str(WEB))
 
@@ -175,12 +175,12 @@ def test_an_endpoint_that_went_away_leaves_the_group_in_doubt(sandbox: Sandbox, 
     with home.bridge() as bridge:
         with running(tmp_path / "gone") as gone, closing(Sandbox(gone.url)) as other:
             destinations.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
-            stage.export(bridge, WEB)
+            export(bridge, WEB)
 
         done = home.run("export", str(WEB), "--full")
 
         check_refusal(done, 1, "connection to the Apptimize endpoint broke", "try again")
-        assert stage.group_row(bridge, WEB).in_doubt
+        assert group_row(bridge, WEB).in_doubt
 
 
 # --- storage -------------------------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def fill_up(disk: Path) -> None:
 
 def test_a_full_disk_under_the_database_is_told(sandbox: Sandbox, home: Home, small_disk: Path):
     sandbox.fill(WEB, BEFORE)
-    full = stage.copy_of(home.path, small_disk / "home")
+    full = copy_of(home.path, small_disk / "home")
     fill_up(small_disk)
 
     done = full.finish(full.start("export", str(WEB)))
@@ -230,15 +230,15 @@ def test_a_full_disk_under_the_snapshots_is_told(sandbox: Sandbox, home: Home, s
     check_refusal(done, 1, "disk is full", "has space")
     assert (sandbox.group(EVERYONE), sandbox.messages()) == (BEFORE, [])
     with home.bridge() as bridge:
-        assert stage.newest_run(bridge).error_code == "storage_failed"
+        assert newest_run(bridge).error_code == "storage_failed"
 
 
 def test_a_full_disk_under_a_csv_keeps_the_file_of_before(sandbox: Sandbox, home: Home, small_disk: Path):
     with home.bridge() as bridge:
         destinations.connect_csv(bridge, LOCAL, folder=str(small_disk))
-        stage.export(bridge, EVERYONE, to="csv")
+        export(bridge, EVERYONE, to="csv")
     before = sandbox.answer(EVERYONE).csv
-    sandbox.at(stage.LATER_S)
+    sandbox.at(LATER_S)
     fill_up(small_disk)
 
     done = home.run("export", str(EVERYONE), "--to", "csv")
@@ -262,16 +262,16 @@ def test_files_that_may_not_grow_are_told_without_a_traceback(sandbox: Sandbox, 
 
 def test_a_read_only_database_can_be_looked_into_and_nothing_more(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        stage.export(bridge, WEB)
+        export(bridge, WEB)
     sandbox.forget_requests()
     read_only = {"COHORT_BRIDGE_DATABASE_URL": f"sqlite:///file:{home.path}/cohort_bridge.db?mode=ro&uri=true"}
 
-    export, cancel, runs, members = home.run_all(
+    exported, cancel, runs, members = home.run_all(
         ("export", str(WEB)), ("connect", "csv", "--folder", "x"), ("runs", "--json"), ("groups", "members", str(WEB)),
         env=read_only,
     )  # fmt: skip
 
-    check_refusal(export, 1, "The database is read-only.", "can be written")
+    check_refusal(exported, 1, "The database is read-only.", "can be written")
     check_refusal(cancel, 1, "The database is read-only.", "can be written")
     assert [run["status"] for run in runs.json] == ["succeeded"]
     assert members.out.encode() == sandbox.answer(WEB).csv

@@ -18,7 +18,8 @@ from core.sandbox import people
 from core.vendors.http import connect_http
 from data.connections import AccountCheck
 from data.models import MIXPANEL_SIDE, Connection
-from tests.emulator.stage import Home, Sandbox
+from tests.stage.home import Home
+from tests.stage.sandbox import Sandbox
 
 TOMORROW_S = 24 * 3600 + 60.0
 

@@ -14,8 +14,8 @@ from core.syncs import one_time, runs
 from core.syncs.runs import list_runs
 from core.worker import inline_run, service
 from data.models import Run
-from tests.emulator import stage
-from tests.emulator.stage import EVERYONE, NEWSLETTER, POWER, WEB, Home, Sandbox
+from tests.stage.home import Home
+from tests.stage.sandbox import EVERYONE, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
 
 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
@@ -88,7 +88,7 @@ def test_a_worker_does_several_cohorts_side_by_side_within_five_requests(sandbox
 
 
 def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: Home):
-    cohorts = (POWER, NEWSLETTER, WEB, stage.TRIAL, stage.SPENDERS, stage.TESTERS)
+    cohorts = (POWER, NEWSLETTER, WEB, TRIAL, SPENDERS, TESTERS)
     with home.bridge() as bridge:
         for cohort in cohorts:
             one_time.start_export(bridge, LOCAL, cohort)

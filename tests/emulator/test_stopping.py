@@ -17,8 +17,9 @@ from core.syncs import one_time, runs
 from core.worker import service
 from data import leases
 from data.models import LeaseKind
-from tests.emulator import stage
-from tests.emulator.stage import POWER, WEB, Home, Revival, Sandbox
+from tests.emulator.conftest import Revival
+from tests.stage.home import Home, export, newest_run
+from tests.stage.sandbox import POWER, WEB, Sandbox, wait_until
 
 # Begun here already: a dead run is told from a slow one by most of a minute, in which these tests run.
 pytestmark = pytest.mark.usefixtures("made_good")
@@ -32,17 +33,17 @@ def press_ctrl_c(process: Popen[str]) -> None:
 def test_an_export_that_is_stopped_is_recorded_as_cancelled(sandbox: Sandbox, home: Home, end: object):
     sandbox.fill(POWER, {"i_before": "u-before"})
     sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
-    export = home.start("export", str(POWER), "--json")
+    process = home.start("export", str(POWER), "--json")
     sandbox.wait_for("engage", page=1)
 
-    end(export)  # type: ignore[operator]
-    done = home.finish(export, within_s=10)
+    end(process)  # type: ignore[operator]
+    done = home.finish(process, within_s=10)
 
     assert (done.code, done.json["status"], done.json["error"]["code"]) == (1, "cancelled", "cancelled")
     assert done.err.count("\n") == 1
     assert sandbox.group(POWER) == {"i_before": "u-before"}
     with home.bridge() as bridge:
-        assert stage.newest_run(bridge).status == "cancelled"
+        assert newest_run(bridge).status == "cancelled"
 
 
 def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(sandbox: Sandbox, home: Home):
@@ -50,17 +51,17 @@ def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(s
     sandbox.fill(POWER, before)
     sandbox.forget_requests()
     sandbox.fault("slow", target="apptimize", page=3, seconds=30)
-    export = home.start("export", str(POWER))
+    process = home.start("export", str(POWER))
     sandbox.wait_for("cohort-sync", page=3)
 
-    press_ctrl_c(export)
-    done = home.finish(export, within_s=10)
+    press_ctrl_c(process)
+    done = home.finish(process, within_s=10)
 
     assert done.code == 1
     assert sandbox.group(POWER) == before
     sandbox.mend()
     with home.bridge() as bridge:
-        assert stage.export(bridge, POWER).status == "succeeded"
+        assert export(bridge, POWER).status == "succeeded"
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
 
 
@@ -72,15 +73,15 @@ def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_wor
     sandbox.fill(POWER, before)
     sandbox.forget_requests()
     sandbox.fault("slow", target="mixpanel" if kind == "engage" else "apptimize", page=2, seconds=30)
-    export = home.start("export", str(POWER))
+    process = home.start("export", str(POWER))
     sandbox.wait_for(kind, page=2)
-    export.kill()
-    export.communicate()
+    process.kill()
+    process.communicate()
     left = sandbox.group(POWER)
     sandbox.mend()
 
     with home.bridge(clock=fast_clock()) as bridge:
-        run = stage.export(bridge, POWER)
+        run = export(bridge, POWER)
         dead = runs.get_run(bridge, LOCAL, 1)
 
     assert left == before
@@ -104,11 +105,11 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
         up.terminate()
         done = home.finish(up, within_s=10)
 
-        handed_back = stage.newest_run(bridge)
+        handed_back = newest_run(bridge)
         held = leases.list_held(bridge.engine, LeaseKind.RUN)
         sandbox.mend()
         asyncio.run(service.Worker(bridge).once())
-        run = stage.newest_run(bridge)
+        run = newest_run(bridge)
     assert (done.code, done.out) == (0, "")
     assert (handed_back.status, held) == ("queued", [])
     assert (run.id, run.status) == (handed_back.id, "succeeded")
@@ -118,7 +119,7 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
 def test_a_worker_that_waits_for_work_ends_at_once_and_signs_off(home: Home):
     with home.bridge() as bridge:
         up = home.start("worker")
-        stage.wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
+        wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
 
         press_ctrl_c(up)
         done = home.finish(up, within_s=10)
@@ -130,11 +131,11 @@ def test_a_worker_that_waits_for_work_ends_at_once_and_signs_off(home: Home):
 def test_a_worker_does_what_is_queued_while_it_is_up(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         up = home.start("worker")
-        stage.wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
+        wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
 
         for cohort in (WEB, POWER):
             one_time.start_export(bridge, LOCAL, cohort)
-        stage.wait_until(lambda: not runs.active_runs(bridge, LOCAL))
+        wait_until(lambda: not runs.active_runs(bridge, LOCAL))
 
         assert [run.status for run in runs.list_runs(bridge, LOCAL)] == ["succeeded", "succeeded"]
         up.terminate()
@@ -147,7 +148,7 @@ def test_a_run_whose_process_died_is_made_good_within_a_minute_of_a_worker(made_
     sandbox, home = made_good.sandbox, made_good.home
 
     with home.bridge() as bridge:
-        stage.wait_until(lambda: stage.newest_run(bridge).status == "succeeded", within_s=90)
+        wait_until(lambda: newest_run(bridge).status == "succeeded", within_s=90)
 
         last, first = runs.list_runs(bridge, LOCAL)
     assert (last.status, first.status) == ("succeeded", "interrupted")

@@ -12,9 +12,10 @@ import pytest
 from core.bridge import Bridge
 from core.sandbox.server import running
 from data import models
-from tests.emulator.stage import NOON, Home, connect, copy_of
 from tests.faults.crowd import SEEDS, Crowd, write_files
 from tests.stage.clock import FakeClock
+from tests.stage.home import Home, connect, copy_of
+from tests.stage.sandbox import NOON
 
 _cases = pytest.StashKey[dict[str, int]]()
 

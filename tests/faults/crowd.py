@@ -12,8 +12,8 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
-from tests.emulator import oracle
-from tests.emulator.stage import Sandbox
+from tests.stage import oracle
+from tests.stage.sandbox import Sandbox
 
 PEOPLE = 3200
 COHORTS = tuple(range(101, 117))

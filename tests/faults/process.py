@@ -33,7 +33,7 @@ from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
 from data import models, run_queue, run_records
 from data.members import collector, snapshots
-from tests.emulator.stage import RETRY_OVER_S, Home
+from tests.stage.home import RETRY_OVER_S, Home
 
 # The steps of a run, and the call that is each.
 STEPS: dict[str, tuple[Any, str]] = {

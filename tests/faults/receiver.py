@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.browser.stage import free_port
+from tests.stage.processes import free_port
 
 USER, ID = "user-{:07}", "i_{:07}"
 # Every so many rows one is refused, by its own number: which rows these are does not depend on the batch.

@@ -15,10 +15,10 @@ from core.associate import actions
 from core.bridge import Bridge
 from data.engine import write_session
 from data.models import Connection, ImportStage
-from tests.emulator.stage import Home
 from tests.faults import process
 from tests.faults.crowd import SEEDS
 from tests.faults.receiver import ID, REFUSE_EVERY, USER, Receiver, receiving
+from tests.stage.home import Home
 
 # `make faults` does the whole million, `make test` a fifth of it.
 ROWS = 1_000_000 if SEEDS else 200_000

@@ -16,10 +16,10 @@ from core.syncs import listing, one_time, recurring, runs
 from core.worker import service
 from data.engine import write_session
 from data.models import Lease, LeaseKind, RunStatus, SyncState
-from tests.emulator.stage import Home, export, group_row
 from tests.faults import process
 from tests.faults.conftest import BothClocks, Tally
 from tests.faults.crowd import ONE, SEEDS, Crowd, all_runs, assert_counts_add_up, at_work, changed, last
+from tests.stage.home import Home, export, group_row
 
 CASES = [
     (name, target)

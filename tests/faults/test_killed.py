@@ -15,11 +15,12 @@ from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
 from data.models import CohortList, RunStatus
-from tests.emulator.stage import Home, wait_until
 from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.crowd import ONE, SEEDS, TWO, Crowd, all_runs, assert_counts_add_up, at_work, changed, last, some
 from tests.faults.process import Kill
+from tests.stage.home import Home
+from tests.stage.sandbox import wait_until
 
 # How often a run of some 1,500 changing members takes each step.
 _TIMES = {"ask": 3, "page": 2, "message": 4}

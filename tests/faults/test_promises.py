@@ -18,10 +18,11 @@ from core.worker import retention, service
 from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
-from tests.emulator.stage import NOON, Home, group_row
 from tests.faults import process
 from tests.faults.conftest import BothClocks
 from tests.faults.crowd import COHORTS, ONE, SEEDS, THREE, TWO, Crowd, all_runs, at_work, last
+from tests.stage.home import Home, group_row
+from tests.stage.sandbox import NOON
 
 # What the sandbox is slow to take arrives at a cohort that no other test looks at.
 LATE = COHORTS[15]

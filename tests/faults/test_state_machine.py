@@ -20,12 +20,13 @@ from core.syncs import settings as sync_settings
 from core.worker import service
 from data import models
 from data.models import UNFINISHED, Run, RunStatus, SyncState
-from tests.emulator.stage import NOON, Home, copy_of, export
 from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.crowd import COHORTS, SEEDS, Crowd, all_runs, assert_counts_add_up
 from tests.faults.process import STEPS, Kill, WallClock
 from tests.stage.clock import FakeClock
+from tests.stage.home import Home, copy_of, export
+from tests.stage.sandbox import NOON
 
 USED = COHORTS[:3]
 FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]

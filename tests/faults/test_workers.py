@@ -21,7 +21,6 @@ from core.sandbox.server import running
 from core.syncs import cohorts, one_time, recurring, runs
 from core.worker import service
 from data.models import RunStatus
-from tests.emulator.stage import Home, connect, group_row, wait_until
 from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.crowd import (
@@ -39,6 +38,8 @@ from tests.faults.crowd import (
 )
 from tests.faults.process import WallClock
 from tests.stage.clock import FakeClock
+from tests.stage.home import Home, connect, group_row
+from tests.stage.sandbox import wait_until
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 

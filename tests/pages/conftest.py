@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,8 @@ from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 
 from core.bridge import Bridge
-from core.sandbox.server import running
-from tests.emulator.stage import NOON, POWER, Sandbox, connect, copy_of, export
+from tests.stage.home import copy_of, export
+from tests.stage.sandbox import POWER, Sandbox
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,21 +29,6 @@ def packages_searched_once() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with (
-        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
-        closing(Sandbox(server.url)) as sandbox,
-    ):
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(module_sandbox: Sandbox) -> Sandbox:
-    module_sandbox.reset()
-    return module_sandbox
-
-
 @pytest.fixture(autouse=True)
 def fresh_dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A dashboard process that has opened nothing yet, that nobody signs in to, and that does not retry for long."""
@@ -54,17 +39,6 @@ def fresh_dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     yield
     st.cache_resource.clear()
     config.set_option("secrets.files", secrets_files)
-
-
-@pytest.fixture(scope="module")
-def connected_template(
-    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    module_sandbox.reset()
-    home = copy_of(migrated_template, tmp_path_factory.mktemp("connected") / "home")
-    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
-        connect(bridge, module_sandbox)
-    return home.path
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
-ROOT = Path(__file__).parents[2]
+from tests.stage.processes import ROOT
+
 OVERVIEW = "pages/export/overview.py"
 COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"

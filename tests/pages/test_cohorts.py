@@ -10,20 +10,9 @@ from core.errors import NotFound
 from core.reports import members
 from core.syncs import one_time, recurring, runs
 from core.worker import service
-from tests.emulator.stage import (
-    COMPANIES,
-    EVERYONE,
-    LATER_S,
-    POWER,
-    SPENDERS,
-    TRIAL,
-    WEB,
-    Sandbox,
-    counts_of,
-    export,
-    newest_run,
-)
 from tests.pages.dashboard import COHORTS, SYNCS, drawn, open_page, shown
+from tests.stage.home import counts_of, export, newest_run
+from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, SPENDERS, TRIAL, WEB, Sandbox
 
 
 def test_hidden_cohorts_are_set_aside_until_asked_for(practising: Bridge):

@@ -11,8 +11,9 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import lookup
 from core.sandbox import people
-from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown
+from tests.stage.home import export
+from tests.stage.sandbox import POWER, Sandbox
 
 
 def enter_mixpanel(at: AppTest, **entered: str) -> AppTest:

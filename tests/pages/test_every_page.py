@@ -12,7 +12,6 @@ from core.bridge import Bridge
 from core.syncs import one_time
 from core.worker import service
 from pages.shell import gate
-from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import (
     AUDIT,
     COHORTS,
@@ -30,6 +29,8 @@ from tests.pages.dashboard import (
     open_page,
     shown,
 )
+from tests.stage.home import export
+from tests.stage.sandbox import POWER, Sandbox
 
 
 def test_no_screen_lies_directly_in_pages():

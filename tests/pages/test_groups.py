@@ -10,8 +10,9 @@ from core.reports import comparison
 from core.syncs import groups, recurring, runs
 from data.models import Run
 from pages.shell import gate
-from tests.emulator.stage import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox, export, group_row
 from tests.pages.dashboard import GROUPS, drawn, open_page, shown
+from tests.stage.home import export, group_row
+from tests.stage.sandbox import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox
 
 
 def test_groups_are_listed_by_name_and_how_apptimize_shows_it_is_said_once(practising: Bridge):

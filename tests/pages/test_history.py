@@ -14,8 +14,9 @@ from core.syncs import one_time, recurring, runs
 from data.engine import write_session
 from data.models import Run, RunFilter, SyncKind
 from pages.shell import gate
-from tests.emulator.stage import NEWSLETTER, POWER, SPENDERS, Sandbox, export
 from tests.pages.dashboard import HISTORY, drawn, open_page, shown
+from tests.stage.home import export
+from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, Sandbox
 
 
 def ids(at) -> list[str]:  # noqa: ANN001

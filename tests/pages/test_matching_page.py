@@ -17,8 +17,9 @@ from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage
 from pages.shell import gate
-from tests.emulator.stage import IMPORTED, WEB, Sandbox, export
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown
+from tests.stage.home import export
+from tests.stage.sandbox import IMPORTED, WEB, Sandbox
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from core.worker import service
 from data.engine import write_session
 from data.models import Group, RunStatus, SyncState, utc_now
 from pages.shell import gate
-from tests.emulator.stage import NEWSLETTER, POWER, Sandbox, export, newest_run
 from tests.pages.dashboard import OVERVIEW, drawn, open_page, shown
+from tests.stage.home import export, newest_run
+from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
 
 
 def test_a_newcomer_is_led_to_the_cohorts(practising: Bridge):

@@ -20,7 +20,6 @@ from data.audit import reader
 from data.engine import read_session
 from data.models import Person, SignIn
 from pages.shell import resources
-from tests.emulator.stage import POWER, Sandbox, export
 from tests.pages.dashboard import (
     AUDIT,
     COHORTS,
@@ -37,6 +36,8 @@ from tests.pages.dashboard import (
     shown,
 )
 from tests.stage.clock import FakeClock
+from tests.stage.home import export
+from tests.stage.sandbox import POWER, Sandbox
 
 SignedIn = Callable[..., AppTest]
 

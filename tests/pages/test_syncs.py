@@ -15,9 +15,9 @@ from core.connections import destinations
 from core.syncs import cohorts, listing, recurring, runs, settings
 from core.worker import service
 from data.models import Run, RunStatus, SyncState
-from tests.emulator.stage import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
 from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
 from tests.stage.clock import FakeClock
+from tests.stage.sandbox import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
 
 
 def work(bridge: Bridge) -> Run:

@@ -10,8 +10,9 @@ from core.reports import match_funnel
 from core.syncs import runs
 from data.models import Run
 from pages.shell import gate
-from tests.emulator.stage import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox, export, group_row
 from tests.pages.dashboard import USERS, drawn, open_page, shown
+from tests.stage.home import export, group_row
+from tests.stage.sandbox import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox
 
 
 @pytest.fixture

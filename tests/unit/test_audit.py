@@ -6,7 +6,6 @@ import csv
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlmodel import Session, col, select, update
@@ -21,8 +20,7 @@ from data.audit import chain, reader, recorder
 from data.audit.anchor import read_anchor
 from data.engine import read_session, write_session
 from data.models import AuditEntry, Connection, ConnectionKind, Group, Person, Run, RunStatus, Sync, SyncKind
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.stage.processes import ROOT
 
 
 def lines_of(bridge: Bridge) -> list[AuditEntry]:

@@ -291,3 +291,30 @@ def test_the_certificates_are_loaded_once_for_all_clients():
     assert contexts == [load_trusted()] * 3
     assert load_trusted().verify_mode is ssl.CERT_REQUIRED
     assert load_trusted().check_hostname
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("", "whole address"),
+        ("example.com/groups", "whole address"),
+        ("ftp://example.com", "whole address"),
+        ("https://", "whole address"),
+        ("http://example.com/groups", "only https"),
+        ("https://user:pass@example.com", "user name and password"),
+        ("https://127.0.0.1/groups", "private address"),
+        ("https://10.0.0.8/groups", "private address"),
+        ("https://169.254.169.254/latest", "private address"),
+        ("https://[::1]/groups", "private address"),
+        ("https://[fe80::1]/groups", "private address"),
+        ("https://2130706433/groups", "private address"),
+        ("https://example.com:99999/", "not a web address"),
+    ],
+)
+def test_an_endpoint_must_be_a_public_https_address(url: str, sentence: str):
+    with pytest.raises(SettingsError, match=sentence):
+        addresses.check_endpoint(url, allow_private=False)
+
+
+def test_private_addresses_are_accepted_where_that_is_allowed():
+    assert addresses.check_endpoint(" http://10.0.0.8:9/x ", allow_private=True) == "http://10.0.0.8:9/x"

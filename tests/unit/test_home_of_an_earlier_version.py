@@ -18,22 +18,11 @@ from typing import Any
 import pytest
 
 from core.sandbox.server import running
-from tests.emulator.forks import Forks
-from tests.emulator.stage import (
-    EVERYONE,
-    FORKS,
-    IMPORTED,
-    NEWSLETTER,
-    POWER,
-    ROOT,
-    SPENDERS,
-    TESTERS,
-    TRIAL,
-    WEB,
-    Home,
-    Sandbox,
-    copy_of,
-)
+from tests.stage.home import Home, copy_of
+from tests.stage.processes import ROOT
+from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
+
+pytestmark = pytest.mark.usefixtures("fork_server")
 
 HOME = ROOT / "tests" / "fixtures" / "home-0005"
 SANDBOX_THEN = "http://127.0.0.1:8600"
@@ -120,14 +109,6 @@ def differences(then: dict[str, list[Row]], now: dict[str, list[Row]]) -> list[s
             missing, new = [one for one in before if one not in after], [one for one in after if one not in before]
             told.append(f"{table} {columns}: {len(before)} rows, now {len(after)}; missing {missing}, new {new}")
     return told
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forks() -> Iterator[None]:
-    """Let commands be forked from a process that has imported the program once."""
-    FORKS.append(Forks(ROOT))
-    yield
-    FORKS.pop().close()
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from data import connections
 from data.connections import NewConnection
 from data.engine import read_session, write_session
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.stage.processes import ROOT
 
 
 def put(bridge: Bridge, name: str, secret: str) -> None:

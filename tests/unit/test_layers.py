@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.stage.processes import ROOT
+
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 # From the bottom up: a file imports its own room and rooms before it. Files that lie in core itself are the ground.
 ROOMS = (
@@ -184,3 +187,26 @@ def test_no_file_and_no_function_is_too_long_to_be_read():
                     long.append(f"{name}: {node.name} has {lines} lines")
 
     assert long == []
+
+
+def test_core_never_imports_streamlit_nor_data_core():
+    code = (
+        "import sys, pkgutil, importlib, data.engine, data.runs, data.members.snapshots, data.models\n"
+        "assert not [name for name in sys.modules if name.startswith('core')], 'data imports core'\n"
+        "import core\n"
+        "for found in pkgutil.walk_packages(core.__path__, 'core.'):\n"
+        "    if not found.name.endswith('__main__'): importlib.import_module(found.name)\n"
+        "assert 'streamlit' not in sys.modules, 'core imports streamlit'"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+    assert ended.stderr == ""
+
+
+def test_the_command_line_does_without_pandas_and_pyarrow():
+    code = "import sys, core.cli.app; assert not {'pandas', 'pyarrow', 'numpy'} & set(sys.modules)"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+    assert ended.stderr == ""

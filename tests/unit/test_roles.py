@@ -350,3 +350,16 @@ def test_nobody_acts_by_a_sign_in_that_is_over(stage: Stage):
     for name in TABLE:
         with pytest.raises(NotAllowed, match="signed out"):
             TABLE[name][2](stage, who)
+
+
+def test_who_lacks_the_role_is_refused_before_anything_is_done(bridge: Bridge):
+    with pytest.raises(NotAllowed, match="needs the role analyst"):
+        one_time.start_export(bridge, Actor("pm@example.com", Role.VIEWER), 1)
+
+    assert runs.list_runs(bridge, roles.LOCAL) == []
+
+
+def test_each_role_may_do_what_the_roles_below_it_may():
+    roles.require(Actor("a", Role.ADMIN), Role.VIEWER)
+    with pytest.raises(NotAllowed):
+        roles.require(Actor("a", Role.ANALYST), Role.ADMIN)

@@ -16,16 +16,17 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.stage.processes import ROOT, clean_environment
 
-class Forks:
+
+class ForkServer:
     """The process that forks, as tests see it."""
 
-    def __init__(self, root: Path) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+    def __init__(self) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.emulator.forks"],
-            env={**env, "PYTHONPATH": str(root)},
-            cwd=root,
+            [sys.executable, "-m", "tests.stage.fork_server"],
+            env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

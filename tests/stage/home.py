@@ -1,0 +1,171 @@
+"""Homes of Cohort Bridge that are connected to the sandbox: commands as processes, actions in this one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge, open_bridge
+from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.connections.destinations import connect_endpoint
+from core.connections.mixpanel_connection import MixpanelForm, connect_mixpanel
+from core.leases import lease
+from core.sandbox import people
+from core.settings import Settings
+from core.syncs import groups, one_time, runs
+from core.worker import inline_run
+from data.models import Group, Run, RunFilter
+from tests.stage.fork_server import ForkServer
+from tests.stage.processes import ROOT, clean_environment
+from tests.stage.sandbox import Sandbox
+
+RETRY_OVER_S = 0.05
+
+# The one process that forks commands, while `forked_commands` lasts.
+FORK_SERVERS: list[ForkServer] = []
+
+PRACTICE = MixpanelForm(
+    username=people.ADMIN_USERNAME, secret=SecretStr(people.ADMIN_SECRET), project_id=people.PROJECT_ID
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on standard output; anything beside it is an error."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Home:
+    """A home of Cohort Bridge: its commands as real processes, its actions in this one."""
+
+    path: Path
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    said: list[str] = field(default_factory=list[str])  # all that commands printed here
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None, within_s: float = 40.0) -> Done:
+        """Run a command to its end, in a process that is forked for it."""
+        return self.run_all(arguments, env=env, within_s=within_s)[0]
+
+    def run_all(
+        self, *commands: tuple[str, ...], env: dict[str, str] | None = None, within_s: float = 40.0
+    ) -> list[Done]:
+        """Run commands side by side."""
+        folder = self.path.parent / "said" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        files = [(folder / f"{number}.out", folder / f"{number}.err") for number in range(len(commands))]
+        forked = [
+            FORK_SERVERS[0].start(arguments, env=self._environment(env), folder=self.path.parent, out=out, err=err)
+            for arguments, (out, err) in zip(commands, files, strict=True)
+        ]
+        codes = [FORK_SERVERS[0].wait(pid, within_s=within_s) for pid in forked]
+        return [
+            self._done(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, files, strict=True)
+        ]
+
+    def start(self, *arguments: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
+        """Start `python -m core`, away from the repository, so that no `.env` of a developer is read."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "core", *arguments],
+            env=self._environment(env),
+            cwd=self.path.parent,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+            text=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], *, within_s: float = 40.0) -> Done:
+        """Wait for the end of what was started."""
+        try:
+            out, err = process.communicate(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"{process.args} did not end within {within_s:.0f} s: {err}") from None
+        return self._done(process.returncode, out, err)
+
+    def _environment(self, env: dict[str, str] | None) -> dict[str, str]:
+        own = clean_environment()
+        own |= {"PYTHONPATH": str(ROOT), "COHORT_BRIDGE_HOME": str(self.path), "COLUMNS": "200"}
+        own |= {"COHORT_BRIDGE_RETRY_OVER_S": str(RETRY_OVER_S), **self.env, **(env or {})}
+        return {name: value for name, value in own.items() if value}
+
+    def _done(self, code: int, out: str, err: str) -> Done:
+        self.said += [out, err]
+        assert "Traceback" not in out + err, err
+        return Done(code, out, err)
+
+    @contextmanager
+    def bridge(
+        self, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES, **settings: Any
+    ) -> Generator[Bridge]:
+        """Open the home in this process."""
+        values = {"home": self.path, "retry_over_s": RETRY_OVER_S, **settings}
+        opened = Settings(**values, _env_file=None)  # type: ignore[call-arg]
+        bridge = open_bridge(opened, clock=clock, lease_times=lease_times)
+        try:
+            yield bridge
+        finally:
+            bridge.engine.dispose()
+
+
+@contextmanager
+def forked_commands() -> Generator[None]:
+    """Let commands be forked from a process that has imported the program once."""
+    FORK_SERVERS.append(ForkServer())
+    try:
+        yield
+    finally:
+        FORK_SERVERS.pop().close()
+
+
+def connect(bridge: Bridge, sandbox: Sandbox, form: MixpanelForm = PRACTICE) -> None:
+    """Connect both sides, as an admin does."""
+    connect_mixpanel(bridge, LOCAL, form)
+    connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
+
+
+def export(bridge: Bridge, cohort: int, *, patience_s: float | None = 0.0, **options: Any) -> Run:
+    """Export as the command line does, in this process: `core.cli.export` without the printing."""
+    lease_owner = lease.new_lease_owner()
+    run = one_time.start_export(bridge, LOCAL, cohort, trigger="cli", lease_owner=lease_owner, **options)
+    assert run.id is not None
+    return asyncio.run(inline_run.carry_out_here(bridge, run.id, lease_owner=lease_owner, patience_s=patience_s))
+
+
+def newest_run(bridge: Bridge) -> Run:
+    return runs.list_runs(bridge, LOCAL, RunFilter(), limit=1)[0]
+
+
+def group_row(bridge: Bridge, cohort: int) -> Group:
+    return groups.find_group(bridge, LOCAL, cohort)
+
+
+def copy_of(template: Path, target: Path) -> Home:
+    """Make a home like another that nobody works in at this moment."""
+    shutil.copytree(template, target)
+    return Home(target)
+
+
+def counts_of(run: Run) -> dict[str, int]:
+    names = ("profiles", "members", "duplicates", "unmatched", "invalid", "unprefixed")
+    return {name: getattr(run, name) for name in names}

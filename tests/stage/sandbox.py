@@ -1,0 +1,131 @@
+"""The sandbox as tests see it over real HTTP: its cohorts, what it holds, and what it is to answer."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from core.sandbox import people
+from tests.stage import oracle
+
+# The sandbox's clock stands still unless a test moves it: membership then is the same for oracle and export.
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
+LATER_S = 6 * 3600.0  # by then many members came and went
+PROJECT = str(people.PROJECT_ID)
+EVERYONE, POWER, NEWSLETTER, REFUND, TESTERS, COMPANIES, SPENDERS, WEB, TRIAL, IMPORTED = range(5167401, 5167411)
+USER_COHORTS = (EVERYONE, POWER, NEWSLETTER, REFUND, TESTERS, SPENDERS, WEB, TRIAL, IMPORTED)
+
+
+class Sandbox(httpx.Client):
+    """The sandbox, seen from behind: what it holds, what it was asked, and what is to go wrong."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(base_url=url, timeout=20)
+        self.url = url
+        self.token = self.new_token()
+        self.endpoint = f"{url}/apptimize/cohort-sync"
+        self._shift_s = 0.0
+        self._answers: dict[tuple[int, float], oracle.Answer] = {}
+
+    def new_token(self) -> str:
+        return self.post("/sandbox/api/tokens", json={"name": "Tests"}).raise_for_status().json()["token"]
+
+    def delete_newest_token(self) -> None:
+        """Delete a token as a person does, on the Tokens page."""
+        numbers = [int(number) for number in re.findall(r"/tokens/(\d+)/delete", self.get("/apptimize/tokens").text)]
+        assert self.post(f"/apptimize/tokens/{max(numbers)}/delete").status_code == 303
+
+    def reset(self) -> None:
+        """Set the stage anew: no faults, no groups, limits in force, all queries left, the clock at noon."""
+        self.delete("/sandbox/api/faults").raise_for_status()
+        self.put("/sandbox/api/project", json={"hourly_limit": 60, "concurrent_limit": 5}).raise_for_status()
+        self.at(0)
+        self.forget_requests()
+        self.remove_groups()
+
+    def remove_groups(self) -> None:
+        """Remove the groups that the Groups page lists."""
+        for group in re.findall(r'href="/apptimize/groups/([^"]+)"', self.get("/apptimize/groups").text):
+            self.delete(f"/sandbox/api/groups/{group}").raise_for_status()
+
+    def at(self, shift_s: float) -> None:
+        self.put("/sandbox/api/clock", json={"shift_seconds": shift_s}).raise_for_status()
+        self._shift_s = shift_s
+
+    def fault(self, name: str, **options: Any) -> None:
+        self.put("/sandbox/api/faults", json={name: options}).raise_for_status()
+
+    def mend(self) -> None:
+        self.delete("/sandbox/api/faults").raise_for_status()
+
+    def struck(self, name: str) -> int:
+        return self.get("/sandbox/api/faults").json()["faults"][name]["struck"]
+
+    def limit(self, **settings: int) -> None:
+        self.put("/sandbox/api/project", json=settings).raise_for_status()
+
+    def raw(self, cohort: int) -> list[dict[str, Any]]:
+        return self.get(f"/sandbox/api/cohorts/{cohort}/profiles").raise_for_status().json()
+
+    def answer(self, cohort: int) -> oracle.Answer:
+        """What the cohort's group must hold now: the same whenever the clock says the same."""
+        key = cohort, self._shift_s
+        if key not in self._answers:
+            self._answers[key] = oracle.answer(self.raw(cohort))
+        return self._answers[key]
+
+    def group(self, cohort: int) -> dict[str, str] | None:
+        """The members that the group holds, Apptimize id -> distinct id; None while there is no group."""
+        found = self.get(f"/sandbox/api/groups/{PROJECT}/{cohort}")
+        return None if found.status_code == 404 else found.raise_for_status().json()["members"]
+
+    def group_name(self, cohort: int) -> str:
+        return self.get(f"/sandbox/api/groups/{PROJECT}/{cohort}").json()["name"]
+
+    def fill(self, cohort: int, members: dict[str, str]) -> None:
+        """Put a group there as if it had been delivered."""
+        rows = [{"mixpanel_distinct_id": distinct, "$apptimize_user_id": id} for id, distinct in members.items()]
+        total, session = max(1, -(-len(rows) // 1000)), str(uuid.uuid4())
+        for page in range(total):
+            body = {
+                "mixpanel_project_id": PROJECT,
+                "mixpanel_cohort_id": str(cohort),
+                "mixpanel_cohort_name": "As before",
+                "mixpanel_session_id": session,
+                "page_info": {"total_pages": total, "page_count": page + 1},
+                "members": rows[page * 1000 : (page + 1) * 1000],
+            }
+            message = {"action": "members", "parameters": body}
+            self.post(self.endpoint, headers={"ApptimizeApiToken": self.token}, json=message).raise_for_status()
+
+    def log(self) -> dict[str, Any]:
+        return self.get("/sandbox/api/requests").json()
+
+    def asked(self, kind: str) -> list[dict[str, Any]]:
+        """The requests of a kind (`cohorts`, `engage`, `app`, `cohort-sync`) since the log was emptied."""
+        return [one for one in self.log()["requests"] if one["kind"] == kind]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The cohort-sync messages that arrived since the log was emptied."""
+        return [one for one in self.asked("cohort-sync") if one["method"] == "POST"]
+
+    def forget_requests(self) -> None:
+        self.delete("/sandbox/api/requests", params={"queries": 1}).raise_for_status()
+
+    def wait_for(self, kind: str, *, page: int | None = None) -> None:
+        """Return once such a request has arrived."""
+        wait_until(lambda: any(page in (None, one.get("page")) for one in self.asked(kind)))
+
+
+def wait_until(holds: Callable[[], Any], *, within_s: float = 20.0) -> None:
+    """Return as soon as something holds; fail when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"this did not come true within {within_s:.0f} s"
+        time.sleep(0.02)

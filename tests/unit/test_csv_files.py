@@ -1,0 +1,62 @@
+"""Group files: written whole or not at all, ids byte for byte, under a name that file systems take."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import StorageFailed
+from core.vendors import csv_files
+
+ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
+
+
+@given(st.lists(ids, max_size=20))
+def test_the_csv_holds_the_ids_byte_for_byte(members: list[str]):
+    text = "".join(csv_files.csv_lines(members))
+
+    rows = list(csv.reader(text.split("\n")[:-1]))
+    assert rows == [["user_id"], *([one] for one in members)]
+
+
+def test_ids_that_a_spreadsheet_would_run_are_not_changed():
+    assert list(csv_files.csv_lines(["=1+1", "+7", "-7", "@x", "007"]))[1:] == [
+        "=1+1\n",
+        "+7\n",
+        "-7\n",
+        "@x\n",
+        "007\n",
+    ]
+
+
+def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
+    target = tmp_path / "payers.csv"
+    target.write_text("user_id\ni_old\n")
+
+    with pytest.raises(StorageFailed):
+        csv_files.write_group_file(iter(["i_1", "i_2"]), target, expected=3)
+
+    assert target.read_text() == "user_id\ni_old\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Power users", "Power-users-7.csv"),
+        ("../../etc/passwd", "etc-passwd-7.csv"),
+        ('"Big <b>spenders</b>" & Käufer 東京', "Big-b-spenders-b-Käufer-東京-7.csv"),
+        ("***", "cohort-7.csv"),
+        (".hidden", "hidden-7.csv"),
+    ],
+)
+def test_a_csv_is_named_after_the_group_without_what_file_systems_mind(name: str, expected: str):
+    assert csv_files.csv_name(name, 7) == expected
+
+
+def test_a_long_name_still_fits_a_file_system():
+    assert len(csv_files.csv_name("東" * 300, 7).encode()) < 255
