@@ -17,7 +17,7 @@ from core.bridge import Bridge, open_bridge
 from core.sandbox.server import running
 from core.settings import Settings
 from tests.stage.clock import FakeClock
-from tests.stage.home import connect, copy_of, forked_commands
+from tests.stage.home import connect, copy_home, forked_commands
 from tests.stage.sandbox import NOON, Sandbox
 
 # The short form is part of `make test`; `make faults` sets how many times as much is to be tried.
@@ -108,7 +108,7 @@ def connected_template(
 ) -> Path:
     """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
     module_sandbox.reset()
-    home = copy_of(migrated_template, tmp_path_factory.mktemp("connected") / "home")
+    home = copy_home(migrated_template, tmp_path_factory.mktemp("connected") / "home")
     with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
         connect(bridge, module_sandbox)
     return home.path

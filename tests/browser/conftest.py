@@ -67,7 +67,7 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def other_page(other_context: BrowserContext) -> Iterator[Page]:
-    """Somebody else's browser."""
+    """Another person's browser."""
     with _forgetful_page(other_context) as page:
         yield page
 

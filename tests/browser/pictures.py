@@ -41,7 +41,7 @@ WIDTHS = (1280, 800)
 VARIANTS = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
 # Of what is seldom seen, two are enough to see each scheme and width.
 CORNERS = (("light", 1280), ("dark", 800))
-NOBODY = "nobody bears this name"
+NO_MATCH = "nobody bears this name"
 TIMES = {
     "run": ("queued_at", "started_at", "finished_at"),  # the last as the last: it tells which have ended
     "group_at_destination": ("delivered_at", "verified_at", "full_at"),
@@ -100,11 +100,11 @@ def fill(everything: Everything) -> None:
     for fault, cohort, target in (("unauthorized", NEWSLETTER, "apptimize"), ("total_wrong", IMPORTED, "mixpanel")):
         everything.fault(fault, target=target)
         everything.core("export", str(cohort))
-        everything.mend()
+        everything.clear_faults()
     everything.shift(3600)  # or there would be nothing to send
     everything.fault("server_error", target="apptimize")
     everything.core("export", str(SPENDERS))
-    everything.mend()
+    everything.clear_faults()
 
 
 def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
@@ -144,13 +144,13 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
 
 
 def plenty(everything: Everything) -> None:
-    """Let recurring syncs live through a day in which people come and go, one is held and one is paused."""
+    """Let recurring syncs live through a day in which people join and leave, one is held and one is paused."""
     everything.core("connect", "csv", "--folder", str(everything.home / "groups"), "--name", "archive")
-    for cohort, every, brake in ((TRIAL, "15", "0"), (SPENDERS, "60", "30"), (POWER, "30", "50")):
+    for cohort, every, max_shrink in ((TRIAL, "15", "0"), (SPENDERS, "60", "30"), (POWER, "30", "50")):
         everything.core(
-            "syncs", "add", str(cohort), "--every", every, "--max-shrink", brake, "--to", "default",
+            "syncs", "add", str(cohort), "--every", every, "--max-shrink", max_shrink, "--to", "default",
         )  # fmt: skip
-    everything.core("syncs", "pause", str(everything.recurring_sync_of(POWER)))
+    everything.core("syncs", "pause", str(everything.recurring_sync_id(POWER)))
     for hour, passed in ((2, 1), (5, 3), (9, 4), (14, 5), (20, 6), (24, 4)):
         everything.shift(hour * 3600)
         lie_further_back(everything, passed)
@@ -193,7 +193,7 @@ def trouble_the_account(everything: Everything) -> None:
 
 
 def lose_members(everything: Everything) -> None:
-    """Let the files with members of a group be gone, as on a disk that somebody tidied up."""
+    """Let the files with members of a group be gone, as on a disk that someone tidied up."""
     with changing(everything) as database:
         for kind in ("snapshot", "difference"):
             query = f"SELECT {kind} FROM run WHERE cohort_id = ? AND {kind} IS NOT NULL"
@@ -219,10 +219,10 @@ def associate(everything: Everything, folder: Path) -> None:
 
 
 def failed_pages(everything: Everything) -> dict[str, str]:
-    """Name the pages that show what went wrong."""
+    """Return the pages that show failures."""
     return {
         f"cohorts?cohort={IMPORTED}": "Cohorts",
-        f"history?run={everything.newest_run(SPENDERS)}": "History",
+        f"history?run={everything.newest_run_id(SPENDERS)}": "History",
         "matching": "Matching",
         "": "Overview",
         f"cohorts?cohort={NEWSLETTER}": "Cohorts",
@@ -235,16 +235,16 @@ def failed_pages(everything: Everything) -> dict[str, str]:
 
 def full_pages(everything: Everything) -> dict[str, str]:
     """Name the pages that show plenty."""
-    group = everything.group_of(TRIAL)
+    group = everything.group_id(TRIAL)
     return PAGES | {
         f"cohorts?cohort={EVERYONE}": "Cohorts",
         f"cohorts?cohort={TRIAL}": "Cohorts",
-        f"syncs?sync={everything.recurring_sync_of(TRIAL)}": "Syncs",
-        f"syncs?sync={everything.recurring_sync_of(POWER)}": "Syncs",
+        f"syncs?sync={everything.recurring_sync_id(TRIAL)}": "Syncs",
+        f"syncs?sync={everything.recurring_sync_id(POWER)}": "Syncs",
         "history?run=2": "History",
         "history?sync=1": "History",
         f"cohorts?cohort={POWER}": "Cohorts",
-        f"history?run={everything.newest_run(POWER)}": "History",
+        f"history?run={everything.newest_run_id(POWER)}": "History",
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Size+over+time": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
@@ -278,7 +278,7 @@ def busy_pages(everything: Everything) -> dict[str, str]:
         "": "Overview",
         f"cohorts?cohort={EVERYONE}": "Cohorts",
         "history": "History",
-        f"history?run={everything.newest_run(EVERYONE)}": "History",
+        f"history?run={everything.newest_run_id(EVERYONE)}": "History",
     }
 
 
@@ -288,18 +288,18 @@ def no_worker_pages(everything: Everything) -> dict[str, str]:
         "": "Overview",
         f"cohorts?cohort={EVERYONE}": "Cohorts",
         "syncs": "Syncs",
-        f"groups?group={everything.group_of(TRIAL)}": "Groups",
+        f"groups?group={everything.group_id(TRIAL)}": "Groups",
         "connections": "Connections",
     }
 
 
 def lost_pages(everything: Everything) -> dict[str, str]:
     """Name the pages that show members which are no longer kept."""
-    group = everything.group_of(SPENDERS)
+    group = everything.group_id(SPENDERS)
     return {
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
-        f"history?run={everything.newest_run(SPENDERS)}": "History",
+        f"history?run={everything.newest_run_id(SPENDERS)}": "History",
         "users?id=i_nobody": "Look up a user",
     }
 
@@ -316,11 +316,11 @@ def take(
         with window(browser, scheme, width) as page:
             for path, heading in pages.items():
                 go(page, f"{everything.url}/{path}", heading)
-                picture(page, folder / f"{name_of(path)}-{scheme}-{width}.png")
+                picture(page, folder / f"{picture_name(path)}-{scheme}-{width}.png")
 
 
-def name_of(path: str) -> str:
-    """Name the picture of an address."""
+def picture_name(path: str) -> str:
+    """Return the name of an address's picture."""
     return re.sub(r"[^a-z0-9]+", "-", path.lower())[:60].strip("-") or "overview"
 
 
@@ -332,7 +332,7 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
                 ("cohorts", "Cohorts", "Search", "No cohort matches"),
                 ("syncs", "Syncs", "Search", "No sync matches"),
                 ("groups", "Groups", "Search groups", "No group matches"),
-                (f"groups?group={everything.group_of(TRIAL)}", "Groups", "Search members", "No member matches"),
+                (f"groups?group={everything.group_id(TRIAL)}", "Groups", "Search members", "No member matches"),
                 ("history", "History", "Cohort or group", "No run matches"),
                 (f"matching?cohort={IMPORTED}", "Matching", "Search", "No profile matches"),
                 ("matching?association=2", "Matching", "Search rows", "No row matches"),
@@ -340,10 +340,10 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
             ):
                 go(page, f"{everything.url}/{path}", heading)
                 page.get_by_role("textbox", name=label).or_(page.get_by_role("searchbox", name=label)).first.fill(
-                    NOBODY
+                    NO_MATCH
                 )
                 expect(page.get_by_text(says)).to_be_visible()
-                picture(page, folder / f"search-{name_of(path)}-{scheme}-{width}.png")
+                picture(page, folder / f"search-{picture_name(path)}-{scheme}-{width}.png")
 
 
 def take_refresh(browser: Browser, everything: Everything, folder: Path) -> None:
@@ -360,13 +360,13 @@ def take_roles(browser: Browser, folder: Path, pictures: Path) -> None:
     """Take pictures of what a viewer and an analyst see of plenty."""
     with signed_dashboard(folder) as signed:
         everything = Everything(signed.url, "", signed.home)
-        group, member = everything.group_of(TRIAL), 11453
+        group, member = everything.group_id(TRIAL), 11453
         pages = {
             "": "Overview",
             "groups": "Groups",
             f"groups?group={group}": "Groups",
             f"users?id={member}": "Look up a user",
-            f"history?run={everything.newest_run(TRIAL)}": "History",
+            f"history?run={everything.newest_run_id(TRIAL)}": "History",
             "history?run=6": "History",
             f"matching?cohort={IMPORTED}": "Matching",
             "practice": "How to connect for real",
@@ -380,7 +380,7 @@ def take_roles(browser: Browser, folder: Path, pictures: Path) -> None:
                     expect(page.get_by_text("Signed in as")).to_be_visible()
                     for path, heading in shown.items():
                         go(page, f"{signed.url}/{path}", heading)
-                        picture(page, pictures / f"{name}-{name_of(path)}-{scheme}-{width}.png")
+                        picture(page, pictures / f"{name}-{picture_name(path)}-{scheme}-{width}.png")
 
 
 def take_broken(browser: Browser, home: Path, folder: Path) -> None:
@@ -412,8 +412,8 @@ def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
 
 def take_questions(browser: Browser, everything: Everything, folder: Path) -> None:
     """Take pictures of the questions before something changes, and of the form of a recurring sync."""
-    sync = f"syncs?sync={everything.recurring_sync_of(TRIAL)}"
-    undone = f"history?run={everything.newest_run(SPENDERS)}"
+    sync = f"syncs?sync={everything.recurring_sync_id(TRIAL)}"
+    undone = f"history?run={everything.newest_run_id(SPENDERS)}"
     for name, path, heading, button in (
         ("remove-sync", sync, "Syncs", "Remove"),
         ("copy-sync", sync, "Syncs", "Copy"),
@@ -479,7 +479,7 @@ def an_association_under_way(browser: Browser, everything: Everything, folder: P
         expect(page.get_by_text("Writing: 2,000 of 7,000 rows")).to_be_visible(timeout=30_000)
         yield
         press(page.get_by_role("button", name="Cancel"))
-    everything.mend()
+    everything.clear_faults()
 
 
 @contextmanager
@@ -491,7 +491,7 @@ def a_run_under_way(browser: Browser, everything: Everything) -> Iterator[None]:
         press(page.get_by_role("button", name="Start sync"))
         expect(page.get_by_text("Reading profiles")).to_be_visible(timeout=30_000)
         yield
-    everything.mend()
+    everything.clear_faults()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Signed:
     log: Path
 
     def person(self, name: str, **claims: object) -> None:
-        """Make somebody known to the provider."""
+        """Make a person known to the provider."""
         address = {"email": f"{name}@example.com", "email_verified": True, "name": name.capitalize()}
         httpx.put(f"{self.provider}/users/{name}", json=address | claims).raise_for_status()
 

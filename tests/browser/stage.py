@@ -74,20 +74,20 @@ class Everything:
         httpx.put(f"{self.sandbox}/sandbox/api/faults", json={name: options}).raise_for_status()
 
     def shift(self, seconds: float) -> None:
-        """Set the sandbox's clock: people come and go with it."""
+        """Set the sandbox's clock: membership changes with it."""
         httpx.put(f"{self.sandbox}/sandbox/api/clock", json={"shift_seconds": seconds}).raise_for_status()
 
-    def group_of(self, cohort: int) -> int:
+    def group_id(self, cohort: int) -> int:
         """Return the id of the cohort's group."""
-        return self._of("run", cohort, "group_id")
+        return self._get_newest("run", cohort, "group_id")
 
-    def newest_run(self, cohort: int) -> int:
+    def newest_run_id(self, cohort: int) -> int:
         """Return the id of the cohort's newest run."""
-        return self._of("run", cohort, "id")
+        return self._get_newest("run", cohort, "id")
 
-    def recurring_sync_of(self, cohort: int) -> int:
+    def recurring_sync_id(self, cohort: int) -> int:
         """Return the id of the cohort's newest recurring sync."""
-        return self._of("sync", cohort, "id", "kind = 'recurring'")
+        return self._get_newest("sync", cohort, "id", "kind = 'recurring'")
 
     def preview(self, cohort: int) -> None:
         """Ask for a preview as the dashboard does, and wait for the worker."""
@@ -97,12 +97,12 @@ class Everything:
             time.sleep(0.1)
         bridge.engine.dispose()
 
-    def _of(self, table: str, cohort: int, column: str, which: str = "true") -> int:
+    def _get_newest(self, table: str, cohort: int, column: str, which: str = "true") -> int:
         with closing(sqlite3.connect(self.home / "cohort_bridge.db")) as database:
             query = f"SELECT {column} FROM {table} WHERE cohort_id = ? AND {which} ORDER BY id DESC LIMIT 1"
             return database.execute(query, [cohort]).fetchone()[0]
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         httpx.delete(f"{self.sandbox}/sandbox/api/faults").raise_for_status()
 
 
@@ -187,7 +187,7 @@ def _loaded(page: Page) -> None:
 
 
 def press(target: Locator) -> None:
-    """Press what is there once the page is at rest, as somebody does who looks first."""
+    """Press what is there once the page is at rest, like a person who looks first."""
     target.wait_for()
     target.page.wait_for_function(_IS_AT_REST)
     target.click()
@@ -207,7 +207,7 @@ def tick_row(page: Page, text: str) -> None:
 
 
 def _click_in_row(page: Page, grid: Locator, text: str, x: float) -> None:
-    cell = cell_of(grid, text)
+    cell = find_cell(grid, text)
     page.wait_for_function(_IS_AT_REST)
     number = int((cell.get_attribute("id") or "").rsplit("-", 1)[1])
     grid.scroll_into_view_if_needed()
@@ -216,7 +216,7 @@ def _click_in_row(page: Page, grid: Locator, text: str, x: float) -> None:
     page.mouse.click(box["x"] + x, box["y"] + _HEADER_PX + _ROW_PX * number + _ROW_PX / 2)
 
 
-def cell_of(grid: Locator, text: str) -> Locator:
+def find_cell(grid: Locator, text: str) -> Locator:
     """Find a cell in the grid's text for screen readers."""
     cell = grid.locator("canvas td").filter(has_text=text).first
     cell.wait_for(state="attached")
@@ -237,7 +237,7 @@ def picture(page: Page, path: Path) -> None:
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": size["width"], "height": min(max(height, size["height"]), 3000)})
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    # The grids draw themselves anew for the new size, within a frame or two.
+    # The grids redraw themselves for the new size, within a frame or two.
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     page.screenshot(path=path, animations="disabled")
     page.set_viewport_size(size)

@@ -47,7 +47,7 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     outputs = [everything.core("export", str(POWER))]
     everything.fault("unauthorized", target="apptimize")
     outputs.append(everything.core("export", str(POWER), "--full", "--json"))
-    everything.mend()
+    everything.clear_faults()
     shown = list[str]()
     for path, heading in PATHS.items():
         go(page, f"{everything.url}/{path}", heading)

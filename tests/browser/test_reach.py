@@ -1,4 +1,4 @@
-"""Who reads the pages with a screen reader, or reaches them from the keyboard alone, gets as far as everybody else."""
+"""Who reads the pages with a screen reader, or reaches them from the keyboard alone, gets as far as everyone else."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def used(everything: Everything) -> dict[str, str]:
     everything.core("export", str(TRIAL))
     everything.core("syncs", "add", str(POWER))
     everything.preview(TRIAL)
-    group, sync = everything.group_of(TRIAL), everything.recurring_sync_of(POWER)
+    group, sync = everything.group_id(TRIAL), everything.recurring_sync_id(POWER)
     member = everything.core("groups", "members", str(TRIAL)).splitlines()[3]
     return {
         "": "Overview",
@@ -84,7 +84,7 @@ def test_no_page_is_too_pale_to_read_in_the_dark(everything: Everything, used: d
 
 
 def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until the target has the focus, as somebody does who has no mouse."""
+    """Press Tab until the target has the focus, as a person without a mouse does."""
     expect(target).to_be_visible()
     for _ in range(80):
         if target.evaluate("element => element === document.activeElement || element.contains(document.activeElement)"):
@@ -111,7 +111,7 @@ def test_a_cohort_is_exported_from_the_keyboard_alone(everything: Everything, us
 
 
 def test_a_question_takes_the_focus_and_escape_means_no(everything: Everything, used: dict[str, str], page: Page):
-    sync = everything.recurring_sync_of(POWER)
+    sync = everything.recurring_sync_id(POWER)
     go(page, f"{everything.url}/syncs?sync={sync}", "Syncs")
     press(page.get_by_role("button", name="Remove", exact=True))
     dialog = page.get_by_role("dialog")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, plain_text, press, press_in_row, settled
+from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled
 from tests.stage.sandbox import POWER, SPENDERS
 
 HEADINGS = {
@@ -36,12 +36,13 @@ def exported(everything: Everything) -> dict[int, dict[str, object]]:
 
 
 @pytest.fixture
-def mended(everything: Everything) -> Iterator[Everything]:
+def faulty(everything: Everything) -> Iterator[Everything]:
+    """The product, whose faults are cleared after the test."""
     yield everything
-    everything.mend()
+    everything.clear_faults()
 
 
-def name_of(everything: Everything, cohort: int) -> str:
+def get_cohort_name(everything: Everything, cohort: int) -> str:
     return next(one["name"] for one in json.loads(everything.core("cohorts", "--json")) if one["id"] == cohort)
 
 
@@ -56,7 +57,7 @@ def test_the_first_visitor_of_a_fresh_process_may_come_by_a_deep_link(everything
 def test_a_name_with_markup_is_text_wherever_it_is_shown(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):
-    name, run = name_of(everything, SPENDERS), exported[SPENDERS]["id"]
+    name, run = get_cohort_name(everything, SPENDERS), exported[SPENDERS]["id"]
     assert "<b>" in name
 
     go(page, f"{everything.url}/cohorts?cohort={SPENDERS}", "Cohorts")
@@ -65,7 +66,7 @@ def test_a_name_with_markup_is_text_wherever_it_is_shown(
     go(page, f"{everything.url}/history?run={run}", "History")
     assert plain_text(page.get_by_role("heading", level=2)) == f"Run {run}: {name}"
     go(page, f"{everything.url}/groups", "Groups")
-    assert cell_of(page.get_by_test_id("stDataFrame").first, "spenders").inner_text() == name
+    assert find_cell(page.get_by_test_id("stDataFrame").first, "spenders").inner_text() == name
     press_in_row(page, "Delivered groups", "spenders")
     heading = page.get_by_role("heading", level=2)
     expect(heading).to_be_visible()
@@ -172,20 +173,21 @@ def test_members_are_searched_while_typing(everything: Everything, exported: dic
     go(page, f"{everything.url}/groups", "Groups")
     press_in_row(page, "Delivered groups", "Power users")
     grid = page.get_by_test_id("stDataFrame").first
-    first = cell_of(grid, "_").inner_text()
+    first = find_cell(grid, "_").inner_text()
 
     page.get_by_label("Search members").press_sequentially(first)
 
     expect(page.get_by_text("1–1 of 1 member")).to_be_visible()
 
 
-def test_a_run_is_seen_and_cancelled_by_somebody_else(mended: Everything, page: Page, other_page: Page):
-    mended.fault("slow", seconds=60, target="mixpanel", path="engage")  # it cannot end by itself before somebody comes
-    go(page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
+def test_a_run_is_seen_and_cancelled_by_another_person(faulty: Everything, page: Page, other_page: Page):
+    # It cannot end by itself before it is cancelled.
+    faulty.fault("slow", seconds=60, target="mixpanel", path="engage")
+    go(page, f"{faulty.url}/cohorts?cohort={POWER}", "Cohorts")
     press(page.get_by_role("button", name="Start sync"))
     expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
-    go(other_page, f"{mended.url}/cohorts?cohort={POWER}", "Cohorts")
+    go(other_page, f"{faulty.url}/cohorts?cohort={POWER}", "Cohorts")
     press(other_page.get_by_role("button", name="Cancel"))
 
     for each in (other_page, page):
@@ -200,7 +202,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
     for path, heading, title in (
         (f"history?run={run}", "History", f"Run {run}: Power users"),
         (f"cohorts?cohort={POWER}", "Cohorts", "Power users"),
-        ("groups?group=1", "Groups", "spenders"),
+        (f"groups?group={everything.group_id(SPENDERS)}", "Groups", "spenders"),
     ):
         go(page, f"{everything.url}/{path}", heading)
         expect(page.get_by_role("heading", level=2)).to_contain_text(title)
@@ -214,7 +216,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
 def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):
-    go(page, f"{everything.url}/groups?group=1", "Groups")
+    go(page, f"{everything.url}/groups?group={everything.group_id(SPENDERS)}", "Groups")
     press(page.get_by_role("link", name="View last delivery"))
     settled(page, "History")
     expect(page.get_by_role("heading", level=2)).to_contain_text("Run ")
@@ -223,7 +225,7 @@ def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
 
 
-def test_pages_ask_nobody_outside_this_machine_and_say_nothing_to_the_console(everything: Everything, page: Page):
+def test_pages_ask_no_one_outside_this_machine_and_say_nothing_to_the_console(everything: Everything, page: Page):
     asked, said = list[str](), list[str]()
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)

@@ -1,4 +1,4 @@
-"""Signing in with a real OpenID provider and a real browser, and what gets nobody in."""
+"""Signing in with a real OpenID provider and a real browser, and what lets no one in."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def signed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-def test_somebody_signs_in_looks_around_and_signs_out(signed: Signed, page: Page):
+def test_a_person_signs_in_looks_around_and_signs_out(signed: Signed, page: Page):
     signed.person("vera")
     sign_in(page, signed, "vera")
     settled(page, "Overview")
@@ -137,7 +137,7 @@ def person_id(signed: Signed, email: str) -> int:
     return found
 
 
-def test_a_cookie_that_somebody_made_is_nobody(signed: Signed, page: Page):
+def test_a_forged_cookie_signs_no_one_in(signed: Signed, page: Page):
     forged = json.dumps({"iss": "x", "sub": "boss", "email": "boss@example.com", "is_logged_in": True})
     page.goto(signed.url)
     page.context.add_cookies([{"name": "_streamlit_user", "value": forged.encode().hex(), "url": signed.url}])
@@ -147,7 +147,16 @@ def test_a_cookie_that_somebody_made_is_nobody(signed: Signed, page: Page):
     expect(page.get_by_role("heading", name="People")).to_have_count(0)
 
 
-def test_the_log_of_the_dashboard_and_what_it_keeps_hold_no_secret_of_sign_in(signed: Signed):
+def test_the_log_of_the_dashboard_and_what_it_keeps_hold_no_secret_of_sign_in(
+    signed: Signed, page: Page, other_page: Page
+):
+    signed.person("vera")
+    sign_in(page, signed, "vera")
+    settled(page, "Overview")
+    signed.person("una", email_verified=False)
+    sign_in(other_page, signed, "una")
+    expect(other_page.get_by_text("Access denied")).to_be_visible()
+
     kept = [signed.log, *(path for path in signed.home.rglob("*") if path.is_file() and path.suffix != ".lock")]
     for path in kept:
         content = path.read_bytes()
@@ -179,7 +188,7 @@ def test_another_site_cannot_open_the_connection_that_everything_goes_through(si
 
 
 # Everything is imported once, and nothing was run or asked of in the processes that are forked from there.
-FORK_SERVERS = """
+FORKED_SERVERS = """
 import os, sys
 import alembic.config, pandas, pyarrow, streamlit.web.bootstrap, pages.shell.gate, pages.parts.tables
 from streamlit.web import cli
@@ -200,7 +209,7 @@ def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Brows
         secrets = secrets_file(tmp_path / str(port), "http://127.0.0.1:1", port)
         options.append(f"--server.port={port} --secrets.files={secrets}")
     process = subprocess.Popen(
-        [sys.executable, "-c", FORK_SERVERS, *options], cwd=ROOT, env=environment(tmp_path / "home"),
+        [sys.executable, "-c", FORKED_SERVERS, *options], cwd=ROOT, env=environment(tmp_path / "home"),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

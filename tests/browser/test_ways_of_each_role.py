@@ -9,10 +9,17 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, plain_text, press, press_in_row, settled, tick_row
+from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled, tick_row
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def power_group(everything: Everything) -> int:
+    """The group of the power users at Apptimize, delivered at least once."""
+    everything.core("export", str(POWER), "--to", "default")
+    return everything.group_id(POWER)
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -37,7 +44,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     to_add = figure(page, "To add")
     expect(page.get_by_text(f"To add: {to_add}")).to_be_visible()
 
-    # The rest of it takes a while, is seen by somebody else, and after a reload.
+    # The rest of it takes a while, is seen by another person, and after a reload.
     everything.fault("slow", seconds=8, target="mixpanel")
     press(page.get_by_text("Recurring (dynamic)"))
     expect(page.get_by_role("combobox", name="Interval")).to_be_visible()
@@ -47,7 +54,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     expect(page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
     go(other_page, f"{everything.url}/cohorts?cohort={TRIAL}", "Cohorts")
     expect(other_page.get_by_text("the run continues")).to_be_visible(timeout=EXPORT_MS)
-    everything.mend()
+    everything.clear_faults()
     for each in (page, other_page):
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
     assert figure(page, "Added") == to_add
@@ -66,7 +73,7 @@ def test_an_analyst_pauses_and_resumes_many_at_once_after_a_question_that_names_
         everything.core("syncs", "add", str(cohort), "--every", "1440")
     go(page, f"{everything.url}/syncs", "Syncs")
     grid = page.get_by_test_id("stDataFrame").first
-    name = cell_of(grid, "spenders").inner_text()
+    name = find_cell(grid, "spenders").inner_text()
     for text in ("spenders", "Newsletter readers"):
         tick_row(page, text)
     press(page.get_by_role("button", name="Pause 2"))
@@ -105,8 +112,8 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
 def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, page: Page):
     everything.fault("unauthorized", target="apptimize")
     everything.core("export", str(NEWSLETTER), "--to", "default", "--full")
-    everything.mend()
-    run = everything.newest_run(NEWSLETTER)
+    everything.clear_faults()
+    run = everything.newest_run_id(NEWSLETTER)
     with closing(sqlite3.connect(everything.home / "cohort_bridge.db")) as database, database:
         for column in ("queued_at", "started_at", "finished_at"):
             database.execute(
@@ -127,15 +134,16 @@ def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, pa
         "does not accept the token"
     )
     answers = page.get_by_test_id("stDataFrame").first
-    assert cell_of(answers, "401").inner_text() == "401 Credentials not accepted"
+    assert find_cell(answers, "401").inner_text() == "401 Credentials not accepted"
     page.reload()
     expect(page.get_by_role("heading", level=2)).to_contain_text(f"Run {run}: Newsletter readers")
 
 
-def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything: Everything, page: Page):
-    everything.core("export", str(POWER), "--to", "default")
+def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(
+    everything: Everything, power_group: int, page: Page
+):
     member = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()[5]
-    run = everything.newest_run(POWER)
+    run = everything.newest_run_id(POWER)
 
     go(page, f"{everything.url}/groups", "Groups")
     lookup = page.get_by_role("textbox", name="Look up a user")
@@ -157,33 +165,33 @@ def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(everything:
     expect(page.get_by_role("heading", level=2)).to_contain_text("Power users")
 
 
-def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(everything: Everything, page: Page):
-    group = everything.group_of(POWER)
-    go(page, f"{everything.url}/groups?group={group}", "Groups")
+def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(
+    everything: Everything, power_group: int, page: Page
+):
+    go(page, f"{everything.url}/groups?group={power_group}", "Groups")
     grid = page.get_by_test_id("stDataFrame").first
-    member = cell_of(grid, "_").inner_text()
+    member = find_cell(grid, "_").inner_text()
     press_in_row(page, "Members", member)
 
     expect(page.get_by_text("In a group now")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"id": [member], "group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"id": [member], "group": [str(power_group)]}
     press(page.get_by_role("button", name="Look in all groups"))
     expect(page.get_by_role("button", name="Look in all groups")).to_be_hidden()
     assert parse_qs(urlsplit(page.url).query) == {"id": [member]}
     settled(page, "Look up a user")
     press_in_row(page, "The user's groups", "Power users")
     expect(page.get_by_label("Search members")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(power_group)]}
 
 
 def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_kept_in_the_address(
-    everything: Everything, page: Page
+    everything: Everything, power_group: int, page: Page
 ):
-    group = everything.group_of(POWER)
     members = everything.core("groups", "members", str(POWER), "--to", "default").splitlines()
-    page.goto(f"{everything.url}/groups?group={group}&member={quote(members[5])}")
+    page.goto(f"{everything.url}/groups?group={power_group}&member={quote(members[5])}")
     settled(page, "Look up a user")
     expect(page.get_by_text("In a group now")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"id": [members[5]], "group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"id": [members[5]], "group": [str(power_group)]}
 
     search = page.get_by_role("textbox", name="Distinct id or Apptimize id")
     search.fill(members[6])
@@ -192,4 +200,4 @@ def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_ke
     assert parse_qs(urlsplit(page.url).query)["id"] == [members[6]]
     press(page.get_by_role("link", name="Power users"))
     expect(page.get_by_label("Search members")).to_be_visible()
-    assert parse_qs(urlsplit(page.url).query) == {"group": [str(group)]}
+    assert parse_qs(urlsplit(page.url).query) == {"group": [str(power_group)]}

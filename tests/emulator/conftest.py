@@ -1,4 +1,4 @@
-"""One sandbox a module, set anew for each test, and homes of Cohort Bridge that are connected to it."""
+"""One sandbox a module, reset for each test, and homes of Cohort Bridge that are connected to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from core.sandbox.server import running
 from data.models import utc_now
-from tests.stage.home import Home, connect, copy_of
+from tests.stage.home import Home, connect, copy_home
 from tests.stage.sandbox import NOON, POWER, Sandbox
 
 
@@ -24,7 +24,7 @@ def commands_are_forked(fork_server: None) -> None:
 @pytest.fixture
 def home(connected_template: Path, tmp_path: Path) -> Home:
     """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
-    return copy_of(connected_template, tmp_path / "home")
+    return copy_home(connected_template, tmp_path / "home")
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def empty_home(tmp_path: Path) -> Home:
 
 
 @dataclass(frozen=True)
-class Revival:
-    """An export that was killed half way, and when the worker came up that is to make it good."""
+class Recovery:
+    """An export that was killed half way, and when the worker started that is to recover it."""
 
     sandbox: Sandbox
     home: Home
-    worker_up_at: datetime
+    worker_started_at: datetime
 
 
 def kill_half_way(sandbox: Sandbox, home: Home) -> None:
@@ -49,12 +49,12 @@ def kill_half_way(sandbox: Sandbox, home: Home) -> None:
     sandbox.wait_for("engage", page=1)
     process.kill()
     process.communicate()
-    sandbox.mend()
+    sandbox.clear_faults()
 
 
 @pytest.fixture(scope="session")
-def made_good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Revival]:
-    """An export that was killed half way, and a worker that came up then: other tests run while its lease runs out."""
+def recovery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recovery]:
+    """An export that was killed half way, and a worker that started then: other tests run while its lease runs out."""
     with (
         running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
         closing(Sandbox(server.url)) as sandbox,
@@ -63,8 +63,8 @@ def made_good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Revival]:
         with home.bridge(mixpanel_url=server.url) as bridge:
             connect(bridge, sandbox)
         kill_half_way(sandbox, home)
-        up_at = utc_now()
+        started_at = utc_now()
         worker = home.start("worker")
-        yield Revival(sandbox, home, up_at)
+        yield Recovery(sandbox, home, started_at)
         worker.terminate()
         home.finish(worker)

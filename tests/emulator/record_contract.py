@@ -1,6 +1,6 @@
 """The commands whose JSON is recorded, how they are played, and what of their output is compared.
 
-`python -m tests.emulator.record_contract` records them anew into `tests/fixtures/recorded-commands.json`. Scripts rely
+`python -m tests.emulator.record_contract` records them again into `tests/fixtures/recorded-commands.json`. Scripts rely
 on what is in there: a change of it should only ever add.
 """
 
@@ -43,7 +43,7 @@ from tests.stage.sandbox import (
 RECORDING = ROOT / "tests" / "fixtures" / "recorded-commands.json"
 UNKNOWN = 999
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-# Sentences for people may be worded anew: that there is one is compared, not what it says.
+# Sentences for people may be reworded: that there is one is compared, not what it says.
 SENTENCES = ("message", "advice", "paused_reason", "reason", "problems", "notes")
 # How often a failing vendor is tried, and what was on its way by then, depends on the time that it takes.
 UNSTEADY = ("requests", "messages")
@@ -213,7 +213,7 @@ def _export_that_fails(player: Player) -> None:
     ):
         player.sandbox.fault(fault, **options)
         player.do(f"export {cohort} --to default --json")
-        player.sandbox.mend()
+        player.sandbox.clear_faults()
 
 
 def _runs(player: Player) -> None:
@@ -280,7 +280,7 @@ def _edit(player: Player, sync_id: int) -> None:
 
 
 def _hold(player: Player, sync_id: int) -> None:
-    """A brake at 0 percent holds whatever takes somebody away; it is let through once."""
+    """A shrink limit of 0 percent holds each run that removes a member; it is applied once."""
     player.sandbox.at(2 * LATER_S)
     player.do(f"syncs run {sync_id} --json")
     held = player.told[-1]["id"]
@@ -306,7 +306,7 @@ def _match(player: Player) -> None:
     player.do(f"match {UNKNOWN} --to default --json")
     player.sandbox.fault("server_error", target="mixpanel")
     player.do(f"match {IMPORTED} --to default --json")
-    player.sandbox.mend()
+    player.sandbox.clear_faults()
 
 
 def _associate(player: Player) -> None:
@@ -329,7 +329,7 @@ def _associate(player: Player) -> None:
     player.sandbox.fault("server_error", target="ingestion")
     player.do("associate --file users.csv --yes --json --out outcomes.csv")
     player.file_written("outcomes.csv")
-    player.sandbox.mend()
+    player.sandbox.clear_faults()
     failed = player.told[-1]["id"]
     player.do(f"associate --resume {failed} --json --out outcomes.csv")
     player.file_written("outcomes.csv")

@@ -32,7 +32,7 @@ from core.worker import service
 from data import associations
 from data.engine import write_session
 from data.models import Association, Connection, ImportStage
-from tests.emulator.test_match import events_of, experiment
+from tests.emulator.test_match import experiment, list_events
 from tests.stage.home import PRACTICE, Home, connect, export
 from tests.stage.sandbox import TESTERS, WEB, Sandbox
 
@@ -92,7 +92,7 @@ def rows(*pairs: tuple[str, str]) -> bytes:
     return HEADER + "".join(f"{one},{other}\n" for one, other in pairs).encode()
 
 
-def property_of(sandbox: Sandbox, distinct_id: str, name: str = "$apptimize_user_id") -> Any:
+def get_property(sandbox: Sandbox, distinct_id: str, name: str = "$apptimize_user_id") -> Any:
     found = sandbox.get(f"/sandbox/api/people/{distinct_id}")
     return (found.json()["properties"] or {}).get(name) if found.status_code == 200 else None
 
@@ -113,12 +113,12 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
     checked = check(bridge, content)
     assert (checked.stage, checked.rows, checked.writable, checked.problems) == ("checked", 4, 4, {})
     assert checked.effects == {"new": 3, "unseen": 1}
-    assert property_of(sandbox, unmatched[0]) is None, "nothing is written before it is confirmed"
+    assert get_property(sandbox, unmatched[0]) is None, "nothing is written before it is confirmed"
     done = write(bridge, content)
 
     assert (done.stage, done.written, done.refused, done.looked_up, done.found) == ("done", 4, 0, 4, 4)
     assert {row["outcome"] for row in outcomes(bridge, done).values()} == {"written"}
-    assert [property_of(sandbox, one) for one in unmatched] == ["i_hand-0", "i_hand-1", "i_hand-2"]
+    assert [get_property(sandbox, one) for one in unmatched] == ["i_hand-0", "i_hand-1", "i_hand-2"]
     (profiles,), (aliases,) = ingested(sandbox, "/engage"), ingested(sandbox, "/import")
     assert profiles["status"] == aliases["status"] == 200
     assert sandbox.get("/sandbox/api/people/i_hand-0").json()["distinct_id"] == unmatched[0]
@@ -142,7 +142,7 @@ def test_an_experiment_event_belongs_to_the_user_who_was_associated_by_hand_or_b
         experiment(sandbox, id)
 
     for user in ("by-hand", "by-file", "by-file-2"):
-        assert events_of(sandbox, user) == ["Experiment Started"]
+        assert list_events(sandbox, user) == ["Experiment Started"]
 
 
 def test_in_a_simplified_project_no_alias_is_sent(sandbox: Sandbox, empty_home: Home):
@@ -155,7 +155,7 @@ def test_in_a_simplified_project_no_alias_is_sent(sandbox: Sandbox, empty_home: 
             done = write(bridge, rows(("simple-user", "i_simple-1")))
 
             assert (done.stage, done.written, done.aliases) == ("done", 1, False)
-            assert property_of(sandbox, "simple-user") == "i_simple-1"
+            assert get_property(sandbox, "simple-user") == "i_simple-1"
             assert ingested(sandbox, "/import") == []
     finally:
         sandbox.put("/sandbox/api/project", json={"id_merge": "original"}).raise_for_status()
@@ -195,8 +195,8 @@ def test_every_kind_of_bad_row_gets_an_answer_and_none_is_written(sandbox: Sandb
     assert Counter(row["outcome"] for row in told.values()) == {"written": 4, "not written": checked.rows - 4}
     assert [told[row]["distinct_id"] for row in sorted(told)[-3:]] == ['quoted, with "comma"', "käufer-東京", "plain"]
     assert not any(cell.startswith("=") for row in told.values() for cell in row.values())
-    assert property_of(sandbox, "plain") == "i_22"
-    assert [property_of(sandbox, one) for one in ("torn", "first", "second", "bare")] == [None] * 4
+    assert get_property(sandbox, "plain") == "i_22"
+    assert [get_property(sandbox, one) for one in ("torn", "first", "second", "bare")] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_file_of_swapped_columns_writes_nothing_and_a_swapped_header_is_no_mat
 
     turned = write(bridge, b"apptimize_id;note;distinct_id\ni_turned-1;x;turned-1\n")
 
-    assert (turned.written, property_of(sandbox, "turned-1")) == (1, "i_turned-1")
+    assert (turned.written, get_property(sandbox, "turned-1")) == (1, "i_turned-1")
 
 
 @pytest.mark.parametrize(("prefix", "expected"), [("i_", "i_700"), ("a_", "a_700"), ("", "700")])
@@ -240,8 +240,8 @@ def test_a_missing_prefix_is_given_to_the_ids_that_lack_it(
 
     done = write(bridge, content, prefix=prefix)
 
-    assert (done.written, property_of(sandbox, name)) == (2, expected)
-    assert property_of(sandbox, f"{name}-other") == f"i_701{prefix}"
+    assert (done.written, get_property(sandbox, name)) == (2, expected)
+    assert get_property(sandbox, f"{name}-other") == f"i_701{prefix}"
 
 
 def test_ids_that_become_alike_by_their_prefix_are_seen(bridge: Bridge):
@@ -270,8 +270,8 @@ def test_a_refused_row_is_told_with_the_reason_and_the_others_are_written(sandbo
     assert (done.stage, done.written, done.refused) == ("done", 7, 3)
     assert [row["outcome"] for row in told.values()] == ["refused"] * 3 + ["written"] * 7
     assert told[2]["reason"] == "the record was refused"
-    assert property_of(sandbox, "part-0") is None
-    assert property_of(sandbox, "part-9") == "i_part-9"
+    assert get_property(sandbox, "part-0") is None
+    assert get_property(sandbox, "part-9") == "i_part-9"
 
 
 def test_two_hundred_with_a_failure_in_its_body_is_a_failure(sandbox: Sandbox, bridge: Bridge):
@@ -279,7 +279,7 @@ def test_two_hundred_with_a_failure_in_its_body_is_a_failure(sandbox: Sandbox, b
 
     done = write(bridge, rows(("silent-1", "i_silent-1"), ("silent-2", "i_silent-2")))
 
-    assert (done.written, done.refused, property_of(sandbox, "silent-1")) == (0, 2, None)
+    assert (done.written, done.refused, get_property(sandbox, "silent-1")) == (0, 2, None)
     assert {row["outcome"] for row in outcomes(bridge, done).values()} == {"refused"}
 
 
@@ -292,12 +292,12 @@ def test_passing_failures_are_retried_and_a_lasting_one_can_be_gone_on_from(sand
 
     assert (failed.stage, failed.error_code, failed.written) == ("failed", "mixpanel_unavailable", 0)
     assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
-    sandbox.mend()
+    sandbox.clear_faults()
     lease_owner = lease.new_lease_owner()
     assert failed.id is not None
     actions.resume_association(bridge, LOCAL, failed.id, lease_owner=lease_owner)
     done = do(bridge, failed.id, lease_owner)
-    assert (done.stage, done.written, property_of(sandbox, "later")) == ("done", 1, "i_later")
+    assert (done.stage, done.written, get_property(sandbox, "later")) == ("done", 1, "i_later")
 
 
 def test_rows_whose_answer_was_lost_are_not_told_as_never_sent(sandbox: Sandbox, bridge: Bridge):
@@ -305,7 +305,7 @@ def test_rows_whose_answer_was_lost_are_not_told_as_never_sent(sandbox: Sandbox,
 
     failed = write(bridge, rows(("lost-answer", "i_lost-answer")))
 
-    assert (failed.stage, property_of(sandbox, "lost-answer")) == ("failed", "i_lost-answer")
+    assert (failed.stage, get_property(sandbox, "lost-answer")) == ("failed", "i_lost-answer")
     assert [row["outcome"] for row in outcomes(bridge, failed).values()] == ["not confirmed"]
 
 
@@ -340,7 +340,7 @@ def test_a_worker_checks_what_was_queued_and_writes_what_was_confirmed(sandbox: 
     service.once(bridge)
 
     done = actions.get_association(bridge, LOCAL, found.id)
-    assert (done.stage, done.confirmed_by, property_of(sandbox, "queued")) == ("done", "local", "i_queued")
+    assert (done.stage, done.confirmed_by, get_property(sandbox, "queued")) == ("done", "local", "i_queued")
     who = user_lookup.look_up_user(bridge, LOCAL, "queued")
     assert (who.apptimize_ids, [one.id for one, _ in who.associated]) == (["i_queued"], [done.id])
 
@@ -361,11 +361,11 @@ def test_the_command_line_checks_writes_and_tells(sandbox: Sandbox, token_home: 
     dry = token_home.run("associate", "--file", str(file), "--dry-run", "--json")
     assert (dry.code, dry.err) == (0, "")
     assert (dry.json["stage"], dry.json["writable"], dry.json["problems"]) == ("checked", 2, {"unprefixed": 1})
-    assert property_of(sandbox, "cli-1") is None
+    assert get_property(sandbox, "cli-1") is None
 
     done = token_home.run("associate", "--file", str(file), "--prefix", "a_", "--out", str(out), "--json")
     assert (done.code, done.json["stage"], done.json["written"], done.json["error"]) == (0, "done", 3, None)
-    assert [property_of(sandbox, f"cli-{number}") for number in (1, 2, 3)] == ["i_cli-1", "a_77", "i_cli-3"]
+    assert [get_property(sandbox, f"cli-{number}") for number in (1, 2, 3)] == ["i_cli-1", "a_77", "i_cli-3"]
     assert out.read_text(encoding="utf-8-sig").count("written") == 3
 
     bad = token_home.run("associate", "--file", str(tmp_path / "missing.csv"), "--json")
@@ -380,7 +380,7 @@ def test_the_command_line_checks_writes_and_tells(sandbox: Sandbox, token_home: 
 def test_rows_whose_users_an_alias_would_mix_up_are_not_written(sandbox: Sandbox, bridge: Bridge):
     done = write(bridge, rows(("zed", "i_zed"), ("bystander", "i_bystander"), ("i_zed", "i_other")))
 
-    assert (done.problems, done.written, property_of(sandbox, "zed")) == ({"crossed": 2}, 1, None)
+    assert (done.problems, done.written, get_property(sandbox, "zed")) == ({"crossed": 2}, 1, None)
 
 
 def test_nothing_is_written_that_was_not_seen(sandbox: Sandbox, bridge: Bridge):
@@ -435,7 +435,7 @@ async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], obje
         return await job.AssociationJob(bridge, number, lease_owner="me", http=http).run()
 
 
-def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_somebody_cancels(
+def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_someone_cancels(
     sandbox: Sandbox, bridge: Bridge
 ):
     found = check(bridge, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))

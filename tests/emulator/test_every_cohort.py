@@ -11,7 +11,7 @@ import pytest
 from core.access.roles import LOCAL
 from core.connections import destinations
 from tests.stage import oracle
-from tests.stage.home import PRACTICE, Home, connect, counts_of, export
+from tests.stage.home import PRACTICE, Home, connect, export, get_counts
 from tests.stage.sandbox import (
     EVERYONE,
     IMPORTED,
@@ -180,7 +180,7 @@ def test_a_simplified_project_is_matched_by_user_id(sandbox: Sandbox, empty_home
             run = export(bridge, cohort)
 
         assert sandbox.group(cohort) == expected.group
-        assert counts_of(run) == {**expected.counts, "unprefixed": 0}
+        assert get_counts(run) == {**expected.counts, "unprefixed": 0}
         assert all(page["arguments"]["output_properties"] == '["$user_id"]' for page in sandbox.asked("engage"))
     finally:
         sandbox.put("/sandbox/api/project", json={"id_merge": "original"}).raise_for_status()

@@ -23,7 +23,7 @@ from core.worker import inline_run, service
 from data import leases, run_queue
 from data.engine import write_session
 from data.models import LeaseKind, QuerySpend, Run, utc_now
-from tests.stage.home import PRACTICE, Home, copy_of, counts_of, export, group_row
+from tests.stage.home import PRACTICE, Home, copy_home, export, get_counts, group_row
 from tests.stage.oracle import Answer
 from tests.stage.sandbox import LATER_S, POWER, Sandbox
 
@@ -34,7 +34,7 @@ SECOND_ON: dict[str, Any] = {"after": 1}
 NEVER_STRIKES = "never strikes"
 
 # What each fault of Mixpanel's queries comes to: once, always, from the second request on, on the second page.
-# Counted queries are first pages alone here, since the list of cohorts is at hand.
+# Counted queries are first pages alone here, since the list of cohorts is available.
 MIXPANEL = {
     "rate_limit_hour": ("no_query_slot", "no_query_slot", NEVER_STRIKES, NEVER_STRIKES),
     "rate_limit_concurrency": (RIGHT, "rate_limited", NEVER_STRIKES, NEVER_STRIKES),
@@ -65,7 +65,7 @@ APPTIMIZE = {
     "reset_after": (RIGHT, *("apptimize_unreachable",) * 3),
     "apptimize_failure_200": (RIGHT, *("apptimize_unavailable",) * 3),
 }
-# The message was taken and only the answer is lost: whether the group was written, nobody can know.
+# The message was taken and only the answer is lost: no one can know whether the group was written.
 ANSWER_LOST = ("cut_off_json", "cut_off_body", "reset_after")
 
 
@@ -109,7 +109,7 @@ def delivered_template(
     module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     module_sandbox.reset()
-    home = copy_of(connected_template, tmp_path_factory.mktemp("delivered") / "home")
+    home = copy_home(connected_template, tmp_path_factory.mktemp("delivered") / "home")
     with home.bridge() as bridge:
         export(bridge, POWER)
     return home.path
@@ -124,8 +124,8 @@ def scene(sandbox: Sandbox, delivered_template: Path, tmp_path: Path) -> Iterato
     assert before.keys() - now.group.keys()
     assert now.group.keys() - before.keys()
     sandbox.forget_requests()
-    yield Scene(sandbox, copy_of(delivered_template, tmp_path / "home"), before, now)
-    sandbox.mend()
+    yield Scene(sandbox, copy_home(delivered_template, tmp_path / "home"), before, now)
+    sandbox.clear_faults()
 
 
 def check_failure(run: Run, code: str) -> None:
@@ -156,7 +156,7 @@ def test_a_read_that_goes_wrong_writes_nothing(scene: Scene, name: str, options:
     if code is RIGHT:
         assert (run.status, run.error_code) == ("succeeded", None)
         assert scene.group == scene.now.group
-        assert counts_of(run) == scene.now.counts
+        assert get_counts(run) == scene.now.counts
     else:
         check_failure(run, code)
         assert scene.group == scene.before
@@ -233,7 +233,7 @@ def test_a_total_that_is_wrong_twice_running_is_held_with_both_numbers(scene: Sc
     check_failure(run, "held_total")
     assert f"{scene.now.profiles + by:,}" in (run.error_message or "")
     assert f"{scene.now.profiles:,}" in (run.error_message or "")
-    assert counts_of(run) == scene.now.counts, "what the pages hold is told, and it adds up"
+    assert get_counts(run) == scene.now.counts, "what the pages hold is told, and it adds up"
     assert (scene.group, scene.sandbox.messages(), scene.in_doubt) == (scene.before, [], False)
 
 
@@ -244,7 +244,7 @@ def test_a_total_that_is_wrong_once_is_read_again(scene: Scene, by: int):
     run = scene.export()
 
     assert (run.status, run.queries, scene.group) == ("succeeded", 2, scene.now.group)
-    assert counts_of(run) == scene.now.counts
+    assert get_counts(run) == scene.now.counts
 
 
 def test_rows_that_the_last_page_lacks_are_held_too(scene: Scene):
@@ -296,7 +296,7 @@ def test_without_a_query_slot_it_says_when_the_next_one_opens(scene: Scene):
     assert len(scene.sandbox.asked("engage")) == 3  # those of the first export: a spent hour is not asked again
 
 
-def test_a_refusal_for_the_hour_is_waited_for_and_then_made_good(scene: Scene):
+def test_a_refusal_for_the_hour_is_waited_for_and_then_recovered(scene: Scene):
     scene.sandbox.limit(hourly_limit=7200)  # the share of one query in the hour is half a second
     scene.sandbox.fault("rate_limit_hour", times=1)
     told: list[str] = []
@@ -348,10 +348,10 @@ def let_an_hour_pass(bridge: Bridge, run_id: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["server_error", "reset_after", "unauthorized", "html_200"])
-def test_after_a_delivery_that_failed_the_next_export_mends_the_group(scene: Scene, name: str):
+def test_after_a_delivery_that_failed_the_next_export_repairs_the_group(scene: Scene, name: str):
     scene.sandbox.fault(name, target="apptimize", page=2)
     failed = scene.export()
-    scene.sandbox.mend()
+    scene.sandbox.clear_faults()
     scene.sandbox.at(2 * LATER_S)
 
     run = scene.export()

@@ -1,4 +1,4 @@
-"""Who is in a group and who is not: the funnel of every practice cohort, who was left out, and one user's story."""
+"""Who is in a group and who is not: the funnel of every practice cohort, who was excluded, and one user's history."""
 
 from __future__ import annotations
 
@@ -181,14 +181,14 @@ def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sa
         sandbox.at(LATER_S)
         second = export(bridge, POWER)
         after = sandbox.answer(POWER).group
-        stayed = sorted(before.keys() & after.keys())[0]
-        came = sorted(after.keys() - before.keys())[0]
+        unchanged = sorted(before.keys() & after.keys())[0]
+        joined = sorted(after.keys() - before.keys())[0]
         left = sorted(before.keys() - after.keys())[0]
 
-        for id in (stayed, after[stayed]):
+        for id in (unchanged, after[unchanged]):
             (found,) = user_lookup.look_up_user(bridge, LOCAL, id).groups
             assert (found.is_member, found.run_id, found.since) == (True, first.id, first.finished_at)
-        (found,) = user_lookup.look_up_user(bridge, LOCAL, came).groups
+        (found,) = user_lookup.look_up_user(bridge, LOCAL, joined).groups
         assert (found.is_member, found.run_id) == (True, second.id)
         for id in (left, before[left]):  # no reading knows them any more, but what removed them does
             told = user_lookup.look_up_user(bridge, LOCAL, id)
@@ -197,7 +197,7 @@ def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sa
             assert (told.distinct_ids, told.apptimize_ids) == ([before[left]], [left])
 
 
-def test_who_and_a_members_timeline_tell_the_same_of_a_group_that_was_written_anew_after_its_file_was_lost(
+def test_who_and_a_membership_history_agree_on_a_group_that_was_written_again_after_its_file_was_lost(
     sandbox: Sandbox, home: Home
 ):
     with home.bridge() as bridge:
@@ -236,8 +236,8 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
         )
         (blank,) = user_lookup.look_up_user(bridge, LOCAL, by_value[""][0]).groups
         assert (blank.is_member, blank.reason) == (False, "blank")
-        nobody = user_lookup.look_up_user(bridge, LOCAL, "nobody-at-all")
-        assert (nobody.is_known, [one.is_member for one in nobody.groups]) == (False, [False])
+        unknown = user_lookup.look_up_user(bridge, LOCAL, "nobody-at-all")
+        assert (unknown.is_known, [one.is_member for one in unknown.groups]) == (False, [False])
 
     done = home.run("who", larger, "--json")
     assert (done.code, done.json["groups"][0]["instead"]) == (0, smaller)
@@ -259,7 +259,7 @@ def test_an_experiment_event_under_the_apptimize_id_belongs_to_the_user_whose_sd
 
     experiment(sandbox, "i_sdk-77")
 
-    assert events_of(sandbox, "sdk-user") == ["Experiment Started"]
+    assert list_events(sandbox, "sdk-user") == ["Experiment Started"]
 
 
 def experiment(sandbox: Sandbox, apptimize_id: str) -> None:
@@ -269,17 +269,17 @@ def experiment(sandbox: Sandbox, apptimize_id: str) -> None:
     assert sandbox.post("/track", params={"verbose": 1}, json=[event]).json()["status"] == 1
 
 
-def events_of(sandbox: Sandbox, distinct_id: str) -> list[str]:
+def list_events(sandbox: Sandbox, distinct_id: str) -> list[str]:
     found = sandbox.get(f"/sandbox/api/people/{distinct_id}").raise_for_status().json()
     return [one["event"] for one in found["events"] if not one["event"].startswith("$")]
 
 
-def test_a_run_that_was_held_because_not_all_profiles_came_is_no_reading(sandbox: Sandbox, home: Home):
+def test_a_run_that_was_held_because_profiles_were_missing_is_no_read(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         whole = export(bridge, POWER)
         sandbox.fault("total_wrong", target="mixpanel")
         torn = export(bridge, POWER)
-        sandbox.mend()
+        sandbox.clear_faults()
         assert (torn.status, torn.error_code) == ("held", "held_total")
 
         assert [run.id for run in match_funnel.latest_reads(bridge, LOCAL)] == [whole.id]

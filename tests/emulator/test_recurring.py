@@ -18,22 +18,9 @@ from core.syncs.runs import list_runs
 from core.worker import service
 from data import models
 from data.models import Run, RunStatus, SyncState
-from tests.stage.clock import FakeClock
+from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, export
-from tests.stage.sandbox import IMPORTED, NOON, POWER, SPENDERS, TRIAL, Sandbox
-
-
-class BothClocks:
-    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
-
-    def __init__(self, sandbox: Sandbox, fake_clock: FakeClock) -> None:
-        self.sandbox = sandbox
-        self.fake_clock = fake_clock
-        fake_clock.start_s = NOON
-
-    def pass_minutes(self, minutes: float) -> None:
-        self.fake_clock.shift_s += minutes * 60
-        self.sandbox.at(self.fake_clock.shift_s)
+from tests.stage.sandbox import IMPORTED, POWER, SPENDERS, TRIAL, Sandbox
 
 
 @pytest.fixture
@@ -146,7 +133,7 @@ def test_members_that_a_failed_delivery_added_and_that_left_since_are_gone_after
     sandbox.fault("reset_after", target="apptimize", after=1)
     work(bridge)
     failed = last(bridge)
-    sandbox.mend()
+    sandbox.clear_faults()
     clock.pass_minutes(6 * 60)
 
     work(bridge)
@@ -163,7 +150,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(
     sandbox.fault("unauthorized", target="apptimize")
     work(bridge)
     paused = listing.get_sync(bridge, LOCAL, sync.id or 0).sync
-    sandbox.mend()
+    sandbox.clear_faults()
 
     recurring.resume_sync(bridge, LOCAL, sync.id or 0)
     work(bridge)
@@ -176,7 +163,7 @@ def test_a_refusal_pauses_the_sync_with_its_cause_until_it_is_resumed(
     assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
 
 
-def test_the_brake_holds_a_run_that_would_take_too_many_away_until_it_is_applied_once(
+def test_the_shrink_limit_holds_a_run_that_would_remove_too_many_until_it_is_applied_once(
     bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, TRIAL, max_shrink=0)

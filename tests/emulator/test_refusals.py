@@ -18,7 +18,7 @@ from core.connections import destinations, lookup, mixpanel_connection
 from core.sandbox import people
 from core.sandbox.server import running
 from core.syncs import cohorts, groups
-from tests.stage.home import PRACTICE, Done, Home, copy_of, export, group_row, newest_run
+from tests.stage.home import PRACTICE, Done, Home, copy_home, export, group_row, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, PROJECT, WEB, Sandbox
 
 BEFORE = {"i_before": "u-before"}
@@ -157,7 +157,7 @@ def test_an_endpoint_where_nothing_answers_is_not_stored(sandbox: Sandbox, empty
     check_refusal(done, 1, "Endpoint: nothing answers at this address.", "Check the address")
 
 
-def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, empty_home: Home, tmp_path: Path):
+def test_an_unreachable_mixpanel_leaves_the_group_as_it_was(sandbox: Sandbox, empty_home: Home, tmp_path: Path):
     sandbox.fill(WEB, BEFORE)
     sandbox.forget_requests()
     with empty_home.bridge() as bridge:
@@ -171,7 +171,7 @@ def test_a_mixpanel_that_went_away_leaves_the_group_as_it_was(sandbox: Sandbox, 
     assert (sandbox.group(WEB), sandbox.messages()) == (BEFORE, [])
 
 
-def test_an_endpoint_that_went_away_leaves_the_group_in_doubt(sandbox: Sandbox, home: Home, tmp_path: Path):
+def test_an_unreachable_endpoint_leaves_the_group_in_doubt(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         with running(tmp_path / "gone") as gone, closing(Sandbox(gone.url)) as other:
             destinations.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
@@ -210,7 +210,7 @@ def fill_up(disk: Path) -> None:
 
 def test_a_full_disk_under_the_database_is_told(sandbox: Sandbox, home: Home, small_disk: Path):
     sandbox.fill(WEB, BEFORE)
-    full = copy_of(home.path, small_disk / "home")
+    full = copy_home(home.path, small_disk / "home")
     fill_up(small_disk)
 
     done = full.finish(full.start("export", str(WEB)))
@@ -305,7 +305,7 @@ def test_a_home_that_cannot_be_used_is_told(empty_home: Home):
     check_refusal(done, 1, "/proc/cohort-bridge", "cannot be used")
 
 
-def test_the_dashboard_is_not_opened_to_others_while_nobody_signs_in(empty_home: Home):
+def test_the_dashboard_is_not_opened_to_others_while_no_one_signs_in(empty_home: Home):
     done = empty_home.run("up", "--address", "0.0.0.0")
 
     check_refusal(done, 2, "Sign-in is not set up", "0.0.0.0", "docs/sign-in")

@@ -92,7 +92,7 @@ def test_a_mixpanel_that_is_down_proves_nothing_and_is_asked_again_in_an_hour(sa
         assert (check(tomorrow), check(tomorrow)) == (1, 0)
         assert connection(bridge).account_trouble is None
 
-        sandbox.mend()
+        sandbox.clear_faults()
         assert check(later(tomorrow, 3601)) == 1
 
 

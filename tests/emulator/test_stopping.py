@@ -1,4 +1,4 @@
-"""Processes that are told to stop, or just die: what they leave behind, and who makes it good."""
+"""Processes that are told to stop, or just die: what they leave behind, and who recovers it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from core.syncs import one_time, runs
 from core.worker import service
 from data import leases
 from data.models import LeaseKind
-from tests.emulator.conftest import Revival
+from tests.emulator.conftest import Recovery
 from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import POWER, WEB, Sandbox, wait_until
 
 # Begun here already: a dead run is told from a slow one by most of a minute, in which these tests run.
-pytestmark = pytest.mark.usefixtures("made_good")
+pytestmark = pytest.mark.usefixtures("recovery")
 
 
 def press_ctrl_c(process: Popen[str]) -> None:
@@ -59,7 +59,7 @@ def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(s
 
     assert done.code == 1
     assert sandbox.group(POWER) == before
-    sandbox.mend()
+    sandbox.clear_faults()
     with home.bridge() as bridge:
         assert export(bridge, POWER).status == "succeeded"
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
@@ -78,7 +78,7 @@ def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_wor
     process.kill()
     process.communicate()
     left = sandbox.group(POWER)
-    sandbox.mend()
+    sandbox.clear_faults()
 
     with home.bridge(clock=fast_clock()) as bridge:
         run = export(bridge, POWER)
@@ -107,7 +107,7 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
 
         handed_back = newest_run(bridge)
         held = leases.list_held(bridge.engine, LeaseKind.RUN)
-        sandbox.mend()
+        sandbox.clear_faults()
         asyncio.run(service.Worker(bridge).once())
         run = newest_run(bridge)
     assert (done.code, done.out) == (0, "")
@@ -144,8 +144,8 @@ def test_a_worker_does_what_is_queued_while_it_is_up(sandbox: Sandbox, home: Hom
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
 
 
-def test_a_run_whose_process_died_is_made_good_within_a_minute_of_a_worker(made_good: Revival):
-    sandbox, home = made_good.sandbox, made_good.home
+def test_a_run_whose_process_died_is_recovered_within_a_minute_of_a_worker(recovery: Recovery):
+    sandbox, home = recovery.sandbox, recovery.home
 
     with home.bridge() as bridge:
         wait_until(lambda: newest_run(bridge).status == "succeeded", within_s=90)
@@ -153,5 +153,5 @@ def test_a_run_whose_process_died_is_made_good_within_a_minute_of_a_worker(made_
         last, first = runs.list_runs(bridge, LOCAL)
     assert (last.status, first.status) == ("succeeded", "interrupted")
     assert last.finished_at
-    assert last.finished_at - made_good.worker_up_at < timedelta(seconds=60)
+    assert last.finished_at - recovery.worker_started_at < timedelta(seconds=60)
     assert sandbox.group(POWER) == sandbox.answer(POWER).group

@@ -12,9 +12,9 @@ import pytest
 from core.bridge import Bridge
 from core.sandbox.server import running
 from data import models
-from tests.faults.crowd import SEEDS, Crowd, write_files
-from tests.stage.clock import FakeClock
-from tests.stage.home import Home, connect, copy_of
+from tests.faults.population import SEEDS, Population, write_files
+from tests.stage.clock import BothClocks, FakeClock
+from tests.stage.home import Home, connect, copy_home
 from tests.stage.sandbox import NOON
 
 _cases = pytest.StashKey[dict[str, int]]()
@@ -48,31 +48,34 @@ def ran(pytestconfig: pytest.Config) -> Tally:
 
 
 @pytest.fixture(scope="session")
-def session_crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    folder = tmp_path_factory.mktemp("crowd")
-    with running(folder, **write_files(folder), clock=lambda: NOON) as server, closing(Crowd(server.url)) as crowd:
-        yield crowd
+def session_population(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Population]:
+    folder = tmp_path_factory.mktemp("population")
+    with (
+        running(folder, **write_files(folder), clock=lambda: NOON) as server,
+        closing(Population(server.url)) as population,
+    ):
+        yield population
 
 
 @pytest.fixture
-def crowd(session_crowd: Crowd) -> Crowd:
+def population(session_population: Population) -> Population:
     """The sandbox without faults or groups, all cohorts empty, its clock at noon."""
-    session_crowd.reset()
-    return session_crowd
+    session_population.reset()
+    return session_population
 
 
 @pytest.fixture(scope="session")
-def crowd_template(session_crowd: Crowd, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    session_crowd.reset()
+def population_template(session_population: Population, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    session_population.reset()
     home = Home(tmp_path_factory.mktemp("template") / "home")
-    with home.bridge(mixpanel_url=session_crowd.url) as bridge:
-        connect(bridge, session_crowd)
+    with home.bridge(mixpanel_url=session_population.url) as bridge:
+        connect(bridge, session_population)
     return home.path
 
 
 @pytest.fixture
-def home(crowd_template: Path, tmp_path: Path) -> Home:
-    return copy_of(crowd_template, tmp_path / "home")
+def home(population_template: Path, tmp_path: Path) -> Home:
+    return copy_home(population_template, tmp_path / "home")
 
 
 @pytest.fixture
@@ -81,20 +84,7 @@ def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
         yield opened
 
 
-class BothClocks:
-    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
-
-    def __init__(self, crowd: Crowd, fake_clock: FakeClock) -> None:
-        self.crowd = crowd
-        self.fake_clock = fake_clock
-        fake_clock.start_s = NOON
-
-    def pass_minutes(self, minutes: float) -> None:
-        self.fake_clock.shift_s += minutes * 60
-        self.crowd.at(self.fake_clock.shift_s)
-
-
 @pytest.fixture
-def clock(crowd: Crowd, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> BothClocks:
+def clock(population: Population, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> BothClocks:
     monkeypatch.setattr(models, "wall_s", fake_clock.now_s)
-    return BothClocks(crowd, fake_clock)
+    return BothClocks(population, fake_clock)

@@ -79,7 +79,7 @@ class WallClock:
 
     @property
     def clock(self) -> Clock:
-        """The clock to inject: nobody sets the steady ones."""
+        """The clock to inject: the steady ones are never set."""
         return Clock(now=lambda: datetimes.datetime.fromtimestamp(self.now_s(), datetimes.UTC))
 
 

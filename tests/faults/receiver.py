@@ -1,4 +1,4 @@
-"""A stand-in for Mixpanel's ingestion that is quick enough for a million rows: it remembers how often each came."""
+"""A stand-in for Mixpanel's ingestion that is quick enough for a million rows: it counts how often each arrived."""
 
 from __future__ import annotations
 

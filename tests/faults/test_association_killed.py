@@ -16,7 +16,7 @@ from core.bridge import Bridge
 from data.engine import write_session
 from data.models import Connection, ImportStage
 from tests.faults import process
-from tests.faults.crowd import SEEDS
+from tests.faults.population import SEEDS
 from tests.faults.receiver import ID, REFUSE_EVERY, USER, Receiver, receiving
 from tests.stage.home import Home
 

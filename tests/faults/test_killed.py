@@ -17,7 +17,18 @@ from data.engine import write_session
 from data.models import CohortList, RunStatus
 from tests.faults import process
 from tests.faults.conftest import Tally
-from tests.faults.crowd import ONE, SEEDS, TWO, Crowd, all_runs, assert_counts_add_up, at_work, changed, last, some
+from tests.faults.population import (
+    ONE,
+    SEEDS,
+    TWO,
+    Population,
+    all_runs,
+    assert_counts_add_up,
+    changed,
+    last,
+    list_unfinished,
+    some,
+)
 from tests.faults.process import Kill
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
@@ -43,32 +54,32 @@ SHORT = [
 ]
 
 
-def prepare(bridge: Bridge, crowd: Crowd, rng: random.Random) -> list[int]:
+def prepare(bridge: Bridge, population: Population, rng: random.Random) -> list[int]:
     """Start a sync and let it run once; the killed run then has a difference of several messages."""
     numbers = rng.sample(range(3200), 1500)
-    crowd.set(ONE, numbers)
+    population.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
     numbers = changed(rng, numbers, by=1200)
-    crowd.set(ONE, numbers)
+    population.set(ONE, numbers)
     recurring.run_now(bridge, LOCAL, 1)
     return numbers
 
 
-def assert_made_good(bridge: Bridge, crowd: Crowd, cohort: int = ONE) -> None:
-    assert at_work(bridge) == []
-    assert crowd.there(cohort) == crowd.right(cohort)
+def assert_recovered(bridge: Bridge, population: Population, cohort: int = ONE) -> None:
+    assert list_unfinished(bridge) == []
+    assert population.members(cohort) == population.expected_members(cohort)
     assert_counts_add_up(all_runs(bridge))
 
 
 @pytest.mark.parametrize("seed", range(max(1, SEEDS)))
 @pytest.mark.parametrize("kill", EVERY_STEP if SEEDS else SHORT, ids=str)
 def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not_make_good(
-    home: Home, bridge: Bridge, crowd: Crowd, kill: Kill, seed: int, ran: Tally
+    home: Home, bridge: Bridge, population: Population, kill: Kill, seed: int, ran: Tally
 ):
     rng = random.Random(f"{kill} {seed}")
-    numbers = prepare(bridge, crowd, rng)
+    numbers = prepare(bridge, population, rng)
     forget_cohorts(bridge)
 
     status = process.run(home, "worker", "--once", kill=kill)
@@ -76,14 +87,14 @@ def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not
     assert status == -signal.SIGKILL
     killed = last(bridge)
     if killed.status == RunStatus.SUCCEEDED:
-        assert crowd.there(ONE) == crowd.right(ONE)
+        assert population.members(ONE) == population.expected_members(ONE)
     else:
         assert killed.status in (RunStatus.QUEUED, RunStatus.RUNNING)
-    crowd.set(ONE, changed(rng, numbers, by=rng.choice((1, 30, 900))))
+    population.set(ONE, changed(rng, numbers, by=rng.choice((1, 30, 900))))
     if killed.status == RunStatus.SUCCEEDED:
         recurring.run_now(bridge, LOCAL, 1)
     assert process.run(home, "worker", "--once") == 0
-    assert_made_good(bridge, crowd)
+    assert_recovered(bridge, population)
     ran("kills")
 
 
@@ -95,29 +106,29 @@ def forget_cohorts(bridge: Bridge) -> None:
 
 @pytest.mark.parametrize("seed", range(SEEDS * 12 or 1))
 def test_a_worker_that_is_killed_around_any_commit_and_again_while_it_makes_that_good_loses_nothing(
-    home: Home, bridge: Bridge, crowd: Crowd, seed: int, ran: Tally
+    home: Home, bridge: Bridge, population: Population, seed: int, ran: Tally
 ):
     rng = random.Random(seed)
-    crowd.set(ONE, some(rng))
+    population.set(ONE, some(rng))
     recurring.add_sync(bridge, LOCAL, ONE)
     for _ in range(3):
         kill = Kill("commit", rng.choice(("before", "after")), rng.randrange(1, 16))
         process.run(home, "worker", "--once", kill=kill)
-        crowd.set(ONE, some(rng))
+        population.set(ONE, some(rng))
         recurring.run_now(bridge, LOCAL, 1)
         ran("kills")
 
     assert process.run(home, "worker", "--once") == 0
     recurring.run_now(bridge, LOCAL, 1)
     assert process.run(home, "worker", "--once") == 0
-    assert_made_good(bridge, crowd)
+    assert_recovered(bridge, population)
 
 
 def test_a_killed_worker_gives_back_its_turn_to_read_the_cohorts_and_its_places_in_flight(
-    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+    home: Home, bridge: Bridge, population: Population, ran: Tally
 ):
     for cohort in (ONE, TWO):
-        crowd.set(cohort, range(1100))
+        population.set(cohort, range(1100))
         recurring.add_sync(bridge, LOCAL, cohort)
     assert process.run(home, "worker", "--once", kill=Kill("ask", "before")) == -signal.SIGKILL
 
@@ -126,31 +137,31 @@ def test_a_killed_worker_gives_back_its_turn_to_read_the_cohorts_and_its_places_
 
     assert time.monotonic() - began < 4 + 4
     for cohort in (ONE, TWO):
-        assert crowd.there(cohort) == crowd.right(cohort)
+        assert population.members(cohort) == population.expected_members(cohort)
     ran("kills")
 
 
 @pytest.mark.skipif(not SEEDS, reason="takes a minute: part of `make faults`")
-def test_a_worker_of_the_command_line_is_back_at_work_within_a_minute_of_a_kill_and_a_restart(
-    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+def test_a_worker_of_the_command_line_works_again_within_a_minute_of_a_kill_and_a_restart(
+    home: Home, bridge: Bridge, population: Population, ran: Tally
 ):
-    crowd.set(ONE, range(2500))
-    crowd.set(TWO, range(100))
+    population.set(ONE, range(2500))
+    population.set(TWO, range(100))
     for cohort in (ONE, TWO):
         recurring.add_sync(bridge, LOCAL, cohort)
-    crowd.fault("slow", target="mixpanel", path="engage", seconds=20)
+    population.fault("slow", target="mixpanel", path="engage", seconds=20)
     first = home.start("worker")
     try:
-        crowd.wait_for("engage")
+        population.wait_for("engage")
     finally:
         first.kill()
         first.communicate()
-    crowd.mend()
+    population.clear_faults()
 
     began = time.monotonic()
     second = home.start("worker")
     try:
-        wait_until(lambda: not at_work(bridge), within_s=60)
+        wait_until(lambda: not list_unfinished(bridge), within_s=60)
         took_s = time.monotonic() - began
     finally:
         second.terminate()
@@ -158,6 +169,6 @@ def test_a_worker_of_the_command_line_is_back_at_work_within_a_minute_of_a_kill_
 
     assert took_s < 60
     for cohort in (ONE, TWO):
-        assert crowd.there(cohort) == crowd.right(cohort)
+        assert population.members(cohort) == population.expected_members(cohort)
     assert RunStatus.INTERRUPTED in {run.status for run in all_runs(bridge)}
     ran("kills")

@@ -19,8 +19,8 @@ from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
 from tests.faults import process
-from tests.faults.conftest import BothClocks
-from tests.faults.crowd import COHORTS, ONE, SEEDS, THREE, TWO, Crowd, all_runs, at_work, last
+from tests.faults.population import COHORTS, ONE, SEEDS, THREE, TWO, Population, all_runs, last, list_unfinished
+from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
 
@@ -32,7 +32,7 @@ def sync_row(bridge: Bridge, sync_id: int = 1):
     return listing.get_sync(bridge, LOCAL, sync_id).sync
 
 
-def without_ids(crowd: Crowd, numbers: range, *, set_again: bool = False) -> None:
+def without_ids(population: Population, numbers: range, *, set_again: bool = False) -> None:
     """Unset the property that profiles are matched by, or set it again."""
     names = [f"p-{number:05}" for number in numbers]
     rows = [
@@ -45,17 +45,17 @@ def without_ids(crowd: Crowd, numbers: range, *, set_again: bool = False) -> Non
         }
         for name in names
     ]
-    crowd.post("/engage", json=rows).raise_for_status()
+    population.post("/engage", json=rows).raise_for_status()
 
 
 # --- the budget ----------------------------------------------------------------------------------------------------
 
 
 def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_is_told_what_fits(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
     for cohort in COHORTS[:14]:
-        crowd.set(cohort, range(cohort, cohort + 5))
+        population.set(cohort, range(cohort, cohort + 5))
         recurring.add_sync(bridge, LOCAL, cohort)
     with pytest.raises(BudgetTooSmall) as caught:
         recurring.add_sync(bridge, LOCAL, COHORTS[14])
@@ -63,10 +63,10 @@ def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_
     asked: list[float] = []
     step, minutes = (1, 180) if SEEDS else (15, 46)
     for minute in range(0, minutes, step):
-        crowd.forget_log()
+        population.forget_log()
         service.once(bridge)
-        asked += [minute for one in crowd.log()["requests"] if one.get("counted")]
-        assert [one for one in crowd.log()["requests"] if one["status"] == 429] == []
+        asked += [minute for one in population.log()["requests"] if one.get("counted")]
+        assert [one for one in population.log()["requests"] if one["status"] == 429] == []
         clock.pass_minutes(step)
 
     assert caught.value.advice == "All 15 fit every 30 minutes: give the others that interval first."
@@ -78,12 +78,12 @@ def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_
 
 
 def test_a_run_without_a_query_slot_waits_until_one_opens_while_others_go_on(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.limit(hourly_limit=3)
+    population.limit(hourly_limit=3)
     cohorts.list_cohorts(bridge, LOCAL)
     for cohort in (ONE, TWO, THREE):
-        crowd.set(cohort, range(20))
+        population.set(cohort, range(20))
         one_time.start_export(bridge, LOCAL, cohort)
     service.once(bridge)
     first, second, third = sorted(all_runs(bridge), key=lambda run: run.status == RunStatus.WAITING)
@@ -100,11 +100,11 @@ def test_a_run_without_a_query_slot_waits_until_one_opens_while_others_go_on(
     assert 3590 < waiting_until.timestamp() - NOON <= 3600
     assert (undone.trigger, undone.status) == ("undo", RunStatus.SUCCEEDED)
     assert runs.get_run(bridge, LOCAL, third.id or 0).status == RunStatus.SUCCEEDED
-    assert crowd.there(third.cohort_id) == crowd.right(third.cohort_id)
+    assert population.members(third.cohort_id) == population.expected_members(third.cohort_id)
 
 
 def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_connected(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
     recurring.pause_sync(bridge, LOCAL, 1)
@@ -120,9 +120,9 @@ def test_a_sync_is_resumed_by_the_limit_of_its_own_project_where_several_are_con
 
 
 def test_an_export_that_is_queued_already_becomes_a_whole_one_when_that_is_asked_for(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.set(ONE, range(20))
+    population.set(ONE, range(20))
     one_time.start_export(bridge, LOCAL, ONE)
     service.once(bridge)
     one_time.start_export(bridge, LOCAL, ONE)
@@ -137,20 +137,20 @@ def test_an_export_that_is_queued_already_becomes_a_whole_one_when_that_is_asked
 
 
 def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
     for cohort in (ONE, TWO, THREE):
-        crowd.set(cohort, range(20))
+        population.set(cohort, range(20))
         recurring.add_sync(bridge, LOCAL, cohort)
     service.once(bridge)
     clock.pass_minutes(50)
-    crowd.set(ONE, range(30))
+    population.set(ONE, range(30))
 
     service.once(bridge)
     service.once(bridge)
 
     assert sorted(run.sync_id for run in all_runs(bridge)) == [1, 1, 2, 2, 3, 3]
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
 
 
 @pytest.mark.parametrize(
@@ -158,32 +158,32 @@ def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(
     [("mixpanel", "cohorts", None), ("mixpanel", "engage", 1), ("apptimize", "cohort-sync", 2)],
 )
 def test_a_worker_that_is_told_to_stop_hands_its_run_back_within_ten_seconds_whatever_it_waits_for(
-    home: Home, bridge: Bridge, crowd: Crowd, target: str, kind: str, page: int | None
+    home: Home, bridge: Bridge, population: Population, target: str, kind: str, page: int | None
 ):
-    crowd.set(LATE, range(2500))
-    crowd.fault("slow", target=target, seconds=30, **({} if page is None else {"page": page}))
+    population.set(LATE, range(2500))
+    population.fault("slow", target=target, seconds=30, **({} if page is None else {"page": page}))
     recurring.add_sync(bridge, LOCAL, LATE)
     one = process.start(home, "worker")
-    crowd.wait_for(kind, page=page)
+    population.wait_for(kind, page=page)
 
     took_s = process.stop(one)
 
     assert took_s < 10
     assert (last(bridge).status, leases.list_held(bridge.engine, LeaseKind.RUN)) == (RunStatus.QUEUED, [])
-    crowd.mend()
+    population.clear_faults()
     service.once(bridge)
-    assert crowd.there(LATE) == crowd.right(LATE)
+    assert population.members(LATE) == population.expected_members(LATE)
     assert len(all_runs(bridge)) == 1
 
 
 def test_a_worker_that_works_once_and_is_told_to_stop_hands_its_run_back_and_ends_with_0(
-    home: Home, bridge: Bridge, crowd: Crowd
+    home: Home, bridge: Bridge, population: Population
 ):
-    crowd.set(LATE, range(20))
-    crowd.fault("slow", target="mixpanel", seconds=30)
+    population.set(LATE, range(20))
+    population.fault("slow", target="mixpanel", seconds=30)
     recurring.add_sync(bridge, LOCAL, LATE)
     one = home.start("worker", "--once")
-    crowd.wait_for("cohorts")
+    population.wait_for("cohorts")
     one.terminate()
 
     assert home.finish(one).code == 0
@@ -191,32 +191,32 @@ def test_a_worker_that_works_once_and_is_told_to_stop_hands_its_run_back_and_end
 
 
 def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is_as_usual(
-    home: Home, bridge: Bridge, crowd: Crowd
+    home: Home, bridge: Bridge, population: Population
 ):
-    crowd.set(LATE, range(2500))
-    crowd.fault("slow", target="apptimize", seconds=20, page=2)
+    population.set(LATE, range(2500))
+    population.fault("slow", target="apptimize", seconds=20, page=2)
     recurring.add_sync(bridge, LOCAL, LATE)
     one = process.start(home, "worker", lease_s=None)
-    crowd.wait_for("cohort-sync", page=2)
+    population.wait_for("cohort-sync", page=2)
     began = time.monotonic()
     runs.cancel_run(bridge, LOCAL, last(bridge).id or 0)
 
-    while at_work(bridge) and time.monotonic() < began + 15:
+    while list_unfinished(bridge) and time.monotonic() < began + 15:
         time.sleep(0.02)
 
     process.stop(one)
     assert last(bridge).status == RunStatus.CANCELLED
     assert sync_row(bridge).state == SyncState.ACTIVE
-    crowd.mend()
+    population.clear_faults()
     recurring.run_now(bridge, LOCAL, 1)
     service.once(bridge)
     assert last(bridge).write == "full"
-    assert crowd.there(LATE) == crowd.right(LATE)
+    assert population.members(LATE) == population.expected_members(LATE)
 
 
 @pytest.mark.parametrize("lets_go", ["wait", "hand_back"])
 def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_lets_go_of_it(
-    bridge: Bridge, crowd: Crowd, lets_go: str
+    bridge: Bridge, population: Population, lets_go: str
 ):
     run = one_time.start_export(bridge, LOCAL, ONE)
     run_id = run.id or 0
@@ -234,15 +234,15 @@ def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_le
 
 
 def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.set(ONE, range(20))
+    population.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
     recurring.run_now(bridge, LOCAL, 1)
     recurring.pause_sync(bridge, LOCAL, 1)
     clock.pass_minutes(60)
-    crowd.set(ONE, range(10))
+    population.set(ONE, range(10))
     service.once(bridge)
     paused = [run.status for run in all_runs(bridge)]
 
@@ -250,25 +250,25 @@ def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(
     service.once(bridge)
 
     assert paused == [RunStatus.SUCCEEDED, RunStatus.CANCELLED]
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
 
 
-def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, crowd: Crowd, clock: BothClocks):
-    crowd.set(ONE, range(20))
+def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, population: Population, clock: BothClocks):
+    population.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    before = crowd.there(ONE)
-    crowd.set(ONE, range(10))
+    before = population.members(ONE)
+    population.set(ONE, range(10))
 
     recurring.remove_sync(bridge, LOCAL, 1)
     clock.pass_minutes(60)
     service.once(bridge)
 
-    assert crowd.there(ONE) == before
+    assert population.members(ONE) == before
     assert len(all_runs(bridge)) == 1
 
 
-def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Crowd, clock: BothClocks):
+def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, population: Population, clock: BothClocks):
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
 
@@ -281,8 +281,8 @@ def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, crowd: Cro
     assert sync_row(bridge).max_shrink == 20
 
 
-def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that_person_s_back(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_recovered_against_that_decision(
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
     queueing.queue_due(bridge.engine, now=bridge.clock.now())
@@ -300,55 +300,55 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_made_good_behind_that
 
 
 def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_with_advice(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.set(ONE, range(20))
+    population.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    before = crowd.there(ONE)
-    crowd.remove(ONE)
+    before = population.members(ONE)
+    population.remove(ONE)
 
     clock.pass_minutes(15)
     service.once(bridge)
 
-    assert crowd.there(ONE) == before
+    assert population.members(ONE) == before
     assert last(bridge).error_code == "cohort_unknown"
     assert sync_row(bridge).state == SyncState.PAUSED
     assert "the group stays as it is" in (sync_row(bridge).paused_reason or "")
 
 
 def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.set(ONE, range(20))
+    population.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    crowd.name(ONE, "Another name")
+    population.name(ONE, "Another name")
 
     clock.pass_minutes(31)
     service.once(bridge)
 
     assert (last(bridge).write, last(bridge).group_name) == ("full", "Another name")
-    assert crowd.group_name(ONE) == "Another name"
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.group_name(ONE) == "Another name"
+    assert population.members(ONE) == population.expected_members(ONE)
 
 
 # --- held runs -----------------------------------------------------------------------------------------------------
 
 
 def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_takes_its_place(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
     numbers = range(2901, 2915)
-    crowd.set(ONE, numbers)
+    population.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    before = crowd.there(ONE)
-    without_ids(crowd, numbers)
+    before = population.members(ONE)
+    without_ids(population, numbers)
     clock.pass_minutes(15)
     service.once(bridge)
-    held, then = last(bridge), crowd.there(ONE)
-    without_ids(crowd, numbers, set_again=True)
+    held, then = last(bridge), population.members(ONE)
+    without_ids(population, numbers, set_again=True)
 
     clock.pass_minutes(15)
     service.once(bridge)
@@ -356,44 +356,46 @@ def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_take
     assert (held.status, held.error_code, held.removed) == (RunStatus.HELD, "held_no_ids", len(before or ()))
     assert then == before
     assert last(bridge).status == RunStatus.SUCCEEDED
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
     assert runs.get_run(bridge, LOCAL, held.id or 0).status == RunStatus.CANCELLED
 
 
 def test_a_newer_held_run_replaces_the_older_and_can_be_applied_once_or_discarded(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.set(ONE, range(1, 101))
+    population.set(ONE, range(1, 101))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
     service.once(bridge)
-    before = crowd.there(ONE)
+    before = population.members(ONE)
     for left in (50, 40):
-        crowd.set(ONE, range(1, left))
+        population.set(ONE, range(1, left))
         clock.pass_minutes(15)
         service.once(bridge)
     older, newer = all_runs(bridge)[1:]
     held_runs.discard_held(bridge, LOCAL, newer.id or 0)
-    discarded = crowd.there(ONE)
+    discarded = population.members(ONE)
     clock.pass_minutes(15)
     service.once(bridge)
     held_again = last(bridge)
 
     with pytest.raises(SettingsError):
         held_runs.apply_held(bridge, LOCAL, older.id or 0)
-    crowd.set(ONE, range(1, 30))
+    population.set(ONE, range(1, 30))
     held_runs.apply_held(bridge, LOCAL, held_again.id or 0)
     service.once(bridge)
 
     assert (older.status, older.step, newer.status) == (RunStatus.CANCELLED, "replaced", RunStatus.HELD)
     assert discarded == before
     assert held_again.status == RunStatus.HELD
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
 
 
-def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Bridge, crowd: Crowd, clock: BothClocks):
-    crowd.set(ONE, range(50))
+def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(
+    bridge: Bridge, population: Population, clock: BothClocks
+):
+    population.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
-    crowd.fault("total_wrong", by=3)
+    population.fault("total_wrong", by=3)
     service.once(bridge)
     held = last(bridge)
 
@@ -403,55 +405,57 @@ def test_a_total_that_disagrees_twice_is_held_and_can_be_applied_once(bridge: Br
     assert (held.status, held.error_code) == (RunStatus.HELD, "held_total")
     assert "53" in (held.error_message or "")
     assert last(bridge).status == RunStatus.SUCCEEDED
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
 
 
-def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, crowd: Crowd, clock: BothClocks):
+def test_applying_what_was_held_lets_nothing_else_through(bridge: Bridge, population: Population, clock: BothClocks):
     numbers = range(2921, 2971)
-    crowd.set(ONE, numbers)
+    population.set(ONE, numbers)
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
     service.once(bridge)
-    before = crowd.there(ONE)
-    crowd.set(ONE, numbers[:20])
+    before = population.members(ONE)
+    population.set(ONE, numbers[:20])
     clock.pass_minutes(15)
     service.once(bridge)
     looked_at = last(bridge)
-    without_ids(crowd, numbers[:20])
+    without_ids(population, numbers[:20])
 
     held_runs.apply_held(bridge, LOCAL, looked_at.id or 0)
     service.once(bridge)
 
     held = last(bridge)
-    without_ids(crowd, numbers[:20], set_again=True)
+    without_ids(population, numbers[:20], set_again=True)
     assert looked_at.error_code == "held_shrink"
     assert (held.status, held.error_code) == (RunStatus.HELD, "held_no_ids")
-    assert crowd.there(ONE) == before
+    assert population.members(ONE) == before
 
 
-def test_the_brake_holds_when_who_was_in_the_group_is_no_longer_known(bridge: Bridge, crowd: Crowd, clock: BothClocks):
-    crowd.set(ONE, range(50))
+def test_the_shrink_limit_holds_when_who_was_in_the_group_is_no_longer_known(
+    bridge: Bridge, population: Population, clock: BothClocks
+):
+    population.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
     service.once(bridge)
-    before = crowd.there(ONE)
+    before = population.members(ONE)
     bridge.snapshots.remove(last(bridge).snapshot or "")
-    crowd.set(ONE, range(100, 150))
+    population.set(ONE, range(100, 150))
     clock.pass_minutes(15)
 
     service.once(bridge)
 
     held = last(bridge)
-    assert (held.status, held.error_code, crowd.there(ONE)) == (RunStatus.HELD, "held_shrink", before)
+    assert (held.status, held.error_code, population.members(ONE)) == (RunStatus.HELD, "held_shrink", before)
     held_runs.apply_held(bridge, LOCAL, held.id or 0)
     service.once(bridge)
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
 
 
-def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crowd: Crowd, clock: BothClocks):
-    crowd.set(ONE, range(50))
+def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, population: Population, clock: BothClocks):
+    population.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
     service.once(bridge)
     for left in (20, 10):
-        crowd.set(ONE, range(left))
+        population.set(ONE, range(left))
         clock.pass_minutes(15)
         service.once(bridge)
     older, newer = all_runs(bridge)[1:]
@@ -461,10 +465,10 @@ def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, crow
     assert held_runs.discard_held(bridge, LOCAL, newer.id or 0).difference is None
 
 
-def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, crowd: Crowd):
+def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, population: Population):
     numbers = range(2981, 2996)
-    crowd.set(ONE, numbers)
-    without_ids(crowd, numbers[:5])
+    population.set(ONE, numbers)
+    without_ids(population, numbers[:5])
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
     read = last(bridge)
@@ -472,7 +476,7 @@ def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, crow
     undo.undo_to(bridge, LOCAL, read.id or 0)
     service.once(bridge)
 
-    without_ids(crowd, numbers[:5], set_again=True)
+    without_ids(population, numbers[:5], set_again=True)
     assert (last(bridge).trigger, last(bridge).status) == ("undo", RunStatus.SUCCEEDED)
     assert bridge.snapshots.exists(runs.get_run(bridge, LOCAL, read.id or 0).excluded)
 
@@ -481,13 +485,13 @@ def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, crow
 
 
 def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_undo_later(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
-    crowd.set(ONE, range(20))
+    population.set(ONE, range(20))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    first, before = last(bridge), crowd.there(ONE)
-    crowd.set(ONE, range(10))
+    first, before = last(bridge), population.members(ONE)
+    population.set(ONE, range(10))
     busy = recurring.run_now(bridge, LOCAL, 1).id or 0
     run_queue.claim(bridge.engine, busy, lease_owner="busy", now=bridge.clock.now())
     undo.undo_to(bridge, LOCAL, first.id or 0)
@@ -498,17 +502,17 @@ def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_un
     clock.pass_minutes(60)
     service.once(bridge)
 
-    assert crowd.there(ONE) == before
+    assert population.members(ONE) == before
     assert runs.get_run(bridge, LOCAL, busy).status == RunStatus.CANCELLED
 
 
 def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks, monkeypatch: pytest.MonkeyPatch
+    bridge: Bridge, population: Population, clock: BothClocks, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(export_retention, "_SNAPSHOTS_KEPT", 3)
     recurring.add_sync(bridge, LOCAL, ONE)
     for size in (10, 20, 20, 30, 40):
-        crowd.set(ONE, range(1, size))
+        population.set(ONE, range(1, size))
         clock.pass_minutes(15)
         service.once(bridge)
     first, second, third, *_ = all_runs(bridge)
@@ -520,15 +524,15 @@ def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
 
     assert second.snapshot == third.snapshot
     assert len(list(bridge.snapshots.folder.glob("run-*.parquet"))) == 3
-    assert len(crowd.there(ONE) or ()) == second.members
+    assert len(population.members(ONE) or ()) == second.members
 
 
 def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
-    bridge: Bridge, crowd: Crowd, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks
 ):
     recurring.add_sync(bridge, LOCAL, ONE)
     for size in (10, 20, 30, 40, 40, 40):
-        crowd.set(ONE, range(1, size))
+        population.set(ONE, range(1, size))
         clock.pass_minutes(15)
         service.once(bridge)
     base = group_row(bridge, ONE).base_run_id
@@ -543,8 +547,10 @@ def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
         assert session.get(Run, base) is not None
 
 
-def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(bridge: Bridge, crowd: Crowd, clock: BothClocks):
-    crowd.set(ONE, range(5))
+def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(
+    bridge: Bridge, population: Population, clock: BothClocks
+):
+    population.set(ONE, range(5))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
     with write_session(bridge.engine) as session:

@@ -22,10 +22,10 @@ from data import models
 from data.models import UNFINISHED, Run, RunStatus, SyncState
 from tests.faults import process
 from tests.faults.conftest import Tally
-from tests.faults.crowd import COHORTS, SEEDS, Crowd, all_runs, assert_counts_add_up
+from tests.faults.population import COHORTS, SEEDS, Population, all_runs, assert_counts_add_up
 from tests.faults.process import STEPS, Kill, WallClock
 from tests.stage.clock import FakeClock
-from tests.stage.home import Home, copy_of, export
+from tests.stage.home import Home, copy_home, export
 from tests.stage.sandbox import NOON
 
 USED = COHORTS[:3]
@@ -36,19 +36,19 @@ FAULTS += ["apptimize_failure_200", "unauthorized", "load_shedding", "rate_limit
 class Syncs(RuleBasedStateMachine):
     """Three cohorts, their syncs, and the people, vendors and processes that disturb them."""
 
-    crowd: Crowd
+    population: Population
     template: Path
     ran: Tally
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="syncs-"))
-        self.home: Home = copy_of(self.template, self.folder / "home")
+        self.home: Home = copy_home(self.template, self.folder / "home")
         self.clock = FakeClock(NOON)
         models.wall_s = self.clock.now_s
         self.opened = self.home.bridge(clock=self.clock.clock, lease_times=process.shorter_leases(1.5))
         self.bridge: Bridge = self.opened.__enter__()
-        self.crowd.reset()
+        self.population.reset()
         self.members: dict[int, set[int]] = {cohort: set() for cohort in USED}
         self.deleted: set[int] = set()
         self.seen = 0  # the newest run whose end was checked
@@ -84,33 +84,33 @@ class Syncs(RuleBasedStateMachine):
 
     def _tell(self, cohort: int) -> None:
         if cohort not in self.deleted:
-            self.crowd.set(cohort, sorted(self.members[cohort]))
+            self.population.set(cohort, sorted(self.members[cohort]))
 
     @rule(cohort=st.sampled_from(USED), name=st.sampled_from("ABC"))
     def rename(self, cohort: int, name: str) -> None:
         if cohort not in self.deleted:
-            self.crowd.name(cohort, f"{cohort} {name}")
+            self.population.name(cohort, f"{cohort} {name}")
 
     @rule(cohort=st.sampled_from(USED))
     def delete(self, cohort: int) -> None:
         if cohort not in self.deleted:
-            self.crowd.remove(cohort)
+            self.population.remove(cohort)
             self.deleted.add(cohort)
 
     @precondition(lambda self: self.deleted)
     @rule()
     def restore(self) -> None:
         cohort = self.deleted.pop()
-        self.crowd.name(cohort, f"{cohort} restored")
+        self.population.name(cohort, f"{cohort} restored")
         self._tell(cohort)
 
     @rule(name=st.sampled_from(FAULTS), after=st.integers(0, 4), times=st.sampled_from([1, 5, 60]))
     def fault(self, name: str, after: int, times: int) -> None:
-        self.crowd.fault(name, after=after, times=times)
+        self.population.fault(name, after=after, times=times)
 
     @rule()
-    def mend(self) -> None:
-        self.crowd.mend()
+    def clear_faults(self) -> None:
+        self.population.clear_faults()
 
     # --- what people do ---
 
@@ -119,9 +119,9 @@ class Syncs(RuleBasedStateMachine):
         act: Any = {"pause": recurring.pause_sync, "resume": recurring.resume_sync, "run": recurring.run_now}[what]
         act(self.bridge, LOCAL, number)
 
-    @rule(number=st.integers(1, 3), brake=st.sampled_from([None, 0, 50]), every=st.sampled_from([15, 30]))
-    def edit(self, number: int, brake: int | None, every: int) -> None:
-        sync_settings.edit_sync(self.bridge, LOCAL, number, every_minutes=every, max_shrink=brake)
+    @rule(number=st.integers(1, 3), max_shrink=st.sampled_from([None, 0, 50]), every=st.sampled_from([15, 30]))
+    def edit(self, number: int, max_shrink: int | None, every: int) -> None:
+        sync_settings.edit_sync(self.bridge, LOCAL, number, every_minutes=every, max_shrink=max_shrink)
 
     @rule(cohort=st.sampled_from(USED))
     def export_once(self, cohort: int) -> None:
@@ -149,13 +149,13 @@ class Syncs(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([1, 15, 15, 15, 50, 24 * 60]))
     def time_passes(self, minutes: int) -> None:
         self.clock.shift_s += minutes * 60
-        self.crowd.at(self.clock.shift_s)
+        self.population.at(self.clock.shift_s)
         self.work()
 
     @rule(step=st.sampled_from(sorted(STEPS)), when=st.sampled_from(["before", "after"]), nth=st.integers(1, 4))
     def a_worker_dies(self, step: str, when: str, nth: int) -> None:
         self.clock.shift_s += 15 * 60
-        self.crowd.at(self.clock.shift_s)
+        self.population.at(self.clock.shift_s)
         # Its clock stands still, as ours does.
         clock = WallClock(start_s=self.clock.now_s(), steady_s=0, speed=1e-9)
         process.run(self.home, "worker", "--once", kill=Kill(step, when, nth), clock=clock)
@@ -177,11 +177,11 @@ class Syncs(RuleBasedStateMachine):
         for cohort, run in newest.items():
             if run.id in self.held_by or run.status != RunStatus.SUCCEEDED:
                 continue
-            there = self.crowd.there(cohort) or frozenset()
+            there = self.population.members(cohort) or frozenset()
             if run.trigger == "undo":
                 assert there == self._as_of(run, found), f"run {run.id} was to restore {run.restore_snapshot}"
             else:
-                assert there == self.crowd.right(cohort), f"run {run.id} of {cohort}"
+                assert there == self.population.expected_members(cohort), f"run {run.id} of {cohort}"
             self.held_by[run.id or 0] = there
 
     def _as_of(self, undo: Run, found: list[Run]) -> frozenset[str]:
@@ -193,7 +193,7 @@ class Syncs(RuleBasedStateMachine):
         return same[0]
 
     def all_is_well_in_the_end(self) -> None:
-        self.crowd.mend()
+        self.population.clear_faults()
         while self.deleted:
             self.restore()
         for number in (1, 2, 3):
@@ -202,20 +202,20 @@ class Syncs(RuleBasedStateMachine):
             sync_settings.edit_sync(self.bridge, LOCAL, number, every_minutes=15, max_shrink=None)
         for _ in range(2):  # the first may be what still waited, or was queued, before
             self.clock.shift_s += 3700
-            self.crowd.at(self.clock.shift_s)
+            self.population.at(self.clock.shift_s)
             self.work()
         self.decide(apply=True)
         assert [run for run in all_runs(self.bridge) if run.status in UNFINISHED] == []
         for cohort in USED:
-            assert self.crowd.there(cohort) == self.crowd.right(cohort)
+            assert self.population.members(cohort) == self.population.expected_members(cohort)
         assert groups.list_groups(self.bridge, LOCAL)
 
 
 def test_the_groups_are_right_whatever_happens_in_whatever_order(
-    crowd: Crowd, crowd_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
+    population: Population, population_template: Path, ran: Tally, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(models, "wall_s", models.wall_s)  # set back at the end
-    machine = type("Machine", (Syncs,), {"crowd": crowd, "template": crowd_template, "ran": ran})
+    machine = type("Machine", (Syncs,), {"population": population, "template": population_template, "ran": ran})
     wanted = settings(
         max_examples=max(2, SEEDS * 6),
         stateful_step_count=25 if SEEDS else 12,

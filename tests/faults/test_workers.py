@@ -23,17 +23,17 @@ from core.worker import service
 from data.models import RunStatus
 from tests.faults import process
 from tests.faults.conftest import Tally
-from tests.faults.crowd import (
+from tests.faults.population import (
     COHORTS,
     ONE,
     SEEDS,
     TWO,
-    Crowd,
+    Population,
     all_runs,
     assert_counts_add_up,
-    at_work,
     changed,
     last,
+    list_unfinished,
     write_files,
 )
 from tests.faults.process import WallClock
@@ -54,14 +54,14 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
     cohorts = COHORTS[:4]
     with (
         running(tmp_path / "sandbox", **write_files(tmp_path), clock=clock.now_s) as server,
-        closing(Crowd(server.url)) as crowd,
+        closing(Population(server.url)) as population,
     ):
         home = Home(tmp_path / "home")
-        with home.bridge(mixpanel_url=crowd.url, clock=clock.clock) as bridge:
-            connect(bridge, crowd)
+        with home.bridge(mixpanel_url=population.url, clock=clock.clock) as bridge:
+            connect(bridge, population)
             numbers = {cohort: rng.sample(range(3200), 300) for cohort in cohorts}
             for cohort in cohorts:
-                crowd.set(cohort, numbers[cohort])
+                population.set(cohort, numbers[cohort])
                 recurring.add_sync(bridge, LOCAL, cohort)
             # The lease is real time: the clocks run ahead, the machine does not.
             started = [process.start(home, "worker", clock=clock, lease_s=20) for _ in range(workers)]
@@ -70,7 +70,7 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
                 done = len(all_runs(bridge))
                 for cohort in cohorts:
                     numbers[cohort] = changed(rng, numbers[cohort], by=20)
-                    crowd.set(cohort, numbers[cohort])
+                    population.set(cohort, numbers[cohort])
                 wait_until(lambda done=done: len(all_runs(bridge)) >= done + len(cohorts), within_s=60)
             after = last(bridge).id or 0  # whatever is queued after this one reads what is there now
             wait_until(
@@ -87,7 +87,7 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(
             assert max(slots.values()) == 1
             assert {run.status for run in all_runs(bridge)} <= {RunStatus.SUCCEEDED, RunStatus.QUEUED}
             for cohort in cohorts:
-                assert crowd.there(cohort) == crowd.right(cohort)
+                assert population.members(cohort) == population.expected_members(cohort)
             assert_counts_add_up(all_runs(bridge))
             ran("runs by several workers", len(all_runs(bridge)))
 
@@ -104,21 +104,21 @@ def _slot(run) -> int:
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_is_set_by_an_hour_neither_stalls_a_worker_nor_makes_it_run_twice(
-    home: Home, bridge: Bridge, crowd: Crowd, hours: int, ran: Tally, tmp_path: Path
+    home: Home, bridge: Bridge, population: Population, hours: int, ran: Tally, tmp_path: Path
 ):
     moved_by = tmp_path / "moved-by"
     moved_by.write_text("0")
-    crowd.set(ONE, range(50))
+    population.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
     one = process.start(home, "worker", clock=WallClock(moved_by=str(moved_by)))
     wait_until(lambda: last_status(bridge) == RunStatus.SUCCEEDED)
-    crowd.set(ONE, range(40))
+    population.set(ONE, range(40))
 
     moved_by.write_text(str(hours * 3600))
 
-    wait_until(lambda: len(all_runs(bridge)) == 2 and not at_work(bridge))
+    wait_until(lambda: len(all_runs(bridge)) == 2 and not list_unfinished(bridge))
     process.stop(one)
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
     assert len(all_runs(bridge)) == 2
     ran("clocks set")
 
@@ -130,7 +130,7 @@ def last_status(bridge: Bridge) -> str | None:
 
 @pytest.mark.parametrize("change", ["ends", "begins"])
 def test_a_change_of_daylight_saving_time_does_not_stall_a_worker(
-    home: Home, bridge: Bridge, crowd: Crowd, change: str, ran: Tally
+    home: Home, bridge: Bridge, population: Population, change: str, ran: Tally
 ):
     """The time zone of the process is made so that its summer ends, or begins, in two seconds."""
     at = datetime.fromtimestamp(math.ceil(time.time()) + 2, UTC)
@@ -141,11 +141,11 @@ def test_a_change_of_daylight_saving_time_does_not_stall_a_worker(
     worker_process = process.start(home, "worker", env={"TZ": zone})
     wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
     wait_until(lambda: time.time() > at.timestamp() + 0.5)
-    crowd.set(ONE, range(50))
+    population.set(ONE, range(50))
 
     recurring.add_sync(bridge, LOCAL, ONE)
 
-    wait_until(lambda: crowd.there(ONE) == crowd.right(ONE) and not at_work(bridge))
+    wait_until(lambda: population.members(ONE) == population.expected_members(ONE) and not list_unfinished(bridge))
     process.stop(worker_process)
     assert [run.status for run in all_runs(bridge)] == [RunStatus.SUCCEEDED]
     ran("clocks set")
@@ -156,13 +156,13 @@ def _is_leap(year: int) -> bool:
 
 
 def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_for_longer_than_an_hour(
-    bridge: Bridge, crowd: Crowd, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, ran: Tally
+    bridge: Bridge, population: Population, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch, ran: Tally
 ):
     fake_clock.start_s = NOON
     monkeypatch.setattr("data.models.wall_s", fake_clock.now_s)
-    crowd.limit(hourly_limit=2)
+    population.limit(hourly_limit=2)
     cohorts.list_cohorts(bridge, LOCAL)
-    crowd.set(ONE, range(50))
+    population.set(ONE, range(50))
     one_time.start_export(bridge, LOCAL, ONE)
     service.once(bridge)
     run = one_time.start_export(bridge, LOCAL, TWO)
@@ -170,9 +170,9 @@ def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_fo
     assert last(bridge).status == RunStatus.WAITING
 
     fake_clock.shift_s = -3 * 3600
-    service.once(bridge)  # nobody knows how long ago the queries were: they count for an hour from now
+    service.once(bridge)  # no one knows how long ago the queries were: they count for an hour from now
     fake_clock.shift_s += 3601
-    crowd.forget_requests()
+    population.forget_requests()
     service.once(bridge)  # one for the list of cohorts, one for the pages
 
     assert runs.get_run(bridge, LOCAL, run.id or 0).status == RunStatus.SUCCEEDED
@@ -180,35 +180,35 @@ def test_a_clock_that_is_set_back_while_runs_wait_does_not_leave_them_waiting_fo
 
 
 def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
-    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+    home: Home, bridge: Bridge, population: Population, ran: Tally
 ):
     locked_s, lease_s = (20.0, None) if SEEDS else (3.0, 10.0)
-    crowd.set(ONE, range(1500))
-    crowd.fault("slow", target="mixpanel", seconds=0.5)
+    population.set(ONE, range(1500))
+    population.fault("slow", target="mixpanel", seconds=0.5)
     recurring.add_sync(bridge, LOCAL, ONE)
     one = process.start(home, "worker", lease_s=lease_s)
-    crowd.wait_for("engage")
+    population.wait_for("engage")
 
     with closing(sqlite3.connect(home.path / "cohort_bridge.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         time.sleep(locked_s)  # this is what is tested: nothing can be written for so long
         other.execute("ROLLBACK")
 
-    wait_until(lambda: not at_work(bridge), within_s=40)
+    wait_until(lambda: not list_unfinished(bridge), within_s=40)
     process.stop(one)
     assert [run.status for run in all_runs(bridge)] == [RunStatus.SUCCEEDED]
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
     ran("storage faults")
 
 
 def test_a_disk_that_is_full_while_a_snapshot_is_written_fails_the_run_and_leaves_the_group_as_it_was(
-    home: Home, bridge: Bridge, crowd: Crowd, ran: Tally
+    home: Home, bridge: Bridge, population: Population, ran: Tally
 ):
-    crowd.set(ONE, range(100))
+    population.set(ONE, range(100))
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
-    before = crowd.there(ONE)
-    crowd.set(ONE, range(3000))
+    before = population.members(ONE)
+    population.set(ONE, range(3000))
     recurring.run_now(bridge, LOCAL, 1)
 
     status = process.run(home, "worker", "--once", disk_is_full=True)
@@ -217,10 +217,10 @@ def test_a_disk_that_is_full_while_a_snapshot_is_written_fails_the_run_and_leave
     files = sorted(path.name for path in bridge.snapshots.folder.iterdir())
     assert status == 0
     assert (failed.status, failed.error_code) == (RunStatus.FAILED, "storage_failed")
-    assert crowd.there(ONE) == before
+    assert population.members(ONE) == before
     assert [name for name in files if name.endswith(".part")] == []
     recurring.run_now(bridge, LOCAL, 1)
     service.once(bridge)
-    assert crowd.there(ONE) == crowd.right(ONE)
+    assert population.members(ONE) == population.expected_members(ONE)
     assert not group_row(bridge, ONE).in_doubt
     ran("storage faults")

@@ -13,7 +13,7 @@ from streamlit import config
 from streamlit.components.v2 import manifest_scanner
 
 from core.bridge import Bridge
-from tests.stage.home import copy_of, export
+from tests.stage.home import copy_home, export
 from tests.stage.sandbox import POWER, Sandbox
 
 
@@ -31,7 +31,7 @@ def packages_searched_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def fresh_dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A dashboard process that has opened nothing yet, that nobody signs in to, and that does not retry for long."""
+    """A dashboard process that has opened nothing yet, that no one signs in to, and that does not retry for long."""
     monkeypatch.setenv("COHORT_BRIDGE_RETRY_OVER_S", "0.1")
     secrets_files = config.get_option("secrets.files")
     config.set_option("secrets.files", [str(tmp_path / "secrets.toml")])
@@ -46,7 +46,7 @@ def exported_template(
     module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     module_sandbox.reset()
-    home = copy_of(connected_template, tmp_path_factory.mktemp("exported") / "home")
+    home = copy_home(connected_template, tmp_path_factory.mktemp("exported") / "home")
     with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
         assert export(bridge, POWER).status == "succeeded"
     return home.path
@@ -55,7 +55,7 @@ def exported_template(
 @contextmanager
 def _practice(template: Path, tmp_path: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Generator[Bridge]:
     monkeypatch.setenv("COHORT_BRIDGE_MIXPANEL_URL", sandbox.url)
-    with copy_of(template, tmp_path / "home").bridge(mixpanel_url=sandbox.url) as bridge:
+    with copy_home(template, tmp_path / "home").bridge(mixpanel_url=sandbox.url) as bridge:
         yield bridge
 
 

@@ -11,7 +11,7 @@ from core.reports import members
 from core.syncs import one_time, recurring, runs
 from core.worker import service
 from tests.pages.dashboard import COHORTS, SYNCS, drawn, open_page, shown
-from tests.stage.home import counts_of, export, newest_run
+from tests.stage.home import export, get_counts, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, SPENDERS, TRIAL, WEB, Sandbox
 
 
@@ -59,7 +59,7 @@ def test_a_failure_is_said_with_advice_and_not_repeated_by_itself(practising: Br
     assert "Ask an admin to check the Mixpanel connection" in shown(at)
     assert len(sandbox.asked("cohorts")) == asked
 
-    sandbox.mend()
+    sandbox.clear_faults()
     drawn(at.button(key="cohorts_again").click().run())
     assert "Power users" in shown(at)
 
@@ -90,7 +90,7 @@ def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):
     parts = ("= Members", "+ Duplicates", "+ Unmatched", "+ Invalid")
     assert figures["Profiles"] == sum(figures[part] for part in parts)
     reasons = at.table[0].value
-    assert sum(int(count) for count in reasons["Profiles"]) == figures["+ Invalid"] == counts_of(run)["invalid"]
+    assert sum(int(count) for count in reasons["Profiles"]) == figures["+ Invalid"] == get_counts(run)["invalid"]
     assert "The id is blank" in list(reasons["Why an id is invalid"])
     assert "start with neither" in shown(at) or "starts with neither" in shown(at)
 
@@ -109,7 +109,7 @@ def test_a_preview_of_a_first_export_shows_who_would_come_and_writes_nothing(pra
     assert list(at.dataframe[0].value["Apptimize id"]) == sandbox.answer(POWER).ids[:50]
 
 
-def test_a_preview_warns_that_nobody_would_be_in_the_group_and_is_nowhere_called_an_export(practising: Bridge):
+def test_a_preview_warns_that_the_group_would_be_empty_and_is_nowhere_called_an_export(practising: Bridge):
     run = one_time.start_export(practising, LOCAL, WEB, dry_run=True)
     service.once(practising)
 
@@ -200,7 +200,7 @@ def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sa
     assert "leave the name as it is" in shown(at)
 
 
-def test_a_run_of_somebody_else_is_seen_on_arrival_and_can_be_cancelled(practising: Bridge):
+def test_a_run_of_another_person_is_seen_on_arrival_and_can_be_cancelled(practising: Bridge):
     run = one_time.start_export(practising, LOCAL, POWER)
     at = open_page(COHORTS, cohort=POWER)
 
@@ -214,7 +214,7 @@ def test_a_run_of_somebody_else_is_seen_on_arrival_and_can_be_cancelled(practisi
 def test_a_run_that_failed_says_why_and_what_to_do(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
-    sandbox.mend()
+    sandbox.clear_faults()
 
     text = shown(open_page(COHORTS, cohort=POWER))
 

@@ -82,7 +82,7 @@ def test_an_address_of_no_group_says_so(practising: Bridge):
 
 @pytest.fixture
 def two_runs(practising: Bridge, sandbox: Sandbox) -> tuple[Run, Run]:
-    """Two runs of a group, between which people came and went."""
+    """Two runs of a group, between which members joined and left."""
     first = export(practising, TRIAL)
     sandbox.at(LATER_S)
     return first, export(practising, TRIAL)

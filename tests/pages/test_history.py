@@ -108,11 +108,11 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
     ]
 
 
-def test_a_failed_run_has_its_cause_and_the_button_that_mends_it(practising: Bridge, sandbox: Sandbox):
+def test_a_failed_run_has_its_cause_and_the_button_that_fixes_it(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("page_rows_missing")
     run = export(practising, POWER)
     assert run.status == "failed"
-    sandbox.mend()
+    sandbox.clear_faults()
 
     at = open_page(HISTORY, run=run.id)
     assert "Nothing was written and the group is as it was." in shown(at)
@@ -184,7 +184,7 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     assert len(each) == totals["Count"].sum()
 
 
-def test_who_came_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):
+def test_who_joined_and_left_is_shown_and_searched(practising: Bridge, sandbox: Sandbox):
     run = export(practising, POWER)
     member = sandbox.answer(POWER).ids[-1]
 

@@ -39,7 +39,7 @@ def test_what_failed_stands_there_with_cause_and_button(practising: Bridge, sand
     export(practising, NEWSLETTER)
     sandbox.fault("unauthorized", target="apptimize")
     failed = export(practising, POWER)
-    sandbox.mend()
+    sandbox.clear_faults()
 
     at = open_page(OVERVIEW)
 
@@ -51,10 +51,10 @@ def test_what_failed_stands_there_with_cause_and_button(practising: Bridge, sand
     assert "Nothing needs attention" in shown(drawn(at.run()))
 
 
-def test_a_failure_that_was_made_good_since_needs_nobody(practising: Bridge, sandbox: Sandbox):
+def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
-    sandbox.mend()
+    sandbox.clear_faults()
     export(practising, POWER)
 
     assert "Nothing needs attention" in shown(open_page(OVERVIEW))
@@ -81,7 +81,7 @@ def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Br
     sync = recurring.add_sync(practising, LOCAL, POWER)
     sandbox.fault("unauthorized", target="apptimize")
     service.once(practising)
-    sandbox.mend()
+    sandbox.clear_faults()
 
     at = open_page(OVERVIEW)
     assert "does not accept the token" in shown(at)
@@ -103,7 +103,7 @@ def test_a_held_run_is_discarded_where_it_is_told(exported: Bridge, sandbox: San
     assert "Nothing needs attention" in shown(at)
 
 
-def test_freshness_says_what_is_late_and_the_last_day_what_went_wrong(practising: Bridge, sandbox: Sandbox):
+def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Bridge, sandbox: Sandbox):
     recurring.add_sync(practising, LOCAL, POWER)
     service.once(practising)
     sandbox.fault("server_error", target="apptimize")

@@ -43,7 +43,7 @@ SignedIn = Callable[..., AppTest]
 
 
 def claims(email: str = "ann@example.com", **more: Any) -> dict[str, Any]:
-    """What a provider says of somebody who signed in just now."""
+    """What a provider says of a person who signed in just now."""
     said = {
         "iss": "https://id.example",
         "sub": str(email),
@@ -66,7 +66,7 @@ def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:
 
 @pytest.fixture
 def open_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever signs in is let in as a viewer."""
+    """Anyone who signs in becomes a viewer."""
     monkeypatch.setenv("COHORT_BRIDGE_FIRST_SIGN_IN", "viewer")
 
 
@@ -78,11 +78,11 @@ def dashboard_clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     return clock
 
 
-def log_of(bridge: Bridge) -> list[tuple[str, str, str]]:
+def list_audit_lines(bridge: Bridge) -> list[tuple[str, str, str]]:
     return [(line.who, line.action, line.outcome) for line in reversed(audit_log.list_audit(bridge, LOCAL))]
 
 
-def id_of(bridge: Bridge, email: str) -> int:
+def get_person_id(bridge: Bridge, email: str) -> int:
     found = people.find_person(bridge, LOCAL, email).id
     assert found
     return found
@@ -107,11 +107,11 @@ def test_a_first_sign_in_makes_a_viewer_and_is_written_down_once(practising: Bri
     assert "Signed in as viewer" in shown(at)
     found = people.list_people(practising, LOCAL)
     assert [(one.person.email, one.person.name, one.role) for one in found] == [("ann@example.com", "Ann", Role.VIEWER)]
-    assert log_of(practising).count(("ann@example.com", "sign_in", "done")) == 1
+    assert list_audit_lines(practising).count(("ann@example.com", "sign_in", "done")) == 1
 
 
 @pytest.mark.parametrize("domains", ["", "example.com"])
-def test_nobody_is_let_in_by_default_and_colleagues_are_told_who_the_admins_are(
+def test_no_one_is_let_in_by_default_and_colleagues_are_told_who_the_admins_are(
     practising: Bridge, monkeypatch: pytest.MonkeyPatch, domains: str
 ):
     monkeypatch.setenv("COHORT_BRIDGE_ADMINS", "boss@example.com")
@@ -123,7 +123,7 @@ def test_nobody_is_let_in_by_default_and_colleagues_are_told_who_the_admins_are(
     # Without domains anybody in the world may have an account at the provider.
     assert ("boss@example.com" in shown(at)) == bool(domains)
     assert people.list_people(practising, LOCAL) == []
-    assert log_of(practising)[-1] == ("ann@example.com", "sign_in", "refused")
+    assert list_audit_lines(practising)[-1] == ("ann@example.com", "sign_in", "refused")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_page_without_the_role_says_why_and_who_can_grant_it(
     assert "boss@example.com" in shown(at)
     assert {button.label for button in at.button} == {"Sign out", "Sign out everywhere"}
     assert not at.title
-    assert ("ann@example.com", "open_page", "refused") in log_of(practising)
+    assert ("ann@example.com", "open_page", "refused") in list_audit_lines(practising)
 
 
 def test_a_viewer_finds_no_button_that_would_be_refused(practising: Bridge, sandbox: Sandbox):
@@ -221,7 +221,7 @@ def test_a_role_that_is_taken_away_holds_at_the_next_click(practising: Bridge):
     at = open_as(COHORTS, claims())
     at.query_params["cohort"] = str(POWER)
     drawn(at.run())
-    people.change_role(practising, LOCAL, id_of(practising, "ann@example.com"), "viewer")
+    people.change_role(practising, LOCAL, get_person_id(practising, "ann@example.com"), "viewer")
     before = runs.count_runs(practising, LOCAL)
 
     drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
@@ -239,7 +239,7 @@ def test_who_is_shut_out_is_out_at_the_next_click(
     at.query_params["cohort"] = str(POWER)
     drawn(at.run())
 
-    end(practising, LOCAL, id_of(practising, "ann@example.com"))
+    end(practising, LOCAL, get_person_id(practising, "ann@example.com"))
     drawn(at.button(key=f"cohorts_start_{POWER}").click().run())
 
     assert runs.count_runs(practising, LOCAL) == 0
@@ -281,7 +281,7 @@ def test_signing_out_kills_the_cookie_for_good(practising: Bridge):
     at.button(key="guard_sign_out").click().run()
 
     assert "You signed out." in shown(open_as(OVERVIEW, user))
-    assert ("ann@example.com", "sign_out", "done") in log_of(practising)
+    assert ("ann@example.com", "sign_out", "done") in list_audit_lines(practising)
 
 
 @pytest.mark.usefixtures("open_sign_in")
@@ -296,7 +296,7 @@ def test_a_sign_in_ends_when_nothing_is_done(
     at = open_as(OVERVIEW, user)
 
     assert (sentence or "Signed in as viewer") in shown(at)
-    assert ("ann@example.com", "signed_out", "done") in log_of(practising) or not sentence
+    assert ("ann@example.com", "signed_out", "done") in list_audit_lines(practising) or not sentence
 
 
 @pytest.mark.usefixtures("open_sign_in")
@@ -329,7 +329,7 @@ def test_the_last_admin_stays(practising: Bridge):
     people.add_person(practising, LOCAL, "ann@example.com", "admin")
     people.add_person(practising, LOCAL, "bob@example.com")
     at = open_as(PEOPLE, claims())
-    ann, bob = id_of(practising, "ann@example.com"), id_of(practising, "bob@example.com")
+    ann, bob = get_person_id(practising, "ann@example.com"), get_person_id(practising, "bob@example.com")
     at.query_params["person"] = str(ann)
     drawn(at.run())
 
@@ -344,11 +344,11 @@ def test_the_last_admin_stays(practising: Bridge):
 
 def test_who_the_settings_name_is_always_an_admin(practising: Bridge, monkeypatch: pytest.MonkeyPatch):
     people.add_person(practising, LOCAL, "ann@example.com")
-    people.disable_person(practising, LOCAL, id_of(practising, "ann@example.com"))
+    people.disable_person(practising, LOCAL, get_person_id(practising, "ann@example.com"))
     monkeypatch.setenv("COHORT_BRIDGE_ADMINS", "ann@example.com")
 
     at = open_as(PEOPLE, claims(iat=int(time.time()) + 2))
-    at.query_params["person"] = str(id_of(practising, "ann@example.com"))
+    at.query_params["person"] = str(get_person_id(practising, "ann@example.com"))
     drawn(at.run())
 
     assert "Signed in as admin" in shown(at)
@@ -374,7 +374,7 @@ def test_people_are_added_changed_and_shut_out_on_their_page(practising: Bridge)
     drawn(at.button(key="people_add_yes").click().run())
     assert "bob@example.com can sign in as analyst." in shown(at)
 
-    bob = id_of(practising, "bob@example.com")
+    bob = get_person_id(practising, "bob@example.com")
     at.query_params["person"] = str(bob)
     drawn(at.run())
     drawn(at.radio(key=f"people_role_{bob}").set_value("viewer").run())
@@ -384,13 +384,13 @@ def test_people_are_added_changed_and_shut_out_on_their_page(practising: Bridge)
     with read_session(practising.engine) as session:
         person = session.get_one(Person, bob)
     assert (person.role, person.disabled) == ("viewer", True)
-    assert [entry[1] for entry in log_of(practising)[-3:]] == ["add_person", "change_role", "disable_person"]
-    assert {entry[0] for entry in log_of(practising)[-3:]} == {"ann@example.com"}
+    assert [entry[1] for entry in list_audit_lines(practising)[-3:]] == ["add_person", "change_role", "disable_person"]
+    assert {entry[0] for entry in list_audit_lines(practising)[-3:]} == {"ann@example.com"}
 
 
 def test_the_audit_log_is_filtered_and_a_line_shows_before_and_after(practising: Bridge):
     people.add_person(practising, LOCAL, "ann@example.com", "admin")
-    people.change_role(practising, LOCAL, id_of(practising, "ann@example.com"), "admin")
+    people.change_role(practising, LOCAL, get_person_id(practising, "ann@example.com"), "admin")
     people.add_person(practising, LOCAL, "<b>*bob*</b>@example.com".replace("<b>", "").replace("</b>", ""))
     at = open_as(AUDIT, claims())
     at.text_input(key="audit_text").set_value("bob")

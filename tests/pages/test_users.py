@@ -33,9 +33,9 @@ def test_a_member_is_told_since_when_and_one_who_left_until_when(
     after = set(sandbox.answer(TRIAL).ids)
     group = group_row(practising, TRIAL).id
 
-    stayed = open_page(USERS, group=group, id=min(before & after))
-    assert f"(run {first.id})" in shown(stayed)
-    assert list(stayed.dataframe[1].value["Left"]) == ["Still in"]
+    unchanged = open_page(USERS, group=group, id=min(before & after))
+    assert f"(run {first.id})" in shown(unchanged)
+    assert list(unchanged.dataframe[1].value["Left"]) == ["Still in"]
 
     joined = open_page(USERS, group=group, id=min(after - before))
     assert f"(run {second.id})" in shown(joined)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from core.clock import Clock
+from tests.stage.sandbox import NOON, Sandbox
 
 
 @dataclass
 class FakeClock:
-    """A wall clock that is moved by `shift_s`, and steady ones that run `ahead_s`; all go on by themselves.
+    """A wall clock that is moved by `shift_s`, and steady ones that run `ahead_s`; all run on by themselves.
 
     With a `start_s` the wall clock stands still there.
     """
@@ -32,3 +33,16 @@ class FakeClock:
         return Clock(
             now=lambda: datetime.fromtimestamp(self.now_s(), UTC), steady_s=self.steady_s, elapsed_s=self.steady_s
         )
+
+
+class BothClocks:
+    """The sandbox's clock, and the one of `bridge`: both stand at noon until they are moved."""
+
+    def __init__(self, sandbox: Sandbox, fake_clock: FakeClock) -> None:
+        self.sandbox = sandbox
+        self.fake_clock = fake_clock
+        fake_clock.start_s = NOON
+
+    def pass_minutes(self, minutes: float) -> None:
+        self.fake_clock.shift_s += minutes * 60
+        self.sandbox.at(self.fake_clock.shift_s)

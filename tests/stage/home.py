@@ -160,12 +160,12 @@ def group_row(bridge: Bridge, cohort: int) -> Group:
     return groups.find_group(bridge, LOCAL, cohort)
 
 
-def copy_of(template: Path, target: Path) -> Home:
-    """Make a home like another that nobody works in at this moment."""
+def copy_home(template: Path, target: Path) -> Home:
+    """Copy a home that no process uses at this moment."""
     shutil.copytree(template, target)
     return Home(target)
 
 
-def counts_of(run: Run) -> dict[str, int]:
+def get_counts(run: Run) -> dict[str, int]:
     names = ("profiles", "members", "duplicates", "unmatched", "invalid", "unprefixed")
     return {name: getattr(run, name) for name in names}

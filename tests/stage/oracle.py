@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """The group, as Apptimize id -> smallest distinct id, and where the other profiles went."""
+    """The group, as Apptimize id -> smallest distinct id, and what became of the other profiles."""
 
     group: dict[str, str] = field(default_factory=dict[str, str])
     profiles: int = 0
@@ -57,13 +57,13 @@ def answer(profiles: Iterable[dict[str, Any]], match_property: str = "$apptimize
 def simplified_answer(profiles: Iterable[dict[str, Any]]) -> Answer:
     """Apply the rules of Simplified ID merge: `$user_id`, else the distinct id unless it is a device's."""
 
-    def found(row: dict[str, Any]) -> str | None | bool:
+    def match(row: dict[str, Any]) -> str | None | bool:
         own = row["$properties"].get("$user_id")
         if own is not None:
             return usable(own)
         return None if str(row["$distinct_id"]).startswith("$device:") else usable(str(row["$distinct_id"]))
 
-    return _collect((row["$distinct_id"], found(row)) for row in profiles)
+    return _collect((row["$distinct_id"], match(row)) for row in profiles)
 
 
 def _collect(matched: Iterable[tuple[Any, str | None | bool]]) -> Answer:

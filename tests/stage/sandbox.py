@@ -16,7 +16,7 @@ from tests.stage import oracle
 
 # The sandbox's clock stands still unless a test moves it: membership then is the same for oracle and export.
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
-LATER_S = 6 * 3600.0  # by then many members came and went
+LATER_S = 6 * 3600.0  # by then many members joined and left
 PROJECT = str(people.PROJECT_ID)
 EVERYONE, POWER, NEWSLETTER, REFUND, TESTERS, COMPANIES, SPENDERS, WEB, TRIAL, IMPORTED = range(5167401, 5167411)
 USER_COHORTS = (EVERYONE, POWER, NEWSLETTER, REFUND, TESTERS, SPENDERS, WEB, TRIAL, IMPORTED)
@@ -42,7 +42,7 @@ class Sandbox(httpx.Client):
         assert self.post(f"/apptimize/tokens/{max(numbers)}/delete").status_code == 303
 
     def reset(self) -> None:
-        """Set the stage anew: no faults, no groups, limits in force, all queries left, the clock at noon."""
+        """Reset the stage: no faults, no groups, limits in force, all queries left, the clock at noon."""
         self.delete("/sandbox/api/faults").raise_for_status()
         self.put("/sandbox/api/project", json={"hourly_limit": 60, "concurrent_limit": 5}).raise_for_status()
         self.at(0)
@@ -61,7 +61,7 @@ class Sandbox(httpx.Client):
     def fault(self, name: str, **options: Any) -> None:
         self.put("/sandbox/api/faults", json={name: options}).raise_for_status()
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         self.delete("/sandbox/api/faults").raise_for_status()
 
     def struck(self, name: str) -> int:
@@ -82,8 +82,8 @@ class Sandbox(httpx.Client):
 
     def group(self, cohort: int) -> dict[str, str] | None:
         """The members that the group holds, Apptimize id -> distinct id; None while there is no group."""
-        found = self.get(f"/sandbox/api/groups/{PROJECT}/{cohort}")
-        return None if found.status_code == 404 else found.raise_for_status().json()["members"]
+        answer = self.get(f"/sandbox/api/groups/{PROJECT}/{cohort}")
+        return None if answer.status_code == 404 else answer.raise_for_status().json()["members"]
 
     def group_name(self, cohort: int) -> str:
         return self.get(f"/sandbox/api/groups/{PROJECT}/{cohort}").json()["name"]

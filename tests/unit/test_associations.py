@@ -1,4 +1,4 @@
-"""Associations in the queue: one holder at a time, and what a dead one leaves goes on where it stopped."""
+"""Associations in the queue: one owner at a time; what a dead one leaves is resumed where it stopped."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def hand_back(bridge: Bridge, number: int, lease_owner: str) -> bool:
     return associations.hand_back(bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now())
 
 
-def stage_of(bridge: Bridge, number: int) -> str:
+def get_stage(bridge: Bridge, number: int) -> str:
     found = associations.get(bridge.engine, number)
     assert found
     return found.stage
@@ -77,10 +77,10 @@ def test_only_one_of_two_gets_it(bridge: Bridge, waiting: int):
 
     assert not claim(bridge, waiting, "other")
     assert associations.claimable(bridge.engine) == []
-    assert stage_of(bridge, waiting) == ImportStage.WRITING
+    assert get_stage(bridge, waiting) == ImportStage.WRITING
 
 
-def test_nobody_takes_it_over_while_its_holder_puts_a_plan_in_place(bridge: Bridge, waiting: int, tmp_path: Path):
+def test_no_one_takes_it_over_while_its_owner_puts_a_plan_in_place(bridge: Bridge, waiting: int, tmp_path: Path):
     assert claim(bridge, waiting, "first")
     with closing(sqlite3.connect(tmp_path / "home" / "cohort_bridge.db", timeout=0.05)) as other:
         take_over = ("UPDATE lease SET lease_owner = 'second' WHERE key = ?", [str(waiting)])
@@ -115,7 +115,7 @@ def test_what_a_dead_process_had_goes_back_into_the_queue(bridge: Bridge, waitin
     fake_clock.ahead_s = bridge.lease_times.lease_s + 2
 
     assert watch.look() == 1
-    assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
+    assert get_stage(bridge, waiting) == ImportStage.TO_WRITE
     assert claim(bridge, waiting, "other")
     assert not associations.record_batch(bridge.engine, batch(waiting, 2), lease_owner="one", requests=1)
 
@@ -134,11 +134,11 @@ def test_one_that_kills_its_process_again_and_again_is_left_alone_unless_it_gets
     hand_back(bridge, waiting, "one")
     for _ in range(3):
         die(bridge, waiting)
-    assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
+    assert get_stage(bridge, waiting) == ImportStage.TO_WRITE
 
     die(bridge, waiting)
 
-    assert stage_of(bridge, waiting) == ImportStage.FAILED
+    assert get_stage(bridge, waiting) == ImportStage.FAILED
     assert associations.claimable(bridge.engine) == []
 
 
@@ -148,7 +148,7 @@ def test_what_moved_since_it_was_looked_at_is_not_taken_for_dead(bridge: Bridge,
     associations.heartbeat(bridge.engine, waiting, lease_owner="one")
 
     assert not interrupt(bridge, seen)
-    assert stage_of(bridge, waiting) == ImportStage.WRITING
+    assert get_stage(bridge, waiting) == ImportStage.WRITING
 
 
 def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_dies(bridge: Bridge, waiting: int):
@@ -167,7 +167,7 @@ def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_
     claim(bridge, waiting, "mortal")
     actions.cancel_association(bridge, LOCAL, waiting)
     interrupt(bridge, lease_now(bridge))
-    assert stage_of(bridge, waiting) == ImportStage.CANCELLED
+    assert get_stage(bridge, waiting) == ImportStage.CANCELLED
 
 
 def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way(bridge: Bridge, waiting: int):

@@ -23,7 +23,7 @@ from data.models import AuditEntry, Connection, ConnectionKind, Group, Person, R
 from tests.stage.processes import ROOT
 
 
-def lines_of(bridge: Bridge) -> list[AuditEntry]:
+def list_lines(bridge: Bridge) -> list[AuditEntry]:
     with read_session(bridge.engine) as session:
         return list(session.exec(select(AuditEntry).order_by(col(AuditEntry.number))).all())
 
@@ -66,7 +66,7 @@ def spare_action() -> Iterator[None]:
 def test_a_change_is_recorded_with_who_what_before_and_after(bridge: Bridge, sync_id: int):
     recurring.pause_sync(bridge, LOCAL, sync_id)
 
-    line = lines_of(bridge)[-1]
+    line = list_lines(bridge)[-1]
     assert (line.who, line.action, line.outcome, line.subject) == ("local", "pause_sync", "done", f"sync {sync_id}")
     assert line.before[line.subject]["state"] == "active"
     assert line.after[line.subject] == {"state": "paused", "paused_reason": "Paused by local."}
@@ -78,7 +78,7 @@ def test_what_a_statement_changes_in_many_rows_is_recorded_too(bridge: Bridge, s
 
     removal.remove_connection(bridge, LOCAL, destination.id)
 
-    line = lines_of(bridge)[-1]
+    line = list_lines(bridge)[-1]
     assert line.action == "remove_connection"
     assert line.after["destination connection csv"] == {"removed": True}
     assert line.after[f"sync {sync_id}"]["paused_reason"] == "The connection csv was removed."
@@ -90,7 +90,7 @@ def test_what_the_data_layer_changes_for_an_action_is_recorded(bridge: Bridge, g
 
     runs.cancel_run(bridge, LOCAL, group_with_runs[0].id or 0)
 
-    line = lines_of(bridge)[-1]
+    line = list_lines(bridge)[-1]
     assert (line.action, line.subject) == ("cancel_run", f"run {group_with_runs[0].id}")
     assert line.after[line.subject]["status"] == RunStatus.CANCELLED
 
@@ -100,14 +100,14 @@ def test_a_new_action_cannot_forget_it(bridge: Bridge):
     @action(Role.VIEWER)
     def rename_everybody(bridge: Bridge, actor: Actor) -> None:
         with write_session(bridge.engine) as session:
-            session.exec(update(Person).values(name="Nobody"))
+            session.exec(update(Person).values(name="Someone Else"))
 
     people.add_person(bridge, LOCAL, "ann@example.com")
     rename_everybody(bridge, LOCAL)
 
-    line = lines_of(bridge)[-1]
+    line = list_lines(bridge)[-1]
     assert (line.action, line.before) == ("rename_everybody", {"ann@example.com": {"name": ""}})
-    assert line.after == {"ann@example.com": {"name": "Nobody"}}
+    assert line.after == {"ann@example.com": {"name": "Someone Else"}}
 
 
 def test_a_change_that_fails_leaves_no_line_and_a_line_that_fails_leaves_no_change(
@@ -124,19 +124,19 @@ def test_a_change_that_fails_leaves_no_line_and_a_line_that_fails_leaves_no_chan
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO audit_entry")
 
     assert [one.person.email for one in people.list_people(bridge, LOCAL)] == ["ann@example.com"]
-    assert len(lines_of(bridge)) == 1
+    assert len(list_lines(bridge)) == 1
 
 
 def test_what_changes_nothing_writes_nothing(bridge: Bridge, sync_id: int):
     recurring.pause_sync(bridge, LOCAL, sync_id)
-    before = len(lines_of(bridge))
+    before = len(list_lines(bridge))
 
     recurring.pause_sync(bridge, LOCAL, sync_id)
     listing.list_syncs(bridge, LOCAL)
     with pytest.raises(NotFound):
         recurring.pause_sync(bridge, LOCAL, 99)
 
-    assert len(lines_of(bridge)) == before
+    assert len(list_lines(bridge)) == before
 
 
 def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
@@ -150,7 +150,7 @@ def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
 
     removal.remove_connection(bridge, LOCAL, found.id)
 
-    line = lines_of(bridge)[-1]
+    line = list_lines(bridge)[-1]
     assert line.before[line.subject]["secret"].startswith("(not shown)")
     assert sealed not in str(line)
     assert "s3cret-token" not in str(line)
@@ -162,7 +162,7 @@ def test_a_refusal_is_recorded_once_in_a_while(bridge: Bridge):
         with pytest.raises(NotAllowed):
             recurring.pause_sync(bridge, viewer, 1)
 
-    lines = lines_of(bridge)
+    lines = list_lines(bridge)
     assert [(line.who, line.action, line.outcome) for line in lines] == [(viewer.name, "pause_sync", "refused")]
 
 
@@ -170,7 +170,7 @@ def test_a_whole_log_is_found_whole(five_lines: Bridge):
     result = audit_log.verify_audit(five_lines, LOCAL)
 
     assert (result.ok, result.entries, result.problems) == (True, 5, [])
-    assert read_anchor(five_lines.settings.audit_head) == (5, lines_of(five_lines)[-1].hash)
+    assert read_anchor(five_lines.settings.audit_head) == (5, list_lines(five_lines)[-1].hash)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_line_that_was_changed_or_removed_is_found(five_lines: Bridge, stateme
 
 
 def rewrite_from(bridge: Bridge, first: int) -> None:
-    """Change a line and make the chain right again, as somebody does who knows how it is made."""
+    """Change a line and make the chain right again, like a person who knows how it is made."""
 
     with Session(bridge.engine.execution_options(writer=True)) as session:
         previous = ""
@@ -222,7 +222,7 @@ def test_a_chain_that_was_rewritten_is_found_by_its_anchor_and_by_a_noted_head(f
     assert "not the one that audit.head knows" in " ".join(audit_log.verify_audit(five_lines, LOCAL).problems)
 
     # Who may write the home folder as well makes the anchor fit: only what was noted elsewhere finds that.
-    five_lines.settings.audit_head.write_text(f"5 {lines_of(five_lines)[-1].hash}\n")
+    five_lines.settings.audit_head.write_text(f"5 {list_lines(five_lines)[-1].hash}\n")
     assert audit_log.verify_audit(five_lines, LOCAL).ok
     assert "the head that was noted" in audit_log.verify_audit(five_lines, LOCAL, noted_head=head).problems[0]
 
@@ -238,7 +238,7 @@ def test_later_changes_do_not_hide_that_the_newest_lines_were_removed(five_lines
 
 
 def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines: Bridge):
-    last = lines_of(five_lines)[-1]
+    last = list_lines(five_lines)[-1]
     forged = AuditEntry(
         number=6, at=last.at, who="boss@example.com", action="change_role", outcome="done", previous=last.hash
     )
@@ -250,7 +250,7 @@ def test_a_line_that_something_else_added_is_told_of_now_and_for_ever(five_lines
     people.add_person(five_lines, LOCAL, "later@example.com")
 
     assert "Lines 6 to 6 are newer than what audit.head notes" in before.problems[0]
-    told, newest = lines_of(five_lines)[-2:]
+    told, newest = list_lines(five_lines)[-2:]
     assert (told.number, told.action, newest.action) == (7, "audit_gap", "add_person")
     after = audit_log.verify_audit(five_lines, LOCAL)
     assert after.ok
@@ -264,7 +264,7 @@ def test_an_endpoint_is_told_of_without_its_query_and_without_the_end_of_its_tok
                        secret="sealed", secret_end="9876")
         )  # fmt: skip
 
-    written = str(lines_of(bridge)[-1].after)
+    written = str(list_lines(bridge)[-1].after)
     assert "https://e.example/x?" in written
     assert "PLANTED" not in written
     assert "9876" not in written
@@ -275,7 +275,7 @@ def test_values_that_differ_only_far_behind_are_told_apart(bridge: Bridge, sync_
         with recorder.acting(roles.scope(bridge, "local", "try")), write_session(bridge.engine) as session:
             session.get_one(Sync, sync_id).paused_reason = "x" * 600 + end
 
-    line = lines_of(bridge)[-1]
+    line = list_lines(bridge)[-1]
     assert line.before[f"sync {sync_id}"] != line.after[f"sync {sync_id}"]
 
 
@@ -290,7 +290,7 @@ def test_every_row_of_a_change_of_many_is_named(bridge: Bridge, group_with_runs:
 
     removal.remove_connection(bridge, LOCAL, mixpanel.id)
 
-    named = {name for line in lines_of(bridge) for name in line.after if name.startswith("sync ")}
+    named = {name for line in list_lines(bridge) for name in line.after if name.startswith("sync ")}
     assert named >= {f"sync {sync.id}" for sync in made}
     assert audit_log.verify_audit(bridge, LOCAL).ok
 
@@ -315,12 +315,12 @@ def test_processes_that_write_at_once_make_one_chain(bridge: Bridge):
     assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [(b"", 0)] * 3
     result = audit_log.verify_audit(bridge, LOCAL)
     assert (result.ok, result.entries) == (True, 45)
-    assert read_anchor(bridge.settings.audit_head) == (45, lines_of(bridge)[-1].hash)
+    assert read_anchor(bridge.settings.audit_head) == (45, list_lines(bridge)[-1].hash)
 
 
 def test_the_log_can_be_filtered_and_paged_through_in_the_database(five_lines: Bridge):
-    wanted = reader.AuditFilter(text="p3@")
-    assert [line.subject for line in audit_log.list_audit(five_lines, LOCAL, wanted)] == ["p3@example.com"]
+    query = reader.AuditFilter(text="p3@")
+    assert [line.subject for line in audit_log.list_audit(five_lines, LOCAL, query)] == ["p3@example.com"]
     assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(who="LOC")) == 5
     assert audit_log.count_audit(five_lines, LOCAL, reader.AuditFilter(who="%")) == 0
     second = audit_log.list_audit(five_lines, LOCAL, limit=2, offset=2)

@@ -204,13 +204,13 @@ def test_a_proxy_of_the_environment_is_not_asked_to_look_the_name_up(
 
 
 def test_an_answer_without_an_end_is_not_read_to_its_end(server: ThreadingHTTPServer):
-    async def nobody_took_over() -> None:
+    async def still_mine() -> None:
         return
 
     async def deliver() -> None:
         async with connect_entered(Reach.LOOPBACK) as http:
             url = f"http://127.0.0.1:{server.server_port}/"
-            delivery = EndpointDelivery(http, url, "token", nobody_took_over, retry=RetryPlan(attempts=1, over_s=0.1))
+            delivery = EndpointDelivery(http, url, "token", still_mine, retry=RetryPlan(attempts=1, over_s=0.1))
             await delivery.overwrite(Target(1, 2, "c", "g"), iter([[Member("i_1", "u-1")]]), members=1)
 
     with pytest.raises(VendorSurprise, match="did not confirm the message"):

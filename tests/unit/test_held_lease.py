@@ -1,4 +1,4 @@
-"""Work that is held: it goes on with its lease, and ends without it; watchers recover what stands still, once."""
+"""Work that is held: it runs on with its lease and ends without it; watchers recover a stalled one, once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def holding(bridge: Bridge, run: Run, heard: Callable[[Renewal], None] = lambda 
 
 
 def take_over(bridge: Bridge) -> None:
-    """Let another process find the holder dead."""
+    """Let another process find the owner dead."""
     (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
     assert run_queue.interrupt(bridge.engine, lease, error={}, now=bridge.clock.now())
 
@@ -176,7 +176,7 @@ def test_how_long_a_heartbeat_stands_still_is_added_up_across_watchers_and_set_b
     look(3, first, second)  # too soon to write
     look(6, first, second)
     look(12, second, first)
-    third = LeaseWatch(bridge, LeaseKind.RUN, lambda _: False)  # the others are gone: it goes on from what is written
+    third = LeaseWatch(bridge, LeaseKind.RUN, lambda _: False)  # the others are gone: it continues from what is written
     look(20, third)
     look(30, third)
     leases.heartbeat(bridge.engine, LeaseKind.RUN, 1, lease_owner="one")

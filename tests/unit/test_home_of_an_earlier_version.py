@@ -1,4 +1,4 @@
-"""A home that an earlier version left is opened, brought up to date, and gone on with: nothing of it is lost.
+"""A home that an earlier version left is opened, brought up to date, and used further: nothing of it is lost.
 
 `tests/fixtures/README.md` says what lies in it. It is never opened where it lies: each test has a copy.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from core.sandbox.server import running
-from tests.stage.home import Home, copy_of
+from tests.stage.home import Home, copy_home
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
 
@@ -75,7 +75,7 @@ def place(table: str, column: str) -> tuple[str, str]:
 
 
 def without_leases(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """Leave out what is in the one table of leases today."""
+    """Drop what is in the one table of leases today."""
     return {
         table: [{name: value for name, value in row.items() if name not in LEASES.get(table, ())} for row in rows]
         for table, rows in tables.items()
@@ -114,7 +114,7 @@ def differences(then: dict[str, list[Row]], now: dict[str, list[Row]]) -> list[s
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """A copy of the home, with the rights that its files had."""
-    copied = copy_of(HOME, tmp_path / "home")
+    copied = copy_home(HOME, tmp_path / "home")
     (copied.path / CONTENTS).unlink()
     (copied.path / "secret.key").chmod(0o600)
     return copied
@@ -142,13 +142,13 @@ def _lead_to(home: Home, url: str) -> None:
         database.execute("UPDATE group_at_destination SET full_at = ? WHERE full_at IS NOT NULL", (now,))
 
 
-def _end_what_is_at_work(home: Home) -> None:
+def _interrupt_running_runs(home: Home) -> None:
     """Let the run whose process died have been found dead: a worker takes its time to be sure."""
     with closing(sqlite3.connect(home.path / DATABASE)) as database, database:
         database.execute("UPDATE run SET status = 'interrupted', owner = NULL WHERE status = 'running'")
 
 
-def members_of(home: Home, cohort: int, destination: str) -> set[str]:
+def list_members(home: Home, cohort: int, destination: str) -> set[str]:
     done = home.run("groups", "members", str(cohort), "--to", destination)
     assert done.code == 0, done.err
     return ids_in(done.out)
@@ -208,7 +208,7 @@ def test_a_value_that_is_lost_and_a_row_that_is_lost_are_told():
     assert [one.split()[0] for one in differences(then, now)] == ["person", "sync"]
 
 
-# --- all of it can be gone on with ---------------------------------------------------------------------------------
+# --- all of it can be used further ----------------------------------------------------------------------------------
 
 
 def test_the_members_of_every_group_are_those_that_were_delivered(home: Home, sandbox: Sandbox):
@@ -216,7 +216,7 @@ def test_the_members_of_every_group_are_those_that_were_delivered(home: Home, sa
 
     assert len(groups) == sum(bool(one["members"]) for one in kept()["group_at_destination"])
     for group in groups:
-        found = members_of(home, group["cohort_id"], group["destination"])
+        found = list_members(home, group["cohort_id"], group["destination"])
         assert len(found) == group["members"]
         if group["destination"] == "csv":
             (file,) = (home.path / "groups").glob(f"*-{group['cohort_id']}.csv")
@@ -245,7 +245,7 @@ def test_an_export_goes_on_from_what_the_group_is_known_to_hold(
 
     assert (done.code, done.json["status"], done.json["write"]) == (0, "succeeded", write), done.err
     assert before[cohort, destination]["in_doubt"] == (write == "full")
-    assert members_of(home, cohort, destination) == set(sandbox.answer(cohort).group)
+    assert list_members(home, cohort, destination) == set(sandbox.answer(cohort).group)
     if destination == "default":
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
 
@@ -277,7 +277,7 @@ def test_a_held_run_can_be_discarded(home: Home, sandbox: Sandbox):
 
 
 def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(home: Home, sandbox: Sandbox):
-    _end_what_is_at_work(home)
+    _interrupt_running_runs(home)
     queued = [run["id"] for run in kept()["run"] if run["status"] in ("queued", "waiting")]
     applied = home.run("run", "apply", str(HELD_FOR_SHRINKING), "--json").json
     undone = home.run("run", "undo", "2", "--json").json
@@ -291,7 +291,7 @@ def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(ho
     assert sandbox.group(NEWSLETTER) == sandbox.answer(NEWSLETTER).group
     then = next(run for run in kept()["run"] if run["id"] == 2)
     assert len(sandbox.group(TESTERS) or {}) == then["members"]
-    assert members_of(home, EVERYONE, "csv") == set(sandbox.answer(EVERYONE).group)
+    assert list_members(home, EVERYONE, "csv") == set(sandbox.answer(EVERYONE).group)
 
 
 def test_an_association_that_ended_half_way_goes_on_from_there(home: Home, sandbox: Sandbox):
@@ -309,11 +309,11 @@ def test_an_association_that_ended_half_way_goes_on_from_there(home: Home, sandb
 
 def test_what_was_read_and_associated_of_a_user_is_still_known(home: Home, sandbox: Sandbox):
     without_id = next(str(one["$distinct_id"]) for one in reversed(sandbox.raw(WEB)))
-    member = min(members_of(home, SPENDERS, "csv"))
+    member = min(list_members(home, SPENDERS, "csv"))
 
-    left_out, by_hand, inside = (home.run("who", one, "--json") for one in (without_id, "i_hand-1", member))
+    excluded, by_hand, inside = (home.run("who", one, "--json") for one in (without_id, "i_hand-1", member))
 
-    assert [one["reason"] for one in left_out.json["groups"] if one["cohort_id"] == WEB] != [None]
+    assert [one["reason"] for one in excluded.json["groups"] if one["cohort_id"] == WEB] != [None]
     assert [one["association_id"] for one in by_hand.json["associated"]] == [1]
     assert [one["is_member"] for one in inside.json["groups"] if one["cohort_id"] == SPENDERS] == [True]
     matched = home.run("match", str(IMPORTED), "--last", "--json")

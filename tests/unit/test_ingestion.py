@@ -21,7 +21,7 @@ OK = {"code": 200, "status": "OK"}
 Answer = Callable[[httpx.Request, list[Any]], httpx.Response]
 
 
-async def nobody_else() -> None:
+async def still_mine() -> None:
     """The lease is ours."""
 
 
@@ -37,7 +37,7 @@ def send(
         transport = httpx.MockTransport(lambda request: answer(request, json.loads(request.content)))
         async with httpx.AsyncClient(transport=transport) as http:
             project = Project("https://eu.mixpanel.com", 77, "user", "secret")
-            client = Ingestion(http, project, "token", nobody_else, retry=RetryPlan(attempts=2, over_s=0.01))
+            client = Ingestion(http, project, "token", still_mine, retry=RetryPlan(attempts=2, over_s=0.01))
             if alias:
                 return await client.alias(rows, at_s=1_795_000_000)
             return await client.set_ids(rows, "$apptimize_user_id")

@@ -1,4 +1,4 @@
-"""The one lease: one holder at a time, fenced by its row, dead when its heartbeat stands still for its length."""
+"""The one lease: one owner at a time, fenced by its row, dead when its heartbeat stands still for its length."""
 
 from __future__ import annotations
 

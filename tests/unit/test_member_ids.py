@@ -39,7 +39,7 @@ async def ours() -> None:
 
 @pytest.fixture
 def snapshots(tmp_path: Path) -> Snapshots:
-    """A home with the snapshot `kept`, the difference `added` to nothing, and the profiles left out of it."""
+    """A home with the snapshot `kept`, the difference `added` to nothing, and the profiles excluded from it."""
     found = Snapshots(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
     with found.collector() as collector:
         collector.add(

@@ -1,4 +1,4 @@
-"""One member's timeline: what it says is what happened, as far back as is kept, and it says how far that is."""
+"""One user's membership history: it equals what happened, as far back as is kept, and tells how far that is."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def stays(held: list[frozenset[str]], *, forgotten: int = 0) -> list[Membership]
 
 
 @given(groups)
-def test_a_timeline_tells_each_stay_with_its_beginning_and_its_end(held: list[frozenset[str]]):
+def test_a_history_tells_each_membership_with_its_beginning_and_its_end(held: list[frozenset[str]]):
     assert [(one.since, one.until) for one in stays(held)] == expected(held)
 
 
@@ -81,13 +81,13 @@ def test_what_is_no_longer_kept_is_said_and_not_made_up(held: list[frozenset[str
         assert told_in_full == [stay for stay in true if stay[0] >= kept_from]
 
 
-def test_after_a_base_was_lost_and_all_was_recorded_anew_nobody_is_told_twice_or_kept_too_long():
+def test_after_a_base_was_lost_and_all_was_recorded_again_no_membership_is_told_twice_or_too_long():
     """A run without a base records everybody it finds as added: who is not among them had left by then."""
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     changes = [Change(1, 1, "d1", at(1), 2, 0, True), Change(2, 1, "d2", at(2), 3, 0, True)]
 
-    stayed = list_memberships(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
+    memberships = list_memberships(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
     left = list_memberships(group, changes, {"d1": "added"}, is_in=False)
 
-    assert [(one.since, one.until) for one in stayed] == [(at(1), None)]
+    assert [(one.since, one.until) for one in memberships] == [(at(1), None)]
     assert [(one.since, one.until, one.is_in) for one in left] == [(at(1), at(2), False)]

@@ -99,7 +99,7 @@ def test_an_unexplained_refusal_blocks_for_one_share_of_the_hour_and_then_for_lo
     assert second.next_at == NOON + timedelta(seconds=61 + 120)
 
 
-def test_at_most_five_requests_of_a_project_are_in_flight_whoever_asks(bridge: Bridge):
+def test_at_most_five_requests_of_a_project_are_in_flight_no_matter_who_asks(bridge: Bridge):
     one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
 
     assert one.take() == 5
@@ -152,15 +152,15 @@ def test_the_slots_of_a_dead_process_are_free_after_a_lease_on_our_own_clock(bri
 
 
 def test_the_slots_of_a_living_process_stay_its_own(bridge: Bridge, fake_clock: FakeClock):
-    holder, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
-    holder.take(most=5)
+    run_slots, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    run_slots.take(most=5)
     other.take()
-    holder.renew()  # gives up two, and moves
-    holder.hand_back()
+    run_slots.renew()  # gives up two, and moves
+    run_slots.hand_back()
     other_width = other.take()
 
     fake_clock.ahead_s = bridge.lease_times.lease_s + 1
-    holder.renew()
+    run_slots.renew()
 
     assert other_width == 2
     assert other.take() == 2

@@ -62,7 +62,7 @@ class Stage:
 
 Call = Callable[[Stage, Actor], object]
 TABLE: dict[str, tuple[Role, str, Call]] = {
-    # What everybody may look at.
+    # What everyone may look at.
     "active_runs": (Role.VIEWER, READS, lambda on, who: runs.active_runs(on.bridge, who)),
     "cohorts_read_at": (Role.VIEWER, READS, lambda on, who: cohorts.cohorts_read_at(on.bridge, who)),
     "count_runs": (Role.VIEWER, READS, lambda on, who: runs.count_runs(on.bridge, who)),
@@ -267,8 +267,8 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
     return Stage(bridge, queued, held_id, *numbers, folder=tmp_path / "folder")
 
 
-def somebody(bridge: Bridge, role: Role, claimed: Role) -> Actor:
-    """Somebody who signed in, has a role by the database, and is said to have another one."""
+def sign_in_person(bridge: Bridge, role: Role, claimed: Role) -> Actor:
+    """Sign a person in who has one role by the database, and claims another."""
     with write_session(bridge.engine) as session:
         person = Person(email=f"{role.label}@example.com", role=role.label, created_at=utc_now())
         session.add(person)
@@ -303,8 +303,8 @@ def test_every_action_is_in_the_table_with_the_role_that_it_needs():
 @pytest.mark.parametrize("role", list(Role))
 def test_each_role_does_what_it_may_and_is_refused_the_rest(stage: Stage, role: Role):
     refused = [name for name, (needed, _, _) in TABLE.items() if needed > role]
-    # Said to be an admin by whoever made the actor: the database knows better.
-    who = somebody(stage.bridge, role, claimed=Role.ADMIN)
+    # The actor claims to be an admin: the database knows better.
+    who = sign_in_person(stage.bridge, role, claimed=Role.ADMIN)
     before = everything(stage.bridge)
 
     for name in refused:
@@ -318,7 +318,7 @@ def test_each_role_does_what_it_may_and_is_refused_the_rest(stage: Stage, role: 
 @pytest.mark.parametrize("name", TABLE)
 def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_changes(stage: Stage, name: str):
     needed, what, call = TABLE[name]
-    who = somebody(stage.bridge, needed, claimed=Role.VIEWER)
+    who = sign_in_person(stage.bridge, needed, claimed=Role.VIEWER)
     before = everything(stage.bridge)
 
     with suppress(*([CohortBridgeError] if what == ELSEWHERE else [])):
@@ -331,8 +331,8 @@ def test_an_action_works_for_the_role_that_it_needs_and_writes_down_what_it_chan
         assert session.exec(select(func.count()).select_from(AuditEntry)).one() == len(written)
 
 
-def test_what_somebody_who_was_deactivated_tries_is_written_down(stage: Stage):
-    who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
+def test_what_a_deactivated_person_tries_is_written_down(stage: Stage):
+    who = sign_in_person(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
     with write_session(stage.bridge.engine) as session:
         session.get_one(Person, who.person_id).disabled = True
 
@@ -342,8 +342,8 @@ def test_what_somebody_who_was_deactivated_tries_is_written_down(stage: Stage):
     assert lines(stage.bridge) == [(who.name, "add_person", "refused")]
 
 
-def test_nobody_acts_by_a_sign_in_that_is_over(stage: Stage):
-    who = somebody(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
+def test_no_one_acts_by_a_sign_in_that_is_over(stage: Stage):
+    who = sign_in_person(stage.bridge, Role.ADMIN, claimed=Role.ADMIN)
     with write_session(stage.bridge.engine) as session:
         session.get_one(SignIn, who.sign_in).ended_at = utc_now()
 

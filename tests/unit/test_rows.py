@@ -1,4 +1,4 @@
-"""Files of users to associate: every line gets an answer, and rows are judged together as they would be by hand."""
+"""Files of users to associate: every line gets an answer, and rows are checked together as they would be by hand."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def test_a_line_without_an_end_is_not_read_into_memory():
     assert len(rows[0].member.distinct_id) <= 200
 
 
-def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str | None]:
-    """Judge rows as the words of the page say it."""
+def check_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str | None]:
+    """Check rows as the words of the page say it."""
     final = [(one, other if other.startswith(("i_", "a_")) else (prefix or "") + other) for one, other in rows]
     bare = [prefix is None and not other.startswith(("i_", "a_")) for _, other in rows]
     counted = {pair for pair, is_bare in zip(final, bare, strict=True) if not is_bare}
@@ -124,16 +124,16 @@ def judge_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str |
 
 
 @given(st.lists(st.tuples(*few), min_size=1, max_size=8), st.sampled_from([None, "", "i_"]))
-def test_rows_are_judged_together_as_they_would_be_by_hand(
+def test_rows_are_checked_together_as_they_would_be_by_hand(
     kept: ImportRows, pairs: list[tuple[str, str]], prefix: str | None
 ):
     kept.keep(RawRow(number, Member(other, one), None) for number, (one, other) in enumerate(pairs, start=2))
 
-    judged = kept.check(CheckRules(prefix=prefix, prefixes=("i_", "a_")), KnownProfiles())
+    summary = kept.check(CheckRules(prefix=prefix, prefixes=("i_", "a_")), KnownProfiles())
 
-    expected = judge_by_hand(pairs, prefix)
+    expected = check_by_hand(pairs, prefix)
     assert [row.problem for rows in kept.iterate() for row in rows] == expected
-    assert judged.rows == len(pairs) == judged.writable + sum(judged.problems.values())
+    assert summary.rows == len(pairs) == summary.writable + sum(summary.problems.values())
     with closing(kept.batches(after=1, size=2)) as batches:
         written = [row for batch in batches for row, _ in batch]
     assert written == [row for row, problem in enumerate(expected, start=2) if problem is None]
@@ -158,6 +158,6 @@ def test_a_user_whom_a_reading_knows_under_another_users_id_is_not_written(kept:
     duckdb.execute(f"COPY (SELECT 'd1' AS distinct_id, 'i_d1' AS apptimize_id) TO '{members}' (FORMAT parquet)")
     kept.keep([RawRow(2, Member("i_new", "i_d1"), None), RawRow(3, Member("d1", "newcomer"), None)])
 
-    judged = kept.check(CheckRules(prefix="", prefixes=()), KnownProfiles(members=[members]))
+    summary = kept.check(CheckRules(prefix="", prefixes=()), KnownProfiles(members=[members]))
 
-    assert (judged.problems, judged.effects, judged.taken) == ({"others_id": 1}, {"unseen": 1}, 1)
+    assert (summary.problems, summary.effects, summary.taken) == ({"others_id": 1}, {"unseen": 1}, 1)

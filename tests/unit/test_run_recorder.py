@@ -50,7 +50,7 @@ def succeed(job: Job, recorder: Recorder, mode: WriteMode, *, added: int = 0, re
     )
 
 
-def group_of(bridge: Bridge, run: Run) -> Group:
+def get_group(bridge: Bridge, run: Run) -> Group:
     with read_session(bridge.engine) as session:
         return session.get_one(Group, run.group_id)
 
@@ -74,7 +74,7 @@ def test_a_held_run_keeps_what_would_have_changed_to_look_at(bridge: Bridge, gro
     assert run.profiles == run.members + run.duplicates + run.unmatched + run.invalid == 10
     assert (run.in_cohort, run.matched_by, run.added, run.reasons) == (12, "rule", 6, {"blank": 1})
     assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
-    assert group_of(bridge, run).verified_at is None
+    assert get_group(bridge, run).verified_at is None
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_full_write_makes_its_snapshot_the_base_of_the_group(bridge: Bridge, g
 
     run = succeed(job, recorder, "full", added=6)
 
-    group = group_of(bridge, run)
+    group = get_group(bridge, run)
     assert (run.status, run.step, run.write, run.snapshot) == (RunStatus.SUCCEEDED, "done", "full", job.files.snapshot)
     assert (group.base_run_id, group.base_snapshot, group.members) == (run.id, job.files.snapshot, 6)
     assert group.full_at == group.delivered_at == group.verified_at == run.finished_at
@@ -129,7 +129,7 @@ def test_a_run_that_changed_nothing_shares_the_base_and_keeps_no_snapshot(bridge
 
     run = succeed(job, recorder, "none")
 
-    group = group_of(bridge, run)
+    group = get_group(bridge, run)
     assert (run.snapshot, run.difference) == (first.files.snapshot, None)
     assert (group.base_run_id, group.delivered_at) == (before.id, before.finished_at)
     assert group.verified_at == run.finished_at
@@ -151,7 +151,7 @@ def test_a_dry_run_keeps_its_difference_in_place_of_the_one_before_and_leaves_it
 
     assert (run.snapshot, run.difference, run.excluded) == (None, job.files.difference, job.files.excluded)
     assert kept(bridge, (*files(first), *files(job))) == {job.files.difference, job.files.excluded}
-    assert group_of(bridge, run).base_snapshot is None
+    assert get_group(bridge, run).base_snapshot is None
 
 
 def test_a_run_that_lost_its_lease_records_nothing(bridge: Bridge, group_with_runs: list[Run]):
@@ -161,5 +161,5 @@ def test_a_run_that_lost_its_lease_records_nothing(bridge: Bridge, group_with_ru
     with pytest.raises(LeaseLost):
         succeed(job, recorder, "full", added=6)
 
-    assert group_of(bridge, group_with_runs[0]).base_snapshot is None
+    assert get_group(bridge, group_with_runs[0]).base_snapshot is None
     assert kept(bridge, files(job)) == set(files(job))

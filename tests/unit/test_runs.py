@@ -42,7 +42,7 @@ def succeeded(**parts: Any) -> RunOutcome:
     return RunOutcome(RunStatus.SUCCEEDED, finished_at=datetime(2026, 11, 23, 12, tzinfo=UTC), **parts)
 
 
-def destination_of(bridge: Bridge, run: Run) -> Connection:
+def get_destination(bridge: Bridge, run: Run) -> Connection:
     with read_session(bridge.engine) as session:
         return session.get_one(Connection, session.get_one(Group, run.group_id).destination_id)
 
@@ -103,7 +103,9 @@ def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
 
     outcome = succeeded(
         counts=ReadCounts(profiles=4, members=3, duplicates=1),
-        group=GroupOutcome(destination_of(bridge, run), NewBase("run-1", 3, "rule"), Delivered("Payers", in_full=True)),
+        group=GroupOutcome(
+            get_destination(bridge, run), NewBase("run-1", 3, "rule"), Delivered("Payers", in_full=True)
+        ),
     )
     run_records.record(bridge.engine, run.id or 0, outcome, lease_owner="one")
 
@@ -121,7 +123,7 @@ def test_the_end_of_a_run_and_what_it_means_for_its_group_are_recorded_together(
 def test_a_group_whose_destination_was_moved_meanwhile_stays_in_doubt(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[0]
     claim(bridge, run)
-    before = destination_of(bridge, run)
+    before = get_destination(bridge, run)
     with write_session(bridge.engine) as session:
         session.get_one(Connection, before.id).folder = "elsewhere"
 
@@ -144,7 +146,7 @@ def test_a_waiting_run_is_not_taken_up_before_its_time(bridge: Bridge, group_wit
     assert run.id in run_queue.claimable(bridge.engine, now=at)
 
 
-def test_a_dead_run_is_made_good_by_a_run_that_overwrites_in_full(bridge: Bridge, group_with_runs: list[Run]):
+def test_a_dead_run_is_recovered_by_a_run_that_overwrites_in_full(bridge: Bridge, group_with_runs: list[Run]):
     run = group_with_runs[2]
     claim(bridge, run)
 
@@ -249,16 +251,16 @@ def test_a_watcher_is_undecided_about_a_run_until_it_moves_or_is_gone(bridge: Br
 def test_a_run_whose_task_was_stopped_before_its_first_step_is_handed_back(bridge: Bridge, group_with_runs: list[Run]):
     async def claim_and_stop() -> None:
         stop = asyncio.Event()
-        dispatch = at_work.dispatch
+        dispatch = worker.dispatch
 
         def dispatch_and_stop() -> None:
             dispatch()
             stop.set()
 
-        at_work.dispatch = dispatch_and_stop  # type: ignore[method-assign]
-        await at_work.serve(stop)
+        worker.dispatch = dispatch_and_stop  # type: ignore[method-assign]
+        await worker.serve(stop)
 
-    at_work = service.Worker(bridge)
+    worker = service.Worker(bridge)
 
     asyncio.run(claim_and_stop())
 

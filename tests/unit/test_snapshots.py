@@ -54,7 +54,7 @@ def test_a_snapshot_holds_each_apptimize_id_once_with_its_smallest_distinct_id_i
 
 
 @given(st.dictionaries(ids, ids, max_size=15), st.dictionaries(ids, ids, max_size=15))
-def test_a_difference_counts_who_came_who_went_and_who_stayed(
+def test_a_difference_counts_who_joined_who_left_and_who_is_unchanged(
     snapshots: Snapshots, old: dict[str, str], new: dict[str, str]
 ):
     write(snapshots, "old", [(distinct_id, one) for one, distinct_id in old.items()])
@@ -100,7 +100,7 @@ def test_reasons_are_counted_and_the_profiles_behind_them_too(snapshots: Snapsho
     assert tally.profiles == tally.seen == 4
 
 
-def test_a_profile_that_came_twice_shows_in_the_tally_wherever_it_came(snapshots: Snapshots):
+def test_a_profile_that_is_read_twice_shows_in_the_tally_wherever_it_was(snapshots: Snapshots):
     with snapshots.collector() as collector:
         collector.add(distinct_ids=["u1", "u2"], apptimize_ids=["i_1", "i_2"], unusable_ids=["u3"], reasons=["blank"])
         collector.add(distinct_ids=["u2"], apptimize_ids=["i_2"], unusable_ids=["u1"], reasons=["unmatched"])
@@ -141,31 +141,31 @@ def test_a_search_counts_to_a_limit_and_says_so(snapshots: Snapshots):
     )
 
 
-def test_who_stayed_is_told_from_what_came_or_left(snapshots: Snapshots):
+def test_unchanged_members_are_told_from_those_who_joined_or_left(snapshots: Snapshots):
     write(snapshots, "before", [(f"user-{number:05}", f"i_{number:05}") for number in range(60_000)])
     write(snapshots, "after", [(f"user-{number:05}", f"i_{number:05}") for number in range(30_000, 90_000)])
     difference = snapshots.keep_difference("difference", "after", "before")
-    stayed = [(f"i_{number:05}", f"user-{number:05}") for number in range(30_000, 60_000)]
+    unchanged = [(f"i_{number:05}", f"user-{number:05}") for number in range(30_000, 60_000)]
 
     for name, change in (("after", "added"), ("before", "removed")):
         page = find_others(
             snapshots, name, "difference", change, PageRequest(offset=19_990, limit=20), total=difference.unchanged
         )
-        assert (page.rows, page.total) == (stayed[19_990:20_010], 30_000)
-        assert [pair for rows in snapshots.iterate_others(name, "difference", change) for pair in rows] == stayed
+        assert (page.rows, page.total) == (unchanged[19_990:20_010], 30_000)
+        assert [pair for rows in snapshots.iterate_others(name, "difference", change) for pair in rows] == unchanged
         assert find_others(snapshots, name, "difference", change, PageRequest("I_45678"), total=30_000).rows == [
-            stayed[15_678]
+            unchanged[15_678]
         ]
         assert find_others(snapshots, name, "difference", change, PageRequest("i_12345"), total=30_000).total == 0
-    assert find_others(snapshots, "after", None, "added", PageRequest(limit=1), total=60_000).rows == [stayed[0]]
+    assert find_others(snapshots, "after", None, "added", PageRequest(limit=1), total=60_000).rows == [unchanged[0]]
 
 
 def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     write(snapshots, "here", [("user-1", "i_1")])
-    snapshots.keep_difference("came", "here", None)
+    snapshots.keep_difference("joined", "here", None)
 
     assert list_holding(snapshots, ["gone", "here"], "i_1") == {"here"}
-    assert list_changes_of(snapshots, ["gone", "came"], "i_1", "i_9") == {"i_1": {"came": "added"}, "i_9": {}}
+    assert list_changes_of(snapshots, ["gone", "joined"], "i_1", "i_9") == {"i_1": {"joined": "added"}, "i_9": {}}
     assert find_by_id(snapshots, ["gone"], "i_1") == []
     assert find_by_id(snapshots, ["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
 

@@ -19,7 +19,7 @@ from data.engine import StorageError, make_engine, open_database, read_session, 
 from data.models import Group, Person, Run, RunStatus, utc_now
 
 
-def url_of(home: Path) -> str:
+def database_url(home: Path) -> str:
     return f"sqlite:///{home / 'cohort_bridge.db'}"
 
 
@@ -59,7 +59,7 @@ def test_foreign_keys_are_off_while_a_migration_may_rebuild_tables(tmp_path: Pat
         seen.append(config.attributes["connection"].exec_driver_sql("PRAGMA foreign_keys").scalar())
 
     monkeypatch.setattr("alembic.command.upgrade", look)
-    engine = make_engine(url_of(tmp_path))
+    engine = make_engine(database_url(tmp_path))
 
     data_engine._upgrade(engine)
 
@@ -71,7 +71,7 @@ def test_foreign_keys_are_off_while_a_migration_may_rebuild_tables(tmp_path: Pat
 def test_many_processes_that_start_at_once_bring_the_schema_up_to_date_once(tmp_path: Path):
     code = (
         "from pathlib import Path; from data.engine import open_database; "
-        f"open_database({url_of(tmp_path)!r}, Path({str(tmp_path)!r}))"
+        f"open_database({database_url(tmp_path)!r}, Path({str(tmp_path)!r}))"
     )
     starting = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
 
@@ -92,7 +92,7 @@ def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path):
     (tmp_path / "cohort_bridge.db").write_bytes(b"this is not a database, not at all " * 100)
 
     with pytest.raises(StorageError, match="damaged, or is not a database"):
-        open_database(url_of(tmp_path), tmp_path)
+        open_database(database_url(tmp_path), tmp_path)
 
 
 def test_a_read_only_database_is_said_in_a_sentence(bridge: Bridge):

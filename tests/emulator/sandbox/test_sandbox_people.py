@@ -50,14 +50,14 @@ def test_a_lone_surrogate_is_sent_as_an_escape(client: Any):
     assert rb"i_broken\ud800" in client.engage(ODD).content
 
 
-def test_nobody_in_the_web_cohort_has_a_usable_id(client: Any):
+def test_no_one_in_the_web_cohort_has_a_usable_id(client: Any):
     values = [row["$properties"].get("$apptimize_user_id") for row in client.oracle(NO_IDS)]
 
     assert len(values) > 100
     assert all(value in (None, False) or not value.strip() for value in values)
 
 
-def test_the_exact_cohort_always_has_two_thousand_and_the_empty_one_nobody(client: Any):
+def test_the_exact_cohort_always_has_two_thousand_and_the_empty_one_no_one(client: Any):
     for shift in (0, 301, 7000, 90_000):
         client.at(shift)
         assert len(client.oracle(EXACT)) == 2000

@@ -25,13 +25,13 @@ SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
 def write_files(folder: Path) -> dict[str, Path]:
     """Write people as real ones are (some without an id, some sharing one, some with a number) and empty cohorts."""
     profiles, cohorts = folder / "people.jsonl", folder / "cohorts.json"
-    rows = [{"$distinct_id": name_of(number), "$properties": _properties(number)} for number in range(PEOPLE)]
+    rows = [{"$distinct_id": get_distinct_id(number), "$properties": _properties(number)} for number in range(PEOPLE)]
     profiles.write_text("".join(json.dumps(row) + "\n" for row in rows))
     cohorts.write_text(json.dumps([{"id": id, "name": f"Cohort {id}", "distinct_ids": []} for id in COHORTS]))
     return {"profiles": profiles, "cohorts": cohorts}
 
 
-def name_of(number: int) -> str:
+def get_distinct_id(number: int) -> str:
     return f"p-{number:05}"
 
 
@@ -43,7 +43,7 @@ def _properties(number: int) -> dict[str, Any]:
     return {"$apptimize_user_id": number if number % 29 == 0 else f"i_{number}"}
 
 
-class Crowd(Sandbox):
+class Population(Sandbox):
     """The sandbox over our own people."""
 
     def __init__(self, url: str) -> None:
@@ -51,7 +51,7 @@ class Crowd(Sandbox):
         self._changed = set[int]()  # the cohorts that are not as `write_files` wrote them
 
     def reset(self) -> None:
-        self.mend()
+        self.clear_faults()
         self.limit(hourly_limit=60, concurrent_limit=5)
         self.at(0)
         self.forget_requests()
@@ -61,8 +61,8 @@ class Crowd(Sandbox):
         self._changed = set()
 
     def set(self, cohort: int, numbers: Any) -> None:
-        """Say who is in a cohort."""
-        self._put(cohort, {"distinct_ids": [name_of(number) for number in numbers]})
+        """Set who is in a cohort."""
+        self._put(cohort, {"distinct_ids": [get_distinct_id(number) for number in numbers]})
 
     def name(self, cohort: int, name: str) -> None:
         self._put(cohort, {"name": name})
@@ -79,14 +79,14 @@ class Crowd(Sandbox):
         """Empty the log of requests; what was spent of the hour stays spent."""
         self.delete("/sandbox/api/requests").raise_for_status()
 
-    def right(self, cohort: int) -> frozenset[str]:
-        """Who must be in the group now: asked for anew, since a crowd changes while the clock stands still."""
+    def expected_members(self, cohort: int) -> frozenset[str]:
+        """Return who must be in the group now: cohorts change while the clock stands still."""
         return frozenset(oracle.answer(self.raw(cohort)).group)
 
-    def there(self, cohort: int) -> frozenset[str] | None:
-        """Who is in the group now."""
-        found = self.group(cohort)
-        return None if found is None else frozenset(found)
+    def members(self, cohort: int) -> frozenset[str] | None:
+        """Return the group's members now."""
+        members = self.group(cohort)
+        return None if members is None else frozenset(members)
 
 
 def some(rng: random.Random, *, most: int = 1500) -> list[int]:
@@ -95,10 +95,10 @@ def some(rng: random.Random, *, most: int = 1500) -> list[int]:
 
 
 def changed(rng: random.Random, numbers: list[int], *, by: int) -> list[int]:
-    """Let some go and others come, about `by` each."""
-    stay = rng.sample(numbers, max(0, len(numbers) - by))
+    """Let some leave and others join, about `by` each."""
+    remaining = rng.sample(numbers, max(0, len(numbers) - by))
     others = sorted(set(range(PEOPLE)).difference(numbers))
-    return sorted([*stay, *rng.sample(others, min(by, len(others)))])
+    return sorted([*remaining, *rng.sample(others, min(by, len(others)))])
 
 
 def all_runs(bridge: Bridge) -> list[Run]:
@@ -106,7 +106,7 @@ def all_runs(bridge: Bridge) -> list[Run]:
     return runs.list_runs(bridge, LOCAL, RunFilter(), limit=100_000)[::-1]
 
 
-def at_work(bridge: Bridge) -> list[Run]:
+def list_unfinished(bridge: Bridge) -> list[Run]:
     return [run for run in all_runs(bridge) if run.status in UNFINISHED]
 
 
@@ -114,7 +114,7 @@ def last(bridge: Bridge) -> Run:
     return all_runs(bridge)[-1]
 
 
-def assert_counts_add_up(found: list[Run]) -> None:
-    for run in found:
+def assert_counts_add_up(finished: list[Run]) -> None:
+    for run in finished:
         if run.status == RunStatus.SUCCEEDED:
             assert run.profiles == run.members + run.duplicates + run.unmatched + run.invalid

@@ -38,7 +38,7 @@ def test_pages_prove_in_whatever_order_they_arrived():
     completeness.prove_pages(list(reversed(pages(10, 10, 3))), page_size=10)
 
 
-def test_a_profile_that_came_twice_is_an_incomplete_read():
+def test_a_profile_that_is_read_twice_is_an_incomplete_read():
     with pytest.raises(IncompleteRead, match="2 profiles came twice"):
         completeness.prove_distinct(seen=102, profiles=100)
 

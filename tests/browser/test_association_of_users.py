@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, cell_of, go, press, settled
+from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, press, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_grou
     expect(page.get_by_role("heading", name="What will change")).to_be_visible(timeout=EXPORT_MS)
     expect(page.get_by_text("Users who had no usable Apptimize id")).to_be_visible()
     expect(page.get_by_text("The distinct id is blank.")).to_be_visible()
-    cell_of(page.get_by_test_id("stDataFrame").first, "i_browser-0")
+    find_cell(page.get_by_test_id("stDataFrame").first, "i_browser-0")
     assert not held(everything, unmatched[0]), "nothing is written before it is confirmed"
 
     press(page.get_by_role("button", name="Write 40 rows"))
@@ -58,7 +58,7 @@ def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_grou
     page.goto(f"{everything.url}/matching?id=i_browser-7")
     settled(page, "Look up a user")
     expect(page.get_by_text(unmatched[7], exact=True)).to_be_visible()
-    cell_of(page.get_by_test_id("stDataFrame").first, "In the group")
+    find_cell(page.get_by_test_id("stDataFrame").first, "In the group")
     settled(page, "Look up a user")
     assert parse_qs(urlsplit(page.url).query) == {"id": ["i_browser-7"]}
 

@@ -1,4 +1,4 @@
-"""How things stand: freshness, slots, budget and sizes, as they are worked out from rows."""
+"""Statistics of runs: freshness, slots, budget and sizes, as they are worked out from rows."""
 
 from __future__ import annotations
 

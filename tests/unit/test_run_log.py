@@ -1,4 +1,4 @@
-"""The run_log of a run: bounded, whatever the run did, and its totals count everything."""
+"""The log of a run: bounded, whatever the run did, and its totals count everything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from data.engine import read_session, write_session
 from data.models import Run, RunLogRow
 
 
-def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
+def test_a_run_log_of_very_many_calls_stays_small_and_counts_them_all():
     run_log = RunLog()
     for number in range(3000):
         run_log.step(f"step {number}")
@@ -26,7 +26,7 @@ def test_a_journal_of_very_many_calls_stays_small_and_counts_them_all():
     assert len(json.dumps(kept)) < 16_000
 
 
-def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
+def test_an_attempt_continues_the_run_log_of_the_one_before():
     first = RunLog()
     first.step("reading")
     first.called("first page of profiles", 429, time.monotonic())
@@ -42,7 +42,7 @@ def test_an_attempt_goes_on_in_the_journal_of_the_one_before():
     assert {(one["status"], one["count"]) for one in kept["totals"]} == {(429, 2), (None, 1)}
 
 
-def test_a_journal_goes_with_its_run(bridge: Bridge, group_with_runs: list[Run]):
+def test_a_run_log_is_deleted_with_its_run(bridge: Bridge, group_with_runs: list[Run]):
     run_id = group_with_runs[0].id or 0
     assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
     run_queue.heartbeat(bridge.engine, run_id, lease_owner="one", log={"steps": [], "calls": [], "totals": []})
@@ -55,7 +55,7 @@ def test_a_journal_goes_with_its_run(bridge: Bridge, group_with_runs: list[Run])
         assert session.get(RunLogRow, run_id) is None
 
 
-def test_who_lost_the_lease_writes_nothing_into_the_journal(bridge: Bridge, group_with_runs: list[Run]):
+def test_who_lost_the_lease_writes_nothing_into_the_run_log(bridge: Bridge, group_with_runs: list[Run]):
     run_id = group_with_runs[0].id or 0
     assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
 
