@@ -20,8 +20,8 @@ from tests.faults.population import SEEDS
 from tests.faults.receiver import ID, REFUSE_EVERY, USER, Receiver, receiving
 from tests.stage.home import Home
 
-# `make faults` does the whole million, `make test` a fifth of it.
-ROWS = 1_000_000 if SEEDS else 200_000
+# `make faults` does the whole million, `make test` a tenth of it.
+ROWS = 1_000_000 if SEEDS else 100_000
 # Interpreter, imported program and DuckDB's 80 MB take about 200; a million rows as Python objects would take 400 more.
 MOST_MB = 330
 

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
-from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.clock import SYSTEM_CLOCK, Clock, LeaseTimes
 from core.connections.destinations import connect_endpoint
 from core.connections.mixpanel_connection import MixpanelForm, connect_mixpanel
 from core.leases import lease
@@ -27,7 +27,7 @@ from core.settings import Settings
 from core.syncs import groups, one_time, runs
 from core.worker import inline_run
 from data.models import Group, Run, RunFilter
-from tests.stage.fork_server import ForkServer
+from tests.stage.fork_server import QUICK_HEARTBEAT, ForkServer
 from tests.stage.processes import ROOT, clean_environment
 from tests.stage.sandbox import Sandbox
 
@@ -116,7 +116,7 @@ class Home:
 
     @contextmanager
     def bridge(
-        self, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES, **settings: Any
+        self, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = QUICK_HEARTBEAT, **settings: Any
     ) -> Generator[Bridge]:
         """Open the home in this process."""
         values = {"home": self.path, "retry_over_s": RETRY_OVER_S, **settings}

@@ -10,6 +10,8 @@ import atexit
 import gc
 import sqlite3  # noqa: F401
 
+import alembic.command  # noqa: F401
+import alembic.config  # noqa: F401
 import anyio._backends._asyncio  # noqa: F401
 import duckdb  # noqa: F401
 import filelock  # noqa: F401
