@@ -332,7 +332,9 @@ def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) 
     with write_session(engine) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
-        association = session.get_one(Association, int(lease.key))
+        association = session.get(Association, int(lease.key))
+        if association is None:
+            return True  # a lease of nothing: it must not keep the others from being recovered
         values = _put_down(association, now)
         if association.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != ImportStage.CANCELLED:
             values = {"stage": ImportStage.FAILED, "finished_at": now} | _failure_values(failure)

@@ -183,3 +183,18 @@ def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way
     assert found
     assert (found.written, found.refused) == (8, 1)
     assert [associations.is_written(bridge.engine, waiting, row) for row in (2, 3, 4, 5)] == [True, False, False, True]
+
+
+def test_a_lease_whose_association_is_gone_keeps_no_other_from_being_recovered(
+    bridge: Bridge, waiting: int, fake_clock: FakeClock
+):
+    claim(bridge, waiting, "one")
+    assert leases.acquire(bridge.engine, LeaseKind.ASSOCIATION, 0, lease_owner="gone", now=bridge.clock.now())
+    watch = watch_associations(bridge)
+    watch.look()
+    fake_clock.ahead_s = bridge.lease_times.lease_s + 1
+
+    watch.look()
+
+    assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
+    assert leases.list_held(bridge.engine, LeaseKind.ASSOCIATION) == []

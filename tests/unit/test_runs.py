@@ -336,3 +336,19 @@ def test_how_users_are_matched_is_compared_as_it_is_when_the_export_is_queued(
     )
 
     assert compared == ["$user_id"]
+
+
+def test_a_lease_whose_run_is_gone_keeps_no_other_run_from_being_recovered(
+    bridge: Bridge, group_with_runs: list[Run], fake_clock: FakeClock
+):
+    run = group_with_runs[0]
+    claim(bridge, run)
+    assert leases.acquire(bridge.engine, LeaseKind.RUN, 0, lease_owner="gone", now=bridge.clock.now())
+    finder = watch_runs(bridge)
+    finder.look()
+    fake_clock.ahead_s = bridge.lease_times.lease_s + 1
+
+    finder.look()
+
+    assert again(bridge, run).status == RunStatus.INTERRUPTED
+    assert leases.list_held(bridge.engine, LeaseKind.RUN) == []
