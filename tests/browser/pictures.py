@@ -20,22 +20,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import Everything, go, picture, press, tick_row
+from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row
 from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 
-PAGES = {
-    "": "Overview",
-    "cohorts": "Cohorts",
-    "syncs": "Syncs",
-    "groups": "Groups",
-    "users": "Look up a user",
-    "history": "History",
-    "matching": "Matching",
-    "connections": "Connections",
-    "practice": "How to connect for real",
-    "people": "People",
-    "audit": "Audit log",
-}
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 800)
 VARIANTS = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)

@@ -26,6 +26,20 @@ from tests.stage.home import FORK_SERVERS, Home
 from tests.stage.processes import ROOT, clean_environment, free_port
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+# The addresses of the pages that everyone on this machine may open, and their headings.
+PAGES = {
+    "": "Overview",
+    "cohorts": "Cohorts",
+    "syncs": "Syncs",
+    "groups": "Groups",
+    "users": "Look up a user",
+    "history": "History",
+    "matching": "Matching",
+    "connections": "Connections",
+    "practice": "How to connect for real",
+    "people": "People",
+    "audit": "Audit log",
+}
 # An export of a practice cohort takes two or three seconds; machines that build are slow.
 EXPORT_MS = 45_000
 _ROW_PX, _HEADER_PX, _TICK_PX = 33, 34, 33

@@ -11,20 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled
+from tests.browser.stage import EXPORT_MS, PAGES, Everything, find_cell, go, plain_text, press, press_in_row, settled
 from tests.stage.sandbox import POWER, SPENDERS
-
-HEADINGS = {
-    "": "Overview",
-    "cohorts": "Cohorts",
-    "syncs": "Syncs",
-    "groups": "Groups",
-    "users": "Look up a user",
-    "history": "History",
-    "matching": "Matching",
-    "connections": "Connections",
-    "practice": "How to connect for real",
-}
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -230,7 +218,7 @@ def test_pages_ask_no_one_outside_this_machine_and_say_nothing_to_the_console(ev
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
 
-    for path, heading in HEADINGS.items():
+    for path, heading in PAGES.items():
         go(page, f"{everything.url}/{path}", heading)
 
     own = (everything.url, everything.url.replace("http", "ws"), "data:", "blob:")
@@ -244,9 +232,7 @@ def test_nothing_is_wider_than_a_narrow_window(everything: Everything, exported:
     views = {f"groups?group=1&view={view}": "Groups" for view in ("Members", "Size over time", "Compare two runs")}
     member = everything.core("groups", "members", str(POWER)).splitlines()[5]
     views |= {f"users?id={member}": "Look up a user"}
-    narrow = (
-        HEADINGS | views | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History", "syncs?sync=1": "Syncs"}
-    )
+    narrow = PAGES | views | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History", "syncs?sync=1": "Syncs"}
 
     for path, heading in narrow.items():
         go(page, f"{everything.url}/{path}", heading)

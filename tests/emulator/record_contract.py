@@ -374,7 +374,7 @@ def recorded() -> list[dict[str, Any]]:
 
 
 def record() -> None:
-    """Play every command against a sandbox of its own, and keep what is compared of each."""
+    """Play every command against its own sandbox, and keep what is compared of each."""
     with (
         forked_commands(),
         tempfile.TemporaryDirectory() as folder,

@@ -37,12 +37,12 @@ def simplified(sandbox: Sandbox, empty_home: Home) -> Iterator[Home]:
 def count_independently(sandbox: Sandbox, cohort: int, *, simplified: bool) -> dict[str, Any]:
     """Count the funnel from the raw profiles, and from nothing that the product has worked out."""
     raw = sandbox.raw(cohort)
-    everybody = sandbox.get(f"/sandbox/api/cohorts/{cohort}/profiles", params={"include_all_users": "true"}).json()
+    all_profiles = sandbox.get(f"/sandbox/api/cohorts/{cohort}/profiles", params={"include_all_users": "true"}).json()
     answer = oracle.simplified_answer(raw) if simplified else oracle.answer(raw)
     starts = Counter(id[:2] for id in answer.group)
     prefixed = starts["i_"] + starts["a_"]
     return {
-        "in_cohort": len(everybody),
+        "in_cohort": len(all_profiles),
         "with_profile": len(raw),
         "with_id": len(raw) - answer.unmatched,
         "valid": len(raw) - answer.unmatched - answer.invalid,

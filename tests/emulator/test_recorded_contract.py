@@ -13,7 +13,7 @@ from tests.stage.sandbox import Sandbox
 
 
 def differing(kept: list[dict[str, Any]], played: list[dict[str, Any]]) -> list[str]:
-    """Tell every command that did not end, or print, as it was recorded."""
+    """List every command that did not end, or print, as it was recorded."""
     pairs = [(old, new) for old, new in zip(kept, played, strict=True) if old != new]
     return [f"{old['command']}\n  recorded: {shown(old)}\n  now:      {shown(new)}" for old, new in pairs]
 

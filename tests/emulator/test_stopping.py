@@ -90,7 +90,7 @@ def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_wor
 
 
 def fast_clock() -> Clock:
-    """A clock of which the part that others are judged by runs twenty times as fast."""
+    """A clock whose steady part, by which leases end, runs twenty times as fast."""
     start = time.monotonic()
     return Clock(steady_s=lambda: start + 20 * (time.monotonic() - start))
 

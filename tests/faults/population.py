@@ -10,8 +10,9 @@ from typing import Any
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.syncs import runs
-from data.models import UNFINISHED, Run, RunFilter, RunStatus
+from core.syncs import recurring, runs
+from core.worker import service
+from data.models import UNFINISHED, Run, RunFilter, RunStatus, Sync
 from tests.stage import oracle
 from tests.stage.sandbox import Sandbox
 
@@ -99,6 +100,14 @@ def changed(rng: random.Random, numbers: list[int], *, by: int) -> list[int]:
     remaining = rng.sample(numbers, max(0, len(numbers) - by))
     others = sorted(set(range(PEOPLE)).difference(numbers))
     return sorted([*remaining, *rng.sample(others, min(by, len(others)))])
+
+
+def sync_once(bridge: Bridge, population: Population, numbers: Any) -> Sync:
+    """Put people in the first cohort, start a recurring sync of it, and let that run once."""
+    population.set(ONE, numbers)
+    sync = recurring.add_sync(bridge, LOCAL, ONE)
+    service.once(bridge)
+    return sync
 
 
 def all_runs(bridge: Bridge) -> list[Run]:

@@ -1,4 +1,4 @@
-"""Cohort Bridge in a process of its own, which can be told where to die and what the clock is to say.
+"""Cohort Bridge in its own process, which can be told where to die and what the clock is to say.
 
 The process is forked from a server that has everything imported, so that a test costs its runs and not its imports.
 What runs in it is the command line as it is, with a clock and lengths of leases of the test's.
@@ -102,7 +102,7 @@ _context.set_forkserver_preload(["tests.faults.process", "tests.stage.preload"])
 
 
 def start(home: Home, *arguments: str, **orders: Any) -> ForkServerProcess:
-    """Start a command in a process of its own; its output goes to `<home>.log`."""
+    """Start a command in its own process; its output goes to `<home>.log`."""
     process = _context.Process(target=_carry_out, args=(Orders(str(home.path), arguments, **orders),), daemon=True)
     process.start()
     return process

@@ -27,6 +27,7 @@ from tests.faults.population import (
     changed,
     last,
     list_unfinished,
+    sync_once,
 )
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, export, group_row
@@ -56,9 +57,7 @@ def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_w
 ):
     rng = random.Random(f"{name} {target}")
     numbers = rng.sample(range(3200), 1300 if SEEDS else 300)
-    population.set(ONE, numbers)
-    sync = recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync = sync_once(bridge, population, numbers)
     for _ in range(max(1, SEEDS)):
         options = {"target": target, "after": rng.randrange(4)} | rng.choice(({}, {"times": 1}, {"times": 7}))
         population.fault(name, **options, **({"seconds": 0.05} if name == "slow" else {}))
@@ -87,9 +86,7 @@ def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_w
 def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_the_group(
     bridge: Bridge, population: Population, clock: BothClocks, failing: str, ran: Tally
 ):
-    population.set(ONE, range(500))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(500))
     population.set(ONE, range(2600))
     population.fault(failing, target="apptimize", after=1)  # the first of two messages with new members is taken
     run_next_slot(bridge, clock)
@@ -111,9 +108,7 @@ def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_th
 def test_people_whom_a_one_time_export_added_between_two_runs_and_who_leave_then_are_not_left_in_the_group(
     bridge: Bridge, population: Population, clock: BothClocks, ran: Tally
 ):
-    population.set(ONE, range(500))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(500))
     population.set(ONE, range(600))
     clock.pass_minutes(5)
     export(bridge, ONE)
@@ -129,9 +124,7 @@ def test_people_whom_a_one_time_export_added_between_two_runs_and_who_leave_then
 def test_a_one_time_export_that_fails_half_way_makes_the_next_run_of_the_sync_overwrite_in_full(
     bridge: Bridge, population: Population, clock: BothClocks, ran: Tally
 ):
-    population.set(ONE, range(500))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(500))
     population.set(ONE, range(2600))
     population.fault("server_error", target="apptimize", after=1)
     export(bridge, ONE)
@@ -168,9 +161,7 @@ def test_a_group_that_is_led_elsewhere_while_it_is_written_stays_in_doubt(
 def test_a_base_that_was_damaged_counts_as_gone_and_the_group_is_overwritten_in_full(
     bridge: Bridge, population: Population, clock: BothClocks, ran: Tally
 ):
-    population.set(ONE, range(100))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(100))
     base = bridge.snapshots.path(group_row(bridge, ONE).base_snapshot or "")
     base.write_bytes(base.read_bytes()[:100])
     population.set(ONE, range(50))

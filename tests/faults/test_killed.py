@@ -12,7 +12,6 @@ from sqlmodel import delete
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import recurring
-from core.worker import service
 from data.engine import write_session
 from data.models import CohortList, RunStatus
 from tests.faults import process
@@ -28,6 +27,7 @@ from tests.faults.population import (
     last,
     list_unfinished,
     some,
+    sync_once,
 )
 from tests.faults.process import Kill
 from tests.stage.home import Home
@@ -57,9 +57,7 @@ SHORT = [
 def prepare(bridge: Bridge, population: Population, rng: random.Random) -> list[int]:
     """Start a sync and let it run once; the killed run then has a difference of several messages."""
     numbers = rng.sample(range(3200), 1500)
-    population.set(ONE, numbers)
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, numbers)
     assert population.members(ONE) == population.expected_members(ONE)
     numbers = changed(rng, numbers, by=1200)
     population.set(ONE, numbers)

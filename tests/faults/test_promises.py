@@ -19,7 +19,18 @@ from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
 from tests.faults import process
-from tests.faults.population import COHORTS, ONE, SEEDS, THREE, TWO, Population, all_runs, last, list_unfinished
+from tests.faults.population import (
+    COHORTS,
+    ONE,
+    SEEDS,
+    THREE,
+    TWO,
+    Population,
+    all_runs,
+    last,
+    list_unfinished,
+    sync_once,
+)
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
@@ -243,9 +254,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_le
 def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
-    population.set(ONE, range(20))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(20))
     recurring.run_now(bridge, LOCAL, 1)
     recurring.pause_sync(bridge, LOCAL, 1)
     clock.pass_minutes(60)
@@ -261,9 +270,7 @@ def test_pausing_stops_slots_and_queued_runs_and_resuming_is_due_at_once(
 
 
 def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, population: Population, clock: BothClocks):
-    population.set(ONE, range(20))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(20))
     before = population.members(ONE)
     population.set(ONE, range(10))
 
@@ -309,9 +316,7 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_recovered_against_tha
 def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_with_advice(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
-    population.set(ONE, range(20))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(20))
     before = population.members(ONE)
     population.remove(ONE)
 
@@ -327,9 +332,7 @@ def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_w
 def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
-    population.set(ONE, range(20))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(20))
     population.name(ONE, "Another name")
 
     clock.pass_minutes(31)
@@ -347,9 +350,7 @@ def test_a_run_that_finds_no_usable_id_at_all_is_held_and_the_next_with_ids_take
     bridge: Bridge, population: Population, clock: BothClocks
 ):
     numbers = range(2901, 2915)
-    population.set(ONE, numbers)
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, numbers)
     before = population.members(ONE)
     without_ids(population, numbers)
     clock.pass_minutes(15)
@@ -494,9 +495,7 @@ def test_an_undo_leaves_the_list_of_those_who_were_excluded(bridge: Bridge, popu
 def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_undo_later(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
-    population.set(ONE, range(20))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(20))
     first, before = last(bridge), population.members(ONE)
     population.set(ONE, range(10))
     busy = recurring.run_now(bridge, LOCAL, 1).id or 0
@@ -557,9 +556,7 @@ def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
 def test_spent_queries_of_the_future_do_not_keep_a_project_waiting(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
-    population.set(ONE, range(5))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(5))
     with write_session(bridge.engine) as session:
         session.exec(update(QuerySpend).values(at=bridge.clock.now() + timedelta(days=300)))
     clock.pass_minutes(30)

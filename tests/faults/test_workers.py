@@ -34,6 +34,7 @@ from tests.faults.population import (
     changed,
     last,
     list_unfinished,
+    sync_once,
     write_files,
 )
 from tests.faults.process import WallClock
@@ -200,9 +201,7 @@ def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
 def test_a_disk_that_is_full_while_a_snapshot_is_written_fails_the_run_and_leaves_the_group_as_it_was(
     home: Home, bridge: Bridge, population: Population, ran: Tally
 ):
-    population.set(ONE, range(100))
-    recurring.add_sync(bridge, LOCAL, ONE)
-    service.once(bridge)
+    sync_once(bridge, population, range(100))
     before = population.members(ONE)
     population.set(ONE, range(3000))
     recurring.run_now(bridge, LOCAL, 1)

@@ -1,4 +1,4 @@
-"""The dashboard on a stage: a home of its own, and the sandbox over loopback in the vendors' place."""
+"""The dashboard on a stage: its own home, and the sandbox over loopback in the vendors' place."""
 
 from __future__ import annotations
 

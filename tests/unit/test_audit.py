@@ -99,15 +99,15 @@ def test_what_the_data_layer_changes_for_an_action_is_recorded(bridge: Bridge, g
 @pytest.mark.usefixtures("spare_action")
 def test_a_new_action_cannot_forget_it(bridge: Bridge):
     @action(Role.VIEWER)
-    def rename_everybody(bridge: Bridge, actor: Actor) -> None:
+    def rename_everyone(bridge: Bridge, actor: Actor) -> None:
         with write_session(bridge.engine) as session:
             session.exec(update(Person).values(name="Someone Else"))
 
     people.add_person(bridge, LOCAL, "ann@example.com")
-    rename_everybody(bridge, LOCAL)
+    rename_everyone(bridge, LOCAL)
 
     line = list_lines(bridge)[-1]
-    assert (line.action, line.before) == ("rename_everybody", {"ann@example.com": {"name": ""}})
+    assert (line.action, line.before) == ("rename_everyone", {"ann@example.com": {"name": ""}})
     assert line.after == {"ann@example.com": {"name": "Someone Else"}}
 
 

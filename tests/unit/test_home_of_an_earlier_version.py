@@ -69,7 +69,7 @@ def kept() -> dict[str, list[Row]]:
 
 
 def place(table: str, column: str) -> tuple[str, str]:
-    """Say where a column of the home is today."""
+    """Return where a column of the home is today."""
     other, _ = RENAMED.get((table, "*"), (table, "*"))
     return RENAMED.get((table, column), (other, column))
 
@@ -92,7 +92,7 @@ def as_today(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
 
 
 def differences(then: dict[str, list[Row]], now: dict[str, list[Row]]) -> list[str]:
-    """Tell every table whose rows are not those of the home, with the rows that are missing or new."""
+    """List every table whose rows are not those of the home, with the rows that are missing or new."""
     told: list[str] = []
     for table, rows in then.items():
         columns = sorted({column for row in rows for column in row})

@@ -82,7 +82,7 @@ def test_what_is_no_longer_kept_is_said_and_not_made_up(held: list[frozenset[str
 
 
 def test_after_a_base_was_lost_and_all_was_recorded_again_no_membership_is_told_twice_or_too_long():
-    """A run without a base records everybody it finds as added: who is not among them had left by then."""
+    """A run without a base records everyone it finds as added: who is not among them had left by then."""
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     changes = [Change(1, 1, "d1", at(1), 2, 0, True), Change(2, 1, "d2", at(2), 3, 0, True)]
 

@@ -142,7 +142,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "look_up_user": (Role.VIEWER, READS, lambda on, who: user_lookup.look_up_user(on.bridge, who, "i_1")),
     "list_run_actors": (Role.VIEWER, READS, lambda on, who: overview.list_run_actors(on.bridge, who)),
     "workers": (Role.VIEWER, READS, lambda on, who: overview.workers(on.bridge, who)),
-    # What everybody may do with their own sign-in.
+    # What everyone may do with their own sign-in.
     "end_my_sign_ins": (Role.VIEWER, WORKED, lambda on, who: people.end_my_sign_ins(on.bridge, who)),
     "sign_out": (Role.VIEWER, WORKED, lambda on, who: sign_in.sign_out(on.bridge, who)),
     # What analysts do.
