@@ -63,8 +63,10 @@ class AssociationJob:
         except LeaseLost:
             raise
         except RunCancelled:
+            self._held.lease.end()  # a heartbeat that finds the same must not stop what records it
             await self._end(Ending(ImportStage.CANCELLED, self._bridge.clock.now()))
         except CohortBridgeError as exc:
+            self._held.lease.end()
             failure = Failure(exc.code, exc.message, exc.advice)
             await self._end(Ending(ImportStage.FAILED, self._bridge.clock.now(), failure=failure))
 

@@ -451,6 +451,18 @@ def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_someone
     assert (done.stage, done.written) == (ImportStage.CANCELLED, 4000)
 
 
+def test_a_cancelling_that_the_heartbeat_finds_as_well_is_recorded_once(sandbox: Sandbox, bridge: Bridge):
+    """The outcomes take longer to save than two heartbeats: the second comes when the batch has told already."""
+    quick = replace(bridge, lease_times=replace(bridge.lease_times, heartbeat_s=0.05))
+    found = check(quick, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
+    assert found.id is not None
+    actions.confirm_association(quick, LOCAL, found.id, lease_owner="me")
+
+    done = asyncio.run(write_and_then(quick, found.id, partial(actions.cancel_association, quick, LOCAL, found.id)))
+
+    assert (done.stage, done.written) == (ImportStage.CANCELLED, 2000)
+
+
 def test_a_batch_of_which_nothing_is_known_is_told_as_not_confirmed_and_nothing_is_sent_after_it(
     sandbox: Sandbox, bridge: Bridge
 ):

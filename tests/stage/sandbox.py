@@ -128,4 +128,4 @@ def wait_until(holds: Callable[[], Any], *, within_s: float = 20.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"this did not come true within {within_s:.0f} s"
-        time.sleep(0.02)
+        time.sleep(0.05)
