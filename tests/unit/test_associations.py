@@ -196,5 +196,5 @@ def test_a_lease_whose_association_is_gone_keeps_no_other_from_being_recovered(
 
     watch.look()
 
-    assert stage_of(bridge, waiting) == ImportStage.TO_WRITE
+    assert get_stage(bridge, waiting) == ImportStage.TO_WRITE
     assert leases.list_held(bridge.engine, LeaseKind.ASSOCIATION) == []

@@ -318,10 +318,14 @@ def test_how_users_are_matched_is_compared_as_it_is_when_the_export_is_queued(
         group = session.get_one(Group, run.group_id)
         read_before = session.get_one(Connection, kept.mixpanel_id)
         destination = session.get_one(Connection, group.destination_id)
-        other = Connection(side="mixpanel", kind=ConnectionKind.MIXPANEL, name="second", project_id=1)
+        made_at = bridge.clock.now()
+        other = Connection(
+            side="mixpanel", kind=ConnectionKind.MIXPANEL, name="second", project_id=1, created_at=made_at
+        )
         session.add(other)
         session.flush()
-        session.add(Sync(kind=SyncKind.RECURRING, mixpanel_id=other.id, group_id=group.id, project_id=1, cohort_id=7))
+        same = {"group_id": group.id, "project_id": 1, "cohort_id": 7, "created_at": made_at}
+        session.add(Sync(kind=SyncKind.RECURRING, mixpanel_id=other.id, **same))
     with write_session(bridge.engine) as session:
         session.get_one(Connection, read_before.id).match_property = "$user_id"
     compared: list[str] = []
