@@ -211,7 +211,7 @@ class Run(SQLModel, table=True):
             sqlite_where=text("status = 'running' AND NOT dry_run"),
             postgresql_where=text("status = 'running' AND NOT dry_run"),
         ),
-        # What the screens ask for among very many runs: whom a group gained and lost, slots met, the last day.
+        # What the screens ask for among very many runs: whom a group gained and lost, on-time runs, the last day.
         Index(
             "run_that_changed_group",
             "group_id",

@@ -234,7 +234,7 @@ def test_who_is_shut_out_is_out_at_the_next_click(
     assert runs.count_runs(practising, LOCAL) == 0
     assert not at.dataframe
     assert "signed out everywhere" in shown(at) or "was deactivated" in shown(at)
-    # The same cookie leads nowhere in another browser either; a new sign-in does, unless they are shut out.
+    # The same cookie leads nowhere in another browser either; a new sign-in does, unless they are closed out.
     assert "Signed in as" not in shown(open_as(OVERVIEW, claims(iat=int(time.time()) - 5)))
     later = shown(open_as(OVERVIEW, claims(iat=int(time.time()) + 2)))
     assert ("Signed in as analyst" in later) == (end is people.end_sign_ins)

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from core.clock import LEASE_TIMES
 from tests.stage.processes import ROOT, clean_environment
 
-# Whoever waits for what another holds looks again at each heartbeat: sooner here. Leases last as long as ever.
+# One that waits for what another holds looks again at each heartbeat: sooner here. Leases last as long as ever.
 QUICK_HEARTBEAT = replace(LEASE_TIMES, heartbeat_s=0.2)
 
 
