@@ -192,17 +192,20 @@ def show_groups(user: UserLookup) -> None:
         st.caption("No group was delivered yet.")
         return
     answers = sorted(user.groups, key=lambda answer: not answer.is_member)
+    # Where all groups are at one place, its name in every row would only push the reasons out of sight.
+    has_several = len({answer.destination for answer in answers}) > 1
     tables.rows_to_open(
         [group_row(answer) for answer in answers],
         [answer.group.id for answer in answers],
         key="users_groups",
         label="The user's groups",
         go_to=opener(links.GROUPS, "group"),
+        order=["", "Group", *(["Destination"] if has_several else []), "State", "Since", "Why"],
         columns={
-            "Group": st.column_config.TextColumn(width=200),
+            "Group": st.column_config.TextColumn(width=160 if has_several else 200),
             # Without a width it is as narrow as the first rows, which may have none.
             "Since": st.column_config.TextColumn(width=155),
-            "Why": st.column_config.TextColumn(width=275),
+            "Why": st.column_config.TextColumn(width=215 if has_several else 285),
         },
     )
 
