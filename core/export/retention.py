@@ -5,12 +5,12 @@ from __future__ import annotations
 from core.bridge import Bridge
 from data import run_records
 
-_SNAPSHOTS_KEPT = 30
+SNAPSHOTS_KEPT = 30
 
 
 def forget_old_snapshots(bridge: Bridge, group_id: int) -> None:
     """Keep the newest snapshots of a group, and its base; remove the others. Runs that changed nothing share one."""
-    for name in run_records.forget_snapshots(bridge.engine, group_id, keep=_SNAPSHOTS_KEPT):
+    for name in run_records.forget_snapshots(bridge.engine, group_id, keep=SNAPSHOTS_KEPT):
         bridge.snapshots.remove(name)
 
 

@@ -9,6 +9,8 @@ from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
+from core.syncs.groups import get_base
+from core.syncs.runs import members_not_kept
 from data import groups, run_stats, runs
 from data.members import search as member_search
 from data.members.search import PageRequest, SearchPage
@@ -20,11 +22,7 @@ def find_members(
     bridge: Bridge, actor: Actor, group_id: int, *, search: str = "", offset: int = 0, limit: int = 50
 ) -> SearchPage:
     """Page and search through what was last delivered, in order of Apptimize id. Raises NotFound, StorageFailed."""
-    group = groups.get_group(bridge.engine, group_id)
-    if group is None or group.base_snapshot is None:
-        raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
-    request = PageRequest(search, offset, limit)
-    return member_search.find_members(bridge.snapshots, group.base_snapshot, request)
+    return member_search.find_members(bridge.snapshots, get_base(bridge, group_id), PageRequest(search, offset, limit))
 
 
 @action(Role.VIEWER)
@@ -148,8 +146,5 @@ def kept_runs(bridge: Bridge, actor: Actor, group_id: int) -> list[Run]:
 def require_kept(bridge: Bridge, run_id: int) -> Run:
     run = runs.get(bridge.engine, run_id)
     if run is None or run.status != RunStatus.SUCCEEDED or not bridge.snapshots.exists(run.snapshot):
-        raise NotFound(
-            f"The members as of run {run_id} are not kept (any more).",
-            advice="Choose a later run that succeeded: the last 30 that changed something are kept.",
-        )
+        raise members_not_kept(run_id)
     return run

@@ -14,7 +14,6 @@ from core.reports.memberships import (
     Lookback,
     Membership,
     changes_back,
-    is_lost,
     list_kept_by_group,
     list_memberships,
     newest_first,
@@ -153,6 +152,7 @@ def look_up_user(
     apptimize_ids = _with_history(reads, members, ids)
     changes = _changes(bridge, recent, [*ids.followed, *apptimize_ids])
     delivered = [group for group in groups.list_groups(bridge.engine) if group_id in (None, group.id)]
+    lost = {files.group.id for files in reads.groups if files.is_lost}
     return UserLookup(
         id=ids.asked,
         lookback=lookback,
@@ -161,7 +161,7 @@ def look_up_user(
         groups=[_in_group(reads, files, ids, changes) for files in reads.groups],
         associated=associated,
         histories=_histories(reads, delivered, apptimize_ids, changes),
-        lost=[group for group in delivered if is_lost(bridge, group)],
+        lost=[group for group in delivered if group.id in lost],
     )
 
 

@@ -39,7 +39,7 @@ def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None =
 @action(Role.VIEWER)
 def group_csv(bridge: Bridge, actor: Actor, group_id: int) -> Iterator[str]:
     """Yield the lines of the group's `user_id` CSV, ids byte for byte. Raises NotFound, StorageFailed."""
-    name = _base(bridge, group_id)
+    name = get_base(bridge, group_id)
     return csv_files.csv_lines(member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
 
 
@@ -49,12 +49,13 @@ def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) ->
 
     Raises: NotFound, StorageFailed.
     """
-    name = _base(bridge, group_id)
+    name = get_base(bridge, group_id)
     ids = (member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
     return csv_files.save_csv(ids, target, expected=bridge.snapshots.count(name))
 
 
-def _base(bridge: Bridge, group_id: int) -> str:
+def get_base(bridge: Bridge, group_id: int) -> str:
+    """Return the name of the snapshot with the members that were last delivered. Raises NotFound before the first."""
     group = groups.get_group(bridge.engine, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
+from core.export.retention import SNAPSHOTS_KEPT
 from data import run_queue, runs
 from data.models import UNFINISHED, Run, RunFilter
 
@@ -53,3 +54,11 @@ def active_runs(bridge: Bridge, actor: Actor, cohort_id: int | None = None) -> l
 def unknown_run(run_id: int) -> NotFound:
     """Build the error for a run that is not there."""
     return NotFound(f"There is no run {run_id}.", advice="See the list of runs: `python -m core runs`, or History.")
+
+
+def members_not_kept(run_id: int) -> NotFound:
+    """Build the error for a run whose members are no longer kept whole."""
+    return NotFound(
+        f"The members as of run {run_id} are not kept (any more).",
+        advice=f"Choose a later run that succeeded: the last {SNAPSHOTS_KEPT} that changed something are kept.",
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import NotFound
-from core.syncs.runs import unknown_run
+from core.syncs.runs import members_not_kept, unknown_run
 from data import run_decisions
 from data.models import Run
 from data.run_decisions import MembersNotKept, RunUnknown
@@ -29,7 +28,4 @@ def undo_to(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     except RunUnknown:
         raise unknown_run(run_id) from None
     except MembersNotKept:
-        raise NotFound(
-            f"The members as of run {run_id} are not kept (any more).",
-            advice="Choose a later run that succeeded: the last 30 that changed something are kept.",
-        ) from None
+        raise members_not_kept(run_id) from None

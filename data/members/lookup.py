@@ -10,12 +10,6 @@ from data.members.store import MemberFiles, as_members
 from data.models import Member, MembershipChange
 
 
-def list_holding(files: MemberFiles, names: Iterable[str], apptimize_id: str) -> set[str]:
-    """Return which of these snapshots hold the member."""
-    rows = files.ask_all(names, "DISTINCT filename FROM {0} WHERE apptimize_id = ?", [apptimize_id])
-    return {Path(path).stem for (path,) in rows}
-
-
 def list_membership_changes(
     files: MemberFiles, differences: Iterable[str], *apptimize_ids: str
 ) -> dict[str, dict[str, MembershipChange]]:
@@ -25,19 +19,6 @@ def list_membership_changes(
     for apptimize_id, path, change in files.ask_all(differences, query, apptimize_ids):
         changes[apptimize_id][Path(path).stem] = change
     return changes
-
-
-def find_by_id(files: MemberFiles, names: Iterable[str], text: str) -> list[tuple[Member, str]]:
-    """Return the members whose Apptimize id, or else whose distinct id, is this text.
-
-    Each comes with the name of the file, once for each file that holds them.
-    """
-    names = list(names)
-    for column in ("apptimize_id", "distinct_id"):
-        query = f"DISTINCT apptimize_id, distinct_id, filename FROM {{0}} WHERE {column} = ? ORDER BY ALL LIMIT 2000"
-        if rows := files.ask_all(names, query, [text]):
-            return [(Member(apptimize_id, distinct_id), Path(path).stem) for apptimize_id, distinct_id, path in rows]
-    return []
 
 
 def list_members_with(files: MemberFiles, names: Iterable[str], ids: Sequence[str]) -> dict[str, list[Member]]:

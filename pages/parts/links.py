@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-OVERVIEW = "pages/export/overview.py"
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
 GROUPS = "pages/observe/groups.py"

@@ -515,7 +515,7 @@ def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_un
 def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
     bridge: Bridge, population: Population, clock: BothClocks, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(export_retention, "_SNAPSHOTS_KEPT", 3)
+    monkeypatch.setattr(export_retention, "SNAPSHOTS_KEPT", 3)
     recurring.add_sync(bridge, LOCAL, ONE)
     for size in (10, 20, 20, 30, 40):
         population.set(ONE, range(1, size))

@@ -22,7 +22,7 @@ from core.vendors.retry import RetryPlan
 from data.members.association_check import CheckRules, KnownProfiles
 from data.members.association_rows import ImportRows, RowFilter
 from data.members.excluded import ExcludedProfile, iterate_excluded, list_excluded, list_excluded_with
-from data.members.lookup import find_by_id, list_members_with
+from data.members.lookup import list_members_with
 from data.members.search import PageRequest, find_changes, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
@@ -71,7 +71,7 @@ def ways_to_read(snapshots: Snapshots) -> Iterator[list[Member]]:
     yield find_members(snapshots, "kept", PageRequest("distinct-")).rows
     yield find_changes(snapshots, "added", "added", PageRequest()).rows
     yield find_others(snapshots, "kept", None, "added", PageRequest(), total=3).rows
-    yield [member for one in MEMBERS for member, _ in find_by_id(snapshots, ["kept"], one.distinct_id)]
+    yield [member for one in MEMBERS for member in list_members_with(snapshots, ["kept"], [one.distinct_id])["kept"]]
     yield [member for one in MEMBERS for member in list_members_with(snapshots, ["kept"], [one.apptimize_id])["kept"]]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from data.engine import StorageError
 from data.members.collector import Tally
-from data.members.lookup import find_by_id, list_holding, list_membership_changes
+from data.members.lookup import list_members_with, list_membership_changes
 from data.members.search import PageRequest, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
@@ -164,13 +164,14 @@ def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
     write(snapshots, "here", [("user-1", "i_1")])
     snapshots.keep_difference("joined", "here", None)
 
-    assert list_holding(snapshots, ["gone", "here"], "i_1") == {"here"}
+    member = Member("i_1", "user-1")
+    assert list_members_with(snapshots, ["gone", "here"], ["i_1"]) == {"here": [member]}
     assert list_membership_changes(snapshots, ["gone", "joined"], "i_1", "i_9") == {
         "i_1": {"joined": "added"},
         "i_9": {},
     }
-    assert find_by_id(snapshots, ["gone"], "i_1") == []
-    assert find_by_id(snapshots, ["gone", "here"], "user-1") == [(Member("i_1", "user-1"), "here")]
+    assert list_members_with(snapshots, ["gone"], ["i_1"]) == {}
+    assert list_members_with(snapshots, ["gone", "here"], ["user-1"]) == {"here": [member]}
 
 
 def test_members_come_in_chunks_of_the_size_asked_for(snapshots: Snapshots):
