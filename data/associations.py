@@ -14,9 +14,10 @@ from sqlmodel import Session, col, delete, select
 
 from data import leases
 from data.engine import read_session, write_session
+from data.failure import Failure
 from data.leases import Renewal
 from data.members.association_rows import ImportSummary
-from data.models import Association, AssociationBatch, Connection, Group, ImportStage, Lease, LeaseKind, Run
+from data.models import Association, AssociationBatch, Group, ImportStage, Lease, LeaseKind, Run
 
 _KIND = LeaseKind.ASSOCIATION
 _WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
@@ -26,15 +27,6 @@ ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
 NOT_REPORTED = "Mixpanel refused a part of the batch and did not say which rows."
 # One that kills its process again and again without getting further is left alone.
 _MOST_INTERRUPTIONS = 3
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why an association failed."""
-
-    code: str
-    message: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -285,16 +277,12 @@ def record_end(engine: Engine, association_id: int, *, lease_owner: str, ending:
     """Record how an association ended, and give the lease up. False, and nothing, when it was lost."""
     values: dict[str, Any] = {"stage": ending.stage, "finished_at": ending.at, "cancel_asked": False}
     if ending.failure:
-        values |= _failure_values(ending.failure)
+        values |= ending.failure.columns()
     if ending.requests is not None:
         values["requests"] = ending.requests
     if ending.look_up:
         values |= {"looked_up": ending.look_up.asked, "found": ending.look_up.found}
     return _let_go(engine, association_id, lease_owner, values)
-
-
-def _failure_values(failure: Failure) -> dict[str, str]:
-    return {"error_code": failure.code, "error_message": failure.message, "error_advice": failure.advice}
 
 
 def _let_go(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> bool:
@@ -337,7 +325,7 @@ def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) 
             return True  # a lease of nothing: it must not keep the others from being recovered
         values = _put_down(association, now)
         if association.interruptions >= _MOST_INTERRUPTIONS and values["stage"] != ImportStage.CANCELLED:
-            values = {"stage": ImportStage.FAILED, "finished_at": now} | _failure_values(failure)
+            values = {"stage": ImportStage.FAILED, "finished_at": now} | failure.columns()
         _update(session, int(lease.key), values | {"interruptions": association.interruptions + 1})
         return True
 
@@ -349,12 +337,6 @@ def get(engine: Engine, association_id: int) -> Association | None:
     """Return an association, None if unknown."""
     with read_session(engine) as session:
         return session.get(Association, association_id)
-
-
-def get_connection(engine: Engine, association: Association) -> Connection | None:
-    """Return the connection that an association goes through, removed or not."""
-    with read_session(engine) as session:
-        return session.get(Connection, association.mixpanel_id)
 
 
 def list_newest(engine: Engine, *, stages: Sequence[str] = (), limit: int = 20) -> list[Association]:

@@ -10,7 +10,8 @@ from sqlmodel import Session, col
 
 from data.engine import Engine, write_session
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
-from data.sync_runs import RunRequest, add_run, cancel_queued
+from data.run_queue import RunRequest
+from data.sync_runs import add_run, cancel_queued
 
 
 class RunUnknown(LookupError):

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from data.audit.scope import Scope
+from data.failure import Failure
 from data.members.changes import Difference
 from data.models import Connection, RunStatus
 
@@ -48,15 +49,6 @@ class RunFiles:
     snapshot: str | None = None
     difference: str | None = None
     excluded: str | None = None
-
-
-@dataclass(frozen=True)
-class RunError:
-    """Why a run did not succeed, and what a person can do about it."""
-
-    code: str
-    message: str
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ class RunOutcome:
     difference: Difference | None = None
     write: str | None = None
     files: RunFiles = RunFiles()
-    error: RunError | None = None
+    failure: Failure | None = None
     group: GroupOutcome | None = None
     pause: Pause | None = None
     log: dict[str, Any] | None = None

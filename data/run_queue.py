@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,27 +12,30 @@ from sqlmodel import Session, col, select
 
 from data import leases
 from data.engine import read_session, write_session
+from data.failure import Failure
 from data.leases import Renewal
 from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState
 from data.run_outcome import RunProgress
 
 # No wait for a query slot is longer than the window that they are counted in.
 _LONGEST_WAIT = timedelta(hours=1)
+_CANCELLED = Failure("cancelled", "The run was cancelled.", "Start the export again when you are ready.")
 
 
-def new_run(
-    sync: Sync,
-    group: Group,
-    *,
-    destination: str,
-    trigger: str,
-    actor: str,
-    dry_run: bool,
-    force_full: bool,
-    now: datetime,
-    approved: bool = False,
-    restore_snapshot: str | None = None,
-) -> Run:
+@dataclass(frozen=True)
+class RunRequest:
+    """Who asks for a run, and of which kind; one with a `lease_owner` is for that process alone."""
+
+    trigger: str
+    actor: str
+    dry_run: bool = False
+    force_full: bool = False
+    lease_owner: str | None = None
+    approved: bool = False
+    restore_snapshot: str | None = None
+
+
+def new_run(sync: Sync, group: Group, request: RunRequest, *, destination: str, now: datetime) -> Run:
     """Build a queued run of a sync; the caller adds it to a session."""
     assert sync.id is not None
     assert group.id is not None
@@ -43,13 +46,13 @@ def new_run(
         cohort_name=group.cohort_name,
         group_name=group.name,
         destination=destination,
-        trigger=trigger,
-        actor=actor,
-        dry_run=dry_run,
-        force_full=force_full,
+        trigger=request.trigger,
+        actor=request.actor,
+        dry_run=request.dry_run,
+        force_full=request.force_full,
         queued_at=now,
-        approved=approved,
-        restore_snapshot=restore_snapshot,
+        approved=request.approved,
+        restore_snapshot=request.restore_snapshot,
     )
 
 
@@ -169,15 +172,13 @@ def _let_go(session: Session, run_id: int, lease_owner: str, values: dict[str, A
             "cancel_asked": False,
             "waiting_until": None,
             "finished_at": now,
-            "error_code": "cancelled",
-            "error_message": "The run was cancelled.",
-            "error_advice": "Start the export again when you are ready.",
+            **_CANCELLED.columns(),
         }
     session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
     return True
 
 
-def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datetime) -> bool:
+def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) -> bool:
     """End a run whose process died, if its lease has not moved since it was read, and free what it held besides.
 
     Another run recovers it, unless its sync was stopped meanwhile. One that is interrupted twice running is not tried
@@ -188,7 +189,7 @@ def interrupt(engine: Engine, lease: Lease, *, error: dict[str, str], now: datet
         if not leases.end_if_unmoved(session, lease):
             return False
         leases.free_all(session, parts_owner(lease.lease_owner, run_id))
-        values = {"status": RunStatus.INTERRUPTED, "waiting_until": None, "finished_at": now, **error}
+        values = {"status": RunStatus.INTERRUPTED, "waiting_until": None, "finished_at": now, **failure.columns()}
         session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
         run = session.get(Run, run_id)
         if run is None:

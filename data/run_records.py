@@ -66,8 +66,8 @@ def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
         columns |= asdict(outcome.counts)
     if outcome.difference:
         columns |= {name: getattr(outcome.difference, name) for name in ("added", "removed", "unchanged")}
-    if outcome.error:
-        columns |= {f"error_{name}": value for name, value in asdict(outcome.error).items()}
+    if outcome.failure:
+        columns |= outcome.failure.columns()
     return columns
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, update
@@ -10,37 +9,14 @@ from sqlmodel import Session, col, select
 
 from data import leases, run_queue
 from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """Who asks for a run, and of which kind; one with a `lease_owner` is for that process alone."""
-
-    trigger: str
-    actor: str
-    dry_run: bool = False
-    force_full: bool = False
-    lease_owner: str | None = None
-    approved: bool = False
-    restore_snapshot: str | None = None
+from data.run_queue import RunRequest
 
 
 def add_run(session: Session, sync: Sync, request: RunRequest, *, now: datetime) -> Run:
     """Queue a run of a sync within a writing session."""
     group = session.get_one(Group, sync.group_id)
     destination = session.get_one(Connection, group.destination_id)
-    run = run_queue.new_run(
-        sync,
-        group,
-        destination=destination.name,
-        trigger=request.trigger,
-        actor=request.actor,
-        dry_run=request.dry_run,
-        force_full=request.force_full,
-        now=now,
-        approved=request.approved,
-        restore_snapshot=request.restore_snapshot,
-    )
+    run = run_queue.new_run(sync, group, request, destination=destination.name, now=now)
     if request.lease_owner is None:
         session.add(run)
     else:

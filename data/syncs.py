@@ -16,7 +16,8 @@ from sqlmodel import Session, col, select
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
-from data.sync_runs import RunRequest, add_run, cancel_queued, is_unclaimed, unfinished_run
+from data.run_queue import RunRequest
+from data.sync_runs import add_run, cancel_queued, is_unclaimed, unfinished_run
 
 # The cohort's group at a destination as it shall be, from the one that is there.
 ArrangeGroup = Callable[[Group | None], Group]

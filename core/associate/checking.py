@@ -44,16 +44,17 @@ class Checking:
                 self._rows.keep(self._stoppable(read_rows(file, expects_prefix=association.expects_prefix)))
             self._rows.upload.unlink(missing_ok=True)
         rules = CheckRules(association.prefix, PREFIXES if association.expects_prefix else (), longest=MAX_LENGTH)
-        for _ in range(_TRIES - 1):
-            known = known_profiles(self._bridge, association.project_id)
-            try:
-                return self._rows.check(rules, known, within=self._held.kept())
-            except StorageError:
-                if known.are_kept:
-                    raise
-                # A newer read has replaced a file that was compared with.
-        known = known_profiles(self._bridge, association.project_id)
-        return self._rows.check(rules, known, within=self._held.kept())
+        return self._check(rules, association.project_id, _TRIES)
+
+    def _check(self, rules: CheckRules, project_id: int, tries: int) -> ImportSummary:
+        """Check the rows by what is known now; what a newer read has replaced meanwhile is asked for again."""
+        known = known_profiles(self._bridge, project_id)
+        try:
+            return self._rows.check(rules, known, within=self._held.kept())
+        except StorageError:
+            if known.are_kept or tries <= 1:
+                raise
+            return self._check(rules, project_id, tries - 1)
 
     def _stoppable(self, rows: Iterable[RawRow]) -> Iterator[RawRow]:
         for number, row in enumerate(rows):

@@ -12,9 +12,11 @@ from core.associate.held import HeldAssociation
 from core.associate.writing import Writing
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunCancelled
+from core.export.outcome import failure_from
 from core.vendors.http import HttpClient
-from data.associations import Ending, Failure
+from data.associations import Ending
 from data.engine import StorageError
+from data.failure import Failure
 from data.members.files import replacing
 from data.models import Association, ImportStage
 
@@ -62,13 +64,11 @@ class AssociationJob:
                 await (self._check(association) if is_check else self._write(association))
         except LeaseLost:
             raise
-        except RunCancelled:
-            self._held.lease.end()  # a heartbeat that finds the same must not stop what records it
-            await self._end(Ending(ImportStage.CANCELLED, self._bridge.clock.now()))
         except CohortBridgeError as exc:
-            self._held.lease.end()
-            failure = Failure(exc.code, exc.message, exc.advice)
-            await self._end(Ending(ImportStage.FAILED, self._bridge.clock.now(), failure=failure))
+            self._held.lease.end()  # a heartbeat that finds it cancelled must not stop what records the end
+            is_cancelled = isinstance(exc, RunCancelled)
+            stage, failure = (ImportStage.CANCELLED, None) if is_cancelled else (ImportStage.FAILED, failure_from(exc))
+            await self._end(Ending(stage, self._bridge.clock.now(), failure=failure))
 
     async def _check(self, association: Association) -> None:
         checking = Checking(self._bridge, self._held, self._rows)

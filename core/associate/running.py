@@ -10,11 +10,12 @@ from collections.abc import Callable
 from core.associate.job import DEAD, AssociationJob
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
-from core.leases.watch import LeaseWatch
+from core.leases.watch import LeaseWatch, has_moved
 from core.vendors.http import HttpClient, connect_http
 from data import associations, leases
-from data.associations import Ending, Failure
+from data.associations import Ending
 from data.engine import StorageError
+from data.failure import Failure
 from data.models import Association, ImportStage, Lease, LeaseKind
 
 log = logging.getLogger(__name__)
@@ -90,11 +91,10 @@ def wait_until_free(bridge: Bridge, number: int) -> None:
 
     Raises: RunAlreadyActive when another process is running it.
     """
-    watch, first_heartbeat = watch_associations(bridge), None
+    watch, first = watch_associations(bridge), None
     while held := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, [str(number)]):
-        heartbeat = held[0].lease_owner, held[0].heartbeat
-        first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
-        if heartbeat != first_heartbeat:
+        first = first or held[0]
+        if has_moved(first, held[0]):
             raise RunAlreadyActive(f"Association {number} is running in another process at this moment.")
         watch.look()
         time.sleep(bridge.lease_times.heartbeat_s)

@@ -6,7 +6,7 @@ from core.bridge import Bridge
 from core.connections.project import match_rule
 from core.errors import NotConnected, SettingsError
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge, MatchRule
-from data import associations
+from data import associations, connections
 from data.members.association_check import KnownProfiles
 from data.models import Association, Connection
 
@@ -31,7 +31,7 @@ def connection_to_write(bridge: Bridge, association: Association) -> tuple[Conne
 
     Raises: NotConnected, SecretKeyLost, SettingsError when it sets other ids now than those that were checked.
     """
-    connection = associations.get_connection(bridge.engine, association)
+    connection = connections.get_connection(bridge.engine, association.mixpanel_id)
     if connection is None or connection.removed or connection.project_id != association.project_id:
         raise NotConnected("The Mixpanel connection was removed, or leads to another project now.")
     if (association.match_property, association.aliases) != (

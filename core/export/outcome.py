@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from core.errors import CohortBridgeError
 from core.rules.matching import ANONYMOUS, IDENTIFIED, Reason
+from data.failure import Failure
 from data.members.changes import Difference
 from data.members.collector import Tally
-from data.run_outcome import ReadCounts, RunError
+from data.run_outcome import ReadCounts
 
 
 @dataclass
@@ -38,6 +39,6 @@ def read_counts(tally: Tally) -> ReadCounts:
     )
 
 
-def run_error(exc: CohortBridgeError) -> RunError:
-    """Turn an error into what the run keeps of it."""
-    return RunError(exc.code, exc.message, exc.advice)
+def failure_from(exc: CohortBridgeError) -> Failure:
+    """Turn an error into what the row of the work that it ended keeps of it."""
+    return Failure(exc.code, exc.message, exc.advice)

@@ -14,7 +14,7 @@ from core.errors import CohortBridgeError, LeaseLost, RunCancelled, RunHeld
 from core.export import retention
 from core.export.compare import Comparison
 from core.export.job import FileNames, Job
-from core.export.outcome import Findings, run_error
+from core.export.outcome import Findings, failure_from
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
@@ -64,7 +64,7 @@ class Recorder:
         if exc.pauses:
             scope = roles.scope(self.bridge, "worker", "pause_sync")
             pause = Pause(f"{exc.message} {exc.advice}", scope)
-        await self._record(replace(self._outcome(status), files=files, error=run_error(exc), pause=pause))
+        await self._record(replace(self._outcome(status), files=files, failure=failure_from(exc), pause=pause))
         await asyncio.to_thread(self._tidy_up_failure, files)
         return await self._as_recorded()
 
@@ -168,7 +168,7 @@ def _log_end(run_id: int, outcome: RunOutcome) -> None:
         counts.members if counts else None,
         progress.requests,
         progress.messages,
-        outcome.error.code if outcome.error else None,
+        outcome.failure.code if outcome.failure else None,
     )
 
 

@@ -54,7 +54,7 @@ class HeartbeatWatch:
     def _compare(self, before: _Seen | None, lease: Lease, now_s: float) -> _Seen:
         if before is None:
             return _Seen(lease, now_s, lease.still_s, now_s)
-        if _moved(before.lease, lease):
+        if has_moved(before.lease, lease):
             self._alive.add(_key(lease))
             return _Seen(lease, now_s, lease.still_s, now_s)
         # Where another watcher has added seconds, they are those that we counted as well.
@@ -102,5 +102,6 @@ def _key(lease: Lease) -> tuple[str, str]:
     return lease.kind, lease.key
 
 
-def _moved(before: Lease, now: Lease) -> bool:
+def has_moved(before: Lease, now: Lease) -> bool:
+    """Return whether a lease, as it was and as it is, shows that a process was alive in between, or took it."""
     return (before.lease_owner, before.heartbeat) != (now.lease_owner, now.heartbeat)

@@ -9,7 +9,7 @@ from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.placing import arrange_group, placing_errors, require_same_matching
 from data import syncs
 from data.models import Run
-from data.sync_runs import RunRequest
+from data.run_queue import RunRequest
 from data.syncs import SyncPlace
 
 

@@ -13,7 +13,7 @@ from core.syncs.listing import sync_errors
 from core.syncs.placing import arrange_group, placing_errors
 from data import syncs
 from data.models import Run, Sync
-from data.sync_runs import RunRequest
+from data.run_queue import RunRequest
 from data.syncs import ChangedSyncs, SyncPlace, SyncSettings
 
 

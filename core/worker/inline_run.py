@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, NoQuerySlot, RunAlreadyActive, RunCancelled
-from core.export.outcome import run_error
+from core.export.outcome import failure_from
 from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.lease import HeldLease
+from core.leases.watch import has_moved
 from core.vendors.http import connect_http
 from core.worker.run_execution import wait, watch_runs
 from data import run_queue, run_records, runs
@@ -70,7 +71,7 @@ class InlineRun:
     def fail(self, exc: CohortBridgeError) -> Run:
         """Record why it was not done."""
         status = RunStatus.CANCELLED if isinstance(exc, RunCancelled) else RunStatus.FAILED
-        outcome = RunOutcome(status, finished_at=self._bridge.clock.now(), error=run_error(exc))
+        outcome = RunOutcome(status, finished_at=self._bridge.clock.now(), failure=failure_from(exc))
         with storage_errors():
             run_records.record(self._bridge.engine, self._run_id, outcome, lease_owner=self._lease_owner)
             return self._get()
@@ -80,13 +81,12 @@ class InlineRun:
 
         Raises: RunAlreadyActive, RunCancelled, LeaseLost.
         """
-        watch, first_heartbeat = watch_runs(self._bridge), None
+        watch, first = watch_runs(self._bridge), None
         while not await asyncio.to_thread(self._try_to_claim):
             if in_the_way := await asyncio.to_thread(self._find_run_in_the_way):
                 active, lease = in_the_way
-                heartbeat = lease.lease_owner, lease.heartbeat
-                first_heartbeat = heartbeat if first_heartbeat is None else first_heartbeat
-                if heartbeat != first_heartbeat:
+                first = first or lease
+                if has_moved(first, lease):
                     raise RunAlreadyActive(f"Run {active.id} is writing the group {active.group_name} at this moment.")
             await self._lease.renew()
             await asyncio.to_thread(watch.look)

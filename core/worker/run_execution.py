@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot
-from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.watch import LeaseWatch
 from core.vendors.http import HttpClient
 from data import run_queue, run_records
 from data.engine import StorageError
-from data.models import Lease, LeaseKind, Run, RunStatus
-from data.run_outcome import RunError, RunOutcome
+from data.failure import Failure
+from data.models import Lease, LeaseKind, RunStatus
+from data.run_outcome import RunOutcome
 
 log = logging.getLogger(__name__)
 
-_INTERRUPTED = {
-    "error_code": "interrupted",
-    "error_message": "The process that did this run ended without finishing it.",
-    "error_advice": "Nothing to do: a new run recovers the group. If this happens often, check the machine's memory.",
-}
+_INTERRUPTED = Failure(
+    "interrupted",
+    "The process that did this run ended without finishing it.",
+    "Nothing to do: a new run recovers the group. If this happens often, check the machine's memory.",
+)
+_UNEXPECTED = Failure(
+    "unexpected",
+    "The run stopped on an error that Cohort Bridge did not foresee.",
+    "The worker's log has the details. The group may need a new export.",
+)
 
 
 def watch_runs(bridge: Bridge) -> LeaseWatch:
     """Watch the runs that are held by any process, to recover those whose process died."""
 
     def recover(lease: Lease) -> bool:
-        interrupted = run_queue.interrupt(bridge.engine, lease, error=_INTERRUPTED, now=bridge.clock.now())
+        interrupted = run_queue.interrupt(bridge.engine, lease, failure=_INTERRUPTED, now=bridge.clock.now())
         if interrupted:
             log.warning("run interrupted run_id=%s", lease.key)
         return interrupted
@@ -38,20 +42,13 @@ def watch_runs(bridge: Bridge) -> LeaseWatch:
     return LeaseWatch(bridge, LeaseKind.RUN, recover)
 
 
-async def carry_out(
-    bridge: Bridge,
-    run_id: int,
-    *,
-    lease_owner: str,
-    http: HttpClient,
-    watch: Callable[[Progress], None] | None = None,
-) -> Run | None:
-    """Do a claimed run for a worker. Returns it as recorded, None when it went back into the queue or was lost.
+async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: HttpClient) -> None:
+    """Do a claimed run for a worker.
 
     A run without a query slot waits in the database; one whose process is asked to stop is handed back.
     """
     try:
-        return await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
+        await Export(bridge, run_id, lease_owner=lease_owner, http=http).run()
     except NoQuerySlot as exc:
         log.info("run waits run_id=%s until=%s", run_id, exc.next_at.isoformat())
         await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=False)
@@ -66,7 +63,6 @@ async def carry_out(
     except Exception:
         log.exception("run failed unexpectedly run_id=%s", run_id)
         await asyncio.to_thread(_record_unexpected, bridge, run_id, lease_owner)
-    return None
 
 
 def hand_back(bridge: Bridge, run_id: int, lease_owner: str) -> None:
@@ -85,12 +81,7 @@ def wait(bridge: Bridge, run_id: int, lease_owner: str, exc: NoQuerySlot, *, kee
 
 
 def _record_unexpected(bridge: Bridge, run_id: int, lease_owner: str) -> None:
-    error = RunError(
-        "unexpected",
-        "The run stopped on an error that Cohort Bridge did not foresee.",
-        "The worker's log has the details. The group may need a new export.",
-    )
-    outcome = RunOutcome(RunStatus.FAILED, finished_at=bridge.clock.now(), error=error)
+    outcome = RunOutcome(RunStatus.FAILED, finished_at=bridge.clock.now(), failure=_UNEXPECTED)
     try:
         run_records.record(bridge.engine, run_id, outcome, lease_owner=lease_owner)
     except StorageError as exc:

@@ -22,7 +22,6 @@ from core.worker.jobs import Jobs
 from core.worker.run_execution import carry_out, hand_back, watch_runs
 from data import run_queue, workers
 from data.members.duck import clear_scratch
-from data.models import Run
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class Worker:
         self._started_at = self._clock.now()
         self._watch = watch_runs(bridge)
         self._claimed: list[int] = []
-        self._tasks: dict[int, asyncio.Task[Run | None]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
 
     async def serve(self, stop: asyncio.Event) -> None:

@@ -17,6 +17,7 @@ from core.syncs import cohorts, held_runs, listing, one_time, queueing, recurrin
 from core.worker import retention, service
 from data import leases, run_queue
 from data.engine import read_session, write_session
+from data.failure import Failure
 from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
 from tests.faults import process
 from tests.faults.population import (
@@ -305,7 +306,7 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_recovered_against_tha
     recurring.pause_sync(bridge, LOCAL, 1)
 
     (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
-    run_queue.interrupt(bridge.engine, lease, error={}, now=bridge.clock.now())
+    run_queue.interrupt(bridge.engine, lease, failure=Failure("interrupted", "", ""), now=bridge.clock.now())
 
     assert [run.status for run in all_runs(bridge)] == [RunStatus.INTERRUPTED]
 

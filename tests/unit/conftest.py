@@ -7,7 +7,7 @@ import pytest
 from core.bridge import Bridge
 from data.engine import write_session
 from data.models import Connection, ConnectionKind, Group, Run, Sync, SyncKind
-from data.run_queue import new_run
+from data.run_queue import RunRequest, new_run
 
 
 @pytest.fixture
@@ -42,18 +42,7 @@ def group_with_runs(bridge: Bridge) -> list[Run]:
         )
         session.add(sync)
         session.flush()
-        runs = [
-            new_run(
-                sync,
-                group,
-                destination="csv",
-                trigger="manual",
-                actor="local",
-                dry_run=False,
-                force_full=False,
-                now=bridge.clock.now(),
-            )
-            for _ in range(3)
-        ]
+        request = RunRequest("manual", "local")
+        runs = [new_run(sync, group, request, destination="csv", now=bridge.clock.now()) for _ in range(3)]
         session.add_all(runs)
     return runs

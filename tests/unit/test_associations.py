@@ -13,8 +13,8 @@ from core.associate import actions
 from core.associate.running import watch_associations
 from core.bridge import Bridge
 from data import associations, leases
-from data.associations import Failure
 from data.engine import write_session
+from data.failure import Failure
 from data.models import Association, AssociationBatch, Connection, ConnectionKind, ImportStage, Lease, LeaseKind
 from tests.stage.clock import FakeClock
 
@@ -55,7 +55,7 @@ def lease_now(bridge: Bridge) -> Lease:
 
 
 def interrupt(bridge: Bridge, lease: Lease) -> bool:
-    failure = Failure("interrupted", "It died.")
+    failure = Failure("interrupted", "It died.", "")
     return associations.interrupt(bridge.engine, lease, failure=failure, now=bridge.clock.now())
 
 

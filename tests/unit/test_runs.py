@@ -18,13 +18,14 @@ from core.worker import inline_run, service
 from core.worker.run_execution import watch_runs
 from data import leases, query_slots, run_queue, run_records, runs, syncs
 from data.engine import read_session, write_session
+from data.failure import Failure
 from data.models import Connection, ConnectionKind, Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync, SyncKind
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
-from data.sync_runs import RunRequest
+from data.run_queue import RunRequest
 from data.syncs import SyncPlace
 from tests.stage.clock import FakeClock
 
-DEAD = {"error_code": "interrupted", "error_message": "It died.", "error_advice": "Wait."}
+DEAD = Failure("interrupted", "It died.", "Wait.")
 
 
 def claim(bridge: Bridge, run: Run, lease_owner: str = "one") -> bool:
@@ -41,7 +42,7 @@ def lease_on(bridge: Bridge, run: Run) -> Lease:
 
 
 def interrupt(bridge: Bridge, lease: Lease) -> bool:
-    return run_queue.interrupt(bridge.engine, lease, error=DEAD, now=bridge.clock.now())
+    return run_queue.interrupt(bridge.engine, lease, failure=DEAD, now=bridge.clock.now())
 
 
 def succeeded(**parts: Any) -> RunOutcome:
