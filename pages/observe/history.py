@@ -20,7 +20,7 @@ from pages.parts.actions import show_errors
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize, zone
 from pages.parts.pager import Pager
 from pages.parts.periods import PERIODS, since
-from pages.parts.selection import Selection, parse_id, set_param
+from pages.parts.selection import Selection, select_by_address
 from pages.shell import gate, page_frame, resources
 
 CHOSEN_DAYS = "Chosen days"
@@ -47,7 +47,15 @@ def show_filters(bridge: Bridge, person: Actor) -> RunFilter:
         "Started", list(run_status.TRIGGERS), format_func=run_status.TRIGGERS.__getitem__, key="history_trigger",
         placeholder="In any way", **KEPT,
     )  # fmt: skip
-    sync_id = _sync_filter(bridge, person, sync_column)
+    sync_id = select_by_address(
+        sync_column.selectbox,
+        "Sync",
+        {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
+        name="sync",
+        key="history_sync",
+        placeholder="Any",
+        **KEPT,
+    )
     actor = actor_column.selectbox(
         "By", overview.list_run_actors(bridge, person), index=None, key="history_actor", placeholder="Anyone", **KEPT
     )
@@ -69,34 +77,6 @@ def _period_filter(bridge: Bridge, column: DeltaGenerator) -> tuple[datetime | N
     if period == CHOSEN_DAYS:
         return between(column.date_input("From and to", value=[], key="history_days", **KEPT))
     return since(period, bridge.clock.now()), None
-
-
-def _sync_filter(bridge: Bridge, person: Actor, column: DeltaGenerator) -> int | None:
-    """Show the choice of a sync; the address may have made it, and keeps it."""
-    names = overview.sync_names(bridge, person)
-    asked = st.query_params.get("sync", "")
-    sync_id = parse_id(asked)
-    if st.session_state.get("history_asked") != asked:
-        st.session_state["history_asked"] = asked
-        st.session_state["history_sync"] = sync_id if sync_id in names else None
-    return column.selectbox(
-        "Sync",
-        list(names),
-        index=None,
-        # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-        format_func={sync_id: f"{name} (sync {sync_id})" for sync_id, name in names.items()}.__getitem__,
-        key="history_sync",
-        persist_state="page",
-        placeholder="Any",
-        on_change=_keep_sync_in_address,
-    )
-
-
-def _keep_sync_in_address() -> None:
-    PAGER.to_first_page()
-    sync_id = st.session_state["history_sync"]
-    st.session_state["history_asked"] = "" if sync_id is None else str(sync_id)
-    set_param("sync", sync_id)
 
 
 def between(days: date | tuple[date, ...] | None) -> tuple[datetime | None, datetime | None]:

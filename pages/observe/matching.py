@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -16,7 +14,7 @@ from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import explain_reasons, show_excluded
 from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_number, pluralize
-from pages.parts.selection import set_param
+from pages.parts.selection import set_param, tell_apart
 from pages.shell import gate, page_frame, resources
 
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
@@ -73,17 +71,9 @@ def _choose_cohort(latest: list[Run]) -> str:
 
 
 def labels_of(latest: list[Run]) -> dict[str, str]:
-    """Label the choice of all cohorts, and each cohort by its name, with its id where another has the same label.
-
-    The browser sends back the label that was chosen: two cohorts with one label would be one.
-    """
-    names = Counter([ALL, *(run.cohort_name for run in latest)])
-    return {"": ALL} | {
-        str(run.cohort_id): run.cohort_name
-        if names[run.cohort_name] == 1
-        else f"{run.cohort_name} (cohort {run.cohort_id})"
-        for run in latest
-    }
+    """Label the choice of all cohorts, and each cohort by its name, with its id where another has the same label."""
+    names = {"": ALL} | {str(run.cohort_id): run.cohort_name for run in latest}
+    return tell_apart(names, lambda cohort_id: f" (cohort {cohort_id})" if cohort_id else "")
 
 
 def show_all(bridge: Bridge, person: Actor, latest: list[Run]) -> None:

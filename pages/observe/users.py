@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -18,34 +16,25 @@ from pages.parts import links, lookback, tables
 from pages.parts.actions import show_errors
 from pages.parts.excluded_profiles import REASONS
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
-from pages.parts.selection import opener, set_param
+from pages.parts.selection import opener, select_by_address, set_param, tell_apart
 from pages.shell import gate, page_frame, resources
 
 MOST_IDS, MOST_GROUPS = 20, 10
 
 
 def group_labels(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
-    """Label each group by its name, and by its destination where another has the same name.
+    """Label each group by its name, and by its destination where another has the same name."""
+    by_id = {group.id: group for group in delivered if group.id is not None}
 
-    The browser sends back the label that was chosen: two groups with one label would be one.
-    """
-    names = Counter(group.name for group in delivered)
-    return {
-        group.id: group_name(group)
-        if names[group.name] == 1
-        else f"{group_name(group)}, to {destinations.get(group.destination_id, f'a removed destination ({group.id})')}"
-        for group in delivered
-        if group.id is not None
-    }
+    def place(group_id: int) -> str:
+        return f", to {destinations.get(by_id[group_id].destination_id, f'a removed destination ({group_id})')}"
+
+    return tell_apart({group_id: group_name(group) for group_id, group in by_id.items()}, place)
 
 
 def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:
     """Show the fields for whom to look up, and in which group; the address keeps both."""
-    by_id = {group.id: group for group in delivered if group.id is not None}
     requested = st.query_params.get("group", "")
-    limited_to = next((group_id for group_id in by_id if str(group_id) == requested), None)
-    if st.session_state.get("users_asked") != requested:
-        st.session_state["users_asked"], st.session_state["users_group"] = requested, limited_to
     with st.container(horizontal=True, vertical_alignment="bottom"):
         user_id = st.text_input(
             "Distinct id or Apptimize id",
@@ -55,29 +44,21 @@ def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[s
             placeholder="The whole id, as Mixpanel or Apptimize spells it",
             width=440,
         )
-        group_id = st.selectbox(
+        group_id = select_by_address(
+            st.selectbox,
             "Group",
-            list(by_id),
-            index=None,
-            # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-            format_func=group_labels(delivered, destinations).__getitem__,
+            group_labels(delivered, destinations),
+            name="group",
             key="users_group",
             placeholder="All groups",
-            on_change=_keep_group_in_address,
             width=300,
         )
-    if requested and limited_to is None:
+    if requested and group_id is None:
         st.warning(
             f"There is no delivered group {escape_markdown(requested)}: all groups are searched.",
             icon=":material/search_off:",
         )
-    return user_id, by_id.get(group_id or 0)
-
-
-def _keep_group_in_address() -> None:
-    group_id = st.session_state["users_group"]
-    st.session_state["users_asked"] = "" if group_id is None else str(group_id)
-    set_param("group", group_id)
+    return user_id, next((group for group in delivered if group.id == group_id), None)
 
 
 def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) -> None:

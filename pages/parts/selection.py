@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -13,6 +14,7 @@ from core.errors import NotFound
 from pages.parts.formatting import escape_markdown
 
 Row = TypeVar("Row")
+Key = TypeVar("Key", int, str)
 
 # More digits than any id of the database or of Mixpanel has; they would not fit into a column either.
 _MOST_DIGITS = 18
@@ -78,6 +80,53 @@ def set_param(name: str, value: object | None) -> None:
         st.query_params.pop(name, None)
     else:
         st.query_params[name] = str(value)
+
+
+def select_by_address(
+    selectbox: Callable[..., int | None],
+    label: str,
+    options: dict[int, str],
+    *,
+    name: str,
+    key: str,
+    on_change: Callable[[], None] | None = None,
+    **look: Any,
+) -> int | None:
+    """Show the choice of one of these ids by their labels; the address may have made it, and keeps it.
+
+    `selectbox` is that of the page or of a column, and takes `look`. `on_change` is called after another choice.
+    """
+    asked = st.query_params.get(name, "")
+    if st.session_state.get(f"{key}_asked") != asked:
+        row_id = parse_id(asked)
+        st.session_state[f"{key}_asked"], st.session_state[key] = asked, row_id if row_id in options else None
+    return selectbox(
+        label,
+        list(options),
+        index=None,
+        # A dictionary's method, not a function of our own: what a session keeps must be plain data.
+        format_func=options.__getitem__,
+        key=key,
+        on_change=partial(_keep_choice, name, key, on_change),
+        **look,
+    )
+
+
+def _keep_choice(name: str, key: str, on_change: Callable[[], None] | None) -> None:
+    chosen = st.session_state[key]
+    st.session_state[f"{key}_asked"] = "" if chosen is None else str(chosen)
+    set_param(name, chosen)
+    if on_change:
+        on_change()
+
+
+def tell_apart(names: dict[Key, str], detail: Callable[[Key], str]) -> dict[Key, str]:
+    """Label options by their names, with a detail where another has the same name.
+
+    The browser sends back the label that was chosen: two options with one label would be one.
+    """
+    counts = Counter(names.values())
+    return {key: name if counts[name] == 1 else name + detail(key) for key, name in names.items()}
 
 
 def opener(page: str, name: str, **params: object) -> Callable[[object | None], None]:
