@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
 
 from tests.browser import stage
 from tests.browser.stage import Everything
-from tests.stage.processes import ROOT
+from tests.stage.processes import ROOT, find_chromium
 
 # Machines that build are slow, and what is waited for comes or does not.
 expect.set_options(timeout=20_000)
@@ -22,8 +22,8 @@ PICTURES = Path(os.environ.get("PICTURES", ROOT / "tests" / "pictures"))
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser a module: Playwright's loop must not run on into tests that have loops of their own."""
-    if not stage.chromium():
-        reason = "no Chromium on this machine (Debian: apt-get install chromium)"
+    if not find_chromium():
+        reason = "no Chromium on this machine (Debian: apt-get install chromium-headless-shell)"
         if os.environ.get("COHORT_BRIDGE_REQUIRE_BROWSER"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -21,6 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import stage
 from tests.browser.signed import sign_in, signed_dashboard
 from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row
+from tests.stage.processes import find_chromium
 from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 
 SCHEMES = ("light", "dark")
@@ -38,7 +39,7 @@ TIMES = {
 def main() -> None:
     """Make all pictures, and say where they are."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="pictures-"))
-    if not stage.chromium():
+    if not find_chromium():
         sys.exit("There is no Chromium on this machine.")
     with ExitStack() as stack:
         browser = stack.enter_context(stage.browser())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -23,7 +22,7 @@ from core.settings import Settings
 from core.syncs import one_time, runs
 from data.models import UNFINISHED
 from tests.stage.home import FORK_SERVERS, Home
-from tests.stage.processes import ROOT, clean_environment, free_port
+from tests.stage.processes import ROOT, clean_environment, find_chromium, free_port
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
 # The addresses of the pages that everyone on this machine may open, and their headings.
@@ -55,16 +54,10 @@ _IS_AT_REST = """() => {
 }"""
 
 
-def chromium() -> str | None:
-    """Find the system's Chromium."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
 @contextmanager
 def browser() -> Generator[Browser]:
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        opened = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         try:
             yield opened
         finally:
@@ -203,8 +196,13 @@ def _loaded(page: Page) -> None:
 def press(target: Locator) -> None:
     """Press what is there once the page is at rest, like a person who looks first."""
     target.wait_for()
-    target.page.wait_for_function(_IS_AT_REST)
+    wait_for_rest(target.page)
     target.click()
+
+
+def wait_for_rest(page: Page) -> None:
+    """Wait until the page's script has ended, and nothing on it moves."""
+    page.wait_for_function(_IS_AT_REST)
 
 
 def press_in_row(page: Page, table: str, text: str) -> None:
@@ -222,7 +220,7 @@ def tick_row(page: Page, text: str) -> None:
 
 def _click_in_row(page: Page, grid: Locator, text: str, x: float) -> None:
     cell = find_cell(grid, text)
-    page.wait_for_function(_IS_AT_REST)
+    wait_for_rest(page)
     number = int((cell.get_attribute("id") or "").rsplit("-", 1)[1])
     grid.scroll_into_view_if_needed()
     box = grid.bounding_box()

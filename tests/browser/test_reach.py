@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, go, press
+from tests.browser.stage import EXPORT_MS, Everything, go, press, wait_for_rest
 from tests.stage.sandbox import POWER, TRIAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -86,6 +86,7 @@ def test_no_page_is_too_pale_to_read_in_the_dark(everything: Everything, used: d
 def tab_to(page: Page, target: Locator) -> None:
     """Press Tab until the target has the focus, as a person without a mouse does."""
     expect(target).to_be_visible()
+    wait_for_rest(page)
     for _ in range(80):
         if target.evaluate("element => element === document.activeElement || element.contains(document.activeElement)"):
             return

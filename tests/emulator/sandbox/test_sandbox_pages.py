@@ -2,15 +2,16 @@
 
 import html
 import re
-import shutil
 from typing import Any
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.stage.processes import find_chromium
+
 NAME = '"Big <b>spenders</b>" & Käufer 東京'
 PATHS = ["/", "/apptimize/tokens", "/apptimize/tokens/new", "/apptimize/groups", "/sandbox/faults"]
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = find_chromium()
 
 
 def text(page: str) -> str:
