@@ -81,6 +81,18 @@ def hold(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) ->
     return renewed.rowcount == 1
 
 
+def hold_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_owner: str) -> list[str]:
+    """Renew those of several leases that are ours still, as `hold` does. Returns their keys."""
+    renewed = session.exec(
+        update(Lease)
+        .where(col(Lease.kind) == kind, col(Lease.key).in_(keys), col(Lease.lease_owner) == lease_owner)
+        .values(heartbeat=Lease.heartbeat + 1, still_s=0.0)
+        .returning(col(Lease.key))
+        .execution_options(synchronize_session=False)
+    )
+    return list(renewed.scalars())
+
+
 def heartbeat(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Renew a lease. Returns whether it is still ours."""
     with write_session(engine) as session:

@@ -51,11 +51,9 @@ def _asked(session: Session, project: str, *, more: bool) -> int:
 def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int], int]:
     """Renew the slots that are held. Returns their numbers, and how often holders were asked to share until now."""
     with write_session(engine) as session:
-        numbers = [
-            number
-            for number in range(SLOTS)
-            if leases.hold(session, LeaseKind.QUERY_SLOT, _key(project, number), lease_owner=lease_owner)
-        ]
+        keys = {_key(project, number): number for number in range(SLOTS)}
+        held = leases.hold_all(session, LeaseKind.QUERY_SLOT, keys, lease_owner=lease_owner)
+        numbers = sorted(keys[key] for key in held)
         budget = session.get(QueryBudget, project)
         return numbers, budget.slots_wanted if budget else 0
 
