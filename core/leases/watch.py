@@ -9,6 +9,7 @@ from core.bridge import Bridge
 from data import leases
 from data.leases import Stillness
 from data.models import Lease, LeaseKind
+from data.process_identity import ProcessIdentity, has_ended, identify_process
 
 # How long a heartbeat has not moved is written down no more often than this.
 _NOTE_EVERY_S = 5.0
@@ -25,9 +26,11 @@ class _Seen:
 
 
 class HeartbeatWatch:
-    """Judges holders by their heartbeats: one that has not moved for a lease's time, by our own steady clock, is dead.
+    """Judges holders: one whose process is known to have ended is dead, and one whose heartbeat has not moved for a
+    lease's time by our own steady clock.
 
-    No clock of another process, or of the wall, is asked.
+    No clock of another process, or of the wall, is asked. Of processes of other machines, containers and systems the
+    heartbeat alone tells.
     """
 
     def __init__(self, bridge: Bridge) -> None:
@@ -47,7 +50,12 @@ class HeartbeatWatch:
         self._alive &= {_key(lease) for lease in present}
         for lease in present:
             self._seen[_key(lease)] = self._compare(before.get(_key(lease)), lease, now_s)
-        dead = [seen.lease for seen in self._seen.values() if now_s - seen.since_s > self._bridge.lease_times.lease_s]
+        here, lease_s = identify_process(), self._bridge.lease_times.lease_s
+        dead = [
+            seen.lease
+            for seen in self._seen.values()
+            if now_s - seen.since_s > lease_s or has_ended(_holder(seen.lease), here=here)
+        ]
         self._note(now_s)
         return dead
 
@@ -96,6 +104,10 @@ class LeaseWatch:
         for lease in dead:
             self._heartbeats.forget(lease)
         return len(dead)
+
+
+def _holder(lease: Lease) -> ProcessIdentity:
+    return ProcessIdentity(lease.machine, lease.pid or 0, lease.pid_namespace, lease.process_started)
 
 
 def _key(lease: Lease) -> tuple[str, str]:

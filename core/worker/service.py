@@ -45,7 +45,7 @@ class Worker:
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
         jobs = Jobs(
-            [(1, self.dispatch), (2, self.look_for_dead), (10, self.sign_on), (600, self.tidy)], self._bridge.clock
+            [(2, self.look_for_dead), (1, self.dispatch), (10, self.sign_on), (600, self.tidy)], self._bridge.clock
         )
         async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
