@@ -31,6 +31,7 @@ KNOWN: dict[str, Fault] = {
     "cut_off_json": Fault("Cut-off JSON", "Work done; status and headers are fine, half of the JSON is missing"),
     "cut_off_body": Fault("Connection lost in the answer", "Work done; the connection ends half way through the body"),
     "html_200": Fault("HTML instead", "No work done; a sign-in page with status 200, as a hotel's Wi-Fi gives"),
+    "query_failed": Fault("Failed query with 200", "Status 200, nobody in it, and a body that says why", ("mixpanel",)),
     "slow": Fault("Slow", "The answer takes some seconds", (*BOTH, "app", "ingestion"),
                   defaults=(("seconds", 2),)),
     "reset_before": Fault("Reset before", "Connection reset, no work done", (*BOTH, "app", "ingestion")),
@@ -41,7 +42,7 @@ KNOWN: dict[str, Fault] = {
     "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),
     "records_refused": Fault("Records refused", "The first records of a batch are refused", ("ingestion",),
                              defaults=(("rows", 1),)),
-    "failure_200": Fault("Failure with 200", "Status 200, a body that says that nothing was taken", ("ingestion",)),
+    "failure_200": Fault("Failure with 200", "Status 200, a body that says that it failed", ("app", "ingestion")),
     "apptimize_failure_200": Fault("Failure with 200", "Status 200, a body that says failure", ("apptimize",)),
 }  # fmt: skip
 OPTIONS = {

@@ -51,6 +51,8 @@ class Mixpanel:
                 account, role = self._account(call)
                 if "server_error" in call.faults:
                     raise Refused(500, "Internal server error")
+                if "failure_200" in call.faults:
+                    return reply({"status": "error", "error": "request timed out"})
                 project_id = call.path.split("/")[4] if call.path.startswith("/api/app/projects/") else None
                 if project_id not in (None, str(people.PROJECT_ID)):
                     raise Refused(403, "You do not have permission to access this project")
@@ -67,6 +69,8 @@ class Mixpanel:
             try:
                 if "server_error" in call.faults:
                     raise Refused(500, "Internal server error. Please try again later.")
+                if "query_failed" in call.faults:
+                    return reply(_failure(call.note.get("page")))
                 return reply(work(call, call.note["role"]))
             except Refused as refused:
                 return self._refusal(call, refused)
@@ -262,6 +266,12 @@ def _describe(call: Call) -> dict[str, Any]:
         note["page"] = int(page) if page.isdecimal() and len(page) < 10 else None
         note["arguments"] = {name: value for name, value in arguments.items() if name not in ("session_id", "page")}
     return note
+
+
+def _failure(page: int | None) -> dict[str, Any]:
+    """Build what stands in the place of an answer: the envelope, and of a page the fields of an empty one."""
+    nobody: dict[str, Any] = {"results": [], "page": page, "page_size": PAGE_SIZE, "session_id": "x", "total": 0}
+    return {**(nobody if page is not None else {}), "status": "error", "error": "query timed out"}
 
 
 def _fingerprint(arguments: dict[str, Any]) -> str:

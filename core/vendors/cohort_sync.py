@@ -7,13 +7,14 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import msgspec
 
 from core.errors import SettingsError, StorageFailed, VendorAuthFailed, VendorRefused, VendorSurprise, VendorUnavailable
 from core.run_log import RecordCall, ignore_call
+from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import Target
 from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
 from data.models import Member, MembershipChange
@@ -189,16 +190,20 @@ def _check_answer(answer: httpx.Response, body: bytes, action: str) -> None:
 
 
 def _status_in_body(answer: httpx.Response, text: bytes, action: str) -> int | None:
-    """Read the documented answer of a 2xx: None for a success, else the code of the failure."""
+    """Read the documented answer of a 2xx: None for a success, else the code of the failure.
+
+    A success that repeats another action, or stands beside an `error`, is none.
+    """
     try:
         body: Any = msgspec.json.decode(text)
-        if body["status"] == "success" and body.get("action", action) == action:
-            return None
-        if body["status"] == "failure":
-            error: dict[str, Any] = body.get("error") or {}
-            return int(error.get("code") or 500)
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
-        pass
+        status, error = body["status"], body.get("error")
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        status, error, body = None, None, {}
+    if status == "failure" or (status == "success" and states_error(error)):
+        # One that states no status that makes sense may pass, as a server's own error does.
+        return read_status(cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None) or 500
+    if status == "success" and body.get("action", action) == action:
+        return None
     raise VendorSurprise(
         "The Apptimize endpoint did not confirm the message in the documented form.",
         advice=f"{_ENDPOINT_ADVICE} The address may lead to something else than a cohort-sync endpoint.",

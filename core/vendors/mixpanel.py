@@ -245,7 +245,7 @@ def _page_question(
     }
     if page_size is not None:
         form["page_size"] = str(page_size)
-    parse = partial(decode_page, match_property=match_property)
+    parse = partial(decode_page, match_property=match_property, is_first=not session)
     return _Question(what, _PROFILES_PATH, parse, counted=not session, form=form, cohort_id=cohort_id)
 
 

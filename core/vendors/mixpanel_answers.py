@@ -10,11 +10,14 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from core.errors import VendorSurprise
+from core.errors import VendorSurprise, VendorUnavailable
 from core.rules.matching import MISSING
+from core.vendors.claims import find_text, quote, read_whole_number, states_error
+from core.vendors.mixpanel_errors import LOST_SESSION, session_lost
 
 _ROLES = ("consumer", "analyst", "admin", "owner")
 _MAY_CONNECT = ("admin", "owner")
+_LONGEST_SESSION_ID = 1000
 
 T = TypeVar("T")
 
@@ -77,24 +80,37 @@ class _AccountAnswer(msgspec.Struct):
 
 
 class _AccountsAnswer(msgspec.Struct):
-    results: list[_AccountAnswer]
+    results: list[_AccountAnswer] | None = None
+    status: Any = None
+    error: Any = None
+
+
+class _Failure(msgspec.Struct):
+    """What stands in the place of data when an API answers that it failed."""
+
+    status: Any = None
+    error: Any = None
 
 
 def _decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise _surprise() from exc
+        raise unreadable() from exc
 
 
-def _surprise() -> VendorSurprise:
+def unreadable() -> VendorSurprise:
+    """Build the error of an answer that is cut off, or has not the documented form."""
     return VendorSurprise(
         "Mixpanel's answer was cut off or is not what it documents.", code="mixpanel_unreadable_answer"
     )
 
 
 def parse_cohorts(body: bytes) -> list[Cohort]:
-    """Decode the list of cohorts. Raises VendorSurprise."""
+    """Decode the list of cohorts: a bare array, which says of no success. Raises VendorError."""
+    if body.lstrip()[:1] == b"{":  # what the other interfaces answer when they fail
+        failure = _decode(body, _Failure)
+        check_success(failure.status, failure.error)
     return [
         Cohort(
             id=cohort.id,
@@ -111,7 +127,11 @@ def parse_cohorts(body: bytes) -> list[Cohort]:
 
 def parse_account(body: bytes, username: str) -> Account:
     """Decode the list of service accounts, and return the one of this name. Raises VendorSurprise."""
-    own = [account for account in _decode(body, _AccountsAnswer).results if account.username == username]
+    answer = _decode(body, _AccountsAnswer)
+    check_success(answer.status, answer.error)
+    if answer.results is None:
+        raise unreadable()
+    own = [account for account in answer.results if account.username == username]
     # Roles add up where an account is listed by itself and through a team (docs roles-and-permissions).
     ranks = [_ROLES.index(account.role) for account in own if account.role in _ROLES]
     expiries = [datetime.fromisoformat(account.expires) for account in own if account.expires]
@@ -119,6 +139,23 @@ def parse_account(body: bytes, username: str) -> Account:
         role=_ROLES[max(ranks)] if ranks else None,
         expires_at=min(expiries).astimezone() if expiries else None,
     )
+
+
+def check_success(status: object, error: object, *, needs_status: bool = True) -> None:
+    """Raise what an answer with a success status says of its own failure: only `ok`, without an `error`, is a success.
+
+    `needs_status` False: the answer may also leave its status out.
+
+    Raises: VendorUnavailable, or SessionLost.
+    """
+    if not states_error(error) and (status == "ok" or (status is None and not needs_status)):
+        return
+    text = find_text(error)
+    if LOST_SESSION in text:
+        raise session_lost()
+    words = quote(text)
+    sentence = "Mixpanel answered that it failed" if words else "Mixpanel's answer does not say that it succeeded"
+    raise VendorUnavailable(f"{sentence}{f' ({words})' if words else ''}.", code="mixpanel_failed")
 
 
 @cache
@@ -135,61 +172,73 @@ def _page_decoder(match_property: str) -> msgspec.json.Decoder[Any]:
         ],
         gc=False,
     )
-    page = msgspec.defstruct(
-        "Answer",
-        [
-            ("results", list[profile]),
-            ("page", int | None, None),
-            ("page_size", int | None, None),
-            ("total", int | None, None),
-            ("session_id", str | None, None),
-        ],
-    )
-    return msgspec.json.Decoder(page)
+    claims = [(name, Any, None) for name in ("page", "page_size", "total", "session_id", "status", "error")]
+    return msgspec.json.Decoder(msgspec.defstruct("Answer", [("results", list[profile] | None, None), *claims]))
 
 
-def decode_page(body: bytes, match_property: str) -> Page:
+def decode_page(body: bytes, match_property: str, *, is_first: bool = True) -> Page:
     """Decode one answer of the engage query.
 
     A string that is not valid Unicode makes the fast decoder refuse the page; the standard library then reads it, and
-    matching counts that one id as invalid. Raises VendorSurprise when the answer is cut off or not JSON.
+    matching counts that one id as invalid. The first page must say that it succeeded, since it alone can say that a
+    cohort is empty; a further one that leaves its status out is believed as far as its rows add up.
+
+    Raises: VendorSurprise when the answer is cut off, not JSON, or holds a number that cannot be; VendorUnavailable or
+    SessionLost when it says that it failed.
     """
     try:
         answer = _page_decoder(match_property).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _decode_page_slowly(body, match_property)
+        return _decode_page_slowly(body, match_property, is_first=is_first)
+    check_success(answer.status, answer.error, needs_status=is_first)
     rows = answer.results
+    if rows is None:
+        raise unreadable()
     return Page(
-        reported_page=answer.page,
-        page_size=answer.page_size,
-        total=answer.total,
-        session_id=answer.session_id,
+        reported_page=_optional(answer.page, "page"),
+        page_size=_optional(answer.page_size, "page_size", least=1),
+        total=_optional(answer.total, "total"),
+        session_id=_session_id(answer.session_id),
         distinct_ids=[row.distinct_id for row in rows],
         values=[row.properties.value for row in rows],
     )
 
 
-def _decode_page_slowly(body: bytes, match_property: str) -> Page:
+def _decode_page_slowly(body: bytes, match_property: str, *, is_first: bool) -> Page:
     try:
         # Digits without end are a number no id can be: Python would refuse to read them at all.
         answer: Any = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 1000 else float(digits))
-        rows = answer["results"]
-        properties = [_as_object(row.get("$properties")) for row in rows]
-        return Page(
-            reported_page=_as_int(answer.get("page")),
-            page_size=_as_int(answer.get("page_size")),
-            total=_as_int(answer.get("total")),
-            session_id=answer.get("session_id"),
-            distinct_ids=[row.get("$distinct_id") for row in rows],
-            values=[profile.get(match_property, MISSING) for profile in properties],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise _surprise() from exc
+    except ValueError as exc:
+        raise unreadable() from exc
+    if not isinstance(answer, dict):
+        raise unreadable()
+    claims = cast("dict[str, Any]", answer)
+    check_success(claims.get("status"), claims.get("error"), needs_status=is_first)
+    if not isinstance(claims.get("results"), list):
+        raise unreadable()
+    # What is no profile at all is one without a distinct id: matching counts it as invalid.
+    rows = [_as_object(row) for row in claims["results"]]
+    return Page(
+        reported_page=_optional(claims.get("page"), "page"),
+        page_size=_optional(claims.get("page_size"), "page_size", least=1),
+        total=_optional(claims.get("total"), "total"),
+        session_id=_session_id(claims.get("session_id")),
+        distinct_ids=[row.get("$distinct_id") for row in rows],
+        values=[_as_object(row.get("$properties")).get(match_property, MISSING) for row in rows],
+    )
 
 
 def _as_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _as_int(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _optional(value: object, field: str, *, least: int = 0) -> int | None:
+    return None if value is None else read_whole_number(value, field, least=least)
+
+
+def _session_id(value: object) -> str | None:
+    """Check what further pages are asked for with: it is sent back as it is."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text is None or (isinstance(text, str) and len(text) <= _LONGEST_SESSION_ID and text.isprintable()):
+        return text
+    raise VendorSurprise("Mixpanel's answer holds a “session_id” that cannot be one.", code="mixpanel_no_session")

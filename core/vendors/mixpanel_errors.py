@@ -19,7 +19,7 @@ from core.errors import (
 )
 from core.vendors.retry import retry_after_s
 
-_LOST_SESSION = "request for page in uncached query"
+LOST_SESSION = "request for page in uncached query"
 _BAD_CREDENTIALS = "Unable to authenticate request"
 _CONNECTIONS_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
 
@@ -44,9 +44,14 @@ def not_an_admin(sentence: str, *, status: int | None = None) -> VendorAuthFaile
     )
 
 
+def session_lost(*, status: int | None = None) -> SessionLost:
+    """Build the error of a query session that further pages cannot be read from any more."""
+    return SessionLost("Mixpanel forgot the query while its pages were being read.", status=status)
+
+
 def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
-    if _LOST_SESSION in text:
-        raise SessionLost("Mixpanel forgot the query while its pages were being read.", status=status)
+    if LOST_SESSION in text:
+        raise session_lost(status=status)
     if "Missing Datagroup" in text:
         raise CohortNotExportable(f"Cohort {cohort_id} belongs to a data group that no longer exists.")
     if status == 404:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ import httpx
 import msgspec
 
 from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
+from core.vendors.claims import find_text, quote, read_status, states_error
 from core.vendors.mixpanel_project import REGIONS, Project
 from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
 from data.models import Member
@@ -175,9 +175,9 @@ def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
     """Read the body whatever the status says: 200 is answered even when nothing was taken (docs profile-set)."""
     status = answer.status_code
     body = _as_object(answer.content)
-    code = body.get("code", status)
+    code = read_status(body.get("code"))
     for number in (status, code):
-        if isinstance(number, int) and (number == 429 or number >= 500):
+        if number is not None and (number == 429 or number >= 500):
             raise VendorUnavailable(
                 f"Mixpanel cannot take anything at the moment ({number}).",
                 code="mixpanel_unavailable",
@@ -211,17 +211,26 @@ def _as_object(body: bytes) -> dict[str, Any]:
 
 def _outcome(body: dict[str, Any], count: int, status: int) -> _Answer:
     """Return which records were taken. What does not add up is not believed: then nothing is known of any of them."""
-    text = _clean_line(body.get("error")) or f"Mixpanel refused it ({body.get('code', status)})."
-    imported = body.get("num_records_imported", body.get("num_good_events"))
+    text = _words(body.get("error")) or f"Mixpanel refused it ({read_status(body.get('code')) or status})."
+    counts = (body.get("num_records_imported"), body.get("num_good_events"))
+    imported = next((number for number in counts if number is not None), None)
     failed = body.get("failed_records")
     if isinstance(failed, list) and failed:
         refused = _by_index(cast("list[Any]", failed), count)
         adds_up = imported is None or (refused is not None and imported == count - len(refused))
         return _Answer(refused if adds_up else None, text)
-    is_good = body.get("code") == 200 or body.get("status") in (1, "OK", "ok")
-    if is_good and not body.get("error") and status < 300 and imported in (None, count):
+    if status < 300 and not failed and imported in (None, count) and _says_success(body):
         return _Answer({})
     return _Answer(None, text)
+
+
+def _says_success(body: dict[str, Any]) -> bool:
+    """Return whether the answer says that all went well, in every field that says anything of it."""
+    if states_error(body.get("error")):
+        return False
+    says = [(body.get("code"), (200,)), (body.get("status"), (1, "OK", "ok"))]
+    said = [value in good and not isinstance(value, bool) for value, good in says if value is not None]
+    return bool(said) and all(said)
 
 
 def _by_index(failed: list[Any], count: int) -> dict[int, str] | None:
@@ -232,9 +241,9 @@ def _by_index(failed: list[Any], count: int) -> dict[int, str] | None:
         index = record.get("index")
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count:
             return None
-        reasons[index] = _clean_line(record.get("message")) or "Mixpanel refused it."
+        reasons[index] = _words(record.get("message")) or "Mixpanel refused it."
     return reasons
 
 
-def _clean_line(text: object) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", text)[:200].strip() if isinstance(text, str) else ""
+def _words(said: object) -> str:
+    return quote(find_text(said), most=200)

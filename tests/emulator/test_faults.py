@@ -45,6 +45,7 @@ MIXPANEL = {
     "cut_off_json": (RIGHT, *("mixpanel_unreadable_answer",) * 3),
     "cut_off_body": (RIGHT, *("mixpanel_unreachable",) * 3),
     "html_200": (RIGHT, *("mixpanel_unreadable_answer",) * 3),
+    "query_failed": (RIGHT, *("mixpanel_failed",) * 3),
     "slow": (RIGHT,) * 4,
     "reset_before": (RIGHT, *("mixpanel_unreachable",) * 3),
     "reset_after": (RIGHT, *("mixpanel_unreachable",) * 3),

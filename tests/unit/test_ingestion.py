@@ -134,12 +134,27 @@ def test_a_batch_of_which_everything_is_refused_does_not_cost_a_request_a_row():
         {"status": 0, "error": "none was taken"},
         OK | {"num_records_imported": 9},
         {"code": 200, "status": "OK", "error": "but it failed"},
+        {"code": 200, "status": "error", "error": None},
+        {"code": 200, "status": "Bad Request"},
+        {"code": 400, "status": "OK"},
+        {"status": 1, "error": ["but it failed"]},
+        {"status": True},
+        {"error": None},
+        OK | {"failed_records": {"index": 1}},
+        OK | {"num_records_imported": None, "num_good_events": 9},
         {"code": 400, "failed_records": [{"index": 99, "message": "beyond"}]},
         {"code": 400, "failed_records": [{"index": 1, "message": "one"}], "num_records_imported": 3},
     ],
 )
 def test_an_answer_that_does_not_add_up_is_asked_about_again_and_never_believed(body: dict[str, Any]):
     assert send(told(200, **body)).keys() == set(range(10))
+
+
+def test_a_reason_is_one_short_line_whatever_the_vendor_says():
+    found = send(told(200, status=0, error="no\x1b[2J\n" + "x" * 5000, code=int("9" * 3000)), ROWS[:1])
+
+    assert len(found[0] or "") <= 200
+    assert (found[0] or "").isprintable()
 
 
 @pytest.mark.parametrize("status", [200, 401])

@@ -18,7 +18,7 @@ from core.vendors.retry import RetryPlan
 
 PROJECT = Project("https://mixpanel.example", 7, "account", "secret")
 POLICY = {"RateLimit-Policy": '"project";q=40;w=3600'}
-PAGE = {"results": [], "page": 0, "page_size": 1000, "total": 0, "session_id": "s"}
+PAGE = {"results": [], "page": 0, "page_size": 1000, "total": 0, "session_id": "s", "status": "ok"}
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
