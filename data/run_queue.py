@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Engine, func, or_, update
@@ -17,8 +19,11 @@ from data.leases import Renewal
 from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState
 from data.run_outcome import RunProgress
 
-# No wait for a query slot is longer than the window that they are counted in.
-_LONGEST_WAIT = timedelta(hours=1)
+# No wait for a query slot is longer than the window that they are counted in, none after a death than an interval.
+_LONGEST_WAIT = {RunStatus.WAITING: timedelta(hours=1), RunStatus.QUEUED: timedelta(days=1)}
+# The steps in which nothing of the cohort has arrived: a death there says nothing of the run.
+_BEFORE_READING = ("queued", "waiting", "starting", "queueing", "finding")
+_DEATHS_LOOKED_AT = 50
 _CANCELLED = Failure("cancelled", "The run was cancelled.", "Start the export again when you are ready.")
 
 
@@ -98,17 +103,18 @@ def claimable(engine: Engine, *, now: datetime, limit: int = 20) -> list[int]:
 
     One that waits for longer than any wait takes began to wait before the clock was set back: it may try as well.
     """
-    its_time = (col(Run.waiting_until) <= now) | (col(Run.waiting_until) > now + _LONGEST_WAIT)
+    until = col(Run.waiting_until)
+    its_time = [
+        (col(Run.status) == status) & or_(until.is_(None), until <= now, until > now + longest)
+        for status, longest in _LONGEST_WAIT.items()
+    ]
     with read_session(engine) as session:
         busy = select(Run.group_id).where(Run.status == RunStatus.RUNNING, col(Run.dry_run).is_(False))
         run_ids = session.exec(
             select(Run.id)
             .where(
                 ~leases.is_held(LeaseKind.RUN, Run.id),
-                or_(
-                    col(Run.status) == RunStatus.QUEUED,
-                    (col(Run.status) == RunStatus.WAITING) & its_time,
-                ),
+                or_(*its_time),
                 or_(col(Run.dry_run), col(Run.group_id).not_in(busy)),
             )
             .order_by(col(Run.queued_at), col(Run.id))
@@ -178,40 +184,89 @@ def _let_go(session: Session, run_id: int, lease_owner: str, values: dict[str, A
     return True
 
 
-def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) -> bool:
+@dataclass(frozen=True)
+class Death:
+    """A run whose process died: how often that happened running, not counting before a run began to read."""
+
+    deaths: int
+    every_minutes: int | None  # the interval of its sync; None: a one-time export
+    is_wanted: bool  # False: a preview, or cancelled, or its sync was stopped since
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What is recorded of a run whose process died, and when another one recovers its group; None: none does."""
+
+    failure: Failure
+    again_at: datetime | None
+
+
+def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recovery], now: datetime) -> bool:
     """End a run whose process died, if its lease has not moved since it was read, and free what it held besides.
 
-    Another run recovers it, unless its sync was stopped meanwhile. One that is interrupted twice running is not tried
-    again: it may be what kills the process.
+    Another run recovers it when `recover` says so.
     """
     run_id = int(lease.key)
     with write_session(engine) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
         leases.free_all(session, parts_owner(lease.lease_owner, run_id))
-        values = {"status": RunStatus.INTERRUPTED, "waiting_until": None, "finished_at": now, **failure.columns()}
-        session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
         run = session.get(Run, run_id)
         if run is None:
             return True  # a lease of nothing: it must not keep the others from being recovered
-        before = session.exec(
-            select(Run.status)
-            .where(Run.group_id == run.group_id, col(Run.id) < run_id, col(Run.dry_run).is_(False))
-            .order_by(col(Run.id).desc())
-            .limit(1)
-        ).first()
-        unwanted = run.dry_run or run.cancel_asked or _was_stopped(session, run)
-        if not unwanted and before != RunStatus.INTERRUPTED:
-            session.add(_again(run, now))
+        run.status, run.waiting_until, run.finished_at = RunStatus.INTERRUPTED, None, now
+        session.flush()
+        sync = session.get_one(Sync, run.sync_id)
+        is_wanted = not (run.dry_run or run.cancel_asked or _was_stopped(sync, run))
+        recovery = recover(Death(_count_deaths(session, run), sync.every_minutes, is_wanted))
+        session.exec(update(Run).where(col(Run.id) == run_id).values(**recovery.failure.columns()))
+        if is_wanted and recovery.again_at is not None and not _is_replaced(session, run):
+            session.add(_again(run, now, recovery.again_at))
         return True
 
 
-def _was_stopped(session: Session, run: Run) -> bool:
+def _count_deaths(session: Session, run: Run) -> int:
+    """Count how often running a run of the group died while it read or later.
+
+    A run that died before that, which says nothing of the run, counts as 0.
+    """
+    if run.step in _BEFORE_READING:
+        return 0
+    ended = session.exec(
+        select(Run.status, Run.step)
+        .where(
+            Run.group_id == run.group_id,
+            col(Run.id) <= run.id,
+            col(Run.dry_run).is_(False),
+            col(Run.status).not_in(UNFINISHED),
+        )
+        .order_by(col(Run.id).desc())
+        .limit(_DEATHS_LOOKED_AT)
+    ).all()
+    died = takewhile(lambda row: row[0] == RunStatus.INTERRUPTED, ended)
+    return sum(step not in _BEFORE_READING for _, step in died)
+
+
+def _is_replaced(session: Session, run: Run) -> bool:
+    """Whether a process has a newer run of the group in hand, which overwrites it just as well."""
+    if run.restore_snapshot or run.approved:
+        return False
+    newer = select(Run.id).where(
+        Run.group_id == run.group_id,
+        col(Run.id) > run.id,
+        col(Run.dry_run).is_(False),
+        col(Run.status).in_(UNFINISHED),
+        leases.is_held(LeaseKind.RUN, Run.id),
+    )
+    return session.exec(newer.limit(1)).first() is not None
+
+
+def _was_stopped(sync: Sync, run: Run) -> bool:
     """Whether the schedule that queued the run was paused or removed since: by a person, or by an undo."""
-    return run.trigger == "schedule" and session.get_one(Sync, run.sync_id).state != SyncState.ACTIVE
+    return run.trigger == "schedule" and sync.state != SyncState.ACTIVE
 
 
-def _again(run: Run, now: datetime) -> Run:
+def _again(run: Run, now: datetime, at: datetime) -> Run:
     kept = [
         "sync_id",
         "group_id",
@@ -224,7 +279,9 @@ def _again(run: Run, now: datetime) -> Run:
         "approved",
         "restore_snapshot",
     ]
-    return Run(**{name: getattr(run, name) for name in kept}, queued_at=now, force_full=True)
+    waiting_until = at if at > now else None
+    values = {name: getattr(run, name) for name in kept}
+    return Run(**values, queued_at=now, force_full=True, waiting_until=waiting_until)
 
 
 def ask_to_cancel(engine: Engine, run_id: int, *, now: datetime) -> Run | None:

@@ -38,6 +38,13 @@ def is_unclaimed() -> ColumnElement[bool]:
     return ~leases.is_held(LeaseKind.RUN, Run.id)
 
 
+def start_at_once(session: Session, run: Run) -> None:
+    """Have a queued run that was to be tried again later tried now: a person asks for it."""
+    if run.status == RunStatus.QUEUED:
+        run.waiting_until = None
+    session.add(run)
+
+
 def unfinished_run(session: Session, sync_id: int) -> Run | None:
     """Return the run of a sync that is not finished yet, dry runs aside."""
     query = select(Run).where(Run.sync_id == sync_id, col(Run.status).in_(UNFINISHED), col(Run.dry_run).is_(False))

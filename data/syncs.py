@@ -17,7 +17,7 @@ from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
-from data.sync_runs import add_run, cancel_queued, is_unclaimed, unfinished_run
+from data.sync_runs import add_run, cancel_queued, is_unclaimed, start_at_once, unfinished_run
 
 # The cohort's group at a destination as it shall be, from the one that is there.
 ArrangeGroup = Callable[[Group | None], Group]
@@ -147,7 +147,7 @@ def start_one_time(
         ).first()
         if queued and request.lease_owner is None:
             queued.force_full = queued.force_full or request.force_full
-            session.add(queued)
+            start_at_once(session, queued)
             return queued
         return add_run(session, sync, request, now=now)
 
@@ -358,12 +358,19 @@ def remove(engine: Engine, sync_id: int, *, now: datetime) -> Sync:
 
 
 def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetime) -> Run:
-    """Queue a run of a sync, or return the one that is not finished yet. Raises SyncUnknown, SyncRemoved."""
+    """Queue a run of a sync, or return the one that is not finished yet: it waits no longer after a death.
+
+    Raises: SyncUnknown, SyncRemoved.
+    """
     with write_session(engine) as session:
         sync = _get(session, sync_id)
         if sync.state == SyncState.REMOVED:
             raise SyncRemoved(sync_id)
-        return unfinished_run(session, sync_id) or add_run(session, sync, request, now=now)
+        run = unfinished_run(session, sync_id)
+        if run is None:
+            return add_run(session, sync, request, now=now)
+        start_at_once(session, run)
+        return run
 
 
 def queue_scheduled(engine: Engine, sync: Sync, *, next_run_at: datetime, now: datetime) -> bool:

@@ -160,6 +160,8 @@ def print_run(run: Run) -> None:
     )
     if run.status == RunStatus.SUCCEEDED:
         _say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
+    if run.status == RunStatus.QUEUED and run.waiting_until:
+        _say(f"Its process ended before it was done: it is tried again at {_time_text(run.waiting_until)}.")
     if run.unprefixed:
         _say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
     if run.error_message:

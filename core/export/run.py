@@ -97,6 +97,7 @@ class Export:
         cohort = await source.find_cohort()
         job = await asyncio.to_thread(follow_cohort_name, self._bridge, job, cohort.name)
         findings.in_cohort, findings.matched_by = cohort.count, str(job.rule)
+        await self._begin("reading")
         async with source.read(job, findings) as (tally, collector):
             comparison = await self._compare(source, job, tally, collector)
         hold_if_wrong(job, tally, comparison)
@@ -116,13 +117,18 @@ class Export:
 
     async def _restore(self, job: Job, snapshot: str) -> Run:
         """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
-        self._progress.begin("comparing")
+        await self._begin("comparing")
         comparison = await asyncio.to_thread(compare_kept, self._bridge.snapshots, job, snapshot)
         members = self._progress.profiles = comparison.members
         findings = self._recorder.findings
         findings.counts, findings.difference = ReadCounts(profiles=members, members=members), comparison.difference
         mode = await self._writer.write(job, comparison)
         return await self._recorder.record_success(job, comparison, mode)
+
+    async def _begin(self, step: str) -> None:
+        """Begin with what may be too much for this process, and record that first: dying of it counts."""
+        self._progress.begin(step)
+        await self._lease.renew()
 
     async def _load(self) -> Job:
         job = await asyncio.to_thread(load, self._bridge, self._run_id)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import datetime
+from functools import partial
 
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot
 from core.export.run import Export
 from core.leases.watch import LeaseWatch
+from core.rules.recovery import pause_after_deaths
 from core.vendors.http import HttpClient
 from data import run_queue, run_records
 from data.engine import StorageError
 from data.failure import Failure
 from data.models import Lease, LeaseKind, RunStatus
 from data.run_outcome import RunOutcome
+from data.run_queue import Death, Recovery
 
 log = logging.getLogger(__name__)
 
-_INTERRUPTED = Failure(
-    "interrupted",
-    "The process that did this run ended without finishing it.",
-    "Nothing to do: a new run recovers the group. If this happens often, check the machine's memory.",
-)
+_ENDED_EARLY = "The process that did this run ended without finishing it."
 _UNEXPECTED = Failure(
     "unexpected",
     "The run stopped on an error that Cohort Bridge did not foresee.",
@@ -33,13 +33,37 @@ _UNEXPECTED = Failure(
 def watch_runs(bridge: Bridge) -> LeaseWatch:
     """Watch the runs that are held by any process, to recover those whose process died."""
 
-    def recover(lease: Lease) -> bool:
-        interrupted = run_queue.interrupt(bridge.engine, lease, failure=_INTERRUPTED, now=bridge.clock.now())
-        if interrupted:
-            log.warning("run interrupted run_id=%s", lease.key)
-        return interrupted
+    return LeaseWatch(bridge, LeaseKind.RUN, partial(interrupt, bridge))
 
-    return LeaseWatch(bridge, LeaseKind.RUN, recover)
+
+def interrupt(bridge: Bridge, lease: Lease) -> bool:
+    """End a run whose process died, and have it tried again in time. False when its lease has moved since."""
+    now = bridge.clock.now()
+    interrupted = run_queue.interrupt(bridge.engine, lease, recover=partial(_recover, now=now), now=now)
+    if interrupted:
+        log.warning("run interrupted run_id=%s", lease.key)
+    return interrupted
+
+
+def _recover(death: Death, *, now: datetime) -> Recovery:
+    """Decide when a run whose process died is tried again, and say so."""
+    pause = pause_after_deaths(death.deaths, every_minutes=death.every_minutes)
+    if not death.is_wanted:
+        advice = "It is not tried again: it was a preview, it was cancelled, or its sync was stopped."
+    elif pause is None:
+        advice = (
+            f"That happened {death.deaths} times running, and it is not tried again. Check the machine's memory, then "
+            "start the export again."
+        )
+    elif pause:
+        advice = (
+            f"That happened {death.deaths} times running: it is tried again at {now + pause:%Y-%m-%d %H:%M} UTC, or "
+            "sooner when you start it. Check the machine's memory."
+        )
+    else:
+        advice = "Nothing to do: a new run recovers the group. If this happens often, check the machine's memory."
+    again_at = None if pause is None or not death.is_wanted else now + pause
+    return Recovery(Failure("interrupted", _ENDED_EARLY, advice), again_at)
 
 
 async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: HttpClient) -> None:

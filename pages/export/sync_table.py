@@ -134,8 +134,9 @@ def _last_result(view: SyncView) -> str:
 
 def next_run(view: SyncView, now: datetime) -> str:
     """Format when the sync runs next; empty when it does not."""
-    if view.last_run and run_status.is_active(view.last_run):
-        return "Now"
+    run = view.last_run
+    if run and run_status.is_active(run):
+        return f"Tried again at {clock(at, now=now)}" if (at := run_status.tried_again_at(run)) else "Now"
     at = view.sync.next_run_at
     if at is None:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -127,12 +128,19 @@ def step_text(run: Run) -> str:
         return "Cancelling"
     if run.status == RunStatus.WAITING and run.waiting_until:
         return f"Waiting for a Mixpanel query slot: the next one opens at {clock(run.waiting_until)}"
+    if at := tried_again_at(run):
+        return f"Its process ended before it was done: it is tried again at {clock(at)}"
     _, words = STEPS.get(run.step, (0.0, "Working"))
     if run.step == "reading" and run.expected:
         return f"{words}: {number(run.profiles)} of {number(run.expected)}"
     if run.step == "delivering" and run.messages_expected:
         return f"{words}: {number(run.messages)} of {pluralize(run.messages_expected, 'message')}"
     return words
+
+
+def tried_again_at(run: Run) -> datetime | None:
+    """Return until when a run waits in the queue whose process died again and again; None: it does not."""
+    return run.waiting_until if run.status == RunStatus.QUEUED else None
 
 
 def time_left(run: Run) -> str:

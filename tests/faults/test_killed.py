@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from sqlmodel import delete
@@ -29,7 +30,7 @@ from tests.faults.population import (
     some,
     sync_once,
 )
-from tests.faults.process import Kill
+from tests.faults.process import Kill, WallClock
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
 
@@ -94,6 +95,29 @@ def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not
     assert process.run(home, "worker", "--once") == 0
     assert_recovered(bridge, population)
     ran("kills")
+
+
+def test_a_run_that_dies_again_while_it_reads_is_tried_again_after_a_minute_and_not_before(
+    home: Home, bridge: Bridge, population: Population, tmp_path: Path, ran: Tally
+):
+    prepare(bridge, population, random.Random(1))
+    for _ in range(2):
+        assert process.run(home, "worker", "--once", kill=Kill("page", "before")) == -signal.SIGKILL
+        assert last(bridge).step == "reading"
+        ran("kills")
+    moved_by = tmp_path / "moved-by"
+    moved_by.write_text("0")
+    clock = WallClock(moved_by=str(moved_by))
+
+    assert process.run(home, "worker", "--once", clock=clock) == 0
+    (waiting,) = list_unfinished(bridge)
+    assert waiting.waiting_until
+    moved_by.write_text("61")
+    assert process.run(home, "worker", "--once", clock=clock) == 0
+
+    assert waiting.status == RunStatus.QUEUED
+    assert last(bridge).id == waiting.id
+    assert_recovered(bridge, population)
 
 
 def forget_cohorts(bridge: Bridge) -> None:

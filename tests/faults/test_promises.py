@@ -14,10 +14,9 @@ from core.errors import BudgetTooSmall, NotFound, SettingsError
 from core.export import retention as export_retention
 from core.sandbox import people
 from core.syncs import cohorts, held_runs, listing, one_time, queueing, recurring, runs, settings, undo
-from core.worker import retention, service
+from core.worker import retention, run_execution, service
 from data import leases, run_queue
 from data.engine import read_session, write_session
-from data.failure import Failure
 from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
 from tests.faults import process
 from tests.faults.population import (
@@ -306,7 +305,7 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_recovered_against_tha
     recurring.pause_sync(bridge, LOCAL, 1)
 
     (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
-    run_queue.interrupt(bridge.engine, lease, failure=Failure("interrupted", "", ""), now=bridge.clock.now())
+    run_execution.interrupt(bridge, lease)
 
     assert [run.status for run in all_runs(bridge)] == [RunStatus.INTERRUPTED]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import timedelta
 
 import pytest
 from sqlmodel import update
@@ -130,6 +131,17 @@ def test_a_held_and_an_interrupted_run_say_what_they_are(exported: Bridge):
 
         assert words in text
         assert "Because **of this**. Do that." in text
+
+
+def test_a_run_that_is_tried_again_after_its_process_died_says_when(exported: Bridge):
+    at = exported.clock.now() + timedelta(minutes=4)
+    with write_session(exported.engine) as session:
+        session.exec(update(Run).values(status="queued", step="queued", waiting_until=at, finished_at=None))
+
+    drawn_page = open_page(HISTORY, run=1)
+
+    told = "Its process ended before it was done: it is tried again at"
+    assert any(told in bar.proto.text for bar in drawn_page.main.get("progress"))
 
 
 def test_an_address_of_no_run_says_so():

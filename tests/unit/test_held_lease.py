@@ -14,8 +14,8 @@ from core.errors import LeaseLost, RunCancelled
 from core.leases.lease import HeldLease
 from core.leases.lock import in_turn
 from core.leases.watch import LeaseWatch
+from core.worker import run_execution
 from data import leases, run_queue, run_records, runs
-from data.failure import Failure
 from data.leases import Renewal
 from data.models import Lease, LeaseKind, Run, RunStatus
 from data.run_outcome import RunOutcome
@@ -44,7 +44,7 @@ def holding(bridge: Bridge, run: Run, heard: Callable[[Renewal], None] = lambda 
 def take_over(bridge: Bridge) -> None:
     """Let another process find the owner dead."""
     (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
-    assert run_queue.interrupt(bridge.engine, lease, failure=Failure("interrupted", "", ""), now=bridge.clock.now())
+    assert run_execution.interrupt(bridge, lease)
 
 
 def cancel(bridge: Bridge) -> None:

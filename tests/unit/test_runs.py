@@ -14,18 +14,15 @@ from core.bridge import Bridge
 from core.clock import LeaseTimes
 from core.leases import slots
 from core.rules import due_times
-from core.worker import inline_run, service
+from core.worker import inline_run, run_execution, service
 from core.worker.run_execution import watch_runs
 from data import leases, query_slots, run_queue, run_records, runs, syncs
 from data.engine import read_session, write_session
-from data.failure import Failure
 from data.models import Connection, ConnectionKind, Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync, SyncKind
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
 from data.run_queue import RunRequest
 from data.syncs import SyncPlace
 from tests.stage.clock import FakeClock
-
-DEAD = Failure("interrupted", "It died.", "Wait.")
 
 
 def claim(bridge: Bridge, run: Run, lease_owner: str = "one") -> bool:
@@ -42,7 +39,7 @@ def lease_on(bridge: Bridge, run: Run) -> Lease:
 
 
 def interrupt(bridge: Bridge, lease: Lease) -> bool:
-    return run_queue.interrupt(bridge.engine, lease, failure=DEAD, now=bridge.clock.now())
+    return run_execution.interrupt(bridge, lease)
 
 
 def succeeded(**parts: Any) -> RunOutcome:
@@ -161,15 +158,6 @@ def test_a_dead_run_is_recovered_by_a_run_that_overwrites_in_full(bridge: Bridge
 
     newest = runs.list_runs(bridge.engine, RunFilter())[0]
     assert (newest.status, newest.force_full, newest.sync_id) == (RunStatus.QUEUED, True, run.sync_id)
-
-
-def test_a_run_that_dies_twice_running_is_not_tried_a_third_time(bridge: Bridge, group_with_runs: list[Run]):
-    for _ in range(2):
-        run = runs.list_runs(bridge.engine, RunFilter())[0]
-        claim(bridge, run)
-        interrupt(bridge, lease_on(bridge, run))
-
-    assert runs.list_runs(bridge.engine, RunFilter())[0].status == RunStatus.INTERRUPTED
 
 
 def test_a_run_that_moved_since_is_not_interrupted(bridge: Bridge, group_with_runs: list[Run]):
