@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from core.errors import SessionLost, VendorSurprise
 from core.export.progress import Progress
 from core.rules import completeness, holding
-from core.rules.matching import MatchRule, match_page
+from core.rules.matching import MatchRule, is_named, match_page
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Page
 from data.engine import StorageError
@@ -89,7 +90,7 @@ class CohortReader:
     page_size: int | None = None
     accept_total: bool = False  # a person looked at a `total` that disagrees, and let it through
     tally: Tally | None = None  # of the latest session whose pages were all there
-    _facts: list[completeness.PageFacts] = field(default_factory=list[completeness.PageFacts])
+    _pages: completeness.PageLedger = field(init=False)  # of the session that is read
 
     @asynccontextmanager
     async def whole(self) -> AsyncGenerator[tuple[Tally, Collector]]:
@@ -134,34 +135,33 @@ class CohortReader:
 
     async def _read_session(self, opening: asyncio.Future[Collector]) -> tuple[Collector, int]:
         """Read all pages of a new session into the collector; returns it and the total that page 0 announced."""
-        self._facts = []
         self.progress.begin("reading")
         self.progress.profiles, self.progress.pages = 0, 0
         first = await self.client.first_page(
             self.cohort_id, self.rule.match_property, page_size=self.page_size, gate=self.in_flight
         )
-        if first.total is None or not first.page_size or first.page_size < 1:
-            raise VendorSurprise("Mixpanel did not say how many profiles the cohort has.", code="mixpanel_no_total")
-        # By Mixpanel's documentation only a page that is not full is the last: at an exact multiple, an empty one.
-        pages = first.total // first.page_size + 1
-        self.progress.expected, self.progress.pages_expected = first.total, pages
+        total, self._pages = _open_ledger(first)
+        last = self._pages.last_announced
+        self.progress.expected, self.progress.pages_expected = total, last + 1
         collector = await opening
         await self.thread.run(partial(self._take, collector, first, 0))
-        if pages > 1:
-            await self._read_rest(collector, first, pages)
-        while max(self._facts, key=lambda page: page.number).rows == first.page_size:
-            await self._fetch(collector, first, len(self._facts))  # there is more than was announced
-        completeness.prove_pages(self._facts, page_size=first.page_size)
-        return collector, first.total
+        await self._read_rest(collector, first, last)
+        if self._pages.is_end_open:
+            await self._fetch(collector, first, last + 1)
+        self._pages.prove()
+        return collector, total
 
-    async def _read_rest(self, collector: Collector, first: Page, pages: int) -> None:
-        numbers = iter(range(1, pages))
+    async def _read_rest(self, collector: Collector, first: Page, last: int) -> None:
+        """Read page 1 to the last announced one, as long as any page holds somebody."""
+        numbers = iter(range(1, last + 1))
 
         async def fetch_next() -> None:
             for number in numbers:
                 await self._fetch(collector, first, number)
+                if self._pages.has_ended:
+                    return
 
-        tasks = [asyncio.create_task(fetch_next()) for _ in range(min(pages - 1, 5 * _AHEAD))]
+        tasks = [asyncio.create_task(fetch_next()) for _ in range(min(last, 5 * _AHEAD))]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -190,14 +190,27 @@ class CohortReader:
 
     def _take(self, collector: Collector, page: Page, number: int) -> None:
         matched = match_page(page.distinct_ids, page.values, self.rule, page=number)
+        ids = chain(matched.distinct_ids, filter(is_named, matched.unusable_ids))
+        facts = completeness.PageFacts(number=number, reported_page=page.reported_page, rows=len(page.distinct_ids))
+        self._pages.add(facts, completeness.fingerprint(ids))
         collector.add(
             distinct_ids=matched.distinct_ids,
             apptimize_ids=matched.apptimize_ids,
             unusable_ids=matched.unusable_ids,
             reasons=matched.reasons,
         )
-        self._facts.append(
-            completeness.PageFacts(number=number, reported_page=page.reported_page, rows=len(page.distinct_ids))
-        )
         self.progress.pages += 1
         self.progress.profiles += len(page.distinct_ids)
+
+
+def _open_ledger(first: Page) -> tuple[int, completeness.PageLedger]:
+    """Return what the first page announces of a cohort. Raises VendorSurprise where no read could end by it."""
+    if first.total is None or first.page_size is None:
+        raise VendorSurprise("Mixpanel did not say how many profiles the cohort has.", code="mixpanel_no_total")
+    ledger = completeness.PageLedger(total=first.total, page_size=first.page_size)
+    if ledger.last_announced > completeness.MOST_PAGES:
+        raise VendorSurprise(
+            f"Mixpanel announced {first.total:,} profiles with a “page_size” of {first.page_size:,}: too many pages.",
+            code="mixpanel_odd_number",
+        )
+    return first.total, ledger

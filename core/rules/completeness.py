@@ -2,19 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from core.errors import IncompleteRead
 
+# No cohort takes more: of pages as the vendor makes them, that is a thousand million profiles.
+MOST_PAGES = 1_000_000
+# So many empty pages, and the cohort has ended: asking on for what a wrong total announced would take days.
+_ENOUGH_EMPTY = 10
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class PageFacts:
     """One answer: `number` is the page that was asked for, `reported_page` the one it claims, `rows` its profiles."""
 
     number: int
     reported_page: int | None
     rows: int
+
+
+class PageLedger:
+    """The pages of one session as they arrive, and how many may still be asked for.
+
+    Page 0 announces `total` profiles, `page_size` to a page; the last announced page is the one that they leave not
+    full. Only where that is full after all, one more is asked for, to see that the cohort ends there.
+    """
+
+    def __init__(self, *, total: int, page_size: int) -> None:
+        self.page_size = page_size
+        self.last_announced = total // page_size
+        self._facts: list[PageFacts] = []
+        self._fingerprints = set[int]()
+        self._empty = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether so many pages came empty that no further one is worth asking for."""
+        return self._empty >= _ENOUGH_EMPTY
+
+    @property
+    def is_end_open(self) -> bool:
+        """Whether the last announced page, which arrived, is full, so that another may follow."""
+        last = self._find_last()
+        return last.number == self.last_announced and last.rows == self.page_size
+
+    def add(self, page: PageFacts, fingerprint: int | None) -> None:
+        """Take note of a page. Raises IncompleteRead at once where no further page could make the read whole."""
+        _prove_page(page, self.page_size)
+        if fingerprint is not None and fingerprint in self._fingerprints:
+            raise IncompleteRead(f"Page {page.number + 1:,} held the profiles of an earlier page.")
+        if fingerprint is not None:
+            self._fingerprints.add(fingerprint)
+        self._empty += not page.rows
+        self._facts.append(page)
+
+    def prove(self) -> None:
+        """Check that the pages are all there, and that the cohort ends with them. Raises IncompleteRead."""
+        prove_pages(self._facts, page_size=self.page_size)
+        last = self._find_last()
+        if last.number > self.last_announced and last.rows == self.page_size:
+            raise IncompleteRead(
+                f"Mixpanel announced {last.number:,} pages at most, and the one after them is full: where the cohort "
+                "ends is not known."
+            )
+
+    def _find_last(self) -> PageFacts:
+        return max(self._facts, key=lambda page: page.number)
+
+
+def fingerprint(ids: Iterable[str]) -> int | None:
+    """Sum up who is on a page, in whatever order; None where it names nobody."""
+    named = frozenset(ids)
+    return hash(named) if named else None
 
 
 def prove_pages(pages: Sequence[PageFacts], *, page_size: int) -> None:
@@ -28,13 +88,23 @@ def prove_pages(pages: Sequence[PageFacts], *, page_size: int) -> None:
     for expected, page in enumerate(ordered):
         if page.number != expected:
             raise IncompleteRead(f"Page {expected + 1:,} of the cohort did not arrive.")
-        if page.reported_page is not None and page.reported_page != page.number:
-            raise IncompleteRead(
-                f"Mixpanel answered with page {page.reported_page + 1:,} when asked for page {page.number + 1:,}."
-            )
-        is_last = page is ordered[-1]
-        if page.rows > page_size or (not is_last and page.rows != page_size):
-            raise IncompleteRead(f"Page {page.number + 1:,} held {page.rows:,} profiles instead of {page_size:,}.")
+        _prove_page(page, page_size)
+        if page is not ordered[-1] and page.rows != page_size:
+            raise _wrong_size(page, page_size)
+
+
+def _prove_page(page: PageFacts, page_size: int) -> None:
+    """Check what a page shows by itself. Raises IncompleteRead."""
+    if page.reported_page is not None and page.reported_page != page.number:
+        raise IncompleteRead(
+            f"Mixpanel answered with page {page.reported_page + 1:,} when asked for page {page.number + 1:,}."
+        )
+    if page.rows > page_size:
+        raise _wrong_size(page, page_size)
+
+
+def _wrong_size(page: PageFacts, page_size: int) -> IncompleteRead:
+    return IncompleteRead(f"Page {page.number + 1:,} held {page.rows:,} profiles instead of {page_size:,}.")
 
 
 def prove_distinct(*, seen: int, profiles: int) -> None:

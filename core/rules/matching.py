@@ -18,6 +18,8 @@ PREFIXES = (IDENTIFIED, ANONYMOUS)
 APPTIMIZE_PROPERTY = "$apptimize_user_id"
 USER_PROPERTY = "$user_id"
 _ANONYMOUS = "$device:"
+# What stands before the place of a profile that has no distinct id.
+_UNNAMED = "\x00"
 # Controls of both ASCII and Latin-1, and the surrogates that JSON can smuggle in one at a time.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -123,12 +125,17 @@ def _match_one_by_one(distinct_ids: Sequence[object], values: Sequence[object], 
         distinct_id = _distinct_id_text(raw_id)
         result = Reason.DISTINCT_ID if distinct_id is None else match(distinct_id, value, rule)
         if isinstance(result, Reason):
-            matched.unusable_ids.append(f"\x00{page}:{row}" if distinct_id is None else distinct_id)
+            matched.unusable_ids.append(f"{_UNNAMED}{page}:{row}" if distinct_id is None else distinct_id)
             matched.reasons.append(result.value)
         else:
             matched.distinct_ids.append(distinct_id or "")
             matched.apptimize_ids.append(result)
     return matched
+
+
+def is_named(distinct_id: str) -> bool:
+    """Return whether a matched profile has a distinct id of its own, not only its place."""
+    return not distinct_id.startswith(_UNNAMED)
 
 
 def _all_named(distinct_ids: Sequence[object]) -> bool:

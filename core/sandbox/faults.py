@@ -37,6 +37,7 @@ KNOWN: dict[str, Fault] = {
     "reset_before": Fault("Reset before", "Connection reset, no work done", (*BOTH, "app", "ingestion")),
     "reset_after": Fault("Reset after", "Work done, then connection reset", (*BOTH, "ingestion")),
     "page_repeated": Fault("Page repeated", "A page holds the results of the page before it", ("mixpanel",), "session"),
+    "page_ignored": Fault("Page ignored", "Every page is the first, as from a cache", ("mixpanel",), "session"),
     "page_rows_missing": Fault("Rows missing", "A page lacks some of its rows", ("mixpanel",), "page", (("rows", 7),)),
     "total_wrong": Fault("Total wrong", "The first page's total is off", ("mixpanel",), "first", (("by", 3),)),
     "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),

@@ -176,6 +176,8 @@ class Mixpanel:
         else:
             session = Session(_fingerprint(arguments), _page_size(arguments), self._select(arguments, role))
             session_id = self.project.open_session(session)
+        if "page_ignored" in call.faults:
+            page = 0
         shown = page - 1 if "page_repeated" in call.faults and page else page
         rows = session.results[shown * session.page_size : (shown + 1) * session.page_size]
         if missing := call.faults.get("page_rows_missing"):

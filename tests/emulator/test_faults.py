@@ -50,6 +50,7 @@ MIXPANEL = {
     "reset_before": (RIGHT, *("mixpanel_unreachable",) * 3),
     "reset_after": (RIGHT, *("mixpanel_unreachable",) * 3),
     "page_repeated": ("incomplete_read",) * 4,
+    "page_ignored": ("incomplete_read",) * 4,
     "page_rows_missing": ("incomplete_read",) * 4,
     "total_wrong": (RIGHT, "held_total", NEVER_STRIKES, NEVER_STRIKES),
     "session_forgotten": (RIGHT, *("session_lost",) * 3),
@@ -237,6 +238,29 @@ def test_a_total_that_is_wrong_twice_running_is_held_with_both_numbers(scene: Sc
     assert f"{scene.now.profiles:,}" in (run.error_message or "")
     assert get_counts(run) == scene.now.counts, "what the pages hold is told, and it adds up"
     assert (scene.group, scene.sandbox.messages(), scene.in_doubt) == (scene.before, [], False)
+
+
+@pytest.mark.parametrize("by", [10**18, 10**30, -(10**6)])
+def test_a_total_that_no_cohort_has_ends_the_read_by_the_field_s_name(scene: Scene, by: int):
+    scene.sandbox.fault("total_wrong", by=by)
+
+    run = scene.export()
+
+    check_failure(run, "mixpanel_odd_number")
+    assert "“total”" in (run.error_message or "")
+    assert [page["page"] for page in scene.sandbox.asked("engage")] == [0] * 5
+    assert (scene.group, scene.sandbox.messages(), scene.in_doubt) == (scene.before, [], False)
+
+
+def test_a_total_of_a_thousand_million_is_not_asked_for_page_by_page(scene: Scene):
+    scene.sandbox.fault("total_wrong", by=10**9 - scene.now.profiles)
+
+    run = scene.export()
+
+    check_failure(run, "held_total")
+    assert f"{scene.now.profiles:,}" in (run.error_message or "")
+    assert len(scene.sandbox.asked("engage")) < 100
+    assert (scene.group, scene.sandbox.messages()) == (scene.before, [])
 
 
 @pytest.mark.parametrize("by", [-500, 3000])
