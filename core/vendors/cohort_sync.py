@@ -7,26 +7,43 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import httpx
 import msgspec
 
-from core.errors import SettingsError, StorageFailed, VendorAuthFailed, VendorRefused, VendorSurprise, VendorUnavailable
+from core.errors import (
+    AddressNotAllowed,
+    SettingsError,
+    StorageFailed,
+    VendorAuthFailed,
+    VendorError,
+    VendorRefused,
+    VendorUnavailable,
+)
 from core.run_log import RecordCall, ignore_call
 from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import Target
-from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
+from core.vendors.intake import Answer, Bounds, Sender
+from core.vendors.retry import RetryPlan, is_passing, retry_after_s, worth_retrying
 from data.models import Member, MembershipChange
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
 _MESSAGE_MEMBERS = 1000
-_TIMEOUT_S = 60.0
-_LONGEST_ANSWER = 1_000_000
+_TIMEOUT_S, _TEST_TIMEOUT_S = 60.0, 30.0
+_BOUNDS = Bounds(most_bytes=1_000_000, within_s=120.0)
 _TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
 # How the run log names the messages.
 _CALL_NAMES = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
 _ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
+_ENDPOINT = Sender(
+    "the Apptimize endpoint",
+    "apptimize",
+    unconnected="The connection to the Apptimize endpoint broke.",
+    unreadable="The Apptimize endpoint did not confirm the message in the documented form.",
+    unreadable_advice=f"{_ENDPOINT_ADVICE} The address may lead to something else than a cohort-sync endpoint.",
+)
 
 
 @dataclass
@@ -46,6 +63,7 @@ class EndpointDelivery:
     retry: RetryPlan = RetryPlan()
     messages: int = 0
     takes_differences: bool = True
+    bounds: Bounds = _BOUNDS
     note: RecordCall = ignore_call
 
     def is_in_place(self, target: Target) -> bool:
@@ -96,33 +114,16 @@ class EndpointDelivery:
 
     async def _send_once(self, action: str, message: bytes) -> None:
         headers = {_TOKEN_HEADER: self.token, "Content-Type": "application/json"}
+        request = _ENDPOINT.build(self.http, "POST", self.url, content=message, headers=headers, timeout=_TIMEOUT_S)
         began_s = time.monotonic()
         try:
-            async with self.http.stream(
-                "POST", self.url, content=message, headers=headers, timeout=_TIMEOUT_S
-            ) as answer:
-                body = await _small_body(answer)
-        except httpx.HTTPError as exc:
-            self.note(_CALL_NAMES[action], None, began_s)
-            raise VendorUnavailable(
-                "The Apptimize endpoint did not answer in time."
-                if isinstance(exc, httpx.TimeoutException)
-                else "The connection to the Apptimize endpoint broke.",
-                code="apptimize_unreachable",
-            ) from exc
+            answer = await _ENDPOINT.exchange(self.http, request, self.bounds)
+        except VendorError as exc:
+            self.note(_CALL_NAMES[action], exc.status, began_s)
+            raise
         self.messages += 1
-        self.note(_CALL_NAMES[action], answer.status_code, began_s)
-        _check_answer(answer, body, action)
-
-
-async def _small_body(answer: httpx.Response) -> bytes:
-    """Read an answer, and no more of it than an answer has: the other end may send without end."""
-    body = b""
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if len(body) > _LONGEST_ANSWER:
-            return b""  # no answer of the documented form
-    return body
+        self.note(_CALL_NAMES[action], answer.status, began_s)
+        _check_answer(answer, action)
 
 
 def message_count(members: int, *, whole: bool) -> int:
@@ -161,18 +162,19 @@ def _message(
     )
 
 
-def _check_answer(answer: httpx.Response, body: bytes, action: str) -> None:
-    status = answer.status_code
+def _check_answer(answer: Answer, action: str) -> None:
+    status = answer.status
     if answer.is_success:
-        status = _status_in_body(answer, body, action)
-        if status is None:
+        failure = _ENDPOINT.understand(partial(_failure_in_body, action=action), answer.body, status)
+        if failure is None:
             return
-    if status == 429 or status >= 500:
+        status = failure
+    if is_passing(status):
         raise VendorUnavailable(
             f"The Apptimize endpoint answered with an error of its own ({status}).",
             code="apptimize_unavailable",
             status=status,
-            retry_after_s=retry_after_s(answer),
+            retry_after_s=retry_after_s(answer.headers),
         )
     if status in (401, 403):
         raise VendorAuthFailed(
@@ -189,49 +191,44 @@ def _check_answer(answer: httpx.Response, body: bytes, action: str) -> None:
     )
 
 
-def _status_in_body(answer: httpx.Response, text: bytes, action: str) -> int | None:
-    """Read the documented answer of a 2xx: None for a success, else the code of the failure.
+def _failure_in_body(text: bytes, *, action: str) -> int | None:
+    """Read the documented answer of a 2xx: None for a success, else the status that the failure stands for.
 
-    A success that repeats another action, or stands beside an `error`, is none.
+    A success that repeats another action, or stands beside an `error`, is none. Raises whatever reading it raises.
     """
-    try:
-        body: Any = msgspec.json.decode(text)
-        status, error = body["status"], body.get("error")
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        status, error, body = None, None, {}
+    body: Any = msgspec.json.decode(text)
+    status, error = body["status"], body.get("error")
     if status == "failure" or (status == "success" and states_error(error)):
         # One that states no status that makes sense may pass, as a server's own error does.
         return read_status(cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None) or 500
     if status == "success" and body.get("action", action) == action:
         return None
-    raise VendorSurprise(
-        "The Apptimize endpoint did not confirm the message in the documented form.",
-        advice=f"{_ENDPOINT_ADVICE} The address may lead to something else than a cohort-sync endpoint.",
-        code="apptimize_unreadable_answer",
-        status=answer.status_code,
-    )
+    raise ValueError("neither a success nor a failure")
 
 
 async def test_endpoint(http: httpx.AsyncClient, url: str, token: str) -> None:
     """Ask with GET whether the endpoint is there and takes the token; anything but 401 and 403 counts as a yes.
 
-    Raises: VendorAuthFailed (the token), VendorUnavailable (the address), SettingsError.
+    Raises: VendorAuthFailed (the token), VendorUnavailable (the address), VendorError (its certificate), SettingsError.
     """
+    bounds = Bounds(most_bytes=0, within_s=_TEST_TIMEOUT_S)  # what it says beside its status is not read
     try:
-        async with http.stream("GET", url, headers={_TOKEN_HEADER: token}, timeout=30.0) as answer:
-            pass  # what it says beside its status is not read
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        request = _ENDPOINT.build(http, "GET", url, headers={_TOKEN_HEADER: token}, timeout=_TEST_TIMEOUT_S)
+        answer = await _ENDPOINT.exchange(http, request, bounds)
+    except AddressNotAllowed:
+        raise
+    except SettingsError:
         raise SettingsError("Endpoint: this is not an https address.") from None
-    except httpx.HTTPError as exc:
+    except VendorUnavailable as exc:
         raise VendorUnavailable(
             "Endpoint: nothing answers at this address.",
             advice="Check the address, and that this machine may reach it.",
             code="apptimize_unreachable",
         ) from exc
-    if answer.status_code in (401, 403):
+    if answer.status in (401, 403):
         raise VendorAuthFailed(
             "Token: the endpoint does not accept it.",
             advice="Make a new one on Apptimize's Tokens page: New token, a name, Generate.",
             code="apptimize_unauthorized",
-            status=answer.status_code,
+            status=answer.status,
         )

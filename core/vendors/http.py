@@ -7,11 +7,13 @@ import ssl
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpcore
 import httpx
 
+from core.errors import SettingsError
 from core.vendors import addresses
 from core.vendors.addresses import Reach
 
@@ -22,7 +24,15 @@ HttpClient = httpx.AsyncClient
 @asynccontextmanager
 async def connect_http(*, connections: int = 5) -> AsyncGenerator[HttpClient]:
     """Open an HTTP client for one loop: no redirects, and about as many `connections` are open at a time."""
-    async with httpx.AsyncClient(verify=load_trusted(), limits=_limits(connections), follow_redirects=False) as http:
+    limits = _limits(connections)
+    try:
+        http = httpx.AsyncClient(verify=load_trusted(), limits=limits, follow_redirects=False, cookies=_no_cookies())
+    except (ValueError, httpx.InvalidURL) as exc:
+        raise SettingsError(
+            "The proxy that this machine's environment names is no address of a proxy.",
+            advice="Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, then start Cohort Bridge again.",
+        ) from exc
+    async with http:
         yield http
 
 
@@ -39,8 +49,14 @@ async def connect_entered(
         async with connect_http(connections=connections) as http:
             yield http
         return
-    async with httpx.AsyncClient(transport=_transport(reach, connections, trusted), follow_redirects=False) as http:
+    transport = _transport(reach, connections, trusted)
+    async with httpx.AsyncClient(transport=transport, follow_redirects=False, cookies=_no_cookies()) as http:
         yield http
+
+
+def _no_cookies() -> CookieJar:
+    """Make a jar that takes none: a vendor has nothing to keep here, and none of it is sent back."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _limits(connections: int) -> httpx.Limits:
@@ -62,8 +78,14 @@ def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -
 
 @cache
 def load_trusted() -> ssl.SSLContext:
-    """Load the certificates that are trusted once: that takes longer than a small delivery."""
-    return httpx.create_ssl_context()
+    """Load the certificates that are trusted once: that takes longer than a small delivery. Raises SettingsError."""
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+        raise SettingsError(
+            "The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read.",
+            advice="Name a PEM file that this program may read, or unset it.",
+        ) from exc
 
 
 class _Checked(httpcore.AsyncNetworkBackend):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -18,17 +17,21 @@ from urllib.parse import urlencode
 
 import httpx
 
-from core.errors import SettingsError, VendorAuthFailed, VendorError, VendorUnavailable
+from core.errors import VendorAuthFailed, VendorError
 from core.run_log import RecordCall, ignore_call
+from core.vendors.intake import Answer, Bounds
 from core.vendors.mixpanel_answers import Account, Cohort, Page, decode_page, parse_account, parse_cohorts
-from core.vendors.mixpanel_errors import not_an_admin, raise_for_status
+from core.vendors.mixpanel_errors import MIXPANEL, not_an_admin, raise_for_status
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import UNCOUNTED, QueryAllowance, stated_limit
-from core.vendors.retry import RetryPlan, network_sentence, worth_retrying
+from core.vendors.retry import RetryPlan, worth_retrying
 
 # Longer than the vendor's own deadlines, so that a slow answer is still an answer (headless api_client.py).
 _QUERY_TIMEOUT_S = 503.0
 _APP_TIMEOUT_S = 135.0
+# Many times what answers hold: thousands of cohorts or accounts, a few profiles that are large, and a row's two ids.
+_LIST_BYTES, _ACCOUNT_BYTES = 8 * 2**20, 4 * 2**20
+_PAGE_BYTES, _ROW_BYTES, _USUAL_PAGE_SIZE = 4 * 2**20, 2**10, 1000
 _COHORTS_PATH, _PROFILES_PATH = "/api/query/cohorts/list", "/api/query/engage"
 
 T = TypeVar("T")
@@ -42,10 +45,10 @@ class _Question(Generic[T]):
     path: str
     parse: Callable[[bytes], T]
     counted: bool
+    bounds: Bounds
     method: str = "POST"
     form: Mapping[str, str] | None = None
     cohort_id: int | None = None  # the cohort that a refusal is about
-    timeout_s: float = _QUERY_TIMEOUT_S
 
 
 class Mixpanel:
@@ -75,7 +78,8 @@ class Mixpanel:
 
     async def list_cohorts(self) -> list[Cohort]:
         """Ask for the project's cohorts. Costs one counted query."""
-        return await self._ask(_Question("list of cohorts", _COHORTS_PATH, parse_cohorts, counted=True))
+        bounds = Bounds(_LIST_BYTES, _QUERY_TIMEOUT_S)
+        return await self._ask(_Question("list of cohorts", _COHORTS_PATH, parse_cohorts, counted=True, bounds=bounds))
 
     async def account(self) -> Account:
         """Ask for the service account's role in the project: the highest of those listed. Costs no query.
@@ -87,8 +91,8 @@ class Mixpanel:
             f"/api/app/projects/{self._project.project_id}/service-accounts",
             partial(parse_account, username=self._project.username),
             counted=False,
+            bounds=Bounds(_ACCOUNT_BYTES, _APP_TIMEOUT_S),
             method="GET",
-            timeout_s=_APP_TIMEOUT_S,
         )
         try:
             return await self._ask(question)
@@ -133,7 +137,9 @@ class Mixpanel:
             "output_properties": json.dumps([match_property]),
         }
         parse = partial(decode_page, match_property=match_property)
-        return await self._ask(_Question("first page of profiles", _PROFILES_PATH, parse, counted=True, form=form))
+        bounds = _page_bounds(len(distinct_ids))
+        question = _Question("first page of profiles", _PROFILES_PATH, parse, counted=True, bounds=bounds, form=form)
+        return await self._ask(question)
 
     async def _ask(
         self,
@@ -151,7 +157,7 @@ class Mixpanel:
                 async with gate:
                     answer = await self._send(question)
             raise_for_status(answer, cohort_id=question.cohort_id)
-            decode = partial(question.parse, answer.content)
+            decode = partial(MIXPANEL.understand, question.parse, answer.body, answer.status)
             return decode() if run is None else await run(decode)
 
         try:
@@ -167,21 +173,21 @@ class Mixpanel:
                 return await ask_once()
         raise AssertionError("stamina ends with a result or an error")
 
-    async def _send(self, question: _Question[T]) -> httpx.Response:
+    async def _send(self, question: _Question[T]) -> Answer:
         request = self._request(question)
         entry = await asyncio.to_thread(self._budget.spend) if question.counted else None
         self.requests += 1
         began_s = time.monotonic()
         try:
-            answer = await self._http.send(request)
-        except httpx.HTTPError as exc:
-            self._note_call(question.what, None, began_s)
+            answer = await MIXPANEL.exchange(self._http, request, question.bounds)
+        except VendorError as exc:
+            self._note_call(question.what, exc.status, began_s)
             if entry is not None:
                 self.queries += 1  # it may have been counted: better to wait once too often
-            raise VendorUnavailable(network_sentence("Mixpanel", exc), code="mixpanel_unreachable") from exc
-        self._note_call(question.what, answer.status_code, began_s)
+            raise
+        self._note_call(question.what, answer.status, began_s)
         await self._learn(answer.headers)
-        await self._settle(entry, answer.status_code)
+        await self._settle(entry, answer.status)
         return answer
 
     def _request(self, question: _Question[T]) -> httpx.Request:
@@ -199,20 +205,17 @@ class Mixpanel:
         params = {"project_id": str(self._project.project_id)}
         if self._project.workspace_id is not None:
             params["workspace_id"] = str(self._project.workspace_id)
-        credentials = b64encode(f"{self._project.username}:{self._project.secret}".encode()).decode()
-        headers = {"Accept": "application/json", "Authorization": f"Basic {credentials}"}
+        headers = {"Accept": "application/json", "Authorization": self._project.authorization}
         if question.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        try:
-            template = self._http.build_request(
-                question.method,
-                self._project.base_url + question.path,
-                params=params if question.path.startswith("/api/query") else None,
-                headers=headers,
-                timeout=httpx.Timeout(question.timeout_s, connect=30.0),
-            )
-        except httpx.InvalidURL as exc:
-            raise SettingsError("The address of Mixpanel is not a URL.", code="bad_setting") from exc
+        template = MIXPANEL.build(
+            self._http,
+            question.method,
+            self._project.base_url + question.path,
+            params=params if question.path.startswith("/api/query") else None,
+            headers=headers,
+            timeout=httpx.Timeout(question.bounds.within_s, connect=30.0),
+        )
         template.headers.pop("Content-Length", None)
         return template
 
@@ -246,7 +249,12 @@ def _page_question(
     if page_size is not None:
         form["page_size"] = str(page_size)
     parse = partial(decode_page, match_property=match_property, is_first=not session)
-    return _Question(what, _PROFILES_PATH, parse, counted=not session, form=form, cohort_id=cohort_id)
+    bounds = _page_bounds(page_size or _USUAL_PAGE_SIZE)
+    return _Question(what, _PROFILES_PATH, parse, counted=not session, bounds=bounds, form=form, cohort_id=cohort_id)
+
+
+def _page_bounds(rows: int) -> Bounds:
+    return Bounds(_PAGE_BYTES + rows * _ROW_BYTES, _QUERY_TIMEOUT_S)
 
 
 @lru_cache(maxsize=64)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, cast
-
-import httpx
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from core.errors import (
     CohortBridgeError,
@@ -15,23 +14,62 @@ from core.errors import (
     SessionLost,
     VendorAuthFailed,
     VendorRefused,
+    VendorSurprise,
     VendorUnavailable,
 )
-from core.vendors.retry import retry_after_s
+from core.vendors.intake import Answer, Sender, read_object
+from core.vendors.mixpanel_project import region_of
+from core.vendors.retry import is_passing, retry_after_s
+from core.vendors.structured_fields import parse_list
 
+MIXPANEL = Sender(
+    "Mixpanel",
+    "mixpanel",
+    unconnected="Mixpanel could not be reached.",
+    unreadable="Mixpanel's answer was cut off or is not what it documents.",
+)
 LOST_SESSION = "request for page in uncached query"
 _BAD_CREDENTIALS = "Unable to authenticate request"
+# The two kinds of 429 in words, where no header states them (mixpanel-headless, test constants, read 2026-11-23).
+_SPENT_HOUR, _TOO_MANY = re.compile(r"queries running in the last hour"), re.compile(r"queries running concurrently")
 _CONNECTIONS_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
 
 
-def raise_for_status(answer: httpx.Response, *, cohort_id: int | None = None) -> None:
+def raise_for_status(answer: Answer, *, cohort_id: int | None = None) -> None:
     """Raise what a refusal means; `cohort_id` is the cohort that was asked for. A success passes."""
     if answer.is_success:
         return
+    raise_if_elsewhere(answer)
     text = _error_text(answer)
     if cohort_id is not None:
-        _raise_for_cohort(answer.status_code, text, cohort_id)
+        _raise_for_cohort(answer.status, text, cohort_id)
     raise _parse_error(answer, text)
+
+
+def raise_if_elsewhere(answer: Answer) -> None:
+    """Raise when an answer redirects: to another region's host, or to anywhere else."""
+    if not 300 <= answer.status < 400:
+        return
+    if region := _region_in(answer.headers.get("Location", "")):
+        raise VendorRefused(
+            f"Mixpanel keeps this project in its region {region}, not where it was asked.",
+            advice=f"Ask an admin to connect the project again, with the region {region}.",
+            code="mixpanel_other_region",
+            status=answer.status,
+        )
+    # A sign-in page of the network in between, most often: it may be gone the next time.
+    raise VendorSurprise(
+        f"Something between this machine and Mixpanel leads elsewhere ({answer.status}); nothing is sent there.",
+        code="mixpanel_redirected",
+        status=answer.status,
+    )
+
+
+def _region_in(location: str) -> str | None:
+    try:
+        return region_of(urlsplit(location).hostname or "")
+    except ValueError:
+        return None
 
 
 def not_an_admin(sentence: str, *, status: int | None = None) -> VendorAuthFailed:
@@ -58,16 +96,16 @@ def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
 
 
-def _parse_error(answer: httpx.Response, text: str) -> CohortBridgeError:
-    status = answer.status_code
+def _parse_error(answer: Answer, text: str) -> CohortBridgeError:
+    status = answer.status
     if status == 429:
-        return _rate_limited(answer)
-    if status >= 500:
+        return _rate_limited(answer, text)
+    if is_passing(status):
         return VendorUnavailable(
             f"Mixpanel answered with an error of its own ({status}).",
             code="mixpanel_unavailable",
             status=status,
-            retry_after_s=retry_after_s(answer),
+            retry_after_s=retry_after_s(answer.headers),
         )
     if status == 401 or _BAD_CREDENTIALS in text:
         return VendorAuthFailed(
@@ -87,21 +125,21 @@ def _parse_error(answer: httpx.Response, text: str) -> CohortBridgeError:
     return kind(sentence, advice=_CONNECTIONS_ADVICE, code=code, status=status)
 
 
-def _rate_limited(answer: httpx.Response) -> RateLimited:
-    """Distinguish the three kinds of 429 by their headers (headless test_pacer.py)."""
-    limits = [part.strip() for part in answer.headers.get("RateLimit", "").split(",")]
-    spent = {part.split(";")[0].strip('"') for part in limits if "r=0" in part.split(";")}
-    if "project" in spent:
+def _rate_limited(answer: Answer, text: str) -> RateLimited:
+    """Distinguish the three kinds of 429 by their headers, else by their text (headless test_pacer.py)."""
+    spent = _spent(answer.headers)
+    if "project" in spent or (not spent and _SPENT_HOUR.search(text)):
         return RateLimited("Mixpanel's hourly limit of this project is reached.", kind="hour")
-    if "project-concurrency" in spent:
+    if "project-concurrency" in spent or _TOO_MANY.search(text):
         return RateLimited("Too many requests to this Mixpanel project are in flight.", kind="concurrency")
-    return RateLimited("Mixpanel is shedding load.", kind="load", retry_after_s=retry_after_s(answer))
+    return RateLimited("Mixpanel is shedding load.", kind="load", retry_after_s=retry_after_s(answer.headers))
 
 
-def _error_text(answer: httpx.Response) -> str:
+def _spent(headers: Mapping[str, str]) -> set[str]:
+    """Return the limits of which nothing is left."""
+    return {item.name for item in parse_list(headers.get("RateLimit", "")) if item.number("r") == 0}
+
+
+def _error_text(answer: Answer) -> str:
     """Find the vendor's own words, for telling errors apart; they are not shown."""
-    try:
-        body: Any = json.loads(answer.content)
-    except ValueError:
-        return ""
-    return str(cast("dict[str, Any]", body).get("error", "")) if isinstance(body, dict) else ""
+    return str(read_object(answer.body).get("error", ""))

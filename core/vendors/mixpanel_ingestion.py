@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,19 +16,22 @@ from typing import Any, NamedTuple, cast
 import httpx
 import msgspec
 
-from core.errors import VendorAuthFailed, VendorSurprise, VendorUnavailable
+from core.errors import VendorAuthFailed, VendorUnavailable
 from core.vendors.claims import find_text, quote, read_status, states_error
-from core.vendors.mixpanel_project import REGIONS, Project
-from core.vendors.retry import RetryPlan, retry_after_s, worth_retrying
+from core.vendors.intake import Answer, Bounds, read_object
+from core.vendors.mixpanel_errors import MIXPANEL, raise_if_elsewhere
+from core.vendors.mixpanel_project import INGESTION, REGIONS, Project
+from core.vendors.retry import RetryPlan, is_passing, retry_after_s, worth_retrying
 from data.models import Member
 
 # At most 2000 updates a request, and 2000 events (docs reference/user-profile-limits, reference/import-events).
 BATCH_ROWS = 2000
 # A request of profile updates is at most 1 MB, of events 2; below both by a good measure.
 _BATCH_BYTES = 900_000
-_HOSTS = {"us": "https://api.mixpanel.com", "eu": "https://api-eu.mixpanel.com", "in": "https://api-in.mixpanel.com"}
-_INGESTION = {REGIONS[region]: host for region, host in _HOSTS.items()}
+_INGESTION = {REGIONS[region]: url for region, url in INGESTION.items()}
 _TIMEOUT_S = 60.0
+# Enough for a long reason of every record.
+_BOUNDS = Bounds(most_bytes=4 * 2**20, within_s=120.0)
 # To find the rows that were refused when Mixpanel does not report which.
 _MORE_REQUESTS = 100
 _TOKEN_ADVICE = "Ask an admin to check the project token on the Connections page."  # noqa: S105  (no token)
@@ -45,7 +47,7 @@ def ingestion_url(base_url: str) -> str:
     return _INGESTION.get(base_url, base_url)
 
 
-class _Answer(NamedTuple):
+class _Outcome(NamedTuple):
     """What became of a request's records: refused ones by their index, or None when Mixpanel does not report which."""
 
     refused: dict[int, str] | None
@@ -65,6 +67,7 @@ class Ingestion:
     token: str = field(repr=False)
     still_ours: Callable[[], Awaitable[None]]
     retry: RetryPlan = RetryPlan()
+    bounds: Bounds = _BOUNDS
     requests: int = 0
 
     async def set_ids(self, members: Sequence[Member], match_property: str) -> Refusals:
@@ -97,11 +100,10 @@ class Ingestion:
             for member in members
         ]
         params = {"strict": "1", "project_id": str(self.project.project_id)}
-        auth = (self.project.username, self.project.secret)
-        return await self._send_all(events, partial(self._post, "/import", params, auth))
+        return await self._send_all(events, partial(self._post, "/import", params, self.project.authorization))
 
     async def _send_all(
-        self, records: Sequence[object], post: Callable[[Sequence[bytes]], Awaitable[_Answer]]
+        self, records: Sequence[object], post: Callable[[Sequence[bytes]], Awaitable[_Outcome]]
     ) -> Refusals:
         encoded = [msgspec.json.encode(record) for record in records]
         refused, more = Refusals(), [_MORE_REQUESTS]
@@ -121,7 +123,7 @@ class Ingestion:
         encoded: Sequence[bytes],
         start: int,
         end: int,
-        post: Callable[[Sequence[bytes]], Awaitable[_Answer]],
+        post: Callable[[Sequence[bytes]], Awaitable[_Outcome]],
         more: list[int],
     ) -> Refusals:
         """Send records; where some are refused and Mixpanel does not report which, ask again by halves."""
@@ -138,51 +140,46 @@ class Ingestion:
         return first | await self._send_part(encoded, middle, end, post, more)
 
     async def _post(
-        self, path: str, params: dict[str, str], auth: tuple[str, str] | None, records: Sequence[bytes]
-    ) -> _Answer:
+        self, path: str, params: dict[str, str], authorization: str | None, records: Sequence[bytes]
+    ) -> _Outcome:
         body = b"[" + b",".join(records) + b"]"
         async for attempt in self.retry.attempts_on(worth_retrying(self.retry)):
             with attempt:
                 await self.still_ours()
-                return await self._post_once(path, params, auth, body, len(records))
+                return await self._post_once(path, params, authorization, body, len(records))
         raise AssertionError("stamina ends with a result or an error")
 
     async def _post_once(
-        self, path: str, params: dict[str, str], auth: tuple[str, str] | None, body: bytes, count: int
-    ) -> _Answer:
+        self, path: str, params: dict[str, str], authorization: str | None, body: bytes, count: int
+    ) -> _Outcome:
         self.requests += 1
-        try:
-            answer = await self.http.post(
-                ingestion_url(self.project.base_url) + path,
-                params=params,
-                content=body,
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
-                auth=auth or httpx.USE_CLIENT_DEFAULT,
-                timeout=httpx.Timeout(_TIMEOUT_S, connect=30.0),
-            )
-        except httpx.HTTPError as exc:
-            raise VendorUnavailable(
-                "Mixpanel could not be reached, or its answer did not arrive.", code="mixpanel_unreachable"
-            ) from exc
-        return await asyncio.to_thread(_read, answer, count, has_account=auth is not None)
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        url = ingestion_url(self.project.base_url) + path
+        timeout = httpx.Timeout(_TIMEOUT_S, connect=30.0)
+        request = MIXPANEL.build(self.http, "POST", url, params=params, content=body, headers=headers, timeout=timeout)
+        answer = await MIXPANEL.exchange(self.http, request, self.bounds)
+        read = partial(_read, answer, count, has_account=authorization is not None)
+        return await asyncio.to_thread(MIXPANEL.understand, read, answer.body, answer.status)
 
 
 def _insert_id(member: Member) -> str:
     return hashlib.sha256(f"{member.distinct_id}\x1f{member.apptimize_id}".encode()).hexdigest()[:32]
 
 
-def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
+def _read(answer: Answer, count: int, body: bytes, *, has_account: bool) -> _Outcome:
     """Read the body whatever the status says: 200 is answered even when nothing was taken (docs profile-set)."""
-    status = answer.status_code
-    body = _as_object(answer.content)
-    code = read_status(body.get("code"))
+    raise_if_elsewhere(answer)
+    status, said = answer.status, read_object(body)
+    code = read_status(said.get("code"))
     for number in (status, code):
-        if number is not None and (number == 429 or number >= 500):
+        if number is not None and is_passing(number):
             raise VendorUnavailable(
                 f"Mixpanel cannot take anything at the moment ({number}).",
                 code="mixpanel_unavailable",
                 status=number,
-                retry_after_s=retry_after_s(answer),
+                retry_after_s=retry_after_s(answer.headers),
             )
     if 401 in (status, code) or 403 in (status, code):
         what = "the service account" if has_account else "the project token"
@@ -192,24 +189,12 @@ def _read(answer: httpx.Response, count: int, *, has_account: bool) -> _Answer:
             code="mixpanel_ingestion_refused",
             status=status,
         )
-    if status in (402, 404, 410) or 300 <= status < 400 or not body:
-        raise VendorSurprise(
-            "Mixpanel's answer was cut off or is not what it documents.",
-            code="mixpanel_unreadable_answer",
-            status=status,
-        )
-    return _outcome(body, count, status)
+    if status in (402, 404, 410) or not said:
+        raise MIXPANEL.surprise(status)
+    return _judge(said, count, status)
 
 
-def _as_object(body: bytes) -> dict[str, Any]:
-    try:
-        value: Any = json.loads(body)
-    except ValueError:
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _outcome(body: dict[str, Any], count: int, status: int) -> _Answer:
+def _judge(body: dict[str, Any], count: int, status: int) -> _Outcome:
     """Return which records were taken. What does not add up is not believed: then nothing is known of any of them."""
     text = _words(body.get("error")) or f"Mixpanel refused it ({read_status(body.get('code')) or status})."
     counts = (body.get("num_records_imported"), body.get("num_good_events"))
@@ -218,10 +203,10 @@ def _outcome(body: dict[str, Any], count: int, status: int) -> _Answer:
     if isinstance(failed, list) and failed:
         refused = _by_index(cast("list[Any]", failed), count)
         adds_up = imported is None or (refused is not None and imported == count - len(refused))
-        return _Answer(refused if adds_up else None, text)
+        return _Outcome(refused if adds_up else None, text)
     if status < 300 and not failed and imported in (None, count) and _says_success(body):
-        return _Answer({})
-    return _Answer(None, text)
+        return _Outcome({})
+    return _Outcome(None, text)
 
 
 def _says_success(body: dict[str, Any]) -> bool:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
 from urllib.parse import urljoin
 
-import httpx
-
+from core.errors import AddressNotAllowed, SettingsError, VendorError
 from core.rules.matching import IdMerge
 from core.vendors.http import HttpClient
+from core.vendors.intake import Bounds, Sender, read_object
+
+_BOUNDS = Bounds(2**20, 10.0)
+_SANDBOX = Sender("the practice sandbox", "sandbox", unconnected="No sandbox answers.", unreadable="It is no sandbox.")
 
 
 async def is_sandbox(http: HttpClient, url: str) -> bool:
-    """Ask whether the sandbox answers at this address; nothing secret is sent for asking."""
+    """Ask whether the sandbox answers at this address; nothing secret is sent for asking. Raises AddressNotAllowed."""
     try:
-        answer = await http.get(urljoin(url, "/sandbox/api/project"), timeout=10.0)
-        body: Any = answer.json()
-        project: dict[str, Any] = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
-        return answer.is_success and project.get("id_merge") in list(IdMerge)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        request = _SANDBOX.build(http, "GET", urljoin(url, "/sandbox/api/project"), timeout=_BOUNDS.within_s)
+        answer = await _SANDBOX.exchange(http, request, _BOUNDS)
+    except AddressNotAllowed:
+        raise
+    except (VendorError, SettingsError):
         return False
+    return answer.is_success and read_object(answer.body).get("id_merge") in list(IdMerge)

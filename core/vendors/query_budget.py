@@ -6,13 +6,13 @@ Mixpanel allows a project 60 queries an hour and 5 at a time, whichever program 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+from core.vendors.structured_fields import parse_list
+
 # Answers with these are not counted by Mixpanel (mixpanel-headless, Pacer.observe, read 2026-11-23).
 UNCOUNTED = frozenset({401, 402, 429})
-_POLICY = re.compile(r'"project";q=(\d+);w=(\d+)')
 
 
 class QueryLimit(NamedTuple):
@@ -20,6 +20,10 @@ class QueryLimit(NamedTuple):
 
     queries: int
     window_s: int
+
+
+# Beyond these a policy is no limit that anyone could keep to, or would have to.
+_MOST = QueryLimit(1_000_000, 86_400)
 
 
 class QueryAllowance(Protocol):
@@ -43,8 +47,9 @@ class QueryAllowance(Protocol):
 
 def stated_limit(headers: Mapping[str, str]) -> QueryLimit | None:
     """Read the limit that an answer states; None when it states none that makes sense."""
-    match = _POLICY.search(headers.get("RateLimit-Policy", ""))
-    if not match:
-        return None
-    limit = QueryLimit(int(match[1]), int(match[2]))
-    return limit if min(limit) > 0 else None
+    for item in parse_list(headers.get("RateLimit-Policy", "")):
+        queries, window_s = item.number("q"), item.number("w")
+        if item.name == "project" and queries and window_s:
+            limit = QueryLimit(queries, window_s)
+            return limit if queries <= _MOST.queries and window_s <= _MOST.window_s else None
+    return None

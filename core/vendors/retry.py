@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
-
 from core.errors import RateLimited, VendorError
+
+# 4xx that say nothing against the request: timed out, in conflict, misdirected, locked, too early.
+_PASSING = frozenset({408, 409, 421, 423, 425, 429})
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,27 @@ def worth_retrying(plan: RetryPlan) -> Callable[[Exception], bool | float]:
     return hook
 
 
-def retry_after_s(answer: httpx.Response) -> float | None:
-    """Read `Retry-After` in seconds; a date or nonsense counts as not given."""
+def is_passing(status: int) -> bool:
+    """Return whether the same request may be taken later, after an answer with this status."""
+    return status in _PASSING or status >= 500
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Read `Retry-After` in seconds; nonsense counts as not given.
+
+    A date is measured by the clock of who sent it, the answer's own `Date`: without one it counts as not given.
+    """
+    text = headers.get("Retry-After", "").strip()
+    whole, _, fraction = text.partition(".")
+    if text.isascii() and whole.isdigit() and len(whole) < 10 and (fraction.isdigit() or not fraction):
+        return float(text)
+    at, sent_at = _date(text), _date(headers.get("Date", ""))
+    return max(0.0, (at - sent_at).total_seconds()) if at and sent_at else None
+
+
+def _date(text: str) -> datetime | None:
     try:
-        return max(0.0, float(answer.headers["Retry-After"]))
-    except (KeyError, ValueError):
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def network_sentence(whom: str, exc: httpx.HTTPError) -> str:
-    """Format what a person is shown when no answer arrived from `whom`."""
-    if isinstance(exc, httpx.TimeoutException):
-        return f"{whom} did not answer in time."
-    return (
-        f"{whom} could not be reached." if isinstance(exc, httpx.ConnectError) else f"The connection to {whom} broke."
-    )
+    return at if at.tzinfo else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import ipaddress
 import socket
 import ssl
@@ -16,10 +15,6 @@ from typing import Any, ClassVar
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from core.errors import AddressNotAllowed, SettingsError, VendorSurprise
 from core.vendors import addresses
@@ -29,6 +24,7 @@ from core.vendors.delivery import Target
 from core.vendors.http import connect_entered, connect_http, load_trusted
 from core.vendors.retry import RetryPlan
 from data.models import Member
+from tests.stage.certificates import make_certificate
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.8", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -222,34 +218,10 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(server: ThreadingHTTPSe
 # --- TLS still proves the name -------------------------------------------------------------------------------------
 
 
-def certificate(folder: Path, name: str) -> Path:
-    """Make a certificate for a name, signed by itself, with its key in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = folder / f"{name}.pem"
-    path.write_bytes(made.public_bytes(pem) + private)
-    return path
-
-
 @pytest.fixture
 def tls_server(server: ThreadingHTTPServer, tmp_path: Path) -> tuple[ThreadingHTTPServer, ssl.SSLContext, list[str]]:
     """The server with a certificate for hooks.example, who trusts it, and the names that it was asked for."""
-    path, asked = certificate(tmp_path, "hooks.example"), list[str]()
+    path, asked = make_certificate(tmp_path, "hooks.example"), list[str]()
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(path)
     serving.sni_callback = lambda _, name, __: asked.append(name or "")

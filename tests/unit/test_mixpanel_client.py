@@ -106,3 +106,29 @@ def test_a_cohort_that_is_gone_costs_its_query_all_the_same():
         ask(purse, lambda request: answered(request) if request.url.path.endswith("/list") else httpx.Response(404))
 
     assert purse.left == 8
+
+
+HOUR = "This request exceeded the rate limit (61/60 queries running in the last hour). For more information, see"
+CONCURRENCY = "This request exceeded the concurrency limit (6/5 queries running concurrently)."
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "kind"),
+    [
+        ({"RateLimit": '"project";r=0;t=3600, "project-concurrency";r=3'}, "", "hour"),
+        ({"RateLimit": '"project"; r=0; t=3600'}, "", "hour"),
+        ({"RateLimit": '"project" ;r = 0'}, CONCURRENCY, "hour"),
+        ({"RateLimit": '"project";r=12, "project-concurrency"; r=0; t=10'}, "", "concurrency"),
+        ({"RateLimit": '"project";r=12, "project-concurrency";r=0'}, HOUR, "concurrency"),
+        ({}, HOUR, "hour"),
+        ({}, CONCURRENCY, "concurrency"),
+        ({"RateLimit": "?"}, HOUR, "hour"),
+        ({}, "Query rate limit exceeded.", "load"),
+        ({"RateLimit": '"project";r=-0'}, "", "load"),
+    ],
+)
+def test_a_429_is_the_hours_by_its_headers_or_by_its_text(headers: dict[str, str], text: str, kind: str):
+    with pytest.raises(RateLimited) as caught:
+        ask(Purse(), lambda _: httpx.Response(429, headers=headers, json={"error": text}))
+
+    assert caught.value.kind == kind

@@ -66,7 +66,27 @@ def test_the_limit_is_learnt_from_an_answer(bridge: Bridge):
     assert caught.value.next_at == NOON + timedelta(minutes=10)
 
 
-@pytest.mark.parametrize("header", ["", "nonsense", '"project";q=0;w=3600', '"other";q=3;w=600'])
+@pytest.mark.parametrize(
+    "header", ['"project"; q=3; w=600', ' "other";q=9;w=9 , "project" ;q = 3;w=600', "project;w=600;q=3"]
+)
+def test_a_limit_is_learnt_however_its_header_is_spaced(header: str):
+    assert stated_limit({"RateLimit-Policy": header}) == QueryLimit(3, 600)
+
+
+UNUSABLE = [
+    "",
+    "nonsense",
+    '"project";q=0;w=3600',
+    '"other";q=3;w=600',
+    '"project";q=-3;w=600',
+    f'"project";q=3;w={10**30}',
+    f'"project";q={10**30};w=600',
+    f'"project";q=3;w={10**9}',
+    '"project";q=3.5;w=600',
+]
+
+
+@pytest.mark.parametrize("header", UNUSABLE)
 def test_a_header_that_says_nothing_usable_changes_nothing(bridge: Bridge, header: str):
     learn(bridge, {"RateLimit-Policy": header})
 
