@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, RunCancelled, StorageFailed
+from core.errors import LeaseLost, RunCancelled, StorageFailed
 from data.leases import Renewal
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class HeldLease:
     """The lease on a run or an association, once it is claimed.
 
     `renew` writes a heartbeat. `after` is called after each one that was written beside the work and found the lease
-    to be ours.
+    to be ours. Whatever it raises, but StorageFailed, ends the work.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class HeldLease:
         self._renew = renew
         self._after = after
         self._renewed_at_s = self._clock.elapsed_s()
-        self._ended_by: CohortBridgeError | None = None
+        self._ended_by: Exception | None = None
         self._is_ending = False
 
     @asynccontextmanager
@@ -63,7 +63,7 @@ class HeldLease:
 
     @contextmanager
     def reasons(self) -> Generator[None]:
-        """Raise LeaseLost or RunCancelled where the task inside was cancelled for that; other cancelling passes."""
+        """Raise what a heartbeat ended the task inside for, LeaseLost above all; other cancelling passes."""
         try:
             yield
         except asyncio.CancelledError:
@@ -84,9 +84,10 @@ class HeldLease:
             except StorageFailed as exc:
                 # The lease outlasts a database that is locked for a while.
                 log.warning("heartbeat missed %s_id=%s reason=%s", self._work, self._number, exc)
-            except (LeaseLost, RunCancelled) as exc:
-                # One that comes after the end was recorded finds no lease: that is not losing it. Until then the lease
-                # is needed to record the end.
+            except Exception as exc:
+                # The lease is lost, the work cancelled or out of time; or what nobody foresaw, which must not end the
+                # heartbeats in silence: the work would go on without a lease. A heartbeat that comes after the end was
+                # recorded finds no lease: that is not losing it. Until then the lease is needed to record the end.
                 if self._ended_by is None and not self._is_ending:
                     self._ended_by = exc
                     task.cancel()

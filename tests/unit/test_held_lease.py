@@ -73,6 +73,32 @@ def test_work_ends_when_its_lease_is_lost_or_it_is_cancelled(
     assert asyncio.run(work())
 
 
+def test_what_nobody_foresaw_beside_a_heartbeat_ends_the_work_and_not_the_heartbeats(
+    bridge: Bridge, group_with_runs: list[Run]
+):
+    """Heartbeats that end in silence would let the work go on without a lease."""
+    heartbeats: list[Renewal] = []
+
+    async def work() -> None:
+        more = asyncio.Event()
+
+        def fail(renewal: Renewal) -> None:
+            heartbeats.append(renewal)
+            if len(heartbeats) > 2:
+                more.set()
+            raise KeyError("not foreseen")
+
+        held = holding(quick(bridge), group_with_runs[0], fail)
+        async with held.kept():
+            with pytest.raises(KeyError, match="not foreseen"):
+                await _wait_for_ever(held)
+            await asyncio.wait_for(more.wait(), 20)
+
+    asyncio.run(work())
+
+    assert [renewal.ours for renewal in heartbeats[:3]] == [True] * 3
+
+
 def test_a_heartbeat_after_the_end_was_recorded_does_not_end_the_work_as_lost(
     bridge: Bridge, group_with_runs: list[Run]
 ):
