@@ -136,6 +136,16 @@ class RunCancelled(CohortBridgeError):
     default_advice = "Start the export again when you are ready."
 
 
+class RunTookTooLong(CohortBridgeError):
+    """The run worked for longer than any run may. What it had begun to write is in doubt."""
+
+    code = "took_too_long"
+    default_advice = (
+        "See the slow calls of the run in History, and check that Mixpanel and the destination answer; "
+        "the next run overwrites the group in full if this one had begun to write."
+    )
+
+
 class LeaseLost(CohortBridgeError):
     """The run slept longer than its lease, and may have been taken over; it must not write any more."""
 

@@ -9,6 +9,7 @@ from functools import partial
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited
 from core.export.compare import Comparison, compare_kept, compare_read
+from core.export.deadline import Deadline
 from core.export.deliver import GroupWriter
 from core.export.hold import hold_if_wrong
 from core.export.job import Job, load
@@ -18,6 +19,7 @@ from core.export.progress import Progress
 from core.export.read import CohortSource
 from core.export.record import Recorder
 from core.export.run_lease import RunLease
+from core.rules.due_times import longest_work
 from core.run_log import RunLog
 from core.vendors.http import HttpClient
 from data import runs
@@ -50,6 +52,7 @@ class Export:
         self._writer = GroupWriter(bridge, http, self._lease, progress)
         self._recorder = Recorder(bridge, run_id, self._lease, progress)
         self._source: CohortSource | None = None
+        self._deadline: Deadline | None = None
 
     async def run(self) -> Run:
         """Do the claimed run to its end and return it as recorded; failures are recorded in it, not raised.
@@ -84,6 +87,8 @@ class Export:
             await self._source.renew()
         if self._watch:
             self._watch(self._progress)
+        if self._deadline:
+            self._deadline.check(self._progress.step)
 
     async def _export(self) -> Run:
         """Load, read (which matches and collects), compare, hold, deliver, record."""
@@ -137,4 +142,5 @@ class Export:
         progress.earlier_requests, progress.earlier_queries = job.run.requests, job.run.queries
         progress.run_log = RunLog.resume(kept, clock=self._bridge.clock)
         progress.begin("starting")
+        self._deadline = Deadline(self._bridge.clock, longest_work(job.sync.every_minutes))
         return job

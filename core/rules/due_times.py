@@ -15,6 +15,16 @@ _SKEW = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+# A run works no longer than this many intervals of its sync, and may always work so long.
+_INTERVALS_OF_WORK = 2
+_LEAST_WORK = timedelta(hours=1)
+
+
+def longest_work(every_minutes: int | None) -> timedelta:
+    """Return how long a run may work, of a sync with this interval; None: of a one-time export."""
+    return max(_LEAST_WORK, timedelta(minutes=every_minutes or 0) * _INTERVALS_OF_WORK)
+
+
 def next_slot(sync_id: int, every_minutes: int, *, after: datetime) -> datetime:
     """Return the first time after `after` on the sync's own steady grid; in UTC, so that no clock change moves it."""
     every_s = every_minutes * 60
