@@ -129,6 +129,13 @@ class RunHeld(CohortBridgeError):
     default_advice = "Look at the numbers before anything is written."
 
 
+class HoldChanged(SettingsError):
+    """A newer held run took the place of the one that a person looked at, and goes beyond it."""
+
+    code = "hold_changed"
+    default_advice = "Look at the new numbers, then apply it or discard it."
+
+
 class RunCancelled(CohortBridgeError):
     """A person stopped the run, or this process was asked to end."""
 

@@ -47,6 +47,7 @@ class RunStatus(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     HELD = "held"
+    SUPERSEDED = "superseded"  # was held until a newer run took its place
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
 
@@ -235,7 +236,10 @@ class Run(SQLModel, table=True):
     dry_run: bool = False
     force_full: bool = False
     approved: bool = False  # a person looked at what was held, and let this one write through
-    approval_key: str | None = None  # the kind of hold that they looked at, and how users were matched then
+    # What they looked at, by cause: core/rules/holding.py knows what is in it, as in the `hold` of a run that was held.
+    approvals: list[dict[str, Any]] | None = Field(default=None, sa_column=Column("approvals", JSON(none_as_null=True)))
+    hold: dict[str, Any] | None = Field(default=None, sa_column=Column("hold", JSON(none_as_null=True)))
+    decided_by: str | None = None  # who applied or discarded it: its step says which
     restore_snapshot: str | None = None  # an undo: the snapshot that the group is rolled back to
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import update
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
-from data.engine import Engine, write_session
+from data.engine import Engine, read_session, write_session
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
-from data.sync_runs import add_run, cancel_queued
+from data.sync_runs import add_run, cancel_queued, supersede_held
+
+# What is kept of a hold, and of an approval of it.
+HoldRow = dict[str, Any]
+# Whether the first goes no further than the second.
+KeepsTo = Callable[[HoldRow, HoldRow], bool]
 
 
 class RunUnknown(LookupError):
@@ -19,50 +25,100 @@ class RunUnknown(LookupError):
 
 
 class RunNotHeld(Exception):
-    """The run is not held, or was a preview; `status` is what it is."""
+    """The run waits for no decision (any more), or was a preview; `run` is as it is now."""
 
-    def __init__(self, status: str) -> None:
-        super().__init__(status)
-        self.status = status
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.status)
+        self.run = run
+
+
+class HoldChanged(Exception):
+    """A newer held run took the place of what was looked at, and goes beyond it."""
+
+    def __init__(self, newer: Run) -> None:
+        super().__init__(f"Run {newer.id} is held now.")
+        self.newer = newer
 
 
 class MembersNotKept(LookupError):
     """The members as of a run are not kept."""
 
 
-def apply_held(engine: Engine, run_id: int, *, actor: str, get_key: Callable[[Run], str], now: datetime) -> Run:
-    """Queue an approved run in place of a held one; `get_key` names what was looked at of it.
+def apply_held(
+    engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo, now: datetime
+) -> Run:
+    """Queue an approved run in place of a held one, or of the newer one that took its place and keeps to it.
 
-    Raises: RunUnknown, RunNotHeld.
+    `looked_at` is what the person saw of the run, as it is kept with it; None: what is kept.
+
+    Raises: RunUnknown, RunNotHeld, HoldChanged.
     """
     with write_session(engine) as session:
-        held_run = _get_held(session, run_id)
-        sync = session.get_one(Sync, held_run.sync_id)
-        _end(session, held_run, "applied")
-        run = add_run(session, sync, RunRequest(trigger="manual", actor=actor, approved=True), now=now)
-        run.approval_key = get_key(held_run)
-    return run
+        held, approvals = _find_decidable(session, run_id, looked_at, keeps_to)
+        _end(session, held, "applied", actor)
+        request = RunRequest(trigger="manual", actor=actor, approved=True, approvals=approvals)
+        return add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
 
 
-def discard_held(engine: Engine, run_id: int) -> Run:
-    """End a held run; the group stays as it is. Raises RunUnknown, RunNotHeld."""
+def discard_held(engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo) -> Run:
+    """End a held run, or the newer one that took its place and keeps to it; the group stays as it is.
+
+    Raises: RunUnknown, RunNotHeld, HoldChanged.
+    """
     with write_session(engine) as session:
-        run = _get_held(session, run_id)
-        _end(session, run, "discarded")
-    return run
+        held, _ = _find_decidable(session, run_id, looked_at, keeps_to)
+        _end(session, held, "discarded", actor)
+    return held
 
 
-def _get_held(session: Session, run_id: int) -> Run:
+def _find_decidable(
+    session: Session, run_id: int, looked_at: HoldRow | None, keeps_to: KeepsTo
+) -> tuple[Run, list[HoldRow]]:
+    """Return the held run that a decision about one is for, and what was looked at of it."""
+    asked = _get(session, run_id)
+    held = asked if asked.status == RunStatus.HELD else _held_in_place_of(session, asked)
+    approvals = _approvals(asked, looked_at or asked.hold)
+    # One without a hold is of an earlier version: nothing of it is known, so nothing is let through.
+    if held.hold and not any(keeps_to(held.hold, approval) for approval in approvals):
+        raise HoldChanged(held)
+    return held, approvals
+
+
+def find_held(engine: Engine, run_id: int) -> Run:
+    """Return a held run, or the one that took its place. Raises RunUnknown, RunNotHeld."""
+    with read_session(engine) as session:
+        run = _get(session, run_id)
+        return run if run.status == RunStatus.HELD else _held_in_place_of(session, run)
+
+
+def _get(session: Session, run_id: int) -> Run:
     run = session.get(Run, run_id)
     if run is None:
         raise RunUnknown(run_id)
-    if run.status != RunStatus.HELD or run.dry_run:
-        raise RunNotHeld(run.status)
+    if run.dry_run:
+        raise RunNotHeld(run)
     return run
 
 
-def _end(session: Session, run: Run, step: str) -> None:
-    run.status, run.step, run.difference = RunStatus.CANCELLED, step, None
+def _held_in_place_of(session: Session, run: Run) -> Run:
+    """Return the run that is held now of a group that had held another. Raises RunNotHeld."""
+    of_group = (Run.group_id == run.group_id, Run.status == RunStatus.HELD, col(Run.dry_run).is_(False))
+    newer = session.exec(select(Run).where(*of_group).order_by(col(Run.id).desc())).first()
+    if newer is None or run.status != RunStatus.SUPERSEDED:
+        raise RunNotHeld(run)
+    return newer
+
+
+def _approvals(asked: Run, looked_at: HoldRow | None) -> list[HoldRow]:
+    """List what was looked at: of this hold, and of those for other causes that were let through on the way to it."""
+    if looked_at is None:
+        return []
+    earlier = [row for row in asked.approvals or () if row["cause"] != looked_at["cause"]]
+    return [*earlier, looked_at]
+
+
+def _end(session: Session, run: Run, step: str, actor: str) -> None:
+    run.status, run.step, run.decided_by, run.difference = RunStatus.CANCELLED, step, actor, None
     session.add(run)
 
 
@@ -80,6 +136,7 @@ def roll_back(
         if not is_kept(earlier.snapshot):
             raise MembersNotKept(run_id)
         _stop_syncs(session, earlier.group_id, reason, now)
+        supersede_held(session, earlier.group_id)
         sync = session.get_one(Sync, earlier.sync_id)
         request = RunRequest(trigger="undo", actor=actor, force_full=True, restore_snapshot=earlier.snapshot)
         return add_run(session, sync, request, now=now)

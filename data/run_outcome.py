@@ -105,3 +105,4 @@ class RunOutcome:
     group: GroupOutcome | None = None
     pause: Pause | None = None
     log: dict[str, Any] | None = None
+    hold: dict[str, Any] | None = None  # of a held run: what an approval of it will store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -37,6 +37,7 @@ class RunRequest:
     force_full: bool = False
     lease_owner: str | None = None
     approved: bool = False
+    approvals: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     restore_snapshot: str | None = None
 
 
@@ -57,6 +58,7 @@ def new_run(sync: Sync, group: Group, request: RunRequest, *, destination: str, 
         force_full=request.force_full,
         queued_at=now,
         approved=request.approved,
+        approvals=request.approvals or None,
         restore_snapshot=request.restore_snapshot,
     )
 
@@ -277,6 +279,7 @@ def _again(run: Run, now: datetime, at: datetime) -> Run:
         "trigger",
         "actor",
         "approved",
+        "approvals",
         "restore_snapshot",
     ]
     waiting_until = at if at > now else None

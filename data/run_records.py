@@ -14,6 +14,7 @@ from data.audit import recorder
 from data.engine import write_session
 from data.models import Connection, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
+from data.sync_runs import supersede_held
 
 
 def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> bool:
@@ -45,7 +46,7 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
         if outcome.pause:
             _pause(session, session.get_one(Run, run_id).sync_id, outcome.pause)
         if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED):
-            _drop_held(session, run_id)
+            _take_place_of_held(session, run_id)
         return True
 
 
@@ -58,6 +59,7 @@ def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
         "in_cohort": outcome.in_cohort,
         "matched_by": outcome.matched_by,
         "write": outcome.write,
+        "hold": outcome.hold,
     }
     columns |= asdict(outcome.files)
     if outcome.progress:
@@ -141,14 +143,8 @@ def _was_moved(session: Session, before: Connection) -> bool:
     return now is None or (now.kind, now.url, now.folder) != (before.kind, before.url, before.folder)
 
 
-def _drop_held(session: Session, run_id: int) -> None:
-    """Drop the held runs of a run's group that are older: it takes their place."""
+def _take_place_of_held(session: Session, run_id: int) -> None:
+    """Supersede what its group had held before: the run that ended last read last, whichever was queued first."""
     run = session.get_one(Run, run_id)
-    if run.dry_run:
-        return
-    session.exec(
-        update(Run)
-        .where(col(Run.group_id) == run.group_id, col(Run.id) < run_id, col(Run.status) == RunStatus.HELD)
-        # The worker removes the file that no row names any more.
-        .values(status=RunStatus.CANCELLED, step="replaced", difference=None)
-    )
+    if not run.dry_run:
+        supersede_held(session, run.group_id, by=run_id)

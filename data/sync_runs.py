@@ -24,12 +24,31 @@ def add_run(session: Session, sync: Sync, request: RunRequest, *, now: datetime)
     return run
 
 
-def cancel_queued(session: Session, which: ColumnElement[bool], *more: RunStatus, now: datetime) -> None:
+def cancel_queued(session: Session, which: ColumnElement[bool], *, now: datetime) -> None:
     """Cancel the runs that no process holds yet: they would write after, and against, what was just decided."""
     session.exec(
         update(Run)
-        .where(which, col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING, *more)), is_unclaimed())
+        .where(which, col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING)), is_unclaimed())
         .values(status=RunStatus.CANCELLED, finished_at=now, waiting_until=None)
+    )
+
+
+def supersede_held(session: Session, group_id: int, *, by: int | None = None) -> None:
+    """Let a newer decision or run, `by`, take the place of what a group had held."""
+    session.exec(
+        update(Run)
+        .where(col(Run.group_id) == group_id, col(Run.id).is_distinct_from(by), col(Run.status) == RunStatus.HELD)
+        # The worker removes the file that no row names any more.
+        .values(status=RunStatus.SUPERSEDED, difference=None)
+    )
+
+
+def discard_held(session: Session, which: ColumnElement[bool], *, by: str) -> None:
+    """End held runs as a person's decision; their groups stay as they are."""
+    session.exec(
+        update(Run)
+        .where(which, col(Run.status) == RunStatus.HELD)
+        .values(status=RunStatus.CANCELLED, step="discarded", decided_by=by, difference=None)
     )
 
 

@@ -17,7 +17,7 @@ from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
-from data.sync_runs import add_run, cancel_queued, is_unclaimed, start_at_once, unfinished_run
+from data.sync_runs import add_run, cancel_queued, discard_held, is_unclaimed, start_at_once, unfinished_run
 
 # The cohort's group at a destination as it shall be, from the one that is there.
 ArrangeGroup = Callable[[Group | None], Group]
@@ -344,13 +344,14 @@ def _resume(session: Session, sync: Sync, check_room: CheckRoom, now: datetime) 
     return True
 
 
-def remove(engine: Engine, sync_id: int, *, now: datetime) -> Sync:
-    """End a sync for good, and cancel what it queued or had held. Raises SyncUnknown."""
+def remove(engine: Engine, sync_id: int, *, actor: str, now: datetime) -> Sync:
+    """End a sync for good, cancel what it queued, and discard what it had held. Raises SyncUnknown."""
     with write_session(engine) as session:
         sync = _get(session, sync_id)
         sync.state, sync.next_run_at, sync.paused_reason = SyncState.REMOVED, None, None
         session.add(sync)
-        cancel_queued(session, col(Run.sync_id) == sync_id, RunStatus.HELD, now=now)
+        cancel_queued(session, col(Run.sync_id) == sync_id, now=now)
+        discard_held(session, col(Run.sync_id) == sync_id, by=actor)
     return sync
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from core.access.audit_log import AuditCheck
 from core.access.people import PersonView
 from core.reports import match_funnel, user_lookup
-from core.syncs import cohorts, listing
+from core.syncs import cohorts, held_runs, listing
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Association, Group, Run
 
@@ -41,7 +41,8 @@ def cohort_as_json(cohort: Cohort) -> dict[str, Any]:
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    return _columns(run, _RUN) | {"error": _error(run)}
+    decided = run.step if held_runs.decision(run) else None
+    return _columns(run, _RUN) | {"error": _error(run), "decision": decided, "decided_by": run.decided_by}
 
 
 def sync_as_json(view: listing.SyncView) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 
 from core.access.people import PersonView
 from core.reports import match_funnel, user_lookup
+from core.syncs import held_runs
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Association, Group, Run, RunStatus
@@ -164,8 +165,9 @@ def print_run(run: Run) -> None:
         _say(f"Its process ended before it was done: it is tried again at {_time_text(run.waiting_until)}.")
     if run.unprefixed:
         _say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
+    decision = held_runs.decision(run)
     if run.error_message:
-        _say(f"{run.error_message} {run.error_advice or ''}".rstrip())
+        _say(f"{run.error_message} {decision or run.error_advice or ''}".rstrip())
 
 
 def print_funnel(run: Run) -> None:

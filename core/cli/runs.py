@@ -40,7 +40,7 @@ def show_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json
 
 @run_app.command("apply")
 def apply_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Apply a held run once: it reads again, and writes unless there is more to hold."""
+    """Apply a held run once: it reads again, and writes what goes no further than this run, or is held again."""
     show_queued(held_runs.apply_held(open_here(), LOCAL, run_id), as_json=as_json)
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from core.errors import SessionLost, VendorSurprise
 from core.export.progress import Progress
-from core.rules import completeness, holding
+from core.rules import completeness
 from core.rules.matching import MatchRule, is_named, match_page
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Page
@@ -27,6 +27,12 @@ _SESSIONS_LOST = 2
 _TOTALS_WRONG = 1
 # Pages that are fetched or wait to be decoded, for each request in flight: slots refill while others decode.
 _AHEAD = 2
+
+
+class CheckTotal(Protocol):
+    """Raises RunHeld where pages that are whole disagree with what was announced, unless a person let that through."""
+
+    def __call__(self, *, profiles: int, totals: Sequence[int]) -> None: ...
 
 
 class ResizableSemaphore(asyncio.Semaphore):
@@ -87,8 +93,8 @@ class CohortReader:
     thread: WorkerThread
     new_collector: Callable[[], Collector]
     progress: Progress
+    check_total: CheckTotal
     page_size: int | None = None
-    accept_total: bool = False  # a person looked at a `total` that disagrees, and let it through
     tally: Tally | None = None  # of the latest session whose pages were all there
     _pages: completeness.PageLedger = field(init=False)  # of the session that is read
 
@@ -115,10 +121,9 @@ class CohortReader:
                     return
                 totals.append(total)
                 if len(totals) > _TOTALS_WRONG:
-                    if self.accept_total:
-                        yield tally, collector
-                        return
-                    raise holding.hold_for_total(profiles=tally.profiles, totals=totals)
+                    self.check_total(profiles=tally.profiles, totals=totals)
+                    yield tally, collector
+                    return
             finally:
                 await asyncio.shield(self._close(opening))
 

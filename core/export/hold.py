@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from core.errors import RunHeld
 from core.export.compare import Comparison
 from core.export.job import Job
+from core.export.outcome import Findings
 from core.rules import holding
+from core.rules.holding import Hold
 from data.members.collector import Tally
 
 
-def hold_if_wrong(job: Job, tally: Tally, comparison: Comparison) -> None:
+def hold_if_wrong(job: Job, findings: Findings, tally: Tally, comparison: Comparison) -> None:
     """Hold a run without usable ids, or one that goes beyond the sync's shrink limit. Raises RunHeld."""
-    if job.is_approved("held_no_ids"):
-        return
-    base_members, most_percent = job.group.members, job.sync.max_shrink
+    difference = comparison.difference
+    removed = job.group.members if comparison.base is None else difference.removed
+    try:
+        _require_ids(job, tally)
+        _require_limit(job, comparison)
+    except RunHeld as exc:
+        hold = Hold(exc.code, str(job.rule), job.group.base_snapshot, removed=removed, added=difference.added)
+        _raise_unless_approved(exc, hold, job, findings)
+
+
+def hold_for_total(job: Job, findings: Findings, *, profiles: int, totals: Sequence[int]) -> None:
+    """Hold a run whose pages are whole, but disagree with what was announced. Raises RunHeld."""
+    exc = holding.hold_for_total(profiles=profiles, totals=totals)
+    total = holding.furthest_total(totals, profiles=profiles)
+    hold = Hold(exc.code, str(job.rule), job.group.base_snapshot, total=total, profiles=profiles)
+    _raise_unless_approved(exc, hold, job, findings)
+
+
+def _raise_unless_approved(exc: RunHeld, hold: Hold, job: Job, findings: Findings) -> None:
+    if not holding.is_approved(hold, job.run.approvals):
+        findings.hold = hold
+        raise exc
+
+
+def _require_ids(job: Job, tally: Tally) -> None:
     holding.hold_for_no_ids(
         profiles=tally.profiles,
         members=tally.members,
-        base_members=base_members,
+        base_members=job.group.members,
         match_property=job.rule.match_property,
     )
-    if job.is_approved("held_shrink"):
-        return
+
+
+def _require_limit(job: Job, comparison: Comparison) -> None:
+    base_members, most_percent = job.group.members, job.sync.max_shrink
     if comparison.base is None:
         holding.hold_for_unknown_base(base_members=base_members, most_percent=most_percent)
     removed = comparison.difference.removed

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from core.bridge import Bridge
 from core.connections.project import match_rule
 from core.errors import NotConnected, NotFound
-from core.rules.holding import approval_key
 from core.rules.matching import MatchRule
 from data import runs
 from data.models import Connection, Group, Run, Sync
@@ -55,10 +54,6 @@ class Job:
         """What the files of the run are called."""
         assert self.run.id is not None
         return FileNames(self.run.id)
-
-    def is_approved(self, code: str) -> bool:
-        """Return whether a person looked at a run that was held for this reason, and lets this one write through."""
-        return self.run.approved and self.run.approval_key == approval_key(code, str(self.rule))
 
 
 def load(bridge: Bridge, run_id: int) -> Job:

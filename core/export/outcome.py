@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.errors import CohortBridgeError
+from core.rules.holding import Hold
 from core.rules.matching import ANONYMOUS, IDENTIFIED, Reason
 from data.failure import Failure
 from data.members.changes import Difference
@@ -21,6 +22,7 @@ class Findings:
     counts: ReadCounts | None = None
     difference: Difference | None = None
     excluded: str | None = None
+    hold: Hold | None = None
 
 
 def read_counts(tally: Tally) -> ReadCounts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from core.bridge import Bridge, storage_errors
 from core.connections import cohort_list
@@ -12,6 +13,7 @@ from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, NoQuerySlot, RunHeld
 from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
+from core.export.hold import hold_for_total
 from core.export.job import Job
 from core.export.outcome import Findings, read_counts
 from core.export.progress import Progress
@@ -70,7 +72,7 @@ class CohortSource:
             new_collector=self._bridge.snapshots.collector,
             progress=self._progress,
             page_size=self._bridge.settings.page_size,
-            accept_total=job.is_approved("held_total"),
+            check_total=partial(hold_for_total, job, findings),
         )
         try:
             async with reader.whole() as (tally, collector):

@@ -79,6 +79,7 @@ class Recorder:
             counts=findings.counts,
             difference=findings.difference,
             log=self.progress.run_log.kept(),
+            hold=findings.hold.as_row() if findings.hold and status == RunStatus.HELD else None,
         )
 
     def _held_files(self) -> RunFiles:

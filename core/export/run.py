@@ -105,7 +105,7 @@ class Export:
         await self._begin("reading")
         async with source.read(job, findings) as (tally, collector):
             comparison = await self._compare(source, job, tally, collector)
-        hold_if_wrong(job, tally, comparison)
+        hold_if_wrong(job, findings, tally, comparison)
         mode = await self._writer.write(job, comparison, description=cohort.description)
         return await self._recorder.record_success(job, comparison, mode)
 

@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from core.errors import RunHeld
 
 
-def approval_key(code: str, matched_by: str) -> str:
-    """Name what a person looked at: why a run was held, and how its users were matched."""
-    return f"{code} {matched_by}"
+@dataclass(frozen=True)
+class Hold:
+    """What a held run shows a person: an approval stores it, and lets nothing through that goes beyond it.
+
+    `base` names what the group was given last, readable or not; where it is not, all of its members count as removed.
+    """
+
+    cause: str
+    matched_by: str
+    base: str | None
+    removed: int = 0
+    added: int = 0
+    total: int | None = None  # where that disagrees: what was announced,
+    profiles: int | None = None  # and what the pages hold
+
+    def keeps_to(self, looked_at: Hold) -> bool:
+        """Return whether this is what a person looked at: of the same kind, and no number larger."""
+        if (self.cause, self.matched_by, self.base) != (looked_at.cause, looked_at.matched_by, looked_at.base):
+            return False
+        pairs = zip(self._numbers(), looked_at._numbers(), strict=True)
+        return all(now <= then for now, then in pairs)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what is kept of it."""
+        return asdict(self)
+
+    def _numbers(self) -> tuple[int, ...]:
+        total, profiles = self.total or 0, self.profiles or 0
+        # Two smaller numbers that lie further apart are a greater loss.
+        return self.removed, self.added, total, profiles, abs(total - profiles)
+
+
+def read_hold(row: dict[str, Any]) -> Hold:
+    """Return what `as_row` kept."""
+    return Hold(**row)
+
+
+def keeps_to(row: dict[str, Any], looked_at: dict[str, Any]) -> bool:
+    """Return whether one of two that were kept keeps to the other: see `Hold.keeps_to`."""
+    return read_hold(row).keeps_to(read_hold(looked_at))
+
+
+def is_approved(found: Hold, approvals: Iterable[dict[str, Any]] | None) -> bool:
+    """Return whether one of the approvals that are kept with a run lets this through."""
+    return any(found.keeps_to(read_hold(row)) for row in approvals or ())
+
+
+def furthest_total(totals: Sequence[int], *, profiles: int) -> int:
+    """Return the announced total that disagrees most."""
+    return max(totals, key=lambda total: abs(total - profiles))
 
 
 def hold_for_total(*, profiles: int, totals: Sequence[int]) -> RunHeld:

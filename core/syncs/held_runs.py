@@ -4,39 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import NotFound, SettingsError
-from core.rules.holding import approval_key
+from core.errors import CohortBridgeError, HoldChanged, SettingsError
+from core.rules import holding
+from core.syncs.runs import unknown_run
 from data import run_decisions
-from data.models import Run
+from data.models import Run, RunStatus
 from data.run_decisions import RunNotHeld, RunUnknown
 
 
 @action(Role.ANALYST)
-def apply_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
-    """Let a held run through once: queue a run that reads again and writes what it finds.
+def apply_held(bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, Any] | None = None) -> Run:
+    """Let a held run through once: queue a run that reads again and writes what does not go beyond what was looked at.
 
-    What would be held for another reason, or after users were matched in another way, is held again.
+    `looked_at` is the `hold` of the run as the person saw it; None: as it is kept. Where a newer held run has taken its
+    place and keeps to it, the decision is for that one. What goes beyond it when it is read again is held again.
 
-    Raises: NotFound, SettingsError.
+    Raises: NotFound, HoldChanged, SettingsError.
     """
     with _held_errors(run_id):
         return run_decisions.apply_held(
-            bridge.engine, run_id, actor=actor.name, get_key=_approval_key, now=bridge.clock.now()
+            bridge.engine,
+            run_id,
+            looked_at,
+            actor=actor.name,
+            keeps_to=holding.keeps_to,
+            now=bridge.clock.now(),
         )
 
 
 @action(Role.ANALYST)
-def discard_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
-    """Drop a held run; the group stays as it is. Raises NotFound, SettingsError."""
+def discard_held(bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, Any] | None = None) -> Run:
+    """Drop a held run, or the newer one that keeps to it; the group stays as it is.
+
+    Raises: NotFound, HoldChanged, SettingsError.
+    """
     with _held_errors(run_id):
-        return run_decisions.discard_held(bridge.engine, run_id)
+        return run_decisions.discard_held(bridge.engine, run_id, looked_at, actor=actor.name, keeps_to=holding.keeps_to)
 
 
-def _approval_key(run: Run) -> str:
-    return approval_key(run.error_code or "", run.matched_by or "")
+@action(Role.ANALYST)
+def find_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
+    """Return a held run, or the one that has taken its place. Raises NotFound, SettingsError."""
+    with _held_errors(run_id):
+        return run_decisions.find_held(bridge.engine, run_id)
+
+
+def decision(run: Run) -> str:
+    """Say what a person decided about a run that was held, and who; nothing of one that still waits, or never did."""
+    if run.status != RunStatus.CANCELLED or run.step not in ("applied", "discarded"):
+        return ""
+    return f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."
 
 
 @contextmanager
@@ -44,10 +65,32 @@ def _held_errors(run_id: int) -> Generator[None]:
     try:
         yield
     except RunUnknown:
-        raise NotFound(
-            f"There is no run {run_id}.", advice="See the list: `python -m core runs`, or History."
-        ) from None
+        raise unknown_run(run_id) from None
     except RunNotHeld as exc:
-        raise SettingsError(
-            f"Run {run_id} is not held: {exc.status}.", advice="Only a held run can be applied or discarded."
-        ) from None
+        raise _not_held(exc.run) from None
+    except run_decisions.HoldChanged as exc:
+        raise _changed(run_id, exc.newer) from None
+
+
+def _not_held(run: Run) -> CohortBridgeError:
+    if run.status == RunStatus.SUPERSEDED:
+        return SettingsError(
+            f"Run {run.id} is no longer held: a newer run has taken its place. Nothing was changed.",
+            advice="Look at the latest run of the group.",
+        )
+    if decision(run):
+        by = f" by {run.decided_by}" if run.decided_by else ""
+        return SettingsError(
+            f"Run {run.id} was {run.step} already{by}. Nothing was changed.",
+            advice="Look at the latest run of the group.",
+        )
+    return SettingsError(
+        f"Run {run.id} is not held: {run.status}.", advice="Only a held run can be applied or discarded."
+    )
+
+
+def _changed(run_id: int, newer: Run) -> HoldChanged:
+    return HoldChanged(
+        f"Run {newer.id} has taken the place of run {run_id}, and goes beyond what it showed. Nothing was changed.",
+        advice=f"Look at its numbers, then apply run {newer.id} or discard it.",
+    )

@@ -100,7 +100,7 @@ def _resume(bridge: Bridge, sync_ids: Sequence[int]) -> ChangedSyncs:
 def remove_sync(bridge: Bridge, actor: Actor, sync_id: int) -> Sync:
     """End a sync for good; its group stays as it is, its history too, and what it had queued is cancelled."""
     with sync_errors():
-        return syncs.remove(bridge.engine, sync_id, now=bridge.clock.now())
+        return syncs.remove(bridge.engine, sync_id, actor=actor.name, now=bridge.clock.now())
 
 
 @action(Role.ANALYST)

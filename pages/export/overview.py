@@ -16,7 +16,7 @@ from core.reports.overview import AttentionItems, Freshness, Health, QuotaStatus
 from core.syncs import listing, recurring, runs
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
-from pages.parts import held_run, links, run_status, selection, tables
+from pages.parts import held_run, held_run_dialog, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import EVERY, age, clock, escape_markdown, number, percent, percent_number, pluralize
 from pages.shell import gate, page_frame, resources
@@ -306,6 +306,7 @@ def show_latest_runs(latest: list[Run]) -> None:
 def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show all of it, and keep it up to date without a reload."""
     selection.follow()
+    held_run_dialog.redraw_if_asked()
     with show_errors():
         is_ready = next_step(bridge, person, connections)
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
@@ -323,3 +324,4 @@ person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
 connections = page_frame.open_page(bridge, person, "Overview", "Whether everything is all right, and what comes next.")
 show(bridge, person, connections)
+held_run_dialog.show(bridge, person)

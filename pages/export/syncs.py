@@ -14,7 +14,7 @@ from core.syncs import listing, runs
 from core.syncs.listing import SyncView
 from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState
 from pages.export import sync_actions, sync_settings, sync_table
-from pages.parts import charts, held_run, links, membership_changes, run_status, selection, tables
+from pages.parts import charts, held_run, held_run_dialog, links, membership_changes, run_status, selection, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import EVERY, age, escape_markdown, number, pluralize
 from pages.parts.selection import Selection
@@ -67,6 +67,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         sync_actions.show_buttons(bridge, person, view, connections, SYNCS.go_to)
     else:
         st.info(ended_text(view))
+        page_frame.show_answer(sync_actions.PLACE)
     run = view.last_run
     if run is None or not run_status.is_active(run):
         run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
@@ -192,3 +193,4 @@ with show_errors():
         show_list(bridge, person)
     elif view := SYNCS.find(partial(listing.get_sync, bridge, person)):
         show_one(bridge, person, view, connections)
+held_run_dialog.show(bridge, person)

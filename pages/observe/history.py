@@ -15,7 +15,7 @@ from core.reports import overview
 from core.syncs import runs
 from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
-from pages.parts import download, held_run, links, membership_changes, run_log, run_status, tables
+from pages.parts import download, held_run, held_run_dialog, links, membership_changes, run_log, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize, zone
 from pages.parts.pager import Pager
@@ -225,3 +225,4 @@ with show_errors():
         show_list(bridge, person)
     elif run := RUNS.find(partial(runs.get_run, bridge, person)):
         show_one(bridge, person, run)
+held_run_dialog.show(bridge, person)

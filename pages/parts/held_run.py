@@ -11,6 +11,7 @@ from core.bridge import Bridge
 from core.reports.members import are_members_kept
 from core.syncs import held_runs, undo
 from data.models import Run, RunStatus
+from pages.parts import held_run_dialog
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.formatting import escape_markdown, moment, pluralize
 
@@ -24,14 +25,20 @@ def held(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         buttons(bridge, person, run, place=place, key=place)
-        st.caption("Applying reads the cohort again and writes the result.", width="content")
+        st.caption("Applying reads the cohort again, and writes what goes no further than this.", width="content")
 
 
 def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) -> None:
-    """Show the buttons that apply a held run once, or discard it."""
+    """Show the buttons that apply a held run once, or discard it, as it is drawn here."""
     assert run.id is not None
-    if st.button("Apply once", key=f"{key}_apply", type="primary", icon=":material/check:"):
-        _ask_to_apply(bridge, person, run, place)
+    st.button(
+        "Apply once",
+        key=f"{key}_apply",
+        type="primary",
+        icon=":material/check:",
+        on_click=held_run_dialog.ask,
+        args=(run, place),
+    )
     st.button(
         "Discard",
         key=f"{key}_discard",
@@ -39,25 +46,14 @@ def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) ->
         on_click=perform,
         args=(
             place,
-            partial(held_runs.discard_held, bridge, person, run.id),
-            f"Run {run.id} was discarded; the group stays as it is.",
+            partial(held_runs.discard_held, bridge, person, run.id, run.hold),
+            _is_discarded,
         ),
     )
 
 
-@st.dialog("Apply this once?", icon=":material/front_hand:")
-def _ask_to_apply(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
-    removes = f" As of this run {pluralize(run.removed, 'member')} would be removed." if run.removed else ""
-    st.markdown(
-        f"The cohort is read again, and **{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)} "
-        f"is made equal to it, even if it loses members.{removes}"
-    )
-
-    def apply() -> None:
-        action = partial(held_runs.apply_held, bridge, person, run.id or 0)
-        perform(place, action, lambda queued: f"Run {queued.id} is queued: it writes what it reads.")
-
-    confirm_buttons("Apply once", key="held_run_apply", icon=":material/check:", action=apply)
+def _is_discarded(run: Run) -> str:
+    return f"Run {run.id} was discarded; the group stays as it is."
 
 
 def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:

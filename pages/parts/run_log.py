@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.syncs import held_runs
 from data.models import Run, RunStatus
 from pages.parts import run_status, tables
 from pages.parts.formatting import day, duration, escape_markdown, number, pluralize, precise
@@ -34,8 +35,10 @@ def steps(run: Run, log: dict[str, Any] | None) -> list[dict[str, str]]:
         rows.append(_row("Started", _at(run.started_at), "", after))
     rows += _worked(run, log) if log else _known(run)
     if run.finished_at:
-        word = run_status.badge_for(run).word
+        word = "Held" if held_runs.decision(run) else run_status.badge_for(run).word
         rows.append(_row(word, _at(run.finished_at), run_status.took(run), run.error_message or ""))
+    if decision := held_runs.decision(run):
+        rows.append(_row(run.step.capitalize(), "", "", decision))
     return _each_day_once(rows)
 
 

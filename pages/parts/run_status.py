@@ -12,7 +12,7 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.rules.matching import MAX_LENGTH, Reason
-from core.syncs import one_time, runs
+from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
 from pages.parts.actions import perform, show_errors
@@ -38,6 +38,7 @@ BADGES: dict[str, Badge] = {
     RunStatus.SUCCEEDED: Badge("Succeeded", "check_circle", "green"),
     RunStatus.FAILED: Badge("Failed", "error", "red"),
     RunStatus.HELD: Badge("Held", "front_hand", "orange"),
+    RunStatus.SUPERSEDED: Badge("Superseded", "history", "gray"),
     RunStatus.INTERRUPTED: Badge("Interrupted", "power_off", "orange"),
     RunStatus.CANCELLED: Badge("Cancelled", "cancel", "gray"),
 }
@@ -102,7 +103,8 @@ def headline(run: Run, text: str) -> None:
 
 def status_text(run: Run) -> str:
     """Format the run's state for a table."""
-    return f"{badge_for(run).word}{' (preview)' if run.dry_run else ''}"
+    word = run.step.capitalize() if held_runs.decision(run) else badge_for(run).word
+    return f"{word}{' (preview)' if run.dry_run else ''}"
 
 
 def took(run: Run) -> str:
@@ -218,9 +220,15 @@ def outcome(run: Run) -> None:
         st.warning(cause, title="Held: nothing was written", icon=":material/front_hand:")
     elif run.status == RunStatus.INTERRUPTED:
         st.warning(cause, title="Interrupted", icon=":material/power_off:")
+    elif run.status == RunStatus.SUPERSEDED:
+        cause = f"{escape_markdown(run.error_message or '')} A newer run has taken its place."
+        st.info(cause, title="Superseded", icon=":material/history:")
+    elif decision := held_runs.decision(run):
+        cause = f"{escape_markdown(run.error_message or '')} {escape_markdown(decision)}"
+        st.info(cause, title=f"Held, then {run.step}", icon=":material/front_hand:")
     elif run.status == RunStatus.CANCELLED:
         if (run.error_code or "").startswith("held"):
-            cause = f"{escape_markdown(run.error_message or '')} It was discarded, or replaced by a newer run."
+            cause = f"{escape_markdown(run.error_message or '')} Its sync was removed."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.sandbox import people
 from core.syncs import recurring, runs
 from core.worker import service
 from data.models import UNFINISHED, Run, RunFilter, RunStatus, Sync
@@ -127,3 +128,19 @@ def assert_counts_add_up(finished: list[Run]) -> None:
     for run in finished:
         if run.status == RunStatus.SUCCEEDED:
             assert run.profiles == run.members + run.duplicates + run.unmatched + run.invalid
+
+
+def without_ids(population: Population, numbers: range, *, set_again: bool = False) -> None:
+    """Unset the property that profiles are matched by, or set it again."""
+    names = [f"p-{number:05}" for number in numbers]
+    rows = [
+        {
+            "$token": people.PROJECT_TOKEN,
+            "$distinct_id": name,
+            **(
+                {"$set": {"$apptimize_user_id": f"i_again-{name}"}} if set_again else {"$unset": ["$apptimize_user_id"]}
+            ),
+        }
+        for name in names
+    ]
+    population.post("/engage", json=rows).raise_for_status()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core.access.roles import LOCAL
+from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.connections import destinations
-from core.syncs import cohorts, listing, recurring, runs, settings
+from core.syncs import cohorts, held_runs, listing, recurring, runs, settings
 from core.worker import service
 from data.models import Run, RunStatus, SyncState
 from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
@@ -119,6 +119,78 @@ def test_a_held_run_shows_who_would_leave_and_can_be_discarded(practising: Bridg
     drawn(at.button(key="history_discard").click().run())
 
     assert runs.get_run(practising, LOCAL, held.id or 0).status == RunStatus.CANCELLED
+
+
+def test_a_press_in_a_dialog_that_a_newer_hold_that_keeps_to_it_has_overtaken_applies_the_newer_one(
+    practising: Bridge, held: Run, fake_clock: FakeClock
+):
+    at = open_page(HISTORY, run=held.id)
+    drawn(at.button(key="history_apply").click().run())
+    recurring.run_now(practising, LOCAL, held.sync_id)
+    newer = work(replace(practising, clock=fake_clock.clock))
+    assert runs.get_run(practising, LOCAL, held.id or 0).status == RunStatus.SUPERSEDED
+
+    drawn(at.button(key="held_run_apply_yes").click().run())
+
+    queued = runs.list_runs(practising, LOCAL, limit=1)[0]
+    assert (queued.status, queued.approvals) == (RunStatus.QUEUED, [held.hold])
+    applied = runs.get_run(practising, LOCAL, newer.id or 0)
+    assert (applied.step, applied.decided_by) == ("applied", "local")
+    assert f"Run {queued.id} is queued" in shown(at)
+    assert "is made equal to it" not in shown(at)
+
+
+def test_a_press_that_a_newer_hold_goes_beyond_is_answered_in_the_dialog_which_shows_the_new_numbers(
+    practising: Bridge, held: Run, sandbox: Sandbox, fake_clock: FakeClock
+):
+    at = open_page(SYNCS, sync=held.sync_id)
+    drawn(at.button(key="syncs_apply").click().run())
+    assert get_figures(at, "To remove") == [held.removed]
+    fake_clock.shift_s = 7200.0
+    sandbox.at(7200)
+    newer = work(replace(practising, clock=fake_clock.clock))
+    assert newer.removed > held.removed
+
+    drawn(at.run())  # the page notices the newer run by itself: the dialog stays as it was looked at
+    assert get_figures(at, "To remove")[-1] == held.removed
+    drawn(at.button(key="held_run_apply_yes").click().run())
+
+    assert f"Run {newer.id} has taken the place of run {held.id}" in shown(at)
+    assert get_figures(at, "To remove")[-1] == newer.removed
+    assert runs.list_runs(practising, LOCAL, limit=1)[0].id == newer.id
+    drawn(at.button(key="held_run_apply_yes").click().run())
+    assert runs.list_runs(practising, LOCAL, limit=1)[0].approvals == [newer.hold]
+
+
+def test_a_press_for_what_somebody_decided_meanwhile_says_who_and_what(practising: Bridge, held: Run):
+    at = open_page(HISTORY, run=held.id)
+    drawn(at.button(key="history_apply").click().run())
+    held_runs.discard_held(practising, Actor("ann", Role.ANALYST), held.id or 0)
+
+    drawn(at.button(key="held_run_apply_yes").click().run())
+
+    assert f"Run {held.id} was discarded already by ann" in shown(at)
+    assert runs.list_runs(practising, LOCAL, limit=1)[0].id == held.id
+    drawn(at.button(key="held_run_apply_no").click().run())
+    assert "is made equal to it" not in shown(at)
+    assert "Discarded by ann." in shown(at)
+
+
+def test_a_dialog_that_is_closed_or_left_by_another_page_is_closed(practising: Bridge, held: Run):
+    at = open_page(HISTORY, run=held.id)
+    drawn(at.button(key="history_apply").click().run())
+    assert "is made equal to it" in shown(at)
+
+    drawn(at.button(key="held_run_apply_no").click().run())
+    assert "is made equal to it" not in shown(at)
+    drawn(at.button(key="history_apply").click().run())
+    at.switch_page(SYNCS)
+    assert "is made equal to it" not in shown(drawn(at.run()))
+
+
+def get_figures(at: AppTest, label: str) -> list[int]:
+    """Return the figures under this label, the dialog's last."""
+    return [int(one.value.replace(",", "")) for one in at.metric if one.label == label]
 
 
 def test_a_run_that_wrote_nothing_says_that_it_verified(practising: Bridge):

@@ -35,7 +35,6 @@ HALF_WAY, HELD_FOR_SHRINKING = 3, 17
 RENAMED: dict[tuple[str, str], tuple[str, str]] = {
     ("run", "full"): ("run", "force_full"),
     ("run", "permitted"): ("run", "approved"),
-    ("run", "permits"): ("run", "approval_key"),
     ("run", "restores"): ("run", "restore_snapshot"),
     ("run", "left_out"): ("run", "excluded"),
 }
@@ -47,6 +46,9 @@ LEASES = {
     "cohort_list": ("reader", "reader_since"),
     "query_slot": ("holder", "beat"),
 }
+
+# What an approval was for then, as one text: today it is what was looked at.
+APPROVED_FOR = "permits"
 
 Row = dict[str, Any]
 
@@ -81,6 +83,17 @@ def without_leases(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
         for table, rows in tables.items()
         if table != "query_slot"
     }
+
+
+def without_approvals(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """Drop what an approval was for, and call a hold that was replaced what it is called today."""
+    return tables | {"run": [_with_todays_status(row) for row in tables["run"]]}
+
+
+def _with_todays_status(run: Row) -> Row:
+    is_replaced = (run["status"], run["step"]) == ("cancelled", "replaced")
+    today = {"status": "superseded"} if is_replaced else {}
+    return {name: value for name, value in (run | today).items() if name != APPROVED_FOR}
 
 
 def as_today(tables: dict[str, list[Row]]) -> dict[str, list[Row]]:
@@ -182,7 +195,31 @@ def test_every_row_is_kept_with_its_values(home: Home):
     with home.bridge():
         now = dump(home.path / DATABASE)
 
-    assert differences(without_leases(kept()), now) == []
+    assert differences(without_approvals(without_leases(kept())), now) == []
+
+
+def test_what_was_looked_at_of_a_held_run_and_what_was_approved_is_known(home: Home):
+    with home.bridge():
+        now = {row["id"]: row for row in dump(home.path / DATABASE)["run"]}
+
+    holds = {number: json.loads(row["hold"]) for number, row in now.items() if row["hold"]}
+    approvals = {number: json.loads(row["approvals"]) for number, row in now.items() if row["approvals"]}
+    nothing = {"base": None, "removed": 0, "added": 0, "total": None, "profiles": None}
+    of_total = {"cause": "held_total", "matched_by": "original:$apptimize_user_id", **nothing}
+    assert holds == {
+        HELD_FOR_SHRINKING: of_total | {"cause": "held_shrink", "base": "run-00000016", "removed": 74},
+        30: of_total | {"total": 43, "profiles": 40},
+        31: of_total | {"base": "run-00000007", "total": 129, "profiles": 126},
+    }
+    assert approvals == {26: [of_total]}
+
+
+def test_who_applied_or_discarded_a_held_run_is_known_from_the_audit_log(home: Home):
+    with home.bridge():
+        now = dump(home.path / DATABASE)["run"]
+
+    decided = {row["id"]: (row["step"], row["decided_by"]) for row in now if row["decided_by"]}
+    assert decided == {24: ("discarded", "local"), 25: ("applied", "local")}
 
 
 def test_what_was_held_is_held_still(home: Home):
@@ -200,7 +237,7 @@ def test_what_was_held_is_held_still(home: Home):
 
 
 def test_a_value_that_is_lost_and_a_row_that_is_lost_are_told():
-    then = without_leases(kept())
+    then = without_approvals(without_leases(kept()))
     now = as_today(then)
     now["sync"][0]["cohort_id"] += 1
     del now["person"][0]
@@ -274,6 +311,7 @@ def test_a_held_run_can_be_discarded(home: Home, sandbox: Sandbox):
     done = home.run("run", "discard", str(HELD_FOR_SHRINKING), "--json")
 
     assert (done.code, done.json["status"]) == (0, "cancelled")
+    assert (done.json["decision"], done.json["decided_by"]) == ("discarded", "local")
 
 
 def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(home: Home, sandbox: Sandbox):
@@ -287,7 +325,7 @@ def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(ho
     assert worked.code == 0
     runs = {run["id"]: run for run in home.run("runs", "--limit", "100", "--json").json}
     assert (runs[applied["id"]]["status"], runs[undone["id"]]["status"]) == ("succeeded", "succeeded")
-    assert {runs[one]["status"] for one in queued} <= {"succeeded", "held", "cancelled"}
+    assert {runs[one]["status"] for one in queued} <= {"succeeded", "held", "superseded", "cancelled"}
     assert sandbox.group(NEWSLETTER) == sandbox.answer(NEWSLETTER).group
     then = next(run for run in kept()["run"] if run["id"] == 2)
     assert len(sandbox.group(TESTERS) or {}) == then["members"]

@@ -149,6 +149,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "add_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.add_sync(on.bridge, who, 9)),
     "apply_held": (Role.ANALYST, WORKED, lambda on, who: held_runs.apply_held(on.bridge, who, on.held)),
     "cancel_run": (Role.ANALYST, WORKED, lambda on, who: runs.cancel_run(on.bridge, who, on.queued)),
+    "find_held": (Role.ANALYST, READS, lambda on, who: held_runs.find_held(on.bridge, who, on.held)),
     "discard_held": (Role.ANALYST, WORKED, lambda on, who: held_runs.discard_held(on.bridge, who, on.held)),
     "edit_sync": (
         Role.ANALYST,

@@ -1,0 +1,110 @@
+"""The dialog that applies a held run once: it stays with what was looked at until it is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.errors import CohortBridgeError, HoldChanged
+from core.syncs import held_runs
+from data.models import Run
+from pages.parts import run_status
+from pages.parts.formatting import error_text, escape_markdown, number
+from pages.shell import page_frame
+
+# In the session, for as long as the dialog is open: what it shows, and whether the page was drawn with it.
+_ASKED, _TO_DRAW = "held_run_asked", "held_run_to_draw"
+
+
+def ask(run: Run, place: str) -> None:
+    """Open the dialog about a held run, with what is shown of it now. Its answer is shown at `place`."""
+    st.session_state[_ASKED] = _about(run) | {"place": place, "page": st.session_state.get("page"), "failure": ""}
+    st.session_state[_TO_DRAW] = True
+
+
+def redraw_if_asked() -> None:
+    """Draw the whole page when the button was pressed in a fragment: the dialog is the page's, not the fragment's."""
+    if st.session_state.pop(_TO_DRAW, False):
+        st.rerun()
+
+
+def show(bridge: Bridge, person: Actor) -> None:
+    """Show the dialog while it is open: a page that is drawn again meanwhile, for whatever reason, leaves it so."""
+    st.session_state.pop(_TO_DRAW, None)
+    asked = st.session_state.get(_ASKED)
+    if not asked:
+        return
+    if asked["page"] == st.session_state.get("page"):
+        _show(bridge, person)
+    else:
+        _close()
+
+
+def _about(run: Run) -> dict[str, Any]:
+    return {"run_id": run.id, "hold": run.hold, "group": run.group_name, "destination": run.destination}
+
+
+def _close() -> None:
+    st.session_state.pop(_ASKED, None)
+
+
+@st.dialog("Apply this once?", icon=":material/front_hand:", on_dismiss=_close)
+def _show(bridge: Bridge, person: Actor) -> None:
+    asked: dict[str, Any] | None = st.session_state.get(_ASKED)
+    if not asked:
+        st.rerun()  # it was answered, or closed
+    if asked["failure"]:
+        st.warning(asked["failure"], icon=":material/front_hand:")
+    if asked["hold"] is not None or not asked["failure"]:
+        _show_numbers(asked)
+    with st.container(horizontal=True):
+        if asked["run_id"] is not None:
+            st.button(
+                "Apply once",
+                key="held_run_apply_yes",
+                type="primary",
+                icon=":material/check:",
+                on_click=_apply,
+                args=(bridge, person, asked),
+            )
+        st.button("Cancel" if asked["run_id"] is not None else "Close", key="held_run_apply_no", on_click=_close)
+
+
+def _show_numbers(asked: dict[str, Any]) -> None:
+    st.markdown(
+        f"The cohort is read again, and **{escape_markdown(asked['group'])}** at "
+        f"{escape_markdown(asked['destination'])} is made equal to it if that goes no further than run "
+        f"{asked['run_id']}. Otherwise it is held again, with the new numbers."
+    )
+    run_status.tiles([(label, number(value), "") for label, value in _numbers(asked["hold"] or {})])
+
+
+def _numbers(hold: dict[str, Any]) -> list[tuple[str, int]]:
+    """List what an approval lets through at most."""
+    if hold.get("total") is not None:
+        return [("Announced", hold["total"]), ("Read", hold["profiles"])]
+    return [("To remove", hold["removed"]), ("To add", hold["added"])] if hold else []
+
+
+def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
+    """Apply what the button was drawn with. What cannot be applied any more is said where it was pressed."""
+    try:
+        queued = held_runs.apply_held(bridge, person, asked["run_id"], asked["hold"])
+    except HoldChanged as exc:
+        st.session_state[_ASKED] = asked | _newer(bridge, person, asked["run_id"]) | {"failure": error_text(exc)}
+    except CohortBridgeError as exc:
+        st.session_state[_ASKED] = asked | {"run_id": None, "hold": None, "failure": error_text(exc)}
+    else:
+        text = f"Run {queued.id} is queued: it reads the cohort again, and writes what goes no further."
+        page_frame.answer(asked["place"], text)
+        _close()
+
+
+def _newer(bridge: Bridge, person: Actor, run_id: int) -> dict[str, Any]:
+    try:
+        return _about(held_runs.find_held(bridge, person, run_id))
+    except CohortBridgeError:
+        return {"run_id": None, "hold": None}  # it was decided on just now
