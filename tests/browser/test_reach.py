@@ -1,12 +1,14 @@
-"""Who reads the pages with a screen reader, or reaches them from the keyboard alone, gets as far as everyone else."""
+"""Every page can be read: in the dark, in a narrow window, by a screen reader, from the keyboard alone."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, go, press, wait_for_rest
+from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, wait_for_rest
 from tests.stage.sandbox import POWER, TRIAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -17,6 +19,8 @@ NOT_OURS = {
     "listitem": "",  # which are therefore in no list
     "aria-dialog-name": "stToast",  # a toast names itself by an element that is not there
 }
+# Its text is light on a dark ground.
+IS_DARK = """element => getComputedStyle(element).color.match(/\\d+/g).slice(0, 3).every(part => part > 127)"""
 NEEDED = ("serious", "critical")
 
 
@@ -43,44 +47,77 @@ def used(everything: Everything) -> dict[str, str]:
     everything.preview(TRIAL)
     group, sync = everything.group_id(TRIAL), everything.recurring_sync_id(POWER)
     member = everything.core("groups", "members", str(TRIAL)).splitlines()[3]
-    return {
-        "": "Overview",
-        "cohorts": "Cohorts",
-        f"cohorts?cohort={TRIAL}": "Cohorts",
-        "syncs": "Syncs",
-        f"syncs?sync={sync}": "Syncs",
-        "groups": "Groups",
-        f"groups?group={group}&view=Size+over+time": "Groups",
-        f"users?id={member}": "Look up a user",
-        "history": "History",
-        "history?run=1": "History",
-        "matching": "Matching",
-        "connections": "Connections",
-        "practice": "How to connect for real",
-        "people": "People",
-        "audit": "Audit log",
+    views = {
+        f"groups?group={group}&view={view}": "Groups" for view in ("Members", "Size over time", "Compare two runs")
     }
+    return (
+        PAGES
+        | views
+        | {
+            f"cohorts?cohort={TRIAL}": "Cohorts",
+            f"syncs?sync={sync}": "Syncs",
+            f"users?id={member}": "Look up a user",
+            "history?run=1": "History",
+        }
+    )
 
 
-def test_no_page_leaves_out_a_label_or_is_too_pale_to_read(everything: Everything, used: dict[str, str], page: Page):
-    wrong = dict[str, list[str]]()
+@dataclass
+class Walk:
+    """What was seen on a walk through every page: what is wrong, by address, and whom the pages asked."""
+
+    unlabeled: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    pale_in_the_dark: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    headings: dict[str, int] = field(default_factory=dict[str, int])
+    too_wide: list[str] = field(default_factory=list[str])
+    asked: list[str] = field(default_factory=list[str])
+    said: list[str] = field(default_factory=list[str])
+
+
+@pytest.fixture(scope="module")
+def walk(everything: Everything, used: dict[str, str], context: BrowserContext) -> Walk:
+    """Walk through every page once: in the light, then in a narrow window, then in the dark."""
+    walk, page = Walk(), context.new_page()
+    page.on("request", lambda request: walk.asked.append(request.url))
+    page.on("console", lambda message: walk.said.append(message.text) if message.type == "error" else None)
     for path, heading in used.items():
         go(page, f"{everything.url}/{path}", heading)
-        wrong[path] = broken(page)
-        assert page.locator("h1").count() == 1, path
+        walk.unlabeled[path] = broken(page)
+        walk.headings[path] = page.locator("h1").count()
+        page.set_viewport_size({"width": 800, "height": 900})
+        wait_for_rest(page)
+        main = page.get_by_test_id("stMain")
+        if main.evaluate("element => element.scrollWidth > element.clientWidth"):
+            walk.too_wide.append(path)
+        page.emulate_media(color_scheme="dark")
+        settled(page, heading)
+        wait_for_rest(page)
+        assert main.evaluate(IS_DARK), "the page follows the system's setting"
+        walk.pale_in_the_dark[path] = broken(page, only=["color-contrast"])
+        page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 1280, "height": 900})
+    page.close()
+    return walk
 
-    assert {path: found for path, found in wrong.items() if found} == {}
+
+def test_no_page_leaves_out_a_label_or_is_too_pale_to_read(walk: Walk):
+    assert {path: wrong for path, wrong in walk.unlabeled.items() if wrong} == {}
+    assert set(walk.headings.values()) == {1}, walk.headings
 
 
-def test_no_page_is_too_pale_to_read_in_the_dark(everything: Everything, used: dict[str, str], page: Page):
-    page.emulate_media(color_scheme="dark")
-    wrong = dict[str, list[str]]()
-    user = next(path for path in used if path.startswith("users"))
-    for path in ("", f"cohorts?cohort={TRIAL}", "history?run=1", "matching", "connections", user):
-        go(page, f"{everything.url}/{path}", used[path])
-        wrong[path] = broken(page, only=["color-contrast"])
+def test_no_page_is_too_pale_to_read_in_the_dark(walk: Walk):
+    assert {path: wrong for path, wrong in walk.pale_in_the_dark.items() if wrong} == {}
 
-    assert {path: found for path, found in wrong.items() if found} == {}
+
+def test_nothing_is_wider_than_a_narrow_window(walk: Walk):
+    assert walk.too_wide == []
+
+
+def test_pages_ask_no_one_outside_this_machine_and_say_nothing_to_the_console(everything: Everything, walk: Walk):
+    own = (everything.url, everything.url.replace("http", "ws"), "data:", "blob:")
+    assert [url for url in walk.asked if not url.startswith(own)] == []
+    # Streamlit looks for its server below a deep link first.
+    assert [text for text in walk.said if "404" not in text] == []
 
 
 def tab_to(page: Page, target: Locator) -> None:

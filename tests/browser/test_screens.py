@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import EXPORT_MS, PAGES, Everything, find_cell, go, plain_text, press, press_in_row, settled
+from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled
 from tests.stage.sandbox import POWER, SPENDERS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -211,29 +211,3 @@ def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     press(page.get_by_role("link", name="View cohort"))
     settled(page, "Cohorts")
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
-
-
-def test_pages_ask_no_one_outside_this_machine_and_say_nothing_to_the_console(everything: Everything, page: Page):
-    asked, said = list[str](), list[str]()
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-
-    for path, heading in PAGES.items():
-        go(page, f"{everything.url}/{path}", heading)
-
-    own = (everything.url, everything.url.replace("http", "ws"), "data:", "blob:")
-    assert [url for url in asked if not url.startswith(own)] == []
-    # Streamlit looks for its server below a deep link first.
-    assert [text for text in said if "404" not in text] == []
-
-
-def test_nothing_is_wider_than_a_narrow_window(everything: Everything, exported: object, page: Page):
-    page.set_viewport_size({"width": 800, "height": 900})
-    views = {f"groups?group=1&view={view}": "Groups" for view in ("Members", "Size over time", "Compare two runs")}
-    member = everything.core("groups", "members", str(POWER)).splitlines()[5]
-    views |= {f"users?id={member}": "Look up a user"}
-    narrow = PAGES | views | {f"cohorts?cohort={POWER}": "Cohorts", "history?run=1": "History", "syncs?sync=1": "Syncs"}
-
-    for path, heading in narrow.items():
-        go(page, f"{everything.url}/{path}", heading)
-        assert page.get_by_test_id("stMain").evaluate("element => element.scrollWidth <= element.clientWidth"), path
