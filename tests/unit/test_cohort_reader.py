@@ -16,6 +16,7 @@ from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError, IncompleteRead, RunHeld, VendorSurprise
 from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
 from core.export.progress import Progress
+from core.rules.holding import hold_for_total
 from core.rules.matching import MatchRule
 from core.run_log import RunLog
 from core.vendors.mixpanel import Mixpanel
@@ -68,6 +69,14 @@ def people(count: int) -> Callable[[int], Sequence[object]]:
     return lambda page: [f"u{number}" for number in range(page * SIZE, min(count, (page + 1) * SIZE))]
 
 
+def accept(*, profiles: int, totals: Sequence[int]) -> None:
+    """Let every total through, as a person who looked at it does."""
+
+
+def refuse(*, profiles: int, totals: Sequence[int]) -> None:
+    raise hold_for_total(profiles=profiles, totals=totals)
+
+
 def read(server: Server, folder: Path, *, accept_total: bool = False) -> Tally:
     snapshots = Snapshots(folder / "kept", scratch=folder / "scratch", memory_mb=60)
 
@@ -84,7 +93,7 @@ def read(server: Server, folder: Path, *, accept_total: bool = False) -> Tally:
                 thread=thread,
                 new_collector=snapshots.collector,
                 progress=Progress(run_log=RunLog(clock=SYSTEM_CLOCK)),
-                accept_total=accept_total,
+                check_total=accept if accept_total else refuse,
             )
             try:
                 async with reader.whole() as (tally, _):
