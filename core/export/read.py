@@ -76,6 +76,7 @@ class CohortSource:
         )
         try:
             async with reader.whole() as (tally, collector):
+                await self._give_back_slots()
                 yield tally, collector
         except RunHeld:
             if reader.tally:  # the pages were whole: only the total speaks against them
@@ -91,6 +92,11 @@ class CohortSource:
         self._in_flight.resize(width)
         if self._in_flight.settled:
             await asyncio.to_thread(self._slots.hand_back)
+
+    async def _give_back_slots(self) -> None:
+        """Let others ask Mixpanel as soon as all has arrived: a destination that hangs must not keep them waiting."""
+        self._has_slots = False
+        await asyncio.to_thread(self._slots.release)
 
     def block(self) -> NoQuerySlot:
         """Note that Mixpanel says the hour is spent; returns the error that says when the next slot opens."""
