@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func, or_, update
 from sqlalchemy.exc import IntegrityError
@@ -100,8 +100,15 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
         return False  # the partial unique index: another run of the group is running
 
 
-def claimable(engine: Engine, *, now: datetime, limit: int = 20) -> list[int]:
-    """List the runs that a worker may try to claim now, the oldest first.
+class ClaimableRun(NamedTuple):
+    """A run that may be claimed, and the destination that it takes a place of; None: a preview, which sends nothing."""
+
+    id: int
+    destination_id: int | None
+
+
+def claimable(engine: Engine, *, now: datetime, full: Collection[int] = (), limit: int = 20) -> list[ClaimableRun]:
+    """List the runs that a worker may try to claim now, but those of destinations that are `full`, the oldest first.
 
     One that waits for longer than any wait takes began to wait before the clock was set back: it may try as well.
     """
@@ -112,17 +119,22 @@ def claimable(engine: Engine, *, now: datetime, limit: int = 20) -> list[int]:
     ]
     with read_session(engine) as session:
         busy = select(Run.group_id).where(Run.status == RunStatus.RUNNING, col(Run.dry_run).is_(False))
-        run_ids = session.exec(
-            select(Run.id)
+        found = session.exec(
+            select(Run.id, Run.dry_run, Group.destination_id)
             .where(
+                Run.group_id == Group.id,
                 ~leases.is_held(LeaseKind.RUN, Run.id),
                 or_(*its_time),
-                or_(col(Run.dry_run), col(Run.group_id).not_in(busy)),
+                or_(col(Run.dry_run), col(Run.group_id).not_in(busy) & col(Group.destination_id).not_in(full)),
             )
             .order_by(col(Run.queued_at), col(Run.id))
             .limit(limit)
         ).all()
-    return [run_id for run_id in run_ids if run_id is not None]
+    return [
+        ClaimableRun(run_id, None if dry_run else destination_id)
+        for run_id, dry_run, destination_id in found
+        if run_id is not None
+    ]
 
 
 def heartbeat(

@@ -19,6 +19,7 @@ from core.syncs import queueing
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
 from core.worker.jobs import Jobs
+from core.worker.places import Places
 from core.worker.run_execution import carry_out, hand_back, watch_runs
 from data import run_queue, workers
 from data.members.duck import clear_scratch
@@ -39,6 +40,7 @@ class Worker:
         self._started_at = self._clock.now()
         self._watch = watch_runs(bridge)
         self._claimed: list[int] = []
+        self._places = Places(bridge.settings.runs_in_flight)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
 
@@ -95,13 +97,20 @@ class Worker:
         """Queue what is due, and claim what may run now, as far as there is room."""
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
-        room = self._bridge.settings.runs_in_flight - len(self._tasks) - len(self._claimed)
-        now = self._clock.now()
-        for run_id in run_queue.claimable(self._bridge.engine, now=now) if room > 0 else []:
-            if room > 0 and run_queue.claim(self._bridge.engine, run_id, lease_owner=self._lease_owner, now=now):
-                self._claimed.append(run_id)
-                room -= 1
+        self._places.keep_only({*self._tasks, *self._claimed})
+        while self._places.free and self._claim_next():
+            pass
         self._associations.dispatch()
+
+    def _claim_next(self) -> bool:
+        """Claim the oldest run that has a place at its destination. Returns whether there was one."""
+        now = self._clock.now()
+        for run in run_queue.claimable(self._bridge.engine, full=self._places.full, now=now):
+            if run_queue.claim(self._bridge.engine, run.id, lease_owner=self._lease_owner, now=now):
+                self._claimed.append(run.id)
+                self._places.take(run.id, run.destination_id)
+                return True
+        return False
 
     def sign_on(self) -> None:
         """Show the dashboard that a worker is there, and forget those that left long ago."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.connections.destinations import connect_csv
 from core.errors import RunAlreadyActive
 from core.leases import lease
 from core.syncs import one_time, runs
@@ -15,7 +17,7 @@ from core.syncs.runs import list_runs
 from core.worker import inline_run, service
 from data.models import Run
 from tests.stage.home import Home
-from tests.stage.sandbox import EVERYONE, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
+from tests.stage.sandbox import EVERYONE, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox, wait_until
 
 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
@@ -101,6 +103,44 @@ def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: 
     assert len([page for page in sandbox.asked("engage") if page["page"] == 0]) == len(cohorts)
     for cohort in cohorts:
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
+
+
+def test_a_destination_that_hangs_takes_half_of_the_places_and_no_request_to_mixpanel(
+    sandbox: Sandbox, home: Home, tmp_path: Path
+):
+    sandbox.fault("slow", target="apptimize", seconds=60)
+    hanging, others = (EVERYONE, POWER, NEWSLETTER, WEB), (TRIAL, SPENDERS, TESTERS)
+    with home.bridge() as bridge:
+        connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
+        for cohort in hanging:
+            one_time.start_export(bridge, LOCAL, cohort, to="default")
+        for cohort in others:
+            one_time.start_export(bridge, LOCAL, cohort, to="csv")
+
+        asyncio.run(work_until_nothing_is_left_for(bridge, "csv"))
+
+        found = runs.list_runs(bridge, LOCAL)
+        assert [run.status for run in found if run.destination == "csv"] == ["succeeded"] * len(others)
+        # Oldest first: the first two had the places, and are back in the queue as the worker ended.
+        assert [run.started_at is not None for run in found if run.destination == "default"] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+
+
+async def work_until_nothing_is_left_for(bridge: Bridge, destination: str) -> None:
+    def is_done() -> bool:
+        return all(run.destination != destination for run in runs.active_runs(bridge, LOCAL))
+
+    stop = asyncio.Event()
+    working = asyncio.create_task(service.Worker(bridge).serve(stop))
+    try:
+        await asyncio.to_thread(wait_until, is_done)
+    finally:
+        stop.set()
+        await working
 
 
 def test_an_export_here_that_meets_the_workers_run_says_so(sandbox: Sandbox, home: Home):

@@ -24,7 +24,7 @@ def newest(bridge: Bridge) -> Run:
 
 
 def claimable(bridge: Bridge) -> list[int]:
-    return run_queue.claimable(bridge.engine, now=bridge.clock.now())
+    return [run.id for run in run_queue.claimable(bridge.engine, now=bridge.clock.now())]
 
 
 def begin(bridge: Bridge, run: Run, step: str, *, lease_owner: str = "one") -> None:

@@ -1,0 +1,36 @@
+"""The places of one worker: so many runs at a time, and of one destination no more than half of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class Places:
+    """Who has which place. A destination that hangs keeps its own half, and runs of the others go on.
+
+    Previews send nothing to a destination: they take a place, and no destination's.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._most_of_one = max(1, most // 2)
+        self._taken: dict[int, int | None] = {}
+
+    @property
+    def free(self) -> int:
+        """How many more runs may start."""
+        return self._most - len(self._taken)
+
+    @property
+    def full(self) -> set[int]:
+        """The destinations of which no more runs may start."""
+        taken = Counter(destination for destination in self._taken.values() if destination is not None)
+        return {destination for destination, number in taken.items() if number >= self._most_of_one}
+
+    def take(self, run_id: int, destination_id: int | None) -> None:
+        """Give a run a place."""
+        self._taken[run_id] = destination_id
+
+    def keep_only(self, run_ids: set[int]) -> None:
+        """Free the places of all other runs: they have ended."""
+        self._taken = {run_id: destination for run_id, destination in self._taken.items() if run_id in run_ids}
