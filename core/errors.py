@@ -213,6 +213,12 @@ class VendorRefused(VendorError):
     pauses = True
 
 
+class CohortRefused(VendorRefused):
+    """400 to a question about a cohort, without a reason: it may be the cohort that is gone."""
+
+    code = "mixpanel_refused"
+
+
 class VendorAuthFailed(VendorRefused):
     """401 or 403, or Mixpanel's 400 for bad credentials."""
 

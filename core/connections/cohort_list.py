@@ -73,11 +73,29 @@ async def find(
         shared = await _read_once(bridge, client, project, since=began - SHARED_FOR, lease_owner=lease_owner)
     cohort = _pick(shared, cohort_id)
     if cohort is None:
-        cohort = _pick(await _read_once(bridge, client, project, since=began, lease_owner=lease_owner), cohort_id)
+        return await find_afresh(bridge, client, project, cohort_id, since=began, lease_owner=lease_owner)
+    return _exportable(cohort)
+
+
+async def find_afresh(
+    bridge: Bridge,
+    client: Mixpanel,
+    project: str,
+    cohort_id: int,
+    *,
+    since: datetime,
+    lease_owner: str | None = None,
+) -> Cohort:
+    """Find an exportable cohort in a list that was read after `since`. Raises as `find` does."""
+    cohort = _pick(await _read_once(bridge, client, project, since=since, lease_owner=lease_owner), cohort_id)
     if cohort is None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
+    return _exportable(cohort)
+
+
+def _exportable(cohort: Cohort) -> Cohort:
     if cohort.of_groups:
-        raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
+        raise CohortNotExportable(f"Cohort {cohort.id} is a group-analytics cohort: its members are not users.")
     return cohort
 
 

@@ -11,7 +11,7 @@ from core.bridge import Bridge, storage_errors
 from core.connections import cohort_list
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
-from core.errors import CohortBridgeError, NoQuerySlot, RunHeld
+from core.errors import CohortBridgeError, CohortRefused, NoQuerySlot, RunHeld
 from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
 from core.export.hold import hold_for_total
 from core.export.job import Job
@@ -60,6 +60,12 @@ class CohortSource:
             self._bridge, self._client, self._project, self._cohort_id, lease_owner=self._lease_owner
         )
 
+    async def _find_afresh(self) -> None:
+        now = self._bridge.clock.now()
+        await cohort_list.find_afresh(
+            self._bridge, self._client, self._project, self._cohort_id, since=now, lease_owner=self._lease_owner
+        )
+
     @asynccontextmanager
     async def read(self, job: Job, findings: Findings) -> AsyncGenerator[tuple[Tally, Collector]]:
         """Read the cohort whole, matched and collected. Raises as `CohortReader.whole` does."""
@@ -78,6 +84,9 @@ class CohortSource:
             async with reader.whole() as (tally, collector):
                 await self._give_back_slots()
                 yield tally, collector
+        except CohortRefused:
+            await self._find_afresh()  # a cohort that is gone is called that, before the connection is blamed
+            raise
         except RunHeld:
             if reader.tally:  # the pages were whole: only the total speaks against them
                 findings.counts = read_counts(reader.tally)

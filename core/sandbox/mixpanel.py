@@ -69,6 +69,8 @@ class Mixpanel:
             try:
                 if "server_error" in call.faults:
                     raise Refused(500, "Internal server error. Please try again later.")
+                if "bad_request" in call.faults:
+                    raise Refused(400, "Bad request.")
                 if "query_failed" in call.faults:
                     return reply(_failure(call.note.get("page")))
                 return reply(work(call, call.note["role"]))

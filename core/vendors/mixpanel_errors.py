@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from core.errors import (
     CohortBridgeError,
     CohortNotExportable,
+    CohortRefused,
     CohortUnknown,
     RateLimited,
     SessionLost,
@@ -94,6 +95,8 @@ def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
         raise CohortNotExportable(f"Cohort {cohort_id} belongs to a data group that no longer exists.")
     if status == 404:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
+    if status == 400 and _BAD_CREDENTIALS not in text:
+        raise CohortRefused(f"Mixpanel refused to read cohort {cohort_id} ({status}).", advice=_CONNECTIONS_ADVICE)
 
 
 def _parse_error(answer: Answer, text: str) -> CohortBridgeError:

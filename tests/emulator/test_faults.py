@@ -42,6 +42,7 @@ MIXPANEL = {
     "load_shedding": (RIGHT, "rate_limited", "rate_limited", "rate_limited"),
     "server_error": (RIGHT, "mixpanel_unavailable", "mixpanel_unavailable", "mixpanel_unavailable"),
     "unauthorized": ("mixpanel_unauthorized",) * 4,
+    "bad_request": ("mixpanel_refused",) * 4,
     "cut_off_json": (RIGHT, *("mixpanel_unreadable_answer",) * 3),
     "cut_off_body": (RIGHT, *("mixpanel_unreachable",) * 3),
     "html_200": (RIGHT, *("mixpanel_unreadable_answer",) * 3),

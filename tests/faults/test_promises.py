@@ -297,12 +297,15 @@ def test_a_dead_run_of_a_sync_that_was_paused_since_is_not_recovered_against_tha
 # --- cohorts that change -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("status", [404, 400])
 def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_with_advice(
-    bridge: Bridge, population: Population, clock: BothClocks
+    bridge: Bridge, population: Population, clock: BothClocks, status: int
 ):
     sync_once(bridge, population, range(20))
     before = population.members(ONE)
     population.remove(ONE)
+    if status == 400:
+        population.fault("bad_request")
 
     clock.pass_minutes(15)
     service.once(bridge)
@@ -311,6 +314,21 @@ def test_a_cohort_that_was_deleted_never_empties_its_group_and_pauses_the_sync_w
     assert last(bridge).error_code == "cohort_unknown"
     assert sync_row(bridge).state == SyncState.PAUSED
     assert "the group stays as it is" in (sync_row(bridge).paused_reason or "")
+
+
+def test_a_refusal_without_a_reason_is_the_connections_while_the_cohort_is_still_listed(
+    bridge: Bridge, population: Population, clock: BothClocks
+):
+    sync_once(bridge, population, range(20))
+    population.fault("bad_request")
+    population.forget_log()
+
+    clock.pass_minutes(15)
+    service.once(bridge)
+
+    assert last(bridge).error_code == "mixpanel_refused"
+    assert "Mixpanel connection" in (sync_row(bridge).paused_reason or "")
+    assert len(population.asked("cohorts")) == 1
 
 
 def test_a_cohort_with_another_name_renames_its_group_by_a_whole_overwrite(
