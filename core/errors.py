@@ -5,13 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+from core.text import shown
+
+# Longer than any sentence of ours: what a name of other origin would make of it is cut.
+_LONGEST = 1000
+
 
 class CohortBridgeError(Exception):
     """Any failure with a sentence for the person in front of it.
 
     `code` is stable and machine-readable, `advice` is the next step. `retryable` drives retries; `pauses` says that a
     recurring sync cannot continue until a person has fixed the cause. Never branch on the text. Neither holds secrets,
-    answer bodies or user ids.
+    answer bodies or user ids; what a name of other origin in them would steer or forge is replaced.
     """
 
     code: str = "failed"
@@ -20,9 +25,9 @@ class CohortBridgeError(Exception):
     default_advice: ClassVar[str] = "Look at the run in History."
 
     def __init__(self, message: str, *, advice: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice or self.default_advice
+        self.message = shown(message, most=_LONGEST)
+        super().__init__(self.message)
+        self.advice = shown(advice or self.default_advice, most=_LONGEST)
         if code:
             self.code = code
 

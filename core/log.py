@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import textwrap
+
+from core.text import harmless
 
 _SECRET = re.compile(r"(?i)\b(authorization|token|secret|password|apptimizeapitoken|api_key)\b(\s*[=:]\s*)(\S+)")
 _USERINFO = re.compile(r"://[^/\s@]+@")
@@ -20,8 +23,16 @@ def redact(text: str) -> str:
 
 
 class _Redacting(logging.Formatter):
+    """One event a line: text of other origin begins none of its own, nor does the traceback of an error."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        lines = [harmless(self.formatMessage(record))]
+        if record.exc_info:  # not what another handler made of it
+            traceback = harmless(self.formatException(record.exc_info), keep="\n")
+            lines.append(textwrap.indent(traceback, "  ", lambda _: True))
+        return redact("\n".join(lines))
 
 
 def configure(level: str = "INFO") -> None:

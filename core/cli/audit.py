@@ -11,8 +11,9 @@ from core.access import audit_log
 from core.access.roles import LOCAL
 from core.cli.as_json import audit_check_as_json
 from core.cli.common import FAILED, Json, open_here
-from core.cli.output import complain, print_json
+from core.cli.output import complain, print_json, say
 from core.connections import key_rotation
+from core.text import harmless
 
 app = typer.Typer()
 audit_app = typer.Typer(help="The audit log: who did what, and who was refused.", no_args_is_help=True)
@@ -30,9 +31,9 @@ def verify_audit(
     if as_json:
         print_json(audit_check_as_json(check))
     elif check.ok:
-        typer.echo(f"{check.entries:,} lines, none changed or removed. Head: {check.head or 'none yet'}")
+        say(f"{check.entries:,} lines, none changed or removed. Head: {check.head or 'none yet'}")
         for note in check.notes:
-            typer.echo(note)
+            say(note)
     if not check.ok:
         complain(" ".join(check.problems), "Compare with a backup of the database; docs/security.md says how.")
         raise typer.Exit(FAILED)
@@ -42,7 +43,7 @@ def verify_audit(
 def download_audit() -> None:
     """Print the audit log as CSV, oldest line first."""
     for line in audit_log.audit_csv(open_here(), LOCAL):
-        sys.stdout.write(line)
+        sys.stdout.write(harmless(line, keep="\r\n\ufeff"))
 
 
 @app.command("rotate-key")
@@ -50,4 +51,4 @@ def rotate_key() -> None:
     """Encrypt the stored secrets with a new key; the old one no longer opens them."""
     count = key_rotation.rotate_key(open_here(), LOCAL)
     secrets = f"{count:,} secrets are" if count != 1 else "1 secret is"
-    typer.echo(f"{secrets} encrypted with the new key.")
+    say(f"{secrets} encrypted with the new key.")

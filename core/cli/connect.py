@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from core.access.roles import LOCAL
 from core.cli.common import open_here
+from core.cli.output import say
 from core.connections import destinations, mixpanel_connection
 from core.errors import SettingsError
 from data.models import Connection
@@ -74,4 +75,4 @@ def _secret(configured: SecretStr | None, label: str, variable: str) -> SecretSt
 
 def _show_connected(connection: Connection) -> None:
     note = " (practice sandbox)" if connection.practice else ""
-    typer.echo(f"Connected: {connection.name}{note}.")
+    say(f"Connected: {connection.name}{note}.")

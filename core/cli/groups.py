@@ -11,10 +11,11 @@ import typer
 from core.access.roles import LOCAL
 from core.cli.as_json import group_as_json, user_as_json
 from core.cli.common import FAILED, Json, To, open_here, whole_number
-from core.cli.output import complain, print_groups, print_json, print_user
+from core.cli.output import complain, print_groups, print_json, print_note, print_user
 from core.connections import lookup
 from core.reports import user_lookup
 from core.syncs import groups
+from core.text import harmless
 
 app = typer.Typer()
 groups_app = typer.Typer(help="What was delivered.")
@@ -46,10 +47,11 @@ def save_members(
     assert group.id is not None
     if out is not None:
         count = groups.save_group_csv(bridge, LOCAL, group.id, out)
-        typer.echo(f"{count:,} members written to {out}.", err=True)
+        print_note(f"{count:,} members written to {out}.")
         return
+    is_looked_at = sys.stdout.isatty()
     for line in groups.group_csv(bridge, LOCAL, group.id):
-        sys.stdout.write(line)
+        sys.stdout.write(harmless(line, keep="\n") if is_looked_at else line)  # a file holds them byte for byte
 
 
 @app.command("who")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,18 +13,19 @@ from core.access.people import PersonView
 from core.reports import match_funnel, user_lookup
 from core.syncs import held_runs
 from core.syncs.listing import SyncView
+from core.text import escaped, harmless, shown
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Association, Group, Run, RunStatus
 
 _is_json_printed = False
-# What a terminal acts on instead of showing it; line breaks are ours.
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Longer than any line of ours, and any cell: a name of other origin is cut.
+_LONGEST_LINE, _LONGEST_CELL = 2000, 300
 
 
 def print_json(document: Any) -> None:
     global _is_json_printed  # noqa: PLW0603
     _is_json_printed = True
-    typer.echo(json.dumps(document, ensure_ascii=False))
+    typer.echo(escaped(json.dumps(document, ensure_ascii=False)))
 
 
 def has_printed_json() -> bool:
@@ -34,20 +34,17 @@ def has_printed_json() -> bool:
 
 
 def print_note(text: str) -> None:
-    typer.echo(_harmless(text), err=True)
+    """Print to standard error; line breaks in it are ours."""
+    typer.echo(harmless(text, keep="\n"), err=True)
 
 
 def complain(message: str, advice: str) -> None:
-    print_note(f"{message} {advice}".rstrip())
+    typer.echo(shown(f"{message} {advice}".rstrip(), most=_LONGEST_LINE), err=True)
 
 
-def _say(text: str) -> None:
-    typer.echo(_harmless(text))
-
-
-def _harmless(text: str) -> str:
-    """Replace what would steer the terminal: the names of cohorts, ids and messages are not ours."""
-    return _CONTROLS.sub("\ufffd", text)
+def say(text: str) -> None:
+    """Print one line: the names of cohorts, ids and messages in it are not ours, and neither steer nor forge."""
+    typer.echo(harmless(text))
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -65,7 +62,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     for number, name in enumerate(header):
         table.add_column(name, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_harmless(cell)) for cell in row))  # never markup: names are not ours
+        table.add_row(*(Text(shown(cell, most=_LONGEST_CELL)) for cell in row))  # never markup: names are not ours
     Console(highlight=False).print(table)
 
 
@@ -154,25 +151,26 @@ def _time_text(at: datetime | None) -> str:
 
 def print_run(run: Run) -> None:
     done = "would be" if run.dry_run else "are"
-    _say(f"Run {run.id}: {run.status}. Cohort {run.cohort_name} to group {run.group_name} ({run.destination}).")
-    _say(
+    cohort, group = shown(run.cohort_name), shown(run.group_name)
+    say(f"Run {run.id}: {run.status}. Cohort {cohort} to group {group} ({run.destination}).")
+    say(
         f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
         f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
     )
     if run.status == RunStatus.SUCCEEDED:
-        _say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
+        say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
     if run.status == RunStatus.QUEUED and run.waiting_until:
-        _say(f"Its process ended before it was done: it is tried again at {_time_text(run.waiting_until)}.")
+        say(f"Its process ended before it was done: it is tried again at {_time_text(run.waiting_until)}.")
     if run.unprefixed:
-        _say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
+        say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
     decision = held_runs.decision(run)
     if run.error_message:
-        _say(f"{run.error_message} {decision or run.error_advice or ''}".rstrip())
+        say(shown(f"{run.error_message} {decision or run.error_advice or ''}".rstrip(), most=_LONGEST_LINE))
 
 
 def print_funnel(run: Run) -> None:
     funnel = match_funnel.get_funnel(run)
-    _say(f"Cohort {run.cohort_name}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
+    say(f"Cohort {shown(run.cohort_name)}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
     counts = [
         ("In cohort, as Mixpanel last counted", funnel.in_cohort),
         ("With a profile", funnel.with_profile),
@@ -195,23 +193,23 @@ def print_association(association: Association) -> None:
     from core.associate.rows import PROBLEMS
 
     rows, writable = association.rows, association.writable
-    _say(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
+    say(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
     for problem, number in association.problems.items():
-        _say(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
+        say(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
     if association.written or association.refused:
-        _say(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
+        say(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
     if association.looked_up and not association.found:
-        _say(
+        say(
             f"Of {association.looked_up:,} rows that were looked up afterwards none has its new id yet: look again in "
             "some minutes; if it stays so, the project token may be another project's."
         )
 
 
 def print_user(user: user_lookup.UserLookup) -> None:
-    _say(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
-    _say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
+    say(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
+    say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
     if user.is_cut_short:
-        _say("More ids belong together than are followed here: not all of them are shown.")
+        say("More ids belong together than are followed here: not all of them are shown.")
     rows = [
         (
             answer.group.name,

@@ -11,7 +11,7 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import person_as_json
 from core.cli.common import Json, open_here
-from core.cli.output import print_json, print_people
+from core.cli.output import print_json, print_people, say
 
 people_app = typer.Typer(help="People and their roles.", no_args_is_help=True)
 
@@ -33,7 +33,7 @@ def add_person(
 ) -> None:
     """Add a person before they sign in for the first time."""
     person = people.add_person(open_here(), LOCAL, email, role)
-    typer.echo(f"{person.email} may sign in as {person.role}.")
+    say(f"{person.email} may sign in as {person.role}.")
 
 
 @people_app.command("role")
@@ -44,7 +44,7 @@ def change_role(
     """Give a person another role, from their next click on."""
     bridge = open_here()
     person = people.change_role(bridge, LOCAL, _person_id(bridge, email), role)
-    typer.echo(f"{person.email} is {person.role}.")
+    say(f"{person.email} is {person.role}.")
 
 
 @people_app.command("disable")
@@ -52,7 +52,7 @@ def disable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> No
     """Deactivate a person, from their next click on."""
     bridge = open_here()
     person = people.disable_person(bridge, LOCAL, _person_id(bridge, email))
-    typer.echo(f"{person.email} is deactivated.")
+    say(f"{person.email} is deactivated.")
 
 
 @people_app.command("enable")
@@ -60,7 +60,7 @@ def enable_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> Non
     """Activate a person again, with the role that they had."""
     bridge = open_here()
     person = people.enable_person(bridge, LOCAL, _person_id(bridge, email))
-    typer.echo(f"{person.email} may sign in as {person.role}.")
+    say(f"{person.email} may sign in as {person.role}.")
 
 
 @people_app.command("sign-out")
@@ -68,7 +68,7 @@ def sign_out_person(email: Annotated[str, typer.Argument(metavar="EMAIL")]) -> N
     """Sign a person out everywhere, from their next click on."""
     bridge = open_here()
     person = people.end_sign_ins(bridge, LOCAL, _person_id(bridge, email))
-    typer.echo(f"{person.email} is signed out everywhere.")
+    say(f"{person.email} is signed out everywhere.")
 
 
 def _person_id(bridge: Bridge, email: str) -> int:

@@ -9,7 +9,7 @@ import typer
 from core.access.roles import LOCAL
 from core.cli.as_json import run_as_json
 from core.cli.common import Json, open_here
-from core.cli.output import print_json, print_run, print_runs
+from core.cli.output import print_json, print_run, print_runs, say
 from core.syncs import held_runs, runs, undo
 from data.models import Run, RunFilter, RunStatus
 
@@ -48,7 +48,7 @@ def apply_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Jso
 def discard_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Discard a held run; the group stays as it is."""
     run = held_runs.discard_held(open_here(), LOCAL, run_id)
-    print_json(run_as_json(run)) if as_json else typer.echo(f"Run {run.id} was discarded.")
+    print_json(run_as_json(run)) if as_json else say(f"Run {run.id} was discarded.")
 
 
 @run_app.command("undo")
@@ -64,10 +64,8 @@ def cancel_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Js
     if as_json:
         print_json(run_as_json(run))
     else:
-        typer.echo(
-            f"Run {run.id}: {run.status}." if run.status == RunStatus.CANCELLED else f"Run {run.id} is stopping."
-        )
+        say(f"Run {run.id}: {run.status}." if run.status == RunStatus.CANCELLED else f"Run {run.id} is stopping.")
 
 
 def show_queued(run: Run, *, as_json: bool) -> None:
-    print_json(run_as_json(run)) if as_json else typer.echo(f"Run {run.id} is queued for a worker.")
+    print_json(run_as_json(run)) if as_json else say(f"Run {run.id} is queued for a worker.")

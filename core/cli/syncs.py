@@ -10,7 +10,7 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import sync_as_json
 from core.cli.common import Json, MaxShrink, Tags, To, open_here, whole_number
-from core.cli.output import print_json, print_syncs
+from core.cli.output import print_json, print_syncs, say
 from core.cli.runs import show_queued
 from core.errors import SettingsError
 from core.syncs import listing, recurring, settings
@@ -115,4 +115,4 @@ def _show_sync(bridge: Bridge, sync: Sync, state: str, *, as_json: bool) -> None
     if as_json:
         print_json(sync_as_json(listing.get_sync(bridge, LOCAL, sync.id)))
     else:
-        typer.echo(f"Sync {sync.id} {state}.")
+        say(f"Sync {sync.id} {state}.")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from core.bridge import Bridge
 from core.errors import GroupTaken
 from core.export.job import Job
+from core.text import shown
 from data import groups
 from data.groups import NameTaken
 
@@ -27,6 +28,6 @@ def follow_cohort_name(bridge: Bridge, job: Job, cohort_name: str) -> Job:
 def group_taken(exc: NameTaken) -> GroupTaken:
     """Build the error for a name that another cohort's group has."""
     return GroupTaken(
-        f"The group {exc.name} is fed by cohort {exc.cohort_id} at this destination.",
+        f"The group {shown(exc.name, most=100)} is fed by cohort {exc.cohort_id} at this destination.",
         advice="Choose another group name: a group fed by two cohorts would hold neither.",
     )

@@ -10,6 +10,7 @@ from functools import partial
 from core.connections.project import match_rule
 from core.errors import GroupTaken, SettingsError
 from core.export.names import group_taken
+from core.text import shown
 from core.validation import clean_line
 from core.vendors.mixpanel_answers import Cohort
 from data.groups import NameTaken
@@ -33,8 +34,9 @@ def _arranged(place: SyncPlace, known: Cohort | None, asked: str | None, now: da
         own_name = None  # it follows the cohort's name
     exists = group.delivered_at is not None or group.in_doubt
     if exists and own_name != group.own_name:
+        name = shown(group.name, most=100)
         raise GroupTaken(
-            f"Cohort {place.cohort_id} already has the group {group.name} at {place.destination.name}.",
+            f"Cohort {place.cohort_id} already has the group {name} at {place.destination.name}.",
             advice="A cohort has one group at a destination: leave the name as it is, or choose another destination.",
         )
     group.own_name, group.name = own_name, own_name or group.cohort_name
@@ -76,7 +78,7 @@ def placing_errors() -> Generator[None]:
         raise group_taken(exc) from None
     except SyncExists as exc:
         raise SettingsError(
-            f"Cohort: sync {exc.sync_id} keeps the group {exc.group_name} up to date already.",
+            f"Cohort: sync {exc.sync_id} keeps the group {shown(exc.group_name, most=100)} up to date already.",
             advice="Edit or resume that one.",
             code="sync_exists",
         ) from None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, cast
 
 from core.errors import VendorSurprise
+from core.text import STEERING
 
 # No cohort, page or limit comes near it: a larger number is a mistake, and as a bound of a loop it is none.
 MOST = 10**9
-# What steers a terminal or a line: controls, marks of direction, invisible signs, lone surrogates.
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
 
 
 def states_error(error: object) -> bool:
@@ -30,7 +28,7 @@ def find_text(error: object) -> str:
 
 def quote(words: str, *, most: int = 100) -> str:
     """Cut a vendor's own words to what fits into a sentence."""
-    line = " ".join(_UNFIT.sub(" ", words[: 4 * most]).split())
+    line = " ".join(STEERING.sub(" ", words[: 4 * most]).split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 

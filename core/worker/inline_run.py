@@ -12,6 +12,7 @@ from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.lease import HeldLease
 from core.leases.watch import has_moved
+from core.text import shown
 from core.vendors.http import connect_http
 from core.worker.run_execution import wait, watch_runs
 from data import run_queue, run_records, runs
@@ -87,7 +88,9 @@ class InlineRun:
                 active, lease = in_the_way
                 first = first or lease
                 if has_moved(first, lease):
-                    raise RunAlreadyActive(f"Run {active.id} is writing the group {active.group_name} at this moment.")
+                    raise RunAlreadyActive(
+                        f"Run {active.id} is writing the group {shown(active.group_name, most=100)} at this moment."
+                    )
             await self._lease.renew()
             await asyncio.to_thread(watch.look)
             await asyncio.sleep(self._bridge.lease_times.heartbeat_s)

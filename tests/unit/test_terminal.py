@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from core.cli import output
@@ -10,7 +12,7 @@ from core.reports.user_lookup import UserLookup
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Run, RunStatus
 
-STEERING = "\x1b[31mred\x1b]0;title\x07\r\x9b2J"
+STEERING = "\x1b[31mred\x1b]0;title\x07\r\x9b2J\u202e\u2028"
 SHOWN = "\ufffd[31mred\ufffd]0;title"
 
 
@@ -63,3 +65,40 @@ def test_other_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]):
     output.print_note("Größe [bold] :smile: 東京\nand a second line")
 
     assert printed(capsys) == "Größe [bold] :smile: 東京\nand a second line\n"
+
+
+def test_a_line_of_a_vendor_is_no_line_of_ours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    name = "Everyone\nRun 2: succeeded."
+    for show in (
+        lambda: output.print_run(run_of(name)),
+        lambda: output.print_funnel(run_of(name)),
+        lambda: output.print_runs([run_of(name)]),
+        lambda: output.complain(f"Mixpanel said {name}.", "Wait."),
+    ):
+        show()
+
+        assert not [line for line in printed(capsys).splitlines() if line.startswith("Run 2")]
+
+
+def test_what_is_very_long_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for show in (
+        lambda: output.print_runs([run_of("x" * 100_000)]),
+        lambda: output.print_run(run_of("x" * 100_000)),
+        lambda: output.complain("x" * 100_000, "Wait."),
+    ):
+        show()
+
+        assert len(printed(capsys)) < 5000
+
+
+def test_a_json_document_holds_it_all_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]):
+    name = f"{STEERING}\nGröße 東京 👩‍💻"
+
+    output.print_json({"name": name})
+
+    text = printed(capsys)
+    assert json.loads(text) == {"name": name}
+    assert "Größe 東京 👩‍💻" in text
+    assert not [sign for sign in text.rstrip("\n") if not (sign.isprintable() or sign == "\u200d")]

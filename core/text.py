@@ -1,0 +1,26 @@
+"""Text of other origin, before it is shown: it steers no terminal, forges no line of a log and is never long."""
+
+from __future__ import annotations
+
+import re
+
+# What a terminal or a log acts on instead of showing it: controls, line breaks of any kind, marks that turn the
+# direction of what follows, and the halves of characters that no encoding takes.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_PLACE = "\ufffd"
+
+
+def shown(text: str, *, most: int = 200) -> str:
+    """Return text as it may stand in a sentence: one line of at most `most` characters."""
+    line = STEERING.sub(_PLACE, text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def harmless(text: str, *, keep: str = "") -> str:
+    """Replace what steers, at any length; the signs in `keep` are left as they are."""
+    return STEERING.sub(lambda found: found[0] if found[0] in keep else _PLACE, text)
+
+
+def escaped(document: str) -> str:
+    """Write what steers as JSON's escapes; in a JSON document in one line it stands in strings alone."""
+    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
