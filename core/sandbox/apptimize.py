@@ -17,6 +17,7 @@ from core.sandbox.wire import Call, Refused, Service, as_list, as_object, reply
 MESSAGE_LIMIT = 1000
 ACTIONS = ("members", "add_members", "remove_members")
 DAY_S = 86_400
+_OF_SESSION = "WHERE workspace = ? AND project = ? AND cohort = ? AND session = ?"
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class Token:
     id: int
     name: str
     created_at: float
+    workspace: str
 
 
 @dataclass(frozen=True)
 class Group:
-    """What one cohort fills; `list` names the table that holds its members."""
+    """What one cohort fills in one workspace; `list` names the table that holds its members."""
 
     project: str
     cohort: str
@@ -39,6 +41,7 @@ class Group:
     list: int
     messages: int
     updated_at: float
+    workspace: str
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,14 @@ class Message:
     total_pages: int
     page: int
     members: dict[str, str]
+    workspace: str
 
 
 class Apptimize:
-    """Groups keyed by Mixpanel project and cohort. Every method may be called from any thread."""
+    """Groups keyed by Mixpanel project and cohort, in the workspace that a token leads to; the usual one has no name.
+
+    Every method may be called from any thread.
+    """
 
     def __init__(self, store: Store, now: Callable[[], float]) -> None:
         self._store = store
@@ -68,33 +75,37 @@ class Apptimize:
 
     # Tokens
 
-    def new_token(self, name: str) -> str:
+    def new_token(self, name: str, workspace: str = "") -> str:
         """Make a token and return its value, which is stored nowhere: only its hash is."""
         value = f"apt_{secrets.token_urlsafe(27)}"
         self._store.run(
-            "INSERT INTO token (name, hash, created_at) VALUES (?, ?, ?)", name, _hash(value), self._now()
+            "INSERT INTO token (name, hash, created_at, workspace) VALUES (?, ?, ?, ?)",
+            name, _hash(value), self._now(), workspace,
         )  # fmt: skip
         return value
 
     def tokens(self) -> list[Token]:
-        return [Token(*row) for row in self._store.rows("SELECT id, name, created_at FROM token ORDER BY id")]
+        rows = self._store.rows("SELECT id, name, created_at, workspace FROM token ORDER BY id")
+        return [Token(*row) for row in rows]
 
     def delete_token(self, id: int) -> None:
         self._store.run("DELETE FROM token WHERE id = ?", id)
 
-    def _is_token(self, value: str) -> bool:
-        return self._store.value("SELECT 1 FROM token WHERE hash = ?", _hash(value)) is not None
+    def _workspace(self, value: str) -> str | None:
+        """Return the workspace that a token leads to; None when there is no such token."""
+        return self._store.value("SELECT workspace FROM token WHERE hash = ?", _hash(value)) if value else None
 
     # Groups
 
     def groups(self) -> list[tuple[Group, int]]:
         """Return every group with the number of its members, by name."""
         with self._lock:
-            rows = self._store.rows("SELECT * FROM audience ORDER BY name COLLATE NOCASE, project, cohort")
+            rows = self._store.rows("SELECT * FROM audience ORDER BY name COLLATE NOCASE, project, cohort, workspace")
             return [(group, self._count(group)) for group in (Group(*row) for row in rows)]
 
-    def group(self, project: str, cohort: str) -> Group | None:
-        rows = self._store.rows("SELECT * FROM audience WHERE project = ? AND cohort = ?", project, cohort)
+    def group(self, project: str, cohort: str, workspace: str = "") -> Group | None:
+        where = "WHERE project = ? AND cohort = ? AND workspace = ?"
+        rows = self._store.rows(f"SELECT * FROM audience {where}", project, cohort, workspace)
         return Group(*rows[0]) if rows else None
 
     def members(
@@ -112,13 +123,13 @@ class Apptimize:
             page = f"SELECT id, distinct_id {where} ORDER BY id LIMIT ? OFFSET ?"
             return count, [(id, other) for id, other in self._store.rows(page, *values, limit, offset)]
 
-    def delete_group(self, project: str, cohort: str) -> bool:
+    def delete_group(self, project: str, cohort: str, workspace: str = "") -> bool:
         with self._lock, self._store.transaction():
-            group = self.group(project, cohort)
+            group = self.group(project, cohort, workspace)
             if group is None:
                 return False
             self._store.run(f"DROP TABLE members_{group.list}")
-            self._store.run("DELETE FROM audience WHERE project = ? AND cohort = ?", project, cohort)
+            self._store.run("DELETE FROM audience WHERE list = ?", group.list)
             return True
 
     def _count(self, group: Group) -> int:
@@ -129,8 +140,8 @@ class Apptimize:
     def _answer(self, call: Call) -> Response:
         action = call.note.get("action") or "unknown"
         try:
-            value = call.headers.get("apptimizeapitoken", "")
-            if "unauthorized" in call.faults or not value or not self._is_token(value):
+            workspace = self._workspace(call.headers.get("apptimizeapitoken", ""))
+            if "unauthorized" in call.faults or workspace is None:
                 raise Refused(401, "The access token is missing or not valid")
             if "load_shedding" in call.faults:
                 raise Refused(429, "Too many requests, try again later")
@@ -140,7 +151,7 @@ class Apptimize:
                 return _failure(action, 500, "The message could not be stored", status=200)
             if call.method != "POST":
                 return reply({"action": "test", "status": "success"})
-            self._take(_read(call.body))
+            self._take(_read(call.body, workspace))
         except Refused as refused:
             return _failure(action, refused.status, refused.message)
         return reply({"action": action, "status": "success"})
@@ -150,7 +161,7 @@ class Apptimize:
             if message.action == "members":
                 self._stage(message)
                 return
-            group = self.group(message.project, message.cohort)
+            group = self.group(message.project, message.cohort, message.workspace)
             if group is None:
                 raise Refused(404, f"There is no group for cohort {message.cohort} of project {message.project}")
             if message.action == "add_members":
@@ -162,10 +173,8 @@ class Apptimize:
 
     def _stage(self, message: Message) -> None:
         """Keep a page of a full copy; the last one to arrive, in whatever order, swaps the copy in."""
-        key = (message.project, message.cohort, message.session)
-        deliveries = self._store.rows(
-            "SELECT list, total_pages FROM delivery WHERE project = ? AND cohort = ? AND session = ?", *key
-        )
+        key = (message.workspace, message.project, message.cohort, message.session)
+        deliveries = self._store.rows(f"SELECT list, total_pages FROM delivery {_OF_SESSION}", *key)
         if not deliveries:
             number = self._store.get("last_list", 0) + 1
             self._store.put("last_list", number)
@@ -173,8 +182,10 @@ class Apptimize:
                 f"CREATE TABLE members_{number} (id TEXT PRIMARY KEY, distinct_id TEXT NOT NULL) WITHOUT ROWID"
             )
             self._store.run(
-                "INSERT INTO delivery VALUES (?, ?, ?, ?, ?, ?)", *key, number, message.total_pages, self._now()
-            )
+                "INSERT INTO delivery (workspace, project, cohort, session, list, total_pages, touched_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                *key, number, message.total_pages, self._now(),
+            )  # fmt: skip
             deliveries = [(number, message.total_pages)]
         number, total_pages = deliveries[0]
         if total_pages != message.total_pages:
@@ -185,7 +196,7 @@ class Apptimize:
         self._store.run("INSERT OR IGNORE INTO delivery_page VALUES (?, ?)", number, message.page)
         if self._store.value("SELECT count(*) FROM delivery_page WHERE list = ?", number) < total_pages:
             return
-        old = self.group(message.project, message.cohort)
+        old = self.group(message.project, message.cohort, message.workspace)
         self._record(message, number, (old.messages if old else 0) + total_pages)
         self._finish(key, number)
         if old:
@@ -196,14 +207,13 @@ class Apptimize:
 
     def _record(self, message: Message, number: int, messages: int) -> None:
         self._store.run(
-            "INSERT OR REPLACE INTO audience VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO audience VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             message.project, message.cohort, message.name, message.description, number, messages, self._now(),
+            message.workspace,
         )  # fmt: skip
 
-    def _finish(self, key: tuple[str, str, str], number: int) -> None:
-        self._store.run(
-            "UPDATE delivery SET list = NULL WHERE project = ? AND cohort = ? AND session = ?", *key
-        )  # fmt: skip
+    def _finish(self, key: tuple[str, str, str, str], number: int) -> None:
+        self._store.run(f"UPDATE delivery SET list = NULL {_OF_SESSION}", *key)
         self._store.run("DELETE FROM delivery_page WHERE list = ?", number)
 
     def _forget_unfinished(self) -> None:
@@ -252,7 +262,7 @@ def _describe(call: Call) -> dict[str, Any]:
     }
 
 
-def _read(body: bytes) -> Message:
+def _read(body: bytes, workspace: str) -> Message:
     """Read a message: nested parameters, numbers as int or text, unknown fields tolerated."""
     try:
         message = as_object(json.loads(body))
@@ -283,6 +293,7 @@ def _read(body: bytes) -> Message:
         total_pages=total,
         page=page,
         members=dict(known),
+        workspace=workspace,
     )
 
 

@@ -114,7 +114,9 @@ def _set_project(sandbox: "Sandbox", request: Request, given: dict[str, Any]) ->
 
 
 def _new_token(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
-    return {"token": sandbox.apptimize.new_token(str(given.get("name") or "Practice"))}
+    """Make a token; with `workspace` it leads to the groups of that one alone."""
+    name, workspace = str(given.get("name") or "Practice"), str(given.get("workspace") or "")
+    return {"token": sandbox.apptimize.new_token(name, workspace)}
 
 
 def _save_cohort(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
@@ -149,9 +151,14 @@ def _profiles(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> An
     return [{"$distinct_id": person.distinct_id, "$properties": person.properties or {}} for person in members]
 
 
+def _group_key(request: Request) -> tuple[str, str, str]:
+    parts = request.path_params
+    return parts["project"], parts["cohort"], request.query_params.get("workspace", "")
+
+
 def _group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
     apptimize = sandbox.apptimize
-    group = apptimize.group(request.path_params["project"], request.path_params["cohort"])
+    group = apptimize.group(*_group_key(request))
     if group is None:
         raise Refused(404, "there is no such group")
     members = dict(apptimize.members(group)[1])
@@ -166,7 +173,7 @@ def _group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
 
 
 def _delete_group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
-    if not sandbox.apptimize.delete_group(request.path_params["project"], request.path_params["cohort"]):
+    if not sandbox.apptimize.delete_group(*_group_key(request)):
         raise Refused(404, "there is no such group")
     return {"deleted": True}
 

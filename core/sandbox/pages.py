@@ -99,15 +99,16 @@ class Pages:
         return self._page("tokens.html", tokens=self.sandbox.apptimize.tokens(), made=shown)
 
     def new_token(self, request: Request, form: dict[str, str]) -> Response:
-        return self._page("token_new.html", problem=None, name="", limit=NAME_LIMIT)
+        return self._page("token_new.html", problem=None, name="", workspace="", limit=NAME_LIMIT)
 
     def generate_token(self, request: Request, form: dict[str, str]) -> Response:
-        name = form.get("name", "").strip()
+        name, workspace = form.get("name", "").strip(), form.get("workspace", "").strip()[:NAME_LIMIT]
         if not name or len(name) > NAME_LIMIT:
             problem = f"Give the token a name of at most {NAME_LIMIT} characters."
-            return self._page("token_new.html", status=400, problem=problem, name=name[:NAME_LIMIT], limit=NAME_LIMIT)
+            entered = {"name": name[:NAME_LIMIT], "workspace": workspace}
+            return self._page("token_new.html", status=400, problem=problem, limit=NAME_LIMIT, **entered)
         key = secrets.token_urlsafe(12)
-        self._shown_once[key] = (name, self.sandbox.apptimize.new_token(name))
+        self._shown_once[key] = (name, self.sandbox.apptimize.new_token(name, workspace))
         while len(self._shown_once) > 20:
             self._shown_once.popitem(last=False)
         return RedirectResponse(f"/apptimize/tokens?made={key}", 303)
@@ -132,11 +133,16 @@ class Pages:
 
     def group(self, request: Request, form: dict[str, str]) -> Response:
         apptimize = self.sandbox.apptimize
-        group = apptimize.group(request.path_params["project"], request.path_params["cohort"])
+        key = request.path_params["project"], request.path_params["cohort"]
+        asked = request.query_params.get("workspace")
+        group = apptimize.group(*key, asked or "")
+        if group is None and asked is None:
+            # Cohort Bridge links here without knowing of workspaces.
+            group = next((other for other, _ in apptimize.groups() if (other.project, other.cohort) == key), None)
         if group is None:
             return self._missing("There is no such group.", "/apptimize/groups", "Back to groups")
-        search, asked = request.query_params.get("q", "").strip(), request.query_params.get("page", "1")
-        page = max(1, int(asked)) if asked.isdecimal() and len(asked) < 8 else 1
+        search, number = request.query_params.get("q", "").strip(), request.query_params.get("page", "1")
+        page = max(1, int(number)) if number.isdecimal() and len(number) < 8 else 1
         count, rows = apptimize.members(
             group, search=search, limit=MEMBERS_PER_PAGE, offset=(page - 1) * MEMBERS_PER_PAGE
         )

@@ -16,13 +16,15 @@ CREATE TABLE IF NOT EXISTS alias (id TEXT PRIMARY KEY, canonical TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY, owner TEXT NOT NULL, body TEXT NOT NULL, failure TEXT);
 CREATE INDEX IF NOT EXISTS event_owner ON event (owner);
 CREATE TABLE IF NOT EXISTS token (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_at REAL NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, created_at REAL NOT NULL,
+    workspace TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS audience (
     project TEXT NOT NULL, cohort TEXT NOT NULL, name TEXT NOT NULL, description TEXT NOT NULL, list INTEGER NOT NULL,
-    messages INTEGER NOT NULL, updated_at REAL NOT NULL, PRIMARY KEY (project, cohort));
+    messages INTEGER NOT NULL, updated_at REAL NOT NULL, workspace TEXT NOT NULL,
+    PRIMARY KEY (workspace, project, cohort));
 CREATE TABLE IF NOT EXISTS delivery (
     project TEXT NOT NULL, cohort TEXT NOT NULL, session TEXT NOT NULL, list INTEGER, total_pages INTEGER NOT NULL,
-    touched_at REAL NOT NULL, PRIMARY KEY (project, cohort, session));
+    touched_at REAL NOT NULL, workspace TEXT NOT NULL, PRIMARY KEY (workspace, project, cohort, session));
 CREATE TABLE IF NOT EXISTS delivery_page (list INTEGER NOT NULL, page INTEGER NOT NULL, PRIMARY KEY (list, page));
 """
 
@@ -45,9 +47,25 @@ class Store:
             self._db.execute("PRAGMA cache_size=-262144")
             self._db.execute("PRAGMA wal_autocheckpoint=20000")
             self._db.executescript(SCHEMA)
+            self._add_workspaces()
         except (OSError, sqlite3.Error) as error:
             raise SandboxError(f"The sandbox cannot keep its state in {path}: {error}.") from error
         self._lock = threading.RLock()
+
+    def _add_workspaces(self) -> None:
+        """Give what an earlier version kept its place in the one workspace that there was."""
+        for table in ("token", "audience", "delivery"):
+            columns = [name for _, name, *_ in self._db.execute(f"PRAGMA table_info({table})")]
+            if "workspace" in columns:
+                continue
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(f"ALTER TABLE {table} RENAME TO earlier_{table}")
+            # One statement at a time: a script would end the transaction.
+            for statement in filter(str.strip, SCHEMA.split(";")):
+                self._db.execute(statement)
+            self._db.execute(f"INSERT INTO {table} SELECT {', '.join(columns)}, '' FROM earlier_{table}")
+            self._db.execute(f"DROP TABLE earlier_{table}")
+            self._db.execute("COMMIT")
 
     def close(self) -> None:
         with self._lock:

@@ -163,3 +163,19 @@ def test_a_body_that_is_not_json_and_a_changed_page_count_are_refused(fresh: Any
     for body in (b"{", b"[]", b'"members"', b'{"action": "members", "parameters": []}'):
         answer: httpx.Response = fresh.post("/apptimize/cohort-sync", headers=headers, content=body)
         assert (answer.status_code, answer.json()["status"]) == (400, "failure")
+
+
+def test_each_workspace_keeps_its_own_groups_at_the_one_address(fresh: Any):
+    fresh.message("members", ["i_1"])
+    fresh.token = fresh.post("/sandbox/api/tokens", json={"name": "Theirs", "workspace": "EU & more"}).json()["token"]
+    assert fresh.message("add_members", ["i_2"]).json()["error"]["code"] == 404
+    fresh.message("members", ["i_2"])
+
+    assert fresh.members() == {"i_1"}
+    theirs = {"workspace": "EU & more"}
+    path = "/groups/3713224/5167402"
+    assert set(fresh.get(f"/sandbox/api{path}", params=theirs).json()["members"]) == {"i_2"}
+    assert f"/apptimize{path}?workspace=EU%20%26%20more" in fresh.get("/apptimize/groups").text
+    assert "i_2" in fresh.get(f"/apptimize{path}", params=theirs).text
+    assert fresh.delete(f"/sandbox/api{path}", params=theirs).status_code == 200
+    assert fresh.members() == {"i_1"}

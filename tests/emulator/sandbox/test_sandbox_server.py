@@ -2,9 +2,11 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,26 @@ def test_everything_survives_a_restart(start: Any):
         assert client.get("/sandbox/api/clock").json()["shift_seconds"] == 3600
         project = client.get("/sandbox/api/project").json()
         assert (project["hourly_limit"], project["queries_spent"]) == (7, 1)
+
+
+def test_what_an_earlier_version_kept_is_in_the_usual_workspace(start: Any, tmp_path: Path):
+    with start() as client:
+        client.message("members", ["i_1"])
+        client.message("members", ["i_2"], session="s-2", page=1, total=2)
+        token = client.token
+    with closing(sqlite3.connect(tmp_path / "sandbox.db")) as kept:
+        for table in ("token", "audience", "delivery"):
+            columns = [name for _, name, *_ in kept.execute(f"PRAGMA table_info({table})") if name != "workspace"]
+            kept.execute(f"CREATE TABLE earlier AS SELECT {', '.join(columns)} FROM {table}")
+            kept.execute(f"DROP TABLE {table}")
+            kept.execute(f"ALTER TABLE earlier RENAME TO {table}")
+        kept.commit()
+
+    with start() as client:
+        client.token = token
+        assert client.members() == {"i_1"}
+        client.message("members", ["i_3"], session="s-2", page=2, total=2)
+        assert client.members() == {"i_2", "i_3"}
 
 
 def test_the_token_itself_is_stored_nowhere(start: Any, tmp_path: Path):
