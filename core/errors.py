@@ -47,6 +47,18 @@ class AddressNotAllowed(SettingsError):
     default_advice = "Enter an address of the internet."
 
 
+class NameInUse(CohortBridgeError):
+    """A connection has the name already."""
+
+    code = "name_in_use"
+
+
+class PlaceInUse(CohortBridgeError):
+    """Another destination leads to the same place."""
+
+    code = "place_in_use"
+
+
 class NotFound(CohortBridgeError):
     """What was asked for does not exist (any more)."""
 
@@ -96,6 +108,17 @@ class GroupTaken(CohortBridgeError):
     code = "group_taken"
     pauses = True
     default_advice = "Use the group's present name, or choose another name."
+
+
+class ReceiverShared(CohortBridgeError):
+    """Two destinations lead to one place, and the cohort has a group there through each."""
+
+    code = "receiver_shared"
+    pauses = True
+    default_advice = (
+        "Ask an admin to remove one of the two connections, or, if they are two workspaces, to say so on Connections; "
+        "then resume."
+    )
 
 
 class BudgetTooSmall(CohortBridgeError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from sqlmodel import Session, col, select, update
 
-from data.audit import chain
+from data import receivers
+from data.audit import chain, recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
-from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Sync, SyncState
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind, Group, Sync, SyncState
+from data.same_place import is_same_place
 
 # The columns whose values are sealed.
 SEALED = ("secret", "project_token")
@@ -22,15 +25,53 @@ SEALED = ("secret", "project_token")
 SealAgain = Callable[[str], str]
 
 
+# What becomes of a connection that has the name already: it may be entered again where it leads to where it led
+# ("take_over"), or wherever it leads now ("replace").
+IfTaken = Literal["refuse", "take_over", "replace"]
+
+
 @dataclass(frozen=True)
 class NewConnection:
-    """What was entered of a connection. A connection of the same side and name is replaced by it."""
+    """What was entered of a connection. `apart`: at an address with others, its groups are kept apart from theirs."""
 
     side: str
     kind: str
     name: str
     created_by: str
     values: Mapping[str, Any]
+    if_taken: IfTaken = "refuse"
+    apart: bool = False
+
+
+class ConnectionTaken(Exception):
+    """A connection has the name already; `free_name` is one that none had."""
+
+    def __init__(self, present: Connection, free_name: str, *, leads_elsewhere: bool) -> None:
+        super().__init__(f"There is a connection {present.name}.")
+        self.present = present
+        self.free_name = free_name
+        self.leads_elsewhere = leads_elsewhere
+
+
+class PlaceTaken(Exception):
+    """Another destination leads to the same place: with the same token, or it was not said that groups are apart."""
+
+    def __init__(self, other: Connection, *, is_same: bool) -> None:
+        super().__init__(f"The connection {other.name} leads there.")
+        self.other = other
+        self.is_same = is_same
+
+
+class Seals(Protocol):
+    """What seals secrets, and compares what is sealed."""
+
+    def seal_again(self, sealed: str) -> str:
+        """Seal a sealed text with the newest key. Called within the transaction that stores the text (SealAgain)."""
+        ...
+
+    def is_same(self, one: str | None, other: str | None) -> bool:
+        """Return whether two sealed texts hold the same secret."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -62,37 +103,146 @@ def list_side(engine: Engine, side: str) -> list[Connection]:
         return list(session.exec(query.order_by(col(Connection.id))).all())
 
 
-def store(engine: Engine, new: NewConnection, *, seal_again: SealAgain, now: datetime) -> Connection:
-    """Store a connection, in place of the one of its name. Groups whose destination leads elsewhere are in doubt."""
+def free_name(engine: Engine, side: str, name: str) -> str:
+    """Return a name that no connection of a side has or had, made from one that was wished for."""
+    with read_session(engine) as session:
+        return _free_name(session, side, name)
+
+
+def _free_name(session: Session, side: str, name: str) -> str:
+    taken = set(session.exec(select(Connection.name).where(Connection.side == side)).all())
+    stem = re.sub(r"-\d+$", "", name)[:90]
+    names = (name, *(f"{stem}-{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in names if name not in taken)
+
+
+def store(engine: Engine, new: NewConnection, *, seals: Seals, now: datetime) -> Connection:
+    """Store a connection: a new one, or in place of the one of its name, as far as `if_taken` allows.
+
+    Raises: ConnectionTaken, PlaceTaken.
+    """
     with write_session(engine) as session:
-        connection = session.exec(
+        present = session.exec(
             select(Connection).where(Connection.side == new.side, Connection.name == new.name)
         ).first()
-        if connection is None:
-            connection = Connection(
+        if present is None or present.removed:
+            connection = present or Connection(
                 side=new.side, kind=new.kind, name=new.name, created_by=new.created_by, created_at=now
             )
         else:
-            new = replace(new, values={**new.values, **_kept_token(connection, new)})
-            if new.side == DESTINATION_SIDE and _leads_elsewhere(connection, new):
-                # What the new place holds is not known, whatever the old one was given.
-                session.exec(update(Group).where(col(Group.destination_id) == connection.id).values(in_doubt=True))
-        _put(connection, new.values, seal_again)
-        connection.kind, connection.removed, connection.checked_at = new.kind, False, now
-        session.add(connection)
+            leads_elsewhere = _leads_elsewhere(present, new.kind, new.values)
+            if new.if_taken == "refuse" or (new.if_taken == "take_over" and leads_elsewhere):
+                suggested = _free_name(session, new.side, new.name)
+                raise ConnectionTaken(present, suggested, leads_elsewhere=leads_elsewhere)
+            connection = present
+        _enter(session, connection, new, seals, now)
     return connection
+
+
+def replace(
+    engine: Engine, connection_id: int, values: Mapping[str, Any], *, apart: bool = False, seals: Seals, now: datetime
+) -> Connection | None:
+    """Replace what was entered of a connection; None when there is none of that id (any more). Raises PlaceTaken."""
+    with write_session(engine) as session:
+        connection = session.get(Connection, connection_id)
+        if connection is None or connection.removed:
+            return None
+        new = NewConnection(
+            connection.side, connection.kind, connection.name, connection.created_by, values, apart=apart
+        )
+        _enter(session, connection, new, seals, now)
+    return connection
+
+
+def keep_apart(engine: Engine, connection_id: int, *, seals: Seals, now: datetime) -> Connection | None:
+    """Remember that a destination's groups are kept apart at its address; None when there is none (any more).
+
+    What they hold is in doubt, and what those of its neighbors hold: until now each wrote over the other.
+    Raises: PlaceTaken when a neighbor has the same token.
+    """
+    with write_session(engine) as session:
+        connection = session.get(Connection, connection_id)
+        if connection is None or connection.removed or connection.side != DESTINATION_SIDE:
+            return None
+        twins = receivers.list_twins(session, connection)
+        _settle(session, connection, True, seals, moves=False)
+        connection.checked_at = now
+        session.add(connection)
+        receivers.mark_in_doubt(session, [connection, *twins] if twins else [])
+    return connection
+
+
+def _enter(session: Session, connection: Connection, new: NewConnection, seals: Seals, now: datetime) -> None:
+    """Enter values into a connection. What its groups hold is in doubt, whatever is another now."""
+    is_replaced = connection.id is not None
+    moves = connection.removed or not is_replaced or _leads_elsewhere(connection, new.kind, new.values)
+    reads_otherwise = moves or _differ(connection, new.values, ("workspace_id", "id_merge"))
+    in_doubt = [connection, *receivers.list_twins(session, connection)] if is_replaced else []
+    if is_replaced and not connection.removed:
+        recorder.rename(session, _replacement(new.side, new.kind, moves=moves))
+    with session.no_autoflush:
+        _put(connection, {**new.values, **_kept_token(connection, new)}, seals.seal_again)
+        connection.kind, connection.removed, connection.checked_at = new.kind, False, now
+        if new.side == DESTINATION_SIDE:
+            _settle(session, connection, new.apart, seals, moves=moves)
+    if is_replaced:
+        connection.times_replaced += 1
+    session.add(connection)
+    if new.side == DESTINATION_SIDE:
+        receivers.mark_in_doubt(session, in_doubt)
+    elif is_replaced and reads_otherwise:
+        _mark_fed_in_doubt(session, connection)
+
+
+def _settle(session: Session, connection: Connection, apart: bool, seals: Seals, *, moves: bool) -> None:
+    """Check that a destination's place is its own, or that it was said that its groups are kept apart there.
+
+    Raises: PlaceTaken.
+    """
+    neighbors = receivers.list_neighbors(session, connection)
+    for other in neighbors:
+        if connection.kind == ConnectionKind.CSV or seals.is_same(connection.secret, other.secret):
+            raise PlaceTaken(other, is_same=True)
+    if neighbors and moves and not apart:
+        raise PlaceTaken(neighbors[0], is_same=False)
+    connection.apart = bool(neighbors) and (apart or (connection.apart and not moves))
+
+
+def _replacement(side: str, kind: str, *, moves: bool) -> str:
+    """Name what is done to a connection that is there, for the audit log."""
+    if side == MIXPANEL_SIDE:
+        return "change_project" if moves else "replace_secret"
+    if kind == ConnectionKind.CSV:
+        return "change_folder"
+    return "change_address" if moves else "replace_token"
+
+
+def _mark_fed_in_doubt(session: Session, connection: Connection) -> None:
+    """Have the groups that are fed through a Mixpanel connection written in full: other users are read through it."""
+    fed = select(Sync.group_id).where(Sync.mixpanel_id == connection.id)
+    session.exec(update(Group).where(col(Group.id).in_(fed)).values(in_doubt=True))
 
 
 def _kept_token(connection: Connection, new: NewConnection) -> dict[str, Any]:
     """Return the token to keep: of the same project it was entered once, and nothing says that it is another now."""
-    if new.side != MIXPANEL_SIDE or new.values["project_token"] or connection.project_id != new.values["project_id"]:
+    if new.side != MIXPANEL_SIDE or connection.id is None:
+        return {}
+    if new.values.get("project_token") or connection.project_id != new.values.get("project_id", connection.project_id):
         return {}
     return {"project_token": connection.project_token, "project_token_end": connection.project_token_end}
 
 
-def _leads_elsewhere(connection: Connection, new: NewConnection) -> bool:
-    place = (new.kind, new.values["url"], new.values["folder"])
-    return (connection.kind, connection.url, connection.folder) != place
+def _differ(connection: Connection, values: Mapping[str, Any], names: Sequence[str]) -> bool:
+    return any(name in values and getattr(connection, name) != values[name] for name in names)
+
+
+def _leads_elsewhere(connection: Connection, kind: str, values: Mapping[str, Any]) -> bool:
+    """Return whether these values lead to another place, or project, than a connection does."""
+    if connection.side == MIXPANEL_SIDE:
+        return _differ(connection, values, ("project_id", "base_url"))
+    entered = Connection(side=connection.side, kind=kind, name="", created_at=connection.created_at)
+    entered.url, entered.folder = (values.get(name, getattr(connection, name)) for name in ("url", "folder"))
+    return not is_same_place(connection, entered)
 
 
 def _put(connection: Connection, values: Mapping[str, Any], seal_again: SealAgain) -> None:
@@ -122,7 +272,9 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed:
             return False
-        connection.removed = True
+        # What a twin's groups hold now is not known: both wrote there.
+        receivers.mark_in_doubt(session, receivers.list_twins(session, connection))
+        connection.removed, connection.apart = True, False
         connection.secret = connection.project_token = None
         connection.secret_end = connection.project_token_end = ""
         session.add(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlmodel import Session, create_engine
 _MIGRATIONS = Path(__file__).with_name("migrations")
 # Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
 _BUSY_TIMEOUT_MS = 30_000
+_REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 
 
@@ -142,19 +144,30 @@ def open_database(url: str, home: Path) -> Engine:
     return engine
 
 
-def _newest_revision() -> str:
-    """The schema revision that this version of the code expects: its last migration's number."""
-    return max(path.name[:4] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+def _revisions() -> list[str]:
+    """List the schema's revisions, the first one first. Their numbers name them and say nothing of their order.
+
+    Read as text: Alembic, which knows them as well, takes a while to import.
+    """
+    following = dict[str | None, str]()
+    for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"):
+        named = {match[1]: match[2] for match in _REVISION.finditer(path.read_text(encoding="utf-8"))}
+        following[named.get("down_revision")] = named["revision"]
+    revisions = [following[None]]
+    while revisions[-1] in following:
+        revisions.append(following[revisions[-1]])
+    return revisions
 
 
 def _bring_up_to_date(engine: Engine, home: Path) -> None:
-    if _revision(engine) == _newest_revision():
+    known = _revisions()
+    if _revision(engine) == known[-1]:
         return  # Alembic takes a while to import, and most starts have nothing to do.
     with _one_at_a_time(engine, home):
         present = _revision(engine)
-        if present == _newest_revision():
+        if present == known[-1]:
             return
-        if present is not None and present > _newest_revision():
+        if present is not None and present not in known:
             raise StorageError("The database was made by a newer version of Cohort Bridge.", advice="Update this one.")
         _upgrade(engine)
 

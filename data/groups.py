@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
+from data import receivers
 from data.engine import Engine, read_session, write_session
 from data.models import Connection, Group, Run
 
@@ -59,10 +60,12 @@ def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[R
 
 
 def require_free_name(session: Session, group: Group, name: str) -> None:
-    """Check that no other cohort's group at the same destination has a name. Raises NameTaken."""
+    """Check that no other cohort's group at the same receiver has a name. Raises NameTaken."""
+    destination = session.get_one(Connection, group.destination_id)
+    ids = [group.destination_id, *(twin.id for twin in receivers.list_twins(session, destination))]
     other = session.exec(
         select(Group).where(
-            Group.destination_id == group.destination_id,
+            col(Group.destination_id).in_(ids),
             Group.name == name,
             col(Group.id) != group.id,
             col(Group.delivered_at).is_not(None) | col(Group.in_doubt),

@@ -140,11 +140,12 @@ class Connection(SQLModel, table=True):
     # Destination
     url: str = ""
     folder: str = ""
+    apart: bool = False  # its groups are kept apart from those of other connections to the same address
+    times_replaced: int = 0  # counts up whenever what it leads to, or a secret of it, is entered again
     created_by: str = ""
     created_at: datetime
     checked_at: datetime | None = None
-    # What Mixpanel reports of the service account, asked for once a day.
-    account_trouble: str | None = None  # why it may not connect any more
+    account_trouble: str | None = None  # as Mixpanel reports once a day: why the account may not connect any more
     account_expires_at: datetime | None = None
     account_asked_at: datetime | None = None  # tried, with or without an answer
 
@@ -171,8 +172,7 @@ class Group(SQLModel, table=True):
     verified_at: datetime | None = None  # when a run last found or made the group equal to its cohort
     full_at: datetime | None = None
     members: int = 0
-    # Set before the first message of a delivery, cleared after the last was accepted.
-    in_doubt: bool = False
+    in_doubt: bool = False  # set before the first message of a delivery, cleared after the last was accepted
     created_at: datetime
 
 

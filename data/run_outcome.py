@@ -80,7 +80,7 @@ class Delivered:
 class GroupOutcome:
     """What a run that succeeded means for its group; None: that part of the group stays as it is.
 
-    The group stays in doubt when its destination no longer leads to where `destination` did.
+    The group stays in doubt when its destination was replaced since it was read as `destination`.
     """
 
     destination: Connection

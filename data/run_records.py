@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
-from data import leases
+from data import leases, receivers
 from data.audit import recorder
 from data.engine import write_session
 from data.models import Connection, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
@@ -18,10 +18,14 @@ from data.sync_runs import supersede_held
 
 
 def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> bool:
-    """Note that the group may soon hold something unknown; False, and nothing noted, when the lease is lost."""
+    """Note that the group may soon hold something unknown; False, and nothing noted, when the lease is lost.
+
+    Raises: SharedReceiver.
+    """
     with write_session(engine) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
+        receivers.require_own(session, session.get_one(Group, group_id))
         session.exec(update(Group).where(col(Group.id) == group_id).values(in_doubt=True))
         return True
 
@@ -140,7 +144,11 @@ def forget_excluded(engine: Engine, run_id: int) -> list[str]:
 
 def _was_moved(session: Session, before: Connection) -> bool:
     now = session.get(Connection, before.id)
-    return now is None or (now.kind, now.url, now.folder) != (before.kind, before.url, before.folder)
+    return now is None or _leads(now) != _leads(before)
+
+
+def _leads(connection: Connection) -> tuple[str, str, str, int]:
+    return connection.kind, connection.url, connection.folder, connection.times_replaced
 
 
 def _take_place_of_held(session: Session, run_id: int) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 from sqlalchemy import Engine, String, cast, func, or_
 from sqlmodel import col, select
 
+from data import receivers
 from data.engine import read_session
 from data.models import Connection, Group, Lease, LeaseKind, Run, RunFilter, RunLogRow, RunStatus, Sync
+from data.receivers import SharedReceiver
 
 
 def find_running(engine: Engine, group_id: int) -> tuple[Run, Lease] | None:
@@ -41,13 +43,17 @@ def get(engine: Engine, run_id: int) -> Run | None:
 
 @dataclass(frozen=True)
 class RunRows:
-    """A run and the rows that it refers to; None: that connection was removed for good."""
+    """A run and the rows that it refers to; None: that connection was removed for good.
+
+    `shared` says why the group is not this destination's alone, if it is not.
+    """
 
     run: Run
     sync: Sync
     group: Group
     mixpanel: Connection | None
     destination: Connection | None
+    shared: SharedReceiver | None = None
 
 
 def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
@@ -59,7 +65,12 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
         sync = session.get_one(Sync, run.sync_id)
         group = session.get_one(Group, run.group_id)
         mixpanel = session.get(Connection, sync.mixpanel_id)
-        return RunRows(run, sync, group, mixpanel, session.get(Connection, group.destination_id))
+        destination = session.get(Connection, group.destination_id)
+        try:
+            receivers.require_own(session, group)
+        except SharedReceiver as exc:
+            return RunRows(run, sync, group, mixpanel, destination, exc)
+        return RunRows(run, sync, group, mixpanel, destination)
 
 
 def list_runs(engine: Engine, which: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:

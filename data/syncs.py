@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from data import receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
@@ -131,7 +132,7 @@ def start_one_time(
 ) -> Run:
     """Queue a one-time export, or return the one that is queued already and that no process holds.
 
-    Raises: NameTaken, and what the functions raise that are handed in.
+    Raises: NameTaken, SharedReceiver, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
@@ -164,7 +165,7 @@ def add_recurring(
 ) -> Sync:
     """Add a recurring sync that is due at once.
 
-    Raises: NameTaken, SyncExists, and what the functions raise that are handed in.
+    Raises: NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
@@ -194,6 +195,7 @@ def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> G
     group = arrange(present)
     session.add(group)
     session.flush()
+    receivers.require_own(session, group)
     require_free_name(session, group, group.name)
     return group
 
@@ -327,7 +329,7 @@ def _pause(session: Session, sync: Sync, reason: str, now: datetime) -> bool:
 def resume(engine: Engine, sync_ids: Sequence[int], *, check_room: CheckRoom, now: datetime) -> ChangedSyncs:
     """Let paused syncs run again, all or none; they are due at once.
 
-    Raises: SyncUnknown, SyncNotRecurring, and what `check_room` raises.
+    Raises: SyncUnknown, SyncNotRecurring, SharedReceiver, and what `check_room` raises.
     """
     with write_session(engine) as session:
         syncs = [_recurring(session, sync_id) for sync_id in sync_ids]
@@ -338,6 +340,7 @@ def _resume(session: Session, sync: Sync, check_room: CheckRoom, now: datetime) 
     if sync.state != SyncState.PAUSED:
         return False
     check_room(sync, _intervals(session, sync))
+    receivers.require_own(session, session.get_one(Group, sync.group_id))
     sync.state, sync.paused_reason, sync.next_run_at = SyncState.ACTIVE, None, now
     session.add(sync)
     session.flush()  # the next one of several is checked beside this one
@@ -361,12 +364,13 @@ def remove(engine: Engine, sync_id: int, *, actor: str, now: datetime) -> Sync:
 def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetime) -> Run:
     """Queue a run of a sync, or return the one that is not finished yet: it waits no longer after a death.
 
-    Raises: SyncUnknown, SyncRemoved.
+    Raises: SyncUnknown, SyncRemoved, SharedReceiver.
     """
     with write_session(engine) as session:
         sync = _get(session, sync_id)
         if sync.state == SyncState.REMOVED:
             raise SyncRemoved(sync_id)
+        receivers.require_own(session, session.get_one(Group, sync.group_id))
         run = unfinished_run(session, sync_id)
         if run is None:
             return add_run(session, sync, request, now=now)

@@ -13,9 +13,14 @@ from core.cli.common import open_here
 from core.cli.output import say
 from core.connections import destinations, mixpanel_connection
 from core.errors import SettingsError
+from data.connections import IfTaken
 from data.models import Connection
 
 connect_app = typer.Typer(help="Connect a Mixpanel project, or a destination for groups.", no_args_is_help=True)
+
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Let the connection of this name lead elsewhere; its groups are written anew.")
+]
 
 
 @connect_app.command("mixpanel")
@@ -26,7 +31,8 @@ def connect_mixpanel(
     workspace_id: Annotated[str | None, typer.Option(help="The data view's number, if there is one.")] = None,
     id_merge: Annotated[str, typer.Option(help="original or simplified.")] = "original",
     match_property: Annotated[str, typer.Option(help="The profile property with the Apptimize id.")] = "",
-    name: Annotated[str, typer.Option(help="What to call the connection; an existing one is replaced.")] = "default",
+    name: Annotated[str, typer.Option(help="What to call the connection.")] = "default",
+    replace: Replace = False,
 ) -> None:
     """Check the credentials and the account's role, then store them. The secret is asked for, or in the environment."""
     bridge = open_here()
@@ -42,27 +48,44 @@ def connect_mixpanel(
         project_token=bridge.settings.mixpanel_project_token,
         name=name,
     )
-    _show_connected(mixpanel_connection.connect_mixpanel(bridge, LOCAL, form))
+    _show_connected(mixpanel_connection.connect_mixpanel(bridge, LOCAL, form, if_taken=_if_taken(replace)))
 
 
 @connect_app.command("apptimize")
 def connect_apptimize(
     endpoint: Annotated[str, typer.Option(metavar="URL", help="Where cohort-sync messages go.")],
-    name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "default",
+    name: Annotated[str, typer.Option(help="What to call the destination.")] = "default",
+    replace: Replace = False,
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="It is another workspace at a connected address: its groups are kept apart."),
+    ] = False,
 ) -> None:
-    """Test the endpoint with the token, then store both. The token is asked for, or in the environment."""
+    """Test the endpoint with the token, then store both. The token is asked for, or in the environment.
+
+    Under a name that is connected to this address the token is replaced, and the groups are written in full next.
+    """
     bridge = open_here()
     token = _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_APPTIMIZE_TOKEN")
-    _show_connected(destinations.connect_endpoint(bridge, LOCAL, url=endpoint, token=token, name=name))
+    _show_connected(
+        destinations.connect_endpoint(
+            bridge, LOCAL, url=endpoint, token=token, name=name, if_taken=_if_taken(replace), apart=apart
+        )
+    )
 
 
 @connect_app.command("csv")
 def connect_csv(
     folder: Annotated[str, typer.Option(metavar="DIR", help="Where a file for each group is written.")],
-    name: Annotated[str, typer.Option(help="What to call the destination; an existing one is replaced.")] = "csv",
+    name: Annotated[str, typer.Option(help="What to call the destination.")] = "csv",
+    replace: Replace = False,
 ) -> None:
     """Deliver groups as CSV files, as Apptimize's Groups page takes them."""
-    _show_connected(destinations.connect_csv(open_here(), LOCAL, folder=folder, name=name))
+    _show_connected(destinations.connect_csv(open_here(), LOCAL, folder=folder, name=name, if_taken=_if_taken(replace)))
+
+
+def _if_taken(replace: bool) -> IfTaken:
+    return "replace" if replace else "take_over"
 
 
 def _secret(configured: SecretStr | None, label: str, variable: str) -> SecretStr:
@@ -75,4 +98,5 @@ def _secret(configured: SecretStr | None, label: str, variable: str) -> SecretSt
 
 def _show_connected(connection: Connection) -> None:
     note = " (practice sandbox)" if connection.practice else ""
-    say(f"Connected: {connection.name}{note}.")
+    apart = " Its groups are kept apart from others at this address." if connection.apart else ""
+    say(f"Connected: {connection.name}{note}.{apart}")

@@ -107,14 +107,15 @@ def _connect_sandbox(bridge: Bridge, url: str) -> None:
             project_id=people.PROJECT_ID,
             project_token=SecretStr(people.PROJECT_TOKEN),
         )
-        mixpanel_connection.connect_mixpanel(practice, LOCAL, form)
+        mixpanel_connection.connect_mixpanel(practice, LOCAL, form, if_taken="replace")
     endpoint = f"{url}/apptimize/cohort-sync"
     if _is_outdated(destinations, endpoint) if destinations else not mixpanel or mixpanel[0].practice:
         answer = httpx.post(
             f"{url}/sandbox/api/tokens", json={"name": "Cohort Bridge"}, timeout=30, trust_env=False
         ).raise_for_status()
         token = SecretStr(answer.json()["token"])
-        connect_endpoint(bridge, LOCAL, url=endpoint, token=token)
+        # Who connected another workspace of the sandbox said then that its groups are kept apart.
+        connect_endpoint(bridge, LOCAL, url=endpoint, token=token, if_taken="replace", apart=True)
 
 
 def _is_outdated(connections: Sequence[Connection], url: str) -> bool:

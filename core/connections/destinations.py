@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,115 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.mixpanel_connection import NAME_LENGTH
+from core.connections import entering
 from core.connections.secrets import checked_secret, sealed
-from core.errors import SettingsError, StorageFailed
+from core.errors import NotFound, SettingsError, StorageFailed
 from core.validation import clean_line
 from core.vendors.addresses import Reach, allowed_reach, check_endpoint, is_loopback
 from core.vendors.cohort_sync import test_endpoint
 from core.vendors.http import connect_entered
 from core.vendors.practice import is_sandbox
-from data import connections
-from data.connections import NewConnection
+from data import connections, receivers
+from data.connections import IfTaken, NewConnection
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind
+from data.same_place import normal_address
 
 
 @action(Role.ADMIN)
-def connect_endpoint(bridge: Bridge, actor: Actor, *, url: str, token: SecretStr, name: str = "default") -> Connection:
-    """Test the endpoint with the token, then store both; a name is replaced.
+def connect_endpoint(
+    bridge: Bridge,
+    actor: Actor,
+    *,
+    url: str,
+    token: SecretStr,
+    name: str = "default",
+    if_taken: IfTaken = "take_over",
+    apart: bool = False,
+) -> Connection:
+    """Test the endpoint with the token, then store both.
 
-    Raises: SettingsError naming the field, VendorAuthFailed (the token), VendorUnavailable (the address).
+    `apart` says that it is another workspace than the others at this address: its groups are kept apart.
+    Raises: SettingsError naming the field, VendorAuthFailed (the token), VendorUnavailable (the address), NameInUse,
+    PlaceInUse.
     """
+    values = _tested_endpoint(bridge, url, token)
+    new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, actor.name, values, if_taken, apart)
+    return entering.store(bridge, new)
+
+
+@action(Role.ADMIN)
+def replace_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
+    """Test another token at a destination's address, then store it; the groups there are in doubt.
+
+    Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
+    """
+    url = _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT).url
+    return entering.replace(bridge, connection_id, _tested_endpoint(bridge, url, token))
+
+
+@action(Role.ADMIN)
+def change_address(
+    bridge: Bridge, actor: Actor, connection_id: int, *, url: str, token: SecretStr, apart: bool = False
+) -> Connection:
+    """Have a destination lead to another address; its groups are in doubt.
+
+    The token is entered again: nobody but who knows it sends it anywhere.
+    Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
+    """
+    _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT)
+    return entering.replace(bridge, connection_id, _tested_endpoint(bridge, url, token), apart=apart)
+
+
+@action(Role.ADMIN)
+def change_folder(bridge: Bridge, actor: Actor, connection_id: int, *, folder: str) -> Connection:
+    """Have a destination write to another folder; its groups are in doubt.
+
+    Raises: SettingsError, StorageFailed, NotFound, PlaceInUse.
+    """
+    _require_kind(bridge, connection_id, ConnectionKind.CSV)
+    return entering.replace(bridge, connection_id, _tested_folder(bridge, folder))
+
+
+@action(Role.ADMIN)
+def keep_apart(bridge: Bridge, actor: Actor, connection_id: int) -> Connection:
+    """Say that a destination is another workspace than the others at its address. Raises NotFound, PlaceInUse."""
+    return entering.keep_apart(bridge, connection_id)
+
+
+@action(Role.ADMIN)
+def list_shared(bridge: Bridge, actor: Actor) -> dict[int, list[Connection]]:
+    """Return, for each destination that is not alone at its place, the others there."""
+    return receivers.list_shared(bridge.engine)
+
+
+def find_at(address: str, connections: Iterable[Connection]) -> list[Connection]:
+    """Return which of these destinations lead to an address already, however it is spelled."""
+    return [
+        connection
+        for connection in connections
+        if connection.kind == ConnectionKind.ENDPOINT and normal_address(connection.url) == normal_address(address)
+    ]
+
+
+def are_apart(one: Connection, other: Connection) -> bool:
+    """Return whether it was said that the groups of two destinations at one address are kept apart."""
+    return receivers.are_apart(one, other)
+
+
+def _require_kind(bridge: Bridge, connection_id: int, kind: ConnectionKind) -> Connection:
+    connection = entering.require_present(connections.get_connection(bridge.engine, connection_id))
+    if connection.kind != kind:
+        raise NotFound("This connection is of another kind.")
+    return connection
+
+
+def _tested_endpoint(bridge: Bridge, url: str, token: SecretStr) -> dict[str, Any]:
+    """Test an endpoint with its token, and return what is stored of both."""
     secret = checked_secret(token, "Token", "Make one on Apptimize's Tokens page: New token, a name, Generate.")
     if not secret.isascii() or not secret.isprintable():
         raise SettingsError("Token: it holds characters that no token has.")
     practice = asyncio.run(_test_endpoint(bridge, url, secret))
-    values = {"url": url.strip(), "folder": "", "practice": practice, **sealed(bridge, "secret", secret)}
-    return _store(bridge, actor, ConnectionKind.ENDPOINT, name, values)
+    return {"url": url.strip(), "folder": "", "practice": practice, **sealed(bridge, "secret", secret)}
 
 
 async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
@@ -59,11 +144,20 @@ async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
 
 
 @action(Role.ADMIN)
-def connect_csv(bridge: Bridge, actor: Actor, *, folder: str, name: str = "csv") -> Connection:
+def connect_csv(
+    bridge: Bridge, actor: Actor, *, folder: str, name: str = "csv", if_taken: IfTaken = "take_over"
+) -> Connection:
     """Store a folder that groups are written to as CSV files; it is made if need be, and tried.
 
-    Raises: SettingsError, StorageFailed.
+    Raises: SettingsError, StorageFailed, NameInUse, PlaceInUse.
     """
+    values = _tested_folder(bridge, folder)
+    new = NewConnection(DESTINATION_SIDE, ConnectionKind.CSV, name, actor.name, values, if_taken)
+    return entering.store(bridge, new)
+
+
+def _tested_folder(bridge: Bridge, folder: str) -> dict[str, Any]:
+    """Make a folder if need be, try it, and return what is stored of it."""
     path = Path(clean_line(folder, "Folder")).expanduser().resolve()
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -73,11 +167,4 @@ def connect_csv(bridge: Bridge, actor: Actor, *, folder: str, name: str = "csv")
         raise StorageFailed(
             f"Folder: it cannot be written ({exc.strerror}).", advice="Choose a folder that this program may write to."
         ) from exc
-    values = {"folder": os.fspath(path), "url": "", "practice": False, **sealed(bridge, "secret", "")}
-    return _store(bridge, actor, ConnectionKind.CSV, name, values)
-
-
-def _store(bridge: Bridge, actor: Actor, kind: ConnectionKind, name: str, values: dict[str, Any]) -> Connection:
-    name = clean_line(name, "Name", most=NAME_LENGTH)
-    new = NewConnection(DESTINATION_SIDE, kind, name, actor.name, values)
-    return connections.store(bridge.engine, new, seal_again=bridge.vault.seal_again, now=bridge.clock.now())
+    return {"folder": os.fspath(path), "url": "", "practice": False, **sealed(bridge, "secret", "")}

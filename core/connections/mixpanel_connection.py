@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
+from core.connections import entering
 from core.connections.query_budget import budget_for
 from core.connections.secrets import checked_secret, sealed
 from core.errors import NotFound, SettingsError
@@ -24,11 +25,8 @@ from core.vendors.mixpanel_project import REGIONS, Project
 from core.vendors.practice import is_sandbox
 from core.vendors.retry import RetryPlan
 from data import connections
-from data.connections import NewConnection
+from data.connections import IfTaken, NewConnection
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
-
-ALREADY_REMOVED = "This connection was removed already."
-NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,61 @@ class MixpanelForm:
 
 
 @action(Role.ADMIN)
-def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connection:
-    """Check that the service account is an admin or owner of the project, then store it; a name is replaced.
+def connect_mixpanel(
+    bridge: Bridge, actor: Actor, form: MixpanelForm, *, if_taken: IfTaken = "take_over"
+) -> Connection:
+    """Check that the service account is an admin or owner of the project, then store it.
 
-    Raises: SettingsError naming the field, VendorError, VendorAuthFailed. Nothing is stored then.
+    Raises: SettingsError naming the field, VendorError, VendorAuthFailed, NameInUse. Nothing is stored then.
     """
+    values = _checked_values(bridge, form)
+    new = NewConnection(MIXPANEL_SIDE, ConnectionKind.MIXPANEL, form.name, actor.name, values, if_taken)
+    return entering.store(bridge, new)
+
+
+@action(Role.ADMIN)
+def replace_secret(bridge: Bridge, actor: Actor, connection_id: int, *, username: str, secret: SecretStr) -> Connection:
+    """Have a project asked with another service account, or another secret of it.
+
+    Raises: SettingsError, VendorError, VendorAuthFailed, NotFound.
+    """
+    present = _require_mixpanel(bridge, connection_id)
+    form = MixpanelForm(
+        username=username,
+        secret=secret,
+        project_id=present.project_id,
+        region=present.region,
+        workspace_id=present.workspace_id,
+        id_merge=present.id_merge,
+        match_property=present.match_property,
+        expects_prefix=present.expects_prefix,
+    )
+    return entering.replace(bridge, connection_id, _checked_values(bridge, form, base_url=present.base_url))
+
+
+@action(Role.ADMIN)
+def change_project(bridge: Bridge, actor: Actor, connection_id: int, form: MixpanelForm) -> Connection:
+    """Have a connection lead to another project, or ask it in another way; its name stays.
+
+    Syncs of the project before stop, and are not lost: it may be connected again. Groups that are still fed through the
+    connection are written in full. Raises: SettingsError, VendorError, VendorAuthFailed, NotFound.
+    """
+    _require_mixpanel(bridge, connection_id)
+    return entering.replace(bridge, connection_id, _checked_values(bridge, form))
+
+
+def _require_mixpanel(bridge: Bridge, connection_id: int) -> Connection:
+    connection = entering.require_present(connections.get_connection(bridge.engine, connection_id))
+    if connection.side != MIXPANEL_SIDE:
+        raise NotFound("This connection is of another kind.")
+    return connection
+
+
+def _checked_values(bridge: Bridge, form: MixpanelForm, *, base_url: str = "") -> dict[str, Any]:
+    """Check the service account with Mixpanel, and return what is stored of what was entered."""
     values = _values(bridge, form)
+    if base_url:
+        values["base_url"] = base_url
     project = Project(
         base_url=values["base_url"],
         project_id=values["project_id"],
@@ -63,16 +110,12 @@ def connect_mixpanel(bridge: Bridge, actor: Actor, form: MixpanelForm) -> Connec
     account, practice = asyncio.run(_ask_account(bridge, project))
     if account.refusal:
         raise not_an_admin(account.refusal)
-    now = bridge.clock.now()
-    values |= {
+    return values | {
         "practice": practice,
         "account_trouble": None,
         "account_expires_at": account.expires_at,
-        "account_asked_at": now,
+        "account_asked_at": bridge.clock.now(),
     }
-    name = clean_line(form.name, "Name", most=NAME_LENGTH)
-    new = NewConnection(MIXPANEL_SIDE, ConnectionKind.MIXPANEL, name, actor.name, values)
-    return connections.store(bridge.engine, new, seal_again=bridge.vault.seal_again, now=now)
 
 
 def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
@@ -139,6 +182,4 @@ def change_match_setting(
 
 def _change(bridge: Bridge, connection_id: int, values: dict[str, Any]) -> Connection:
     connection = connections.change_mixpanel(bridge.engine, connection_id, values, seal_again=bridge.vault.seal_again)
-    if connection is None:
-        raise NotFound(ALREADY_REMOVED)
-    return connection
+    return entering.require_present(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.mixpanel_connection import ALREADY_REMOVED
+from core.connections.entering import ALREADY_REMOVED
 from core.errors import NotFound
 from data import connections
 

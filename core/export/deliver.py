@@ -10,7 +10,7 @@ from pathlib import Path
 from core.bridge import Bridge
 from core.errors import LeaseLost
 from core.export.compare import Comparison
-from core.export.job import Job
+from core.export.job import Job, receiver_shared
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
@@ -22,6 +22,7 @@ from core.vendors.http import HttpClient, connect_entered
 from core.vendors.retry import RetryPlan
 from data import run_records
 from data.models import Connection, ConnectionKind
+from data.receivers import SharedReceiver
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,13 @@ class GroupWriter:
         """Commit before the first message that the group is in doubt: the next run cannot trust its base then."""
         assert job.run.id is not None
         assert job.group.id is not None
-        if not await asyncio.to_thread(
-            run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, lease_owner=self.lease.owner
-        ):
+        try:
+            is_marked = await asyncio.to_thread(
+                run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, lease_owner=self.lease.owner
+            )
+        except SharedReceiver as exc:
+            raise receiver_shared(exc) from None
+        if not is_marked:
             raise LeaseLost("The run lost its lease before it wrote anything.")
 
     def _connect(self, destination: Connection) -> AbstractAsyncContextManager[HttpClient]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from core.bridge import Bridge
 from core.connections.project import match_rule
-from core.errors import NotConnected, NotFound
+from core.errors import NotConnected, NotFound, ReceiverShared
 from core.rules.matching import MatchRule
 from data import runs
 from data.models import Connection, Group, Run, Sync
+from data.receivers import SharedReceiver
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Job:
 
 
 def load(bridge: Bridge, run_id: int) -> Job:
-    """Load a run with all that it needs. Raises NotFound, NotConnected."""
+    """Load a run with all that it needs. Raises NotFound, NotConnected, ReceiverShared."""
     rows = runs.get_with_its_rows(bridge.engine, run_id)
     if rows is None:
         raise NotFound(f"There is no run {run_id}.")
@@ -66,4 +67,14 @@ def load(bridge: Bridge, run_id: int) -> Job:
         raise NotConnected("The Mixpanel connection of this sync was removed, or leads to another project now.")
     if destination is None or destination.removed:
         raise NotConnected(f"The destination {rows.run.destination} was removed.")
+    if rows.shared:
+        raise receiver_shared(rows.shared)
     return Job(rows.run, rows.sync, rows.group, mixpanel, destination)
+
+
+def receiver_shared(exc: SharedReceiver) -> ReceiverShared:
+    """Build the error for a cohort whose group is kept at one place by two connections."""
+    return ReceiverShared(
+        f"The connections {exc.names[0]} and {exc.names[1]} lead to the same place, and cohort {exc.cohort_id} has a "
+        "group there through each: one would overwrite the other."
+    )

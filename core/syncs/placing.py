@@ -9,12 +9,14 @@ from functools import partial
 
 from core.connections.project import match_rule
 from core.errors import GroupTaken, SettingsError
+from core.export.job import receiver_shared
 from core.export.names import group_taken
 from core.text import shown
 from core.validation import clean_line
 from core.vendors.mixpanel_answers import Cohort
 from data.groups import NameTaken
 from data.models import Connection, Group, Sync
+from data.receivers import SharedReceiver
 from data.syncs import ArrangeGroup, SyncExists, SyncPlace
 
 _NAME_LENGTH = 200
@@ -71,11 +73,13 @@ def require_same_matching(sync: Sync, connection: Connection, other: Sync, other
 
 @contextmanager
 def placing_errors() -> Generator[None]:
-    """Turn a group that another cohort or sync has into GroupTaken or SettingsError."""
+    """Turn a group that another cohort, sync or destination has into GroupTaken, SettingsError or ReceiverShared."""
     try:
         yield
     except NameTaken as exc:
         raise group_taken(exc) from None
+    except SharedReceiver as exc:
+        raise receiver_shared(exc) from None
     except SyncExists as exc:
         raise SettingsError(
             f"Cohort: sync {exc.sync_id} keeps the group {shown(exc.group_name, most=100)} up to date already.",

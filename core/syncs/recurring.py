@@ -71,7 +71,7 @@ def _pause(bridge: Bridge, sync_ids: Sequence[int], reason: str) -> ChangedSyncs
 
 @action(Role.ANALYST)
 def resume_sync(bridge: Bridge, actor: Actor, sync_id: int) -> Sync:
-    """Resume a paused sync; it is due at once. Raises NotFound, BudgetTooSmall, NotConnected."""
+    """Resume a paused sync; it is due at once. Raises NotFound, BudgetTooSmall, NotConnected, ReceiverShared."""
     return _resume(bridge, [sync_id]).syncs[0]
 
 
@@ -79,7 +79,7 @@ def resume_sync(bridge: Bridge, actor: Actor, sync_id: int) -> Sync:
 def resume_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
     """Resume several paused syncs, all or none; returns how many were paused.
 
-    Raises: NotFound, BudgetTooSmall, NotConnected.
+    Raises: NotFound, BudgetTooSmall, NotConnected, ReceiverShared.
     """
     return _resume(bridge, sync_ids).count
 
@@ -92,7 +92,7 @@ def _resume(bridge: Bridge, sync_ids: Sequence[int]) -> ChangedSyncs:
         assert sync.every_minutes is not None
         require_room(limits[sync.id], present, sync.every_minutes)
 
-    with sync_errors():
+    with sync_errors(), placing_errors():
         return syncs.resume(bridge.engine, sync_ids, check_room=check_room, now=bridge.clock.now())
 
 
@@ -105,7 +105,10 @@ def remove_sync(bridge: Bridge, actor: Actor, sync_id: int) -> Sync:
 
 @action(Role.ANALYST)
 def run_now(bridge: Bridge, actor: Actor, sync_id: int) -> Run:
-    """Queue a run of a sync for a worker, or return the one that is not finished yet. Raises NotFound."""
+    """Queue a run of a sync for a worker, or return the one that is not finished yet.
+
+    Raises: NotFound, ReceiverShared.
+    """
     request = RunRequest(trigger="manual", actor=actor.name)
-    with sync_errors():
+    with sync_errors(), placing_errors():
         return syncs.queue_run(bridge.engine, sync_id, request, now=bridge.clock.now())

@@ -15,7 +15,7 @@ from core.connections import service_accounts
 from core.errors import CohortBridgeError
 from core.leases import slots
 from core.leases.lease import new_lease_owner
-from core.syncs import queueing
+from core.syncs import queueing, shared_receivers
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
 from core.worker.jobs import Jobs
@@ -47,7 +47,14 @@ class Worker:
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
         jobs = Jobs(
-            [(2, self.look_for_dead), (1, self.dispatch), (10, self.sign_on), (600, self.tidy)], self._bridge.clock
+            [
+                (600, self.pause_shared),
+                (2, self.look_for_dead),
+                (1, self.dispatch),
+                (10, self.sign_on),
+                (600, self.tidy),
+            ],
+            self._bridge.clock,
         )
         async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
@@ -72,6 +79,7 @@ class Worker:
         Runs that others hold are watched until they move, or are dead and recovered.
         """
         done = 0
+        await asyncio.to_thread(self.pause_shared)
         async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
             try:
                 while True:
@@ -111,6 +119,10 @@ class Worker:
                 self._places.take(run.id, run.destination_id)
                 return True
         return False
+
+    def pause_shared(self) -> None:
+        """Pause syncs that would overwrite each other's groups, before any of them is queued."""
+        shared_receivers.pause_shared(self._bridge)
 
     def sign_on(self) -> None:
         """Show the dashboard that a worker is there, and forget those that left long ago."""

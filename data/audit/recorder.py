@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import event
@@ -33,6 +33,8 @@ from data.models import AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, 
 _MACHINERY = (AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat)
 # Where a session keeps what its transaction changed so far.
 _NOTES = "cohort_bridge_notes"
+# Where it keeps what its line is to be called, if that is not the action that was asked for.
+_NAME = "cohort_bridge_name"
 _MOST_ROWS = 50
 
 
@@ -59,6 +61,11 @@ def acting(scope: Scope) -> Generator[None]:
         yield
     finally:
         _scope.reset(token)
+
+
+def rename(session: Session, name: str) -> None:
+    """Have the line of a session's transaction named after what turned out to be done in it."""
+    session.info[_NAME] = name
 
 
 # --- seeing what changes -------------------------------------------------------------------------------------------
@@ -131,6 +138,7 @@ def _record(session: Session) -> None:
         return
     session.flush()
     notes: list[_Note] = session.info.pop(_NOTES, [])
+    scope = replace(scope, action=session.info.pop(_NAME, scope.action))
     if notes:
         merged = list(_merged(notes).items())
         for start in range(0, len(merged), _MOST_ROWS):

@@ -174,7 +174,8 @@ def test_an_unreachable_mixpanel_leaves_the_group_as_it_was(sandbox: Sandbox, em
 def test_an_unreachable_endpoint_leaves_the_group_in_doubt(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         with running(tmp_path / "gone") as gone, closing(Sandbox(gone.url)) as other:
-            destinations.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=SecretStr(other.token))
+            token = SecretStr(other.token)
+            destinations.connect_endpoint(bridge, LOCAL, url=other.endpoint, token=token, if_taken="replace")
             export(bridge, WEB)
 
         done = home.run("export", str(WEB), "--full")

@@ -39,8 +39,8 @@ def put(bridge: Bridge, name: str, secret: str) -> None:
 
 def store(bridge: Bridge, name: str, values: dict[str, object]) -> None:
     """Store a destination whose secret was sealed before."""
-    new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, LOCAL.name, values)
-    connections.store(bridge.engine, new, seal_again=bridge.vault.seal_again, now=bridge.clock.now())
+    new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, LOCAL.name, values, "replace")
+    connections.store(bridge.engine, new, seals=bridge.vault, now=bridge.clock.now())
 
 
 def opened(bridge: Bridge, name: str) -> str:

@@ -20,7 +20,7 @@ from core.access import audit_log, people, roles, sign_in
 from core.access.roles import Actor, Role
 from core.associate import actions
 from core.bridge import Bridge
-from core.connections import destinations, key_rotation, lookup, mixpanel_connection, removal
+from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal
 from core.errors import CohortBridgeError, NotAllowed
 from core.leases import workers
 from core.reports import comparison, match_funnel, members, overview, user_lookup
@@ -211,7 +211,41 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "connect_csv": (
         Role.ADMIN,
         WORKED,
-        lambda on, who: destinations.connect_csv(on.bridge, who, folder=str(on.folder)),
+        lambda on, who: destinations.connect_csv(on.bridge, who, folder=str(on.folder), name="new"),
+    ),
+    "change_folder": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: destinations.change_folder(on.bridge, who, 2, folder=str(on.folder)),
+    ),
+    "change_address": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: destinations.change_address(on.bridge, who, 2, url="no address", token=SecretStr("x")),
+    ),
+    "replace_token": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: destinations.replace_token(on.bridge, who, 2, SecretStr("x")),
+    ),
+    "keep_apart": (Role.ADMIN, WORKED, lambda on, who: destinations.keep_apart(on.bridge, who, 2)),
+    "list_shared": (Role.ADMIN, READS, lambda on, who: destinations.list_shared(on.bridge, who)),
+    "suggest_name": (
+        Role.ADMIN,
+        READS,
+        lambda on, who: entering.suggest_name(on.bridge, who, "destination", "default"),
+    ),
+    "replace_secret": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: mixpanel_connection.replace_secret(on.bridge, who, 1, username="", secret=SecretStr("")),
+    ),
+    "change_project": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: mixpanel_connection.change_project(
+            on.bridge, who, 1, mixpanel_connection.MixpanelForm("", SecretStr(""), "no number")
+        ),
     ),
     "connect_endpoint": (
         Role.ADMIN,

@@ -1,0 +1,97 @@
+"""Storing what was entered of a connection: a new one under a free name, or in place of one that is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.errors import NameInUse, NotFound, PlaceInUse
+from core.validation import clean_line
+from data import connections
+from data.connections import ConnectionTaken, NewConnection, PlaceTaken
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+
+ALREADY_REMOVED = "This connection was removed already."
+NAME_LENGTH = 100
+
+
+@action(Role.ADMIN)
+def suggest_name(bridge: Bridge, actor: Actor, side: str, name: str) -> str:
+    """Return a name for a new connection that none has or had, made from the usual one."""
+    return connections.free_name(bridge.engine, side, name)
+
+
+def store(bridge: Bridge, new: NewConnection) -> Connection:
+    """Store a connection. Raises NameInUse, PlaceInUse, SettingsError."""
+    with _taken():
+        name = clean_line(new.name, "Name", most=NAME_LENGTH)
+        return connections.store(
+            bridge.engine, dataclasses.replace(new, name=name), seals=bridge.vault, now=bridge.clock.now()
+        )
+
+
+def replace(bridge: Bridge, connection_id: int, values: dict[str, Any], *, apart: bool = False) -> Connection:
+    """Replace what was entered of a connection. Raises NotFound, PlaceInUse."""
+    with _taken():
+        connection = connections.replace(
+            bridge.engine, connection_id, values, apart=apart, seals=bridge.vault, now=bridge.clock.now()
+        )
+    return require_present(connection)
+
+
+def keep_apart(bridge: Bridge, connection_id: int) -> Connection:
+    """Remember that a destination's groups are kept apart. Raises NotFound, PlaceInUse."""
+    with _taken():
+        connection = connections.keep_apart(bridge.engine, connection_id, seals=bridge.vault, now=bridge.clock.now())
+    return require_present(connection)
+
+
+def require_present(connection: Connection | None) -> Connection:
+    """Return a connection that is there. Raises NotFound."""
+    if connection is None or connection.removed:
+        raise NotFound(ALREADY_REMOVED)
+    return connection
+
+
+@contextmanager
+def _taken() -> Generator[None]:
+    try:
+        yield
+    except ConnectionTaken as exc:
+        raise _name_in_use(exc) from None
+    except PlaceTaken as exc:
+        raise _place_in_use(exc) from None
+
+
+def _name_in_use(exc: ConnectionTaken) -> NameInUse:
+    present, is_project = exc.present, exc.present.side == MIXPANEL_SIDE
+    leads = f"project {present.project_id}" if is_project else (present.folder or present.url.partition("?")[0])
+    what = "another project" if is_project else "another place"
+    how = f"or replace that one, if it is to lead to {what} (on the command line: --replace)."
+    return NameInUse(
+        f"Name: there is a connection {present.name} already, which leads to {leads}.",
+        advice=f"Choose another name, such as {exc.free_name}; {how}",
+    )
+
+
+def _place_in_use(exc: PlaceTaken) -> PlaceInUse:
+    name = exc.other.name
+    if exc.other.kind == ConnectionKind.CSV:
+        return PlaceInUse(
+            f"Folder: the connection {name} writes to this folder already.",
+            advice="Use that connection, or choose another folder: files of two would overwrite each other.",
+        )
+    if exc.is_same:
+        return PlaceInUse(
+            f"Endpoint: the connection {name} leads to this address with this token already.",
+            advice="Use that connection: two would overwrite each other's groups.",
+        )
+    return PlaceInUse(
+        f"Endpoint: this address is connected already as {name}, with another token.",
+        advice=f"Replace the token of {name} (on the command line: --name {name}); or, if this token is of another "
+        "workspace, say that its groups are kept apart (--apart).",
+    )

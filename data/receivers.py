@@ -1,0 +1,117 @@
+"""Receivers: destinations that lead to one place, and the one group that a cohort has there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, exists, update
+from sqlmodel import Session, col, select
+
+from data.audit import recorder
+from data.audit.scope import Scope
+from data.engine import Engine, read_session, write_session
+from data.models import DESTINATION_SIDE, UNFINISHED, Connection, Group, Run, Sync, SyncKind, SyncState
+from data.same_place import is_same_place
+from data.sync_runs import cancel_queued
+
+
+class SharedReceiver(Exception):
+    """The cohort has a group at the same place through another connection, and nobody said that they are kept apart."""
+
+    def __init__(self, group: Group, connection: Connection, other: Connection) -> None:
+        super().__init__(f"Cohort {group.cohort_id} is kept at one place by {connection.name} and {other.name}.")
+        self.cohort_id = group.cohort_id
+        self.names = (connection.name, other.name)
+
+
+def list_neighbors(session: Session, connection: Connection) -> list[Connection]:
+    """List the other destinations that lead to the same place, the oldest first."""
+    others = session.exec(
+        select(Connection)
+        .where(
+            Connection.side == DESTINATION_SIDE,
+            col(Connection.removed).is_(False),
+            col(Connection.id).is_distinct_from(connection.id),
+        )
+        .order_by(col(Connection.id))
+    ).all()
+    return [other for other in others if is_same_place(connection, other)]
+
+
+def list_twins(session: Session, connection: Connection) -> list[Connection]:
+    """List the neighbors that nobody said are kept apart: what one writes there, the other takes for its own."""
+    return [other for other in list_neighbors(session, connection) if not are_apart(connection, other)]
+
+
+def are_apart(one: Connection, other: Connection) -> bool:
+    """Return whether it was said of one of two neighbors that its groups are kept apart."""
+    return one.apart or other.apart
+
+
+def list_shared(engine: Engine) -> dict[int, list[Connection]]:
+    """Return the neighbors of each destination that has any."""
+    with read_session(engine) as session:
+        destinations = session.exec(
+            select(Connection).where(Connection.side == DESTINATION_SIDE, col(Connection.removed).is_(False))
+        ).all()
+        found = {one.id or 0: list_neighbors(session, one) for one in destinations} if len(destinations) > 1 else {}
+    return {connection_id: neighbors for connection_id, neighbors in found.items() if neighbors}
+
+
+def mark_in_doubt(session: Session, connections: Sequence[Connection]) -> None:
+    """Note that what the groups of these destinations hold is not known."""
+    ids = [connection.id for connection in connections]
+    session.exec(update(Group).where(col(Group.destination_id).in_(ids)).values(in_doubt=True))
+
+
+def require_own(session: Session, group: Group) -> None:
+    """Check that no other connection keeps a group of the same cohort at the same place. Raises SharedReceiver."""
+    connection = session.get(Connection, group.destination_id)
+    for twin in list_twins(session, connection) if connection and not connection.removed else []:
+        other = session.exec(
+            select(Group.id).where(
+                Group.destination_id == twin.id,
+                Group.project_id == group.project_id,
+                Group.cohort_id == group.cohort_id,
+                _is_kept(),
+            )
+        ).first()
+        if other is not None:
+            raise SharedReceiver(group, session.get_one(Connection, group.destination_id), twin)
+
+
+def _is_kept() -> ColumnElement[bool]:
+    """Build the condition that something was, or is going to be, delivered to a group."""
+    has_sync = exists().where(
+        col(Sync.group_id) == col(Group.id),
+        col(Sync.kind) == SyncKind.RECURRING,
+        col(Sync.state) != SyncState.REMOVED,
+    )
+    has_run = exists().where(
+        col(Run.group_id) == col(Group.id), col(Run.status).in_(UNFINISHED), col(Run.dry_run).is_(False)
+    )
+    return col(Group.delivered_at).is_not(None) | col(Group.in_doubt) | has_sync | has_run
+
+
+def pause_shared(
+    engine: Engine, *, get_reason: Callable[[SharedReceiver], str], scope: Scope, now: datetime
+) -> list[Sync]:
+    """Pause the active recurring syncs whose group is not their own; returns those that were paused."""
+    with recorder.acting(scope), write_session(engine) as session:
+        active = session.exec(
+            select(Sync, Group).where(
+                col(Sync.group_id) == col(Group.id), Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
+            )
+        ).all()
+        shared = list[Sync]()
+        for sync, group in active:
+            try:
+                require_own(session, group)
+            except SharedReceiver as exc:
+                sync.state, sync.next_run_at, sync.paused_reason = SyncState.PAUSED, None, get_reason(exc)
+                shared.append(sync)
+        for sync in shared:
+            session.add(sync)
+            cancel_queued(session, col(Run.sync_id) == sync.id, now=now)
+        return shared

@@ -1,0 +1,99 @@
+"""Where a destination leads: addresses and folders in the one form in which they are compared."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+import idna
+
+from data.models import Connection, ConnectionKind
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+# One number, or up to four with dots between them: what the system's resolver takes for an IPv4 address.
+_NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}")
+
+
+def is_same_place(one: Connection, other: Connection) -> bool:
+    """Return whether two destinations lead to the same address or folder, however each is spelled.
+
+    Folders are looked at where they are: links, mounts and file systems that ignore case make one of two.
+    """
+    if one.kind != other.kind:
+        return False
+    if one.kind == ConnectionKind.CSV:
+        return _is_same_folder(one.folder, other.folder)
+    return one.kind == ConnectionKind.ENDPOINT and normal_address(one.url) == normal_address(other.url)
+
+
+def _is_same_folder(one: str, other: str) -> bool:
+    try:
+        if os.path.samefile(one, other):
+            return True
+    except (OSError, ValueError):
+        pass  # one of them is not there at this moment: their names have to do
+    return os.path.realpath(Path(one).expanduser()) == os.path.realpath(Path(other).expanduser())
+
+
+def normal_address(url: str) -> str:
+    """Return a web address so that two that lead to the same place are equal texts.
+
+    Host in lower case, as it is looked up; no default port, no slash at the end of the path, the query in order. What
+    cannot be taken apart is returned as it is.
+    """
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return text
+    if not parts.scheme or not parts.hostname:
+        return text
+    scheme = parts.scheme.lower()
+    shown_port = "" if port in (None, _DEFAULT_PORTS.get(scheme)) else f":{port}"
+    query = sorted(parse_qsl(parts.query, keep_blank_values=True))
+    shown_query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
+    address = f"{scheme}://{_normal_host(parts.hostname)}{shown_port}{_normal_path(parts.path)}"
+    return f"{address}?{shown_query}" if shown_query else address
+
+
+def _normal_host(host: str) -> str:
+    name = host.lower().rstrip(".")
+    try:
+        # Dots of other scripts are dots to a browser, and letters of full width are letters.
+        name = name if name.isascii() else idna.encode(name, uts46=True).decode()
+    except idna.IDNAError:
+        return name
+    number = _address_number(name)
+    if number is not None:
+        name = str(getattr(number, "ipv4_mapped", None) or number)
+    if name in _THIS_MACHINE:
+        return "localhost"
+    return f"[{name}]" if ":" in name else name
+
+
+def _address_number(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(name)) if _NUMBERS.fullmatch(name) else None
+    except OSError:
+        return None
+
+
+def _normal_path(path: str) -> str:
+    """Return a path without steps that lead nowhere; its letters stay as they are: servers tell their case apart."""
+    kept = list[str]()
+    for step in path.split("/"):
+        if step == "..":
+            del kept[max(1, len(kept) - 1) :]
+        elif step != ".":
+            kept.append(quote(unquote(step, errors="surrogateescape"), safe="", errors="surrogateescape"))
+    return "/".join(kept).rstrip("/")
