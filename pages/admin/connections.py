@@ -5,271 +5,106 @@ from __future__ import annotations
 from functools import partial
 
 import streamlit as st
-from pydantic import SecretStr
 from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections import destinations, mixpanel_connection, removal
-from core.connections.mixpanel_connection import MixpanelForm
-from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
-from core.syncs import groups
-from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
-from pages.parts.actions import confirm_buttons, perform, show_errors
-from pages.parts.formatting import age, escape_markdown, pluralize
+from core.connections import destinations, entering, mixpanel_connection
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind
+from pages.parts.actions import perform, show_errors
+from pages.parts.connections import fields
+from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
+from pages.parts.connections.cards import show_connected
+from pages.parts.connections.wording import take_secret
+from pages.parts.formatting import escape_markdown
 from pages.shell import gate, page_frame, resources
 
-REGIONS = {"us": "United States", "eu": "European Union", "in": "India"}
-MERGES = {
-    IdMerge.ORIGINAL.value: (
-        "Original",
-        f"Users are matched by the profile property `{APPTIMIZE_PROPERTY}`, which the two SDKs set together.",
-    ),
-    IdMerge.SIMPLIFIED.value: (
-        "Simplified",
-        f"Users are matched by `{USER_PROPERTY}`, which must be the id that Apptimize knows them by.",
-    ),
-}
-EXPECTED: dict[str, bool | None] = {"Default of the mode": None, "Yes": True, "No": False}
-OTHER_PROPERTY = (
-    "This is a Simplified project that is matched on a property other than `$user_id`. Events that Apptimize sends "
-    "back to Mixpanel may not be attributed to the right user."
-)
-
-
-def take_secret(key: str) -> SecretStr:
-    """Take a secret out of the form: what was typed does not stay in the session."""
-    secret = SecretStr(st.session_state[key])
-    st.session_state[key] = ""
-    return secret
+APART = 0  # the choice that is no connection's id
 
 
 def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
     """Test and store what was entered for Mixpanel."""
-    entered = st.session_state
-    form = MixpanelForm(
-        username=entered["connections_username"],
-        secret=take_secret("connections_secret"),
-        project_id=entered["connections_project"],
-        region=entered["connections_region"],
-        workspace_id=entered["connections_workspace"].strip() or None,
-        id_merge=entered["connections_merge"],
-        match_property=entered["connections_property"].strip(),
-        project_token=take_secret("connections_project_token"),
-        name=entered["connections_mixpanel_name"],
-    )
+    form = fields.read_form("connections", st.session_state["connections_mixpanel_name"])
     toast = st.toast("Checking with Mixpanel …", icon="spinner", duration="infinite")
     connection = perform(
         "mixpanel",
-        partial(mixpanel_connection.connect_mixpanel, bridge, person, form),
+        partial(mixpanel_connection.connect_mixpanel, bridge, person, form, if_taken="refuse"),
         lambda made: f"Project {made.project_id} is connected as {escape_markdown(made.name)}.",
     )
-    _end(toast, "Mixpanel", connection)
+    _end(toast, "Mixpanel", connection, "connections_mixpanel_name")
 
 
-def connect_apptimize(bridge: Bridge, person: Actor) -> None:
-    """Test and store what was entered for Apptimize."""
+def connect_apptimize(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
+    """Test and store what was entered for Apptimize: a new connection, or the token of one that leads there."""
     entered = st.session_state
-    token = take_secret("connections_token")
+    token, url = take_secret("connections_token"), entered["connections_endpoint"]
+    there = {connection.id: connection for connection in destinations.find_at(url, connections)}
+    choice: int | None = entered.get("connections_choice")
     toast = st.toast("Checking with Apptimize …", icon="spinner", duration="infinite")
-    url, name = entered["connections_endpoint"], entered["connections_endpoint_name"]
-    connection = perform(
-        "endpoint",
-        partial(destinations.connect_endpoint, bridge, person, url=url, token=token, name=name),
-        lambda made: f"Apptimize is connected as {escape_markdown(made.name)}.",
-    )
-    _end(toast, "Apptimize", connection)
-
-
-def _end(toast: DeltaGenerator, side: str, connection: Connection | None) -> None:
-    if connection:
-        toast.toast(f"{side} is connected.", icon=":material/check:")
+    if choice is not None and choice in there:
+        action = partial(destinations.replace_token, bridge, person, choice, token)
     else:
-        toast.toast("Nothing was saved.", icon=":material/error:")
+        action = partial(
+            destinations.connect_endpoint,
+            bridge,
+            person,
+            url=url,
+            token=token,
+            name=entered.get("connections_endpoint_name", ""),
+            if_taken="refuse",
+            apart=choice == APART and bool(there),
+        )
+    connection = perform("endpoint", action, lambda made: f"Apptimize is connected as {escape_markdown(made.name)}.")
+    _end(toast, "Apptimize", connection, "connections_endpoint_name")
 
 
 def connect_csv(bridge: Bridge, person: Actor) -> None:
     """Test and store the folder that was entered."""
     folder, name = st.session_state["connections_folder"], st.session_state["connections_csv_name"]
-    perform(
+    connection = perform(
         "csv",
-        partial(destinations.connect_csv, bridge, person, folder=folder, name=name),
+        partial(destinations.connect_csv, bridge, person, folder=folder, name=name, if_taken="refuse"),
         lambda made: f"Groups can be written to {escape_markdown(made.folder)} as {escape_markdown(made.name)}.",
     )
+    if connection:
+        _forget("connections_csv_name", "connections_folder")
 
 
-def remove(bridge: Bridge, person: Actor, connection: Connection, place: str) -> None:
-    """Remove the connection that the dialog named."""
-    assert connection.id is not None
-    perform(
-        place,
-        partial(removal.remove_connection, bridge, person, connection.id),
-        f"{escape_markdown(connection.name)} was removed.",
-    )
-
-
-@st.dialog("Remove this connection?", icon=":material/delete:")
-def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affected: list[str], place: str) -> None:
-    """Name what is removed, and the groups that depend on it, before it is."""
-    st.markdown(f"**{escape_markdown(connection.name)}**: {escape_markdown(describe(connection))}")
-    if affected:
-        st.write(
-            f"{pluralize(len(affected), 'group')} can no longer be updated through it; the members stay as they are:"
-        )
-        st.markdown("\n".join(f"- {escape_markdown(name)}" for name in affected[:8]))
-        if len(affected) > 8:
-            st.caption(f"and {pluralize(len(affected) - 8, 'more', 'more')}")
+def _end(toast: DeltaGenerator, side: str, connection: Connection | None, name_key: str) -> None:
+    if connection:
+        toast.toast(f"{side} is connected.", icon=":material/check:")
+        _forget(name_key)
     else:
-        st.write("No group was delivered through it.")
-    secret = "" if connection.kind == ConnectionKind.CSV else "Its secret is deleted. "
-    st.write(f"{secret}Recurring syncs that use it are paused.")
-    confirm_buttons(
-        "Remove",
-        key="connections_remove",
-        icon=":material/delete:",
-        action=partial(remove, bridge, person, connection, place),
-    )
+        toast.toast("Nothing was saved.", icon=":material/error:")
 
 
-def describe(connection: Connection) -> str:
-    """Format in a line where a connection leads; of its secret only the last four characters."""
-    if connection.kind == ConnectionKind.CSV:
-        return f"CSV files in {connection.folder}"
-    ending = f"••••{connection.secret_end}"
-    if connection.kind == ConnectionKind.ENDPOINT:
-        return f"{connection.url.partition('?')[0]}, token {ending}"
-    where = f"Project {connection.project_id}, {REGIONS.get(connection.region, connection.region)}"
-    workspace = f", workspace {connection.workspace_id}" if connection.workspace_id else ""
-    return f"{where}{workspace}, {connection.username}, secret {ending}"
+def _forget(*keys: str) -> None:
+    """Have fields offer what is usual again: the name that was entered is taken now."""
+    for key in keys:
+        st.session_state.pop(key, None)
 
 
-def show_connected(
-    bridge: Bridge, person: Actor, connections: list[Connection], groups: dict[int, list[str]], place: str
-) -> None:
-    """Show what is connected, each with the button that removes it."""
-    for connection in connections:
-        with st.container(border=True):
-            # The project's groups are all of those that were fed by a Mixpanel connection.
-            is_source = connection.side == MIXPANEL_SIDE
-            affected = sum(groups.values(), []) if is_source else groups.get(connection.id or 0, [])
-            _show_heading(bridge, person, connection, affected, place)
-            st.text(describe(connection))
-            page_frame.account_notice(connection)
-            if connection.kind == ConnectionKind.MIXPANEL:
-                _show_matching(connection)
-                match_settings(bridge, person, connection)
-            else:
-                st.caption(f"Checked {age(connection.checked_at)}.")
-
-
-def _show_heading(bridge: Bridge, person: Actor, connection: Connection, affected: list[str], place: str) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if connection.account_trouble:
-            st.badge("Not accepted", icon=":material/error:", color="red")
-        else:
-            st.badge("Connected", icon=":material/check_circle:", color="green")
-        if connection.practice:
-            st.badge("Practice", icon=":material/science:", color="orange")
-        st.markdown(f"**{escape_markdown(connection.name)}**", width="content")
-        st.space("stretch")
-        st.button(
-            "Remove",
-            key=f"connections_remove_{connection.id}",
-            icon=":material/delete:",
-            on_click=ask_to_remove,
-            args=(bridge, person, connection, affected, place),
-        )
-
-
-def _show_matching(connection: Connection) -> None:
-    merge, _ = MERGES.get(connection.id_merge, (connection.id_merge, ""))
-    st.caption(
-        f"{merge} ID merge, matched on {escape_markdown(connection.match_property)}. "
-        f"Checked {age(connection.checked_at)}."
-    )
-    if connection.id_merge == IdMerge.SIMPLIFIED and connection.match_property != USER_PROPERTY:
-        st.warning(OTHER_PROPERTY, icon=":material/warning:")
-
-
-def match_settings(bridge: Bridge, person: Actor, connection: Connection) -> None:
-    """Show the settings that users are matched with and profiles are written with, and the form that changes them."""
-    token = f"ends with {connection.project_token_end}" if connection.project_token_end else "is not entered"
-    with st.expander("Matching and project token", key=f"connections_match_{connection.id}", icon=":material/join:"):
-        name, meaning = MERGES.get(connection.id_merge, (connection.id_merge, ""))
-        st.caption(f"{name} ID merge. {meaning} To change the mode, connect the project again.")
-        with st.form(f"connections_match_form_{connection.id}", border=False):
-            left, right = st.columns(2)
-            left.text_input(
-                "Match property",
-                value=connection.match_property,
-                key=f"connections_match_property_{connection.id}",
-                help="A change overwrites every group in full at its next run. A sync may have its own.",
-            )
-            right.selectbox(
-                "Expected to start with i_ or a_",
-                list(EXPECTED),
-                index=list(EXPECTED.values()).index(connection.expects_prefix),
-                key=f"connections_match_prefix_{connection.id}",
-                help="Ids without one are exported all the same, and counted.",
-            )
-            left.text_input(
-                "Project token",
-                type="password",
-                key=f"connections_match_token_{connection.id}",
-                placeholder="Leave empty to keep it",
-                help=f"For associating users by hand; Mixpanel shows it in the project settings. It {token}.",
-            )
-            st.form_submit_button(
-                "Save",
-                key=f"connections_match_save_{connection.id}",
-                icon=":material/save:",
-                on_click=save_matching,
-                args=(bridge, person, connection.id),
-            )
-
-
-def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
-    """Store how users are matched, and the project token if one was entered."""
-    token = take_secret(f"connections_match_token_{connection_id}")
-    perform(
-        "mixpanel",
-        partial(_change_matching, bridge, person, connection_id, token),
-        lambda changed: f"Users are matched on {escape_markdown(changed.match_property)}.",
-    )
-
-
-def _change_matching(bridge: Bridge, person: Actor, connection_id: int, token: SecretStr) -> Connection:
-    entered = st.session_state
-    connection = mixpanel_connection.change_match_setting(
-        bridge,
-        person,
-        connection_id,
-        match_property=entered[f"connections_match_property_{connection_id}"],
-        expects_prefix=EXPECTED[entered[f"connections_match_prefix_{connection_id}"]],
-    )
-    if token.get_secret_value():
-        mixpanel_connection.set_project_token(bridge, person, connection_id, token)
-    return connection
-
-
-def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection], groups: dict[int, list[str]]) -> None:
-    """Show the Mixpanel connection, and the form that makes or replaces it."""
-    st.header("Mixpanel", anchor=False)
-    show_connected(bridge, person, connections, groups, "mixpanel")
-    page_frame.show_answer("mixpanel")
-    current = connections[0] if connections else None
+def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
+    """Show the form that connects a Mixpanel project."""
+    present = [connection for connection in connections if connection.side == MIXPANEL_SIDE]
     with st.expander(
-        "Connect another project, or replace this one" if current else "Connect",
-        expanded=not current,
+        "Connect another project" if present else "Connect",
+        expanded=not present,
         key="connections_mixpanel",
         icon=":material/add_link:",
         on_change="rerun",
     ):
-        _merge_fields(current)
+        if present:
+            st.caption(
+                "Cohorts are read through the connection called default. To have it lead to another project, use "
+                "**Change project** above."
+            )
+        fields.merge_fields("connections", None)
         with st.form("connections_mixpanel_form", border=False):
             left, right = st.columns(2)
-            _account_fields(left, right, current)
-            _project_fields(left, right, current)
+            fields.account_fields(left, right, "connections", None)
+            fields.project_fields(left, right, "connections", None)
+            _name_field(bridge, person, right, MIXPANEL_SIDE, "default", "connections_mixpanel_name")
             st.form_submit_button(
                 "Connect Mixpanel",
                 key="connections_mixpanel_save",
@@ -279,77 +114,20 @@ def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection], 
             )
 
 
-def _merge_fields(current: Connection | None) -> None:
-    merge = st.radio(
-        "ID merge mode of the project",
-        list(MERGES),
-        index=list(MERGES).index(current.id_merge) if current and current.id_merge in MERGES else 0,
-        format_func={mode: name for mode, (name, _) in MERGES.items()}.__getitem__,
-        captions=[meaning for _, meaning in MERGES.values()],
-        key="connections_merge",
-        help="Mixpanel shows it under Project settings, Identity merge. It is fixed once the project has data.",
+def _name_field(bridge: Bridge, person: Actor, column: DeltaGenerator, side: str, usual: str, key: str) -> None:
+    column.text_input(
+        "Name",
+        value=entering.suggest_name(bridge, person, side, usual),
+        key=key,
+        max_chars=100,
+        help="One that no other connection has.",
     )
-    with st.expander("Match on another property", key="connections_property_box"):
-        other = st.text_input(
-            "Match property",
-            value="",
-            key="connections_property",
-            placeholder=APPTIMIZE_PROPERTY if merge == IdMerge.ORIGINAL else USER_PROPERTY,
-            help="Leave it empty for the default of the mode.",
-        )
-        if merge == IdMerge.SIMPLIFIED and other.strip() not in ("", USER_PROPERTY):
-            st.warning(OTHER_PROPERTY, icon=":material/warning:")
 
 
-def _account_fields(left: DeltaGenerator, right: DeltaGenerator, current: Connection | None) -> None:
-    left.text_input(
-        "Service account username",
-        value=current.username if current else "",
-        key="connections_username",
-        help="Create one in Mixpanel under Organization settings, Service accounts, with the project role admin or "
-        "owner.",
-    )
-    right.text_input("Service account secret", type="password", key="connections_secret")
-
-
-def _project_fields(left: DeltaGenerator, right: DeltaGenerator, current: Connection | None) -> None:
-    left.text_input("Project id", value=str(current.project_id) if current else "", key="connections_project")
-    right.selectbox(
-        "Region",
-        list(REGIONS),
-        index=list(REGIONS).index(current.region) if current and current.region in REGIONS else 0,
-        format_func=REGIONS.__getitem__,
-        key="connections_region",
-        help="Where the project's data is kept. Mixpanel shows it in the project settings.",
-    )
-    left.text_input(
-        "Workspace id",
-        value=str(current.workspace_id or "") if current else "",
-        key="connections_workspace",
-        placeholder="Optional",
-        help="Only for projects with data views.",
-    )
-    left.text_input(
-        "Project token",
-        type="password",
-        key="connections_project_token",
-        placeholder="Optional",
-        help="Only for associating users by hand. Mixpanel shows it in the project settings.",
-    )
-    _name_field(right, "default", "connections_mixpanel_name")
-
-
-def _name_field(column: DeltaGenerator, value: str, key: str) -> None:
-    column.text_input("Name", value=value, key=key, max_chars=100, help="A connection of this name is replaced.")
-
-
-def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection], groups: dict[int, list[str]]) -> None:
-    """Show the Apptimize destinations, and the form that makes or replaces one."""
-    st.header("Apptimize", anchor=False)
-    show_connected(bridge, person, connections, groups, "endpoint")
-    page_frame.show_answer("endpoint")
-    current = connections[0] if connections else None
-    with st.expander("Connect", expanded=not current, key="connections_apptimize", icon=":material/add_link:"):
+def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
+    """Show the form that connects an Apptimize destination."""
+    present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
+    with st.expander("Connect", expanded=not present, key="connections_apptimize", icon=":material/add_link:"):
         st.markdown(
             "1. Open the **Tokens** page of the Apptimize dashboard.\n"
             "2. Click **New token**, give it a memorable name, and click **Generate**.\n"
@@ -363,33 +141,52 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection],
                 key="connections_tokens",
                 icon=":material/open_in_new:",
             )
+        # Not in the form: what is asked depends on whether the address is connected already.
+        url = st.text_input(
+            "Endpoint URL",
+            value=next((connection.url for connection in present if connection.practice), ""),
+            key="connections_endpoint",
+            placeholder="https://…",
+            help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV "
+            "folder.",
+        )
+        choice = _ask_for_choice(bridge, person, destinations.find_at(url, present)) if url else None
         with st.form("connections_apptimize_form", border=False):
             left, right = st.columns(2)
             left.text_input("Apptimize token", type="password", key="connections_token")
-            _name_field(right, "default", "connections_endpoint_name")
-            st.text_input(
-                "Endpoint URL",
-                value=current.url if current else "",
-                key="connections_endpoint",
-                placeholder="https://…",
-                help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV "
-                "folder.",
-            )
+            if not choice:
+                _name_field(bridge, person, right, DESTINATION_SIDE, "default", "connections_endpoint_name")
             st.form_submit_button(
                 "Connect Apptimize",
                 key="connections_apptimize_save",
                 type="primary",
                 on_click=connect_apptimize,
-                args=(bridge, person),
+                args=(bridge, person, present),
             )
 
 
-def show_csv(bridge: Bridge, person: Actor, connections: list[Connection], groups: dict[int, list[str]]) -> None:
-    """Show the folders that take CSV files, and the form that makes or replaces one."""
-    st.header("CSV folder", anchor=False)
-    st.caption("A file for each group, as Apptimize's Groups page takes it for upload. Works with any account.")
-    show_connected(bridge, person, connections, groups, "csv")
-    page_frame.show_answer("csv")
+def _ask_for_choice(bridge: Bridge, person: Actor, there: list[Connection]) -> int | None:
+    """Show which connections lead to an address already, and ask whether one of them is meant; None: there are none."""
+    if not there:
+        st.session_state.pop("connections_choice", None)
+        return None
+    names = {connection.id or 0: connection.name for connection in there}
+    labels = {number: f"Replace the token of {escape_markdown(name)}" for number, name in names.items()}
+    labels[APART] = "Connect another workspace: its groups are kept apart"
+    st.info(
+        f"This address is connected already as {escape_markdown(', '.join(names.values()))}.", icon=":material/info:"
+    )
+    choice = st.radio("What is the token for?", list(labels), format_func=labels.__getitem__, key="connections_choice")
+    chosen = [connection for connection in there if connection.id == choice]
+    if chosen:
+        affected = find_affected(bridge, person, chosen)[choice]
+        show_affected(affected, IN_DOUBT)
+    return choice
+
+
+def show_csv(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
+    """Show the form that connects a folder which takes CSV files."""
+    present = any(connection.kind == ConnectionKind.CSV for connection in connections)
     with (
         st.expander("Connect", key="connections_csv", icon=":material/add_link:"),
         st.form("connections_csv_form", border=False),
@@ -397,31 +194,38 @@ def show_csv(bridge: Bridge, person: Actor, connections: list[Connection], group
         left, right = st.columns([2, 1])
         left.text_input(
             "Folder on this server",
-            value=connections[0].folder if connections else str(bridge.settings.csv_folder),
+            value="" if present else str(bridge.settings.csv_folder),
             key="connections_folder",
         )
-        _name_field(right, "csv", "connections_csv_name")
+        _name_field(bridge, person, right, DESTINATION_SIDE, "csv", "connections_csv_name")
         st.form_submit_button(
             "Connect folder", key="connections_csv_save", type="primary", on_click=connect_csv, args=(bridge, person)
         )
 
 
-def names_by_destination(bridge: Bridge, person: Actor) -> dict[int, list[str]]:
-    """Return the names of the groups that were delivered to each destination."""
-    names: dict[int, list[str]] = {}
-    for group in groups.list_groups(bridge, person):
-        names.setdefault(group.destination_id, []).append(group.name)
-    return names
-
+SECTIONS = (
+    ("Mixpanel", "", ConnectionKind.MIXPANEL, "mixpanel", show_mixpanel),
+    ("Apptimize", "", ConnectionKind.ENDPOINT, "endpoint", show_apptimize),
+    (
+        "CSV folder",
+        "A file for each group, as Apptimize's Groups page takes it for upload. Works with any account.",
+        ConnectionKind.CSV,
+        "csv",
+        show_csv,
+    ),
+)
 
 person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
 connections = page_frame.open_page(bridge, person, "Connections", "Where cohorts come from, and where groups go.")
 with show_errors():
-    names = names_by_destination(bridge, person)
-    for kind, show in (
-        (ConnectionKind.MIXPANEL, show_mixpanel),
-        (ConnectionKind.ENDPOINT, show_apptimize),
-        (ConnectionKind.CSV, show_csv),
-    ):
-        show(bridge, person, [connection for connection in connections if connection.kind == kind], names)
+    affected = find_affected(bridge, person, connections)
+    neighbors = destinations.list_shared(bridge, person)
+    for title, intro, kind, place, show_form in SECTIONS:
+        st.header(title, anchor=False)
+        if intro:
+            st.caption(intro)
+        of_kind = [connection for connection in connections if connection.kind == kind]
+        show_connected(bridge, person, of_kind, affected, neighbors, place)
+        page_frame.show_answer(place)
+        show_form(bridge, person, connections)

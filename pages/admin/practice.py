@@ -16,7 +16,8 @@ MIXPANEL = """
 1. In Mixpanel, open **Organization settings**, **Service accounts**, and create one with the project role **admin** or
    **owner**. Copy its username and its secret: the secret is shown once.
 2. Note the **project id** and the region under **Project settings**, and the project's **ID merge** mode.
-3. Enter them under **Connections**, **Mixpanel**, with the name `default`: the practice project is replaced.
+3. Open **Connections**, and at the practice project press **Change project** and enter them. With nothing connected,
+   enter them under **Connect**.
 """
 ENDPOINT = """
 Apptimize documents **no public interface for writing groups**. Mixpanel's own integration uses one that is not
@@ -24,7 +25,8 @@ published. If Apptimize gave you an address that takes Mixpanel's cohort-sync me
 does:
 
 1. Create a token on Apptimize's **Tokens** page: **New token**, a memorable name, **Generate**.
-2. Enter address and token under **Connections**, **Apptimize**, with the name `default`.
+2. Open **Connections**, and at the practice destination press **Change address** and enter both. With nothing
+   connected, enter them under **Connect**.
 """
 CSV = """
 Apptimize's Groups page takes a CSV file of user ids. This works with any account today:

@@ -116,6 +116,12 @@ def answer(place: str, text: str, *, failed: bool = False) -> None:
     st.session_state[_ANSWER] = {"place": place, "text": text, "failed": failed, "page": st.session_state.get("page")}
 
 
+def has_failed(place: str) -> bool:
+    """Return whether the latest action belongs at a place, and failed."""
+    latest = st.session_state.get(_ANSWER)
+    return bool(latest and latest["place"] == place and latest["failed"])
+
+
 def forget_answer() -> None:
     """Drop the latest action's answer."""
     st.session_state.pop(_ANSWER, None)

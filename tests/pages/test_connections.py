@@ -9,10 +9,13 @@ from streamlit.testing.v1 import AppTest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import lookup
+from core.connections import destinations, lookup
 from core.sandbox import people
+from core.syncs import recurring
+from data.engine import write_session
+from data.models import Connection
 from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown
-from tests.stage.home import export
+from tests.stage.home import export, group_row
 from tests.stage.sandbox import POWER, Sandbox
 
 
@@ -114,13 +117,149 @@ def test_a_folder_is_connected(page: AppTest, tmp_path: Path):
     assert f"Groups can be written to {tmp_path / 'groups'} as csv." in shown(page)
 
 
-def test_saving_again_under_the_same_name_replaces(practising: Bridge, sandbox: Sandbox):
-    token = sandbox.post("/sandbox/api/tokens", json={"name": "New"}).json()["token"]
+def endpoints(bridge: Bridge) -> list[Connection]:
+    return [one for one in lookup.list_connections(bridge, LOCAL) if one.kind == "endpoint"]
 
-    enter_apptimize(open_page(CONNECTIONS), token=token)
 
-    found = [one for one in lookup.list_connections(practising, LOCAL) if one.kind == "endpoint"]
-    assert [one.secret_end for one in found] == [token[-4:]]
+def new_token(sandbox: Sandbox, workspace: str = "") -> str:
+    return sandbox.post("/sandbox/api/tokens", json={"name": "New", "workspace": workspace}).json()["token"]
+
+
+def test_the_first_offer_for_a_connected_address_replaces_the_token(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    token = new_token(sandbox)
+    at = open_page(CONNECTIONS)
+
+    assert "This address is connected already as default." in shown(at)
+    assert "1 group will be in doubt" in shown(at)
+    enter_apptimize(at, token=token)
+
+    assert "Apptimize is connected as default." in shown(at)
+    assert [one.secret_end for one in endpoints(practising)] == [token[-4:]]
+    assert group_row(practising, POWER).in_doubt
+
+
+def test_another_workspace_at_an_address_is_connected_under_a_free_name_and_shown(practising: Bridge, sandbox: Sandbox):
+    token = new_token(sandbox, "Theirs")
+    at = open_page(CONNECTIONS)
+
+    drawn(at.radio(key="connections_choice").set_value(0).run())
+    assert at.text_input(key="connections_endpoint_name").value == "default-2"
+    enter_apptimize(at, token=token)
+
+    assert "Apptimize is connected as default-2." in shown(at)
+    assert "Another workspace at the address of default: the groups are kept apart." in shown(at)
+    assert [(one.name, one.apart) for one in endpoints(practising)] == [("default", False), ("default-2", True)]
+
+
+def test_an_address_that_is_entered_at_once_is_refused_where_it_is_connected_already(
+    practising: Bridge, sandbox: Sandbox
+):
+    at = open_page(CONNECTIONS)
+    drawn(at.text_input(key="connections_endpoint").set_value("").run())
+
+    enter_apptimize(at, token=new_token(sandbox), endpoint=f"{sandbox.endpoint}/", endpoint_name="other")
+
+    assert "connected already as default, with another token" in shown(at)
+    assert len(endpoints(practising)) == 1
+
+
+def test_a_name_that_is_taken_is_refused_with_a_free_one(practising: Bridge, tmp_path: Path):
+    at = open_page(CONNECTIONS)
+    at.text_input(key="connections_folder").set_value(str(tmp_path / "groups"))
+    at.text_input(key="connections_csv_name").set_value("default")
+    drawn(at.button(key="connections_csv_save").click().run())
+
+    assert "there is a connection default already" in shown(at)
+    assert "such as default-2" in shown(at)
+
+
+def test_replacing_a_token_names_what_is_affected_and_tells_what_is_wrong(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    recurring.add_sync(practising, LOCAL, POWER)
+    at = open_page(CONNECTIONS)
+    (present,) = endpoints(practising)
+
+    drawn(at.button(key=f"connections_token_{present.id}").click().run())
+    assert "1 group, kept by 1 recurring sync, will be in doubt" in shown(at)
+    assert "Power users" in shown(at)
+    at.text_input(key="connections_replace_token").set_value("wrong")
+    drawn(at.button(key="connections_dialog_save").click().run())
+    assert "Token: the endpoint does not accept it." in shown(at)
+    assert not group_row(practising, POWER).in_doubt
+
+    token = new_token(sandbox)
+    drawn(at.button(key=f"connections_token_{present.id}").click().run())
+    at.text_input(key="connections_replace_token").set_value(token)
+    drawn(at.button(key="connections_dialog_save").click().run())
+
+    assert "The token of default was replaced." in shown(at)
+    assert token not in shown(at) + str(at.session_state.to_dict())
+    assert [one.secret_end for one in endpoints(practising)] == [token[-4:]]
+    assert group_row(practising, POWER).in_doubt
+
+
+def test_an_address_is_changed_at_its_connection(practising: Bridge, sandbox: Sandbox):
+    at = open_page(CONNECTIONS)
+    (present,) = endpoints(practising)
+    drawn(at.button(key=f"connections_address_{present.id}").click().run())
+
+    at.text_input(key="connections_change_url").set_value(f"{sandbox.endpoint}?of=us")
+    at.text_input(key="connections_change_token").set_value(sandbox.token)
+    drawn(at.button(key="connections_dialog_save").click().run())
+
+    assert "default leads to another address now." in shown(at)
+    assert [one.url for one in endpoints(practising)] == [f"{sandbox.endpoint}?of=us"]
+
+
+def test_a_secret_and_a_project_are_changed_at_their_connection(practising: Bridge):
+    at = open_page(CONNECTIONS)
+    project = next(one for one in lookup.list_connections(practising, LOCAL) if one.side == "mixpanel")
+    drawn(at.button(key=f"connections_secret_{project.id}").click().run())
+    at.text_input(key="connections_replace_secret").set_value(people.ADMIN_SECRET)
+    drawn(at.button(key="connections_dialog_save").click().run())
+    assert "default asks with another secret now." in shown(at)
+
+    drawn(at.button(key=f"connections_project_{project.id}").click().run())
+    for name, value in (
+        ("username", people.ADMIN_USERNAME), ("secret", people.ADMIN_SECRET), ("project", str(people.PROJECT_ID)),
+    ):  # fmt: skip
+        at.text_input(key=f"connections_change_{name}").set_value(value)
+    at.radio(key="connections_change_merge").set_value("simplified")
+    drawn(at.button(key="connections_dialog_save").click().run())
+
+    assert f"default leads to project {people.PROJECT_ID} now." in shown(at)
+    assert "Simplified ID merge, matched on $user_id." in shown(at)
+
+
+def test_a_folder_is_changed_at_its_connection(practising: Bridge, tmp_path: Path):
+    folder = destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    at = open_page(CONNECTIONS)
+    drawn(at.button(key=f"connections_folder_{folder.id}").click().run())
+
+    at.text_input(key="connections_change_folder").set_value(str(tmp_path / "other"))
+    drawn(at.button(key="connections_dialog_save").click().run())
+
+    assert "csv writes to another folder now." in shown(at)
+
+
+def test_twins_of_an_earlier_version_are_shown_until_it_is_said_that_they_are_apart(
+    practising: Bridge, sandbox: Sandbox
+):
+    (first,) = endpoints(practising)
+    with write_session(practising.engine) as session:
+        secret = practising.vault.encrypt(new_token(sandbox, "Theirs"))
+        values = {"side": "destination", "kind": "endpoint", "name": "twin", "url": f"{first.url}/", "secret": secret}
+        session.add(Connection(created_at=practising.clock.now(), **values))
+    at = open_page(CONNECTIONS)
+    twin = next(one for one in endpoints(practising) if one.name == "twin")
+    assert "Leads to the same place as twin" in shown(at)
+
+    drawn(at.button(key=f"connections_apart_{twin.id}").click().run())
+    drawn(at.button(key="connections_apart_yes").click().run())
+
+    assert "The groups of twin are kept apart." in shown(at)
+    assert "Leads to the same place as" not in shown(at)
 
 
 def test_removing_names_what_is_affected_first(practising: Bridge):

@@ -1,0 +1,57 @@
+"""What depends on a connection: its groups, and the recurring syncs that keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.syncs import groups, listing
+from core.syncs.listing import SyncView
+from data.models import MIXPANEL_SIDE, Connection, Group, SyncKind
+from pages.parts.formatting import escape_markdown, pluralize
+
+_MOST_NAMES = 8
+
+
+@dataclass(frozen=True)
+class Affected:
+    """The names of the groups that a connection was used for, and how many recurring syncs use it."""
+
+    groups: list[str]
+    syncs: int
+
+
+def find_affected(bridge: Bridge, person: Actor, connections: Iterable[Connection]) -> dict[int, Affected]:
+    """Return what depends on each connection, by its id."""
+    delivered, views = groups.list_groups(bridge, person), listing.list_syncs(bridge, person)
+    return {connection.id or 0: _affected(connection, delivered, views) for connection in connections}
+
+
+def _affected(connection: Connection, delivered: list[Group], views: list[SyncView]) -> Affected:
+    if connection.side == MIXPANEL_SIDE:
+        own = [view for view in views if view.sync.mixpanel_id == connection.id]
+        fed = {view.group.id for view in own}
+        names = [group.name for group in delivered if group.id in fed]
+    else:
+        own = [view for view in views if view.group.destination_id == connection.id]
+        names = [group.name for group in delivered if group.destination_id == connection.id]
+    return Affected(names, sum(view.sync.kind == SyncKind.RECURRING for view in own))
+
+
+# What becomes of groups whose destination is replaced.
+IN_DOUBT = "will be in doubt, so that the next run writes all members again:"
+
+
+def show_affected(affected: Affected, what_happens: str) -> None:
+    """Show the groups that are affected, and what happens to them; nothing where there is none."""
+    if not affected.groups:
+        return
+    syncs = f", kept by {pluralize(affected.syncs, 'recurring sync')}," if affected.syncs else ""
+    st.write(f"{pluralize(len(affected.groups), 'group')}{syncs} {what_happens}")
+    st.markdown("\n".join(f"- {escape_markdown(name)}" for name in affected.groups[:_MOST_NAMES]))
+    if len(affected.groups) > _MOST_NAMES:
+        st.caption(f"and {pluralize(len(affected.groups) - _MOST_NAMES, 'more', 'more')}")

@@ -1,0 +1,110 @@
+"""What is connected: where each connection leads, how it is, and the buttons that replace or remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.connections import destinations
+from data.models import Connection, ConnectionKind
+from pages.parts.connections import dialogs
+from pages.parts.connections.affected import Affected
+from pages.parts.connections.matching import match_settings, show_matching
+from pages.parts.connections.wording import describe
+from pages.parts.formatting import age, escape_markdown
+from pages.shell import page_frame
+
+# Of each kind, what can be replaced: the button's label, its key, its icon, and the dialog that it opens.
+_BUTTONS: dict[str, list[tuple[str, str, str, Callable[..., object]]]] = {
+    ConnectionKind.MIXPANEL: [
+        ("Replace secret", "secret", "key", dialogs.ask_for_secret),
+        ("Change project", "project", "edit", dialogs.ask_for_project),
+    ],
+    ConnectionKind.ENDPOINT: [
+        ("Replace token", "token", "key", dialogs.ask_for_token),
+        ("Change address", "address", "edit", dialogs.ask_for_address),
+    ],
+    ConnectionKind.CSV: [("Change folder", "folder", "edit", dialogs.ask_for_folder)],
+}
+
+
+def show_connected(
+    bridge: Bridge,
+    person: Actor,
+    connections: list[Connection],
+    affected: dict[int, Affected],
+    neighbors: dict[int, list[Connection]],
+    place: str,
+) -> None:
+    """Show what is connected, each with the buttons that replace and remove it."""
+    for connection in connections:
+        arguments = (bridge, person, connection, affected[connection.id or 0], place)
+        with st.container(border=True):
+            _show_heading(connection, arguments)
+            st.text(describe(connection))
+            page_frame.account_notice(connection)
+            _show_neighbors(connection, neighbors.get(connection.id or 0, []), arguments)
+            with st.container(horizontal=True, gap="small"):
+                for label, key, icon, dialog in _BUTTONS.get(connection.kind, []):
+                    st.button(
+                        label,
+                        key=f"connections_{key}_{connection.id}",
+                        icon=f":material/{icon}:",
+                        on_click=dialogs.open_dialog,
+                        args=(dialog, *arguments),
+                    )
+            if connection.kind == ConnectionKind.MIXPANEL:
+                show_matching(connection)
+                match_settings(bridge, person, connection)
+            else:
+                st.caption(f"Checked {age(connection.checked_at)}.")
+
+
+def _show_heading(connection: Connection, arguments: tuple[object, ...]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if connection.account_trouble:
+            st.badge("Not accepted", icon=":material/error:", color="red")
+        else:
+            st.badge("Connected", icon=":material/check_circle:", color="green")
+        if connection.practice:
+            st.badge("Practice", icon=":material/science:", color="orange")
+        st.markdown(f"**{escape_markdown(connection.name)}**", width="content")
+        st.space("stretch")
+        st.button(
+            "Remove",
+            key=f"connections_remove_{connection.id}",
+            icon=":material/delete:",
+            on_click=dialogs.open_dialog,
+            args=(dialogs.ask_to_remove, *arguments),
+        )
+
+
+def _show_neighbors(connection: Connection, neighbors: list[Connection], arguments: tuple[object, ...]) -> None:
+    """Show who else leads to the same place, and whether it was said that their groups are kept apart."""
+    apart = [other.name for other in neighbors if destinations.are_apart(connection, other)]
+    twins = [other.name for other in neighbors if not destinations.are_apart(connection, other)]
+    if apart:
+        st.caption(
+            f"Another workspace at the address of {escape_markdown(', '.join(apart))}: the groups are kept apart."
+        )
+    if not twins:
+        return
+    is_endpoint = connection.kind == ConnectionKind.ENDPOINT
+    more = ", or, if they are two workspaces, keep the groups of one apart" if is_endpoint else ""
+    st.warning(
+        "A cohort that has a group through each would be overwritten by turns, so its syncs are paused. "
+        f"Remove one of the connections{more}; then resume the syncs.",
+        title=f"Leads to the same place as {escape_markdown(', '.join(twins))}",
+        icon=":material/call_merge:",
+    )
+    if is_endpoint:
+        st.button(
+            "Another workspace",
+            key=f"connections_apart_{connection.id}",
+            icon=":material/call_split:",
+            on_click=dialogs.open_dialog,
+            args=(dialogs.ask_to_keep_apart, *arguments),
+        )

@@ -1,0 +1,90 @@
+"""The fields that describe a Mixpanel project, in the form that connects one and in the dialog that changes it."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from core.connections.mixpanel_connection import MixpanelForm
+from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
+from data.models import Connection
+from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, REGIONS, take_secret
+
+
+def merge_fields(prefix: str, current: Connection | None) -> None:
+    """Ask for the ID merge mode, and for another match property than its usual one."""
+    merge = st.radio(
+        "ID merge mode of the project",
+        list(MERGES),
+        index=list(MERGES).index(current.id_merge) if current and current.id_merge in MERGES else 0,
+        format_func={mode: name for mode, (name, _) in MERGES.items()}.__getitem__,
+        captions=[meaning for _, meaning in MERGES.values()],
+        key=f"{prefix}_merge",
+        help="Mixpanel shows it under Project settings, Identity merge. It is fixed once the project has data.",
+    )
+    usual = APPTIMIZE_PROPERTY if merge == IdMerge.ORIGINAL else USER_PROPERTY
+    with st.expander("Match on another property", key=f"{prefix}_property_box"):
+        other = st.text_input(
+            "Match property",
+            value=current.match_property if current and current.match_property != usual else "",
+            key=f"{prefix}_property",
+            placeholder=usual,
+            help="Leave it empty for the default of the mode.",
+        )
+        if merge == IdMerge.SIMPLIFIED and other.strip() not in ("", USER_PROPERTY):
+            st.warning(OTHER_PROPERTY, icon=":material/warning:")
+
+
+def account_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, current: Connection | None) -> None:
+    """Ask for the service account."""
+    left.text_input(
+        "Service account username",
+        value=current.username if current else "",
+        key=f"{prefix}_username",
+        help="Create one in Mixpanel under Organization settings, Service accounts, with the project role admin or "
+        "owner.",
+    )
+    right.text_input("Service account secret", type="password", key=f"{prefix}_secret")
+
+
+def project_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, current: Connection | None) -> None:
+    """Ask for the project, and where its data is kept."""
+    left.text_input("Project id", value=str(current.project_id) if current else "", key=f"{prefix}_project")
+    right.selectbox(
+        "Region",
+        list(REGIONS),
+        index=list(REGIONS).index(current.region) if current and current.region in REGIONS else 0,
+        format_func=REGIONS.__getitem__,
+        key=f"{prefix}_region",
+        help="Where the project's data is kept. Mixpanel shows it in the project settings.",
+    )
+    left.text_input(
+        "Workspace id",
+        value=str(current.workspace_id or "") if current else "",
+        key=f"{prefix}_workspace",
+        placeholder="Optional",
+        help="Only for projects with data views.",
+    )
+    left.text_input(
+        "Project token",
+        type="password",
+        key=f"{prefix}_project_token",
+        placeholder="Optional",
+        help="Only for associating users by hand. Mixpanel shows it in the project settings.",
+    )
+
+
+def read_form(prefix: str, name: str = "") -> MixpanelForm:
+    """Read what was entered; the secrets are taken out of the session."""
+    entered = st.session_state
+    return MixpanelForm(
+        username=entered[f"{prefix}_username"],
+        secret=take_secret(f"{prefix}_secret"),
+        project_id=entered[f"{prefix}_project"],
+        region=entered[f"{prefix}_region"],
+        workspace_id=entered[f"{prefix}_workspace"].strip() or None,
+        id_merge=entered[f"{prefix}_merge"],
+        match_property=entered[f"{prefix}_property"].strip(),
+        project_token=take_secret(f"{prefix}_project_token"),
+        name=name,
+    )
