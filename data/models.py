@@ -337,7 +337,8 @@ class CohortList(SQLModel, table=True):
 
     project: str = Field(primary_key=True, max_length=200)
     read_at: datetime
-    cohorts: list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
+    # What could be taken and how many entries could not: see data/cohort_list.py.
+    cohorts: dict[str, Any] | list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
 
 
 class Lease(SQLModel, table=True):

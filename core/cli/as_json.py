@@ -35,8 +35,8 @@ def cohort_as_json(cohort: Cohort) -> dict[str, Any]:
         "count": cohort.count,
         "created": cohort.created,
         "is_visible": cohort.is_visible,
-        "exportable": not cohort.of_groups,
-        "reason": cohorts.NOT_USERS if cohort.of_groups else None,
+        "exportable": cohorts.why_not_exportable(cohort) is None,
+        "reason": cohorts.why_not_exportable(cohort),
     }
 
 

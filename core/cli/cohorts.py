@@ -27,11 +27,14 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait for a query slot as lon
 @app.command("cohorts")
 def list_cohorts(as_json: Json = False) -> None:
     """List the project's cohorts, fresh from Mixpanel."""
-    listed = cohorts.list_cohorts(open_here(), LOCAL)
+    bridge = open_here()
+    listed = cohorts.list_cohorts(bridge, LOCAL)
     if as_json:
         print_json([cohort_as_json(cohort) for cohort in listed])
     else:
         print_cohorts(listed)
+    if left_out := cohorts.count_cohorts_left_out(bridge, LOCAL):
+        print_note(f"Left out, since Mixpanel lists them without a usable “id” of their own: {left_out:,}.")
 
 
 @app.command()

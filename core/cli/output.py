@@ -71,8 +71,12 @@ def print_cohorts(cohorts: Sequence[Cohort]) -> None:
         (
             str(cohort.id),
             cohort.name,
-            f"{cohort.count:,}",
-            _marks(("hidden", not cohort.is_visible), ("not users", cohort.of_groups)),
+            "" if cohort.count is None else f"{cohort.count:,}",
+            _marks(
+                ("hidden", not cohort.is_visible),
+                ("not users", cohort.of_groups),
+                ("incomplete", cohort.odd_field is not None),
+            ),
         )
         for cohort in cohorts
     ]

@@ -8,43 +8,44 @@ import secrets
 from datetime import datetime, timedelta
 
 from core.bridge import Bridge
-from core.errors import CohortNotExportable, CohortUnknown
+from core.errors import CohortNotExportable, CohortUnknown, VendorSurprise
 from core.leases.lock import in_turn
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
+from core.vendors.mixpanel_lists import CohortListing
 from data import cohort_list
 from data.models import LeaseKind
 
 SHARED_FOR = timedelta(minutes=15)
 
 
-async def refresh(bridge: Bridge, client: Mixpanel, project: str) -> list[Cohort]:
+async def refresh(bridge: Bridge, client: Mixpanel, project: str) -> CohortListing:
     """Ask Mixpanel, at the cost of one counted query, and share the answer."""
-    cohorts = await client.list_cohorts()
-    await asyncio.to_thread(_share, bridge, project, cohorts)
-    return cohorts
+    listing = await client.list_cohorts()
+    await asyncio.to_thread(_share, bridge, project, listing)
+    return listing
 
 
 async def _read_once(
     bridge: Bridge, client: Mixpanel, project: str, *, since: datetime, lease_owner: str | None
-) -> list[Cohort]:
+) -> CohortListing:
     """Return a list that was read after `since`: another's, if one is read at this moment, else our own."""
     async with in_turn(bridge, LeaseKind.COHORT_LIST, project, lease_owner=lease_owner or secrets.token_hex(8)):
         shared = await asyncio.to_thread(_shared_since, bridge, project, since)
         return shared if shared is not None else await refresh(bridge, client, project)
 
 
-def get_shared(bridge: Bridge, project: str) -> list[Cohort] | None:
+def get_shared(bridge: Bridge, project: str) -> CohortListing | None:
     """Return the shared list if it was read within the last interval."""
     return _shared_since(bridge, project, bridge.clock.now() - SHARED_FOR)
 
 
-def _shared_since(bridge: Bridge, project: str, since: datetime) -> list[Cohort] | None:
+def _shared_since(bridge: Bridge, project: str, since: datetime) -> CohortListing | None:
     shared = cohort_list.get(bridge.engine, project)
     # One from the future is from before the clock was set back: how old it is cannot be known.
     if shared is None or not since <= shared.read_at <= bridge.clock.now():
         return None
-    return [Cohort(**cohort) for cohort in shared.cohorts]
+    return CohortListing([Cohort(**cohort) for cohort in shared.cohorts], shared.left_out)
 
 
 def read_at(bridge: Bridge, project: str) -> datetime | None:
@@ -53,9 +54,15 @@ def read_at(bridge: Bridge, project: str) -> datetime | None:
     return shared.read_at if shared else None
 
 
-def _share(bridge: Bridge, project: str, cohorts: list[Cohort]) -> None:
-    rows = [dataclasses.asdict(cohort) for cohort in cohorts]
-    cohort_list.share(bridge.engine, project, rows, now=bridge.clock.now())
+def count_left_out(bridge: Bridge, project: str) -> int:
+    """Return how many entries of the shared list could not be read."""
+    shared = cohort_list.get(bridge.engine, project)
+    return shared.left_out if shared else 0
+
+
+def _share(bridge: Bridge, project: str, listing: CohortListing) -> None:
+    rows = [dataclasses.asdict(cohort) for cohort in listing.cohorts]
+    cohort_list.share(bridge.engine, project, rows, left_out=listing.left_out, now=bridge.clock.now())
 
 
 async def find(
@@ -68,10 +75,10 @@ async def find(
     Raises: CohortUnknown, CohortNotExportable, VendorError, NoQuerySlot.
     """
     began = bridge.clock.now()
-    shared = await asyncio.to_thread(get_shared, bridge, project)
-    if shared is None:
-        shared = await _read_once(bridge, client, project, since=began - SHARED_FOR, lease_owner=lease_owner)
-    cohort = _pick(shared, cohort_id)
+    listing = await asyncio.to_thread(get_shared, bridge, project)
+    if listing is None:
+        listing = await _read_once(bridge, client, project, since=began - SHARED_FOR, lease_owner=lease_owner)
+    cohort = pick(listing, cohort_id)
     if cohort is None:
         return await find_afresh(bridge, client, project, cohort_id, since=began, lease_owner=lease_owner)
     return _exportable(cohort)
@@ -87,17 +94,31 @@ async def find_afresh(
     lease_owner: str | None = None,
 ) -> Cohort:
     """Find an exportable cohort in a list that was read after `since`. Raises as `find` does."""
-    cohort = _pick(await _read_once(bridge, client, project, since=since, lease_owner=lease_owner), cohort_id)
+    listing = await _read_once(bridge, client, project, since=since, lease_owner=lease_owner)
+    cohort = pick(listing, cohort_id)
+    if cohort is None and listing.left_out:  # it may be one of those: that is no reason to call it unknown
+        raise _odd_entry(f"Mixpanel lists no cohort {cohort_id}, but {listing.left_out:,} without a usable “id”.")
     if cohort is None:
         raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
     return _exportable(cohort)
 
 
+def pick(listing: CohortListing, cohort_id: int) -> Cohort | None:
+    """Find a cohort in a list."""
+    return next((cohort for cohort in listing.cohorts if cohort.id == cohort_id), None)
+
+
 def _exportable(cohort: Cohort) -> Cohort:
     if cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort.id} is a group-analytics cohort: its members are not users.")
+    if cohort.odd_field:
+        raise _odd_entry(f"Mixpanel lists cohort {cohort.id} without a usable “{cohort.odd_field}”.")
     return cohort
 
 
-def _pick(cohorts: list[Cohort], cohort_id: int) -> Cohort | None:
-    return next((cohort for cohort in cohorts if cohort.id == cohort_id), None)
+def _odd_entry(sentence: str) -> VendorSurprise:
+    return VendorSurprise(
+        sentence,
+        advice="Look at the cohort in Mixpanel and save it again under a name; the next run tries again.",
+        code="mixpanel_odd_cohort",
+    )

@@ -83,6 +83,8 @@ async def _check(bridge: Bridge, http: HttpClient, connection: Connection) -> No
         log.warning("service account not checked connection=%s reason=%s", connection.name, exc)
         return
     else:
+        if account.left_out:
+            log.warning("service accounts left out connection=%s entries=%s", connection.name, account.left_out)
         check = AccountCheck(account.refusal, answered=True, expires_at=account.expires_at)
     await asyncio.to_thread(record, bridge, connection, check)
 

@@ -13,7 +13,7 @@ BOTH = ("mixpanel", "apptimize")
 
 @dataclass(frozen=True)
 class Fault:
-    """A failure to simulate; `when` narrows it to first pages (no session), session pages, or any engage page."""
+    """A failure to simulate; `when` narrows it to first pages (no session), session pages, engage pages, or lists."""
 
     label: str
     about: str
@@ -33,6 +33,7 @@ KNOWN: dict[str, Fault] = {
     "html_200": Fault("HTML instead", "No work done; a sign-in page with status 200, as a hotel's Wi-Fi gives"),
     "bad_request": Fault("Bad request", "400, no work done; the text gives no reason", ("mixpanel",), "page"),
     "query_failed": Fault("Failed query with 200", "Status 200, nobody in it, and a body that says why", ("mixpanel",)),
+    "list_odd": Fault("Odd entries", "Lists also hold what is not as documented", ("mixpanel", "app"), "list"),
     "slow": Fault("Slow", "The answer takes some seconds", (*BOTH, "app", "ingestion"),
                   defaults=(("seconds", 2),)),
     "reset_before": Fault("Reset before", "Connection reset, no work done", (*BOTH, "app", "ingestion")),
@@ -151,5 +152,6 @@ def _matches(name: str, fault: dict[str, Any], target: str, method: str, path: s
         "counted": not session,
         "first": page == 0,
         "page": page is not None,
+        "list": page is None,
         "session": bool(page) and bool(session),
     }[known.when]

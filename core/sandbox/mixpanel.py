@@ -16,6 +16,13 @@ PAGE_SIZE = 1000
 MAX_PAGE_SIZE = 50_000
 ROLE_ORDER = {"consumer": 1, "analyst": 2, "admin": 3, "owner": 4}
 HELP_URL = "https://help.mixpanel.com/hc/en-us/articles/115004602563-Rate-Limits-for-Export-API-Endpoints"
+# What lists hold while they are odd: types and gaps that stand in no documentation.
+ODD_COHORTS: list[Any] = [
+    None,
+    {"id": None, "name": "Without an id"},
+    {"id": "901", "name": None, "count": "3", "is_visible": None, "created": 1700000000, "description": []},
+    {"id": "902", "name": "As text", "count": 3.0, "is_visible": None, "created": 1700000000, "description": []},
+]
 UNCACHED = "request for page in uncached query for params"
 
 
@@ -56,7 +63,10 @@ class Mixpanel:
                 project_id = call.path.split("/")[4] if call.path.startswith("/api/app/projects/") else None
                 if project_id not in (None, str(people.PROJECT_ID)):
                     raise Refused(403, "You do not have permission to access this project")
-                return reply({"status": "ok", "results": work(account, role)})
+                results: Any = work(account, role)
+                if "list_odd" in call.faults and call.path.rstrip("/").endswith("/service-accounts"):
+                    results = [*_odd_accounts(account), *results]
+                return reply({"status": "ok", "results": results})
             except Refused as refused:
                 return reply({"status": "error", "error": refused.message}, refused.status)
 
@@ -144,8 +154,9 @@ class Mixpanel:
 
     # Cohorts
 
-    def _cohorts(self, call: Call, role: str) -> list[dict[str, Any]]:
-        return [self._cohort(cohort) for cohort in self.project.cohorts.values()]
+    def _cohorts(self, call: Call, role: str) -> list[Any]:
+        odd = ODD_COHORTS if "list_odd" in call.faults else []
+        return [*odd, *(self._cohort(cohort) for cohort in self.project.cohorts.values())]
 
     def _cohort(self, cohort: Cohort) -> dict[str, Any]:
         return {
@@ -270,6 +281,14 @@ def _describe(call: Call) -> dict[str, Any]:
         note["page"] = int(page) if page.isdecimal() and len(page) < 10 else None
         note["arguments"] = {name: value for name, value in arguments.items() if name not in ("session_id", "page")}
     return note
+
+
+def _odd_accounts(account: Account) -> list[Any]:
+    """List somebody without a name, and the account itself once more in forms that are not documented."""
+    return [
+        {"id": 900, "username": None, "role": None, "expires": 0},
+        {"id": 901, "username": account.username, "role": {"name": account.role.title()}, "expires": "Never"},
+    ]
 
 
 def _failure(page: int | None) -> dict[str, Any]:

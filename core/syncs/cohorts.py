@@ -33,13 +33,13 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, r
     if not refresh:
         shared = cohort_list.get_shared(bridge, project.key)
         if shared is not None:
-            return shared
+            return shared.cohorts
 
     async def ask() -> list[Cohort]:
         async with connect_http() as http:
             retry = RetryPlan(attempts=3, over_s=min(bridge.settings.retry_over_s, 20.0))
             client = Mixpanel(http, project, budget_for(bridge, project.key), retry=retry)
-            return await cohort_list.refresh(bridge, client, project.key)
+            return (await cohort_list.refresh(bridge, client, project.key)).cohorts
 
     return asyncio.run(ask())
 
@@ -49,6 +49,12 @@ def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
     """Return when the shared list of cohorts was read."""
     key = project_for(bridge, find_mixpanel(bridge)).key
     return cohort_list.read_at(bridge, key)
+
+
+@action(Role.VIEWER)
+def count_cohorts_left_out(bridge: Bridge, actor: Actor) -> int:
+    """Return how many entries of the shared list could not be read, and so are no cohorts of it."""
+    return cohort_list.count_left_out(bridge, project_for(bridge, find_mixpanel(bridge)).key)
 
 
 @action(Role.VIEWER)
@@ -65,8 +71,15 @@ def check_cohort_id(cohort_id: int) -> None:
 
 def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
     """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
-    shared = cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key) or []
-    cohort = next((cohort for cohort in shared if cohort.id == cohort_id), None)
+    shared = cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key)
+    cohort = cohort_list.pick(shared, cohort_id) if shared else None
     if cohort and cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
-    return cohort
+    return None if cohort and cohort.odd_field else cohort
+
+
+def why_not_exportable(cohort: Cohort) -> str | None:
+    """Return why a cohort cannot be exported, None when it can."""
+    if cohort.of_groups:
+        return NOT_USERS
+    return f"Mixpanel lists it without a usable “{cohort.odd_field}”." if cohort.odd_field else None

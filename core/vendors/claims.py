@@ -11,6 +11,11 @@ from core.text import STEERING
 MOST = 10**9
 
 
+def as_object(value: object) -> dict[str, Any]:
+    """Return an object of an answer; an empty one in the place of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def states_error(error: object) -> bool:
     """Return whether the `error` of an answer is one: neither null nor empty."""
     return error not in (None, "", [], {})
@@ -19,8 +24,8 @@ def states_error(error: object) -> bool:
 def find_text(error: object) -> str:
     """Find a vendor's own words in an `error`: a text, an object with a message, or a list of them."""
     for _ in range(3):  # so deep are the documented forms nested
-        if isinstance(error, dict):
-            error = cast("dict[str, Any]", error).get("message")
+        if fields := as_object(error):
+            error = fields.get("message")
         elif isinstance(error, list):
             error = next(iter(cast("list[Any]", error)), None)
     return error if isinstance(error, str) else ""

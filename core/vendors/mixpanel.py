@@ -1,7 +1,7 @@
 """Client of Mixpanel's Query and App APIs: what is asked, how often, and what it costs of the project's queries.
 
 Source of what is known of Mixpanel: its docs and OpenAPI files, and mixpanel-headless, all read 2026-11-23. What it
-answers is decoded in `mixpanel_answers`, what its refusals mean in `mixpanel_errors`.
+answers is decoded in `mixpanel_answers` and `mixpanel_lists`, what its refusals mean in `mixpanel_errors`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import httpx
 from core.errors import VendorAuthFailed, VendorError
 from core.run_log import RecordCall, ignore_call
 from core.vendors.intake import Answer, Bounds
-from core.vendors.mixpanel_answers import Account, Cohort, Page, decode_page, parse_account, parse_cohorts
+from core.vendors.mixpanel_answers import Account, Page, decode_page
 from core.vendors.mixpanel_errors import MIXPANEL, not_an_admin, raise_for_status
+from core.vendors.mixpanel_lists import CohortListing, parse_account, parse_cohorts
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import UNCOUNTED, QueryAllowance, stated_limit
 from core.vendors.retry import RetryPlan, worth_retrying
@@ -76,7 +77,7 @@ class Mixpanel:
         self.requests = 0
         self.queries = 0
 
-    async def list_cohorts(self) -> list[Cohort]:
+    async def list_cohorts(self) -> CohortListing:
         """Ask for the project's cohorts. Costs one counted query."""
         bounds = Bounds(_LIST_BYTES, _QUERY_TIMEOUT_S)
         return await self._ask(_Question("list of cohorts", _COHORTS_PATH, parse_cohorts, counted=True, bounds=bounds))

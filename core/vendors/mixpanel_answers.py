@@ -1,4 +1,4 @@
-"""What Mixpanel's Query and App APIs answer: decoded, checked, in our types."""
+"""What Mixpanel's Query and App APIs answer, in our types; pages of profiles decoded. Lists: `mixpanel_lists`."""
 
 from __future__ import annotations
 
@@ -6,41 +6,53 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import msgspec
 
 from core.errors import VendorSurprise, VendorUnavailable
 from core.rules.matching import MISSING
-from core.vendors.claims import find_text, quote, read_whole_number, states_error
-from core.vendors.mixpanel_errors import LOST_SESSION, session_lost
+from core.vendors.claims import (
+    as_object,
+    find_text,
+    quote,
+    read_whole_number,
+    states_error,
+)
+from core.vendors.mixpanel_errors import LOST_SESSION, MIXPANEL, session_lost
 
-_ROLES = ("consumer", "analyst", "admin", "owner")
+ROLES = ("consumer", "analyst", "admin", "owner")  # Mixpanel's own, the lowest first
 _MAY_CONNECT = ("admin", "owner")
 _LONGEST_SESSION_ID = 1000
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """A cohort as the project lists it. `count` is what Mixpanel last computed, not what an export will find."""
+    """A cohort as the project lists it. `count` is what Mixpanel last computed, not what an export will find.
+
+    `count` None: it is not listed. `odd_field` names what keeps it from being exported, for it is not as documented.
+    """
 
     id: int
     name: str
     description: str
-    count: int
+    count: int | None
     created: str
     is_visible: bool
     of_groups: bool
+    odd_field: str | None = None
 
 
 @dataclass(frozen=True)
 class Account:
-    """What a project lists of the service account itself. `role` None: it is not listed."""
+    """What a project lists of the service account itself. `role` None: it is not listed.
+
+    `left_out` counts the listed accounts that could not be read; this one is none of them.
+    """
 
     role: str | None
     expires_at: datetime | None
+    left_out: int = 0
 
     @property
     def refusal(self) -> str | None:
@@ -63,82 +75,21 @@ class Page:
     values: list[object]
 
 
-class _CohortAnswer(msgspec.Struct):
-    id: int
-    name: str = ""
-    description: str | None = ""
-    count: int | None = 0
-    created: str | None = ""
-    is_visible: int | bool = 1
-    data_group_id: int | str | None = None
-
-
-class _AccountAnswer(msgspec.Struct):
-    username: str = ""
-    role: Any = None
-    expires: str | None = None
-
-
-class _AccountsAnswer(msgspec.Struct):
-    results: list[_AccountAnswer] | None = None
-    status: Any = None
-    error: Any = None
-
-
-class _Failure(msgspec.Struct):
-    """What stands in the place of data when an API answers that it failed."""
-
-    status: Any = None
-    error: Any = None
-
-
-def _decode(body: bytes, kind: type[T]) -> T:
+def load_json(body: bytes) -> Any:
+    """Read an answer of any shape. Raises VendorSurprise when it is cut off or not JSON."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise unreadable() from exc
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return load_json_slowly(body)
 
 
-def unreadable() -> VendorSurprise:
-    """Build the error of an answer that is cut off, or has not the documented form."""
-    return VendorSurprise(
-        "Mixpanel's answer was cut off or is not what it documents.", code="mixpanel_unreadable_answer"
-    )
-
-
-def parse_cohorts(body: bytes) -> list[Cohort]:
-    """Decode the list of cohorts: a bare array, which says of no success. Raises VendorError."""
-    if body.lstrip()[:1] == b"{":  # what the other interfaces answer when they fail
-        failure = _decode(body, _Failure)
-        check_success(failure.status, failure.error)
-    return [
-        Cohort(
-            id=cohort.id,
-            name=cohort.name,
-            description=cohort.description or "",
-            count=cohort.count or 0,
-            created=cohort.created or "",
-            is_visible=bool(cohort.is_visible),
-            of_groups=cohort.data_group_id not in (None, ""),
-        )
-        for cohort in _decode(body, list[_CohortAnswer])
-    ]
-
-
-def parse_account(body: bytes, username: str) -> Account:
-    """Decode the list of service accounts, and return the one of this name. Raises VendorSurprise."""
-    answer = _decode(body, _AccountsAnswer)
-    check_success(answer.status, answer.error)
-    if answer.results is None:
-        raise unreadable()
-    own = [account for account in answer.results if account.username == username]
-    # Roles add up where an account is listed by itself and through a team (docs roles-and-permissions).
-    ranks = [_ROLES.index(account.role) for account in own if account.role in _ROLES]
-    expiries = [datetime.fromisoformat(account.expires) for account in own if account.expires]
-    return Account(
-        role=_ROLES[max(ranks)] if ranks else None,
-        expires_at=min(expiries).astimezone() if expiries else None,
-    )
+def load_json_slowly(body: bytes) -> Any:
+    """Read what a decoder refuses for one text that is no valid Unicode, or one number without end."""
+    try:
+        # Digits without end are a number no id can be: Python would refuse to read them at all.
+        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 1000 else float(digits))
+    except ValueError as exc:
+        raise MIXPANEL.surprise() from exc
 
 
 def check_success(status: object, error: object, *, needs_status: bool = True) -> None:
@@ -193,7 +144,7 @@ def decode_page(body: bytes, match_property: str, *, is_first: bool = True) -> P
     check_success(answer.status, answer.error, needs_status=is_first)
     rows = answer.results
     if rows is None:
-        raise unreadable()
+        raise MIXPANEL.surprise()
     return Page(
         reported_page=_optional(answer.page, "page"),
         page_size=_optional(answer.page_size, "page_size", least=1),
@@ -205,31 +156,22 @@ def decode_page(body: bytes, match_property: str, *, is_first: bool = True) -> P
 
 
 def _decode_page_slowly(body: bytes, match_property: str, *, is_first: bool) -> Page:
-    try:
-        # Digits without end are a number no id can be: Python would refuse to read them at all.
-        answer: Any = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 1000 else float(digits))
-    except ValueError as exc:
-        raise unreadable() from exc
-    if not isinstance(answer, dict):
-        raise unreadable()
-    claims = cast("dict[str, Any]", answer)
+    claims = as_object(load_json_slowly(body))
+    if not claims:
+        raise MIXPANEL.surprise()
     check_success(claims.get("status"), claims.get("error"), needs_status=is_first)
     if not isinstance(claims.get("results"), list):
-        raise unreadable()
+        raise MIXPANEL.surprise()
     # What is no profile at all is one without a distinct id: matching counts it as invalid.
-    rows = [_as_object(row) for row in claims["results"]]
+    rows = [as_object(row) for row in claims["results"]]
     return Page(
         reported_page=_optional(claims.get("page"), "page"),
         page_size=_optional(claims.get("page_size"), "page_size", least=1),
         total=_optional(claims.get("total"), "total"),
         session_id=_session_id(claims.get("session_id")),
         distinct_ids=[row.get("$distinct_id") for row in rows],
-        values=[_as_object(row.get("$properties")).get(match_property, MISSING) for row in rows],
+        values=[as_object(row.get("$properties")).get(match_property, MISSING) for row in rows],
     )
-
-
-def _as_object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _optional(value: object, field: str, *, least: int = 0) -> int | None:

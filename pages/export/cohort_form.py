@@ -9,10 +9,12 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.syncs import one_time, recurring
+from core.syncs.cohorts import why_not_exportable
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, ConnectionKind, Group
 from pages.export import sync_settings
 from pages.parts.actions import perform
+from pages.parts.formatting import escape_markdown
 from pages.shell import page_frame
 
 PLACE = "cohorts"
@@ -28,6 +30,13 @@ def show(bridge: Bridge, person: Actor, cohort: Cohort, destinations: list[Conne
             "with it. Choose a cohort of users.",
             title="It cannot be exported",
             icon=":material/domain:",
+        )
+        return
+    if reason := why_not_exportable(cohort):
+        st.info(
+            f"{escape_markdown(reason)} Save the cohort again in Mixpanel, then refresh the list of cohorts.",
+            title="It cannot be exported",
+            icon=":material/rule:",
         )
         return
     places = {connection.id: connection.name for connection in destinations}

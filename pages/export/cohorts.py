@@ -9,7 +9,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.reports import overview
 from core.syncs import cohorts, groups, listing, runs
-from core.syncs.cohorts import cohorts_read_at, get_query_budget
+from core.syncs.cohorts import cohorts_read_at, count_cohorts_left_out, get_query_budget, why_not_exportable
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunStatus, SyncKind, SyncState
@@ -53,7 +53,11 @@ def refresh(bridge: Bridge, person: Actor) -> None:
 
 def marks(cohort: Cohort) -> list[str]:
     """Return what is special about a cohort."""
-    every = {"Hidden": not cohort.is_visible, "Group analytics": cohort.of_groups}
+    every = {
+        "Hidden": not cohort.is_visible,
+        "Group analytics": cohort.of_groups,
+        "Incomplete": cohort.odd_field is not None,
+    }
     return [mark for mark, holds in every.items() if holds]
 
 
@@ -68,6 +72,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
     ]
     read_at = cohorts_read_at(bridge, person)
     st.caption(f"{pluralize(len(shown), 'cohort')} of {number(len(cohorts))}, as Mixpanel listed them {age(read_at)}.")
+    show_left_out(bridge, person)
     if not shown:
         st.info(
             "No cohort matches the search."
@@ -82,6 +87,17 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
         overview.match_rates(bridge, person),
         recurring_by_cohort(bridge, person),
     )
+
+
+def show_left_out(bridge: Bridge, person: Actor) -> None:
+    """Show how many cohorts are missing from the list because they could not be read."""
+    if left_out := count_cohorts_left_out(bridge, person):
+        entries = "1 entry is" if left_out == 1 else f"{left_out:,} entries are"
+        st.warning(
+            f"{entries} left out of Mixpanel's list: "
+            "a cohort without a usable id of its own cannot be read. The others are not affected.",
+            icon=":material/rule:",
+        )
 
 
 def filters(bridge: Bridge, person: Actor, cohorts: list[Cohort]) -> tuple[str, bool]:
@@ -177,7 +193,7 @@ def table(
 def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list[SyncView]) -> dict[str, object]:
     """Format a cohort for the table."""
     return {
-        "": "Open" if cohort.of_groups else "Export",
+        "": "Open" if why_not_exportable(cohort) else "Export",
         "Cohort": cohort.name,
         "Users": cohort.count,
         "Matched": percent_number(match_rate(read)),
@@ -271,9 +287,9 @@ def show_facts(bridge: Bridge, person: Actor, cohort: Cohort) -> None:
             st.badge(mark, color="gray")
         matched = match_rate(overview.match_rates(bridge, person).get(cohort.id))
         rate = "" if matched is None else f" At the last read {percent(matched)} of the profiles had a usable id."
+        counted = "" if cohort.count is None else f" Mixpanel last counted {pluralize(cohort.count, 'user')}."
         st.caption(
-            f"Cohort {cohort.id}. Mixpanel last counted {pluralize(cohort.count, 'user')}; those without a profile are "
-            f"never exported.{rate}",
+            f"Cohort {cohort.id}.{counted} Users without a profile are never exported.{rate}",
             width="content",
         )
     if cohort.description:

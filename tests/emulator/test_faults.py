@@ -50,6 +50,7 @@ MIXPANEL = {
     "slow": (RIGHT,) * 4,
     "reset_before": (RIGHT, *("mixpanel_unreachable",) * 3),
     "reset_after": (RIGHT, *("mixpanel_unreachable",) * 3),
+    "list_odd": (NEVER_STRIKES,) * 4,  # the list of cohorts is available: tests/emulator/test_odd_entries.py
     "page_repeated": ("incomplete_read",) * 4,
     "page_ignored": ("incomplete_read",) * 4,
     "page_rows_missing": ("incomplete_read",) * 4,

@@ -246,3 +246,23 @@ def test_an_address_of_no_cohort_says_so(practising: Bridge):
     assert "Mixpanel lists no cohort 12**x** in this project." in shown(at)
     drawn(at.button(key="cohorts_back").click().run())
     assert "Power users" in shown(at)
+
+
+def test_entries_that_cannot_be_read_are_counted_and_an_odd_cohort_says_why_it_cannot_be_exported(
+    practising: Bridge, sandbox: Sandbox
+):
+    sandbox.fault("list_odd")
+    at = open_page(COHORTS)
+
+    assert "2 entries are left out of Mixpanel's list" in shown(at)
+    assert "Power users" in shown(at)
+    assert "Incomplete" in shown(at)
+
+    one = shown(open_page(COHORTS, cohort="901"))
+
+    assert "It cannot be exported" in one
+    assert "“name”" in one
+
+
+def test_a_whole_list_says_nothing_of_entries_that_were_left_out(practising: Bridge):
+    assert "left out" not in shown(open_page(COHORTS))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from core.errors import SessionLost, VendorError, VendorSurprise, VendorUnavailable
-from core.vendors.mixpanel_answers import Page, decode_page, parse_account, parse_cohorts
+from core.vendors.mixpanel_answers import Page, decode_page
+from core.vendors.mixpanel_lists import parse_account, parse_cohorts
 
 PAGE = {"results": [], "page": 0, "page_size": 1000, "session_id": "x", "total": 0, "status": "ok"}
 TIMED_OUT = {"status": "error", "error": "query timed out"}

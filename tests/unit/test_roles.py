@@ -64,6 +64,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     # What everyone may look at.
     "active_runs": (Role.VIEWER, READS, lambda on, who: runs.active_runs(on.bridge, who)),
     "cohorts_read_at": (Role.VIEWER, READS, lambda on, who: cohorts.cohorts_read_at(on.bridge, who)),
+    "count_cohorts_left_out": (Role.VIEWER, READS, lambda on, who: cohorts.count_cohorts_left_out(on.bridge, who)),
     "count_runs": (Role.VIEWER, READS, lambda on, who: runs.count_runs(on.bridge, who)),
     "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.find_group(on.bridge, who, 7)),
     "get_run": (Role.VIEWER, READS, lambda on, who: runs.get_run(on.bridge, who, on.queued)),
