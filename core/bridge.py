@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import logging
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from core import vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import StorageFailed
 from core.settings import Settings
+from data import deliveries
+from data.audit.scope import Scope
 from data.engine import Engine, StorageError, open_database
 from data.members.snapshots import Snapshots
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,25 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
         except (OSError, TimeoutError) as exc:
             raise StorageFailed("The secret key could not be read or made.") from exc
     snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
-    return Bridge(settings, engine, snapshots, keys, clock, lease_times)
+    bridge = Bridge(settings, engine, snapshots, keys, clock, lease_times)
+    with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
+        notice_restore(bridge)
+    return bridge
+
+
+def notice_restore(bridge: Bridge) -> None:
+    """Put every group in doubt if the database is older than what was delivered. Raises StorageFailed."""
+    settings, clock = bridge.settings, bridge.clock
+    scope = Scope("Cohort Bridge", "database_restored", settings.audit_head, clock.now)
+    with storage_errors():
+        if deliveries.notice_restore(bridge.engine, settings.delivery_mark, scope, now=clock.now()):
+            log.warning("the database is older than what was delivered: every group is in doubt")
+
+
+def storage_errors_of(rows: Iterable[T]) -> Iterator[T]:
+    """Yield rows that are read from the storage later, its failures turned into ours with advice."""
+    with storage_errors():
+        yield from rows
 
 
 @contextmanager

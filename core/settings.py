@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         return self.home / "audit.head"
 
     @property
+    def delivery_mark(self) -> Path:
+        """The file that notes how much was delivered, outside the database."""
+        return self.home / "deliveries.mark"
+
+    @property
     def snapshots(self) -> Path:
         """Folder of the members' snapshots."""
         return self.home / "snapshots"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from data import receivers
 from data.engine import Engine, read_session, write_session
-from data.models import Connection, Group, Run
+from data.models import Connection, DoubtCause, Group, Run, Sync, SyncKind, SyncState
 
 
 class NameTaken(Exception):
@@ -36,10 +39,40 @@ def list_with_destination(engine: Engine) -> list[tuple[Group, str]]:
         return list(session.exec(query).all())
 
 
+def list_in_doubt(engine: Engine, cause: DoubtCause) -> list[tuple[Group, str, bool]]:
+    """List the groups that are in doubt for this cause, by name, each with its destination, and whether an active
+    sync is going to write it. Groups of a destination that was removed are left out: nothing writes them.
+    """
+    active = select(Sync.id).where(
+        col(Sync.group_id) == col(Group.id), Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
+    )
+    query = (
+        select(Group, Connection.name, active.exists())
+        .where(
+            col(Group.destination_id) == col(Connection.id),
+            col(Connection.removed).is_(False),
+            col(Group.in_doubt),
+            col(Group.doubt_cause) == cause,
+        )
+        .order_by(col(Group.name), col(Group.id))
+    )
+    with read_session(engine) as session:
+        return list(session.exec(query).all())
+
+
 def get_group(engine: Engine, group_id: int) -> Group | None:
     """Return a group, None if unknown."""
     with read_session(engine) as session:
         return session.get(Group, group_id)
+
+
+def put_in_doubt(session: Session, *where: Any, cause: DoubtCause) -> int:
+    """Put groups in doubt, all of them without a condition, and return how many; their next run writes them in full.
+
+    A delivery to one of them that is under way does not lift this doubt, however it ends.
+    """
+    put = update(Group).where(*where).values(in_doubt=True, doubt_cause=cause, doubts=Group.doubts + 1)
+    return session.exec(put).rowcount
 
 
 def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:

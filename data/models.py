@@ -55,6 +55,14 @@ class RunStatus(StrEnum):
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
 
 
+class DoubtCause(StrEnum):
+    """Why it is in doubt what a group holds."""
+
+    DELIVERY = "delivery"  # one began and was not confirmed to its end
+    RESTORED = "restored"  # the database is older than what was delivered
+    CONNECTION = "connection"  # where the group is delivered to, or with which token, was changed
+
+
 class ImportStage(StrEnum):
     """Where an association of users by hand stands."""
 
@@ -173,6 +181,8 @@ class Group(SQLModel, table=True):
     full_at: datetime | None = None
     members: int = 0
     in_doubt: bool = False  # set before the first message of a delivery, cleared after the last was accepted
+    doubt_cause: str | None = Field(default=None, max_length=16)
+    doubts: int = 0  # counts up when anything but a delivery puts it in doubt: a run that began before lifts none
     created_at: datetime
 
 
@@ -275,6 +285,7 @@ class Run(SQLModel, table=True):
     difference: str | None = None  # the ids that were, or would have been, added and removed
     excluded: str | None = None  # the profiles that made no member, kept of a group's latest read
     matched_by: str = ""  # the match setting it read with
+    notice: str | None = None  # a sentence for people on something that did not stop it
     error_code: str | None = None
     error_message: str | None = None
     error_advice: str | None = None
@@ -305,29 +316,6 @@ class RunLogRow(SQLModel, table=True):
         sa_column=Column("run_id", ForeignKey("run.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
     )
     log: dict[str, Any] = Field(sa_column=Column("log", JSON, nullable=False))
-
-
-class QuerySpend(SQLModel, table=True):
-    """One counted query of a Mixpanel project, for the rolling hour."""
-
-    __tablename__: ClassVar[Any] = "query_spend"
-    __table_args__: ClassVar[Any] = (Index("query_spend_project_at", "project", "at"),)
-
-    id: int | None = Field(default=None, primary_key=True)
-    project: str = Field(max_length=200)
-    at: datetime
-
-
-class QueryBudget(SQLModel, table=True):
-    """What a Mixpanel project allows, as learnt from its answers."""
-
-    __tablename__: ClassVar[Any] = "query_budget"
-
-    project: str = Field(primary_key=True, max_length=200)
-    queries: int = 60
-    window_s: int = 3600
-    blocked_until: datetime | None = None
-    slots_wanted: int = 0  # counts up when a process needed a slot and none was free: others hand back
 
 
 class CohortList(SQLModel, table=True):

@@ -9,7 +9,7 @@ from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
-from data.models import QueryBudget, QuerySpend
+from data.query_models import QueryBudget, QuerySpend
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from sqlmodel import Session
 
 from data import leases
 from data.engine import write_session
-from data.models import Lease, LeaseKind, QueryBudget
+from data.models import Lease, LeaseKind
+from data.query_models import QueryBudget
 
 SLOTS = 5
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, update
+from sqlalchemy import ColumnElement, exists
 from sqlmodel import Session, col, select
 
 from data.audit import recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
-from data.models import DESTINATION_SIDE, UNFINISHED, Connection, Group, Run, Sync, SyncKind, SyncState
+from data.groups import put_in_doubt
+from data.models import DESTINATION_SIDE, UNFINISHED, Connection, DoubtCause, Group, Run, Sync, SyncKind, SyncState
 from data.same_place import is_same_place
 from data.sync_runs import cancel_queued
 
@@ -62,7 +63,7 @@ def list_shared(engine: Engine) -> dict[int, list[Connection]]:
 def mark_in_doubt(session: Session, connections: Sequence[Connection]) -> None:
     """Note that what the groups of these destinations hold is not known."""
     ids = [connection.id for connection in connections]
-    session.exec(update(Group).where(col(Group.destination_id).in_(ids)).values(in_doubt=True))
+    put_in_doubt(session, col(Group.destination_id).in_(ids), cause=DoubtCause.CONNECTION)
 
 
 def require_own(session: Session, group: Group) -> None:

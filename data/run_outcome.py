@@ -66,6 +66,7 @@ class NewBase:
     snapshot: str
     members: int
     matched_by: str
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,15 @@ class Delivered:
 class GroupOutcome:
     """What a run that succeeded means for its group; None: that part of the group stays as it is.
 
-    The group stays in doubt when its destination was replaced since it was read as `destination`.
+    The group stays in doubt when its destination was replaced since it was read as `destination`, or when something
+    else put it in doubt since it had `doubts` of those.
     """
 
     destination: Connection
     base: NewBase | None = None
     delivered: Delivered | None = None
+    doubts: int | None = None
+    equals_cohort: bool = True  # False: the group was rolled back
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class RunOutcome:
     write: str | None = None
     files: RunFiles = RunFiles()
     failure: Failure | None = None
+    notice: str | None = None  # a sentence for people on something that did not stop the run
     group: GroupOutcome | None = None
     pause: Pause | None = None
     log: dict[str, Any] | None = None

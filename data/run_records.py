@@ -9,25 +9,27 @@ from typing import Any
 from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
-from data import leases, receivers
+from data import deliveries, leases, proofs, receivers
 from data.audit import recorder
 from data.engine import write_session
-from data.models import Connection, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
+from data.members.proof import Proof
+from data.models import Connection, DoubtCause, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
 from data.sync_runs import supersede_held
 
 
-def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> bool:
-    """Note that the group may soon hold something unknown; False, and nothing noted, when the lease is lost.
+def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> int | None:
+    """Note that the group may soon hold something unknown; returns the number of the delivery that is to begin.
 
-    Raises: SharedReceiver.
+    None, and nothing noted, when the lease is lost. Raises SharedReceiver.
     """
     with write_session(engine) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
-            return False
+            return None
         receivers.require_own(session, session.get_one(Group, group_id))
-        session.exec(update(Group).where(col(Group.id) == group_id).values(in_doubt=True))
-        return True
+        cause = func.coalesce(Group.doubt_cause, DoubtCause.DELIVERY)
+        session.exec(update(Group).where(col(Group.id) == group_id).values(in_doubt=True, doubt_cause=cause))
+        return deliveries.count_delivery(session)
 
 
 def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str) -> bool:
@@ -42,16 +44,26 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
         if outcome.log is not None:
             session.merge(RunLogRow(run_id=run_id, log=outcome.log))
         if outcome.group:
-            columns = _group_columns(run_id, outcome.group, outcome.finished_at)
-            if _was_moved(session, outcome.group.destination):
-                columns["in_doubt"] = True
-            group_id = select(Run.group_id).where(Run.id == run_id).scalar_subquery()
-            session.exec(update(Group).where(col(Group.id) == group_id).values(**columns))
+            _record_group(session, run_id, outcome.group, outcome.finished_at)
         if outcome.pause:
             _pause(session, session.get_one(Run, run_id).sync_id, outcome.pause)
         if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED):
             _take_place_of_held(session, run_id)
         return True
+
+
+def _record_group(session: Session, run_id: int, outcome: GroupOutcome, at: datetime) -> None:
+    group = session.get_one(Group, session.get_one(Run, run_id).group_id)
+    columns = _group_columns(run_id, outcome, at)
+    if _was_moved(session, outcome.destination):
+        columns |= {"in_doubt": True, "doubt_cause": DoubtCause.CONNECTION}
+    elif outcome.doubts is not None and outcome.doubts != group.doubts:
+        # Something else put it in doubt since the run began: it may not have been written as that asks for.
+        columns |= {"in_doubt": True, "doubt_cause": group.doubt_cause}
+    if columns:
+        session.exec(update(Group).where(col(Group.id) == group.id).values(**columns))
+    if base := outcome.base:
+        proofs.keep(session, base.snapshot, Proof(base.members, base.fingerprint))
 
 
 def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
@@ -64,6 +76,7 @@ def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
         "matched_by": outcome.matched_by,
         "write": outcome.write,
         "hold": outcome.hold,
+        "notice": outcome.notice,
     }
     columns |= asdict(outcome.files)
     if outcome.progress:
@@ -78,7 +91,7 @@ def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
 
 
 def _group_columns(run_id: int, outcome: GroupOutcome, at: datetime) -> dict[str, Any]:
-    columns: dict[str, Any] = {"verified_at": at}
+    columns: dict[str, Any] = {"verified_at": at} if outcome.equals_cohort else {}
     if base := outcome.base:
         columns |= {
             "base_run_id": run_id,
@@ -87,7 +100,8 @@ def _group_columns(run_id: int, outcome: GroupOutcome, at: datetime) -> dict[str
             "members": base.members,
         }
     if delivered := outcome.delivered:
-        columns |= {"delivered_name": delivered.group_name, "delivered_at": at, "in_doubt": False}
+        columns |= {"delivered_name": delivered.group_name, "delivered_at": at}
+        columns |= {"in_doubt": False, "doubt_cause": None}
         if delivered.in_full:
             columns["full_at"] = at
     return columns
@@ -129,6 +143,7 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
         names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.id).desc())).all()
         old = [name for name in names[keep:] if name and name != base]
         session.exec(update(Run).where(col(Run.snapshot).in_(old)).values(snapshot=None))
+        proofs.forget(session, old)
     return old
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Engine
 from sqlmodel import col, delete, select
 
+from data import proofs
 from data.engine import read_session, write_session
 from data.models import UNFINISHED, Group, Run, RunStatus
 
@@ -28,11 +29,13 @@ def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, l
             .limit(limit)
         ).all()
         session.exec(delete(Run).where(col(Run.id).in_([run_id for run_id, _, _ in old])))
+        if old:
+            proofs.forget_unnamed(session)
     return len(old), [name for _, *names in old for name in names if name]
 
 
 def named_files(engine: Engine) -> set[str]:
     """Return the names of all files of members that a run or a group names."""
     with read_session(engine) as session:
-        columns = (Run.snapshot, Run.difference, Run.excluded, Group.base_snapshot)
+        columns = (Run.snapshot, Run.restore_snapshot, Run.difference, Run.excluded, Group.base_snapshot)
         return {name for column in columns for name in session.exec(select(column)).all() if name}

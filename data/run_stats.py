@@ -222,6 +222,12 @@ def excluded_files(engine: Engine) -> dict[int, str]:
     return {group_id: name for group_id, name in rows if group_id is not None and name}
 
 
+def members_of_snapshot(engine: Engine, name: str) -> int:
+    """Return how many members the runs had that share a snapshot."""
+    with read_session(engine) as session:
+        return session.exec(select(func.max(Run.members)).where(Run.snapshot == name)).one() or 0
+
+
 def kept_runs(engine: Engine, group_id: int) -> list[Run]:
     """List the runs whose members are kept, newest first: of those that share a snapshot the one that made it."""
     with read_session(engine) as session:

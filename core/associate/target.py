@@ -55,6 +55,6 @@ def known_profiles(bridge: Bridge, project_id: int) -> KnownProfiles:
     """Return the files of what the latest reads of the project's cohorts know of its profiles."""
     snapshots, names = bridge.snapshots, associations.list_read_files(bridge.engine, project_id)
     return KnownProfiles(
-        members=[snapshots.path(name) for name in names.members if snapshots.is_whole(name)],
-        excluded=[snapshots.path(name) for name in names.excluded if snapshots.is_whole(name)],
+        members=[snapshots.path(name) for name in names.members if snapshots.is_readable(name)],
+        excluded=[snapshots.path(name) for name in names.excluded if snapshots.is_readable(name)],
     )

@@ -167,6 +167,8 @@ def print_run(run: Run) -> None:
         say(f"Its process ended before it was done: it is tried again at {_time_text(run.waiting_until)}.")
     if run.unprefixed:
         say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
+    if run.notice:
+        say(run.notice)
     decision = held_runs.decision(run)
     if run.error_message:
         say(shown(f"{run.error_message} {decision or run.error_advice or ''}".rstrip(), most=_LONGEST_LINE))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.errors import StorageFailed
+from core.export.base import Base
 from core.export.job import Job
 from data.members.changes import Difference
 from data.members.collector import Collector, Tally
+from data.members.proof import Proof, make_proof
 from data.members.snapshots import Snapshots
 
 
@@ -18,6 +21,8 @@ class Comparison:
     members: int
     base: str | None  # None: the group has none, or its snapshot is gone or damaged
     difference: Difference
+    damage: str | None = None  # why the base cannot be believed: the end of a sentence
+    fingerprint: str | None = None
 
     @property
     def has_changes(self) -> bool:
@@ -25,30 +30,28 @@ class Comparison:
         return bool(self.difference.added or self.difference.removed)
 
 
-def compare_read(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector) -> Comparison:
-    """Compare what was read with the base; a run that will write keeps it as a snapshot first.
+def compare_read(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, base: Base) -> Comparison:
+    """Compare what was read with the base; a run that will write keeps it as a snapshot first, with its proof.
 
     A dry run keeps only the difference, to be looked at, and on the command line, which counts, not even that.
     """
-    files, base = job.files, _whole_base(snapshots, job)
+    files, old = job.files, base.snapshot
     if job.run.dry_run and job.run.trigger == "cli":
-        difference = collector.compare(snapshots.path(base) if base else None)
-        return Comparison(files.snapshot, tally.members, base, difference)
+        difference = collector.compare(snapshots.path(old) if old else None)
+        return Comparison(files.snapshot, tally.members, old, difference, base.damage)
     collector.write(snapshots.path(files.snapshot))
     try:
-        difference = snapshots.keep_difference(files.difference, files.snapshot, base)
+        proof = make_proof(snapshots, files.snapshot)
+        if proof.members != tally.members:
+            raise StorageFailed("The members that were kept are not the members that were counted.")
+        difference = snapshots.keep_difference(files.difference, files.snapshot, old)
     finally:
         if job.run.dry_run:
             snapshots.remove(files.snapshot)
-    return Comparison(files.snapshot, tally.members, base, difference)
+    return Comparison(files.snapshot, tally.members, old, difference, base.damage, proof.fingerprint)
 
 
-def compare_kept(snapshots: Snapshots, job: Job, snapshot: str) -> Comparison:
+def compare_kept(snapshots: Snapshots, job: Job, snapshot: str, proof: Proof, base: Base) -> Comparison:
     """Compare an earlier snapshot, which the group is rolled back to, with the base."""
-    members, base = snapshots.count(snapshot), _whole_base(snapshots, job)
-    return Comparison(snapshot, members, base, snapshots.keep_difference(job.files.difference, snapshot, base))
-
-
-def _whole_base(snapshots: Snapshots, job: Job) -> str | None:
-    base = job.group.base_snapshot
-    return base if snapshots.is_whole(base) else None
+    difference = snapshots.keep_difference(job.files.difference, snapshot, base.snapshot)
+    return Comparison(snapshot, proof.members, base.snapshot, difference, base.damage, proof.fingerprint)

@@ -20,7 +20,7 @@ from core.vendors.csv_files import CsvDelivery
 from core.vendors.delivery import Delivery, Target
 from core.vendors.http import HttpClient, connect_entered
 from core.vendors.retry import RetryPlan
-from data import run_records
+from data import deliveries, run_records
 from data.models import Connection, ConnectionKind
 from data.receivers import SharedReceiver
 
@@ -93,17 +93,21 @@ class GroupWriter:
         await delivery.change(plan.target, "added", added, members=difference.added)
 
     async def _mark_in_doubt(self, job: Job) -> None:
-        """Commit before the first message that the group is in doubt: the next run cannot trust its base then."""
+        """Commit before the first message that the group is in doubt: the next run cannot trust its base then.
+
+        That a delivery began is noted beside the database as well, which may be put back to what it was before.
+        """
         assert job.run.id is not None
         assert job.group.id is not None
         try:
-            is_marked = await asyncio.to_thread(
+            number = await asyncio.to_thread(
                 run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, lease_owner=self.lease.owner
             )
         except SharedReceiver as exc:
             raise receiver_shared(exc) from None
-        if not is_marked:
+        if number is None:
             raise LeaseLost("The run lost its lease before it wrote anything.")
+        await asyncio.to_thread(deliveries.note, self.bridge.settings.delivery_mark, number)
 
     def _connect(self, destination: Connection) -> AbstractAsyncContextManager[HttpClient]:
         """Open the client that may connect to a destination; wherever it may go, that is the present one."""

@@ -51,6 +51,8 @@ def _require_ids(job: Job, tally: Tally) -> None:
 def _require_limit(job: Job, comparison: Comparison) -> None:
     base_members, most_percent = job.group.members, job.sync.max_shrink
     if comparison.base is None:
-        holding.hold_for_unknown_base(base_members=base_members, most_percent=most_percent)
+        holding.hold_for_unknown_base(
+            base_members=base_members, most_percent=most_percent, damage=comparison.damage or "is no longer there"
+        )
     removed = comparison.difference.removed
     holding.hold_for_shrinking(removed=removed, base_members=base_members, most_percent=most_percent)

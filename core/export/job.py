@@ -44,6 +44,7 @@ class Job:
     group: Group
     mixpanel: Connection
     destination: Connection
+    doubts: int = 0  # of the group, when the run learned where it leads to
 
     @property
     def rule(self) -> MatchRule:
@@ -69,7 +70,7 @@ def load(bridge: Bridge, run_id: int) -> Job:
         raise NotConnected(f"The destination {rows.run.destination} was removed.")
     if rows.shared:
         raise receiver_shared(rows.shared)
-    return Job(rows.run, rows.sync, rows.group, mixpanel, destination)
+    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.group.doubts)
 
 
 def receiver_shared(exc: SharedReceiver) -> ReceiverShared:

@@ -23,6 +23,7 @@ class Findings:
     difference: Difference | None = None
     excluded: str | None = None
     hold: Hold | None = None
+    notice: str | None = None
 
 
 def read_counts(tally: Tally) -> ReadCounts:

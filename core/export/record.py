@@ -78,6 +78,7 @@ class Recorder:
             matched_by=findings.matched_by,
             counts=findings.counts,
             difference=findings.difference,
+            notice=findings.notice,
             log=self.progress.run_log.kept(),
             hold=findings.hold.as_row() if findings.hold and status == RunStatus.HELD else None,
         )
@@ -146,10 +147,12 @@ def _kept_files(job: Job, comparison: Comparison, mode: WriteMode) -> RunFiles:
 def _group_outcome(job: Job, comparison: Comparison, mode: WriteMode) -> GroupOutcome:
     base = delivered = None
     if mode != "none" or comparison.difference.renamed:
-        base = NewBase(comparison.snapshot, comparison.members, str(job.rule))
+        base = NewBase(comparison.snapshot, comparison.members, str(job.rule), comparison.fingerprint)
     if mode != "none":
         delivered = Delivered(job.group.name, in_full=mode == "full")
-    return GroupOutcome(job.destination, base, delivered)
+    return GroupOutcome(
+        job.destination, base, delivered, doubts=job.doubts, equals_cohort=job.run.restore_snapshot is None
+    )
 
 
 def _status_after(exc: CohortBridgeError) -> RunStatus:

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from core.bridge import Bridge, storage_errors
+from core.bridge import Bridge, notice_restore, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited
+from core.export.base import find_base, prove_restored
 from core.export.compare import Comparison, compare_kept, compare_read
 from core.export.deadline import Deadline
 from core.export.deliver import GroupWriter
@@ -113,7 +114,9 @@ class Export:
         """Compare what was read with the group's base, and keep the profiles that made no member."""
         self._progress.begin("comparing")
         snapshots, findings, excluded = self._bridge.snapshots, self._recorder.findings, job.files.excluded
-        comparison = await source.thread.run(partial(compare_read, snapshots, job, tally, collector))
+        base = await source.thread.run(partial(find_base, self._bridge, job.group))
+        findings.notice = base.notice
+        comparison = await source.thread.run(partial(compare_read, snapshots, job, tally, collector, base))
         if tally.profiles > tally.members:
             await source.thread.run(partial(collector.write_excluded, snapshots.path(excluded)))
             findings.excluded = excluded
@@ -123,9 +126,12 @@ class Export:
     async def _restore(self, job: Job, snapshot: str) -> Run:
         """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
         await self._begin("comparing")
-        comparison = await asyncio.to_thread(compare_kept, self._bridge.snapshots, job, snapshot)
-        members = self._progress.profiles = comparison.members
         findings = self._recorder.findings
+        proof = await asyncio.to_thread(prove_restored, self._bridge, snapshot)
+        base = await asyncio.to_thread(find_base, self._bridge, job.group)
+        findings.notice = base.notice
+        comparison = await asyncio.to_thread(compare_kept, self._bridge.snapshots, job, snapshot, proof, base)
+        members = self._progress.profiles = comparison.members
         findings.counts, findings.difference = ReadCounts(profiles=members, members=members), comparison.difference
         mode = await self._writer.write(job, comparison)
         return await self._recorder.record_success(job, comparison, mode)
@@ -136,6 +142,7 @@ class Export:
         await self._lease.renew()
 
     async def _load(self) -> Job:
+        await asyncio.to_thread(notice_restore, self._bridge)
         job = await asyncio.to_thread(load, self._bridge, self._run_id)
         kept = await asyncio.to_thread(runs.get_run_log, self._bridge.engine, self._run_id)
         progress = self._progress

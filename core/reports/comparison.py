@@ -10,6 +10,7 @@ from core.bridge import Bridge
 from core.errors import SettingsError
 from core.reports.members import lines_of_changes, require_kept
 from data.members import search as member_search
+from data.members.duck import MembersDamaged
 from data.members.search import PageRequest, SearchPage
 from data.models import MembershipChange, Run
 
@@ -39,10 +40,29 @@ def compare_runs(bridge: Bridge, actor: Actor, before_id: int, after_id: int) ->
     assert after.snapshot is not None
     # No row names it, so the worker removes it a day after it was last made.
     name = f"compare-{before.snapshot}-{after.snapshot}"
-    if not bridge.snapshots.exists(name):
+    counts = _count_kept(bridge, name, before, after)
+    if counts is None:
         bridge.snapshots.keep_difference(name, after.snapshot, before.snapshot)
-    added, removed = bridge.snapshots.count_changes(name)
-    return Comparison(before, after, name, added, removed, bridge.snapshots.count(after.snapshot) - added)
+        counts = bridge.snapshots.count_changes(name)
+    added, removed = counts
+    return Comparison(before, after, name, added, removed, after.members - added)
+
+
+def _count_kept(bridge: Bridge, name: str, before: Run, after: Run) -> tuple[int, int] | None:
+    """Count what is kept of a comparison; None where nothing is, or what is there is not one of these two snapshots.
+
+    A database that was restored gives a run the number, and its snapshot the name, that another one had.
+    """
+    snapshots = bridge.snapshots
+    made_from = [snapshots.stamp(snapshot) for snapshot in (before.snapshot, after.snapshot) if snapshot]
+    made = snapshots.stamp(name)
+    if made is None or any(stamp is None or stamp[2] > made[2] for stamp in made_from):
+        return None
+    try:
+        added, removed = snapshots.count_changes(name)
+    except MembersDamaged:
+        return None
+    return (added, removed) if before.members + added - removed == after.members else None
 
 
 @action(Role.VIEWER)

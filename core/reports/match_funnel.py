@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, fields
 
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
-from core.bridge import Bridge
-from core.errors import NotFound
+from core.bridge import Bridge, storage_errors_of
+from core.errors import NotFound, StorageFailed
 from data import run_stats, runs
+from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
 
@@ -126,7 +127,7 @@ def excluded_csv(
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
     name = _kept(bridge, run_id)
     chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=search)
-    return spreadsheet.lines(_EXCLUDED_COLUMNS, (shown_row(row) for chunk in chunks for row in chunk))
+    return spreadsheet.lines(_EXCLUDED_COLUMNS, storage_errors_of(shown_row(row) for chunk in chunks for row in chunk))
 
 
 def shown_row(row: ExcludedProfile) -> ExcludedProfile:
@@ -144,4 +145,23 @@ def _kept(bridge: Bridge, run_id: int) -> str:
             "The profiles that this run excluded are not kept.",
             advice="They are kept of a cohort's latest read: start an export or a dry run.",
         )
+    _require_whole(bridge, run, run.excluded)
     return run.excluded
+
+
+def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
+    """Check that the file has as many profiles as made no member; asked once while it is as it is."""
+    snapshots = bridge.snapshots
+    stamp = snapshots.stamp(name)
+    if stamp is None or snapshots.proven.get(name) == stamp:
+        return  # what is gone says so when it is read
+    try:
+        is_whole = count_excluded(snapshots, name) == run.profiles - run.members
+    except MembersDamaged:
+        is_whole = False
+    if not is_whole:
+        raise StorageFailed(
+            "The file of the profiles that this run excluded is damaged.",
+            advice="Export the cohort again, or preview it: that keeps them.",
+        )
+    snapshots.proven[name] = stamp

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
-from core.bridge import Bridge
-from core.errors import NotFound
+from core.bridge import Bridge, storage_errors_of
+from core.errors import NotFound, StorageFailed
 from core.syncs.groups import get_base
 from core.syncs.runs import members_not_kept
-from data import groups, run_stats, runs
+from data import groups, proofs, run_stats, runs
 from data.members import search as member_search
+from data.members.duck import MembersDamaged
 from data.members.search import PageRequest, SearchPage
 from data.models import MembershipChange, Run, RunStatus
 
@@ -73,7 +74,9 @@ def find_unchanged(
 def unchanged_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
     """Yield who a run left unchanged, or would have, for a spreadsheet. Raises NotFound, StorageFailed."""
     chunks = bridge.snapshots.iterate_others(*_unchanged(bridge, run_id).files)
-    return spreadsheet.lines(["apptimize_id", "distinct_id"], (member for chunk in chunks for member in chunk))
+    return spreadsheet.lines(
+        ["apptimize_id", "distinct_id"], storage_errors_of(member for chunk in chunks for member in chunk)
+    )
 
 
 @dataclass(frozen=True)
@@ -90,25 +93,26 @@ def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
     if run.added or run.removed:
         _difference(bridge, run_id)  # without it that is not known
     if run.status == RunStatus.SUCCEEDED and not run.dry_run:
-        if run.snapshot and bridge.snapshots.exists(run.snapshot):
+        if run.snapshot and are_whole(bridge, run):
             return _Unchanged(run, (run.snapshot, run.difference, "added"))
         raise NotFound(f"The members as of run {run_id} are not kept (any more).", advice="Choose a later run.")
     group = groups.get_group(bridge.engine, run.group_id)
     base = runs.get(bridge.engine, group.base_run_id) if group and group.base_run_id else None
+    base_snapshot = group.base_snapshot if group else None
     if (
         group is None
+        or base_snapshot is None
         or base is None
         or base.finished_at is None
         or run.finished_at is None
         or base.finished_at > run.finished_at
-        or not bridge.snapshots.exists(group.base_snapshot)
+        or not proofs.is_proven(bridge.engine, bridge.snapshots, base_snapshot, members=group.members)
     ):
         raise NotFound(
             f"The group is not any more what run {run_id} found: who was unchanged is not kept.",
             advice="Preview it again.",
         )
-    assert group.base_snapshot is not None
-    return _Unchanged(run, (group.base_snapshot, run.difference, "removed"))
+    return _Unchanged(run, (base_snapshot, run.difference, "removed"))
 
 
 def _run(bridge: Bridge, run_id: int) -> Run:
@@ -122,7 +126,27 @@ def _difference(bridge: Bridge, run_id: int) -> str:
     run = _run(bridge, run_id)
     if run.difference is None or not bridge.snapshots.exists(run.difference):
         raise NotFound(f"Who joined and left with run {run_id} is not kept.", advice="Choose a later run.")
+    if not _is_what_it_says(bridge, run, run.difference):
+        raise StorageFailed(
+            f"The file of who joined and left with run {run_id} is damaged.",
+            advice="Choose another run: no group and no other run is affected.",
+        )
     return run.difference
+
+
+def _is_what_it_says(bridge: Bridge, run: Run, difference: str) -> bool:
+    """Return whether a difference has as many members as its run added and removed; asked once while it is as it is."""
+    snapshots = bridge.snapshots
+    stamp = snapshots.stamp(difference)
+    if snapshots.proven.get(difference) != stamp:
+        try:
+            counts = snapshots.count_changes(difference)
+        except MembersDamaged:
+            return False
+        if counts != (run.added, run.removed):
+            return False
+        snapshots.proven[difference] = stamp
+    return True
 
 
 def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
@@ -131,7 +155,7 @@ def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
             for chunk in bridge.snapshots.iterate_changes(name, kind):
                 yield from ((kind, member.apptimize_id, member.distinct_id) for member in chunk)
 
-    return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], rows())
+    return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], storage_errors_of(rows()))
 
 
 # --- two runs ------------------------------------------------------------------------------------------------------
@@ -145,6 +169,11 @@ def kept_runs(bridge: Bridge, actor: Actor, group_id: int) -> list[Run]:
 
 def require_kept(bridge: Bridge, run_id: int) -> Run:
     run = runs.get(bridge.engine, run_id)
-    if run is None or run.status != RunStatus.SUCCEEDED or not bridge.snapshots.exists(run.snapshot):
+    if run is None or run.status != RunStatus.SUCCEEDED or not are_whole(bridge, run):
         raise members_not_kept(run_id)
     return run
+
+
+def are_whole(bridge: Bridge, run: Run) -> bool:
+    """Return whether the members as of a run are kept, and proved to be those."""
+    return proofs.is_proven(bridge.engine, bridge.snapshots, run.snapshot, members=run.members)

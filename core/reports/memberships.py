@@ -55,11 +55,6 @@ def list_kept_by_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[
     return by_group
 
 
-def is_lost(bridge: Bridge, group: Group) -> bool:
-    """Return whether a group's members are gone from the disk: who is among them is not known then."""
-    return group.base_snapshot is not None and not bridge.snapshots.exists(group.base_snapshot)
-
-
 def list_memberships(
     group: Group, changes: list[run_stats.Change], kinds: dict[str, MembershipChange], *, is_in: bool
 ) -> list[Membership]:

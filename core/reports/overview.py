@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from core import spreadsheet
@@ -16,8 +16,20 @@ from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
-from data import run_stats, runs
-from data.models import MIXPANEL_SIDE, Connection, Run, RunFilter, RunStatus, Sync, SyncKind, SyncState, WorkerHeartbeat
+from data import deliveries, groups, run_stats, runs
+from data.models import (
+    MIXPANEL_SIDE,
+    Connection,
+    DoubtCause,
+    Group,
+    Run,
+    RunFilter,
+    RunStatus,
+    Sync,
+    SyncKind,
+    SyncState,
+    WorkerHeartbeat,
+)
 from data.query_budget import BudgetStatus
 from data.run_stats import Size
 from data.workers import list_recent
@@ -49,19 +61,38 @@ class Freshness:
 
 
 @dataclass(frozen=True)
+class DoubtfulGroup:
+    """A group that may hold what this database does not know of, and whether a sync is going to write it by itself."""
+
+    group: Group
+    destination: str
+    is_synced: bool
+
+
+@dataclass(frozen=True)
+class RestoredDatabase:
+    """That the database is older than what was delivered: when and by what it was noticed, and what is in doubt."""
+
+    noticed_at: datetime
+    reason: str
+    groups: list[DoubtfulGroup]
+
+
+@dataclass(frozen=True)
 class AttentionItems:
     """What needs a person: syncs that are paused with what stopped them, and groups whose newest run did not succeed.
 
-    A run whose sync is paused is with its sync.
+    A run whose sync is paused is with its sync. `restored` lasts until all groups were written again.
     """
 
     paused: list[SyncView]
     runs: list[Run]
+    restored: RestoredDatabase | None = None
 
     @property
     def is_nothing(self) -> bool:
         """Whether nothing needs a person."""
-        return not (self.paused or self.runs)
+        return not (self.paused or self.runs or self.restored)
 
 
 @dataclass(frozen=True)
@@ -87,8 +118,8 @@ def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[F
     """Return how fresh the groups of these recurring syncs are, the stalest first."""
     now = bridge.clock.now()
     on_time = run_stats.on_time_runs(bridge.engine, since=now - _ON_TIME_OVER)
-    groups = [_freshness(view, on_time.get(view.sync.id or 0, 0), now) for view in views]
-    return sorted(groups, key=lambda group: group.at or group.view.sync.created_at)
+    ages = [_freshness(view, on_time.get(view.sync.id or 0, 0), now) for view in views]
+    return sorted(ages, key=lambda group: group.at or group.view.sync.created_at)
 
 
 def _freshness(view: SyncView, on_time_runs: int, now: datetime) -> Freshness:
@@ -120,7 +151,16 @@ def get_health_and_attention(
     newest = run_stats.newest_of_each_group(bridge.engine)
     ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
     health = [_health(connection, ended[::-1]) for connection in connections]
-    return health, _attention(newest, views)
+    return health, replace(_attention(newest, views), restored=_restored(bridge))
+
+
+def _restored(bridge: Bridge) -> RestoredDatabase | None:
+    noticed = deliveries.last_noticed(bridge.engine)
+    if noticed is None:
+        return None
+    doubtful = [DoubtfulGroup(*row) for row in groups.list_in_doubt(bridge.engine, DoubtCause.RESTORED)]
+    at, why = noticed
+    return RestoredDatabase(at, deliveries.REASONS.get(why, ""), doubtful) if doubtful else None
 
 
 def _attention(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionItems:

@@ -152,7 +152,7 @@ def look_up_user(
     apptimize_ids = _with_history(reads, members, ids)
     changes = _changes(bridge, recent, [*ids.followed, *apptimize_ids])
     delivered = [group for group in groups.list_groups(bridge.engine) if group_id in (None, group.id)]
-    lost = {files.group.id for files in reads.groups if files.is_lost}
+    lost = {files.group.id for files in reads.groups if reads.is_lost(files)}
     return UserLookup(
         id=ids.asked,
         lookback=lookback,
@@ -188,7 +188,9 @@ def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Mem
 def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]) -> _Changes:
     by_group = list_kept_by_group(bridge, recent)
     names = [change.difference for changes in by_group.values() for change in changes]
-    return _Changes(by_group, list_membership_changes(bridge.snapshots, names, *dict.fromkeys(user_ids)))
+    kinds = list_membership_changes(bridge.snapshots, names, *dict.fromkeys(user_ids))
+    # A file that turned out to be damaged tells nothing, and not that nobody joined or left.
+    return _Changes(list_kept_by_group(bridge, recent), kinds)
 
 
 # --- since when ----------------------------------------------------------------------------------------------------
@@ -252,7 +254,7 @@ def _in_group(reads: UserReads, files: GroupFiles, ids: UserIds, changes: _Chang
     for reason, _, apptimize_id in excluded:
         return InGroup(files.group, files.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
     return _as_removed(files, ids, changes) or InGroup(
-        files.group, files.destination, is_member=False, reason=LOST if files.is_lost else None
+        files.group, files.destination, is_member=False, reason=LOST if reads.is_lost(files) else None
     )
 
 

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from core.bridge import Bridge
-from core.reports.memberships import is_lost
 from data import groups, run_stats
 from data.members.excluded import ExcludedProfile, list_excluded_with
 from data.members.lookup import list_members_with
 from data.members.snapshots import Snapshots
 from data.models import Group, Member
+from data.proofs import find_miscounted
 
 # So many ids of a user lead further: an id that thousands of profiles share identifies no one.
 MOST_IDS = 100
@@ -57,7 +57,6 @@ class GroupFiles:
     destination: str
     members: str
     excluded: str
-    is_lost: bool = False  # the members are gone from the disk: who is among them is not known
 
 
 @dataclass
@@ -66,6 +65,7 @@ class UserReads:
 
     snapshots: Snapshots
     groups: list[GroupFiles]
+    miscounted: set[str] = field(default_factory=set[str])  # snapshots that are not what they say
     members: dict[str, set[Member]] = field(default_factory=dict[str, "set[Member]"])
     excluded: dict[str, set[ExcludedProfile]] = field(default_factory=dict[str, "set[ExcludedProfile]"])
     asked: set[str] = field(default_factory=set[str])
@@ -77,7 +77,8 @@ class UserReads:
             return
         self.asked.update(new)
         with ThreadPoolExecutor(2) as threads:  # most of the time goes into opening one file after another
-            members = threads.submit(list_members_with, self.snapshots, [files.members for files in self.groups], new)
+            names = [files.members for files in self.groups if files.members not in self.miscounted]
+            members = threads.submit(list_members_with, self.snapshots, names, new)
             excluded = threads.submit(
                 list_excluded_with, self.snapshots, [files.excluded for files in self.groups], new
             )
@@ -85,6 +86,11 @@ class UserReads:
             self.members.setdefault(name, set()).update(rows)
         for name, others in excluded.result().items():
             self.excluded.setdefault(name, set()).update(others)
+
+    def is_lost(self, files: GroupFiles) -> bool:
+        """Return whether the group's members are gone or damaged, as far as is known: then so is who is among them."""
+        name = files.members
+        return bool(name) and (name in self.miscounted or not self.snapshots.exists(name))
 
     def collect(self, ids: UserIds) -> None:
         """Add the ids of all profiles that were found to those that belong together."""
@@ -119,11 +125,10 @@ def get_reads(bridge: Bridge, group_id: int | None = None) -> UserReads:
             destination,
             group.base_snapshot or "",
             excluded.get(group.id or 0) or "",
-            is_lost(bridge, group),
         )
         for group, destination in groups.list_with_destination(bridge.engine)
         if group_id in (None, group.id)
     ]
-    return UserReads(
-        bridge.snapshots, [group_files for group_files in files if group_files.members or group_files.excluded]
-    )
+    files = [group_files for group_files in files if group_files.members or group_files.excluded]
+    names = [group_files.members for group_files in files if group_files.members]
+    return UserReads(bridge.snapshots, files, find_miscounted(bridge.engine, bridge.snapshots, names))

@@ -88,17 +88,17 @@ def hold_for_shrinking(*, removed: int, base_members: int, most_percent: int | N
     )
 
 
-def hold_for_unknown_base(*, base_members: int, most_percent: int | None) -> None:
+def hold_for_unknown_base(*, base_members: int, most_percent: int | None, damage: str) -> None:
     """Hold a write under a shrink limit where the members that would leave are no longer known.
 
-    Raises: RunHeld.
+    `damage` ends a sentence on the file of the members that the group was given last. Raises: RunHeld.
     """
     if most_percent is None or not base_members:
         return
     raise RunHeld(
-        f"Who of the group's {base_members:,} members would leave cannot be told: what it was given last is no longer "
-        f"kept, and the shrink limit is {most_percent}%. Nothing was written.",
-        advice="Apply it once to write the whole cohort, or discard it and look why the snapshots are gone.",
+        f"Who of the group's {base_members:,} members would leave cannot be told: the file of the members that it was "
+        f"given last {damage}. The shrink limit is {most_percent}%. Nothing was written.",
+        advice="Apply it once to write the whole cohort, or discard it and look at the snapshots folder first.",
         code="held_shrink",
     )
 

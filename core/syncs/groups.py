@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.access.roles import Actor, Role, action
-from core.bridge import Bridge
+from core.bridge import Bridge, storage_errors_of
 from core.connections.lookup import find_destination
-from core.errors import NotFound, SettingsError
+from core.errors import NotFound, SettingsError, StorageFailed
 from core.vendors import csv_files
-from data import groups
+from data import groups, proofs
 from data.models import Group
 
 
@@ -40,7 +40,8 @@ def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None =
 def group_csv(bridge: Bridge, actor: Actor, group_id: int) -> Iterator[str]:
     """Yield the lines of the group's `user_id` CSV, ids byte for byte. Raises NotFound, StorageFailed."""
     name = get_base(bridge, group_id)
-    return csv_files.csv_lines(member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
+    ids = (member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
+    return csv_files.csv_lines(storage_errors_of(ids))
 
 
 @action(Role.VIEWER)
@@ -55,8 +56,17 @@ def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) ->
 
 
 def get_base(bridge: Bridge, group_id: int) -> str:
-    """Return the name of the snapshot with the members that were last delivered. Raises NotFound before the first."""
+    """Return the name of the snapshot with the members that were last delivered, which proved to be that.
+
+    Raises: NotFound before the first delivery, StorageFailed when the snapshot is gone or damaged.
+    """
     group = groups.get_group(bridge.engine, group_id)
     if group is None or group.base_snapshot is None:
         raise NotFound("This group was not delivered yet.", advice="Export its cohort first.")
+    if not proofs.is_proven(bridge.engine, bridge.snapshots, group.base_snapshot, members=group.members):
+        is_there = bridge.snapshots.stamp(group.base_snapshot) or bridge.snapshots.was_set_aside(group.base_snapshot)
+        raise StorageFailed(
+            "The file of the group's members is damaged." if is_there else "The members are no longer kept.",
+            advice="Export the cohort again: that keeps them.",
+        )
     return group.base_snapshot

@@ -6,11 +6,14 @@ from datetime import timedelta
 
 from core.bridge import Bridge
 from data import run_retention
+from data.members.store import SET_ASIDE
 
 _RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
 # A file of a run that has just begun has no name in its row yet.
 _YOUNG_S = 24 * 3600
+# A file that was found damaged is there to be looked at.
+_SET_ASIDE_FOR_S = 30 * 24 * 3600
 
 
 def forget_old_runs(bridge: Bridge, *, most: int = _STEP) -> int:
@@ -38,3 +41,13 @@ def remove_unnamed_files(bridge: Bridge) -> int:
     for path in unnamed:
         path.unlink(missing_ok=True)
     return len(unnamed)
+
+
+def remove_set_aside(bridge: Bridge) -> int:
+    """Remove the damaged files that were set aside long enough ago; returns how many."""
+    old_s = bridge.clock.now().timestamp() - _SET_ASIDE_FOR_S
+    files = [path for path in bridge.snapshots.folder.glob(f"*{SET_ASIDE}") if path.is_file()]
+    files = [path for path in files if path.stat().st_mtime < old_s]
+    for path in files:
+        path.unlink(missing_ok=True)
+    return len(files)

@@ -139,6 +139,7 @@ class Worker:
         clear_scratch(self._bridge.settings.scratch, older_than_s=_SCRATCH_KEPT_S, now_s=now_s)
         retention.forget_old_runs(self._bridge)
         retention.remove_unnamed_files(self._bridge)
+        retention.remove_set_aside(self._bridge)
         forget_old_associations(self._bridge)
 
     def _start_claimed(self, http: HttpClient) -> None:

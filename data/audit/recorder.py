@@ -27,10 +27,22 @@ from data.audit.row_values import (
     shown_values,
 )
 from data.audit.scope import Scope
-from data.models import AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat
+from data.models import AuditEntry, CohortList, Lease, SignIn, WorkerHeartbeat
+from data.proof_models import DeliveryCount, SnapshotProof
+from data.query_models import QueryBudget, QuerySpend
 
 # Rows of these are how the product works, not what people decide; every other table is watched, new ones too.
-_MACHINERY = (AuditEntry, CohortList, Lease, QueryBudget, QuerySpend, SignIn, WorkerHeartbeat)
+_MACHINERY = (
+    AuditEntry,
+    CohortList,
+    DeliveryCount,
+    Lease,
+    QueryBudget,
+    QuerySpend,
+    SignIn,
+    SnapshotProof,
+    WorkerHeartbeat,
+)
 # Where a session keeps what its transaction changed so far.
 _NOTES = "cohort_bridge_notes"
 # Where it keeps what its line is to be called, if that is not the action that was asked for.

@@ -22,6 +22,18 @@ ONE_THREAD = "SET threads = 1"
 _EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
 
+class MembersGone(StorageError):
+    """A file of members is not there (any more)."""
+
+
+class MembersDamaged(StorageError):
+    """A file of members is there and cannot be read: its content is damaged, or it may not be opened."""
+
+
+class MemoryTooSmall(StorageError):
+    """What was asked for does not fit into the memory that DuckDB may use."""
+
+
 def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
     """Remove what processes left behind that died while they read; younger folders may still be in use."""
     for folder in scratch.glob("read-*"):
@@ -72,6 +84,8 @@ class SharedConnection:
     @contextmanager
     def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a cursor of the open DuckDB. Raises StorageError."""
+        import duckdb
+
         with duckdb_errors():
             with self._lock:
                 if self._db is None or self._opened_by != os.getpid():
@@ -80,6 +94,10 @@ class SharedConnection:
                 cursor = self._db.cursor()
             try:
                 yield cursor
+            except (duckdb.FatalException, duckdb.InternalException):
+                # It answers nothing any more after these, whatever it is asked: the next question opens another.
+                self._db = None
+                raise
             finally:
                 cursor.close()
 
@@ -101,16 +119,27 @@ def duckdb_errors() -> Generator[None]:
 
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as exc:
-        reason = str(exc).lower()
+    except (duckdb.ParserException, duckdb.SyntaxException, duckdb.CatalogException):
+        raise  # a question that is wrong whatever the files hold
+    except (duckdb.Error, OSError, UnicodeDecodeError) as exc:
+        raise _as_storage_error(exc) from exc
+
+
+def _as_storage_error(exc: Exception) -> StorageError:
+    import duckdb
+
+    reason = str(exc).lower()
+    if isinstance(exc, duckdb.OutOfMemoryException | duckdb.IOException | OSError):
         if "no space" in reason or "disk is full" in reason or "max_temp_directory_size" in reason:
-            raise StorageError("The disk is full: the members could not be kept.") from exc
+            return StorageError("The disk is full: the members could not be kept.")
         if "no files found" in reason or "does not exist" in reason or "no such file" in reason:
-            raise StorageError("The members are no longer kept.", advice=_EXPORT_AGAIN) from exc
+            return MembersGone("The members are no longer kept.", advice=_EXPORT_AGAIN)
         if isinstance(exc, duckdb.OutOfMemoryException):
-            raise StorageError("The members did not fit into COHORT_BRIDGE_SNAPSHOT_MEMORY_MB.") from exc
-        raise StorageError("The snapshots folder could not be read or written.") from exc
-    except duckdb.InvalidInputException as exc:
-        if "parquet" not in str(exc).lower():
-            raise
-        raise StorageError("A file of members is damaged on disk.", advice=_EXPORT_AGAIN) from exc
+            return MemoryTooSmall("The members did not fit into COHORT_BRIDGE_SNAPSHOT_MEMORY_MB.")
+        if ".parquet" not in reason or ".part" in reason or "too many open files" in reason:
+            return StorageError("The snapshots folder could not be read or written.")
+        if "permission" in reason or "denied" in reason:
+            advice = "Let the user that runs Cohort Bridge read the snapshots folder, or export the cohort again."
+            return MembersDamaged("A file of members may not be read.", advice=advice)
+    # Bytes that are not what was written fail in many ways, as a text, a type or a column that cannot be.
+    return MembersDamaged("A file of members is damaged on disk.", advice=_EXPORT_AGAIN)

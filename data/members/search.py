@@ -108,11 +108,11 @@ def _condition(snapshots: Snapshots, db: duckdb.DuckDBPyConnection, name: str, t
 
 def _has_capitals(snapshots: Snapshots, db: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Return whether any id changes when it is lowered; asked of each file once, since files never change."""
-    known = snapshots.has_capitals
-    if name not in known:
+    known, key = snapshots.has_capitals, (name, snapshots.stamp(name))
+    if key not in known:
         if len(known) >= _FILES_KNOWN:
             known.clear()
         changes = "apptimize_id <> lower(apptimize_id) OR distinct_id <> lower(distinct_id)"
         row = db.execute(f"SELECT EXISTS (FROM {snapshots.table(name)} WHERE {changes})").fetchone()
-        known[name] = bool(row and row[0])
-    return known[name]
+        known[key] = bool(row and row[0])
+    return known[key]

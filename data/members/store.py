@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.engine import StorageError
-from data.members.duck import SharedConnection, opened, quoted
+from data.members.duck import MembersDamaged, MembersGone, SharedConnection, opened, quoted
+from data.members.files import flush_to_disk
 from data.models import Member
 
 if TYPE_CHECKING:
@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 # So many files are asked with one question: each more makes it longer, and every question costs.
 _FILES_AT_ONCE = 1000
+# Many files in place of one table, each row with the file that it is from.
+_AS_TABLE = "read_parquet([{0}], filename = true)"
+# What a damaged file is called once it was set aside, beside the others: nothing reads it any more.
+SET_ASIDE = ".damaged"
+
+# What tells a file from another one of its name: inode, size, and when it was last written.
+Stamp = tuple[int, int, int]
 
 
 class MemberFiles:
     """The files of members by name: snapshots, differences, and profiles that were excluded. Cheap to make.
 
-    A file never changes once it is there; it may go away at any time.
+    A file never changes once it is there; it may go away at any time, or be found damaged: it counts as gone then.
     """
 
     def __init__(self, folder: Path, *, scratch: Path, memory_mb: int) -> None:
@@ -31,7 +38,10 @@ class MemberFiles:
         self.memory_mb = memory_mb
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)
         # Whether ids of a file have capital letters, as far as searches found out.
-        self.has_capitals: dict[str, bool] = {}
+        self.has_capitals: dict[tuple[str, Stamp | None], bool] = {}
+        # The files that were found damaged, and those that proved to be what they say, as they were then.
+        self._damaged: dict[str, Stamp | None] = {}
+        self.proven: dict[str, Stamp | None] = {}
 
     def path(self, name: str) -> Path:
         """Return where the file of this name lies, or would lie."""
@@ -45,27 +55,65 @@ class MemberFiles:
         """Return the file as a table of SQL."""
         return f"read_parquet({quoted(self.path(name))})"
 
+    def stamp(self, name: str) -> Stamp | None:
+        """Return what tells the present file of this name from another one, None when there is none."""
+        try:
+            status = os.stat(self._file(name))
+        except OSError:
+            return None
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
     def exists(self, name: str | None) -> bool:
-        """Return whether the file is there."""
-        return name is not None and os.path.isfile(self._file(name))
+        """Return whether the file is there, and was not found damaged so far."""
+        if name is None or not os.path.isfile(self._file(name)):
+            return False
+        return name not in self._damaged or self._damaged[name] != self.stamp(name)
 
-    def is_whole(self, name: str | None) -> bool:
-        """Return whether the file is there and can be read; one that was damaged counts as gone."""
-        import duckdb
+    def note_damage(self, name: str) -> None:
+        """Remember that the file cannot be used as it is now: it counts as gone until another takes its place."""
+        self._damaged[name] = self.stamp(name)
 
+    def is_readable(self, name: str | None) -> bool:
+        """Return whether the file is there and every id in it can be read, which takes as long as reading it."""
         if name is None or not self.exists(name):
             return False
+        ids = "sum(length(distinct_id)), sum(length(apptimize_id))"
         try:
-            self.count(name)
-        except (duckdb.Error, StorageError):
+            with self.open() as db:
+                db.execute(f"SELECT {ids} FROM {self.table(name)}").fetchone()
+        except MembersGone:
+            return False
+        except MembersDamaged:
+            self.note_damage(name)
             return False
         return True
+
+    def set_aside(self, name: str, *, now_s: float) -> Path | None:
+        """Rename a damaged file, to be looked at later; returns its new place, None when it cannot be renamed."""
+        path = self.path(name)
+        target = path.with_suffix(SET_ASIDE)
+        try:
+            os.utime(path, (now_s, now_s))  # from now on it is kept for a while
+            path.replace(target)
+            flush_to_disk(self.folder)
+        except OSError:
+            return None
+        return target
+
+    def was_set_aside(self, name: str) -> bool:
+        """Return whether a file of this name was found damaged and is there to be looked at."""
+        return self.path(name).with_suffix(SET_ASIDE).exists()
 
     def count(self, name: str) -> int:
         """Count the rows of a file."""
         with self.open() as db:
             row = db.execute(f"SELECT count(*) FROM {self.table(name)}").fetchone()
         return row[0] if row else 0
+
+    def count_each(self, names: Sequence[str]) -> dict[str, int]:
+        """Count the rows of many files as each says of itself, those left out that cannot be read."""
+        counts = self.ask_all(names, "file_name, num_rows FROM parquet_file_metadata({0})", (), source="[{0}]")
+        return {Path(path).stem: rows for path, rows in counts}
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -97,44 +145,40 @@ class MemberFiles:
         for rows in self.chunks(query, values, chunk=chunk, setting=setting):
             yield as_members(rows)
 
-    def ask_all(self, names: Iterable[str], query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+    def ask_all(
+        self, names: Iterable[str], query: str, values: Sequence[str], *, source: str = _AS_TABLE
+    ) -> list[tuple[Any, ...]]:
         """Ask many files, some hundreds at once, by a query with {0} in place of its table.
 
-        What is not there holds nothing; where a file goes away meanwhile, the others are asked again.
+        What is not there, or is damaged, holds nothing; a file that turns out to be damaged does not `exist` afterward.
         """
         names = list(dict.fromkeys(names))
         rows = list[tuple[Any, ...]]()
         for start in range(0, len(names), _FILES_AT_ONCE):
-            rows += self._ask_some(names[start : start + _FILES_AT_ONCE], query, values)
+            rows += self._ask_some(names[start : start + _FILES_AT_ONCE], query, values, source)
         return rows
 
-    def _ask_some(self, names: Sequence[str], query: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
-        for _ in range(3):
-            paths = [path for path in map(self._file, names) if os.path.isfile(path)]
-            if not paths:
+    def _ask_some(self, names: Sequence[str], query: str, values: Sequence[str], source: str) -> list[tuple[Any, ...]]:
+        names = [name for name in names if self.exists(name)]
+        if not names:
+            return []
+        files = source.format(", ".join(quoted(self._file(name)) for name in names))
+        try:
+            with self.cursor() as db:
+                return db.execute(f"SELECT {query.format(files)}", values).fetchall()
+        except (MembersGone, MembersDamaged) as exc:
+            if len(names) == 1:
+                if isinstance(exc, MembersDamaged):
+                    self.note_damage(names[0])
                 return []
-            files = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true)"
-            try:
-                with self.cursor() as db:
-                    return db.execute(f"SELECT {query.format(files)}", values).fetchall()
-            except StorageError:
-                if all(map(os.path.isfile, paths)):
-                    raise
-        return []
+        # Halves of halves lead to the file that went away or is damaged, and the others answer.
+        half = len(names) // 2
+        return [row for part in (names[:half], names[half:]) for row in self._ask_some(part, query, values, source)]
 
     def ask_each(self, names: Iterable[str], query: str, values: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
-        """Ask many files as `ask_all` does, and sort the rows by file; the query's first column is the file's name.
-
-        What is damaged holds nothing either.
-        """
-        names = list(names)
-        try:
-            rows = self.ask_all(names, query, values)
-        except StorageError:
-            # Which one is damaged takes long to find out, and hardly ever has to be.
-            rows = self.ask_all([name for name in names if self.is_whole(name)], query, values)
+        """Ask many files as `ask_all` does, and sort the rows by file; the query's first column is the file's name."""
         by_file: dict[str, list[tuple[Any, ...]]] = {}
-        for path, *row in rows:
+        for path, *row in self.ask_all(names, query, values):
             by_file.setdefault(Path(path).stem, []).append(tuple(row))
         return by_file
 

@@ -4,6 +4,8 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import data.models  # noqa: F401  (fills the metadata)
+import data.proof_models  # noqa: F401
+import data.query_models  # noqa: F401
 
 context.configure(
     connection=context.config.attributes["connection"],

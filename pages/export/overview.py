@@ -12,8 +12,15 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.leases import workers
 from core.reports import overview
-from core.reports.overview import AttentionItems, Freshness, Health, QuotaStatus
-from core.syncs import listing, recurring, runs
+from core.reports.overview import (
+    AttentionItems,
+    DoubtfulGroup,
+    Freshness,
+    Health,
+    QuotaStatus,
+    RestoredDatabase,
+)
+from core.syncs import listing, one_time, recurring, runs
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
 from pages.parts import held_run, held_run_dialog, links, run_status, selection, tables
@@ -174,6 +181,8 @@ def show_attention(bridge: Bridge, person: Actor, items: AttentionItems) -> None
     if items.is_nothing:
         st.caption("The latest run of every group ended well, and no sync is paused.")
         return
+    if items.restored:
+        show_restored(bridge, person, items.restored)
     for run in items.runs[:MOST_ITEMS]:
         show_failed_run(bridge, person, run)
     if len(items.runs) > MOST_ITEMS:
@@ -184,6 +193,41 @@ def show_attention(bridge: Bridge, person: Actor, items: AttentionItems) -> None
     if len(items.paused) > MOST_ITEMS:
         more = f"{pluralize(len(items.paused) - MOST_ITEMS, 'more paused sync')}: see Syncs"
         st.page_link(links.SYNCS, label=more, icon=":material/sync:")
+
+
+def show_restored(bridge: Bridge, person: Actor, restored: RestoredDatabase) -> None:
+    """Show that the database is older than what was delivered, and what writes each group again."""
+    count = len(restored.groups)
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.badge("In doubt", icon=":material/help:", color="orange")
+            st.markdown(f"**The database may be older than what was delivered**, noticed {age(restored.noticed_at)}")
+        st.markdown(
+            f"{escape_markdown(restored.reason)} What Apptimize holds is in doubt for {pluralize(count, 'group')}, "
+            "until each is written in full. Active recurring syncs do that with their next run; export the other "
+            "groups again."
+        )
+        by_hand = [doubtful for doubtful in restored.groups if not doubtful.is_synced]
+        for doubtful in by_hand[:MOST_ITEMS]:
+            _show_doubtful(bridge, person, doubtful)
+        if len(by_hand) > MOST_ITEMS:
+            more = f"{pluralize(len(by_hand) - MOST_ITEMS, 'more group')}: see Groups"
+            st.page_link(links.GROUPS, label=more, icon=":material/patient_list:")
+
+
+def _show_doubtful(bridge: Bridge, person: Actor, doubtful: DoubtfulGroup) -> None:
+    group = doubtful.group
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if person.role >= Role.ANALYST:
+            again = partial(one_time.start_export, bridge, person, group.cohort_id, to=doubtful.destination)
+            st.button(
+                "Export again",
+                key=f"overview_doubtful_{group.id}",
+                icon=":material/replay:",
+                on_click=perform,
+                args=("overview", again, lambda run: f"Run {run.id} is queued."),
+            )
+        st.markdown(f"**{escape_markdown(group.name)}** at {escape_markdown(doubtful.destination)}", width="content")
 
 
 def show_failed_run(bridge: Bridge, person: Actor, run: Run) -> None:

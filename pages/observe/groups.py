@@ -13,7 +13,7 @@ from core.reports.comparison import Comparison
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
-from data.models import Connection, Group, MembershipChange, Run, SyncKind, SyncState
+from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
 from pages.parts import charts, download, links, member_list, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
@@ -28,9 +28,14 @@ GROUPS = Selection(
     row_params=("view",),
 )
 VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
-IN_DOUBT = (
-    "A delivery began and was not confirmed to its end, so Apptimize may hold a part of it. What is shown here is the "
-    "last delivery that was accepted whole. The next export writes the group in full and ends the doubt."
+IN_DOUBT = {
+    DoubtCause.DELIVERY: "A delivery began and was not confirmed to its end, so Apptimize may hold a part of it.",
+    DoubtCause.RESTORED: "The database may be older than what was delivered, so Apptimize may hold something else.",
+    DoubtCause.CONNECTION: "Its connection was replaced since, so Apptimize may hold something else.",
+}
+SHOWN_IN_DOUBT = (
+    "What is shown here is the last delivery that is known to have been accepted whole. The next export writes the "
+    "group in full and ends the doubt."
 )
 
 
@@ -180,7 +185,8 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None)
         f"{escape_markdown(update_text(view).lower())}. Apptimize shows it as “Mixpanel: {escape_markdown(name)}”."
     )
     if group.in_doubt:
-        st.warning(IN_DOUBT, title="What Apptimize holds is in doubt", icon=":material/help:")
+        cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]
+        st.warning(f"{cause} {SHOWN_IN_DOUBT}", title="What Apptimize holds is in doubt", icon=":material/help:")
     run_status.tiles(
         [
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),

@@ -11,6 +11,7 @@ from core.bridge import Bridge
 from core.reports import members
 from data.models import MembershipChange, Run, RunStatus
 from pages.parts import download, member_list, run_status
+from pages.parts.actions import show_errors
 from pages.parts.formatting import number
 
 
@@ -18,6 +19,11 @@ def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
     """Show the members that a run added and removed, or would have, and the unchanged ones, while they are kept."""
     has_changed = bool(run.added or run.removed)
     is_kept = members.are_changes_kept(bridge, person, run)
+    with show_errors():
+        _show_kept(bridge, person, run, key=key, has_changed=has_changed, is_kept=is_kept)
+
+
+def _show_kept(bridge: Bridge, person: Actor, run: Run, *, key: str, has_changed: bool, is_kept: bool) -> None:
     if has_changed and is_kept:
         _show_changed(bridge, person, run, key=key)
     elif has_changed:

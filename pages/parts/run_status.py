@@ -230,6 +230,8 @@ def outcome(run: Run) -> None:
         if (run.error_code or "").startswith("held"):
             cause = f"{escape_markdown(run.error_message or '')} Its sync was removed."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
+    if run.notice:
+        st.warning(escape_markdown(run.notice), title="A kept file was damaged", icon=":material/broken_image:")
 
 
 def _success(run: Run) -> None:

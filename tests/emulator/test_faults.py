@@ -23,7 +23,8 @@ from core.syncs import groups, one_time, runs
 from core.worker import inline_run, service
 from data import leases, run_queue
 from data.engine import write_session
-from data.models import LeaseKind, QuerySpend, Run
+from data.models import LeaseKind, Run
+from data.query_models import QuerySpend
 from tests.stage.home import PRACTICE, Home, copy_home, export, get_counts, group_row
 from tests.stage.oracle import Answer
 from tests.stage.sandbox import LATER_S, POWER, Sandbox

@@ -16,7 +16,8 @@ from core.syncs import cohorts, held_runs, listing, one_time, queueing, recurrin
 from core.worker import retention, run_execution, service
 from data import leases, run_queue
 from data.engine import read_session, write_session
-from data.models import Connection, LeaseKind, QuerySpend, Run, RunStatus, SyncState
+from data.models import Connection, LeaseKind, Run, RunStatus, SyncState
+from data.query_models import QuerySpend
 from tests.faults import process
 from tests.faults.population import (
     COHORTS,

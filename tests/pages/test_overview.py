@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from core.access.roles import LOCAL, Role
-from core.bridge import Bridge
+from core.bridge import Bridge, notice_restore
 from core.syncs import cohorts, listing, recurring, runs
 from core.worker import service
 from data.engine import write_session
@@ -118,6 +118,25 @@ def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Br
     assert "1 did not succeed" in shown(at)
     assert "Failing" in shown(at)
     assert "Recurring syncs need 8 an hour." in shown(at)
+
+
+def test_a_database_that_was_put_back_is_told_until_every_group_was_written_again(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    recurring.add_sync(practising, LOCAL, NEWSLETTER)
+    service.once(practising)
+    practising.settings.delivery_mark.write_text("7\n")  # as the file says after five more deliveries
+    notice_restore(practising)
+
+    at = open_page(OVERVIEW)
+
+    assert "The database may be older than what was delivered" in shown(at)
+    assert "in doubt for 2 groups" in shown(at)
+    assert [key for key in page_buttons(at) if "doubtful" in (key or "")] == ["overview_doubtful_1"]
+    drawn(at.button(key="overview_doubtful_1").click().run())
+    service.once(practising)
+    assert "in doubt for 1 group," in shown(open_page(OVERVIEW))
+    export(practising, NEWSLETTER)
+    assert "Nothing needs attention" in shown(open_page(OVERVIEW))
 
 
 def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(practising: Bridge, sandbox: Sandbox):

@@ -161,7 +161,8 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
     assert (first.is_member, first.reason, second.is_member) == (False, user_lookup.LOST, True)
 
     bridge.snapshots.path("members-2").write_bytes(b"PAR1 torn")
-    assert [one.is_member for one in user_lookup.look_up_user(bridge, LOCAL, "D1").groups] == [False, False]
+    answers = user_lookup.look_up_user(bridge, LOCAL, "D1").groups
+    assert [(one.is_member, one.reason) for one in answers] == [(False, user_lookup.LOST)] * 2
 
 
 def test_every_apptimize_id_of_a_user_has_its_history_first_those_of_the_id_itself(bridge: Bridge):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import event
+from sqlmodel import col
 
 from core.bridge import Bridge
 from core.clock import LeaseTimes
@@ -16,9 +17,21 @@ from core.leases import slots
 from core.rules import due_times
 from core.worker import inline_run, run_execution, service
 from core.worker.run_execution import watch_runs
-from data import leases, query_slots, run_queue, run_records, runs, syncs
+from data import groups, leases, query_slots, run_queue, run_records, runs, syncs
 from data.engine import read_session, write_session
-from data.models import Connection, ConnectionKind, Group, Lease, LeaseKind, Run, RunFilter, RunStatus, Sync, SyncKind
+from data.models import (
+    Connection,
+    ConnectionKind,
+    DoubtCause,
+    Group,
+    Lease,
+    LeaseKind,
+    Run,
+    RunFilter,
+    RunStatus,
+    Sync,
+    SyncKind,
+)
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
 from data.run_queue import RunRequest
 from data.syncs import SyncPlace
@@ -141,6 +154,21 @@ def test_a_group_whose_destination_was_moved_meanwhile_stays_in_doubt(bridge: Br
     with read_session(bridge.engine) as session:
         group = session.get_one(Group, run.group_id)
     assert (group.in_doubt, group.delivered_name, group.full_at) == (True, "Payers", None)
+
+
+def test_a_group_that_something_else_put_in_doubt_meanwhile_stays_in_doubt(bridge: Bridge, group_with_runs: list[Run]):
+    run = group_with_runs[0]
+    claim(bridge, run)
+    run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, lease_owner="one")
+    with write_session(bridge.engine) as session:
+        assert groups.put_in_doubt(session, col(Group.id) == run.group_id, cause=DoubtCause.CONNECTION) == 1
+
+    delivered = GroupOutcome(get_destination(bridge, run), delivered=Delivered("Payers", in_full=True), doubts=0)
+    run_records.record(bridge.engine, run.id or 0, succeeded(group=delivered), lease_owner="one")
+
+    with read_session(bridge.engine) as session:
+        group = session.get_one(Group, run.group_id)
+    assert (group.in_doubt, group.doubt_cause, group.delivered_name) == (True, DoubtCause.CONNECTION, "Payers")
 
 
 def test_a_waiting_run_is_not_taken_up_before_its_time(bridge: Bridge, group_with_runs: list[Run]):

@@ -1,0 +1,70 @@
+"""What a run compares with: the snapshot that its group was given last, as far as it proves to be that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.bridge import Bridge
+from core.errors import NotFound
+from data import proofs, run_stats
+from data.members.proof import Damage, Proof
+from data.members.store import SET_ASIDE
+from data.models import Group
+
+_DAMAGES = {
+    Damage.GONE: "is no longer there",
+    Damage.UNREADABLE: "is damaged or cannot be read",
+    Damage.OTHER_MEMBERS: "holds other members than it was made with",
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base of a group. `snapshot` None: there is none that can be believed, and `damage` says why, if ever was."""
+
+    snapshot: str | None = None
+    damage: str | None = None  # the end of a sentence on the kept members
+
+    @property
+    def notice(self) -> str | None:
+        """What people are told of it."""
+        if self.damage is None:
+            return None
+        return (
+            f"The file of the members that the group was given last {self.damage}. It counts as gone: the group is not "
+            "written by differences, but whole."
+        )
+
+
+def find_base(bridge: Bridge, group: Group) -> Base:
+    """Find the base of a group and have it prove itself; a file that fails is set aside. Raises StorageError."""
+    name = group.base_snapshot
+    if name is None:
+        return Base()
+    damage, _ = proofs.check(bridge.engine, bridge.snapshots, name, members=group.members)
+    return Base(name) if damage is None else Base(damage=set_aside(bridge, name, damage))
+
+
+def prove_restored(bridge: Bridge, name: str) -> Proof:
+    """Have a snapshot prove itself that a group is rolled back to; one that fails is set aside. Raises NotFound."""
+    members = run_stats.members_of_snapshot(bridge.engine, name)
+    damage, proof = proofs.check(bridge.engine, bridge.snapshots, name, members=members)
+    if damage is not None:
+        raise NotFound(
+            f"The file of the members of that run {set_aside(bridge, name, damage)}. Nothing was written.",
+            advice="Roll back to another run, or export the cohort again.",
+            code="members_damaged",
+        )
+    return proof
+
+
+def set_aside(bridge: Bridge, name: str, damage: Damage) -> str:
+    """Set a damaged file aside for people to look at, and return what is told of it."""
+    snapshots = bridge.snapshots
+    if damage is Damage.GONE:
+        if snapshots.was_set_aside(name):
+            return f"{_DAMAGES[Damage.UNREADABLE]}; it is kept as {name}{SET_ASIDE} in the snapshots folder"
+        return _DAMAGES[damage]
+    if snapshots.set_aside(name, now_s=bridge.clock.now().timestamp()) is None:
+        return _DAMAGES[damage]
+    return f"{_DAMAGES[damage]}; it was set aside as {name}{SET_ASIDE} in the snapshots folder"

@@ -1,0 +1,139 @@
+"""How much was delivered, counted in the database and noted beside it: a database that knows of less was restored.
+
+A delivery is counted in the transaction that puts its group in doubt; then the count is noted in a file and flushed to
+disk; then the first message goes out. So the file is never ahead of the database that it belongs to.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+from sqlmodel import Session
+
+from data.audit import chain
+from data.audit.anchor import anchor_holds, read_anchor
+from data.audit.scope import Scope
+from data.engine import Engine, StorageError, read_session, write_session
+from data.groups import put_in_doubt
+from data.members.files import replacing
+from data.models import DoubtCause
+from data.proof_models import DeliveryCount
+
+# What shows that the database is older than what was delivered.
+OLDER, MARK_LOST, AUDIT_OLDER = "older", "mark_lost", "audit_older"
+REASONS = {
+    OLDER: "The database knows of fewer deliveries than were begun: an older one was put in its place.",
+    MARK_LOST: "The file that notes how much was delivered is missing or damaged: the database may be an older one.",
+    AUDIT_OLDER: "The audit log lacks a line that was noted beside the database: an older one was put in its place.",
+}
+_LOCKED_FOR_S = 10
+
+
+class _Noted(NamedTuple):
+    """What stands beside the database: how many deliveries (None: it is not known), and the audit log's newest line."""
+
+    number: int | None
+    anchor: tuple[int, str] | None
+
+
+def count_delivery(session: Session) -> int:
+    """Count a delivery that is about to begin; returns its number, to be noted before its first message."""
+    count = _get(session)
+    count.number += 1
+    session.add(count)
+    session.flush()
+    return count.number
+
+
+def note(mark: Path, number: int) -> None:
+    """Note beside the database, and on disk, that so many deliveries began; a higher number stays.
+
+    Raises: StorageError.
+    """
+    try:
+        with FileLock(mark.with_suffix(".lock"), timeout=_LOCKED_FOR_S):
+            present = _read(mark)
+            if present is None or present < number:
+                with replacing(mark) as part:
+                    part.write_text(f"{number}\n")
+    except (OSError, Timeout) as exc:
+        raise StorageError(f"How much was delivered could not be noted in the file {mark.name}.") from exc
+
+
+def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -> bool:
+    """Put every group in doubt if the database is older than what was delivered; returns whether that was noticed now.
+
+    It is noticed once for each time that an older one is put in place: the count moves on from the higher number.
+    Raises StorageError.
+    """
+    # First the files: what the database is told meanwhile makes it newer than they say, never older.
+    noted = _Noted(_read(mark), read_anchor(scope.anchor))
+    with read_session(engine) as session:
+        count = _get(session)
+        why = _why_older(session, count, noted)
+    if why is None:
+        if noted.number is None:
+            note(mark, count.number)  # the first start with this file
+        return False
+    with write_session(engine) as session:
+        count = _get(session)
+        # Another process may have noticed it, or have begun the very first delivery.
+        why = _why_older(session, count, noted._replace(number=_read(mark)))
+        if why is not None:
+            count.number = max(count.number, noted.number or 0) + 1
+            count.noticed_at, count.noticed_why = now, why
+            count.noticed_anchor = _anchor_text(noted.anchor)
+            session.add(count)
+            groups = put_in_doubt(session, cause=DoubtCause.RESTORED)
+            after = {"delivery count": {"groups_in_doubt": groups}}
+            chain.append(session, scope, subject=REASONS[why], after=after)
+    note(mark, count.number)
+    return why is not None
+
+
+def last_noticed(engine: Engine) -> tuple[datetime, str] | None:
+    """Return when it was last noticed that the database is older than what was delivered, and by what; None: never."""
+    with read_session(engine) as session:
+        count = _get(session)
+    if count.noticed_at is None or count.noticed_why is None:
+        return None
+    return count.noticed_at, count.noticed_why
+
+
+def _get(session: Session) -> DeliveryCount:
+    return session.get(DeliveryCount, 1) or DeliveryCount()
+
+
+def _why_older(session: Session, count: DeliveryCount, noted: _Noted) -> str | None:
+    if noted.number is not None and noted.number > count.number:
+        return OLDER
+    if noted.number is None and count.number:
+        return MARK_LOST
+    # A number below one says that the file could not be read: it vouches for no line, and against none.
+    is_line = noted.anchor is not None and noted.anchor[0] > 0
+    if is_line and not anchor_holds(session, noted.anchor) and count.noticed_anchor != _anchor_text(noted.anchor):
+        return AUDIT_OLDER
+    return None
+
+
+def _anchor_text(anchor: tuple[int, str] | None) -> str:
+    return f"{anchor[0]} {anchor[1]}"[:100] if anchor else ""
+
+
+def _read(mark: Path) -> int | None:
+    """Read how many deliveries were noted; None where that is not known: there is no such file, or nothing in it."""
+    try:
+        text = mark.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        return None
+    except OSError as exc:
+        raise StorageError(
+            f"The file {mark.name}, which notes how much was delivered, cannot be read.",
+            advice="Let the user that runs Cohort Bridge read and write the folder of COHORT_BRIDGE_HOME.",
+        ) from exc
+    return int(text) if text.isdigit() and len(text) < 19 else None

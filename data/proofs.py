@@ -1,0 +1,72 @@
+"""The proofs of snapshots: kept with them, and checked when a snapshot is about to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlmodel import Session, col, delete, select
+
+from data.engine import Engine, read_session, write_session
+from data.members.proof import Damage, Proof, check_proof
+from data.members.snapshots import Snapshots
+from data.models import Group, Run
+from data.proof_models import SnapshotProof
+
+
+def keep(session: Session, name: str, proof: Proof) -> None:
+    """Keep the proof of a snapshot that a row names from now on; an older one of that name is not true any more."""
+    session.merge(SnapshotProof(name=name, members=proof.members, fingerprint=proof.fingerprint))
+
+
+def check(engine: Engine, snapshots: Snapshots, name: str, *, members: int) -> tuple[Damage | None, Proof]:
+    """Check a snapshot against its proof; returns what is wrong with it, None where nothing is, and its proof.
+
+    One without a fingerprint that can be compared is given one if the number of members is right: that of its proof,
+    or `members` where it has none yet. Raises StorageError.
+    """
+    with read_session(engine) as session:
+        kept = session.get(SnapshotProof, name)
+    proof = Proof(kept.members, kept.fingerprint) if kept else Proof(members)
+    damage, now = check_proof(snapshots, name, proof)
+    if damage is None and now != proof:
+        with write_session(engine) as session:
+            row = session.get(SnapshotProof, name)
+            if row is None or row.fingerprint == proof.fingerprint:
+                keep(session, name, now)
+    return damage, now
+
+
+def is_proven(engine: Engine, snapshots: Snapshots, name: str | None, *, members: int) -> bool:
+    """Return whether a snapshot is what it says; one that proved it in this process, and is as it was, need not again.
+
+    For what people look at. What a group is written by is checked each time. Raises StorageError.
+    """
+    if name is None or not snapshots.exists(name):
+        return False
+    if name in snapshots.proven and snapshots.proven[name] == snapshots.stamp(name):
+        return True
+    damage, _ = check(engine, snapshots, name, members=members)
+    return damage is None
+
+
+def find_miscounted(engine: Engine, snapshots: Snapshots, names: Iterable[str]) -> set[str]:
+    """Return those of many snapshots that cannot be what they say by their number of members, which is quick to ask."""
+    names = [name for name in dict.fromkeys(names) if snapshots.exists(name)]
+    with read_session(engine) as session:
+        rows = session.exec(select(SnapshotProof.name, SnapshotProof.members)).all()
+    expected, counts = dict(rows), snapshots.count_each(names)
+    return {name for name in names if name not in counts or counts[name] != expected.get(name, counts[name])}
+
+
+def forget(session: Session, names: Iterable[str]) -> None:
+    """Forget the proofs of snapshots that no row names any more."""
+    session.exec(delete(SnapshotProof).where(col(SnapshotProof.name).in_(list(names))))
+
+
+def forget_unnamed(session: Session) -> None:
+    """Forget the proofs of all snapshots that neither a run nor a group names."""
+    named = (
+        select(column).where(col(column).is_not(None))
+        for column in (Run.snapshot, Run.restore_snapshot, Group.base_snapshot)
+    )
+    session.exec(delete(SnapshotProof).where(*(col(SnapshotProof.name).not_in(names) for names in named)))
