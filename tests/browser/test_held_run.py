@@ -1,0 +1,102 @@
+"""A person who takes their time over a held run, while newer runs go by: their press is never without an answer."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.stage import EXPORT_MS, Everything, go, press
+from tests.stage.sandbox import IMPORTED
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def hold(everything: Everything, *, by: int) -> int:
+    """Let an export find a total that is wrong by so many; returns the run that is held."""
+    everything.fault("total_wrong", by=by)
+    everything.core("export", str(IMPORTED), "--to", "default")
+    return everything.newest_run_id(IMPORTED)
+
+
+def open_dialog(everything: Everything, page: Page) -> Locator:
+    go(page, f"{everything.url}/cohorts?cohort={IMPORTED}", "Cohorts")
+    press(page.get_by_role("button", name="Apply once"))
+    dialog = page.get_by_role("dialog")
+    expect(figure(dialog, "Announced")).to_be_visible()
+    return dialog
+
+
+def figure(place: Locator, label: str) -> Locator:
+    return place.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
+
+
+def behind_dialog(page: Page, run_id: int) -> Locator:
+    """The link to a run: while a dialog is open, what lies behind it has no role."""
+    return page.get_by_text(f"Run {run_id} in History")
+
+
+def test_an_open_dialog_stays_while_a_newer_run_is_held_and_its_press_is_for_that_one(
+    everything: Everything, page: Page
+):
+    hold(everything, by=3)
+    dialog = open_dialog(everything, page)
+    newer = hold(everything, by=3)
+    expect(behind_dialog(page, newer)).to_be_attached()
+
+    press(dialog.get_by_role("button", name="Apply once"))
+
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+    go(page, f"{everything.url}/history?run={newer}", "History")
+    expect(page.get_by_text("Held, then applied")).to_be_visible()
+    expect(page.get_by_text("Applied by local.").first).to_be_visible()
+
+
+def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(everything: Everything, page: Page):
+    looked_at = hold(everything, by=4)
+    dialog = open_dialog(everything, page)
+    announced = int(figure(dialog, "Announced").inner_text())
+    newer = hold(everything, by=6)
+    expect(behind_dialog(page, newer)).to_be_attached()
+    assert int(figure(dialog, "Announced").inner_text()) == announced, "what is looked at does not change by itself"
+
+    press(dialog.get_by_role("button", name="Apply once"))
+
+    expect(dialog.get_by_text(f"Run {newer} has taken the place of run {looked_at}")).to_be_visible()
+    expect(figure(dialog, "Announced")).to_have_text(str(announced + 2))
+    press(dialog.get_by_role("button", name="Apply once"))
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
+
+
+@pytest.mark.parametrize("closed_by", ["Escape", "button"])
+def test_a_dialog_that_was_closed_does_not_come_back_when_the_page_is_drawn_again(
+    everything: Everything, page: Page, closed_by: str
+):
+    hold(everything, by=4)
+    dialog = open_dialog(everything, page)
+
+    if closed_by == "Escape":
+        page.keyboard.press("Escape")
+    else:
+        press(dialog.get_by_role("button", name="Cancel"))
+
+    expect(dialog).to_have_count(0)
+    newer = hold(everything, by=4)
+    expect(page.get_by_role("link", name=f"Run {newer} in History")).to_be_visible()
+    expect(dialog).to_have_count(0)
+
+
+def test_the_dialog_of_the_overview_stays_while_that_is_kept_up_to_date(everything: Everything, page: Page):
+    looked_at = hold(everything, by=4)
+    go(page, everything.url, "Overview")
+    press(page.get_by_role("button", name="Apply once"))
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_text(f"run {looked_at}")).to_be_visible()
+    newer = hold(everything, by=4)
+    expect(behind_dialog(page, newer)).to_be_attached()
+
+    press(dialog.get_by_role("button", name="Apply once"))
+
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_text("is queued: it reads the cohort again")).to_be_visible()
