@@ -60,14 +60,17 @@ def apply_held(
         return add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
 
 
-def discard_held(engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo) -> Run:
-    """End a held run, or the newer one that took its place and keeps to it; the group stays as it is.
+def discard_held(
+    engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo, now: datetime
+) -> Run:
+    """End a held run, or the newer one that took its place and keeps to it, with every approval that still waits.
 
     Raises: RunUnknown, RunNotHeld, HoldChanged.
     """
     with write_session(engine) as session:
         held, _ = _find_decidable(session, run_id, looked_at, keeps_to)
         _end(session, held, "discarded", actor)
+        cancel_queued(session, (col(Run.group_id) == held.group_id) & col(Run.approved), now=now)
     return held
 
 

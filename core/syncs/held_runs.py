@@ -38,12 +38,19 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, A
 
 @action(Role.ANALYST)
 def discard_held(bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, Any] | None = None) -> Run:
-    """Drop a held run, or the newer one that keeps to it; the group stays as it is.
+    """Drop a held run, or the newer one that keeps to it, and cancel what was approved of its group and still waits.
 
     Raises: NotFound, HoldChanged, SettingsError.
     """
     with _held_errors(run_id):
-        return run_decisions.discard_held(bridge.engine, run_id, looked_at, actor=actor.name, keeps_to=holding.keeps_to)
+        return run_decisions.discard_held(
+            bridge.engine,
+            run_id,
+            looked_at,
+            actor=actor.name,
+            keeps_to=holding.keeps_to,
+            now=bridge.clock.now(),
+        )
 
 
 @action(Role.ANALYST)

@@ -53,7 +53,7 @@ def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) ->
 
 
 def _is_discarded(run: Run) -> str:
-    return f"Run {run.id} was discarded; the group stays as it is."
+    return f"Run {run.id} was discarded: it writes nothing."
 
 
 def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:

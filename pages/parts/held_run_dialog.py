@@ -44,7 +44,13 @@ def show(bridge: Bridge, person: Actor) -> None:
 
 
 def _about(run: Run) -> dict[str, Any]:
-    return {"run_id": run.id, "hold": run.hold, "group": run.group_name, "destination": run.destination}
+    return {
+        "run_id": run.id,
+        "hold": run.hold,
+        "cause": run.error_message or "",
+        "group": run.group_name,
+        "destination": run.destination,
+    }
 
 
 def _close() -> None:
@@ -74,10 +80,11 @@ def _show(bridge: Bridge, person: Actor) -> None:
 
 
 def _show_numbers(asked: dict[str, Any]) -> None:
+    st.caption(escape_markdown(asked["cause"]))
     st.markdown(
         f"The cohort is read again, and **{escape_markdown(asked['group'])}** at "
-        f"{escape_markdown(asked['destination'])} is made equal to it if that goes no further than run "
-        f"{asked['run_id']}. Otherwise it is held again, with the new numbers."
+        f"{escape_markdown(asked['destination'])} is made equal to it, unless a number is larger by then than in run "
+        f"{asked['run_id']}, or something else has changed. In that case it is held again, with the new numbers."
     )
     run_status.tiles([(label, number(value), "") for label, value in _numbers(asked["hold"] or {})])
 

@@ -159,6 +159,21 @@ def test_discarding_what_was_looked_at_discards_the_newer_hold_that_keeps_to_it(
     assert group.members() == group.before
 
 
+def test_discarding_a_newer_hold_takes_back_an_approval_that_still_waits(group: Group):
+    queued = group.apply(group.shrink(to=50))
+    group.let_wait(queued, minutes=60)
+    newer = one_time.start_export(group.bridge, LOCAL, ONE)
+    without_ids(group.population, PEOPLE)
+    service.once(group.bridge)
+    without_ids(group.population, PEOPLE, set_again=True)
+
+    held_runs.discard_held(group.bridge, ANN, newer.id or 0)
+
+    assert group.now(newer).step == "discarded"
+    assert group.now(queued).status == RunStatus.CANCELLED
+    assert group.members() == group.before
+
+
 # --- the read after the press ---------------------------------------------------------------------------------------
 
 
