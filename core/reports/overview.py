@@ -41,6 +41,7 @@ _LATE_AFTER = 2.2
 # What Excel takes; a longer history is filtered first.
 _ROWS_OF_A_SHEET = 1_000_000
 _ROWS_AT_ONCE = 1000
+_MOST_HELD = 1000
 FAILING = (RunStatus.FAILED, RunStatus.HELD, RunStatus.INTERRUPTED)
 
 
@@ -80,7 +81,7 @@ class RestoredDatabase:
 
 @dataclass(frozen=True)
 class AttentionItems:
-    """What needs a person: syncs that are paused with what stopped them, and groups whose newest run did not succeed.
+    """What needs a person: syncs that are paused with what stopped them, what is held, and what failed last of a group.
 
     A run whose sync is paused is with its sync. `restored` lasts until all groups were written again.
     """
@@ -151,7 +152,9 @@ def get_health_and_attention(
     newest = run_stats.newest_of_each_group(bridge.engine)
     ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
     health = [_health(connection, ended[::-1]) for connection in connections]
-    return health, replace(_attention(newest, views), restored=_restored(bridge))
+    # What is held waits for a person until it is superseded, whatever was queued, or has failed, since.
+    held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=_MOST_HELD)
+    return health, replace(_attention(newest, held, views), restored=_restored(bridge))
 
 
 def _restored(bridge: Bridge) -> RestoredDatabase | None:
@@ -163,13 +166,11 @@ def _restored(bridge: Bridge) -> RestoredDatabase | None:
     return RestoredDatabase(at, deliveries.REASONS.get(why, ""), doubtful) if doubtful else None
 
 
-def _attention(newest: Sequence[Run], views: Sequence[SyncView]) -> AttentionItems:
+def _attention(newest: Sequence[Run], held: list[Run], views: Sequence[SyncView]) -> AttentionItems:
     paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
     with_sync = {view.group.id for view in paused}
-    failing = [run for run in newest if run.status in FAILING]
-    held_runs = [run for run in failing if run.status == RunStatus.HELD]
-    failed = [run for run in failing if run.status != RunStatus.HELD and run.group_id not in with_sync]
-    return AttentionItems(paused, held_runs + failed)
+    failed = [run for run in newest if run.status in FAILING and run.status != RunStatus.HELD]
+    return AttentionItems(paused, held + [run for run in failed if run.group_id not in with_sync])
 
 
 @action(Role.VIEWER)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from core.access.roles import LOCAL, Role
 from core.bridge import Bridge, notice_restore
-from core.syncs import cohorts, listing, recurring, runs
+from core.syncs import cohorts, listing, one_time, recurring, runs
 from core.worker import service
 from data.engine import write_session
 from data.models import Group, RunStatus, SyncState
@@ -98,6 +98,17 @@ def test_a_held_run_is_discarded_where_it_is_told(exported: Bridge, sandbox: San
 
     assert newest_run(exported).status == RunStatus.CANCELLED
     assert "Nothing needs attention" in shown(at)
+
+
+def test_a_held_run_stays_to_be_decided_while_a_newer_one_is_queued(exported: Bridge, sandbox: Sandbox):
+    sandbox.fault("total_wrong")
+    held = export(exported, POWER)
+    one_time.start_export(exported, LOCAL, POWER)
+
+    at = open_page(OVERVIEW)
+
+    drawn(at.button(key=f"overview_{held.id}_apply").click().run())
+    assert f"in run {held.id}" in shown(at)
 
 
 def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Bridge, sandbox: Sandbox):
