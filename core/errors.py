@@ -181,6 +181,20 @@ class RunTookTooLong(CohortBridgeError):
     )
 
 
+class OutOfMemory(CohortBridgeError):
+    """The process was given no more memory. What it had begun to write is in doubt."""
+
+    code = "out_of_memory"
+    default_advice = "End other programs, or lower COHORT_BRIDGE_RUNS_IN_FLIGHT, then start it again."
+
+
+class Unforeseen(CohortBridgeError):
+    """An error that nobody foresaw ended the work, and what it was is in the log alone."""
+
+    code = "unexpected"
+    default_advice = "Start it again; if that does not help, COHORT_BRIDGE_LOG_LEVEL=DEBUG shows more."
+
+
 class LeaseLost(CohortBridgeError):
     """The run slept longer than its lease, and may have been taken over; it must not write any more."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from core.associate.job import DEAD, AssociationJob
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
+from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive, RunCancelled
+from core.export.outcome import failure_from
+from core.leases.ending import nothing_left
 from core.leases.watch import LeaseWatch, has_moved
 from core.vendors.http import HttpClient, connect_http
 from data import associations, leases
@@ -100,6 +103,23 @@ def wait_until_free(bridge: Bridge, number: int) -> None:
         time.sleep(bridge.lease_times.heartbeat_s)
 
 
+@contextmanager
+def no_association_left(bridge: Bridge, lease_owner: str) -> Generator[None]:
+    """Record the end of what this owner takes inside, and does not come to an end of its own."""
+
+    def record(number: int, why: CohortBridgeError) -> None:
+        is_cancelled = isinstance(why, RunCancelled)
+        ending = Ending(
+            ImportStage.CANCELLED if is_cancelled else ImportStage.FAILED,
+            bridge.clock.now(),
+            failure=None if is_cancelled else failure_from(why),
+        )
+        associations.record_end(bridge.engine, number, lease_owner=lease_owner, ending=ending)
+
+    with nothing_left(bridge, LeaseKind.ASSOCIATION, lease_owner, record):
+        yield
+
+
 async def carry_out_here(
     bridge: Bridge, number: int, *, lease_owner: str, watch: Callable[[Association], None] | None = None
 ) -> Association:
@@ -135,7 +155,7 @@ async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: HttpCl
     except asyncio.CancelledError:
         await asyncio.shield(asyncio.to_thread(_hand_back, bridge, number, lease_owner))
         raise
-    except Exception:
+    except BaseException:  # SystemExit too: whatever it raises ends this work, and not the worker
         log.exception("association failed unexpectedly association_id=%s", number)
         await asyncio.to_thread(_fail_unexpectedly, bridge, number, lease_owner)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from core.access.roles import LOCAL
 from core.associate import actions
 from core.bridge import Bridge
 from core.cli.as_json import association_as_json
-from core.cli.common import FAILED, Json, open_here
+from core.cli.common import FAILED, Json, cancel_when_ended, ending_in_order, open_here
 from core.cli.output import complain, print_association, print_json
 from core.errors import SettingsError
 from data.models import Association, ImportStage
@@ -37,22 +36,24 @@ def associate(
     as_json: Json = False,
 ) -> None:
     """Set the Apptimize ids of a file on Mixpanel profiles, here and now: checked first, an outcome for every row."""
+    from core.associate import running
     from core.leases import lease
 
     if (file is None) == (resume is None):
         raise SettingsError("--file or --resume: give one of them.")
     bridge, lease_owner = open_here(), lease.new_lease_owner()
-    if file is None:
-        assert resume is not None
-        association = _resume(bridge, resume, lease_owner)
-    else:
-        association = _check(bridge, file, prefix, lease_owner)
-        if association.stage == ImportStage.CHECKED and not dry_run:
-            if not as_json:
-                _ask(association, needs_answer=not yes)
-            association = _confirm(bridge, association, lease_owner)
-    if association.stage == ImportStage.TO_WRITE:
-        association = _carry_out(bridge, association, lease_owner)
+    with ending_in_order(), running.no_association_left(bridge, lease_owner):
+        if file is None:
+            assert resume is not None
+            association = _resume(bridge, resume, lease_owner)
+        else:
+            association = _check(bridge, file, prefix, lease_owner)
+            if association.stage == ImportStage.CHECKED and not dry_run:
+                if not as_json:
+                    _ask(association, needs_answer=not yes)
+                association = _confirm(bridge, association, lease_owner)
+        if association.stage == ImportStage.TO_WRITE:
+            association = _carry_out(bridge, association, lease_owner)
     if out is not None and association.rows:
         assert association.id is not None
         actions.save_outcomes(bridge, LOCAL, association.id, out)
@@ -101,7 +102,7 @@ def _carry_out(bridge: Bridge, association: Association, lease_owner: str) -> As
     async def main() -> Association:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        cancel_when_ended(task)
         with row_progress() as watch:
             return await running.carry_out_here(bridge, number, lease_owner=lease_owner, watch=watch)
 

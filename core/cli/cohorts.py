@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -11,9 +11,18 @@ import typer
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import cohort_as_json, funnel_as_json, run_as_json
-from core.cli.common import FAILED, PATIENCE_S, Json, To, open_here, whole_number
+from core.cli.common import (
+    FAILED,
+    PATIENCE_S,
+    Json,
+    To,
+    cancel_when_ended,
+    ending_in_order,
+    open_here,
+    whole_number,
+)
 from core.cli.output import complain, print_cohorts, print_funnel, print_json, print_note, print_run
-from core.errors import CohortBridgeError, NotFound
+from core.errors import NotFound
 from core.reports import match_funnel
 from core.syncs import cohorts, one_time, runs
 from data.models import Run, RunStatus
@@ -48,18 +57,30 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Export a cohort once, here and now."""
-    from core.leases import lease
+    number, bridge = whole_number(cohort_id, "COHORT_ID"), open_here()
+    queued: list[Run] = []
 
-    number, bridge, lease_owner = whole_number(cohort_id, "COHORT_ID"), open_here(), lease.new_lease_owner()
-    run = one_time.start_export(
-        bridge, LOCAL, number, group=group, to=to, full=full, dry_run=dry_run, trigger="cli", lease_owner=lease_owner
-    )
-    assert run.id is not None
+    def queue(lease_owner: str) -> Run:
+        queued.append(
+            one_time.start_export(
+                bridge,
+                LOCAL,
+                number,
+                group=group,
+                to=to,
+                full=full,
+                dry_run=dry_run,
+                trigger="cli",
+                lease_owner=lease_owner,
+            )
+        )
+        return queued[0]
+
     try:
-        run = _carry_out(bridge, run.id, lease_owner, patience_s=None if wait else PATIENCE_S)
-    except CohortBridgeError:
-        if as_json:
-            print_json(run_as_json(runs.get_run(bridge, LOCAL, run.id)))
+        run = _run_here(bridge, queue, patience_s=None if wait else PATIENCE_S)
+    except Exception:
+        if as_json and queued:
+            print_json(run_as_json(runs.get_run(bridge, LOCAL, queued[0].id or 0)))
         raise
     if as_json:
         print_json(run_as_json(run))
@@ -97,39 +118,55 @@ def _last_read(bridge: Bridge, cohort_id: int) -> Run:
 
 
 def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, patience_s: float | None) -> Run:
-    from core.leases import lease
-
-    lease_owner = lease.new_lease_owner()
-    run = one_time.start_export(bridge, LOCAL, cohort_id, to=to, dry_run=True, trigger="cli", lease_owner=lease_owner)
-    assert run.id is not None
-    run = _carry_out(bridge, run.id, lease_owner, patience_s=patience_s)
+    run = _run_here(
+        bridge,
+        lambda lease_owner: one_time.start_export(
+            bridge, LOCAL, cohort_id, to=to, dry_run=True, trigger="cli", lease_owner=lease_owner
+        ),
+        patience_s=patience_s,
+    )
     if run.status not in (RunStatus.SUCCEEDED, RunStatus.HELD):
         _fail(run)
     return run
 
 
-def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None) -> Run:
-    """Do a run in this process, by the same claim as a worker; Ctrl-C and SIGTERM end it in good order.
+def _run_here(bridge: Bridge, queue: Callable[[str], Run], *, patience_s: float | None) -> Run:
+    """Queue a run for this process and do it, by the same claim as a worker; whatever ends this ends the run as well.
 
     Args:
+        queue: queues it for a lease owner.
         patience_s: how long to wait for a query slot; None: as long as it takes.
     """
+    from core.leases import lease
+    from core.worker import inline_run
+
+    lease_owner = lease.new_lease_owner()
+    run: Run | None = None
+    try:
+        with ending_in_order(), inline_run.no_run_left(bridge, lease_owner):
+            run = queue(lease_owner)
+            assert run.id is not None
+            _carry_out(bridge, run.id, lease_owner, patience_s=patience_s)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if run is None:
+            raise KeyboardInterrupt from None
+    return runs.get_run(bridge, LOCAL, run.id or 0)
+
+
+def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None) -> None:
     from core.cli.progress import run_progress
     from core.worker import inline_run
 
-    async def main() -> Run:
+    async def main() -> None:
         task = asyncio.current_task()
         assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        cancel_when_ended(task)
         with run_progress() as watch:
-            return await inline_run.carry_out_here(
+            await inline_run.carry_out_here(
                 bridge, run_id, lease_owner=lease_owner, patience_s=patience_s, watch=watch, notify=print_note
             )
 
-    try:
-        return asyncio.run(main())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return runs.get_run(bridge, LOCAL, run_id)
+    asyncio.run(main())
 
 
 def _fail(run: Run) -> None:

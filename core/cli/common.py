@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +18,7 @@ from core import log, settings
 from core.bridge import Bridge, open_bridge
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
+from core.signals import end_signals
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 # How long an export without --wait waits for a query slot.
@@ -61,6 +65,35 @@ def open_here() -> Bridge:
 
 def _is_service() -> bool:
     return "worker" in sys.argv[1:2]
+
+
+# --- ending --------------------------------------------------------------------------------------------------------
+
+
+def _like_ctrl_c() -> list[signal.Signals]:
+    """List what has to be made to end a command as Ctrl-C does."""
+    return [number for number in end_signals() if number is not signal.SIGINT]
+
+
+@contextmanager
+def ending_in_order() -> Generator[None]:
+    """Let whatever ends a process raise KeyboardInterrupt inside, as Ctrl-C does, instead of ending it on the spot."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = [(number, signal.signal(number, interrupt)) for number in _like_ctrl_c()]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def cancel_when_ended(task: asyncio.Task[Any]) -> None:
+    """Let the same signals cancel a task, in whose loop this is called."""
+    for number in _like_ctrl_c():
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 def whole_number(text: str, field: str) -> int:

@@ -22,6 +22,7 @@ from core.bridge import Bridge
 from core.connections import lookup, mixpanel_connection
 from core.connections.destinations import connect_endpoint
 from core.errors import CohortBridgeError, SettingsError
+from core.signals import end_signals
 from core.vendors.addresses import is_loopback_host
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
@@ -53,7 +54,7 @@ def run(
     Returns the exit status: 0 when it was asked to end, 1 when one died. Raises SettingsError when a port is taken.
     """
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in end_signals():
         signal.signal(number, lambda _number, _frame: stop.set())
     _require_loopback(address)
     _require_free(port, "--port")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, NoQuerySlot, RunAlreadyActive, RunCancelled
 from core.export.outcome import failure_from
 from core.export.progress import Progress
 from core.export.run import Export
+from core.leases.ending import nothing_left
 from core.leases.lease import HeldLease
 from core.leases.watch import has_moved
 from core.text import shown
@@ -17,8 +19,19 @@ from core.vendors.http import connect_http
 from core.worker.run_execution import wait, watch_runs
 from data import run_queue, run_records, runs
 from data.leases import Renewal
-from data.models import Lease, Run, RunStatus
+from data.models import Lease, LeaseKind, Run, RunStatus
 from data.run_outcome import RunOutcome
+
+
+@contextmanager
+def no_run_left(bridge: Bridge, lease_owner: str) -> Generator[None]:
+    """Record the end of what is queued and claimed inside, by this owner, and does not come to an end of its own."""
+
+    def record(run_id: int, why: CohortBridgeError) -> None:
+        InlineRun(bridge, run_id, lease_owner, patience_s=0.0).fail(why)
+
+    with nothing_left(bridge, LeaseKind.RUN, lease_owner, record):
+        yield
 
 
 async def carry_out_here(
@@ -33,8 +46,8 @@ async def carry_out_here(
     """Do a run that this process queued for itself, waiting at most `patience_s` for a query slot (None: any time).
 
     `notify` is given a sentence when it has to wait. Raises RunAlreadyActive while another run writes the group,
-    LeaseLost, StorageFailed; every other failure is recorded in the run that is returned. Cancelling the call
-    cancels the run.
+    LeaseLost, StorageFailed; every other failure that was foreseen is recorded in the run that is returned. Cancelling
+    the call cancels the run.
     """
     mine = InlineRun(bridge, run_id, lease_owner, patience_s)
     async with connect_http() as http:
@@ -83,6 +96,7 @@ class InlineRun:
         Raises: RunAlreadyActive, RunCancelled, LeaseLost.
         """
         watch, first = watch_runs(self._bridge), None
+        await asyncio.to_thread(watch.look)  # a command that was killed left a run behind, and no worker may be there
         while not await asyncio.to_thread(self._try_to_claim):
             if in_the_way := await asyncio.to_thread(self._find_run_in_the_way):
                 active, lease = in_the_way

@@ -8,8 +8,10 @@ from datetime import datetime
 from functools import partial
 
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot
+from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, Unforeseen
+from core.export.outcome import failure_from
 from core.export.run import Export
+from core.leases.ending import what_ended
 from core.leases.watch import LeaseWatch
 from core.rules.recovery import pause_after_deaths
 from core.vendors.http import HttpClient
@@ -23,11 +25,6 @@ from data.run_queue import Death, Recovery
 log = logging.getLogger(__name__)
 
 _ENDED_EARLY = "The process that did this run ended without finishing it."
-_UNEXPECTED = Failure(
-    "unexpected",
-    "The run stopped on an error that Cohort Bridge did not foresee.",
-    "The worker's log has the details. The group may need a new export.",
-)
 
 
 def watch_runs(bridge: Bridge) -> LeaseWatch:
@@ -75,7 +72,7 @@ async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: Http
         await Export(bridge, run_id, lease_owner=lease_owner, http=http).run()
     except NoQuerySlot as exc:
         log.info("run waits run_id=%s until=%s", run_id, exc.next_at.isoformat())
-        await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=False)
+        await asyncio.to_thread(_let_wait, bridge, run_id, lease_owner, exc)
     except LeaseLost as exc:
         log.warning("run lost run_id=%s reason=%s", run_id, exc)
     except CohortBridgeError as exc:
@@ -84,9 +81,17 @@ async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: Http
     except asyncio.CancelledError:
         await asyncio.shield(asyncio.to_thread(hand_back, bridge, run_id, lease_owner))
         raise
-    except Exception:
+    except BaseException as exc:  # SystemExit too: whatever a run raises ends that run, and not the worker
         log.exception("run failed unexpectedly run_id=%s", run_id)
-        await asyncio.to_thread(_record_unexpected, bridge, run_id, lease_owner)
+        await asyncio.to_thread(_record_unexpected, bridge, run_id, lease_owner, exc)
+
+
+def _let_wait(bridge: Bridge, run_id: int, lease_owner: str, exc: NoQuerySlot) -> None:
+    try:
+        wait(bridge, run_id, lease_owner, exc, keep=False)
+    except CohortBridgeError as failed:
+        # Its lease runs out, and it is recovered then.
+        log.warning("run not left waiting run_id=%s reason=%s", run_id, failed)
 
 
 def hand_back(bridge: Bridge, run_id: int, lease_owner: str) -> None:
@@ -104,9 +109,19 @@ def wait(bridge: Bridge, run_id: int, lease_owner: str, exc: NoQuerySlot, *, kee
         )
 
 
-def _record_unexpected(bridge: Bridge, run_id: int, lease_owner: str) -> None:
-    outcome = RunOutcome(RunStatus.FAILED, finished_at=bridge.clock.now(), failure=_UNEXPECTED)
+def _record_unexpected(bridge: Bridge, run_id: int, lease_owner: str, exc: BaseException) -> None:
+    failure = failure_from(_what_ended(exc))
+    outcome = RunOutcome(RunStatus.FAILED, finished_at=bridge.clock.now(), failure=failure)
     try:
         run_records.record(bridge.engine, run_id, outcome, lease_owner=lease_owner)
     except StorageError as exc:
         log.warning("run not recorded run_id=%s reason=%s", run_id, exc)
+
+
+def _what_ended(exc: BaseException) -> CohortBridgeError:
+    if isinstance(exc, MemoryError):
+        return what_ended(exc)
+    return Unforeseen(
+        "The run stopped on an error that Cohort Bridge did not foresee.",
+        advice="The worker's log has the details. The group may need a new export.",
+    )

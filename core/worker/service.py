@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
@@ -15,6 +14,7 @@ from core.connections import service_accounts
 from core.errors import CohortBridgeError
 from core.leases import slots
 from core.leases.lease import new_lease_owner
+from core.signals import end_signals
 from core.syncs import queueing, shared_receivers
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
@@ -162,9 +162,9 @@ class Worker:
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
-    """Call `stop` on SIGTERM and SIGINT while inside, within the running loop."""
+    """Call `stop` on what ends a process while inside, within the running loop; under nohup SIGHUP does not."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = end_signals()
     for number in numbers:
         loop.add_signal_handler(number, stop)
     try:
@@ -175,7 +175,7 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
 
 
 def serve(bridge: Bridge) -> None:
-    """Run a worker until SIGTERM or SIGINT."""
+    """Run a worker until SIGTERM, SIGINT or SIGHUP."""
 
     async def main() -> None:
         stop = asyncio.Event()
