@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from sqlmodel import Session, col, select, update
 
-from data import groups, receivers
+from data import doubt, receivers
 from data.audit import chain, recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
@@ -220,7 +220,7 @@ def _replacement(side: str, kind: str, *, moves: bool) -> str:
 def _mark_fed_in_doubt(session: Session, connection: Connection) -> None:
     """Have the groups that are fed through a Mixpanel connection written in full: other users are read through it."""
     fed = select(Sync.group_id).where(Sync.mixpanel_id == connection.id)
-    groups.put_in_doubt(session, col(Group.id).in_(fed), cause=DoubtCause.CONNECTION)
+    doubt.put_in_doubt(session, col(Group.id).in_(fed), cause=DoubtCause.CONNECTION)
 
 
 def _kept_token(connection: Connection, new: NewConnection) -> dict[str, Any]:

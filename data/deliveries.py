@@ -16,8 +16,8 @@ from sqlmodel import Session
 from data.audit import chain
 from data.audit.anchor import anchor_holds, read_anchor
 from data.audit.scope import Scope
+from data.doubt import put_in_doubt
 from data.engine import Engine, StorageError, read_session, write_session
-from data.groups import put_in_doubt
 from data.members.files import replacing
 from data.models import DoubtCause
 from data.proof_models import DeliveryCount

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from data import receivers
@@ -64,15 +61,6 @@ def get_group(engine: Engine, group_id: int) -> Group | None:
     """Return a group, None if unknown."""
     with read_session(engine) as session:
         return session.get(Group, group_id)
-
-
-def put_in_doubt(session: Session, *where: Any, cause: DoubtCause) -> int:
-    """Put groups in doubt, all of them without a condition, and return how many; their next run writes them in full.
-
-    A delivery to one of them that is under way does not lift this doubt, however it ends.
-    """
-    put = update(Group).where(*where).values(in_doubt=True, doubt_cause=cause, doubts=Group.doubts + 1)
-    return session.exec(put).rowcount
 
 
 def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:

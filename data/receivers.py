@@ -10,8 +10,8 @@ from sqlmodel import Session, col, select
 
 from data.audit import recorder
 from data.audit.scope import Scope
+from data.doubt import put_in_doubt
 from data.engine import Engine, read_session, write_session
-from data.groups import put_in_doubt
 from data.models import DESTINATION_SIDE, UNFINISHED, Connection, DoubtCause, Group, Run, Sync, SyncKind, SyncState
 from data.same_place import is_same_place
 from data.sync_runs import cancel_queued

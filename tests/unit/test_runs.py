@@ -17,7 +17,7 @@ from core.leases import slots
 from core.rules import due_times
 from core.worker import inline_run, run_execution, service
 from core.worker.run_execution import watch_runs
-from data import groups, leases, query_slots, run_queue, run_records, runs, syncs
+from data import doubt, leases, query_slots, run_queue, run_records, runs, syncs
 from data.engine import read_session, write_session
 from data.models import (
     Connection,
@@ -161,7 +161,7 @@ def test_a_group_that_something_else_put_in_doubt_meanwhile_stays_in_doubt(bridg
     claim(bridge, run)
     run_records.mark_in_doubt(bridge.engine, run.id or 0, run.group_id, lease_owner="one")
     with write_session(bridge.engine) as session:
-        assert groups.put_in_doubt(session, col(Group.id) == run.group_id, cause=DoubtCause.CONNECTION) == 1
+        assert doubt.put_in_doubt(session, col(Group.id) == run.group_id, cause=DoubtCause.CONNECTION) == 1
 
     delivered = GroupOutcome(get_destination(bridge, run), delivered=Delivered("Payers", in_full=True), doubts=0)
     run_records.record(bridge.engine, run.id or 0, succeeded(group=delivered), lease_owner="one")
