@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from core.bridge import Bridge
@@ -14,6 +15,7 @@ from core.export.job import Job, receiver_shared
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
+from core.threads import in_own_thread
 from core.vendors.addresses import Reach, allowed_reach
 from core.vendors.cohort_sync import EndpointDelivery, message_count
 from core.vendors.csv_files import CsvDelivery
@@ -68,7 +70,7 @@ class GroupWriter:
         )
         async with self._connect(job.destination) as http:
             delivery = self._open(job, http)
-            in_place = await asyncio.to_thread(delivery.is_in_place, target)
+            in_place = await in_own_thread(partial(delivery.is_in_place, target))
             facts = _facts(job, comparison, in_place=in_place, takes_differences=delivery.takes_differences)
             mode = choose_write_mode(facts, now=self.bridge.clock.now())
             plan = DeliveryPlan(job, comparison, target, mode)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
+import glob
 import os
 import re
+import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from core.errors import StorageFailed
+from core.threads import in_own_thread
 from core.vendors.delivery import Target
 from data.models import Member, MembershipChange
 
@@ -42,11 +45,11 @@ class CsvDelivery:
         await self.still_ours()
         path = self.folder / csv_name(target.group_name, target.cohort_id)
         ids = (member.apptimize_id for chunk in chunks for member in chunk)
-        await asyncio.to_thread(save_csv, ids, path, expected=members)
+        await in_own_thread(partial(save_csv, ids, path, expected=members))
         if self.delivered_name is not None:
             old = self.folder / csv_name(self.delivered_name, target.cohort_id)
             if old != path:
-                old.unlink(missing_ok=True)
+                await in_own_thread(partial(old.unlink, missing_ok=True))
 
 
 def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
@@ -69,8 +72,11 @@ def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int |
     complete and on disk; when `expected` members do not come, StorageFailed is raised and it does not. Returns the
     number of ids. Format: apptimize.com/docs/additional-features/groups, read 2026-11-23.
     """
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     count = 0
+    # One that hung, and was given up, may wake up and finish: without its file it cannot replace what is newer.
+    for old in target.parent.glob(f".{glob.escape(target.name)}.*part"):
+        old.unlink(missing_ok=True)
     try:
         with part.open("w", encoding="utf-8", newline="") as file:
             for line in csv_lines(member_ids):

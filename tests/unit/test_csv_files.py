@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 from hypothesis import given
@@ -11,6 +16,8 @@ from hypothesis import strategies as st
 
 from core.errors import StorageFailed
 from core.vendors import csv_files
+from core.vendors.delivery import Target
+from data.models import Member
 
 ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
 
@@ -42,6 +49,40 @@ def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
 
     assert target.read_text() == "user_id\ni_old\n"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_newer_file_when_it_wakes_up(
+    tmp_path: Path,
+):
+    goes_on = Event()
+    target = Target(project_id=1, cohort_id=7, cohort_name="Payers", group_name="Payers", description="")
+
+    def hang() -> Iterator[list[Member]]:
+        yield [Member("i_old", "u-1")]
+        goes_on.wait(30)
+        yield [Member("i_older", "u-2")]
+
+    async def still_ours() -> None:
+        pass
+
+    async def give_up_and_write_again() -> int:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        delivery = csv_files.CsvDelivery(tmp_path, still_ours)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(delivery.overwrite(target, hang(), members=2), 0.2)
+        answer = await asyncio.wait_for(asyncio.to_thread(lambda: 1), 10)
+        await delivery.overwrite(target, iter([[Member("i_new", "u-3")]]), members=1)
+        return answer
+
+    assert asyncio.run(give_up_and_write_again()) == 1
+    (hung,) = [thread for thread in enumerate_threads() if thread.name == "may-hang"]
+    goes_on.set()
+    hung.join(10)
+
+    assert not hung.is_alive()
+    (file,) = tmp_path.iterdir()
+    assert file.read_text() == "user_id\ni_new\n"
 
 
 @pytest.mark.parametrize(
