@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing, suppress
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.errors import NotFound
 from core.syncs import groups, held_runs, listing, recurring, undo
 from core.syncs import settings as sync_settings
 from core.worker import service
@@ -23,12 +28,25 @@ from tests.faults.conftest import Tally
 from tests.faults.population import COHORTS, SEEDS, Population, all_runs, assert_counts_add_up
 from tests.faults.process import STEPS, Kill, WallClock
 from tests.stage.clock import FakeClock
-from tests.stage.home import Home, copy_home, export
+from tests.stage.home import Home, copy_home, export, group_row
 from tests.stage.sandbox import NOON
 
 USED = COHORTS[:3]
 FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]
 FAULTS += ["apptimize_failure_200", "unauthorized", "load_shedding", "rate_limit_hour", "total_wrong"]
+
+
+def _put_garbage(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(200)
+        file.write(bytes(32))
+
+
+def _cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+DAMAGES = {"garbage": _put_garbage, "cut off": _cut_off, "gone": Path.unlink}
 
 
 class Syncs(RuleBasedStateMachine):
@@ -43,14 +61,18 @@ class Syncs(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="syncs-"))
         self.home: Home = copy_home(self.template, self.folder / "home")
         self.clock = FakeClock(NOON)
-        self.opened = self.home.bridge(clock=self.clock.clock, lease_times=process.shorter_leases(1.5))
-        self.bridge: Bridge = self.opened.__enter__()
+        self.database, self.backup = self.home.path / "cohort_bridge.db", self.folder / "backup.db"
+        self._open()
         self.population.reset()
         self.members: dict[int, set[int]] = {cohort: set() for cohort in USED}
         self.deleted: set[int] = set()
         self.seen = 0  # the newest run whose end was checked
         self.held_by: dict[int, frozenset[str]] = {}  # run -> what its group held after it
         type(self).ran("examples of the state machine")
+
+    def _open(self) -> None:
+        self.opened = self.home.bridge(clock=self.clock.clock, lease_times=process.shorter_leases(1.5))
+        self.bridge: Bridge = self.opened.__enter__()
 
     @initialize()
     def start(self) -> None:
@@ -105,6 +127,10 @@ class Syncs(RuleBasedStateMachine):
     def fault(self, name: str, after: int, times: int) -> None:
         self.population.fault(name, after=after, times=times)
 
+    @rule(seconds=st.sampled_from([0.2, 1.0]), times=st.sampled_from([1, 4]))
+    def the_endpoint_is_slow(self, seconds: float, times: int) -> None:
+        self.population.fault("slow", target="apptimize", seconds=seconds, times=times)
+
     @rule()
     def clear_faults(self) -> None:
         self.population.clear_faults()
@@ -131,7 +157,8 @@ class Syncs(RuleBasedStateMachine):
         found = [run for run in all_runs(self.bridge) if run.id in self.held_by and run.snapshot]
         if found:
             run = found[pick % len(found)]
-            undo.undo_to(self.bridge, LOCAL, run.id or 0)
+            with suppress(NotFound):  # its members are gone, or not what they were
+                undo.undo_to(self.bridge, LOCAL, run.id or 0)
             self.work()
 
     @rule(apply=st.booleans())
@@ -159,6 +186,61 @@ class Syncs(RuleBasedStateMachine):
         self.check()
         type(self).ran("kills")
         self.work()
+
+    @rule(step=st.sampled_from(sorted(STEPS)), nth=st.integers(1, 4), dies=st.booleans())
+    def two_workers_work(self, step: str, nth: int, dies: bool) -> None:
+        self.clock.shift_s += 15 * 60
+        self.population.at(self.clock.shift_s)
+        clock = WallClock(start_s=self.clock.now_s(), steady_s=0, speed=1e-9)
+        kill = Kill(step, "after", nth) if dies else None
+        pair = [process.start(self.home, "worker", "--once", kill=one, clock=clock) for one in (kill, None)]
+        for worker in pair:
+            process.finish(worker)
+        self.check()
+        type(self).ran("two workers at a time")
+        self.work()
+
+    # --- what happens to what is kept ---
+
+    @rule()
+    def back_up(self) -> None:
+        self.backup.unlink(missing_ok=True)
+        with closing(sqlite3.connect(self.database)) as database, closing(sqlite3.connect(self.backup)) as copy:
+            database.backup(copy)
+
+    @precondition(lambda self: self.backup.exists())
+    @rule()
+    def put_the_backup_back(self) -> None:
+        self.opened.__exit__(None, None, None)
+        for end in ("", "-wal", "-shm"):
+            Path(f"{self.database}{end}").unlink(missing_ok=True)
+        shutil.copy(self.backup, self.database)
+        self._open()
+        known = {run.id for run in all_runs(self.bridge)}
+        self.held_by = {run: members for run, members in self.held_by.items() if run in known}
+        type(self).ran("databases put back")
+        self.work()
+
+    @rule(cohort=st.sampled_from(USED), how=st.sampled_from(sorted(DAMAGES)))
+    def a_base_is_damaged(self, cohort: int, how: str) -> None:
+        if base := self._base_of(cohort):
+            DAMAGES[how](base)
+            type(self).ran("bases damaged")
+
+    @rule(pair=st.sampled_from(list(combinations(USED, 2))))
+    def two_bases_are_swapped(self, pair: tuple[int, int]) -> None:
+        one, other = map(self._base_of, pair)
+        if one and other:
+            aside = one.with_suffix(".aside")
+            for source, target in ((one, aside), (other, one), (aside, other)):
+                os.rename(source, target)
+            type(self).ran("bases swapped")
+
+    def _base_of(self, cohort: int) -> Path | None:
+        """The file of the members that the cohort's group was given last, if there is one."""
+        base = group_row(self.bridge, cohort).base_snapshot
+        path = self.bridge.snapshots.path(base) if base else None
+        return path if path and path.exists() else None
 
     def work(self) -> None:
         service.once(self.bridge)
