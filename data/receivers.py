@@ -61,9 +61,10 @@ def list_shared(engine: Engine) -> dict[int, list[Connection]]:
 
 
 def mark_in_doubt(session: Session, connections: Sequence[Connection]) -> None:
-    """Note that what the groups of these destinations hold is not known."""
+    """Note that what the groups that were delivered to these destinations hold is not known."""
     ids = [connection.id for connection in connections]
-    put_in_doubt(session, col(Group.destination_id).in_(ids), cause=DoubtCause.CONNECTION)
+    delivered = (col(Group.destination_id).in_(ids), col(Group.delivered_at).is_not(None) | col(Group.in_doubt))
+    put_in_doubt(session, *delivered, cause=DoubtCause.CONNECTION)
 
 
 def require_own(session: Session, group: Group) -> None:
@@ -98,21 +99,39 @@ def _is_kept() -> ColumnElement[bool]:
 def pause_shared(
     engine: Engine, *, get_reason: Callable[[SharedReceiver], str], scope: Scope, now: datetime
 ) -> list[Sync]:
-    """Pause the active recurring syncs whose group is not their own; returns those that were paused."""
+    """Pause the active recurring syncs whose group is not their own, and note that such groups are in doubt.
+
+    Returns the syncs that were paused. What is paused and in doubt already stays as it is.
+    """
     with recorder.acting(scope), write_session(engine) as session:
-        active = session.exec(
-            select(Sync, Group).where(
-                col(Sync.group_id) == col(Group.id), Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
-            )
-        ).all()
-        shared = list[Sync]()
-        for sync, group in active:
-            try:
-                require_own(session, group)
-            except SharedReceiver as exc:
-                sync.state, sync.next_run_at, sync.paused_reason = SyncState.PAUSED, None, get_reason(exc)
-                shared.append(sync)
-        for sync in shared:
-            session.add(sync)
-            cancel_queued(session, col(Run.sync_id) == sync.id, now=now)
-        return shared
+        shared = _list_shared_groups(session)
+        believed = [group.id for group, _ in shared if group.delivered_at and not group.in_doubt]
+        if believed:
+            put_in_doubt(session, col(Group.id).in_(believed), cause=DoubtCause.CONNECTION)
+        return [sync for group, why in shared for sync in _pause_syncs(session, group, get_reason(why), now)]
+
+
+def _list_shared_groups(session: Session) -> list[tuple[Group, SharedReceiver]]:
+    """List the groups that are not their connection's own, each with why."""
+    destinations = session.exec(
+        select(Connection).where(Connection.side == DESTINATION_SIDE, col(Connection.removed).is_(False))
+    ).all()
+    twins = [connection.id for connection in destinations if list_twins(session, connection)]
+    shared = list[tuple[Group, SharedReceiver]]()
+    for group in session.exec(select(Group).where(col(Group.destination_id).in_(twins), _is_kept())).all():
+        try:
+            require_own(session, group)
+        except SharedReceiver as exc:
+            shared.append((group, exc))
+    return shared
+
+
+def _pause_syncs(session: Session, group: Group, reason: str, now: datetime) -> list[Sync]:
+    syncs = session.exec(
+        select(Sync).where(Sync.group_id == group.id, Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE)
+    ).all()
+    for sync in syncs:
+        sync.state, sync.next_run_at, sync.paused_reason = SyncState.PAUSED, None, reason
+        session.add(sync)
+        cancel_queued(session, col(Run.sync_id) == sync.id, now=now)
+    return list(syncs)

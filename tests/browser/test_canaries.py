@@ -39,7 +39,7 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     enter_mixpanel(page, connections, WRONG_SECRET)
     expect(page.get_by_text("does not accept the service account")).to_be_visible()
     enter_mixpanel(page, connections, people.ADMIN_SECRET)
-    expect(page.get_by_text("is connected as default.")).to_be_visible()
+    expect(page.get_by_text("is connected as default-2.")).to_be_visible()
     enter_apptimize(page, connections, WRONG_TOKEN)
     expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
     enter_apptimize(page, connections, token)

@@ -200,6 +200,9 @@ def test_twins_that_are_there_stop_with_the_cause_until_it_is_said_that_they_are
     assert (views[shared.id].state, views[alone.id].state) == ("paused", "active")
     assert "default and twin lead to the same place" in (views[shared.id].paused_reason or "")
     assert "pause_sync" in newest_actions(bridge)
+    # Which of the two wrote last is not known: neither group is said to be as it was delivered.
+    assert groups.find_group(bridge, LOCAL, IMPORTED, to="twin").in_doubt
+    assert not groups.find_group(bridge, LOCAL, TRIAL).in_doubt
     assert (sandbox.group(IMPORTED), sandbox.group(TRIAL)) == (None, sandbox.answer(TRIAL).group)
     for refused in (
         lambda: recurring.resume_sync(bridge, LOCAL, shared.id or 0),

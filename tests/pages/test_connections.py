@@ -148,7 +148,7 @@ def test_another_workspace_at_an_address_is_connected_under_a_free_name_and_show
     enter_apptimize(at, token=token)
 
     assert "Apptimize is connected as default-2." in shown(at)
-    assert "Another workspace at the address of default: the groups are kept apart." in shown(at)
+    assert "The same address as default, another workspace: the groups are kept apart." in shown(at)
     assert [(one.name, one.apart) for one in endpoints(practising)] == [("default", False), ("default-2", True)]
 
 

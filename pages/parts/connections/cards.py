@@ -29,6 +29,7 @@ _BUTTONS: dict[str, list[tuple[str, str, str, Callable[..., object]]]] = {
     ],
     ConnectionKind.CSV: [("Change folder", "folder", "edit", dialogs.ask_for_folder)],
 }
+_TWIN_BUTTONS = [("Another workspace", "apart", "call_split", dialogs.ask_to_keep_apart)]
 
 
 def show_connected(
@@ -46,9 +47,10 @@ def show_connected(
             _show_heading(connection, arguments)
             st.text(describe(connection))
             page_frame.account_notice(connection)
-            _show_neighbors(connection, neighbors.get(connection.id or 0, []), arguments)
+            has_twins = _show_neighbors(connection, neighbors.get(connection.id or 0, []))
+            buttons = _BUTTONS.get(connection.kind, [])
             with st.container(horizontal=True, gap="small"):
-                for label, key, icon, dialog in _BUTTONS.get(connection.kind, []):
+                for label, key, icon, dialog in [*_TWIN_BUTTONS, *buttons] if has_twins else buttons:
                     st.button(
                         label,
                         key=f"connections_{key}_{connection.id}",
@@ -82,16 +84,19 @@ def _show_heading(connection: Connection, arguments: tuple[object, ...]) -> None
         )
 
 
-def _show_neighbors(connection: Connection, neighbors: list[Connection], arguments: tuple[object, ...]) -> None:
-    """Show who else leads to the same place, and whether it was said that their groups are kept apart."""
+def _show_neighbors(connection: Connection, neighbors: list[Connection]) -> bool:
+    """Show who else leads to the same place, and whether it was said that their groups are kept apart.
+
+    Returns whether that may be said now.
+    """
     apart = [other.name for other in neighbors if destinations.are_apart(connection, other)]
     twins = [other.name for other in neighbors if not destinations.are_apart(connection, other)]
     if apart:
         st.caption(
-            f"Another workspace at the address of {escape_markdown(', '.join(apart))}: the groups are kept apart."
+            f"The same address as {escape_markdown(', '.join(apart))}, another workspace: the groups are kept apart."
         )
     if not twins:
-        return
+        return False
     is_endpoint = connection.kind == ConnectionKind.ENDPOINT
     more = ", or, if they are two workspaces, keep the groups of one apart" if is_endpoint else ""
     st.warning(
@@ -100,11 +105,4 @@ def _show_neighbors(connection: Connection, neighbors: list[Connection], argumen
         title=f"Leads to the same place as {escape_markdown(', '.join(twins))}",
         icon=":material/call_merge:",
     )
-    if is_endpoint:
-        st.button(
-            "Another workspace",
-            key=f"connections_apart_{connection.id}",
-            icon=":material/call_split:",
-            on_click=dialogs.open_dialog,
-            args=(dialogs.ask_to_keep_apart, *arguments),
-        )
+    return is_endpoint
