@@ -78,7 +78,12 @@ async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: Http
     except CohortBridgeError as exc:
         # The end could not be recorded: the lease runs out, and the run is recovered then.
         log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.code, exc)  # noqa: TRY400
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as exc:
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():  # nobody asked: handed back, it would come back at once, for ever
+            log.exception("run failed unexpectedly run_id=%s", run_id)
+            await asyncio.to_thread(_record_unexpected, bridge, run_id, lease_owner, exc)
+            return
         await asyncio.shield(asyncio.to_thread(hand_back, bridge, run_id, lease_owner))
         raise
     except BaseException as exc:  # SystemExit too: whatever a run raises ends that run, and not the worker
