@@ -163,8 +163,7 @@ def test_a_killed_worker_gives_back_its_turn_to_read_the_cohorts_and_its_places_
     ran("kills")
 
 
-@pytest.mark.skipif(not SEEDS, reason="takes a minute: part of `make faults`")
-def test_a_worker_of_the_command_line_works_again_within_a_minute_of_a_kill_and_a_restart(
+def test_a_worker_of_the_command_line_works_again_within_seconds_of_a_kill_and_a_restart(
     home: Home, bridge: Bridge, population: Population, ran: Tally
 ):
     population.set(ONE, range(2500))
@@ -189,7 +188,7 @@ def test_a_worker_of_the_command_line_works_again_within_a_minute_of_a_kill_and_
         second.terminate()
         home.finish(second)
 
-    assert took_s < 60
+    assert took_s < 30  # the real lease would take 45
     for cohort in (ONE, TWO):
         assert population.members(cohort) == population.expected_members(cohort)
     assert RunStatus.INTERRUPTED in {run.status for run in all_runs(bridge)}
