@@ -19,7 +19,7 @@ from core.vendors.claims import (
     read_whole_number,
     states_error,
 )
-from core.vendors.mixpanel_errors import LOST_SESSION, MIXPANEL, session_lost
+from core.vendors.mixpanel_errors import MIXPANEL, known_failure
 
 ROLES = ("consumer", "analyst", "admin", "owner")  # Mixpanel's own, the lowest first
 _MAY_CONNECT = ("admin", "owner")
@@ -97,13 +97,13 @@ def check_success(status: object, error: object, *, needs_status: bool = True) -
 
     `needs_status` False: the answer may also leave its status out.
 
-    Raises: VendorUnavailable, or SessionLost.
+    Raises: VendorUnavailable, or what the vendor's words are known to mean.
     """
     if not states_error(error) and (status == "ok" or (status is None and not needs_status)):
         return
     text = find_text(error)
-    if LOST_SESSION in text:
-        raise session_lost()
+    if known := known_failure(text):
+        raise known
     words = quote(text)
     sentence = "Mixpanel answered that it failed" if words else "Mixpanel's answer does not say that it succeeded"
     raise VendorUnavailable(f"{sentence}{f' ({words})' if words else ''}.", code="mixpanel_failed")

@@ -29,7 +29,7 @@ MIXPANEL = Sender(
     unconnected="Mixpanel could not be reached.",
     unreadable="Mixpanel's answer was cut off or is not what it documents.",
 )
-LOST_SESSION = "request for page in uncached query"
+_LOST_SESSION = "request for page in uncached query"
 _BAD_CREDENTIALS = "Unable to authenticate request"
 # The two kinds of 429 in words, where no header states them (mixpanel-headless, test constants, read 2026-11-23).
 _SPENT_HOUR, _TOO_MANY = re.compile(r"queries running in the last hour"), re.compile(r"queries running concurrently")
@@ -73,6 +73,17 @@ def _region_in(location: str) -> str | None:
         return None
 
 
+def known_failure(text: str) -> CohortBridgeError | None:
+    """Return what Mixpanel's own words for a failure mean whatever the status of the answer, None for other words."""
+    if _LOST_SESSION in text:
+        return session_lost()
+    if _BAD_CREDENTIALS in text:
+        return _bad_credentials()
+    if _SPENT_HOUR.search(text) or _TOO_MANY.search(text):
+        return _rate_limited({}, text)
+    return None
+
+
 def not_an_admin(sentence: str, *, status: int | None = None) -> VendorAuthFailed:
     """Build the error of a service account that may not connect the project."""
     return VendorAuthFailed(
@@ -89,7 +100,7 @@ def session_lost(*, status: int | None = None) -> SessionLost:
 
 
 def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
-    if LOST_SESSION in text:
+    if _LOST_SESSION in text:
         raise session_lost(status=status)
     if "Missing Datagroup" in text:
         raise CohortNotExportable(f"Cohort {cohort_id} belongs to a data group that no longer exists.")
@@ -102,7 +113,7 @@ def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
 def _parse_error(answer: Answer, text: str) -> CohortBridgeError:
     status = answer.status
     if status == 429:
-        return _rate_limited(answer, text)
+        return _rate_limited(answer.headers, text)
     if is_passing(status):
         return VendorUnavailable(
             f"Mixpanel answered with an error of its own ({status}).",
@@ -111,12 +122,7 @@ def _parse_error(answer: Answer, text: str) -> CohortBridgeError:
             retry_after_s=retry_after_s(answer.headers),
         )
     if status == 401 or _BAD_CREDENTIALS in text:
-        return VendorAuthFailed(
-            "Mixpanel does not accept the service account's username and secret.",
-            advice=f"{_CONNECTIONS_ADVICE} The account may have expired, or belong to another region.",
-            code="mixpanel_unauthorized",
-            status=status,
-        )
+        return _bad_credentials(status=status)
     sentences = {
         402: ("mixpanel_no_api_access", "The plan of this Mixpanel project has no access to the Query API."),
         403: ("mixpanel_forbidden", "The service account may not read this Mixpanel project."),
@@ -128,14 +134,23 @@ def _parse_error(answer: Answer, text: str) -> CohortBridgeError:
     return kind(sentence, advice=_CONNECTIONS_ADVICE, code=code, status=status)
 
 
-def _rate_limited(answer: Answer, text: str) -> RateLimited:
+def _bad_credentials(*, status: int | None = None) -> VendorAuthFailed:
+    return VendorAuthFailed(
+        "Mixpanel does not accept the service account's username and secret.",
+        advice=f"{_CONNECTIONS_ADVICE} The account may have expired, or belong to another region.",
+        code="mixpanel_unauthorized",
+        status=status,
+    )
+
+
+def _rate_limited(headers: Mapping[str, str], text: str) -> RateLimited:
     """Distinguish the three kinds of 429 by their headers, else by their text (headless test_pacer.py)."""
-    spent = _spent(answer.headers)
+    spent = _spent(headers)
     if "project" in spent or (not spent and _SPENT_HOUR.search(text)):
         return RateLimited("Mixpanel's hourly limit of this project is reached.", kind="hour")
     if "project-concurrency" in spent or _TOO_MANY.search(text):
         return RateLimited("Too many requests to this Mixpanel project are in flight.", kind="concurrency")
-    return RateLimited("Mixpanel is shedding load.", kind="load", retry_after_s=retry_after_s(answer.headers))
+    return RateLimited("Mixpanel is shedding load.", kind="load", retry_after_s=retry_after_s(headers))
 
 
 def _spent(headers: Mapping[str, str]) -> set[str]:

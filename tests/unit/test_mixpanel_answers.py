@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import SessionLost, VendorError, VendorSurprise, VendorUnavailable
+from core.errors import RateLimited, SessionLost, VendorAuthFailed, VendorError, VendorSurprise, VendorUnavailable
 from core.vendors.mixpanel_answers import Page, decode_page
 from core.vendors.mixpanel_lists import parse_account, parse_cohorts
 
@@ -75,9 +75,20 @@ def test_a_failure_without_any_data_is_the_failure_and_not_an_unreadable_answer(
         parse_cohorts(json.dumps(TIMED_OUT).encode())
 
 
-def test_a_session_that_is_lost_is_known_by_its_words_whatever_the_status():
-    with pytest.raises(SessionLost):
-        decode({"status": "error", "error": "request for page in uncached query for params"}, is_first=False)
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("request for page in uncached query for params", SessionLost),
+        ("Unable to authenticate request", VendorAuthFailed),
+        ("This request exceeded the rate limit (61/60 queries running in the last hour).", RateLimited),
+        ("This request exceeded the concurrency limit (6/5 queries running concurrently).", RateLimited),
+    ],
+)
+def test_a_failure_that_is_known_by_its_words_is_that_whatever_the_status(words: str, kind: type[VendorError]):
+    with pytest.raises(VendorError) as caught:
+        decode({"status": "error", "error": words}, is_first=False)
+
+    assert type(caught.value) is kind
 
 
 def test_what_the_vendor_says_of_a_failure_is_one_short_line():
