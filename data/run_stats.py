@@ -17,7 +17,7 @@ from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncS
 # Of very many runs only what makes a change is loaded.
 _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
     getattr(Run, name)
-    for name in ("id", "group_id", "difference", "finished_at", "added", "removed", "members", "unchanged")
+    for name in ("id", "group_id", "difference", "finished_at", "added", "removed", "members", "unchanged", "trigger")
 ]
 
 
@@ -52,6 +52,7 @@ class Change:
     added: int
     removed: int
     is_whole: bool
+    is_undo: bool = False
 
 
 def on_time_runs(engine: Engine, *, since: datetime) -> dict[int, int]:
@@ -91,6 +92,17 @@ def newest_reads(engine: Engine) -> list[Run]:
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     with read_session(engine) as session:
         return list(session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all())
+
+
+def newest_success_of_each_group(engine: Engine) -> dict[int, Run]:
+    """Return the newest run of each group that wrote it, or found it as it should be."""
+    newest = select(Run.id).where(
+        Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)
+    )
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    with read_session(engine) as session:
+        runs = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+    return {run.group_id: run for run in runs}
 
 
 def latest_reads(engine: Engine) -> list[Run]:
@@ -206,6 +218,7 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
             run.added,
             run.removed,
             is_whole=not run.unchanged and run.added == run.members,
+            is_undo=run.trigger == "undo",
         )
         for run in runs
         if run.id is not None and run.difference is not None and run.finished_at is not None
@@ -229,14 +242,19 @@ def members_of_snapshot(engine: Engine, name: str) -> int:
 
 
 def kept_runs(engine: Engine, group_id: int) -> list[Run]:
-    """List the runs whose members are kept, newest first: of those that share a snapshot the one that made it."""
+    """List the runs whose members are kept, newest first: of those in a row that share a snapshot the one that began.
+
+    A group that was rolled back has the snapshot of an earlier run again.
+    """
+    is_kept = (Run.group_id == group_id, col(Run.snapshot).is_not(None), Run.status == RunStatus.SUCCEEDED)
     with read_session(engine) as session:
-        made = (
-            select(func.min(Run.id))
-            .where(Run.group_id == group_id, col(Run.snapshot).is_not(None), Run.status == RunStatus.SUCCEEDED)
-            .group_by(col(Run.snapshot))
-        )
-        return list(session.exec(select(Run).where(col(Run.id).in_(made)).order_by(col(Run.id).desc())).all())
+        rows = session.exec(select(Run.id, Run.snapshot).where(*is_kept).order_by(col(Run.id))).all()
+        begun = [
+            run_id
+            for (run_id, snapshot), before in zip(rows, [None, *(snapshot for _, snapshot in rows)], strict=False)
+            if snapshot != before
+        ]
+        return list(session.exec(select(Run).where(col(Run.id).in_(begun)).order_by(col(Run.id).desc())).all())
 
 
 def actors(engine: Engine) -> list[str]:

@@ -13,7 +13,7 @@ from core.cli.as_json import group_as_json, user_as_json
 from core.cli.common import FAILED, Json, To, open_here, whole_number
 from core.cli.output import complain, print_groups, print_json, print_note, print_user
 from core.connections import lookup
-from core.reports import user_lookup
+from core.reports import group_state, user_lookup
 from core.syncs import groups
 from core.text import harmless
 
@@ -32,7 +32,7 @@ def list_groups(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json([group_as_json(group, destinations.get(group.destination_id)) for group in listed])
     else:
-        print_groups(listed, destinations)
+        print_groups(listed, destinations, group_state.group_states(bridge, LOCAL))
 
 
 @groups_app.command("members")

@@ -11,6 +11,7 @@ import typer
 
 from core.access.people import PersonView
 from core.reports import match_funnel, user_lookup
+from core.reports.group_state import GroupNow
 from core.syncs import held_runs
 from core.syncs.listing import SyncView
 from core.text import escaped, harmless, shown
@@ -98,7 +99,9 @@ def print_runs(runs: Sequence[Run]) -> None:
     _print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
 
 
-def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]) -> None:
+def print_groups(
+    groups: Sequence[Group], destinations: Mapping[int | None, str], states: Mapping[int, GroupNow]
+) -> None:
     rows = [
         (
             str(group.cohort_id),
@@ -106,10 +109,11 @@ def print_groups(groups: Sequence[Group], destinations: Mapping[int | None, str]
             f"{group.members:,}",
             destinations.get(group.destination_id, "(removed)"),
             _time_text(group.delivered_at),
+            str(states[group.id or 0].state).lower() if group.id in states else "",
         )
         for group in groups
     ]
-    _print_table(("Cohort", "Group", "Members", "Destination", "Delivered"), rows, right=(0, 2))
+    _print_table(("Cohort", "Group", "Members", "Destination", "Delivered", "State"), rows, right=(0, 2))
 
 
 def print_syncs(views: Sequence[SyncView]) -> None:
@@ -220,7 +224,11 @@ def print_user(user: user_lookup.UserLookup) -> None:
         (
             answer.group.name,
             answer.destination,
-            "member" if answer.is_member else "not known" if answer.reason == user_lookup.LOST else "missing",
+            ("member (in doubt)" if answer.group.in_doubt else "member")
+            if answer.is_member
+            else "not known"
+            if answer.reason == user_lookup.LOST
+            else "missing",
             _time_text(answer.since),
             answer.reason or ("" if answer.is_member else "not in the cohort when it was last read"),
         )

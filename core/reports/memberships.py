@@ -26,6 +26,7 @@ class Membership:
     since_run: int | None
     until: datetime | None = None
     until_run: int | None = None
+    until_undo: bool = False  # it ended with a rollback, and not because the user left the cohort
     kept_since: datetime | None = None
     is_in: bool = True
 
@@ -74,9 +75,12 @@ def list_memberships(
         if kind == "added" and not inside:
             memberships.append(Membership(group, change.at, change.run_id, kept_since=kept_since))
         elif kind == "removed" and not inside and not memberships and not known_before:
-            memberships.append(Membership(group, None, None, change.at, change.run_id, kept_since, is_in=False))
+            ended = Membership(group, None, None, change.at, change.run_id, change.is_undo, kept_since, is_in=False)
+            memberships.append(ended)
         elif inside and (kind == "removed" or (kind is None and change.is_whole)):
-            memberships[-1] = replace(memberships[-1], until=change.at, until_run=change.run_id, is_in=False)
+            memberships[-1] = replace(
+                memberships[-1], until=change.at, until_run=change.run_id, until_undo=change.is_undo, is_in=False
+            )
     inside = bool(memberships) and memberships[-1].until is None
     if is_in and not inside:
         memberships.append(Membership(group, None, None, kept_since=kept_since))

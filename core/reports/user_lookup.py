@@ -57,6 +57,7 @@ class InGroup:
     reason: str | None = None
     instead: str | None = None
     kept_since: datetime | None = None
+    by_rollback: bool = False  # `removed` because the group was rolled back, and not because the user left the cohort
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,7 @@ def _as_removed(files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup |
                 since=membership.until,
                 run_id=membership.until_run,
                 reason="removed",
+                by_rollback=membership.until_undo,
             )
     return None
 

@@ -8,6 +8,7 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.reports import overview
+from core.reports.group_state import GroupNow, GroupState, group_states
 from core.syncs import cohorts, groups, listing, runs
 from core.syncs.cohorts import cohorts_read_at, count_cohorts_left_out, get_query_budget, why_not_exportable
 from core.syncs.listing import SyncView
@@ -21,6 +22,11 @@ from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
+STATES: dict[GroupState, tuple[str, run_status.Color]] = {
+    GroupState.AS_DELIVERED: ("check_circle", "green"),
+    GroupState.ROLLED_BACK: ("undo", "orange"),
+    GroupState.IN_DOUBT: ("help", "orange"),
+}
 COHORTS = Selection(
     "cohort", key="cohorts_back", all_rows="All cohorts", unknown="Mixpanel lists no cohort {} in this project."
 )
@@ -83,7 +89,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
         return
     table(
         shown,
-        {group.cohort_id: group for group in groups},
+        latest_by_cohort(groups),
         overview.match_rates(bridge, person),
         recurring_by_cohort(bridge, person),
     )
@@ -98,6 +104,13 @@ def show_left_out(bridge: Bridge, person: Actor) -> None:
             "a cohort without a usable id of its own cannot be read. The others are not affected.",
             icon=":material/rule:",
         )
+
+
+def latest_by_cohort(groups: list[Group]) -> dict[int, Group]:
+    """Return the group of each cohort that was delivered last: it may have one at several destinations."""
+    delivered = [group for group in groups if group.delivered_at]
+    delivered.sort(key=lambda group: (group.delivered_at or group.created_at, group.id or 0))
+    return {group.cohort_id: group for group in delivered}
 
 
 def filters(bridge: Bridge, person: Actor, cohorts: list[Cohort]) -> tuple[str, bool]:
@@ -181,7 +194,9 @@ def table(
                 width=100,
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
-            "Members": st.column_config.NumberColumn(format="localized", help="Of the group that it was exported to."),
+            "Members": st.column_config.NumberColumn(
+                format="localized", help="Of its group; with several groups, of the one that was delivered last."
+            ),
             "Sync": st.column_config.TextColumn(width=115),
             "Delivered": st.column_config.TextColumn(width=105),
             "Note": st.column_config.TextColumn(width=135),
@@ -206,11 +221,39 @@ def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list
     }
 
 
-def show_run(bridge: Bridge, person: Actor, run: Run, destinations: list[Connection], project_id: int) -> None:
+def show_groups(bridge: Bridge, person: Actor, cohort: Cohort) -> dict[int, GroupNow]:
+    """Show each group of a cohort as it is now, where one could be taken for another; returns them all, by id."""
+    states = group_states(bridge, person)
+    own = [now for now in states.values() if now.group.cohort_id == cohort.id]
+    if len(own) < 2 and all(now.state is GroupState.AS_DELIVERED for now in own):
+        return states
+    for now in own:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            icon, color = STATES[now.state]
+            st.badge(now.state, icon=f":material/{icon}:", color=color)
+            verified = f", last equal to the cohort {age(now.group.verified_at)}" if now.group.verified_at else ""
+            st.caption(
+                f"{pluralize(now.group.members, 'member')} at {escape_markdown(now.destination)}{verified}.",
+                width="content",
+            )
+            links.view_group(now.group.id or 0)
+    return states
+
+
+def show_run(
+    bridge: Bridge,
+    person: Actor,
+    run: Run,
+    *,
+    states: dict[int, GroupNow],
+    destinations: list[Connection],
+    project_id: int,
+) -> None:
     """Show how the cohort's latest run ended, and where its users are now."""
     st.subheader("Preview" if run.dry_run else "Latest export", anchor=False)
-    run_status.headline(run, f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
-    run_status.outcome(run)
+    place = escape_markdown(run.destination)
+    run_status.headline(run, f"To {place}, {age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
+    run_status.outcome(run, states.get(run.group_id))
     held_run.held(bridge, person, run, place="cohorts")
     if run.dry_run or (run.status == RunStatus.HELD and run.removed):
         run_status.changes(run)
@@ -259,6 +302,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     st.header(escape_markdown(cohort.name), anchor=False)
     show_facts(bridge, person, cohort)
     show_syncs(recurring_by_cohort(bridge, person).get(cohort.id, []))
+    states = show_groups(bridge, person, cohort)
     active = runs.active_runs(bridge, person, cohort.id)
     for run in active:
         assert run.id is not None
@@ -276,7 +320,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
         run_status.watch(bridge, person, of_cohort, last.id if last else None)
         if last:
             project_id = next(side.project_id for side in connections if side.side == MIXPANEL_SIDE)
-            show_run(bridge, person, last, destinations, project_id)
+            show_run(bridge, person, last, states=states, destinations=destinations, project_id=project_id)
         cohort_form.show(bridge, person, cohort, destinations, groups.list_groups(bridge, person))
 
 

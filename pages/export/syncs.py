@@ -9,6 +9,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import overview
+from core.reports.group_state import group_states
 from core.reports.overview import Freshness
 from core.syncs import listing, runs
 from core.syncs.listing import SyncView
@@ -139,7 +140,7 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
         return
     st.subheader("Last run", anchor=False)
     run_status.headline(run, f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
-    run_status.outcome(run)
+    run_status.outcome(run, group_states(bridge, person).get(run.group_id))
     held_run.held(bridge, person, run, place=sync_actions.PLACE)
     if run.status == RunStatus.HELD:
         membership_changes.show(bridge, person, run, key="syncs_held")

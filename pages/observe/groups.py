@@ -10,6 +10,7 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import comparison, members
 from core.reports.comparison import Comparison
+from core.reports.group_state import GroupNow, GroupState, group_states
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
@@ -60,7 +61,7 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
         return
     feeding = feeding_syncs(bridge, person)
     places = {connection.id: connection.name for connection in connections}
-    trends = resources.trends(bridge, person)
+    trends, states = resources.trends(bridge, person), group_states(bridge, person)
     _show_table(
         shown,
         [
@@ -69,6 +70,7 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
                 places.get(group.destination_id, "Removed"),
                 feeding.get(group.id or 0),
                 trends.get(group.id or 0),
+                states.get(group.id or 0),
             )
             for group in shown
         ],
@@ -119,7 +121,9 @@ def _show_table(shown: list[Group], rows: list[dict[str, object]]) -> None:
     )
 
 
-def table_row(group: Group, place: str, view: SyncView | None, trend: list[int] | None) -> dict[str, object]:
+def table_row(
+    group: Group, place: str, view: SyncView | None, trend: list[int] | None, now: GroupNow | None
+) -> dict[str, object]:
     """Format a group for the table."""
     return {
         "": "Open",
@@ -128,7 +132,7 @@ def table_row(group: Group, place: str, view: SyncView | None, trend: list[int] 
         "Last 14 days": trend if trend and len(trend) > 1 else None,
         "Last delivery": age(group.delivered_at),
         "Updated": update_text(view),
-        "State": "In doubt" if group.in_doubt else "As delivered",
+        "State": str(now.state) if now else "",
         "Destination": place,
         "Cohort": group.cohort_name,
     }
@@ -157,7 +161,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
     place = next((connection for connection in connections if connection.id == group.destination_id), None)
     view = feeding_syncs(bridge, person).get(group.id)
     GROUPS.back_button()
-    _show_figures(group, place, view)
+    _show_figures(group, place, view, group_states(bridge, person).get(group.id))
     show_links(bridge, person, group, place, view)
     shown = st.segmented_control(
         "Show", VIEWS, default=first_view(), required=True, format_func=in_gray, key="groups_view",
@@ -177,7 +181,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
         )
 
 
-def _show_figures(group: Group, place: Connection | None, view: SyncView | None) -> None:
+def _show_figures(group: Group, place: Connection | None, view: SyncView | None, now: GroupNow | None) -> None:
     name, destination = group_name(group), escape_markdown(place.name if place else "a removed destination")
     st.header(escape_markdown(name), anchor=False)
     st.caption(
@@ -187,6 +191,13 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None)
     if group.in_doubt:
         cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]
         st.warning(f"{cause} {SHOWN_IN_DOUBT}", title="What Apptimize holds is in doubt", icon=":material/help:")
+    elif now and now.state is GroupState.ROLLED_BACK and now.settled_by:
+        st.info(
+            f"Run {now.settled_by.id} gave the group the members of an earlier run. It follows its cohort again once "
+            "its sync is resumed, or the cohort is exported.",
+            title="Rolled back",
+            icon=":material/undo:",
+        )
     run_status.tiles(
         [
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),
@@ -271,7 +282,8 @@ def compare(bridge: Bridge, person: Actor, group: Group) -> None:
 
 def run_label(run: Run) -> str:
     """Format a run for a choice."""
-    return f"Run {run.id}, {moment(run.finished_at)}: {pluralize(run.members, 'member')}"
+    how = ", rolled back" if run.trigger == "undo" else ""
+    return f"Run {run.id}, {moment(run.finished_at)}: {pluralize(run.members, 'member')}{how}"
 
 
 def to_first_pages() -> None:

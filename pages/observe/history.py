@@ -12,6 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import overview
+from core.reports.group_state import group_states
 from core.syncs import runs
 from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
@@ -182,7 +183,7 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
 
 
 def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
-    run_status.outcome(run)
+    run_status.outcome(run, group_states(bridge, person).get(run.group_id))
     held_run.held(bridge, person, run, place="history")
     if person.role < Role.ANALYST:
         return

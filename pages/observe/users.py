@@ -133,6 +133,11 @@ def show_present(user: UserLookup) -> None:
         title="In a group now" if len(present) == 1 else f"In {number(len(present))} groups now",
         icon=":material/person_check:",
     )
+    if any(answer.group.in_doubt for answer in present):
+        st.caption(
+            "What Apptimize holds of a group in doubt is not known until it is written again: shown is its last "
+            "delivery that was accepted whole."
+        )
 
 
 def since_text(answer: InGroup) -> str:
@@ -210,7 +215,7 @@ def group_row(answer: InGroup) -> dict[str, object]:
 def state_text(answer: InGroup) -> str:
     """Format whether the user is in the group."""
     if answer.is_member:
-        return "In the group"
+        return "In the group, in doubt" if answer.group.in_doubt else "In the group"
     return "Not known" if answer.reason == user_lookup.LOST else "Not in the group"
 
 
@@ -220,6 +225,8 @@ def why(answer: InGroup) -> str:
         return f"Counted under the profile {answer.instead}, which has the same id" if answer.instead else ""
     if answer.reason == user_lookup.LOST:
         return "The group's members are no longer kept: its next run writes it in full"
+    if answer.reason == "removed" and answer.by_rollback:
+        return f"Run {answer.run_id} rolled the group back to members without this id"
     if answer.reason == "removed":
         return f"Left the cohort: run {answer.run_id} removed the id"
     if answer.reason:

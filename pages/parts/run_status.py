@@ -11,6 +11,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
+from core.reports.group_state import GroupNow
 from core.rules.matching import MAX_LENGTH, Reason
 from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
@@ -209,11 +210,14 @@ def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
     st.toast(f"Run {run_id} is being cancelled.")
 
 
-def outcome(run: Run) -> None:
-    """Show in a sentence how the run ended, with cause and advice when it did not end well."""
+def outcome(run: Run, now: GroupNow | None) -> None:
+    """Show in a sentence how the run ended, with cause and advice when it did not end well.
+
+    `now` is its group at this moment, None while nothing was delivered to that.
+    """
     cause = escape_markdown(f"{run.error_message or ''} {run.error_advice or ''}".strip())
     if run.status == RunStatus.SUCCEEDED:
-        _success(run)
+        _success(run, now)
     elif run.status == RunStatus.FAILED:
         st.error(cause, title="The run failed", icon=":material/error:")
     elif run.status == RunStatus.HELD:
@@ -234,8 +238,8 @@ def outcome(run: Run) -> None:
         st.warning(escape_markdown(run.notice), title="A kept file was damaged", icon=":material/broken_image:")
 
 
-def _success(run: Run) -> None:
-    members = pluralize(run.members, "member")
+def _success(run: Run, now: GroupNow | None) -> None:
+    members, place = pluralize(run.members, "member"), escape_markdown(run.destination)
     if run.dry_run and run.profiles and not run.members:
         st.warning(
             f"None of the {pluralize(run.profiles, 'profile')} has a usable Apptimize id. Nothing was written.",
@@ -245,19 +249,49 @@ def _success(run: Run) -> None:
         return
     if run.dry_run:
         text, title, icon = f"The group would hold {members}. Nothing was written.", "The preview is done", "experiment"
+    elif now is None or not now.is_as_of(run):
+        _past_success(run, now)
+        return
     elif run.trigger == "undo":
-        text, title, icon = f"The group holds the {members} of an earlier run again.", "Rolled back", "undo"
+        text = f"The group at {place} holds the {members} of an earlier run again, and does not follow its cohort."
+        title, icon = "Rolled back", "undo"
     elif run.write == "none":
-        text = f"Nothing has changed: the group holds the same {members}. Nothing was sent."
+        text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
         title, icon = "The group equals its cohort", "check_circle"
     else:
-        text = f"As of this run the group holds {members}."
+        text = f"As of this run the group at {place} holds {members}."
         title, icon = "The group equals its cohort", "check_circle"
     st.success(text, title=title, icon=f":material/{icon}:")
 
 
+def _past_success(run: Run, now: GroupNow | None) -> None:
+    """Show what the group held after a run, where that is not known to be what it holds now."""
+    place, members = escape_markdown(run.destination), pluralize(run.members, "member")
+    title = "The group was rolled back" if run.trigger == "undo" else "The group equaled its cohort after this run"
+    st.info(
+        f"The group at {place} held {members} then. {_since(run, now)}".strip(), title=title, icon=":material/history:"
+    )
+
+
+def _since(run: Run, now: GroupNow | None) -> str:
+    """Format what has become of the group since a run."""
+    if now is None:
+        return ""
+    if now.group.in_doubt:
+        return "What it holds now is in doubt."
+    later = now.settled_by
+    if later is None or later.id is None or later.id <= (run.id or 0):
+        return ""
+    if later.trigger == "undo":
+        return f"It was rolled back by run {later.id} since, to {pluralize(later.members, 'member')}."
+    return f"Run {later.id} has made it equal to its cohort since, with {pluralize(later.members, 'member')}."
+
+
 def funnel(run: Run) -> None:
     """Show how many profiles became how many members, and what the others lack: the counts add up."""
+    if run.trigger == "undo":
+        st.caption("Nothing was read from Mixpanel: the members are those that the group had after an earlier run.")
+        return
     parts = [
         ("Profiles", run.profiles, "Users with a profile who were in the cohort when it was read."),
         ("= Members", run.members, "Distinct, usable Apptimize ids: what the group holds."),
@@ -291,10 +325,12 @@ def funnel(run: Run) -> None:
 def changes(run: Run) -> None:
     """Show what the run changed, or would have changed."""
     added, removed = change_words(run)
+    is_undo = run.trigger == "undo"
+    left = "Members that the earlier run did not have." if is_undo else "Members that have left the cohort since."
     tiles(
         [
             (added, number(run.added), "Members that the group did not have before."),
-            (removed, number(run.removed), "Members that have left the cohort since."),
+            (removed, number(run.removed), left),
             ("Unchanged", number(run.unchanged), "Members that were there before and still are."),
         ]
     )

@@ -6,11 +6,12 @@ import pytest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.connections.destinations import connect_csv
 from core.errors import NotFound
 from core.reports import members
-from core.syncs import one_time, recurring, runs
+from core.syncs import one_time, recurring, runs, undo
 from core.worker import service
-from tests.pages.dashboard import COHORTS, SYNCS, drawn, open_page, shown
+from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
 from tests.stage.home import export, get_counts, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, SPENDERS, TRIAL, WEB, Sandbox
 
@@ -78,6 +79,45 @@ def test_an_export_is_queued_and_a_worker_does_it(practising: Bridge, sandbox: S
 
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
     assert "The group equals its cohort" in shown(at)
+
+
+def test_what_is_said_of_a_group_is_about_that_group_now(practising: Bridge, sandbox: Sandbox):
+    connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
+    first = export(practising, TRIAL, to="default")
+    sandbox.at(LATER_S)
+    second = export(practising, TRIAL, to="default")
+    undo.undo_to(practising, LOCAL, first.id or 0)
+    service.once(practising)
+
+    at = open_page(COHORTS, cohort=TRIAL)
+    assert [badge for badge in shown(at).splitlines() if badge == "Rolled back"]
+    assert "The group at default holds the" in shown(at)
+    assert "The group equals its cohort" not in shown(at)
+
+    export(practising, TRIAL, to="csv")
+    text = shown(open_page(COHORTS, cohort=TRIAL))
+    assert "As of this run the group at csv holds" in text
+    assert f"{first.members} members at default" in text
+    assert f"{second.members} members at csv" in text
+
+    text = shown(open_page(HISTORY, run=second.id))
+    assert "The group equals its cohort" not in text
+    assert f"The group at default held {second.members} members then. It was rolled back by run 3 since" in text
+    text = shown(open_page(HISTORY, run=3))
+    assert "Nothing was read from Mixpanel" in text
+    export(practising, TRIAL, to="default")
+    assert "The group was rolled back" in shown(open_page(HISTORY, run=3))
+
+
+def test_a_run_of_a_group_in_doubt_does_not_say_what_the_group_holds(practising: Bridge, sandbox: Sandbox):
+    run = export(practising, POWER)
+    sandbox.fault("server_error", target="apptimize")
+    export(practising, POWER, full=True)
+
+    text = shown(open_page(HISTORY, run=run.id))
+
+    assert f"held {run.members:,} members then. What it holds now is in doubt." in text
+    assert "In doubt" in shown(open_page(COHORTS, cohort=POWER))
 
 
 def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):

@@ -6,11 +6,12 @@ import pytest
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
-from core.reports import comparison
-from core.syncs import groups, recurring, runs
+from core.reports import comparison, members
+from core.syncs import groups, recurring, runs, undo
+from core.worker import service
 from data.models import Run
 from tests.pages.dashboard import GROUPS, drawn, open_page, shown, sign_in_as
-from tests.stage.home import export, group_row
+from tests.stage.home import export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox
 
 
@@ -104,6 +105,30 @@ def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_ru
 
     drawn(at.selectbox(key="groups_before").set_value(two_runs[1].id).run())
     assert "Choose two different runs." in shown(at)
+
+
+def test_a_group_that_was_rolled_back_says_so_and_its_present_members_can_be_compared(
+    practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]
+):
+    first, second = two_runs
+    undo.undo_to(practising, LOCAL, first.id or 0)
+    service.once(practising)
+    group, rolled_back = group_row(practising, TRIAL).id, newest_run(practising)
+
+    at = open_page(GROUPS, group=group, view="Compare two runs")
+
+    assert at.selectbox(key="groups_after").value == rolled_back.id
+    assert at.selectbox(key="groups_before").value == second.id
+    figures = {one.label: one.value for one in at.metric}
+    assert (figures["Added"], figures["Removed"]) == (str(second.removed), str(second.added))
+    assert "Rolled back" in shown(at)
+    assert "Rolled back" in shown(open_page(GROUPS))
+    drawn(at.selectbox(key="groups_before").set_value(first.id).run())
+    assert "Both hold the same members." in shown(at)
+
+    export(practising, TRIAL)
+    assert "Rolled back" not in shown(open_page(GROUPS, group=group))
+    assert len(members.kept_runs(practising, LOCAL, group or 0)) == 4
 
 
 def test_one_run_alone_has_nothing_to_compare_with(practising: Bridge):

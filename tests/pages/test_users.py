@@ -10,7 +10,8 @@ from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.connections import destinations
 from core.reports import match_funnel
-from core.syncs import groups, runs
+from core.syncs import groups, runs, undo
+from core.worker import service
 from data.models import Run
 from tests.pages.dashboard import USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row
@@ -23,6 +24,18 @@ def two_runs(practising: Bridge, sandbox: Sandbox) -> tuple[Run, Run]:
     first = export(practising, TRIAL)
     sandbox.at(LATER_S)
     return first, export(practising, TRIAL)
+
+
+def test_a_user_whom_a_rollback_removed_is_not_said_to_have_left_the_cohort(practising: Bridge, sandbox: Sandbox):
+    first = export(practising, TRIAL)
+    before = set(sandbox.answer(TRIAL).group)
+    sandbox.at(LATER_S)
+    export(practising, TRIAL)
+    joined = min(set(sandbox.answer(TRIAL).group) - before)
+    undo.undo_to(practising, LOCAL, first.id or 0)
+    service.once(practising)
+
+    assert "Run 3 rolled the group back to members without this id" in shown(open_page(USERS, id=joined))
 
 
 def test_a_member_is_told_since_when_and_one_who_left_until_when(

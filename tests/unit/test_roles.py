@@ -23,7 +23,7 @@ from core.bridge import Bridge
 from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal
 from core.errors import CohortBridgeError, NotAllowed
 from core.leases import workers
-from core.reports import comparison, match_funnel, members, overview, user_lookup
+from core.reports import comparison, group_state, match_funnel, members, overview, user_lookup
 from core.syncs import cohorts, groups, held_runs, listing, one_time, recurring, runs, settings, undo
 from data.engine import read_session, write_session
 from data.models import (
@@ -130,6 +130,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         lambda on, who: settings.get_match_rule(on.bridge, who, listing.get_sync(on.bridge, who, on.active)),
     ),
     "list_reads": (Role.VIEWER, READS, lambda on, who: match_funnel.list_reads(on.bridge, who)),
+    "group_states": (Role.VIEWER, READS, lambda on, who: group_state.group_states(on.bridge, who)),
     "get_run_log": (Role.VIEWER, READS, lambda on, who: overview.get_run_log(on.bridge, who, on.queued)),
     "runs_csv": (Role.VIEWER, READS, lambda on, who: overview.runs_csv(on.bridge, who, RunFilter())),
     "count_recent_runs": (
