@@ -398,3 +398,13 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(SettingsError, match="SSL_CERT_FILE"):
         clients.load_trusted.__wrapped__()
+
+
+@pytest.mark.parametrize("address", ["foo://proxy", "http://proxy:port"])
+def test_a_proxy_that_is_none_is_named(hostile: Hostile, monkeypatch: pytest.MonkeyPatch, address: str):
+    monkeypatch.setenv("HTTPS_PROXY", address)
+
+    with pytest.raises(SettingsError, match="proxy") as caught:
+        make(MIXPANEL_CALLS["list"], hostile, [])
+
+    assert "HTTPS_PROXY" in caught.value.advice
