@@ -103,6 +103,11 @@ def list_side(engine: Engine, side: str) -> list[Connection]:
         return list(session.exec(query.order_by(col(Connection.id))).all())
 
 
+def count_side(engine: Engine, side: str) -> int:
+    """Count what is connected on one side."""
+    return len(list_side(engine, side))
+
+
 def free_name(engine: Engine, side: str, name: str) -> str:
     """Return a name that no connection of a side has or had, made from one that was wished for."""
     with read_session(engine) as session:

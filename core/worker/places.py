@@ -1,4 +1,4 @@
-"""The places of one worker: so many runs at a time, and of one destination no more than half of them."""
+"""The places of one worker: so many runs at a time, and none of its destinations ever has all of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections import Counter
 class Places:
     """Who has which place. A destination that hangs keeps its own half, and runs of the others go on.
 
-    Previews send nothing to a destination: they take a place, and no destination's.
+    Previews send nothing to a destination: they take a place, and no destination's. The only destination that there is
+    shares with nobody else, and leaves one place to them.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._most_of_one = max(1, most // 2)
         self._taken: dict[int, int | None] = {}
 
     @property
@@ -21,11 +21,11 @@ class Places:
         """How many more runs may start."""
         return self._most - len(self._taken)
 
-    @property
-    def full(self) -> set[int]:
-        """The destinations of which no more runs may start."""
+    def find_full(self, *, destinations: int) -> set[int]:
+        """Return of which of so many destinations no more runs may start."""
+        most_of_one = max(1, self._most // 2 if destinations > 1 else self._most - 1)
         taken = Counter(destination for destination in self._taken.values() if destination is not None)
-        return {destination for destination, number in taken.items() if number >= self._most_of_one}
+        return {destination for destination, number in taken.items() if number >= most_of_one}
 
     def take(self, run_id: int, destination_id: int | None) -> None:
         """Give a run a place."""

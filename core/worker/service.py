@@ -21,8 +21,9 @@ from core.worker import retention
 from core.worker.jobs import Jobs
 from core.worker.places import Places
 from core.worker.run_execution import carry_out, hand_back, watch_runs
-from data import run_queue, workers
+from data import connections, run_queue, workers
 from data.members.duck import clear_scratch
+from data.models import DESTINATION_SIDE
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ class Worker:
     def _claim_next(self) -> bool:
         """Claim the oldest run that has a place at its destination. Returns whether there was one."""
         now = self._clock.now()
-        for run in run_queue.claimable(self._bridge.engine, full=self._places.full, now=now):
+        full = self._places.find_full(destinations=connections.count_side(self._bridge.engine, DESTINATION_SIDE))
+        for run in run_queue.claimable(self._bridge.engine, full=full, now=now):
             if run_queue.claim(self._bridge.engine, run.id, lease_owner=self._lease_owner, now=now):
                 self._claimed.append(run.id)
                 self._places.take(run.id, run.destination_id)

@@ -14,27 +14,37 @@ from tests.stage.clock import FakeClock
 
 
 @pytest.mark.parametrize(("most", "of_one"), [(1, 1), (2, 1), (3, 1), (4, 2), (32, 16)])
-def test_a_destination_is_full_when_it_has_half_of_the_places(most: int, of_one: int):
+@pytest.mark.parametrize("destinations", [2, 9])
+def test_of_several_destinations_one_is_full_when_it_has_half_of_the_places(most: int, of_one: int, destinations: int):
+    _assert_full_with(of_one, most=most, destinations=destinations)
+
+
+@pytest.mark.parametrize(("most", "of_one"), [(1, 1), (2, 1), (3, 2), (4, 3), (32, 31)])
+def test_the_only_destination_leaves_one_place_to_previews(most: int, of_one: int):
+    _assert_full_with(of_one, most=most, destinations=1)
+
+
+def _assert_full_with(of_one: int, *, most: int, destinations: int) -> None:
     places = Places(most)
     seen: list[set[int]] = []
     for run_id in range(of_one):
-        seen.append(places.full)
+        seen.append(places.find_full(destinations=destinations))
         places.take(run_id, 7)
 
     assert seen == [set()] * of_one
-    assert (places.full, places.free) == ({7}, most - of_one)
+    assert (places.find_full(destinations=destinations), places.free) == ({7}, most - of_one)
 
 
 def test_a_place_is_free_when_its_run_has_ended_and_a_preview_takes_none_of_a_destination():
     places = Places(4)
     for run_id, destination in [(1, 7), (2, 7), (3, None)]:
         places.take(run_id, destination)
-    before = (places.full, places.free)
+    before = (places.find_full(destinations=2), places.free)
 
     places.keep_only({2, 3})
 
     assert before == ({7}, 1)
-    assert (places.full, places.free) == (set(), 2)
+    assert (places.find_full(destinations=2), places.free) == (set(), 2)
 
 
 def queue(bridge: Bridge, like: Run, *, destination: Connection, cohort_id: int, dry_run: bool = False) -> int:
