@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import socket
+import threading
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -17,6 +18,12 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 # One number, or up to four with dots between them: what the system's resolver takes for an IPv4 address.
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+)){0,3}")
+
+# The path of a folder and, if it is there, which one it is.
+_Located = tuple[str, tuple[int, int] | None]
+# How long a folder, which may be on another machine, is waited for; and who asked for it last.
+_LOOK_S = 1.0
+_asked = dict[str, threading.Thread]()
 
 
 def is_same_place(one: Connection, other: Connection) -> bool:
@@ -32,12 +39,34 @@ def is_same_place(one: Connection, other: Connection) -> bool:
 
 
 def _is_same_folder(one: str, other: str) -> bool:
+    (path, identity), (other_path, other_identity) = _locate(one), _locate(other)
+    return path == other_path or (identity is not None and identity == other_identity)
+
+
+def _locate(folder: str) -> _Located:
+    """Return where a folder is, links followed, and which one it is; of one that hangs, the path that was entered.
+
+    It is asked in a thread of its own, and not again while that hangs: the database waits for the answer.
+    """
+    as_entered = os.path.abspath(Path(folder).expanduser()), None
+    asked = _asked.get(folder)
+    if asked and asked.is_alive():
+        return as_entered
+    found = list[_Located]()
+    thread = threading.Thread(target=lambda: found.append(_look_at(folder)), name="may-hang", daemon=True)
+    _asked[folder] = thread
+    thread.start()
+    thread.join(_LOOK_S)
+    return found[0] if found else as_entered
+
+
+def _look_at(folder: str) -> _Located:
+    path = os.path.realpath(Path(folder).expanduser())
     try:
-        if os.path.samefile(one, other):
-            return True
+        state = os.stat(path)
     except (OSError, ValueError):
-        pass  # one of them is not there at this moment: their names have to do
-    return os.path.realpath(Path(one).expanduser()) == os.path.realpath(Path(other).expanduser())
+        return path, None  # it is not there at this moment: its name has to do
+    return path, (state.st_dev, state.st_ino)
 
 
 def normal_address(url: str) -> str:

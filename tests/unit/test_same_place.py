@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,3 +89,25 @@ def test_links_and_other_spellings_of_a_folder_are_one_place(tmp_path: Path):
 def test_a_folder_that_is_not_there_at_the_moment_is_compared_by_its_path(tmp_path: Path):
     assert is_same_place(folder(tmp_path / "gone"), folder(tmp_path / "x" / ".." / "gone"))
     assert not is_same_place(folder(tmp_path / "gone"), folder(tmp_path / "gone-2"))
+
+
+def test_a_folder_that_hangs_is_compared_by_its_path_and_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    hung, other, asked, wakes = tmp_path / "hung", tmp_path / "other", list[str](), threading.Event()
+    stat = os.stat
+
+    def hang(path: str, **options: bool) -> os.stat_result:
+        if os.fspath(path) == os.fspath(hung):
+            asked.append(path)
+            wakes.wait()
+        return stat(path, **options)
+
+    hung.mkdir()
+    other.mkdir()
+    monkeypatch.setattr(os, "stat", hang)
+    try:
+        assert not is_same_place(folder(hung), folder(other))
+        assert is_same_place(folder(hung), folder(f"{hung}/"))
+        assert not is_same_place(folder(hung), folder(other))
+        assert len(asked) == 2  # once for each spelling
+    finally:
+        wakes.set()
