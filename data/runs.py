@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine, String, cast, func, or_
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from data import receivers
 from data.engine import read_session
-from data.models import Connection, Group, Lease, LeaseKind, Run, RunFilter, RunLogRow, RunStatus, Sync
+from data.models import UNFINISHED, Connection, Group, Lease, LeaseKind, Run, RunFilter, RunLogRow, RunStatus, Sync
 from data.receivers import SharedReceiver
+
+_FAILURES_LOOKED_AT = 50
 
 
 def find_running(engine: Engine, group_id: int) -> tuple[Run, Lease] | None:
@@ -53,6 +55,7 @@ class RunRows:
     group: Group
     mixpanel: Connection | None
     destination: Connection | None
+    approvals: list[dict[str, Any]]
     shared: SharedReceiver | None = None
 
 
@@ -66,11 +69,36 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
         group = session.get_one(Group, run.group_id)
         mixpanel = session.get(Connection, sync.mixpanel_id)
         destination = session.get(Connection, group.destination_id)
+        shared = None
         try:
             receivers.require_own(session, group)
         except SharedReceiver as exc:
-            return RunRows(run, sync, group, mixpanel, destination, exc)
-        return RunRows(run, sync, group, mixpanel, destination)
+            shared = exc
+        return RunRows(run, sync, group, mixpanel, destination, _list_approvals(session, run), shared)
+
+
+def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
+    """List what people let through of the run's group: for this run, or for one that then failed, with nothing since.
+
+    A run that fails has not done what was approved, and may have done half of it.
+    """
+    earlier = session.exec(
+        select(Run)
+        .where(
+            Run.group_id == run.group_id,
+            col(Run.id) < run.id,
+            col(Run.dry_run).is_(False),
+            col(Run.status).not_in(UNFINISHED),
+        )
+        .order_by(col(Run.id).desc())
+        .limit(_FAILURES_LOOKED_AT)
+    ).all()
+    kept = list(run.approvals or ())
+    for before in earlier:
+        if before.status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+            break
+        kept += before.approvals or ()
+    return kept
 
 
 def list_runs(engine: Engine, which: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:

@@ -34,7 +34,7 @@ def hold_for_total(job: Job, findings: Findings, *, profiles: int, totals: Seque
 
 
 def _raise_unless_approved(exc: RunHeld, hold: Hold, job: Job, findings: Findings) -> None:
-    if not holding.is_approved(hold, job.run.approvals):
+    if not holding.is_approved(hold, job.approvals):
         findings.hold = hold
         raise exc
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from core.bridge import Bridge
 from core.connections.project import match_rule
@@ -44,6 +45,7 @@ class Job:
     group: Group
     mixpanel: Connection
     destination: Connection
+    approvals: list[dict[str, Any]]  # what people let through: core/rules/holding.py knows what is in it
     doubts: int = 0  # of the group, when the run learned where it leads to
 
     @property
@@ -70,7 +72,7 @@ def load(bridge: Bridge, run_id: int) -> Job:
         raise NotConnected(f"The destination {rows.run.destination} was removed.")
     if rows.shared:
         raise receiver_shared(rows.shared)
-    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.group.doubts)
+    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.approvals, rows.group.doubts)
 
 
 def receiver_shared(exc: SharedReceiver) -> ReceiverShared:

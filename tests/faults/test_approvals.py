@@ -345,6 +345,31 @@ def test_an_approval_survives_the_death_of_its_run(group: Group, home: Home, kil
     assert group.is_right()
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_approval_survives_runs_that_fail_until_one_does_what_was_approved(group: Group, after: int):
+    group.population.set(ONE, [*PEOPLE[:50], 3000])
+    held = group.next_slot()  # one message would remove those who left, the next add the one who joined
+    group.population.fault("server_error", target="apptimize", after=after)
+    failed = [group.press(held), group.next_slot()]
+    group.population.clear_faults()
+
+    done = group.next_slot()
+
+    assert [run.status for run in failed] == [RunStatus.FAILED] * 2
+    assert (done.status, group.is_right()) == (RunStatus.SUCCEEDED, True)
+    assert group.shrink(to=5).status == RunStatus.HELD
+
+
+def test_an_approval_whose_run_failed_lets_nothing_else_through(group: Group):
+    held = group.shrink(to=50)
+    group.population.fault("server_error", target="apptimize")
+    assert group.press(held).status == RunStatus.FAILED
+    group.population.clear_faults()
+
+    assert group.shrink(to=49).status == RunStatus.HELD
+    assert group.members() == group.before
+
+
 def test_an_approval_waits_with_its_run_for_a_query_slot(group: Group):
     looked_at = group.shrink(to=50)
     queued = group.apply(looked_at)
