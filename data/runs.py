@@ -80,7 +80,8 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
 def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     """List what people let through of the run's group: for this run, or for one that then failed, with nothing since.
 
-    A run that fails has not done what was approved, and may have done half of it.
+    A run that fails has not done what was approved, and may have done half of it. Who asked to have the group rolled
+    back took the approval back, whatever became of the rollback.
     """
     earlier = session.exec(
         select(Run)
@@ -95,7 +96,7 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     ).all()
     kept = list(run.approvals or ())
     for before in earlier:
-        if before.status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+        if before.restore_snapshot or before.status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
             break
         kept += before.approvals or ()
     return kept

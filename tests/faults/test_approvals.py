@@ -422,3 +422,20 @@ def test_a_run_that_ends_later_takes_the_place_of_a_hold_whichever_was_queued_fi
     assert then == RunStatus.HELD
     assert group.now(waited).status == RunStatus.SUCCEEDED
     assert group.now(held).status == RunStatus.SUPERSEDED
+
+
+def test_an_undo_that_failed_takes_back_what_was_approved_before_it(group: Group):
+    first = last(group.bridge)
+    held = group.shrink(to=50)
+    group.population.fault("server_error", target="apptimize")
+    assert group.press(held).status == RunStatus.FAILED
+    undo.undo_to(group.bridge, LOCAL, first.id or 0)
+    service.once(group.bridge)
+    assert last(group.bridge).status == RunStatus.FAILED
+    group.population.clear_faults()
+    recurring.resume_sync(group.bridge, LOCAL, 1)
+
+    again = group.next_slot()
+
+    assert outcome(again) == (RunStatus.HELD, "held_shrink")
+    assert group.members() == group.before
