@@ -33,6 +33,16 @@ def cancel_queued(session: Session, which: ColumnElement[bool], *, now: datetime
     )
 
 
+def give_up_undo(session: Session, group_id: int, *, now: datetime) -> None:
+    """Give up a rollback of a group that waits or works, for what a person asks for after it.
+
+    It would be done after that otherwise: it may wait, or its process may die and another take it up again.
+    """
+    undo = (col(Run.group_id) == group_id) & col(Run.restore_snapshot).is_not(None)
+    cancel_queued(session, undo, now=now)
+    session.exec(update(Run).where(undo, col(Run.status).in_(UNFINISHED)).values(cancel_asked=True))
+
+
 def supersede_held(session: Session, group_id: int, *, by: int | None = None) -> None:
     """Let a newer decision or run, `by`, take the place of what a group had held."""
     session.exec(
@@ -65,6 +75,7 @@ def start_at_once(session: Session, run: Run) -> None:
 
 
 def unfinished_run(session: Session, sync_id: int) -> Run | None:
-    """Return the run of a sync that is not finished yet, dry runs aside."""
-    query = select(Run).where(Run.sync_id == sync_id, col(Run.status).in_(UNFINISHED), col(Run.dry_run).is_(False))
+    """Return the run of a sync that is not finished yet; previews, and rollbacks, which read nothing, aside."""
+    reads = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
+    query = select(Run).where(Run.sync_id == sync_id, col(Run.status).in_(UNFINISHED), *reads)
     return session.exec(query.order_by(col(Run.id))).first()

@@ -18,7 +18,15 @@ from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
-from data.sync_runs import add_run, cancel_queued, discard_held, is_unclaimed, start_at_once, unfinished_run
+from data.sync_runs import (
+    add_run,
+    cancel_queued,
+    discard_held,
+    give_up_undo,
+    is_unclaimed,
+    start_at_once,
+    unfinished_run,
+)
 
 # The cohort's group at a destination as it shall be, from the one that is there.
 ArrangeGroup = Callable[[Group | None], Group]
@@ -138,6 +146,8 @@ def start_one_time(
         group = _place_group(session, place, arrange)
         sync = _one_time(session, place, group, request.actor, now)
         _require_same_matching(session, sync, check_matching)
+        if not request.dry_run:
+            give_up_undo(session, sync.group_id, now=now)
         queued = session.exec(
             select(Run).where(
                 Run.sync_id == sync.id,
@@ -342,6 +352,7 @@ def _resume(session: Session, sync: Sync, check_room: CheckRoom, now: datetime) 
     check_room(sync, _intervals(session, sync))
     receivers.require_own(session, session.get_one(Group, sync.group_id))
     sync.state, sync.paused_reason, sync.next_run_at = SyncState.ACTIVE, None, now
+    give_up_undo(session, sync.group_id, now=now)
     session.add(sync)
     session.flush()  # the next one of several is checked beside this one
     return True
@@ -371,6 +382,7 @@ def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetim
         if sync.state == SyncState.REMOVED:
             raise SyncRemoved(sync_id)
         receivers.require_own(session, session.get_one(Group, sync.group_id))
+        give_up_undo(session, sync.group_id, now=now)
         run = unfinished_run(session, sync_id)
         if run is None:
             return add_run(session, sync, request, now=now)
