@@ -16,6 +16,7 @@ from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind, DoubtCause, Group, Sync, SyncState
 from data.same_place import is_same_place
+from data.sync_runs import stop_writing
 
 # The columns whose values are sealed.
 SEALED = ("secret", "project_token")
@@ -183,6 +184,8 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
     moves = connection.removed or not is_replaced or _leads_elsewhere(connection, new.kind, new.values)
     reads_otherwise = moves or _differ(connection, new.values, ("workspace_id", "id_merge"))
     in_doubt = [connection, *receivers.list_twins(session, connection)] if is_replaced else []
+    if is_replaced and new.side == DESTINATION_SIDE and (moves or not _has_same_token(connection, new, seals)):
+        stop_writing(session, connection.id)
     if is_replaced and not connection.removed:
         recorder.rename(session, _replacement(new.side, new.kind, moves=moves))
     with session.no_autoflush:
@@ -197,6 +200,10 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
         receivers.mark_in_doubt(session, in_doubt)
     elif is_replaced and reads_otherwise:
         _mark_fed_in_doubt(session, connection)
+
+
+def _has_same_token(connection: Connection, new: NewConnection, seals: Seals) -> bool:
+    return new.kind == ConnectionKind.CSV or seals.is_same(connection.secret, new.values.get("secret"))
 
 
 def _settle(session: Session, connection: Connection, apart: bool, seals: Seals, *, moves: bool) -> None:
@@ -279,6 +286,7 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
             return False
         # What a twin's groups hold now is not known: both wrote there.
         receivers.mark_in_doubt(session, receivers.list_twins(session, connection))
+        stop_writing(session, connection_id)
         connection.removed, connection.apart = True, False
         connection.secret = connection.project_token = None
         connection.secret_end = connection.project_token_end = ""

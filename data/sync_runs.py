@@ -33,6 +33,16 @@ def cancel_queued(session: Session, which: ColumnElement[bool], *, now: datetime
     )
 
 
+def stop_writing(session: Session, destination_id: int | None) -> None:
+    """Have the runs end that work on a destination's groups: they write to where it led when they began."""
+    groups = select(Group.id).where(Group.destination_id == destination_id)
+    session.exec(
+        update(Run)
+        .where(col(Run.group_id).in_(groups), col(Run.status) == RunStatus.RUNNING, col(Run.dry_run).is_(False))
+        .values(cancel_asked=True)
+    )
+
+
 def give_up_undo(session: Session, group_id: int, *, now: datetime) -> None:
     """Give up a rollback of a group that waits or works, for what a person asks for after it.
 

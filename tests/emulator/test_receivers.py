@@ -351,3 +351,30 @@ def test_on_the_screen_a_secret_is_replaced_at_the_connection_and_the_project_to
     assert bridge.vault.decrypt(after.project_token) == people.PROJECT_TOKEN
     assert after.match_property == before.match_property
     assert after.secret != before.secret
+
+
+# --- a run that is under way ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "another token"])
+def test_a_run_under_way_does_not_write_where_its_connection_leads_no_more(
+    bridge: Bridge, sandbox: Sandbox, home: Home, how: str
+):
+    sandbox.fault("server_error", target="apptimize")
+    under_way = home.start("export", str(IMPORTED), "--json", env={"COHORT_BRIDGE_RETRY_OVER_S": "60"})
+    sandbox.wait_for("cohort-sync")
+    first = number(named(bridge))
+    if how == "removed":
+        removal.remove_connection(bridge, LOCAL, first)
+    elif how == "another token":
+        destinations.replace_token(bridge, LOCAL, first, token_of(sandbox, "theirs"))
+    else:
+        elsewhere = f"{sandbox.endpoint}?of=them"
+        destinations.change_address(bridge, LOCAL, first, url=elsewhere, token=token_of(sandbox, "theirs"))
+    sandbox.clear_faults()
+    sandbox.at(LATER_S)
+    connect(bridge, sandbox.endpoint, SecretStr(sandbox.token), "second", apart=how == "another token")
+
+    assert export(bridge, IMPORTED, to="second").status == RunStatus.SUCCEEDED
+    assert home.finish(under_way).json["status"] == "cancelled"
+    assert sandbox.group(IMPORTED) == sandbox.answer(IMPORTED).group
