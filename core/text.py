@@ -18,9 +18,9 @@ def shown(text: str, *, most: int = 200) -> str:
 
 def harmless(text: str, *, keep: str = "") -> str:
     """Replace what steers, at any length; the signs in `keep` are left as they are."""
-    return STEERING.sub(lambda found: found[0] if found[0] in keep else _PLACE, text)
+    return STEERING.sub(lambda match: match[0] if match[0] in keep else _PLACE, text)
 
 
 def escaped(document: str) -> str:
     """Write what steers as JSON's escapes; in a JSON document in one line it stands in strings alone."""
-    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+    return STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

@@ -44,10 +44,10 @@ class Vault:
         except InvalidToken:
             raise SecretKeyLost("A stored secret cannot be read with the available secret keys.") from None
 
-    def is_same(self, one: str | None, other: str | None) -> bool:
+    def is_same(self, sealed: str | None, other: str | None) -> bool:
         """Return whether two sealed texts hold the same secret; of one that no key fits to, that is not known."""
         try:
-            return hmac.compare_digest(self.decrypt(one).encode(), self.decrypt(other).encode())
+            return hmac.compare_digest(self.decrypt(sealed).encode(), self.decrypt(other).encode())
         except SecretKeyLost:
             return False
 

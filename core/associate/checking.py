@@ -24,9 +24,9 @@ _TRIES = 3
 class Checking:
     """The check of one association, to be run in a thread."""
 
-    def __init__(self, bridge: Bridge, held: HeldAssociation, rows: ImportRows) -> None:
+    def __init__(self, bridge: Bridge, held_association: HeldAssociation, rows: ImportRows) -> None:
         self._bridge = bridge
-        self._held = held
+        self._held = held_association
         self._rows = rows
         self._stopping = threading.Event()
 

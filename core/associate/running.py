@@ -95,9 +95,9 @@ def wait_until_free(bridge: Bridge, number: int) -> None:
     Raises: RunAlreadyActive when another process is running it.
     """
     watch, first = watch_associations(bridge), None
-    while held := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, [str(number)]):
-        first = first or held[0]
-        if has_moved(first, held[0]):
+    while held_leases := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, [str(number)]):
+        first = first or held_leases[0]
+        if has_moved(first, held_leases[0]):
             raise RunAlreadyActive(f"Association {number} is running in another process at this moment.")
         watch.look()
         time.sleep(bridge.lease_times.heartbeat_s)

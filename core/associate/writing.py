@@ -42,9 +42,9 @@ class Written:
 class Writing:
     """The writing of one association, from the first row without an outcome."""
 
-    def __init__(self, bridge: Bridge, held: HeldAssociation, rows: ImportRows, http: HttpClient) -> None:
+    def __init__(self, bridge: Bridge, held_association: HeldAssociation, rows: ImportRows, http: HttpClient) -> None:
         self._bridge = bridge
-        self._held = held
+        self._held = held_association
         self._rows = rows
         self._http = http
         self._last_written: list[Member] = []

@@ -103,9 +103,9 @@ def find_at(address: str, connections: Iterable[Connection]) -> list[Connection]
     ]
 
 
-def are_apart(one: Connection, other: Connection) -> bool:
+def are_apart(connection: Connection, other: Connection) -> bool:
     """Return whether it was said that the groups of two destinations at one address are kept apart."""
-    return receivers.are_apart(one, other)
+    return receivers.are_apart(connection, other)
 
 
 def _require_kind(bridge: Bridge, connection_id: int, kind: ConnectionKind) -> Connection:

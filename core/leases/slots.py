@@ -64,9 +64,9 @@ class RequestSlots:
             return self._renew() if self._numbers else 0
 
     def _renew(self) -> int:
-        held, asked = query_slots.renew(self._bridge.engine, self.project, lease_owner=self._lease_owner)
-        self._given_up = [number for number in self._given_up if number in held]
-        self._numbers = [number for number in held if number not in self._given_up]
+        numbers, asked = query_slots.renew(self._bridge.engine, self.project, lease_owner=self._lease_owner)
+        self._given_up = [number for number in self._given_up if number in numbers]
+        self._numbers = [number for number in numbers if number not in self._given_up]
         if asked != self._asked_before and not self._given_up:
             kept = (len(self._numbers) + 1) // 2
             self._numbers, self._given_up = self._numbers[:kept], self._numbers[kept:]

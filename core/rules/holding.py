@@ -51,9 +51,9 @@ def keeps_to(row: dict[str, Any], looked_at: dict[str, Any]) -> bool:
     return read_hold(row).keeps_to(read_hold(looked_at))
 
 
-def is_approved(found: Hold, approvals: Iterable[dict[str, Any]] | None) -> bool:
+def is_approved(hold: Hold, approvals: Iterable[dict[str, Any]] | None) -> bool:
     """Return whether one of the approvals that are kept with a run lets this through."""
-    return any(found.keeps_to(read_hold(row)) for row in approvals or ())
+    return any(hold.keeps_to(read_hold(row)) for row in approvals or ())
 
 
 def furthest_total(totals: Sequence[int], *, profiles: int) -> int:
