@@ -70,7 +70,7 @@ class Seals(Protocol):
         """Seal a sealed text with the newest key. Called within the transaction that stores the text (SealAgain)."""
         ...
 
-    def is_same(self, one: str | None, other: str | None) -> bool:
+    def is_same(self, sealed: str | None, other: str | None) -> bool:
         """Return whether two sealed texts hold the same secret."""
         ...
 

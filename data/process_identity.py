@@ -74,14 +74,14 @@ def _machine() -> str | None:
 
 def _namespaces() -> str | None:
     """The namespaces that a pid, and the time of a start, are counted in."""
-    found: list[str] = []
+    namespaces: list[str] = []
     for name in _NAMESPACES:
         try:
-            found.append(os.readlink(_PROC / "self/ns" / name))
+            namespaces.append(os.readlink(_PROC / "self/ns" / name))
         except OSError:
             if name == "pid":
                 return None
-    return " ".join(found)
+    return " ".join(namespaces)
 
 
 def _exists(pid: int) -> bool:

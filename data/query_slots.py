@@ -53,8 +53,8 @@ def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int],
     """Renew the slots that are held. Returns their numbers, and how often holders were asked to share until now."""
     with write_session(engine) as session:
         keys = {_key(project, number): number for number in range(SLOTS)}
-        held = leases.hold_all(session, LeaseKind.QUERY_SLOT, keys, lease_owner=lease_owner)
-        numbers = sorted(keys[key] for key in held)
+        held_keys = leases.hold_all(session, LeaseKind.QUERY_SLOT, keys, lease_owner=lease_owner)
+        numbers = sorted(keys[key] for key in held_keys)
         budget = session.get(QueryBudget, project)
         return numbers, budget.slots_wanted if budget else 0
 

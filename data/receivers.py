@@ -45,9 +45,9 @@ def list_twins(session: Session, connection: Connection) -> list[Connection]:
     return [other for other in list_neighbors(session, connection) if not are_apart(connection, other)]
 
 
-def are_apart(one: Connection, other: Connection) -> bool:
+def are_apart(connection: Connection, other: Connection) -> bool:
     """Return whether it was said of one of two neighbors that its groups are kept apart."""
-    return one.apart or other.apart
+    return connection.apart or other.apart
 
 
 def list_shared(engine: Engine) -> dict[int, list[Connection]]:
@@ -56,8 +56,8 @@ def list_shared(engine: Engine) -> dict[int, list[Connection]]:
         destinations = session.exec(
             select(Connection).where(Connection.side == DESTINATION_SIDE, col(Connection.removed).is_(False))
         ).all()
-        found = {one.id or 0: list_neighbors(session, one) for one in destinations} if len(destinations) > 1 else {}
-    return {connection_id: neighbors for connection_id, neighbors in found.items() if neighbors}
+        shared = {row.id or 0: list_neighbors(session, row) for row in destinations} if len(destinations) > 1 else {}
+    return {connection_id: neighbors for connection_id, neighbors in shared.items() if neighbors}
 
 
 def mark_in_doubt(session: Session, connections: Sequence[Connection]) -> None:

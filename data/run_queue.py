@@ -119,7 +119,7 @@ def claimable(engine: Engine, *, now: datetime, full: Collection[int] = (), limi
     ]
     with read_session(engine) as session:
         busy = select(Run.group_id).where(Run.status == RunStatus.RUNNING, col(Run.dry_run).is_(False))
-        found = session.exec(
+        rows = session.exec(
             select(Run.id, Run.dry_run, Group.destination_id)
             .where(
                 Run.group_id == Group.id,
@@ -132,7 +132,7 @@ def claimable(engine: Engine, *, now: datetime, full: Collection[int] = (), limi
         ).all()
     return [
         ClaimableRun(run_id, None if dry_run else destination_id)
-        for run_id, dry_run, destination_id in found
+        for run_id, dry_run, destination_id in rows
         if run_id is not None
     ]
 

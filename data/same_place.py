@@ -26,20 +26,20 @@ _LOOK_S = 1.0
 _asked = dict[str, threading.Thread]()
 
 
-def is_same_place(one: Connection, other: Connection) -> bool:
+def is_same_place(connection: Connection, other: Connection) -> bool:
     """Return whether two destinations lead to the same address or folder, however each is spelled.
 
     Folders are looked at where they are: links, mounts and file systems that ignore case make one of two.
     """
-    if one.kind != other.kind:
+    if connection.kind != other.kind:
         return False
-    if one.kind == ConnectionKind.CSV:
-        return _is_same_folder(one.folder, other.folder)
-    return one.kind == ConnectionKind.ENDPOINT and normal_address(one.url) == normal_address(other.url)
+    if connection.kind == ConnectionKind.CSV:
+        return _is_same_folder(connection.folder, other.folder)
+    return connection.kind == ConnectionKind.ENDPOINT and normal_address(connection.url) == normal_address(other.url)
 
 
-def _is_same_folder(one: str, other: str) -> bool:
-    (path, identity), (other_path, other_identity) = _locate(one), _locate(other)
+def _is_same_folder(folder: str, other: str) -> bool:
+    (path, identity), (other_path, other_identity) = _locate(folder), _locate(other)
     return path == other_path or (identity is not None and identity == other_identity)
 
 
@@ -52,12 +52,12 @@ def _locate(folder: str) -> _Located:
     asked = _asked.get(folder)
     if asked and asked.is_alive():
         return as_entered
-    found = list[_Located]()
-    thread = threading.Thread(target=lambda: found.append(_look_at(folder)), name="may-hang", daemon=True)
+    located = list[_Located]()
+    thread = threading.Thread(target=lambda: located.append(_look_at(folder)), name="may-hang", daemon=True)
     _asked[folder] = thread
     thread.start()
     thread.join(_LOOK_S)
-    return found[0] if found else as_entered
+    return located[0] if located else as_entered
 
 
 def _look_at(folder: str) -> _Located:
