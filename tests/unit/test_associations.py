@@ -29,7 +29,7 @@ def waiting(bridge: Bridge) -> int:
         session.add(mixpanel)
         session.flush()
         assert mixpanel.id is not None
-        found = Association(
+        association = Association(
             mixpanel_id=mixpanel.id,
             project_id=1,
             actor="local",
@@ -39,10 +39,10 @@ def waiting(bridge: Bridge) -> int:
             aliases=True,
             created_at=bridge.clock.now(),
         )
-        session.add(found)
+        session.add(association)
         session.flush()
-        assert found.id is not None
-        return found.id
+        assert association.id is not None
+        return association.id
 
 
 def claim(bridge: Bridge, number: int, lease_owner: str) -> bool:
@@ -64,9 +64,9 @@ def hand_back(bridge: Bridge, number: int, lease_owner: str) -> bool:
 
 
 def get_stage(bridge: Bridge, number: int) -> str:
-    found = associations.get(bridge.engine, number)
-    assert found
-    return found.stage
+    association = associations.get(bridge.engine, number)
+    assert association
+    return association.stage
 
 
 def batch(number: int, start: int, refused: dict[str, str] | None = None) -> AssociationBatch:
@@ -103,9 +103,9 @@ def test_a_batch_is_recorded_only_by_who_holds_the_lease(bridge: Bridge, waiting
     assert associations.last_row(bridge.engine, waiting) == 0
     assert associations.record_batch(bridge.engine, batch(waiting, 2, {"3": "odd"}), lease_owner="one", requests=1)
     assert associations.last_row(bridge.engine, waiting) == 11
-    found = associations.get(bridge.engine, waiting)
-    assert found
-    assert (found.written, found.refused, found.requests) == (9, 1, 1)
+    association = associations.get(bridge.engine, waiting)
+    assert association
+    assert (association.written, association.refused, association.requests) == (9, 1, 1)
 
 
 def test_what_a_dead_process_had_goes_back_into_the_queue(bridge: Bridge, waiting: int, fake_clock: FakeClock):
@@ -159,13 +159,13 @@ def test_what_was_cancelled_is_not_taken_up_again_when_its_process_goes_away_or_
 
     assert hand_back(bridge, waiting, "one")
 
-    found = associations.get(bridge.engine, waiting)
-    assert found
-    assert (found.stage, found.finished_at is not None) == (ImportStage.CANCELLED, True)
+    association = associations.get(bridge.engine, waiting)
+    assert association
+    assert (association.stage, association.finished_at is not None) == (ImportStage.CANCELLED, True)
     assert leases.list_held(bridge.engine, LeaseKind.ASSOCIATION) == []
     with write_session(bridge.engine) as session:
-        found.stage, found.finished_at = ImportStage.TO_WRITE, None
-        session.add(found)
+        association.stage, association.finished_at = ImportStage.TO_WRITE, None
+        session.add(association)
     claim(bridge, waiting, "mortal")
     actions.cancel_association(bridge, LOCAL, waiting)
     interrupt(bridge, lease_now(bridge))
@@ -179,9 +179,9 @@ def test_rows_of_which_it_was_not_said_whether_they_were_taken_count_neither_way
 
     associations.record_batch(bridge.engine, half, lease_owner="one", requests=1)
 
-    found = associations.get(bridge.engine, waiting)
-    assert found
-    assert (found.written, found.refused) == (8, 1)
+    association = associations.get(bridge.engine, waiting)
+    assert association
+    assert (association.written, association.refused) == (8, 1)
     assert [associations.is_written(bridge.engine, waiting, row) for row in (2, 3, 4, 5)] == [True, False, False, True]
 
 

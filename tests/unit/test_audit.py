@@ -74,7 +74,9 @@ def test_a_change_is_recorded_with_who_what_before_and_after(bridge: Bridge, syn
 
 
 def test_what_a_statement_changes_in_many_rows_is_recorded_too(bridge: Bridge, sync_id: int):
-    destination = next(one for one in lookup.list_connections(bridge, LOCAL) if one.kind == ConnectionKind.CSV)
+    destination = next(
+        connection for connection in lookup.list_connections(bridge, LOCAL) if connection.kind == ConnectionKind.CSV
+    )
     assert destination.id
 
     removal.remove_connection(bridge, LOCAL, destination.id)
@@ -124,7 +126,7 @@ def test_a_change_that_fails_leaves_no_line_and_a_line_that_fails_leaves_no_chan
     with bridge.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO audit_entry")
 
-    assert [one.person.email for one in people.list_people(bridge, LOCAL)] == ["ann@example.com"]
+    assert [view.person.email for view in people.list_people(bridge, LOCAL)] == ["ann@example.com"]
     assert len(list_lines(bridge)) == 1
 
 
@@ -153,10 +155,10 @@ def test_a_secret_is_not_in_the_log_sealed_or_open(bridge: Bridge):
                 secret_end="oken",
             )
         )
-    found = lookup.list_connections(bridge, LOCAL)[0]
-    assert found.id
+    connection = lookup.list_connections(bridge, LOCAL)[0]
+    assert connection.id
 
-    removal.remove_connection(bridge, LOCAL, found.id)
+    removal.remove_connection(bridge, LOCAL, connection.id)
 
     line = list_lines(bridge)[-1]
     assert line.before[line.subject]["secret"].startswith("(not shown)")
@@ -200,8 +202,8 @@ def test_a_whole_log_is_found_whole(five_lines: Bridge):
 )
 def test_a_line_that_was_changed_or_removed_is_found(five_lines: Bridge, statement: str, sentence: str):
     with five_lines.engine.begin() as connection:
-        for one in statement.split("; "):
-            connection.exec_driver_sql(one)
+        for sql in statement.split("; "):
+            connection.exec_driver_sql(sql)
 
     result = audit_log.verify_audit(five_lines, LOCAL)
 

@@ -44,10 +44,10 @@ def test_a_profile_that_is_read_twice_is_an_incomplete_read():
 
 
 def test_a_total_that_disagrees_is_held_with_both_numbers():
-    held = holding.hold_for_total(profiles=4_990, totals=[5_000, 5_000])
+    hold = holding.hold_for_total(profiles=4_990, totals=[5_000, 5_000])
 
-    assert "5,000" in held.message
-    assert "4,990" in held.message
+    assert "5,000" in hold.message
+    assert "4,990" in hold.message
 
 
 def test_a_group_is_not_emptied_because_no_profile_has_an_id():

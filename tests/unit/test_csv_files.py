@@ -27,7 +27,7 @@ def test_the_csv_holds_the_ids_byte_for_byte(members: list[str]):
     text = "".join(csv_files.csv_lines(members))
 
     rows = list(csv.reader(text.split("\n")[:-1]))
-    assert rows == [["user_id"], *([one] for one in members)]
+    assert rows == [["user_id"], *([member] for member in members)]
 
 
 def test_ids_that_a_spreadsheet_would_run_are_not_changed():

@@ -92,7 +92,7 @@ def test_a_command_that_finds_the_run_of_a_killed_one_in_its_way_ends_it_and_goe
     waiting = inline_run.InlineRun(bridge, mine.id or 0, "command", patience_s=0.0).claim()
     asyncio.run(asyncio.wait_for(waiting, 10))
 
-    statuses = [found.status for run in (dead, mine) if (found := runs.get(bridge.engine, run.id or 0))]
+    statuses = [current.status for run in (dead, mine) if (current := runs.get(bridge.engine, run.id or 0))]
     assert statuses == [RunStatus.INTERRUPTED, RunStatus.RUNNING]
 
 

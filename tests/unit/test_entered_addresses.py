@@ -76,9 +76,10 @@ class Names:
             return self._real(host, port, *args, **options)
         self.asked.append(host)
         answers = self.answers[host]
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        resolved = answers.pop(0) if len(answers) > 1 else answers[0]
         return [
-            (socket.AF_INET6 if ":" in one else socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in found
+            (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in resolved
         ]
 
 
@@ -282,8 +283,8 @@ def test_the_certificates_are_loaded_once_for_all_clients():
         return http._transport._pool._ssl_context
 
     async def opened() -> list[object]:
-        async with connect_http() as one, connect_http() as other, connect_entered(Reach.PUBLIC) as entered:
-            return [trusted_by(http) for http in (one, other, entered)]
+        async with connect_http() as client, connect_http() as other, connect_entered(Reach.PUBLIC) as entered:
+            return [trusted_by(http) for http in (client, other, entered)]
 
     contexts = asyncio.run(opened())
 

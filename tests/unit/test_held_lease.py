@@ -52,8 +52,8 @@ def cancel(bridge: Bridge) -> None:
     run_queue.ask_to_cancel(bridge.engine, int(lease.key), now=bridge.clock.now())
 
 
-async def _wait_for_ever(held: HeldLease) -> None:
-    with held.reasons():
+async def _wait_for_ever(held_lease: HeldLease) -> None:
+    with held_lease.reasons():
         await asyncio.wait_for(asyncio.Event().wait(), 20)
 
 
@@ -62,11 +62,11 @@ def test_work_ends_when_its_lease_is_lost_or_it_is_cancelled(
     bridge: Bridge, group_with_runs: list[Run], disturb: Callable[[Bridge], None], reason: type[Exception]
 ):
     async def work() -> bool:
-        held = holding(quick(bridge), group_with_runs[0])
-        async with held.kept():
+        held_lease = holding(quick(bridge), group_with_runs[0])
+        async with held_lease.kept():
             await asyncio.to_thread(disturb, bridge)
             with pytest.raises(reason):
-                await _wait_for_ever(held)
+                await _wait_for_ever(held_lease)
         task = asyncio.current_task()
         return task is not None and task.cancelling() == 0
 
@@ -88,10 +88,10 @@ def test_what_nobody_foresaw_beside_a_heartbeat_ends_the_work_and_not_the_heartb
                 more.set()
             raise KeyError("not foreseen")
 
-        held = holding(quick(bridge), group_with_runs[0], fail)
-        async with held.kept():
+        held_lease = holding(quick(bridge), group_with_runs[0], fail)
+        async with held_lease.kept():
             with pytest.raises(KeyError, match="not foreseen"):
-                await _wait_for_ever(held)
+                await _wait_for_ever(held_lease)
             await asyncio.wait_for(more.wait(), 20)
 
     asyncio.run(work())
@@ -112,10 +112,10 @@ def test_a_heartbeat_after_the_end_was_recorded_does_not_end_the_work_as_lost(
             if not renewal.ours:
                 after_the_end.set()
 
-        held = holding(quick(bridge), group_with_runs[0], hear)
-        async with held.kept():
-            with held.reasons():
-                held.end()
+        held_lease = holding(quick(bridge), group_with_runs[0], hear)
+        async with held_lease.kept():
+            with held_lease.reasons():
+                held_lease.end()
                 outcome = RunOutcome(RunStatus.SUCCEEDED, finished_at=bridge.clock.now())
                 await asyncio.to_thread(
                     run_records.record, bridge.engine, group_with_runs[0].id or 0, outcome, lease_owner="one"
@@ -134,12 +134,12 @@ def test_the_lease_is_asked_for_before_a_message_only_when_the_last_heartbeat_is
     bridge: Bridge, group_with_runs: list[Run], fake_clock: FakeClock
 ):
     async def check() -> None:
-        held = holding(bridge, group_with_runs[0])
+        held_lease = holding(bridge, group_with_runs[0])
         take_over(bridge)
-        await held.check()
+        await held_lease.check()
         fake_clock.ahead_s = bridge.lease_times.fresh_s
         with pytest.raises(LeaseLost):
-            await held.check()
+            await held_lease.check()
 
     asyncio.run(check())
 
@@ -152,11 +152,11 @@ def test_a_wall_clock_that_is_set_neither_loses_nor_steals_a_lease(
     watch = LeaseWatch(bridge, LeaseKind.RUN, lambda lease: not recovered.append(lease))
 
     async def check() -> None:
-        held = holding(bridge, group_with_runs[0])
+        held_lease = holding(bridge, group_with_runs[0])
         watch.look()
         fake_clock.shift_s = shift_s
         watch.look()
-        await held.renew()
+        await held_lease.renew()
         watch.look()
 
     asyncio.run(check())

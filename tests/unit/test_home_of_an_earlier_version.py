@@ -119,7 +119,7 @@ def differences(then: dict[str, list[Row]], now: dict[str, list[Row]]) -> list[s
             json.dumps([row.get(place(table, name)[1], "no such column") for name in columns]) for row in present
         )
         if before != after:
-            missing, new = [one for one in before if one not in after], [one for one in after if one not in before]
+            missing, new = [row for row in before if row not in after], [row for row in after if row not in before]
             told.append(f"{table} {columns}: {len(before)} rows, now {len(after)}; missing {missing}, new {new}")
     return told
 
@@ -186,8 +186,8 @@ def test_the_home_holds_something_of_everything():
     assert {run["write"] for run in then["run"]} == {"full", "delta", "none", None}
     assert {run["trigger"] for run in then["run"]} == {"cli", "manual", "schedule", "undo"}
     assert {sync["state"] for sync in then["sync"]} == {"active", "paused", "removed"}
-    assert {one["stage"] for one in then["association"]} == {"done", "checked", "failed"}
-    assert {one["kind"] for one in then["connection"]} == {"mixpanel", "endpoint", "csv"}
+    assert {row["stage"] for row in then["association"]} == {"done", "checked", "failed"}
+    assert {row["kind"] for row in then["connection"]} == {"mixpanel", "endpoint", "csv"}
     assert sum(path.stat().st_size for path in HOME.rglob("*")) < 1_500_000
 
 
@@ -242,24 +242,24 @@ def test_a_value_that_is_lost_and_a_row_that_is_lost_are_told():
     now["sync"][0]["cohort_id"] += 1
     del now["person"][0]
 
-    assert [one.split()[0] for one in differences(then, now)] == ["person", "sync"]
+    assert [line.split()[0] for line in differences(then, now)] == ["person", "sync"]
 
 
 # --- all of it can be used further ----------------------------------------------------------------------------------
 
 
 def test_the_members_of_every_group_are_those_that_were_delivered(home: Home, sandbox: Sandbox):
-    groups = [one for one in home.run("groups", "--json").json if one["members"]]
+    groups = [group for group in home.run("groups", "--json").json if group["members"]]
 
-    assert len(groups) == sum(bool(one["members"]) for one in kept()["group_at_destination"])
+    assert len(groups) == sum(bool(group["members"]) for group in kept()["group_at_destination"])
     for group in groups:
-        found = list_members(home, group["cohort_id"], group["destination"])
-        assert len(found) == group["members"]
+        members = list_members(home, group["cohort_id"], group["destination"])
+        assert len(members) == group["members"]
         if group["destination"] == "csv":
             (file,) = (home.path / "groups").glob(f"*-{group['cohort_id']}.csv")
-            assert ids_in(file.read_text(encoding="utf-8")) == found
+            assert ids_in(file.read_text(encoding="utf-8")) == members
         elif not group["in_doubt"]:
-            assert (sandbox.group(group["cohort_id"]) or {}).keys() == found
+            assert (sandbox.group(group["cohort_id"]) or {}).keys() == members
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_the_members_of_every_group_are_those_that_were_delivered(home: Home, sa
 def test_an_export_goes_on_from_what_the_group_is_known_to_hold(
     home: Home, sandbox: Sandbox, cohort: int, destination: str, write: str
 ):
-    before = {(one["cohort_id"], one["destination"]): one for one in home.run("groups", "--json").json}
+    before = {(group["cohort_id"], group["destination"]): group for group in home.run("groups", "--json").json}
     done = home.run("export", str(cohort), "--to", destination, "--json")
 
     assert (done.code, done.json["status"], done.json["write"]) == (0, "succeeded", write), done.err
@@ -325,7 +325,7 @@ def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(ho
     assert worked.code == 0
     runs = {run["id"]: run for run in home.run("runs", "--limit", "100", "--json").json}
     assert (runs[applied["id"]]["status"], runs[undone["id"]]["status"]) == ("succeeded", "succeeded")
-    assert {runs[one]["status"] for one in queued} <= {"succeeded", "held", "superseded", "cancelled"}
+    assert {runs[run_id]["status"] for run_id in queued} <= {"succeeded", "held", "superseded", "cancelled"}
     assert sandbox.group(NEWSLETTER) == sandbox.answer(NEWSLETTER).group
     then = next(run for run in kept()["run"] if run["id"] == 2)
     assert len(sandbox.group(TESTERS) or {}) == then["members"]
@@ -333,26 +333,26 @@ def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(ho
 
 
 def test_an_association_that_ended_half_way_goes_on_from_there(home: Home, sandbox: Sandbox):
-    then = next(one for one in kept()["association"] if one["id"] == HALF_WAY)
+    then = next(association for association in kept()["association"] if association["id"] == HALF_WAY)
     assert 0 < then["written"] < then["writable"]
 
     done = home.run("associate", "--resume", str(HALF_WAY), "--out", "outcomes.csv", "--json")
 
     assert (done.code, done.json["stage"], done.json["written"]) == (0, "done", then["writable"]), done.err
-    sent = [one for one in sandbox.asked("ingestion") if one["path"] == "/engage"]
+    sent = [request for request in sandbox.asked("ingestion") if request["path"] == "/engage"]
     assert len(sent) == 1, "what was recorded as written is not sent again"
     outcomes = (home.path.parent / "outcomes.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert len(outcomes) == then["rows"]
 
 
 def test_what_was_read_and_associated_of_a_user_is_still_known(home: Home, sandbox: Sandbox):
-    without_id = next(str(one["$distinct_id"]) for one in reversed(sandbox.raw(WEB)))
+    without_id = next(str(profile["$distinct_id"]) for profile in reversed(sandbox.raw(WEB)))
     member = min(list_members(home, SPENDERS, "csv"))
 
-    excluded, by_hand, inside = (home.run("who", one, "--json") for one in (without_id, "i_hand-1", member))
+    excluded, by_hand, inside = (home.run("who", user_id, "--json") for user_id in (without_id, "i_hand-1", member))
 
-    assert [one["reason"] for one in excluded.json["groups"] if one["cohort_id"] == WEB] != [None]
-    assert [one["association_id"] for one in by_hand.json["associated"]] == [1]
-    assert [one["is_member"] for one in inside.json["groups"] if one["cohort_id"] == SPENDERS] == [True]
+    assert [group["reason"] for group in excluded.json["groups"] if group["cohort_id"] == WEB] != [None]
+    assert [row["association_id"] for row in by_hand.json["associated"]] == [1]
+    assert [group["is_member"] for group in inside.json["groups"] if group["cohort_id"] == SPENDERS] == [True]
     matched = home.run("match", str(IMPORTED), "--last", "--json")
     assert (matched.code, matched.json["cohort_id"]) == (0, IMPORTED)

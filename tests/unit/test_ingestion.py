@@ -91,9 +91,9 @@ def test_each_region_takes_profiles_at_its_own_host(region: str):
 
 def test_refused_records_are_told_by_their_place():
     failed = [{"index": 3, "message": "too odd"}, {"index": 7, "field": "$set"}]
-    found = send(told(400, code=400, error="some failed", failed_records=failed, num_records_imported=8))
+    refused = send(told(400, code=400, error="some failed", failed_records=failed, num_records_imported=8))
 
-    assert found == {3: "too odd", 7: "Mixpanel refused it."}
+    assert refused == {3: "too odd", 7: "Mixpanel refused it."}
 
 
 def refuse_some_without_saying_which(bad: set[str], sent: list[int]) -> Callable[..., httpx.Response]:
@@ -101,10 +101,10 @@ def refuse_some_without_saying_which(bad: set[str], sent: list[int]) -> Callable
 
     def answer(_: httpx.Request, updates: list[Any]) -> httpx.Response:
         sent.append(len(updates))
-        wrong = [one["$distinct_id"] for one in updates if one["$distinct_id"] in bad]
+        wrong = [update["$distinct_id"] for update in updates if update["$distinct_id"] in bad]
         if not wrong:
             return httpx.Response(200, json=OK | {"num_records_imported": len(updates)})
-        failed = [f"record of {one} failed" for one in wrong]
+        failed = [f"record of {distinct_id} failed" for distinct_id in wrong]
         return httpx.Response(400, json={"code": 400, "error": failed[0], "failed_records": failed})
 
     return answer
@@ -113,18 +113,18 @@ def refuse_some_without_saying_which(bad: set[str], sent: list[int]) -> Callable
 def test_where_it_is_not_said_which_records_failed_they_are_found_by_halves():
     rows, sent = [Member(f"i_{number}", f"u{number}") for number in range(2000)], list[int]()
 
-    found = send(refuse_some_without_saying_which({"u77", "u1999"}, sent), rows)
+    refused = send(refuse_some_without_saying_which({"u77", "u1999"}, sent), rows)
 
-    assert found == {77: "record of u77 failed", 1999: "record of u1999 failed"}
+    assert refused == {77: "record of u77 failed", 1999: "record of u1999 failed"}
     assert len(sent) < 50
 
 
 def test_a_batch_of_which_everything_is_refused_does_not_cost_a_request_a_row():
     rows, sent = [Member(f"i_{number}", f"u{number}") for number in range(2000)], list[int]()
 
-    found = send(refuse_some_without_saying_which({member.distinct_id for member in rows}, sent), rows)
+    refused = send(refuse_some_without_saying_which({member.distinct_id for member in rows}, sent), rows)
 
-    assert found.keys() == set(range(2000)), "none is told as written"
+    assert refused.keys() == set(range(2000)), "none is told as written"
     assert len(sent) < 250
 
 
@@ -151,10 +151,10 @@ def test_an_answer_that_does_not_add_up_is_asked_about_again_and_never_believed(
 
 
 def test_a_reason_is_one_short_line_whatever_the_vendor_says():
-    found = send(told(200, status=0, error="no\x1b[2J\n" + "x" * 5000, code=int("9" * 3000)), ROWS[:1])
+    refused = send(told(200, status=0, error="no\x1b[2J\n" + "x" * 5000, code=int("9" * 3000)), ROWS[:1])
 
-    assert len(found[0] or "") <= 200
-    assert (found[0] or "").isprintable()
+    assert len(refused[0] or "") <= 200
+    assert (refused[0] or "").isprintable()
 
 
 @pytest.mark.parametrize("status", [200, 401])

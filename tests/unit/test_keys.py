@@ -44,8 +44,8 @@ def store(bridge: Bridge, name: str, values: dict[str, object]) -> None:
 
 
 def opened(bridge: Bridge, name: str) -> str:
-    found = {one.name: one for one in lookup.list_connections(bridge, LOCAL)}
-    return bridge.vault.decrypt(found[name].secret)
+    by_name = {connection.name: connection for connection in lookup.list_connections(bridge, LOCAL)}
+    return bridge.vault.decrypt(by_name[name].secret)
 
 
 def key_file(bridge: Bridge) -> Path:
@@ -127,7 +127,7 @@ def test_rotations_wait_for_each_other(bridge: Bridge):
     )
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
 
-    assert [(one.communicate()[1], one.returncode) for one in both] == [(b"", 0)] * 2
+    assert [(process.communicate()[1], process.returncode) for process in both] == [(b"", 0)] * 2
     fresh = open_bridge(bridge.settings)
     assert opened(fresh, "one") == "first"
     assert "," not in key_file(bridge).read_text()

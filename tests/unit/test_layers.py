@@ -124,8 +124,8 @@ def _objection_to_room(path: str, name: str) -> str | None:
 
 
 def files() -> list[Path]:
-    found = [path for top in ("core", "data", "pages") for path in (ROOT / top).rglob("*.py")]
-    return sorted(path for path in [*found, ROOT / "app.py"] if "versions" not in path.parts)
+    paths = [path for top in ("core", "data", "pages") for path in (ROOT / top).rglob("*.py")]
+    return sorted(path for path in [*paths, ROOT / "app.py"] if "versions" not in path.parts)
 
 
 def test_every_file_imports_only_what_its_room_may():

@@ -49,8 +49,8 @@ def read(
     members, excluded = f"members-{number}", f"excluded-{number}"
     with bridge.snapshots.collector() as collector:
         collector.add(
-            distinct_ids=[one for one, _ in users],
-            apptimize_ids=[other for _, other in users],
+            distinct_ids=[distinct_id for distinct_id, _ in users],
+            apptimize_ids=[apptimize_id for _, apptimize_id in users],
             unusable_ids=list(unmatched),
             reasons=["unmatched"] * len(unmatched),
         )
@@ -115,7 +115,7 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
     mixpanel_id, _ = add_connections(bridge)
     for stage in (ImportStage.CANCELLED, ImportStage.TO_WRITE, ImportStage.DONE):
         with write_session(bridge.engine) as session:
-            found = Association(
+            association = Association(
                 mixpanel_id=mixpanel_id,
                 project_id=1,
                 actor="local",
@@ -125,11 +125,11 @@ def test_what_was_written_by_hand_is_believed_however_it_ended_and_what_was_refu
                 aliases=True,
                 created_at=bridge.clock.now(),
             )
-            session.add(found)
+            session.add(association)
             session.flush()
-            assert found.id is not None
-            session.add(AssociationBatch(association_id=found.id, start=2, end=3, size=2, refused={"3": "odd"}))
-        rows = import_rows(bridge, found.id)
+            assert association.id is not None
+            session.add(AssociationBatch(association_id=association.id, start=2, end=3, size=2, refused={"3": "odd"}))
+        rows = import_rows(bridge, association.id)
         rows.keep(RawRow(row, Member(f"i_{stage}-{row}", f"{stage}-{row}"), None) for row in (2, 3, 4))
         rows.check(CheckRules(prefix="", prefixes=()), KnownProfiles())
 
@@ -143,11 +143,11 @@ def test_an_id_that_very_many_share_is_answered_in_part_and_said_so(bridge: Brid
     ids = add_connections(bridge)
     read(bridge, ids, 1, [(f"D{number:04}", "i_shared") for number in range(3000)])
 
-    found = user_lookup.look_up_user(bridge, LOCAL, "i_shared")
+    user = user_lookup.look_up_user(bridge, LOCAL, "i_shared")
 
-    assert found.is_cut_short
-    assert [(one.is_member, one.apptimize_id) for one in found.groups] == [(True, "i_shared")]
-    assert len(found.distinct_ids) <= 2 * user_lookup.MOST_IDS
+    assert user.is_cut_short
+    assert [(group.is_member, group.apptimize_id) for group in user.groups] == [(True, "i_shared")]
+    assert len(user.distinct_ids) <= 2 * user_lookup.MOST_IDS
 
 
 def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
@@ -162,7 +162,7 @@ def test_a_reading_that_is_gone_or_damaged_is_no_failure(bridge: Bridge):
 
     bridge.snapshots.path("members-2").write_bytes(b"PAR1 torn")
     answers = user_lookup.look_up_user(bridge, LOCAL, "D1").groups
-    assert [(one.is_member, one.reason) for one in answers] == [(False, user_lookup.LOST)] * 2
+    assert [(group.is_member, group.reason) for group in answers] == [(False, user_lookup.LOST)] * 2
 
 
 def test_every_apptimize_id_of_a_user_has_its_history_first_those_of_the_id_itself(bridge: Bridge):
@@ -172,11 +172,11 @@ def test_every_apptimize_id_of_a_user_has_its_history_first_those_of_the_id_itse
 
     user = user_lookup.look_up_user(bridge, LOCAL, "D2")
 
-    assert [(one.apptimize_id, one.distinct_id, one.has("D2")) for one in user.histories] == [
+    assert [(history.apptimize_id, history.distinct_id, history.has("D2")) for history in user.histories] == [
         ("i_B", "D2", True),
         ("i_A", "D1", False),
     ]
-    assert [[(stay.group.id, stay.is_in) for stay in one.memberships] for one in user.histories] == [
+    assert [[(stay.group.id, stay.is_in) for stay in history.memberships] for history in user.histories] == [
         [(2, True)],
         [(1, True)],
     ]
@@ -192,7 +192,7 @@ def test_a_user_is_looked_up_in_one_group_alone_and_groups_that_are_lost_are_nam
     first = user_lookup.look_up_user(bridge, LOCAL, "D1", group_id=1)
     second = user_lookup.look_up_user(bridge, LOCAL, "D1", group_id=2)
 
-    assert [one.id for one in first.lost] == [one.group.id for one in first.groups] == [1]
+    assert [group.id for group in first.lost] == [entry.group.id for entry in first.groups] == [1]
     assert first.histories == []
-    assert [one.id for one in second.lost] == []
-    assert [(stay.group.id, stay.is_in) for one in second.histories for stay in one.memberships] == [(2, True)]
+    assert [group.id for group in second.lost] == []
+    assert [(stay.group.id, stay.is_in) for history in second.histories for stay in history.memberships] == [(2, True)]

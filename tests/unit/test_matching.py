@@ -107,9 +107,9 @@ odd_ids = st.one_of(st.text(alphabet=st.characters(codec=None), max_size=4), st.
 def test_the_quick_way_through_a_page_decides_as_the_single_profile_does(
     profiles: list[tuple[Any, Any]], rule: MatchRule
 ):
-    matched = match_page([one for one, _ in profiles], [value for _, value in profiles], rule)
+    matched = match_page([distinct_id for distinct_id, _ in profiles], [value for _, value in profiles], rule)
 
     alone = [match_page([distinct_id, 1], [value, True], rule) for distinct_id, value in profiles]
-    assert matched.apptimize_ids == [one for page in alone for one in page.apptimize_ids]
-    assert matched.distinct_ids == [one for page in alone for one in page.distinct_ids]
+    assert matched.apptimize_ids == [apptimize_id for page in alone for apptimize_id in page.apptimize_ids]
+    assert matched.distinct_ids == [distinct_id for page in alone for distinct_id in page.distinct_ids]
     assert matched.reasons == [page.reasons[0] for page in alone if len(page.reasons) == 2]

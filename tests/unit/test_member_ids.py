@@ -40,8 +40,8 @@ async def ours() -> None:
 @pytest.fixture
 def snapshots(tmp_path: Path) -> Snapshots:
     """A home with the snapshot `kept`, the difference `added` to nothing, and the profiles excluded from it."""
-    found = Snapshots(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
-    with found.collector() as collector:
+    store = Snapshots(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
+    with store.collector() as collector:
         collector.add(
             distinct_ids=[member.distinct_id for member in MEMBERS] + ["distinct-9"],
             apptimize_ids=[member.apptimize_id for member in MEMBERS] + [MEMBERS[0].apptimize_id],
@@ -49,10 +49,10 @@ def snapshots(tmp_path: Path) -> Snapshots:
             reasons=["blank"],
         )
         collector.tally()
-        collector.write(found.path("kept"))
-        collector.write_excluded(found.path("excluded"))
-    found.keep_difference("added", "kept", None)
-    return found
+        collector.write(store.path("kept"))
+        collector.write_excluded(store.path("excluded"))
+    store.keep_difference("added", "kept", None)
+    return store
 
 
 @asynccontextmanager
@@ -71,18 +71,26 @@ def ways_to_read(snapshots: Snapshots) -> Iterator[list[Member]]:
     yield find_members(snapshots, "kept", PageRequest("distinct-")).rows
     yield find_changes(snapshots, "added", "added", PageRequest()).rows
     yield find_others(snapshots, "kept", None, "added", PageRequest(), total=3).rows
-    yield [member for one in MEMBERS for member in list_members_with(snapshots, ["kept"], [one.distinct_id])["kept"]]
-    yield [member for one in MEMBERS for member in list_members_with(snapshots, ["kept"], [one.apptimize_id])["kept"]]
+    yield [
+        member
+        for expected in MEMBERS
+        for member in list_members_with(snapshots, ["kept"], [expected.distinct_id])["kept"]
+    ]
+    yield [
+        member
+        for expected in MEMBERS
+        for member in list_members_with(snapshots, ["kept"], [expected.apptimize_id])["kept"]
+    ]
 
 
 def test_what_is_read_from_snapshots_has_its_ids_in_their_places(snapshots: Snapshots):
     for members in ways_to_read(snapshots):
-        assert [(one.apptimize_id, one.distinct_id) for one in members] == [
+        assert [(member.apptimize_id, member.distinct_id) for member in members] == [
             ("i_apptimize-0", "distinct-0"),
             ("i_apptimize-1", "distinct-1"),
             ("i_apptimize-2", "distinct-2"),
         ]
-        assert {type(one) for one in members} == {Member}
+        assert {type(member) for member in members} == {Member}
 
 
 def test_what_was_excluded_has_its_ids_in_their_places(snapshots: Snapshots):

@@ -20,12 +20,12 @@ def at(number: int) -> datetime:
     return BEGAN + timedelta(hours=number)
 
 
-def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, MembershipChange]]:
+def history(member_sets: list[frozenset[str]]) -> tuple[list[Change], dict[str, MembershipChange]]:
     """The runs that a group's past leaves behind: one for each time that its members changed."""
     changes: list[Change] = []
     ways: dict[str, MembershipChange] = {}
     before: frozenset[str] = frozenset()
-    for number, now in enumerate(held):
+    for number, now in enumerate(member_sets):
         added, removed = now - before, before - now
         if added or removed:
             is_whole = added == now
@@ -36,48 +36,48 @@ def history(held: list[frozenset[str]]) -> tuple[list[Change], dict[str, Members
     return changes, ways
 
 
-def expected(held: list[frozenset[str]]) -> list[tuple[datetime, datetime | None]]:
+def expected(member_sets: list[frozenset[str]]) -> list[tuple[datetime, datetime | None]]:
     """When the member was in, told a second way: by looking at each moment."""
-    found: list[tuple[datetime, datetime | None]] = []
-    for number, now in enumerate(held):
-        was_in = bool(found) and found[-1][1] is None
+    spans: list[tuple[datetime, datetime | None]] = []
+    for number, now in enumerate(member_sets):
+        was_in = bool(spans) and spans[-1][1] is None
         if US in now and not was_in:
-            found.append((at(number), None))
+            spans.append((at(number), None))
         elif US not in now and was_in:
-            found[-1] = (found[-1][0], at(number))
-    return found
+            spans[-1] = (spans[-1][0], at(number))
+    return spans
 
 
-def stays(held: list[frozenset[str]], *, forgotten: int = 0) -> list[Membership]:
-    changes, ways = history(held)
+def stays(member_sets: list[frozenset[str]], *, forgotten: int = 0) -> list[Membership]:
+    changes, ways = history(member_sets)
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
-    group.delivered_at = at(len(held))
-    return list_memberships(group, changes[forgotten:], ways, is_in=US in held[-1])
+    group.delivered_at = at(len(member_sets))
+    return list_memberships(group, changes[forgotten:], ways, is_in=US in member_sets[-1])
 
 
 @given(groups)
-def test_a_history_tells_each_membership_with_its_beginning_and_its_end(held: list[frozenset[str]]):
-    assert [(one.since, one.until) for one in stays(held)] == expected(held)
+def test_a_history_tells_each_membership_with_its_beginning_and_its_end(member_sets: list[frozenset[str]]):
+    assert [(membership.since, membership.until) for membership in stays(member_sets)] == expected(member_sets)
 
 
 @given(groups, st.integers(0, 12))
-def test_what_is_no_longer_kept_is_said_and_not_made_up(held: list[frozenset[str]], forgotten: int):
-    changes, _ = history(held)
+def test_what_is_no_longer_kept_is_said_and_not_made_up(member_sets: list[frozenset[str]], forgotten: int):
+    changes, _ = history(member_sets)
     forgotten = min(forgotten, len(changes))
-    true = expected(held)
+    true = expected(member_sets)
 
-    told = stays(held, forgotten=forgotten)
+    told = stays(member_sets, forgotten=forgotten)
 
-    assert [one.is_in for one in told[-1:]] == [US in held[-1]] * len(told[-1:])
-    for one in told:
-        if one.since is None:
+    assert [membership.is_in for membership in told[-1:]] == [US in member_sets[-1]] * len(told[-1:])
+    for membership in told:
+        if membership.since is None:
             # It began before what is kept: some true stay reaches into it, and ends when this one does.
-            assert any(until == one.until and since <= (one.kept_since or at(0)) for since, until in true)
+            assert any(until == membership.until and since <= (membership.kept_since or at(0)) for since, until in true)
         else:
-            assert (one.since, one.until) in true
+            assert (membership.since, membership.until) in true
     kept_from = changes[forgotten].at if forgotten < len(changes) else None
     if kept_from:
-        told_in_full = [(one.since, one.until) for one in told if one.since]
+        told_in_full = [(membership.since, membership.until) for membership in told if membership.since]
         assert told_in_full == [stay for stay in true if stay[0] >= kept_from]
 
 
@@ -89,5 +89,5 @@ def test_after_a_base_was_lost_and_all_was_recorded_again_no_membership_is_told_
     memberships = list_memberships(group, changes, {"d1": "added", "d2": "added"}, is_in=True)
     left = list_memberships(group, changes, {"d1": "added"}, is_in=False)
 
-    assert [(one.since, one.until) for one in memberships] == [(at(1), None)]
-    assert [(one.since, one.until, one.is_in) for one in left] == [(at(1), at(2), False)]
+    assert [(membership.since, membership.until) for membership in memberships] == [(at(1), None)]
+    assert [(membership.since, membership.until, membership.is_in) for membership in left] == [(at(1), at(2), False)]

@@ -120,44 +120,44 @@ def test_an_unexplained_refusal_blocks_for_one_share_of_the_hour_and_then_for_lo
 
 
 def test_at_most_five_requests_of_a_project_are_in_flight_no_matter_who_asks(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    first, second = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
 
-    assert one.take() == 5
-    assert other.take() == 0
+    assert first.take() == 5
+    assert second.take() == 0
     assert len(query_slots.list_held(bridge.engine, PROJECT)) == 5
 
 
 def test_who_holds_all_slots_hands_back_when_another_found_none(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
-    one.take()
-    other.take()
+    first, second = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    first.take()
+    second.take()
 
-    assert one.renew() == 3
-    one.hand_back()
-    assert other.take() == 2
-    assert one.renew() == 3
+    assert first.renew() == 3
+    first.hand_back()
+    assert second.take() == 2
+    assert first.renew() == 3
 
 
 def test_slots_that_are_given_up_stay_held_while_requests_are_in_flight_on_them(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
-    one.take()
-    other.take()
+    first, second = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    first.take()
+    second.take()
 
-    one.renew()
+    first.renew()
 
-    assert other.take() == 0
-    assert one.renew() == 3
-    one.hand_back()
-    assert other.take() == 2
+    assert second.take() == 0
+    assert first.renew() == 3
+    first.hand_back()
+    assert second.take() == 2
 
 
 def test_slots_that_were_released_are_free(bridge: Bridge):
-    one, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
-    one.take()
+    first, second = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    first.take()
 
-    one.release()
+    first.release()
 
-    assert other.take() == 5
+    assert second.take() == 5
 
 
 def test_the_slots_of_a_dead_process_are_free_after_a_lease_on_our_own_clock(bridge: Bridge, fake_clock: FakeClock):

@@ -322,8 +322,8 @@ def sign_in_person(bridge: Bridge, role: Role, claimed: Role) -> Actor:
 
 def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
     with read_session(bridge.engine) as session:
-        found = session.exec(select(AuditEntry).order_by(AuditEntry.number)).all()  # type: ignore[arg-type]
-    return [(line.who, line.action, line.outcome) for line in found]
+        entries = session.exec(select(AuditEntry).order_by(AuditEntry.number)).all()  # type: ignore[arg-type]
+    return [(line.who, line.action, line.outcome) for line in entries]
 
 
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
@@ -336,9 +336,9 @@ def everything(bridge: Bridge) -> list[tuple[object, ...]]:
 
 
 def test_every_action_is_in_the_table_with_the_role_that_it_needs():
-    for found in pkgutil.walk_packages(core.__path__, "core."):
-        if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(core.__path__, "core."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
     assert {name: role for name, (role, _, _) in TABLE.items()} == roles.ACTIONS
 

@@ -103,18 +103,24 @@ def test_a_line_without_an_end_is_not_read_into_memory():
 
 def check_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str | None]:
     """Check rows as the words of the page say it."""
-    final = [(one, other if other.startswith(("i_", "a_")) else (prefix or "") + other) for one, other in rows]
-    bare = [prefix is None and not other.startswith(("i_", "a_")) for _, other in rows]
+    final = [
+        (distinct_id, apptimize_id if apptimize_id.startswith(("i_", "a_")) else (prefix or "") + apptimize_id)
+        for distinct_id, apptimize_id in rows
+    ]
+    bare = [prefix is None and not apptimize_id.startswith(("i_", "a_")) for _, apptimize_id in rows]
     counted = {pair for pair, is_bare in zip(final, bare, strict=True) if not is_bare}
     told, seen = list[str | None](), set[tuple[str, str]]()
     for pair, is_bare in zip(final, bare, strict=True):
         if is_bare:
             told.append("unprefixed")
-        elif sum(one == pair[0] for one, _ in counted) > 1:
+        elif sum(distinct_id == pair[0] for distinct_id, _ in counted) > 1:
             told.append("conflict")
-        elif sum(other == pair[1] for _, other in counted) > 1:
+        elif sum(apptimize_id == pair[1] for _, apptimize_id in counted) > 1:
             told.append("shared")
-        elif any(other == pair[0] != one or one == pair[1] != pair[0] for one, other in counted):
+        elif any(
+            apptimize_id == pair[0] != distinct_id or distinct_id == pair[1] != pair[0]
+            for distinct_id, apptimize_id in counted
+        ):
             told.append("crossed")
         else:
             told.append("repeated" if pair in seen else None)
@@ -127,7 +133,10 @@ def check_by_hand(rows: list[tuple[str, str]], prefix: str | None) -> list[str |
 def test_rows_are_checked_together_as_they_would_be_by_hand(
     kept: ImportRows, pairs: list[tuple[str, str]], prefix: str | None
 ):
-    kept.keep(RawRow(number, Member(other, one), None) for number, (one, other) in enumerate(pairs, start=2))
+    kept.keep(
+        RawRow(number, Member(apptimize_id, distinct_id), None)
+        for number, (distinct_id, apptimize_id) in enumerate(pairs, start=2)
+    )
 
     summary = kept.check(CheckRules(prefix=prefix, prefixes=("i_", "a_")), KnownProfiles())
 

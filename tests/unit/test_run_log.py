@@ -21,7 +21,7 @@ def test_a_run_log_of_very_many_calls_stays_small_and_counts_them_all():
 
     kept = run_log.kept()
 
-    assert {(one["status"], one["count"]) for one in kept["totals"]} == {(200, 2000), (500, 1000)}
+    assert {(total["status"], total["count"]) for total in kept["totals"]} == {(200, 2000), (500, 1000)}
     assert len(kept["calls"]) == CALLS_KEPT + FAILURES_KEPT
     assert len(kept["steps"]) == STEPS_KEPT
     assert len(json.dumps(kept)) < 16_000
@@ -39,8 +39,8 @@ def test_an_attempt_continues_the_run_log_of_the_one_before():
 
     kept = second.kept()
 
-    assert [one["name"] for one in kept["steps"]] == ["reading", "delivering"]
-    assert {(one["status"], one["count"]) for one in kept["totals"]} == {(429, 2), (None, 1)}
+    assert [step["name"] for step in kept["steps"]] == ["reading", "delivering"]
+    assert {(total["status"], total["count"]) for total in kept["totals"]} == {(429, 2), (None, 1)}
 
 
 def test_a_run_log_is_deleted_with_its_run(bridge: Bridge, group_with_runs: list[Run]):

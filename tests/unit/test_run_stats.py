@@ -94,10 +94,12 @@ def test_sizes_keep_the_last_of_each_step_and_add_up_what_changed(bridge: Bridge
     ended(bridge, sync, hours_ago=2, members=99, dry_run=True)
     ended(bridge, sync, hours_ago=2, members=99, status=RunStatus.FAILED)
 
-    found = rows.sizes(bridge.engine, sync.group_id, since=bridge.clock.now() - timedelta(hours=40), bucket_s=24 * 3600)
+    points = rows.sizes(
+        bridge.engine, sync.group_id, since=bridge.clock.now() - timedelta(hours=40), bucket_s=24 * 3600
+    )
 
-    assert (found[-1].members, found[-1].added) == (8, 3) if len(found) == 2 else (8, 7)
-    assert sum(one.added for one in found) == 7
+    assert (points[-1].members, points[-1].added) == (8, 3) if len(points) == 2 else (8, 7)
+    assert sum(point.added for point in points) == 7
     assert overview.sizes(bridge, LOCAL, sync.group_id, over=timedelta(minutes=1)) == []
 
 

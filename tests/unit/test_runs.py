@@ -69,9 +69,9 @@ def get_destination(bridge: Bridge, run: Run) -> Connection:
 
 
 def again(bridge: Bridge, run: Run) -> Run:
-    found = runs.get(bridge.engine, run.id or 0)
-    assert found is not None
-    return found
+    current = runs.get(bridge.engine, run.id or 0)
+    assert current is not None
+    return current
 
 
 def test_a_run_is_claimed_by_one_of_many_who_try_at_once(bridge: Bridge, group_with_runs: list[Run]):

@@ -54,7 +54,7 @@ def test_other_addresses_are_other_places(other: str):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("address", "other"),
     [
         ("https://h.example", "https://h.example/"), ("https://h.example/x", "https://h.example/x?"),
         ("https://bücher.example/", "https://xn--bcher-kva.example"), ("http://localhost:1/", "http://127.0.0.1:1"),
@@ -62,8 +62,8 @@ def test_other_addresses_are_other_places(other: str):
         ("http://[2001:DB8::0:1]/", "http://[2001:db8::1]:80/"), ("http://[::ffff:10.0.0.1]/", "http://10.0.0.1/"),
     ],
 )  # fmt: skip
-def test_hosts_are_compared_as_they_are_looked_up(one: str, other: str):
-    assert normal_address(one) == normal_address(other)
+def test_hosts_are_compared_as_they_are_looked_up(address: str, other: str):
+    assert normal_address(address) == normal_address(other)
 
 
 @given(st.text(max_size=60) | st.from_regex(r"https?://[a-z.\[\]:0-9%]{0,20}(/[ -~]{0,20})?", fullmatch=True))

@@ -27,7 +27,7 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
 def write(snapshots: Snapshots, name: str, pairs: list[tuple[str, str]]) -> Tally:
     """Write a snapshot of (distinct id, Apptimize id)."""
     with snapshots.collector() as collector:
-        collector.add(distinct_ids=[one for one, _ in pairs], apptimize_ids=[one for _, one in pairs])
+        collector.add(distinct_ids=[distinct_id for distinct_id, _ in pairs], apptimize_ids=[id for _, id in pairs])
         collector.write(snapshots.path(name))
         return collector.tally(prefixes=("i_", "a_"))
 
@@ -50,22 +50,22 @@ def test_a_snapshot_holds_each_apptimize_id_once_with_its_smallest_distinct_id_i
     assert tally.members == len(expected)
     assert tally.duplicates == len(pairs) - len(expected)
     assert tally.profiles == len({distinct_id for distinct_id, _ in pairs})
-    assert tally.unprefixed == sum(not one.startswith(("i_", "a_")) for one in expected)
+    assert tally.unprefixed == sum(not apptimize_id.startswith(("i_", "a_")) for apptimize_id in expected)
 
 
 @given(st.dictionaries(ids, ids, max_size=15), st.dictionaries(ids, ids, max_size=15))
 def test_a_difference_counts_who_joined_who_left_and_who_is_unchanged(
     snapshots: Snapshots, old: dict[str, str], new: dict[str, str]
 ):
-    write(snapshots, "old", [(distinct_id, one) for one, distinct_id in old.items()])
-    write(snapshots, "new", [(distinct_id, one) for one, distinct_id in new.items()])
+    write(snapshots, "old", [(distinct_id, apptimize_id) for apptimize_id, distinct_id in old.items()])
+    write(snapshots, "new", [(distinct_id, apptimize_id) for apptimize_id, distinct_id in new.items()])
 
-    found = snapshots.compare("new", "old")
+    difference = snapshots.compare("new", "old")
 
-    assert found.added == len(new.keys() - old.keys())
-    assert found.removed == len(old.keys() - new.keys())
-    assert found.unchanged == len(new.keys() & old.keys())
-    assert found.renamed == sum(new[one] != old[one] for one in new.keys() & old.keys())
+    assert difference.added == len(new.keys() - old.keys())
+    assert difference.removed == len(old.keys() - new.keys())
+    assert difference.unchanged == len(new.keys() & old.keys())
+    assert difference.renamed == sum(new[apptimize_id] != old[apptimize_id] for apptimize_id in new.keys() & old.keys())
 
 
 def test_a_dry_run_finds_the_same_difference_as_the_snapshots_do(snapshots: Snapshots):
@@ -113,7 +113,7 @@ def test_a_profile_that_is_read_twice_shows_in_the_tally_wherever_it_was(snapsho
 def test_ids_with_separators_quotes_and_nothing_but_spaces_survive(snapshots: Snapshots):
     odd = ["\x1f", "a\x1fb", "'", '"', "\\", "\x00", " ", "a\tb\nc", "NULL", "🦊"]
 
-    write(snapshots, "odd", [(one, f"i_{number}") for number, one in enumerate(odd)])
+    write(snapshots, "odd", [(distinct_id, f"i_{number}") for number, distinct_id in enumerate(odd)])
 
     assert [distinct_id for _, distinct_id in all_members(snapshots, "odd")] == odd
 
@@ -122,7 +122,7 @@ def test_members_are_paged_in_order_and_found_by_either_id_whatever_the_case(sna
     write(snapshots, "paged", [(f"User-{number:03}", f"i_{number:03}") for number in range(120)])
 
     page = find_members(snapshots, "paged", PageRequest(offset=50, limit=2))
-    assert ([one for one, _ in page.rows], page.total) == (["i_050", "i_051"], 120)
+    assert ([apptimize_id for apptimize_id, _ in page.rows], page.total) == (["i_050", "i_051"], 120)
     assert find_members(snapshots, "paged", PageRequest(text="uSER-07", limit=3)).rows[0] == ("i_070", "User-070")
     assert find_members(snapshots, "paged", PageRequest(text="i_11")).total == 10
     assert find_members(snapshots, "paged", PageRequest(text="07")).total == 12  # 007, 070 to 079, 107
@@ -132,9 +132,9 @@ def test_members_are_paged_in_order_and_found_by_either_id_whatever_the_case(sna
 def test_a_search_counts_to_a_limit_and_says_so(snapshots: Snapshots):
     write(snapshots, "many", [(f"user-{number:03}", f"i_{number:03}") for number in range(30)])
 
-    found = find_members(snapshots, "many", PageRequest(text="i_", offset=10, limit=5, most=20))
+    page = find_members(snapshots, "many", PageRequest(text="i_", offset=10, limit=5, most=20))
 
-    assert ([one for one, _ in found.rows], found.total, found.is_more) == (
+    assert ([apptimize_id for apptimize_id, _ in page.rows], page.total, page.is_more) == (
         [f"i_0{n}" for n in range(10, 15)],
         20,
         True,

@@ -23,7 +23,7 @@ def test_what_would_be_a_formula_is_text(text: str):
 def test_numbers_times_and_nothing_stay_what_they_are():
     at = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 
-    assert [spreadsheet.cell(one) for one in (-5, 2.5, None, True, at)] == [
+    assert [spreadsheet.cell(value) for value in (-5, 2.5, None, True, at)] == [
         "-5",
         "2.5",
         "",
@@ -38,4 +38,4 @@ def test_what_is_written_can_be_read_again(row: list[str]):
 
     assert text.startswith("\ufeff")
     _, read = csv.reader(io.StringIO(text[1:], newline=""))
-    assert [one[1:] if one != other else one for one, other in zip(read, row, strict=True)] == row
+    assert [cell[1:] if cell != other else cell for cell, other in zip(read, row, strict=True)] == row
