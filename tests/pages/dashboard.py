@@ -59,7 +59,7 @@ def open_page(page: str, *, user: dict[str, Any] | None = None, **params: object
 
 def drawn(at: AppTest) -> AppTest:
     """Make sure that the page is drawn without a failure."""
-    assert not at.exception, [one.value for one in at.exception]
+    assert not at.exception, [element.value for element in at.exception]
     return at
 
 
@@ -71,8 +71,8 @@ def page_buttons(at: AppTest) -> list[str | None]:
 def shown(at: AppTest) -> str:
     """All texts of the page, tables included, Markdown's escapes taken out."""
     # Dialogs hang beside the main block, not in it.
-    found = [_text(node) for node in at._tree if isinstance(node, Element)]
-    return "\n".join(found).replace("\\", "").replace("\u2060", "")
+    texts = [_text(node) for node in at._tree if isinstance(node, Element)]
+    return "\n".join(texts).replace("\\", "").replace("\u2060", "")
 
 
 def _text(node: Element) -> str:

@@ -125,7 +125,7 @@ def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):
 
     at = open_page(COHORTS, cohort=EVERYONE)
 
-    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric}
     assert figures["Profiles"] == len(sandbox.raw(EVERYONE))
     parts = ("= Members", "+ Duplicates", "+ Unmatched", "+ Invalid")
     assert figures["Profiles"] == sum(figures[part] for part in parts)
@@ -154,7 +154,7 @@ def test_a_preview_warns_that_the_group_would_be_empty_and_is_nowhere_called_an_
     service.once(practising)
 
     at = open_page(COHORTS, cohort=WEB)
-    assert [one.value for one in at.warning if "has a usable Apptimize id" in one.value]
+    assert [warning.value for warning in at.warning if "has a usable Apptimize id" in warning.value]
     assert not at.success
     text = shown(open_page(SYNCS, sync=run.sync_id))
     assert "This was a preview: nothing was exported yet." in text
@@ -172,16 +172,18 @@ def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridg
 
     at = open_page(COHORTS, cohort=TRIAL)
 
-    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric}
     assert (figures["To add"], figures["To remove"]) == (len(after - before), len(before - after))
     assert figures["Unchanged"] == len(after & before)
     lines = list(members.changes_csv(practising, LOCAL, run.id or 0))
     changed = {tuple(line.strip().split(",")[:2]) for line in lines[1:]}
-    assert changed == {("added", one) for one in after - before} | {("removed", one) for one in before - after}
-    assert "Unchanged" in [one.label for one in at.expander][-1]
+    assert changed == {("added", apptimize_id) for apptimize_id in after - before} | {
+        ("removed", apptimize_id) for apptimize_id in before - after
+    }
+    assert "Unchanged" in [expander.label for expander in at.expander][-1]
     at.session_state["cohorts_difference_unchanged_box"] = True
     drawn(at.run())
-    staying = next(one for one in at.dataframe if one.value["Apptimize id"][0] == min(after & before))
+    staying = next(table for table in at.dataframe if table.value["Apptimize id"][0] == min(after & before))
     assert list(staying.value["Apptimize id"]) == sorted(after & before)[:50]
     lines = list(members.unchanged_csv(practising, LOCAL, run.id or 0))
     assert [line.split(",")[0] for line in lines[1:]] == sorted(after & before)
@@ -267,7 +269,7 @@ def test_a_group_analytics_cohort_cannot_be_exported_and_the_page_says_why(pract
     at = open_page(COHORTS, cohort=COMPANIES)
 
     assert "it holds companies or accounts, not users" in shown(at)
-    assert not [one for one in at.button if one.key == f"cohorts_start_{COMPANIES}"]
+    assert not [button for button in at.button if button.key == f"cohorts_start_{COMPANIES}"]
 
 
 def test_a_name_with_markup_is_text(practising: Bridge):
@@ -277,7 +279,7 @@ def test_a_name_with_markup_is_text(practising: Bridge):
 
     assert at.header[0].value.startswith('\\"Big \\<b\\>spenders\\<\\/b\\>\\" \\&')
     assert at.text_input(key=f"cohorts_group_{SPENDERS}").value.startswith('"Big <b>spenders</b>" &')
-    assert not [one for one in at.markdown if one.allow_html]
+    assert not [element for element in at.markdown if element.allow_html]
 
 
 def test_an_address_of_no_cohort_says_so(practising: Bridge):
@@ -298,10 +300,10 @@ def test_entries_that_cannot_be_read_are_counted_and_an_odd_cohort_says_why_it_c
     assert "Power users" in shown(at)
     assert "Incomplete" in shown(at)
 
-    one = shown(open_page(COHORTS, cohort="901"))
+    text = shown(open_page(COHORTS, cohort="901"))
 
-    assert "It cannot be exported" in one
-    assert "“name”" in one
+    assert "It cannot be exported" in text
+    assert "“name”" in text
 
 
 def test_a_whole_list_says_nothing_of_entries_that_were_left_out(practising: Bridge):

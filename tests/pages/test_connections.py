@@ -79,7 +79,7 @@ def test_each_failure_of_mixpanel_has_its_own_sentence(page: AppTest, entered: d
     enter_mixpanel(page, **entered)
 
     assert sentence in shown(page)
-    assert "Connected" not in [one.value for one in page.markdown]
+    assert "Connected" not in [element.value for element in page.markdown]
     if "project" not in entered:
         assert page.text_input(key="connections_project").value == str(people.PROJECT_ID)
 
@@ -118,7 +118,7 @@ def test_a_folder_is_connected(page: AppTest, tmp_path: Path):
 
 
 def endpoints(bridge: Bridge) -> list[Connection]:
-    return [one for one in lookup.list_connections(bridge, LOCAL) if one.kind == "endpoint"]
+    return [connection for connection in lookup.list_connections(bridge, LOCAL) if connection.kind == "endpoint"]
 
 
 def new_token(sandbox: Sandbox, workspace: str = "") -> str:
@@ -135,7 +135,7 @@ def test_the_first_offer_for_a_connected_address_replaces_the_token(practising: 
     enter_apptimize(at, token=token)
 
     assert "Apptimize is connected as default." in shown(at)
-    assert [one.secret_end for one in endpoints(practising)] == [token[-4:]]
+    assert [connection.secret_end for connection in endpoints(practising)] == [token[-4:]]
     assert group_row(practising, POWER).in_doubt
 
 
@@ -149,7 +149,10 @@ def test_another_workspace_at_an_address_is_connected_under_a_free_name_and_show
 
     assert "Apptimize is connected as default-2." in shown(at)
     assert "The same address as default, another workspace: the groups are kept apart." in shown(at)
-    assert [(one.name, one.apart) for one in endpoints(practising)] == [("default", False), ("default-2", True)]
+    assert [(connection.name, connection.apart) for connection in endpoints(practising)] == [
+        ("default", False),
+        ("default-2", True),
+    ]
 
 
 def test_an_address_that_is_entered_at_once_is_refused_where_it_is_connected_already(
@@ -195,7 +198,7 @@ def test_replacing_a_token_names_what_is_affected_and_tells_what_is_wrong(practi
 
     assert "The token of default was replaced." in shown(at)
     assert token not in shown(at) + str(at.session_state.to_dict())
-    assert [one.secret_end for one in endpoints(practising)] == [token[-4:]]
+    assert [connection.secret_end for connection in endpoints(practising)] == [token[-4:]]
     assert group_row(practising, POWER).in_doubt
 
 
@@ -209,12 +212,14 @@ def test_an_address_is_changed_at_its_connection(practising: Bridge, sandbox: Sa
     drawn(at.button(key="connections_dialog_save").click().run())
 
     assert "default leads to another address now." in shown(at)
-    assert [one.url for one in endpoints(practising)] == [f"{sandbox.endpoint}?of=us"]
+    assert [connection.url for connection in endpoints(practising)] == [f"{sandbox.endpoint}?of=us"]
 
 
 def test_a_secret_and_a_project_are_changed_at_their_connection(practising: Bridge):
     at = open_page(CONNECTIONS)
-    project = next(one for one in lookup.list_connections(practising, LOCAL) if one.side == "mixpanel")
+    project = next(
+        connection for connection in lookup.list_connections(practising, LOCAL) if connection.side == "mixpanel"
+    )
     drawn(at.button(key=f"connections_secret_{project.id}").click().run())
     at.text_input(key="connections_replace_secret").set_value(people.ADMIN_SECRET)
     drawn(at.button(key="connections_dialog_save").click().run())
@@ -252,7 +257,7 @@ def test_twins_of_an_earlier_version_are_shown_until_it_is_said_that_they_are_ap
         values = {"side": "destination", "kind": "endpoint", "name": "twin", "url": f"{first.url}/", "secret": secret}
         session.add(Connection(created_at=practising.clock.now(), **values))
     at = open_page(CONNECTIONS)
-    twin = next(one for one in endpoints(practising) if one.name == "twin")
+    twin = next(connection for connection in endpoints(practising) if connection.name == "twin")
     assert "Leads to the same place as twin" in shown(at)
 
     drawn(at.button(key=f"connections_apart_{twin.id}").click().run())
@@ -265,7 +270,9 @@ def test_twins_of_an_earlier_version_are_shown_until_it_is_said_that_they_are_ap
 def test_removing_names_what_is_affected_first(practising: Bridge):
     export(practising, POWER)
     at = open_page(CONNECTIONS)
-    destination = next(one for one in lookup.list_connections(practising, LOCAL) if one.kind == "endpoint")
+    destination = next(
+        connection for connection in lookup.list_connections(practising, LOCAL) if connection.kind == "endpoint"
+    )
 
     drawn(at.button(key=f"connections_remove_{destination.id}").click().run())
 
@@ -274,7 +281,7 @@ def test_removing_names_what_is_affected_first(practising: Bridge):
     assert destination in lookup.list_connections(practising, LOCAL)
 
     drawn(at.button(key="connections_remove_yes").click().run())
-    assert destination.id not in [one.id for one in lookup.list_connections(practising, LOCAL)]
+    assert destination.id not in [connection.id for connection in lookup.list_connections(practising, LOCAL)]
 
 
 def test_a_simplified_project_that_is_matched_on_another_property_is_warned_about(page: AppTest):

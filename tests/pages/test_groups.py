@@ -96,7 +96,7 @@ def test_two_kept_runs_are_compared(practising: Bridge, sandbox: Sandbox, two_ru
 
     at = open_page(GROUPS, group=group_row(practising, TRIAL).id, view="Compare two runs")
 
-    figures = {one.label: one.value for one in at.metric}
+    figures = {metric.label: metric.value for metric in at.metric}
     assert figures["Added"] == str(len(after - before))
     assert figures["Removed"] == str(len(before - after))
     assert set(at.dataframe[0].value["Apptimize id"]) == set(sorted(after - before)[:50])
@@ -119,7 +119,7 @@ def test_a_group_that_was_rolled_back_says_so_and_its_present_members_can_be_com
 
     assert at.selectbox(key="groups_after").value == rolled_back.id
     assert at.selectbox(key="groups_before").value == second.id
-    figures = {one.label: one.value for one in at.metric}
+    figures = {metric.label: metric.value for metric in at.metric}
     assert (figures["Added"], figures["Removed"]) == (str(second.removed), str(second.added))
     assert "Rolled back" in shown(at)
     assert "Rolled back" in shown(open_page(GROUPS))
@@ -156,7 +156,7 @@ def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(pr
     at = open_page(GROUPS, user=vera, group=group_row(practising, POWER).id)
 
     assert len(at.dataframe[0].value) == 50
-    links = [one.proto.label for one in at.get("page_link")]
+    links = [link.proto.label for link in at.get("page_link")]
     assert "View last delivery" in links
     assert not {"View cohort", "View sync"} & set(links)
     assert groups.list_groups(practising, Actor("Vera", Role.VIEWER))

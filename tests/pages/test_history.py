@@ -50,7 +50,7 @@ def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_n
 
     at = open_page(HISTORY, run=held.id)
 
-    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric}
     assert figures["Profiles"] > 0
     assert figures["Profiles"] == sum(size for label, size in figures.items() if label.startswith(("=", "+")))
     assert "What would have changed" not in shown(at)
@@ -91,7 +91,7 @@ def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: B
 
     at = open_page(HISTORY, run=run.id)
 
-    figures = {one.label: int(one.value.replace(",", "")) for one in at.metric}
+    figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric}
     parts = ("= Members", "+ Duplicates", "+ Unmatched", "+ Invalid")
     assert figures["Profiles"] == run.profiles == sum(figures[part] for part in parts)
     assert (figures["Added"], figures["Queries"], figures["Messages"]) == (run.added, run.queries, run.messages)
@@ -118,7 +118,7 @@ def test_a_failed_run_has_its_cause_and_the_button_that_fixes_it(practising: Bri
     assert "Nothing was written and the group is as it was." in shown(at)
 
     drawn(at.button(key="history_again").click().run())
-    assert [one.cohort_id for one in runs.active_runs(practising, LOCAL)] == [POWER]
+    assert [active.cohort_id for active in runs.active_runs(practising, LOCAL)] == [POWER]
 
 
 def test_a_held_and_an_interrupted_run_say_what_they_are(exported: Bridge):
@@ -187,9 +187,9 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     at = open_page(HISTORY, run=run.id)
     drawn(at.toggle(key="run_log_each").set_value(True).run())
 
-    tables = [one.value for one in at.dataframe]
-    totals = next(one for one in tables if "Count" in one)
-    each = next(one for one in tables if "Sent" in one)
+    tables = [table.value for table in at.dataframe]
+    totals = next(table for table in tables if "Count" in table)
+    each = next(table for table in tables if "Sent" in table)
     assert totals["Count"].sum() == run.requests + run.messages
     assert ("Message: all members", "500 Server error") in set(zip(totals["Call"], totals["Answer"], strict=True))
     assert len(each) == totals["Count"].sum()
@@ -213,9 +213,11 @@ def test_the_spreadsheet_holds_what_the_filters_ask_for_and_no_formula(exported:
     text = "".join(overview.runs_csv(exported, LOCAL, RunFilter(text="cmd")))
 
     header, row = csv.reader(text.removeprefix("\ufeff").splitlines())
-    found = dict(zip(header, row, strict=True))
-    assert found["group_name"] == "'=cmd|' /C calc'!A0"
-    assert int(found["profiles"]) == sum(int(found[one]) for one in ("members", "duplicates", "unmatched", "invalid"))
+    values = dict(zip(header, row, strict=True))
+    assert values["group_name"] == "'=cmd|' /C calc'!A0"
+    assert int(values["profiles"]) == sum(
+        int(values[column]) for column in ("members", "duplicates", "unmatched", "invalid")
+    )
 
 
 def test_a_viewer_sees_a_failed_run_and_its_cause_and_no_button_that_changes_anything(

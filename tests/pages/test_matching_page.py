@@ -24,9 +24,9 @@ from tests.stage.sandbox import IMPORTED, WEB, Sandbox
 
 @pytest.fixture
 def with_token(practising: Bridge) -> Bridge:
-    found = lookup.find_mixpanel(practising)
-    assert found.id is not None
-    mixpanel_connection.set_project_token(practising, LOCAL, found.id, SecretStr(people.PROJECT_TOKEN))
+    connection = lookup.find_mixpanel(practising)
+    assert connection.id is not None
+    mixpanel_connection.set_project_token(practising, LOCAL, connection.id, SecretStr(people.PROJECT_TOKEN))
     return practising
 
 
@@ -42,8 +42,8 @@ def test_the_funnel_of_all_cohorts_is_the_sum_of_theirs(practising: Bridge):
         "Distinct": sum(run.members for run in runs),
         "With a prefix": sum(run.members - run.unprefixed for run in runs),
     }
-    found = dict(zip(steps["Step"], steps["Users"], strict=True))
-    assert {name: found[name] for name in expected} == {name: f"{value:,}" for name, value in expected.items()}
+    figures = dict(zip(steps["Step"], steps["Users"], strict=True))
+    assert {name: figures[name] for name in expected} == {name: f"{value:,}" for name, value in expected.items()}
     assert list(at.dataframe[0].value["Unmatched"]) == [run.unmatched for run in runs]
     assert "Apptimize.getPartnerID" in shown(at)
 
@@ -123,10 +123,10 @@ def test_nothing_can_be_written_without_a_project_token_and_the_page_says_so(pra
 
 
 def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):
-    found = actions.start_association(practising, LOCAL, io.BytesIO(b"a,b\n1,2\n"), source="wrong.csv")
+    association = actions.start_association(practising, LOCAL, io.BytesIO(b"a,b\n1,2\n"), source="wrong.csv")
     service.once(practising)
 
-    text = shown(open_page(MATCHING, association=found.id))
+    text = shown(open_page(MATCHING, association=association.id))
 
     assert "The file could not be used" in text
     assert "the column distinct_id is missing" in text
@@ -145,12 +145,12 @@ def test_a_viewer_sees_the_funnel_and_cannot_associate(practising: Bridge):
 
 
 def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising: Bridge, sandbox: Sandbox):
-    found = lookup.find_mixpanel(practising)
+    connection = lookup.find_mixpanel(practising)
     at = open_page(CONNECTIONS)
-    at.text_input(key=f"connections_match_property_{found.id}").set_value("player_id")
-    at.selectbox(key=f"connections_match_prefix_{found.id}").set_value("No")
-    at.text_input(key=f"connections_match_token_{found.id}").set_value("a-project-token")
-    drawn(at.button(key=f"connections_match_save_{found.id}").click().run())
+    at.text_input(key=f"connections_match_property_{connection.id}").set_value("player_id")
+    at.selectbox(key=f"connections_match_prefix_{connection.id}").set_value("No")
+    at.text_input(key=f"connections_match_token_{connection.id}").set_value("a-project-token")
+    drawn(at.button(key=f"connections_match_save_{connection.id}").click().run())
 
     assert "Users are matched on player_id." in shown(at)
     assert "a-project-token" not in shown(at)
@@ -158,7 +158,7 @@ def test_the_match_setting_is_changed_on_the_connection_and_warned_of(practising
     assert (changed.match_property, changed.expects_prefix, changed.project_token_end) == ("player_id", False, "oken")
 
     with write_session(practising.engine) as session:
-        session.get_one(Connection, found.id).id_merge = "simplified"
+        session.get_one(Connection, connection.id).id_merge = "simplified"
     assert "may not be attributed to the right user" in shown(open_page(CONNECTIONS))
 
 

@@ -82,7 +82,7 @@ def test_a_paused_sync_stands_there_with_its_cause_and_is_resumed(practising: Br
 
     at = open_page(OVERVIEW)
     assert "does not accept the token" in shown(at)
-    assert not [one for one in at.button if (one.key or "").startswith("overview_again")]
+    assert not [button for button in at.button if (button.key or "").startswith("overview_again")]
     drawn(at.button(key=f"overview_resume_{sync.id}").click().run())
 
     assert listing.get_sync(practising, LOCAL, sync.id or 0).sync.state == SyncState.ACTIVE

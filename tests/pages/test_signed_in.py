@@ -72,9 +72,9 @@ def list_audit_lines(bridge: Bridge) -> list[tuple[str, str, str]]:
 
 
 def get_person_id(bridge: Bridge, email: str) -> int:
-    found = people.find_person(bridge, LOCAL, email).id
-    assert found
-    return found
+    person_id = people.find_person(bridge, LOCAL, email).id
+    assert person_id
+    return person_id
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -94,8 +94,10 @@ def test_a_first_sign_in_makes_a_viewer_and_is_written_down_once(practising: Bri
 
     assert "ann@example.com" in shown(at)
     assert "Signed in as viewer" in shown(at)
-    found = people.list_people(practising, LOCAL)
-    assert [(one.person.email, one.person.name, one.role) for one in found] == [("ann@example.com", "Ann", Role.VIEWER)]
+    views = people.list_people(practising, LOCAL)
+    assert [(view.person.email, view.person.name, view.role) for view in views] == [
+        ("ann@example.com", "Ann", Role.VIEWER)
+    ]
     assert list_audit_lines(practising).count(("ann@example.com", "sign_in", "done")) == 1
 
 
@@ -258,8 +260,8 @@ def _actor(bridge: Bridge, email: str) -> Actor:
 
     with read_session(bridge.engine) as session:
         person = session.exec(select(Person).where(Person.email == email)).one()
-        held = session.exec(select(SignIn).where(SignIn.person_id == person.id)).one()
-    return Actor(email, Role.ADMIN, person.id, held.key)
+        sign_in = session.exec(select(SignIn).where(SignIn.person_id == person.id)).one()
+    return Actor(email, Role.ADMIN, person.id, sign_in.key)
 
 
 @pytest.mark.usefixtures("open_sign_in")

@@ -190,7 +190,7 @@ def test_a_dialog_that_is_closed_or_left_by_another_page_is_closed(practising: B
 
 def get_figures(at: AppTest, label: str) -> list[int]:
     """Return the figures under this label, the dialog's last."""
-    return [int(one.value.replace(",", "")) for one in at.metric if one.label == label]
+    return [int(metric.value.replace(",", "")) for metric in at.metric if metric.label == label]
 
 
 def test_a_run_that_wrote_nothing_says_that_it_verified(practising: Bridge):
@@ -238,7 +238,7 @@ def test_several_syncs_are_paused_after_a_question_that_names_them(practising: B
     named = [text.count(name) for name in ("Trial ends this week", "spenders", "Imported from the old shop")]
     assert named == [2, 2, 1]
     assert "Pause 2 syncs" in text
-    assert all(one.sync.state == SyncState.ACTIVE for one in listing.list_syncs(practising, LOCAL))
+    assert all(view.sync.state == SyncState.ACTIVE for view in listing.list_syncs(practising, LOCAL))
 
 
 def test_tags_are_given_and_found(practising: Bridge):
@@ -249,7 +249,7 @@ def test_tags_are_given_and_found(practising: Bridge):
     at = open_page(SYNCS)
     drawn(at.multiselect(key="syncs_tags").set_value(["vip"]).run())
 
-    assert [list(one) for one in at.dataframe[0].value["Tags"]] == [["vip"]]
+    assert [list(tags) for tags in at.dataframe[0].value["Tags"]] == [["vip"]]
     drawn(open_page(SYNCS, sync=sync_id).button(key=f"syncs_save_{sync_id}").click().run())
     assert listing.get_sync(practising, LOCAL, sync_id).sync.tags == ["launch"]
 
