@@ -64,7 +64,7 @@ class Player:
 
     def look(self, *commands: str, env: dict[str, str] | None = None) -> None:
         """Play commands side by side: such as change nothing."""
-        arguments = [tuple(shlex.split(one.replace("SANDBOX", self.sandbox.url))) for one in commands]
+        arguments = [tuple(shlex.split(command.replace("SANDBOX", self.sandbox.url))) for command in commands]
         for command, done in zip(commands, self.home.run_all(*arguments, env=env), strict=True):
             self.played.append({"command": command, **_compared(command, done)})
             if "json" in self.played[-1] and isinstance(done.json, dict):
@@ -98,10 +98,10 @@ def neutral(value: Any, name: str = "") -> Any:
     if isinstance(value, str) and TIME.fullmatch(value):
         return "<time>"
     if isinstance(value, list):
-        return [neutral(one) for one in value]
+        return [neutral(item) for item in value]
     if isinstance(value, dict):
         unsteady = UNSTEADY if value.get("error") else ()
-        return {key: "<number>" if key in unsteady else neutral(one, key) for key, one in value.items()}
+        return {key: "<number>" if key in unsteady else neutral(item, key) for key, item in value.items()}
     return value
 
 
@@ -219,7 +219,7 @@ def _export_that_fails(player: Player) -> None:
 def _runs(player: Player) -> None:
     player.look("runs --json", "runs --limit 2 --json", "runs --sync 1 --json", f"runs --sync {UNKNOWN} --json")
     player.look("run show 1 --json", f"run show {UNKNOWN} --json")
-    first, second = (one["id"] for one in player.told if one.get("status") == "held")
+    first, second = (run["id"] for run in player.told if run.get("status") == "held")
     player.do(f"run discard {second} --json")
     player.do(f"run discard {second} --json")
     player.do(f"run discard {UNKNOWN} --json")
@@ -283,10 +283,10 @@ def _hold(player: Player, sync_id: int) -> None:
     """A shrink limit of 0 percent holds each run that removes a member; it is applied once."""
     player.sandbox.at(2 * LATER_S)
     player.do(f"syncs run {sync_id} --json")
-    held = player.told[-1]["id"]
+    run_id = player.told[-1]["id"]
     player.do("worker --once")
-    player.do(f"run show {held} --json")
-    player.do(f"run apply {held} --json")
+    player.do(f"run show {run_id} --json")
+    player.do(f"run apply {run_id} --json")
     player.do("worker --once")
     player.do(f"runs --sync {sync_id} --json")
     player.do("syncs list --json")
@@ -310,8 +310,8 @@ def _match(player: Player) -> None:
 
 
 def _associate(player: Player) -> None:
-    ids = [str(one["$distinct_id"]) for one in player.sandbox.raw(WEB)]
-    good = [(one, f"i_hand-{number}") for number, one in enumerate(ids[:4])]
+    ids = [str(profile["$distinct_id"]) for profile in player.sandbox.raw(WEB)]
+    good = [(distinct_id, f"i_hand-{number}") for number, distinct_id in enumerate(ids[:4])]
     player.write("users.csv", *good, (ids[5], "4815"), (ids[6], "i_twice"), (ids[7], "i_twice"), ("", "i_nobody"))
     player.write("more.csv", (ids[8], "bare-1"), ("unheard-of", "a_2"))
     player.write("none.csv", (ids[9], "bare-3"))
@@ -382,7 +382,7 @@ def record() -> None:
         closing(Sandbox(server.url)) as sandbox,
     ):
         played = play(sandbox, Home(Path(folder) / "work" / "home"))
-    lines = ",\n".join(json.dumps(one, ensure_ascii=False) for one in played)
+    lines = ",\n".join(json.dumps(step, ensure_ascii=False) for step in played)
     RECORDING.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 

@@ -54,9 +54,9 @@ def bridge(token_home: Home) -> Iterator[Bridge]:
 
 
 def enter_token(bridge: Bridge, token: str = people.PROJECT_TOKEN) -> None:
-    found = lookup.find_mixpanel(bridge)
-    assert found.id is not None
-    mixpanel_connection.set_project_token(bridge, LOCAL, found.id, SecretStr(token))
+    connection = lookup.find_mixpanel(bridge)
+    assert connection.id is not None
+    mixpanel_connection.set_project_token(bridge, LOCAL, connection.id, SecretStr(token))
 
 
 def do(bridge: Bridge, number: int | None, lease_owner: str) -> Association:
@@ -67,38 +67,38 @@ def do(bridge: Bridge, number: int | None, lease_owner: str) -> Association:
 def check(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
     """Have a file checked as the command line does, in this process."""
     lease_owner = lease.new_lease_owner()
-    found = actions.start_association(
+    association = actions.start_association(
         bridge, LOCAL, io.BytesIO(content), source="users.csv", prefix=prefix, lease_owner=lease_owner
     )
-    return do(bridge, found.id, lease_owner)
+    return do(bridge, association.id, lease_owner)
 
 
 def write(bridge: Bridge, content: bytes, *, prefix: str | None = None) -> Association:
     """Have a file checked and written."""
-    found, lease_owner = check(bridge, content, prefix=prefix), lease.new_lease_owner()
-    assert found.id is not None
-    actions.confirm_association(bridge, LOCAL, found.id, lease_owner=lease_owner)
-    return do(bridge, found.id, lease_owner)
+    association, lease_owner = check(bridge, content, prefix=prefix), lease.new_lease_owner()
+    assert association.id is not None
+    actions.confirm_association(bridge, LOCAL, association.id, lease_owner=lease_owner)
+    return do(bridge, association.id, lease_owner)
 
 
-def outcomes(bridge: Bridge, found: Association) -> dict[int, dict[str, str]]:
+def outcomes(bridge: Bridge, association: Association) -> dict[int, dict[str, str]]:
     """Read the outcomes as a spreadsheet does, by row."""
-    assert found.id is not None
-    text = "".join(actions.association_outcomes(bridge, LOCAL, found.id)).removeprefix("\ufeff")
+    assert association.id is not None
+    text = "".join(actions.association_outcomes(bridge, LOCAL, association.id)).removeprefix("\ufeff")
     return {int(row["row"]): row for row in csv.DictReader(io.StringIO(text))}
 
 
 def rows(*pairs: tuple[str, str]) -> bytes:
-    return HEADER + "".join(f"{one},{other}\n" for one, other in pairs).encode()
+    return HEADER + "".join(f"{distinct_id},{apptimize_id}\n" for distinct_id, apptimize_id in pairs).encode()
 
 
 def get_property(sandbox: Sandbox, distinct_id: str, name: str = "$apptimize_user_id") -> Any:
-    found = sandbox.get(f"/sandbox/api/people/{distinct_id}")
-    return (found.json()["properties"] or {}).get(name) if found.status_code == 200 else None
+    response = sandbox.get(f"/sandbox/api/people/{distinct_id}")
+    return (response.json()["properties"] or {}).get(name) if response.status_code == 200 else None
 
 
 def ingested(sandbox: Sandbox, path: str) -> list[dict[str, Any]]:
-    return [one for one in sandbox.asked("ingestion") if one["path"] == path]
+    return [request for request in sandbox.asked("ingestion") if request["path"] == path]
 
 
 def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox, bridge: Bridge):
@@ -108,7 +108,9 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
         if row["$properties"].get("$apptimize_user_id", None) is None and not str(row["$distinct_id"]).isdecimal()
     ][:3]
     export(bridge, WEB)
-    content = rows(*[(one, f"i_hand-{number}") for number, one in enumerate(unmatched)], ("unheard-of", "a_hand-9"))
+    content = rows(
+        *[(distinct_id, f"i_hand-{number}") for number, distinct_id in enumerate(unmatched)], ("unheard-of", "a_hand-9")
+    )
 
     checked = check(bridge, content)
     assert (checked.stage, checked.rows, checked.writable, checked.problems) == ("checked", 4, 4, {})
@@ -118,7 +120,7 @@ def test_rows_are_written_aliased_and_found_in_the_next_export(sandbox: Sandbox,
 
     assert (done.stage, done.written, done.refused, done.looked_up, done.found) == ("done", 4, 0, 4, 4)
     assert {row["outcome"] for row in outcomes(bridge, done).values()} == {"written"}
-    assert [get_property(sandbox, one) for one in unmatched] == ["i_hand-0", "i_hand-1", "i_hand-2"]
+    assert [get_property(sandbox, distinct_id) for distinct_id in unmatched] == ["i_hand-0", "i_hand-1", "i_hand-2"]
     (profiles,), (aliases,) = ingested(sandbox, "/engage"), ingested(sandbox, "/import")
     assert profiles["status"] == aliases["status"] == 200
     assert sandbox.get("/sandbox/api/people/i_hand-0").json()["distinct_id"] == unmatched[0]
@@ -131,11 +133,13 @@ def test_an_experiment_event_belongs_to_the_user_who_was_associated_by_hand_or_b
     sandbox: Sandbox, bridge: Bridge
 ):
     lease_owner = lease.new_lease_owner()
-    one = actions.associate_one(bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", lease_owner=lease_owner)
-    assert one.id is not None
-    do(bridge, one.id, lease_owner)
-    actions.confirm_association(bridge, LOCAL, one.id, lease_owner=lease_owner)
-    assert do(bridge, one.id, lease_owner).written == 1
+    association = actions.associate_one(
+        bridge, LOCAL, distinct_id="by-hand", apptimize_id="i_event-1", lease_owner=lease_owner
+    )
+    assert association.id is not None
+    do(bridge, association.id, lease_owner)
+    actions.confirm_association(bridge, LOCAL, association.id, lease_owner=lease_owner)
+    assert do(bridge, association.id, lease_owner).written == 1
     assert write(bridge, rows(("by-file", "i_event-2"), ("by-file-2", "a_event-3"))).written == 2
 
     for id in ("i_event-1", "i_event-2", "a_event-3"):
@@ -196,7 +200,7 @@ def test_every_kind_of_bad_row_gets_an_answer_and_none_is_written(sandbox: Sandb
     assert [told[row]["distinct_id"] for row in sorted(told)[-3:]] == ['quoted, with "comma"', "käufer-東京", "plain"]
     assert not any(cell.startswith("=") for row in told.values() for cell in row.values())
     assert get_property(sandbox, "plain") == "i_22"
-    assert [get_property(sandbox, one) for one in ("torn", "first", "second", "bare")] == [None] * 4
+    assert [get_property(sandbox, distinct_id) for distinct_id in ("torn", "first", "second", "bare")] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -212,10 +216,10 @@ def test_every_kind_of_bad_row_gets_an_answer_and_none_is_written(sandbox: Sandb
     ],
 )
 def test_a_file_that_cannot_be_used_at_all_fails_with_a_sentence(bridge: Bridge, content: bytes, sentence: str):
-    found = check(bridge, content)
+    association = check(bridge, content)
 
-    assert (found.stage, found.error_code) == ("failed", "bad_input")
-    assert sentence in (found.error_message or "")
+    assert (association.stage, association.error_code) == ("failed", "bad_input")
+    assert sentence in (association.error_message or "")
 
 
 def test_a_file_of_swapped_columns_writes_nothing_and_a_swapped_header_is_no_matter(sandbox: Sandbox, bridge: Bridge):
@@ -256,9 +260,9 @@ def test_what_a_row_changes_is_told_before_it_is_confirmed(sandbox: Sandbox, bri
     assert members is not None
     (id, user), (_, other_user) = list(others.items())[:2]
 
-    found = check(bridge, rows((user, id), (other_user, "i_brand-new"), ("nobody-yet", list(others)[2])))
+    association = check(bridge, rows((user, id), (other_user, "i_brand-new"), ("nobody-yet", list(others)[2])))
 
-    assert found.effects == {"same": 1, "changed": 1, "unseen": 1, "taken": 1}
+    assert association.effects == {"same": 1, "changed": 1, "unseen": 1, "taken": 1}
 
 
 def test_a_refused_row_is_told_with_the_reason_and_the_others_are_written(sandbox: Sandbox, bridge: Bridge):
@@ -319,11 +323,11 @@ def test_a_token_of_another_project_shows_when_what_was_written_is_looked_up(san
 
 def test_without_a_project_token_nothing_can_be_confirmed(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
-        found = check(bridge, rows(("no-token", "i_no-token")))
-        assert found.id is not None
+        association = check(bridge, rows(("no-token", "i_no-token")))
+        assert association.id is not None
 
         with pytest.raises(NotConnected, match="no project token"):
-            actions.confirm_association(bridge, LOCAL, found.id)
+            actions.confirm_association(bridge, LOCAL, association.id)
 
 
 def test_a_viewer_may_not_associate(bridge: Bridge):
@@ -332,26 +336,26 @@ def test_a_viewer_may_not_associate(bridge: Bridge):
 
 
 def test_a_worker_checks_what_was_queued_and_writes_what_was_confirmed(sandbox: Sandbox, bridge: Bridge):
-    found = actions.start_association(bridge, LOCAL, io.BytesIO(rows(("queued", "i_queued"))), source="q.csv")
-    assert found.id is not None
+    association = actions.start_association(bridge, LOCAL, io.BytesIO(rows(("queued", "i_queued"))), source="q.csv")
+    assert association.id is not None
     service.once(bridge)
-    assert actions.get_association(bridge, LOCAL, found.id).stage == ImportStage.CHECKED
-    actions.confirm_association(bridge, LOCAL, found.id)
+    assert actions.get_association(bridge, LOCAL, association.id).stage == ImportStage.CHECKED
+    actions.confirm_association(bridge, LOCAL, association.id)
     service.once(bridge)
 
-    done = actions.get_association(bridge, LOCAL, found.id)
+    done = actions.get_association(bridge, LOCAL, association.id)
     assert (done.stage, done.confirmed_by, get_property(sandbox, "queued")) == ("done", "local", "i_queued")
     who = user_lookup.look_up_user(bridge, LOCAL, "queued")
-    assert (who.apptimize_ids, [one.id for one, _ in who.associated]) == (["i_queued"], [done.id])
+    assert (who.apptimize_ids, [associated.id for associated, _ in who.associated]) == (["i_queued"], [done.id])
 
 
 def test_a_cancelled_association_tells_what_was_not_reached(bridge: Bridge):
-    found = check(bridge, rows(("stopped", "i_stopped")))
-    assert found.id is not None
+    association = check(bridge, rows(("stopped", "i_stopped")))
+    assert association.id is not None
 
-    actions.cancel_association(bridge, LOCAL, found.id)
+    actions.cancel_association(bridge, LOCAL, association.id)
 
-    assert [row["outcome"] for row in outcomes(bridge, found).values()] == ["not reached"]
+    assert [row["outcome"] for row in outcomes(bridge, association).values()] == ["not reached"]
 
 
 def test_the_command_line_checks_writes_and_tells(sandbox: Sandbox, token_home: Home, tmp_path: Path):
@@ -397,24 +401,24 @@ def test_nothing_is_written_that_was_not_seen(sandbox: Sandbox, bridge: Bridge):
 
 def change_connection(bridge: Bridge, **values: Any) -> None:
     with write_session(bridge.engine) as session:
-        found = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
+        connection = session.exec(select(Connection).where(Connection.side == "mixpanel")).one()
         for name, value in values.items():
-            setattr(found, name, value)
-        session.add(found)
+            setattr(connection, name, value)
+        session.add(connection)
 
 
 @pytest.mark.parametrize("values", [{"id_merge": "simplified"}, {"match_property": "other_id"}])
 def test_what_was_checked_for_another_way_of_matching_is_not_written(
     sandbox: Sandbox, bridge: Bridge, values: dict[str, str]
 ):
-    found, late = check(bridge, rows(("stale", "i_stale"))), check(bridge, rows(("late", "i_late")))
-    assert found.id is not None
+    stale, late = check(bridge, rows(("stale", "i_stale"))), check(bridge, rows(("late", "i_late")))
+    assert stale.id is not None
     assert late.id is not None
     actions.confirm_association(bridge, LOCAL, late.id, lease_owner="me")
     change_connection(bridge, **values)
 
     with pytest.raises(SettingsError, match="changed after the rows were checked") as told:
-        actions.confirm_association(bridge, LOCAL, found.id)
+        actions.confirm_association(bridge, LOCAL, stale.id)
 
     assert told.value.advice == "Start with the file again."
     assert do(bridge, late.id, "me").stage == ImportStage.FAILED
@@ -438,27 +442,31 @@ async def write_and_then(bridge: Bridge, number: int, happens: Callable[[], obje
 def test_writing_stops_after_its_batch_when_the_connection_is_removed_or_someone_cancels(
     sandbox: Sandbox, bridge: Bridge
 ):
-    found = check(bridge, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
-    assert found.id is not None
-    actions.confirm_association(bridge, LOCAL, found.id, lease_owner="me")
+    association = check(bridge, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
+    assert association.id is not None
+    actions.confirm_association(bridge, LOCAL, association.id, lease_owner="me")
 
-    done = asyncio.run(write_and_then(bridge, found.id, partial(change_connection, bridge, removed=True)))
+    done = asyncio.run(write_and_then(bridge, association.id, partial(change_connection, bridge, removed=True)))
     assert (done.stage, done.error_code, done.written) == (ImportStage.FAILED, "not_connected", 2000)
 
     change_connection(bridge, removed=False)
-    actions.resume_association(bridge, LOCAL, found.id, lease_owner="me")
-    done = asyncio.run(write_and_then(bridge, found.id, partial(actions.cancel_association, bridge, LOCAL, found.id)))
+    actions.resume_association(bridge, LOCAL, association.id, lease_owner="me")
+    done = asyncio.run(
+        write_and_then(bridge, association.id, partial(actions.cancel_association, bridge, LOCAL, association.id))
+    )
     assert (done.stage, done.written) == (ImportStage.CANCELLED, 4000)
 
 
 def test_a_cancelling_that_the_heartbeat_finds_as_well_is_recorded_once(sandbox: Sandbox, bridge: Bridge):
     """The outcomes take longer to save than two heartbeats: the second comes when the batch has told already."""
     quick = replace(bridge, lease_times=replace(bridge.lease_times, heartbeat_s=0.05))
-    found = check(quick, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
-    assert found.id is not None
-    actions.confirm_association(quick, LOCAL, found.id, lease_owner="me")
+    association = check(quick, rows(*[(f"many-{number}", f"i_many-{number}") for number in range(4001)]))
+    assert association.id is not None
+    actions.confirm_association(quick, LOCAL, association.id, lease_owner="me")
 
-    done = asyncio.run(write_and_then(quick, found.id, partial(actions.cancel_association, quick, LOCAL, found.id)))
+    done = asyncio.run(
+        write_and_then(quick, association.id, partial(actions.cancel_association, quick, LOCAL, association.id))
+    )
 
     assert (done.stage, done.written) == (ImportStage.CANCELLED, 2000)
 

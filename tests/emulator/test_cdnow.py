@@ -42,14 +42,14 @@ COHORTS: dict[int, Callable[[Customer], bool]] = {
 @pytest.fixture(scope="module")
 def customers() -> dict[str, Customer]:
     """Read every customer's purchases, one line each: number, day, CDs, dollars."""
-    found: dict[str, Customer] = defaultdict(Customer)
+    by_number: dict[str, Customer] = defaultdict(Customer)
     for line in (CDNOW / "transactions.txt").read_text().splitlines():
         number, day, _, dollars = line.split()
-        customer = found[number]
+        customer = by_number[number]
         customer.lines += 1
         customer.spent += Decimal(dollars)
         customer.last = max(customer.last, date(int(day[:4]), int(day[4:6]), int(day[6:])))
-    return dict(found)
+    return dict(by_number)
 
 
 def apptimize_id(number: str, customer: Customer) -> str | None:
@@ -106,7 +106,7 @@ def test_the_sandbox_lists_people_of_ones_own(shop: tuple[Sandbox, Home]):
 
     done = home.run("cohorts", "--json")
 
-    assert [(one["id"], one["name"], one["count"]) for one in done.json] == [
+    assert [(cohort["id"], cohort["name"], cohort["count"]) for cohort in done.json] == [
         (1, "Repeat buyers", 11_662),
         (2, "Big spenders", 734),
         (3, "Lapsed", 15_238),

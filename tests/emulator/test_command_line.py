@@ -70,7 +70,7 @@ def test_a_run_has_the_promised_form_wherever_it_is_shown(sandbox: Sandbox, home
     assert TIME.fullmatch(run["started_at"])
     assert TIME.fullmatch(run["finished_at"])
     assert (shown.json, listed.json, of_sync.json) == (run, [run], [run])
-    assert [one["members"] for one in groups.json] == [run["members"]]
+    assert [group["members"] for group in groups.json] == [run["members"]]
     assert groups.json[0]["last_run_id"] == run["id"]
     assert {done.err for done in (exported, shown, listed, of_sync, groups)} == {""}
 
@@ -79,13 +79,13 @@ def test_cohorts_are_listed_with_what_can_be_exported(sandbox: Sandbox, home: Ho
     done = home.run("cohorts", "--json")
 
     assert (done.code, done.err) == (0, "")
-    for one in done.json:
-        check_form(one, COHORT)
-    listed = {one["id"]: one for one in done.json}
+    for cohort in done.json:
+        check_form(cohort, COHORT)
+    listed = {cohort["id"]: cohort for cohort in done.json}
     assert list(listed) == list(range(EVERYONE, IMPORTED + 1))
-    assert [id for id, one in listed.items() if not one["exportable"]] == [COMPANIES]
+    assert [id for id, cohort in listed.items() if not cohort["exportable"]] == [COMPANIES]
     assert listed[COMPANIES]["reason"]
-    assert [id for id, one in listed.items() if not one["is_visible"]] == [TESTERS]
+    assert [id for id, cohort in listed.items() if not cohort["is_visible"]] == [TESTERS]
     assert listed[SPENDERS]["name"] == '"Big <b>spenders</b>" & Käufer 東京'
 
 
@@ -234,10 +234,10 @@ def test_no_secret_is_ever_printed_or_kept_in_clear(sandbox: Sandbox, home: Home
 
     assert "cohort_bridge.db-wal" in kept
     assert "secret.key" in kept
-    assert not [name for name, found in kept.items() if any(secret.encode() in found for secret in secrets)]
+    assert not [name for name, content in kept.items() if any(secret.encode() in content for secret in secrets)]
     assert not [text for text in home.said if any(secret in text for secret in secrets)]
     profile = sandbox.raw(POWER)[0]["$properties"]
-    assert not [name for name, found in kept.items() if profile["$email"].encode() in found]
+    assert not [name for name, content in kept.items() if profile["$email"].encode() in content]
 
 
 # --- options of an export ------------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandb
 
     assert told(home.run("syncs", "edit", number, "--max-shrink", "40", "--json")) == (60, 40, ["beta", "launch"])
     assert told(home.run("syncs", "edit", number, "--every", "30", "--tag", "beta", "--json")) == (30, 40, ["beta"])
-    assert [one["id"] for one in home.run("syncs", "list", "--tag", "beta", "--json").json] == [added.json["id"]]
+    assert [sync["id"] for sync in home.run("syncs", "list", "--tag", "beta", "--json").json] == [added.json["id"]]
     assert home.run("syncs", "list", "--tag", "launch", "--json").json == []
     assert "beta" in home.run("syncs", "list").out
     assert told(home.run("syncs", "edit", number, "--no-max-shrink", "--no-tags", "--json")) == (30, None, [])

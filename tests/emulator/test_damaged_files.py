@@ -57,8 +57,8 @@ def rewrite(query: str) -> Damage:
 
     def damage(path: Path) -> None:
         made = path.with_name("made.tmp")
-        found = query.format(f"read_parquet('{path}')")
-        duckdb.sql(f"COPY ({found}) TO '{made}' (FORMAT parquet)")
+        select = query.format(f"read_parquet('{path}')")
+        duckdb.sql(f"COPY ({select}) TO '{made}' (FORMAT parquet)")
         made.replace(path)
 
     return damage
@@ -147,10 +147,10 @@ def test_a_damaged_base_is_held_first_where_the_sync_has_a_limit_and_the_damage_
 def test_the_bases_of_two_groups_that_changed_places_are_told_from_their_own(bridge: Bridge, sandbox: Sandbox):
     export(bridge, POWER)
     export(bridge, SPENDERS)
-    one, other = base_of(bridge, POWER), base_of(bridge, SPENDERS)
-    third = one.with_name("third")
-    one.replace(third)
-    other.replace(one)
+    base, other = base_of(bridge, POWER), base_of(bridge, SPENDERS)
+    third = base.with_name("third")
+    base.replace(third)
+    other.replace(base)
     third.replace(other)
 
     for cohort in (POWER, SPENDERS):
@@ -297,11 +297,11 @@ def test_commands_answer_for_all_that_can_be_read(bridge: Bridge, home: Home, sa
 
 
 def test_a_difference_that_changed_places_with_another_runs_is_not_shown_as_its_own(bridge: Bridge, sandbox: Sandbox):
-    one, other = export(bridge, TRIAL), export(bridge, POWER)
-    bridge.snapshots.path(other.difference or "").replace(bridge.snapshots.path(one.difference or ""))
+    run, other = export(bridge, TRIAL), export(bridge, POWER)
+    bridge.snapshots.path(other.difference or "").replace(bridge.snapshots.path(run.difference or ""))
 
     with pytest.raises(StorageFailed, match="who joined and left with run 1 is damaged"):
-        members.find_changes(bridge, LOCAL, one.id or 0, "added")
+        members.find_changes(bridge, LOCAL, run.id or 0, "added")
 
 
 def test_a_comparison_that_was_kept_of_other_runs_of_these_numbers_is_made_again(bridge: Bridge, sandbox: Sandbox):

@@ -48,13 +48,13 @@ def test_an_export_ends_with_the_group_equal_to_the_cohort(sandbox: Sandbox, hom
 def check_what_was_asked(sandbox: Sandbox, cohort: int) -> None:
     """Users with a profile, and of their profile the one property that they are matched by."""
     pages = sandbox.asked("engage")
-    wanted = {
+    arguments = {
         "project_id": PROJECT,
         "filter_by_cohort": f'{{"id": {cohort}}}',
         "include_all_users": "false",
         "output_properties": '["$apptimize_user_id"]',
     }
-    assert all(page["arguments"] == wanted for page in pages)
+    assert all(page["arguments"] == arguments for page in pages)
     assert len({page["session_id"] for page in pages if page["page"]}) <= 1
 
 
@@ -62,22 +62,24 @@ def check_what_was_delivered(sandbox: Sandbox, *, members: int) -> None:
     """All pages of one session, counted from 1, at most 1000 members each, and of a member the two ids."""
     messages = sandbox.messages()
     total = max(1, -(-members // 1000))
-    assert sorted(one["page_count"] for one in messages) == list(range(1, total + 1))
-    assert {one["total_pages"] for one in messages} == {total}
-    assert {one["action"] for one in messages} == {"members"}
-    assert len({one["session_id"] for one in messages}) == 1
-    assert max(one["members"] for one in messages) <= 1000
-    assert sum(one["members"] for one in messages) == members
+    assert sorted(message["page_count"] for message in messages) == list(range(1, total + 1))
+    assert {message["total_pages"] for message in messages} == {total}
+    assert {message["action"] for message in messages} == {"members"}
+    assert len({message["session_id"] for message in messages}) == 1
+    assert max(message["members"] for message in messages) <= 1000
+    assert sum(message["members"] for message in messages) == members
     keys = ["$apptimize_user_id", "mixpanel_distinct_id"]
-    assert all(one["member_keys"] == (keys if one["members"] else []) for one in messages)
-    assert {one["unusable"] for one in messages} == {0}
+    assert all(message["member_keys"] == (keys if message["members"] else []) for message in messages)
+    assert {message["unusable"] for message in messages} == {0}
 
 
 def test_only_the_list_of_cohorts_and_first_pages_count_as_queries(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         runs = [export(bridge, cohort) for cohort in (POWER, NEWSLETTER)]
 
-    counted = [(one["kind"], one.get("page")) for one in sandbox.log()["requests"] if one.get("counted")]
+    counted = [
+        (request["kind"], request.get("page")) for request in sandbox.log()["requests"] if request.get("counted")
+    ]
     assert counted == [("cohorts", None), ("engage", 0), ("engage", 0)]
     assert [run.queries for run in runs] == [2, 1]
 
@@ -98,7 +100,9 @@ def test_an_empty_cohort_is_one_message_without_members(sandbox: Sandbox, home: 
     with home.bridge() as bridge:
         run = export(bridge, REFUND)
 
-    assert [(one["page_count"], one["total_pages"], one["members"]) for one in sandbox.messages()] == [(1, 1, 0)]
+    assert [(message["page_count"], message["total_pages"], message["members"]) for message in sandbox.messages()] == [
+        (1, 1, 0)
+    ]
     assert sandbox.group(REFUND) == {}
     assert (run.status, run.members) == ("succeeded", 0)
 
@@ -121,7 +125,7 @@ def test_messages_can_be_sent_one_at_a_time(sandbox: Sandbox, home: Home):
         export(bridge, EVERYONE)
 
     assert sandbox.log()["max_messages_in_flight"] == 1
-    numbers = [one["page_count"] for one in sandbox.messages()]
+    numbers = [message["page_count"] for message in sandbox.messages()]
     assert all(later == earlier + 1 for earlier, later in pairwise(numbers))
 
 

@@ -426,7 +426,7 @@ def test_a_message_whose_answer_was_lost_is_sent_again_and_does_no_harm(scene: S
 
     sent = scene.sandbox.messages()
     assert len(sent) == 3 + 2
-    assert len({one["session_id"] for one in sent}) == 1
+    assert len({message["session_id"] for message in sent}) == 1
     assert (run.status, scene.group) == ("succeeded", scene.now.group)
 
 

@@ -57,13 +57,13 @@ def count_independently(sandbox: Sandbox, cohort: int, *, simplified: bool) -> d
     }
 
 
-def check_funnel(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert {name: found[name] for name in expected} == expected
-    assert found["in_cohort"] >= found["with_profile"] == found["with_id"] + found["unmatched"]
-    assert found["with_id"] == found["valid"] + found["invalid"]
-    assert found["valid"] == found["distinct"] + found["duplicates"]
-    assert found["distinct"] == found["prefixed"] + found["unprefixed"]
-    assert sum(found["reasons"].values()) == found["invalid"]
+def check_funnel(funnel: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert {name: funnel[name] for name in expected} == expected
+    assert funnel["in_cohort"] >= funnel["with_profile"] == funnel["with_id"] + funnel["unmatched"]
+    assert funnel["with_id"] == funnel["valid"] + funnel["invalid"]
+    assert funnel["valid"] == funnel["distinct"] + funnel["duplicates"]
+    assert funnel["distinct"] == funnel["prefixed"] + funnel["unprefixed"]
+    assert sum(funnel["reasons"].values()) == funnel["invalid"]
 
 
 def test_the_funnel_of_every_cohort_equals_an_independent_count(sandbox: Sandbox, home: Home):
@@ -103,13 +103,13 @@ def test_the_profiles_excluded_are_those_that_the_counts_speak_of(sandbox: Sandb
         assert reasons["unmatched"] == answer.unmatched
         assert reasons["duplicate"] == answer.duplicates
         assert sum(reasons.values()) == answer.unmatched + answer.invalid + answer.duplicates
-        assert {one for _, one, _ in rows} == raw.keys() - set(answer.group.values())
-        assert {one for reason, one, _ in rows if reason == "unmatched"} == {
-            one for one, value in raw.items() if value is None
+        assert {distinct_id for _, distinct_id, _ in rows} == raw.keys() - set(answer.group.values())
+        assert {distinct_id for reason, distinct_id, _ in rows if reason == "unmatched"} == {
+            distinct_id for distinct_id, value in raw.items() if value is None
         }
-        assert all(raw[one] == id for reason, one, id in rows if reason == "duplicate")
-        found = match_funnel.excluded(bridge, LOCAL, run.id, reasons=["duplicate"], search="TWIN-3")
-        assert (found.total, [id for _, _, id in found.rows]) == (1, ["i_twin-3"])
+        assert all(raw[distinct_id] == id for reason, distinct_id, id in rows if reason == "duplicate")
+        page = match_funnel.excluded(bridge, LOCAL, run.id, reasons=["duplicate"], search="TWIN-3")
+        assert (page.total, [id for _, _, id in page.rows]) == (1, ["i_twin-3"])
 
 
 def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sandbox, home: Home):
@@ -139,9 +139,9 @@ def test_the_download_of_profiles_excluded_is_safe_to_open_in_a_spreadsheet(sand
 
 
 def mixpanel_id(bridge: Bridge) -> int:
-    found = lookup.find_mixpanel(bridge)
-    assert found.id is not None
-    return found.id
+    connection = lookup.find_mixpanel(bridge)
+    assert connection.id is not None
+    return connection.id
 
 
 def test_another_match_property_leads_to_a_full_overwrite_and_a_sync_may_have_its_own(sandbox: Sandbox, home: Home):
@@ -186,14 +186,14 @@ def test_a_user_is_looked_up_by_either_id_with_groups_and_since_when(sandbox: Sa
         left = sorted(before.keys() - after.keys())[0]
 
         for id in (unchanged, after[unchanged]):
-            (found,) = user_lookup.look_up_user(bridge, LOCAL, id).groups
-            assert (found.is_member, found.run_id, found.since) == (True, first.id, first.finished_at)
-        (found,) = user_lookup.look_up_user(bridge, LOCAL, joined).groups
-        assert (found.is_member, found.run_id) == (True, second.id)
+            (group,) = user_lookup.look_up_user(bridge, LOCAL, id).groups
+            assert (group.is_member, group.run_id, group.since) == (True, first.id, first.finished_at)
+        (group,) = user_lookup.look_up_user(bridge, LOCAL, joined).groups
+        assert (group.is_member, group.run_id) == (True, second.id)
         for id in (left, before[left]):  # no reading knows them any more, but what removed them does
             told = user_lookup.look_up_user(bridge, LOCAL, id)
-            (found,) = told.groups
-            assert (found.is_member, found.reason, found.since) == (False, "removed", second.finished_at)
+            (group,) = told.groups
+            assert (group.is_member, group.reason, group.since) == (False, "removed", second.finished_at)
             assert (told.distinct_ids, told.apptimize_ids) == ([before[left]], [left])
 
 
@@ -210,26 +210,26 @@ def test_who_and_a_membership_history_agree_on_a_group_that_was_written_again_af
         second = export(bridge, POWER)
         assert second.write == "full"
 
-        (found,) = user_lookup.look_up_user(bridge, LOCAL, member).groups
+        (answer,) = user_lookup.look_up_user(bridge, LOCAL, member).groups
         (history,) = user_lookup.look_up_user(bridge, LOCAL, member).histories
         (stay,) = history.memberships
 
-    assert (found.since, found.run_id) == (stay.since, stay.since_run) == (first.finished_at, first.id)
+    assert (answer.since, answer.run_id) == (stay.since, stay.since_run) == (first.finished_at, first.id)
 
 
 def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
     twins = {str(row["$distinct_id"]): row for row in sandbox.raw(IMPORTED)}
     by_value: dict[str, list[str]] = {}
-    for one, row in twins.items():
-        by_value.setdefault(str(row["$properties"].get("$apptimize_user_id")), []).append(one)
+    for distinct_id, row in twins.items():
+        by_value.setdefault(str(row["$properties"].get("$apptimize_user_id")), []).append(distinct_id)
     smaller, larger = sorted(by_value["i_twin-3"], key=str.encode)
     with home.bridge() as bridge:
         export(bridge, IMPORTED)
 
-        found = user_lookup.look_up_user(bridge, LOCAL, larger)
-        assert set(found.distinct_ids) == {smaller, larger}
-        assert found.apptimize_ids == ["i_twin-3"]
-        assert (found.groups[0].is_member, found.groups[0].reason, found.groups[0].instead) == (
+        user = user_lookup.look_up_user(bridge, LOCAL, larger)
+        assert set(user.distinct_ids) == {smaller, larger}
+        assert user.apptimize_ids == ["i_twin-3"]
+        assert (user.groups[0].is_member, user.groups[0].reason, user.groups[0].instead) == (
             True,
             "duplicate",
             smaller,
@@ -237,7 +237,7 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
         (blank,) = user_lookup.look_up_user(bridge, LOCAL, by_value[""][0]).groups
         assert (blank.is_member, blank.reason) == (False, "blank")
         unknown = user_lookup.look_up_user(bridge, LOCAL, "nobody-at-all")
-        assert (unknown.is_known, [one.is_member for one in unknown.groups]) == (False, [False])
+        assert (unknown.is_known, [group.is_member for group in unknown.groups]) == (False, [False])
 
     done = home.run("who", larger, "--json")
     assert (done.code, done.json["groups"][0]["instead"]) == (0, smaller)
@@ -270,8 +270,8 @@ def experiment(sandbox: Sandbox, apptimize_id: str) -> None:
 
 
 def list_events(sandbox: Sandbox, distinct_id: str) -> list[str]:
-    found = sandbox.get(f"/sandbox/api/people/{distinct_id}").raise_for_status().json()
-    return [one["event"] for one in found["events"] if not one["event"].startswith("$")]
+    profile = sandbox.get(f"/sandbox/api/people/{distinct_id}").raise_for_status().json()
+    return [event["event"] for event in profile["events"] if not event["event"].startswith("$")]
 
 
 def test_a_run_that_was_held_because_profiles_were_missing_is_no_read(sandbox: Sandbox, home: Home):

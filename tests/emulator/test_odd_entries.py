@@ -70,6 +70,8 @@ def test_an_account_is_known_among_odd_ones(sandbox: Sandbox, home: Home):
                 return await service_accounts.check_due(tomorrow, http)
 
         assert asyncio.run(ask()) == 1
-        connection = next(one for one in lookup.list_connections(bridge, LOCAL) if one.side == MIXPANEL_SIDE)
+        connection = next(
+            connection for connection in lookup.list_connections(bridge, LOCAL) if connection.side == MIXPANEL_SIDE
+        )
         assert connection.account_trouble is None
         assert sandbox.struck("list_odd") == 1

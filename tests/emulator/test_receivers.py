@@ -48,9 +48,13 @@ def connect(bridge: Bridge, url: str, token: SecretStr, name: str, **options: bo
 
 
 def named(bridge: Bridge, name: str = "default", side: str = "destination") -> Connection:
-    found = [one for one in lookup.list_connections(bridge, LOCAL) if (one.name, one.side) == (name, side)]
-    assert found, name
-    return found[0]
+    connections = [
+        connection
+        for connection in lookup.list_connections(bridge, LOCAL)
+        if (connection.name, connection.side) == (name, side)
+    ]
+    assert connections, name
+    return connections[0]
 
 
 def number(connection: Connection) -> int:
@@ -59,7 +63,9 @@ def number(connection: Connection) -> int:
 
 
 def names(bridge: Bridge) -> list[str]:
-    return [one.name for one in lookup.list_connections(bridge, LOCAL) if one.side == "destination"]
+    return [
+        connection.name for connection in lookup.list_connections(bridge, LOCAL) if connection.side == "destination"
+    ]
 
 
 def newest_actions(bridge: Bridge, count: int = 3) -> list[str]:

@@ -18,8 +18,8 @@ def differing(kept: list[dict[str, Any]], played: list[dict[str, Any]]) -> list[
     return [f"{old['command']}\n  recorded: {shown(old)}\n  now:      {shown(new)}" for old, new in pairs]
 
 
-def shown(one: dict[str, Any]) -> str:
-    return json.dumps(one, ensure_ascii=False)
+def shown(step: dict[str, Any]) -> str:
+    return json.dumps(step, ensure_ascii=False)
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_every_command_ends_with_the_status_and_the_json_that_were_recorded(sand
     # As JSON, like the recording: what was played holds counters beside plain values.
     kept, played = recorded(), json.loads(json.dumps(play(sandbox, empty_home)))
 
-    assert [one["command"] for one in played] == [one["command"] for one in kept]
+    assert [step["command"] for step in played] == [step["command"] for step in kept]
     assert not (told := differing(kept, played)), "\n".join(["what scripts rely on is another:", *told])
 
 
@@ -36,6 +36,6 @@ def test_an_exit_status_and_a_value_that_are_others_are_told():
     assert differing(kept, changed) == []
 
     changed[0]["exit"] = 70
-    next(one for one in changed if isinstance(one.get("json"), dict))["json"]["status"] = "other"
+    next(step for step in changed if isinstance(step.get("json"), dict))["json"]["status"] = "other"
 
     assert len(differing(kept, changed)) == 2

@@ -58,10 +58,10 @@ def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equ
         for cohort in cohorts:
             now = sandbox.group(cohort) or {}
             assert now == sandbox.answer(cohort).group
-            sent = [one for one in sandbox.messages() if one["cohort_id"] == str(cohort)]
+            sent = [message for message in sandbox.messages() if message["cohort_id"] == str(cohort)]
             changed = len(now.keys() ^ before[cohort].keys())
-            assert sum(one["members"] for one in sent) == changed
-            assert {one["action"] for one in sent} <= {"add_members", "remove_members"}
+            assert sum(message["members"] for message in sent) == changed
+            assert {message["action"] for message in sent} <= {"add_members", "remove_members"}
             before[cohort] = now
 
     runs = list_runs(bridge, LOCAL, limit=100)

@@ -33,7 +33,7 @@ def check(bridge: Bridge) -> int:
 
 
 def connection(bridge: Bridge) -> Connection:
-    return next(one for one in lookup.list_connections(bridge, LOCAL) if one.side == MIXPANEL_SIDE)
+    return next(row for row in lookup.list_connections(bridge, LOCAL) if row.side == MIXPANEL_SIDE)
 
 
 def later(bridge: Bridge, seconds: float) -> Bridge:
@@ -44,8 +44,8 @@ def later(bridge: Bridge, seconds: float) -> Bridge:
 def become(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """Change what the sandbox's project says of the account that is connected."""
     accounts = [
-        replace(one, **changes) if one.username == people.ADMIN_USERNAME else one  # type: ignore[arg-type]
-        for one in people.ACCOUNTS
+        replace(account, **changes) if account.username == people.ADMIN_USERNAME else account  # type: ignore[arg-type]
+        for account in people.ACCOUNTS
     ]
     monkeypatch.setattr(people, "ACCOUNTS", accounts)
 

@@ -23,7 +23,7 @@ from tests.stage.sandbox import EVERYONE, NEWSLETTER, POWER, SPENDERS, TESTERS, 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", seconds=0.4)
 
-    both = [home.finish(one) for one in [home.start("export", str(POWER), "--json") for _ in range(2)]]
+    both = [home.finish(started) for started in [home.start("export", str(POWER), "--json") for _ in range(2)]]
 
     refused = [done for done in both if done.code]
     assert len(refused) < 2
@@ -32,7 +32,7 @@ def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home:
         assert "is writing the group Power users at this moment" in done.err
         assert "Wait for it to finish, or cancel it" in done.err
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
-    assert {one["status"] for one in home.run("runs", "--json").json} <= {"succeeded", "failed"}
+    assert {listed["status"] for listed in home.run("runs", "--json").json} <= {"succeeded", "failed"}
 
 
 def test_an_export_is_refused_while_another_run_writes_the_group(sandbox: Sandbox, home: Home):
@@ -68,7 +68,7 @@ def test_processes_share_the_five_requests_of_a_project(sandbox: Sandbox, home: 
 
     done = home.run_all(*(("export", str(cohort), "--json") for cohort in cohorts))
 
-    assert [one.code for one in done] == [0, 0, 0]
+    assert [command.code for command in done] == [0, 0, 0]
     assert sandbox.log()["max_in_flight"] <= 5
     for cohort in cohorts:
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
@@ -98,7 +98,7 @@ def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: 
         done = home.run_all(("worker", "--once"), ("worker", "--once"))
 
         runs = list_runs(bridge, LOCAL)
-    assert [one.code for one in done] == [0, 0]
+    assert [command.code for command in done] == [0, 0]
     assert [run.status for run in runs] == ["succeeded"] * len(cohorts)
     assert len([page for page in sandbox.asked("engage") if page["page"] == 0]) == len(cohorts)
     for cohort in cohorts:
@@ -119,10 +119,10 @@ def test_a_destination_that_hangs_takes_half_of_the_places_and_no_request_to_mix
 
         asyncio.run(work_until_nothing_is_left_for(bridge, "csv"))
 
-        found = runs.list_runs(bridge, LOCAL)
-        assert [run.status for run in found if run.destination == "csv"] == ["succeeded"] * len(others)
+        all_runs = runs.list_runs(bridge, LOCAL)
+        assert [run.status for run in all_runs if run.destination == "csv"] == ["succeeded"] * len(others)
         # Oldest first: the first two had the places, and are back in the queue as the worker ended.
-        assert [run.started_at is not None for run in found if run.destination == "default"] == [
+        assert [run.started_at is not None for run in all_runs if run.destination == "default"] == [
             False,
             False,
             True,

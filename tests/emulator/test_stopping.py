@@ -106,12 +106,12 @@ def test_a_worker_that_is_terminated_hands_its_run_back_within_seconds(sandbox: 
         done = home.finish(up, within_s=10)
 
         handed_back = newest_run(bridge)
-        held = leases.list_held(bridge.engine, LeaseKind.RUN)
+        held_leases = leases.list_held(bridge.engine, LeaseKind.RUN)
         sandbox.clear_faults()
         asyncio.run(service.Worker(bridge).once())
         run = newest_run(bridge)
     assert (done.code, done.out) == (0, "")
-    assert (handed_back.status, held) == ("queued", [])
+    assert (handed_back.status, held_leases) == ("queued", [])
     assert (run.id, run.status) == (handed_back.id, "succeeded")
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
 

@@ -84,8 +84,8 @@ def test_a_groups_members_are_paged_and_searched(fresh: Any):
     assert "1–50 of 122" in text(fresh.get(path).text)
     assert "101–122 of 122" in text(fresh.get(path, params={"page": 3}).text)
     assert "There is no page 9" in text(fresh.get(path, params={"page": 9}).text)
-    found = fresh.get(path, params={"q": "I_11"}).text
-    assert re.findall(r"<code>(i_[^<]+)</code>", found) == [f"i_11{number}" for number in range(10)]
+    page = fresh.get(path, params={"q": "I_11"}).text
+    assert re.findall(r"<code>(i_[^<]+)</code>", page) == [f"i_11{number}" for number in range(10)]
     assert "i_&lt;b&gt;" in fresh.get(path, params={"q": "<b>"}).text
     assert "1–1 of 1 found" in text(fresh.get(path, params={"q": "%_"}).text)
     assert "No one matches" in fresh.get(path, params={"q": "zzz"}).text
