@@ -85,8 +85,8 @@ def _forgetful_page(context: BrowserContext) -> Generator[Page]:
     page = context.new_page()
     yield page
     context.remove_listener("request", note)
-    for one in context.pages:
-        one.close()
+    for open_page in context.pages:
+        open_page.close()
     last = context.new_page()
     protocol = context.new_cdp_session(last)
     for origin in origins:

@@ -152,8 +152,8 @@ def plenty(everything: Everything) -> None:
 def lie_further_back(everything: Everything, hours: int) -> None:
     """Let what was done lie some hours further back: unlike the sandbox's clock, this machine's cannot be set."""
 
-    def earlier(found: re.Match[str]) -> str:
-        return f'"at": "{(datetime.fromisoformat(found[1]) - timedelta(hours=hours)).isoformat()}"'
+    def earlier(match: re.Match[str]) -> str:
+        return f'"at": "{(datetime.fromisoformat(match[1]) - timedelta(hours=hours)).isoformat()}"'
 
     with changing(everything) as database:
         for table, columns in TIMES.items():

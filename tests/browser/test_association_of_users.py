@@ -22,12 +22,14 @@ def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_grou
     everything: Everything, page: Page, tmp_path: Path
 ):
     profiles = httpx.get(f"{everything.sandbox}/sandbox/api/cohorts/{WEB}/profiles").json()
-    unmatched = [str(one["$distinct_id"]) for one in profiles if "$apptimize_user_id" not in one["$properties"]][:40]
+    unmatched = [
+        str(profile["$distinct_id"]) for profile in profiles if "$apptimize_user_id" not in profile["$properties"]
+    ][:40]
     before = json.loads(everything.core("export", str(WEB), "--json"))
     assert before["unmatched"] > len(unmatched) == 40
     file = tmp_path / "users.csv"
     note = "x" * 50_000  # a column that is ignored makes it larger than what other pages take
-    lines = [f"{one},i_browser-{number},{note}" for number, one in enumerate(unmatched)]
+    lines = [f"{distinct_id},i_browser-{number},{note}" for number, distinct_id in enumerate(unmatched)]
     file.write_text("\n".join(["distinct_id,apptimize_id,note", *lines, ",i_nobody,", "torn,=1+1,"]))
 
     go(page, f"{everything.url}/matching", "Matching")
@@ -65,5 +67,5 @@ def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_grou
 
 def held(everything: Everything, distinct_id: str) -> bool:
     """Whether the profile has an Apptimize id by now."""
-    found = httpx.get(f"{everything.sandbox}/sandbox/api/people/{distinct_id}").json()
-    return "$apptimize_user_id" in (found["properties"] or {})
+    profile = httpx.get(f"{everything.sandbox}/sandbox/api/people/{distinct_id}").json()
+    return "$apptimize_user_id" in (profile["properties"] or {})

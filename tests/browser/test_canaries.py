@@ -67,8 +67,8 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     }  # fmt: skip
     assert len(places["frame"]) > 10_000
     assert {"dashboard.log", "worker.log", "secret.key", "cohort_bridge.db"} <= {Path(name).name for name in places}
-    found = [(name, secret) for name, content in places.items() for secret in secrets if secret.encode() in content]
-    assert found == []
+    leaks = [(name, secret) for name, content in places.items() for secret in secrets if secret.encode() in content]
+    assert leaks == []
 
 
 def as_bytes(frame: str | bytes) -> bytes:

@@ -29,13 +29,13 @@ def broken(page: Page, *, only: list[str] | None = None) -> list[str]:
     options: dict[str, object] = {"resultTypes": ["violations"]}
     if only:
         options["runOnly"] = {"type": "rule", "values": only}
-    found = Axe().run(page, options=options).response["violations"]
+    violations = Axe().run(page, options=options).response["violations"]
     return [
-        f"{one['id']}: {node['target']} {node['failureSummary']}"
-        for one in found
-        if one["impact"] in NEEDED
-        for node in one["nodes"]
-        if NOT_OURS.get(one["id"], "nowhere") not in f"{node['target']}{node['html']}"
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in violations
+        if violation["impact"] in NEEDED
+        for node in violation["nodes"]
+        if NOT_OURS.get(violation["id"], "nowhere") not in f"{node['target']}{node['html']}"
     ]
 
 

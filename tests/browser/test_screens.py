@@ -31,7 +31,7 @@ def faulty(everything: Everything) -> Iterator[Everything]:
 
 
 def get_cohort_name(everything: Everything, cohort: int) -> str:
-    return next(one["name"] for one in json.loads(everything.core("cohorts", "--json")) if one["id"] == cohort)
+    return next(entry["name"] for entry in json.loads(everything.core("cohorts", "--json")) if entry["id"] == cohort)
 
 
 def test_the_first_visitor_of_a_fresh_process_may_come_by_a_deep_link(everything: Everything, page: Page):

@@ -132,9 +132,9 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
 
 def person_id(signed: Signed, email: str) -> int:
     with sqlite3.connect(signed.home / "cohort_bridge.db") as database:
-        (found,) = database.execute("SELECT id FROM person WHERE email = ?", (email,)).fetchone()
+        (number,) = database.execute("SELECT id FROM person WHERE email = ?", (email,)).fetchone()
     database.close()
-    return found
+    return number
 
 
 def test_a_forged_cookie_signs_no_one_in(signed: Signed, page: Page):

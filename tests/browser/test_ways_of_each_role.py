@@ -33,7 +33,7 @@ def figure(page: Page, label: str) -> str:
 
 
 def bold(place: Locator) -> list[str]:
-    return [plain_text(one) for one in place.locator("strong").all()]
+    return [plain_text(element) for element in place.locator("strong").all()]
 
 
 def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, page: Page, other_page: Page):

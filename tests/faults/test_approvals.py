@@ -208,11 +208,11 @@ def test_an_approval_of_no_usable_ids_does_not_skip_the_shrink_limit(group: Grou
     looked_at = group.next_slot()
     without_ids(group.population, PEOPLE[:5], set_again=True)
 
-    found = group.press(looked_at)
+    run = group.press(looked_at)
 
     without_ids(group.population, PEOPLE, set_again=True)
     assert outcome(looked_at) == (RunStatus.HELD, "held_no_ids")
-    assert outcome(found) == (RunStatus.HELD, "held_shrink")
+    assert outcome(run) == (RunStatus.HELD, "held_shrink")
     assert group.members() == group.before
 
 
@@ -295,9 +295,9 @@ def test_a_base_that_a_one_time_export_moved_meanwhile_is_not_the_one_that_was_l
     group.population.set(ONE, PEOPLE[:70])
     group.next_slot()
 
-    found = group.now(queued)
-    assert outcome(found) == (RunStatus.HELD, "held_shrink")
-    assert found.removed < looked_at.removed
+    run = group.now(queued)
+    assert outcome(run) == (RunStatus.HELD, "held_shrink")
+    assert run.removed < looked_at.removed
     assert group.members() == exported != group.before
 
 

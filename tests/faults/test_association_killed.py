@@ -52,8 +52,8 @@ def write_file(path: Path) -> None:
 
 
 def most_memory_mb(pid: int) -> float:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0  # a process that has just ended has none
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(match[1]) / 1024 if match else 0.0  # a process that has just ended has none
 
 
 @pytest.mark.slow

@@ -61,8 +61,8 @@ def test_fourteen_syncs_stay_inside_sixty_queries_in_any_hour_and_the_fifteenth_
     for minute in range(0, minutes, step):
         population.forget_log()
         service.once(bridge)
-        asked += [minute for one in population.log()["requests"] if one.get("counted")]
-        assert [one for one in population.log()["requests"] if one["status"] == 429] == []
+        asked += [minute for request in population.log()["requests"] if request.get("counted")]
+        assert [request for request in population.log()["requests"] if request["status"] == 429] == []
         clock.pass_minutes(step)
 
     assert caught.value.advice == "All 15 fit every 30 minutes: give the others that interval first."
@@ -166,10 +166,10 @@ def test_a_worker_that_is_told_to_stop_hands_its_run_back_within_ten_seconds_wha
     population.set(LATE, range(2500))
     population.fault("slow", target=target, seconds=30, **({} if page is None else {"page": page}))
     recurring.add_sync(bridge, LOCAL, LATE)
-    one = process.start(home, "worker")
+    worker = process.start(home, "worker")
     population.wait_for(kind, page=page)
 
-    took_s = process.stop(one)
+    took_s = process.stop(worker)
 
     assert took_s < 10
     assert (last(bridge).status, leases.list_held(bridge.engine, LeaseKind.RUN)) == (RunStatus.QUEUED, [])
@@ -185,11 +185,11 @@ def test_a_worker_that_works_once_and_is_told_to_stop_hands_its_run_back_and_end
     population.set(LATE, range(20))
     population.fault("slow", target="mixpanel", seconds=30)
     recurring.add_sync(bridge, LOCAL, LATE)
-    one = home.start("worker", "--once")
+    worker = home.start("worker", "--once")
     population.wait_for("cohorts")
-    one.terminate()
+    worker.terminate()
 
-    assert home.finish(one).code == 0
+    assert home.finish(worker).code == 0
     assert last(bridge).status == RunStatus.QUEUED
 
 
@@ -199,7 +199,7 @@ def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is
     population.set(LATE, range(2500))
     population.fault("slow", target="apptimize", seconds=20, page=2)
     recurring.add_sync(bridge, LOCAL, LATE)
-    one = process.start(home, "worker", lease_s=None)
+    worker = process.start(home, "worker", lease_s=None)
     population.wait_for("cohort-sync", page=2)
     began = time.monotonic()
     runs.cancel_run(bridge, LOCAL, last(bridge).id or 0)
@@ -207,7 +207,7 @@ def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is
     while list_unfinished(bridge) and time.monotonic() < began + 15:
         time.sleep(0.02)
 
-    process.stop(one)
+    process.stop(worker)
     assert last(bridge).status == RunStatus.CANCELLED
     assert sync_row(bridge).state == SyncState.ACTIVE
     population.clear_faults()

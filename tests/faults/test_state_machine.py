@@ -154,9 +154,9 @@ class Syncs(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 50))
     def undo(self, pick: int) -> None:
-        found = [run for run in all_runs(self.bridge) if run.id in self.held_by and run.snapshot]
-        if found:
-            run = found[pick % len(found)]
+        runs = [run for run in all_runs(self.bridge) if run.id in self.held_by and run.snapshot]
+        if runs:
+            run = runs[pick % len(runs)]
             with suppress(NotFound):  # its members are gone, or not what they were
                 undo.undo_to(self.bridge, LOCAL, run.id or 0)
             self.work()
@@ -193,7 +193,7 @@ class Syncs(RuleBasedStateMachine):
         self.population.at(self.clock.shift_s)
         clock = WallClock(start_s=self.clock.now_s(), steady_s=0, speed=1e-9)
         kill = Kill(step, "after", nth) if dies else None
-        pair = [process.start(self.home, "worker", "--once", kill=one, clock=clock) for one in (kill, None)]
+        pair = [process.start(self.home, "worker", "--once", kill=death, clock=clock) for death in (kill, None)]
         for worker in pair:
             process.finish(worker)
         self.check()
@@ -229,10 +229,10 @@ class Syncs(RuleBasedStateMachine):
 
     @rule(pair=st.sampled_from(list(combinations(USED, 2))))
     def two_bases_are_swapped(self, pair: tuple[int, int]) -> None:
-        one, other = map(self._base_of, pair)
-        if one and other:
-            aside = one.with_suffix(".aside")
-            for source, target in ((one, aside), (other, one), (aside, other)):
+        base, other = map(self._base_of, pair)
+        if base and other:
+            aside = base.with_suffix(".aside")
+            for source, target in ((base, aside), (other, base), (aside, other)):
                 os.rename(source, target)
             type(self).ran("bases swapped")
 
@@ -250,23 +250,23 @@ class Syncs(RuleBasedStateMachine):
 
     def check(self) -> None:
         """No run says that it succeeded and is wrong; a held or failed run that wrote nothing left the group alone."""
-        found = all_runs(self.bridge)
-        assert_counts_add_up(found)
-        newest = {run.cohort_id: run for run in found if run.status not in UNFINISHED}
+        runs = all_runs(self.bridge)
+        assert_counts_add_up(runs)
+        newest = {run.cohort_id: run for run in runs if run.status not in UNFINISHED}
         for cohort, run in newest.items():
             if run.id in self.held_by or run.status != RunStatus.SUCCEEDED:
                 continue
             there = self.population.members(cohort) or frozenset()
             if run.trigger == "undo":
-                assert there == self._as_of(run, found), f"run {run.id} was to restore {run.restore_snapshot}"
+                assert there == self._as_of(run, runs), f"run {run.id} was to restore {run.restore_snapshot}"
             else:
                 assert there == self.population.expected_members(cohort), f"run {run.id} of {cohort}"
             self.held_by[run.id or 0] = there
 
-    def _as_of(self, undo: Run, found: list[Run]) -> frozenset[str]:
+    def _as_of(self, undo: Run, runs: list[Run]) -> frozenset[str]:
         same = [
             self.held_by[run.id or 0]
-            for run in found
+            for run in runs
             if run.snapshot == undo.restore_snapshot and run.id in self.held_by
         ]
         return same[0]
@@ -294,7 +294,7 @@ def test_the_groups_are_right_whatever_happens_in_whatever_order(
     population: Population, population_template: Path, ran: Tally
 ):
     machine = type("Machine", (Syncs,), {"population": population, "template": population_template, "ran": ran})
-    wanted = settings(
+    machine_settings = settings(
         max_examples=max(2, SEEDS * 6),
         stateful_step_count=25 if SEEDS else 12,
         deadline=None,
@@ -304,4 +304,4 @@ def test_the_groups_are_right_whatever_happens_in_whatever_order(
         database=None,
     )
 
-    run_state_machine_as_test(machine, settings=wanted)
+    run_state_machine_as_test(machine, settings=machine_settings)

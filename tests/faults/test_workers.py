@@ -78,8 +78,8 @@ def test_workers_on_one_database_run_each_slot_once_and_keep_the_groups_right(tm
                 ),
                 within_s=60,
             )
-            for one in started:
-                process.stop(one)
+            for worker in started:
+                process.stop(worker)
 
             slots = Counter((run.sync_id, _slot(run)) for run in all_runs(bridge) if run.trigger == "schedule")
             assert max(slots.values()) == 1
@@ -108,22 +108,22 @@ def test_a_clock_that_is_set_by_an_hour_neither_stalls_a_worker_nor_makes_it_run
     moved_by.write_text("0")
     population.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE)
-    one = process.start(home, "worker", clock=WallClock(moved_by=str(moved_by)))
+    worker = process.start(home, "worker", clock=WallClock(moved_by=str(moved_by)))
     wait_until(lambda: last_status(bridge) == RunStatus.SUCCEEDED)
     population.set(ONE, range(40))
 
     moved_by.write_text(str(hours * 3600))
 
     wait_until(lambda: len(all_runs(bridge)) == 2 and not list_unfinished(bridge))
-    process.stop(one)
+    process.stop(worker)
     assert population.members(ONE) == population.expected_members(ONE)
     assert len(all_runs(bridge)) == 2
     ran("clocks set")
 
 
 def last_status(bridge: Bridge) -> str | None:
-    found = all_runs(bridge)
-    return found[-1].status if found else None
+    known_runs = all_runs(bridge)
+    return known_runs[-1].status if known_runs else None
 
 
 @pytest.mark.parametrize("change", ["ends", "begins"])
@@ -183,7 +183,7 @@ def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
     population.set(ONE, range(1500))
     population.fault("slow", target="mixpanel", seconds=0.5)
     recurring.add_sync(bridge, LOCAL, ONE)
-    one = process.start(home, "worker", lease_s=lease_s)
+    worker = process.start(home, "worker", lease_s=lease_s)
     population.wait_for("engage")
 
     with closing(sqlite3.connect(home.path / "cohort_bridge.db", isolation_level=None)) as other:
@@ -192,7 +192,7 @@ def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
         other.execute("ROLLBACK")
 
     wait_until(lambda: not list_unfinished(bridge), within_s=40)
-    process.stop(one)
+    process.stop(worker)
     assert [run.status for run in all_runs(bridge)] == [RunStatus.SUCCEEDED]
     assert population.members(ONE) == population.expected_members(ONE)
     ran("storage faults")

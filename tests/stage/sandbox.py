@@ -109,18 +109,18 @@ class Sandbox(httpx.Client):
 
     def asked(self, kind: str) -> list[dict[str, Any]]:
         """The requests of a kind (`cohorts`, `engage`, `app`, `cohort-sync`) since the log was emptied."""
-        return [one for one in self.log()["requests"] if one["kind"] == kind]
+        return [request for request in self.log()["requests"] if request["kind"] == kind]
 
     def messages(self) -> list[dict[str, Any]]:
         """The cohort-sync messages that arrived since the log was emptied."""
-        return [one for one in self.asked("cohort-sync") if one["method"] == "POST"]
+        return [message for message in self.asked("cohort-sync") if message["method"] == "POST"]
 
     def forget_requests(self) -> None:
         self.delete("/sandbox/api/requests", params={"queries": 1}).raise_for_status()
 
     def wait_for(self, kind: str, *, page: int | None = None) -> None:
         """Return once such a request has arrived."""
-        wait_until(lambda: any(page in (None, one.get("page")) for one in self.asked(kind)))
+        wait_until(lambda: any(page in (None, request.get("page")) for request in self.asked(kind)))
 
 
 def wait_until(holds: Callable[[], Any], *, within_s: float = 20.0) -> None:
