@@ -189,7 +189,7 @@ class OutOfMemory(CohortBridgeError):
 
 
 class Unforeseen(CohortBridgeError):
-    """An error that nobody foresaw ended the work, and what it was is in the log alone."""
+    """An error that no one foresaw ended the work, and what it was is in the log alone."""
 
     code = "unexpected"
     default_advice = "Start it again; if that does not help, COHORT_BRIDGE_LOG_LEVEL=DEBUG shows more."

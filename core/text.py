@@ -22,5 +22,5 @@ def harmless(text: str, *, keep: str = "") -> str:
 
 
 def escaped(document: str) -> str:
-    """Write what steers as JSON's escapes; in a JSON document in one line it stands in strings alone."""
+    """Format what steers as JSON's escapes; in a JSON document in one line it stands in strings alone."""
     return STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", document)

@@ -22,7 +22,7 @@ async def in_own_thread(call: Callable[[], T]) -> T:
 
     def settle(result: T | None, exc: BaseException | None) -> None:
         if answer.done():
-            return  # nobody waits for it any more
+            return  # no one waits for it any more
         if exc is not None:
             answer.set_exception(exc)
         else:

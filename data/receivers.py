@@ -18,7 +18,7 @@ from data.sync_runs import cancel_queued
 
 
 class SharedReceiver(Exception):
-    """The cohort has a group at the same place through another connection, and nobody said that they are kept apart."""
+    """The cohort has a group at the same place through another connection, and no one said that they are kept apart."""
 
     def __init__(self, group: Group, connection: Connection, other: Connection) -> None:
         super().__init__(f"Cohort {group.cohort_id} is kept at one place by {connection.name} and {other.name}.")
@@ -41,7 +41,7 @@ def list_neighbors(session: Session, connection: Connection) -> list[Connection]
 
 
 def list_twins(session: Session, connection: Connection) -> list[Connection]:
-    """List the neighbors that nobody said are kept apart: what one writes there, the other takes for its own."""
+    """List the neighbors that no one said are kept apart: what one writes there, the other takes for its own."""
     return [other for other in list_neighbors(session, connection) if not are_apart(connection, other)]
 
 

@@ -105,7 +105,7 @@ def wait_until_free(bridge: Bridge, number: int) -> None:
 
 @contextmanager
 def no_association_left(bridge: Bridge, lease_owner: str) -> Generator[None]:
-    """Record the end of what this owner takes inside, and does not come to an end of its own."""
+    """Record the end of what this owner takes inside, and does not end by itself."""
 
     def record(number: int, why: CohortBridgeError) -> None:
         is_cancelled = isinstance(why, RunCancelled)

@@ -19,7 +19,8 @@ from data.models import Connection
 connect_app = typer.Typer(help="Connect a Mixpanel project, or a destination for groups.", no_args_is_help=True)
 
 Replace = Annotated[
-    bool, typer.Option("--replace", help="Let the connection of this name lead elsewhere; its groups are written anew.")
+    bool,
+    typer.Option("--replace", help="Let the connection of this name lead elsewhere; its groups are written again."),
 ]
 
 

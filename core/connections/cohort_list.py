@@ -80,11 +80,11 @@ async def find(
         listing = await _read_once(bridge, client, project, since=began - SHARED_FOR, lease_owner=lease_owner)
     cohort = pick(listing, cohort_id)
     if cohort is None:
-        return await find_afresh(bridge, client, project, cohort_id, since=began, lease_owner=lease_owner)
+        return await find_again(bridge, client, project, cohort_id, since=began, lease_owner=lease_owner)
     return _exportable(cohort)
 
 
-async def find_afresh(
+async def find_again(
     bridge: Bridge,
     client: Mixpanel,
     project: str,

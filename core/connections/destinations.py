@@ -65,7 +65,7 @@ def change_address(
 ) -> Connection:
     """Have a destination lead to another address; its groups are in doubt.
 
-    The token is entered again: nobody but who knows it sends it anywhere.
+    The token is entered again: no one sends it anywhere without knowing it.
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
     _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT)
@@ -84,7 +84,7 @@ def change_folder(bridge: Bridge, actor: Actor, connection_id: int, *, folder: s
 
 @action(Role.ADMIN)
 def keep_apart(bridge: Bridge, actor: Actor, connection_id: int) -> Connection:
-    """Say that a destination is another workspace than the others at its address. Raises NotFound, PlaceInUse."""
+    """Record that a destination is another workspace than the others at its address. Raises NotFound, PlaceInUse."""
     return entering.keep_apart(bridge, connection_id)
 
 

@@ -60,9 +60,9 @@ class CohortSource:
             self._bridge, self._client, self._project, self._cohort_id, lease_owner=self._lease_owner
         )
 
-    async def _find_afresh(self) -> None:
+    async def _find_again(self) -> None:
         now = self._bridge.clock.now()
-        await cohort_list.find_afresh(
+        await cohort_list.find_again(
             self._bridge, self._client, self._project, self._cohort_id, since=now, lease_owner=self._lease_owner
         )
 
@@ -85,7 +85,7 @@ class CohortSource:
                 await self._give_back_slots()
                 yield tally, collector
         except CohortRefused:
-            await self._find_afresh()  # a cohort that is gone is called that, before the connection is blamed
+            await self._find_again()  # a cohort that is gone is called that, before the connection is blamed
             raise
         except RunHeld:
             if reader.tally:  # the pages were whole: only the total speaks against them

@@ -22,7 +22,7 @@ def nothing_left(
 ) -> Generator[None]:
     """Have the end recorded of all that the owner still holds of a kind when this is left, and why it was left.
 
-    The owner may take it inside. What cannot be recorded is found dead, and recovered, by whoever looks next.
+    The owner may take it inside. What cannot be recorded is found dead, and recovered, by the process that looks next.
     """
     ended_by: BaseException | None = None
     try:
@@ -36,11 +36,11 @@ def nothing_left(
 
 
 def what_ended(exc: BaseException | None) -> CohortBridgeError:
-    """Return in our words what ended work before it came to an end of its own."""
+    """Return in our words what ended work before it ended by itself."""
     if isinstance(exc, CohortBridgeError):
         return exc
     if isinstance(exc, BrokenPipeError):
-        return RunCancelled("The run was stopped: nobody reads any more what it prints.")
+        return RunCancelled("The run was stopped: no one reads any more what it prints.")
     if isinstance(exc, MemoryError):
         return OutOfMemory("The memory of this machine was not enough.")
     if exc is None or not isinstance(exc, Exception):

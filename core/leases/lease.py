@@ -85,7 +85,7 @@ class HeldLease:
                 # The lease outlasts a database that is locked for a while.
                 log.warning("heartbeat missed %s_id=%s reason=%s", self._work, self._number, exc)
             except Exception as exc:
-                # The lease is lost, the work cancelled or out of time; or what nobody foresaw, which must not end the
+                # The lease is lost, the work cancelled or out of time; or what no one foresaw, which must not end the
                 # heartbeats in silence: the work would go on without a lease. A heartbeat that comes after the end was
                 # recorded finds no lease: that is not losing it. Until then the lease is needed to record the end.
                 if self._ended_by is None and not self._is_ending:

@@ -190,7 +190,7 @@ def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]
     by_group = list_kept_by_group(bridge, recent)
     names = [change.difference for changes in by_group.values() for change in changes]
     kinds = list_membership_changes(bridge.snapshots, names, *dict.fromkeys(user_ids))
-    # A file that turned out to be damaged tells nothing, and not that nobody joined or left.
+    # A file that turned out to be damaged tells nothing, and not that no one joined or left.
     return _Changes(list_kept_by_group(bridge, recent), kinds)
 
 

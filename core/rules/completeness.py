@@ -72,7 +72,7 @@ class PageLedger:
 
 
 def fingerprint(ids: Iterable[str]) -> int | None:
-    """Sum up who is on a page, in whatever order; None where it names nobody."""
+    """Sum up who is on a page, in whatever order; None where it names no one."""
     named = frozenset(ids)
     return hash(named) if named else None
 

@@ -32,7 +32,7 @@ KNOWN: dict[str, Fault] = {
     "cut_off_body": Fault("Connection lost in the answer", "Work done; the connection ends half way through the body"),
     "html_200": Fault("HTML instead", "No work done; a sign-in page with status 200, as a hotel's Wi-Fi gives"),
     "bad_request": Fault("Bad request", "400, no work done; the text gives no reason", ("mixpanel",), "page"),
-    "query_failed": Fault("Failed query with 200", "Status 200, nobody in it, and a body that says why", ("mixpanel",)),
+    "query_failed": Fault("Failed query with 200", "Status 200, no one in it, and a body that says why", ("mixpanel",)),
     "list_odd": Fault("Odd entries", "Lists also hold what is not as documented", ("mixpanel", "app"), "list"),
     "slow": Fault("Slow", "The answer takes some seconds", (*BOTH, "app", "ingestion"),
                   defaults=(("seconds", 2),)),

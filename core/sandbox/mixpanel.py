@@ -293,8 +293,8 @@ def _odd_accounts(account: Account) -> list[Any]:
 
 def _failure(page: int | None) -> dict[str, Any]:
     """Build what stands in the place of an answer: the envelope, and of a page the fields of an empty one."""
-    nobody: dict[str, Any] = {"results": [], "page": page, "page_size": PAGE_SIZE, "session_id": "x", "total": 0}
-    return {**(nobody if page is not None else {}), "status": "error", "error": "query timed out"}
+    empty: dict[str, Any] = {"results": [], "page": page, "page_size": PAGE_SIZE, "session_id": "x", "total": 0}
+    return {**(empty if page is not None else {}), "status": "error", "error": "query timed out"}
 
 
 def _fingerprint(arguments: dict[str, Any]) -> str:

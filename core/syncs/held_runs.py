@@ -61,7 +61,7 @@ def find_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
 
 
 def decision(run: Run) -> str:
-    """Say what a person decided about a run that was held, and who; nothing of one that still waits, or never did."""
+    """Return what a person decided about a run that was held, and who; "" for one that still waits, or never did."""
     if run.status != RunStatus.CANCELLED or run.step not in ("applied", "discarded"):
         return ""
     return f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."

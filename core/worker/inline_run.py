@@ -25,7 +25,7 @@ from data.run_outcome import RunOutcome
 
 @contextmanager
 def no_run_left(bridge: Bridge, lease_owner: str) -> Generator[None]:
-    """Record the end of what is queued and claimed inside, by this owner, and does not come to an end of its own."""
+    """Record the end of what is queued and claimed inside, by this owner, and does not end by itself."""
 
     def record(run_id: int, why: CohortBridgeError) -> None:
         InlineRun(bridge, run_id, lease_owner, patience_s=0.0).fail(why)

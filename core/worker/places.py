@@ -9,7 +9,7 @@ class Places:
     """Who has which place. A destination that hangs keeps its own half, and runs of the others go on.
 
     Previews send nothing to a destination: they take a place, and no destination's. The only destination that there is
-    shares with nobody else, and leaves one place to them.
+    shares with no one else, and leaves one place to them.
     """
 
     def __init__(self, most: int) -> None:

@@ -80,7 +80,7 @@ async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: Http
         log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.code, exc)  # noqa: TRY400
     except asyncio.CancelledError as exc:
         task = asyncio.current_task()
-        if task is None or not task.cancelling():  # nobody asked: handed back, it would come back at once, for ever
+        if task is None or not task.cancelling():  # no one asked: handed back, it would come back at once, for ever
             log.exception("run failed unexpectedly run_id=%s", run_id)
             await asyncio.to_thread(_record_unexpected, bridge, run_id, lease_owner, exc)
             return

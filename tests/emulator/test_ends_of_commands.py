@@ -1,4 +1,4 @@
-"""Whatever ends a command, or a run in a worker, leaves nothing queued or running that nobody works on."""
+"""Whatever ends a command, or a run in a worker, leaves nothing queued or running that no one works on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WAYS = [
     (KeyboardInterrupt(), CANCELLED, "cancelled", "The run was stopped."),
     (SystemExit(3), CANCELLED, "cancelled", "The run was stopped."),
     (asyncio.CancelledError(), CANCELLED, "cancelled", "The run was stopped."),
-    (BrokenPipeError(), CANCELLED, "cancelled", "The run was stopped: nobody reads any more what it prints."),
+    (BrokenPipeError(), CANCELLED, "cancelled", "The run was stopped: no one reads any more what it prints."),
     (MemoryError(), FAILED, "out_of_memory", "The memory of this machine was not enough."),
     (KeyError("x"), FAILED, "unexpected", "This stopped on an error that Cohort Bridge did not foresee."),
     (RecursionError(), FAILED, "unexpected", "This stopped on an error that Cohort Bridge did not foresee."),
@@ -100,7 +100,7 @@ def test_an_association_ends_with_its_command(home: Home, way: BaseException, st
         assert (ended.stage, held(bridge)) == (stage, [])
 
 
-def test_what_nobody_foresaw_in_the_midst_of_an_export_ends_its_run_and_frees_what_it_held(
+def test_what_no_one_foresaw_in_the_midst_of_an_export_ends_its_run_and_frees_what_it_held(
     sandbox: Sandbox, home: Home
 ):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=20)
@@ -152,7 +152,7 @@ def test_a_signal_at_any_moment_ends_an_export_and_its_run(
         assert (newest_run(bridge).status, held(bridge)) == ("cancelled", [])
 
 
-def test_an_export_under_nohup_goes_on_when_its_terminal_is_closed(sandbox: Sandbox, home: Home):
+def test_an_export_under_nohup_continues_when_its_terminal_is_closed(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=2)
     process = home.start("export", str(POWER), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     sandbox.wait_for("engage", page=1)
@@ -176,7 +176,7 @@ def test_a_worker_whose_terminal_is_closed_hands_its_run_back(sandbox: Sandbox, 
         assert (done.code, newest_run(bridge).status, held(bridge)) == (0, "queued", [])
 
 
-def test_what_nobody_foresaw_in_a_worker_ends_that_run_alone(sandbox: Sandbox, home: Home):
+def test_what_no_one_foresaw_in_a_worker_ends_that_run_alone(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         broken, sound = (one_time.start_export(bridge, LOCAL, cohort) for cohort in (POWER, WEB))
         with write_session(bridge.engine) as session:

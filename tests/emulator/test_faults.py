@@ -343,7 +343,7 @@ def test_a_refusal_for_the_hour_is_waited_for_and_then_recovered(scene: Scene):
     assert "the next slot opens at" in told[0]
 
 
-def test_a_worker_leaves_a_run_waiting_and_goes_on_when_the_hour_has_passed(scene: Scene):
+def test_a_worker_leaves_a_run_waiting_and_continues_when_the_hour_has_passed(scene: Scene):
     scene.sandbox.limit(hourly_limit=1)
     scene.export()
     with scene.home.bridge() as bridge:

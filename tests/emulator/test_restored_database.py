@@ -58,7 +58,7 @@ def noticed(bridge: Bridge) -> list[AuditEntry]:
 
 
 @pytest.mark.usefixtures("opened")
-def test_a_group_that_was_written_since_the_backup_is_written_in_full_and_nobody_is_left_behind(
+def test_a_group_that_was_written_since_the_backup_is_written_in_full_and_no_one_is_left_behind(
     home: Home, sandbox: Sandbox
 ):
     with home.bridge() as bridge:
@@ -139,7 +139,7 @@ def test_nothing_is_sent_when_it_cannot_be_noted_that_a_delivery_begins(home: Ho
 
 
 @pytest.mark.usefixtures("opened")
-def test_a_base_that_can_still_be_read_goes_on_serving_the_limit_of_held_runs(home: Home, sandbox: Sandbox):
+def test_a_base_that_can_still_be_read_continues_to_serve_the_limit_of_held_runs(home: Home, sandbox: Sandbox):
     with home.bridge() as bridge:
         recurring.add_sync(bridge, LOCAL, TRIAL, max_shrink=0)
         service.once(bridge)

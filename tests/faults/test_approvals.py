@@ -177,25 +177,25 @@ def test_discarding_a_newer_hold_takes_back_an_approval_that_still_waits(group: 
 # --- the read after the press ---------------------------------------------------------------------------------------
 
 
-def test_a_larger_number_at_the_new_read_is_held_anew_and_a_smaller_one_goes_through(group: Group):
+def test_a_larger_number_at_the_new_read_is_held_again_and_a_smaller_one_goes_through(group: Group):
     looked_at = group.shrink(to=50)
     group.population.set(ONE, PEOPLE[:49])
-    anew = group.press(looked_at)
+    again = group.press(looked_at)
     untouched = group.members()
     group.population.set(ONE, PEOPLE[:60])
 
-    applied = group.press(anew)
+    applied = group.press(again)
 
-    assert outcome(anew) == (RunStatus.HELD, "held_shrink")
-    assert anew.hold
+    assert outcome(again) == (RunStatus.HELD, "held_shrink")
+    assert again.hold
     assert looked_at.hold
-    assert (anew.removed, anew.hold["removed"]) == (looked_at.removed + 1, looked_at.hold["removed"] + 1)
+    assert (again.removed, again.hold["removed"]) == (looked_at.removed + 1, looked_at.hold["removed"] + 1)
     assert untouched == group.before
     assert applied.status == RunStatus.SUCCEEDED
     assert group.is_right()
 
 
-def test_more_who_join_than_was_looked_at_are_held_anew(group: Group):
+def test_more_who_join_than_was_looked_at_are_held_again(group: Group):
     looked_at = group.shrink(to=50)
     group.population.set(ONE, [*PEOPLE[:50], *range(2200, 2210)])
 
@@ -227,18 +227,18 @@ def test_no_usable_ids_that_were_looked_at_empty_the_group_once_approved(group: 
     assert (applied.status, emptied) == (RunStatus.SUCCEEDED, frozenset())
 
 
-def test_a_total_that_disagrees_by_more_than_was_looked_at_is_held_anew(group: Group):
+def test_a_total_that_disagrees_by_more_than_was_looked_at_is_held_again(group: Group):
     group.population.fault("total_wrong", by=3)
     looked_at = group.next_slot()
     group.population.fault("total_wrong", by=4)
-    anew = group.press(looked_at)
+    again = group.press(looked_at)
     untouched = group.members()
 
-    applied = group.press(anew)
+    applied = group.press(again)
 
-    assert outcome(looked_at) == outcome(anew) == (RunStatus.HELD, "held_total")
-    assert anew.hold
-    assert (anew.hold["total"], anew.hold["profiles"]) == (len(PEOPLE) + 4, len(PEOPLE))
+    assert outcome(looked_at) == outcome(again) == (RunStatus.HELD, "held_total")
+    assert again.hold
+    assert (again.hold["total"], again.hold["profiles"]) == (len(PEOPLE) + 4, len(PEOPLE))
     assert untouched == group.before
     assert applied.status == RunStatus.SUCCEEDED
 
@@ -268,15 +268,15 @@ def test_without_a_readable_base_all_members_count_as_removed(group: Group):
     assert group.is_right()
 
 
-def test_a_base_that_can_not_be_read_any_more_is_held_anew(group: Group):
+def test_a_base_that_can_not_be_read_any_more_is_held_again(group: Group):
     looked_at = group.shrink(to=50)
     group.bridge.snapshots.remove(all_runs(group.bridge)[0].snapshot or "")
 
-    anew = group.press(looked_at)
+    again = group.press(looked_at)
 
-    assert outcome(anew) == (RunStatus.HELD, "held_shrink")
-    assert anew.hold
-    assert anew.hold["removed"] == len(group.before or ())
+    assert outcome(again) == (RunStatus.HELD, "held_shrink")
+    assert again.hold
+    assert again.hold["removed"] == len(group.before or ())
     assert group.members() == group.before
 
 
@@ -301,7 +301,7 @@ def test_a_base_that_a_one_time_export_moved_meanwhile_is_not_the_one_that_was_l
     assert group.members() == exported != group.before
 
 
-def test_a_match_setting_that_was_changed_meanwhile_is_held_anew(group: Group):
+def test_a_match_setting_that_was_changed_meanwhile_is_held_again(group: Group):
     looked_at = group.shrink(to=50)
     settings.change_sync_matching(group.bridge, LOCAL, 1, match_property="$user_id", expects_prefix=False)
 

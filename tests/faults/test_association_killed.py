@@ -57,7 +57,7 @@ def most_memory_mb(pid: int) -> float:
 
 
 @pytest.mark.slow
-def test_rows_killed_half_way_are_each_written_and_told_of_once_it_goes_on(tmp_path: Path):
+def test_rows_killed_half_way_are_each_written_and_told_of_once_it_continues(tmp_path: Path):
     home, file, out = Home(tmp_path / "home"), tmp_path / "users.csv", tmp_path / "outcomes.csv"
     write_file(file)
     half_way = threading.Event()

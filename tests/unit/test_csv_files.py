@@ -54,12 +54,12 @@ def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
 def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_newer_file_when_it_wakes_up(
     tmp_path: Path,
 ):
-    goes_on = Event()
+    resumed = Event()
     target = Target(project_id=1, cohort_id=7, cohort_name="Payers", group_name="Payers", description="")
 
     def hang() -> Iterator[list[Member]]:
         yield [Member("i_old", "u-1")]
-        goes_on.wait(30)
+        resumed.wait(30)
         yield [Member("i_older", "u-2")]
 
     async def still_ours() -> None:
@@ -77,7 +77,7 @@ def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_new
 
     assert asyncio.run(give_up_and_write_again()) == 1
     (hung,) = [thread for thread in enumerate_threads() if thread.name == "may-hang"]
-    goes_on.set()
+    resumed.set()
     hung.join(10)
 
     assert not hung.is_alive()

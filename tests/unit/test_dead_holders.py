@@ -80,7 +80,7 @@ async def take_a_turn(bridge: Bridge) -> None:
         pass
 
 
-def test_a_command_that_finds_the_run_of_a_killed_one_in_its_way_ends_it_and_goes_on(
+def test_a_command_that_finds_the_run_of_a_killed_one_in_its_way_ends_it_and_continues(
     bridge: Bridge, group_with_runs: list[Run], holder: subprocess.Popen[str]
 ):
     dead, mine, _ = group_with_runs

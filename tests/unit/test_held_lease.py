@@ -73,7 +73,7 @@ def test_work_ends_when_its_lease_is_lost_or_it_is_cancelled(
     assert asyncio.run(work())
 
 
-def test_what_nobody_foresaw_beside_a_heartbeat_ends_the_work_and_not_the_heartbeats(
+def test_what_no_one_foresaw_beside_a_heartbeat_ends_the_work_and_not_the_heartbeats(
     bridge: Bridge, group_with_runs: list[Run]
 ):
     """Heartbeats that end in silence would let the work go on without a lease."""

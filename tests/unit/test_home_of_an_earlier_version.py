@@ -274,7 +274,7 @@ def test_the_members_of_every_group_are_those_that_were_delivered(home: Home, sa
         (TRIAL, "default", "full"),  # in doubt: its last delivery failed
     ],
 )
-def test_an_export_goes_on_from_what_the_group_is_known_to_hold(
+def test_an_export_continues_from_what_the_group_is_known_to_hold(
     home: Home, sandbox: Sandbox, cohort: int, destination: str, write: str
 ):
     before = {(group["cohort_id"], group["destination"]): group for group in home.run("groups", "--json").json}
@@ -332,7 +332,7 @@ def test_a_worker_does_what_was_queued_or_waited_or_was_let_through_or_undone(ho
     assert list_members(home, EVERYONE, "csv") == set(sandbox.answer(EVERYONE).group)
 
 
-def test_an_association_that_ended_half_way_goes_on_from_there(home: Home, sandbox: Sandbox):
+def test_an_association_that_ended_half_way_continues_from_there(home: Home, sandbox: Sandbox):
     then = next(association for association in kept()["association"] if association["id"] == HALF_WAY)
     assert 0 < then["written"] < then["writable"]
 

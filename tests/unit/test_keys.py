@@ -68,7 +68,7 @@ def test_after_a_rotation_the_new_key_opens_everything_and_the_old_one_nothing(b
         Fernet(old).decrypt(sealed or "")
 
 
-def test_a_process_that_was_there_before_the_rotation_goes_on(bridge: Bridge):
+def test_a_process_that_was_there_before_the_rotation_continues(bridge: Bridge):
     put(bridge, "one", "first")
     other = open_bridge(bridge.settings)
     assert opened(other, "one") == "first"

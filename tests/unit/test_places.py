@@ -1,4 +1,4 @@
-"""The places of a worker: one destination never has more than half, and whoever waits longest comes first."""
+"""The places of a worker: one destination never has more than half, and the run that waits longest comes first."""
 
 from __future__ import annotations
 

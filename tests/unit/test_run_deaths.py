@@ -122,7 +122,7 @@ def test_a_death_before_a_run_began_to_read_does_not_count(bridge: Bridge, only_
     assert seen == [0, 0, 0, 0, 0, 1, 0]
 
 
-def test_deaths_are_counted_from_the_last_run_that_came_to_an_end_of_its_own(bridge: Bridge, only_run: Run):
+def test_deaths_are_counted_from_the_last_run_that_ended_by_itself(bridge: Bridge, only_run: Run):
     die(bridge)
     die(bridge)
     run = newest(bridge)

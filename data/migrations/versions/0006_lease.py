@@ -22,7 +22,7 @@ _MOVED = {
     "association": ("owner", "beat"),
     "cohort_list": ("reader", "reader_since"),
 }
-# What is held now stays held, with its heartbeat: whoever's process ended before the update is found dead after it.
+# What is held now stays held, with its heartbeat: if its process ended before the update, it is found dead after it.
 _HELD = """
     INSERT INTO lease (kind, key, lease_owner, heartbeat, taken_at, still_s)
     SELECT 'run', CAST(id AS VARCHAR), owner, beat, COALESCE(started_at, queued_at), 0

@@ -44,7 +44,7 @@ def upgrade() -> None:
 
 def _hold(run: Any) -> dict[str, Any]:
     code, is_total = run["error_code"], run["error_code"] == "held_total"
-    # Held for shrinking without losing anybody: nobody knew who was in the group.
+    # Held for shrinking without losing anyone: no one knew who was in the group.
     is_unknown = code == "held_shrink" and not run["removed"]
     return {
         "cause": code,
