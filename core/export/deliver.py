@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from core.bridge import Bridge
+from core.bridge import Bridge, notice_restore
 from core.errors import LeaseLost
 from core.export.compare import Comparison
 from core.export.job import Job, receiver_shared
@@ -97,8 +97,10 @@ class GroupWriter:
     async def _mark_in_doubt(self, job: Job) -> None:
         """Commit before the first message that the group is in doubt: the next run cannot trust its base then.
 
-        That a delivery began is noted beside the database as well, which may be put back to what it was before.
+        That a delivery began is noted beside the database as well, which may be put back to what it was before: under
+        this run too, whose own delivery must not make up for those that are missing from the count then.
         """
+        await asyncio.to_thread(notice_restore, self.bridge)
         assert job.run.id is not None
         assert job.group.id is not None
         try:

@@ -17,7 +17,8 @@ from core.bridge import Bridge
 from core.syncs import groups, recurring
 from core.worker import service
 from data import deliveries
-from data.models import AuditEntry, RunStatus
+from data.engine import write_session
+from data.models import AuditEntry, RunStatus, Sync
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 
@@ -44,6 +45,13 @@ def restore(home: Home) -> None:
     for path in home.path.glob("cohort_bridge.db*"):
         path.unlink()
     shutil.copy(home.path.parent / "backup", home.path / "cohort_bridge.db")
+
+
+def put_back_in_place(home: Home) -> None:
+    """Put the database back while processes use it, as SQLite's own tools do."""
+    database = home.path / "cohort_bridge.db"
+    with closing(sqlite3.connect(home.path.parent / "backup")) as kept, closing(sqlite3.connect(database)) as present:
+        kept.backup(present)
 
 
 @contextmanager
@@ -216,3 +224,30 @@ def test_several_that_note_at_once_leave_the_highest_number(tmp_path: Path):
         list(threads.map(lambda number: deliveries.note(mark, number), [*range(1, 41), *range(40, 0, -1)]))
 
     assert mark.read_text() == "40\n"
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_restore_under_a_run_that_works_is_noticed_before_the_run_delivers(home: Home, sandbox: Sandbox):
+    with home.bridge() as bridge:
+        recurring.add_sync(bridge, LOCAL, POWER)
+        service.once(bridge)
+        sandbox.at(LATER_S)
+        sandbox.forget_requests()
+        sandbox.fault("slow", target="mixpanel", path="engage", times=1, seconds=6)
+        under_way = home.start("export", str(TRIAL), "--json")
+        sandbox.wait_for("engage")
+        back_up(home)
+        with write_session(bridge.engine) as session:
+            session.get_one(Sync, 2).next_run_at = None  # the next slot of the recurring one
+        service.once(bridge)
+        assert sandbox.group(POWER) == sandbox.answer(POWER).group
+        put_back_in_place(home)
+    assert home.finish(under_way).json["status"] == "succeeded"
+
+    with home.bridge() as bridge:
+        assert len(noticed(bridge)) == 1
+        sandbox.at(0)
+        assert export(bridge, POWER).write == "full"
+        assert sandbox.group(POWER) == sandbox.answer(POWER).group
+        assert export(bridge, TRIAL).write == "full"
+        assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
