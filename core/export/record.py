@@ -84,9 +84,12 @@ class Recorder:
         )
 
     def _held_files(self) -> RunFiles:
-        """Name what is kept to look at as long as a person has to decide: what would have changed."""
+        """Name what is kept to look at as long as a person has to decide: what would have changed.
+
+        Without a comparison a file of this name is an earlier attempt's, or of a run whose database is gone.
+        """
         difference = FileNames(self.run_id).difference
-        exists = self.bridge.snapshots.exists(difference)
+        exists = self.findings.difference is not None and self.bridge.snapshots.exists(difference)
         return RunFiles(difference=difference if exists else None, excluded=self.findings.excluded)
 
     async def _record(self, outcome: RunOutcome) -> None:

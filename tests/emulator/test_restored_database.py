@@ -251,3 +251,17 @@ def test_a_restore_under_a_run_that_works_is_noticed_before_the_run_delivers(hom
         assert sandbox.group(POWER) == sandbox.answer(POWER).group
         assert export(bridge, TRIAL).write == "full"
         assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_held_run_does_not_show_what_a_run_of_its_number_changed_before_the_restore(home: Home, sandbox: Sandbox):
+    sandbox.at(LATER_S)
+    with home.bridge() as bridge:
+        lost = export(bridge, TRIAL)
+
+    with restored(home) as bridge:
+        sandbox.fault("total_wrong")
+        held = export(bridge, TRIAL)
+
+        assert (held.id, held.status, held.error_code) == (lost.id, RunStatus.HELD, "held_total")
+        assert held.difference is None
