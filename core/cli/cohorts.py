@@ -21,7 +21,7 @@ from core.cli.common import (
     open_here,
     whole_number,
 )
-from core.cli.output import complain, print_cohorts, print_funnel, print_json, print_note, print_run
+from core.cli.output import advice_for, complain, print_cohorts, print_funnel, print_json, print_note, print_run
 from core.errors import NotFound
 from core.reports import match_funnel
 from core.syncs import cohorts, one_time, runs
@@ -170,5 +170,5 @@ def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: flo
 
 
 def _fail(run: Run) -> None:
-    complain(run.error_message or f"The run ended as {run.status}.", run.error_advice or "")
+    complain(run.error_message or f"The run ended as {run.status}.", advice_for(run))
     raise typer.Exit(FAILED)

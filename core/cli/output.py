@@ -88,7 +88,7 @@ def print_runs(runs: Sequence[Run]) -> None:
     rows = [
         (
             str(run.id),
-            f"{run.status}{' (dry run)' if run.dry_run else ''}",
+            f"{_state(run)}{' (dry run)' if run.dry_run else ''}",
             run.group_name,
             f"{run.members:,}",
             run.destination,
@@ -125,7 +125,7 @@ def print_syncs(views: Sequence[SyncView]) -> None:
             view.group.name,
             view.destination,
             _time_text(view.sync.next_run_at),
-            view.last_run.status if view.last_run else "",
+            _state(view.last_run) if view.last_run else "",
             ", ".join(view.sync.tags),
         )
         for view in views
@@ -160,7 +160,7 @@ def _time_text(at: datetime | None) -> str:
 def print_run(run: Run) -> None:
     done = "would be" if run.dry_run else "are"
     cohort, group = shown(run.cohort_name), shown(run.group_name)
-    say(f"Run {run.id}: {run.status}. Cohort {cohort} to group {group} ({run.destination}).")
+    say(f"Run {run.id}: {_state(run)}. Cohort {cohort} to group {group} ({run.destination}).")
     say(
         f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
         f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
@@ -170,12 +170,27 @@ def print_run(run: Run) -> None:
     if run.status == RunStatus.QUEUED and run.waiting_until:
         say(f"Its process ended before it was done: it is tried again at {_time_text(run.waiting_until)}.")
     if run.unprefixed:
-        say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognise them.")
+        say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognize them.")
     if run.notice:
         say(run.notice)
-    decision = held_runs.decision(run)
     if run.error_message:
-        say(shown(f"{run.error_message} {decision or run.error_advice or ''}".rstrip(), most=_LONGEST_LINE))
+        say(shown(f"{run.error_message} {advice_for(run)}".rstrip(), most=_LONGEST_LINE))
+
+
+def _state(run: Run) -> str:
+    return run.step if held_runs.decision(run) else run.status
+
+
+def advice_for(run: Run) -> str:
+    """Format what can be done about a run that did not succeed, or what has become of one that was held."""
+    advice = run.error_advice or ""
+    if run.status == RunStatus.HELD and not run.dry_run:
+        return f"{advice} To do so: `python -m core run apply {run.id}`, or `python -m core run discard {run.id}`."
+    if run.status == RunStatus.SUPERSEDED:
+        return "A newer run has taken its place."
+    if run.status == RunStatus.CANCELLED and (run.error_code or "").startswith("held"):
+        return held_runs.decision(run) or "Its sync was removed."
+    return advice
 
 
 def print_funnel(run: Run) -> None:
@@ -215,6 +230,12 @@ def print_association(association: Association) -> None:
         )
 
 
+def _why(answer: user_lookup.InGroup) -> str:
+    if answer.reason == user_lookup.LOST:
+        return "its members are no longer kept: the next run writes it in full"
+    return answer.reason or ("" if answer.is_member else "not in the cohort when it was last read")
+
+
 def print_user(user: user_lookup.UserLookup) -> None:
     say(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
     say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
@@ -230,7 +251,7 @@ def print_user(user: user_lookup.UserLookup) -> None:
             if answer.reason == user_lookup.LOST
             else "missing",
             _time_text(answer.since),
-            answer.reason or ("" if answer.is_member else "not in the cohort when it was last read"),
+            _why(answer),
         )
         for answer in user.groups
     ]

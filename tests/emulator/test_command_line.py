@@ -135,6 +135,21 @@ def test_a_run_that_is_held_ends_with_one(sandbox: Sandbox, home: Home):
 # --- for people ----------------------------------------------------------------------------------------------------
 
 
+def test_a_held_run_says_how_it_is_decided_and_afterwards_what_became_of_it(sandbox: Sandbox, home: Home):
+    sandbox.fault("total_wrong", by=3)
+
+    first = home.run("export", str(IMPORTED))
+    second = home.run("export", str(IMPORTED))
+
+    assert "python -m core run apply 1" in first.err
+    assert "python -m core run discard 2" in second.err
+    assert "apply it once" not in (superseded := home.run("run", "show", "1").out)
+    assert "A newer run has taken its place." in superseded
+    home.run("run", "discard", "2")
+    assert "Run 2: discarded." in home.run("run", "show", "2").out
+    assert "discarded" in home.run("runs").out
+
+
 def test_without_json_people_read_tables_and_sentences(sandbox: Sandbox, home: Home):
     exported = home.run("export", str(SPENDERS))
     cohorts, runs, groups, show = home.run_all(("cohorts",), ("runs",), ("groups",), ("run", "show", "1"))
