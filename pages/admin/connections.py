@@ -101,10 +101,9 @@ def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) 
             )
         fields.merge_fields("connections", None)
         with st.form("connections_mixpanel_form", border=False):
-            left, right = st.columns(2)
-            fields.account_fields(left, right, "connections", None)
-            fields.project_fields(left, right, "connections", None)
-            _name_field(bridge, person, right, MIXPANEL_SIDE, "default", "connections_mixpanel_name")
+            fields.account_fields(*st.columns(2), "connections", None)
+            fields.project_fields("connections", None)
+            _name_field(bridge, person, st.columns(2)[0], MIXPANEL_SIDE, "default", "connections_mixpanel_name")
             st.form_submit_button(
                 "Connect Mixpanel",
                 key="connections_mixpanel_save",

@@ -143,7 +143,7 @@ def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affect
         perform(place, change, f"{escape_markdown(connection.name)} asks with another secret now.")
 
     with st.form("connections_replace_form", border=False):
-        fields.account_fields(*st.columns(2), "connections_replace", connection)
+        fields.account_fields(st.container(), st.container(), "connections_replace", connection)
         _submit("Replace secret", save, place)
 
 
@@ -167,9 +167,8 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
     current = None if connection.practice else connection
     fields.merge_fields("connections_change", current)
     with st.form("connections_change_form", border=False):
-        left, right = st.columns(2)
-        fields.account_fields(left, right, "connections_change", current)
-        fields.project_fields(left, right, "connections_change", current)
+        fields.account_fields(*st.columns(2), "connections_change", current)
+        fields.project_fields("connections_change", current)
         _submit("Change project", save, place)
 
 

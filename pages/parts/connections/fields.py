@@ -47,8 +47,9 @@ def account_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, cur
     right.text_input("Service account secret", type="password", key=f"{prefix}_secret")
 
 
-def project_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, current: Connection | None) -> None:
-    """Ask for the project, and where its data is kept."""
+def project_fields(prefix: str, current: Connection | None) -> None:
+    """Ask for the project, and where its data is kept: in rows, so that a narrow window keeps the order."""
+    left, right = st.columns(2)
     left.text_input("Project id", value=str(current.project_id) if current else "", key=f"{prefix}_project")
     right.selectbox(
         "Region",
@@ -58,6 +59,7 @@ def project_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, cur
         key=f"{prefix}_region",
         help="Where the project's data is kept. Mixpanel shows it in the project settings.",
     )
+    left, right = st.columns(2)
     left.text_input(
         "Workspace id",
         value=str(current.workspace_id or "") if current else "",
@@ -65,7 +67,7 @@ def project_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, cur
         placeholder="Optional",
         help="Only for projects with data views.",
     )
-    left.text_input(
+    right.text_input(
         "Project token",
         type="password",
         key=f"{prefix}_project_token",

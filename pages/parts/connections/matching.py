@@ -51,7 +51,7 @@ def match_settings(bridge: Bridge, person: Actor, connection: Connection) -> Non
                 key=f"connections_match_prefix_{connection.id}",
                 help="Ids without one are exported all the same, and counted.",
             )
-            left.text_input(
+            st.columns(2)[0].text_input(
                 "Project token",
                 type="password",
                 key=f"connections_match_token_{connection.id}",
