@@ -8,7 +8,7 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.connections import destinations
+from core.connections import destinations, lookup
 from data.models import Connection, ConnectionKind
 from pages.parts.connections import dialogs
 from pages.parts.connections.affected import Affected
@@ -59,10 +59,18 @@ def show_connected(
                         args=(dialog, *arguments),
                     )
             if connection.kind == ConnectionKind.MIXPANEL:
+                _show_use(bridge, connection)
                 show_matching(connection)
                 match_settings(bridge, person, connection)
             else:
                 st.caption(f"Checked {age(connection.checked_at)}.")
+
+
+def _show_use(bridge: Bridge, connection: Connection) -> None:
+    """Show of a project beside the one that cohorts are read through that it is not in use."""
+    used = lookup.find_mixpanel(bridge)
+    if used.id != connection.id:
+        st.caption(f"Not in use: cohorts are listed and exported through {escape_markdown(used.name)}.")
 
 
 def _show_heading(connection: Connection, arguments: tuple[object, ...]) -> None:
