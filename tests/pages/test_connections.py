@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlmodel import select
 from streamlit.testing.v1 import AppTest
 
 from core.access.roles import LOCAL
@@ -13,10 +14,10 @@ from core.connections import destinations, lookup
 from core.sandbox import people
 from core.syncs import recurring
 from data.engine import write_session
-from data.models import Connection
+from data.models import Connection, ConnectionKind
 from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown
 from tests.stage.home import export, group_row
-from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.sandbox import POWER, SPENDERS, Sandbox
 
 
 def enter_mixpanel(at: AppTest, **entered: str) -> AppTest:
@@ -200,6 +201,29 @@ def test_replacing_a_token_names_what_is_affected_and_tells_what_is_wrong(practi
     assert token not in shown(at) + str(at.session_state.to_dict())
     assert [connection.secret_end for connection in endpoints(practising)] == [token[-4:]]
     assert group_row(practising, POWER).in_doubt
+
+
+def test_of_groups_without_a_recurring_sync_it_is_said_that_they_wait_for_an_export(practising: Bridge):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    recurring.add_sync(practising, LOCAL, POWER)
+    at = open_page(CONNECTIONS)
+    (present,) = endpoints(practising)
+
+    drawn(at.button(key=f"connections_token_{present.id}").click().run())
+
+    assert "2 groups, 1 of them with a recurring sync, will be in doubt" in shown(at)
+    assert "stays in doubt until its cohort is exported again" in shown(at)
+
+
+def test_a_second_project_is_told_not_to_be_in_use(practising: Bridge):
+    with write_session(practising.engine) as session:
+        first = session.exec(select(Connection).where(Connection.kind == ConnectionKind.MIXPANEL)).one()
+        session.add(Connection(**first.model_dump(exclude={"id", "name"}), name="another"))
+
+    text = shown(open_page(CONNECTIONS))
+
+    assert text.count("Not in use: cohorts are listed and exported through default.") == 1
 
 
 def test_an_address_is_changed_at_its_connection(practising: Bridge, sandbox: Sandbox):

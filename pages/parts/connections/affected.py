@@ -12,7 +12,7 @@ from core.bridge import Bridge
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Group, SyncKind
-from pages.parts.formatting import escape_markdown, pluralize
+from pages.parts.formatting import escape_markdown, number, pluralize
 
 _MOST_NAMES = 8
 
@@ -50,8 +50,18 @@ def show_affected(affected: Affected, what_happens: str) -> None:
     """Show the groups that are affected, and what happens to them; nothing where there is none."""
     if not affected.groups:
         return
-    syncs = f", kept by {pluralize(affected.syncs, 'recurring sync')}," if affected.syncs else ""
-    st.write(f"{pluralize(len(affected.groups), 'group')}{syncs} {what_happens}")
+    has_once = affected.syncs < len(affected.groups)
+    st.write(f"{pluralize(len(affected.groups), 'group')}{_kept_by(affected, has_once=has_once)} {what_happens}")
     st.markdown("\n".join(f"- {escape_markdown(name)}" for name in affected.groups[:_MOST_NAMES]))
     if len(affected.groups) > _MOST_NAMES:
         st.caption(f"and {pluralize(len(affected.groups) - _MOST_NAMES, 'more', 'more')}")
+    if has_once and what_happens == IN_DOUBT:
+        st.caption("A group without a recurring sync stays in doubt until its cohort is exported again.")
+
+
+def _kept_by(affected: Affected, *, has_once: bool) -> str:
+    if not affected.syncs:
+        return ""
+    if has_once:
+        return f", {number(affected.syncs)} of them with a recurring sync,"
+    return f", kept by {pluralize(affected.syncs, 'recurring sync')},"
