@@ -140,7 +140,7 @@ class CohortUnknown(CohortBridgeError):
 
     code = "cohort_unknown"
     pauses = True
-    default_advice = "Check the number with `python -m core cohorts`; the group stays as it is."
+    default_advice = "Look for it on Cohorts, or with `python -m core cohorts`; the group stays as it is."
 
 
 class IncompleteRead(CohortBridgeError):

@@ -25,7 +25,17 @@ from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
 from pages.parts import held_run, held_run_dialog, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
-from pages.parts.formatting import EVERY, age, clock, escape_markdown, number, percent, percent_number, pluralize
+from pages.parts.formatting import (
+    EVERY,
+    age,
+    clock,
+    escape_markdown,
+    message_text,
+    number,
+    percent,
+    percent_number,
+    pluralize,
+)
 from pages.shell import gate, page_frame, resources
 
 DAY = timedelta(days=1)
@@ -238,7 +248,7 @@ def show_failed_run(bridge: Bridge, person: Actor, run: Run) -> None:
             st.markdown(
                 f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}, {age(run.finished_at)}"
             )
-        st.markdown(escape_markdown(run.error_message or "") + "  \n" + escape_markdown(run.error_advice or ""))
+        st.markdown(message_text(run.error_message, None) + "  \n" + message_text(None, run.error_advice))
         with st.container(horizontal=True, vertical_alignment="center"):
             if person.role >= Role.ANALYST and run.status == RunStatus.HELD:
                 held_run.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")

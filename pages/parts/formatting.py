@@ -19,6 +19,8 @@ _REWRITTEN = re.compile(
     r"(?<=[<>=~-])(?=[<>=~-])|(?<=:)(?=streamlit:)|(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE
 )
 _JOINER = "\u2060"
+# A command in a message of ours: the letters in it can be no sign.
+_COMMAND = re.compile(r"`(python -m core[a-z0-9 -]*)`")
 # How the intervals of a recurring sync, in minutes, are called.
 EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440: "Every day"}
 
@@ -39,7 +41,14 @@ def in_gray(option: str) -> str:
 
 def error_text(exc: CohortBridgeError) -> str:
     """Format an error as message and advice, for `st.error`."""
-    return escape_markdown(f"{exc.message} {exc.advice}".strip())
+    return message_text(exc.message, exc.advice)
+
+
+def message_text(message: str | None, advice: str | None) -> str:
+    """Format what went wrong and what to do about it; of its signs only a command of ours works, as code."""
+    text = f"{message or ''} {advice or ''}".strip()
+    parts = _COMMAND.split(text)  # every second part is a command
+    return "".join(f"`{part}`" if place % 2 else escape_markdown(part) for place, part in enumerate(parts))
 
 
 def group_name(group: Group) -> str:

@@ -17,7 +17,7 @@ from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
 from pages.parts.actions import perform, show_errors
-from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
+from pages.parts.formatting import clock, duration, error_text, escape_markdown, message_text, number, pluralize
 from pages.parts.links import MATCHING
 from pages.shell import gate, resources
 
@@ -215,7 +215,7 @@ def outcome(run: Run, now: GroupNow | None) -> None:
 
     `now` is its group at this moment, None while nothing was delivered to that.
     """
-    cause = escape_markdown(f"{run.error_message or ''} {run.error_advice or ''}".strip())
+    cause = message_text(run.error_message, run.error_advice)
     if run.status == RunStatus.SUCCEEDED:
         _success(run, now)
     elif run.status == RunStatus.FAILED:

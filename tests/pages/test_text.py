@@ -8,7 +8,7 @@ import pytest
 
 from data.models import Run
 from pages.parts import run_log
-from pages.parts.formatting import age, clock, duration, escape_markdown, percent_number
+from pages.parts.formatting import age, clock, duration, escape_markdown, message_text, percent_number
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -26,6 +26,12 @@ def test_what_streamlit_rewrites_in_plain_text_is_held_apart_without_a_visible_c
 
     assert "\u2060" in written
     assert written.replace("\u2060", "").replace("\\", "") == text
+
+
+def test_a_command_in_an_advice_is_written_as_code_whatever_surrounds_it_is_not():
+    assert message_text("No *such* `a`.", "Try `python -m core cohorts`, or `ls`.") == (
+        "No \\*such\\* \\`a\\`\\. Try `python -m core cohorts`\\, or \\`ls\\`\\."
+    )
 
 
 def test_a_name_stays_on_its_line():

@@ -13,7 +13,7 @@ from data.models import Association, ImportStage
 from pages.parts import download, run_status
 from pages.parts.associate.actions import resume
 from pages.parts.associate.rows import show_problems
-from pages.parts.formatting import escape_markdown, number, pluralize
+from pages.parts.formatting import message_text, number, pluralize
 
 
 def show_outcome(bridge: Bridge, person: Actor, association: Association) -> None:
@@ -35,9 +35,10 @@ def _show_end(association: Association) -> None:
             icon=":material/check_circle:",
         )
     elif association.stage == ImportStage.FAILED:
-        cause = f"{association.error_message or ''} {association.error_advice or ''}".strip()
         title = "Writing stopped before the last row" if association.confirmed_by else "The file could not be used"
-        st.error(escape_markdown(cause), title=title, icon=":material/error:")
+        st.error(
+            message_text(association.error_message, association.error_advice), title=title, icon=":material/error:"
+        )
     else:
         st.info(
             "The outcomes list which rows were written before that."
