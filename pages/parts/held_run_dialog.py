@@ -50,6 +50,7 @@ def _about(run: Run) -> dict[str, Any]:
         "cause": run.error_message or "",
         "group": run.group_name,
         "destination": run.destination,
+        "at_most": ", at most" if run.notice else "",  # whom the group holds is not known any more
     }
 
 
@@ -86,14 +87,15 @@ def _show_numbers(asked: dict[str, Any]) -> None:
         f"{escape_markdown(asked['destination'])} is made equal to it, unless a number is larger by then than in run "
         f"{asked['run_id']}, or something else has changed. In that case it is held again, with the new numbers."
     )
-    run_status.tiles([(label, number(value), "") for label, value in _numbers(asked["hold"] or {})])
+    run_status.tiles([(label, number(value), "") for label, value in _numbers(asked)])
 
 
-def _numbers(hold: dict[str, Any]) -> list[tuple[str, int]]:
+def _numbers(asked: dict[str, Any]) -> list[tuple[str, int]]:
     """List what an approval lets through at most."""
+    hold, at_most = asked["hold"] or {}, asked["at_most"]
     if hold.get("total") is not None:
         return [("Announced", hold["total"]), ("Read", hold["profiles"])]
-    return [("To remove", hold["removed"]), ("To add", hold["added"])] if hold else []
+    return [(f"To remove{at_most}", hold["removed"]), (f"To add{at_most}", hold["added"])] if hold else []
 
 
 def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:

@@ -234,7 +234,8 @@ def outcome(run: Run, now: GroupNow | None) -> None:
         if (run.error_code or "").startswith("held"):
             cause = f"{escape_markdown(run.error_message or '')} Its sync was removed."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
-    if run.notice:
+    # What was held for the damage has told of it.
+    if run.notice and run.error_code != "held_shrink":
         st.warning(escape_markdown(run.notice), title="A kept file was damaged", icon=":material/broken_image:")
 
 

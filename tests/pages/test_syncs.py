@@ -241,6 +241,22 @@ def test_several_syncs_are_paused_after_a_question_that_names_them(practising: B
     assert all(view.sync.state == SyncState.ACTIVE for view in listing.list_syncs(practising, LOCAL))
 
 
+def test_a_run_that_is_held_for_a_damaged_file_tells_of_it_once_and_of_no_number_as_known(practising: Bridge):
+    sync_id = start(practising, TRIAL, max_shrink=10)
+    work(practising)
+    for file in practising.snapshots.folder.glob("run-*.parquet"):
+        file.write_bytes(b"")
+    recurring.run_now(practising, LOCAL, sync_id)
+    held = work(practising)
+
+    at = open_page(HISTORY, run=held.id)
+
+    assert "the file of the members that it was given last is damaged" in shown(at)
+    assert "A kept file was damaged" not in shown(at)
+    drawn(at.button(key="history_apply").click().run())
+    assert {"To remove, at most", "To add, at most"} <= {one.label for one in at.metric}
+
+
 def test_tags_are_given_and_found(practising: Bridge):
     sync_id = start(practising, TRIAL)
     settings.edit_sync(practising, LOCAL, start(practising, SPENDERS), every_minutes=15, max_shrink=None, tags=["vip"])
