@@ -112,6 +112,8 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         label="Runs",
         go_to=RUNS.go_to,
         columns={
+            # Without a width it is as narrow as the first rows: a preview's state would be cut off.
+            "State": st.column_config.TextColumn(width=140),
             "Group": st.column_config.TextColumn(width="medium"),
             **tables.counts("Members", "Added", "Removed"),
         },

@@ -89,7 +89,7 @@ def badge(run: Run) -> None:
     """Show the run's state, and whether it wrote at all."""
     look = badge_for(run)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
-        st.badge(look.word, icon=f":material/{look.icon}:", color=look.color)
+        st.badge(_word(run), icon=f":material/{look.icon}:", color=look.color)
         if run.dry_run:
             st.badge("Preview", icon=":material/experiment:", color="gray")
 
@@ -104,8 +104,12 @@ def headline(run: Run, text: str) -> None:
 
 def status_text(run: Run) -> str:
     """Format the run's state for a table."""
-    word = run.step.capitalize() if held_runs.decision(run) else badge_for(run).word
-    return f"{word}{' (preview)' if run.dry_run else ''}"
+    return f"{_word(run)}{' (preview)' if run.dry_run else ''}"
+
+
+def _word(run: Run) -> str:
+    """Return the run's state in a word; of one that was held, what a person decided."""
+    return run.step.capitalize() if held_runs.decision(run) else badge_for(run).word
 
 
 def took(run: Run) -> str:

@@ -11,7 +11,7 @@ from sqlmodel import update
 from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.reports import overview
-from core.syncs import one_time, recurring, runs
+from core.syncs import held_runs, one_time, recurring, runs
 from data.engine import write_session
 from data.models import Run, RunFilter, SyncKind
 from tests.pages.dashboard import HISTORY, drawn, open_page, page_buttons, shown, sign_in_as
@@ -131,6 +131,18 @@ def test_a_held_and_an_interrupted_run_say_what_they_are(exported: Bridge):
 
         assert words in text
         assert "Because **of this**. Do that." in text
+
+
+def test_a_run_that_was_decided_on_is_named_by_the_decision(exported: Bridge, sandbox: Sandbox):
+    sandbox.fault("total_wrong", by=3)
+    held = export(exported, POWER)
+    held_runs.discard_held(exported, LOCAL, held.id or 0)
+
+    assert ids(open_page(HISTORY))
+    text = shown(open_page(HISTORY, run=held.id))
+
+    assert "Discarded" in text
+    assert "Cancelled" not in text
 
 
 def test_a_run_that_is_tried_again_after_its_process_died_says_when(exported: Bridge):
