@@ -256,7 +256,7 @@ class VendorRefused(VendorError):
 
 
 class CohortRefused(VendorRefused):
-    """400 to a question about a cohort, without a reason: it may be the cohort that is gone."""
+    """400 or 404 to a question about a cohort: it may be the cohort that is gone, or a server in between."""
 
     code = "mixpanel_refused"
 

@@ -102,7 +102,7 @@ class CohortReader:
     async def whole(self) -> AsyncGenerator[tuple[Tally, Collector]]:
         """Read until the pages prove that the cohort is whole; the collector is closed at the end.
 
-        Raises: IncompleteRead, RunHeld, VendorError, CohortUnknown, NoQuerySlot, StorageError.
+        Raises: IncompleteRead, RunHeld, VendorError, CohortRefused, NoQuerySlot, StorageError.
         """
         lost, totals = 0, list[int]()
         while True:

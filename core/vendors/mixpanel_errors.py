@@ -10,7 +10,6 @@ from core.errors import (
     CohortBridgeError,
     CohortNotExportable,
     CohortRefused,
-    CohortUnknown,
     RateLimited,
     SessionLost,
     VendorAuthFailed,
@@ -104,9 +103,7 @@ def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
         raise session_lost(status=status)
     if "Missing Datagroup" in text:
         raise CohortNotExportable(f"Cohort {cohort_id} belongs to a data group that no longer exists.")
-    if status == 404:
-        raise CohortUnknown(f"Mixpanel has no cohort {cohort_id} in this project (any more).")
-    if status == 400 and _BAD_CREDENTIALS not in text:
+    if status in (400, 404) and _BAD_CREDENTIALS not in text:
         raise CohortRefused(f"Mixpanel refused to read cohort {cohort_id} ({status}).", advice=_CONNECTIONS_ADVICE)
 
 

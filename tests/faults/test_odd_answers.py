@@ -219,6 +219,20 @@ def test_whatever_is_answered_an_export_ends_in_a_right_group_or_an_error_with_a
     assert list_unfinished(odd_bridge) == []
 
 
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_cohort_that_is_listed_is_not_called_unknown_for_a_refusal_of_its_pages(
+    odd_bridge: Bridge, vendors: Vendors, fake_clock: FakeClock, status: int
+):
+    fake_clock.shift_s += 86_400
+    refused = OddAnswer("whole", "", status, headers={}, field="", value=None, at=0, strikes=99)
+    vendors.become("first page", refused)
+
+    run = export(odd_bridge, COHORT, full=True)
+
+    assert run.error_code == "mixpanel_refused"
+    assert f"({status})" in (run.error_message or "")
+
+
 # --- calls outside exports -----------------------------------------------------------------------------------------
 
 

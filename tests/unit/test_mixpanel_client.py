@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from core.errors import CohortUnknown, NoQuerySlot, RateLimited
+from core.errors import CohortRefused, NoQuerySlot, RateLimited
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import QueryLimit
@@ -102,7 +102,7 @@ def test_a_refusal_that_mixpanel_does_not_count_is_given_back():
 def test_a_cohort_that_is_gone_costs_its_query_all_the_same():
     purse = Purse()
 
-    with pytest.raises(CohortUnknown, match="no cohort 9"):
+    with pytest.raises(CohortRefused, match="refused to read cohort 9"):
         ask(purse, lambda request: answered(request) if request.url.path.endswith("/list") else httpx.Response(404))
 
     assert purse.left == 8
