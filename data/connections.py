@@ -63,6 +63,10 @@ class PlaceTaken(Exception):
         self.is_same = is_same
 
 
+class ConnectionChanged(Exception):
+    """The connection was entered again since what is to be stored was put together from it."""
+
+
 class Seals(Protocol):
     """What seals secrets, and compares what is sealed."""
 
@@ -146,13 +150,25 @@ def store(engine: Engine, new: NewConnection, *, seals: Seals, now: datetime) ->
 
 
 def replace(
-    engine: Engine, connection_id: int, values: Mapping[str, Any], *, apart: bool = False, seals: Seals, now: datetime
+    engine: Engine,
+    connection_id: int,
+    values: Mapping[str, Any],
+    *,
+    apart: bool = False,
+    seen: Connection | None = None,
+    seals: Seals,
+    now: datetime,
 ) -> Connection | None:
-    """Replace what was entered of a connection; None when there is none of that id (any more). Raises PlaceTaken."""
+    """Replace what was entered of a connection; None when there is none of that id (any more).
+
+    With the connection as it was `seen`, nobody may have entered it again since. Raises: PlaceTaken, ConnectionChanged.
+    """
     with write_session(engine) as session:
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed:
             return None
+        if seen and seen.times_replaced != connection.times_replaced:
+            raise ConnectionChanged(connection.name)
         new = NewConnection(
             connection.side, connection.kind, connection.name, connection.created_by, values, apart=apart
         )

@@ -55,8 +55,8 @@ def replace_token(bridge: Bridge, actor: Actor, connection_id: int, token: Secre
 
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
-    url = _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT).url
-    return entering.replace(bridge, connection_id, _tested_endpoint(bridge, url, token))
+    present = _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT)
+    return entering.replace(bridge, connection_id, _tested_endpoint(bridge, present.url, token), seen=present)
 
 
 @action(Role.ADMIN)

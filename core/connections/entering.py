@@ -9,10 +9,10 @@ from typing import Any
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import NameInUse, NotFound, PlaceInUse
+from core.errors import NameInUse, NotFound, PlaceInUse, SettingsError
 from core.validation import clean_line
 from data import connections
-from data.connections import ConnectionTaken, NewConnection, PlaceTaken
+from data.connections import ConnectionChanged, ConnectionTaken, NewConnection, PlaceTaken
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
 
 ALREADY_REMOVED = "This connection was removed already."
@@ -34,11 +34,21 @@ def store(bridge: Bridge, new: NewConnection) -> Connection:
         )
 
 
-def replace(bridge: Bridge, connection_id: int, values: dict[str, Any], *, apart: bool = False) -> Connection:
-    """Replace what was entered of a connection. Raises NotFound, PlaceInUse."""
+def replace(
+    bridge: Bridge,
+    connection_id: int,
+    values: dict[str, Any],
+    *,
+    apart: bool = False,
+    seen: Connection | None = None,
+) -> Connection:
+    """Replace what was entered of a connection; where a part of that is as it was `seen`, it must be so still.
+
+    Raises: NotFound, PlaceInUse, SettingsError.
+    """
     with _taken():
         connection = connections.replace(
-            bridge.engine, connection_id, values, apart=apart, seals=bridge.vault, now=bridge.clock.now()
+            bridge.engine, connection_id, values, apart=apart, seen=seen, seals=bridge.vault, now=bridge.clock.now()
         )
     return require_present(connection)
 
@@ -65,6 +75,12 @@ def _taken() -> Generator[None]:
         raise _name_in_use(exc) from None
     except PlaceTaken as exc:
         raise _place_in_use(exc) from None
+    except ConnectionChanged as exc:
+        raise SettingsError(
+            f"The connection {exc} was changed by somebody else meanwhile. Nothing was stored.",
+            advice="Look at it again, then enter it once more.",
+            code="connection_changed",
+        ) from None
 
 
 def _name_in_use(exc: ConnectionTaken) -> NameInUse:

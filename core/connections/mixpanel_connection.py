@@ -75,7 +75,8 @@ def replace_secret(bridge: Bridge, actor: Actor, connection_id: int, *, username
         match_property=present.match_property,
         expects_prefix=present.expects_prefix,
     )
-    return entering.replace(bridge, connection_id, _checked_values(bridge, form, base_url=present.base_url))
+    values = _checked_values(bridge, form, base_url=present.base_url)
+    return entering.replace(bridge, connection_id, values, seen=present)
 
 
 @action(Role.ADMIN)

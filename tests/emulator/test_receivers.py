@@ -16,13 +16,14 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import destinations, lookup, mixpanel_connection, removal
 from core.connections.mixpanel_connection import MixpanelForm
-from core.errors import CohortBridgeError, NameInUse, PlaceInUse, ReceiverShared
+from core.errors import CohortBridgeError, NameInUse, PlaceInUse, ReceiverShared, SettingsError
 from core.sandbox import people
 from core.syncs import groups, listing, one_time, recurring, runs
 from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ConnectionKind, Group, RunStatus
 from tests.stage.home import PRACTICE, Home, export, group_row
+from tests.stage.hostile import Asked, answer, hostile_server
 from tests.stage.sandbox import IMPORTED, LATER_S, PROJECT, TRIAL, WEB, Sandbox
 
 
@@ -357,6 +358,28 @@ def test_on_the_screen_a_secret_is_replaced_at_the_connection_and_the_project_to
     assert bridge.vault.decrypt(after.project_token) == people.PROJECT_TOKEN
     assert after.match_property == before.match_property
     assert after.secret != before.secret
+
+
+def test_a_token_that_is_tested_while_another_admin_changes_the_address_does_not_bring_the_old_one_back(
+    home: Home, sandbox: Sandbox
+):
+    with home.bridge(mixpanel_url=sandbox.url, allow_private_hosts=True) as own, hostile_server() as server:
+        theirs = connect(own, f"{server.url}/hook", SecretStr("the-first-token"), "theirs")
+
+        def change_meanwhile(_asked: Asked) -> list[bytes]:
+            server.reply = lambda _: answer({})
+            destinations.change_address(
+                own, LOCAL, number(theirs), url=f"{server.url}/moved", token=SecretStr("the-second-token")
+            )
+            return answer({})
+
+        server.reply = change_meanwhile
+        with pytest.raises(SettingsError, match="was changed by somebody else"):
+            destinations.replace_token(own, LOCAL, number(theirs), SecretStr("the-third-token"))
+
+        assert named(own, "theirs").url == f"{server.url}/moved"
+        destinations.replace_token(own, LOCAL, number(theirs), SecretStr("the-third-token"))
+        assert own.vault.decrypt(named(own, "theirs").secret) == "the-third-token"
 
 
 # --- a run that is under way ---------------------------------------------------------------------------------------
