@@ -30,6 +30,8 @@ REASONS = {
     AUDIT_OLDER: "The audit log lacks a line that was noted beside the database: an older one was put in its place.",
 }
 _LOCKED_FOR_S = 10
+# More than anyone delivers: a longer number is damage, and would leave none to go on from.
+_MOST_DIGITS = 15
 
 
 class _Noted(NamedTuple):
@@ -136,4 +138,4 @@ def _read(mark: Path) -> int | None:
             f"The file {mark.name}, which notes how much was delivered, cannot be read.",
             advice="Let the user that runs Cohort Bridge read and write the folder of COHORT_BRIDGE_HOME.",
         ) from exc
-    return int(text) if text.isdigit() and len(text) < 19 else None
+    return int(text) if text.isdigit() and len(text) <= _MOST_DIGITS else None

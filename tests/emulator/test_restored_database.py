@@ -165,7 +165,7 @@ def test_a_base_that_can_still_be_read_continues_to_serve_the_limit_of_held_runs
 
 
 @pytest.mark.usefixtures("opened")
-@pytest.mark.parametrize("content", [None, "", "not a number", "-3"])
+@pytest.mark.parametrize("content", [None, "", "not a number", "-3", "9" * 18])
 def test_a_note_that_is_missing_or_damaged_puts_every_group_in_doubt_once(
     home: Home, sandbox: Sandbox, content: str | None
 ):
