@@ -114,9 +114,10 @@ def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) 
 
 
 def _name_field(bridge: Bridge, person: Actor, column: DeltaGenerator, side: str, usual: str, key: str) -> None:
+    if key not in st.session_state:  # a default would not replace what the browser still shows
+        st.session_state[key] = entering.suggest_name(bridge, person, side, usual)
     column.text_input(
         "Name",
-        value=entering.suggest_name(bridge, person, side, usual),
         key=key,
         max_chars=100,
         help="One that no other connection has.",

@@ -154,6 +154,9 @@ def test_another_workspace_at_an_address_is_connected_under_a_free_name_and_show
         ("default", False),
         ("default-2", True),
     ]
+    # The browser is told of the next free name: it would go on showing the one that is taken now.
+    field = at.text_input(key="connections_endpoint_name")
+    assert (field.value, field.proto.set_value) == ("default-3", True)
 
 
 def test_an_address_that_is_entered_at_once_is_refused_where_it_is_connected_already(
