@@ -31,8 +31,8 @@ class Base:
         if self.damage is None:
             return None
         return (
-            f"The file of the members that the group was given last {self.damage}. It counts as gone: the group is not "
-            "written by differences, but whole."
+            f"The file of the members that the group was given last {self.damage}. The whole group is written, not "
+            "only what changed."
         )
 
 

@@ -339,6 +339,8 @@ def changes(run: Run) -> None:
             ("Unchanged", number(run.unchanged), "Members that were there before and still are."),
         ]
     )
+    if run.notice:
+        st.caption("Whom the group held before is not known any more: all of its members count as added.")
 
 
 def change_words(run: Run) -> tuple[str, str]:

@@ -145,6 +145,17 @@ def test_a_run_that_was_decided_on_is_named_by_the_decision(exported: Bridge, sa
     assert "Cancelled" not in text
 
 
+def test_a_run_after_a_damaged_file_says_that_its_numbers_are_not_what_changed(exported: Bridge):
+    for file in exported.snapshots.folder.glob("run-*.parquet"):
+        file.write_bytes(b"")
+    run = export(exported, POWER)
+
+    text = shown(open_page(HISTORY, run=run.id))
+
+    assert "The whole group is written, not only what changed." in text
+    assert "all of its members count as added" in text
+
+
 def test_a_run_that_is_tried_again_after_its_process_died_says_when(exported: Bridge):
     at = exported.clock.now() + timedelta(minutes=4)
     with write_session(exported.engine) as session:
