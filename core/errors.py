@@ -280,7 +280,7 @@ class VendorSurprise(VendorError):
 
     code = "vendor_surprise"
     retryable = True
-    default_advice = "Try again; if it stays, a proxy may stand between this machine and the vendor."
+    default_advice = "Try again; if it keeps happening, a proxy may stand between this machine and the vendor."
 
 
 class RateLimited(VendorUnavailable):

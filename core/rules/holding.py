@@ -65,7 +65,7 @@ def hold_for_total(*, profiles: int, totals: Sequence[int]) -> RunHeld:
     """Build the error for whole, gapless pages that disagree with `total`, read after read."""
     announced = " and ".join(f"{total:,}" for total in dict.fromkeys(totals))
     return RunHeld(
-        f"Mixpanel announced {announced} profiles, but its pages hold {profiles:,}, twice running. "
+        f"Mixpanel announced {announced} profiles, but its pages hold {profiles:,}, twice in a row. "
         "Nothing was written.",
         advice="Compare the cohort's size in Mixpanel with both numbers, then apply it once or discard it.",
         code="held_total",
