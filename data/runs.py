@@ -10,7 +10,19 @@ from sqlmodel import Session, col, select
 
 from data import receivers
 from data.engine import read_session
-from data.models import UNFINISHED, Connection, Group, Lease, LeaseKind, Run, RunFilter, RunLogRow, RunStatus, Sync
+from data.models import (
+    UNFINISHED,
+    Connection,
+    Group,
+    Lease,
+    LeaseKind,
+    Run,
+    RunFilter,
+    RunLogRow,
+    RunStatus,
+    Sync,
+    SyncState,
+)
 from data.receivers import SharedReceiver
 
 _FAILURES_LOOKED_AT = 50
@@ -81,11 +93,12 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     """List what people let through of the run's group: for this run, or for one that then failed, with nothing since.
 
     A run that fails has not done what was approved, and may have done half of it. Who asked to have the group rolled
-    back took the approval back, whatever became of the rollback.
+    back took the approval back, whatever became of the rollback, and so did who removed the sync.
     """
     earlier = session.exec(
-        select(Run)
+        select(Run, Sync.state)
         .where(
+            Run.sync_id == Sync.id,
             Run.group_id == run.group_id,
             col(Run.id) < run.id,
             col(Run.dry_run).is_(False),
@@ -95,8 +108,9 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
         .limit(_FAILURES_LOOKED_AT)
     ).all()
     kept = list(run.approvals or ())
-    for before in earlier:
-        if before.restore_snapshot or before.status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+    for before, state in earlier:
+        is_taken_back = before.restore_snapshot is not None or state == SyncState.REMOVED
+        if is_taken_back or before.status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
             break
         kept += before.approvals or ()
     return kept

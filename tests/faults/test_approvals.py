@@ -439,3 +439,17 @@ def test_an_undo_that_failed_takes_back_what_was_approved_before_it(group: Group
 
     assert outcome(again) == (RunStatus.HELD, "held_shrink")
     assert group.members() == group.before
+
+
+def test_a_sync_that_is_removed_takes_what_was_approved_of_it_along(group: Group):
+    held = group.shrink(to=50)
+    group.population.fault("server_error", target="apptimize")
+    assert group.press(held).status == RunStatus.FAILED
+    group.population.clear_faults()
+    recurring.remove_sync(group.bridge, LOCAL, 1)
+    recurring.add_sync(group.bridge, LOCAL, ONE, max_shrink=10)
+
+    again = group.next_slot()
+
+    assert outcome(again) == (RunStatus.HELD, "held_shrink")
+    assert group.members() == group.before
