@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # Where a session keeps the newest line of its transaction until that is committed.
 HEAD = "cohort_bridge_head"
+# Of which files it was told already that the audit log is not theirs: once in each process is enough.
+_told = set[Path]()
 
 
 def note_after_commit(session: Session, anchor: Path, entry: AuditEntry) -> None:
@@ -38,7 +40,9 @@ def _note(session: Session) -> None:
     log.info("audit line=%s hash=%s", number, hashed)
     if not holds:
         # What it noted was true once: it stays, as the proof.
-        log.error("the audit log is not the one that %s vouches for; see `python -m core audit verify`", path)
+        if path not in _told:
+            _told.add(path)
+            log.error("the audit log is not the one that %s vouches for; see `python -m core audit verify`", path)
         return
     try:
         with FileLock(path.with_suffix(".lock"), timeout=10):
