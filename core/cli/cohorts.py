@@ -141,16 +141,19 @@ def _run_here(bridge: Bridge, queue: Callable[[str], Run], *, patience_s: float 
     from core.worker import inline_run
 
     lease_owner = lease.new_lease_owner()
-    run: Run | None = None
+    run_id: int | None = None
+    ended: list[int] = []
     try:
-        with ending_in_order(), inline_run.no_run_left(bridge, lease_owner):
-            run = queue(lease_owner)
-            assert run.id is not None
-            _carry_out(bridge, run.id, lease_owner, patience_s=patience_s)
+        with ending_in_order(), inline_run.no_run_left(bridge, lease_owner, ended=ended):
+            run_id = queue(lease_owner).id
+            assert run_id is not None
+            _carry_out(bridge, run_id, lease_owner, patience_s=patience_s)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        if run is None:
+        # A signal can come between the row of the run and the word of it.
+        run_id = run_id or next(iter(ended), None)
+        if run_id is None:
             raise KeyboardInterrupt from None
-    return runs.get_run(bridge, LOCAL, run.id or 0)
+    return runs.get_run(bridge, LOCAL, run_id)
 
 
 def _carry_out(bridge: Bridge, run_id: int, lease_owner: str, *, patience_s: float | None) -> None:

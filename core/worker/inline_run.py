@@ -24,11 +24,16 @@ from data.run_outcome import RunOutcome
 
 
 @contextmanager
-def no_run_left(bridge: Bridge, lease_owner: str) -> Generator[None]:
-    """Record the end of what is queued and claimed inside, by this owner, and does not end by itself."""
+def no_run_left(bridge: Bridge, lease_owner: str, *, ended: list[int] | None = None) -> Generator[None]:
+    """Record the end of what is queued and claimed inside, by this owner, and does not end by itself.
+
+    The runs that are ended so are added to `ended`.
+    """
 
     def record(run_id: int, why: CohortBridgeError) -> None:
         InlineRun(bridge, run_id, lease_owner, patience_s=0.0).fail(why)
+        if ended is not None:
+            ended.append(run_id)
 
     with nothing_left(bridge, LeaseKind.RUN, lease_owner, record):
         yield

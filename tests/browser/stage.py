@@ -195,6 +195,7 @@ def _loaded(page: Page) -> None:
 
 def press(target: Locator) -> None:
     """Press what is there once the page is at rest, like a person who looks first."""
+    wait_for_rest(target.page)  # until then a dialog may hold what it showed before as well
     target.wait_for()
     wait_for_rest(target.page)
     target.click()
