@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ROW_GROUP = 20_000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 ONE_THREAD = "SET threads = 1"
+_THREADS = "SET threads = 2"
 _EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
 
@@ -52,6 +53,8 @@ def connect(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
             "temp_directory": str(folder),
             # Nothing is to be fetched from the network at run time.
             "autoinstall_known_extensions": "false",
+            # What is read is what is on disk now: a file can be damaged, or swapped, while a DuckDB stays open.
+            "enable_external_file_cache": "false",
         }
     )
 
@@ -66,6 +69,48 @@ def opened(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
             yield db
         finally:
             db.close()
+
+
+class IdleConnections:
+    """DuckDBs for large pieces of work, one of which stays open between them: to open one takes longer than many take.
+
+    Each piece of work has one to itself, with the whole of its memory. One in which anything was raised is not used
+    again, nor one that another process opened before this one was forked from it.
+    """
+
+    def __init__(self, scratch: Path, *, memory_mb: int) -> None:
+        self._scratch = scratch
+        self._memory_mb = memory_mb
+        self._idle: tuple[int, duckdb.DuckDBPyConnection] | None = None
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def opened(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give one to a piece of work. Raises StorageError."""
+        with duckdb_errors():
+            db, is_done = self._take(), False
+            try:
+                yield db
+                is_done = True
+            finally:
+                if not (is_done and self._keep(db)):
+                    db.close()
+
+    def _take(self) -> duckdb.DuckDBPyConnection:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            idle, self._idle = self._idle, None
+        if idle is None or idle[0] != os.getpid():
+            return connect(self._scratch, memory_mb=self._memory_mb)
+        return idle[1]
+
+    def _keep(self, db: duckdb.DuckDBPyConnection) -> bool:
+        db.execute(_THREADS)  # a piece of work may have asked for fewer
+        with self._lock:
+            if self._idle is not None and self._idle[0] == os.getpid():
+                return False
+            self._idle = (os.getpid(), db)
+        return True
 
 
 class SharedConnection:

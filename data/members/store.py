@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.members.duck import MembersDamaged, MembersGone, SharedConnection, opened, quoted
+from data.members.duck import IdleConnections, MembersDamaged, MembersGone, SharedConnection, quoted
 from data.members.files import flush_to_disk
 from data.models import Member
 
@@ -36,6 +36,7 @@ class MemberFiles:
         self.folder = folder
         self.scratch = scratch
         self.memory_mb = memory_mb
+        self._idle = IdleConnections(scratch, memory_mb=memory_mb)
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)
         # Whether ids of a file have capital letters, as far as searches found out.
         self.has_capitals: dict[tuple[str, Stamp | None], bool] = {}
@@ -120,8 +121,8 @@ class MemberFiles:
         self.path(name).unlink(missing_ok=True)
 
     def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """Open DuckDB for a large piece of work. Raises StorageError."""
-        return opened(self.scratch, memory_mb=self.memory_mb)
+        """Give a large piece of work a DuckDB of its own. Raises StorageError."""
+        return self._idle.opened()
 
     def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Give a cursor of the DuckDB that stays open, for what a screen asks. Raises StorageError."""
