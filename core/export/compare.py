@@ -45,6 +45,7 @@ def compare_read(snapshots: Snapshots, job: Job, tally: Tally, collector: Collec
         if proof.members != tally.members:
             raise StorageFailed("The members that were kept are not the members that were counted.")
         difference = snapshots.keep_difference(files.difference, files.snapshot, old)
+        _require_proven(snapshots, old)
     finally:
         if job.run.dry_run:
             snapshots.remove(files.snapshot)
@@ -54,4 +55,15 @@ def compare_read(snapshots: Snapshots, job: Job, tally: Tally, collector: Collec
 def compare_kept(snapshots: Snapshots, job: Job, snapshot: str, proof: Proof, base: Base) -> Comparison:
     """Compare an earlier snapshot, which the group is rolled back to, with the base."""
     difference = snapshots.keep_difference(job.files.difference, snapshot, base.snapshot)
+    _require_proven(snapshots, snapshot)
+    _require_proven(snapshots, base.snapshot)
     return Comparison(snapshot, proof.members, base.snapshot, difference, base.damage, proof.fingerprint)
+
+
+def _require_proven(snapshots: Snapshots, name: str | None) -> None:
+    """Check that what was compared is still the file that had proved itself. Raises StorageFailed."""
+    if name is not None and snapshots.proven.get(name) != snapshots.stamp(name):
+        raise StorageFailed(
+            "A file of members was changed by something else while it was compared. Nothing was written.",
+            advice="Start the export again, and let nothing but Cohort Bridge write to its snapshots folder.",
+        )

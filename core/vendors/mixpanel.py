@@ -31,7 +31,7 @@ from core.vendors.retry import RetryPlan, worth_retrying
 _QUERY_TIMEOUT_S = 503.0
 _APP_TIMEOUT_S = 135.0
 # Many times what answers hold: thousands of cohorts or accounts, a few profiles that are large, and a row's two ids.
-_LIST_BYTES, _ACCOUNT_BYTES = 6 * 2**20, 4 * 2**20
+_LIST_BYTES, _ACCOUNT_BYTES = 4 * 2**20, 4 * 2**20
 _PAGE_BYTES, _ROW_BYTES, _USUAL_PAGE_SIZE = 2 * 2**20, 2**9, 1000
 _COHORTS_PATH, _PROFILES_PATH = "/api/query/cohorts/list", "/api/query/engage"
 

@@ -11,6 +11,9 @@ import pytest
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotFound, StorageFailed
+from core.export import job
+from core.export.base import find_base, prove_restored
+from core.export.compare import compare_kept
 from core.reports import comparison, match_funnel, members, user_lookup
 from core.syncs import groups, held_runs, recurring, runs, undo
 from core.worker import retention, service
@@ -197,6 +200,20 @@ def test_members_that_are_damaged_once_the_rollback_was_asked_for_are_not_writte
     assert (run.status, run.error_code) == (RunStatus.FAILED, "members_damaged")
     assert "was set aside as run-00000001.damaged" in (run.error_message or "")
     assert sandbox.group(TRIAL) == before
+
+
+def test_a_base_that_is_swapped_after_it_proved_itself_stops_the_run_that_compares_with_it(bridge: Bridge):
+    for cohort in (POWER, TRIAL):
+        assert export(bridge, cohort).status == RunStatus.SUCCEEDED
+    loaded = job.load(bridge, newest_run(bridge).id or 0)
+    name = loaded.group.base_snapshot or ""
+    proof, proven = prove_restored(bridge, name), find_base(bridge, loaded.group)
+    base_of(bridge, POWER).replace(base_of(bridge, TRIAL))
+
+    with pytest.raises(StorageFailed, match="changed by something else") as raised:
+        compare_kept(bridge.snapshots, loaded, name, proof, proven)
+
+    assert "Start the export again" in raised.value.advice
 
 
 def test_a_fingerprint_of_an_unknown_version_is_worked_out_again_and_never_taken_for_damage(
