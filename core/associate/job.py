@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
 from core.associate.checking import Checking
 from core.associate.files import import_rows, outcome_lines
@@ -27,6 +28,13 @@ DEAD = Failure(
     "The process that did this ended several times without getting further.",
     "Check the machine's memory and disk, then continue.",
 )
+
+
+def ending_after(exc: CohortBridgeError, *, now: datetime) -> Ending:
+    """Build the end of an association that an error ended: cancelled by someone, or failed."""
+    if isinstance(exc, RunCancelled):
+        return Ending(ImportStage.CANCELLED, now)
+    return Ending(ImportStage.FAILED, now, failure=failure_from(exc))
 
 
 class AssociationJob:
@@ -66,9 +74,7 @@ class AssociationJob:
             raise
         except CohortBridgeError as exc:
             self._held.lease.end()  # a heartbeat that finds it cancelled must not stop what records the end
-            is_cancelled = isinstance(exc, RunCancelled)
-            stage, failure = (ImportStage.CANCELLED, None) if is_cancelled else (ImportStage.FAILED, failure_from(exc))
-            await self._end(Ending(stage, self._bridge.clock.now(), failure=failure))
+            await self._end(ending_after(exc, now=self._bridge.clock.now()))
 
     async def _check(self, association: Association) -> None:
         checking = Checking(self._bridge, self._held, self._rows)

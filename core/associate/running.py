@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from core.associate.job import DEAD, AssociationJob
+from core.associate.job import DEAD, AssociationJob, ending_after
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive, RunCancelled
-from core.export.outcome import failure_from
+from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
 from core.leases.ending import nothing_left
 from core.leases.watch import LeaseWatch, has_moved
 from core.vendors.http import HttpClient, connect_http
@@ -108,12 +107,7 @@ def no_association_left(bridge: Bridge, lease_owner: str) -> Generator[None]:
     """Record the end of what this owner takes inside, and does not end by itself."""
 
     def record(number: int, why: CohortBridgeError) -> None:
-        is_cancelled = isinstance(why, RunCancelled)
-        ending = Ending(
-            ImportStage.CANCELLED if is_cancelled else ImportStage.FAILED,
-            bridge.clock.now(),
-            failure=None if is_cancelled else failure_from(why),
-        )
+        ending = ending_after(why, now=bridge.clock.now())
         associations.record_end(bridge.engine, number, lease_owner=lease_owner, ending=ending)
 
     with nothing_left(bridge, LeaseKind.ASSOCIATION, lease_owner, record):
