@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from core.bridge import Bridge
 from core.sandbox.server import running
+from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, connect, copy_home
 from tests.stage.sandbox import NOON, POWER, Sandbox
 
@@ -24,6 +26,17 @@ def commands_are_forked(fork_server: None) -> None:
 def home(connected_template: Path, tmp_path: Path) -> Home:
     """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
     return copy_home(connected_template, tmp_path / "home")
+
+
+@pytest.fixture
+def clock(sandbox: Sandbox, fake_clock: FakeClock) -> BothClocks:
+    return BothClocks(sandbox, fake_clock)
+
+
+@pytest.fixture
+def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
+    with home.bridge(clock=fake_clock.clock) as opened:
+        yield opened
 
 
 @pytest.fixture

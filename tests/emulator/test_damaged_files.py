@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -83,17 +83,6 @@ DAMAGES: dict[str, Damage] = {
     "no members": rewrite("SELECT * FROM {0} LIMIT 0"),
 }  # fmt: skip
 any_damage = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-
-
-@pytest.fixture
-def clock(sandbox: Sandbox, fake_clock: FakeClock) -> BothClocks:
-    return BothClocks(sandbox, fake_clock)
-
-
-@pytest.fixture
-def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
-    with home.bridge(clock=fake_clock.clock) as opened:
-        yield opened
 
 
 def base_of(bridge: Bridge, cohort: int) -> Path:

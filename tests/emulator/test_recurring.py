@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,20 +16,9 @@ from core.syncs import cohorts, held_runs, listing, recurring, runs, undo
 from core.syncs.runs import list_runs
 from core.worker import service
 from data.models import Run, RunStatus, SyncState
-from tests.stage.clock import BothClocks, FakeClock
-from tests.stage.home import Home, export
+from tests.stage.clock import BothClocks
+from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, POWER, SPENDERS, TRIAL, Sandbox
-
-
-@pytest.fixture
-def clock(sandbox: Sandbox, fake_clock: FakeClock) -> BothClocks:
-    return BothClocks(sandbox, fake_clock)
-
-
-@pytest.fixture
-def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
-    with home.bridge(clock=fake_clock.clock) as opened:
-        yield opened
 
 
 def work(bridge: Bridge) -> None:
