@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 
+from core.invisible import INVISIBLE, is_unseen
+
 MAX_LENGTH = 256
 IDENTIFIED, ANONYMOUS = "i_", "a_"
 PREFIXES = (IDENTIFIED, ANONYMOUS)
@@ -46,6 +48,7 @@ class Reason(StrEnum):
 
     UNMATCHED = "unmatched"
     BLANK = "blank"
+    INVISIBLE = "invisible"
     BOOLEAN = "boolean"
     LIST = "list"
     OBJECT = "object"
@@ -150,7 +153,11 @@ def _all_named(distinct_ids: Sequence[object]) -> bool:
 def _all_fit(texts: Sequence[str]) -> bool:
     """Return whether texts that are not blank are usable: none too long, and none with a character that is unfit."""
     joined = "".join(texts)
-    return max(map(len, texts), default=0) <= MAX_LENGTH and (_is_plain(joined) or not _UNFIT.search(joined))
+    if max(map(len, texts), default=0) > MAX_LENGTH:
+        return False
+    if _is_plain(joined):
+        return True
+    return not _UNFIT.search(joined) and not (INVISIBLE.search(joined) and any(map(is_unseen, texts)))
 
 
 def _is_plain(text: str) -> bool:
@@ -198,4 +205,4 @@ def _usable(text: str) -> str | Reason:
     unfit = _UNFIT.search(text)
     if unfit:
         return Reason.SURROGATE if _SURROGATE.match(unfit.group()) else Reason.CONTROL_CHARACTER
-    return text
+    return Reason.INVISIBLE if is_unseen(text) else text

@@ -37,7 +37,7 @@ WHAT_TO_DO = [
     ),
     (
         "Invalid",
-        "The id is there and cannot be used: blank, a list, too long.",
+        "The id is there and cannot be used: blank, a list, too long, only characters that nobody sees.",
         "Find what sets the property in your app or import, and have it set what `Apptimize.getPartnerID` returns.",
     ),
     (

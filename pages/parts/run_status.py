@@ -58,6 +58,7 @@ STEPS: dict[str, tuple[float, str]] = {
 }
 REASONS: dict[str, str] = {
     Reason.BLANK: "The id is blank",
+    Reason.INVISIBLE: "The id consists of characters that nobody sees",
     Reason.BOOLEAN: "The id is true or false, not text",
     Reason.LIST: "The id is a list, not text",
     Reason.OBJECT: "The id is an object, not text",

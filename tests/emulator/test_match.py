@@ -90,6 +90,32 @@ def test_the_funnel_of_every_cohort_of_a_simplified_project_equals_an_independen
         assert done.json["match_property"] == "$user_id"
 
 
+def test_an_id_of_which_nothing_is_seen_is_invalid_for_a_reason_of_its_own(sandbox: Sandbox, home: Home):
+    (first, second), ids = [str(row["$distinct_id"]) for row in sandbox.raw(WEB)[:2]], ["\u200b\ufeff", "i_\u200b"]
+    before = {str(row["$distinct_id"]): row["$properties"] for row in sandbox.raw(WEB)}
+    set_ids(sandbox, {first: ids[0], second: ids[1]})
+    try:
+        exported, match = home.run("export", str(WEB), "--json"), home.run("match", str(WEB), "--last", "--json")
+        expected = oracle.answer(sandbox.raw(WEB))
+    finally:
+        set_ids(sandbox, {user: before[user].get("$apptimize_user_id") for user in (first, second)})
+
+    assert match.json["reasons"]["invisible"] == 1
+    assert (exported.json["status"], exported.json["invalid"]) == ("succeeded", expected.invalid)
+    assert (sandbox.group(WEB) or {}).keys() == expected.group.keys()
+    assert "i_\u200b" in expected.group, "byte for byte, where there is something to be seen"
+
+
+def set_ids(sandbox: Sandbox, ids: dict[str, str | None]) -> None:
+    """Set the Apptimize ids of profiles as an app does; None takes one away."""
+    name, token = "$apptimize_user_id", people.PROJECT_TOKEN
+    updates: list[dict[str, Any]] = [
+        {"$token": token, "$distinct_id": user, **({"$unset": [name]} if id is None else {"$set": {name: id}})}
+        for user, id in ids.items()
+    ]
+    sandbox.post("/engage", json=updates).raise_for_status()
+
+
 def test_the_profiles_excluded_are_those_that_the_counts_speak_of(sandbox: Sandbox, home: Home):
     raw = {str(row["$distinct_id"]): row["$properties"].get("$apptimize_user_id") for row in sandbox.raw(IMPORTED)}
     answer = oracle.answer(sandbox.raw(IMPORTED))

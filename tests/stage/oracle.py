@@ -93,7 +93,9 @@ def usable(value: Any) -> str | None | bool:
         value = int(value) if value % 1 == 0 and abs(value) < 9_007_199_254_740_992 else "\x00"
     text = str(value)
     unfit = any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
-    return False if unfit or not text.strip() or len(text) > 256 else text
+    # What Unicode ignores by default, or gives a place and no picture: the format characters, and a few letters.
+    seen = [sign for sign in text if unicodedata.category(sign) != "Cf" and sign not in "\u034f\u3164\ufe0e\ufe0f"]
+    return False if unfit or not "".join(seen).strip() or len(text) > 256 else text
 
 
 def _quoted(id: str) -> str:
