@@ -6,16 +6,16 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpcore
 import httpx
 
-from core.errors import SettingsError
-from core.vendors import addresses
+from core.vendors import addresses, proxies
 from core.vendors.addresses import Reach
+from core.vendors.certificates import load_trusted
+from core.vendors.proxies import Proxies
 
 # What the other rooms call a client: they never import httpx.
 HttpClient = httpx.AsyncClient
@@ -23,16 +23,13 @@ HttpClient = httpx.AsyncClient
 
 @asynccontextmanager
 async def connect_http(*, connections: int = 5) -> AsyncGenerator[HttpClient]:
-    """Open an HTTP client for one loop: no redirects, and about as many `connections` are open at a time."""
-    limits = _limits(connections)
-    try:
-        http = httpx.AsyncClient(verify=load_trusted(), limits=limits, follow_redirects=False, cookies=_no_cookies())
-    except (ValueError, httpx.InvalidURL) as exc:
-        raise SettingsError(
-            "The proxy that this machine's environment names is no address of a proxy.",
-            advice="Correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, then start Cohort Bridge again.",
-        ) from exc
-    async with http:
+    """Open an HTTP client for one loop: no redirects, and about as many `connections` are open at a time.
+
+    It asks through the proxies that the environment names. Raises SettingsError when what that names cannot be used.
+    """
+    limits, used = _limits(connections), proxies.read()
+    direct = httpx.AsyncHTTPTransport(verify=load_trusted(), limits=limits, trust_env=False)
+    async with _client(_Routed(direct, used, limits) if used.by_scheme else direct) as http:
         yield http
 
 
@@ -49,9 +46,13 @@ async def connect_entered(
         async with connect_http(connections=connections) as http:
             yield http
         return
-    transport = _transport(reach, connections, trusted)
-    async with httpx.AsyncClient(transport=transport, follow_redirects=False, cookies=_no_cookies()) as http:
+    async with _client(_transport(reach, connections, trusted)) as http:
         yield http
+
+
+def _client(transport: httpx.AsyncBaseTransport) -> HttpClient:
+    """Build a client that reads nothing of the environment by itself."""
+    return httpx.AsyncClient(transport=transport, trust_env=False, follow_redirects=False, cookies=_no_cookies())
 
 
 def _no_cookies() -> CookieJar:
@@ -76,16 +77,26 @@ def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -
     return transport
 
 
-@cache
-def load_trusted() -> ssl.SSLContext:
-    """Load the certificates that are trusted once: that takes longer than a small delivery. Raises SettingsError."""
-    try:
-        return httpx.create_ssl_context()
-    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-        raise SettingsError(
-            "The certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read.",
-            advice="Name a PEM file that this program may read, or unset it.",
-        ) from exc
+class _Routed(httpx.AsyncBaseTransport):
+    """Asks each address through the proxy of its scheme, or without one where that is said."""
+
+    def __init__(self, direct: httpx.AsyncHTTPTransport, used: Proxies, limits: httpx.Limits) -> None:
+        self._direct, self._used = direct, used
+        self._through = {
+            scheme: httpx.AsyncHTTPTransport(verify=load_trusted(), limits=limits, trust_env=False, proxy=proxy)
+            for scheme, proxy in used.by_scheme.items()
+        }
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request on its way."""
+        is_through = self._used.is_asked_through(request.url)
+        transport = self._through[request.url.scheme] if is_through else self._direct
+        return await transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections of all ways."""
+        for transport in (self._direct, *self._through.values()):
+            await transport.aclose()
 
 
 class _Checked(httpcore.AsyncNetworkBackend):

@@ -21,6 +21,7 @@ from streamlit.web import bootstrap, cli
 
 from core import log, settings
 from core.errors import SettingsError
+from core.vendors import proxies
 from pages.shell import sign_in_setup
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -50,6 +51,7 @@ def checked_options(given: Sequence[str]) -> list[str]:
         if not sign_in_setup.is_set_up():
             sign_in_setup.require_loopback(st.get_option("server.address"))
             return list(given)
+        proxies.prepare_for_libraries(os.environ)  # the provider is asked by one
         hosts = [*st.get_option("server.allowedHosts"), sign_in_setup.redirect_host()]
         return [*given, *(f"--server.allowedHosts={host}" for host in hosts if host)]
     finally:

@@ -1,0 +1,47 @@
+"""Which certificates are trusted: the usual ones, or those that SSL_CERT_FILE or SSL_CERT_DIR names."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from functools import cache
+from pathlib import Path
+
+import httpx
+
+from core.errors import SettingsError
+
+# What OpenSSL looks certificates up by in a folder; it passes over files of any other name.
+_HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
+
+
+@cache
+def load_trusted() -> ssl.SSLContext:
+    """Load the certificates that are trusted once: that takes longer than a small delivery. Raises SettingsError."""
+    file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file and not Path(file).is_file():  # a pipe would be waited for
+        raise _unusable("SSL_CERT_FILE", "it names no file that this program may read")
+    if not file and folders and not any(_has_certificates(folder) for folder in folders.split(os.pathsep)):
+        raise _unusable(
+            "SSL_CERT_DIR", "it names no folder with certificates under the names that `openssl rehash` makes"
+        )
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+        raise _unusable("SSL_CERT_FILE" if file else "SSL_CERT_DIR", "no certificate can be read there") from exc
+
+
+def _has_certificates(folder: str) -> bool:
+    try:
+        return any(_HASHED.fullmatch(name) for name in os.listdir(folder or "."))
+    except OSError:
+        return False
+
+
+def _unusable(variable: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"{variable} cannot be used: {why}.",
+        advice="Name a PEM file that this program may read in SSL_CERT_FILE, or unset it.",
+        code="bad_setting",
+    )
