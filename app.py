@@ -4,7 +4,6 @@ from pathlib import Path
 
 import streamlit as st
 from streamlit import runtime
-from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
 
@@ -14,7 +13,8 @@ if __name__ == "__main__" and not runtime.exists():
     run_dashboard.main()  # `python app.py`: Streamlit then runs this file again for every page that it draws
 
 # Below it, for the caches of the pages complain of a missing runtime.
-from pages.shell import gate, return_to  # noqa: E402
+from pages.shell import gate, menu, return_to  # noqa: E402
+from pages.shell.menu import Section  # noqa: E402
 
 SHELL = Path(__file__).parent / "pages" / "shell"
 
@@ -30,41 +30,29 @@ st.logo(str(SHELL / "logo.svg"), icon_image=str(SHELL / "icon.svg"), size="large
 person = gate.who()
 
 
-def page(path: str, title: str, icon: str, role: Role = Role.VIEWER) -> StreamlitPage:
-    """Put a page into the menu of those whose role may open it; to the others the page itself says why."""
-    return st.Page(
-        f"pages/{path}.py",
-        title=title,
-        icon=f":material/{icon}:",
-        url_path=path.partition("/")[2],
-        visibility="visible" if person and person.role >= role else "hidden",
-        default=path == "export/overview",
-    )
-
-
 SECTIONS = {
     "Export": [
-        page("export/overview", "Overview", "home"),
-        page("export/cohorts", "Cohorts", "groups", Role.ANALYST),
-        page("export/syncs", "Syncs", "sync", Role.ANALYST),
+        Section("export/overview", "Overview", "home"),
+        Section("export/cohorts", "Cohorts", "groups", Role.ANALYST, opens="cohort", noun="Cohort"),
+        Section("export/syncs", "Syncs", "sync", Role.ANALYST, opens="sync", noun="Sync"),
     ],
     "Observe": [
-        page("observe/groups", "Groups", "patient_list"),
-        page("observe/users", "Look up a user", "person_search"),
-        page("observe/history", "History", "history"),
-        page("observe/matching", "Matching", "join"),
+        Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
+        Section("observe/users", "Look up a user", "person_search", opens="id", noun="One user"),
+        Section("observe/history", "History", "history", opens="run", noun="Run"),
+        Section("observe/matching", "Matching", "join", opens="association", noun="Association"),
     ],
     "Admin": [
-        page("admin/connections", "Connections", "cable", Role.ADMIN),
-        page("admin/people", "People", "badge", Role.ADMIN),
-        page("admin/audit", "Audit log", "policy", Role.ADMIN),
-        page("admin/practice", "How to connect for real", "school"),
+        Section("admin/connections", "Connections", "cable", Role.ADMIN),
+        Section("admin/people", "People", "badge", Role.ADMIN, opens="person", noun="Person"),
+        Section("admin/audit", "Audit log", "policy", Role.ADMIN, opens="line", noun="Line"),
+        Section("admin/practice", "How to connect for real", "school"),
     ],
 }
 
-chosen = st.navigation(SECTIONS, position="sidebar" if person else "hidden")
+chosen, listed = menu.choose(SECTIONS, person.role if person else None)
 if person is None:
     return_to.remember(chosen)
 else:
-    return_to.follow(chosen, [listed for pages in SECTIONS.values() for listed in pages])
+    return_to.follow(chosen, listed)
 chosen.run()

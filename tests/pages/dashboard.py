@@ -54,7 +54,14 @@ def open_page(page: str, *, user: dict[str, Any] | None = None, **params: object
         at.switch_page(page)
     for name, value in params.items():
         at.query_params[name] = str(value)
-    return drawn(at.run())
+    return first_drawn(at)
+
+
+def first_drawn(at: AppTest) -> AppTest:
+    """Draw a page for the first time; as a browser does, stay on the one that this leads to."""
+    at.run()
+    at._page_hash = ""
+    return drawn(at)
 
 
 def drawn(at: AppTest) -> AppTest:

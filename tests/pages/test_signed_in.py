@@ -34,6 +34,7 @@ from tests.pages.dashboard import (
     SYNCS,
     claims,
     drawn,
+    first_drawn,
     shown,
 )
 from tests.stage.clock import FakeClock
@@ -50,7 +51,7 @@ def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:
         at.session_state[name] = value
     if page != OVERVIEW:
         at.switch_page(page)
-    return drawn(at.run())
+    return first_drawn(at)
 
 
 @pytest.fixture

@@ -1,0 +1,106 @@
+"""The menu: the pages of every section, and beside each of them a page for the one thing that is open in it.
+
+Streamlit takes a press on the page that is shown for a redrawing, and keeps the address: the link to a section would do
+nothing where one run or sync is open in it. So that is a page of its own to Streamlit, of the same file at the same
+path, and the link leads back to the list. The menu names what is open below its section.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from core.access.roles import Role
+from pages.parts.selection import parse_id
+
+_FOLDER = "pages"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A page of the menu. `opens` is the parameter of the address that names what is open in it, `noun` its kind."""
+
+    path: str
+    title: str
+    icon: str
+    role: Role = Role.VIEWER
+    opens: str = ""
+    noun: str = ""
+
+    @property
+    def _url_path(self) -> str:
+        return self.path.partition("/")[2]
+
+    @property
+    def _requested(self) -> str:
+        return st.query_params.get(self.opens, "") if self.opens else ""
+
+    def list_page(self, role: Role | None, *, default: bool = False) -> StreamlitPage:
+        """Put the section into the menu of those whose role may open it; to the others the page itself says why."""
+        return st.Page(
+            f"{_FOLDER}/{self.path}.py",
+            title=self.title,
+            icon=f":material/{self.icon}:",
+            url_path=self._url_path,
+            visibility="visible" if role is not None and role >= self.role else "hidden",
+            default=default,
+        )
+
+    def open_page(self, role: Role | None) -> StreamlitPage | None:
+        """Return the page of what is open, in the menu while something is; None where nothing can be."""
+        if not self.opens:
+            return None
+        may = role is not None and role >= self.role
+        return _OpenPage(
+            f"{_FOLDER}/{self.path}.py",
+            title=self._open_title(),
+            icon=":material/subdirectory_arrow_right:",
+            url_path=self._url_path,
+            visibility="visible" if self._requested and may else "hidden",
+        )
+
+    def _open_title(self) -> str:
+        row_id = parse_id(self._requested)
+        return self.noun if row_id is None else f"{self.noun} {row_id}"
+
+    def other_page(self, chosen: StreamlitPage) -> bool:
+        """Return whether the address asks for the other one of the section's two pages than the one that is chosen."""
+        is_mine = bool(self.opens) and chosen.url_path == self._url_path
+        return is_mine and isinstance(chosen, _OpenPage) != bool(self._requested)
+
+
+class _OpenPage(StreamlitPage):
+    """The page of what is open in a section: at the section's own path, and yet another page."""
+
+    @property
+    def _script_hash(self) -> str:
+        return f"{super()._script_hash}-open"
+
+
+def choose(sections: dict[str, list[Section]], role: Role | None) -> tuple[StreamlitPage, list[StreamlitPage]]:
+    """Show the menu to a person with this role, None: to no one; return the page to run, and all pages.
+
+    Leads on instead where the address asks for the other page of the section.
+    """
+    lists: dict[Section, StreamlitPage] = {}
+    opened: dict[Section, StreamlitPage] = {}
+    menu: dict[str, list[StreamlitPage]] = {}
+    for name, members in sections.items():
+        menu[name] = []
+        for section in members:
+            lists[section] = section.list_page(role, default=not lists)
+            menu[name].append(lists[section])
+            if page := section.open_page(role):
+                opened[section] = page
+                menu[name].append(page)
+    chosen = st.navigation(menu, position="hidden" if role is None else "sidebar")
+    for section in lists:
+        if section.other_page(chosen):
+            place = lists if isinstance(chosen, _OpenPage) else opened
+            st.switch_page(place[section], query_params=st.query_params.to_dict())
+    if not st.query_params:
+        # Tells the browser, which otherwise keeps the parameters of the page that the link led from.
+        st.query_params.clear()
+    return chosen, list(lists.values())

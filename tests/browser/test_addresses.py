@@ -1,0 +1,42 @@
+"""What the address names is what is shown: the menu leads back to a list, and a reload shows the same."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.stage import Everything, go, press, settled
+from tests.stage.sandbox import POWER
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+# What is open in a section, by the section's path: the parameter of the address, its value, and the section's title.
+OPEN = {
+    "cohorts": ("cohort", str(POWER), "Cohorts"),
+    "syncs": ("sync", "1", "Syncs"),
+    "groups": ("group", "1", "Groups"),
+    "users": ("id", "nobody", "Look up a user"),
+    "history": ("run", "1", "History"),
+    "people": ("person", "99", "People"),
+    "audit": ("line", "1", "Audit log"),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(everything: Everything) -> Everything:
+    everything.core("export", str(POWER), "--to", "default")
+    return everything
+
+
+def test_the_link_to_the_section_one_is_in_leads_from_what_is_open_to_the_list(exported: Everything, page: Page):
+    menu = page.get_by_test_id("stSidebarNav")
+    for path, (name, value, title) in OPEN.items():
+        go(page, f"{exported.url}/{path}?{name}={value}", title)
+
+        press(menu.get_by_role("link", name=title, exact=True))
+
+        page.wait_for_url(f"{exported.url}/{path}")
+        settled(page, title)
+        page.go_back()
+        page.wait_for_url(f"{exported.url}/{path}?{name}={value}")
+        settled(page, title)
