@@ -7,52 +7,61 @@ from streamlit import runtime
 
 from core.access.roles import Role
 
-if __name__ == "__main__" and not runtime.exists():
-    from pages.shell import run_dashboard
-
-    run_dashboard.main()  # `python app.py`: Streamlit then runs this file again for every page that it draws
-
-# Below it, for the caches of the pages complain of a missing runtime.
-from pages.shell import gate, menu, return_to  # noqa: E402
-from pages.shell.menu import Section  # noqa: E402
-
 SHELL = Path(__file__).parent / "pages" / "shell"
 
-# The menu, with the choice of light or dark, appears in minimal mode only if it has an entry.
-st.set_page_config(
-    page_title="Cohort Bridge",
-    # A file: Streamlit fetches its named icons for the tab from Google.
-    page_icon=SHELL / "icon.svg",
-    layout="wide",
-    menu_items={"About": "**Cohort Bridge** exports Mixpanel cohorts into Apptimize groups, exactly."},
-)
-st.logo(str(SHELL / "logo.svg"), icon_image=str(SHELL / "icon.svg"), size="large")
-person = gate.who()
+
+def draw() -> None:
+    """Draw the page that was asked for, and the menu beside it."""
+    # Here, for the caches of the pages complain of a missing runtime.
+    from pages.shell import gate, menu, return_to
+    from pages.shell.menu import Section
+
+    # The menu, with the choice of light or dark, appears in minimal mode only if it has an entry.
+    st.set_page_config(
+        page_title="Cohort Bridge",
+        # A file: Streamlit fetches its named icons for the tab from Google.
+        page_icon=SHELL / "icon.svg",
+        layout="wide",
+        menu_items={"About": "**Cohort Bridge** exports Mixpanel cohorts into Apptimize groups, exactly."},
+    )
+    st.logo(str(SHELL / "logo.svg"), icon_image=str(SHELL / "icon.svg"), size="large")
+    sections = {
+        "Export": [
+            Section("export/overview", "Overview", "home"),
+            Section("export/cohorts", "Cohorts", "groups", Role.ANALYST, opens="cohort", noun="Cohort"),
+            Section("export/syncs", "Syncs", "sync", Role.ANALYST, opens="sync", noun="Sync"),
+        ],
+        "Observe": [
+            Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
+            Section("observe/users", "Look up a user", "person_search", opens="id", noun="One user"),
+            Section("observe/history", "History", "history", opens="run", noun="Run"),
+            Section("observe/matching", "Matching", "join", opens="association", noun="Association"),
+        ],
+        "Admin": [
+            Section("admin/connections", "Connections", "cable", Role.ADMIN),
+            Section("admin/people", "People", "badge", Role.ADMIN, opens="person", noun="Person"),
+            Section("admin/audit", "Audit log", "policy", Role.ADMIN, opens="line", noun="Line"),
+            Section("admin/practice", "How to connect for real", "school"),
+        ],
+    }
+    person = gate.who()
+    chosen, listed = menu.choose(sections, person.role if person else None)
+    if person is None:
+        return_to.remember(chosen)
+    else:
+        return_to.follow(chosen, listed)
+    chosen.run()
 
 
-SECTIONS = {
-    "Export": [
-        Section("export/overview", "Overview", "home"),
-        Section("export/cohorts", "Cohorts", "groups", Role.ANALYST, opens="cohort", noun="Cohort"),
-        Section("export/syncs", "Syncs", "sync", Role.ANALYST, opens="sync", noun="Sync"),
-    ],
-    "Observe": [
-        Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
-        Section("observe/users", "Look up a user", "person_search", opens="id", noun="One user"),
-        Section("observe/history", "History", "history", opens="run", noun="Run"),
-        Section("observe/matching", "Matching", "join", opens="association", noun="Association"),
-    ],
-    "Admin": [
-        Section("admin/connections", "Connections", "cable", Role.ADMIN),
-        Section("admin/people", "People", "badge", Role.ADMIN, opens="person", noun="Person"),
-        Section("admin/audit", "Audit log", "policy", Role.ADMIN, opens="line", noun="Line"),
-        Section("admin/practice", "How to connect for real", "school"),
-    ],
-}
+if __name__ != "__main__":
+    # Imported by Streamlit's server, started either way, which looks for exactly this assignment in this file ...
+    from pages.shell import run_dashboard
 
-chosen, listed = menu.choose(SECTIONS, person.role if person else None)
-if person is None:
-    return_to.remember(chosen)
+    app = st.App(__file__)
+    app = run_dashboard.protect(app)  # ... and serves what the name holds at last.
+elif runtime.exists():
+    draw()  # Streamlit runs this file for every page that it draws.
 else:
-    return_to.follow(chosen, listed)
-chosen.run()
+    from pages.shell import run_dashboard
+
+    run_dashboard.main()  # `python app.py`

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
 from tests.browser import stage
 from tests.browser.stage import Everything
@@ -81,10 +81,19 @@ def _forgetful_page(context: BrowserContext) -> Generator[Page]:
         if request.is_navigation_request():
             origins.add("/".join(request.url.split("/", 3)[:3]))
 
+    violations = list[str]()
+
+    def overhear(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Content-Security-Policy" in message.text:
+            violations.append(f"{message.page and message.page.url}: {message.text}")
+
     context.on("request", note)
+    context.on("console", overhear)
     page = context.new_page()
     yield page
     context.remove_listener("request", note)
+    context.remove_listener("console", overhear)
+    assert violations == [], "every page works under the policy that it comes with"
     for open_page in context.pages:
         open_page.close()
     last = context.new_page()

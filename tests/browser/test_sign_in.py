@@ -184,7 +184,7 @@ def test_another_site_cannot_open_the_connection_that_everything_goes_through(si
 
     assert "101" in handshake(Origin=signed.url)
     assert "403" in handshake(Origin="https://evil.example")
-    assert "403" in handshake(Host="evil.example", Origin="https://evil.example")
+    assert "400" in handshake(Host="evil.example", Origin="https://evil.example")
 
 
 # Everything is imported once, and nothing was run or asked of in the processes that are forked from there.
@@ -229,30 +229,20 @@ def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Brows
 
 
 @pytest.mark.parametrize("how", ["serve", "serve, told by the environment", "streamlit run"])
-def test_without_sign_in_a_dashboard_does_not_open_to_others(chromium: Browser, page: Page, tmp_path: Path, how: str):
-    port = free_port()
+def test_without_sign_in_a_dashboard_does_not_open_to_others(tmp_path: Path, how: str):
     told = {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} if "environment" in how else {}
-    options = [f"--server.port={port}", f"--secrets.files={tmp_path / 'none.toml'}"]
+    options = [f"--server.port={free_port()}", f"--secrets.files={tmp_path / 'none.toml'}"]
     options += [] if told else ["--server.address=0.0.0.0"]
     start = ["-m", "streamlit", "run", "app.py"] if how == "streamlit run" else ["app.py"]
     process = subprocess.Popen(
         [sys.executable, *start, *options], cwd=ROOT, env=environment(tmp_path / "home", **told),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
-    try:
-        if how != "streamlit run":
-            said = process.communicate(timeout=30)[1].decode()
-            assert process.returncode == 2
-            assert "Sign-in is not set up, and the dashboard listens at 0.0.0.0" in said
-            assert len(said.splitlines()) == 1
-            return
-        wait_for(f"http://127.0.0.1:{port}", process)
-        page.goto(f"http://127.0.0.1:{port}/connections")
-        expect(page.get_by_text("The dashboard is closed")).to_be_visible()
-        expect(page.get_by_role("button", name="Connect Mixpanel")).to_have_count(0)
-    finally:
-        process.terminate()
-        process.communicate()
+    said = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == 2
+    assert "Sign-in is not set up, and the dashboard listens at 0.0.0.0" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert how == "streamlit run" or len(said.splitlines()) == 1
 
 
 # Speaks as the dashboard's own page does, and returns all that it is drawn.

@@ -13,7 +13,7 @@ from tests.stage.processes import ROOT
     ("section", "name", "value"),
     [
         ("server", "address", "127.0.0.1"),
-        ("server", "allowedHosts", ["127.0.0.1", "localhost", "[::1]"]),
+        ("server", "allowedHosts", ["127.0.0.1", "localhost", "::1"]),
         ("server", "enableCORS", True),
         ("server", "enableXsrfProtection", True),
         ("server", "maxUploadSize", 128),

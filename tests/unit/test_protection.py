@@ -1,0 +1,170 @@
+"""What holds for every answer of the dashboard: the names that it answers to, and the headers that it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from streamlit import config, file_util
+
+from pages.shell.protection import Protection, content_security_policy, list_headers
+from tests.stage.processes import ROOT
+from tests.stage.serving import ask, serving
+
+OURS = ("content-security-policy", "x-frame-options", "x-content-type-options", "referrer-policy")
+OPEN_A_CONNECTION = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n"
+)
+
+
+async def greet(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("hello", headers={"X-Content-Type-Options": "of its own", "Content-Security-Policy": "no"})
+
+
+async def fail(request: Request) -> PlainTextResponse:
+    raise ZeroDivisionError
+
+
+async def take(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.close()
+
+
+async def turn_away(socket: WebSocket) -> None:
+    await socket.close(1008)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    names = config.get_option("server.allowedHosts")
+    config.set_option("server.allowedHosts", [*names, "cohorts.example.com"])
+    routes = [
+        Route("/", greet),
+        Route("/fail", fail),
+        Route("/_stcore/metrics", greet),
+        Route("/_stcore/agent/interact", greet, methods=["POST"]),
+        WebSocketRoute("/taken", take),
+        WebSocketRoute("/turned-away", turn_away),
+    ]
+    with serving(Protection(Starlette(routes=routes))) as port:
+        yield port
+    config.set_option("server.allowedHosts", names)
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8501", "localhost:1", "LOCALHOST", "localhost.", "[::1]:8501", "[::1]",
+             "cohorts.example.com", "Cohorts.Example.com:443"],
+)  # fmt: skip
+def test_what_is_asked_for_by_a_name_of_the_dashboard_is_answered(port: int, host: str):
+    assert status(ask(port, f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())) == 200
+    assert status(ask(port, f"GET /taken HTTP/1.1\r\nHost: {host}\r\n{OPEN_A_CONNECTION}\r\n".encode())) == 101
+
+
+FOREIGN = [
+    "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:8501", "localhost@evil.example",
+    "127.0.0.1, evil.example", "127.1", "2130706433", "0.0.0.0", "[::ffff:127.0.0.1]", "[::2]", "xcohorts.example.com",
+    "localhost/evil", "localhost:99999", "", " ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/fail", "/_stcore/metrics"])
+def test_another_name_is_told_in_a_sentence_that_it_is_none(port: int, host: str, path: str):
+    answer = ask(port, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+
+    assert status(answer) == 400
+    assert answer.endswith(
+        "This address is not one that the dashboard answers to: see docs/security.md, “Names”.\n".encode()
+    )
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+def test_another_name_opens_no_connection(port: int, host: str):
+    assert status(ask(port, f"GET /taken HTTP/1.1\r\nHost: {host}\r\n{OPEN_A_CONNECTION}\r\n".encode())) == 400
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: evil.example\r\nHost: localhost\r\n\r\n",
+        "GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+def test_a_request_that_leaves_its_name_open_is_refused(port: int, request_: str):
+    assert status(ask(port, request_.encode())) == 400
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        ("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        ("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+        ("GET /fail HTTP/1.1\r\nHost: localhost\r\n\r\n", 500),
+        ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        ("GET /_stcore/metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+        ("POST /_stcore/agent/interact HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n", 404),
+        (f"GET /taken HTTP/1.1\r\nHost: localhost\r\n{OPEN_A_CONNECTION}\r\n", 101),
+        (f"GET /turned-away HTTP/1.1\r\nHost: localhost\r\n{OPEN_A_CONNECTION}\r\n", 403),
+        (f"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n{OPEN_A_CONNECTION}\r\n", 403),
+        (f"GET /taken HTTP/1.1\r\nHost: evil.example\r\n{OPEN_A_CONNECTION}\r\n", 400),
+    ],
+)
+def test_every_answer_says_once_what_may_be_done_with_it(port: int, request_: str, expected: int):
+    answer = ask(port, request_.encode())
+
+    assert status(answer) == expected
+    lines = answer.partition(b"\r\n\r\n")[0].decode().splitlines()[1:]
+    said = [line.partition(":")[0].lower() for line in lines]
+    assert [name for name in said if name in OURS] == list(OURS)
+    headers = httpx.Headers([(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)])
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+
+
+def test_scripts_within_the_page_are_known_by_what_the_installed_streamlit_serves():
+    page = (Path(file_util.get_static_dir()) / "index.html").read_text()
+    within = [script for script in re.findall(r"<script[^>]*>", page) if "src=" not in script]
+    policy = dict(list_headers())[b"content-security-policy"].decode()
+
+    assert within == ["<script>"], "all of them are found by what is looked for"
+    assert policy.count("'sha256-") == 1
+    assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
+    # An example of the specification: the hash of `alert('Hello, world.');`
+    assert "'sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng='" in content_security_policy(
+        ["alert('Hello, world.');"]
+    )
+
+
+def test_no_header_is_said_a_second_time_by_the_proxy_of_the_example():
+    example = (ROOT / "docs" / "security.md").read_text().partition("```nginx")[2].partition("```")[0]
+
+    added = {name.lower() for name in re.findall(r"add_header (\S+)", example)}
+    assert added == {"strict-transport-security"}
+
+
+def test_the_names_stay_when_streamlit_reads_its_settings_again(port: int):
+    config.set_option("server.allowedHosts", ["localhost"])  # as it does when their file changes
+
+    assert status(ask(port, b"GET / HTTP/1.1\r\nHost: cohorts.example.com\r\n\r\n")) == 200
