@@ -18,7 +18,7 @@ from data.audit.anchor import anchor_holds, read_anchor
 from data.audit.scope import Scope
 from data.doubt import put_in_doubt
 from data.engine import Engine, StorageError, read_session, write_session
-from data.members.files import replacing
+from data.members.files import read_text, replacing
 from data.models import DoubtCause
 from data.proof_models import DeliveryCount
 
@@ -128,7 +128,7 @@ def _anchor_text(anchor: tuple[int, str] | None) -> str:
 def _read(mark: Path) -> int | None:
     """Read how many deliveries were noted; None where that is not known: there is no such file, or nothing in it."""
     try:
-        text = mark.read_text(encoding="ascii").strip()
+        text = read_text(mark).strip()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import glob
-import os
 import re
-import secrets
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from core.errors import StorageFailed
+from core.files import NoFile, OpenFolder
 from core.threads import in_own_thread
 from core.vendors.delivery import Target
 from data.models import Member, MembershipChange
@@ -32,7 +30,11 @@ class CsvDelivery:
 
     def is_in_place(self, target: Target) -> bool:
         """Return whether the group's file is there; what is in it is not looked at."""
-        return (self.folder / csv_name(target.group_name, target.cohort_id)).is_file()
+        try:
+            with OpenFolder(self.folder) as folder:
+                return folder.has_file(csv_name(target.group_name, target.cohort_id))
+        except OSError:
+            return False  # what is the matter with the folder is told when it is written to
 
     async def change(
         self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
@@ -43,13 +45,12 @@ class CsvDelivery:
     async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
         """Replace the group's file; when the group has a new name, the file under the old one goes away."""
         await self.still_ours()
-        path = self.folder / csv_name(target.group_name, target.cohort_id)
+        name = csv_name(target.group_name, target.cohort_id)
         ids = (member.apptimize_id for chunk in chunks for member in chunk)
-        await in_own_thread(partial(save_csv, ids, path, expected=members))
-        if self.delivered_name is not None:
-            old = self.folder / csv_name(self.delivered_name, target.cohort_id)
-            if old != path:
-                await in_own_thread(partial(old.unlink, missing_ok=True))
+        await in_own_thread(partial(save_csv, ids, self.folder / name, expected=members))
+        old = csv_name(self.delivered_name, target.cohort_id) if self.delivered_name is not None else name
+        if old != name:
+            await in_own_thread(partial(_remove, self.folder / old))
 
 
 def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
@@ -58,9 +59,23 @@ def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return write_group_file(ids, path, expected=expected)
     except OSError as exc:
+        if isinstance(exc, NoFile):
+            advice = f"Nothing was written. Remove {path}, or choose another place."
+        else:
+            advice = f"Check that the folder {path.parent} exists, can be written and has space."
+        reason = exc.strerror or exc
+        raise StorageFailed(f"The CSV could not be written: {reason}.", advice=advice, code="csv_not_written") from exc
+
+
+def _remove(path: Path) -> None:
+    """Remove the file that a group had under its former name."""
+    try:
+        with OpenFolder(path.parent) as folder:
+            folder.remove_file(path.name)
+    except OSError as exc:
         raise StorageFailed(
-            f"The CSV could not be written: {exc.strerror or exc}.",
-            advice=f"Check that the folder {path.parent} exists, can be written and has space.",
+            f"The group's file under its former name could not be removed: {exc.strerror or exc}.",
+            advice=f"Remove {path}: the group is in the file of its present name.",
             code="csv_not_written",
         ) from exc
 
@@ -72,24 +87,16 @@ def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int |
     complete and on disk; when `expected` members do not come, StorageFailed is raised and it does not. Returns the
     number of ids. Format: apptimize.com/docs/additional-features/groups, read 2026-11-23.
     """
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    count = 0
-    # One that hung, and was given up, may wake up and finish: without its file it cannot replace what is newer.
-    for old in target.parent.glob(f".{glob.escape(target.name)}.*part"):
-        old.unlink(missing_ok=True)
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+    count = -1  # the header
+    with OpenFolder(target.parent) as folder:
+        # One that hung, and was given up, may wake up and finish: without its file it cannot replace what is newer.
+        folder.remove_parts(target.name)
+        with folder.replacing(target.name) as file:
             for line in csv_lines(member_ids):
-                file.write(line)
+                file.write(line.encode())
                 count += 1
-            count -= 1  # the header
-            file.flush()
-            os.fsync(file.fileno())
-        if expected is not None and count != expected:
-            raise StorageFailed("The members that were kept are not the members that were counted.")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+            if expected is not None and count != expected:
+                raise StorageFailed("The members that were kept are not the members that were counted.")
     return count
 
 

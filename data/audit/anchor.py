@@ -9,7 +9,7 @@ from filelock import FileLock
 from sqlalchemy import event
 from sqlmodel import Session
 
-from data.members.files import replacing
+from data.members.files import read_text, replacing
 from data.models import AuditEntry
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def read_anchor(path: Path) -> tuple[int, str] | None:
     What cannot be read as one is a line that no log has: it does not vouch for anything.
     """
     try:
-        number, hashed = path.read_text().split()
+        number, hashed = read_text(path).split()
         return int(number), hashed
     except FileNotFoundError:
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 
@@ -17,7 +19,9 @@ def replacing(target: Path, *, within: AbstractContextManager[object] | None = N
     That happens inside `within`, which may raise as it is entered: then `target` stays as it was.
     """
     make_folder(target.parent)
+    _require_file_or_nothing(target)
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
         yield part
         flush_to_disk(part)
@@ -26,6 +30,20 @@ def replacing(target: Path, *, within: AbstractContextManager[object] | None = N
             flush_to_disk(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _require_file_or_nothing(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.EEXIST, "What has the name is no file", str(path))
+
+
+def read_text(path: Path) -> str:
+    """Read a small file. Raises OSError, also for what is no file and would be waited for; UnicodeDecodeError."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "What has the name is no file", str(path))
+        return file.read().decode("ascii")
 
 
 def replace_folder(part: Path, target: Path) -> None:
