@@ -10,6 +10,36 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+_NAME = "may-hang"
+
+
+def are_any_left() -> bool:
+    """Return whether a call hangs still, or has not ended yet."""
+    return any(thread.name == _NAME for thread in threading.enumerate())
+
+
+def in_time(call: Callable[[], T], *, within_s: float | None = None) -> T:
+    """Make a call in a thread of its own, and wait for it, or only so long; what hangs longer is left to itself.
+
+    Signals are heard meanwhile, as they are not by a thread that a file system holds. Raises: TimeoutError.
+    """
+    results, errors = list[T](), list[Exception]()
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except Exception as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=work, name=_NAME, daemon=True)
+    thread.start()
+    thread.join(within_s)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError
+    return results[0]
+
 
 async def in_own_thread(call: Callable[[], T]) -> T:
     """Make a call in a thread of its own; when this is cancelled, the call is left to itself.
@@ -37,5 +67,5 @@ async def in_own_thread(call: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, result, failed)
 
-    threading.Thread(target=work, name="may-hang", daemon=True).start()
+    threading.Thread(target=work, name=_NAME, daemon=True).start()
     return await answer

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import os
 import stat
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from core.errors import SecretKeyLost, SettingsError
+from core.errors import SecretKeyLost, SettingsError, StorageFailed
+from core.files import OpenFolder, open_file
 
 
 class Vault:
@@ -52,14 +52,17 @@ class Vault:
             return False
 
     def add_key(self) -> str:
-        """Put a new key before those in the file, and return it: from now on it seals, and they still open."""
+        """Put a new key before those in the file, and return it: from now on it seals, and they still open.
+
+        Raises: StorageFailed.
+        """
         assert self.path
         added = Fernet.generate_key().decode()
         _write_key_file(self.path, ",".join([added, *_split(_key_text(self.path))]))
         return added
 
     def keep_only(self, key: str) -> None:
-        """Leave only this key in the file."""
+        """Leave only this key in the file. Raises StorageFailed."""
         assert self.path
         _write_key_file(self.path, key)
 
@@ -118,15 +121,18 @@ def _key_text(path: Path) -> str:
             advice=f"Run `chmod 600 {path}`; if anyone may have read it, rotate the key and replace the secrets.",
             code="secret_key_readable",
         )
-    return path.read_text()
+    with open_file(path) as file:
+        return file.read().decode(errors="replace")  # no key then, as is told
 
 
 def _write_key_file(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(f"{text}\n".encode())
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with OpenFolder(path.parent) as folder:
+            folder.remove_parts(path.name)
+            with folder.replacing(path.name, mode=0o600) as file:
+                file.write(f"{text}\n".encode())
+    except OSError as exc:
+        raise StorageFailed(
+            f"The key file {path} could not be written: {exc.strerror or exc}.",
+            advice="Nothing changed. Check that it is a file, and that its folder can be written and has space.",
+        ) from exc

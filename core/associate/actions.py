@@ -19,12 +19,13 @@ from core.bridge import Bridge
 from core.connections.lookup import find_mixpanel
 from core.connections.project import match_rule
 from core.errors import NotFound, SettingsError, StorageFailed
+from core.files import replacing
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.validation import clean_line
 from data import associations
 from data.associations import Move, Refusal
 from data.members.association_rows import PlannedRow, RowFilter
-from data.members.files import flush_to_disk, make_folder, replace_folder, replacing
+from data.members.files import flush_to_disk, make_folder, replace_folder
 from data.models import Association, Connection, ImportStage
 
 # More than a million rows of ordinary ids.
@@ -280,8 +281,9 @@ def save_outcomes(bridge: Bridge, actor: Actor, association_id: int, target: Pat
     """Write the outcome of every row to a file, whole or not at all. Raises: NotFound, StorageFailed."""
     lines = association_outcomes(bridge, actor, association_id)
     try:
-        with replacing(target) as part, part.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(lines)
+        make_folder(target.parent)
+        with replacing(target) as file:
+            file.writelines(line.encode() for line in lines)
     except OSError as exc:
         raise StorageFailed(
             f"The outcomes could not be written to {target}: {exc.strerror}.", advice="Choose another file."

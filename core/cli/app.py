@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.cli.common import FAILED, WRONG_USAGE, with_times
 from core.cli.output import complain, has_printed_json
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import CohortBridgeError, SettingsError
+from core.threads import are_any_left
 
 app = typer.Typer(
     help="Export Mixpanel cohorts into Apptimize groups.",
@@ -74,4 +76,10 @@ def _end(given: Sequence[str], code: int) -> None:
         lists = {"cohorts", "runs", "groups"}
         listed = given[0] in lists or given[:2] in (["syncs", "list"], ["people", "list"])
         typer.echo("[]" if listed else "null")
+    if are_any_left():
+        # Nothing is torn down below a thread that hangs: what it uses would be reported, and could wait for it.
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)

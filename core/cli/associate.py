@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from core.cli.as_json import association_as_json
 from core.cli.common import FAILED, Json, cancel_when_ended, ending_in_order, open_here
 from core.cli.output import complain, print_association, print_json
 from core.errors import SettingsError
+from core.files import open_file
+from core.threads import in_time
 from data.models import Association, ImportStage
 
 app = typer.Typer()
@@ -24,14 +27,16 @@ app = typer.Typer()
 @app.command("associate")
 def associate(
     file: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="With the columns distinct_id and apptimize_id.")
+        Path | None, typer.Option(metavar="CSV", parser=Path, help="With the columns distinct_id and apptimize_id.")
     ] = None,
     resume: Annotated[int | None, typer.Option(metavar="ID", help="Resume one that was interrupted.")] = None,
     prefix: Annotated[
         str, typer.Option(help="For ids without one: i_, a_, or as-they-are. Without it their rows are not written.")
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, write nothing.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcome of every row there.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=Path, help="Write the outcome of every row there.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +61,7 @@ def associate(
             association = _carry_out(bridge, association, lease_owner)
     if out is not None and association.rows:
         assert association.id is not None
-        actions.save_outcomes(bridge, LOCAL, association.id, out)
+        in_time(partial(actions.save_outcomes, bridge, LOCAL, association.id, out))
     print_json(association_as_json(association)) if as_json else print_association(association)
     _require_written(association, stage=ImportStage.CHECKED if dry_run and file is not None else ImportStage.DONE)
 
@@ -71,7 +76,7 @@ def _resume(bridge: Bridge, number: int, lease_owner: str) -> Association:
 def _check(bridge: Bridge, file: Path, prefix: str, lease_owner: str) -> Association:
     chosen = {"": None, "as-they-are": actions.AS_THEY_ARE}.get(prefix, prefix)
     try:
-        with file.open("rb") as opened:
+        with in_time(partial(open_file, file)) as opened:
             association = actions.start_association(
                 bridge, LOCAL, opened, source=file.name, lease_owner=lease_owner, prefix=chosen
             )

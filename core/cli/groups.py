@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from core.connections import lookup
 from core.reports import group_state, user_lookup
 from core.syncs import groups
 from core.text import harmless
+from core.threads import in_time
 
 app = typer.Typer()
 groups_app = typer.Typer(help="What was delivered.")
@@ -39,14 +41,16 @@ def list_groups(context: typer.Context, as_json: Json = False) -> None:
 def save_members(
     cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
     to: To = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there: whole, or not at all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", parser=Path, help="Write there: whole, or not at all.")
+    ] = None,
 ) -> None:
     """Print the last delivered members as the CSV that Apptimize takes."""
     bridge = open_here()
     group = groups.find_group(bridge, LOCAL, whole_number(cohort_id, "COHORT_ID"), to=to)
     assert group.id is not None
     if out is not None:
-        count = groups.save_group_csv(bridge, LOCAL, group.id, out)
+        count = in_time(partial(groups.save_group_csv, bridge, LOCAL, group.id, out))
         print_note(f"{count:,} members written to {out}.")
         return
     is_looked_at = sys.stdout.isatty()

@@ -10,6 +10,7 @@ import typer
 from core import log, settings
 from core.cli.common import open_here
 from core.errors import SettingsError
+from core.files import open_file
 
 app = typer.Typer()
 
@@ -32,9 +33,9 @@ def run_worker(
 def run_sandbox(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     profiles: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Profiles in place of the made-up ones.")
+        Path | None, typer.Option(metavar="FILE.jsonl", parser=Path, help="Profiles in place of the made-up ones.")
     ] = None,
-    cohorts: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Their cohorts.")] = None,
+    cohorts: Annotated[Path | None, typer.Option(metavar="FILE.json", parser=Path, help="Their cohorts.")] = None,
 ) -> None:
     """Run the stand-ins for Mixpanel and Apptimize alone, on this machine."""
     from core.sandbox import server
@@ -44,6 +45,8 @@ def run_sandbox(
     log.configure(configured.log_level)
     typer.echo(f"Sandbox: http://127.0.0.1:{port}", err=True)
     try:
+        for file in filter(None, (profiles, cohorts)):
+            open_file(file).close()  # what is no file would be waited for
         configured.home.mkdir(parents=True, exist_ok=True)
         server.serve(port=port, home=configured.home, profiles=profiles, cohorts=cohorts)
     except (SandboxError, OSError) as exc:

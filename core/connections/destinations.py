@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from core.bridge import Bridge
 from core.connections import entering
 from core.connections.secrets import checked_secret, sealed
 from core.errors import NotFound, SettingsError, StorageFailed
+from core.threads import in_time
 from core.validation import clean_line
 from core.vendors.addresses import Reach, allowed_reach, check_endpoint, is_loopback
 from core.vendors.cohort_sync import test_endpoint
@@ -25,6 +27,9 @@ from data import connections, receivers
 from data.connections import IfTaken, NewConnection
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind
 from data.same_place import normal_address
+
+# A folder may be on another machine, and not answer.
+_TRIED_S = 10.0
 
 
 @action(Role.ADMIN)
@@ -158,13 +163,24 @@ def connect_csv(
 
 def _tested_folder(bridge: Bridge, folder: str) -> dict[str, Any]:
     """Make a folder if need be, try it, and return what is stored of it."""
-    path = Path(clean_line(folder, "Folder")).expanduser().resolve()
+    entered = clean_line(folder, "Folder")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as exc:
+        path = in_time(partial(_made_and_tried, entered), within_s=_TRIED_S)
+    except (OSError, RuntimeError) as exc:  # a RuntimeError: links that lead in a circle, a home of nobody
+        reason = f"it did not answer for {_TRIED_S:.0f} seconds" if isinstance(exc, TimeoutError) else _reason(exc)
         raise StorageFailed(
-            f"Folder: it cannot be written ({exc.strerror}).", advice="Choose a folder that this program may write to."
+            f"Folder: it cannot be written ({reason}).", advice="Choose a folder that this program may write to."
         ) from exc
     return {"folder": os.fspath(path), "url": "", "practice": False, **sealed(bridge, "secret", "")}
+
+
+def _made_and_tried(folder: str) -> Path:
+    path = Path(folder).expanduser().resolve()
+    path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path):
+        pass
+    return path
+
+
+def _reason(exc: OSError | RuntimeError) -> str:
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

@@ -54,7 +54,7 @@ def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
 def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_newer_file_when_it_wakes_up(
     tmp_path: Path,
 ):
-    resumed = Event()
+    resumed, before = Event(), enumerate_threads()
     target = Target(project_id=1, cohort_id=7, cohort_name="Payers", group_name="Payers", description="")
 
     def hang() -> Iterator[list[Member]]:
@@ -76,7 +76,7 @@ def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_new
         return answer
 
     assert asyncio.run(give_up_and_write_again()) == 1
-    (hung,) = [thread for thread in enumerate_threads() if thread.name == "may-hang"]
+    (hung,) = [thread for thread in enumerate_threads() if thread not in before and thread.name == "may-hang"]
     resumed.set()
     hung.join(10)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from core import vault
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
 from core.connections import key_rotation, lookup, secrets
-from core.errors import SecretKeyLost, SettingsError
+from core.errors import SecretKeyLost, SettingsError, StorageFailed
 from core.settings import Settings
 from data import connections
 from data.connections import NewConnection
@@ -137,6 +138,32 @@ def test_rotations_wait_for_each_other(bridge: Bridge):
 def test_nothing_of_a_short_secret_is_shown():
     assert secrets.shown_end("zz") == ""
     assert secrets.shown_end("0123456789ab") == "89ab"
+
+
+def test_a_key_is_written_in_place_of_a_file_and_of_nothing_else(bridge: Bridge, tmp_path: Path):
+    put(bridge, "one", "first")
+    elsewhere = tmp_path / "elsewhere"
+    key_file(bridge).rename(elsewhere)
+    key_file(bridge).symlink_to(elsewhere)
+    kept = elsewhere.read_text()
+
+    with pytest.raises(StorageFailed, match="secret.key is a link, and no file"):
+        key_rotation.rotate_key(bridge, LOCAL)
+
+    assert (elsewhere.read_text(), opened(open_bridge(bridge.settings), "one")) == (kept, "first")
+
+
+def test_a_key_file_that_is_none_is_not_waited_for(bridge: Bridge):
+    key_file(bridge).unlink()
+    os.mkfifo(key_file(bridge), 0o600)
+    with pytest.raises(StorageFailed, match="secret key could not be read or made"):
+        open_bridge(bridge.settings)
+
+    key_file(bridge).unlink()
+    key_file(bridge).write_bytes(b"\xff\xfe no key")
+    key_file(bridge).chmod(0o600)
+    with pytest.raises(SettingsError, match="does not hold Fernet keys"):
+        open_bridge(bridge.settings)
 
 
 def test_a_rotation_that_was_cut_off_leaves_everything_readable(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
