@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import typer
 
 from core.cli import associate, audit, cohorts, connect, groups, people, runs, services, syncs
 from core.cli.common import FAILED, WRONG_USAGE, with_times
-from core.cli.output import complain, has_printed_json
+from core.cli.output import complain, has_printed_json, say
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.encoding import OutputLost, drop_output, prepare_streams, printing
 from core.errors import CohortBridgeError, SettingsError
 from core.threads import are_any_left
 
@@ -39,7 +41,30 @@ app.add_typer(audit.audit_app, name="audit")
 @cache
 def command() -> Any:
     """Build the command line from its functions once: that takes as long as a short command."""
-    return typer.main.get_command(app)
+    built = typer.main.get_command(app)
+    _check_texts(built)
+    return built
+
+
+def _check_texts(built: Any) -> None:
+    """Have every argument and option that takes text refuse what is no text."""
+    for parameter in built.params:
+        if parameter.callback is None:
+            parameter.callback = _refuse_bytes
+    for subcommand in getattr(built, "commands", {}).values():
+        _check_texts(subcommand)
+
+
+def _refuse_bytes(_context: object, parameter: Any, value: Any) -> object:
+    """Refuse bytes that are not UTF-8, which arrive as halves of characters; a file may have a name of any bytes."""
+    texts = cast("list[object]", value) if isinstance(value, list) else [value]
+    if any(isinstance(text, str) and re.search("[\ud800-\udfff]", text) for text in texts):
+        name = parameter.opts[-1]
+        raise SettingsError(
+            f"{name if name.startswith('-') else name.upper()}: this is not UTF-8.",
+            advice="Enter it in a terminal of UTF-8.",
+        )
+    return cast("object", value)
 
 
 def main(
@@ -47,6 +72,7 @@ def main(
 ) -> None:
     """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_streams()
     try:
         with with_times(clock, lease_times):
             command()(args=given, standalone_mode=True)
@@ -55,10 +81,8 @@ def main(
         _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)
     except KeyboardInterrupt:
         _end(given, FAILED)
-    except BrokenPipeError:
-        # The reader of our output has closed it: there is no one left to print for.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
+    except (OutputLost, BrokenPipeError) as exc:
+        _end_unheard(exc)
     except SystemExit as exc:
         _end(given, exc.code if isinstance(exc.code, int) else FAILED)
     except Exception as exc:
@@ -72,14 +96,30 @@ def main(
 
 def _end(given: Sequence[str], code: int) -> None:
     """Exit; a failure with --json still leaves one document on standard output."""
-    if code and "--json" in given and not has_printed_json():
-        lists = {"cohorts", "runs", "groups"}
-        listed = given[0] in lists or given[:2] in (["syncs", "list"], ["people", "list"])
-        typer.echo("[]" if listed else "null")
+    try:
+        if code and "--json" in given and not has_printed_json():
+            lists = {"cohorts", "runs", "groups"}
+            listed = given[0] in lists or given[:2] in (["syncs", "list"], ["people", "list"])
+            say("[]" if listed else "null")
+        with printing():
+            pass  # what is not written yet
+    except OutputLost as exc:
+        _end_unheard(exc)
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
     if are_any_left():
         # Nothing is torn down below a thread that hangs: what it uses would be reported, and could wait for it.
         with suppress(OSError, ValueError):
-            sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _end_unheard(exc: Exception) -> NoReturn:
+    """Exit without what was to be printed. A reader that has closed it knows."""
+    drop_output()
+    if not isinstance(exc.__cause__ or exc, BrokenPipeError):
+        complain(f"What was printed could not be written: {exc}.", "What the command did is done; print it elsewhere.")
+    _exit(FAILED)

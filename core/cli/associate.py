@@ -18,6 +18,7 @@ from core.cli.common import FAILED, Json, cancel_when_ended, ending_in_order, op
 from core.cli.output import complain, print_association, print_json
 from core.errors import SettingsError
 from core.files import open_file
+from core.text import harmless
 from core.threads import in_time
 from data.models import Association, ImportStage
 
@@ -78,7 +79,7 @@ def _check(bridge: Bridge, file: Path, prefix: str, lease_owner: str) -> Associa
     try:
         with in_time(partial(open_file, file)) as opened:
             association = actions.start_association(
-                bridge, LOCAL, opened, source=file.name, lease_owner=lease_owner, prefix=chosen
+                bridge, LOCAL, opened, source=harmless(file.name), lease_owner=lease_owner, prefix=chosen
             )
     except OSError as exc:
         raise SettingsError(f"--file: {file} cannot be read: {exc.strerror}.") from exc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from core.access import audit_log
 from core.access.roles import LOCAL
 from core.cli.as_json import audit_check_as_json
 from core.cli.common import FAILED, Json, open_here
-from core.cli.output import complain, print_json, say
+from core.cli.output import complain, print_csv, print_json, say
 from core.connections import key_rotation
 from core.text import harmless
 
@@ -42,8 +41,7 @@ def verify_audit(
 @audit_app.command("download")
 def download_audit() -> None:
     """Print the audit log as CSV, oldest line first."""
-    for line in audit_log.audit_csv(open_here(), LOCAL):
-        sys.stdout.write(harmless(line, keep="\r\n\ufeff"))
+    print_csv(harmless(line, keep="\r\n\ufeff") for line in audit_log.audit_csv(open_here(), LOCAL))
 
 
 @app.command("rotate-key")

@@ -94,7 +94,10 @@ def _secret(configured: SecretStr | None, label: str, variable: str) -> SecretSt
         return configured
     if not sys.stdin.isatty():
         raise SettingsError(f"{label}: this is needed.", advice=f"Set {variable}, or run this at a terminal.")
-    return SecretStr(typer.prompt(label, hide_input=True, err=True))
+    try:
+        return SecretStr(typer.prompt(label, hide_input=True, err=True))
+    except UnicodeDecodeError:
+        raise SettingsError(f"{label}: this is not UTF-8.", advice="Enter it in a terminal of UTF-8.") from None
 
 
 def _show_connected(connection: Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +11,10 @@ import typer
 from core.access.roles import LOCAL
 from core.cli.as_json import group_as_json, user_as_json
 from core.cli.common import FAILED, Json, To, open_here, whole_number
-from core.cli.output import complain, print_groups, print_json, print_note, print_user
+from core.cli.output import complain, print_csv, print_groups, print_json, print_note, print_user
 from core.connections import lookup
 from core.reports import group_state, user_lookup
 from core.syncs import groups
-from core.text import harmless
 from core.threads import in_time
 
 app = typer.Typer()
@@ -53,9 +51,7 @@ def save_members(
         count = in_time(partial(groups.save_group_csv, bridge, LOCAL, group.id, out))
         print_note(f"{count:,} members written to {out}.")
         return
-    is_looked_at = sys.stdout.isatty()
-    for line in groups.group_csv(bridge, LOCAL, group.id):
-        sys.stdout.write(harmless(line, keep="\n") if is_looked_at else line)  # a file holds them byte for byte
+    print_csv(groups.group_csv(bridge, LOCAL, group.id))
 
 
 @app.command("who")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-import typer
-
 from core.access.people import PersonView
+from core.encoding import can_print, printing
 from core.reports import match_funnel, user_lookup
 from core.reports.group_state import GroupNow
 from core.syncs import held_runs
@@ -26,7 +27,8 @@ _LONGEST_LINE, _LONGEST_CELL = 2000, 300
 def print_json(document: Any) -> None:
     global _is_json_printed  # noqa: PLW0603
     _is_json_printed = True
-    typer.echo(escaped(json.dumps(document, ensure_ascii=False)))
+    text = escaped(json.dumps(document, ensure_ascii=False))
+    _print(text if can_print(text) else json.dumps(document))
 
 
 def has_printed_json() -> bool:
@@ -36,16 +38,35 @@ def has_printed_json() -> bool:
 
 def print_note(text: str) -> None:
     """Print to standard error; line breaks in it are ours."""
-    typer.echo(harmless(text, keep="\n"), err=True)
+    with suppress(OSError):  # what is done does not depend on who reads it
+        sys.stderr.write(harmless(text, keep="\n") + "\n")
+        sys.stderr.flush()
 
 
 def complain(message: str, advice: str) -> None:
-    typer.echo(shown(f"{message} {advice}".rstrip(), most=_LONGEST_LINE), err=True)
+    print_note(shown(f"{message} {advice}".rstrip(), most=_LONGEST_LINE))
 
 
 def say(text: str) -> None:
     """Print one line: the names of cohorts, ids and messages in it are not ours, and neither steer nor forge."""
-    typer.echo(harmless(text))
+    _print(harmless(text))
+
+
+def _print(line: str) -> None:
+    """Print a line as standard output takes it: typer's echo takes ASCII for a mistake, and prints UTF-8 there."""
+    with printing():
+        sys.stdout.write(f"{line}\n")
+
+
+def print_csv(lines: Iterable[str]) -> None:
+    """Print CSV: UTF-8 whatever the locale says, byte for byte; on a terminal, where it is looked at, harmless."""
+    is_looked_at = sys.stdout.isatty()
+    with printing():
+        for line in lines:
+            if is_looked_at:
+                sys.stdout.write(harmless(line, keep="\r\n\ufeff"))
+            else:
+                sys.stdout.buffer.write(line.encode())
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -57,14 +78,15 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     from rich.text import Text
 
     if not rows:
-        typer.echo("None yet.", err=True)
+        print_note("None yet.")
         return
     table = Table(box=None, pad_edge=False)
     for number, name in enumerate(header):
         table.add_column(name, justify="right" if number in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(shown(cell, most=_LONGEST_CELL)) for cell in row))  # never markup: names are not ours
-    Console(highlight=False).print(table)
+    with printing():
+        Console(highlight=False).print(table)
 
 
 def print_cohorts(cohorts: Sequence[Cohort]) -> None:

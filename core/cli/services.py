@@ -9,6 +9,7 @@ import typer
 
 from core import log, settings
 from core.cli.common import open_here
+from core.cli.output import print_note, say
 from core.errors import SettingsError
 from core.files import open_file
 
@@ -43,7 +44,7 @@ def run_sandbox(
 
     configured = settings.read()
     log.configure(configured.log_level)
-    typer.echo(f"Sandbox: http://127.0.0.1:{port}", err=True)
+    print_note(f"Sandbox: http://127.0.0.1:{port}")
     try:
         for file in filter(None, (profiles, cohorts)):
             open_file(file).close()  # what is no file would be waited for
@@ -65,4 +66,4 @@ def up(
     from core.cli.up import run
 
     bridge = open_here()
-    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, notify=typer.echo))
+    raise typer.Exit(run(bridge, port=port, sandbox_port=sandbox_port, address=address, notify=say))

@@ -162,6 +162,7 @@ def _spawn(bridge: Bridge, name: str, command: list[str]) -> Service:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
     environment = os.environ | {"COHORT_BRIDGE_HOME": str(bridge.settings.home)}
+    environment |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # whatever the locale of this terminal says
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  (our own modules)
             command,
@@ -223,7 +224,7 @@ def _watch(services: list[Service], stop: Event) -> int:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f" The last line of its output: {lines[-1][:300]}" if lines else ""
 
 

@@ -21,6 +21,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web import bootstrap, cli
 
 from core import log, settings
+from core.encoding import prepare_streams, start_in_utf8
 from core.errors import SettingsError
 from pages.shell import sign_in_setup
 from pages.shell.protection import Protection
@@ -30,6 +31,8 @@ APP = Path(__file__).parents[2] / "app.py"
 
 def main() -> None:
     """Serve until stopped, then exit: with 2 and a sentence when sign-in is not set up as it must be."""
+    start_in_utf8()
+    prepare_streams()
     try:
         log.configure(settings.read().log_level)
         check_options(sys.argv[1:])
