@@ -19,12 +19,14 @@ from core.settings import Settings
 from tests.stage.clock import FakeClock
 from tests.stage.home import connect, copy_home, forked_commands
 from tests.stage.sandbox import NOON, Sandbox
+from tests.stage.seeds import SEEDS
+from tests.stage.statements import share_statements
 
-# The short form is part of `make test`; `make faults` sets how many times as much is to be tried.
-_SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
+share_statements()
+
 settings.register_profile("short", max_examples=20, deadline=None)
-settings.register_profile("long", max_examples=300 * _SEEDS or 1, deadline=None)
-settings.load_profile("long" if _SEEDS else "short")
+settings.register_profile("long", max_examples=300 * SEEDS or 1, deadline=None)
+settings.load_profile("long" if SEEDS else "short")
 # Folders whose files take long, of which the first two wait for much of that time.
 _LONG = ("faults", "browser", "emulator")
 
