@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev ## Install what is needed, then run every test
 	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (some minutes)
-	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/faults -q
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/faults tests/emulator/test_faults.py tests/emulator/test_damaged_files.py -q
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit -q -m hypothesis
 
 check: $(VENV)/.installed-dev ## Format, lint, types, unit and page tests

@@ -11,10 +11,11 @@ import pytest
 # noqa: F401  (imported early: it preloads the server of processes)
 from core.bridge import Bridge
 from core.sandbox.server import running
-from tests.faults.population import SEEDS, Population, write_files
+from tests.faults.population import Population, write_files
 from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, connect, copy_home
 from tests.stage.sandbox import NOON
+from tests.stage.seeds import SEEDS
 
 _cases = pytest.StashKey[dict[str, int]]()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from tests.stage.sandbox import Sandbox
 PEOPLE = 3200
 COHORTS = tuple(range(101, 117))
 ONE, TWO, THREE = COHORTS[:3]
-# 0: the short form, inside `make test`; else how many seeds each case is tried with.
-SEEDS = int(os.environ.get("COHORT_BRIDGE_FAULT_SEEDS") or 0)
 
 
 def write_files(folder: Path) -> dict[str, Path]:

@@ -16,9 +16,9 @@ from core.bridge import Bridge
 from data.engine import write_session
 from data.models import Connection, ImportStage
 from tests.faults import process
-from tests.faults.population import SEEDS
 from tests.faults.receiver import ID, REFUSE_EVERY, USER, Receiver, receiving
 from tests.stage.home import Home
+from tests.stage.seeds import SEEDS
 
 # `make faults` does the whole million, `make test` a tenth of it.
 ROWS = 1_000_000 if SEEDS else 100_000

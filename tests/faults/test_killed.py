@@ -19,7 +19,6 @@ from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.population import (
     ONE,
-    SEEDS,
     TWO,
     Population,
     all_runs,
@@ -33,6 +32,7 @@ from tests.faults.population import (
 from tests.faults.process import Kill, WallClock
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
+from tests.stage.seeds import SEEDS
 
 # How often a run of some 1,500 changing members takes each step.
 _TIMES = {"ask": 3, "page": 2, "message": 4}

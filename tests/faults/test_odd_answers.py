@@ -31,11 +31,12 @@ from core.vendors.retry import RetryPlan
 from data.models import Member, Run, RunStatus
 from tests.faults.conftest import Tally
 from tests.faults.odd_answers import ODD_ANSWERS, OddAnswer
-from tests.faults.population import SEEDS, list_unfinished
+from tests.faults.population import list_unfinished
 from tests.stage import oracle
 from tests.stage.clock import FakeClock
 from tests.stage.home import PRACTICE, copy_home, export, group_row
 from tests.stage.hostile import Asked, Hostile, answer, hostile_server
+from tests.stage.seeds import SEEDS
 
 COHORT, PAGE_SIZE, PROFILES = 901, 5, 12
 MOST_MEMORY = 300 * 2**20

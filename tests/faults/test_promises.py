@@ -22,7 +22,6 @@ from tests.faults import process
 from tests.faults.population import (
     COHORTS,
     ONE,
-    SEEDS,
     THREE,
     TWO,
     Population,
@@ -35,6 +34,7 @@ from tests.faults.population import (
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
+from tests.stage.seeds import SEEDS
 
 # What the sandbox is slow to take arrives at a cohort that no other test looks at.
 LATE = COHORTS[15]

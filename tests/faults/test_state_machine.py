@@ -25,11 +25,12 @@ from core.worker import service
 from data.models import UNFINISHED, Run, RunStatus, SyncState
 from tests.faults import process
 from tests.faults.conftest import Tally
-from tests.faults.population import COHORTS, SEEDS, Population, all_runs, assert_counts_add_up
+from tests.faults.population import COHORTS, Population, all_runs, assert_counts_add_up
 from tests.faults.process import STEPS, Kill, WallClock
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, copy_home, export, group_row
 from tests.stage.sandbox import NOON
+from tests.stage.seeds import SEEDS
 
 USED = COHORTS[:3]
 FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]

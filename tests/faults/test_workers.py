@@ -26,7 +26,6 @@ from tests.faults.conftest import Tally
 from tests.faults.population import (
     COHORTS,
     ONE,
-    SEEDS,
     TWO,
     Population,
     all_runs,
@@ -41,6 +40,7 @@ from tests.faults.process import WallClock
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, connect, group_row
 from tests.stage.sandbox import wait_until
+from tests.stage.seeds import SEEDS
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 
