@@ -48,6 +48,29 @@ class Ending:
     look_up: LookUp | None = None
 
 
+@dataclass(frozen=True)
+class PrefixChoice:
+    """Ids without a prefix are given this one; empty: they are written as they are; None: they are not written."""
+
+    prefix: str | None
+
+    def values(self) -> dict[str, Any]:
+        return {"prefix": self.prefix}
+
+
+@dataclass(frozen=True)
+class AcceptedChoice:
+    """Rows are written that have no other problem than these."""
+
+    accepted: Sequence[str]
+
+    def values(self) -> dict[str, Any]:
+        return {"accepted": " ".join(self.accepted)}
+
+
+Choice = PrefixChoice | AcceptedChoice
+
+
 class Refusal(Enum):
     """Why an association was not moved to another stage."""
 
@@ -89,11 +112,9 @@ def add(
     return association
 
 
-def check_again(
-    engine: Engine, association_id: int, *, prefix: str | None, lease_owner: str | None, now: datetime
-) -> Move:
-    """Queue one that was checked to be checked with another prefix."""
-    move = _Transition((ImportStage.CHECKED,), ImportStage.TO_CHECK, {"prefix": prefix})
+def check_again(engine: Engine, association_id: int, choice: Choice, *, lease_owner: str | None, now: datetime) -> Move:
+    """Queue one that was checked to be checked with another choice of what is written."""
+    move = _Transition((ImportStage.CHECKED,), ImportStage.TO_CHECK, choice.values())
     return _move(engine, association_id, move, lease_owner=lease_owner, now=now)
 
 
@@ -106,9 +127,10 @@ def confirm(
     lease_owner: str | None,
     now: datetime,
 ) -> Move:
-    """Queue one that was checked to be written, if its prefix and its number of rows are as they were `seen`."""
+    """Queue one that was checked to be written, if what was chosen and its number of rows are as they were `seen`."""
     as_seen = (
         col(Association.prefix).is_not_distinct_from(seen.prefix),
+        col(Association.accepted) == seen.accepted,
         col(Association.writable) == seen.writable,
     )
     move = _Transition((ImportStage.CHECKED,), ImportStage.TO_WRITE, {"confirmed_by": confirmed_by}, as_seen)
@@ -269,6 +291,7 @@ def record_check(engine: Engine, association_id: int, *, lease_owner: str, summa
         "writable": summary.writable,
         "problems": summary.problems,
         "effects": summary.effects | ({"taken": summary.taken} if summary.taken else {}),
+        "warnings": summary.warnings,
     }
     return _let_go(engine, association_id, lease_owner, values)
 

@@ -401,6 +401,7 @@ class Association(SQLModel, table=True):
     source: str = Field(max_length=255)  # the file's name, or empty for one user
     stage: str = Field(default=ImportStage.TO_CHECK, max_length=16, index=True)
     prefix: str | None = Field(default=None, max_length=8)  # given to ids without one; "": they are written as they are
+    accepted: str = Field(default="", max_length=255)  # the problems whose rows are written all the same, "a b"
     expects_prefix: bool = True
     match_property: str
     aliases: bool  # each is aliased too: original ID merge
@@ -415,6 +416,9 @@ class Association(SQLModel, table=True):
     writable: int = 0
     problems: dict[str, int] = Field(default_factory=dict, sa_column=Column("problems", JSON, nullable=False))
     effects: dict[str, int] = Field(default_factory=dict, sa_column=Column("effects", JSON, nullable=False))
+    warnings: dict[str, int] = Field(
+        default_factory=dict, sa_column=Column("warnings", JSON, nullable=False)
+    )  # writable
     begun: int = 0  # the last row of the batch that was begun: sent, perhaps, and without an outcome until recorded
     written: int = 0
     refused: int = 0
@@ -424,6 +428,11 @@ class Association(SQLModel, table=True):
     error_code: str | None = None
     error_message: str | None = None
     error_advice: str | None = None
+
+    @property
+    def accepted_problems(self) -> list[str]:
+        """The problems that a person accepted: rows that have no other are written."""
+        return self.accepted.split()
 
 
 class AssociationBatch(SQLModel, table=True):

@@ -6,7 +6,7 @@ import csv
 import io
 import secrets
 import shutil
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import IO
 
 from core.access.roles import Actor, Role, action
 from core.associate.files import import_rows, outcome_lines
+from core.associate.rows import ACCEPTABLE
 from core.associate.target import aliases_ids, connection_to_write, property_to_set
 from core.bridge import Bridge
 from core.connections.lookup import find_mixpanel
@@ -21,9 +22,10 @@ from core.connections.project import match_rule
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.files import replacing
 from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
+from core.text import shown
 from core.validation import clean_line
 from data import associations
-from data.associations import Move, Refusal
+from data.associations import AcceptedChoice, Move, PrefixChoice, Refusal
 from data.members.association_rows import PlannedRow, RowFilter
 from data.members.files import flush_to_disk, make_folder, replace_folder
 from data.models import Association, Connection, ImportStage
@@ -56,6 +58,7 @@ def start_association(
     *,
     source: str = "",
     prefix: str | None = None,
+    accepted: Collection[str] = (),
     lease_owner: str | None = None,
 ) -> Association:
     """Keep a CSV with the columns `distinct_id` and `apptimize_id`, and queue it to be checked; nothing is written yet.
@@ -73,6 +76,7 @@ def start_association(
         match_property=property_to_set(match_rule(connection)),
         aliases=aliases_ids(connection),
         prefix=_known_prefix(prefix),
+        accepted=" ".join(_known_problems(accepted)),
         created_at=bridge.clock.now(),
     )
     with _uploaded(bridge, file) as folder:
@@ -137,11 +141,37 @@ def choose_prefix(
     move = associations.check_again(
         bridge.engine,
         association_id,
-        prefix=_known_prefix(prefix),
+        PrefixChoice(_known_prefix(prefix)),
         lease_owner=lease_owner,
         now=bridge.clock.now(),
     )
     return _moved(association_id, move)
+
+
+@action(Role.ANALYST)
+def accept_problems(
+    bridge: Bridge, actor: Actor, association_id: int, accepted: Collection[str], *, lease_owner: str | None = None
+) -> Association:
+    """Have the rows checked again, and those written that have no other problem than these, of `ACCEPTABLE`.
+
+    Raises: NotFound, SettingsError.
+    """
+    move = associations.check_again(
+        bridge.engine,
+        association_id,
+        AcceptedChoice(_known_problems(accepted)),
+        lease_owner=lease_owner,
+        now=bridge.clock.now(),
+    )
+    return _moved(association_id, move)
+
+
+def _known_problems(accepted: Collection[str]) -> list[str]:
+    """Return the problems in the order in which they are kept."""
+    for problem in accepted:
+        if problem not in ACCEPTABLE:
+            raise SettingsError(f"Accept: {shown(problem, most=40)} is none of {', '.join(ACCEPTABLE)}.")
+    return [problem for problem in ACCEPTABLE if problem in accepted]
 
 
 def _known_prefix(prefix: str | None) -> str | None:
@@ -161,7 +191,7 @@ def confirm_association(
 ) -> Association:
     """Let what was checked be written, by a worker or by the `lease_owner`.
 
-    With the association as it was `seen`, its prefix and its number of rows to write must be the same still.
+    With the association as it was `seen`, what was chosen and its number of rows to write must be the same still.
 
     Raises: NotFound, SettingsError, NotConnected when there is no project token to write with.
     """
@@ -252,15 +282,19 @@ def planned_rows(
     *,
     problems: Sequence[str] = (),
     writable: bool = False,
+    warned: bool = False,
     search: str = "",
     offset: int = 0,
     limit: int = 50,
 ) -> PlannedPage:
-    """Page through the rows that will be written, or through those that will not. Raises NotFound, StorageFailed."""
+    """Page through the rows that will be written, those of them with a warning, or those that will not be written.
+
+    Raises: NotFound, StorageFailed.
+    """
     rows = import_rows(bridge, association_id)
     if not rows.has_plan:
         raise NotFound("The rows of this association are not kept.", advice="Start with the file again.")
-    which = RowFilter(problems, writable, search)
+    which = RowFilter(problems, writable, warned, search)
     return PlannedPage(rows.planned(which, offset=offset, limit=limit), rows.count(which))
 
 

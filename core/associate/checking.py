@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from core.associate.held import HeldAssociation
-from core.associate.rows import read_rows
+from core.associate.rows import WARNINGS, read_rows
 from core.associate.target import known_profiles
 from core.bridge import Bridge
 from core.errors import RunCancelled
@@ -43,7 +43,12 @@ class Checking:
             with self._rows.upload.open("rb") as file:
                 self._rows.keep(self._stoppable(read_rows(file, expects_prefix=association.expects_prefix)))
             self._rows.upload.unlink(missing_ok=True)
-        rules = CheckRules(association.prefix, PREFIXES if association.expects_prefix else (), longest=MAX_LENGTH)
+        rules = CheckRules(
+            association.prefix,
+            PREFIXES if association.expects_prefix else (),
+            longest=MAX_LENGTH,
+            accepted=(*association.accepted_problems, *WARNINGS),
+        )
         return self._check(rules, association.project_id, _TRIES)
 
     def _check(self, rules: CheckRules, project_id: int, tries: int) -> ImportSummary:

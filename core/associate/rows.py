@@ -15,7 +15,9 @@ from enum import StrEnum
 from typing import IO
 
 from core.errors import SettingsError
-from core.rules.matching import MAX_LENGTH, PREFIXES, IdMerge, MatchRule, Reason, match
+from core.invisible import INVISIBLE, is_unseen
+from core.rules.matching import MAX_LENGTH, PREFIXES
+from core.rules.suspect_ids import Suspect, Warn, bare, find_suspicions, may_be_suspect
 from data.members import association_check
 from data.members.association_rows import RawRow
 from data.models import Member
@@ -37,7 +39,6 @@ _NO_IDS = frozenset(
     ("00000000-0000-0000-0000-000000000000", "anon", "anonymous", "nil", "none", "null", "n/a", "na", "undefined")
     + ("unknown", "<nil>", "0", "-1", "true", "false", "[]", "{}")
 )
-_RULE = MatchRule(IdMerge.ORIGINAL)
 
 
 class Problem(StrEnum):
@@ -49,12 +50,27 @@ class Problem(StrEnum):
     LINE_TOO_LONG = "line_too_long"
     NO_DISTINCT_ID = "no_distinct_id"
     NO_APPTIMIZE_ID = "no_apptimize_id"
+    NOTHING_SEEN = "nothing_seen"
     CONTROL_CHARACTER = "control_character"
     SPACES = "spaces"
     FORMULA = "formula"
     NOT_AN_ID = "not_an_id"
     TOO_LONG = association_check.TOO_LONG
     SWAPPED = "swapped"
+    # Those that a person may accept:
+    EXPONENT = Suspect.EXPONENT.value
+    THOUSANDS = Suspect.THOUSANDS.value
+    SPREADSHEET_ERROR = Suspect.SPREADSHEET_ERROR.value
+    EMPTY_MARKER = Suspect.EMPTY_MARKER.value
+    TRUTH_VALUE = Suspect.TRUTH_VALUE.value
+    DATE = Suspect.DATE.value
+    QUOTATION_MARK = Suspect.QUOTATION_MARK.value
+    LOST_CHARACTER = Suspect.LOST_CHARACTER.value
+    INVISIBLE_ENDS = Suspect.INVISIBLE_ENDS.value
+    # Those that are written:
+    DECIMAL_ZERO = Warn.DECIMAL_ZERO.value
+    DIGITS_LOST = Warn.DIGITS_LOST.value
+    INVISIBLE_INSIDE = Warn.INVISIBLE_INSIDE.value
     # Of all rows together:
     UNPREFIXED = association_check.UNPREFIXED
     REPEATED = association_check.REPEATED
@@ -71,12 +87,25 @@ PROBLEMS: dict[str, str] = {
     Problem.LINE_TOO_LONG: "The row is longer than a row can be.",
     Problem.NO_DISTINCT_ID: "The distinct id is blank.",
     Problem.NO_APPTIMIZE_ID: "The Apptimize id is blank.",
+    Problem.NOTHING_SEEN: "An id is nothing but a prefix, or characters that nobody sees.",
     Problem.CONTROL_CHARACTER: "The row holds a control character, such as a line break within it.",
     Problem.SPACES: "An id begins or ends with a space.",
     Problem.FORMULA: "An id begins with =, as a formula of a spreadsheet does.",
     Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
     Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {_MAX_DISTINCT_ID:,} for a distinct id.",
     Problem.SWAPPED: "The two ids look swapped: the distinct id starts with i_ or a_, the other does not.",
+    Problem.EXPONENT: "An id is a number in exponent form, such as 1.2E+15: its last digits are gone.",
+    Problem.THOUSANDS: "An id is a number with separators between its thousands, such as 1,234,567.",
+    Problem.SPREADSHEET_ERROR: "An id is an error of a spreadsheet, such as #N/A or ####.",
+    Problem.EMPTY_MARKER: "An id is what a program writes for an empty cell, such as nan or null.",
+    Problem.TRUTH_VALUE: "An id is true or false.",
+    Problem.DATE: "An id is a date or a time, as a spreadsheet makes of ids such as 11-26.",
+    Problem.QUOTATION_MARK: "An id begins with a quotation mark, as downloads for spreadsheets put before a sign.",
+    Problem.LOST_CHARACTER: "An id holds \ufffd, which stands for a character that was lost.",
+    Problem.INVISIBLE_ENDS: "An id begins or ends with a character that nobody sees, such as a zero-width space.",
+    Problem.DECIMAL_ZERO: "An id ends with .0: a program has taken it for a number.",
+    Problem.DIGITS_LOST: "An id is a number with nothing but zeros after its 15th digit, as spreadsheets round it.",
+    Problem.INVISIBLE_INSIDE: "An id holds a character that nobody sees, such as a zero-width space.",
     Problem.UNPREFIXED: "The Apptimize id starts with neither i_ nor a_.",
     Problem.REPEATED: "An earlier row is the same: it counts once.",
     Problem.CONFLICT: "Another row gives this user another Apptimize id.",
@@ -84,6 +113,10 @@ PROBLEMS: dict[str, str] = {
     Problem.CROSSED: "The Apptimize id of a row is the distinct id of another: one user would get the other's id.",
     Problem.OTHERS_ID: "The distinct id is known as another user's Apptimize id: that user would be changed.",
 }
+# Rows with these are written only where a person accepts the problem; rows with those are written and shown.
+ACCEPTABLE = tuple(Suspect)
+WARNINGS = tuple(Warn)
+_ORDER = (*ACCEPTABLE, *WARNINGS)
 
 
 @dataclass(frozen=True)
@@ -140,7 +173,8 @@ def _read_layout(header: bytes) -> _Layout:
         raise SettingsError("File: its header is not UTF-8 text.", advice="Save it as CSV UTF-8.") from None
     delimiter = max(",;\t", key=text.count)
     names = [
-        name.strip().lower() for name in next(csv.reader([text.replace("\r", " ")], delimiter=delimiter), list[str]())
+        INVISIBLE.sub("", name).strip().lower()
+        for name in next(csv.reader([text.replace("\r", " ")], delimiter=delimiter), list[str]())
     ]
     places = dict[str, int]()
     for column, spellings in _COLUMNS.items():
@@ -192,8 +226,11 @@ def _shown(text: str) -> str:
     return _SURROGATE.sub("\ufffd", text[:_SHOWN])
 
 
-def _find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
-    """Return what is wrong with a row by itself, None if nothing is."""
+def _find_problem(member: Member, *, expects_prefix: bool) -> str | None:
+    """Return what is wrong with a row by itself, None if nothing is.
+
+    Problems that a person may accept, and warnings after them, are all returned, with a blank between them.
+    """
     apptimize_id, distinct_id = member
     both = distinct_id + apptimize_id
     if not both.isascii() and _SURROGATE.search(both):
@@ -210,8 +247,15 @@ def _find_problem(member: Member, *, expects_prefix: bool) -> Problem | None:
         return Problem.FORMULA
     if distinct_id.lower() in _NO_IDS or apptimize_id.lower() in _NO_IDS:
         return Problem.NOT_AN_ID
-    if len(distinct_id) > _MAX_DISTINCT_ID or match(distinct_id, apptimize_id, _RULE) is Reason.TOO_LONG:
+    if len(distinct_id) > _MAX_DISTINCT_ID or len(apptimize_id) > MAX_LENGTH:
         return Problem.TOO_LONG
     if expects_prefix and distinct_id.startswith(PREFIXES) and not apptimize_id.startswith(PREFIXES):
         return Problem.SWAPPED
-    return None
+    return _find_suspicions(distinct_id, apptimize_id) if may_be_suspect(distinct_id, apptimize_id) else None
+
+
+def _find_suspicions(distinct_id: str, apptimize_id: str) -> str | None:
+    if is_unseen(bare(distinct_id)) or is_unseen(bare(apptimize_id)):
+        return Problem.NOTHING_SEEN
+    suspicions = (*find_suspicions(distinct_id), *find_suspicions(apptimize_id))
+    return " ".join(sorted(set(suspicions), key=_ORDER.index)) if suspicions else None

@@ -22,7 +22,7 @@ _RUN = (
 )
 _ASSOCIATION = (
     "id", "source", "stage", "actor", "created_at", "finished_at", "match_property", "aliases", "prefix", "rows",
-    "writable", "problems", "effects", "written", "refused", "looked_up", "found", "requests",
+    "writable", "problems", "effects", "warnings", "written", "refused", "looked_up", "found", "requests",
 )
 # fmt: on
 
@@ -77,7 +77,8 @@ def funnel_as_json(run: Run) -> dict[str, Any]:
 
 
 def association_as_json(association: Association) -> dict[str, Any]:
-    return _columns(association, _ASSOCIATION) | {"error": _error(association)}
+    columns = _columns(association, _ASSOCIATION)
+    return columns | {"accepted": association.accepted_problems, "error": _error(association)}
 
 
 def user_as_json(user: user_lookup.UserLookup) -> dict[str, Any]:

@@ -34,6 +34,10 @@ def associate(
     prefix: Annotated[
         str, typer.Option(help="For ids without one: i_, a_, or as-they-are. Without it their rows are not written.")
     ] = "",
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PROBLEM", help="Write rows with this problem all the same, such as date; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file, write nothing.")] = False,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", parser=Path, help="Write the outcome of every row there.")
@@ -53,7 +57,7 @@ def associate(
             assert resume is not None
             association = _resume(bridge, resume, lease_owner)
         else:
-            association = _check(bridge, file, prefix, lease_owner)
+            association = _check(bridge, file, prefix, accept or [], lease_owner)
             if association.stage == ImportStage.CHECKED and not dry_run:
                 if not as_json:
                     _ask(association, needs_answer=not yes)
@@ -74,12 +78,18 @@ def _resume(bridge: Bridge, number: int, lease_owner: str) -> Association:
     return actions.resume_association(bridge, LOCAL, number, lease_owner=lease_owner)
 
 
-def _check(bridge: Bridge, file: Path, prefix: str, lease_owner: str) -> Association:
+def _check(bridge: Bridge, file: Path, prefix: str, accept: list[str], lease_owner: str) -> Association:
     chosen = {"": None, "as-they-are": actions.AS_THEY_ARE}.get(prefix, prefix)
     try:
         with in_time(partial(open_file, file)) as opened:
             association = actions.start_association(
-                bridge, LOCAL, opened, source=harmless(file.name), lease_owner=lease_owner, prefix=chosen
+                bridge,
+                LOCAL,
+                opened,
+                source=harmless(file.name),
+                prefix=chosen,
+                accepted=accept,
+                lease_owner=lease_owner,
             )
     except OSError as exc:
         raise SettingsError(f"--file: {file} cannot be read: {exc.strerror}.") from exc

@@ -237,12 +237,17 @@ def print_funnel(run: Run) -> None:
 
 
 def print_association(association: Association) -> None:
-    from core.associate.rows import PROBLEMS
+    from core.associate.rows import ACCEPTABLE, PROBLEMS
 
     rows, writable = association.rows, association.writable
     say(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
     for problem, number in association.problems.items():
-        say(f"{number:,} rows are not written: {PROBLEMS.get(problem, problem)}")
+        way_out = f" To write them all the same: --accept {problem}" if problem in ACCEPTABLE else ""
+        count = "1 row is" if number == 1 else f"{number:,} rows are"
+        say(f"{count} not written: {PROBLEMS.get(problem, problem)}{way_out}")
+    for problem, number in association.warnings.items():
+        count = "1 row has" if number == 1 else f"{number:,} rows have"
+        say(f"Of those to write, {count} a warning: {PROBLEMS.get(problem, problem)}")
     if association.written or association.refused:
         say(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
     if association.looked_up and not association.found:

@@ -19,7 +19,7 @@ IDENTIFIED, ANONYMOUS = "i_", "a_"
 PREFIXES = (IDENTIFIED, ANONYMOUS)
 APPTIMIZE_PROPERTY = "$apptimize_user_id"
 USER_PROPERTY = "$user_id"
-_ANONYMOUS = "$device:"
+DEVICE = "$device:"
 # What stands before the place of a profile that has no distinct id.
 _UNNAMED = "\x00"
 # Controls of both ASCII and Latin-1, and the surrogates that JSON can smuggle in one at a time.
@@ -177,7 +177,7 @@ def _distinct_id_text(raw: object) -> str | None:
 def match(distinct_id: str, value: object, rule: MatchRule) -> str | Reason:
     """Return the Apptimize id of a profile, or the reason why it has none."""
     if rule.takes_distinct_id and (value is MISSING or value is None):
-        return Reason.UNMATCHED if distinct_id.startswith(_ANONYMOUS) else _usable(distinct_id)
+        return Reason.UNMATCHED if distinct_id.startswith(DEVICE) else _usable(distinct_id)
     if value is MISSING or value is None:
         return Reason.UNMATCHED
     if isinstance(value, bool):

@@ -27,12 +27,14 @@ class CheckRules:
     """What ids must be like: they start with one of `prefixes`, if any are expected, and are at most `longest` long.
 
     Ids that start with none of them are given `prefix`; None excludes their rows, and an empty text writes them as
-    they are. An id that is longer than `longest` by its prefix is not written.
+    they are. An id that is longer than `longest` by its prefix is not written. A row whose problems by itself are all
+    `accepted` is written.
     """
 
     prefix: str | None
     prefixes: Sequence[str]
     longest: int = 256
+    accepted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,20 @@ def check(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules, known: Kno
     _find_crossing(db)
     _find_repeats(db)
     db.execute(
-        "CREATE VIEW checked AS SELECT row, distinct_id, apptimize_id, "
+        "CREATE VIEW checked AS SELECT row, distinct_id, apptimize_id, warning, "
         "coalesce(read_rows.problem, repeats.problem) AS problem FROM read_rows LEFT JOIN repeats USING (row)"
     )
     _find_effects(db, known)
     db.execute(
-        "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, effect, taken, "
+        "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, warning, effect, taken, "
         f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
         "FROM checked LEFT JOIN effects USING (row)"
     )
     return (
         "SELECT row, distinct_id, apptimize_id, problem, "
         f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END AS effect, "
-        "problem IS NULL AND coalesce(taken, false) AS taken FROM compared ORDER BY row"
+        "problem IS NULL AND coalesce(taken, false) AS taken, CASE WHEN problem IS NULL THEN warning END AS warning "
+        "FROM compared ORDER BY row"
     )
 
 
@@ -76,10 +79,21 @@ def _give_prefixes(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules) -
     lacks = f"CASE WHEN NOT ({starts}) THEN '{UNPREFIXED}' END" if rules.prefix is None else "NULL"
     too_long = f"given <> '' AND length(given || apptimize_id) > {rules.longest:d}"
     db.execute(
-        "CREATE VIEW read_rows AS SELECT row, distinct_id, given || apptimize_id AS apptimize_id, "
+        "CREATE VIEW read_rows AS SELECT row, distinct_id, given || apptimize_id AS apptimize_id, warning, "
         f"coalesce(problem, lacks, CASE WHEN {too_long} THEN '{TOO_LONG}' END) AS problem "
-        f"FROM (SELECT *, {given} AS given, {lacks} AS lacks FROM {raw})"
+        f"FROM (SELECT *, {given} AS given, {lacks} AS lacks FROM ({_judged(raw, rules.accepted)}))"
     )
+
+
+def _judged(raw: str, accepted: Sequence[str]) -> str:
+    """Return the query of the rows with the first of their problems that is not accepted, and the first of all.
+
+    A row has the problems that were found of it by itself with blanks between them.
+    """
+    words = "string_split(problem, ' ')"
+    names = ", ".join(map(quoted, accepted)) or "''"
+    stands = f"CASE WHEN problem IS NOT NULL THEN [word FOR word IN {words} IF word NOT IN ({names})][1] END"
+    return f"SELECT row, distinct_id, apptimize_id, {stands} AS problem, {words}[1] AS warning FROM {raw}"
 
 
 def _find_crossing(db: duckdb.DuckDBPyConnection) -> None:

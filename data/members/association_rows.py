@@ -2,16 +2,18 @@
 
 Below its folder an association has `raw/` (the rows as they were read, in numbered Parquet files) and
 `plan.parquet`: `row` (its line in the file), `distinct_id`, `apptimize_id` (as it will be written), `problem` (null:
-it will be written), `effect` (what writing it changes), `taken` (another profile is known to have the id), by row.
+it will be written), `effect` (what writing it changes), `taken` (another profile is known to have the id), `warning`
+(what is odd about it though it will be written; an earlier version's plan has none), by row.
 """
 
 from __future__ import annotations
 
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
 _ROW_GROUP = 20_000
 _RAW_CHUNK = 50_000
 # Apptimize id first, as `Member` has it; the files have the columns in another order.
-_PLANNED = "row, apptimize_id, distinct_id, problem, effect, taken"
+_PLANNED = "row, apptimize_id, distinct_id, problem, effect, taken, warning"
 
 
 class RawRow(NamedTuple):
-    """A row as it was read, and what is wrong with it by itself."""
+    """A row as it was read, and what is wrong with it by itself: more than one problem has blanks between them."""
 
     row: int
     member: Member
@@ -46,6 +48,7 @@ class PlannedRow(NamedTuple):
     problem: str | None
     effect: str | None
     taken: bool
+    warning: str | None = None
 
 
 class RowToWrite(NamedTuple):
@@ -57,22 +60,24 @@ class RowToWrite(NamedTuple):
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Which rows of a plan: those that are writable, or else those with these problems, or with any."""
+    """Which rows of a plan: those that are writable, or `warned` alone, or else those with these problems, or any."""
 
     problems: Sequence[str] = ()
     writable: bool = False
+    warned: bool = False
     search: str = ""
 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """The counts of a plan: `rows` = `writable` + the `problems`; `taken` counts among those that are writable."""
+    """The counts of a plan: `rows` = `writable` + the `problems`; `taken` and `warnings` count among the writable."""
 
     rows: int
     writable: int
     problems: dict[str, int]
     effects: dict[str, int]
     taken: int
+    warnings: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class ImportRows:
@@ -104,6 +109,11 @@ class ImportRows:
     @property
     def _planned(self) -> str:
         return f"read_parquet({quoted(self._plan)})"
+
+    @property
+    def _with_warnings(self) -> str:
+        """The plan with the column `warning`, which an earlier version did not write."""
+        return f"(FROM {self._planned} UNION ALL BY NAME SELECT NULL::VARCHAR AS warning WHERE false)"
 
     @property
     def has_plan(self) -> bool:
@@ -146,15 +156,21 @@ class ImportRows:
 
     def _summarize(self, db: duckdb.DuckDBPyConnection) -> ImportSummary:
         counts = db.execute(
-            f"SELECT problem, effect, taken, count(*) FROM {self._planned} GROUP BY ALL ORDER BY ALL"
+            f"SELECT problem, effect, taken, warning, count(*) FROM {self._planned} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-        problems, effects, taken = dict[str, int](), dict[str, int](), 0
-        for problem, effect, is_taken, number in counts:
-            kind, name = (effects, effect) if problem is None else (problems, problem)
-            kind[name] = kind.get(name, 0) + number
+        problems, effects, warnings, taken = Counter[str](), Counter[str](), Counter[str](), 0
+        for problem, effect, is_taken, warning, number in counts:
+            if problem is None:
+                effects[effect] += number
+            else:
+                problems[problem] += number
+            if warning is not None:
+                warnings[warning] += number
             taken += number if is_taken else 0
-        writable = sum(effects.values())
-        return ImportSummary(writable + sum(problems.values()), writable, problems, effects, taken)
+        writable = effects.total()
+        return ImportSummary(
+            writable + problems.total(), writable, dict(problems), dict(effects), taken, dict(warnings)
+        )
 
     def batches(self, *, after: int, size: int) -> Generator[list[RowToWrite]]:
         """Yield the rows to write after that one, by row, `size` at a time."""
@@ -174,13 +190,13 @@ class ImportRows:
         """Count the rows that `planned` pages through."""
         where, values = _where(which)
         with self._open() as db:
-            row = db.execute(f"SELECT count(*) FROM {self._planned} {where}", values).fetchone()
+            row = db.execute(f"SELECT count(*) FROM {self._with_warnings} {where}", values).fetchone()
         return row[0] if row else 0
 
     def iterate(self, *, chunk: int = 10_000) -> Iterator[list[PlannedRow]]:
         """Yield all rows of the plan, by row; one chunk is in memory."""
         with self._open() as db:
-            cursor = db.execute(f"SELECT {_PLANNED} FROM {self._planned}")
+            cursor = db.execute(f"SELECT {_PLANNED} FROM {self._with_warnings}")
             while rows := cursor.fetchmany(chunk):
                 yield [_planned_row(*row) for row in rows]
 
@@ -192,7 +208,7 @@ class ImportRows:
 
     def _select(self, clauses: str, values: Sequence[object]) -> list[PlannedRow]:
         with self._open() as db:
-            rows = db.execute(f"SELECT {_PLANNED} FROM {self._planned} {clauses}", values).fetchall()
+            rows = db.execute(f"SELECT {_PLANNED} FROM {self._with_warnings} {clauses}", values).fetchall()
         return [_planned_row(*row) for row in rows]
 
     def remove(self) -> None:
@@ -228,14 +244,22 @@ def _keep_chunk(db: duckdb.DuckDBPyConnection, rows: Sequence[RawRow], target: P
 
 
 def _planned_row(
-    row: int, apptimize_id: str, distinct_id: str, problem: str | None, effect: str | None, taken: bool
+    row: int,
+    apptimize_id: str,
+    distinct_id: str,
+    problem: str | None,
+    effect: str | None,
+    taken: bool,
+    warning: str | None,
 ) -> PlannedRow:
-    return PlannedRow(row, Member(apptimize_id, distinct_id), problem, effect, taken)
+    return PlannedRow(row, Member(apptimize_id, distinct_id), problem, effect, taken, warning)
 
 
 def _where(which: RowFilter) -> tuple[str, list[str]]:
     conditions, values = list[str](), list[str]()
-    if which.writable:
+    if which.warned:
+        conditions.append("warning IS NOT NULL")
+    elif which.writable:
         conditions.append("problem IS NULL")
     elif which.problems:
         conditions.append(f"problem IN ({marks(which.problems)})")

@@ -115,6 +115,35 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     assert sandbox.get("/sandbox/api/people/page-user").json()["properties"] == {"$apptimize_user_id": "i_4711"}
 
 
+def test_a_ruined_id_is_written_where_its_tick_says_so(with_token: Bridge):
+    content = b"distinct_id,apptimize_id\n2026-11-26,i_1\nu2,i_#N/A\nu3,i_3.0\nu4\xe2\x80\x8b,i_4\n"
+    actions.start_association(with_token, LOCAL, io.BytesIO(content), source="ruined.csv")
+    service.once(with_token)
+
+    at = open_page(MATCHING, association=1)
+
+    text = shown(at)
+    assert "Write 1 row …" in [button.label for button in at.button]
+    assert "An id is a date or a time" in text
+    assert "An id ends with .0" in text
+    assert [tick.key for tick in at.checkbox] == [
+        f"associate_accept_1_{problem}" for problem in ("spreadsheet_error", "date", "invisible_ends")
+    ]
+    drawn(at.segmented_control(key="associate_kind").set_value("Not written").run())
+    assert "u4<U+200B>" in list(at.dataframe[0].value["Mixpanel distinct id"])
+
+    drawn(at.checkbox(key="associate_accept_1_date").check().run())
+    service.once(with_token)
+    at = open_page(MATCHING, association=1)
+
+    assert "Write 2 rows …" in [button.label for button in at.button]
+    assert [tick.value for tick in at.checkbox] == [False, True, False]
+    drawn(at.segmented_control(key="associate_kind").set_value("With a warning").run())
+    assert list(at.dataframe[0].value["Mixpanel distinct id"]) == ["2026-11-26", "u3"]
+    drawn(at.button(key="associate_write").click().run())
+    assert "Of those that are written, 2 rows have a warning" in shown(at)
+
+
 def test_nothing_can_be_written_without_a_project_token_and_the_page_says_so(practising: Bridge):
     at = open_page(MATCHING)
     drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())

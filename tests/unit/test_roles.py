@@ -181,6 +181,11 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         WORKED,
         lambda on, who: settings.change_sync_matching(on.bridge, who, on.active, match_property="other"),
     ),
+    "accept_problems": (
+        Role.ANALYST,
+        ELSEWHERE,
+        lambda on, who: actions.accept_problems(on.bridge, who, 1, ["date"]),
+    ),
     "choose_prefix": (Role.ANALYST, ELSEWHERE, lambda on, who: actions.choose_prefix(on.bridge, who, 1, "i_")),
     "confirm_association": (
         Role.ANALYST,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from core.associate.rows import PROBLEMS, Problem, read_rows
 from core.errors import SettingsError
 from data.members.association_check import CheckRules, KnownProfiles
-from data.members.association_rows import ImportRows, RawRow
+from data.members.association_rows import ImportRows, PlannedRow, RawRow, RowFilter
 from data.models import Member
 
 HEADER = b"distinct_id,apptimize_id\n"
@@ -48,7 +48,7 @@ def test_whatever_stands_in_a_file_every_line_gets_one_answer(content: bytes):
     rows = read(HEADER + content)
 
     assert len(rows) == len(lines)
-    assert all(row.problem is None or row.problem in PROBLEMS for row in rows)
+    assert all(row.problem is None or set(row.problem.split(" ")) <= PROBLEMS.keys() for row in rows)
     for row in rows:
         "".join(row.member).encode()  # can be kept, whatever it was
 
@@ -92,6 +92,44 @@ def test_a_plan_is_not_replaced_by_a_check_that_must_not(kept: ImportRows):
         kept.check(CheckRules(prefix="a_", prefixes=("a_",)), KnownProfiles(), within=refuse())
 
     assert [row.member.apptimize_id for rows in kept.iterate() for row in rows] == ["i_1"]
+
+
+def test_all_that_is_wrong_with_a_row_is_accepted_or_it_is_not_written(kept: ImportRows):
+    kept.keep(read(HEADER + "nan,i_1E+15\u200b\nu2,i_7.0\n2026-11-26,i_8\u200b\nu4,i_\u200b\n".encode()))
+    problems = [
+        kept.check(CheckRules(None, ("i_",), accepted=accepted), KnownProfiles()).problems
+        for accepted in ((), ("exponent", "empty_marker"), ("exponent", "invisible_ends", "date", "decimal_zero"))
+    ]
+
+    assert problems == [
+        {"exponent": 1, "decimal_zero": 1, "date": 1, "nothing_seen": 1},
+        {"invisible_ends": 1, "decimal_zero": 1, "date": 1, "nothing_seen": 1},
+        {"empty_marker": 1, "nothing_seen": 1},
+    ]
+    assert kept.planned(RowFilter(warned=True)) == [
+        PlannedRow(3, Member("i_7.0", "u2"), None, "unseen", False, "decimal_zero"),
+        PlannedRow(4, Member("i_8\u200b", "2026-11-26"), None, "unseen", False, "date"),
+    ]
+
+
+def test_a_plan_of_before_there_were_warnings_is_read(kept: ImportRows):
+    columns = "2 AS row, 'u1' AS distinct_id, 'i_1' AS apptimize_id, NULL AS problem, 'new' AS effect, false AS taken"
+    duckdb.execute(f"COPY (SELECT {columns}) TO '{kept.folder / 'plan.parquet'}' (FORMAT parquet)")
+
+    assert kept.planned(RowFilter(writable=True)) == [PlannedRow(2, Member("i_1", "u1"), None, "new", False, None)]
+    assert (kept.count(RowFilter(warned=True)), kept.count(RowFilter(writable=True))) == (0, 1)
+    assert [list(chunk) for chunk in kept.iterate()] == [kept.planned(RowFilter(writable=True))]
+
+
+def test_a_mark_at_the_start_of_a_file_belongs_to_no_id():
+    marked = read("\ufeff\u200bdistinct_id\u200b;apptimize_id\n\ufeffu1;i_1\nu2;i_2\n".encode())
+
+    assert [row.problem for row in marked] == ["invisible_ends", None]
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u3000", "\u2003"])
+def test_a_blank_of_any_kind_at_an_end_is_one(blank: str):
+    assert [row.problem for row in read(HEADER + f"u1{blank},i_1\nu2,{blank}i_2\n".encode())] == ["spaces", "spaces"]
 
 
 def test_a_line_without_an_end_is_not_read_into_memory():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import streamlit as st
@@ -40,6 +40,12 @@ def confirm(bridge: Bridge, person: Actor, association_id: int, seen: Associatio
 def resume(bridge: Bridge, person: Actor, association_id: int) -> None:
     """Continue from the first row without an outcome."""
     perform(PLACE, partial(actions.resume_association, bridge, person, association_id))
+
+
+def accept_problems(bridge: Bridge, person: Actor, association_id: int, ticks: Mapping[str, str]) -> None:
+    """Apply which problems were accepted: `ticks` are those that can be, by the key of their tick."""
+    accepted = [problem for key, problem in ticks.items() if st.session_state[key]]
+    perform(PLACE, partial(actions.accept_problems, bridge, person, association_id, accepted))
 
 
 def choose_prefix(bridge: Bridge, person: Actor, association_id: int) -> None:

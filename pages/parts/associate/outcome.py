@@ -12,7 +12,7 @@ from core.bridge import Bridge
 from data.models import Association, ImportStage
 from pages.parts import download, run_status
 from pages.parts.associate.actions import resume
-from pages.parts.associate.rows import show_problems
+from pages.parts.associate.rows import show_problems, show_warnings
 from pages.parts.formatting import message_text, number, pluralize
 
 
@@ -23,6 +23,7 @@ def show_outcome(bridge: Bridge, person: Actor, association: Association) -> Non
     if association.rows:
         _show_counts(association)
     _show_buttons(bridge, person, association)
+    show_warnings(association)
     show_problems(association)
 
 

@@ -7,13 +7,13 @@ from functools import partial
 import streamlit as st
 
 from core.access.roles import Actor
-from core.associate.rows import Problem
+from core.associate.rows import ACCEPTABLE, PROBLEMS, Problem
 from core.bridge import Bridge
 from data.models import CHANGED, Association
 from pages.parts import run_status
 from pages.parts.actions import confirm_buttons
-from pages.parts.associate.actions import cancel, choose_prefix, confirm
-from pages.parts.associate.rows import show_problems
+from pages.parts.associate.actions import accept_problems, cancel, choose_prefix, confirm
+from pages.parts.associate.rows import show_problems, show_warnings
 from pages.parts.associate.wording import EFFECTS, PREFIXES
 from pages.parts.formatting import escape_markdown, number, pluralize
 
@@ -33,7 +33,9 @@ def show_plan(bridge: Bridge, person: Actor, association: Association) -> None:
     )
     if association.effects:
         _show_effects(association)
+    show_warnings(association)
     show_problems(association)
+    _show_ticks(bridge, person, association)
     if association.expects_prefix and (Problem.UNPREFIXED in association.problems or association.prefix is not None):
         st.radio(
             "Ids that start with neither i_ nor a_",
@@ -59,6 +61,24 @@ def _show_effects(association: Association) -> None:
             ],
             hide_index=True,
             border="horizontal",
+        )
+
+
+def _show_ticks(bridge: Bridge, person: Actor, association: Association) -> None:
+    """Show a tick for each problem of the file that a person may accept, who knows that the ids are right."""
+    accepted = association.accepted_problems
+    found = [problem for problem in ACCEPTABLE if problem in association.problems or problem in accepted]
+    if not found:
+        return
+    ticks = {f"associate_accept_{association.id}_{problem}": str(problem) for problem in found}
+    st.markdown("**Write all the same, if these are the right ids**")
+    for key, problem in ticks.items():
+        st.checkbox(
+            PROBLEMS[problem],
+            value=problem in accepted,
+            key=key,
+            on_change=accept_problems,
+            args=(bridge, person, association.id, ticks),
         )
 
 
@@ -91,6 +111,9 @@ def _ask_to_write(bridge: Bridge, person: Actor, association: Association) -> No
         f"{pluralize(association.writable, 'profile')} of project {association.project_id}.{replaced} "
         f"{pluralize(association.rows - association.writable, 'row is', 'rows are')} not written."
     )
+    if association.warnings:
+        warned = pluralize(sum(association.warnings.values()), "row has", "rows have")
+        st.warning(f"Of those that are written, {warned} a warning. Look at them first.", icon=":material/warning:")
     confirm_buttons(
         "Write",
         key="associate_write",

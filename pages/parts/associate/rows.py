@@ -10,6 +10,7 @@ from core.associate.actions import PlannedRow
 from core.associate.rows import PROBLEMS
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
+from core.invisible import revealed
 from data.models import Association, ImportStage
 from pages.parts import tables
 from pages.parts.associate.wording import EFFECT_WORDS
@@ -17,17 +18,27 @@ from pages.parts.formatting import error_text, escape_markdown, in_gray, number,
 from pages.parts.pager import Pager
 
 PAGER = Pager("associate_page", rows=50)
+_TO_WRITE, _VALID, _WARNED = "To write", "Valid", "With a warning"
 
 
 def show_problems(association: Association) -> None:
     """Show how many rows are not written for each reason."""
-    if not association.problems:
+    _show_counts("What is not written, and why", "Reason", association.problems)
+
+
+def show_warnings(association: Association) -> None:
+    """Show how many of the rows to write have a warning, and which."""
+    _show_counts("What is written with a warning", "Warning", association.warnings)
+
+
+def _show_counts(title: str, column: str, counts: dict[str, int]) -> None:
+    if not counts:
         return
-    st.subheader("What is not written, and why", anchor=False)
-    problems = sorted(association.problems.items(), key=lambda item: (-item[1], item[0]))
+    st.subheader(title, anchor=False)
+    problems = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     with st.container(width=860):
         st.table(
-            [{"Reason": PROBLEMS.get(name, escape_markdown(name)), "Rows": number(count)} for name, count in problems],
+            [{column: PROBLEMS.get(name, escape_markdown(name)), "Rows": number(count)} for name, count in problems],
             hide_index=True,
             border="horizontal",
         )
@@ -38,13 +49,14 @@ def show_rows(bridge: Bridge, person: Actor, association: Association) -> None:
     """Search and page through the rows."""
     assert association.id is not None
     st.subheader("Rows", anchor=False)
-    writable, search = _filters(association)
+    kind, search = _filters(association)
     try:
         planned = actions.planned_rows(
             bridge,
             person,
             association.id,
-            writable=writable,
+            writable=kind in (_TO_WRITE, _VALID),
+            warned=kind == _WARNED,
             search=search,
             offset=PAGER.offset(),
             limit=PAGER.rows,
@@ -60,8 +72,10 @@ def show_rows(bridge: Bridge, person: Actor, association: Association) -> None:
     PAGER.buttons(planned.total)
 
 
-def _filters(association: Association) -> tuple[bool, str]:
-    kinds = ["To write" if association.stage == ImportStage.CHECKED else "Valid", "Not written"]
+def _filters(association: Association) -> tuple[str, str]:
+    kinds = [_TO_WRITE if association.stage == ImportStage.CHECKED else _VALID, "Not written"]
+    if association.warnings:
+        kinds.insert(1, _WARNED)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control(
             "Which rows", kinds, default=kinds[0], required=True, format_func=in_gray, key="associate_kind",
@@ -70,7 +84,7 @@ def _filters(association: Association) -> tuple[bool, str]:
         search = st.text_input(
             "Search rows", key="associate_search", type="search", live="400ms", width=340, on_change=PAGER.to_first_page
         )
-    return kind == kinds[0], search.strip()
+    return kind, search.strip()
 
 
 def _table(rows: list[PlannedRow]) -> None:
@@ -92,7 +106,8 @@ def _table_row(row: PlannedRow) -> dict[str, object]:
     note = PROBLEMS.get(row.problem, row.problem) if row.problem else EFFECT_WORDS.get(row.effect or "", "")
     return {
         "Row": row.row,
-        "Mixpanel distinct id": row.member.distinct_id[:300],
-        "Apptimize id": row.member.apptimize_id[:300],
+        "Mixpanel distinct id": revealed(row.member.distinct_id[:300]),
+        "Apptimize id": revealed(row.member.apptimize_id[:300]),
         "Why not" if row.problem else "Effect": note,
+        **({"Warning": PROBLEMS.get(row.warning, row.warning)} if row.warning else {}),
     }

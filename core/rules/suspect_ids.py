@@ -1,0 +1,130 @@
+"""Ids that a spreadsheet, a table library or a program has ruined, as far as one alone shows it.
+
+Whatever is found here may be somebody's true id all the same: a person decides, and no id is mended by guessing. What
+cannot be seen of one id is not found, such as leading zeros that are gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+
+from core.invisible import INVISIBLE, has_invisible_ends
+from core.rules.matching import ANONYMOUS, DEVICE, IDENTIFIED
+
+
+class Suspect(StrEnum):
+    """What makes an id look like none. An id of such a kind is not written unless a person accepts the kind."""
+
+    EXPONENT = "exponent"
+    THOUSANDS = "thousands"
+    SPREADSHEET_ERROR = "spreadsheet_error"
+    EMPTY_MARKER = "empty_marker"
+    TRUTH_VALUE = "truth_value"
+    DATE = "date"
+    QUOTATION_MARK = "quotation_mark"
+    LOST_CHARACTER = "lost_character"
+    INVISIBLE_ENDS = "invisible_ends"
+
+
+class Warn(StrEnum):
+    """What is worth a look, though the id is written."""
+
+    DECIMAL_ZERO = "decimal_zero"
+    DIGITS_LOST = "digits_lost"
+    INVISIBLE_INSIDE = "invisible_inside"
+
+
+# They are put before values that were ruined before; whoever puts one before an empty cell has an id of nothing else.
+_PREFIXES = (IDENTIFIED, ANONYMOUS, DEVICE)
+
+_MONTHS = (
+    "jan(?:v|uary)?|feb(?:ruary)?|fév(?:r)?|fev|mar(?:ch|s)?|märz?|mrz|mrt|maa|apr(?:il)?|avr|abr|may|mai|mei|mag|maj|"
+    "june?|jui[nl]|giu|july?|lug|aug(?:ust)?|août|aou|ago|sept?(?:ember)?|set|oct(?:ober)?|okt|ott|out|nov(?:ember)?|"
+    "dec(?:ember)?|déc|dez|dic|des|ene|gen"
+)
+_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12][0-9]|3[01])", rf"(?:{_MONTHS})\.?", r"(?:19|20)[0-9][0-9]"
+_NUMBER = r"(?:0?[1-9]|1[0-2])"
+_CLOCK = r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?: ?[ap]\.?m\.?)?"
+_TIME = rf"(?:[t ]{{1,2}}{_CLOCK}(?: ?(?:z|utc|gmt|[+-][0-9][0-9]:?[0-9][0-9]))?)?"
+_WORDS = r"null|nil|none|nan|nat|na|n/a|n\.a\.|undefined|void|inf|infinity"
+FORMS: dict[str, Sequence[str]] = {
+    # Always one that has a fraction, a sign or a single digit: hexadecimal ids such as 12345e67 are none.
+    Suspect.EXPONENT: (r"[+−-]?(?:[0-9]+[.,][0-9]+e[+−-]?[0-9]+|[0-9]+e[+−-][0-9]+|[0-9]e[0-9]{2,3})",),
+    Suspect.THOUSANDS: (
+        r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?",
+        r"[+-]?[0-9]{1,3}(?:['’ \xa0\u202f][0-9]{3})+(?:[.,][0-9]+)?",
+        r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?",
+    ),
+    Warn.DECIMAL_ZERO: (r"[+-]?[0-9]+[.,]0+",),
+    Warn.DIGITS_LOST: (r"[+-]?[1-9][0-9]{14}0+",),
+    # In the language of whoever saved the file: #N/A, #NV, #¡REF!, #Н/Д, ... A column that is too narrow shows ####.
+    Suspect.SPREADSHEET_ERROR: (
+        r"#[¡¿]?[^\W\d_][\w/ .]*[!?]",
+        r"#[^\W\d_]{1,2}/[^\W\d_]{1,2}(?: n/a)?",
+        r"#(?:n[av]|yok|hiányzik|není_k_dispozici|getting_data|#*)",
+        r"err:[0-9]{3}",
+        r"[+-]?1\.#(?:qnan|snan|ind|inf)[0-9]*",
+    ),
+    Suspect.EMPTY_MARKER: (
+        rf"[+-]?(?:{_WORDS})",
+        rf"[<(\[{{](?:{_WORDS}|blank|empty|missing)[>)\]}}]",
+        r"\\n|\[object object\]|\[\]|\{\}|[-–—.?*_]+",
+    ),
+    Suspect.TRUTH_VALUE: ("true|false|wahr|falsch|vrai|faux",),
+    Suspect.DATE: (
+        rf"{_YEAR}(?:-{_NUMBER}-|/{_NUMBER}/|\.{_NUMBER}\.){_DAY}{_TIME}",
+        rf"{_DAY}(?:-{_DAY}-|/{_DAY}/|\.{_DAY}\.)(?:{_YEAR}|[0-9][0-9]){_TIME}",
+        rf"{_DAY}[-. /]{{1,2}}{_MONTH}(?:[-. /](?:{_YEAR}|[0-9][0-9]))?",
+        rf"{_MONTH}[-. /](?:{_YEAR}|[0-9][0-9])",
+        rf"{_MONTH} {_DAY},? {_YEAR}",
+        r"[0-9]{1,3}:[0-5][0-9]:[0-5][0-9](?:[.,][0-9]+)?(?: ?[ap]m)?",
+        r"[01]?[0-9]:[0-5][0-9] ?[ap]m",
+        r"(?:[0-9]{4}年)?[0-9]{1,2}月(?:[0-9]{1,2}日)?",
+    ),
+    # As Python prints a text, and as our own files for spreadsheets hold what would be a formula.
+    Suspect.QUOTATION_MARK: (r"""b?["'].*""",),
+}
+_PREFIX = "|".join(map(re.escape, _PREFIXES))
+_BY_NAME = "|".join(f"(?P<{name}>{'|'.join(forms)})" for name, forms in FORMS.items())
+_RUINED = re.compile(rf"(?:{_PREFIX})*+(?i:{_BY_NAME})\Z")
+# Nearly every id is none of them, which is seen ten times as fast by this: what it does not match, that does not.
+_OTHER = r"[^\x00-\x7f]"
+MAYBE_RUINED = re.compile(
+    rf"(?:{_PREFIX})*+(?:"
+    rf"[+-]?[0-9]++(?:(?<=[0-9]{{15}}0)\Z|{_OTHER}|"
+    rf"[-.,:/+' eE][0-9.,:/+' eEtTzZ-]*+(?:\Z|#|{_OTHER}|[uU][tT][cC]|[gG][mM][tT]|[aApP]\.?[mM])|"
+    rf"[-. /]{{1,2}}(?:[A-Za-z]{{3}}|[A-Za-z]{{0,2}}{_OTHER}))|"
+    r"[nNuUvViItTwWfF][A-Za-z]{1,8}\Z|[nN][./]|[eE][rR][rR]:|[bB][\"']|"
+    rf"[aAdDeEfFgGjJlLmMnNoOsS][A-Za-z]{{2,8}}\.?[-. /][0-9 ,]{{2,8}}\Z|[fFaAdDmM][A-Za-z]?{_OTHER}|[^0-9A-Za-z]|\Z)"
+)
+# Stands for a character that a program could not read.
+_LOST = "\ufffd"
+_UNSEEN_OR_LOST = re.compile(f"{INVISIBLE.pattern}|{_LOST}")
+_BEHIND_PREFIX = re.compile(rf"(?:{_PREFIX})*")
+
+
+def may_be_suspect(one: str, other: str) -> bool:
+    """Return whether one of two ids may be nothing but a prefix, or have suspicions: quick, and false for most."""
+    if MAYBE_RUINED.match(one) or MAYBE_RUINED.match(other):
+        return True
+    return not (one.isascii() and other.isascii()) and bool(_UNSEEN_OR_LOST.search(f"{one} {other}"))
+
+
+def bare(text: str) -> str:
+    """Return an id without its prefix."""
+    return text[_BEHIND_PREFIX.match(text).end() :]  # type: ignore[union-attr]
+
+
+def find_suspicions(text: str) -> Iterator[str]:
+    """Yield why an id looks like none (`Suspect`), and what else is worth a look (`Warn`)."""
+    seen = INVISIBLE.sub("", text)
+    if match := _RUINED.match(seen):
+        yield match.lastgroup or ""
+    if _LOST in text:
+        yield Suspect.LOST_CHARACTER
+    if has_invisible_ends(text) or has_invisible_ends(bare(text)):
+        yield Suspect.INVISIBLE_ENDS
+    elif seen != text:
+        yield Warn.INVISIBLE_INSIDE

@@ -1,0 +1,91 @@
+"""Ids that were ruined before they came here: what gives them away, and what must not be mistaken for them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.rules import suspect_ids
+from core.rules.suspect_ids import find_suspicions, may_be_suspect
+
+RUINED = {
+    "exponent": ["1.23457E+15", "1,23457E+15", "1.23457e+15", "-1.2E-05", "1E+15", "1E15", "1.23457E15", "1,2E−05"],
+    "thousands": ["1,234,567", "100,045", "1.234.567", "1'234'567", "1\u00a0234\u00a0567", "1\u202f234", "1,234.50"],
+    "decimal_zero": ["100045.0", "100045,00", "-7.0"],
+    "digits_lost": ["1234567890123450000", "1234567890123450", "-1234567890123450000"],
+    "spreadsheet_error": [
+        *("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#n/a", "#N/A N/A"),
+        *("#NV", "#BEZUG!", "#WERT!", "#ZAHL!", "#¡VALOR!", "#¿NOMBRE?", "#N/D", "#Н/Д", "#ССЫЛКА!", "#DEĞER!"),
+        *("########", "##", "Err:502", "1.#QNAN", "-1.#IND"),
+    ],
+    "empty_marker": [
+        *(
+            "nan",
+            "NaN",
+            "NAN",
+            "-nan",
+            "<NA>",
+            "NaT",
+            "\\N",
+            "(null)",
+            "[NULL]",
+            "<null>",
+            "(blank)",
+            "inf",
+            "-Infinity",
+        ),
+        *("[object Object]", "[]", "{}", "-", "—", "?", "...", "n.a.", "void"),
+    ],
+    "truth_value": ["TRUE", "False", "WAHR", "falsch"],
+    "date": [
+        *("2026-11-26", "26.11.2026", "11/26/2026 0:00", "26-Nov", "Nov-26", "26. Nov", "26-nov.-26", "Mar-99"),
+        *("2026-11-26 00:00:00", "2026-11-26T10:00:00.123Z", "2026-11-26 00:00:00+00:00", "2026/11/26", "1.2.26"),
+        *("November 26, 2026", "26 Okt 2026", "26-févr-26", "01-août", "12:30:00", "3:05 PM", "2026年11月26日"),
+        *("11/26/2026 3:05 PM", "2026-11-26 00:00:00 UTC"),
+    ],
+    "quotation_mark": ["'-123", "'=1+1", '"i_1"', "b'i_1'", "'i_1'"],
+    "lost_character": ["caf\ufffd", "\ufffd\ufffd"],
+    "invisible_ends": ["u1\u200b", "\ufeffu1", "\u202eu1", "u1\u2069", "u1\u00ad", "u1\U000e0062\U000e007f"],
+    "invisible_inside": ["u\u200b1", "a\u200dfriend", "u\U000e00621"],
+}
+FINE = [
+    *("user-10045", "i_10045", "100045", "0042", "4815162342", "12345678901234567", "1234567890123456789"),
+    *("12345e67", "9e15a2", "1e5", "5e", "e5", "deadbeef", "0e1f2d3c-4b5a-4678-9abc-def012345678"),
+    *("nancy", "none-1", "nan-7", "nullable", "true-north", "unknown-soldier", "#1", "#hash", "##1", "a-", "_a"),
+    *("maria-90", "marta-12", "12-marta", "5-alpha", "mayor-77", "july-night", "decoy-3", "1-2", "1/2", "10-11"),
+    *("192.168.1.1", "10.0.0.1", "1.5", "3.14159", "12:30", "1,2", "2026-11-26-001", "2026-13-01", "20261126"),
+    *("O'Brien", "it's", "Käufer-東京", "❤", "José", "user@example.com", "$device:0f1e2d", "urn:x:1", "\u0600"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [(text, kind) for kind, texts in RUINED.items() for text in texts]
+)  # fmt: skip
+def test_a_ruined_id_is_known_for_what_it_is_behind_a_prefix_too(text: str, kind: str):
+    for id in (prefix + text for prefix in ("", "i_", "a_", "$device:")):
+        assert list(find_suspicions(id)) == [kind]
+        assert may_be_suspect("user-1", id)
+        assert may_be_suspect(id, "i_1")
+
+
+@pytest.mark.parametrize("text", FINE)
+def test_an_id_that_only_resembles_a_ruined_one_is_left_alone(text: str):
+    assert [list(find_suspicions(prefix + text)) for prefix in ("", "i_")] == [[], []]
+
+
+def test_all_that_is_odd_of_one_id_is_found():
+    assert list(find_suspicions("nan\u200b")) == ["empty_marker", "invisible_ends"]
+    assert list(find_suspicions("i_\u200bcaf\ufffd")) == ["lost_character", "invisible_ends"]
+
+
+@given(
+    st.from_regex(
+        re.compile("|".join(form for forms in suspect_ids.FORMS.values() for form in forms), re.IGNORECASE),
+        fullmatch=True,
+    )
+)
+def test_the_quick_look_misses_nothing_that_the_thorough_one_finds(text: str):
+    assert suspect_ids.MAYBE_RUINED.match(text)
