@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
@@ -15,16 +14,18 @@ from core.bridge import Bridge
 from data.models import AuditEntry
 from pages.parts import download, tables
 from pages.parts.actions import show_errors
+from pages.parts.filters import Filters
 from pages.parts.formatting import escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
-from pages.parts.periods import PERIODS, since
+from pages.parts.periods import IN_ADDRESS, PERIODS, since
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 EVERYTHING = "Everything"
 OUTCOMES = {"All": "", "Done": "done", "Refused": "refused"}
+ANY_TIME = next(iter(PERIODS))
 LINES = Selection("line", key="audit_back", all_rows="All lines", unknown="There is no line {}.")
-PAGER = Pager("audit_page")
+PAGER = Pager("audit_page", name="page")
 
 
 def action_text(action: str) -> str:
@@ -32,26 +33,25 @@ def action_text(action: str) -> str:
     return action.replace("_", " ").capitalize().replace("csv", "CSV")
 
 
-def show_filters(bridge: Bridge, person: Actor) -> AuditFilter:
+def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> AuditFilter:
     """Show the filters and return what they ask for."""
-    kept: Any = {"persist_state": "page", "on_change": PAGER.to_first_page}
     who_column, text_column, action_column = st.columns([2, 3, 2])
-    who: str = who_column.text_input(
-        "Who", value="", key="audit_who", type="search", live="400ms", placeholder="Anyone", **kept
-    )
-    text: str = text_column.text_input(
-        "What or whom", value="", key="audit_text", type="search", live="400ms", placeholder="Anything", **kept
-    )
+    who = filters.text(who_column.text_input, "Who", "who", live="400ms", placeholder="Anyone")
+    text = filters.text(text_column.text_input, "What or whom", "text", live="400ms", placeholder="Anything")
     actions = {EVERYTHING: EVERYTHING} | {name: action_text(name) for name in audit_log.audit_actions(bridge, person)}
-    action = action_column.selectbox(
-        "Action", list(actions), format_func=actions.__getitem__, key="audit_action", **kept
-    )
+    action = filters.one(action_column.selectbox, "Action", "action", actions, default=EVERYTHING)
     outcome_column, period_column, _ = st.columns([2, 3, 2])
-    outcome = outcome_column.selectbox("Outcome", list(OUTCOMES), key="audit_outcome", **kept)
-    period = period_column.selectbox("Time", list(PERIODS), key="audit_period", **kept)
+    outcome = filters.one(
+        outcome_column.selectbox, "Outcome", "outcome", {name: name for name in OUTCOMES}, default="All",
+        in_address=OUTCOMES,
+    )  # fmt: skip
+    period = filters.one(
+        period_column.selectbox, "Time", "period", {name: name for name in PERIODS}, default=ANY_TIME,
+        in_address=IN_ADDRESS,
+    )  # fmt: skip
     return AuditFilter(
-        who=who.strip(),
-        text=text.strip(),
+        who=who,
+        text=text,
         action="" if action == EVERYTHING else action,
         outcome=OUTCOMES[outcome],
         since=since(period, bridge.clock.now()),
@@ -60,11 +60,13 @@ def show_filters(bridge: Bridge, person: Actor) -> AuditFilter:
 
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the lines that the filters ask for, a page at a time."""
-    asked = show_filters(bridge, person)
+    filters = Filters("audit", PAGER)
+    asked = show_filters(bridge, person, filters)
+    filters.show_unknown()
     total = audit_log.count_audit(bridge, person, asked)
     if not total:
         if audit_log.count_audit(bridge, person):
-            st.info("No line matches the filters.", icon=":material/search_off:")
+            filters.show_none("No line matches the filters.")
         else:
             st.info("Every change is recorded here.", title="Nothing yet", icon=":material/policy:")
         return

@@ -17,6 +17,7 @@ from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunSta
 from pages.export import cohort_form
 from pages.parts import held_run, held_run_dialog, links, membership_changes, run_status, tables
 from pages.parts.actions import show_errors
+from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_number, pluralize
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
@@ -69,7 +70,9 @@ def marks(cohort: Cohort) -> list[str]:
 
 def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list[Group]) -> None:
     """Show the cohorts with search; hidden ones only on request."""
-    search, with_hidden = filters(bridge, person, cohorts)
+    filters = Filters("cohorts")
+    search, with_hidden = show_filters(bridge, person, cohorts, filters)
+    filters.show_unknown()
     shown = [
         cohort
         for cohort in cohorts
@@ -80,12 +83,12 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
     st.caption(f"{pluralize(len(shown), 'cohort')} of {number(len(cohorts))}, as Mixpanel listed them {age(read_at)}.")
     show_left_out(bridge, person)
     if not shown:
-        st.info(
-            "No cohort matches the search."
-            if search
-            else "The project has no cohorts to show. Save one in Mixpanel, then refresh.",
-            icon=":material/search_off:",
-        )
+        if search:
+            filters.show_none("No cohort matches the search.")
+        else:
+            st.info(
+                "The project has no cohorts to show. Save one in Mixpanel, then refresh.", icon=":material/search_off:"
+            )
         return
     table(
         shown,
@@ -113,22 +116,14 @@ def latest_by_cohort(groups: list[Group]) -> dict[int, Group]:
     return {group.cohort_id: group for group in delivered}
 
 
-def filters(bridge: Bridge, person: Actor, cohorts: list[Cohort]) -> tuple[str, bool]:
+def show_filters(bridge: Bridge, person: Actor, cohorts: list[Cohort], filters: Filters) -> tuple[str, bool]:
     """Show the search and the other filters; return the text, casefolded, and whether hidden ones are asked for."""
     budget = get_query_budget(bridge, person)
     hidden = sum(not cohort.is_visible for cohort in cohorts)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        search = st.text_input(
-            "Search",
-            key="cohorts_search",
-            type="search",
-            live=True,
-            persist_state="page",
-            placeholder="Name, text or id",
-            width=340,
-        )
-        with_hidden = st.toggle(
-            f"Show hidden cohorts ({number(hidden)})", key="cohorts_hidden", persist_state="page", disabled=not hidden
+        search = filters.text(st.text_input, "Search", "search", live=True, placeholder="Name, text or id", width=340)
+        with_hidden = filters.switch(
+            st.toggle, f"Show hidden cohorts ({number(hidden)})", "hidden", default=False, disabled=not hidden
         )
         st.button(
             "Refresh",
@@ -138,7 +133,7 @@ def filters(bridge: Bridge, person: Actor, cohorts: list[Cohort]) -> tuple[str, 
             on_click=refresh,
             args=(bridge, person),
         )
-    return search.strip().casefold(), with_hidden
+    return search.casefold(), with_hidden
 
 
 def recurring_by_cohort(bridge: Bridge, person: Actor) -> dict[int, list[SyncView]]:

@@ -13,6 +13,7 @@ from core.reports.overview import Freshness
 from core.syncs.listing import SyncView
 from data.models import RunStatus, SyncState
 from pages.parts import run_status, tables
+from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, clock, in_gray, number, percent_number
 from pages.shell import resources
 
@@ -22,32 +23,29 @@ _TABLE = "syncs_table"
 _ROUND = "syncs_round"
 
 
-def filtered(syncs: list[Freshness]) -> list[Freshness]:
+def filtered(syncs: list[Freshness], filters: Filters) -> list[Freshness]:
     """Show how many syncs are in which state, and the search; return those that are asked for."""
     counts = {state: sum(is_in(sync, state) for sync in syncs) for state in _STATES}
     tags = sorted({tag for sync in syncs for tag in sync.view.sync.tags}, key=str.casefold)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        state = st.segmented_control(
-            "State",
-            list(counts),
-            default=ALL,
-            required=True,
-            format_func={name: in_gray(f"{name} ({number(count)})") for name, count in counts.items()}.__getitem__,
-            key="syncs_state",
-            persist_state="page",
-        )
-        text = st.text_input(
-            "Search", key="syncs_search", type="search", live="400ms", persist_state="page", width=220,
-            placeholder="Group, cohort or destination",
+        state = filters.one(
+            st.segmented_control, "State", "state",
+            {name: in_gray(f"{name} ({number(count)})") for name, count in counts.items()},
+            default=ALL, in_address={name: name.lower() for name in _STATES}, required=True,
         )  # fmt: skip
-        chosen = st.multiselect(
-            "Tags", tags, key="syncs_tags", persist_state="page", width=220, placeholder="Any"
-        ) if tags else []  # fmt: skip
-    words = text.strip().casefold()
+        text = filters.text(
+            st.text_input, "Search", "search", live="400ms", width=220, placeholder="Group, cohort or destination"
+        )
+        chosen: list[str] = []
+        if tags or filters.asks_for("tags"):
+            chosen = filters.many(
+                st.multiselect, "Tags", "tags", {tag: tag for tag in tags}, width=220, placeholder="Any"
+            )
+    words = text.casefold()
     return [
         sync
         for sync in syncs
-        if is_in(sync, state or ALL)
+        if is_in(sync, state)
         and words in f"{sync.view.group.name}\n{sync.view.group.cohort_name}\n{sync.view.destination}".casefold()
         and set(chosen) <= set(sync.view.sync.tags)
     ]

@@ -17,6 +17,7 @@ from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncSta
 from pages.export import sync_actions, sync_settings, sync_table
 from pages.parts import charts, held_run, held_run_dialog, links, membership_changes, run_status, selection, tables
 from pages.parts.actions import show_errors
+from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, number, pluralize
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
@@ -46,10 +47,12 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             )
             links.pick_cohort()
             return
-        shown = sync_table.filtered(syncs)
+        filters = Filters("syncs")
+        shown = sync_table.filtered(syncs, filters)
+        filters.show_unknown()
         page_frame.show_answer(sync_actions.PLACE)
         if not shown:
-            st.info("No sync matches the filters.", icon=":material/search_off:")
+            filters.show_none("No sync matches the filters.")
             return
         go_to = selection.redraw_page_for("syncs", SYNCS.go_to)
         sync_table.show(shown, go_to)

@@ -17,6 +17,7 @@ from core.vendors.csv_files import csv_name
 from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
 from pages.parts import charts, download, links, member_list, run_status, tables
 from pages.parts.actions import show_errors
+from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
 from pages.parts.selection import Selection, opener
 from pages.shell import gate, page_frame, resources
@@ -50,14 +51,15 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
         if person.role >= Role.ANALYST:
             links.pick_cohort()
         return
-    search = _show_search().strip().casefold()
+    filters = Filters("groups")
+    search = _show_search(filters).casefold()
     shown = [
         group for group in delivered if search in f"{group.name}\n{group.cohort_name}\n{group.cohort_id}".casefold()
     ]
     of = f" of {number(len(delivered))}" if len(shown) < len(delivered) else ""
     st.caption(f"{pluralize(len(shown), 'group')}{of}. Apptimize shows each name with “Mixpanel: ” before it.")
     if not shown:
-        st.info("No group matches the search.", icon=":material/search_off:")
+        filters.show_none("No group matches the search.")
         return
     feeding = feeding_syncs(bridge, person)
     places = {connection.id: connection.name for connection in connections}
@@ -77,17 +79,10 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
     )
 
 
-def _show_search() -> str:
+def _show_search(filters: Filters) -> str:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        search = st.text_input(
-            "Search groups",
-            value="",
-            key="groups_search",
-            type="search",
-            live=True,
-            persist_state="page",
-            placeholder="Group or cohort",
-            width=340,
+        search = filters.text(
+            st.text_input, "Search groups", "search", live=True, placeholder="Group or cohort", width=340
         )
         st.text_input(
             "Look up a user",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from functools import partial
-from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -18,82 +17,80 @@ from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
 from pages.parts import download, held_run, held_run_dialog, links, membership_changes, run_log, run_status, tables
 from pages.parts.actions import show_errors
+from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize, zone
 from pages.parts.pager import Pager
-from pages.parts.periods import PERIODS, since
-from pages.parts.selection import Selection, select_by_address
+from pages.parts.periods import IN_ADDRESS, PERIODS, since
+from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 CHOSEN_DAYS = "Chosen days"
+ANY_TIME = next(iter(PERIODS))
 RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.")
-PAGER = Pager("history_page")
-# The filters stay while other pages are looked at, and another one begins at the first page of what it finds.
-KEPT: Any = {"persist_state": "page", "on_change": PAGER.to_first_page}
+PAGER = Pager("history_page", name="page")
 
 
-def show_filters(bridge: Bridge, person: Actor) -> RunFilter:
+def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     """Show the filters and return what they ask for."""
     text_column, status_column, period_column = st.columns([3, 3, 2])
-    text: str = text_column.text_input(
-        "Cohort or group", value="", key="history_text", type="search", live="400ms", placeholder="Part of the name",
-        **KEPT,
+    text = filters.text(text_column.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name")
+    statuses = filters.many(
+        status_column.multiselect, "State", "status",
+        {status: run_status.status_name(status) for status in run_status.BADGES}, placeholder="All",
     )  # fmt: skip
-    statuses = status_column.multiselect(
-        "State", list(run_status.BADGES), format_func=run_status.status_name, key="history_status", placeholder="All",
-        **KEPT,
-    )  # fmt: skip
-    start, end = _period_filter(bridge, period_column)
+    start, end = _period_filter(bridge, filters, period_column)
     trigger_column, sync_column, actor_column = st.columns([3, 3, 2])
-    triggers = trigger_column.multiselect(
-        "Started", list(run_status.TRIGGERS), format_func=run_status.TRIGGERS.__getitem__, key="history_trigger",
-        placeholder="In any way", **KEPT,
-    )  # fmt: skip
-    sync_id = select_by_address(
-        sync_column.selectbox,
-        "Sync",
+    triggers = filters.many(
+        trigger_column.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way"
+    )
+    sync_id = filters.one(
+        sync_column.selectbox, "Sync", "sync",
         {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
-        name="sync",
-        key="history_sync",
-        placeholder="Any",
-        **KEPT,
-    )
-    actor = actor_column.selectbox(
-        "By", overview.list_run_actors(bridge, person), index=None, key="history_actor", placeholder="Anyone", **KEPT
-    )
-    with_dry_runs = st.toggle("With previews", value=True, key="history_dry", **KEPT)
+        placeholder="Any", unknown="There is no sync {}: the runs of all syncs are shown.",
+    )  # fmt: skip
+    actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}
+    actor = filters.one(actor_column.selectbox, "By", "actor", actors, placeholder="Anyone")
     return RunFilter(
         sync_id=sync_id,
         statuses=statuses,
         triggers=triggers,
         actor=actor or "",
-        text=text.strip(),
+        text=text,
         since=start,
         until=end,
-        with_dry_runs=with_dry_runs,
+        with_dry_runs=filters.switch(st.toggle, "With previews", "dry", default=True),
     )
 
 
-def _period_filter(bridge: Bridge, column: DeltaGenerator) -> tuple[datetime | None, datetime | None]:
-    period = column.selectbox("Time", [*PERIODS, CHOSEN_DAYS], key="history_period", **KEPT)
+def _period_filter(bridge: Bridge, filters: Filters, column: DeltaGenerator) -> tuple[datetime | None, datetime | None]:
+    periods = {period: period for period in (*PERIODS, CHOSEN_DAYS)}
+    period = filters.one(
+        column.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=IN_ADDRESS | {CHOSEN_DAYS: "days"}
+    )
     if period == CHOSEN_DAYS:
-        return between(column.date_input("From and to", value=[], key="history_days", **KEPT))
+        first_column, last_column = column.columns(2)
+        first = filters.day(first_column.date_input, "From", "from")
+        return between(first, filters.day(last_column.date_input, "To", "to"))
     return since(period, bridge.clock.now()), None
 
 
-def between(days: date | tuple[date, ...] | None) -> tuple[datetime | None, datetime | None]:
-    """Turn chosen days of the reader's zone into a time from and a time to; one day alone has no end yet."""
-    chosen = days if isinstance(days, tuple) else (days,) if days else ()
-    since = datetime.combine(chosen[0], time.min, zone()) if chosen else None
-    until = datetime.combine(chosen[1] + timedelta(days=1), time.min, zone()) if len(chosen) > 1 else None
-    return since, until
+def between(first: date | None, last: date | None) -> tuple[datetime | None, datetime | None]:
+    """Turn days of the reader's zone, in either order, into a time from and a time to."""
+    if first and last and last < first:
+        first, last = last, first
+    start = datetime.combine(first, time.min, zone()) if first else None
+    end = datetime.combine(last + timedelta(days=1), time.min, zone()) if last else None
+    return start, end
 
 
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the runs that the filters ask for, a page at a time."""
-    asked = show_filters(bridge, person)
+    filters = Filters("history", PAGER)
+    asked = show_filters(bridge, person, filters)
+    filters.show_unknown()
     total = count_runs(bridge, person, asked)
     if not total:
-        _show_none(person, is_filtered=bool(list_runs(bridge, person, limit=1)))
+        _show_none(bridge, person, filters)
         return
     runs = list_runs(bridge, person, asked, limit=PAGER.rows, offset=PAGER.offset(total))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -121,9 +118,9 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     PAGER.buttons(total)
 
 
-def _show_none(person: Actor, *, is_filtered: bool) -> None:
-    if is_filtered:
-        st.info("No run matches the filters.", icon=":material/search_off:")
+def _show_none(bridge: Bridge, person: Actor, filters: Filters) -> None:
+    if list_runs(bridge, person, limit=1):
+        filters.show_none("No run matches the filters.")
         return
     st.info("Every export is listed here, with what it did.", title="No runs yet", icon=":material/history:")
     if person.role >= Role.ANALYST:

@@ -12,9 +12,10 @@ from data.models import MIXPANEL_SIDE, Connection, Run
 from pages.parts import links, matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
-from pages.parts.excluded_profiles import explain_reasons, show_excluded
+from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
+from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_number, pluralize
-from pages.parts.selection import set_param, tell_apart
+from pages.parts.selection import tell_apart
 from pages.shell import gate, page_frame, resources
 
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
@@ -46,28 +47,17 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
         )
         links.pick_cohort()
         return
-    cohort_id = _choose_cohort(latest)
-    set_param("cohort", cohort_id or None)
+    filters = Filters("matching", PAGER)
+    cohort_id = filters.one(
+        st.selectbox, "Cohort", "cohort", labels_of(latest), default="", width=420,
+        unknown="No read of a cohort {} is kept: all cohorts are shown.",
+    )  # fmt: skip
+    filters.show_unknown()
     if cohort_id:
         show_cohort(bridge, person, next(run for run in latest if str(run.cohort_id) == cohort_id))
     else:
         show_all(bridge, person, latest)
     explain_reasons()
-
-
-def _choose_cohort(latest: list[Run]) -> str:
-    labels = labels_of(latest)
-    asked = st.query_params.get("cohort", "")
-    options = list(labels)
-    return st.selectbox(
-        "Cohort",
-        options,
-        index=options.index(asked) if asked in options else 0,
-        # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-        format_func=labels.__getitem__,
-        key="matching_cohort",
-        width=420,
-    )
 
 
 def labels_of(latest: list[Run]) -> dict[str, str]:

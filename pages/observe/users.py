@@ -15,8 +15,9 @@ from data.models import Group
 from pages.parts import links, lookback, tables
 from pages.parts.actions import show_errors
 from pages.parts.excluded_profiles import REASONS
+from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
-from pages.parts.selection import opener, select_by_address, set_param, tell_apart
+from pages.parts.selection import opener, set_param, tell_apart
 from pages.shell import gate, page_frame, resources
 
 MOST_IDS, MOST_GROUPS = 20, 10
@@ -34,30 +35,22 @@ def group_labels(delivered: list[Group], destinations: dict[int, str]) -> dict[i
 
 def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:
     """Show the fields for whom to look up, and in which group; the address keeps both."""
-    requested = st.query_params.get("group", "")
+    filters = Filters("users")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        user_id = st.text_input(
-            "Distinct id or Apptimize id",
-            value="",
-            key="id",  # the parameter of the address, which this field is bound to
-            bind="query-params",
+        user_id = filters.exact(
+            st.text_input, "Distinct id or Apptimize id", "id", width=440,
             placeholder="The whole id, as Mixpanel or Apptimize spells it",
-            width=440,
-        )
-        group_id = select_by_address(
+        )  # fmt: skip
+        group_id = filters.one(
             st.selectbox,
             "Group",
+            "group",
             group_labels(delivered, destinations),
-            name="group",
-            key="users_group",
             placeholder="All groups",
             width=300,
+            unknown="There is no delivered group {}: all groups are searched.",
         )
-    if requested and group_id is None:
-        st.warning(
-            f"There is no delivered group {escape_markdown(requested)}: all groups are searched.",
-            icon=":material/search_off:",
-        )
+    filters.show_unknown()
     return user_id, next((group for group in delivered if group.id == group_id), None)
 
 

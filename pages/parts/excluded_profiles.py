@@ -14,10 +14,11 @@ from core.rules.matching import Reason
 from data.models import DUPLICATE, Run
 from pages.parts import download, run_status, tables
 from pages.parts.actions import show_errors
+from pages.parts.filters import Filters
 from pages.parts.formatting import pluralize
 from pages.parts.pager import Pager
 
-PAGER = Pager("matching_page", rows=50)
+PAGER = Pager("matching_page", rows=50, name="page")
 REASONS = {
     Reason.UNMATCHED: "Unmatched: no Apptimize id",
     **run_status.REASONS,
@@ -58,14 +59,16 @@ def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
     """Search and page through the profiles that made no member, and offer them for download."""
     assert run.id is not None
     st.header("Excluded profiles", anchor=False)
+    filters = Filters("matching", PAGER)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        reasons, search = _show_filters(run)
+        reasons, search = _show_filters(run, filters)
         download.offer_csv(
             partial(match_funnel.excluded_csv, bridge, person, run.id, reasons=tuple(reasons), search=search),
             file_name=f"excluded-{run.cohort_id}.csv",
             key="matching_download",
             help="The profiles that are listed here, safe to open in a spreadsheet.",
         )
+    filters.show_unknown()
     with show_errors():
         page = match_funnel.excluded(
             bridge, person, run.id, reasons=reasons, search=search, offset=PAGER.offset(), limit=PAGER.rows
@@ -73,31 +76,15 @@ def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
         if page.total:
             _show_page(page)
         else:
-            st.info("No profile matches the filters.", icon=":material/search_off:")
+            filters.show_none("No profile matches the filters.")
 
 
-def _show_filters(run: Run) -> tuple[list[str], str]:
+def _show_filters(run: Run, filters: Filters) -> tuple[list[str], str]:
     sizes = {Reason.UNMATCHED.value: run.unmatched, **run.reasons, DUPLICATE: run.duplicates}
-    present = [name for name, size in sizes.items() if size]
-    reasons = st.multiselect(
-        "Reason",
-        present,
-        format_func={name: REASONS.get(name, name) for name in present}.__getitem__,
-        key="matching_reasons",
-        placeholder="All",
-        width=340,
-        on_change=PAGER.to_first_page,
-    )
-    search = st.text_input(
-        "Search",
-        key="matching_search",
-        type="search",
-        live="400ms",
-        placeholder="Part of an id",
-        width=260,
-        on_change=PAGER.to_first_page,
-    )
-    return reasons, search.strip()
+    present = {name: REASONS.get(name, name) for name, size in sizes.items() if size}
+    reasons: list[str] = filters.many(st.multiselect, "Reason", "reasons", present, placeholder="All", width=340)
+    search = filters.text(st.text_input, "Search", "search", live="400ms", placeholder="Part of an id", width=260)
+    return reasons, search
 
 
 def _show_page(page: ExcludedPage) -> None:

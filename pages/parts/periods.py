@@ -11,6 +11,13 @@ PERIODS: dict[str, timedelta | None] = {
     "Last 7 days": timedelta(days=7),
     "Last 30 days": timedelta(days=30),
 }
+# How the address names them.
+IN_ADDRESS = {
+    "Last hour": "hour",
+    "Last 24 hours": "day",
+    "Last 7 days": "week",
+    "Last 30 days": "month",
+}
 
 
 def since(period: str, now: datetime) -> datetime | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import streamlit as st
 
@@ -75,49 +75,11 @@ def parse_id(text: str) -> int | None:
 
 
 def set_param(name: str, value: object | None) -> None:
-    """Set a parameter of the address, or remove it for None."""
-    if value is None:
+    """Set a parameter of the address, once for each text of a list; remove it for None or an empty list."""
+    if value is None or value == []:
         st.query_params.pop(name, None)
     else:
-        st.query_params[name] = str(value)
-
-
-def select_by_address(
-    selectbox: Callable[..., int | None],
-    label: str,
-    options: dict[int, str],
-    *,
-    name: str,
-    key: str,
-    on_change: Callable[[], None] | None = None,
-    **look: Any,
-) -> int | None:
-    """Show the choice of one of these ids by their labels; the address may have made it, and keeps it.
-
-    `selectbox` is that of the page or of a column, and takes `look`. `on_change` is called after another choice.
-    """
-    asked = st.query_params.get(name, "")
-    if st.session_state.get(f"{key}_asked") != asked:
-        row_id = parse_id(asked)
-        st.session_state[f"{key}_asked"], st.session_state[key] = asked, row_id if row_id in options else None
-    return selectbox(
-        label,
-        list(options),
-        index=None,
-        # A dictionary's method, not a function of our own: what a session keeps must be plain data.
-        format_func=options.__getitem__,
-        key=key,
-        on_change=partial(_keep_choice, name, key, on_change),
-        **look,
-    )
-
-
-def _keep_choice(name: str, key: str, on_change: Callable[[], None] | None) -> None:
-    chosen = st.session_state[key]
-    st.session_state[f"{key}_asked"] = "" if chosen is None else str(chosen)
-    set_param(name, chosen)
-    if on_change:
-        on_change()
+        st.query_params[name] = value if isinstance(value, list) else str(value)
 
 
 def tell_apart(names: dict[Key, str], detail: Callable[[Key], str]) -> dict[Key, str]:

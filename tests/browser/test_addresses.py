@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.stage import Everything, go, press, settled
 from tests.stage.sandbox import POWER
@@ -40,3 +40,35 @@ def test_the_link_to_the_section_one_is_in_leads_from_what_is_open_to_the_list(e
         page.go_back()
         page.wait_for_url(f"{exported.url}/{path}?{name}={value}")
         settled(page, title)
+
+
+def test_a_reload_shows_the_list_as_it_was_filtered(exported: Everything, page: Page):
+    go(page, f"{exported.url}/history", "History")
+    page.get_by_label("Cohort or group").fill("nobody bears this name")
+    expect(page.get_by_text("No run matches the filters.")).to_be_visible()
+    page.wait_for_url("**/history?text=nobody+bears+this+name")
+
+    page.reload()
+
+    settled(page, "History")
+    expect(page.get_by_label("Cohort or group")).to_have_value("nobody bears this name")
+    expect(page.get_by_text("No run matches the filters.")).to_be_visible()
+    press(page.get_by_role("button", name="Clear filters"))
+    page.wait_for_url("**/history")
+    expect(page.get_by_label("Cohort or group")).to_have_value("")
+    expect(page.get_by_text("1–1 of 1 run")).to_be_visible()
+
+
+def test_a_user_is_looked_up_by_what_is_typed(exported: Everything, page: Page):
+    go(page, f"{exported.url}/users", "Look up a user")
+    field = page.get_by_label("Distinct id or Apptimize id")
+
+    field.fill("nobody at all")
+    field.press("Enter")
+
+    expect(page.get_by_role("heading", name="nobody at all")).to_be_visible()
+    page.wait_for_url("**/users?id=nobody+at+all")
+    field.fill("")
+    field.press("Enter")
+    expect(page.get_by_role("heading", name="nobody at all")).to_have_count(0)
+    page.wait_for_url("**/users")

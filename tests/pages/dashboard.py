@@ -45,7 +45,7 @@ def sign_in_as(bridge: Bridge, role: Role) -> dict[str, Any]:
     return claims("vera@example.com", name="Vera")
 
 
-def open_page(page: str, *, user: dict[str, Any] | None = None, **params: object) -> AppTest:
+def open_page(page: str, /, *, user: dict[str, Any] | None = None, **params: object) -> AppTest:
     """Open a page as a deep link does: through `app.py`, with these query parameters, signed in as `user`."""
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
     if user:

@@ -75,7 +75,7 @@ def test_a_user_is_found_in_all_groups_by_the_distinct_id(practising: Bridge, sa
 
     at = open_page(USERS)
     assert "Mixpanel is not asked" in shown(at)
-    drawn(at.text_input(key="id").set_value(distinct_id).run())
+    drawn(at.text_input(key="users_id").set_value(distinct_id).run())
 
     assert "In 2 groups now" in shown(at)
     assert member in shown(at)
@@ -97,7 +97,7 @@ def test_a_user_is_looked_up_from_the_address(practising: Bridge, sandbox: Sandb
 
     assert distinct_id in shown(at)
     assert list(at.dataframe[0].value["State"]) == ["In the group"]
-    drawn(at.text_input(key="id").set_value("nobody at all").run())
+    drawn(at.text_input(key="users_id").set_value("nobody at all").run())
     assert "Not found" in shown(at)
 
 
@@ -177,7 +177,7 @@ def test_a_search_stays_in_its_group_where_another_group_has_the_same_name(pract
     for group in groups.list_groups(practising, LOCAL):
         at = open_page(USERS, group=group.id)
 
-        drawn(at.text_input(key="id").set_value("nobody").run())
+        drawn(at.text_input(key="users_id").set_value("nobody").run())
 
         assert at.selectbox(key="users_group").value == group.id
     labels = at.selectbox(key="users_group").options
