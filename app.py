@@ -13,7 +13,7 @@ SHELL = Path(__file__).parent / "pages" / "shell"
 def draw() -> None:
     """Draw the page that was asked for, and the menu beside it."""
     # Here, for the caches of the pages complain of a missing runtime.
-    from pages.shell import gate, menu, return_to
+    from pages.shell import gate, menu, return_to, uploads
     from pages.shell.menu import Section
 
     # The menu, with the choice of light or dark, appears in minimal mode only if it has an entry.
@@ -44,20 +44,24 @@ def draw() -> None:
             Section("admin/practice", "How to connect for real", "school"),
         ],
     }
-    person = gate.who()
-    chosen, listed = menu.choose(sections, person.role if person else None)
-    if person is None:
-        return_to.remember(chosen)
-    else:
-        return_to.follow(chosen, listed)
-    chosen.run()
+    with uploads.watch():
+        person = gate.who()
+        chosen, listed = menu.choose(sections, person.role if person else None)
+        if person is None:
+            return_to.remember(chosen)
+        else:
+            return_to.follow(chosen, listed)
+        chosen.run()
 
 
 if __name__ != "__main__":
     # Imported by Streamlit's server, started either way, which looks for exactly this assignment in this file ...
-    from pages.shell import run_dashboard
+    from starlette.middleware import Middleware
 
-    app = st.App(__file__)
+    from pages.shell import run_dashboard
+    from pages.shell.uploads import UploadGuard
+
+    app = st.App(__file__, middleware=[Middleware(UploadGuard)])
     app = run_dashboard.protect(app)  # ... and serves what the name holds at last.
 elif runtime.exists():
     draw()  # Streamlit runs this file for every page that it draws.

@@ -10,16 +10,26 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from functools import partial
+from http.client import HTTPConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
+from core.bridge import open_bridge
+from core.settings import Settings
+from data.engine import write_session
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
 from tests.browser.signed import (
     CLIENT_SECRET,
     COOKIE_SECRET,
@@ -185,6 +195,102 @@ def test_another_site_cannot_open_the_connection_that_everything_goes_through(si
     assert "101" in handshake(Origin=signed.url)
     assert "403" in handshake(Origin="https://evil.example")
     assert "400" in handshake(Host="evil.example", Origin="https://evil.example")
+
+
+# Sends a file as the page's own field does, to the session that the address names. Returns the answer.
+SEND_A_FILE = """async url => {
+    const token = document.cookie.match(/_streamlit_xsrf=([^;]*)/)[1];
+    const body = new FormData();
+    body.append("a.csv", new File(["x"], "a.csv"));
+    const answer = await fetch(url + "0", {method: "PUT", headers: {"X-Xsrftoken": token}, body});
+    return answer.status + " " + await answer.text();
+}"""
+
+
+def test_a_file_is_taken_from_whom_its_field_is_shown_to_until_they_may_not(signed: Signed, page: Page, tmp_path: Path):
+    connect_something(signed)
+    signed.person("anna")
+    signed.core("people", "add", "anna@example.com", "--role", "analyst")
+    sent = list[Response]()
+    page.on("response", lambda answer: sent.append(answer) if answer.request.method == "PUT" else None)
+    page.goto(f"{signed.url}/matching")
+    press(page.get_by_role("button", name="Sign in", exact=True))
+    page.get_by_placeholder("sub").fill("anna")
+    press(page.get_by_role("button", name="Authorize"))
+    settled(page, "Matching")
+    press(page.get_by_role("radio", name="Associate by hand"))
+    file = tmp_path / "users.csv"
+    file.write_bytes(b"distinct_id,apptimize_id\n" + b"x" * 5_000_000)
+    other = tmp_path / "other.csv"
+    other.write_bytes(file.read_bytes())
+    field = page.get_by_test_id("stFileUploaderDropzoneInput")
+    field.set_input_files(file)
+    expect(page.get_by_role("button", name="Check file")).to_be_enabled()
+    assert [answer.status for answer in sent] == [204]
+    url = sent[0].url
+    assert page.evaluate(SEND_A_FILE, url).startswith("204")
+
+    signed.core("people", "role", "anna@example.com", "viewer")
+    assert page.evaluate(SEND_A_FILE, url).startswith("403 This needs the role analyst")
+    field.set_input_files(other)
+    expect(field).to_have_count(0)
+    expect(page.get_by_text("Signed in as viewer")).to_be_visible()
+
+    signed.core("people", "role", "anna@example.com", "analyst")
+    press(page.get_by_role("link", name="Matching", exact=True))
+    press(page.get_by_role("radio", name="Associate by hand"))
+    expect(page.get_by_role("button", name="Check file")).to_be_visible()
+    settled(page, "Matching")
+    assert page.evaluate(SEND_A_FILE, url).startswith("204")
+    press(page.get_by_role("radio", name="From cohort to group"))
+    expect(field).to_have_count(0)
+    settled(page, "Matching")
+    assert page.evaluate(SEND_A_FILE, url).startswith("403 This page takes no file")
+    page.goto(f"{signed.url}/matching")
+    settled(page, "Matching")
+    assert page.evaluate(SEND_A_FILE, url).startswith("403 This page takes no file"), "another session's"
+
+
+def connect_something(signed: Signed) -> None:
+    """Files are taken where there is a project that they are for."""
+    bridge = open_bridge(Settings(home=signed.home, _env_file=None))
+    with write_session(bridge.engine) as session:
+        session.add(
+            Connection(
+                created_at=bridge.clock.now(), side=MIXPANEL_SIDE, kind=ConnectionKind.MIXPANEL, name="default",
+                project_id=1,
+            )
+        )  # fmt: skip
+    bridge.engine.dispose()
+
+
+def test_a_connection_that_is_signed_out_sends_no_file(signed: Signed):
+    token = httpx.get(f"{signed.url}/_stcore/health").cookies["_streamlit_xsrf"]
+    with websocket(signed.url, token) as connection:
+        connection.send(PEOPLE_PLEASE)
+        drawn = (ForwardMsg.FromString(each) for each in connection if isinstance(each, bytes))
+        session = next(each.new_session.initialize.session_id for each in drawn if each.HasField("new_session"))
+        for number in range(12):
+            with closing(HTTPConnection(signed.url.removeprefix("http://"), timeout=10)) as sender:
+                # Nothing of the file is ever sent: who waits for it does not answer.
+                sender.putrequest("PUT", f"/_stcore/upload_file/{session}/{number}")
+                sender.putheader("Content-Length", "100000000")
+                sender.putheader("X-Xsrftoken", token)
+                sender.putheader("Cookie", f"_streamlit_xsrf={token}")
+                sender.endheaders()
+                answer = sender.getresponse()
+                assert (answer.status, answer.headers["Connection"]) == (403, "close")
+                assert answer.read().startswith(b"This page takes no file")
+
+
+def websocket(url: str, token: str) -> AbstractContextManager[ClientConnection]:
+    """Open the connection that the dashboard's own page opens."""
+    return connect(
+        f"{url.replace('http', 'ws')}/_stcore/stream",
+        origin=Origin(url),
+        subprotocols=[Subprotocol("streamlit"), Subprotocol(token)],
+        additional_headers={"Cookie": f"_streamlit_xsrf={token}"},
+    )
 
 
 # Everything is imported once, and nothing was run or asked of in the processes that are forked from there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import pytest
@@ -17,6 +18,7 @@ from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage, Run
+from pages.shell import uploads
 from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, WEB, Sandbox
@@ -149,6 +151,22 @@ def test_nothing_can_be_written_without_a_project_token_and_the_page_says_so(pra
     drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
 
     assert "the connection has no project token" in shown(at)
+
+
+def test_files_are_taken_while_the_field_for_them_is_shown(practising: Bridge):
+    def takes_files() -> bool:
+        try:
+            asyncio.run(uploads.UPLOADS.admit("test session id"))
+        except uploads.UploadRefused:
+            return False
+        return True
+
+    at = open_page(MATCHING)
+    assert not takes_files()
+    drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
+    assert takes_files()
+    drawn(at.segmented_control(key="matching_view").set_value("From cohort to group").run())
+    assert not takes_files()
 
 
 def test_a_failed_check_is_said_in_a_sentence(practising: Bridge):

@@ -20,7 +20,7 @@ from pages.parts.associate.plan import show_plan
 from pages.parts.associate.rows import show_rows
 from pages.parts.associate.wording import ALIAS, BADGES, NO_ALIAS
 from pages.parts.formatting import age, error_text, escape_markdown, number, pluralize
-from pages.shell import page_frame
+from pages.shell import page_frame, uploads
 
 
 def show(bridge: Bridge, person: Actor, connection: Connection | None) -> None:
@@ -63,6 +63,11 @@ def _show_forms(bridge: Bridge, person: Actor) -> None:
     left, right = st.columns(2, gap="medium")
     with left.container(border=True):
         st.markdown("**A file**")
+        if not uploads.offer(bridge, person):
+            st.warning(
+                "Other files take the room for a large one just now: try again in some minutes.",
+                icon=":material/hourglass:",
+            )
         uploaded = st.file_uploader(
             "CSV with the columns distinct_id and apptimize_id",
             type=["csv", "txt"],
