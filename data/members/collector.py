@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 from data.engine import StorageError
 from data.members.changes import Difference, compare
-from data.members.duck import ONE_THREAD, ROW_GROUP, connect, duckdb_errors, quoted
+from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, give_back, quoted, take
 from data.members.files import replacing
 from data.models import DUPLICATE
 
@@ -71,9 +71,10 @@ class Collector:
         self._seen = 0
         self._reasons: Counter[str] = Counter()
         self._members: int | None = None
+        self._memory_mb = memory_mb
+        self._is_sound = True  # nothing was raised in its DuckDB yet
         with duckdb_errors():
-            self._folder.mkdir(parents=True)
-            self._duckdb = connect(self._folder, memory_mb=memory_mb)
+            self._duckdb = take(self._folder, memory_mb=memory_mb)
             # An Apptimize id that is null stands for a profile without a usable one.
             self._duckdb.execute("CREATE TABLE odd (distinct_id VARCHAR, apptimize_id VARCHAR, reason VARCHAR)")
             self._duckdb.execute("CREATE TABLE hashes (distinct_hash UBIGINT, apptimize_hash UBIGINT)")
@@ -97,7 +98,7 @@ class Collector:
         """Add a page: aligned ids of the usable profiles, and aligned ids and reasons of the others."""
         self._reasons.update(reasons)
         self._members = None
-        with duckdb_errors():
+        with self._at_work():
             if not self._keep(distinct_ids, apptimize_ids):
                 pairs = zip(distinct_ids, apptimize_ids, strict=True)
                 self._odd.extend((distinct_id, apptimize_id, None) for distinct_id, apptimize_id in pairs)
@@ -146,7 +147,7 @@ class Collector:
 
     def _take_in(self) -> None:
         """Hash what waits in the text file, and hand over what could not be put there."""
-        with duckdb_errors():
+        with self._at_work():
             if self._file is not None:
                 self._file.close()
                 self._file, self._waiting = None, 0
@@ -161,7 +162,7 @@ class Collector:
     def tally(self, *, prefixes: Sequence[str] = ()) -> Tally:
         """Count what was collected; members that start with none of the `prefixes` are unprefixed, if any are given."""
         self._take_in()
-        with duckdb_errors():
+        with self._at_work():
             seen, profiles = self._row(
                 f"SELECT count(*), count(DISTINCT distinct_hash) FROM (FROM hashes UNION ALL {_HASHES} FROM odd)"
             )
@@ -223,13 +224,14 @@ class Collector:
         if base is None:
             members = self.tally().members if self._members is None else self._members
             return Difference(added=members, removed=0, unchanged=0)
-        self._duckdb.execute(ONE_THREAD)
-        return compare(self._duckdb, self._distinct_members, f"read_parquet({quoted(base)})")
+        with self._at_work():
+            self._duckdb.execute(ONE_THREAD)
+            return compare(self._duckdb, self._distinct_members, f"read_parquet({quoted(base)})")
 
     def write(self, target: Path) -> None:
         """Keep the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
         self._take_in()
-        with duckdb_errors(), replacing(target) as part:
+        with self._at_work(), replacing(target) as part:
             self._duckdb.execute(ONE_THREAD)
             self._duckdb.execute(
                 f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {quoted(part)} "
@@ -242,7 +244,7 @@ class Collector:
         The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
         called after `tally`.
         """
-        with duckdb_errors(), replacing(target) as part:
+        with self._at_work(), replacing(target) as part:
             parts = ["SELECT reason, distinct_id, NULL::VARCHAR AS apptimize_id FROM odd WHERE reason IS NOT NULL"]
             if self._excluded_file is not None:
                 self._excluded_file.flush()
@@ -259,13 +261,28 @@ class Collector:
             )
 
     def close(self) -> None:
-        """Give back memory and disk. What was not written is gone."""
+        """Give back memory, DuckDB and disk. What was not written is gone."""
         for file in (self._file, self._excluded_file):
             if file is not None:
                 with suppress(OSError):  # what a full disk did not take is not needed any more
                     file.close()
-        self._duckdb.close()
+        if self._is_sound:
+            with self._at_work():
+                for table in ("odd", "hashes", "repeated"):
+                    self._duckdb.execute(f"DROP TABLE IF EXISTS {table}")
+                give_back(self._duckdb, memory_mb=self._memory_mb)
+        else:
+            self._duckdb.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextmanager
+    def _at_work(self) -> Generator[None]:
+        try:
+            with duckdb_errors():
+                yield
+        except BaseException:
+            self._is_sound = False
+            raise
 
     def _row(self, query: str) -> tuple[Any, ...]:
         row = self._duckdb.execute(query).fetchone()

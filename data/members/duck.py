@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ ROW_GROUP = 20_000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 ONE_THREAD = "SET threads = 1"
 _THREADS = "SET threads = 2"
+# A run collects in one while it compares in another.
+_MOST_IDLE = 2
 _EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
 
@@ -71,46 +75,77 @@ def opened(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
             db.close()
 
 
-class IdleConnections:
-    """DuckDBs for large pieces of work, one of which stays open between them: to open one takes longer than many take.
+@dataclass(frozen=True)
+class _Idle:
+    pid: int
+    memory_mb: int
+    db: duckdb.DuckDBPyConnection
 
-    Each piece of work has one to itself, with the whole of its memory. One in which anything was raised is not used
-    again, nor one that another process opened before this one was forked from it.
+
+# Those of another process, which this one was forked from, lie here unused: they lack their threads, and could not end.
+_idle: list[_Idle] = []
+_idle_lock = threading.Lock()
+
+
+@contextmanager
+def reused(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnection]:
+    """Give a DuckDB to a large piece of work: one that is open already, if there is one. Raises StorageError.
+
+    The work has it to itself, with the whole of its memory, and leaves no table or view in it. One in which anything
+    was raised is not used again.
     """
+    with duckdb_errors():
+        db, is_done = take(scratch, memory_mb=memory_mb), False
+        try:
+            yield db
+            is_done = True
+        finally:
+            if is_done:
+                give_back(db, memory_mb=memory_mb)
+            else:
+                db.close()
 
-    def __init__(self, scratch: Path, *, memory_mb: int) -> None:
-        self._scratch = scratch
-        self._memory_mb = memory_mb
-        self._idle: tuple[int, duckdb.DuckDBPyConnection] | None = None
-        self._lock = threading.Lock()
 
-    @contextmanager
-    def opened(self) -> Generator[duckdb.DuckDBPyConnection]:
-        """Give one to a piece of work. Raises StorageError."""
-        with duckdb_errors():
-            db, is_done = self._take(), False
-            try:
-                yield db
-                is_done = True
-            finally:
-                if not (is_done and self._keep(db)):
-                    db.close()
+def take(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
+    """Take a DuckDB that spills to the folder: an idle one, since to open one takes longer than many pieces of work."""
+    import duckdb
 
-    def _take(self) -> duckdb.DuckDBPyConnection:
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with self._lock:
-            idle, self._idle = self._idle, None
-        if idle is None or idle[0] != os.getpid():
-            return connect(self._scratch, memory_mb=self._memory_mb)
-        return idle[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    while (db := _take_idle(memory_mb)) is not None:
+        try:
+            db.execute(f"SET temp_directory = {quoted(folder)}")
+            return db
+        except duckdb.NotImplementedException:
+            db.close()  # it has spilled to another folder, and stays there
+    return connect(folder, memory_mb=memory_mb)
 
-    def _keep(self, db: duckdb.DuckDBPyConnection) -> bool:
-        db.execute(_THREADS)  # a piece of work may have asked for fewer
-        with self._lock:
-            if self._idle is not None and self._idle[0] == os.getpid():
-                return False
-            self._idle = (os.getpid(), db)
-        return True
+
+def _take_idle(memory_mb: int) -> duckdb.DuckDBPyConnection | None:
+    with _idle_lock:
+        for idle in _idle:
+            if (idle.pid, idle.memory_mb) == (os.getpid(), memory_mb):
+                _idle.remove(idle)
+                return idle.db
+    return None
+
+
+@atexit.register
+def _close_idle() -> None:
+    """End those of this process before Python does: extensions complain of what is left of them then."""
+    with _idle_lock:
+        for idle in [idle for idle in _idle if idle.pid == os.getpid()]:
+            _idle.remove(idle)
+            idle.db.close()
+
+
+def give_back(db: duckdb.DuckDBPyConnection, *, memory_mb: int) -> None:
+    """Keep a DuckDB for the next piece of work, or close it where enough are kept."""
+    db.execute(_THREADS)  # a piece of work may have asked for fewer
+    with _idle_lock:
+        if sum(idle.pid == os.getpid() for idle in _idle) < _MOST_IDLE:
+            _idle.append(_Idle(os.getpid(), memory_mb, db))
+            return
+    db.close()
 
 
 class SharedConnection:

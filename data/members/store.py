@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.members.duck import IdleConnections, MembersDamaged, MembersGone, SharedConnection, quoted
+from data.members.duck import MembersDamaged, MembersGone, SharedConnection, quoted, reused
 from data.members.files import flush_to_disk
 from data.models import Member
 
@@ -36,7 +36,6 @@ class MemberFiles:
         self.folder = folder
         self.scratch = scratch
         self.memory_mb = memory_mb
-        self._idle = IdleConnections(scratch, memory_mb=memory_mb)
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)
         # Whether ids of a file have capital letters, as far as searches found out.
         self.has_capitals: dict[tuple[str, Stamp | None], bool] = {}
@@ -122,7 +121,7 @@ class MemberFiles:
 
     def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Give a large piece of work a DuckDB of its own. Raises StorageError."""
-        return self._idle.opened()
+        return reused(self.scratch, memory_mb=self.memory_mb)
 
     def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """Give a cursor of the DuckDB that stays open, for what a screen asks. Raises StorageError."""
