@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 REPEATED, CONFLICT, SHARED, UNPREFIXED = "repeated", "conflict", "shared", "unprefixed"
 CROSSED, OTHERS_ID, TOO_LONG = "crossed", "others_id", "too_long"
 
+# So much of the rows is held at a time, with what a row takes besides its ids: a third of the least that is usual.
+_PART_BYTES = 24 * 2**20
+_ROW_BYTES = 64
+
 
 @dataclass(frozen=True)
 class CheckRules:
@@ -137,25 +141,57 @@ def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _find_effects(db: duckdb.DuckDBPyConnection, known: KnownProfiles) -> None:
-    """Find what each row changes, whether its id is taken by another profile, and whether its user is another's id."""
-    parts = ["SELECT NULL::VARCHAR AS distinct_id, NULL::VARCHAR AS apptimize_id WHERE false"]
-    for file in (*known.members, *known.excluded):
-        parts.append(f"SELECT distinct_id, apptimize_id FROM read_parquet({quoted(file)})")
-    db.execute(f"CREATE VIEW known AS {' UNION ALL '.join(parts)}")
-    another = "WHERE problem IS NULL AND checked.distinct_id <> known.distinct_id"
-    facts = [
-        "SELECT row, true AS is_user, false AS is_taken, known.apptimize_id AS its_id, checked.apptimize_id AS new_id "
-        "FROM checked JOIN known USING (distinct_id) WHERE problem IS NULL",
-        f"SELECT row, false, true, NULL, NULL FROM checked JOIN known USING (apptimize_id) {another}",
-        "SELECT row, false, true, NULL, NULL FROM checked JOIN known ON checked.apptimize_id = known.distinct_id "
-        f"{another}",
-        "SELECT row, false, false, NULL, NULL FROM checked JOIN known ON checked.distinct_id = known.apptimize_id "
-        f"{another}",
-    ]
+    """Find what each row changes, whether its id is taken by another profile, and whether its user is another's id.
+
+    Some rows at a time are held, and what is known streams past them: memory depends on the number of neither.
+    """
+    db.execute(f"CREATE VIEW known AS {_all_known(known)}")
+    db.execute("CREATE TABLE facts (row BIGINT, effect VARCHAR, taken BOOLEAN, others_id BOOLEAN)")
+    # What is written second in a join is held: of the files only the first is looked into to guess which is smaller.
+    db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    for first, last in _parts(db) if known.members or known.excluded else []:
+        db.execute(
+            "CREATE OR REPLACE TABLE asked AS SELECT row, distinct_id, apptimize_id FROM checked "
+            f"WHERE problem IS NULL AND row BETWEEN {first:d} AND {last:d}"
+        )
+        _ask_known(db)
+    db.execute("SET disabled_optimizers = ''")
+    db.execute("DROP TABLE IF EXISTS asked")
     db.execute(
-        "CREATE TABLE effects AS SELECT row, CASE "
-        f"WHEN bool_or(is_user AND its_id = new_id) THEN '{SAME}' WHEN bool_or(is_user AND its_id IS NOT NULL) THEN "
-        f"'{CHANGED}' WHEN bool_or(is_user) THEN '{NEW}' END AS effect, bool_or(is_taken) AS taken, "
-        "bool_or(NOT is_user AND NOT is_taken) AS others_id "
-        f"FROM ({' UNION ALL '.join(facts)}) GROUP BY row"
+        "CREATE TABLE effects AS SELECT row, max(effect) AS effect, bool_or(taken) AS taken, "
+        "bool_or(others_id) AS others_id FROM facts GROUP BY row"
     )
+    db.execute("DROP TABLE facts")
+
+
+def _all_known(known: KnownProfiles) -> str:
+    """Return the query of what the files know: those of one kind are one scan, which has one of them open at a time."""
+    scans = ["SELECT NULL::VARCHAR AS distinct_id, NULL::VARCHAR AS apptimize_id WHERE false"]
+    for files in filter(None, (known.members, known.excluded)):
+        scans.append(f"SELECT distinct_id, apptimize_id FROM read_parquet([{', '.join(map(quoted, files))}])")
+    return " UNION ALL ".join(scans)
+
+
+def _parts(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
+    """Divide the rows that may be written into parts of some megabytes, by the first row and the last of each."""
+    size = f"sum(strlen(distinct_id) + strlen(apptimize_id) + {_ROW_BYTES}) OVER (ORDER BY row)"
+    return db.execute(
+        f"SELECT min(row), max(row) FROM (SELECT row, {size} // {_PART_BYTES} AS part FROM checked "
+        "WHERE problem IS NULL) GROUP BY part"
+    ).fetchall()
+
+
+def _ask_known(db: duckdb.DuckDBPyConnection) -> None:
+    """Add what is known of the rows that are asked for to the facts."""
+    effect = (
+        f"CASE WHEN bool_or(known.apptimize_id = asked.apptimize_id) THEN '{SAME}' "
+        f"WHEN bool_or(known.apptimize_id IS NOT NULL) THEN '{CHANGED}' ELSE '{NEW}' END"
+    )
+    another = "AND known.distinct_id <> asked.distinct_id"
+    for facts, alike in (
+        (f"{effect}, false, false", "known.distinct_id = asked.distinct_id"),
+        ("NULL, true, false", f"known.apptimize_id = asked.apptimize_id {another}"),
+        ("NULL, true, false", f"known.distinct_id = asked.apptimize_id {another}"),
+        ("NULL, false, true", f"known.apptimize_id = asked.distinct_id {another}"),
+    ):
+        db.execute(f"INSERT INTO facts SELECT row, {facts} FROM known JOIN asked ON {alike} GROUP BY row")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.associate.rows import PROBLEMS, Problem, read_rows
 from core.errors import SettingsError
+from data.members import association_check
 from data.members.association_check import CheckRules, KnownProfiles
 from data.members.association_rows import ImportRows, PlannedRow, RawRow, RowFilter
 from data.models import Member
@@ -208,3 +210,81 @@ def test_a_user_whom_a_reading_knows_under_another_users_id_is_not_written(kept:
     summary = kept.check(CheckRules(prefix="", prefixes=()), KnownProfiles(members=[members]))
 
     assert (summary.problems, summary.effects, summary.taken) == ({"others_id": 1}, {"unseen": 1}, 1)
+
+
+def keep_known(path: Path, rows: list[tuple[str, str | None]]) -> Path:
+    """Keep profiles as a file of members or of excluded profiles has them: distinct id, Apptimize id."""
+    columns = [[user for user, _ in rows], [apptimize_id for _, apptimize_id in rows]]
+    duckdb.execute(
+        "COPY (SELECT unnest(?::VARCHAR[]) AS distinct_id, unnest(?::VARCHAR[]) AS apptimize_id) "
+        f"TO '{path}' (FORMAT parquet)",
+        columns,
+    )
+    return path
+
+
+def effect_by_hand(row: tuple[str, str], known: set[tuple[str, str | None]]) -> tuple[str | None, str | None, bool]:
+    """Say what a row without a problem of its own comes to: its problem, its effect, whether its id is taken."""
+    user, new = row
+    its_ids = {apptimize_id for distinct_id, apptimize_id in known if distinct_id == user}
+    others = {pair for pair in known if pair[0] != user}
+    if not its_ids and any(apptimize_id == user for _, apptimize_id in others):
+        return "others_id", None, False
+    effect = "unseen"
+    if its_ids:
+        effect = "same" if new in its_ids else "changed" if its_ids != {None} else "new"
+    return None, effect, any(new in pair for pair in others)
+
+
+known_files = st.lists(st.lists(st.tuples(st.sampled_from(["u1", "u2", "u3", "i_1"]), few[1]), max_size=3), max_size=3)
+excluded_files = st.lists(
+    st.lists(st.tuples(st.sampled_from(["u2", "u3", "i_2"]), st.sampled_from([None, "i_1", "i_2"])), max_size=3),
+    max_size=2,
+)
+
+
+@given(
+    part_bytes=st.sampled_from([1, 150, 2**20]),
+    pairs=st.lists(st.tuples(*few), min_size=1, max_size=6),
+    members=known_files,
+    excluded=excluded_files,
+)
+def test_what_rows_change_is_what_all_that_is_known_says(
+    kept: ImportRows,
+    part_bytes: int,
+    pairs: list[tuple[str, str]],
+    members: list[list[tuple[str, str]]],
+    excluded: list[list[tuple[str, str | None]]],
+):
+    known = KnownProfiles(
+        members=[keep_known(kept.folder / f"m{number}.parquet", [*rows]) for number, rows in enumerate(members)],
+        excluded=[keep_known(kept.folder / f"x{number}.parquet", rows) for number, rows in enumerate(excluded)],
+    )
+    kept.keep(
+        RawRow(number, Member(apptimize_id, distinct_id), None)
+        for number, (distinct_id, apptimize_id) in enumerate(pairs, start=2)
+    )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(association_check, "_PART_BYTES", part_bytes)
+        kept.check(CheckRules(prefix="", prefixes=()), known)
+
+    everything = {pair for rows in [*members, *excluded] for pair in rows}
+    expected = list[tuple[str | None, str | None, bool]]()
+    for pair, problem in zip(pairs, check_by_hand(pairs, ""), strict=True):
+        expected.append((problem, None, False) if problem else effect_by_hand(pair, everything))
+    planned = [(row.problem, row.effect, row.taken) for rows in kept.iterate() for row in rows]
+    assert planned == expected
+
+
+def test_memory_does_not_depend_on_the_number_of_groups(tmp_path: Path):
+    first = keep_known(tmp_path / "members.parquet", [(f"d{number}", f"i_{number}") for number in range(3)])
+    files = [tmp_path / f"{number}.parquet" for number in range(100)]
+    for file in files:
+        os.link(first, file)
+    rows = ImportRows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=8)
+    rows.keep(RawRow(number, Member(f"i_{number}", f"d{number}"), None) for number in range(2, 2002))
+
+    summary = rows.check(CheckRules(prefix="", prefixes=()), KnownProfiles(files, files))
+
+    assert summary.effects == {"same": 1, "unseen": 1999}
