@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 
 from core.errors import SettingsError
+from core.invisible import INVISIBLE, has_invisible_ends, is_unseen
 
 # Control characters of ASCII and Latin-1, and lone surrogates: in no line that a person enters.
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _LONGEST_SECRET = 1000
+_PASTED = "Pages and documents have such characters: type it, or paste it as plain text."
 
 
 def clean_line(text: str, field: str, *, most: int = 255) -> str:
     """Check a one-line text. Raises SettingsError naming the field."""
     line = text.strip()
-    if not line:
+    if is_unseen(line):
         raise SettingsError(f"{field}: this is needed.")
     if len(line) > most:
         raise SettingsError(f"{field}: at most {most} characters.")
@@ -23,11 +25,21 @@ def clean_line(text: str, field: str, *, most: int = 255) -> str:
     return line
 
 
+def clean_exact_line(text: str, field: str) -> str:
+    """Check a one-line text that is another system's, letter by letter. Raises SettingsError naming the field."""
+    line = clean_line(text, field)
+    if has_invisible_ends(line):
+        raise SettingsError(f"{field}: it begins or ends with a character that nobody sees.", advice=_PASTED)
+    return line
+
+
 def clean_secret(text: str, field: str, hint: str) -> str:
     """Check a secret; `hint` says where it is found. Raises SettingsError naming the field, never the secret."""
     line = text.strip()
-    if not line:
+    if is_unseen(line):
         raise SettingsError(f"{field}: this is needed.", advice=hint)
+    if INVISIBLE.search(line):
+        raise SettingsError(f"{field}: it holds a character that nobody sees.", advice=_PASTED)
     if len(line) > _LONGEST_SECRET or _UNUSABLE.search(line):
         raise SettingsError(f"{field}: it holds characters that cannot be used here, or is too long.")
     return line

@@ -13,6 +13,7 @@ from core.cli.as_json import group_as_json, user_as_json
 from core.cli.common import FAILED, Json, To, open_here, whole_number
 from core.cli.output import complain, print_csv, print_groups, print_json, print_note, print_user
 from core.connections import lookup
+from core.invisible import INVISIBLE
 from core.reports import group_state, user_lookup
 from core.syncs import groups
 from core.threads import in_time
@@ -63,5 +64,8 @@ def show_user(user_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Js
     else:
         print_user(user)
     if not user.is_known:
-        complain("No group and no read had this id.", "Export, or read with `match`, a cohort that the user is in.")
+        advice = "Export, or read with `match`, a cohort that the user is in."
+        if INVISIBLE.search(user_id):
+            advice = "It holds a character that nobody sees: type it, or paste it as plain text."
+        complain("No group and no read had this id.", advice)
         raise typer.Exit(FAILED)

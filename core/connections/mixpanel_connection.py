@@ -15,7 +15,7 @@ from core.connections.query_budget import budget_for
 from core.connections.secrets import checked_secret, sealed
 from core.errors import NotFound, SettingsError
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
-from core.validation import clean_line, whole_number
+from core.validation import clean_exact_line, whole_number
 from core.vendors.addresses import is_loopback
 from core.vendors.http import connect_http
 from core.vendors.mixpanel import Mixpanel
@@ -27,6 +27,8 @@ from core.vendors.retry import RetryPlan
 from data import connections
 from data.connections import IfTaken, NewConnection
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+
+_WHERE_IT_IS = "Mixpanel shows it in the project settings."
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,10 @@ def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
     if form.id_merge not in list(IdMerge):
         raise SettingsError("ID merge: choose original or simplified.")
     secret = checked_secret(form.secret, "Secret", "Enter the service account's secret.")
-    token = form.project_token.get_secret_value().strip() if form.project_token else ""
+    token = form.project_token if form.project_token and form.project_token.get_secret_value().strip() else None
     has_workspace = form.workspace_id not in (None, "")
     return {
-        "username": clean_line(form.username, "Username"),
+        "username": clean_exact_line(form.username, "Username"),
         "project_id": whole_number(form.project_id, "Project id"),
         "workspace_id": whole_number(form.workspace_id, "Workspace id") if has_workspace else None,
         "region": region,
@@ -138,7 +140,7 @@ def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "match_property": _checked_property(form.match_property, form.id_merge),
         "expects_prefix": form.expects_prefix,
         **sealed(bridge, "secret", secret),
-        **sealed(bridge, "project_token", token),
+        **sealed(bridge, "project_token", checked_secret(token, "Project token", _WHERE_IT_IS) if token else ""),
     }
 
 
@@ -148,7 +150,7 @@ def _checked_property(entered: str, id_merge: str) -> str:
     Raises: SettingsError.
     """
     usual = USER_PROPERTY if id_merge == IdMerge.SIMPLIFIED else APPTIMIZE_PROPERTY
-    return clean_line(entered.strip() or usual, "Match property")
+    return clean_exact_line(entered.strip() or usual, "Match property")
 
 
 async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]:
@@ -163,7 +165,7 @@ async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]
 @action(Role.ADMIN)
 def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
     """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
-    text = checked_secret(token, "Project token", "Mixpanel shows it in the project settings.")
+    text = checked_secret(token, "Project token", _WHERE_IT_IS)
     return _change(bridge, connection_id, sealed(bridge, "project_token", text))
 
 

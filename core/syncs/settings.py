@@ -11,7 +11,7 @@ from core.rules.due_times import next_slot
 from core.rules.matching import MatchRule
 from core.syncs.checks import check_schedule, checked_tags, get_limit_for, require_room
 from core.syncs.listing import SyncView, sync_errors
-from core.validation import clean_line
+from core.validation import clean_exact_line
 from data import syncs
 from data.models import Sync
 from data.syncs import SyncSettings
@@ -58,6 +58,6 @@ def change_sync_matching(
 
     All syncs of its group share them. Raises: NotFound, SettingsError.
     """
-    own = clean_line(match_property, "Match property") if match_property.strip() else None
+    own = clean_exact_line(match_property, "Match property") if match_property.strip() else None
     with sync_errors():
         return syncs.set_matching(bridge.engine, sync_id, match_property=own, expects_prefix=expects_prefix)

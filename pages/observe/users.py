@@ -7,6 +7,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections import lookup
+from core.invisible import INVISIBLE, revealed
 from core.reports import user_lookup
 from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
@@ -64,7 +65,7 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
             group_id=group.id if group else None,
             look_through=lookback.look_through("users"),
         )
-    st.header(escape_markdown(user_id), anchor=False)
+    st.header(escape_markdown(revealed(user_id)), anchor=False)
     show_lost(user.lost)
     if user.is_known:
         show_present(user)
@@ -72,7 +73,7 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
         show_groups(user)
         show_history(user)
     else:
-        show_unknown(group)
+        show_unknown(user_id, group)
     lookback.show(user.lookback, place="users")
     if group:
         st.button(
@@ -84,7 +85,7 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
         )
 
 
-def show_unknown(group: Group | None) -> None:
+def show_unknown(user_id: str, group: Group | None) -> None:
     """Explain that no group has the id, and what that may mean."""
     where = "No group has this id, and neither does any cohort as it was last read."
     if group:
@@ -95,6 +96,12 @@ def show_unknown(group: Group | None) -> None:
         title="Not found",
         icon=":material/person_search:",
     )
+    if INVISIBLE.search(user_id):
+        st.warning(
+            "The id that was looked up holds a character that nobody sees, shown above by its number. Pages and "
+            "documents have such characters: type the id, or paste it as plain text.",
+            icon=":material/visibility_off:",
+        )
 
 
 def show_lost(lost: list[Group]) -> None:
@@ -150,7 +157,7 @@ def show_ids(user: UserLookup) -> None:
         with column.container(border=True):
             st.caption(label)
             for user_id in ids[:MOST_IDS]:
-                st.text(user_id)
+                st.text(revealed(user_id))
             if not ids:
                 st.text("None known")
             if len(ids) > MOST_IDS:
@@ -159,7 +166,8 @@ def show_ids(user: UserLookup) -> None:
         st.caption("More ids belong together than are followed here: not all of them are shown.")
     for association, member in user.associated:
         st.caption(
-            f"{escape_markdown(member.apptimize_id)} was set on {escape_markdown(member.distinct_id)} by hand: "
+            f"{escape_markdown(revealed(member.apptimize_id))} was set on "
+            f"{escape_markdown(revealed(member.distinct_id))} by hand: "
             f"{escape_markdown(association.confirmed_by)}, {age(association.finished_at or association.started_at)}."
         )
 
@@ -258,7 +266,7 @@ def membership_row(history: MembershipHistory, membership: Membership) -> dict[s
         "Left": moment(membership.until) if membership.until else "Still in" if membership.is_in else "Not known",
         "Joined with run": str(membership.since_run or ""),
         "Left with run": str(membership.until_run or ""),
-        "Apptimize id": history.apptimize_id,
+        "Apptimize id": revealed(history.apptimize_id),
     }
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
+from core.invisible import revealed
 from core.reports import match_funnel
 from core.reports.match_funnel import ExcludedPage, shown_row
 from core.rules.matching import Reason
@@ -92,9 +93,9 @@ def _show_page(page: ExcludedPage) -> None:
     st.dataframe(
         [
             {
-                "Mixpanel distinct id": distinct_id,
+                "Mixpanel distinct id": revealed(distinct_id),
                 "Why": REASONS.get(reason, reason),
-                "Apptimize id": apptimize_id or "",
+                "Apptimize id": revealed(apptimize_id or ""),
             }
             for reason, distinct_id, apptimize_id in map(shown_row, page.rows)
         ],

@@ -28,9 +28,11 @@ EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440:
 def escape_markdown(text: object) -> str:
     """Escape a text of unknown origin so that Markdown shows it as it is: no sign, link, color or formula in it works.
 
-    For labels and messages; line breaks and other controls become spaces, since those are one line each.
+    For labels and messages; line breaks and other controls become spaces, since those are one line each, and what would
+    turn the direction of the words of ours after it is replaced.
     """
     line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(text))
+    line = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", line)
     return _SIGNS.sub(r"\\\1", _REWRITTEN.sub(_JOINER, line))
 
 

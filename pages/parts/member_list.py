@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from core.invisible import revealed
 from core.reports.members import SearchPage
 from pages.parts import selection, tables
 from pages.parts.actions import show_errors
@@ -55,7 +56,8 @@ def _show_page(
     of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
     st.caption(pager.range_text(len(page.rows), of))
     rows: list[dict[str, Any]] = [
-        {"Apptimize id": member.apptimize_id, "Mixpanel distinct id": member.distinct_id} for member in page.rows
+        {"Apptimize id": revealed(member.apptimize_id), "Mixpanel distinct id": revealed(member.distinct_id)}
+        for member in page.rows
     ]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
     # Where there is room for more, it goes to the last of them and not to the buttons.
@@ -69,7 +71,7 @@ def _show_page(
     else:
         tables.rows_to_open(
             [{"": "History", **row} for row in rows],
-            [row["Apptimize id"] for row in rows],
+            [member.apptimize_id for member in page.rows],
             key=key,
             label=label,
             go_to=selection.redraw_page_for(key, open_member),

@@ -72,6 +72,12 @@ def test_what_was_typed_as_a_secret_does_not_stay_in_the_session(page: AppTest):
         ),
         ({"secret": ""}, "Secret: this is needed."),
         ({"username": " "}, "Username: this is needed."),
+        ({"username": "\u200b"}, "Username: this is needed."),
+        (
+            {"username": f"{people.ANALYST_USERNAME}\u200b"},
+            "Username: it begins or ends with a character that nobody sees.",
+        ),
+        ({"secret": f"{people.ADMIN_SECRET}\ufeff"}, "Secret: it holds a character that nobody sees."),
         ({"project": "12x"}, "Project id: this is a whole number"),
         ({"workspace": "abc"}, "Workspace id: this is a whole number"),
     ],

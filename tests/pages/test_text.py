@@ -38,6 +38,11 @@ def test_a_name_stays_on_its_line():
     assert escape_markdown("a\n# b\r\n\u2028c") == "a \\# b c"
 
 
+@pytest.mark.parametrize("mark", list("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
+def test_a_name_does_not_turn_the_words_after_it_around(mark: str):
+    assert escape_markdown(f"a{mark}b") == "a\ufffdb"
+
+
 def test_letters_of_any_script_stay_as_they_are():
     assert escape_markdown("Käufer 東京 שלום") == "Käufer 東京 שלום"
 

@@ -111,6 +111,17 @@ def test_an_unknown_id_is_said_and_shown_as_it_is(practising: Bridge):
     assert "This group does not have this id" in shown(open_page(USERS, id="no**body**", group=1))
 
 
+def test_an_id_that_was_pasted_with_a_character_that_nobody_sees_says_so(practising: Bridge):
+    export(practising, POWER)
+
+    text = shown(open_page(USERS, id="u1\u200b"))
+
+    assert "No group has this id" in text
+    assert "u1<U+200B>" in text.replace("\\", "")
+    assert "holds a character that nobody sees" in text
+    assert "nobody sees" not in shown(open_page(USERS, id="unheard-of"))
+
+
 @pytest.mark.parametrize("group", ["99", "abc", "x' or 1=1"])
 def test_an_address_of_no_group_says_so_and_looks_in_all(practising: Bridge, sandbox: Sandbox, group: str):
     export(practising, POWER)
