@@ -115,6 +115,7 @@ def test_all_that_is_wrong_with_a_row_is_accepted_or_it_is_not_written(kept: Imp
 
 
 def test_a_plan_of_before_there_were_warnings_is_read(kept: ImportRows):
+    kept.folder.mkdir(parents=True, exist_ok=True)
     columns = "2 AS row, 'u1' AS distinct_id, 'i_1' AS apptimize_id, NULL AS problem, 'new' AS effect, false AS taken"
     duckdb.execute(f"COPY (SELECT {columns}) TO '{kept.folder / 'plan.parquet'}' (FORMAT parquet)")
 
