@@ -59,9 +59,10 @@ if __name__ != "__main__":
     from starlette.middleware import Middleware
 
     from pages.shell import run_dashboard
+    from pages.shell.strangers import StrangerLimit
     from pages.shell.uploads import UploadGuard
 
-    app = st.App(__file__, middleware=[Middleware(UploadGuard)])
+    app = st.App(__file__, middleware=[Middleware(UploadGuard), Middleware(StrangerLimit)])
     app = run_dashboard.protect(app)  # ... and serves what the name holds at last.
 elif runtime.exists():
     draw()  # Streamlit runs this file for every page that it draws.

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from functools import partial
 from http.client import HTTPConnection
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, Response, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
@@ -30,6 +31,7 @@ from core.bridge import open_bridge
 from core.settings import Settings
 from data.engine import write_session
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+from pages.shell.strangers import MOST_CONNECTIONS
 from tests.browser.signed import (
     CLIENT_SECRET,
     COOKIE_SECRET,
@@ -281,6 +283,22 @@ def test_a_connection_that_is_signed_out_sends_no_file(signed: Signed):
                 answer = sender.getresponse()
                 assert (answer.status, answer.headers["Connection"]) == (403, "close")
                 assert answer.read().startswith(b"This page takes no file")
+
+
+def test_connections_that_are_signed_out_hold_little_memory_and_keep_no_one_out(signed: Signed):
+    token = httpx.get(f"{signed.url}/_stcore/health").cookies["_streamlit_xsrf"]
+    for size in (2_000_000, 11_000_000):
+        with websocket(signed.url, token) as connection:
+            with suppress(ConnectionClosed):
+                connection.send(b"x" * size)
+            with pytest.raises(ConnectionClosed):  # "too big", unless that is lost with what was still being sent
+                connection.recv(timeout=10)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(websocket(signed.url, token)) for _ in range(MOST_CONNECTIONS + 1)]
+        with pytest.raises(ConnectionClosed):
+            connections[0].recv(timeout=10)
+        connections[-1].send(PEOPLE_PLEASE)
+        assert connections[-1].recv(timeout=10), "who comes last is shown the sign-in"
 
 
 def websocket(url: str, token: str) -> AbstractContextManager[ClientConnection]:

@@ -17,6 +17,8 @@ from tests.stage.processes import ROOT
         ("server", "enableCORS", True),
         ("server", "enableXsrfProtection", True),
         ("server", "maxUploadSize", 128),
+        ("server", "maxMessageSize", 10),
+        ("server", "maxWidgetStateSize", 1),
         ("server", "enableAgentApi", False),
         ("client", "showErrorDetails", "none"),
         ("client", "showErrorLinks", False),
