@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from core import vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
-from core.errors import StorageFailed
+from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
 from data import deliveries
 from data.audit.scope import Scope
-from data.engine import Engine, StorageError, open_database
+from data.engine import Engine, StorageError, UrlUnusable, open_database
 from data.members.snapshots import Snapshots
 
 T = TypeVar("T")
@@ -39,7 +39,14 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
     Raises: StorageFailed, SettingsError.
     """
     with storage_errors():
-        engine = open_database(settings.database_url, settings.home)
+        try:
+            engine = open_database(settings.database_url, settings.home)
+        except UrlUnusable as exc:
+            raise SettingsError(
+                f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.",
+                advice="Set it to one such as sqlite:////folder/file.db, or unset it.",
+                code="bad_setting",
+            ) from exc
         try:
             keys = vault.open_vault(settings.secret_key, settings.home)
         except (OSError, TimeoutError) as exc:

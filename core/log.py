@@ -41,7 +41,7 @@ def configure(level: str = "INFO") -> None:
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(logging.getLevelNamesMapping().get(level.upper(), logging.INFO))
+    root.setLevel(level)
     # These log one line a request, with the URL.
     for noisy in ("httpx", "httpcore", "alembic", "schedule"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
+from urllib.parse import quote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
+from core.files import NoFile, open_file
+
+_FILE = ".env"
+_MOST_BYTES = 2**20
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_ADDRESS, _DOMAIN = re.compile(r"[^@\s]+@[^@\s;]+"), re.compile(r"[^@\s/:;]+")
 
 
 class Settings(BaseSettings):
     """All settings, frozen. `.env.example` lists every one with its meaning."""
 
-    model_config = SettingsConfigDict(env_prefix="COHORT_BRIDGE_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="COHORT_BRIDGE_", env_file=_FILE, env_file_encoding="utf-8-sig", extra="ignore", frozen=True
+    )
 
     home: Path = Path("var")
     database_url: str = ""
@@ -33,15 +45,67 @@ class Settings(BaseSettings):
     runs_in_flight: int = Field(default=4, ge=1, le=32)
     page_size: int | None = Field(default=None, ge=100, le=50_000)
     retry_over_s: float = Field(default=60.0, gt=0, le=600)
-    snapshot_memory_mb: int = Field(default=80, ge=40)
+    snapshot_memory_mb: int = Field(default=80, ge=40, le=2**20)
     log_level: str = "INFO"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def take_empty_for_unset(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take what is empty, or blank, for what is not set."""
+        is_blank = isinstance(value, str) and not value.strip()
+        return cls.model_fields[info.field_name or ""].default if is_blank else value
+
+    @field_validator("home")
+    @classmethod
+    def find_home(cls, home: Path) -> Path:
+        """Return the folder by its whole path."""
+        try:
+            os.fspath(home).encode()
+            return home.expanduser().resolve()
+        except UnicodeError:
+            raise ValueError("the name of the folder is not UTF-8") from None
+        except (OSError, RuntimeError):  # no such person, links in a circle, a folder that was removed
+            raise ValueError("there can be no such folder") from None
+
+    @field_validator("mixpanel_url")
+    @classmethod
+    def check_mixpanel_url(cls, url: str | None) -> str | None:
+        """Refuse what is no address, or more than the base of one."""
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url.strip())
+            is_base = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_base = False
+        if not is_base or re.search(r"[\s?#@\x00-\x1f\x7f]", url.strip()):
+            raise ValueError("this is not an address such as https://mixpanel.example/base")
+        return url.strip()
+
+    @field_validator("admins", "allowed_domains")
+    @classmethod
+    def check_list(cls, text: str, info: ValidationInfo) -> str:
+        """Refuse entries that no one has: they would let nobody in, in silence."""
+        form, what = (_ADDRESS, "e-mail address") if info.field_name == "admins" else (_DOMAIN, "domain")
+        for number, entry in enumerate(text.split(","), 1):
+            if entry.strip() and not form.fullmatch(entry.strip()):
+                raise ValueError(f"entry {number} is not one {what}; put commas between them")
+        return text
+
+    @field_validator("log_level")
+    @classmethod
+    def check_level(cls, level: str) -> str:
+        """Refuse what is no level."""
+        if level.strip().upper() not in _LEVELS:
+            raise ValueError(f"choose one of {', '.join(_LEVELS)}")
+        return level.strip().upper()
 
     @model_validator(mode="after")
     def place_the_database(self) -> Self:
         """Default the database into the home folder."""
-        object.__setattr__(self, "home", self.home.expanduser().resolve())
         if not self.database_url:
-            object.__setattr__(self, "database_url", f"sqlite:///{self.home / 'cohort_bridge.db'}")
+            path = quote(os.fspath(self.home / "cohort_bridge.db"))  # as a URL has a question mark, and a percent sign
+            object.__setattr__(self, "database_url", f"sqlite:///{path}")
         return self
 
     @property
@@ -73,11 +137,45 @@ class Settings(BaseSettings):
 def read() -> Settings:
     """Read the settings of this process.
 
-    Raises: SettingsError naming the variable that cannot be used.
+    Raises: SettingsError naming the variable, or the file, that cannot be used.
     """
+    _check_file(Path(_FILE))
     try:
         return Settings()
     except ValidationError as exc:
         problem = exc.errors(include_url=False, include_input=False)[0]
         name = "COHORT_BRIDGE_" + "_".join(str(part) for part in problem["loc"]).upper()
-        raise SettingsError(f"{name} cannot be used: {problem['msg']}.", code="bad_setting") from None
+        why = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name} cannot be used: {why}.", code="bad_setting") from None
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a file that is not read as it is meant: the library passes over what it does not understand."""
+    try:
+        with open_file(path) as file:
+            text = file.read(_MOST_BYTES + 1).decode("utf-8-sig")
+    except FileNotFoundError:
+        return
+    except UnicodeDecodeError:
+        raise _unusable("it is not text in UTF-8") from None
+    except NoFile as exc:
+        if not (path / "pyvenv.cfg").exists():  # Python's own folders of that name are none of ours
+            raise _unusable(f"it is {exc.kind}, and no file") from None
+        return
+    except OSError as exc:
+        raise _unusable(f"it cannot be read ({exc.strerror})") from None
+    from dotenv.parser import parse_stream
+
+    if "\0" in text or len(text) > _MOST_BYTES:
+        raise _unusable("it is not text in UTF-8" if "\0" in text else "it is larger than a megabyte")
+    for line in parse_stream(io.StringIO(text)):
+        if line.error:
+            raise _unusable(f"line {line.original.line} is not NAME=VALUE")
+
+
+def _unusable(why: str) -> SettingsError:
+    return SettingsError(
+        f"The file {_FILE} of this folder cannot be used: {why}.",
+        advice="Correct it, as text in UTF-8 with NAME=VALUE on each line; .env.example shows how.",
+        code="bad_setting",
+    )

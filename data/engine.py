@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, inspect, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlmodel import Session, create_engine
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -31,19 +31,41 @@ class StorageError(Exception):
         self.advice = advice
 
 
+class UrlUnusable(StorageError):
+    """The database's URL is none, or of a kind of database that is not supported; the message says why."""
+
+
 def make_engine(url: str) -> Engine:
     """Build an engine whose writers come one after the other, each in a place of the queue that it takes as it begins.
 
     SQLite gets WAL, `synchronous=FULL`, foreign keys and a busy timeout.
     """
-    if not url.startswith("sqlite"):
-        engine = create_engine(url, pool_pre_ping=True)
+    kind = _kind(url)
+    try:
+        engine = create_engine(url, pool_pre_ping=kind == "postgresql")
+    except ImportError as exc:
+        raise UrlUnusable("the driver that it needs is not installed") from exc
+    if kind == "postgresql":
         event.listen(engine, "begin", _begin_postgres)
         return engine
-    engine = create_engine(url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _kind(url: str) -> str:
+    """Return which kind of database a URL leads to. Raises UrlUnusable."""
+    try:
+        parsed = make_url(url)
+        url.encode()
+    except (ArgumentError, ValueError) as exc:
+        raise UrlUnusable("it is not the URL of a database") from exc
+    kind = parsed.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
+        raise UrlUnusable("only SQLite and PostgreSQL are supported")
+    if kind == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise UrlUnusable("it names no file")
+    return kind
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -95,7 +117,9 @@ def write_session(engine: Engine) -> Generator[Session]:
 def _storage_errors() -> Generator[None]:
     try:
         yield
-    except OperationalError as exc:
+    except IntegrityError:
+        raise
+    except DBAPIError as exc:
         raise StorageError(_sentence(exc), advice=_advice(exc)) from exc
 
 
