@@ -34,20 +34,25 @@ def clean_exact_line(text: str, field: str) -> str:
 
 
 def clean_secret(text: str, field: str, hint: str) -> str:
-    """Check a secret; `hint` says where it is found. Raises SettingsError naming the field, never the secret."""
+    """Check a secret; `hint` says where it is found. Raises SettingsError naming the field, never the secret.
+
+    Those of both vendors are ASCII: anything else was copied along with it, or typed by mistake.
+    """
     line = text.strip()
     if is_unseen(line):
         raise SettingsError(f"{field}: this is needed.", advice=hint)
     if INVISIBLE.search(line):
         raise SettingsError(f"{field}: it holds a character that nobody sees.", advice=_PASTED)
-    if len(line) > _LONGEST_SECRET or _UNUSABLE.search(line):
-        raise SettingsError(f"{field}: it holds characters that cannot be used here, or is too long.")
+    if len(line) > _LONGEST_SECRET:
+        raise SettingsError(f"{field}: at most {_LONGEST_SECRET} characters.", advice=hint)
+    if not line.isascii() or not line.isprintable():
+        raise SettingsError(f"{field}: it holds characters that none has.", advice=f"Copy it again. {hint}")
     return line
 
 
 def whole_number(value: str | int | None, field: str) -> int:
     """Check a number of Mixpanel's project settings. Raises SettingsError naming the field."""
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text) < 2**31:
+    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:20]) < 2**31:
         raise SettingsError(f"{field}: this is a whole number, found in Mixpanel's project settings.")
     return int(text)

@@ -30,6 +30,7 @@ from data.same_place import normal_address
 
 # A folder may be on another machine, and not answer.
 _TRIED_S = 10.0
+_LONGEST_ADDRESS = 2000
 
 
 @action(Role.ADMIN)
@@ -123,15 +124,14 @@ def _require_kind(bridge: Bridge, connection_id: int, kind: ConnectionKind) -> C
 def _tested_endpoint(bridge: Bridge, url: str, token: SecretStr) -> dict[str, Any]:
     """Test an endpoint with its token, and return what is stored of both."""
     secret = checked_secret(token, "Token", "Make one on Apptimize's Tokens page: New token, a name, Generate.")
-    if not secret.isascii() or not secret.isprintable():
-        raise SettingsError("Token: it holds characters that no token has.")
+    url = clean_line(url, "Endpoint", most=_LONGEST_ADDRESS)
     practice = asyncio.run(_test_endpoint(bridge, url, secret))
-    return {"url": url.strip(), "folder": "", "practice": practice, **sealed(bridge, "secret", secret)}
+    return {"url": url, "folder": "", "practice": practice, **sealed(bridge, "secret", secret)}
 
 
 async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
     """Test an endpoint with its token; returns whether it is the practice sandbox."""
-    loopback = is_loopback(url.strip())
+    loopback = is_loopback(url)
     allowed = bridge.settings.allow_private_hosts
     checked = await asyncio.to_thread(check_endpoint, url, allow_private=allowed or loopback)
     practice = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -101,6 +101,7 @@ def _require_mixpanel(bridge: Bridge, connection_id: int) -> Connection:
 
 def _checked_values(bridge: Bridge, form: MixpanelForm, *, base_url: str = "") -> dict[str, Any]:
     """Check the service account with Mixpanel, and return what is stored of what was entered."""
+    form = _cleaned(form)
     values = _values(bridge, form)
     if base_url:
         values["base_url"] = base_url
@@ -121,17 +122,34 @@ def _checked_values(bridge: Bridge, form: MixpanelForm, *, base_url: str = "") -
     }
 
 
+def _cleaned(form: MixpanelForm) -> MixpanelForm:
+    """Return what was entered as it is both tried and stored. Raises SettingsError naming the field."""
+    secret = checked_secret(form.secret, "Secret", "Enter the service account's secret.")
+    token = form.project_token.get_secret_value().strip() if form.project_token else ""
+    username = clean_exact_line(form.username, "Username")
+    if not username.isascii() or ":" in username:
+        raise SettingsError("Username: it holds characters that none has.", advice="Copy it again.")
+    return replace(
+        form,
+        username=username,
+        secret=SecretStr(secret),
+        project_token=SecretStr(_checked_token(SecretStr(token))) if token else None,
+    )
+
+
+def _checked_token(token: SecretStr) -> str:
+    return checked_secret(token, "Project token", _WHERE_IT_IS)
+
+
 def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
     region = form.region.strip().lower()
     if region not in REGIONS:
         raise SettingsError("Region: choose us, eu or in.")
     if form.id_merge not in list(IdMerge):
         raise SettingsError("ID merge: choose original or simplified.")
-    secret = checked_secret(form.secret, "Secret", "Enter the service account's secret.")
-    token = form.project_token if form.project_token and form.project_token.get_secret_value().strip() else None
-    has_workspace = form.workspace_id not in (None, "")
+    has_workspace = form.workspace_id is not None and str(form.workspace_id).strip() != ""
     return {
-        "username": clean_exact_line(form.username, "Username"),
+        "username": form.username,
         "project_id": whole_number(form.project_id, "Project id"),
         "workspace_id": whole_number(form.workspace_id, "Workspace id") if has_workspace else None,
         "region": region,
@@ -139,8 +157,8 @@ def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "id_merge": form.id_merge,
         "match_property": _checked_property(form.match_property, form.id_merge),
         "expects_prefix": form.expects_prefix,
-        **sealed(bridge, "secret", secret),
-        **sealed(bridge, "project_token", checked_secret(token, "Project token", _WHERE_IT_IS) if token else ""),
+        **sealed(bridge, "secret", form.secret.get_secret_value()),
+        **sealed(bridge, "project_token", form.project_token.get_secret_value() if form.project_token else ""),
     }
 
 
@@ -165,8 +183,7 @@ async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]
 @action(Role.ADMIN)
 def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
     """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
-    text = checked_secret(token, "Project token", _WHERE_IT_IS)
-    return _change(bridge, connection_id, sealed(bridge, "project_token", text))
+    return _change(bridge, connection_id, sealed(bridge, "project_token", _checked_token(token)))
 
 
 @action(Role.ADMIN)
