@@ -1,7 +1,7 @@
 """Check the rows of an association against each other and against what earlier reads know, in SQL.
 
-Each step is a view or a table of the DuckDB that it is given: `read_rows` (with their prefix), `repeats`, `checked`,
-`effects`, `compared`. All of them have the column `row`, the row's line in its file.
+Each step is a view or a table of the DuckDB that it is given: `read_rows` (with their prefix) and `repeats`, then, of
+some rows after the others, `checked`, `effects` and `compared`. All have the column `row`, the line in the file.
 """
 
 from __future__ import annotations
@@ -55,26 +55,11 @@ class KnownProfiles:
 
 
 def check(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules, known: KnownProfiles) -> str:
-    """Check the rows of a table of SQL, and return the query of the plan, by row."""
+    """Check the rows of a table of SQL, and return the table of the plan, by row."""
     _give_prefixes(db, raw, rules)
     _find_crossing(db)
     _find_repeats(db)
-    db.execute(
-        "CREATE VIEW checked AS SELECT row, distinct_id, apptimize_id, warning, "
-        "coalesce(read_rows.problem, repeats.problem) AS problem FROM read_rows LEFT JOIN repeats USING (row)"
-    )
-    _find_effects(db, known)
-    db.execute(
-        "CREATE VIEW compared AS SELECT row, distinct_id, apptimize_id, warning, effect, taken, "
-        f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
-        "FROM checked LEFT JOIN effects USING (row)"
-    )
-    return (
-        "SELECT row, distinct_id, apptimize_id, problem, "
-        f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END AS effect, "
-        "problem IS NULL AND coalesce(taken, false) AS taken, CASE WHEN problem IS NULL THEN warning END AS warning "
-        "FROM compared ORDER BY row"
-    )
+    return _make_plan(db, known)
 
 
 def _give_prefixes(db: duckdb.DuckDBPyConnection, raw: str, rules: CheckRules) -> None:
@@ -101,9 +86,9 @@ def _judged(raw: str, accepted: Sequence[str]) -> str:
 
 
 def _find_crossing(db: duckdb.DuckDBPyConnection) -> None:
-    """Find ids that are one row's user and another row's Apptimize id: as an alias it would mix the two users up.
+    """Find rows with an id that is one row's user and another's Apptimize id: as an alias it would mix the two up.
 
-    Here and below ids are held only where their hashes are alike.
+    Here and below ids are held only where their hashes are alike, and sorted where they are many.
     """
     users = "SELECT {} FROM read_rows WHERE problem IS NULL"
     given = f"{users} AND apptimize_id <> distinct_id"
@@ -112,9 +97,13 @@ def _find_crossing(db: duckdb.DuckDBPyConnection) -> None:
         f"{given.format('hash(apptimize_id) AS h')})"
     )
     db.execute(
-        f"CREATE TABLE crossing AS {users.format('distinct_id AS id')} AND hash(distinct_id) IN (FROM alike) INTERSECT "
-        f"{given.format('apptimize_id AS id')} AND hash(apptimize_id) IN (FROM alike)"
+        "CREATE TABLE crossing AS SELECT DISTINCT row FROM ("
+        "SELECT row, bool_or(is_user) OVER same_id AND NOT bool_and(is_user) OVER same_id AS crosses FROM ("
+        f"{users.format('row, distinct_id AS id, true AS is_user')} UNION ALL "
+        f"{given.format('row, apptimize_id, false')}) WHERE hash(id) IN (FROM alike) "
+        "WINDOW same_id AS (PARTITION BY id)) WHERE crosses"
     )
+    db.execute("DROP TABLE alike")
 
 
 def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
@@ -125,9 +114,9 @@ def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
             "GROUP BY 1 HAVING count(*) > 1"
         )
     db.execute(
-        "CREATE VIEW suspects AS SELECT *, distinct_id IN (FROM crossing) OR (apptimize_id <> distinct_id AND "
-        "apptimize_id IN (FROM crossing)) AS crosses FROM read_rows WHERE problem IS NULL AND (hash(distinct_id) IN "
-        "(FROM twice_distinct_id UNION FROM alike) OR hash(apptimize_id) IN (FROM twice_apptimize_id UNION FROM alike))"
+        "CREATE TABLE suspects AS SELECT row, distinct_id, apptimize_id, row IN (FROM crossing) AS crosses "
+        "FROM read_rows WHERE problem IS NULL AND (hash(distinct_id) IN (FROM twice_distinct_id) OR "
+        "hash(apptimize_id) IN (FROM twice_apptimize_id) OR row IN (FROM crossing))"
     )
     db.execute(
         "CREATE TABLE repeats AS SELECT row, CASE "
@@ -138,30 +127,46 @@ def _find_repeats(db: duckdb.DuckDBPyConnection) -> None:
         "END AS problem FROM suspects "
         "WINDOW user_rows AS (PARTITION BY distinct_id), id_rows AS (PARTITION BY apptimize_id)"
     )
+    for table in ("twice_distinct_id", "twice_apptimize_id", "crossing", "suspects"):
+        db.execute(f"DROP TABLE {table}")
 
 
-def _find_effects(db: duckdb.DuckDBPyConnection, known: KnownProfiles) -> None:
-    """Find what each row changes, whether its id is taken by another profile, and whether its user is another's id.
+def _make_plan(db: duckdb.DuckDBPyConnection, known: KnownProfiles) -> str:
+    """Make the table `plan`: the rows with what each changes, and whether its id is taken by another profile.
 
-    Some rows at a time are held, and what is known streams past them: memory depends on the number of neither.
+    Some rows at a time are held, in order, and what is known streams past them: memory depends on the number of
+    neither.
     """
     db.execute(f"CREATE VIEW known AS {_all_known(known)}")
-    db.execute("CREATE TABLE facts (row BIGINT, effect VARCHAR, taken BOOLEAN, others_id BOOLEAN)")
+    db.execute(
+        "CREATE TABLE plan (row BIGINT, distinct_id VARCHAR, apptimize_id VARCHAR, problem VARCHAR, effect VARCHAR, "
+        "taken BOOLEAN, warning VARCHAR)"
+    )
     # What is written second in a join is held: of the files only the first is looked into to guess which is smaller.
     db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
-    for first, last in _parts(db) if known.members or known.excluded else []:
+    for first, last in _parts(db):
+        here = f"row BETWEEN {first:d} AND {last:d}"
         db.execute(
-            "CREATE OR REPLACE TABLE asked AS SELECT row, distinct_id, apptimize_id FROM checked "
-            f"WHERE problem IS NULL AND row BETWEEN {first:d} AND {last:d}"
+            "CREATE OR REPLACE TABLE checked AS SELECT row, distinct_id, apptimize_id, warning, "
+            "coalesce(asked.problem, repeats.problem) AS problem "
+            f"FROM (FROM read_rows WHERE {here}) AS asked LEFT JOIN (FROM repeats WHERE {here}) AS repeats USING (row)"
         )
-        _ask_known(db)
-    db.execute("SET disabled_optimizers = ''")
-    db.execute("DROP TABLE IF EXISTS asked")
+        _find_effects(db)
+        _plan_part(db)
+    return "plan"
+
+
+def _plan_part(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(
-        "CREATE TABLE effects AS SELECT row, max(effect) AS effect, bool_or(taken) AS taken, "
-        "bool_or(others_id) AS others_id FROM facts GROUP BY row"
+        "CREATE OR REPLACE VIEW compared AS SELECT row, distinct_id, apptimize_id, warning, effect, taken, "
+        f"coalesce(problem, CASE WHEN effect IS NULL AND others_id THEN '{OTHERS_ID}' END) AS problem "
+        "FROM checked LEFT JOIN effects USING (row)"
     )
-    db.execute("DROP TABLE facts")
+    db.execute(
+        "INSERT INTO plan SELECT row, distinct_id, apptimize_id, problem, "
+        f"CASE WHEN problem IS NULL THEN coalesce(effect, '{UNSEEN}') END, problem IS NULL AND coalesce(taken, false), "
+        "CASE WHEN problem IS NULL THEN warning END FROM compared ORDER BY row"
+    )
 
 
 def _all_known(known: KnownProfiles) -> str:
@@ -173,16 +178,18 @@ def _all_known(known: KnownProfiles) -> str:
 
 
 def _parts(db: duckdb.DuckDBPyConnection) -> list[tuple[int, int]]:
-    """Divide the rows that may be written into parts of some megabytes, by the first row and the last of each."""
-    size = f"sum(strlen(distinct_id) + strlen(apptimize_id) + {_ROW_BYTES}) OVER (ORDER BY row)"
+    """Divide the rows into parts of some megabytes, in order: the first row and the last of each."""
+    sizes = f"SELECT row, strlen(distinct_id) + strlen(apptimize_id) + {_ROW_BYTES} AS size FROM read_rows"
     return db.execute(
-        f"SELECT min(row), max(row) FROM (SELECT row, {size} // {_PART_BYTES} AS part FROM checked "
-        "WHERE problem IS NULL) GROUP BY part"
+        f"SELECT min(row), max(row) FROM (SELECT row, sum(size) OVER (ORDER BY row) // {_PART_BYTES} AS part "
+        f"FROM ({sizes})) GROUP BY part ORDER BY 1"
     ).fetchall()
 
 
-def _ask_known(db: duckdb.DuckDBPyConnection) -> None:
-    """Add what is known of the rows that are asked for to the facts."""
+def _find_effects(db: duckdb.DuckDBPyConnection) -> None:
+    """Find what is known of each row, its own user and its id, and whether its user is known as another's id."""
+    db.execute("CREATE OR REPLACE TABLE facts (row BIGINT, effect VARCHAR, taken BOOLEAN, others_id BOOLEAN)")
+    asked = "(FROM checked WHERE problem IS NULL) AS asked"
     effect = (
         f"CASE WHEN bool_or(known.apptimize_id = asked.apptimize_id) THEN '{SAME}' "
         f"WHEN bool_or(known.apptimize_id IS NOT NULL) THEN '{CHANGED}' ELSE '{NEW}' END"
@@ -194,4 +201,8 @@ def _ask_known(db: duckdb.DuckDBPyConnection) -> None:
         ("NULL, true, false", f"known.distinct_id = asked.apptimize_id {another}"),
         ("NULL, false, true", f"known.apptimize_id = asked.distinct_id {another}"),
     ):
-        db.execute(f"INSERT INTO facts SELECT row, {facts} FROM known JOIN asked ON {alike} GROUP BY row")
+        db.execute(f"INSERT INTO facts SELECT row, {facts} FROM known JOIN {asked} ON {alike} GROUP BY row")
+    db.execute(
+        "CREATE OR REPLACE TABLE effects AS SELECT row, max(effect) AS effect, bool_or(taken) AS taken, "
+        "bool_or(others_id) AS others_id FROM facts GROUP BY row"
+    )

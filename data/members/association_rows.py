@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # Sorted by row: a batch is read from one or two groups.
 _ROW_GROUP = 20_000
-_RAW_CHUNK = 50_000
+# So many rows, or letters in their ids, are read at a time, and come back at a time.
+_RAW_CHUNK, _RAW_LETTERS = 50_000, 4 * 2**20
 # Apptimize id first, as `Member` has it; the files have the columns in another order.
 _PLANNED = "row, apptimize_id, distinct_id, problem, effect, taken, warning"
 
@@ -127,13 +128,15 @@ class ImportRows:
             for old in self.folder.glob("raw-*.part"):
                 shutil.rmtree(old, ignore_errors=True)
             make_folder(part)
-            count, waiting = 0, list[RawRow]()
+            count, letters, waiting = 0, 0, list[RawRow]()
             with self._open() as db:
                 for row in rows:
                     waiting.append(row)
-                    if len(waiting) == _RAW_CHUNK:
+                    letters += len(row.member.distinct_id) + len(row.member.apptimize_id)
+                    if len(waiting) == _RAW_CHUNK or letters > _RAW_LETTERS:
                         _keep_chunk(db, waiting, part / f"{count:09}.parquet")
                         count += len(waiting)
+                        letters = 0
                         waiting.clear()
                 if waiting or not count:  # a file of no rows is one, too
                     _keep_chunk(db, waiting, part / f"{count:09}.parquet")
@@ -149,9 +152,9 @@ class ImportRows:
         The plan replaces another inside `within`, which raises as it is entered to leave that one.
         """
         with self._open() as db:
-            query = check(db, f"read_parquet({quoted(self._raw / '*.parquet')})", rules, known)
+            plan = check(db, f"read_parquet({quoted(self._raw / '*.parquet')})", rules, known)
             with replacing(self._plan, within=within) as part:
-                db.execute(f"COPY ({query}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})")
+                db.execute(f"COPY {plan} TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})")
             return self._summarize(db)
 
     def _summarize(self, db: duckdb.DuckDBPyConnection) -> ImportSummary:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -10,13 +12,16 @@ import pytest
 from core.access.roles import LOCAL
 from core.associate import actions
 from core.bridge import Bridge
+from core.settings import Settings
 from data.engine import write_session
-from data.models import Connection, Group, Run, Sync, SyncKind
+from data.members.association_check import CheckRules, KnownProfiles
+from data.members.association_rows import ImportRows, RawRow
+from data.models import Connection, Group, Member, Run, Sync, SyncKind
 from data.run_queue import RunRequest, new_run
 from tests.faults import process
-from tests.faults.population import SEEDS
 from tests.faults.test_association_killed import MOST_MB, most_memory_mb
 from tests.stage.home import Home
+from tests.stage.seeds import SEEDS
 
 # 500 groups of 20,000 and one of a million. What `make test` holds of this is in tests/unit/test_rows.py.
 ROWS, GROUPS, MEMBERS = 1_000_000, 500, 20_000
@@ -107,3 +112,46 @@ def test_a_file_is_checked_beside_hundreds_of_groups_within_the_memory_that_is_g
         "unseen": ROWS - KNOWN - new,
     }
     assert max(memory) < MOST_MB, max(memory)
+
+
+def chained(number: int) -> Member:
+    """Give each user the next one's distinct id as Apptimize id."""
+    return Member(f"i_0123456789_{number + 1}", f"i_0123456789_{number}")
+
+
+def repeated(number: int) -> Member:
+    return Member(f"i_0123456789_{number // 2}", f"user-0123456789-{number // 2}")
+
+
+def contradicting(number: int) -> Member:
+    return Member(f"i_0123456789_{number}", f"user-0123456789-{number // 2}")
+
+
+def as_long_as_can_be(number: int) -> Member:
+    text = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
+    return Member("i_" + text * 7, text * 31)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SEEDS, reason="takes a minute")
+@pytest.mark.parametrize(
+    ("make", "rows", "problems"),
+    [
+        (chained, 1_000_000, {"crossed": 1_000_000}),
+        (repeated, 1_000_000, {"repeated": 500_000}),
+        (contradicting, 1_000_000, {"conflict": 1_000_000}),
+        (as_long_as_can_be, 400_000, {}),  # as many as a file of 512 MB holds
+    ],
+)
+def test_memory_does_not_depend_on_what_is_the_matter_with_the_rows(
+    tmp_path: Path, make: Callable[[int], Member], rows: int, problems: dict[str, int]
+):
+    memory_mb = Settings(home=tmp_path, _env_file=None).snapshot_memory_mb  # type: ignore[call-arg]
+    kept = ImportRows(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=memory_mb)
+    kept.keep(RawRow(number + 2, make(number), None) for number in range(rows))
+
+    summary = kept.check(CheckRules(prefix="", prefixes=()), KnownProfiles())
+
+    assert (summary.rows, summary.problems) == (rows, problems)
+    lines = [row.row for chunk in kept.iterate() for row in chunk]
+    assert lines == list(range(2, rows + 2))
