@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from threading import Event
 
 from core.errors import StorageFailed
 from core.files import NoFile, OpenFolder
@@ -47,17 +48,21 @@ class CsvDelivery:
         await self.still_ours()
         name = csv_name(target.group_name, target.cohort_id)
         ids = (member.apptimize_id for chunk in chunks for member in chunk)
-        await in_own_thread(partial(save_csv, ids, self.folder / name, expected=members))
         old = csv_name(self.delivered_name, target.cohort_id) if self.delivered_name is not None else name
-        if old != name:
-            await in_own_thread(partial(_remove, self.folder / old))
+        given_up = Event()
+        try:
+            await in_own_thread(partial(save_csv, ids, self.folder / name, expected=members, given_up=given_up))
+            if old != name:
+                await in_own_thread(partial(_remove, self.folder / old, given_up))
+        finally:
+            given_up.set()
 
 
-def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
+def save_csv(ids: Iterable[str], path: Path, *, expected: int, given_up: Event | None = None) -> int:
     """Write the group's file and make its folder if need be. Raises StorageFailed with the folder's name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return write_group_file(ids, path, expected=expected)
+        return write_group_file(ids, path, expected=expected, given_up=given_up or Event())
     except OSError as exc:
         if isinstance(exc, NoFile):
             advice = f"Nothing was written. Remove {path}, or choose another place."
@@ -67,10 +72,11 @@ def save_csv(ids: Iterable[str], path: Path, *, expected: int) -> int:
         raise StorageFailed(f"The CSV could not be written: {reason}.", advice=advice, code="csv_not_written") from exc
 
 
-def _remove(path: Path) -> None:
+def _remove(path: Path, given_up: Event) -> None:
     """Remove the file that a group had under its former name."""
     try:
         with OpenFolder(path.parent) as folder:
+            _require_wanted(given_up)
             folder.remove_file(path.name)
     except OSError as exc:
         raise StorageFailed(
@@ -80,7 +86,13 @@ def _remove(path: Path) -> None:
         ) from exc
 
 
-def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int | None = None) -> int:
+def _require_wanted(given_up: Event) -> None:
+    """Stop a call that hung and woke up: somebody else may have written since. Raises StorageFailed."""
+    if given_up.is_set():
+        raise StorageFailed("The folder did not answer in time.")
+
+
+def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int | None = None, given_up: Event) -> int:
     """Write the members as the CSV that Apptimize's Groups page takes: all of them, or no file at all.
 
     One `user_id` column, UTF-8, ids byte for byte in the order they arrive. `target` changes only once the file is
@@ -89,6 +101,7 @@ def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int |
     """
     count = -1  # the header
     with OpenFolder(target.parent) as folder:
+        _require_wanted(given_up)
         # One that hung, and was given up, may wake up and finish: without its file it cannot replace what is newer.
         folder.remove_parts(target.name)
         with folder.replacing(target.name) as file:
@@ -97,6 +110,7 @@ def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int |
                 count += 1
             if expected is not None and count != expected:
                 raise StorageFailed("The members that were kept are not the members that were counted.")
+            _require_wanted(given_up)
     return count
 
 

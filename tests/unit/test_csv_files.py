@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from core.vendors import csv_files
 from core.vendors.delivery import Target
 from data.models import Member
 
+NAME = "Payers-7.csv"
 ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
 
 
@@ -45,7 +47,7 @@ def test_a_failure_half_way_leaves_the_previous_file_in_place(tmp_path: Path):
     target.write_text("user_id\ni_old\n")
 
     with pytest.raises(StorageFailed):
-        csv_files.write_group_file(iter(["i_1", "i_2"]), target, expected=3)
+        csv_files.write_group_file(iter(["i_1", "i_2"]), target, expected=3, given_up=Event())
 
     assert target.read_text() == "user_id\ni_old\n"
     assert list(tmp_path.iterdir()) == [target]
@@ -83,6 +85,45 @@ def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_new
     assert not hung.is_alive()
     (file,) = tmp_path.iterdir()
     assert file.read_text() == "user_id\ni_new\n"
+
+
+@pytest.mark.parametrize("former", [None, "Before"])
+def test_a_folder_that_wakes_up_before_anything_was_written_changes_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, former: str | None
+):
+    hangs, resumed, before = Event(), Event(), enumerate_threads()
+    target = Target(project_id=1, cohort_id=7, cohort_name="Payers", group_name="Payers", description="")
+    (tmp_path / csv_files.csv_name("Before", 7)).write_text("user_id\ni_since\n")
+    open_folder = os.open
+
+    def hang(path: Path, flags: int, *arguments: int, **options: int) -> int:
+        is_its_turn = former is None or (tmp_path / NAME).exists()
+        if path == tmp_path and is_its_turn and not resumed.is_set():
+            hangs.set()
+            resumed.wait(30)
+        return open_folder(path, flags, *arguments, **options)
+
+    async def still_ours() -> None:
+        pass
+
+    async def give_up() -> None:
+        delivery = csv_files.CsvDelivery(tmp_path, still_ours, former)
+        writing = asyncio.create_task(delivery.overwrite(target, iter([[Member("i_old", "u-1")]]), members=1))
+        assert await asyncio.to_thread(hangs.wait, 10)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+    monkeypatch.setattr(os, "open", hang)
+    asyncio.run(give_up())
+    (tmp_path / f".{NAME}.0a1b2c3d.part").write_text("half of what somebody else writes")
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    resumed.set()
+    for thread in enumerate_threads():
+        if thread not in before:
+            thread.join(10)
+
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == kept
+    assert csv_files.csv_name("Before", 7) in kept
 
 
 @pytest.mark.parametrize(
