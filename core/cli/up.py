@@ -68,10 +68,11 @@ def run(
         services.append(_start(bridge, "worker", "worker"))
         services.append(_start_dashboard(bridge, address, port))
         host = _local_host(address)
-        # The port was free before, so it is the dashboard that takes the connection.
-        _wait_until_up(services, lambda: _accepts(host, port), stop)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        # The port was free before, so it is the dashboard that answers.
+        _wait_until_up(services, lambda: _find_path(url) is not None, stop)
         if not stop.is_set():
-            notify(f"Cohort Bridge     http://{f'[{host}]' if ':' in host else host}:{port}")
+            notify(f"Cohort Bridge     {url}{_find_path(url) or ''}")
             notify("Ctrl-C ends everything.")
         return _watch(services, stop)
     finally:
@@ -195,13 +196,19 @@ def _wait_until_up(services: list[Service], is_up: Callable[[], bool], stop: Eve
     raise SettingsError(f"The {services[-1].name} did not start in time.", advice=f"See {services[-1].log}.")
 
 
-def _accepts(host: str, port: int) -> bool:
-    """Return whether connections to a port are accepted: no proxy is asked, and no page has to be known."""
+def _find_path(url: str) -> str | None:
+    """Return the path below which the dashboard is served, empty for none; None while it does not answer.
+
+    It leads there itself. No proxy is asked: where one is set, it knows nothing of this machine.
+    """
     try:
-        socket.create_connection((host, port), timeout=2).close()
-    except OSError:
-        return False
-    return True
+        answer = httpx.get(url, timeout=5, trust_env=False)
+    except (httpx.ConnectError, httpx.TimeoutException):
+        return None
+    except httpx.HTTPError:
+        return ""  # something answers, though not in plain HTTP
+    path = answer.headers.get("Location", "") if answer.is_redirect else ""
+    return path.rstrip("/") if path.startswith("/") else ""
 
 
 def _answers(url: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config, file_util
 from streamlit.url_util import make_url_path
@@ -35,7 +35,9 @@ class Protection:
         self._app = app
         self._hosts = list_allowed_hosts()
         self._headers = list_headers()
-        self._closed = tuple(make_url_path(st.get_option("server.baseUrlPath") or "", path) for path in _CLOSED)
+        base = st.get_option("server.baseUrlPath") or ""
+        self._root = make_url_path(base, "")
+        self._closed = tuple(make_url_path(base, path) for path in _CLOSED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one connection of a page."""
@@ -47,6 +49,8 @@ class Protection:
         if not is_for_us(scope):
             text = "This address is not one that the dashboard answers to: see docs/security.md, “Names”.\n"
             await PlainTextResponse(text, 400)(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == "/" != self._root:
+            await RedirectResponse(self._root)(scope, receive, send)  # who leaves the path out is led to it
         elif scope["path"].startswith(self._closed):
             await PlainTextResponse("There is nothing here.\n", 404)(scope, receive, send)
         else:

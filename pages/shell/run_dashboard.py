@@ -58,6 +58,7 @@ def check_options(given: Sequence[str]) -> None:
     """Refuse options that open the dashboard to others while sign-in is not set up. Raises SettingsError."""
     known = ArgumentParser(allow_abbrev=False, add_help=False)
     known.add_argument("--server.address", dest="server_address", default=os.environ.get("STREAMLIT_SERVER_ADDRESS"))
+    known.add_argument("--server.baseUrlPath", dest="server_baseUrlPath")
     known.add_argument("--secrets.files", dest="secrets_files", action="append")
     chosen = {name: value for name, value in vars(known.parse_known_args(given)[0]).items() if value is not None}
     config._main_script_path = str(APP)  # noqa: SLF001  (settings beside app.py count, as they do for `streamlit run`)

@@ -11,6 +11,7 @@ import streamlit as st
 from streamlit.auth_util import validate_auth_credentials
 from streamlit.errors import Error as StreamlitError
 from streamlit.runtime.secrets import secrets_singleton
+from streamlit.url_util import make_url_path
 
 from core.errors import SettingsError
 from core.vendors import addresses
@@ -49,8 +50,10 @@ def _check(section: Mapping[str, Any]) -> None:
     parts = urlsplit(str(section["redirect_uri"]))
     if parts.scheme != "https" and not addresses.is_loopback(str(section["redirect_uri"])):
         raise _wrong("redirect_uri in secrets.toml does not start with https://.")
-    if not parts.path.endswith("/oauth2callback"):
-        raise _wrong("redirect_uri in secrets.toml does not end with /oauth2callback.")
+    # Below a path the callback is too. Without one, a proxy may take a path away before it passes a request on.
+    end = make_url_path(st.get_option("server.baseUrlPath") or "", "oauth2callback")
+    if not parts.path.endswith(end):
+        raise _wrong(f"redirect_uri in secrets.toml does not end with {end}.")
 
 
 def providers(section: Mapping[str, Any] | None = None) -> list[str]:

@@ -62,10 +62,11 @@ def provider() -> Iterator[str]:
         yield url
 
 
-def secrets_file(folder: Path, provider_url: str, port: int) -> Path:
+def secrets_file(folder: Path, provider_url: str, port: int, below: str = "") -> Path:
     path = folder / "secrets.toml"
     path.write_text(
-        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}/oauth2callback"\ncookie_secret = "{COOKIE_SECRET}"\n'
+        f'[auth]\nredirect_uri = "http://127.0.0.1:{port}{below}/oauth2callback"\n'
+        f'cookie_secret = "{COOKIE_SECRET}"\n'
         f'client_id = "cohort-bridge"\nclient_secret = "{CLIENT_SECRET}"\n'
         f'server_metadata_url = "{provider_url}/.well-known/openid-configuration"\n'
     )
@@ -73,8 +74,8 @@ def secrets_file(folder: Path, provider_url: str, port: int) -> Path:
 
 
 @contextmanager
-def signed_dashboard(folder: Path) -> Iterator[Signed]:
-    """Start both: admins are boss@example.com, and people of example.com become viewers."""
+def signed_dashboard(folder: Path, *, path: str = "") -> Iterator[Signed]:
+    """Start both, the dashboard below a path: admins are boss@example.com, and people of example.com become viewers."""
     port = free_port()
     settings = {
         "COHORT_BRIDGE_ADMINS": "boss@example.com",
@@ -85,15 +86,16 @@ def signed_dashboard(folder: Path) -> Iterator[Signed]:
     with ExitStack() as stack:
         url = stack.enter_context(provider())
         command = [sys.executable, "app.py", f"--server.port={port}"]
-        command.append(f"--secrets.files={secrets_file(folder, url, port)}")
+        command.append(f"--secrets.files={secrets_file(folder, url, port, path)}")
+        command.append(f"--server.baseUrlPath={path}")
         output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment(folder / "home", **settings), stdout=output, stderr=subprocess.STDOUT
         )
         stack.callback(process.wait, 30)
         stack.callback(process.terminate)
-        wait_for(f"http://127.0.0.1:{port}", process)
-        yield Signed(f"http://127.0.0.1:{port}", folder / "home", url, log)
+        wait_for(f"http://127.0.0.1:{port}{path}", process)
+        yield Signed(f"http://127.0.0.1:{port}{path}", folder / "home", url, log)
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:

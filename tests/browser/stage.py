@@ -127,12 +127,12 @@ def _own_settings(everything: Everything) -> dict[str, str]:
 
 
 @contextmanager
-def up(home: Path) -> Generator[Everything]:
-    """Start sandbox, worker and dashboard as `make run` does, and end them as Ctrl-C does."""
+def up(home: Path, *, path: str = "", **more: str) -> Generator[Everything]:
+    """Start sandbox, worker and dashboard as `make run` does, served below a path, and end them as Ctrl-C does."""
     port, sandbox_port = free_port(), free_port()
-    everything = Everything(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", home)
+    everything = Everything(f"http://127.0.0.1:{port}{path}", f"http://127.0.0.1:{sandbox_port}", home)
     command = [sys.executable, "-m", "core", "up", "--port", str(port), "--sandbox-port", str(sandbox_port)]
-    with start_process(command, _environment(everything)) as process:
+    with start_process(command, _environment(everything) | more) as process:
         assert process.stdout
         said = list[str]()
         for line in process.stdout:
@@ -140,6 +140,7 @@ def up(home: Path) -> Generator[Everything]:
             if "Ctrl-C" in line:
                 break
         assert process.poll() is None, "".join(said)
+        assert f" {everything.url}\n" in "".join(said), "the address that it prints is where it is"
         yield everything
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, "Ctrl-C is a good end"

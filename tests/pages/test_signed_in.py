@@ -431,6 +431,7 @@ def test_without_sign_in_a_dashboard_that_others_reach_shows_nothing(
         ("{short}", "cookie_secret in secrets.toml is shorter than 32 characters"),
         ("{http}", "does not start with https://"),
         ("{path}", "does not end with /oauth2callback"),
+        ("{below}", "does not end with /tools/bridge/oauth2callback"),
         ("{half}", "client_secret"),
     ],
 )
@@ -451,6 +452,7 @@ def test_sign_in_that_is_set_up_wrong_closes_the_dashboard(
         "{short}": {"cookie_secret": "short"},
         "{http}": {"redirect_uri": "http://cohorts.example.com/oauth2callback"},
         "{path}": {"redirect_uri": "https://cohorts.example.com/callback"},
+        "{below}": {"redirect_uri": "https://cohorts.example.com/oauth2callback"},
         "{half}": {"client_secret": None},
     }
     if text in wrong:
@@ -460,6 +462,7 @@ def test_sign_in_that_is_set_up_wrong_closes_the_dashboard(
     path.write_text(text)
     before = config.get_option("secrets.files")
     config.set_option("secrets.files", [str(path)])
+    config.set_option("server.baseUrlPath", "tools/bridge/" if "bridge" in sentence else "")
     secrets_singleton._reset()
     try:
         at = open_as(OVERVIEW, {})
@@ -467,4 +470,5 @@ def test_sign_in_that_is_set_up_wrong_closes_the_dashboard(
         assert sentence in shown(at)
     finally:
         config.set_option("secrets.files", before)
+        config.set_option("server.baseUrlPath", "")
         secrets_singleton._reset()

@@ -143,6 +143,23 @@ def test_every_answer_says_once_what_may_be_done_with_it(port: int, request_: st
     assert headers["referrer-policy"] == "same-origin"
 
 
+@pytest.mark.parametrize("path", ["tools/bridge", "/tools/bridge", "tools/bridge/", "/tools/bridge/"])
+def test_below_a_path_it_protects_the_same_and_leads_there(path: str):
+    config.set_option("server.baseUrlPath", path)
+    routes = [Route("/tools/bridge/", greet), Route("/tools/bridge/_stcore/metrics", greet)]
+    try:
+        with serving(Protection(Starlette(routes=routes))) as port:
+            led = httpx.get(f"http://localhost:{port}", trust_env=False)
+            assert (led.status_code, led.headers["Location"], led.headers["X-Frame-Options"]) == (
+                307, "/tools/bridge/", "DENY",
+            )  # fmt: skip
+            assert httpx.get(f"http://localhost:{port}/tools/bridge/", trust_env=False).text == "hello"
+            for closed in ("/tools/bridge/_stcore/metrics", "/_stcore/metrics"):
+                assert httpx.get(f"http://localhost:{port}{closed}", trust_env=False).status_code == 404
+    finally:
+        config.set_option("server.baseUrlPath", "")
+
+
 def test_scripts_within_the_page_are_known_by_what_the_installed_streamlit_serves():
     page = (Path(file_util.get_static_dir()) / "index.html").read_text()
     within = [script for script in re.findall(r"<script[^>]*>", page) if "src=" not in script]
