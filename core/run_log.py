@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from core.clock import Clock
@@ -41,6 +42,14 @@ class Total(TypedDict):
     slowest_ms: int
 
 
+class Retry(TypedDict):
+    """What waits to be tried again: in which step, why, and at what time (ISO, UTC)."""
+
+    step: str
+    why: str
+    at: str
+
+
 RecordCall = Callable[[str, int | None, float], None]
 
 
@@ -52,7 +61,8 @@ def ignore_call(what: str, status: int | None, began_s: float) -> None:
 class RunLog:
     """Collects a run's steps and calls; `resume` continues where an earlier attempt of the same run stopped.
 
-    Of the calls that succeeded the first are kept one by one, of the others more; totals count all.
+    Of the calls that succeeded the first are kept one by one, of the others more; totals count all. `refusals` counts
+    the tries of this attempt that came to nothing, by step; `retries` are those that wait to be made again.
     """
 
     clock: Clock
@@ -60,6 +70,8 @@ class RunLog:
     calls: list[Call] = field(default_factory=list[Call])
     failures: list[Call] = field(default_factory=list[Call])
     totals: dict[tuple[str, int | None], Total] = field(default_factory=dict[tuple[str, int | None], Total])
+    refusals: dict[str, int] = field(default_factory=dict[str, int])
+    retries: dict[object, Retry] = field(default_factory=dict[object, Retry])
 
     @classmethod
     def resume(cls, kept: dict[str, Any] | None, *, clock: Clock) -> RunLog:
@@ -93,10 +105,38 @@ class RunLog:
         if len(place) < most:
             place.append({"what": what, "status": status, "at": self.clock.now().isoformat(), "took_ms": took_ms})
 
+    def begin_try(self, key: object) -> None:
+        """Note that something is tried, for the first time or again."""
+        self.retries.pop(key, None)
+
+    def refused(self, key: object, why: str, again_in_s: float | None) -> None:
+        """Note that a try came to nothing, and in how many seconds it is made again; None: not any more."""
+        step = self.steps[-1]["name"] if self.steps else ""
+        self.refusals[step] = self.refusals.get(step, 0) + 1
+        if again_in_s is not None:
+            at = self.clock.now() + timedelta(seconds=again_in_s)
+            self.retries[key] = {"step": step, "why": why, "at": at.isoformat()}
+
+    @property
+    def retry(self) -> Retry | None:
+        """What is tried again next, where something waits for that."""
+        return min(self.retries.values(), key=lambda retry: retry["at"], default=None)
+
+    def ended(self) -> dict[str, Any]:
+        """Return what is kept with the run once it has ended: nothing is tried again."""
+        self.retries.clear()
+        return self.kept()
+
     def kept(self) -> dict[str, Any]:
         """Return what is kept with the run."""
         calls = sorted(self.calls + self.failures, key=lambda call: call["at"])
-        return {"steps": list(self.steps), "calls": calls, "totals": list(self.totals.values())}
+        return {
+            "steps": list(self.steps),
+            "calls": calls,
+            "totals": list(self.totals.values()),
+            "refusals": dict(self.refusals),
+            "retry": self.retry,
+        }
 
 
 def _succeeded(status: int | None) -> bool:

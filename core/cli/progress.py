@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Protocol
 
 from core.export.progress import Progress
+from core.run_log import RunLog
 from data.models import Association
 
 
@@ -32,10 +34,20 @@ def row_progress() -> Generator[Callable[[Association], None] | None]:
 
 
 def _show_run(move: _Move, progress: Progress) -> None:
+    step = f"{progress.step}, {_retry_text(progress.run_log)}" if progress.run_log.retry else progress.step
     if progress.step == "delivering" and progress.messages_expected:
-        move(progress.step, progress.messages, progress.messages_expected, "messages")
+        move(step, progress.accepted, progress.messages_expected, "messages")
     else:
-        move(progress.step, progress.profiles, progress.expected, "profiles")
+        move(step, progress.profiles, progress.expected, "profiles")
+
+
+def _retry_text(run_log: RunLog) -> str:
+    """Format why nothing moves, and when it goes on."""
+    assert run_log.retry
+    left = datetime.fromisoformat(run_log.retry["at"]) - run_log.clock.now()
+    refused = sum(run_log.refusals.values())
+    tries = "1 try failed" if refused == 1 else f"{refused:,} tries failed"
+    return f"{tries}, again in {max(0, round(left.total_seconds()))} s: {run_log.retry['why']}"
 
 
 def _show_rows(move: _Move, association: Association) -> None:
@@ -56,7 +68,7 @@ def _bar(first_step: str) -> Generator[_Move | None]:
         task = bar.add_task(first_step, total=None, counts="")
 
         def move(step: str, done: int, total: int | None, unit: str) -> None:
-            counts = f"{done:,} of {total:,} {unit}" if total else ""
-            bar.update(task, description=step.capitalize(), total=total, completed=done, counts=counts)
+            counts = f"{min(done, total):,} of {total:,} {unit}" if total else ""
+            bar.update(task, description=step[:1].upper() + step[1:], total=total, completed=done, counts=counts)
 
         yield move

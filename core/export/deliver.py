@@ -133,6 +133,7 @@ class GroupWriter:
             in_flight=settings.messages_in_flight,
             retry=RetryPlan(over_s=settings.retry_over_s),
             note=self.progress.run_log.called,
+            tries=self.progress.run_log,
         )
 
 

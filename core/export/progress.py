@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,12 @@ class CountsMessages(Protocol):
     """A delivery that counts what it sends."""
 
     messages: int
+
+
+def accepted_messages(sent: int, expected: int | None, refusals: Mapping[str, int]) -> int:
+    """Return how many of the messages that were sent were taken: one that was not is sent again, and counts twice."""
+    accepted = max(0, sent - refusals.get("delivering", 0))
+    return accepted if expected is None else min(accepted, expected)
 
 
 @dataclass
@@ -43,6 +50,11 @@ class Progress:
     def messages(self) -> int:
         """How many messages were sent."""
         return self.delivery.messages if self.delivery else 0
+
+    @property
+    def accepted(self) -> int:
+        """How many of the messages were taken, as far as is known."""
+        return accepted_messages(self.messages, self.messages_expected, self.run_log.refusals)
 
     def begin(self, step: str) -> None:
         """Begin a step, and note when."""

@@ -38,7 +38,7 @@ class CohortSource:
         self._progress = progress
         self._budget = budget_for(bridge, project.key)
         self._client = progress.client = Mixpanel(
-            http, project, self._budget, retry=retry, note=progress.run_log.called
+            http, project, self._budget, retry=retry, note=progress.run_log.called, tries=progress.run_log
         )
         self._slots = slots.RequestSlots(bridge, project.key, lease_owner=lease_owner)
         self._in_flight = ResizableSemaphore(0)

@@ -79,7 +79,7 @@ class Recorder:
             counts=findings.counts,
             difference=findings.difference,
             notice=findings.notice,
-            log=self.progress.run_log.kept(),
+            log=self.progress.run_log.ended(),
             hold=findings.hold.as_row() if findings.hold and status == RunStatus.HELD else None,
         )
 

@@ -30,7 +30,7 @@ class RunLease(HeldLease):
         self._bridge = bridge
         self._run_id = run_id
         self._progress = progress
-        self._steps_logged = 0
+        self._logged = _state_of(progress)
 
     @property
     def parts_owner(self) -> str:
@@ -43,10 +43,10 @@ class RunLease(HeldLease):
             await self._write(self._progress.run_log.kept())
 
     async def _write_heartbeat(self) -> Renewal:
-        run_log = self._progress.run_log
-        # A process that dies leaves what it had begun; what it was answered is worth a write only at the end.
-        log_now = run_log.kept() if len(run_log.steps) != self._steps_logged else None
-        self._steps_logged = len(run_log.steps)
+        # A process that dies leaves what it had begun, and a person sees what is tried again and why; what was answered
+        # is worth a write only at the end.
+        now = _state_of(self._progress)
+        log_now, self._logged = self._progress.run_log.kept() if now != self._logged else None, now
         return await self._write(log_now)
 
     async def _write(self, log: dict[str, Any] | None) -> Renewal:
@@ -59,3 +59,9 @@ class RunLease(HeldLease):
             progress=progress,
             log=log,
         )
+
+
+def _state_of(progress: Progress) -> tuple[object, ...]:
+    """Return what of a run log is shown while its run works."""
+    run_log = progress.run_log
+    return len(run_log.steps), dict(run_log.refusals), run_log.retry

@@ -26,7 +26,7 @@ from core.run_log import RecordCall, ignore_call
 from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import Target
 from core.vendors.intake import Answer, Bounds, Sender
-from core.vendors.retry import RetryPlan, is_passing, retry_after_s, worth_retrying
+from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s, worth_retrying
 from data.models import Member, MembershipChange
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
@@ -65,6 +65,7 @@ class EndpointDelivery:
     takes_differences: bool = True
     bounds: Bounds = _BOUNDS
     note: RecordCall = ignore_call
+    tries: NoteTries | None = None
 
     def is_in_place(self, target: Target) -> bool:
         """Yes: an endpoint cannot be asked; the daily full overwrite fixes what was changed by hand."""
@@ -107,8 +108,9 @@ class EndpointDelivery:
             raise StorageFailed("The members that were kept are not the members that were counted.")
 
     async def _send(self, action: str, message: bytes) -> None:
+        tries = Tries(self.retry, self.tries)
         async for attempt in self.retry.attempts_on(worth_retrying(self.retry)):
-            with attempt:
+            with attempt, tries.watched(attempt):
                 await self.still_ours()
                 await self._send_once(action, message)
 
@@ -119,6 +121,7 @@ class EndpointDelivery:
         try:
             answer = await _ENDPOINT.exchange(self.http, request, self.bounds)
         except VendorError as exc:
+            self.messages += 1  # one without an answer may have been taken
             self.note(_CALL_NAMES[action], exc.status, began_s)
             raise
         self.messages += 1

@@ -25,7 +25,7 @@ from core.vendors.mixpanel_errors import MIXPANEL, not_an_admin, raise_for_statu
 from core.vendors.mixpanel_lists import CohortListing, parse_account, parse_cohorts
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import UNCOUNTED, QueryAllowance, stated_limit
-from core.vendors.retry import RetryPlan, worth_retrying
+from core.vendors.retry import NoteTries, RetryPlan, Tries, worth_retrying
 
 # Longer than the vendor's own deadlines, so that a slow answer is still an answer (headless api_client.py).
 _QUERY_TIMEOUT_S = 503.0
@@ -66,8 +66,10 @@ class Mixpanel:
         *,
         retry: RetryPlan | None = None,
         note: RecordCall = ignore_call,
+        tries: NoteTries | None = None,
     ) -> None:
         self._note_call = note
+        self._note_tries = tries
         self._http = http
         self._project = project
         self._budget = budget
@@ -166,8 +168,9 @@ class Mixpanel:
         except VendorError as exc:
             failed: VendorError | None = exc
         # Only now is the machinery of retries worth its time: it gets the first try as if it had made it.
+        tries = Tries(self._retry, self._note_tries)
         async for attempt in self._retry.attempts_on(worth_retrying(self._retry)):
-            with attempt:
+            with attempt, tries.watched(attempt):
                 if failed:
                     exc, failed = failed, None
                     raise exc

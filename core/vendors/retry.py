@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 from core.errors import RateLimited, VendorError
 
@@ -52,6 +53,45 @@ def worth_retrying(plan: RetryPlan) -> Callable[[Exception], bool | float]:
         return True
 
     return hook
+
+
+class NoteTries(Protocol):
+    """Takes note of tries, so that a person sees why nothing moves; `key` is the same for all tries of one call."""
+
+    def begin_try(self, key: object, /) -> None:
+        """Note that something is tried, for the first time or again."""
+        ...
+
+    def refused(self, key: object, why: str, again_in_s: float | None, /) -> None:
+        """Note that a try came to nothing, and in how many seconds it is made again; None: not any more."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tries:
+    """The tries of one call, which `note` hears of."""
+
+    plan: RetryPlan
+    note: NoteTries | None
+
+    @contextmanager
+    def watched(self, attempt: Any) -> Generator[None]:
+        """Note one attempt of stamina's loop while inside, and how it failed."""
+        if self.note:
+            self.note.begin_try(id(self))
+        try:
+            yield
+        except VendorError as exc:
+            if self.note:
+                self.note.refused(id(self), exc.message, self._again_in_s(exc, attempt))
+            raise
+
+    def _again_in_s(self, exc: VendorError, attempt: Any) -> float | None:
+        """Return after how many seconds, at the soonest, there is another attempt; None: there is none."""
+        wait = worth_retrying(self.plan)(exc)
+        if wait is False or attempt.num >= self.plan.attempts:
+            return None
+        return attempt.next_wait if wait is True else wait
 
 
 def is_passing(status: int) -> bool:

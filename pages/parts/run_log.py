@@ -59,8 +59,8 @@ def _each_day_once(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def _worked(run: Run, log: dict[str, Any]) -> list[dict[str, str]]:
     began: list[tuple[str, datetime]] = [(step["name"], datetime.fromisoformat(step["at"])) for step in log["steps"]]
-    ends: list[datetime | None] = [*(at for _, at in began[1:]), run.finished_at]
-    facts = _facts(run)
+    ends: list[datetime | None] = [*(at for _, at in began[1:]), *([run.finished_at] if began else [])]
+    facts = _with_refusals(_facts(run), log)
     last = {name: place for place, (name, _) in enumerate(began)}
     rows: list[dict[str, str]] = []
     for place, ((name, at), end) in enumerate(zip(began, ends, strict=True)):
@@ -99,6 +99,13 @@ def _facts(run: Run) -> dict[str, str]:
     elif run.status == RunStatus.SUCCEEDED and not _why_nothing(run):
         facts["delivering"] = f"a file to {run.destination}"
     return facts
+
+
+def _with_refusals(facts: dict[str, str], log: dict[str, Any]) -> dict[str, str]:
+    """Add to each step how many of its tries came to nothing."""
+    refusals: dict[str, int] = log.get("refusals", {})
+    told = {step: f"{pluralize(count, 'try', 'tries')} failed" for step, count in refusals.items() if count}
+    return facts | {step: f"{facts[step]}, {text}" if step in facts else text for step, text in told.items()}
 
 
 def _why_nothing(run: Run) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict, cast
 
 import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
+from core.export.progress import accepted_messages
+from core.reports import overview
 from core.reports.group_state import GroupNow
 from core.rules.matching import MAX_LENGTH, Reason
+from core.run_log import Retry
 from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
@@ -22,6 +25,13 @@ from pages.parts.links import MATCHING
 from pages.shell import gate, resources
 
 Color = Literal["red", "orange", "blue", "green", "gray"]
+
+
+class RunLog(TypedDict):
+    """What is shown of a run log while its run works, as core/run_log.py keeps it."""
+
+    refusals: dict[str, int]
+    retry: Retry | None
 
 
 class Badge(NamedTuple):
@@ -120,17 +130,22 @@ def took(run: Run) -> str:
     return duration(((run.finished_at or resources.now()) - run.started_at).total_seconds())
 
 
-def fraction(run: Run) -> float:
+def fraction(run: Run, log: RunLog | None = None) -> float:
     """Estimate how far along the run is, from 0 to 1."""
     start, _ = STEPS.get(run.step, (0.0, ""))
     if run.step == "reading" and run.expected:
         return start + 0.64 * min(run.profiles / run.expected, 1.0)
     if run.step == "delivering" and run.messages_expected:
-        return start + 0.19 * min(run.messages / run.messages_expected, 1.0)
+        return start + 0.19 * _accepted(run, log) / run.messages_expected
     return start
 
 
-def step_text(run: Run) -> str:
+def _accepted(run: Run, log: RunLog | None) -> int:
+    """Return how many messages were taken: one that is sent again is not two."""
+    return accepted_messages(run.messages, run.messages_expected, log["refusals"] if log else {})
+
+
+def step_text(run: Run, log: RunLog | None = None) -> str:
     """Format what the run does at this moment."""
     if run.cancel_asked:
         return "Cancelling"
@@ -140,10 +155,21 @@ def step_text(run: Run) -> str:
         return f"Its process ended before it was done: it is tried again at {clock(at)}"
     _, words = STEPS.get(run.step, (0.0, "Working"))
     if run.step == "reading" and run.expected:
-        return f"{words}: {number(run.profiles)} of {number(run.expected)}"
+        return f"{words}: {number(min(run.profiles, run.expected))} of {number(run.expected)}"
     if run.step == "delivering" and run.messages_expected:
-        return f"{words}: {number(run.messages)} of {pluralize(run.messages_expected, 'message')}"
+        return f"{words}: {number(_accepted(run, log))} of {pluralize(run.messages_expected, 'message')}"
     return words
+
+
+def retry_text(run: Run, log: RunLog | None) -> str:
+    """Format why nothing moves and when it goes on, while something waits to be tried again; empty otherwise."""
+    retry = log["retry"] if log else None
+    if log is None or retry is None or run.status != RunStatus.RUNNING or run.step != retry["step"]:
+        return ""
+    left = (datetime.fromisoformat(retry["at"]) - resources.now()).total_seconds()
+    when = f"in {duration(round(left))}" if left >= 1 else "now"
+    tries = pluralize(log["refusals"].get(run.step, 0), "try has", "tries have")
+    return f"{escape_markdown(retry['why'])} {tries} failed in this step; it is tried again {when}."
 
 
 def tried_again_at(run: Run) -> datetime | None:
@@ -151,9 +177,9 @@ def tried_again_at(run: Run) -> datetime | None:
     return run.waiting_until if run.status == RunStatus.QUEUED else None
 
 
-def time_left(run: Run) -> str:
+def time_left(run: Run, log: RunLog | None = None) -> str:
     """Estimate how much longer the run takes, from how long it took so far; empty while that says too little."""
-    done = fraction(run)
+    done = fraction(run, log)
     if run.status != RunStatus.RUNNING or run.started_at is None or run.cancel_asked or not 0.1 < done < 1:
         return ""
     so_far = (resources.now() - run.started_at).total_seconds()
@@ -170,14 +196,22 @@ def progress(bridge: Bridge, person: Actor, run_id: int) -> None:
         run = runs.get_run(bridge, person, run_id)
         if not is_active(run):
             gate.redraw()
-        _show_progress(bridge, person, run)
+        _show_progress(bridge, person, run, _log_of(bridge, person, run))
 
 
-def _show_progress(bridge: Bridge, person: Actor, run: Run) -> None:
+def _log_of(bridge: Bridge, person: Actor, run: Run) -> RunLog | None:
+    """Return the run log of a run that works, where it has one that knows of tries."""
+    log = overview.get_run_log(bridge, person, run.id or 0) if run.status == RunStatus.RUNNING else None
+    return cast("RunLog", log) if log and "refusals" in log else None
+
+
+def _show_progress(bridge: Bridge, person: Actor, run: Run, log: RunLog | None) -> None:
     with st.container(border=True):
         what = "Preview of the export" if run.dry_run else "Export"
         st.markdown(f"**{what} to {escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}")
-        st.progress(fraction(run), text=step_text(run))
+        st.progress(fraction(run, log), text=step_text(run, log))
+        if retry := retry_text(run, log):
+            st.warning(retry, title="It is tried again", icon=":material/replay:")
         with st.container(horizontal=True, vertical_alignment="center"):
             if person.role >= Role.ANALYST:
                 st.button(
@@ -188,7 +222,7 @@ def _show_progress(bridge: Bridge, person: Actor, run: Run) -> None:
                     on_click=_cancel,
                     args=(bridge, person, run.id),
                 )
-            left = time_left(run)
+            left = "" if retry else time_left(run, log)
             st.caption(
                 f"{f'{left}. ' if left else ''}You can leave this page; the run continues.",
                 width="content",

@@ -63,3 +63,22 @@ def test_who_lost_the_lease_writes_nothing_into_the_run_log(bridge: Bridge, grou
     run_queue.heartbeat(bridge.engine, run_id, lease_owner="two", log={"steps": [], "calls": [], "totals": []})
 
     assert runs.get_run_log(bridge.engine, run_id) is None
+
+
+def test_what_is_tried_again_is_kept_until_it_is_tried_and_each_try_that_failed_is_counted():
+    run_log = RunLog(SYSTEM_CLOCK)
+    run_log.step("delivering")
+    for key, wait_s in (("one", 30.0), ("other", 2.0)):
+        run_log.begin_try(key)
+        run_log.refused(key, f"{key} failed", wait_s)
+    assert run_log.kept()["retry"]["why"] == "other failed"
+
+    run_log.begin_try("other")
+    assert run_log.kept()["retry"]["why"] == "one failed"
+    run_log.begin_try("one")
+    run_log.refused("one", "for good", None)
+
+    assert run_log.kept()["retry"] is None
+    assert run_log.kept()["refusals"] == {"delivering": 3}
+    again = RunLog.resume(json.loads(json.dumps(run_log.kept())), clock=SYSTEM_CLOCK)
+    assert again.kept()["refusals"] == {}
