@@ -11,6 +11,7 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind
+from pages.parts import answers
 from pages.parts.actions import perform, show_errors
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
@@ -227,5 +228,5 @@ with show_errors():
             st.caption(intro)
         of_kind = [connection for connection in connections if connection.kind == kind]
         show_connected(bridge, person, of_kind, affected, neighbors, place)
-        page_frame.show_answer(place)
+        answers.show(bridge, person, place)
         show_form(bridge, person, connections)

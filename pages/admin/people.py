@@ -11,7 +11,7 @@ from core.access import people
 from core.access.people import PersonView
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from pages.parts import tables
+from pages.parts import answers, tables
 from pages.parts.actions import confirm_buttons, perform, show_errors
 from pages.parts.formatting import age, escape_markdown, moment, pluralize
 from pages.parts.selection import Selection
@@ -107,7 +107,7 @@ def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
             right.selectbox("Role", list(ROLES), key="people_role", format_func=str.capitalize)
             st.form_submit_button("Add", key="people_add_yes", type="primary", on_click=add, args=(bridge, person))
         st.caption("No e-mail is sent: they have access when they sign in with this address.")
-    page_frame.show_answer("people")
+    answers.show(bridge, person, "people")
     if not views:
         st.info(
             "People appear here once they sign in or are added.", title="No people yet", icon=":material/person_search:"
@@ -142,7 +142,7 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
     PEOPLE.back_button()
     st.header(escape_markdown(view.person.email), anchor=False)
     _show_state(view)
-    page_frame.show_answer("person")
+    answers.show(bridge, person, "person")
     if view.fixed:
         st.info(
             "COHORT_BRIDGE_ADMINS names this address: it is always an admin, and cannot be deactivated here.",

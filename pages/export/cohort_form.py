@@ -13,9 +13,9 @@ from core.syncs.cohorts import why_not_exportable
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, ConnectionKind, Group
 from pages.export import sync_settings
+from pages.parts import answers
 from pages.parts.actions import perform
 from pages.parts.formatting import escape_markdown
-from pages.shell import page_frame
 
 PLACE = "cohorts"
 ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
@@ -56,7 +56,7 @@ def show(bridge: Bridge, person: Actor, cohort: Cohort, destinations: list[Conne
         if kind == RECURRING:
             sync_settings.schedule_fields("cohorts", cohort.id)
         _buttons(bridge, person, cohort, {places[group.destination_id]: group.name for group in own})
-    page_frame.show_answer(PLACE)
+    answers.show(bridge, person, PLACE)
 
 
 def _target_fields(cohort: Cohort, destinations: list[Connection], present: Group | None) -> None:

@@ -15,7 +15,7 @@ from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunStatus, SyncKind, SyncState
 from pages.export import cohort_form
-from pages.parts import held_run, held_run_dialog, links, membership_changes, run_status, tables
+from pages.parts import answers, held_run, held_run_dialog, links, membership_changes, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_number, pluralize
@@ -303,7 +303,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
         assert run.id is not None
         run_status.progress(bridge, person, run.id)
     if active:
-        page_frame.show_answer(cohort_form.PLACE)
+        answers.show(bridge, person, cohort_form.PLACE)
     destinations = [connection for connection in connections if connection.side != MIXPANEL_SIDE]
     if not destinations:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")

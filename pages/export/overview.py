@@ -23,7 +23,7 @@ from core.reports.overview import (
 from core.syncs import listing, one_time, recurring, runs
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
-from pages.parts import held_run, held_run_dialog, links, run_status, selection, tables
+from pages.parts import answers, held_run, held_run_dialog, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import (
     EVERY,
@@ -187,7 +187,7 @@ def _show_quota(quota: QuotaStatus) -> None:
 def show_attention(bridge: Bridge, person: Actor, items: AttentionItems) -> None:
     """Show what stopped, why, and the button that fixes it."""
     st.header("Nothing needs attention" if items.is_nothing else "Needs attention", anchor=False)
-    page_frame.show_answer("overview")
+    answers.show(bridge, person, "overview")
     if items.is_nothing:
         st.caption("The latest run of every group ended well, and no sync is paused.")
         return

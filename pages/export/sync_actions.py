@@ -16,6 +16,7 @@ from core.syncs import recurring
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, SyncState
 from pages.export import sync_table
+from pages.parts import answers
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.formatting import EVERY, escape_markdown, number, pluralize
 from pages.shell import page_frame
@@ -105,7 +106,7 @@ def show_buttons(bridge: Bridge, person: Actor, view: SyncView, connections: lis
             _ask_to_copy(bridge, person, view, others, go_to)
         if st.button("Remove", key="syncs_remove", icon=":material/delete:"):
             _ask_to_remove(bridge, person, view, go_to)
-    page_frame.show_answer(PLACE)
+    answers.show(bridge, person, PLACE)
 
 
 def _button(
@@ -149,6 +150,7 @@ def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str
         made = perform(PLACE, add, lambda sync: f"This is the copy, sync {sync.id}: its first run is due now.")
         if made:
             go_to(made.id)
+            page_frame.take_answer_along()
 
     confirm_buttons("Copy sync", key="syncs_clone", icon=":material/content_copy:", action=copy)
 

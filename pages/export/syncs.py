@@ -15,7 +15,17 @@ from core.syncs import listing, runs
 from core.syncs.listing import SyncView
 from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState
 from pages.export import sync_actions, sync_settings, sync_table
-from pages.parts import charts, held_run, held_run_dialog, links, membership_changes, run_status, selection, tables
+from pages.parts import (
+    answers,
+    charts,
+    held_run,
+    held_run_dialog,
+    links,
+    membership_changes,
+    run_status,
+    selection,
+    tables,
+)
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, number, pluralize
@@ -50,7 +60,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         filters = Filters("syncs")
         shown = sync_table.filtered(syncs, filters)
         filters.show_unknown()
-        page_frame.show_answer(sync_actions.PLACE)
+        answers.show(bridge, person, sync_actions.PLACE)
         if not shown:
             filters.show_none("No sync matches the filters.")
             return
@@ -71,7 +81,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         sync_actions.show_buttons(bridge, person, view, connections, SYNCS.go_to)
     else:
         st.info(ended_text(view))
-        page_frame.show_answer(sync_actions.PLACE)
+        answers.show(bridge, person, sync_actions.PLACE)
     run = view.last_run
     if run is None or not run_status.is_active(run):
         run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)

@@ -15,7 +15,17 @@ from core.reports.group_state import group_states
 from core.syncs import runs
 from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
-from pages.parts import download, held_run, held_run_dialog, links, membership_changes, run_log, run_status, tables
+from pages.parts import (
+    answers,
+    download,
+    held_run,
+    held_run_dialog,
+    links,
+    membership_changes,
+    run_log,
+    run_status,
+    tables,
+)
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize, zone
@@ -163,7 +173,7 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
             f"{moment(at)}, {age(at)}. To {escape_markdown(run.destination)}, by {escape_markdown(run.actor)}.",
             width="content",
         )
-    page_frame.show_answer("history")
+    answers.show(bridge, person, "history", follow=True)
     if run_status.is_active(run):
         run_status.progress(bridge, person, run.id)
     else:

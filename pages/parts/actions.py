@@ -9,10 +9,14 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from core.errors import CohortBridgeError
+from data.models import Connection, Person, Run, Sync
 from pages.parts.formatting import error_text
 from pages.shell import page_frame
 
 Result = TypeVar("Result")
+
+# What answers say of connections, and nothing secret: of that the ending is enough to see that it is another one.
+_OF_CONNECTIONS = ("name", "url", "folder", "project_id", "username", "secret_end", "match_property")
 
 
 def perform(
@@ -36,10 +40,27 @@ def perform(
     if answer is None:
         page_frame.forget_answer()
     else:
-        page_frame.answer(place, answer if isinstance(answer, str) else answer(result))
+        page_frame.answer(place, answer if isinstance(answer, str) else answer(result), about=subject(result))
     if toast:
         st.toast(toast, icon=":material/check:")
     return result
+
+
+def subject(result: object) -> dict[str, Any] | None:
+    """Return what an answer speaks of, and how that is now: plain data, equal as long as the answer holds."""
+    state: list[object]
+    match result:
+        case Run():
+            state = [result.status]
+        case Sync():
+            state = [result.state, result.next_run_at and result.next_run_at.isoformat()]
+        case Connection():
+            state = [result.removed, *(getattr(result, name) for name in _OF_CONNECTIONS)]
+        case Person():
+            state = [result.role, result.disabled]
+        case _:
+            return None
+    return {"kind": type(result).__name__, "id": result.id, "state": [str(each) for each in state]}
 
 
 @contextmanager

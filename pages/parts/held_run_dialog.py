@@ -12,6 +12,7 @@ from core.errors import CohortBridgeError, HoldChanged
 from core.syncs import held_runs
 from data.models import Run
 from pages.parts import run_status
+from pages.parts.actions import subject
 from pages.parts.formatting import error_text, escape_markdown, number
 from pages.shell import page_frame
 
@@ -108,7 +109,7 @@ def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
         st.session_state[_ASKED] = asked | {"run_id": None, "hold": None, "failure": error_text(exc)}
     else:
         text = f"Run {queued.id} is queued: it reads the cohort again, and writes what goes no further."
-        page_frame.answer(asked["place"], text)
+        page_frame.answer(asked["place"], text, about=subject(queued))
         _close()
 
 

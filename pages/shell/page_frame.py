@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -19,6 +20,8 @@ from pages.shell import resources
 PRACTICE_TITLE = "How to connect for real"
 
 _ANSWER = "frame_answer"
+# The parameters of the address that name what is open on a page.
+_OPENS = ("cohort", "sync", "group", "run", "association", "person", "line")
 
 
 def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
@@ -111,15 +114,37 @@ def find_sandbox(connections: list[Connection]) -> str | None:
     return None
 
 
-def answer(place: str, text: str, *, failed: bool = False) -> None:
-    """Keep an action's answer, to be shown at `place` until the next action or page."""
-    st.session_state[_ANSWER] = {"place": place, "text": text, "failed": failed, "page": st.session_state.get("page")}
+def answer(place: str, text: str, *, failed: bool = False, about: dict[str, Any] | None = None) -> None:
+    """Keep an action's answer, to be shown at `place` until the next action or page, or until something else is open.
+
+    `about` is what it speaks of, as that was then: see `pages/parts/answers.py`.
+    """
+    st.session_state[_ANSWER] = {
+        "place": place, "text": text, "failed": failed, "about": about, "opened": _opened()
+    }  # fmt: skip
+
+
+def take_answer_along() -> None:
+    """Show the latest action's answer with what was opened since, because that is what it speaks of."""
+    if latest := st.session_state.get(_ANSWER):
+        st.session_state[_ANSWER] = latest | {"opened": _opened()}
+
+
+def _opened() -> dict[str, str]:
+    """Return what of the address names what is open on the page."""
+    return {name: value for name, value in st.query_params.items() if name in _OPENS}
+
+
+def latest_answer(place: str) -> dict[str, Any] | None:
+    """Return the latest action's answer if it belongs at a place."""
+    latest = st.session_state.get(_ANSWER)
+    return latest if latest and latest["place"] == place else None
 
 
 def has_failed(place: str) -> bool:
     """Return whether the latest action belongs at a place, and failed."""
-    latest = st.session_state.get(_ANSWER)
-    return bool(latest and latest["place"] == place and latest["failed"])
+    latest = latest_answer(place)
+    return bool(latest and latest["failed"])
 
 
 def forget_answer() -> None:
@@ -129,8 +154,8 @@ def forget_answer() -> None:
 
 def show_answer(place: str) -> None:
     """Show the latest action's answer if it belongs here."""
-    latest = st.session_state.get(_ANSWER)
-    if not latest or latest["place"] != place:
+    latest = latest_answer(place)
+    if not latest:
         return
     if latest["failed"]:
         st.error(latest["text"], icon=":material/error:")
@@ -139,6 +164,7 @@ def show_answer(place: str) -> None:
 
 
 def _forget_answers_of_other_pages(page: str) -> None:
-    if st.session_state.get("page") != page:
+    latest = st.session_state.get(_ANSWER)
+    if st.session_state.get("page") != page or (latest and latest["opened"] != _opened()):
         st.session_state["page"] = page
         st.session_state.pop(_ANSWER, None)

@@ -13,14 +13,14 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
 from data.models import UNFINISHED_STAGES, Association, Connection, ImportStage
-from pages.parts import tables
+from pages.parts import answers, tables
 from pages.parts.associate.actions import ASSOCIATIONS, PLACE, cancel, start
 from pages.parts.associate.outcome import show_outcome
 from pages.parts.associate.plan import show_plan
 from pages.parts.associate.rows import show_rows
 from pages.parts.associate.wording import ALIAS, BADGES, NO_ALIAS
 from pages.parts.formatting import age, error_text, escape_markdown, number, pluralize
-from pages.shell import page_frame, uploads
+from pages.shell import uploads
 
 
 def show(bridge: Bridge, person: Actor, connection: Connection | None) -> None:
@@ -33,7 +33,7 @@ def show(bridge: Bridge, person: Actor, connection: Connection | None) -> None:
         st.info("Connect Mixpanel before users are associated.", icon=":material/link_off:")
         return
     _explain(connection)
-    page_frame.show_answer(PLACE)
+    answers.show(bridge, person, PLACE)
     _show_forms(bridge, person)
     _show_list(bridge, person)
 
@@ -122,11 +122,11 @@ def _show_one(bridge: Bridge, person: Actor, association: Association) -> None:
     ASSOCIATIONS.back_button()
     st.header(escape_markdown(association.source or "One user"), anchor=False)
     if association.stage in UNFINISHED_STAGES:
-        page_frame.show_answer(PLACE)
+        answers.show(bridge, person, PLACE)
         _progress(bridge, person, association.id)
         return
     _badge(association)
-    page_frame.show_answer(PLACE)
+    answers.show(bridge, person, PLACE)
     if association.stage == ImportStage.CHECKED:
         show_plan(bridge, person, association)
     else:
