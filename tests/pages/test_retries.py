@@ -55,7 +55,7 @@ def run_that_waits(bridge: Bridge) -> Generator[tuple[Run, Future[Run]]]:
     [
         (
             "server_error", {"target": "apptimize"}, "The Apptimize endpoint answered with an error of its own (500).",
-            "Sending members: ", "3 messages",
+            "Sending members: ", "4 messages",
         ),
         ("load_shedding", {"target": "mixpanel", "after": 1}, "Mixpanel", "Reading profiles", "profiles in"),
     ],
