@@ -22,7 +22,7 @@ from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Account
 from core.vendors.mixpanel_errors import not_an_admin
 from core.vendors.mixpanel_project import REGIONS, Project
-from core.vendors.practice import is_sandbox
+from core.vendors.practice import is_practice_account, is_sandbox, sandbox_address
 from core.vendors.retry import RetryPlan
 from data import connections
 from data.connections import IfTaken, NewConnection
@@ -103,8 +103,7 @@ def _checked_values(bridge: Bridge, form: MixpanelForm, *, base_url: str = "") -
     """Check the service account with Mixpanel, and return what is stored of what was entered."""
     form = _cleaned(form)
     values = _values(bridge, form)
-    if base_url:
-        values["base_url"] = base_url
+    values["base_url"] = _host_for(bridge, values["username"], values["region"], base_url)
     project = Project(
         base_url=values["base_url"],
         project_id=values["project_id"],
@@ -153,13 +152,36 @@ def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "project_id": whole_number(form.project_id, "Project id"),
         "workspace_id": whole_number(form.workspace_id, "Workspace id") if has_workspace else None,
         "region": region,
-        "base_url": (bridge.settings.mixpanel_url or REGIONS[region]).rstrip("/"),
         "id_merge": form.id_merge,
         "match_property": _checked_property(form.match_property, form.id_merge),
         "expects_prefix": form.expects_prefix,
         **sealed(bridge, "secret", form.secret.get_secret_value()),
         **sealed(bridge, "project_token", form.project_token.get_secret_value() if form.project_token else ""),
     }
+
+
+def _host_for(bridge: Bridge, username: str, region: str, present: str) -> str:
+    """Return where an account is asked for: at `present` if its connection stays there, else at its region's host.
+
+    The practice sandbox's accounts are asked for at the sandbox, and no other is: no secret goes where it is not known.
+    Raises SettingsError.
+    """
+    places = connections.list_connections(bridge.engine)
+    sandbox, is_practice = sandbox_address(places), is_practice_account(username)
+    if present and not is_practice and present == sandbox and present != bridge.settings.mixpanel_url:
+        raise SettingsError(
+            "Username: this connection leads to the practice sandbox, which has no such account. Nothing was sent.",
+            advice="To connect a project of Mixpanel, use Change project, or connect it under a name of its own.",
+            code="practice_sandbox",
+        )
+    host = present or bridge.settings.mixpanel_url or (sandbox if is_practice else None) or REGIONS[region]
+    if is_practice and host in REGIONS.values():
+        raise SettingsError(
+            "Username: this is an account of the practice sandbox, which Mixpanel does not know. Nothing was sent.",
+            advice="Enter a service account of your own project, or practise with `make run`.",
+            code="practice_account",
+        )
+    return host.rstrip("/")
 
 
 def _checked_property(entered: str, id_merge: str) -> str:

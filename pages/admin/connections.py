@@ -100,6 +100,7 @@ def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) 
                 "Cohorts are read through the connection called default. To have it lead to another project, use "
                 "**Change project** above."
             )
+        fields.explain_practice(connections)
         fields.merge_fields("connections", None)
         with st.form("connections_mixpanel_form", border=False):
             fields.account_fields(*st.columns(2), "connections", None)

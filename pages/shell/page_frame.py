@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -12,6 +11,7 @@ from core.bridge import Bridge
 from core.connections import lookup, service_accounts
 from core.errors import CohortBridgeError
 from core.leases import workers
+from core.vendors import practice
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
 from pages.parts import links, selection
 from pages.parts.formatting import age, error_text, escape_markdown, moment
@@ -107,11 +107,7 @@ def link_to_connections(person: Actor) -> None:
 
 def find_sandbox(connections: list[Connection]) -> str | None:
     """Return the address of the practice sandbox, if one is connected."""
-    for connection in connections:
-        if connection.practice:
-            parts = urlsplit(connection.url or connection.base_url)
-            return f"{parts.scheme}://{parts.netloc}"
-    return None
+    return practice.sandbox_address(connections)
 
 
 def answer(place: str, text: str, *, failed: bool = False, about: dict[str, Any] | None = None) -> None:

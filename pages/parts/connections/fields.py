@@ -9,6 +9,8 @@ from core.connections.mixpanel_connection import MixpanelForm
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
 from data.models import Connection
 from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, REGIONS, take_secret
+from pages.parts.formatting import escape_markdown
+from pages.shell import page_frame
 
 
 def merge_fields(prefix: str, current: Connection | None) -> None:
@@ -33,6 +35,14 @@ def merge_fields(prefix: str, current: Connection | None) -> None:
         )
         if merge == IdMerge.SIMPLIFIED and other.strip() not in ("", USER_PROPERTY):
             st.warning(OTHER_PROPERTY, icon=":material/warning:")
+
+
+def explain_practice(connections: list[Connection]) -> None:
+    """Say in practice mode where which account is asked for: the form is the same for both."""
+    if sandbox := page_frame.find_sandbox(connections):
+        st.caption(
+            f"The practice account is asked for at the sandbox, {escape_markdown(sandbox)}, every other at Mixpanel."
+        )
 
 
 def account_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, current: Connection | None) -> None:
