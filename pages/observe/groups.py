@@ -15,7 +15,7 @@ from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import csv_name
 from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
-from pages.parts import charts, download, links, member_list, run_status, tables
+from pages.parts import charts, download, links, member_list, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
@@ -173,6 +173,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
             label="Members",
             empty="The group is empty: no profile of the cohort had a usable Apptimize id.",
             open_member=opener(links.USERS, "id", group=group.id),
+            explain=partial(user_reasons.explain_search, bridge, person, group.id),
         )
 
 

@@ -7,7 +7,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections import lookup
-from core.invisible import INVISIBLE, revealed
+from core.invisible import revealed
 from core.reports import user_lookup
 from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
@@ -15,10 +15,10 @@ from core.syncs import groups
 from data.models import Group
 from pages.parts import links, lookback, tables
 from pages.parts.actions import show_errors
-from pages.parts.excluded_profiles import REASONS
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
 from pages.parts.selection import opener, set_param, tell_apart
+from pages.parts.user_reasons import hint_at_invisible, why_missing
 from pages.shell import gate, page_frame, resources
 
 MOST_IDS, MOST_GROUPS = 20, 10
@@ -73,7 +73,8 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
         show_groups(user)
         show_history(user)
     else:
-        show_unknown(user_id, group)
+        show_unknown(group, _elsewhere(bridge, person, user_id) if group else [])
+        hint_at_invisible(user_id)
     lookback.show(user.lookback, place="users")
     if group:
         st.button(
@@ -85,23 +86,35 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
         )
 
 
-def show_unknown(user_id: str, group: Group | None) -> None:
-    """Explain that no group has the id, and what that may mean."""
+def _elsewhere(bridge: Bridge, person: Actor, user_id: str) -> list[InGroup]:
+    """Return what all groups know of an id that one group does not know."""
+    user = user_lookup.look_up_user(bridge, person, user_id, look_through=lookback.look_through("users"))
+    return user.groups if user.is_known else []
+
+
+def show_unknown(group: Group | None, elsewhere: list[InGroup]) -> None:
+    """Explain that no group has the id, or that one does not and what others know of it."""
     where = "No group has this id, and neither does any cohort as it was last read."
     if group:
         where = "This group does not have this id, and neither does its cohort as it was last read."
+    if elsewhere:
+        present = [escape_markdown(group_name(answer.group)) for answer in elsewhere if answer.is_member]
+        more = f" and {pluralize(len(present) - MOST_GROUPS, 'more group')}" if len(present) > MOST_GROUPS else ""
+        others = (
+            f"in {', '.join(present[:MOST_GROUPS])}{more}" if present else "known from other cohorts, and in no group"
+        )
+        st.info(
+            f"{where} The user is {others}: look in all groups to see why.",
+            title="Not in this group",
+            icon=":material/person_search:",
+        )
+        return
     st.info(
         f"{where} The user may have no profile, or be in no exported cohort. Enter the whole id, as Mixpanel or "
         "Apptimize spells it; capital letters count.",
         title="Not found",
         icon=":material/person_search:",
     )
-    if INVISIBLE.search(user_id):
-        st.warning(
-            "The id that was looked up holds a character that nobody sees, shown above by its number. Pages and "
-            "documents have such characters: type the id, or paste it as plain text.",
-            icon=":material/visibility_off:",
-        )
 
 
 def show_lost(lost: list[Group]) -> None:
@@ -208,7 +221,7 @@ def group_row(answer: InGroup) -> dict[str, object]:
         else f"Before {moment(answer.kept_since)}"
         if answer.is_member
         else "",
-        "Why": why(answer),
+        "Why": why_missing(answer),
         "Destination": answer.destination,
     }
 
@@ -218,21 +231,6 @@ def state_text(answer: InGroup) -> str:
     if answer.is_member:
         return "In the group, in doubt" if answer.group.in_doubt else "In the group"
     return "Not known" if answer.reason == user_lookup.LOST else "Not in the group"
-
-
-def why(answer: InGroup) -> str:
-    """Explain why the user is missing, or under which other profile the user is in the group."""
-    if answer.is_member:
-        return f"Counted under the profile {answer.instead}, which has the same id" if answer.instead else ""
-    if answer.reason == user_lookup.LOST:
-        return "The group's members are no longer kept: its next run writes it in full"
-    if answer.reason == "removed" and answer.by_rollback:
-        return f"Run {answer.run_id} rolled the group back to members without this id"
-    if answer.reason == "removed":
-        return f"Left the cohort: run {answer.run_id} removed the id"
-    if answer.reason:
-        return REASONS.get(answer.reason, answer.reason)
-    return "Not in the cohort as last read, or without a profile"
 
 
 def show_history(user: UserLookup) -> None:

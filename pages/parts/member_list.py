@@ -27,10 +27,11 @@ def show(
     label: str,
     empty: str,
     open_member: Callable[[Any], None] | None = None,
+    explain: Callable[[str], None] | None = None,
 ) -> None:
     """Show what `find(search=, offset=, limit=)` returns; `open_member` gets the row that was chosen.
 
-    `empty` is shown where there are no members.
+    `empty` is shown where there are no members; `explain` shows why none matches a search.
     """
     selection.redraw_if_opened(key)
     pager = Pager(f"{key}_page", _PAGE_ROWS)
@@ -46,8 +47,23 @@ def show(
         page = find(search=search, offset=pager.offset(), limit=pager.rows)
         if page.total:
             _show_page(page, pager, key=key, label=label, open_member=open_member)
+        elif search:
+            _show_none(search, pager, key=key, explain=explain)
         else:
-            st.info("No member matches the search." if search else empty, icon=":material/search_off:")
+            st.info(empty, icon=":material/search_off:")
+
+
+def _show_none(search: str, pager: Pager, *, key: str, explain: Callable[[str], None] | None) -> None:
+    if explain:
+        explain(search)
+    else:
+        st.info("No member matches the search.", icon=":material/search_off:")
+    st.button("Clear search", key=f"{key}_clear", icon=":material/filter_alt_off:", on_click=_clear, args=(key, pager))
+
+
+def _clear(key: str, pager: Pager) -> None:
+    st.session_state[f"{key}_search"] = ""
+    pager.to_first_page()
 
 
 def _show_page(

@@ -6,11 +6,11 @@ import pytest
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
-from core.reports import comparison, members
+from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
 from data.models import Run
-from tests.pages.dashboard import GROUPS, drawn, open_page, shown, sign_in_as
+from tests.pages.dashboard import GROUPS, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox
 
@@ -198,3 +198,35 @@ def test_an_address_that_showed_a_member_leads_on_to_the_user(practising: Bridge
     assert "In 2 groups now" in shown(everywhere)
     assert in_one.query_params == {"id": member, "group": str(group)}
     assert "In a group now" in shown(in_one)
+
+
+def test_a_search_for_a_whole_id_that_finds_no_member_says_why(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    page = match_funnel.excluded(practising, LOCAL, 1, limit=500)
+    excluded = {reason: distinct_id for reason, distinct_id, _ in map(match_funnel.shown_row, page.rows)}
+    at = open_page(GROUPS, group=1)
+
+    for search, why in (
+        (excluded["unmatched"], "Unmatched: no Apptimize id"),
+        (excluded["control_character"], "The id contains a line break"),
+        ("nobody at all", "Neither this group nor its cohort as last read has this as a whole id."),
+    ):
+        drawn(at.text_input(key="groups_members_search").set_value(search).run())
+        assert "No member matches the search." in shown(at)
+        assert why in shown(at)
+
+    drawn(at.button(key="groups_members_clear").click().run())
+    assert at.text_input(key="groups_members_search").value == ""
+    assert "No member matches" not in shown(at)
+
+
+def test_an_id_that_another_group_knows_is_said_to_be_there(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    export(practising, SPENDERS)
+    elsewhere = min(set(sandbox.answer(POWER).group) - set(sandbox.answer(SPENDERS).group))
+    spenders = group_row(practising, SPENDERS).id
+
+    text = shown(open_page(USERS, id=elsewhere, group=spenders))
+
+    assert "This group does not have this id" in text
+    assert "The user is in Power users: look in all groups to see why." in text

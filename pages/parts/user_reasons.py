@@ -1,0 +1,60 @@
+"""Why a user is not in a group: the same words wherever one is looked for."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.errors import CohortBridgeError
+from core.invisible import INVISIBLE
+from core.reports import user_lookup
+from core.reports.user_lookup import InGroup
+from pages.parts.excluded_profiles import REASONS
+from pages.parts.formatting import error_text, escape_markdown
+from pages.parts.links import USERS
+
+
+def why_missing(answer: InGroup) -> str:
+    """Explain why the user is missing, or under which other profile the user is in the group."""
+    if answer.is_member:
+        return f"Counted under the profile {answer.instead}, which has the same id" if answer.instead else ""
+    if answer.reason == user_lookup.LOST:
+        return "The group's members are no longer kept: its next run writes it in full"
+    if answer.reason == "removed" and answer.by_rollback:
+        return f"Run {answer.run_id} rolled the group back to members without this id"
+    if answer.reason == "removed":
+        return f"Left the cohort: run {answer.run_id} removed the id"
+    if answer.reason:
+        return REASONS.get(answer.reason, answer.reason)
+    return "Not in the cohort as last read, or without a profile"
+
+
+def hint_at_invisible(user_id: str) -> None:
+    """Point out characters that nobody sees, where an id was not found."""
+    if INVISIBLE.search(user_id):
+        st.warning(
+            "The id that was looked up holds a character that nobody sees. Pages and documents have such characters: "
+            "type the id, or paste it as plain text.",
+            icon=":material/visibility_off:",
+        )
+
+
+def explain_search(bridge: Bridge, person: Actor, group_id: int, search: str) -> None:
+    """Explain that no member of a group matches a search: if it is a whole id, what became of it, and where to look."""
+    try:
+        user = user_lookup.look_up_user(bridge, person, search, group_id=group_id)
+    except CohortBridgeError as exc:
+        st.error(error_text(exc), icon=":material/error:")
+        return
+    answer = next(iter(user.groups), None)
+    if answer and (answer.is_member or answer.reason):
+        reason = escape_markdown(why_missing(answer))
+    else:
+        reason = (
+            "Neither this group nor its cohort as last read has this as a whole id. The user may have no profile, or "
+            "be in other cohorts; capital letters count."
+        )
+    st.info(reason, title="No member matches the search.", icon=":material/search_off:")
+    hint_at_invisible(search)
+    st.page_link(USERS, label="Look it up in all groups", icon=":material/travel_explore:", query_params={"id": search})
