@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections import entering
+from core.connections import attempts, entering
 from core.connections.secrets import checked_secret, sealed
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.threads import in_time
@@ -50,9 +50,10 @@ def connect_endpoint(
     Raises: SettingsError naming the field, VendorAuthFailed (the token), VendorUnavailable (the address), NameInUse,
     PlaceInUse.
     """
-    values = _tested_endpoint(bridge, url, token)
-    new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, actor.name, values, if_taken, apart)
-    return entering.store(bridge, new)
+    with attempts.noted(bridge, actor, "connect_endpoint", attempts.endpoint(name, url)):
+        values = _tested_endpoint(bridge, url, token)
+        new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, actor.name, values, if_taken, apart)
+        return entering.store(bridge, new)
 
 
 @action(Role.ADMIN)
@@ -61,8 +62,10 @@ def replace_token(bridge: Bridge, actor: Actor, connection_id: int, token: Secre
 
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
-    present = _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT)
-    return entering.replace(bridge, connection_id, _tested_endpoint(bridge, present.url, token), seen=present)
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "replace_token", attempts.present(known)):
+        present = _require_kind(known, ConnectionKind.ENDPOINT)
+        return entering.replace(bridge, connection_id, _tested_endpoint(bridge, present.url, token), seen=present)
 
 
 @action(Role.ADMIN)
@@ -74,8 +77,10 @@ def change_address(
     The token is entered again: no one sends it anywhere without knowing it.
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
-    _require_kind(bridge, connection_id, ConnectionKind.ENDPOINT)
-    return entering.replace(bridge, connection_id, _tested_endpoint(bridge, url, token), apart=apart)
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "change_address", attempts.endpoint(attempts.name_of(known), url)):
+        _require_kind(known, ConnectionKind.ENDPOINT)
+        return entering.replace(bridge, connection_id, _tested_endpoint(bridge, url, token), apart=apart)
 
 
 @action(Role.ADMIN)
@@ -84,14 +89,18 @@ def change_folder(bridge: Bridge, actor: Actor, connection_id: int, *, folder: s
 
     Raises: SettingsError, StorageFailed, NotFound, PlaceInUse.
     """
-    _require_kind(bridge, connection_id, ConnectionKind.CSV)
-    return entering.replace(bridge, connection_id, _tested_folder(bridge, folder))
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "change_folder", attempts.folder(attempts.name_of(known), folder)):
+        _require_kind(known, ConnectionKind.CSV)
+        return entering.replace(bridge, connection_id, _tested_folder(bridge, folder))
 
 
 @action(Role.ADMIN)
 def keep_apart(bridge: Bridge, actor: Actor, connection_id: int) -> Connection:
     """Record that a destination is another workspace than the others at its address. Raises NotFound, PlaceInUse."""
-    return entering.keep_apart(bridge, connection_id)
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "keep_apart", attempts.present(known)):
+        return entering.keep_apart(bridge, connection_id)
 
 
 @action(Role.ADMIN)
@@ -114,8 +123,8 @@ def are_apart(connection: Connection, other: Connection) -> bool:
     return receivers.are_apart(connection, other)
 
 
-def _require_kind(bridge: Bridge, connection_id: int, kind: ConnectionKind) -> Connection:
-    connection = entering.require_present(connections.get_connection(bridge.engine, connection_id))
+def _require_kind(known: Connection | None, kind: ConnectionKind) -> Connection:
+    connection = entering.require_present(known)
     if connection.kind != kind:
         raise NotFound("This connection is of another kind.")
     return connection
@@ -156,9 +165,10 @@ def connect_csv(
 
     Raises: SettingsError, StorageFailed, NameInUse, PlaceInUse.
     """
-    values = _tested_folder(bridge, folder)
-    new = NewConnection(DESTINATION_SIDE, ConnectionKind.CSV, name, actor.name, values, if_taken)
-    return entering.store(bridge, new)
+    with attempts.noted(bridge, actor, "connect_csv", attempts.folder(name, folder)):
+        values = _tested_folder(bridge, folder)
+        new = NewConnection(DESTINATION_SIDE, ConnectionKind.CSV, name, actor.name, values, if_taken)
+        return entering.store(bridge, new)
 
 
 def _tested_folder(bridge: Bridge, folder: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections import entering
+from core.connections import attempts, entering
 from core.connections.query_budget import budget_for
 from core.connections.secrets import checked_secret, sealed
 from core.errors import NotFound, SettingsError
@@ -55,9 +55,11 @@ def connect_mixpanel(
 
     Raises: SettingsError naming the field, VendorError, VendorAuthFailed, NameInUse. Nothing is stored then.
     """
-    values = _checked_values(bridge, form)
-    new = NewConnection(MIXPANEL_SIDE, ConnectionKind.MIXPANEL, form.name, actor.name, values, if_taken)
-    return entering.store(bridge, new)
+    what = attempts.project(form.name, form.project_id, form.region)
+    with attempts.noted(bridge, actor, "connect_mixpanel", what):
+        values = _checked_values(bridge, form)
+        new = NewConnection(MIXPANEL_SIDE, ConnectionKind.MIXPANEL, form.name, actor.name, values, if_taken)
+        return entering.store(bridge, new)
 
 
 @action(Role.ADMIN)
@@ -66,19 +68,21 @@ def replace_secret(bridge: Bridge, actor: Actor, connection_id: int, *, username
 
     Raises: SettingsError, VendorError, VendorAuthFailed, NotFound.
     """
-    present = _require_mixpanel(bridge, connection_id)
-    form = MixpanelForm(
-        username=username,
-        secret=secret,
-        project_id=present.project_id,
-        region=present.region,
-        workspace_id=present.workspace_id,
-        id_merge=present.id_merge,
-        match_property=present.match_property,
-        expects_prefix=present.expects_prefix,
-    )
-    values = _checked_values(bridge, form, base_url=present.base_url)
-    return entering.replace(bridge, connection_id, values, seen=present)
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "replace_secret", attempts.present(known)):
+        present = _require_mixpanel(known)
+        form = MixpanelForm(
+            username=username,
+            secret=secret,
+            project_id=present.project_id,
+            region=present.region,
+            workspace_id=present.workspace_id,
+            id_merge=present.id_merge,
+            match_property=present.match_property,
+            expects_prefix=present.expects_prefix,
+        )
+        values = _checked_values(bridge, form, base_url=present.base_url)
+        return entering.replace(bridge, connection_id, values, seen=present)
 
 
 @action(Role.ADMIN)
@@ -88,12 +92,15 @@ def change_project(bridge: Bridge, actor: Actor, connection_id: int, form: Mixpa
     Syncs of the project before stop, and are not lost: it may be connected again. Groups that are still fed through the
     connection are written in full. Raises: SettingsError, VendorError, VendorAuthFailed, NotFound.
     """
-    _require_mixpanel(bridge, connection_id)
-    return entering.replace(bridge, connection_id, _checked_values(bridge, form))
+    known = connections.get_connection(bridge.engine, connection_id)
+    what = attempts.project(attempts.name_of(known), form.project_id, form.region)
+    with attempts.noted(bridge, actor, "change_project", what):
+        _require_mixpanel(known)
+        return entering.replace(bridge, connection_id, _checked_values(bridge, form))
 
 
-def _require_mixpanel(bridge: Bridge, connection_id: int) -> Connection:
-    connection = entering.require_present(connections.get_connection(bridge.engine, connection_id))
+def _require_mixpanel(known: Connection | None) -> Connection:
+    connection = entering.require_present(known)
     if connection.side != MIXPANEL_SIDE:
         raise NotFound("This connection is of another kind.")
     return connection
@@ -205,7 +212,9 @@ async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]
 @action(Role.ADMIN)
 def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
     """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
-    return _change(bridge, connection_id, sealed(bridge, "project_token", _checked_token(token)))
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "set_project_token", attempts.present(known)):
+        return _change(bridge, connection_id, sealed(bridge, "project_token", _checked_token(token)))
 
 
 @action(Role.ADMIN)

@@ -1,0 +1,75 @@
+"""Attempts to connect, or to replace a connection, that failed: each is in the audit log, and no secret with it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from core.access.roles import Actor, note_refusal
+from core.bridge import Bridge
+from core.errors import CohortBridgeError
+from core.text import shown
+from core.vendors.mixpanel_project import REGIONS
+from data.models import Connection, ConnectionKind
+
+_LONGEST = 500
+
+
+@contextmanager
+def noted(bridge: Bridge, actor: Actor, action: str, what: str) -> Generator[None]:
+    """Note what fails inside, with the reason; `what` says which connection was to lead where."""
+    try:
+        yield
+    except CohortBridgeError as exc:
+        note_refusal(bridge, actor.name, action, shown(f"{what}: {exc.message}", most=_LONGEST))
+        raise
+
+
+def endpoint(name: str, url: str) -> str:
+    """Describe a destination at an address, without what may be secret in that."""
+    return f"Apptimize destination {_name(name)} at {_address(url)}"
+
+
+def folder(name: str, path: str) -> str:
+    """Describe a destination in a folder."""
+    return f"CSV destination {_name(name)} in {shown(path.strip())}"
+
+
+def project(name: str, project_id: str | int, region: str) -> str:
+    """Describe a connection to a project. What is no number, or no region, may have been meant for another field."""
+    number = str(project_id).strip()
+    is_number = number.isascii() and number.isdigit() and len(number) < 20
+    where = f", {region.strip().lower()}" if region.strip().lower() in REGIONS else ""
+    return f"Mixpanel connection {_name(name)} to " + (f"project {number}{where}" if is_number else "no project")
+
+
+def present(connection: Connection | None) -> str:
+    """Describe a connection that is there."""
+    if connection is None:
+        return "A connection that does not exist"
+    if connection.kind == ConnectionKind.ENDPOINT:
+        return endpoint(connection.name, connection.url)
+    if connection.kind == ConnectionKind.CSV:
+        return folder(connection.name, connection.folder)
+    return project(connection.name, connection.project_id or "", connection.region)
+
+
+def name_of(connection: Connection | None) -> str:
+    """Return the name of a connection that is to lead elsewhere."""
+    return connection.name if connection else ""
+
+
+def _name(name: str) -> str:
+    return shown(name.strip(), most=100) or "without a name"
+
+
+def _address(url: str) -> str:
+    """Return an address without user name, password and query; of what is none nothing: it may be the token."""
+    try:
+        parts = urlsplit(url.strip())
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "no address"
+    except ValueError:
+        return "no address"
+    return shown(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
