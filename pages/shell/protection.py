@@ -10,12 +10,14 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config, file_util
 from streamlit.url_util import make_url_path
+from streamlit.web.server.server_util import is_allowed_origin
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from pages.shell import sign_in_setup
@@ -24,6 +26,8 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 # Served by Streamlit and used by no one here: they tell strangers how much is going on, and take what they send.
 _CLOSED = ("_stcore/metrics", "_stcore/agent/")
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+_NOT_ALLOWED = "Only the dashboard's own pages may open this connection.\n"
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -49,6 +53,8 @@ class Protection:
         if not is_for_us(scope):
             text = "This address is not one that the dashboard answers to: see docs/security.md, “Names”.\n"
             await PlainTextResponse(text, 400)(scope, receive, send)
+        elif scope["type"] == "websocket" and not is_from_us(scope):
+            await PlainTextResponse(_NOT_ALLOWED, 403)(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/" != self._root:
             await RedirectResponse(self._root)(scope, receive, send)  # who leaves the path out is led to it
         elif scope["path"].startswith(self._closed):
@@ -69,7 +75,7 @@ class Protection:
             if message["type"] == "websocket.close" and not is_accepted:
                 # Without this the server answers by itself, and without headers.
                 await send(self._with_headers({"type": "websocket.http.response.start", "status": 403, "headers": []}))
-                await send({"type": "websocket.http.response.body", "body": b"This connection is not allowed.\n"})
+                await send({"type": "websocket.http.response.body", "body": _NOT_ALLOWED.encode()})
                 return
             is_accepted = is_accepted or message["type"] == "websocket.accept"
             has_headers = message["type"] in (
@@ -90,9 +96,31 @@ def is_for_us(scope: Scope) -> bool:
 
     A browser says the name that it was given: of another site that leads to this machine, that site's.
     """
-    named = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"]
+    named = _header(scope, b"host")
     # A target that is a whole address comes from a proxy's client, and would count before the header.
     return len(named) == 1 and scope["path"].startswith("/") and is_host_allowed(named[0])
+
+
+def is_from_us(scope: Scope) -> bool:
+    """Return whether a page of the dashboard opens a connection, or something that is no browser.
+
+    Streamlit would also take pages of any port of this machine, and to know of others would ask outside for its own
+    address, and stand still meanwhile.
+    """
+    origins = _header(scope, b"origin")
+    if not origins:
+        return True
+    try:
+        origin = urlsplit(origins[0])
+    except ValueError:
+        return False
+    named = st.get_option("browser.serverAddress") if config.is_manually_set("browser.serverAddress") else None
+    is_ours = origin.netloc in _header(scope, b"host") or (named is not None and origin.hostname == named)
+    return len(origins) == 1 and (is_ours or is_allowed_origin(origins[0]))
+
+
+def _header(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for each, value in scope["headers"] if each.lower() == name]
 
 
 def list_allowed_hosts() -> list[str]:

@@ -35,8 +35,10 @@ def ask(port: int, request: bytes) -> bytes:
         answer = b""
         while chunk := connection.recv(65536):
             answer += chunk
-            head, _, body = answer.partition(b"\r\n\r\n")
+            head, ended, body = answer.partition(b"\r\n\r\n")
+            if ended and (b" 101 " in head or request.startswith(b"HEAD ")):
+                break
             announced = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-            if b" 101 " in head or (announced and len(body) >= int(announced[0].partition(b":")[2])):
+            if announced and len(body) >= int(announced[0].partition(b":")[2]):
                 break
         return answer

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from streamlit import config, file_util
+from streamlit import config, file_util, net_util
 
 from pages.shell.protection import Protection, content_security_policy, list_headers
 from tests.stage.processes import ROOT
@@ -94,6 +94,36 @@ def test_another_name_is_told_in_a_sentence_that_it_is_none(port: int, host: str
 @pytest.mark.parametrize("host", FOREIGN)
 def test_another_name_opens_no_connection(port: int, host: str):
     assert status(ask(port, f"GET /taken HTTP/1.1\r\nHost: {host}\r\n{OPEN_A_CONNECTION}\r\n".encode())) == 400
+
+
+def open_from(port: int, *origins: str) -> int:
+    """Open a connection as a page of these origins does."""
+    lines = "".join(f"Origin: {origin}\r\n" for origin in origins)
+    return status(ask(port, f"GET /taken HTTP/1.1\r\nHost: localhost:8501\r\n{lines}{OPEN_A_CONNECTION}\r\n".encode()))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://evil.example", "http://localhost:8502", "http://localhost", "http://127.0.0.1:8501", "null", "", "http://[",
+     "http://localhost:8501.evil.example", "http://evil.example@localhost:8502", "http://0.0.0.0:8501"],
+)  # fmt: skip
+def test_a_page_of_another_site_or_port_opens_no_connection(port: int, origin: str, monkeypatch: pytest.MonkeyPatch):
+    # Streamlit would ask outside for the address of this machine, and serve no one meanwhile.
+    monkeypatch.setattr(net_util, "get_external_ip", lambda: pytest.fail("it asks outside"))
+
+    assert open_from(port, origin) == 403
+    assert open_from(port, "http://localhost:8501", origin) in (400, 403)
+
+
+def test_a_page_of_the_dashboard_opens_one_and_so_does_an_origin_that_the_operator_named(port: int):
+    assert open_from(port) == 101
+    assert open_from(port, "http://localhost:8501") == 101
+    config.set_option("server.corsAllowedOrigins", ["https://portal.example.com"])
+    try:
+        assert open_from(port, "https://portal.example.com") == 101
+        assert open_from(port, "https://portal.example.com.evil.example") == 403
+    finally:
+        config.set_option("server.corsAllowedOrigins", [])
 
 
 @pytest.mark.parametrize(
