@@ -25,6 +25,7 @@ _RUNNING = {running: waiting for waiting, running in _WAITING.items()}
 ENDED = (ImportStage.DONE, ImportStage.FAILED, ImportStage.CANCELLED)
 # The reason that stands for rows of a batch of which Mixpanel took some, and did not report which: kept as `unaliased`.
 NOT_REPORTED = "Mixpanel refused a part of the batch and did not say which rows."
+_NO_ERROR = {"error_code": None, "error_message": None, "error_advice": None}
 # One that kills its process again and again without getting further is left alone.
 _MOST_INTERRUPTIONS = 3
 
@@ -142,7 +143,7 @@ def resume(engine: Engine, association_id: int, *, lease_owner: str | None, now:
     move = _Transition(
         (ImportStage.FAILED, ImportStage.CANCELLED, ImportStage.TO_WRITE),
         ImportStage.TO_WRITE,
-        {"finished_at": None, "interruptions": 0, "error_code": None, "error_message": None, "error_advice": None},
+        {"finished_at": None, "interruptions": 0, **_NO_ERROR},
     )
     return _move(engine, association_id, move, lease_owner=lease_owner, now=now)
 
@@ -229,9 +230,9 @@ def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetim
     return False
 
 
-def heartbeat(engine: Engine, association_id: int, *, lease_owner: str) -> Renewal:
-    """Renew the lease."""
-    return _renew(engine, association_id, lease_owner, {})
+def heartbeat(engine: Engine, association_id: int, *, lease_owner: str, retry: Failure | None = None) -> Renewal:
+    """Renew the lease, and record why something waits to be tried again; None: nothing does."""
+    return _renew(engine, association_id, lease_owner, dict(retry.columns() if retry else _NO_ERROR))
 
 
 def begin_batch(engine: Engine, association_id: int, *, lease_owner: str, last_row: int) -> Renewal:
@@ -298,7 +299,7 @@ def record_check(engine: Engine, association_id: int, *, lease_owner: str, summa
 
 def record_end(engine: Engine, association_id: int, *, lease_owner: str, ending: Ending) -> bool:
     """Record how an association ended, and give the lease up. False, and nothing, when it was lost."""
-    values: dict[str, Any] = {"stage": ending.stage, "finished_at": ending.at, "cancel_asked": False}
+    values: dict[str, Any] = {"stage": ending.stage, "finished_at": ending.at, "cancel_asked": False, **_NO_ERROR}
     if ending.failure:
         values |= ending.failure.columns()
     if ending.requests is not None:

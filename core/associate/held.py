@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from core.associate.retrying import failure_to_retry
 from core.bridge import Bridge
 from core.errors import LeaseLost, NotFound
 from core.leases.lease import HeldLease
+from core.run_log import RunLog
 from data import associations
 from data.associations import Ending
 from data.leases import Renewal
@@ -37,6 +39,7 @@ class HeldAssociation:
         self._engine = bridge.engine
         self._lease_owner = lease_owner
         self._watch = watch
+        self.run_log = RunLog(clock=bridge.clock)
 
     def load(self) -> Association:
         """Return the association as it is recorded. Raises NotFound."""
@@ -92,7 +95,10 @@ class HeldAssociation:
         log.info("association let go association_id=%s stage=%s", self.id, stage)
 
     async def _renew(self) -> Renewal:
-        return await asyncio.to_thread(associations.heartbeat, self._engine, self.id, lease_owner=self._lease_owner)
+        retry = failure_to_retry(self.run_log)
+        return await asyncio.to_thread(
+            associations.heartbeat, self._engine, self.id, lease_owner=self._lease_owner, retry=retry
+        )
 
     async def _after_heartbeat(self) -> None:
         if self._watch:

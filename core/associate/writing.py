@@ -59,7 +59,9 @@ class Writing:
             self._held.lease.check,
             retry=RetryPlan(over_s=self._bridge.settings.retry_over_s),
             requests=association.requests,
+            tries=self._held.run_log,
         )
+        self._held.run_log.step("writing")
         await asyncio.to_thread(self._rows.begin_writing)
         after = await asyncio.to_thread(associations.last_row, self._bridge.engine, self._held.id)
         async with self._batches(after) as take:

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.access.audit_log import AuditCheck
 from core.access.people import PersonView
+from core.associate.retrying import RETRYING
 from core.reports import match_funnel, user_lookup
 from core.syncs import cohorts, held_runs, listing
 from core.vendors.mixpanel_answers import Cohort
@@ -78,7 +79,10 @@ def funnel_as_json(run: Run) -> dict[str, Any]:
 
 def association_as_json(association: Association) -> dict[str, Any]:
     columns = _columns(association, _ASSOCIATION)
-    return columns | {"accepted": association.accepted_problems, "error": _error(association)}
+    error = _error(association)
+    columns |= {"accepted": association.accepted_problems, "error": error}
+    # Nothing has failed yet: what is being tried again is named only for as long as it is.
+    return columns | {"error": None, "retry": error} if association.error_code == RETRYING else columns
 
 
 def user_as_json(user: user_lookup.UserLookup) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
+from core.associate.retrying import retry_text
 from core.export.progress import Progress
 from core.run_log import RunLog
 from data.models import Association
@@ -51,7 +52,10 @@ def _retry_text(run_log: RunLog) -> str:
 
 
 def _show_rows(move: _Move, association: Association) -> None:
-    move(association.stage, association.written + association.refused, association.writable or None, "rows")
+    stage = association.stage
+    if retry := retry_text(association):
+        stage = f"{stage}, {retry}"
+    move(stage, association.written + association.refused, association.writable or None, "rows")
 
 
 @contextmanager

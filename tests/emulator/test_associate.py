@@ -21,7 +21,9 @@ from sqlmodel import select
 
 from core.access.roles import LOCAL, Actor, Role
 from core.associate import actions, job, running
+from core.associate.retrying import retry_text
 from core.bridge import Bridge
+from core.cli.as_json import association_as_json
 from core.connections import lookup, mixpanel_connection
 from core.errors import NotAllowed, NotConnected, SettingsError
 from core.leases import lease
@@ -302,6 +304,27 @@ def test_passing_failures_are_retried_and_a_lasting_one_can_be_gone_on_from(sand
     actions.resume_association(bridge, LOCAL, failed.id, lease_owner=lease_owner)
     done = do(bridge, failed.id, lease_owner)
     assert (done.stage, done.written, get_property(sandbox, "later")) == ("done", 1, "i_later")
+
+
+def test_writing_that_waits_to_try_again_says_why_and_when(sandbox: Sandbox, token_home: Home):
+    sandbox.fault("server_error", target="ingestion", times=1)
+    told = dict[str, Any]()
+    with token_home.bridge(retry_over_s=30) as bridge:  # the first wait is a fifteenth of it
+        association, lease_owner = check(bridge, rows(("patient", "i_patient"))), lease.new_lease_owner()
+        actions.confirm_association(bridge, LOCAL, association.id or 0, lease_owner=lease_owner)
+
+        def watch(now: Association) -> None:
+            if text := retry_text(now):
+                told[text] = association_as_json(now)
+
+        done = asyncio.run(running.carry_out_here(bridge, association.id or 0, lease_owner=lease_owner, watch=watch))
+
+    text, as_json = next(iter(told.items()))
+    assert text.endswith("1 try has failed.")
+    assert "It is tried again" in text
+    assert (as_json["error"], as_json["retry"]["code"]) == (None, "retrying")
+    assert (done.stage, done.written, done.error_code, retry_text(done)) == ("done", 1, None, "")
+    assert "retry" not in association_as_json(done)
 
 
 def test_rows_whose_answer_was_lost_are_not_told_as_never_sent(sandbox: Sandbox, bridge: Bridge):

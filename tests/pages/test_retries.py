@@ -13,12 +13,13 @@ import pytest
 from sqlmodel import update
 
 from core.access.roles import LOCAL
+from core.associate.retrying import RETRYING
 from core.bridge import Bridge
 from core.reports import overview
 from core.syncs import runs
 from data.engine import write_session
-from data.models import Run, RunLogRow, RunStatus
-from tests.pages.dashboard import HISTORY, open_page, shown
+from data.models import Association, Run, RunLogRow, RunStatus
+from tests.pages.dashboard import HISTORY, MATCHING, open_page, shown
 from tests.stage.home import copy_home, export
 from tests.stage.sandbox import POWER, Sandbox
 
@@ -101,3 +102,17 @@ def test_a_run_of_an_earlier_version_has_a_log_that_knows_no_tries(exported: Bri
         session.merge(RunLogRow(run_id=1, log={"steps": [], "calls": [], "totals": []}))
 
     assert open_page(HISTORY, run=1).main.get("progress")[0].proto.text == "Sending members: 1 of 1 message"
+
+
+def test_an_association_that_tries_again_says_why_and_when(exported: Bridge):
+    with write_session(exported.engine) as session:
+        counts = {"rows": 2_000, "writable": 1_990, "written": 40, "refused": 2}
+        how = {"mixpanel_id": 1, "project_id": 1, "match_property": "$apptimize_user_id", "aliases": True}
+        why = {"error_code": RETRYING, "error_message": "Mixpanel is busy.", "error_advice": "It is tried again now."}
+        now = exported.clock.now()
+        session.add(Association(actor="local", source="a.csv", stage="writing", created_at=now, **counts, **how, **why))
+
+    at = open_page(MATCHING, association=1)
+
+    assert "Mixpanel is busy. It is tried again now." in shown(at)
+    assert at.main.get("progress")[0].proto.text == "Writing: 42 of 1,990 rows"

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.associate import actions, target
+from core.associate.retrying import retry_text
 from core.associate.rows import MOST_ROWS
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
@@ -158,9 +159,11 @@ def _progress(bridge: Bridge, person: Actor, association_id: int) -> None:
         if association.stage == ImportStage.WRITING:
             text = f"Writing: {number(done)} of {pluralize(association.writable, 'row')}"
         st.progress(
-            done / association.writable if association.writable else 0.0,
+            min(done / association.writable, 1.0) if association.writable else 0.0,
             text="Cancelling" if association.cancel_asked else text,
         )
+        if retry := retry_text(association):
+            st.warning(escape_markdown(retry), title="It is tried again", icon=":material/replay:")
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
                 "Cancelling …" if association.cancel_asked else "Cancel",
