@@ -78,9 +78,8 @@ def _period_filter(bridge: Bridge, filters: Filters, column: DeltaGenerator) -> 
         column.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=IN_ADDRESS | {CHOSEN_DAYS: "days"}
     )
     if period == CHOSEN_DAYS:
-        first_column, last_column = column.columns(2)
-        first = filters.day(first_column.date_input, "From", "from")
-        return between(first, filters.day(last_column.date_input, "To", "to"))
+        first = filters.day(column.date_input, "From", "from")
+        return between(first, filters.day(column.date_input, "To", "to"))
     return since(period, bridge.clock.now()), None
 
 
