@@ -19,6 +19,7 @@ from pages.parts import charts, download, links, member_list, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
+from pages.parts.pager import Pager
 from pages.parts.selection import Selection, opener
 from pages.shell import gate, page_frame, resources
 
@@ -27,7 +28,7 @@ GROUPS = Selection(
     key="groups_back",
     all_rows="All groups",
     unknown="There is no delivered group {}: it appears once its cohort was exported.",
-    row_params=("view",),
+    row_params=("view", "before", "after"),
 )
 VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
 IN_DOUBT = {
@@ -255,19 +256,12 @@ def compare(bridge: Bridge, person: Actor, group: Group) -> None:
         return
     ids = list(runs)
     labels = {run_id: run_label(run) for run_id, run in runs.items()}
+    filters = Filters("groups", *(Pager(f"groups_compare_{kind}_page") for kind in ("added", "removed")))
+    gone = "The members of a run {} of this group are not kept: others are compared."
     with st.container(horizontal=True):
-        before = st.selectbox(
-            "From",
-            ids,
-            index=1,
-            format_func=labels.__getitem__,
-            key="groups_before",
-            on_change=to_first_pages,
-            width=400,
-        )
-        after = st.selectbox(
-            "To", ids, index=0, format_func=labels.__getitem__, key="groups_after", on_change=to_first_pages, width=400
-        )
+        before: int = filters.one(st.selectbox, "From", "before", labels, default=ids[1], unknown=gone, width=400)
+        after: int = filters.one(st.selectbox, "To", "after", labels, default=ids[0], unknown=gone, width=400)
+    filters.show_unknown()
     if before == after:
         st.info("Choose two different runs.", icon=":material/difference:")
         return
@@ -280,12 +274,6 @@ def run_label(run: Run) -> str:
     """Format a run for a choice."""
     how = ", rolled back" if run.trigger == "undo" else ""
     return f"Run {run.id}, {moment(run.finished_at)}: {pluralize(run.members, 'member')}{how}"
-
-
-def to_first_pages() -> None:
-    """Begin at the first page of another comparison."""
-    for kind in ("added", "removed"):
-        st.session_state[f"groups_compare_{kind}_page"] = 1
 
 
 def show_comparison(bridge: Bridge, person: Actor, difference: Comparison) -> None:

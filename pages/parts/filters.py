@@ -54,12 +54,12 @@ class _Field:
 class Filters:
     """The filters of one list, for one drawing of it. Each is a parameter of the address, and its key ends with that.
 
-    After another choice the list begins at its first page. What the address asks for and is not there is left out, and
-    said by `show_unknown`.
+    After another choice its pagers begin at the first page. What the address asks for and is not there is left out,
+    and said by `show_unknown`.
     """
 
-    def __init__(self, prefix: str, pager: Pager | None = None) -> None:
-        self._prefix, self._pager = prefix, pager
+    def __init__(self, prefix: str, *pagers: Pager) -> None:
+        self._prefix, self._pagers = prefix, pagers
         self._names: list[str] = []
         self._unknown: list[str] = []
 
@@ -126,7 +126,7 @@ class Filters:
             key=f"{self._prefix}_clear",
             icon=":material/filter_alt_off:",
             on_click=clear,
-            args=(self._prefix, tuple(self._names), self._pager),
+            args=(self._prefix, tuple(self._names), self._pagers),
         )
 
     def _draw(
@@ -144,24 +144,24 @@ class Filters:
             or None in field.write(st.session_state[key])
         ):
             st.session_state[key], st.session_state[_followed(key)] = wanted, asked
-        return show(label, key=key, on_change=partial(_keep, key, name, field, self._pager), **look)
+        return show(label, key=key, on_change=partial(_keep, key, name, field, self._pagers), **look)
 
 
-def clear(prefix: str, names: tuple[str, ...], pager: Pager | None) -> None:
+def clear(prefix: str, names: tuple[str, ...], pagers: tuple[Pager, ...]) -> None:
     """Have nothing filtered by the filters of these names."""
     for name in names:
         set_param(name, None)
         st.session_state.pop(_followed(f"{prefix}_{name}"), None)
-    if pager:
+    for pager in pagers:
         pager.to_first_page()
 
 
-def _keep(key: str, name: str, field: _Field, pager: Pager | None) -> None:
+def _keep(key: str, name: str, field: _Field, pagers: tuple[Pager, ...]) -> None:
     """Keep in the address what was chosen."""
     texts = [text for text in field.write(st.session_state[key]) if text]
     st.session_state[_followed(key)] = texts
     set_param(name, texts)
-    if pager:
+    for pager in pagers:
         pager.to_first_page()
 
 

@@ -125,6 +125,11 @@ def test_a_group_that_was_rolled_back_says_so_and_its_present_members_can_be_com
     assert "Rolled back" in shown(open_page(GROUPS))
     drawn(at.selectbox(key="groups_before").set_value(first.id).run())
     assert "Both hold the same members." in shown(at)
+    assert at.query_params["before"] == str(first.id)
+    again = open_page(GROUPS, group=group, view="Compare two runs", before=first.id)
+    assert "Both hold the same members." in shown(again)
+    gone = shown(open_page(GROUPS, group=group, view="Compare two runs", after="99"))
+    assert "The members of a run 99 of this group are not kept: others are compared." in gone
 
     export(practising, TRIAL)
     assert "Rolled back" not in shown(open_page(GROUPS, group=group))
