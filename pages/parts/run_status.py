@@ -167,7 +167,7 @@ def retry_text(run: Run, log: RunLog | None) -> str:
     if log is None or retry is None or run.status != RunStatus.RUNNING or run.step != retry["step"]:
         return ""
     left = (datetime.fromisoformat(retry["at"]) - resources.now()).total_seconds()
-    when = f"in {duration(round(left))}" if left >= 1 else "now"
+    when = f"in {round(left)} s" if left >= 1 else "now"
     tries = pluralize(log["refusals"].get(run.step, 0), "try has", "tries have")
     return f"{escape_markdown(retry['why'])} {tries} failed in this step; it is tried again {when}."
 
@@ -211,7 +211,7 @@ def _show_progress(bridge: Bridge, person: Actor, run: Run, log: RunLog | None) 
         st.markdown(f"**{what} to {escape_markdown(run.group_name)}** at {escape_markdown(run.destination)}")
         st.progress(fraction(run, log), text=step_text(run, log))
         if retry := retry_text(run, log):
-            st.warning(retry, title="It is tried again", icon=":material/replay:")
+            st.warning(retry, title="Waiting to try again", icon=":material/replay:")
         with st.container(horizontal=True, vertical_alignment="center"):
             if person.role >= Role.ANALYST:
                 st.button(

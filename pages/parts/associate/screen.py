@@ -163,7 +163,7 @@ def _progress(bridge: Bridge, person: Actor, association_id: int) -> None:
             text="Cancelling" if association.cancel_asked else text,
         )
         if retry := retry_text(association):
-            st.warning(escape_markdown(retry), title="It is tried again", icon=":material/replay:")
+            st.warning(escape_markdown(retry), title="Waiting to try again", icon=":material/replay:")
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
                 "Cancelling …" if association.cancel_asked else "Cancel",
