@@ -332,8 +332,8 @@ def hand_back(engine: Engine, association_id: int, *, lease_owner: str, now: dat
 def _put_down(association: Association, now: datetime) -> dict[str, Any]:
     """Return what changes of one that no process works on any more: one that was cancelled is not taken up again."""
     if association.cancel_asked:
-        return {"stage": ImportStage.CANCELLED, "finished_at": now, "cancel_asked": False}
-    return {"stage": _RUNNING.get(ImportStage(association.stage), association.stage)}
+        return {"stage": ImportStage.CANCELLED, "finished_at": now, "cancel_asked": False, **_NO_ERROR}
+    return {"stage": _RUNNING.get(ImportStage(association.stage), association.stage), **_NO_ERROR}
 
 
 def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) -> bool:

@@ -198,3 +198,19 @@ def test_a_lease_whose_association_is_gone_keeps_no_other_from_being_recovered(
 
     assert get_stage(bridge, waiting) == ImportStage.TO_WRITE
     assert leases.list_held(bridge.engine, LeaseKind.ASSOCIATION) == []
+
+
+def test_what_was_tried_again_is_not_kept_of_one_that_is_put_down(bridge: Bridge, waiting: int):
+    retry = Failure("retrying", "Mixpanel is busy.", "It is tried again in 8 s.")
+    for put_down in (lambda: hand_back(bridge, waiting, "one"), lambda: interrupt(bridge, lease_now(bridge))):
+        assert claim(bridge, waiting, "one")
+        associations.heartbeat(bridge.engine, waiting, lease_owner="one", retry=retry)
+        working = associations.get(bridge.engine, waiting)
+        assert working
+        assert working.error_message == "Mixpanel is busy."
+
+        assert put_down()
+
+        association = associations.get(bridge.engine, waiting)
+        assert association
+        assert (association.stage, association.error_code) == (ImportStage.TO_WRITE, None)
