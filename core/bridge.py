@@ -12,7 +12,7 @@ from core import vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
-from data import deliveries
+from data import deliveries, engine
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, UrlUnusable, open_database
 from data.members.snapshots import Snapshots
@@ -40,7 +40,7 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
     """
     with storage_errors():
         try:
-            engine = open_database(settings.database_url, settings.home)
+            opened = open_database(settings.database_url, settings.home)
         except UrlUnusable as exc:
             raise SettingsError(
                 f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.",
@@ -52,7 +52,7 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
         except (OSError, TimeoutError) as exc:
             raise StorageFailed("The secret key could not be read or made.") from exc
     snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
-    bridge = Bridge(settings, engine, snapshots, keys, clock, lease_times)
+    bridge = Bridge(settings, opened, snapshots, keys, clock, lease_times)
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
         notice_restore(bridge)
     return bridge
@@ -65,6 +65,12 @@ def notice_restore(bridge: Bridge) -> None:
     with storage_errors():
         if deliveries.notice_restore(bridge.engine, settings.delivery_mark, scope, now=clock.now()):
             log.warning("the database is older than what was delivered: every group is in doubt")
+
+
+def require_sound(bridge: Bridge) -> None:
+    """Look whether the database is damaged, when something failed that no one foresaw. Raises StorageFailed."""
+    with storage_errors():
+        engine.require_sound(bridge.engine)
 
 
 def storage_errors_of(rows: Iterable[T]) -> Iterator[T]:

@@ -7,16 +7,28 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    MultipleResultsFound,
+    NoResultFound,
+    SQLAlchemyError,
+)
 from sqlmodel import Session, create_engine
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 # Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
 _BUSY_TIMEOUT_MS = 30_000
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
+_DAMAGED = "The database file is damaged, or is not a database of Cohort Bridge."
+_FROM_A_BACKUP = "Restore it from a backup, or set COHORT_BRIDGE_HOME to another folder."
+# What SQLite says of pages that are not what they were.
+_OF_DAMAGE = ("malformed", "not a database", "could not decode", "unsupported file format")
 _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 
 
@@ -121,6 +133,31 @@ def _storage_errors() -> Generator[None]:
         raise
     except DBAPIError as exc:
         raise StorageError(_sentence(exc), advice=_advice(exc)) from exc
+    except Exception as exc:
+        if not _is_of_a_row(exc):
+            raise
+        raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP) from exc
+
+
+def require_sound(engine: Engine) -> None:
+    """Have SQLite look through its whole file, which takes a while. Raises StorageError when it finds it damaged."""
+    if engine.dialect.name != "sqlite":
+        return
+    with _storage_errors(), engine.connect() as connection:
+        if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar() != "ok":
+            raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP)
+
+
+def _is_of_a_row(exc: Exception) -> bool:
+    """Return whether an error comes of what a row holds, or that it is missing: no time, no JSON, no such row.
+
+    Such a page of the file is damaged in a way that SQLite does not notice.
+    """
+    if isinstance(exc, SQLAlchemyError) and not isinstance(exc, NoResultFound | MultipleResultsFound):
+        return False  # said wrongly by ourselves
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(exc.__traceback__)]
+    ours = [name for name in packages if name in ("sqlalchemy", "sqlmodel", "data", "core", "pages")]
+    return bool(ours) and ours[-1].startswith("sql")
 
 
 def _sentence(exc: DBAPIError) -> str:
@@ -136,15 +173,21 @@ def _sentence(exc: DBAPIError) -> str:
         return f"The database was locked by another program for {_BUSY_TIMEOUT_MS // 1000} seconds."
     if "unable to open" in reason:
         return "The database file cannot be opened."
-    if "malformed" in reason or "not a database" in reason:
-        return "The database file is damaged, or is not a database of Cohort Bridge."
+    if _is_damage(reason):
+        return _DAMAGED
     return "The database could not be used."
+
+
+def _is_damage(reason: str) -> bool:
+    return any(words in reason for words in _OF_DAMAGE)
 
 
 def _advice(exc: BaseException) -> str | None:
     reason = str(getattr(exc, "orig", exc)).lower()
-    if "malformed" in reason or "not a database" in reason:
-        return "Restore it from a backup, or set COHORT_BRIDGE_HOME to another folder."
+    if _is_damage(reason):
+        return _FROM_A_BACKUP
+    if "locked" in reason:
+        return "Close what else has it open, a backup or a database browser, then try again."
     return None
 
 

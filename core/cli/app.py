@@ -14,7 +14,7 @@ from typing import Any, NoReturn, cast
 import typer
 
 from core.cli import associate, audit, cohorts, connect, groups, people, runs, services, syncs
-from core.cli.common import FAILED, WRONG_USAGE, with_times
+from core.cli.common import FAILED, WRONG_USAGE, require_sound_database, with_times
 from core.cli.output import complain, has_printed_json, say
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.encoding import OutputLost, drop_output, prepare_streams, printing
@@ -87,11 +87,17 @@ def main(
         _end(given, exc.code if isinstance(exc.code, int) else FAILED)
     except Exception as exc:
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
-        complain(
-            f"This failed in an unexpected way ({type(exc).__name__}).",
-            "COHORT_BRIDGE_LOG_LEVEL=DEBUG shows more.",
-        )
+        complain(*_explain(exc))
         _end(given, FAILED)
+
+
+def _explain(exc: Exception) -> tuple[str, str]:
+    """Return what is said of an error that no one foresaw, and what to do: a damaged database makes any of them."""
+    try:
+        require_sound_database()
+    except CohortBridgeError as damaged:
+        return damaged.message, damaged.advice
+    return f"This failed in an unexpected way ({type(exc).__name__}).", "COHORT_BRIDGE_LOG_LEVEL=DEBUG shows more."
 
 
 def _end(given: Sequence[str], code: int) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from core import log, settings
-from core.bridge import Bridge, open_bridge
+from core.bridge import Bridge, open_bridge, require_sound
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
 from core.signals import end_signals
@@ -43,6 +43,7 @@ class _Times:
 
 
 _OF_THE_SYSTEM = _Times()
+_opened: ContextVar[Bridge | None] = ContextVar("cohort_bridge_opened", default=None)
 _times = ContextVar("cohort_bridge_times", default=_OF_THE_SYSTEM)
 
 
@@ -60,7 +61,15 @@ def open_here() -> Bridge:
     configured = settings.read()
     log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
     times = _times.get()
-    return open_bridge(configured, clock=times.clock, lease_times=times.lease_times)
+    bridge = open_bridge(configured, clock=times.clock, lease_times=times.lease_times)
+    _opened.set(bridge)
+    return bridge
+
+
+def require_sound_database() -> None:
+    """Look whether the database that a command opened is damaged. Raises StorageFailed."""
+    if bridge := _opened.get():
+        require_sound(bridge)
 
 
 def _is_service() -> bool:

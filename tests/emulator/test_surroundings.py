@@ -8,20 +8,19 @@ import json
 import os
 import pty
 import re
-import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
-from core.cli import output
-from core.cli.app import command, main
+from core.cli.app import command
 from core.sandbox import people
 from data.models import RunStatus
 from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import SPENDERS, Sandbox
+from tests.stage.terminal import Terminal
 
 
 @pytest.mark.parametrize(
@@ -116,37 +115,6 @@ def leaves(group: Any, path: str = "") -> Iterator[str]:
 
 def test_every_command_is_tried_below():
     assert {path for path in leaves(command()) if not any(line.startswith(path) for line, _ in COMMANDS)} == SERVERS
-
-
-class Terminal:
-    """Runs commands in this process, with output in an encoding of its own."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, home: Home, encoding: str = "ascii") -> None:
-        self._patch, self.encoding = patch, encoding
-        for name, value in home._environment(None).items():
-            patch.setenv(name, value)
-        patch.chdir(home.path.parent)
-
-    def run(self, *arguments: str) -> tuple[int, bytes, str]:
-        """Return the exit status, and what was printed."""
-        out, err = io.BytesIO(), io.BytesIO()
-        stream = io.TextIOWrapper(out, encoding=self.encoding)
-        code = self.run_into(stream, err, *arguments)
-        stream.detach()
-        return code, out.getvalue(), err.getvalue().decode(self.encoding)
-
-    def run_into(self, out: IO[str] | None, err: io.BytesIO, *arguments: str) -> int:
-        with self._patch.context() as patch:
-            patch.setattr(sys, "stdout", out)
-            patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding=self.encoding, errors="backslashreplace"))
-            patch.setattr(output, "_is_json_printed", False)
-            with pytest.raises(SystemExit) as ended:
-                main(arguments)
-            sys.stdout.close() if out is None else out.flush()
-            sys.stderr.flush()
-            sys.stderr.detach()  # type: ignore[attr-defined]
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
 
 
 def test_output_that_is_not_utf8_changes_the_end_of_no_command(

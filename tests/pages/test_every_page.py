@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,26 @@ def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Brid
 
     assert not at.exception
     assert "The database could not be used" in shown(at)
+
+
+@pytest.mark.parametrize("page", [OVERVIEW, HISTORY, CONNECTIONS])
+def test_a_database_with_damaged_pages_is_said_in_a_sentence(practising: Bridge, tmp_path: Path, page: str):
+    practising.engine.dispose()
+    path = tmp_path / "home" / "cohort_bridge.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        roots = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('run', 'connection')"
+        ).fetchall()
+    with path.open("r+b") as file:
+        for (root,) in roots:
+            file.seek((root - 1) * 4096)
+            file.write(b"\xaa" * 4096)
+
+    text = shown(open_page(page))
+
+    assert "The database file is damaged" in text
+    assert "Restore it from a backup" in text
 
 
 @pytest.mark.parametrize(

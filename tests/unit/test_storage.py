@@ -95,6 +95,52 @@ def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path):
         open_database(database_url(tmp_path), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE person SET created_at = 'yesterday'",
+        "UPDATE person SET created_at = x'00ff'",
+        "UPDATE person SET email = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_row_that_cannot_be_read_is_said_in_a_sentence(bridge: Bridge, damage: str):
+    with write_session(bridge.engine) as session:
+        session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
+    with bridge.engine.begin() as connection:
+        connection.exec_driver_sql(damage)
+
+    with pytest.raises(StorageError, match="damaged") as caught, read_session(bridge.engine) as session:
+        session.exec(select(Person)).all()
+
+    assert "backup" in (caught.value.advice or "")
+
+
+def test_a_row_that_is_gone_is_said_in_a_sentence(bridge: Bridge):
+    with pytest.raises(StorageError, match="damaged"), read_session(bridge.engine) as session:
+        session.get_one(Person, 99)
+
+
+def test_what_goes_wrong_in_between_is_not_laid_to_the_database(bridge: Bridge):
+    with pytest.raises(ValueError, match="of our own"), read_session(bridge.engine):
+        raise ValueError("of our own")
+
+
+def test_a_damaged_page_that_answers_all_the_same_is_found(bridge: Bridge):
+    with write_session(bridge.engine) as session:
+        session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
+    data_engine.require_sound(bridge.engine)
+    with bridge.engine.begin() as connection:  # an index that knows of no row
+        connection.exec_driver_sql("PRAGMA writable_schema = ON")
+        connection.exec_driver_sql(
+            "UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'run') "
+            "WHERE name = 'sqlite_autoindex_person_1'"
+        )
+    bridge.engine.dispose()
+
+    with pytest.raises(StorageError, match="damaged"):
+        data_engine.require_sound(bridge.engine)
+
+
 def test_a_read_only_database_is_said_in_a_sentence(bridge: Bridge):
     path = bridge.settings.home / "cohort_bridge.db"
     locked = make_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
