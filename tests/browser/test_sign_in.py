@@ -340,6 +340,8 @@ def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Brows
         tabs = list[Page]()
         for path, port in ports.items():
             wait_for(f"http://127.0.0.1:{port}", process)
+            answer = httpx.get(f"http://127.0.0.1:{port}/{path}")
+            assert answer.headers["X-Frame-Options"] == "DENY", "it is protected as the other way of starting it is"
             tabs.append(page.context.new_page())
             tabs[-1].goto(f"http://127.0.0.1:{port}/{path}", wait_until="commit")
         for page in tabs:
