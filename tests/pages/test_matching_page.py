@@ -115,6 +115,10 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     assert "1 row was written" in shown(at)
     assert at.download_button(key="associate_outcomes").proto.deferred_file_id
     assert sandbox.get("/sandbox/api/people/page-user").json()["properties"] == {"$apptimize_user_id": "i_4711"}
+    drawn(at.text_input(key="associate_search").set_value("nobody").run())
+    assert "No row matches the search." in shown(at)
+    drawn(at.button(key="associate_search_clear").click().run())
+    assert list(at.dataframe[0].value["Apptimize id"]) == ["i_4711"]
 
 
 def test_a_ruined_id_is_written_where_its_tick_says_so(with_token: Bridge):

@@ -66,10 +66,19 @@ def show_rows(bridge: Bridge, person: Actor, association: Association) -> None:
         return
     if not planned.total:
         st.info("No row matches the search." if search else "There are no such rows.", icon=":material/search_off:")
+        if search:
+            st.button(
+                "Clear search", key="associate_search_clear", icon=":material/filter_alt_off:", on_click=_clear_search
+            )
         return
     st.caption(PAGER.range_text(len(planned.rows), pluralize(planned.total, "row")))
     _table(planned.rows)
     PAGER.buttons(planned.total)
+
+
+def _clear_search() -> None:
+    st.session_state["associate_search"] = ""
+    PAGER.to_first_page()
 
 
 def _filters(association: Association) -> tuple[str, str]:
