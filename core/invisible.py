@@ -17,6 +17,8 @@ _CHARACTERS = (
 INVISIBLE = re.compile(f"[{_CHARACTERS}]")
 # Blanks are seen only beside something else.
 _NOTHING = re.compile(rf"[\s{_CHARACTERS}]*\Z")
+# The second half of an emoji, and of a rare form of a Chinese character: seen by what it makes of the first.
+_DRAWN_END = re.compile(rf"[^\x00-\x7f\s{_CHARACTERS}][\ufe0f\U000e0100-\U000e01ef]\Z")
 
 
 def is_unseen(text: str) -> bool:
@@ -26,7 +28,9 @@ def is_unseen(text: str) -> bool:
 
 def has_invisible_ends(text: str) -> bool:
     """Return whether a text begins or ends with such a character."""
-    return not text.isascii() and bool(INVISIBLE.match(text) or INVISIBLE.match(text, len(text) - 1))
+    if text.isascii():
+        return False
+    return bool(INVISIBLE.match(text) or (INVISIBLE.match(text, len(text) - 1) and not _DRAWN_END.search(text[-2:])))
 
 
 def revealed(text: str) -> str:

@@ -66,6 +66,9 @@ class Problem(StrEnum):
     DATE = Suspect.DATE.value
     QUOTATION_MARK = Suspect.QUOTATION_MARK.value
     LOST_CHARACTER = Suspect.LOST_CHARACTER.value
+    PROGRAM_VALUE = Suspect.PROGRAM_VALUE.value
+    CUT_OFF = Suspect.CUT_OFF.value
+    TABLE_LABEL = Suspect.TABLE_LABEL.value
     INVISIBLE_ENDS = Suspect.INVISIBLE_ENDS.value
     # Those that are written:
     DECIMAL_ZERO = Warn.DECIMAL_ZERO.value
@@ -102,6 +105,9 @@ PROBLEMS: dict[str, str] = {
     Problem.DATE: "An id is a date or a time, as a spreadsheet makes of ids such as 11-26.",
     Problem.QUOTATION_MARK: "An id begins with a quotation mark, as downloads for spreadsheets put before a sign.",
     Problem.LOST_CHARACTER: "An id holds \ufffd, which stands for a character that was lost.",
+    Problem.PROGRAM_VALUE: "An id is written as a program shows a value, such as ['i_1'] or np.int64(1).",
+    Problem.CUT_OFF: "An id ends with ..., as a program shows one whose end it leaves out.",
+    Problem.TABLE_LABEL: "An id is the name of a column, or a total, as tables have around their rows.",
     Problem.INVISIBLE_ENDS: "An id begins or ends with a character that nobody sees, such as a zero-width space.",
     Problem.DECIMAL_ZERO: "An id ends with .0: a program has taken it for a number.",
     Problem.DIGITS_LOST: "An id is a number with nothing but zeros after its 15th digit, as spreadsheets round it.",

@@ -41,6 +41,11 @@ def test_they_are_those_that_unicode_calls_format_or_ignorable():
         ("u\u200d1", False, False),
         ("u1\u00ad", False, True),
         ("Jos\u00e9", False, False),
+        ("anna\u2764\ufe0f", False, False),
+        ("\u845b\U000e0100", False, False),
+        ("u1\ufe0f", False, True),
+        ("\ufe0f\u2764", False, True),
+        ("\u2764\u200b\ufe0f", False, True),
         ("a\nb\u2060", False, True),
     ],
 )
