@@ -139,13 +139,14 @@ def _close_idle() -> None:
 
 
 def give_back(db: duckdb.DuckDBPyConnection, *, memory_mb: int) -> None:
-    """Keep a DuckDB for the next piece of work, or close it where enough are kept."""
+    """Keep a DuckDB for the next piece of work; where more than two are kept, the oldest is closed."""
     db.execute(_THREADS)  # a piece of work may have asked for fewer
     with _idle_lock:
-        if sum(idle.pid == os.getpid() for idle in _idle) < _MOST_IDLE:
-            _idle.append(_Idle(os.getpid(), memory_mb, db))
-            return
-    db.close()
+        _idle.append(_Idle(os.getpid(), memory_mb, db))
+        kept = [idle for idle in _idle if idle.pid == os.getpid()]
+        for idle in kept[:-_MOST_IDLE]:
+            _idle.remove(idle)
+            idle.db.close()
 
 
 class SharedConnection:
