@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import stat
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 @cache
 def load_trusted() -> ssl.SSLContext:
     """Load the certificates that are trusted once: that takes longer than a small delivery. Raises SettingsError."""
+    _check_key_log()
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file and not Path(file).is_file():  # a pipe would be waited for
         raise _unusable("SSL_CERT_FILE", "it names no file that this program may read")
@@ -39,9 +41,22 @@ def _has_certificates(folder: str) -> bool:
         return False
 
 
-def _unusable(variable: str, why: str) -> SettingsError:
-    return SettingsError(
-        f"{variable} cannot be used: {why}.",
-        advice="Name a PEM file that this program may read in SSL_CERT_FILE, or unset it.",
-        code="bad_setting",
-    )
+def _check_key_log() -> None:
+    """Refuse a file for the keys of connections that cannot be written: TLS itself fails on it, or waits for a pipe."""
+    if not (name := os.environ.get("SSLKEYLOGFILE")):
+        return
+    try:
+        handle = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+        is_file = stat.S_ISREG(os.fstat(handle).st_mode)
+        os.close(handle)
+    except OSError:
+        is_file = False
+    if not is_file:
+        why = "it names no file that this program may write"
+        raise _unusable("SSLKEYLOGFILE", why, "Name another file in it, or unset it.")
+
+
+def _unusable(
+    variable: str, why: str, advice: str = "Name a PEM file that this program may read in SSL_CERT_FILE, or unset it."
+) -> SettingsError:
+    return SettingsError(f"{variable} cannot be used: {why}.", advice=advice, code="bad_setting")

@@ -278,7 +278,7 @@ def test_libraries_are_told_of_the_same_proxies():
 
 @pytest.fixture(autouse=True)
 def loaded_again(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
         monkeypatch.delenv(name, raising=False)
     yield
     certificates.load_trusted.cache_clear()
@@ -303,6 +303,16 @@ def test_certificates_that_are_none_are_refused_by_their_variable(
         with pytest.raises(SettingsError, match=f"^{variable} cannot be used") as caught:
             trust(monkeypatch, variable, tmp_path / name)
         assert variable in caught.value.message
+
+
+def test_a_file_for_the_keys_of_connections_is_refused_by_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+
+    for name in ("missing/keys", "pipe", "."):
+        with pytest.raises(SettingsError, match="^SSLKEYLOGFILE cannot be used: "):
+            trust(monkeypatch, "SSLKEYLOGFILE", tmp_path / name)
+    trust(monkeypatch, "SSLKEYLOGFILE", tmp_path / "keys")
+    assert (tmp_path / "keys").stat().st_mode & 0o077 == 0
 
 
 def test_certificates_of_a_file_or_a_folder_are_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
