@@ -8,6 +8,9 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
+# Below it a table shows nothing but blanks.
+_NARROWEST = 40
+
 
 def start_in_utf8() -> None:
     """Start this process again in Python's UTF-8 mode, where it is not in it already and its locale is of another kind.
@@ -27,6 +30,7 @@ def prepare_streams() -> None:
 
     A standard stream that is closed would leave its number to the next file, which then gets what is printed.
     """
+    _forget_odd_widths()
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -38,6 +42,15 @@ def prepare_streams() -> None:
         if isinstance(stream, io.TextIOWrapper):
             with suppress(io.UnsupportedOperation):  # somebody has read of it before
                 stream.reconfigure(errors=errors)
+
+
+def _forget_odd_widths() -> None:
+    """Take a width that leaves no room for text, or is none, for one that is not set."""
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
+        width = os.environ.get(name, "")
+        is_wide = width.isascii() and width.isdigit() and int(width[:6]) >= _NARROWEST
+        if width and not is_wide:
+            del os.environ[name]
 
 
 def can_print(text: str) -> bool:

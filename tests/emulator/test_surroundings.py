@@ -176,6 +176,20 @@ def test_a_command_needs_no_standard_output(sandbox: Sandbox, home: Home, monkey
     assert (code, err.getvalue()) == (0, b"")
 
 
+@pytest.mark.parametrize(("variable", "width"), [("COLUMNS", "0"), ("COLUMNS", "1"), ("TERMINAL_WIDTH", "none")])
+def test_a_terminal_without_a_width_is_no_reason_to_show_nothing(
+    sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch, variable: str, width: str
+):
+    monkeypatch.setenv(variable, width)
+    terminal = Terminal(monkeypatch, home)
+
+    code, out, _ = terminal.run("cohorts")
+    refused, _, why = terminal.run("exports")
+
+    assert (code, b"spenders" in out) == (0, True)
+    assert (refused, "No such command" in why) == (2, True)
+
+
 NO_TEXT = os.fsdecode(b"\xe9")  # as Python gives an argument that is not UTF-8
 TEXTS = [
     "connect mixpanel --username {} --project-id 1",
