@@ -53,8 +53,9 @@ def who() -> Actor | None:
 
 
 def _visitor() -> Actor | None:
+    is_set_up = sign_in_setup.is_set_up()  # first: Streamlit fails on a file that is refused here
     user = st.user.to_dict()
-    if not sign_in_setup.is_set_up() and "is_logged_in" not in user:
+    if not is_set_up and "is_logged_in" not in user:
         sign_in_setup.require_local_visit()
         return LOCAL
     if not user.get("is_logged_in"):

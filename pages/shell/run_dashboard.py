@@ -8,6 +8,7 @@ is no sign-in.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -23,10 +24,20 @@ from streamlit.web import bootstrap, cli
 from core import log, settings
 from core.encoding import prepare_streams, start_in_utf8
 from core.errors import SettingsError
+from core.vendors import proxies
 from pages.shell import sign_in_setup
 from pages.shell.protection import Protection
 
 APP = Path(__file__).parents[2] / "app.py"
+# What lets other sites, or anyone who says to be somebody, in where it is not so.
+_MUST_BE = {
+    "server.enableCORS": True,
+    "server.enableXsrfProtection": True,
+    "server.trustedUserHeaders": {},
+    "global.developmentMode": False,
+}
+# Such a path leads elsewhere in an address, or stands for any path.
+_NO_PATH = re.compile(r"[\\%?#{}:\x00-\x1f\x7f]|(^|/)\.{1,2}(/|$)|./+/.")
 
 
 def main() -> None:
@@ -45,7 +56,9 @@ def protect(app: ASGIApp) -> Protection:
     """Return what is served instead of Streamlit's bare app. Exits as `main` does."""
     try:
         log.configure(settings.read().log_level)
+        check_protection()
         _require_sign_in_or_loopback()
+        proxies.prepare_for_libraries(os.environ)  # the provider of sign-in is asked by one
         protected = Protection(app)
     except SettingsError as exc:
         _exit(exc)
@@ -64,10 +77,29 @@ def check_options(given: Sequence[str]) -> None:
     config._main_script_path = str(APP)  # noqa: SLF001  (settings beside app.py count, as they do for `streamlit run`)
     bootstrap.load_config_options(chosen)
     try:
+        check_protection()
         _require_sign_in_or_loopback()
     finally:
         # Streamlit reads them again, with all options, and would say that they had changed.
         config._config_options = None
+
+
+def check_protection() -> None:
+    """Refuse settings of Streamlit that open what is closed here, or serve nothing. Raises SettingsError."""
+    for name, value in _MUST_BE.items():
+        if (st.get_option(name) or type(value)()) != value:
+            raise _setting(name, "it opens the dashboard to others")
+    if _NO_PATH.search(st.get_option("server.baseUrlPath") or ""):
+        raise _setting("server.baseUrlPath", "this is no path such as tools/bridge")
+
+
+def _setting(name: str, why: str) -> SettingsError:
+    variable = "STREAMLIT_" + re.sub(r"(?<=[a-z])(?=[A-Z])|\.", "_", name).upper()
+    return SettingsError(
+        f"{name} cannot be used: {why}.",
+        advice=f"Unset {variable} in the environment, or remove --{name} from the command.",
+        code="bad_setting",
+    )
 
 
 def _require_sign_in_or_loopback() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from streamlit.runtime.secrets import secrets_singleton
 from streamlit.url_util import make_url_path
 
 from core.errors import SettingsError
+from core.files import NoFile, open_file
 from core.vendors import addresses
 
 ROOT = Path(__file__).parents[2]
@@ -21,15 +24,21 @@ ROOT = Path(__file__).parents[2]
 _COOKIE_SECRET_LENGTH = 32
 _DOCS = "docs/sign-in says what goes into it."
 # A request that carries one of these came through a proxy, and so from an unknown place.
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+_FORWARDED = (
+    "forwarded", "x-forwarded", "x-real-ip", "via", "x-client-ip", "x-cluster-client-ip", "true-client-ip",
+    "client-ip", "cf-", "fastly-client-ip", "x-original-", "x-envoy-", "x-proxyuser-ip", "x-azure-", "x-arr-",
+    "x-amzn-", "tailscale-",
+)  # fmt: skip
 
 
 def is_set_up() -> bool:
     """Return whether people have to sign in. Raises SettingsError when it is set up wrongly."""
     files = [Path(name) for name in st.get_option("secrets.files")]
-    present = [path for path in files if path.exists()]
+    present = [path for path in files if os.path.lexists(path)]
     if not present:
         return False
+    for path in present:
+        _require_toml(path)
     if not secrets_singleton.load_if_toml_exists():
         raise _wrong(f"{present[0]} cannot be read: it is not TOML.")
     section = secrets_singleton.get("auth")
@@ -37,6 +46,23 @@ def is_set_up() -> bool:
         raise _wrong(f"{present[0]} has no section [auth], so no one could sign in.")
     _check(section)
     return True
+
+
+def _require_toml(path: Path) -> None:
+    """Refuse a file that Streamlit would wait for, fail on, or take for one that is not there."""
+    if path.is_dir() and path.suffix != ".toml":
+        return  # one file for each secret
+    try:
+        with open_file(path) as file:
+            tomllib.loads(file.read().decode())
+    except NoFile as exc:
+        raise _wrong(f"{path} cannot be read: it is {exc.kind}, and no file.") from None
+    except OSError as exc:
+        raise _wrong(f"{path} cannot be read ({exc.strerror}).") from None
+    except UnicodeDecodeError:
+        raise _wrong(f"{path} cannot be read: it is not text in UTF-8.") from None
+    except tomllib.TOMLDecodeError:
+        raise _wrong(f"{path} cannot be read: it is not TOML.") from None
 
 
 def _check(section: Mapping[str, Any]) -> None:
@@ -47,7 +73,11 @@ def _check(section: Mapping[str, Any]) -> None:
             raise _wrong(" ".join(str(exc).split())) from None
     if len(str(section["cookie_secret"])) < _COOKIE_SECRET_LENGTH:
         raise _wrong(f"cookie_secret in secrets.toml is shorter than {_COOKIE_SECRET_LENGTH} characters.")
-    parts = urlsplit(str(section["redirect_uri"]))
+    try:
+        parts = urlsplit(str(section["redirect_uri"]))
+        _ = parts.port
+    except ValueError:
+        raise _wrong("redirect_uri in secrets.toml is no address.") from None
     if parts.scheme != "https" and not addresses.is_loopback(str(section["redirect_uri"])):
         raise _wrong("redirect_uri in secrets.toml does not start with https://.")
     # Below a path the callback is too. Without one, a proxy may take a path away before it passes a request on.
@@ -94,13 +124,17 @@ def require_local_visit() -> None:
     # Streamlit takes visits from pages of any port of this machine, and of its outside address: they are other sites.
     origin = headers.get("Origin")
     is_foreign = origin is not None and urlsplit(origin).netloc != named
-    came_through = any(name in headers for name in _FORWARDED)
-    if is_foreign or came_through or not addresses.is_loopback_host(host) or not _is_here(peer):
+    if is_foreign or came_through_proxy(headers) or not addresses.is_loopback_host(host) or not _is_here(peer):
         raise SettingsError(
             "Sign-in is not set up, so only this machine itself may open the dashboard, and you come from elsewhere.",
             advice="Set up sign-in before you put it behind a proxy: see docs/sign-in.",
             code="open_to_others",
         )
+
+
+def came_through_proxy(headers: Iterable[str]) -> bool:
+    """Return whether a request has a header that proxies and tunnels add."""
+    return any(name.lower().startswith(_FORWARDED) for name in headers)
 
 
 def _is_here(peer: object) -> bool:

@@ -74,7 +74,7 @@ def secrets_file(folder: Path, provider_url: str, port: int, below: str = "") ->
 
 
 @contextmanager
-def signed_dashboard(folder: Path, *, path: str = "") -> Iterator[Signed]:
+def signed_dashboard(folder: Path, *, path: str = "", **more: str) -> Iterator[Signed]:
     """Start both, the dashboard below a path: admins are boss@example.com, and people of example.com become viewers."""
     port = free_port()
     settings = {
@@ -90,7 +90,11 @@ def signed_dashboard(folder: Path, *, path: str = "") -> Iterator[Signed]:
         command.append(f"--server.baseUrlPath={path}")
         output = stack.enter_context(log.open("wb"))
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(folder / "home", **settings), stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            env=environment(folder / "home", **settings, **more),
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         stack.callback(process.wait, 30)
         stack.callback(process.terminate)

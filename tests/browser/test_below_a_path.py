@@ -28,7 +28,9 @@ def below(chromium: Browser, fork_server: None, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def signed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
-    with signed_dashboard(tmp_path_factory.mktemp("signed"), path=PATH) as running:
+    # Of a proxy, and of whom to ask without one, in words that the library behind sign-in does not understand.
+    odd = {"ALL_PROXY": "http://127.0.0.1:9", "NO_PROXY": "[::1],fd00::/8"}
+    with signed_dashboard(tmp_path_factory.mktemp("signed"), path=PATH, **odd) as running:
         yield running
 
 

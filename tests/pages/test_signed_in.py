@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -422,10 +423,31 @@ def test_without_sign_in_a_dashboard_that_others_reach_shows_nothing(
         config.set_option("server.address", before)
 
 
+def put_at(path: Path, text: str) -> None:
+    kind, _, rest = text.removeprefix("(").partition(")")
+    if text == "(pipe)":
+        os.mkfifo(path)
+    elif text == "(folder)":
+        path.mkdir()
+    elif text == "(link)":
+        path.symlink_to("nowhere.toml")
+    elif text.startswith("("):
+        path.write_text(rest, encoding=kind)
+    else:
+        path.write_text(text)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[auth", "cannot be read"),
+        ("[auth", "cannot be read: it is not TOML"),
+        ("\ufeff[auth]", "cannot be read: it is not TOML"),
+        ("(utf-16)[auth]", "cannot be read: it is not text in UTF-8"),
+        ("(latin-1)[auth] # é", "cannot be read: it is not text in UTF-8"),
+        ("(pipe)", "cannot be read: it is a pipe, and no file"),
+        ("(folder)", "cannot be read: it is a folder, and no file"),
+        ("(link)", "cannot be read (No such file or directory)"),
+        ("{bracket}", "redirect_uri in secrets.toml is no address"),
         ("[other]\nx = 1\n", "has no section [auth]"),
         ('[auth]\nclient_id = "x"\n', "redirect_uri"),
         ("{short}", "cookie_secret in secrets.toml is shorter than 32 characters"),
@@ -453,13 +475,14 @@ def test_sign_in_that_is_set_up_wrong_closes_the_dashboard(
         "{http}": {"redirect_uri": "http://cohorts.example.com/oauth2callback"},
         "{path}": {"redirect_uri": "https://cohorts.example.com/callback"},
         "{below}": {"redirect_uri": "https://cohorts.example.com/oauth2callback"},
+        "{bracket}": {"redirect_uri": "https://[cohorts/oauth2callback"},
         "{half}": {"client_secret": None},
     }
     if text in wrong:
         values = {name: value for name, value in (whole | wrong[text]).items() if value}
         text = "[auth]\n" + "\n".join(f'{name} = "{value}"' for name, value in values.items())
     path = tmp_path / "secrets.toml"
-    path.write_text(text)
+    put_at(path, text)
     before = config.get_option("secrets.files")
     config.set_option("secrets.files", [str(path)])
     config.set_option("server.baseUrlPath", "tools/bridge/" if "bridge" in sentence else "")

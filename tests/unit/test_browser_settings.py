@@ -5,7 +5,11 @@ from __future__ import annotations
 import tomllib
 
 import pytest
+from streamlit import config
 
+from core.errors import SettingsError
+from pages.shell import run_dashboard
+from pages.shell.sign_in_setup import came_through_proxy
 from tests.stage.processes import ROOT
 
 
@@ -48,3 +52,46 @@ def test_what_holds_secrets_is_not_in_the_repository():
     ignored = (ROOT / ".gitignore").read_text().splitlines()
 
     assert {".env", ".streamlit/secrets.toml", "var/"} <= set(ignored)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "variable"),
+    [
+        ("server.enableCORS", False, "STREAMLIT_SERVER_ENABLE_CORS"),
+        ("server.enableXsrfProtection", False, "STREAMLIT_SERVER_ENABLE_XSRF_PROTECTION"),
+        ("server.trustedUserHeaders", '{"X-User": "email"}', "STREAMLIT_SERVER_TRUSTED_USER_HEADERS"),
+        ("global.developmentMode", True, "STREAMLIT_GLOBAL_DEVELOPMENT_MODE"),
+        ("server.baseUrlPath", "a%2fb", "STREAMLIT_SERVER_BASE_URL_PATH"),
+        ("server.baseUrlPath", "{path}", "STREAMLIT_SERVER_BASE_URL_PATH"),
+        ("server.baseUrlPath", "tools/../bridge", "STREAMLIT_SERVER_BASE_URL_PATH"),
+        ("server.baseUrlPath", "tools?bridge#", "STREAMLIT_SERVER_BASE_URL_PATH"),
+    ],
+)
+def test_a_setting_that_opens_the_dashboard_or_closes_it_ends_the_start(name: str, value: object, variable: str):
+    before = config.get_option(name)
+    config.set_option(name, value)
+    try:
+        with pytest.raises(SettingsError, match=f"^{name} cannot be used: ") as caught:
+            run_dashboard.check_protection()
+    finally:
+        config.set_option(name, before)
+    assert variable in caught.value.advice
+    run_dashboard.check_protection()
+
+
+@pytest.mark.parametrize("path", ["", "/", "tools/bridge", "/tools/bridge/", "//tools/", "a b", "ü", "A.b~c", "..."])
+def test_any_other_path_is_one_to_be_served_below(path: str):
+    config.set_option("server.baseUrlPath", path)
+    try:
+        run_dashboard.check_protection()
+    finally:
+        config.set_option("server.baseUrlPath", "")
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "X-Forwarded-Proto", "x-forwarded-server", "CF-Connecting-IP", "True-Client-IP",
+               "X-Envoy-External-Address", "X-Original-Host", "Via", "Tailscale-User-Login"],
+)  # fmt: skip
+def test_what_a_proxy_adds_gives_it_away(header: str):
+    assert came_through_proxy(["Host", header])
+    assert not came_through_proxy(["Host", "Origin", "User-Agent", "Sec-Fetch-Mode", "Accept-Language", "Cookie"])
