@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
@@ -18,6 +19,18 @@ from core.files import NoFile, open_file
 _FILE = ".env"
 _MOST_BYTES = 2**20
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+# What is wrong with a value, by the library's name of it.
+_WORDS = {
+    "bool_parsing": "it is neither 1 nor 0",
+    "float_parsing": "it is no number",
+    "int_from_float": "it is no whole number",
+    "int_parsing": "it is no whole number",
+    "int_parsing_size": "it is a number that is too large",
+    "literal_error": "it is not {expected}",
+    "greater_than": "it is not more than {gt:,.10g}",
+    "greater_than_equal": "it is less than {ge:,}",
+    "less_than_equal": "it is more than {le:,.10g}",
+}
 _ADDRESS, _DOMAIN = re.compile(r"[^@\s]+@[^@\s;]+"), re.compile(r"[^@\s/:;]+")
 
 
@@ -145,8 +158,13 @@ def read() -> Settings:
     except ValidationError as exc:
         problem = exc.errors(include_url=False, include_input=False)[0]
         name = "COHORT_BRIDGE_" + "_".join(str(part) for part in problem["loc"]).upper()
-        why = problem["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name} cannot be used: {why}.", code="bad_setting") from None
+        raise SettingsError(f"{name} cannot be used: {_say(problem)}.", code="bad_setting") from None
+
+
+def _say(problem: ErrorDetails) -> str:
+    """Say what is wrong with a value, where the library's own words are for programmers."""
+    words = _WORDS.get(problem["type"])
+    return words.format(**problem.get("ctx", {})) if words else problem["msg"].removeprefix("Value error, ")
 
 
 def _check_file(path: Path) -> None:

@@ -76,6 +76,7 @@ def test_an_odd_value_of_any_setting_is_refused_by_its_name(monkeypatch: pytest.
     assert isinstance(caught.value, SettingsError) or value == "/dev/null/x", "a folder that cannot be made"
     assert (f"COHORT_BRIDGE_{name}" if value != "/dev/null/x" else value) in caught.value.message
     assert caught.value.advice
+    assert "Input should" not in caught.value.message, "a sentence for a person, not for a programmer"
     assert name not in ("DATABASE_URL", "SECRET_KEY", "ADMINS") or value not in caught.value.message
 
 
