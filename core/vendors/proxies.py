@@ -136,6 +136,7 @@ def _refuse(name: str, why: str, advice: str) -> NoReturn:
 
 # --- a proxy -------------------------------------------------------------------------------------------------------
 
+_NO_SOCKS = "it names a SOCKS proxy, and only those of HTTP are supported"
 _ADVICE = "Set {} to an address such as http://proxy.example:3128, or unset it; then start Cohort Bridge again."
 
 
@@ -151,12 +152,9 @@ def _read_proxy(name: str, value: str) -> httpx.Proxy:
         has_host = bool(proxy.url.host)
         httpx.HTTPTransport(verify=load_trusted(), proxy=proxy).close()
     except ImportError:
-        _refuse(name, "it names a SOCKS proxy, and only those of HTTP are supported", _ADVICE)
+        _refuse(name, _NO_SOCKS, _ADVICE)
     except (ValueError, httpx.InvalidURL):
-        why = (
-            "it names a SOCKS proxy of another kind than socks5" if scheme in _SOCKS else "it is no address of a proxy"
-        )
-        _refuse(name, why, _ADVICE)
+        _refuse(name, _NO_SOCKS if scheme in _SOCKS else "it is no address of a proxy", _ADVICE)
     if not has_host:
         _refuse(name, "it names no machine", _ADVICE)
     if proxy.url.port is not None and not 0 < proxy.url.port < 2**16:

@@ -168,7 +168,7 @@ def test_our_own_machine_is_asked_although_a_proxy_is_set(proxy: Proxy):
     ("value", "why"),
     [
         ("socks5://h:1", "SOCKS"),
-        ("socks://h:1/", "SOCKS"),
+        ("socks://h:1/", "only those of HTTP are supported"),
         ("SOCKS4a://h:1", "SOCKS"),
         ("foo://user:hidden@proxy", "neither|begins with http"),
         ("user:hidden@://x", "begins with http"),
