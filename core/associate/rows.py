@@ -102,7 +102,7 @@ PROBLEMS: dict[str, str] = {
     Problem.SPREADSHEET_ERROR: "An id is an error of a spreadsheet, such as #N/A or ####.",
     Problem.EMPTY_MARKER: "An id is what a program writes for an empty cell, such as nan or null.",
     Problem.TRUTH_VALUE: "An id is true or false.",
-    Problem.DATE: "An id is a date or a time, as a spreadsheet makes of ids such as 11-26.",
+    Problem.DATE: "An id is a date or a time: spreadsheets make one of ids like 11-26.",
     Problem.QUOTATION_MARK: "An id begins with a quotation mark, as downloads for spreadsheets put before a sign.",
     Problem.LOST_CHARACTER: "An id holds \ufffd, which stands for a character that was lost.",
     Problem.PROGRAM_VALUE: "An id is written as a program shows a value, such as ['i_1'] or np.int64(1).",

@@ -122,14 +122,14 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
 
 
 def test_a_ruined_id_is_written_where_its_tick_says_so(with_token: Bridge):
-    content = b"distinct_id,apptimize_id\n2026-11-26,i_1\nu2,i_#N/A\nu3,i_3.0\nu4\xe2\x80\x8b,i_4\n"
+    content = b"distinct_id,apptimize_id\n2026-11-26,i_1\nu2,i_#N/A\nu3,i_3.0\nu4\xe2\x80\x8b,i_4\nu5,i_5\n"
     actions.start_association(with_token, LOCAL, io.BytesIO(content), source="ruined.csv")
     service.once(with_token)
 
     at = open_page(MATCHING, association=1)
 
     text = shown(at)
-    assert "Write 1 row …" in [button.label for button in at.button]
+    assert "Write 2 rows …" in [button.label for button in at.button]
     assert "An id is a date or a time" in text
     assert "An id ends with .0" in text
     assert [tick.key for tick in at.checkbox] == [
@@ -142,8 +142,10 @@ def test_a_ruined_id_is_written_where_its_tick_says_so(with_token: Bridge):
     service.once(with_token)
     at = open_page(MATCHING, association=1)
 
-    assert "Write 2 rows …" in [button.label for button in at.button]
+    assert "Write 3 rows …" in [button.label for button in at.button]
     assert [tick.value for tick in at.checkbox] == [False, True, False]
+    warnings = list(at.dataframe[0].value["Warning"])
+    assert (warnings[0][:15], warnings[1][:13], warnings[2]) == ("An id is a date", "An id ends wi", "")
     drawn(at.segmented_control(key="associate_kind").set_value("With a warning").run())
     assert list(at.dataframe[0].value["Mixpanel distinct id"]) == ["2026-11-26", "u3"]
     drawn(at.button(key="associate_write").click().run())

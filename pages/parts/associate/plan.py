@@ -52,7 +52,7 @@ def show_plan(bridge: Bridge, person: Actor, association: Association) -> None:
 
 def _show_effects(association: Association) -> None:
     st.subheader("What will change", anchor=False)
-    with st.container(width=860):
+    with st.container(width=560):
         st.table(
             [
                 {"Effect": text, "Rows": number(association.effects[effect])}

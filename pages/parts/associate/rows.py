@@ -36,7 +36,7 @@ def _show_counts(title: str, column: str, counts: dict[str, int]) -> None:
         return
     st.subheader(title, anchor=False)
     problems = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    with st.container(width=860):
+    with st.container(width=560):
         st.table(
             [{column: PROBLEMS.get(name, escape_markdown(name)), "Rows": number(count)} for name, count in problems],
             hide_index=True,
@@ -72,7 +72,7 @@ def show_rows(bridge: Bridge, person: Actor, association: Association) -> None:
             )
         return
     st.caption(PAGER.range_text(len(planned.rows), pluralize(planned.total, "row")))
-    _table(planned.rows)
+    _table(planned.rows, warned=bool(association.warnings))
     PAGER.buttons(planned.total)
 
 
@@ -96,9 +96,9 @@ def _filters(association: Association) -> tuple[str, str]:
     return kind, search.strip()
 
 
-def _table(rows: list[PlannedRow]) -> None:
+def _table(rows: list[PlannedRow], *, warned: bool) -> None:
     st.dataframe(
-        [_table_row(row) for row in rows],
+        [_table_row(row, warned=warned) for row in rows],
         key="associate_rows",
         hide_index=True,
         height=tables.height(len(rows), most=12),
@@ -111,12 +111,13 @@ def _table(rows: list[PlannedRow]) -> None:
     )
 
 
-def _table_row(row: PlannedRow) -> dict[str, object]:
+def _table_row(row: PlannedRow, *, warned: bool) -> dict[str, object]:
     note = PROBLEMS.get(row.problem, row.problem) if row.problem else EFFECT_WORDS.get(row.effect or "", "")
     return {
         "Row": row.row,
         "Mixpanel distinct id": revealed(row.member.distinct_id[:300]),
         "Apptimize id": revealed(row.member.apptimize_id[:300]),
         "Why not" if row.problem else "Effect": note,
-        **({"Warning": PROBLEMS.get(row.warning, row.warning)} if row.warning else {}),
+        # Every row has the cell, if an empty one: "None" would be shown where it is missing.
+        **({"Warning": PROBLEMS.get(row.warning or "", row.warning or "")} if warned and not row.problem else {}),
     }
