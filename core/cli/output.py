@@ -237,12 +237,14 @@ def print_funnel(run: Run) -> None:
 
 
 def print_association(association: Association) -> None:
-    from core.associate.rows import ACCEPTABLE, PROBLEMS
+    from core.associate.rows import ACCEPTABLE, PROBLEMS, Problem
 
     rows, writable = association.rows, association.writable
     say(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
     for problem, number in association.problems.items():
         way_out = f" To write them all the same: --accept {problem}" if problem in ACCEPTABLE else ""
+        if problem == Problem.UNPREFIXED:
+            way_out = " To write them: --prefix i_, a_ or as-they-are"
         count = "1 row is" if number == 1 else f"{number:,} rows are"
         say(f"{count} not written: {PROBLEMS.get(problem, problem)}{way_out}")
     for problem, number in association.warnings.items():

@@ -74,6 +74,16 @@ def test_a_problem_that_cannot_be_accepted_is_refused_by_name(token_home: Home, 
     assert "Accept: conflict is none of exponent, thousands" in done.err
 
 
+def test_rows_without_a_prefix_come_with_the_option_that_writes_them(token_home: Home, tmp_path: Path):
+    file = tmp_path / "users.csv"
+    file.write_bytes(rows(("u", "4711")))
+
+    done = token_home.run("associate", "--file", str(file), "--dry-run")
+
+    assert "1 row is not written: The Apptimize id starts with neither i_ nor a_." in done.out
+    assert "--prefix i_, a_ or as-they-are" in done.out
+
+
 def test_who_accepted_what_stands_in_the_audit_log_and_only_that_is_confirmed(sandbox: Sandbox, bridge: Bridge):
     seen = check(bridge, rows(("nan", "i_71"), ("2026-11-26", "i_nan"), ("fine", "i_72")))
     assert (seen.writable, seen.problems) == (1, {"empty_marker": 2})
