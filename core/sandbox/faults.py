@@ -45,8 +45,10 @@ KNOWN: dict[str, Fault] = {
     "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),
     "records_refused": Fault("Records refused", "The first records of a batch are refused", ("ingestion",),
                              defaults=(("rows", 1),)),
-    "failure_200": Fault("Failure with 200", "Status 200, a body that says that it failed", ("app", "ingestion")),
-    "apptimize_failure_200": Fault("Failure with 200", "Status 200, a body that says failure", ("apptimize",)),
+    "failure_200": Fault("Failure with 200: Mixpanel", "Status 200, a body that says that it failed",
+                         ("app", "ingestion")),
+    "apptimize_failure_200": Fault("Failure with 200: Apptimize", "Status 200, a body that says failure",
+                                   ("apptimize",)),
 }  # fmt: skip
 OPTIONS = {
     "times": int,
