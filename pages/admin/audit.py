@@ -30,7 +30,7 @@ PAGER = Pager("audit_page", name="page")
 
 def action_text(action: str) -> str:
     """Format an action's name for reading."""
-    return action.replace("_", " ").capitalize().replace("csv", "CSV")
+    return action.replace("_", " ").capitalize().replace("csv", "CSV").replace("mixpanel", "Mixpanel")
 
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> AuditFilter:

@@ -138,4 +138,4 @@ def _queue(bridge: Bridge, person: Actor, cohort_id: int, target: tuple[str | No
     group, to = target
     run = perform(PLACE, partial(one_time.start_export, bridge, person, cohort_id, group=group, to=to, dry_run=dry_run))
     if run:
-        st.toast(f"Run {run.id} is queued.", icon=":material/schedule:")
+        st.toast(f"Run {run.id} was queued.", icon=":material/schedule:")

@@ -41,7 +41,7 @@ def explain_practice(connections: list[Connection]) -> None:
     """Say in practice mode where which account is asked for: the form is the same for both."""
     if sandbox := page_frame.find_sandbox(connections):
         st.caption(
-            f"The practice account is asked for at the sandbox, {escape_markdown(sandbox)}, every other at Mixpanel."
+            f"The practice account is checked at the sandbox, {escape_markdown(sandbox)}; any other one at Mixpanel."
         )
 
 
