@@ -16,7 +16,7 @@ from typing import Any, cast
 from core.access import roles
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors
-from core.errors import SignedOut, SignInRefused
+from core.errors import CohortBridgeError, SignedOut, SignInRefused
 from core.settings import Settings
 from data import sign_ins
 from data.models import Person, SignIn
@@ -70,6 +70,16 @@ def admit(bridge: Bridge, claims: Mapping[str, Any], *, by_itself: bool = False)
         raise decision.error
     assert person is not None
     return _actor(bridge.settings, person, identity)
+
+
+def is_admitted(bridge: Bridge, claims: Mapping[str, Any]) -> bool:
+    """Return whether a person was let in by this sign-in, which has not ended since. Nothing is written."""
+    try:
+        identity = _read_claims(claims)
+        with storage_errors():
+            return _admitted_before(bridge, identity, within=None) is not None
+    except CohortBridgeError:
+        return False
 
 
 def _admitted_before(bridge: Bridge, identity: IdentityClaims, *, within: timedelta | None) -> Actor | None:

@@ -22,7 +22,11 @@ from pages.parts.formatting import error_text
 CLOCK = SYSTEM_CLOCK
 
 
+_opened = list[Bridge]()
+
+
 def _close(bridge: Bridge) -> None:
+    _opened[:] = [each for each in _opened if each is not bridge]
     bridge.engine.dispose()
 
 
@@ -40,7 +44,13 @@ def _freeze_modules() -> None:
 @st.cache_resource(show_spinner="Opening …", on_release=_close)
 def _open() -> Bridge:
     _freeze_modules()
-    return core_bridge.open_bridge(settings.read(), clock=CLOCK)
+    _opened.append(core_bridge.open_bridge(settings.read(), clock=CLOCK))
+    return _opened[-1]
+
+
+def opened() -> Bridge | None:
+    """Return the process's bridge if a page has opened it: outside of pages nothing is opened."""
+    return _opened[-1] if _opened else None
 
 
 def bridge() -> Bridge:

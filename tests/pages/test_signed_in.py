@@ -20,7 +20,7 @@ from core.syncs import one_time, runs
 from data.audit import reader
 from data.engine import read_session
 from data.models import Person, SignIn
-from pages.shell import resources
+from pages.shell import resources, strangers
 from tests.pages.dashboard import (
     AUDIT,
     COHORTS,
@@ -37,6 +37,7 @@ from tests.pages.dashboard import (
     drawn,
     first_drawn,
     shown,
+    sign_in_as,
 )
 from tests.stage.clock import FakeClock
 from tests.stage.home import export
@@ -421,6 +422,18 @@ def test_without_sign_in_a_dashboard_that_others_reach_shows_nothing(
             assert not at.button
     finally:
         config.set_option("server.address", before)
+
+
+def test_a_sign_in_counts_for_a_connection_as_it_does_for_a_page(practising: Bridge):
+    vera, stranger = sign_in_as(practising, Role.VIEWER), claims("stranger@elsewhere.example")
+    assert not any(map(strangers.is_admitted, (vera, stranger, {}, {"iss": [], "sub": {}, "iat": "now"})))
+
+    for user in (vera, stranger):
+        open_as(OVERVIEW, user)
+    assert [strangers.is_admitted(user) for user in (vera, stranger)] == [True, False]
+
+    people.disable_person(practising, LOCAL, get_person_id(practising, "vera@example.com"))
+    assert not strangers.is_admitted(vera)
 
 
 def put_at(path: Path, text: str) -> None:

@@ -28,7 +28,7 @@ async def repeat(socket: WebSocket) -> None:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    limit = Middleware(StrangerLimit, most=2)
+    limit = Middleware(StrangerLimit, most=2, counts=lambda claims: claims["sub"] == "vera")
     with serving(Starlette(routes=[WebSocketRoute("/", repeat)], middleware=[limit])) as port:
         yield port
 
@@ -57,13 +57,15 @@ def test_the_oldest_connection_without_a_sign_in_ends_for_a_new_one(port: int):
         assert [is_open(each) for each in (third, fourth)] == [True, True], "who left made room"
 
 
-def test_who_has_signed_in_is_not_counted(port: int, monkeypatch: pytest.MonkeyPatch):
+def test_whose_sign_in_counts_is_not_counted(port: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("streamlit.web.server.starlette.starlette_websocket.get_cookie_secret", lambda: SECRET)
     signed = create_signed_value(SECRET, "_streamlit_user", '{"sub": "vera"}').decode()
     forged = create_signed_value("another secret", "_streamlit_user", '{"sub": "vera"}').decode()
+    refused = create_signed_value(SECRET, "_streamlit_user", '{"sub": "mallory"}').decode()
+    empty = create_signed_value(SECRET, "_streamlit_user", "[]").decode()
     with ExitStack() as stack:
         inside = [open_one(stack, port, signed) for _ in range(3)]
-        outside = [open_one(stack, port, cookie) for cookie in (forged, "nonsense", "")]
+        outside = [open_one(stack, port, cookie) for cookie in (forged, "nonsense", "", empty, refused)]
 
         assert [is_open(each) for each in inside] == [True] * 3
-        assert [is_open(each) for each in outside] == [False, True, True]
+        assert [is_open(each) for each in outside] == [False, False, False, True, True]
