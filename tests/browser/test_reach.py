@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, wait_for_rest
 from tests.stage.sandbox import POWER, TRIAL
@@ -21,6 +22,10 @@ NOT_OURS = {
 }
 # Its text is light on a dark ground.
 IS_DARK = """element => getComputedStyle(element).color.match(/\\d+/g).slice(0, 3).every(part => part > 127)"""
+FITS = """() => {
+    const main = document.querySelector("[data-testid=stMain]");
+    return main.scrollWidth <= main.clientWidth;
+}"""
 NEEDED = ("serious", "critical")
 
 
@@ -74,6 +79,15 @@ class Walk:
     said: list[str] = field(default_factory=list[str])
 
 
+def fits(page: Page) -> bool:
+    """Return whether the page fits into its window; a chart takes its new width a moment after the window."""
+    try:
+        page.wait_for_function(FITS, timeout=5000)
+    except PlaywrightTimeoutError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
 def walk(everything: Everything, used: dict[str, str], context: BrowserContext) -> Walk:
     """Walk through every page once: in the light, then in a narrow window, then in the dark."""
@@ -87,7 +101,7 @@ def walk(everything: Everything, used: dict[str, str], context: BrowserContext) 
         page.set_viewport_size({"width": 800, "height": 900})
         wait_for_rest(page)
         main = page.get_by_test_id("stMain")
-        if main.evaluate("element => element.scrollWidth > element.clientWidth"):
+        if not fits(page):
             walk.too_wide.append(path)
         page.emulate_media(color_scheme="dark")
         settled(page, heading)
