@@ -32,6 +32,9 @@ _COLUMNS = {
     "distinct_id": ("distinct_id", "$distinct_id", "mixpanel_distinct_id", "mixpanel distinct id", "distinct id"),
     "apptimize_id": ("apptimize_id", "$apptimize_user_id", "apptimize_user_id", "apptimize id"),
 }
+# What Excel writes, and asks for, before the header: the delimiter, which is seen from the header as well.
+_EXCELS_OWN = re.compile(rb'"?sep=.?"?[\r\n]*', re.IGNORECASE)
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # Values that Mixpanel takes for no id at all (docs reference/import-events, read 2026-11-23).
@@ -102,7 +105,7 @@ PROBLEMS: dict[str, str] = {
     Problem.SPREADSHEET_ERROR: "An id is an error of a spreadsheet, such as #N/A or ####.",
     Problem.EMPTY_MARKER: "An id is what a program writes for an empty cell, such as nan or null.",
     Problem.TRUTH_VALUE: "An id is true or false.",
-    Problem.DATE: "An id is a date or a time: spreadsheets make one of ids like 11-26.",
+    Problem.DATE: "An id is a date or a time, as a spreadsheet makes of ids such as 11-26.",
     Problem.QUOTATION_MARK: "An id begins with a quotation mark, as downloads for spreadsheets put before a sign.",
     Problem.LOST_CHARACTER: "An id holds \ufffd, which stands for a character that was lost.",
     Problem.PROGRAM_VALUE: "An id is written as a program shows a value, such as ['i_1'] or np.int64(1).",
@@ -142,6 +145,8 @@ def read_rows(file: IO[bytes], *, expects_prefix: bool) -> Iterator[RawRow]:
     """
     lines = _lines(file)
     _, header = next(lines, (1, b""))
+    if _EXCELS_OWN.fullmatch(header):
+        _, header = next(lines, (1, b""))
     layout = _read_layout(header)
     count = 0
     for number, line in lines:
@@ -157,11 +162,13 @@ def read_rows(file: IO[bytes], *, expects_prefix: bool) -> Iterator[RawRow]:
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield numbered lines; a line that is too long is cut just after the limit."""
-    start = file.read(3)
+    start = file.read(8)
     file.seek(0)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start[:4]:
         raise SettingsError("File: it is UTF-16 text.", advice="Save it as CSV UTF-8, then try again.")
-    if start == codecs.BOM_UTF8:
+    if start.startswith(_WORKBOOKS):
+        raise SettingsError("File: it is a workbook, and no text.", advice="Save it as CSV UTF-8, then try again.")
+    if start.startswith(codecs.BOM_UTF8):
         file.seek(3)
     number = 0
     while line := file.readline(_LONGEST_LINE + 1):
@@ -177,6 +184,8 @@ def _read_layout(header: bytes) -> _Layout:
         text = header.decode().strip("\r\n")
     except UnicodeDecodeError:
         raise SettingsError("File: its header is not UTF-8 text.", advice="Save it as CSV UTF-8.") from None
+    if "\r" in text and not header.endswith(b"\n"):
+        raise SettingsError("File: all of it is one line.", advice="Save it as CSV UTF-8, not as CSV for Macintosh.")
     delimiter = max(",;\t", key=text.count)
     names = [
         INVISIBLE.sub("", name).strip().lower()

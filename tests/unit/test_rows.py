@@ -289,3 +289,28 @@ def test_memory_does_not_depend_on_the_number_of_groups(tmp_path: Path):
     summary = rows.check(CheckRules(prefix="", prefixes=()), KnownProfiles(files, files))
 
     assert summary.effects == {"same": 1, "unseen": 1999}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ((HEADER + b"u1,i_1\n").decode().encode("utf-16-le"), "File: it is UTF-16 text."),
+        ((HEADER + b"u1,i_1\n").decode().encode("utf-16-be"), "File: it is UTF-16 text."),
+        (b"PK\x03\x04\x14\x00\x06\x00", "File: it is a workbook, and no text."),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "File: it is a workbook, and no text."),
+        ((HEADER + b"u1,i_1\n").replace(b"\n", b"\r"), "File: all of it is one line."),
+    ],
+)
+def test_a_file_that_a_spreadsheet_saved_in_another_form_is_called_what_it_is(content: bytes, sentence: str):
+    with pytest.raises(SettingsError) as caught:
+        read(content)
+
+    assert caught.value.message == sentence
+    assert "Save it as CSV UTF-8" in caught.value.advice
+
+
+@pytest.mark.parametrize("first", [b"sep=;\r\n", b"\xef\xbb\xbfsep=;\n", b'"sep=;"\n', b"SEP=;\n"])
+def test_the_line_that_names_the_delimiter_to_a_spreadsheet_is_no_header(first: bytes):
+    rows = read(first + b"distinct_id;apptimize_id\nu1;i_1\n")
+
+    assert rows == [RawRow(3, Member(apptimize_id="i_1", distinct_id="u1"), None)]
