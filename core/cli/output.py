@@ -270,6 +270,11 @@ def print_user(user: user_lookup.UserLookup) -> None:
     say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
     if user.is_cut_short:
         say("More ids belong together than are followed here: not all of them are shown.")
+    for association, member in user.associated:
+        at = _time_text(association.finished_at or association.started_at)
+        say(f"{member.apptimize_id} was set on {member.distinct_id} by hand: {association.confirmed_by}, {at}.")
+    if user.associated and not all(answer.is_member for answer in user.groups):
+        say("A group holds an id that was set by hand from its next run on: below is what its last one knew.")
     rows = [
         (
             answer.group.name,

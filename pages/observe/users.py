@@ -183,6 +183,8 @@ def show_ids(user: UserLookup) -> None:
             f"{escape_markdown(revealed(member.distinct_id))} by hand: "
             f"{escape_markdown(association.confirmed_by)}, {age(association.finished_at or association.started_at)}."
         )
+    if user.associated and not all(answer.is_member for answer in user.groups):
+        st.caption("A group holds an id that was set by hand from its next run on: below is what its last one knew.")
 
 
 def show_groups(user: UserLookup) -> None:

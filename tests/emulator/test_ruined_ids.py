@@ -60,6 +60,7 @@ def test_ruined_ids_are_told_by_kind_and_not_written_unless_that_kind_is_accepte
     assert "Of those to write, 1 row has a warning: An id ends with .0" in done.out
     assert [get_property(sandbox, user) for user in ("nan", "2026-11-26", "pandas")] == ["i_3", "i_5", "i_nan"]
     assert [get_property(sandbox, user) for user in ("excel", "1.23457E+15", "#N/A")] == [None] * 3
+    assert "i_5 was set on 2026-11-26 by hand: local, " in token_home.run("who", "i_5").out
 
 
 def test_a_problem_that_cannot_be_accepted_is_refused_by_name(token_home: Home, tmp_path: Path):

@@ -19,7 +19,7 @@ from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage, Run
 from pages.shell import uploads
-from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, drawn, open_page, shown, sign_in_as
+from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, WEB, Sandbox
 
@@ -115,6 +115,8 @@ def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: 
     assert "1 row was written" in shown(at)
     assert at.download_button(key="associate_outcomes").proto.deferred_file_id
     assert sandbox.get("/sandbox/api/people/page-user").json()["properties"] == {"$apptimize_user_id": "i_4711"}
+    export(with_token, IMPORTED)
+    assert "from its next run on" in shown(open_page(USERS, id="i_4711"))
     drawn(at.text_input(key="associate_search").set_value("nobody").run())
     assert "No row matches the search." in shown(at)
     drawn(at.button(key="associate_search_clear").click().run())
