@@ -25,6 +25,8 @@ from tests.stage.home import FORK_SERVERS, Home
 from tests.stage.processes import ROOT, clean_environment, find_chromium, free_port
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
+# A page here ends sooner than what is spent on making its scripts quick would pay.
+ARGUMENTS += ["--js-flags=--no-opt,--no-lazy-feedback-allocation"]
 # The addresses of the pages that everyone on this machine may open, and their headings.
 PAGES = {
     "": "Overview",
