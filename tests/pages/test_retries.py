@@ -24,7 +24,7 @@ from tests.stage.home import copy_home, export
 from tests.stage.sandbox import POWER, Sandbox
 
 # The first wait is a fifteenth of it, and longer than a page takes to be drawn.
-OVER_S = 30.0
+OVER_S = 60.0
 
 
 @pytest.fixture
