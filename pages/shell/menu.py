@@ -8,6 +8,7 @@ path, and the link leads back to the list. The menu names what is open below its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
@@ -37,6 +38,12 @@ class Section:
     def _requested(self) -> str:
         return st.query_params.get(self.opens, "") if self.opens else ""
 
+    @property
+    def _is_here(self) -> bool:
+        """Whether the address leads to this section: other pages filter by the same parameters."""
+        url = st.context.url
+        return not url or urlsplit(url).path.rstrip("/").endswith(f"/{self._url_path}")
+
     def list_page(self, role: Role | None, *, default: bool = False) -> StreamlitPage:
         """Put the section into the menu of those whose role may open it; to the others the page itself says why."""
         return st.Page(
@@ -58,7 +65,7 @@ class Section:
             title=self._open_title(),
             icon=":material/subdirectory_arrow_right:",
             url_path=self._url_path,
-            visibility="visible" if self._requested and may else "hidden",
+            visibility="visible" if self._requested and self._is_here and may else "hidden",
         )
 
     def _open_title(self) -> str:

@@ -72,3 +72,14 @@ def test_a_user_is_looked_up_by_what_is_typed(exported: Everything, page: Page):
     field.press("Enter")
     expect(page.get_by_role("heading", name="nobody at all")).to_have_count(0)
     page.wait_for_url("**/users")
+
+
+def test_the_menu_names_what_is_open_and_nothing_that_a_list_is_filtered_by(exported: Everything, page: Page):
+    menu = page.get_by_test_id("stSidebarNav")
+
+    go(page, f"{exported.url}/syncs?sync=1", "Syncs")
+    expect(menu.get_by_role("link", name="Sync 1", exact=True)).to_be_visible()
+    go(page, f"{exported.url}/history?sync=1", "History")
+    expect(menu.get_by_role("link", name="History", exact=True)).to_be_visible()
+
+    expect(menu.get_by_role("link", name="Sync 1", exact=True)).to_have_count(0)
