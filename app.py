@@ -33,7 +33,7 @@ def draw() -> None:
         ],
         "Observe": [
             Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
-            Section("observe/users", "Look up a user", "person_search", opens="id", noun="One user"),
+            Section("observe/users", "Look up a user", "person_search", opens="id", noun="User"),
             Section("observe/history", "History", "history", opens="run", noun="Run"),
             Section("observe/matching", "Matching", "join", opens="association", noun="Association"),
         ],
