@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
+from typing import TypeVar
 
 import httpx
 from pydantic import SecretStr
@@ -25,6 +26,8 @@ from core.errors import CohortBridgeError, SettingsError
 from core.signals import end_signals
 from core.vendors.addresses import is_loopback_host
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 _DASHBOARD = ROOT / "app.py"
@@ -70,9 +73,9 @@ def run(
         host = _local_host(address)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         # The port was free before, so it is the dashboard that answers.
-        _wait_until_up(services, lambda: _find_path(url) is not None, stop)
+        path = _wait_until_up(services, lambda: _find_path(url), stop)
         if not stop.is_set():
-            notify(f"Cohort Bridge     {url}{_find_path(url) or ''}")
+            notify(f"Cohort Bridge     {url}{path or ''}")
             notify("Ctrl-C ends everything.")
         return _watch(services, stop)
     finally:
@@ -89,7 +92,7 @@ def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Eve
         port = _any_port()  # another sandbox on this machine has the usual one
     services.append(_start(bridge, "sandbox", "sandbox", "--port", str(port)))
     url = f"http://{LOOPBACK}:{port}"
-    _wait_until_up(services, lambda: _answers(f"{url}/sandbox/api/project"), stop)
+    _wait_until_up(services, lambda: _answers(f"{url}/sandbox/api/project") or None, stop)
     return url
 
 
@@ -185,14 +188,17 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait_until_up(services: list[Service], is_up: Callable[[], bool], stop: Event) -> None:
-    """Wait until the last service is up, or one ended. Raises SettingsError when it is not in time."""
+def _wait_until_up(services: list[Service], ask: Callable[[], T | None], stop: Event) -> T | None:
+    """Wait until the last service answers, and return the answer; None when one ended, or all are to end.
+
+    Raises SettingsError when it is not in time.
+    """
     deadline_s = time.monotonic() + _START_WITHIN_S
     while time.monotonic() < deadline_s:
         if any(service.process.poll() is not None for service in services):
-            return  # the watch that follows says which, and why
-        if is_up() or stop.wait(0.1):
-            return
+            return None  # the watch that follows says which, and why
+        if (answer := ask()) is not None or stop.wait(0.1):
+            return answer
     raise SettingsError(f"The {services[-1].name} did not start in time.", advice=f"See {services[-1].log}.")
 
 
