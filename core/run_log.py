@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
 from core.clock import Clock
@@ -48,6 +48,11 @@ class Retry(TypedDict):
     step: str
     why: str
     at: str
+
+
+def seconds_left(retry: Retry, now: datetime) -> float:
+    """Return in how many seconds something is tried again: not above 0 once that is due."""
+    return (datetime.fromisoformat(retry["at"]) - now).total_seconds()
 
 
 RecordCall = Callable[[str, int | None, float], None]

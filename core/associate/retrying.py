@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from core.run_log import RunLog
+from core.run_log import RunLog, seconds_left
 from data.failure import Failure
 from data.models import Association, ImportStage
 
@@ -17,7 +15,7 @@ def failure_to_retry(run_log: RunLog) -> Failure | None:
     retry, failed = run_log.retry, sum(run_log.refusals.values())
     if retry is None:
         return None
-    left_s = (datetime.fromisoformat(retry["at"]) - run_log.clock.now()).total_seconds()
+    left_s = seconds_left(retry, run_log.clock.now())
     when = f"in {round(left_s)} s" if left_s >= 1 else "now"
     tries = "1 try has failed" if failed == 1 else f"{failed:,} tries have failed"
     return Failure(RETRYING, retry["why"], f"It is tried again {when}; {tries}.")

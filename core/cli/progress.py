@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Protocol
 
 from core.associate.retrying import retry_text
 from core.export.progress import Progress
-from core.run_log import RunLog
+from core.run_log import RunLog, seconds_left
 from data.models import Association
 
 
@@ -45,10 +44,10 @@ def _show_run(move: _Move, progress: Progress) -> None:
 def _retry_text(run_log: RunLog) -> str:
     """Format why nothing moves, and when it goes on."""
     assert run_log.retry
-    left = datetime.fromisoformat(run_log.retry["at"]) - run_log.clock.now()
+    left_s = seconds_left(run_log.retry, run_log.clock.now())
     refused = sum(run_log.refusals.values())
     tries = "1 try failed" if refused == 1 else f"{refused:,} tries failed"
-    return f"{tries}, again in {max(0, round(left.total_seconds()))} s: {run_log.retry['why']}"
+    return f"{tries}, again in {max(0, round(left_s))} s: {run_log.retry['why']}"
 
 
 def _show_rows(move: _Move, association: Association) -> None:

@@ -15,7 +15,7 @@ from core.export.progress import accepted_messages
 from core.reports import overview
 from core.reports.group_state import GroupNow
 from core.rules.matching import MAX_LENGTH, Reason
-from core.run_log import Retry
+from core.run_log import Retry, seconds_left
 from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
@@ -166,7 +166,7 @@ def retry_text(run: Run, log: RunLog | None) -> str:
     retry = log["retry"] if log else None
     if log is None or retry is None or run.status != RunStatus.RUNNING or run.step != retry["step"]:
         return ""
-    left = (datetime.fromisoformat(retry["at"]) - resources.now()).total_seconds()
+    left = seconds_left(retry, resources.now())
     when = f"in {round(left)} s" if left >= 1 else "now"
     tries = pluralize(log["refusals"].get(run.step, 0), "try has", "tries have")
     return f"{escape_markdown(retry['why'])} {tries} failed in this step; it is tried again {when}."
