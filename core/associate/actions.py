@@ -25,7 +25,7 @@ from core.rules.matching import APPTIMIZE_PROPERTY, PREFIXES
 from core.text import shown
 from core.validation import clean_line
 from data import associations
-from data.associations import AcceptedChoice, Move, PrefixChoice, Refusal
+from data.associations import AcceptedChoice, Choice, Move, PrefixChoice, Refusal
 from data.members.association_rows import PlannedRow, RowFilter
 from data.members.files import flush_to_disk, make_folder, replace_folder
 from data.models import Association, Connection, ImportStage
@@ -138,14 +138,7 @@ def choose_prefix(
 
     Raises: NotFound, SettingsError.
     """
-    move = associations.check_again(
-        bridge.engine,
-        association_id,
-        PrefixChoice(_known_prefix(prefix)),
-        lease_owner=lease_owner,
-        now=bridge.clock.now(),
-    )
-    return _moved(association_id, move)
+    return _check_again(bridge, association_id, PrefixChoice(_known_prefix(prefix)), lease_owner)
 
 
 @action(Role.ANALYST)
@@ -156,12 +149,12 @@ def accept_problems(
 
     Raises: NotFound, SettingsError.
     """
+    return _check_again(bridge, association_id, AcceptedChoice(_known_problems(accepted)), lease_owner)
+
+
+def _check_again(bridge: Bridge, association_id: int, choice: Choice, lease_owner: str | None) -> Association:
     move = associations.check_again(
-        bridge.engine,
-        association_id,
-        AcceptedChoice(_known_problems(accepted)),
-        lease_owner=lease_owner,
-        now=bridge.clock.now(),
+        bridge.engine, association_id, choice, lease_owner=lease_owner, now=bridge.clock.now()
     )
     return _moved(association_id, move)
 
