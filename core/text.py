@@ -7,6 +7,8 @@ import re
 # What a terminal or a log acts on instead of showing it: controls, line breaks of any kind, marks that turn the
 # direction of what follows, and the halves of characters that no encoding takes.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# The halves of characters that JSON, and bytes that are not UTF-8, can smuggle in one at a time.
+SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACE = "\ufffd"
 
 

@@ -18,6 +18,7 @@ from core.errors import SettingsError
 from core.invisible import INVISIBLE, is_unseen
 from core.rules.matching import MAX_LENGTH, PREFIXES
 from core.rules.suspect_ids import Suspect, Warn, bare, find_suspicions, may_be_suspect
+from core.text import SURROGATE
 from data.members import association_check
 from data.members.association_rows import RawRow
 from data.models import Member
@@ -35,7 +36,6 @@ _COLUMNS = {
 # What Excel writes, and asks for, before the header: the delimiter, which is seen from the header as well.
 _EXCELS_OWN = re.compile(rb'"?sep=.?"?[\r\n]*', re.IGNORECASE)
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 # Values that Mixpanel takes for no id at all (docs reference/import-events, read 2026-11-23).
 _NO_IDS = frozenset(
@@ -45,7 +45,7 @@ _NO_IDS = frozenset(
 
 
 class Problem(StrEnum):
-    """Why a row is not written."""
+    """Why a row is not written, besides what makes its ids look like none: `Suspect`."""
 
     QUOTES = "quotes"
     COLUMNS = "columns"
@@ -60,23 +60,6 @@ class Problem(StrEnum):
     NOT_AN_ID = "not_an_id"
     TOO_LONG = association_check.TOO_LONG
     SWAPPED = "swapped"
-    # Those that a person may accept:
-    EXPONENT = Suspect.EXPONENT.value
-    THOUSANDS = Suspect.THOUSANDS.value
-    SPREADSHEET_ERROR = Suspect.SPREADSHEET_ERROR.value
-    EMPTY_MARKER = Suspect.EMPTY_MARKER.value
-    TRUTH_VALUE = Suspect.TRUTH_VALUE.value
-    DATE = Suspect.DATE.value
-    QUOTATION_MARK = Suspect.QUOTATION_MARK.value
-    LOST_CHARACTER = Suspect.LOST_CHARACTER.value
-    PROGRAM_VALUE = Suspect.PROGRAM_VALUE.value
-    CUT_OFF = Suspect.CUT_OFF.value
-    TABLE_LABEL = Suspect.TABLE_LABEL.value
-    INVISIBLE_ENDS = Suspect.INVISIBLE_ENDS.value
-    # Those that are written:
-    DECIMAL_ZERO = Warn.DECIMAL_ZERO.value
-    DIGITS_LOST = Warn.DIGITS_LOST.value
-    INVISIBLE_INSIDE = Warn.INVISIBLE_INSIDE.value
     # Of all rows together:
     UNPREFIXED = association_check.UNPREFIXED
     REPEATED = association_check.REPEATED
@@ -100,21 +83,21 @@ PROBLEMS: dict[str, str] = {
     Problem.NOT_AN_ID: "Mixpanel takes this value for no id at all.",
     Problem.TOO_LONG: f"An id is too long: at most {MAX_LENGTH} characters, {_MAX_DISTINCT_ID:,} for a distinct id.",
     Problem.SWAPPED: "The two ids look swapped: the distinct id starts with i_ or a_, the other does not.",
-    Problem.EXPONENT: "An id is a number in exponent form, such as 1.2E+15: its last digits are gone.",
-    Problem.THOUSANDS: "An id is a number with separators between its thousands, such as 1,234,567.",
-    Problem.SPREADSHEET_ERROR: "An id is an error of a spreadsheet, such as #N/A or ####.",
-    Problem.EMPTY_MARKER: "An id is what a program writes for an empty cell, such as nan or null.",
-    Problem.TRUTH_VALUE: "An id is true or false.",
-    Problem.DATE: "An id is a date or a time, as a spreadsheet makes of ids such as 11-26.",
-    Problem.QUOTATION_MARK: "An id begins with a quotation mark, as downloads for spreadsheets put before a sign.",
-    Problem.LOST_CHARACTER: "An id holds \ufffd, which stands for a character that was lost.",
-    Problem.PROGRAM_VALUE: "An id is written as a program shows a value, such as ['i_1'] or np.int64(1).",
-    Problem.CUT_OFF: "An id ends with ..., as a program shows one whose end it leaves out.",
-    Problem.TABLE_LABEL: "An id is the name of a column, or a total, as tables have around their rows.",
-    Problem.INVISIBLE_ENDS: "An id begins or ends with a character that nobody sees, such as a zero-width space.",
-    Problem.DECIMAL_ZERO: "An id ends with .0: a program has taken it for a number.",
-    Problem.DIGITS_LOST: "An id is a number with nothing but zeros after its 15th digit, as spreadsheets round it.",
-    Problem.INVISIBLE_INSIDE: "An id holds a character that nobody sees, such as a zero-width space.",
+    Suspect.EXPONENT: "An id is a number in exponent form, such as 1.2E+15: its last digits are gone.",
+    Suspect.THOUSANDS: "An id is a number with separators between its thousands, such as 1,234,567.",
+    Suspect.SPREADSHEET_ERROR: "An id is an error of a spreadsheet, such as #N/A or ####.",
+    Suspect.EMPTY_MARKER: "An id is what a program writes for an empty cell, such as nan or null.",
+    Suspect.TRUTH_VALUE: "An id is true or false.",
+    Suspect.DATE: "An id is a date or a time, as a spreadsheet makes of ids such as 11-26.",
+    Suspect.QUOTATION_MARK: "An id begins with a quotation mark, as downloads for spreadsheets put before a sign.",
+    Suspect.LOST_CHARACTER: "An id holds \ufffd, which stands for a character that was lost.",
+    Suspect.PROGRAM_VALUE: "An id is written as a program shows a value, such as ['i_1'] or np.int64(1).",
+    Suspect.CUT_OFF: "An id ends with ..., as a program shows one whose end it leaves out.",
+    Suspect.TABLE_LABEL: "An id is the name of a column, or a total, as tables have around their rows.",
+    Suspect.INVISIBLE_ENDS: "An id begins or ends with a character that nobody sees, such as a zero-width space.",
+    Warn.DECIMAL_ZERO: "An id ends with .0: a program has taken it for a number.",
+    Warn.DIGITS_LOST: "An id is a number with nothing but zeros after its 15th digit, as spreadsheets round it.",
+    Warn.INVISIBLE_INSIDE: "An id holds a character that nobody sees, such as a zero-width space.",
     Problem.UNPREFIXED: "The Apptimize id starts with neither i_ nor a_.",
     Problem.REPEATED: "An earlier row is the same: it counts once.",
     Problem.CONFLICT: "Another row gives this user another Apptimize id.",
@@ -238,7 +221,7 @@ def _cells(text: str, layout: _Layout) -> Sequence[str] | Problem:
 
 def _shown(text: str) -> str:
     """Make a text that is not written fit to be kept and shown."""
-    return _SURROGATE.sub("\ufffd", text[:_SHOWN])
+    return SURROGATE.sub("\ufffd", text[:_SHOWN])
 
 
 def _find_problem(member: Member, *, expects_prefix: bool) -> str | None:
@@ -248,7 +231,7 @@ def _find_problem(member: Member, *, expects_prefix: bool) -> str | None:
     """
     apptimize_id, distinct_id = member
     both = distinct_id + apptimize_id
-    if not both.isascii() and _SURROGATE.search(both):
+    if not both.isascii() and SURROGATE.search(both):
         return Problem.ENCODING
     if not distinct_id.strip():
         return Problem.NO_DISTINCT_ID

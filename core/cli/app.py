@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from core.cli.output import complain, has_printed_json, say
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.encoding import OutputLost, drop_output, prepare_streams, printing
 from core.errors import CohortBridgeError, SettingsError
+from core.text import SURROGATE
 from core.threads import are_any_left
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def _check_texts(built: Any) -> None:
 def _refuse_bytes(_context: object, parameter: Any, value: Any) -> object:
     """Refuse bytes that are not UTF-8, which arrive as halves of characters; a file may have a name of any bytes."""
     texts = cast("list[object]", value) if isinstance(value, list) else [value]
-    if any(isinstance(text, str) and re.search("[\ud800-\udfff]", text) for text in texts):
+    if any(isinstance(text, str) and SURROGATE.search(text) for text in texts):
         name = parameter.opts[-1]
         raise SettingsError(
             f"{name if name.startswith('-') else name.upper()}: this is not UTF-8.",

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import cast
 
 from core.invisible import INVISIBLE, is_unseen
+from core.text import SURROGATE
 
 MAX_LENGTH = 256
 IDENTIFIED, ANONYMOUS = "i_", "a_"
@@ -24,7 +25,6 @@ DEVICE = "$device:"
 _UNNAMED = "\x00"
 # Controls of both ASCII and Latin-1, and the surrogates that JSON can smuggle in one at a time.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _EXACT = 2**53
 
@@ -147,7 +147,7 @@ def _all_named(distinct_ids: Sequence[object]) -> bool:
         return False
     ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
     joined = "".join(ids)
-    return all(ids) and (_is_plain(joined) or not _SURROGATE.search(joined))
+    return all(ids) and (_is_plain(joined) or not SURROGATE.search(joined))
 
 
 def _all_fit(texts: Sequence[str]) -> bool:
@@ -171,7 +171,7 @@ def _distinct_id_text(raw: object) -> str | None:
         return None
     if isinstance(raw, int):
         return str(raw)
-    return raw if isinstance(raw, str) and raw and not _SURROGATE.search(raw) else None
+    return raw if isinstance(raw, str) and raw and not SURROGATE.search(raw) else None
 
 
 def match(distinct_id: str, value: object, rule: MatchRule) -> str | Reason:
@@ -204,5 +204,5 @@ def _usable(text: str) -> str | Reason:
         return Reason.TOO_LONG
     unfit = _UNFIT.search(text)
     if unfit:
-        return Reason.SURROGATE if _SURROGATE.match(unfit.group()) else Reason.CONTROL_CHARACTER
+        return Reason.SURROGATE if SURROGATE.match(unfit.group()) else Reason.CONTROL_CHARACTER
     return Reason.INVISIBLE if is_unseen(text) else text

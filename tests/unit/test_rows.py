@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.associate.rows import PROBLEMS, Problem, read_rows
 from core.errors import SettingsError
+from core.rules.suspect_ids import Suspect, Warn
 from data.members import association_check
 from data.members.association_check import CheckRules, KnownProfiles
 from data.members.association_rows import ImportRows, PlannedRow, RawRow, RowFilter
@@ -35,7 +36,7 @@ def read(content: bytes) -> list[RawRow]:
 
 
 def test_every_problem_has_a_sentence():
-    assert PROBLEMS.keys() == set(Problem)
+    assert PROBLEMS.keys() == {*Problem, *Suspect, *Warn}
 
 
 @settings(max_examples=300, deadline=None)
