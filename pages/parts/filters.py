@@ -133,7 +133,7 @@ class Filters:
         self, show: Callable[..., Any], label: str, name: str, field: _Field, *, unknown: str = "", **look: Any
     ) -> Any:
         key, asked = f"{self._prefix}_{name}", _asked(name)
-        wanted, not_there = field.read(asked)
+        value, not_there = field.read(asked)
         self._names.append(name)
         sentence = unknown or f"“{label}” cannot be “{{}}”, which the address asks for: it is left out."
         self._unknown += [sentence.format(escape_markdown(text[:40])) for text in not_there]
@@ -143,7 +143,7 @@ class Filters:
             or st.session_state.get(_followed(key)) != asked
             or None in field.write(st.session_state[key])
         ):
-            st.session_state[key], st.session_state[_followed(key)] = wanted, asked
+            st.session_state[key], st.session_state[_followed(key)] = value, asked
         return show(label, key=key, on_change=partial(_keep, key, name, field, self._pagers), **look)
 
 

@@ -78,7 +78,7 @@ class Uploads:
         self._arriving: dict[str, _Arrival] = {}
 
     def begin(self, session: str) -> None:
-        """Note that a page is drawn anew: until it has been, what it showed before still counts."""
+        """Note that a page is drawn again: until it has been, what it showed before still counts."""
         self._drawn.discard(session)
 
     def offer(self, session: str, offer: Offer) -> None:

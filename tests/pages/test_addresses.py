@@ -52,7 +52,7 @@ def choose(at: AppTest, chosen: Chosen) -> AppTest:
 
 
 def same_address(page: str, at: AppTest) -> AppTest:
-    """Open the page anew, at the address that another browser came to."""
+    """Open the page again, at the address that another browser came to."""
     other = AppTest.from_file(at._script_path, default_timeout=30)
     other.switch_page(page)
     for name, value in at.query_params.items():
