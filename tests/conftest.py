@@ -66,6 +66,14 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for groups, as an admin names one."""
+    made = tmp_path / "groups"
+    made.mkdir()
+    return made
+
+
 @pytest.fixture(scope="session")
 def migrated_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home that holds nothing but a database of today's schema and a key: copied sooner than it is made."""

@@ -118,8 +118,9 @@ def written(text: str) -> str:
     return text.replace("@", "\u2060@")
 
 
-def sign_in(page: Page, signed: Signed, name: str) -> None:
-    page.goto(signed.url)
+def sign_in(page: Page, signed: Signed, name: str, *, at: str = "") -> None:
+    """Come to an address of the dashboard, sign in, and be led back."""
+    page.goto(f"{signed.url}{at}")
     press(page.get_by_role("button", name="Sign in", exact=True))
     page.get_by_placeholder("sub").fill(name)
     press(page.get_by_role("button", name="Authorize"))

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from core.syncs import one_time, runs
 from data.models import UNFINISHED
 from tests.stage.home import FORK_SERVERS, Home
 from tests.stage.processes import ROOT, clean_environment, find_chromium, free_port
+from tests.stage.sandbox import wait_until
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
 # A page here ends sooner than what is spent on making its scripts quick would pay.
@@ -102,8 +102,7 @@ class Everything:
         """Ask for a preview as the dashboard does, and wait for the worker."""
         bridge = open_bridge(Settings(home=self.home, _env_file=None))
         run = one_time.start_export(bridge, LOCAL, cohort, to="default", dry_run=True)
-        while runs.get_run(bridge, LOCAL, run.id or 0).status in UNFINISHED:
-            time.sleep(0.1)
+        wait_until(lambda: runs.get_run(bridge, LOCAL, run.id or 0).status not in UNFINISHED, within_s=EXPORT_MS / 1000)
         bridge.engine.dispose()
 
     def _get_newest(self, table: str, cohort: int, column: str, which: str = "true") -> int:

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
-from tests.browser.signed import Signed, signed_dashboard
+from tests.browser.signed import Signed, sign_in, signed_dashboard
 from tests.browser.stage import EXPORT_MS, Everything, go, press, press_in_row, settled
 
 pytestmark = pytest.mark.browser
@@ -84,10 +84,7 @@ def test_what_protects_holds_below_the_path(below: Everything):
 
 def test_signing_in_and_out_leads_back_below_the_path(signed: Signed, page: Page):
     signed.person("vera")
-    page.goto(f"{signed.url}/history?run=7&sync=3")
-    press(page.get_by_role("button", name="Sign in", exact=True))
-    page.get_by_placeholder("sub").fill("vera")
-    press(page.get_by_role("button", name="Authorize"))
+    sign_in(page, signed, "vera", at="/history?run=7&sync=3")
     settled(page, "History")
     expect(page).to_have_url(f"{signed.url}/history?run=7&sync=3")
     assert {cookie.get("path") for cookie in page.context.cookies() if "user" in cookie.get("name", "")} == {PATH}

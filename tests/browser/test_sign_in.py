@@ -81,10 +81,7 @@ def test_a_person_signs_in_looks_around_and_signs_out(signed: Signed, page: Page
 
 def test_a_link_leads_where_it_says_after_signing_in(signed: Signed, page: Page):
     signed.person("lena")
-    page.goto(f"{signed.url}/history?run=7&sync=3")
-    press(page.get_by_role("button", name="Sign in", exact=True))
-    page.get_by_placeholder("sub").fill("lena")
-    press(page.get_by_role("button", name="Authorize"))
+    sign_in(page, signed, "lena", at="/history?run=7&sync=3")
 
     settled(page, "History")
     expect(page).to_have_url(f"{signed.url}/history?run=7&sync=3")

@@ -22,13 +22,6 @@ from tests.stage.sandbox import NEWSLETTER, POWER, TRIAL, WEB, Sandbox, wait_unt
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "groups"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 def csv_home(home: Home, folder: Path) -> Home:
     """A home with two destinations, the other of which is the folder."""
     with home.bridge() as bridge:

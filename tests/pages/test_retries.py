@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from data.engine import write_session
 from data.models import Association, Run, RunLogRow, RunStatus
 from tests.pages.dashboard import HISTORY, MATCHING, open_page, shown
 from tests.stage.home import copy_home, export
-from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.sandbox import POWER, Sandbox, wait_until
 
 # The first wait is a fifteenth of it, and longer than a page takes to be drawn.
 OVER_S = 60.0
@@ -42,12 +41,14 @@ def run_that_waits(bridge: Bridge) -> Generator[tuple[Run, Future[Run]]]:
     """Export until something waits to be tried again; the run continues afterwards."""
     with ThreadPoolExecutor(1) as threads:
         ending = threads.submit(export, bridge, POWER)
-        log: dict[str, Any] = {}
-        while not log.get("retry"):
+
+        def waits() -> bool:
             assert not ending.done(), ending.result()
             active = runs.active_runs(bridge, LOCAL)
-            log = dict((active and overview.get_run_log(bridge, LOCAL, active[0].id or 0)) or {})
-            time.sleep(0.02)
+            log = (active and overview.get_run_log(bridge, LOCAL, active[0].id or 0)) or {}
+            return bool(log.get("retry"))
+
+        wait_until(waits)
         yield runs.active_runs(bridge, LOCAL)[0], ending
 
 

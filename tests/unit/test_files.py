@@ -27,13 +27,6 @@ SECRET = "what somebody else keeps"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "groups"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 def victim(tmp_path: Path) -> Path:
     """A file outside the folder that nothing may change."""
     file = tmp_path / "victim"
