@@ -1,16 +1,20 @@
-"""Calls that may hang for ever, as those to a folder on another machine do."""
+"""Calls beside the loop: those that may hang for ever, and those that take long and can be stopped."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from data.members.duck import Stopper, stop_by
 
 T = TypeVar("T")
 
 _NAME = "may-hang"
+_STOP_AGAIN_S = 0.05
 
 
 def are_any_left() -> bool:
@@ -69,3 +73,43 @@ async def in_own_thread(call: Callable[[], T]) -> T:
 
     threading.Thread(target=work, name=_NAME, daemon=True).start()
     return await answer
+
+
+class WorkerThread:
+    """One thread that does call after call, beside the loop that keeps the requests going.
+
+    When `stops_with`, a task, is cancelled as it waits for a call, what that call asks of DuckDB is interrupted: to
+    sort millions of members takes longer than a process that is asked to end may wait.
+    """
+
+    def __init__(self, name: str, *, stops_with: asyncio.Task[Any] | None = None) -> None:
+        self._stopper = Stopper()
+        self._stops_with = stops_with
+        self._pool = ThreadPoolExecutor(1, name, initializer=stop_by, initargs=(self._stopper,))
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run a call in the thread, after those that came before it."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, call)
+        except asyncio.CancelledError:
+            if self._stops_with is not None and asyncio.current_task() is self._stops_with:
+                self._stop(loop)
+            raise
+
+    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._stopper.stop():
+            loop.call_later(_STOP_AGAIN_S, self._stop, loop)
+
+    def shutdown(self) -> None:
+        """End the thread after its last call."""
+        self._pool.shutdown(wait=True, cancel_futures=False)
+
+
+async def in_stoppable_thread(call: Callable[[], T]) -> T:
+    """Make a call in a thread of its own; when this task is cancelled, what the call asks of DuckDB is interrupted."""
+    thread = WorkerThread("stoppable", stops_with=asyncio.current_task())
+    try:
+        return await thread.run(call)
+    finally:
+        await asyncio.shield(asyncio.to_thread(thread.shutdown))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from core.associate.checking import Checking
 from core.associate.files import import_rows, outcome_lines
@@ -14,6 +15,7 @@ from core.associate.writing import Writing
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunCancelled
 from core.export.outcome import failure_from
+from core.threads import WorkerThread
 from core.vendors.http import HttpClient
 from data.associations import Ending
 from data.engine import StorageError
@@ -78,10 +80,12 @@ class AssociationJob:
 
     async def _check(self, association: Association) -> None:
         checking = Checking(self._bridge, self._held, self._rows)
+        thread = WorkerThread("check", stops_with=asyncio.current_task())
         try:
-            summary = await asyncio.to_thread(checking.run, association)
+            summary = await thread.run(partial(checking.run, association))
         finally:
             checking.stop()
+            await asyncio.shield(asyncio.to_thread(thread.shutdown))
         await self._held.record_check(summary)
 
     async def _write(self, association: Association) -> None:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from core.errors import SessionLost, VendorSurprise
 from core.export.progress import Progress
 from core.rules import completeness
 from core.rules.matching import MatchRule, is_named, match_page
+from core.threads import WorkerThread
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Page
 from data.engine import StorageError
 from data.members.collector import Collector, Tally
-
-T = TypeVar("T")
 
 # A lost session is read again from page 0, at most twice; a `total` that disagrees is read once more.
 _SESSIONS_LOST = 2
@@ -65,21 +63,6 @@ class ResizableSemaphore(asyncio.Semaphore):
             self._owed -= 1
         else:
             super().release()
-
-
-class WorkerThread:
-    """One thread that decodes and collects, call after call, beside the loop that keeps the requests going."""
-
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-
-    async def run(self, call: Callable[[], T]) -> T:
-        """Run a call in the thread, after those that came before it."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
-
-    def shutdown(self) -> None:
-        """End the thread after its last call."""
-        self._pool.shutdown(wait=True, cancel_futures=False)
 
 
 @dataclass

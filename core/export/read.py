@@ -12,12 +12,13 @@ from core.connections import cohort_list
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.errors import CohortBridgeError, CohortRefused, NoQuerySlot, RunHeld
-from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
+from core.export.cohort_reader import CohortReader, ResizableSemaphore
 from core.export.hold import hold_for_total
 from core.export.job import Job
 from core.export.outcome import Findings, read_counts
 from core.export.progress import Progress
 from core.leases import slots
+from core.threads import WorkerThread
 from core.vendors.http import HttpClient
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
@@ -26,7 +27,7 @@ from data.members.collector import Collector, Tally
 
 
 class CohortSource:
-    """What one run reads its cohort with. Make it in the loop; `close` it at the end, whatever happened."""
+    """What one run reads its cohort with. Make it in the run's task; `close` it at the end, whatever happened."""
 
     def __init__(self, bridge: Bridge, job: Job, http: HttpClient, *, lease_owner: str, progress: Progress) -> None:
         project = project_for(bridge, job.mixpanel)
@@ -43,7 +44,7 @@ class CohortSource:
         self._slots = slots.RequestSlots(bridge, project.key, lease_owner=lease_owner)
         self._in_flight = ResizableSemaphore(0)
         self._has_slots = False
-        self.thread = WorkerThread(f"run-{job.run.id}")
+        self.thread = WorkerThread(f"run-{job.run.id}", stops_with=asyncio.current_task())
 
     async def find_cohort(self) -> Cohort:
         """Wait until the run may send requests, then find the cohort.

@@ -22,6 +22,7 @@ from core.export.record import Recorder
 from core.export.run_lease import RunLease
 from core.rules.due_times import longest_work
 from core.run_log import RunLog
+from core.threads import in_stoppable_thread
 from core.vendors.http import HttpClient
 from data import runs
 from data.members.collector import Collector, Tally
@@ -127,10 +128,11 @@ class Export:
         """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
         await self._begin("comparing")
         findings = self._recorder.findings
-        proof = await asyncio.to_thread(prove_restored, self._bridge, snapshot)
-        base = await asyncio.to_thread(find_base, self._bridge, job.group)
+        proof = await in_stoppable_thread(partial(prove_restored, self._bridge, snapshot))
+        base = await in_stoppable_thread(partial(find_base, self._bridge, job.group))
         findings.notice = base.notice
-        comparison = await asyncio.to_thread(compare_kept, self._bridge.snapshots, job, snapshot, proof, base)
+        compare = partial(compare_kept, self._bridge.snapshots, job, snapshot, proof, base)
+        comparison = await in_stoppable_thread(compare)
         members = self._progress.profiles = comparison.members
         findings.counts, findings.difference = ReadCounts(profiles=members, members=members), comparison.difference
         mode = await self._writer.write(job, comparison)

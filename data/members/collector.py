@@ -14,7 +14,7 @@ from typing import IO, Any, Self
 
 from data.engine import StorageError
 from data.members.changes import Difference, compare
-from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, give_back, quoted, take
+from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, give_back, quoted, stoppable, take
 from data.members.files import replacing
 from data.models import DUPLICATE
 
@@ -267,7 +267,7 @@ class Collector:
                 with suppress(OSError):  # what a full disk did not take is not needed any more
                     file.close()
         if self._is_sound:
-            with self._at_work():
+            with duckdb_errors():
                 for table in ("odd", "hashes", "repeated"):
                     self._duckdb.execute(f"DROP TABLE IF EXISTS {table}")
                 give_back(self._duckdb, memory_mb=self._memory_mb)
@@ -278,7 +278,7 @@ class Collector:
     @contextmanager
     def _at_work(self) -> Generator[None]:
         try:
-            with duckdb_errors():
+            with duckdb_errors(), stoppable(self._duckdb):
                 yield
         except BaseException:
             self._is_sound = False

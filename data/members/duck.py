@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +37,63 @@ class MembersDamaged(StorageError):
 
 class MemoryTooSmall(StorageError):
     """What was asked for does not fit into the memory that DuckDB may use."""
+
+
+class Stopped(StorageError):
+    """The work was asked to stop, and its query was interrupted: that says nothing about any file."""
+
+
+class Stopper:
+    """Stops what one thread asks of DuckDB: the query that runs is interrupted, and no other one begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at_work: list[duckdb.DuckDBPyConnection] = []
+        self._is_asked = False
+
+    def stop(self) -> bool:
+        """Interrupt what runs; returns whether anything does, which is to be stopped again a little later.
+
+        A piece of work is more than one query, and an interruption that comes between two of them is lost.
+        """
+        with self._lock:
+            self._is_asked = True
+            for db in self._at_work:
+                db.interrupt()
+            return bool(self._at_work)
+
+    @contextmanager
+    def at_work(self, db: duckdb.DuckDBPyConnection) -> Generator[None]:
+        """Let a DuckDB be interrupted while inside. Raises Stopped."""
+        with self._lock:
+            if self._is_asked:
+                raise _stopped()
+            self._at_work.append(db)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work.remove(db)
+
+
+_of_thread = threading.local()
+
+
+def stop_by(stopper: Stopper) -> None:
+    """Let this thread's work in DuckDB be stopped by a stopper, from now on."""
+    _of_thread.stopper = stopper
+
+
+@contextmanager
+def stoppable(db: duckdb.DuckDBPyConnection) -> Generator[None]:
+    """Let a DuckDB be interrupted while inside, where this thread's work can be stopped. Raises Stopped."""
+    stopper: Stopper | None = getattr(_of_thread, "stopper", None)
+    with stopper.at_work(db) if stopper else nullcontext():
+        yield
+
+
+def _stopped() -> Stopped:
+    return Stopped("The work was stopped before its end.", advice="Start it again.")
 
 
 def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
@@ -70,7 +127,8 @@ def opened(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
         scratch.mkdir(parents=True, exist_ok=True)
         db = connect(scratch, memory_mb=memory_mb)
         try:
-            yield db
+            with stoppable(db):
+                yield db
         finally:
             db.close()
 
@@ -97,7 +155,8 @@ def reused(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
     with duckdb_errors():
         db, is_done = take(scratch, memory_mb=memory_mb), False
         try:
-            yield db
+            with stoppable(db):
+                yield db
             is_done = True
         finally:
             if is_done:
@@ -209,6 +268,8 @@ def duckdb_errors() -> Generator[None]:
 def _as_storage_error(exc: Exception) -> StorageError:
     import duckdb
 
+    if isinstance(exc, duckdb.InterruptException):
+        return _stopped()
     reason = str(exc).lower()
     if isinstance(exc, duckdb.OutOfMemoryException | duckdb.IOException | OSError):
         if "no space" in reason or "disk is full" in reason or "max_temp_directory_size" in reason:

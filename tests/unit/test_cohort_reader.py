@@ -14,11 +14,12 @@ import pytest
 
 from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError, IncompleteRead, RunHeld, VendorSurprise
-from core.export.cohort_reader import CohortReader, ResizableSemaphore, WorkerThread
+from core.export.cohort_reader import CohortReader, ResizableSemaphore
 from core.export.progress import Progress
 from core.rules.holding import hold_for_total
 from core.rules.matching import MatchRule
 from core.run_log import RunLog
+from core.threads import WorkerThread
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import QueryLimit
