@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from core import vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
+from core.turns import Turns
 from data import deliveries, engine
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, UrlUnusable, open_database
@@ -31,6 +32,7 @@ class Bridge:
     vault: vault.Vault
     clock: Clock = SYSTEM_CLOCK
     lease_times: LeaseTimes = LEASE_TIMES
+    turns: Turns = field(default_factory=Turns)
 
 
 def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES) -> Bridge:

@@ -49,10 +49,9 @@ def claim(
     """
     if dead is not None:
         end_if_unmoved(session, dead)
-    if hold(session, kind, key, lease_owner=lease_owner):
-        return True
-    if find(session, kind, key) is not None:
-        return False
+    present = find(session, kind, key)
+    if present is not None:
+        return present.lease_owner == lease_owner and hold(session, kind, key, lease_owner=lease_owner)
     process = identify_process()
     session.add(
         Lease(
@@ -119,6 +118,13 @@ def hand_back(session: Session, kind: LeaseKind, key: object, *, lease_owner: st
     return ended.rowcount == 1
 
 
+def hand_back_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_owner: str) -> None:
+    """Give up those of several leases that are ours still."""
+    session.exec(
+        delete(Lease).where(col(Lease.kind) == kind, col(Lease.key).in_(keys), col(Lease.lease_owner) == lease_owner)
+    )
+
+
 def end_if_unmoved(session: Session, lease: Lease) -> bool:
     """End the lease of a process that died. False when it has moved since it was read."""
     ended = session.exec(delete(Lease).where(*_unmoved(lease)))
@@ -133,6 +139,11 @@ def free_all(session: Session, lease_owner: str) -> None:
 def find(session: Session, kind: LeaseKind, key: object) -> Lease | None:
     """Return a lease, None while it is free."""
     return session.get(Lease, (kind, str(key)), populate_existing=True)
+
+
+def find_all(session: Session, kind: LeaseKind, keys: Collection[str]) -> Sequence[Lease]:
+    """Return those of several leases that are held."""
+    return session.exec(select(Lease).where(Lease.kind == kind, col(Lease.key).in_(keys))).all()
 
 
 def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = None) -> list[Lease]:

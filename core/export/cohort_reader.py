@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,7 +67,10 @@ class ResizableSemaphore(asyncio.Semaphore):
 
 @dataclass
 class CohortReader:
-    """Reads one cohort through `client`, as many requests at a time as `in_flight` allows."""
+    """Reads one cohort through `client`, as many requests at a time as `in_flight` allows.
+
+    `announce` is told how many pages follow, once the first says so and if any do.
+    """
 
     client: Mixpanel
     rule: MatchRule
@@ -77,6 +80,7 @@ class CohortReader:
     new_collector: Callable[[], Collector]
     progress: Progress
     check_total: CheckTotal
+    announce: Callable[[int], Awaitable[None]]
     page_size: int | None = None
     tally: Tally | None = None  # of the latest session whose pages were all there
     _pages: completeness.PageLedger = field(init=False)  # of the session that is read
@@ -131,6 +135,8 @@ class CohortReader:
         total, self._pages = _open_ledger(first)
         last = self._pages.last_announced
         self.progress.expected, self.progress.pages_expected = total, last + 1
+        if last:
+            await self.announce(last)
         collector = await opening
         await self.thread.run(partial(self._take, collector, first, 0))
         await self._read_rest(collector, first, last)

@@ -52,14 +52,25 @@ class CohortSource:
         Raises: CohortUnknown, CohortNotExportable, VendorError, NoQuerySlot.
         """
         self._progress.begin("queueing")
-        while not (width := await asyncio.to_thread(self._slots.take)):
-            await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
-        self._in_flight.resize(width)
+        self._slots.want(1)  # until page 0 tells how many pages there are
+        turn = self._slots.turn
+        async with turn.taken():
+            while not await asyncio.to_thread(self._slots.take):
+                # Woken at once in this process; what another one hands back is found by looking.
+                await turn.wait(within_s=self._bridge.lease_times.heartbeat_s)
+        self._in_flight.resize(self._slots.width)
         self._has_slots = True
         self._progress.begin("finding")
         return await cohort_list.find(
             self._bridge, self._client, self._project, self._cohort_id, lease_owner=self._lease_owner
         )
+
+    async def _widen(self, pages: int) -> None:
+        """Take as many slots as so many further pages need, or as are left by those who wait for their first."""
+        self._slots.want(pages)
+        if not self._slots.turn.is_wanted:
+            await asyncio.to_thread(self._slots.take)
+            self._in_flight.resize(self._slots.width)
 
     async def _find_again(self) -> None:
         now = self._bridge.clock.now()
@@ -80,6 +91,7 @@ class CohortSource:
             progress=self._progress,
             page_size=self._bridge.settings.page_size,
             check_total=partial(hold_for_total, job, findings),
+            announce=self._widen,
         )
         try:
             async with reader.whole() as (tally, collector):
@@ -97,9 +109,9 @@ class CohortSource:
         """Renew the lease on the requests in flight, share them with runs that have none, or take some again."""
         if not self._has_slots:
             return
-        # A process that was held up may find its slots taken: without new ones it would wait for ever.
-        width = await asyncio.to_thread(lambda: self._slots.renew() or self._slots.take())
-        self._in_flight.resize(width)
+        may_grow = not self._slots.turn.is_wanted
+        await asyncio.to_thread(partial(self._slots.renew, grow=may_grow))
+        self._in_flight.resize(self._slots.width)
         if self._in_flight.settled:
             await asyncio.to_thread(self._slots.hand_back)
 

@@ -37,7 +37,7 @@ class Jobs:
         scheduler = Scheduler()
         every: Any = scheduler.every  # the library types it only in part
         for seconds, job in self._jobs:
-            every(seconds).seconds.do(_guarded, job)
+            every(seconds).seconds.do(guarded, job)
         clocks = self._both_clocks()
         scheduler.run_all()
         return scheduler, clocks
@@ -58,7 +58,8 @@ class Jobs:
         return self._clock.now().astimezone().replace(tzinfo=None), self._clock.steady_s()
 
 
-def _guarded(job: Callable[[], None]) -> None:
+def guarded(job: Callable[[], None]) -> None:
+    """Do a job; one that fails is logged."""
     try:
         with storage_errors():
             job()

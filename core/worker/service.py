@@ -18,7 +18,7 @@ from core.signals import end_signals
 from core.syncs import queueing, shared_receivers
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
-from core.worker.jobs import Jobs
+from core.worker.jobs import Jobs, guarded
 from core.worker.places import Places
 from core.worker.run_execution import carry_out, hand_back, watch_runs
 from data import connections, run_queue, workers
@@ -44,6 +44,7 @@ class Worker:
         self._places = Places(bridge.settings.runs_in_flight)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
+        self._has_place = asyncio.Event()  # since a run has ended
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
@@ -63,10 +64,12 @@ class Worker:
             try:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)
+                    if self._has_place.is_set():
+                        self._has_place.clear()
+                        await asyncio.to_thread(guarded, self.fill_places)
                     self._start_claimed(http)
                     self._associations.start_claimed(http)
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), _TICK_S)
+                    await _wait_for_any(stop, self._has_place, within_s=_TICK_S)
             finally:
                 accounts.cancel()
                 await asyncio.gather(accounts, return_exceptions=True)
@@ -105,11 +108,15 @@ class Worker:
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
+        self.fill_places()
+        self._associations.dispatch()
+
+    def fill_places(self) -> None:
+        """Claim what may run now in the places of the runs that have ended."""
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
         self._places.keep_only({*self._tasks, *self._claimed})
         while self._places.free and self._claim_next():
             pass
-        self._associations.dispatch()
 
     def _claim_next(self) -> bool:
         """Claim the oldest run that has a place at its destination. Returns whether there was one."""
@@ -150,6 +157,7 @@ class Worker:
             log.info("run starts run_id=%s", run_id)
             work = carry_out(self._bridge, run_id, lease_owner=self._lease_owner, http=http)
             self._tasks[run_id] = asyncio.create_task(work)
+            self._tasks[run_id].add_done_callback(lambda _: self._has_place.set())
 
     async def _stop_all(self) -> None:
         await self._associations.stop()
@@ -160,6 +168,16 @@ class Worker:
         for run_id in [*self._claimed, *self._tasks]:
             await asyncio.to_thread(hand_back, self._bridge, run_id, self._lease_owner)
         self._claimed.clear()
+
+
+async def _wait_for_any(*events: asyncio.Event, within_s: float) -> None:
+    """Return once one of the events is set, or after so long."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 @contextmanager

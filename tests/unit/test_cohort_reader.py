@@ -51,6 +51,11 @@ class Server:
     total: object
     page_size: object = SIZE
     asked: list[int] = field(default_factory=list[int])
+    announced: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+
+    async def take_announcement(self, pages: int) -> None:
+        """Note how many pages are announced, after how many were asked for."""
+        self.announced.append((pages, len(self.asked)))
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         number = int(parse_qs(request.content.decode()).get("page", ["0"])[0])
@@ -95,6 +100,7 @@ def read(server: Server, folder: Path, *, accept_total: bool = False) -> Tally:
                 new_collector=snapshots.collector,
                 progress=Progress(run_log=RunLog(clock=SYSTEM_CLOCK)),
                 check_total=accept if accept_total else refuse,
+                announce=server.take_announcement,
             )
             try:
                 async with reader.whole() as (tally, _):
@@ -221,3 +227,14 @@ def test_a_total_that_cannot_be_begins_no_read(tmp_path: Path, total: object):
 
     assert isinstance(failure(server, tmp_path), VendorSurprise)
     assert set(server.asked) == {0}
+
+
+@pytest.mark.parametrize(("number", "announced"), [(0, []), (9, []), (10, [(1, 1)]), (95, [(9, 1)])])
+def test_how_many_pages_follow_is_announced_before_any_is_asked_for(
+    tmp_path: Path, number: int, announced: list[tuple[int, int]]
+):
+    server = Server(people(number), total=number)
+
+    read(server, tmp_path)
+
+    assert server.announced == announced

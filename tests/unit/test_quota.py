@@ -151,6 +151,46 @@ def test_slots_that_are_given_up_stay_held_while_requests_are_in_flight_on_them(
     assert second.take() == 2
 
 
+def test_one_slot_is_taken_until_more_are_wanted_and_then_what_the_others_left(bridge: Bridge):
+    first, second = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    for run_slots in (first, second):
+        run_slots.want(1)
+
+    assert (first.take(), second.take()) == (1, 1)
+    first.want(240)
+    assert first.take() == 4
+    assert (first.renew(), second.renew()) == (4, 1)
+
+
+def test_who_wants_more_slots_takes_those_that_are_handed_back_later(bridge: Bridge):
+    large, small = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    small.want(1)
+    widths = [small.take(), large.take()]
+
+    small.release()
+    widths.append(large.renew(grow=False))
+    widths.append(large.renew())
+
+    assert widths == [1, 4, 4, 5]
+
+
+def test_who_was_asked_to_share_takes_no_more_for_a_while(bridge: Bridge, fake_clock: FakeClock):
+    large, small = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    small.want(1)
+    asked = (large.take(), small.take())
+    shared = large.renew()
+    large.hand_back()
+    small.take()
+    small.release()  # a small cohort is read at once, and the next one is not far
+
+    soon = large.renew()
+    fake_clock.ahead_s = 11
+    later = large.renew()
+
+    assert asked == (5, 0)
+    assert (shared, soon, later) == (3, 3, 5)
+
+
 def test_slots_that_were_released_are_free(bridge: Bridge):
     first, second = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     first.take()
@@ -173,7 +213,7 @@ def test_the_slots_of_a_dead_process_are_free_after_a_lease_on_our_own_clock(bri
 
 def test_the_slots_of_a_living_process_stay_its_own(bridge: Bridge, fake_clock: FakeClock):
     run_slots, other = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
-    run_slots.take(most=5)
+    run_slots.take()
     other.take()
     run_slots.renew()  # gives up two, and moves
     run_slots.hand_back()
