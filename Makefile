@@ -9,7 +9,7 @@ SEEDS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check format unit bench pictures clean
+.PHONY: help run test faults check format unit bench bench-pages pictures clean
 
 help: ## Show what can be done
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ format: $(VENV)/.installed-dev ## Format the code and mend what the linter can
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: $(VENV)/.installed-bench ## Measure the export beside other tools, and the pages (takes some minutes)
+bench: $(VENV)/.installed-bench ## Measure exports beside other tools, the worker, and the pages (takes half an hour)
 	@$(PYTHON) -m bench
+	@$(PYTHON) -m bench.pages
+
+bench-pages: $(VENV)/.installed-dev ## Measure how fast the pages are (takes some minutes)
 	@$(PYTHON) -m bench.pages
 
 pictures: $(VENV)/.installed-dev ## Make pictures of every page, light and dark

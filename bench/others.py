@@ -12,8 +12,7 @@ import json
 import sys
 from typing import Any
 
-from bench.people import PROPERTY
-from bench.server import PROJECT_ID, SECRET, USERNAME
+from bench.names import PROJECT_ID, PROPERTY, SECRET, USERNAME
 
 
 def read_with_utils(url: str, cohort_id: int, connections: int | None) -> int:

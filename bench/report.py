@@ -1,109 +1,119 @@
-"""The results as a table, and as docs/benchmarks.md."""
+"""The results that are kept as tables, and as part of docs/benchmarks.md."""
 
 from __future__ import annotations
 
-import os
-import platform
-import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.people import PAGE_SIZE
+from bench import goals
+from bench.cases import OTHERS, OURS, PARTS, QUICK, UTILS, Sizes
+from bench.goals import Results, floor_s
+from bench.kept import Row, newest
 
-OURS = "Cohort Bridge"
-UTILS = "mixpanel-utils"
-UTILS_DEFAULT = "mixpanel-utils (its own 2)"
-HEADLESS = "mixpanel-headless"
-FETCH = "httpx alone (not decoded)"
-FULL = "full export"
-IN_FLIGHT = 5
+ALONE = ("many", "stop")  # parts that are compared with nothing
+STEPS = "steps"
 
+_BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 _HEADER = (
-    "| profiles | latency | reader | wall | times floor | times mixpanel-utils | peak memory | processor | requests |",
-    "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    "| profiles | latency | page size | reader | wall | times floor | times mixpanel-utils | peak memory "
+    "| processor | server's | requests | messages |",
+    "| ---: | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
 )
 
 
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """Format the results as a Markdown table, fastest and slowest of the repeats beside the median."""
-    rows = [
-        _row(result, results) for result in sorted(results, key=lambda result: (result["size"], result["latency_ms"]))
+def tables(*, quick: bool = False) -> str:
+    """Format all that is kept: on what it was measured, the goals, the rows, and where a run's time goes."""
+    kept = {part: newest(part, quick=quick) for part in (*PARTS, *ALONE, STEPS)}
+    found = {part: document for part, document in kept.items() if document}
+    if not found:
+        return "Nothing was measured yet."
+    results = Results({part: document["rows"] for part, document in found.items()}, QUICK if quick else Sizes())
+    rows = [(row, part) for part, document in found.items() for row in document["rows"]]
+    measured = [_row(row, results.parts[part]) for row, part in rows if part in PARTS]
+    texts = [document["text"] for part, document in found.items() if part == STEPS]
+    parts = [
+        _machine(found),
+        goals.table(results),
+        "\n".join([*_HEADER, *measured]),
+        _alone([row for row, part in rows if part in ALONE]),
+        _steps([row for row, part in rows if row["steps"]]),
+        *texts,
     ]
-    return "\n".join([*_HEADER, *rows])
+    return "\n\n".join(filter(None, parts))
 
 
-def _row(result: dict[str, Any], results: Sequence[dict[str, Any]]) -> str:
-    walls = [sample["wall_s"] for sample in result["samples"]]
-    floor_s = floor(result["size"], result["latency_ms"])
-    utils = find(results, UTILS, result["size"], result["latency_ms"])
+def _machine(found: dict[str, dict[str, Any]]) -> str:
+    newest_one = max((document["machine"] for document in found.values()), key=lambda machine: machine["date"])
+    dates = sorted({document["machine"]["date"] for document in found.values()})
+    loads = [sample["load"] for document in found.values() for row in document["rows"] for sample in row["samples"]]
+    rounds = {len(row["samples"]) for document in found.values() for row in document["rows"]}
+    return (
+        f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {newest_one['cores']} cores shared by reader and "
+        f"server, {newest_one['system']}, Python {newest_one['python']}; {newest_one['libraries']}. Rounds: "
+        f"{' or '.join(map(str, sorted(rounds)))}. Load average before each measurement: "
+        f"{min(loads, default=0):.1f} to {max(loads, default=0):.1f}."
+    )
+
+
+def _row(row: Row, others: Sequence[Row]) -> str:
+    walls = [sample["wall_s"] for sample in row["samples"]]
+    in_thousands = row["reader"] in OTHERS or (row["reader"] == OURS and not row["honors"])
+    floor = floor_s(row["size"], row["latency_ms"]) if in_thousands else 0.0
+    utils = [other for other in others if _key(other) == (UTILS, row["size"], row["latency_ms"])]
+    spread = f" ({min(walls):.2f} to {max(walls):.2f})" if len(walls) > 1 else ""
     cells = (
-        f"{result['size']:,}",
-        f"{result['latency_ms']} ms",
-        result["reader"],
-        f"{result['wall_s']:.2f} s ({min(walls):.2f} to {max(walls):.2f})",
-        f"{result['wall_s'] / floor_s:.2f}" if floor_s and result["reader"] != FULL else "",
-        f"{result['wall_s'] / utils['wall_s']:.2f}" if utils and result["reader"] != FULL else "",
-        f"{result['peak_mib']:.0f} MiB",
-        f"{result['cpu_s']:.2f} s",
-        f"{result['requests']:,}",
+        f"{row['size']:,}",
+        f"{row['latency_ms']} ms",
+        "" if row["reader"] in OTHERS else "honored" if row["honors"] else "ignored",
+        row["reader"],
+        f"{row['wall_s']:.2f} s{spread}",
+        f"{row['wall_s'] / floor:.2f}" if floor else "",
+        f"{row['wall_s'] / utils[0]['wall_s']:.2f}" if utils else "",
+        f"{row['peak_mib']:.0f} MiB",
+        f"{row['cpu_s']:.2f} s",
+        f"{row['server_cpu_s']:.2f} s",
+        f"{row['requests']:,}",
+        f"{row['messages']:,}" if row["messages"] else "",
     )
     return f"| {' | '.join(cells)} |"
 
 
-def floor(size: int, latency_ms: int) -> float:
-    """The seconds that no reader can beat: all pages, five at a time, each at its latency."""
-    return size / PAGE_SIZE * latency_ms / 1000 / IN_FLIGHT
+def _key(row: Row) -> tuple[str, int, int]:
+    return row["reader"], row["size"], row["latency_ms"]
 
 
-def find(results: Sequence[dict[str, Any]], reader: str, size: int, latency_ms: int) -> dict[str, Any] | None:
-    """Return the result of a case, None if it was not measured."""
-    case = (reader, size, latency_ms)
-    return next((row for row in results if (row["reader"], row["size"], row["latency_ms"]) == case), None)
-
-
-def goals(results: Sequence[dict[str, Any]]) -> str:
-    """Format each goal, with whether the results meet it."""
-    large, small = (find(results, OURS, size, 50) for size in (1_000_000, 100_000))
-    quick, utils = find(results, OURS, 1_000_000, 0), find(results, UTILS, 1_000_000, 0)
-    if not (large and small and quick and utils):
-        return ""
-    peaks = [
-        max(row["peak_mib"] for row in results if (row["reader"], row["size"]) == (OURS, size))
-        for size in (1_000_000, 100_000)
+def _alone(rows: Sequence[Row]) -> str:
+    lines = [
+        "| in one worker | profiles in each | seconds | processor | processor a run | median run | peak memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    measured = (
-        ("1,000,000 at 50 ms: times the floor", large["wall_s"] / floor(1_000_000, 50), 1.1),
-        ("1,000,000 at 0 ms: times mixpanel-utils", quick["wall_s"] / utils["wall_s"], 0.7),
-        ("peak memory at 1,000,000, MiB", peaks[0], 250),
-        ("peak memory, times that of 100,000", peaks[0] / peaks[1], 1.5),
-    )
-    lines = ["| goal | at most | measured | |", "| --- | ---: | ---: | --- |"]
-    for name, value, most in measured:
-        shown = f"{value:.0f}" if most > 10 else f"{value:.2f}"
-        lines.append(f"| {name} | {most} | {shown} | {'met' if value <= most else '**not met**'} |")
-    return "\n".join(lines)
+    for row in rows:
+        more = row["more"]
+        each = f"{more['cpu_s_a_run']:.3f} s | {more['median_run_s']:.2f} s" if "cpu_s_a_run" in more else "|"
+        lines.append(
+            f"| {row['reader']} | {row['size']:,} | {row['wall_s']:.1f} | {row['cpu_s']:.1f} s | {each} "
+            f"| {row['peak_mib']:.0f} MiB |"
+        )
+    return "\n".join(lines) if rows else ""
 
 
-def machine(results: Sequence[dict[str, Any]]) -> str:
-    """Format in a line what was measured on, and how busy that was."""
-    loads = [sample["load"] for row in results for sample in row["samples"]]
-    versions = ", ".join(
-        f"{name} {version(name)}" for name in ("mixpanel-utils", "mixpanel-headless", "httpx", "msgspec", "duckdb")
-    )
-    return (
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} cores shared by reader and server, Linux "
-        f"{platform.machine()}, Python {platform.python_version()}; {versions}. Load average before each measurement: "
-        f"{min(loads):.1f} to {max(loads):.1f}."
-    )
+def _steps(rows: Sequence[Row]) -> str:
+    """Format how long each step of our runs took, as their logs say: from a run's start, not that of its process."""
+    names = list(dict.fromkeys(name for row in rows for name in row["steps"]))
+    lines = [
+        f"| seconds of a run, by step: profiles | latency | page size | what | {' | '.join(names)} |",
+        f"| ---: | ---: | --- | --- | {' | '.join('---:' for _ in names)} |",
+    ]
+    for row in rows:
+        cells = [f"{row['steps'][name]:.2f}" if name in row["steps"] else "" for name in names]
+        how = "honored" if row["honors"] else "ignored"
+        lines.append(f"| {row['size']:,} | {row['latency_ms']} ms | {how} | {row['reader']} | {' | '.join(cells)} |")
+    return "\n".join(lines) if rows else ""
 
 
-def write(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Put the results between the two marks of the document; what people wrote around them stays."""
-    begin, end = "<!-- measured -->", "<!-- /measured -->"
-    text = path.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    parts = [machine(results), table(results), goals(results)]
-    path.write_text(f"{before}{begin}\n\n" + "\n\n".join(filter(None, parts)) + f"\n\n{end}{after}", encoding="utf-8")
+def write(path: Path, text: str) -> None:
+    """Put the tables between the two marks of the document; what people wrote around them stays."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    path.write_text(f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}", encoding="utf-8")
