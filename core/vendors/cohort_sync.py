@@ -26,7 +26,7 @@ from core.run_log import RecordCall, ignore_call
 from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import Target
 from core.vendors.intake import Answer, Bounds, Sender
-from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s, worth_retrying
+from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s
 from data.models import Member, MembershipChange
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
@@ -108,11 +108,11 @@ class EndpointDelivery:
             raise StorageFailed("The members that were kept are not the members that were counted.")
 
     async def _send(self, action: str, message: bytes) -> None:
-        tries = Tries(self.retry, self.tries)
-        async for attempt in self.retry.attempts_on(worth_retrying(self.retry)):
-            with attempt, tries.watched(attempt):
-                await self.still_ours()
-                await self._send_once(action, message)
+        async def send_once() -> None:
+            await self.still_ours()
+            await self._send_once(action, message)
+
+        await Tries(self.retry, self.tries).retried(send_once)
 
     async def _send_once(self, action: str, message: bytes) -> None:
         headers = {_TOKEN_HEADER: self.token, "Content-Type": "application/json"}

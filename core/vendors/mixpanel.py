@@ -25,7 +25,7 @@ from core.vendors.mixpanel_errors import MIXPANEL, not_an_admin, raise_for_statu
 from core.vendors.mixpanel_lists import CohortListing, parse_account, parse_cohorts
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import UNCOUNTED, QueryAllowance, stated_limit
-from core.vendors.retry import NoteTries, RetryPlan, Tries, worth_retrying
+from core.vendors.retry import NoteTries, RetryPlan, Tries
 
 # Longer than the vendor's own deadlines, so that a slow answer is still an answer (headless api_client.py).
 _QUERY_TIMEOUT_S = 503.0
@@ -163,19 +163,7 @@ class Mixpanel:
             decode = partial(MIXPANEL.understand, question.parse, answer.body, answer.status)
             return decode() if run is None else await run(decode)
 
-        try:
-            return await ask_once()
-        except VendorError as exc:
-            failed: VendorError | None = exc
-        # Only now is the machinery of retries worth its time: it gets the first try as if it had made it.
-        tries = Tries(self._retry, self._note_tries)
-        async for attempt in self._retry.attempts_on(worth_retrying(self._retry)):
-            with attempt, tries.watched(attempt):
-                if failed:
-                    exc, failed = failed, None
-                    raise exc
-                return await ask_once()
-        raise AssertionError("stamina ends with a result or an error")
+        return await Tries(self._retry, self._note_tries).retried(ask_once)
 
     async def _send(self, question: _Question[T]) -> Answer:
         request = self._request(question)

@@ -21,7 +21,7 @@ from core.vendors.claims import find_text, quote, read_status, states_error
 from core.vendors.intake import Answer, Bounds, read_object
 from core.vendors.mixpanel_errors import MIXPANEL, raise_if_elsewhere
 from core.vendors.mixpanel_project import INGESTION, REGIONS, Project
-from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s, worth_retrying
+from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s
 from data.models import Member
 
 # At most 2000 updates a request, and 2000 events (docs reference/user-profile-limits, reference/import-events).
@@ -144,12 +144,12 @@ class Ingestion:
         self, path: str, params: dict[str, str], authorization: str | None, records: Sequence[bytes]
     ) -> _Outcome:
         body = b"[" + b",".join(records) + b"]"
-        tries = Tries(self.retry, self.tries)
-        async for attempt in self.retry.attempts_on(worth_retrying(self.retry)):
-            with attempt, tries.watched(attempt):
-                await self.still_ours()
-                return await self._post_once(path, params, authorization, body, len(records))
-        raise AssertionError("stamina ends with a result or an error")
+
+        async def post_once() -> _Outcome:
+            await self.still_ours()
+            return await self._post_once(path, params, authorization, body, len(records))
+
+        return await Tries(self.retry, self.tries).retried(post_once)
 
     async def _post_once(
         self, path: str, params: dict[str, str], authorization: str | None, body: bytes, count: int

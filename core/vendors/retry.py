@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from core.errors import RateLimited, VendorError
 
 # 4xx that say nothing against the request: timed out, in conflict, misdirected, locked, too early.
 _PASSING = frozenset({408, 409, 421, 423, 425, 429})
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,21 @@ class Tries:
 
     plan: RetryPlan
     note: NoteTries | None
+
+    async def retried(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call, again after each failure that may pass. Raises what the last try raised."""
+        try:
+            return await call()
+        except VendorError as exc:
+            failed: VendorError | None = exc
+        # Only now is the machinery of retries worth its time: it gets the first try as if it had made it.
+        async for attempt in self.plan.attempts_on(worth_retrying(self.plan)):
+            with attempt, self.watched(attempt):
+                if failed:
+                    exc, failed = failed, None
+                    raise exc
+                return await call()
+        raise AssertionError("stamina ends with a result or an error")
 
     @contextmanager
     def watched(self, attempt: Any) -> Generator[None]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from core.vendors.retry import retry_after_s
+from core.errors import VendorUnavailable
+from core.vendors.retry import RetryPlan, Tries, retry_after_s
 from core.vendors.structured_fields import Item, parse_list
 
 
@@ -68,3 +73,35 @@ def test_a_header_field_is_read_as_a_list_of_items_with_parameters(text: str, it
 def test_a_parameter_is_a_number_from_zero_to_a_thousand_million_or_none(text: str):
     assert Item("project", {"r": text}).number("r") is None
     assert Item("project", {"r": "1000000000"}).number("r") == 10**9
+
+
+def test_the_machinery_of_retries_is_built_after_a_failure_and_counts_it_as_the_first_try():
+    built, noted, ends = list[object](), list[str](), ["busy", "busy", "done"]
+
+    class Plan(RetryPlan):
+        def attempts_on(self, give_up: Callable[[Exception], bool | float]) -> Any:
+            built.append(give_up)
+            return super().attempts_on(give_up)
+
+    class Noted:
+        def begin_try(self, key: object, /) -> None:
+            noted.append("try")
+
+        def refused(self, key: object, why: str, again_in_s: float | None, /) -> None:
+            noted.append(why)
+
+    async def call() -> str:
+        if (end := ends.pop(0)) == "busy":
+            raise VendorUnavailable("busy")
+        return end
+
+    async def call_twice() -> list[str]:
+        tries = Tries(Plan(over_s=0.001), Noted())
+        ends[:0] = ["at once"]
+        first = await tries.retried(call)
+        assert (first, built, noted) == ("at once", [], [])
+        return [first, await tries.retried(call)]
+
+    assert asyncio.run(call_twice()) == ["at once", "done"]
+    assert noted == ["try", "busy", "try", "busy", "try"]
+    assert len(built) == 1
