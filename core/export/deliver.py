@@ -86,12 +86,12 @@ class GroupWriter:
         await self._mark_in_doubt(plan.job)
         snapshots, difference = self.bridge.snapshots, plan.comparison.difference
         if plan.mode == "full":
-            members = snapshots.iterate(plan.comparison.snapshot)
-            await delivery.overwrite(plan.target, members, members=plan.comparison.members)
+            stored = snapshots.stored(plan.comparison.snapshot)
+            await delivery.overwrite(plan.target, stored, members=plan.comparison.members)
             return
-        removed = snapshots.iterate_changes(plan.job.files.difference, "removed")
+        removed = snapshots.stored(plan.job.files.difference, "removed")
         await delivery.change(plan.target, "removed", removed, members=difference.removed)
-        added = snapshots.iterate_changes(plan.job.files.difference, "added")
+        added = snapshots.stored(plan.job.files.difference, "added")
         await delivery.change(plan.target, "added", added, members=difference.added)
 
     async def _mark_in_doubt(self, job: Job) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from itertools import islice
+from typing import Any, TypeVar, cast
 
 import httpx
 import msgspec
@@ -24,18 +26,22 @@ from core.errors import (
 )
 from core.run_log import RecordCall, ignore_call
 from core.vendors.claims import read_status, states_error
-from core.vendors.delivery import Target
+from core.vendors.delivery import StoredMembers, Target
 from core.vendors.intake import Answer, Bounds, Sender
 from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s
-from data.models import Member, MembershipChange
+from data.models import MembershipChange
 
 # At most 1000 users a call (docs cohort-sync/webhooks).
 _MESSAGE_MEMBERS = 1000
+# The members of so many messages are read at once: for each of them a thread would be asked a thousand times.
+_READ_AT_ONCE = 8
 _TIMEOUT_S, _TEST_TIMEOUT_S = 60.0, 30.0
 _BOUNDS = Bounds(most_bytes=1_000_000, within_s=120.0)
 _TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
 # How the run log names the messages.
 _CALL_NAMES = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
+# How a message ends, after its members.
+_END = b"]}}"
 _ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
 _ENDPOINT = Sender(
     "the Apptimize endpoint",
@@ -44,6 +50,8 @@ _ENDPOINT = Sender(
     unreadable="The Apptimize endpoint did not confirm the message in the documented form.",
     unreadable_advice=f"{_ENDPOINT_ADVICE} The address may lead to something else than a cohort-sync endpoint.",
 )
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -71,41 +79,36 @@ class EndpointDelivery:
         """Yes: an endpoint cannot be asked; the daily full overwrite fixes what was changed by hand."""
         return True
 
-    async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
+    async def overwrite(self, target: Target, stored: StoredMembers, *, members: int) -> None:
         """Send all members under one session id, at most 1000 a message; an empty group is one message of none."""
-        await self._send_all("members", target, chunks, members=members, in_flight=self.in_flight)
+        await self._send_all("members", target, stored, members=members, in_flight=self.in_flight)
 
-    async def change(
-        self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
-    ) -> None:
+    async def change(self, target: Target, change: MembershipChange, stored: StoredMembers, *, members: int) -> None:
         """Send who was added, or removed, one message after the other; nothing when there are none."""
         action = "add_members" if change == "added" else "remove_members"
         if members:
-            await self._send_all(action, target, chunks, members=members, in_flight=1)
+            await self._send_all(action, target, stored, members=members, in_flight=1)
 
     async def _send_all(
-        self, action: str, target: Target, chunks: Iterator[list[Member]], *, members: int, in_flight: int
+        self, action: str, target: Target, stored: StoredMembers, *, members: int, in_flight: int
     ) -> None:
         pages = message_count(members, whole=True)
         session_id = str(uuid.uuid4())
-        waiting = set[asyncio.Task[None]]()
-        sent = 0
+        waiting, page = set[asyncio.Task[None]](), 0
         try:
-            for number in range(1, pages + 1):
-                chunk: list[Member] = await asyncio.to_thread(lambda: next(chunks, list[Member]()))
-                sent += len(chunk)
-                message = _message(action, target, session_id, chunk, page=number, pages=pages)
-                while len(waiting) >= in_flight:
-                    waiting = await _first_done(waiting)
-                waiting.add(asyncio.create_task(self._send(action, message)))
+            async with aclosing(_read_pages(stored, members)) as texts:
+                async for text in texts:
+                    page += 1
+                    message = _message(action, target, session_id, text, page=page, pages=pages)
+                    while len(waiting) >= in_flight:
+                        waiting = await _first_done(waiting)
+                    waiting.add(asyncio.create_task(self._send(action, message)))
             while waiting:
                 waiting = await _first_done(waiting)
         finally:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        if sent != members:
-            raise StorageFailed("The members that were kept are not the members that were counted.")
 
     async def _send(self, action: str, message: bytes) -> None:
         async def send_once() -> None:
@@ -142,11 +145,53 @@ async def _first_done(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]
     return pending
 
 
-def _message(
-    action: str, target: Target, session_id: str, members: Sequence[Member], *, page: int, pages: int
-) -> bytes:
-    """Build one message. Of a member it holds the two ids and nothing else."""
-    return msgspec.json.encode(
+async def _read_pages(stored: StoredMembers, members: int) -> AsyncGenerator[bytes]:
+    """Yield the members of each message as JSON objects, of a member the two ids and nothing else.
+
+    The last is held back until it is certain that all `members` were there, and no more: a receiver puts a group in
+    place with the last message, and must not do so with other members. Raises StorageFailed.
+    """
+    chunks = stored.json_chunks(
+        distinct_id="mixpanel_distinct_id", apptimize_id="$apptimize_user_id", chunk=_MESSAGE_MEMBERS
+    )
+    left, last = members, None
+    async with aclosing(_read_ahead(chunks)) as batches:
+        async for batch in batches:
+            for text, count in batch:
+                if count != min(left, _MESSAGE_MEMBERS):
+                    raise _not_as_counted()
+                left -= count
+                if last is not None:
+                    yield last
+                last = text
+    if left:
+        raise _not_as_counted()
+    yield last or b""
+
+
+def _not_as_counted() -> StorageFailed:
+    return StorageFailed("The members that were kept are not the members that were counted.")
+
+
+async def _read_ahead(chunks: Iterator[T]) -> AsyncGenerator[list[T]]:
+    """Read in a thread, some chunks at once: as many as these while those before them are worked on, and no more."""
+
+    async def read() -> list[T]:
+        return await asyncio.to_thread(lambda: list(islice(chunks, _READ_AT_ONCE)))
+
+    reading = asyncio.create_task(read())
+    try:
+        while batch := await reading:
+            reading = asyncio.create_task(read())
+            yield batch
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+def _message(action: str, target: Target, session_id: str, members: bytes, *, page: int, pages: int) -> bytes:
+    """Build one message around its members."""
+    empty = msgspec.json.encode(
         {
             "action": action,
             "parameters": {
@@ -156,13 +201,11 @@ def _message(
                 "mixpanel_cohort_description": target.description,
                 "mixpanel_session_id": session_id,
                 "page_info": {"total_pages": pages, "page_count": page},
-                "members": [
-                    {"mixpanel_distinct_id": member.distinct_id, "$apptimize_user_id": member.apptimize_id}
-                    for member in members
-                ],
+                "members": [],  # stays last: its brackets are what the members come between
             },
         }
     )
+    return empty[: -len(_END)] + members + _END
 
 
 def _check_answer(answer: Answer, action: str) -> None:

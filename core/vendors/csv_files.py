@@ -15,8 +15,8 @@ from threading import Event
 from core.errors import StorageFailed
 from core.files import NoFile, OpenFolder
 from core.threads import in_own_thread
-from core.vendors.delivery import Target
-from data.models import Member, MembershipChange
+from core.vendors.delivery import StoredMembers, Target
+from data.models import MembershipChange
 
 
 @dataclass
@@ -37,17 +37,15 @@ class CsvDelivery:
         except OSError:
             return False  # what is the matter with the folder is told when it is written to
 
-    async def change(
-        self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
-    ) -> None:
+    async def change(self, target: Target, change: MembershipChange, stored: StoredMembers, *, members: int) -> None:
         """Refuse: a file is always written whole."""
         raise AssertionError("a CSV takes no differences")
 
-    async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
+    async def overwrite(self, target: Target, stored: StoredMembers, *, members: int) -> None:
         """Replace the group's file; when the group has a new name, the file under the old one goes away."""
         await self.still_ours()
         name = csv_name(target.group_name, target.cohort_id)
-        ids = (member.apptimize_id for chunk in chunks for member in chunk)
+        ids = (member.apptimize_id for chunk in stored.chunks() for member in chunk)
         old = csv_name(self.delivered_name, target.cohort_id) if self.delivered_name is not None else name
         given_up = Event()
         try:

@@ -20,6 +20,18 @@ class Target:
     description: str = ""
 
 
+class StoredMembers(Protocol):
+    """Members that are kept, in order of Apptimize id; each time they are read from the beginning."""
+
+    def chunks(self) -> Iterator[list[Member]]:
+        """Yield the members, some at a time."""
+        ...
+
+    def json_chunks(self, *, distinct_id: str, apptimize_id: str, chunk: int) -> Iterator[tuple[bytes, int]]:
+        """Yield the members as JSON objects with these keys: `chunk` in a text, commas between, and their number."""
+        ...
+
+
 class Delivery(Protocol):
     """Writes a group."""
 
@@ -34,12 +46,10 @@ class Delivery(Protocol):
         """Return whether what was delivered before is still there, as far as that can be seen."""
         ...
 
-    async def overwrite(self, target: Target, chunks: Iterator[list[Member]], *, members: int) -> None:
+    async def overwrite(self, target: Target, stored: StoredMembers, *, members: int) -> None:
         """Make the group hold exactly these members, `members` of them."""
         ...
 
-    async def change(
-        self, target: Target, change: MembershipChange, chunks: Iterator[list[Member]], *, members: int
-    ) -> None:
+    async def change(self, target: Target, change: MembershipChange, stored: StoredMembers, *, members: int) -> None:
         """Add these members to the group, or remove them from it."""
         ...

@@ -12,6 +12,7 @@ from data.members.changes import Difference, compare, list_changes
 from data.members.collector import Collector
 from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, quoted
 from data.members.files import replacing
+from data.members.members_json import StoredMembers
 from data.members.store import MemberFiles
 from data.models import Member, MembershipChange
 
@@ -22,6 +23,10 @@ class Snapshots(MemberFiles):
     def collector(self) -> Collector:
         """Open a collector that works within the same memory limit."""
         return Collector(self.scratch, memory_mb=self.memory_mb)
+
+    def stored(self, name: str, change: MembershipChange | None = None) -> StoredMembers:
+        """Return the members of a snapshot, or of a difference those that were added or removed, to be delivered."""
+        return StoredMembers(self, name, change)
 
     def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Member]]:
         """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""

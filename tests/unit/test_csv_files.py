@@ -19,6 +19,7 @@ from core.errors import StorageFailed
 from core.vendors import csv_files
 from core.vendors.delivery import Target
 from data.models import Member
+from tests.stage.members import ListedMembers
 
 NAME = "Payers-7.csv"
 ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
@@ -72,9 +73,9 @@ def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_new
         loop.set_default_executor(ThreadPoolExecutor(1))
         delivery = csv_files.CsvDelivery(tmp_path, still_ours)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(delivery.overwrite(target, hang(), members=2), 0.2)
+            await asyncio.wait_for(delivery.overwrite(target, ListedMembers(hang()), members=2), 0.2)
         answer = await asyncio.wait_for(asyncio.to_thread(lambda: 1), 10)
-        await delivery.overwrite(target, iter([[Member("i_new", "u-3")]]), members=1)
+        await delivery.overwrite(target, ListedMembers([[Member("i_new", "u-3")]]), members=1)
         return answer
 
     assert asyncio.run(give_up_and_write_again()) == 1
@@ -108,7 +109,7 @@ def test_a_folder_that_wakes_up_before_anything_was_written_changes_nothing_any_
 
     async def give_up() -> None:
         delivery = csv_files.CsvDelivery(tmp_path, still_ours, former)
-        writing = asyncio.create_task(delivery.overwrite(target, iter([[Member("i_old", "u-1")]]), members=1))
+        writing = asyncio.create_task(delivery.overwrite(target, ListedMembers([[Member("i_old", "u-1")]]), members=1))
         assert await asyncio.to_thread(hangs.wait, 10)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)

@@ -13,6 +13,7 @@ from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
 from core.vendors.retry import RetryPlan
 from data.models import Member
+from tests.stage.members import ListedMembers
 
 TARGET = Target(project_id=1, cohort_id=2, cohort_name="Payers", group_name="Payers")
 SUCCESS = {"action": "members", "status": "success"}
@@ -30,7 +31,7 @@ def deliver(body: object) -> None:
         async with httpx.AsyncClient(transport=transport) as http:
             retry = RetryPlan(attempts=1, over_s=0.01)
             delivery = EndpointDelivery(http, "https://e.example/", "token", ours, retry=retry)
-            await delivery.overwrite(TARGET, iter([[Member("i_1", "u1")]]), members=1)
+            await delivery.overwrite(TARGET, ListedMembers([[Member("i_1", "u1")]]), members=1)
 
     asyncio.run(main())
 

@@ -25,6 +25,7 @@ from core.vendors.http import connect_entered, connect_http, load_trusted
 from core.vendors.retry import RetryPlan
 from data.models import Member
 from tests.stage.certificates import make_certificate
+from tests.stage.members import ListedMembers
 
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.8", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
@@ -208,7 +209,7 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(server: ThreadingHTTPSe
         async with connect_entered(Reach.LOOPBACK) as http:
             url = f"http://127.0.0.1:{server.server_port}/"
             delivery = EndpointDelivery(http, url, "token", still_mine, retry=RetryPlan(attempts=1, over_s=0.1))
-            await delivery.overwrite(Target(1, 2, "c", "g"), iter([[Member("i_1", "u-1")]]), members=1)
+            await delivery.overwrite(Target(1, 2, "c", "g"), ListedMembers([[Member("i_1", "u-1")]]), members=1)
 
     with pytest.raises(VendorSurprise, match="did not confirm the message"):
         asyncio.run(deliver())

@@ -21,6 +21,7 @@ from data import deliveries
 from data.audit.anchor import read_anchor
 from data.engine import StorageError
 from data.models import Member
+from tests.stage.members import ListedMembers
 
 NAME = "Payers-7.csv"
 SECRET = "what somebody else keeps"
@@ -130,7 +131,7 @@ def test_what_has_a_groups_former_name_and_is_no_file_stays(folder: Path, victim
         pass
 
     delivery = csv_files.CsvDelivery(folder, still_ours, delivered_name="Before")
-    asyncio.run(delivery.overwrite(target, iter([[Member("i_1", "u1")]]), members=1))
+    asyncio.run(delivery.overwrite(target, ListedMembers([[Member("i_1", "u1")]]), members=1))
 
     after = look(folder)
     assert after.pop(NAME).endswith("user_id\ni_1\n")

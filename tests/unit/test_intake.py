@@ -48,6 +48,7 @@ from tests.stage.hostile import (
     hostile_server,
     nested,
 )
+from tests.stage.members import ListedMembers
 
 ONE_TRY = RetryPlan(attempts=1, over_s=0.1)
 MEMBERS = [Member("i_1", "u-1"), Member("i_2", "u-2")]
@@ -86,7 +87,7 @@ def endpoint(http: httpx.AsyncClient, url: str) -> EndpointDelivery:
 
 
 async def message(delivery: EndpointDelivery) -> None:
-    await delivery.overwrite(Target(1, 2, "c", "g"), iter([MEMBERS]), members=2)
+    await delivery.overwrite(Target(1, 2, "c", "g"), ListedMembers([MEMBERS]), members=2)
 
 
 Call = Callable[[httpx.AsyncClient, str], Awaitable[Any]]

@@ -114,8 +114,8 @@ def test_messages_name_each_id_as_what_it_is(snapshots: Snapshots):
     async def deliver() -> None:
         async with answering(answer) as http:
             delivery = EndpointDelivery(http, "https://e.example/", "token", ours, retry=RETRY)
-            await delivery.overwrite(TARGET, snapshots.iterate("kept"), members=3)
-            await delivery.change(TARGET, "added", snapshots.iterate_changes("added", "added"), members=3)
+            await delivery.overwrite(TARGET, snapshots.stored("kept"), members=3)
+            await delivery.change(TARGET, "added", snapshots.stored("added", "added"), members=3)
 
     asyncio.run(deliver())
 
@@ -129,7 +129,7 @@ def test_messages_name_each_id_as_what_it_is(snapshots: Snapshots):
 
 
 def test_a_file_holds_the_apptimize_ids(snapshots: Snapshots, tmp_path: Path):
-    asyncio.run(CsvDelivery(tmp_path, ours).overwrite(TARGET, snapshots.iterate("kept"), members=3))
+    asyncio.run(CsvDelivery(tmp_path, ours).overwrite(TARGET, snapshots.stored("kept"), members=3))
 
     lines = (tmp_path / csv_name("Payers", 2)).read_text().splitlines()
     assert lines == ["user_id", "i_apptimize-0", "i_apptimize-1", "i_apptimize-2"]

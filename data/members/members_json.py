@@ -1,0 +1,79 @@
+"""Members as the JSON that is delivered: DuckDB writes each object, and Python only joins them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from data.engine import StorageError
+from data.members.duck import ONE_THREAD, MemoryTooSmall
+from data.members.store import MemberFiles
+from data.models import Member, MembershipChange
+
+# An escape in JSON: the backslash and what it goes with, so that one which is itself escaped begins no other.
+_ESCAPE = re.compile(rb"\\(?:u[0-9A-Fa-f]{4}|.)")
+
+
+class JsonChunk(NamedTuple):
+    """Some members: one JSON object each, with commas between, and how many they are."""
+
+    text: bytes
+    members: int
+
+
+@dataclass(frozen=True)
+class StoredMembers:
+    """All members of a snapshot, or those of a difference with one change; each time read from the beginning."""
+
+    files: MemberFiles
+    name: str
+    change: MembershipChange | None = None
+
+    def chunks(self, *, chunk: int = 1000) -> Iterator[list[Member]]:
+        """Yield the members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
+        rows, values = self._rows
+        return self.files.member_chunks(f"SELECT apptimize_id, distinct_id {rows}", values, chunk=chunk)
+
+    def json_chunks(self, *, distinct_id: str, apptimize_id: str, chunk: int = 1000) -> Iterator[JsonChunk]:
+        """Yield the members in order of Apptimize id as JSON objects with these two keys, `chunk` at a time.
+
+        One chunk is in memory. Raises StorageError.
+        """
+        stamp, done = self.files.stamp(self.name), 0
+        try:
+            for each in self._written_by_duckdb(distinct_id, apptimize_id, chunk):
+                yield each
+                done += 1
+        except MemoryTooSmall:
+            # Long ids that fit into its memory may not fit a second time, as JSON: the rest is written by msgspec.
+            for members in islice(self.chunks(chunk=chunk), done, None):
+                if self.files.stamp(self.name) != stamp:
+                    raise StorageError("A file of members was changed by something else while it was read.") from None
+                objects = [{distinct_id: member.distinct_id, apptimize_id: member.apptimize_id} for member in members]
+                yield JsonChunk(msgspec.json.encode(objects)[1:-1], len(members))
+
+    def _written_by_duckdb(self, distinct_id: str, apptimize_id: str, chunk: int) -> Iterator[JsonChunk]:
+        rows, values = self._rows
+        query = f"SELECT json_object(?, distinct_id, ?, apptimize_id)::VARCHAR {rows}"
+        keys = [distinct_id, apptimize_id]
+        for objects in self.files.chunks(query, keys + values, chunk=chunk, setting=ONE_THREAD):
+            text = ",".join([text for (text,) in objects]).encode()
+            yield JsonChunk(_with_small_letters(text), len(objects))
+
+    @property
+    def _rows(self) -> tuple[str, list[str]]:
+        """Where the members are, as the end of a query, and its values."""
+        table = f"FROM {self.files.table(self.name)}"
+        return (table, []) if self.change is None else (f"{table} WHERE change = ?", [self.change])
+
+
+def _with_small_letters(text: bytes) -> bytes:
+    r"""Write `\u001B` as `\u001b`: of control characters DuckDB makes the one, and msgspec the other."""
+    if rb"\u00" not in text:
+        return text
+    return _ESCAPE.sub(lambda found: found[0].lower() if found[0][1:2] == b"u" else found[0], text)
