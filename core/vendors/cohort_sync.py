@@ -27,7 +27,7 @@ from core.errors import (
 from core.run_log import RecordCall, ignore_call
 from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import StoredMembers, Target
-from core.vendors.intake import Answer, Bounds, Sender
+from core.vendors.intake import Answer, Bounds, Sender, filled
 from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s
 from data.models import MembershipChange
 
@@ -74,6 +74,7 @@ class EndpointDelivery:
     bounds: Bounds = _BOUNDS
     note: RecordCall = ignore_call
     tries: NoteTries | None = None
+    _template: httpx.Request | None = field(default=None, init=False, repr=False)
 
     def is_in_place(self, target: Target) -> bool:
         """Yes: an endpoint cannot be asked; the daily full overwrite fixes what was changed by hand."""
@@ -118,8 +119,7 @@ class EndpointDelivery:
         await Tries(self.retry, self.tries).retried(send_once)
 
     async def _send_once(self, action: str, message: bytes) -> None:
-        headers = {_TOKEN_HEADER: self.token, "Content-Type": "application/json"}
-        request = _ENDPOINT.build(self.http, "POST", self.url, content=message, headers=headers, timeout=_TIMEOUT_S)
+        request = self._request(message)
         began_s = time.monotonic()
         try:
             answer = await _ENDPOINT.exchange(self.http, request, self.bounds)
@@ -130,6 +130,13 @@ class EndpointDelivery:
         self.messages += 1
         self.note(_CALL_NAMES[action], answer.status, began_s)
         _check_answer(answer, action)
+
+    def _request(self, message: bytes) -> httpx.Request:
+        """Build a request; address and headers are worked out once."""
+        if self._template is None:
+            headers = {_TOKEN_HEADER: self.token, "Content-Type": "application/json"}
+            self._template = _ENDPOINT.template(self.http, "POST", self.url, headers=headers, timeout=_TIMEOUT_S)
+        return filled(self._template, message)
 
 
 def message_count(members: int, *, whole: bool) -> int:

@@ -61,6 +61,12 @@ class Sender:
         except httpx.InvalidURL as exc:
             raise self._no_address() from exc
 
+    def template(self, http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Request:
+        """Build what the requests of one kind have in common, to be `filled`. Raises SettingsError."""
+        template = self.build(http, method, url, **options)
+        template.headers.pop("Content-Length", None)
+        return template
+
     async def exchange(self, http: httpx.AsyncClient, request: httpx.Request, bounds: Bounds) -> Answer:
         """Send a request and take its answer in.
 
@@ -119,6 +125,13 @@ class Sender:
         else:
             sentence = f"The connection to {self.name} broke."
         return VendorUnavailable(sentence, code=f"{self.codes}_unreachable")
+
+
+def filled(template: httpx.Request, content: bytes | None) -> httpx.Request:
+    """Build a request with this content; address and headers, which take longest, are the template's."""
+    return httpx.Request(
+        template.method, template.url, headers=template.headers, content=content, extensions=template.extensions
+    )
 
 
 def read_object(body: bytes) -> dict[str, Any]:

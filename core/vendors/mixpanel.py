@@ -19,7 +19,7 @@ import httpx
 
 from core.errors import VendorAuthFailed, VendorError
 from core.run_log import RecordCall, ignore_call
-from core.vendors.intake import Answer, Bounds
+from core.vendors.intake import Answer, Bounds, filled
 from core.vendors.mixpanel_answers import Account, Page, decode_page
 from core.vendors.mixpanel_errors import MIXPANEL, not_an_admin, raise_for_status
 from core.vendors.mixpanel_lists import CohortListing, parse_account, parse_cohorts
@@ -189,9 +189,7 @@ class Mixpanel:
             template = self._templates[question.path] = self._template(question)
         form = question.form
         content = None if form is None else "&".join(_encoded(*pair) for pair in form.items()).encode()
-        return httpx.Request(
-            question.method, template.url, headers=template.headers, content=content, extensions=template.extensions
-        )
+        return filled(template, content)
 
     def _template(self, question: _Question[T]) -> httpx.Request:
         params = {"project_id": str(self._project.project_id)}
@@ -200,7 +198,7 @@ class Mixpanel:
         headers = {"Accept": "application/json", "Authorization": self._project.authorization}
         if question.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        template = MIXPANEL.build(
+        return MIXPANEL.template(
             self._http,
             question.method,
             self._project.base_url + question.path,
@@ -208,8 +206,6 @@ class Mixpanel:
             headers=headers,
             timeout=httpx.Timeout(question.bounds.within_s, connect=30.0),
         )
-        template.headers.pop("Content-Length", None)
-        return template
 
     async def _learn(self, headers: Mapping[str, str]) -> None:
         policy = headers.get("RateLimit-Policy", "")
