@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -19,6 +20,13 @@ from core.vendors.proxies import Proxies
 
 # What the other rooms call a client: they never import httpx.
 HttpClient = httpx.AsyncClient
+
+# httpcore imports sniffio each time it makes a lock, four times a request, and an import that fails searches all
+# folders each time: 0.25 ms a request. Once it is known to be missing it is not searched for again.
+try:
+    import sniffio  # pyright: ignore[reportMissingImports, reportUnusedImport]  # noqa: F401
+except ImportError:
+    cast("dict[str, object]", sys.modules)["sniffio"] = None
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -140,6 +142,24 @@ def memory_of_at_most(most_bytes: int) -> Generator[None]:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < most_bytes
+
+
+def test_a_request_searches_no_folder_for_a_module(hostile: Hostile, monkeypatch: pytest.MonkeyPatch):
+    searched = list[str]()
+
+    class Searches:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> None:
+            searched.append(name)
+
+    async def ask(http: httpx.AsyncClient, url: str) -> None:
+        await message(endpoint(http, url))  # imports what it needs
+        monkeypatch.setattr(sys, "meta_path", [Searches, *sys.meta_path])
+        await message(endpoint(http, url))
+
+    make(ask, hostile, answer(json.dumps(CONFIRMED).encode()))
+
+    assert searched == []
 
 
 # --- bytes ---------------------------------------------------------------------------------------------------------
