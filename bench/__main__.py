@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench import kept, measure, report
 from bench.cases import PARTS, QUICK, WARM, Case, Sample, Sizes, Stage, stage, take
 from bench.many import take_many, take_stopped
-from bench.measure import ROOT
+from bench.measure import ROOT, Failed
 
 # What is no comparison: a name, minutes on two quiet cores, the cohorts, and how it is measured.
 _ALONE: dict[str, tuple[float, Callable[[Sizes], list[str]], Callable[[Sizes, Stage], list[tuple[Case, Sample]]]]] = {
@@ -23,21 +23,30 @@ def main() -> None:
     """Measure the parts that were asked for, all of them without a word; ends with 1 when any result was wrong."""
     asked = _asked()
     sizes = QUICK if asked.quick else Sizes()
+    measured = list[kept.Row]()
     for part in _parts(asked):
         began_s = time.monotonic()
         if part in PARTS:
-            rows = _compare(part, sizes, asked.rounds)
+            known = PARTS[part]
+            cases = [case for case in known.cases(sizes) if asked.reader in case.reader]
+            rows = _compare(cases, known.cohorts(sizes), asked.rounds or known.rounds)
         elif part in _ALONE:
             rows = _alone(part, sizes)
         else:
             rows = []
+        measured += rows
+        took = f"{part}: {time.monotonic() - began_s:.0f} s"
+        if asked.reader:
+            print(took, flush=True)
+            continue
         text = measure.run(["-m", "bench.steps"], {}).output.strip() if part == report.STEPS else ""
         path = kept.keep(part, rows, quick=asked.quick, text=text)
-        print(f"{part}: {time.monotonic() - began_s:.0f} s, kept in {path.relative_to(ROOT)}", flush=True)
+        print(f"{took}, kept in {path.relative_to(ROOT)}", flush=True)
     text = report.tables(quick=asked.quick)
     print(text)
     if asked.write:
         report.write(ROOT / "docs" / "benchmarks.md", text)
+    sys.exit(any("failed" in row for row in measured))
 
 
 def _asked() -> argparse.Namespace:
@@ -47,6 +56,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="cohorts of a tenth: to see that all of it works")
     parser.add_argument("--rounds", type=int, help="how often each is measured; the median counts")
     parser.add_argument("--only", nargs="*", metavar="PART", help="only these parts; none: show what is kept")
+    parser.add_argument(
+        "--reader", default="", metavar="TEXT", help="only rows with this in their name; nothing is kept"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables of what is kept into docs/benchmarks.md")
     asked = parser.parse_args()
     if unknown := set(asked.only or ()) - {*minutes, report.STEPS}:
@@ -60,24 +72,35 @@ def _parts(asked: argparse.Namespace) -> list[str]:
     return [*PARTS, *_ALONE, report.STEPS] if asked.only is None else asked.only
 
 
-def _compare(part: str, sizes: Sizes, rounds: int | None) -> list[kept.Row]:
-    """Measure the cases of a part, round after round."""
-    taken: dict[Case, list[Sample]] = defaultdict(list)
-    cases = PARTS[part].cases(sizes)
-    with stage(PARTS[part].cohorts(sizes)) as opened:
-        for turn in range(rounds or PARTS[part].rounds):
+def _compare(cases: Sequence[Case], cohorts: Sequence[str], rounds: int) -> list[kept.Row]:
+    """Measure the cases of a part, round after round; one whose result is wrong is given up, and said to be."""
+    taken: dict[Case, list[Sample]] = {case: [] for case in cases}
+    failed: dict[Case, str] = {}
+    with stage(cohorts) as opened:
+        for turn in range(rounds):
             # Forward, then backward: what else the machine does falls on no reader alone.
             for case in cases if turn % 2 == 0 else reversed(cases):
-                sample = take(case, opened)
-                taken[case].append(sample)
-                _show(case, sample)
-    return kept.rows_of({case: taken[case] for case in cases})
+                if case in failed:
+                    continue
+                try:
+                    sample = take(case, opened)
+                except Failed as exc:
+                    failed[case] = str(exc)
+                    print(f"{case.reader} FAILED: {exc}", flush=True)
+                else:
+                    taken[case].append(sample)
+                    _show(case, sample)
+    return kept.rows_of({case: taken[case] for case in cases if case not in failed}, failed)
 
 
 def _alone(part: str, sizes: Sizes) -> list[kept.Row]:
     _, cohorts, measured = _ALONE[part]
     with stage(cohorts(sizes)) as opened:
-        taken = measured(sizes, opened)
+        try:
+            taken = measured(sizes, opened)
+        except Failed as exc:
+            print(f"{part} FAILED: {exc}", flush=True)
+            return kept.rows_of({}, {Case(part, 0, 0): str(exc)})
     for case, sample in taken:
         _show(case, sample)
     return kept.rows_of({case: [sample] for case, sample in taken})

@@ -22,12 +22,16 @@ _LIBRARIES = ("mixpanel-utils", "mixpanel-headless", "httpx", "msgspec", "duckdb
 Row = dict[str, Any]
 
 
-def rows_of(taken: Mapping[Case, Sequence[Sample]]) -> list[Row]:
-    """Return what is kept of each case: its samples, the median of what varies, the most of what may not grow."""
-    return [
+def rows_of(taken: Mapping[Case, Sequence[Sample]], failed: Mapping[Case, str] | None = None) -> list[Row]:
+    """Return what is kept of each case: its samples, the median of what varies, the most of what may not grow.
+
+    Of those that failed it is why.
+    """
+    rows = [
         {**asdict(case), **_middle(samples), "samples": [asdict(sample) for sample in samples]}
         for case, samples in taken.items()
     ]
+    return rows + [{**asdict(case), "failed": why} for case, why in (failed or {}).items()]
 
 
 def _middle(samples: Sequence[Sample]) -> dict[str, Any]:

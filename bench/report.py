@@ -28,6 +28,9 @@ def tables(*, quick: bool = False) -> str:
     found = {part: document for part, document in kept.items() if document}
     if not found:
         return "Nothing was measured yet."
+    failed = [row for document in found.values() for row in document["rows"] if "failed" in row]
+    for document in found.values():
+        document["rows"] = [row for row in document["rows"] if "failed" not in row]
     results = Results({part: document["rows"] for part, document in found.items()}, QUICK if quick else Sizes())
     rows = [(row, part) for part, document in found.items() for row in document["rows"]]
     measured = [_row(row, results.parts[part]) for row, part in rows if part in PARTS]
@@ -36,6 +39,7 @@ def tables(*, quick: bool = False) -> str:
         _machine(found),
         goals.table(results),
         "\n".join([*_HEADER, *measured]),
+        "\n".join(f"- **Failed**: {row['reader']}, {row['size']:,} at {row['latency_ms']} ms" for row in failed),
         _alone([row for row, part in rows if part in ALONE]),
         _steps([row for row, part in rows if row["steps"]]),
         *texts,

@@ -18,7 +18,7 @@ from bench.homes import Home, read_time
 from bench.measure import ROOT, Failed, plain_environment
 
 _POLL_S = 0.1
-_LONGEST_S = 1800.0
+_LONGEST_S, _LONGEST_END_S = 1800.0, 120.0
 AT_ONCE = timedelta(0)
 # Nothing that is not made due may come due while something is measured.
 PARKED = timedelta(hours=12)
@@ -69,7 +69,10 @@ class Worker:
         """Ask it to end; returns how many seconds it took, and with which status it ended."""
         asked_s = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        return_code = self.process.wait(timeout=120)
+        try:
+            return_code = self.process.wait(timeout=_LONGEST_END_S)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"The worker was still there after {_LONGEST_END_S:.0f} s.") from None
         return time.monotonic() - asked_s, return_code
 
     def _said(self) -> str:
