@@ -261,6 +261,10 @@ class CohortRefused(VendorRefused):
     code = "mixpanel_refused"
 
 
+class PageSizeRefused(CohortRefused):
+    """400 whose reason names the size of the pages: without one the same question may be answered."""
+
+
 class VendorAuthFailed(VendorRefused):
     """401 or 403, or Mixpanel's 400 for bad credentials."""
 

@@ -17,6 +17,8 @@ from core.errors import SettingsError
 from core.files import NoFile, open_file
 
 _FILE = ".env"
+# The size of the pages that Mixpanel is asked for: a number within these bounds, or this word for never asking.
+LEAST_PAGE, MOST_PAGE, VENDOR = 100, 50_000, "vendor"
 _MOST_BYTES = 2**20
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # What is wrong with a value, by the library's name of it.
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
     sign_in_idle_minutes: float = Field(default=120.0, gt=0, le=30 * 24 * 60)
     messages_in_flight: int = Field(default=4, ge=1, le=16)
     runs_in_flight: int = Field(default=4, ge=1, le=32)
-    page_size: int | None = Field(default=None, ge=100, le=50_000)
+    page_size: int | Literal["vendor"] | None = None
     retry_over_s: float = Field(default=60.0, gt=0, le=600)
     snapshot_memory_mb: int = Field(default=80, ge=40, le=2**20)
     log_level: str = "INFO"
@@ -104,6 +106,17 @@ class Settings(BaseSettings):
             if entry.strip() and not form.fullmatch(entry.strip()):
                 raise ValueError(f"entry {number} is not one {what}; put commas between them")
         return text
+
+    @field_validator("page_size", mode="plain")
+    @classmethod
+    def check_page_size(cls, value: Any) -> Any:
+        """Take a number within its bounds, or the word for never asking; blank is not set."""
+        text = str(value).strip().lower() if value is not None else ""
+        if not text or text == VENDOR:
+            return text or None
+        if not text.isascii() or not text.isdigit() or not LEAST_PAGE <= int(text[:9]) <= MOST_PAGE:
+            raise ValueError(f"it is neither {VENDOR} nor a whole number from {LEAST_PAGE:,} to {MOST_PAGE:,}")
+        return int(text)
 
     @field_validator("log_level")
     @classmethod

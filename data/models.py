@@ -103,6 +103,7 @@ class LeaseKind(StrEnum):
     ASSOCIATION = "association"  # the association's id
     COHORT_LIST = "cohort_list"  # the project
     QUERY_SLOT = "query_slot"  # <project>/<number>
+    PAGE_SIZE = "page_size"  # the project: a run asks it for larger pages than were proven
 
 
 class Person(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""The tables of the query budget of each Mixpanel project."""
+"""The tables of what is learnt of each Mixpanel project: its query budget, and the pages that it sends."""
 
 from __future__ import annotations
 
@@ -30,3 +30,17 @@ class QueryBudget(SQLModel, table=True):
     window_s: int = 3600
     blocked_until: datetime | None = None
     slots_wanted: int = 0  # counts up when a process needed a slot and none was free: others hand back
+
+
+class PageSize(SQLModel, table=True):
+    """What came of asking a Mixpanel project for pages of one size: core/rules/page_sizes.py decides by it."""
+
+    __tablename__: ClassVar[Any] = "page_size"
+
+    project: str = Field(primary_key=True, max_length=200)
+    size: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    is_proven: bool = False  # when last it was asked the read was whole
+    offered_size: int | None = None  # a smaller one that it sends instead, and is asked for since
+    refused_at: datetime | None = None
+    failures: int = 0  # runs running that failed with the size, and were whole without
+    doubt: str | None = Field(default=None, max_length=16)  # why the latest read with it failed, until that is settled

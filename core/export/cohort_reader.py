@@ -10,7 +10,8 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from core.errors import SessionLost, VendorSurprise
+from core.errors import CohortBridgeError, IncompleteRead, SessionLost, VendorSurprise
+from core.export.page_sizing import PageSizing
 from core.export.progress import Progress
 from core.rules import completeness
 from core.rules.matching import MatchRule, is_named, match_page
@@ -23,8 +24,10 @@ from data.members.collector import Collector, Tally
 # A lost session is read again from page 0, at most twice; a `total` that disagrees is read once more.
 _SESSIONS_LOST = 2
 _TOTALS_WRONG = 1
-# Pages that are fetched or wait to be decoded, for each request in flight: slots refill while others decode.
-_AHEAD = 2
+# Pages that are fetched or wait to be decoded: more than may be in flight, so that slots refill while others decode;
+# of large ones, whose bytes wait in memory, as many as take so many profiles, but enough to be fetched while one is
+# decoded.
+_PAGES_AHEAD, _PROFILES_AHEAD, _LEAST_AHEAD = 10, 50_000, 3
 
 
 class CheckTotal(Protocol):
@@ -81,9 +84,10 @@ class CohortReader:
     progress: Progress
     check_total: CheckTotal
     announce: Callable[[int], Awaitable[None]]
-    page_size: int | None = None
+    sizing: PageSizing
     tally: Tally | None = None  # of the latest session whose pages were all there
     _pages: completeness.PageLedger = field(init=False)  # of the session that is read
+    _has_begun: bool = False  # its first page has arrived
 
     @asynccontextmanager
     async def whole(self) -> AsyncGenerator[tuple[Tally, Collector]]:
@@ -97,22 +101,30 @@ class CohortReader:
             try:
                 try:
                     collector, total = await self._read_session(opening)
-                except SessionLost:
-                    lost += 1
-                    if lost > _SESSIONS_LOST:
-                        raise
-                    continue
-                tally = await self._prove(collector)
+                    tally = await self._prove(collector)
+                except CohortBridgeError as exc:
+                    is_lost = isinstance(exc, SessionLost)
+                    lost += is_lost
+                    if lost <= _SESSIONS_LOST and (await self._drop_size(exc) or is_lost):
+                        continue
+                    raise
                 if tally.profiles == total:
+                    await self.sizing.settle(profiles=tally.profiles)
                     yield tally, collector
                     return
                 totals.append(total)
-                if len(totals) > _TOTALS_WRONG:
+                disagrees = IncompleteRead("The pages disagree with the total.")
+                if not await self._drop_size(disagrees) and len(totals) > _TOTALS_WRONG:
                     self.check_total(profiles=tally.profiles, totals=totals)
+                    await self.sizing.fail(disagrees)  # without a size they do so as well
                     yield tally, collector
                     return
             finally:
                 await asyncio.shield(self._close(opening))
+
+    async def _drop_size(self, exc: CohortBridgeError) -> bool:
+        """Return whether to read once more, without the size that may be to blame."""
+        return await self.sizing.drop(exc, has_begun=self._has_begun)
 
     async def _close(self, opening: asyncio.Future[Collector]) -> None:
         with suppress(StorageError):  # that it could not be opened was raised already
@@ -129,24 +141,29 @@ class CohortReader:
         """Read all pages of a new session into the collector; returns it and the total that page 0 announced."""
         self.progress.begin("reading")
         self.progress.profiles, self.progress.pages = 0, 0
+        self._has_begun = False
+        size = self.sizing.size
         first = await self.client.first_page(
-            self.cohort_id, self.rule.match_property, page_size=self.page_size, gate=self.in_flight
+            self.cohort_id, self.rule.match_property, page_size=size, gate=self.in_flight, tries=self.sizing.tries
         )
+        self._has_begun = True
         total, self._pages = _open_ledger(first)
+        self.sizing.prove_first(page_size=self._pages.page_size, rows=len(first.distinct_ids), total=total)
         last = self._pages.last_announced
         self.progress.expected, self.progress.pages_expected = total, last + 1
         if last:
             await self.announce(last)
         collector = await opening
         await self.thread.run(partial(self._take, collector, first, 0))
-        await self._read_rest(collector, first, last)
-        if self._pages.is_end_open:
+        # Where a size was asked for, the end that was announced is not believed: the page after it has to be empty.
+        await self._read_rest(collector, first, last if size is None else last + 1)
+        if size is None and self._pages.is_end_open:
             await self._fetch(collector, first, last + 1)
-        self._pages.prove()
+        self._pages.prove(with_page_past_end=size is not None)
         return collector, total
 
     async def _read_rest(self, collector: Collector, first: Page, last: int) -> None:
-        """Read page 1 to the last announced one, as long as any page holds somebody."""
+        """Read page 1 to the last one, as long as any page holds somebody."""
         numbers = iter(range(1, last + 1))
 
         async def fetch_next() -> None:
@@ -155,7 +172,7 @@ class CohortReader:
                 if self._pages.has_ended:
                     return
 
-        tasks = [asyncio.create_task(fetch_next()) for _ in range(min(last, 5 * _AHEAD))]
+        tasks = [asyncio.create_task(fetch_next()) for _ in range(min(last, _pages_ahead(self._pages.page_size)))]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -171,7 +188,7 @@ class CohortReader:
             self.rule.match_property,
             session_id=first.session_id,
             number=number,
-            page_size=self.page_size,
+            page_size=self.sizing.size,
             gate=self.in_flight,
             run=lambda decode: self.thread.run(partial(self._decode, decode, collector, number)),
         )
@@ -185,7 +202,8 @@ class CohortReader:
     def _take(self, collector: Collector, page: Page, number: int) -> None:
         matched = match_page(page.distinct_ids, page.values, self.rule, page=number)
         ids = chain(matched.distinct_ids, filter(is_named, matched.unusable_ids))
-        facts = completeness.PageFacts(number=number, reported_page=page.reported_page, rows=len(page.distinct_ids))
+        size = page.page_size if self.sizing.size is not None else None
+        facts = completeness.PageFacts(number, page.reported_page, rows=len(page.distinct_ids), page_size=size)
         self._pages.add(facts, completeness.fingerprint(ids))
         collector.add(
             distinct_ids=matched.distinct_ids,
@@ -193,8 +211,12 @@ class CohortReader:
             unusable_ids=matched.unusable_ids,
             reasons=matched.reasons,
         )
-        self.progress.pages += 1
+        self.progress.pages += number <= self._pages.last_announced
         self.progress.profiles += len(page.distinct_ids)
+
+
+def _pages_ahead(page_size: int) -> int:
+    return max(_LEAST_AHEAD, min(_PAGES_AHEAD, _PROFILES_AHEAD // page_size))
 
 
 def _open_ledger(first: Page) -> tuple[int, completeness.PageLedger]:

@@ -16,6 +16,7 @@ from core.export.cohort_reader import CohortReader, ResizableSemaphore
 from core.export.hold import hold_for_total
 from core.export.job import Job
 from core.export.outcome import Findings, read_counts
+from core.export.page_sizing import PageSizing
 from core.export.progress import Progress
 from core.leases import slots
 from core.threads import WorkerThread
@@ -42,6 +43,13 @@ class CohortSource:
             http, project, self._budget, retry=retry, note=progress.run_log.called, tries=progress.run_log
         )
         self._slots = slots.RequestSlots(bridge, project.key, lease_owner=lease_owner)
+        self._sizing = PageSizing(
+            bridge.engine,
+            bridge.clock,
+            setting=bridge.settings.page_size,
+            project=project.key,
+            lease_owner=lease_owner,
+        )
         self._in_flight = ResizableSemaphore(0)
         self._has_slots = False
         self.thread = WorkerThread(f"run-{job.run.id}", stops_with=asyncio.current_task())
@@ -81,6 +89,8 @@ class CohortSource:
     @asynccontextmanager
     async def read(self, job: Job, findings: Findings) -> AsyncGenerator[tuple[Tally, Collector]]:
         """Read the cohort whole, matched and collected. Raises as `CohortReader.whole` does."""
+        assert job.group.id is not None
+        await self._sizing.choose(listed=findings.in_cohort, group_id=job.group.id)
         reader = CohortReader(
             client=self._client,
             rule=job.rule,
@@ -89,9 +99,9 @@ class CohortSource:
             thread=self.thread,
             new_collector=self._bridge.snapshots.collector,
             progress=self._progress,
-            page_size=self._bridge.settings.page_size,
             check_total=partial(hold_for_total, job, findings),
             announce=self._widen,
+            sizing=self._sizing,
         )
         try:
             async with reader.whole() as (tally, collector):
@@ -104,6 +114,13 @@ class CohortSource:
             if reader.tally:  # the pages were whole: only the total speaks against them
                 findings.counts = read_counts(reader.tally)
             raise
+        except MemoryError as exc:
+            await self._sizing.fail(exc)
+            raise
+
+    async def note_failure(self, exc: CohortBridgeError) -> None:
+        """Take note of the error that ends the run, for those that read the project next."""
+        await self._sizing.fail(exc)
 
     async def renew(self) -> None:
         """Renew the lease on the requests in flight, share them with runs that have none, or take some again."""
@@ -126,6 +143,7 @@ class CohortSource:
 
     def close(self) -> None:
         """Give back what is held."""
+        self._sizing.close()
         with suppress(CohortBridgeError), storage_errors():
             self._slots.release()
         self.thread.shutdown()

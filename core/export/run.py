@@ -82,6 +82,8 @@ class Export:
             if isinstance(exc, RateLimited) and exc.kind == "hour" and self._source:
                 await self._lease.keep_progress()
                 raise await asyncio.to_thread(self._source.block) from exc
+            if self._source:
+                await self._source.note_failure(exc)
             return await self._recorder.record_failure(exc)
 
     async def _after_heartbeat(self) -> None:

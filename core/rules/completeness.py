@@ -15,11 +15,15 @@ _ENOUGH_EMPTY = 10
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """One answer: `number` is the page that was asked for, `reported_page` the one it claims, `rows` its profiles."""
+    """One answer: `number` is the page that was asked for, `reported_page` the one it claims, `rows` its profiles.
+
+    `page_size` is what it claims to be paged by, where that matters.
+    """
 
     number: int
     reported_page: int | None
     rows: int
+    page_size: int | None = None
 
 
 class PageLedger:
@@ -57,10 +61,15 @@ class PageLedger:
         self._empty += not page.rows
         self._facts.append(page)
 
-    def prove(self) -> None:
-        """Check that the pages are all there, and that the cohort ends with them. Raises IncompleteRead."""
+    def prove(self, *, with_page_past_end: bool = False) -> None:
+        """Check that the pages are all there, and that the cohort ends with them. Raises IncompleteRead.
+
+        `with_page_past_end`: the page after the last announced one has to be among them, and empty.
+        """
         prove_pages(self._facts, page_size=self.page_size)
         last = self._find_last()
+        if with_page_past_end and (last.number <= self.last_announced or last.rows):
+            raise IncompleteRead(f"Page {self.last_announced + 2:,}, past the end of the cohort, is not an empty one.")
         if last.number > self.last_announced and last.rows == self.page_size:
             raise IncompleteRead(
                 f"Mixpanel announced {last.number:,} pages at most, and the one after them is full: where the cohort "
@@ -101,6 +110,8 @@ def _prove_page(page: PageFacts, page_size: int) -> None:
         )
     if page.rows > page_size:
         raise _wrong_size(page, page_size)
+    if page.page_size not in (None, page_size):
+        raise IncompleteRead(f"Page {page.number + 1:,} is one of {page.page_size:,} profiles, not of {page_size:,}.")
 
 
 def _wrong_size(page: PageFacts, page_size: int) -> IncompleteRead:

@@ -13,7 +13,10 @@ BOTH = ("mixpanel", "apptimize")
 
 @dataclass(frozen=True)
 class Fault:
-    """A failure to simulate; `when` narrows it to first pages (no session), session pages, engage pages, or lists."""
+    """A failure to simulate; `when` narrows it to first pages (no session), session pages, engage pages, or lists.
+
+    `sized` are engage pages with a `page_size`.
+    """
 
     label: str
     about: str
@@ -41,6 +44,24 @@ KNOWN: dict[str, Fault] = {
     "page_repeated": Fault("Page repeated", "A page holds the results of the page before it", ("mixpanel",), "session"),
     "page_ignored": Fault("Page ignored", "Every page is the first, as from a cache", ("mixpanel",), "session"),
     "page_rows_missing": Fault("Rows missing", "A page lacks some of its rows", ("mixpanel",), "page", (("rows", 7),)),
+    "page_past_end": Fault("Page past the end", "A page past the end is the last one again", ("mixpanel",), "session"),
+    "page_past_end_refused": Fault("Page past the end refused", "400: no such page", ("mixpanel",), "session"),
+    "page_size_ignored": Fault("Page size ignored", "Pages are those that come without asking", ("mixpanel",), "sized"),
+    "page_size_capped": Fault("Page size capped", "Smaller pages, which say so", ("mixpanel",), "sized",
+                              (("rows", 90),)),
+    "page_size_unsaid": Fault("Page size not kept", "Smaller pages, which say that they are as large as asked",
+                              ("mixpanel",), "sized", (("rows", 90),)),
+    "page_size_changed": Fault("Page size changed", "Pages after the first say another size", ("mixpanel",), "sized",
+                               (("rows", 90),)),
+    "page_size_held_back": Fault("Rows held back", "Smaller pages, which say that they are as large as asked; the "
+                                 "first page's total is its own rows", ("mixpanel",), "sized", (("rows", 90),)),
+    "page_size_cut": Fault("Pages cut", "The rest of every page is lost, and the total counts what is left",
+                           ("mixpanel",), "sized", (("rows", 90),)),
+    "page_size_cut_smaller": Fault("Pages cut, and said to be smaller", "The same, and the pages say the size that is "
+                                   "left", ("mixpanel",), "sized", (("rows", 90),)),
+    "page_size_refused": Fault("Page size refused", "400 that names it", ("mixpanel",), "sized"),
+    "page_size_bad_request": Fault("Page size not understood", "400 without a reason", ("mixpanel",), "sized"),
+    "page_size_failure": Fault("Page size too much", "500 for pages of a size", ("mixpanel",), "sized"),
     "total_wrong": Fault("Total wrong", "The first page's total is off", ("mixpanel",), "first", (("by", 3),)),
     "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),
     "records_refused": Fault("Records refused", "The first records of a batch are refused", ("ingestion",),
@@ -156,4 +177,5 @@ def _matches(name: str, fault: dict[str, Any], target: str, method: str, path: s
         "page": page is not None,
         "list": page is None,
         "session": bool(page) and bool(session),
+        "sized": page is not None and "page_size" in note.get("arguments", {}),
     }[known.when]

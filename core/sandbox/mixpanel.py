@@ -7,13 +7,11 @@ from typing import Any
 from starlette.responses import Response
 
 from core.sandbox import people
+from core.sandbox.paging import MAX_PAGE_SIZE, PAGE_SIZE, cut_page
 from core.sandbox.people import Account, Cohort, Person
 from core.sandbox.project import Project, Session
 from core.sandbox.wire import Call, Refused, Service, as_list, as_object, reply
 
-PAGE_SIZE = 1000
-# Undocumented: connectors in production send 250 to 50,000 and page by their own number, so the server honours it.
-MAX_PAGE_SIZE = 50_000
 ROLE_ORDER = {"consumer": 1, "analyst": 2, "admin": 3, "owner": 4}
 HELP_URL = "https://help.mixpanel.com/hc/en-us/articles/115004602563-Rate-Limits-for-Export-API-Endpoints"
 # What lists hold while they are odd: types and gaps that stand in no documentation.
@@ -77,10 +75,12 @@ class Mixpanel:
     def _query(self, kind: str, work: Any) -> Service:
         def answer(call: Call) -> Response:
             try:
-                if "server_error" in call.faults:
+                if call.faults.keys() & {"server_error", "page_size_failure"}:
                     raise Refused(500, "Internal server error. Please try again later.")
-                if "bad_request" in call.faults:
+                if call.faults.keys() & {"bad_request", "page_size_bad_request"}:
                     raise Refused(400, "Bad request.")
+                if "page_size_refused" in call.faults:
+                    raise Refused(400, "page_size must be 1000 or less")
                 if "query_failed" in call.faults:
                     return reply(_failure(call.note.get("page")))
                 return reply(work(call, call.note["role"]))
@@ -187,25 +187,23 @@ class Mixpanel:
             if session is None or session.arguments != _fingerprint(arguments):
                 raise Refused(400, UNCACHED)
         else:
-            session = Session(_fingerprint(arguments), _page_size(arguments), self._select(arguments, role))
+            size = PAGE_SIZE if "page_size_ignored" in call.faults else _page_size(arguments)
+            session = Session(_fingerprint(arguments), size, self._select(arguments, role))
             session_id = self.project.open_session(session)
         if "page_ignored" in call.faults:
             page = 0
-        shown = page - 1 if "page_repeated" in call.faults and page else page
-        rows = session.results[shown * session.page_size : (shown + 1) * session.page_size]
-        if missing := call.faults.get("page_rows_missing"):
-            rows = rows[: max(0, len(rows) - missing["rows"])]
+        cut = cut_page(session, page, call.faults)
         properties = _output_properties(arguments)
         answer: dict[str, Any] = {
             "page": page,
-            "page_size": session.page_size,
+            "page_size": cut.page_size,
             "session_id": session_id,
             "status": "ok",
         }
         if page == 0:
             # Only the first page has the total (airbyte and estuary connectors, read 2026-11-23).
-            answer["total"] = len(session.results) + call.faults.get("total_wrong", {}).get("by", 0)
-        return answer | {"results": [_result(person, properties) for person in rows]}
+            answer["total"] = cut.total
+        return answer | {"results": [_result(person, properties) for person in cut.rows]}
 
     def _select(self, arguments: dict[str, Any], role: str) -> list[Person]:
         # `where`, `sort_key`, `search` and `limit` are read and have no effect: the product sends none of them, and

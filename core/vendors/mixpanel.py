@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Generic, TypeVar
 from urllib.parse import urlencode
@@ -112,10 +112,14 @@ class Mixpanel:
         *,
         page_size: int | None = None,
         gate: asyncio.Semaphore | None = None,
+        tries: int | None = None,
     ) -> Page:
-        """Open a query session on a cohort and read page 0, which alone has `total`. Costs one counted query."""
+        """Open a query session on a cohort and read page 0, which alone has `total`. Costs one counted query.
+
+        `tries`: in all, where not as many as for everything else.
+        """
         question = _page_question("first page of profiles", cohort_id, match_property, page_size, {})
-        return await self._ask(question, gate=gate)
+        return await self._ask(question, gate=gate, retry=replace(self._retry, attempts=tries) if tries else None)
 
     async def next_page(
         self,
@@ -150,6 +154,7 @@ class Mixpanel:
         *,
         gate: asyncio.Semaphore | None = None,
         run: Callable[[Callable[[], T]], Awaitable[T]] | None = None,
+        retry: RetryPlan | None = None,
     ) -> T:
         """Send with retries; reading the answer is part of a try, since a cut-off answer is a passing failure."""
 
@@ -163,7 +168,7 @@ class Mixpanel:
             decode = partial(MIXPANEL.understand, question.parse, answer.body, answer.status)
             return decode() if run is None else await run(decode)
 
-        return await Tries(self._retry, self._note_tries).retried(ask_once)
+        return await Tries(retry or self._retry, self._note_tries).retried(ask_once)
 
     async def _send(self, question: _Question[T]) -> Answer:
         request = self._request(question)
@@ -237,7 +242,7 @@ def _page_question(
     if page_size is not None:
         form["page_size"] = str(page_size)
     parse = partial(decode_page, match_property=match_property, is_first=not session)
-    bounds = _page_bounds(page_size or _USUAL_PAGE_SIZE)
+    bounds = _page_bounds(max(page_size or 0, _USUAL_PAGE_SIZE))
     return _Question(what, _PROFILES_PATH, parse, counted=not session, bounds=bounds, form=form, cohort_id=cohort_id)
 
 

@@ -10,6 +10,7 @@ from core.errors import (
     CohortBridgeError,
     CohortNotExportable,
     CohortRefused,
+    PageSizeRefused,
     RateLimited,
     SessionLost,
     VendorAuthFailed,
@@ -32,6 +33,7 @@ _LOST_SESSION = "request for page in uncached query"
 _BAD_CREDENTIALS = "Unable to authenticate request"
 # The two kinds of 429 in words, where no header states them (mixpanel-headless, test constants, read 2026-11-23).
 _SPENT_HOUR, _TOO_MANY = re.compile(r"queries running in the last hour"), re.compile(r"queries running concurrently")
+_PAGE_SIZE = re.compile(r"page[ _-]?size", re.IGNORECASE)
 _CONNECTIONS_ADVICE = "Ask an admin to check the Mixpanel connection on the Connections page."
 
 
@@ -104,7 +106,9 @@ def _raise_for_cohort(status: int, text: str, cohort_id: int) -> None:
     if "Missing Datagroup" in text:
         raise CohortNotExportable(f"Cohort {cohort_id} belongs to a data group that no longer exists.")
     if status in (400, 404) and _BAD_CREDENTIALS not in text:
-        raise CohortRefused(f"Mixpanel refused to read cohort {cohort_id} ({status}).", advice=_CONNECTIONS_ADVICE)
+        kind = PageSizeRefused if _PAGE_SIZE.search(text) else CohortRefused
+        sentence = f"Mixpanel refused to read cohort {cohort_id} ({status})."
+        raise kind(sentence, advice=_CONNECTIONS_ADVICE, status=status)
 
 
 def _parse_error(answer: Answer, text: str) -> CohortBridgeError:

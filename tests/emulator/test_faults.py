@@ -35,6 +35,8 @@ ONCE: dict[str, Any] = {"times": 1}
 ALWAYS: dict[str, Any] = {}
 SECOND_ON: dict[str, Any] = {"after": 1}
 NEVER_STRIKES = "never strikes"
+PAST_END = ("page_past_end", "page_past_end_refused")
+SIZED = tuple(name for name, fault in faults.KNOWN.items() if fault.when == "sized")
 
 # What each fault of Mixpanel's queries comes to: once, always, from the second request on, on the second page.
 # Counted queries are first pages alone here, since the list of cohorts is available.
@@ -58,6 +60,9 @@ MIXPANEL = {
     "page_rows_missing": ("incomplete_read",) * 4,
     "total_wrong": (RIGHT, "held_total", NEVER_STRIKES, NEVER_STRIKES),
     "session_forgotten": (RIGHT, *("session_lost",) * 3),
+    # Without a size that was asked for no page past the end is, nor does any of these strike: test_page_sizes.py.
+    **dict.fromkeys(PAST_END, (RIGHT, NEVER_STRIKES, NEVER_STRIKES, NEVER_STRIKES)),
+    **dict.fromkeys(SIZED, (NEVER_STRIKES,) * 4),
 }
 # The same for messages to Apptimize.
 APPTIMIZE = {

@@ -15,6 +15,7 @@ import pytest
 from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError, IncompleteRead, RunHeld, VendorSurprise
 from core.export.cohort_reader import CohortReader, ResizableSemaphore
+from core.export.page_sizing import PageSizing
 from core.export.progress import Progress
 from core.rules.holding import hold_for_total
 from core.rules.matching import MatchRule
@@ -24,6 +25,7 @@ from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_project import Project
 from core.vendors.query_budget import QueryLimit
 from core.vendors.retry import RetryPlan
+from data.engine import make_engine
 from data.members.collector import Tally
 from data.members.snapshots import Snapshots
 
@@ -85,6 +87,7 @@ def refuse(*, profiles: int, totals: Sequence[int]) -> None:
 
 def read(server: Server, folder: Path, *, accept_total: bool = False) -> Tally:
     snapshots = Snapshots(folder / "kept", scratch=folder / "scratch", memory_mb=60)
+    engine = make_engine(f"sqlite:///{folder}/none.db")  # of the vendor's own pages nothing is remembered
 
     async def main() -> Tally:
         thread = WorkerThread("read")
@@ -101,6 +104,7 @@ def read(server: Server, folder: Path, *, accept_total: bool = False) -> Tally:
                 progress=Progress(run_log=RunLog(clock=SYSTEM_CLOCK)),
                 check_total=accept if accept_total else refuse,
                 announce=server.take_announcement,
+                sizing=PageSizing(engine, SYSTEM_CLOCK, setting="vendor", project="p", lease_owner="reader"),
             )
             try:
                 async with reader.whole() as (tally, _):

@@ -30,7 +30,7 @@ ODD = {
     "SIGN_IN_IDLE_MINUTES": ["0", "nan", "many"],
     "MESSAGES_IN_FLIGHT": ["0", "17", "2.5", "many"],
     "RUNS_IN_FLIGHT": ["0", "33", "x"],
-    "PAGE_SIZE": ["99", "50001", "all"],
+    "PAGE_SIZE": ["99", "50001", "all", "-1000", "1e3", "1000.5", "٥٠٠٠", "9" * 30, "vendors"],
     "RETRY_OVER_S": ["0", "601", "nan"],
     "SNAPSHOT_MEMORY_MB": ["39", "9" * 30, "80 MB"],
     "LOG_LEVEL": ["VERBOSE", "10", "NOTSET", "debug info"],
@@ -103,6 +103,18 @@ def test_a_level_may_be_written_in_small_letters(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("COHORT_BRIDGE_LOG_LEVEL", level)
 
     assert settings.read().log_level == level.strip().upper()
+
+
+@pytest.mark.parametrize(
+    ("text", "page_size"),
+    [("100", 100), ("50000", 50_000), (" 1000 ", 1000), ("vendor", "vendor"), ("Vendor ", "vendor")],
+)
+def test_the_size_of_pages_is_a_number_or_left_to_the_vendor(
+    monkeypatch: pytest.MonkeyPatch, text: str, page_size: int | str
+):
+    monkeypatch.setenv("COHORT_BRIDGE_PAGE_SIZE", text)
+
+    assert settings.read().page_size == page_size
 
 
 @pytest.mark.parametrize("name", ["what?", "50%", "a%20b", "東京", "a#b", "a b;c"])
