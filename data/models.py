@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 # The two sides of a connection: names are unique on each.
@@ -215,21 +215,7 @@ class Run(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "run"
     __table_args__: ClassVar[Any] = (
-        # The one guard against two writers: at most one run of a group may be running.
-        Index(
-            "one_active_run_per_group",
-            "group_id",
-            unique=True,
-            sqlite_where=text("status = 'running' AND NOT dry_run"),
-            postgresql_where=text("status = 'running' AND NOT dry_run"),
-        ),
-        # What the screens ask for among very many runs: whom a group gained and lost, on-time runs, the last day.
-        Index(
-            "run_that_changed_group",
-            "group_id",
-            sqlite_where=text("difference IS NOT NULL"),
-            postgresql_where=text("difference IS NOT NULL"),
-        ),
+        # What the screens ask for among very many runs: on-time runs, the last day. More: data/partial_indexes.py.
         Index("run_slots_met", "trigger", "status", "queued_at", "sync_id"),
         Index("run_by_time", "queued_at", "status", "dry_run"),
         Index("run_group_ended", "group_id", "status", "dry_run", "finished_at"),

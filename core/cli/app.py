@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, NoReturn, cast
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
-from core.cli import associate, audit, cohorts, connect, groups, people, runs, services, syncs
 from core.cli.common import FAILED, WRONG_USAGE, require_sound_database, with_times
 from core.cli.output import complain, has_printed_json, say
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
@@ -21,29 +22,102 @@ from core.errors import CohortBridgeError, SettingsError
 from core.text import SURROGATE
 from core.threads import are_any_left
 
-app = typer.Typer(
-    help="Export Mixpanel cohorts into Apptimize groups.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-# Commands of one word; the help lists them in this order, before those of two.
-for module in (cohorts, runs, groups, associate, audit, services):
-    app.add_typer(module.app)
-app.add_typer(connect.connect_app, name="connect")
-app.add_typer(runs.run_app, name="run")
-app.add_typer(groups.groups_app, name="groups")
-app.add_typer(syncs.syncs_app, name="syncs")
-app.add_typer(people.people_app, name="people")
-app.add_typer(audit.audit_app, name="audit")
+# Every command, in the order of the help: those of one word, then groups. What the help says of each stands here, so
+# that a command is imported only when it is called.
+_COMMANDS = {
+    "cohorts": "List the project's cohorts, fresh from Mixpanel.",
+    "export": "Export a cohort once, here and now.",
+    "match": "Read a cohort: how many of its users can be targeted, and why the others cannot; nothing is written.",
+    "runs": "List runs, newest first.",
+    "who": "Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is not asked.",
+    "associate": "Set the Apptimize ids of a file on Mixpanel profiles, here and now: checked first, an outcome for "
+    "every row.",
+    "rotate-key": "Encrypt the stored secrets with a new key; the old one no longer opens them.",
+    "worker": "Do what is due or queued, until asked to stop.",
+    "sandbox": "Run the stand-ins for Mixpanel and Apptimize alone, on this machine.",
+    "up": "Run everything for one machine in one terminal: worker, dashboard, and the sandbox in practice mode.",
+    "connect": "Connect a Mixpanel project, or a destination for groups.",
+    "run": "One run: show it, decide about it, or stop it.",
+    "groups": "What was delivered.",
+    "syncs": "Recurring and one-time syncs.",
+    "people": "People and their roles.",
+    "audit": "The audit log: who did what, and who was refused.",
+}
+
+
+def _find(name: str) -> typer.Typer:
+    """Return the app that holds a command, or is that group of commands."""
+    match name:
+        case "cohorts":
+            from core.cli.cohorts import app
+        case "export":
+            from core.cli.export import app
+        case "match":
+            from core.cli.match import app
+        case "runs":
+            from core.cli.runs import app
+        case "who":
+            from core.cli.who import app
+        case "associate":
+            from core.cli.associate import app
+        case "rotate-key":
+            from core.cli.audit import app
+        case "connect":
+            from core.cli.connect import connect_app as app
+        case "run":
+            from core.cli.runs import run_app as app
+        case "groups":
+            from core.cli.groups import groups_app as app
+        case "syncs":
+            from core.cli.syncs import syncs_app as app
+        case "people":
+            from core.cli.people import people_app as app
+        case "audit":
+            from core.cli.audit import audit_app as app
+        case _:
+            from core.cli.services import app
+    return app
+
+
+class _NotLoaded(TyperCommand):
+    """What the help says of a command that was not called."""
+
+
+class _Commands(TyperGroup):
+    """All commands, each loaded when it is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, and load it; the context holds what is called then."""
+        name, _, rest = super().resolve_command(ctx, args)
+        loaded = self.load(name) if name else None
+        ctx.obj()
+        return name, loaded, rest
+
+    def load(self, name: str) -> Any:
+        """Import a command, and build it from its function: that takes as long as a short command."""
+        if isinstance(self.commands[name], _NotLoaded):
+            group = get_group(_find(name))
+            loaded = group.commands.get(name, group)
+            loaded.name = name
+            _check_texts(loaded)
+            self.commands[name] = loaded
+        return self.commands[name]
+
+    def load_all(self) -> _Commands:
+        """Load every command, as whoever starts many of them from one process does."""
+        for name in self.commands:
+            self.load(name)
+        return self
 
 
 @cache
-def command() -> Any:
-    """Build the command line from its functions once: that takes as long as a short command."""
-    built = typer.main.get_command(app)
-    _check_texts(built)
-    return built
+def command() -> _Commands:
+    """Return the command line: one a process, since it is built as it is used."""
+    return _Commands(
+        commands={name: _NotLoaded(name=name, help=text) for name, text in _COMMANDS.items()},
+        help="Export Mixpanel cohorts into Apptimize groups.",
+        no_args_is_help=True,
+    )
 
 
 def _check_texts(built: Any) -> None:
@@ -68,14 +142,21 @@ def _refuse_bytes(_context: object, parameter: Any, value: Any) -> object:
 
 
 def main(
-    arguments: Sequence[str] | None = None, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES
+    arguments: Sequence[str] | None = None,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    lease_times: LeaseTimes = LEASE_TIMES,
+    when_loaded: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback."""
+    """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback.
+
+    `when_loaded` is called between the import of the command and its work.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     try:
         with with_times(clock, lease_times):
-            command()(args=given, standalone_mode=True)
+            command()(args=given, standalone_mode=True, obj=when_loaded)
     except CohortBridgeError as exc:
         complain(exc.message, exc.advice)
         _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)

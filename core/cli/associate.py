@@ -6,23 +6,34 @@ import asyncio
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from core.access.roles import LOCAL
-from core.associate import actions
+from core.associate import actions, running
+from core.associate.retrying import RETRYING
+from core.associate.rows import ACCEPTABLE, PROBLEMS, Problem
 from core.bridge import Bridge
-from core.cli.as_json import association_as_json
+from core.cli.as_json import columns_as_json, error_as_json
 from core.cli.common import FAILED, Json, cancel_when_ended, ending_in_order, open_here
-from core.cli.output import complain, print_association, print_json
+from core.cli.output import complain, print_json, say
+from core.cli.progress import row_progress
 from core.errors import SettingsError
 from core.files import open_file
+from core.leases import lease
 from core.text import harmless
 from core.threads import in_time
 from data.models import Association, ImportStage
 
 app = typer.Typer()
+
+# fmt: off
+_COLUMNS = (
+    "id", "source", "stage", "actor", "created_at", "finished_at", "match_property", "aliases", "prefix", "rows",
+    "writable", "problems", "effects", "warnings", "written", "refused", "looked_up", "found", "requests",
+)
+# fmt: on
 
 
 @app.command("associate")
@@ -46,9 +57,6 @@ def associate(
     as_json: Json = False,
 ) -> None:
     """Set the Apptimize ids of a file on Mixpanel profiles, here and now: checked first, an outcome for every row."""
-    from core.associate import running
-    from core.leases import lease
-
     if (file is None) == (resume is None):
         raise SettingsError("--file or --resume: give one of them.")
     bridge, lease_owner = open_here(), lease.new_lease_owner()
@@ -72,8 +80,6 @@ def associate(
 
 
 def _resume(bridge: Bridge, number: int, lease_owner: str) -> Association:
-    from core.associate import running
-
     running.wait_until_free(bridge, number)
     return actions.resume_association(bridge, LOCAL, number, lease_owner=lease_owner)
 
@@ -109,9 +115,6 @@ def _confirm(bridge: Bridge, association: Association, lease_owner: str) -> Asso
 
 def _carry_out(bridge: Bridge, association: Association, lease_owner: str) -> Association:
     """Check or write in this process; Ctrl-C and SIGTERM end it in good order."""
-    from core.associate import running
-    from core.cli.progress import row_progress
-
     number = association.id
     assert number is not None
 
@@ -133,3 +136,31 @@ def _require_written(association: Association, *, stage: ImportStage) -> None:
     if association.stage != stage or not association.writable:
         complain(association.error_message or "Nothing was written.", association.error_advice or "")
         raise typer.Exit(FAILED)
+
+
+def association_as_json(association: Association) -> dict[str, Any]:
+    columns, error = columns_as_json(association, _COLUMNS), error_as_json(association)
+    columns |= {"accepted": association.accepted_problems, "error": error}
+    # Nothing has failed yet: what is being tried again is named only for as long as it is.
+    return columns | {"error": None, "retry": error} if association.error_code == RETRYING else columns
+
+
+def print_association(association: Association) -> None:
+    rows, writable = association.rows, association.writable
+    say(f"Association {association.id}: {association.stage}. {rows:,} rows, {writable:,} to write.")
+    for problem, number in association.problems.items():
+        way_out = f" To write them all the same: --accept {problem}" if problem in ACCEPTABLE else ""
+        if problem == Problem.UNPREFIXED:
+            way_out = " To write them: --prefix i_, a_ or as-they-are"
+        count = "1 row is" if number == 1 else f"{number:,} rows are"
+        say(f"{count} not written: {PROBLEMS.get(problem, problem)}{way_out}")
+    for problem, number in association.warnings.items():
+        count = "1 row has" if number == 1 else f"{number:,} rows have"
+        say(f"Of those to write, {count} a warning: {PROBLEMS.get(problem, problem)}")
+    if association.written or association.refused:
+        say(f"{association.written:,} rows written, {association.refused:,} refused by Mixpanel.")
+    if association.looked_up and not association.found:
+        say(
+            f"Of {association.looked_up:,} rows that were looked up afterwards none has its new id yet: look again in "
+            "some minutes; if it stays so, the project token may be another project's."
+        )

@@ -10,19 +10,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core import log, settings
-from core.bridge import Bridge, open_bridge, require_sound
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
 from core.signals import end_signals
 
+if TYPE_CHECKING:
+    from core.bridge import Bridge  # the help of the commands does without all that it needs
+
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
-# How long an export without --wait waits for a query slot.
-PATIENCE_S = 60.0
+# How long a run without --wait waits for a query slot.
+_PATIENCE_S = 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="A label to filter by; may be repeated.")]
@@ -30,6 +31,8 @@ MaxShrink = Annotated[
     int | None,
     typer.Option(metavar="PERCENT", help="Hold a run that would remove more than this share of the members."),
 ]
+CohortId = Annotated[str, typer.Argument(metavar="COHORT_ID")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
 
 
@@ -58,6 +61,9 @@ def with_times(clock: Clock, lease_times: LeaseTimes) -> Generator[None]:
 
 
 def open_here() -> Bridge:
+    from core import log, settings
+    from core.bridge import open_bridge
+
     configured = settings.read()
     log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
     times = _times.get()
@@ -69,6 +75,8 @@ def open_here() -> Bridge:
 def require_sound_database() -> None:
     """Look whether the database that a command opened is damaged. Raises StorageFailed."""
     if bridge := _opened.get():
+        from core.bridge import require_sound
+
         require_sound(bridge)
 
 
@@ -103,6 +111,11 @@ def cancel_when_ended(task: asyncio.Task[Any]) -> None:
     """Let the same signals cancel a task, in whose loop this is called."""
     for number in _like_ctrl_c():
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+def patience(wait: bool) -> float | None:
+    """Return how long to wait for a query slot; None: as long as it takes."""
+    return None if wait else _PATIENCE_S
 
 
 def whole_number(text: str, field: str) -> int:

@@ -1,4 +1,4 @@
-"""Commands for what was delivered: groups, their members, one user."""
+"""Commands for what was delivered: groups and their members."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.as_json import group_as_json, user_as_json
-from core.cli.common import FAILED, Json, To, open_here, whole_number
-from core.cli.output import complain, print_csv, print_groups, print_json, print_note, print_user
+from core.cli.as_json import group_as_json
+from core.cli.common import Json, To, open_here, whole_number
+from core.cli.output import print_csv, print_json, print_note
+from core.cli.tables import print_groups
 from core.connections import lookup
-from core.invisible import INVISIBLE
-from core.reports import group_state, user_lookup
+from core.reports import group_state
 from core.syncs import groups
 from core.threads import in_time
 
-app = typer.Typer()
 groups_app = typer.Typer(help="What was delivered.")
 
 
@@ -53,19 +52,3 @@ def save_members(
         print_note(f"{count:,} members written to {out}.")
         return
     print_csv(groups.group_csv(bridge, LOCAL, group.id))
-
-
-@app.command("who")
-def show_user(user_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
-    """Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is not asked."""
-    user = user_lookup.look_up_user(open_here(), LOCAL, user_id, look_through=user_lookup.FAR_BACK)
-    if as_json:
-        print_json(user_as_json(user))
-    else:
-        print_user(user)
-    if not user.is_known:
-        advice = "Export, or read with `match`, a cohort that the user is in."
-        if INVISIBLE.search(user_id):
-            advice = "It holds a character that nobody sees: type it, or paste it as plain text."
-        complain("No group and no read had this id.", advice)
-        raise typer.Exit(FAILED)

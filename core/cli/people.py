@@ -11,7 +11,8 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import person_as_json
 from core.cli.common import Json, open_here
-from core.cli.output import print_json, print_people, say
+from core.cli.output import print_json, say
+from core.cli.tables import print_people
 
 people_app = typer.Typer(help="People and their roles.", no_args_is_help=True)
 

@@ -9,7 +9,8 @@ import typer
 from core.access.roles import LOCAL
 from core.cli.as_json import run_as_json
 from core.cli.common import Json, open_here
-from core.cli.output import print_json, print_run, print_runs, say
+from core.cli.output import print_json, say
+from core.cli.tables import print_run, print_runs
 from core.syncs import held_runs, runs, undo
 from data.models import Run, RunFilter, RunStatus
 

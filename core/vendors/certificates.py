@@ -20,6 +20,16 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 @cache
 def load_trusted() -> ssl.SSLContext:
     """Load the certificates that are trusted once: that takes longer than a small delivery. Raises SettingsError."""
+    check_named()
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+        named = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
+        raise _unusable(named, "no certificate can be read there") from exc
+
+
+def check_named() -> None:
+    """Check, without reading them, that what the environment names can be certificates. Raises SettingsError."""
     _check_key_log()
     file, folders = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if file and not Path(file).is_file():  # a pipe would be waited for
@@ -28,10 +38,6 @@ def load_trusted() -> ssl.SSLContext:
         raise _unusable(
             "SSL_CERT_DIR", "it names no folder with certificates under the names that `openssl rehash` makes"
         )
-    try:
-        return httpx.create_ssl_context()
-    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
-        raise _unusable("SSL_CERT_FILE" if file else "SSL_CERT_DIR", "no certificate can be read there") from exc
 
 
 def _has_certificates(folder: str) -> bool:

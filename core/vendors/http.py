@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import httpx
 
 from core.vendors import addresses, proxies
 from core.vendors.addresses import Reach
-from core.vendors.certificates import load_trusted
+from core.vendors.certificates import check_named, load_trusted
 from core.vendors.proxies import Proxies
 
 # What the other rooms call a client: they never import httpx.
@@ -36,7 +37,7 @@ async def connect_http(*, connections: int = 5) -> AsyncGenerator[HttpClient]:
     It asks through the proxies that the environment names. Raises SettingsError when what that names cannot be used.
     """
     limits, used = _limits(connections), proxies.read()
-    direct = httpx.AsyncHTTPTransport(verify=load_trusted(), limits=limits, trust_env=False)
+    direct = _ByScheme(partial(httpx.AsyncHTTPTransport, limits=limits, trust_env=False))
     async with _client(_Routed(direct, used, limits) if used.by_scheme else direct) as http:
         yield http
 
@@ -54,7 +55,7 @@ async def connect_entered(
         async with connect_http(connections=connections) as http:
             yield http
         return
-    async with _client(_transport(reach, connections, trusted)) as http:
+    async with _client(_ByScheme(partial(_transport, reach, connections), trusted)) as http:
         yield http
 
 
@@ -72,12 +73,12 @@ def _limits(connections: int) -> httpx.Limits:
     return httpx.Limits(max_connections=connections + 2, max_keepalive_connections=connections + 2)
 
 
-def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
-    context, limits = trusted or load_trusted(), _limits(connections)
-    transport = httpx.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+def _transport(reach: Reach, connections: int, *, verify: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
+    limits = _limits(connections)
+    transport = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
     # httpx 0.28 has no argument for the backend; the pool is what its transport is made of.
     transport._pool = httpcore.AsyncConnectionPool(  # pyright: ignore[reportPrivateUsage]
-        ssl_context=context,
+        ssl_context=verify,
         max_connections=limits.max_connections,
         max_keepalive_connections=limits.max_keepalive_connections,
         network_backend=_Checked(reach),
@@ -85,10 +86,39 @@ def _transport(reach: Reach, connections: int, trusted: ssl.SSLContext | None) -
     return transport
 
 
+class _ByScheme(httpx.AsyncBaseTransport):
+    """Makes the transport of a scheme when an address of it is first asked.
+
+    Without TLS no certificates are needed, and they take longer to load than a small cohort takes to read.
+    """
+
+    def __init__(self, make: Callable[..., httpx.AsyncHTTPTransport], trusted: ssl.SSLContext | None = None) -> None:
+        self._make, self._trusted = make, trusted
+        self._made = dict[bool, httpx.AsyncHTTPTransport]()
+        check_named()
+
+    def over(self, *, tls: bool) -> httpx.AsyncHTTPTransport:
+        """Return the transport for addresses with TLS, or without it. Raises SettingsError."""
+        if tls not in self._made:
+            # The other context trusts no one: it is there because each transport has one.
+            context = (self._trusted or load_trusted()) if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._made[tls] = self._make(verify=context)
+        return self._made[tls]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request on its way."""
+        return await self.over(tls=request.url.scheme == "https").handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections of both."""
+        for transport in self._made.values():
+            await transport.aclose()
+
+
 class _Routed(httpx.AsyncBaseTransport):
     """Asks each address through the proxy of its scheme, or without one where that is said."""
 
-    def __init__(self, direct: httpx.AsyncHTTPTransport, used: Proxies, limits: httpx.Limits) -> None:
+    def __init__(self, direct: httpx.AsyncBaseTransport, used: Proxies, limits: httpx.Limits) -> None:
         self._direct, self._used = direct, used
         self._through = {
             scheme: httpx.AsyncHTTPTransport(verify=load_trusted(), limits=limits, trust_env=False, proxy=proxy)

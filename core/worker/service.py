@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from core.associate import running
 from core.associate.retention import forget_old as forget_old_associations
@@ -16,6 +16,7 @@ from core.leases import slots
 from core.leases.lease import new_lease_owner
 from core.signals import end_signals
 from core.syncs import queueing, shared_receivers
+from core.vendors.certificates import load_trusted
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
 from core.worker.jobs import Jobs, guarded
@@ -58,7 +59,7 @@ class Worker:
             ],
             self._bridge.clock,
         )
-        async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
+        async with self._connect() as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
             accounts = asyncio.create_task(service_accounts.watch(self._bridge, http))
             try:
@@ -84,7 +85,7 @@ class Worker:
         """
         done = 0
         await asyncio.to_thread(self.pause_shared)
-        async with connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight) as http:
+        async with self._connect() as http:
             try:
                 while True:
                     with storage_errors():
@@ -104,6 +105,11 @@ class Worker:
                         return done
             finally:
                 await self._stop_all()
+
+    def _connect(self) -> AbstractAsyncContextManager[HttpClient]:
+        """Open the client of all runs; what is wrong with the certificates ends the worker, and not each run."""
+        load_trusted()
+        return connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight)
 
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""

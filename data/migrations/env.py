@@ -4,6 +4,7 @@ from alembic import context
 from sqlmodel import SQLModel
 
 import data.models  # noqa: F401  (fills the metadata)
+import data.partial_indexes  # noqa: F401
 import data.proof_models  # noqa: F401
 import data.query_models  # noqa: F401
 

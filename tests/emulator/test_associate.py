@@ -23,7 +23,7 @@ from core.access.roles import LOCAL, Actor, Role
 from core.associate import actions, job, running
 from core.associate.retrying import retry_text
 from core.bridge import Bridge
-from core.cli.as_json import association_as_json
+from core.cli.associate import association_as_json
 from core.connections import lookup, mixpanel_connection
 from core.errors import NotAllowed, NotConnected, SettingsError
 from core.leases import lease

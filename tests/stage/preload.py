@@ -25,7 +25,7 @@ from core.settings import Settings
 from core.vendors import http
 
 configure_mappers()
-app.command()
+app.command().load_all()
 http.load_trusted()
 Settings(_env_file=None)  # type: ignore[call-arg]
 gc.collect()

@@ -281,7 +281,7 @@ def test_private_addresses_are_accepted_where_that_is_allowed():
 
 def test_the_certificates_are_loaded_once_for_all_clients():
     def trusted_by(http: httpx.AsyncClient) -> object:
-        return http._transport._pool._ssl_context
+        return http._transport.over(tls=True)._pool._ssl_context
 
     async def opened() -> list[object]:
         async with connect_http() as client, connect_http() as other, connect_entered(Reach.PUBLIC) as entered:
@@ -292,3 +292,12 @@ def test_the_certificates_are_loaded_once_for_all_clients():
     assert contexts == [load_trusted()] * 3
     assert load_trusted().verify_mode is ssl.CERT_REQUIRED
     assert load_trusted().check_hostname
+
+
+def test_what_is_asked_without_tls_loads_no_certificates(names: Names, server: ThreadingHTTPServer):
+    names.answers["hooks.example"] = [["127.0.0.1"]]
+    load_trusted.cache_clear()
+
+    answer = get(f"http://hooks.example:{server.server_port}/", Reach.LOOPBACK)
+
+    assert (answer.text, load_trusted.cache_info().currsize) == ("here", 0)

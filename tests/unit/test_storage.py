@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel, select
 
+import data.partial_indexes  # noqa: F401  (what the tables are compared with, too)
 from core.bridge import Bridge
 from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, read_session, write_session

@@ -6,7 +6,10 @@ import json
 
 import pytest
 
-from core.cli import output
+from core.cli import output, tables
+from core.cli.cohorts import print_cohorts
+from core.cli.match import print_funnel
+from core.cli.who import print_user
 from core.reports.memberships import Lookback
 from core.reports.user_lookup import UserLookup
 from core.vendors.mixpanel_answers import Cohort
@@ -46,11 +49,11 @@ def test_names_and_messages_of_vendors_do_not_steer_the_terminal(
     user = UserLookup(STEERING, Lookback(0, None, is_more=False), distinct_ids=[STEERING], apptimize_ids=[STEERING])
     cohort = Cohort(id=1, name=STEERING, description="", count=1, created="", is_visible=True, of_groups=False)
     for show in (
-        lambda: output.print_cohorts([cohort]),
-        lambda: output.print_runs([run]),
-        lambda: output.print_run(run),
-        lambda: output.print_funnel(run),
-        lambda: output.print_user(user),
+        lambda: print_cohorts([cohort]),
+        lambda: tables.print_runs([run]),
+        lambda: tables.print_run(run),
+        lambda: print_funnel(run),
+        lambda: print_user(user),
         lambda: output.print_note(STEERING),
         lambda: output.complain(f"Mixpanel said {STEERING}.", "Wait."),
     ):
@@ -71,9 +74,9 @@ def test_a_line_of_a_vendor_is_no_line_of_ours(capsys: pytest.CaptureFixture[str
     monkeypatch.setenv("COLUMNS", "200")
     name = "Everyone\nRun 2: succeeded."
     for show in (
-        lambda: output.print_run(run_of(name)),
-        lambda: output.print_funnel(run_of(name)),
-        lambda: output.print_runs([run_of(name)]),
+        lambda: tables.print_run(run_of(name)),
+        lambda: print_funnel(run_of(name)),
+        lambda: tables.print_runs([run_of(name)]),
         lambda: output.complain(f"Mixpanel said {name}.", "Wait."),
     ):
         show()
@@ -84,8 +87,8 @@ def test_a_line_of_a_vendor_is_no_line_of_ours(capsys: pytest.CaptureFixture[str
 def test_what_is_very_long_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     for show in (
-        lambda: output.print_runs([run_of("x" * 100_000)]),
-        lambda: output.print_run(run_of("x" * 100_000)),
+        lambda: tables.print_runs([run_of("x" * 100_000)]),
+        lambda: tables.print_run(run_of("x" * 100_000)),
         lambda: output.complain("x" * 100_000, "Wait."),
     ):
         show()

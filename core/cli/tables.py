@@ -1,0 +1,115 @@
+"""What several commands print for people: lists, and one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from core.cli.output import LONGEST_LINE, marks, print_table, say, time_text
+from core.syncs import held_runs
+from core.text import shown
+from data.models import Group, Run, RunStatus
+
+if TYPE_CHECKING:
+    # A command that lists something else does without what makes these.
+    from core.access.people import PersonView
+    from core.reports.group_state import GroupNow
+    from core.syncs.listing import SyncView
+
+
+def print_runs(runs: Sequence[Run]) -> None:
+    rows = [
+        (
+            str(run.id),
+            f"{_state(run)}{' (dry run)' if run.dry_run else ''}",
+            run.group_name,
+            f"{run.members:,}",
+            run.destination,
+            time_text(run.started_at),
+        )
+        for run in runs
+    ]
+    print_table(("Run", "Status", "Group", "Members", "Destination", "Started"), rows, right=(0, 3))
+
+
+def print_groups(
+    groups: Sequence[Group], destinations: Mapping[int | None, str], states: Mapping[int, GroupNow]
+) -> None:
+    rows = [
+        (
+            str(group.cohort_id),
+            group.name,
+            f"{group.members:,}",
+            destinations.get(group.destination_id, "(removed)"),
+            time_text(group.delivered_at),
+            str(states[group.id or 0].state).lower() if group.id in states else "",
+        )
+        for group in groups
+    ]
+    print_table(("Cohort", "Group", "Members", "Destination", "Delivered", "State"), rows, right=(0, 2))
+
+
+def print_syncs(views: Sequence[SyncView]) -> None:
+    rows = [
+        (
+            str(view.sync.id),
+            f"every {view.sync.every_minutes} min" if view.sync.every_minutes else "one-time",
+            view.sync.state if view.sync.every_minutes else "",
+            view.group.name,
+            view.destination,
+            time_text(view.sync.next_run_at),
+            _state(view.last_run) if view.last_run else "",
+            ", ".join(view.sync.tags),
+        )
+        for view in views
+    ]
+    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+
+
+def print_people(views: Sequence[PersonView]) -> None:
+    rows = [
+        (
+            view.person.email,
+            view.role.label,
+            marks(("by setting", view.fixed), ("disabled", view.person.disabled)),
+            time_text(view.person.signed_in_at),
+        )
+        for view in views
+    ]
+    print_table(("Address", "Role", "", "Signed in"), rows)
+
+
+def print_run(run: Run) -> None:
+    done = "would be" if run.dry_run else "are"
+    cohort, group = shown(run.cohort_name), shown(run.group_name)
+    say(f"Run {run.id}: {_state(run)}. Cohort {cohort} to group {group} ({run.destination}).")
+    say(
+        f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
+        f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
+    )
+    if run.status == RunStatus.SUCCEEDED:
+        say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
+    if run.status == RunStatus.QUEUED and run.waiting_until:
+        say(f"Its process ended before it was done: it is tried again at {time_text(run.waiting_until)}.")
+    if run.unprefixed:
+        say(f"{run.unprefixed:,} members start with neither i_ nor a_: Apptimize may not recognize them.")
+    if run.notice:
+        say(run.notice)
+    if run.error_message:
+        say(shown(f"{run.error_message} {advice_for(run)}".rstrip(), most=LONGEST_LINE))
+
+
+def _state(run: Run) -> str:
+    return run.step if held_runs.decision(run) else run.status
+
+
+def advice_for(run: Run) -> str:
+    """Format what can be done about a run that did not succeed, or what has become of one that was held."""
+    advice = run.error_advice or ""
+    if run.status == RunStatus.HELD and not run.dry_run:
+        return f"{advice} To do so: `python -m core run apply {run.id}`, or `python -m core run discard {run.id}`."
+    if run.status == RunStatus.SUPERSEDED:
+        return "A newer run has taken its place."
+    if run.status == RunStatus.CANCELLED and (run.error_code or "").startswith("held"):
+        return held_runs.decision(run) or "Its sync was removed."
+    return advice
