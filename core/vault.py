@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
+import secrets
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from core.errors import SecretKeyLost, SettingsError, StorageFailed
 from core.files import OpenFolder, open_file
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet  # below it is imported where a secret is sealed, or opened
+
+
+# Of a Fernet key, base64 for a URL: what its library asks for.
+_KEY_BYTES = 32
 
 
 class Vault:
@@ -24,7 +33,11 @@ class Vault:
         self.path = None if configured else home / "secret.key"
         self._seen: tuple[int, int, int] | None = None
         self._known = list[str]()
-        self._fernet = _fernet(_split(configured.get_secret_value())) if configured else self._read()
+        self._fernet: MultiFernet | None = None
+        if configured:
+            self._known = _checked(_split(configured.get_secret_value()))
+        else:
+            self._read()
 
     def encrypt(self, secret: str) -> str:
         """Return the secret as text that only these keys can read."""
@@ -32,6 +45,8 @@ class Vault:
 
     def decrypt(self, sealed: str | None) -> str:
         """Return the secret. Raises SecretKeyLost when none of the keys fits."""
+        from cryptography.fernet import InvalidToken
+
         try:
             return self._keys().decrypt((sealed or "").encode()).decode()
         except InvalidToken:
@@ -39,6 +54,8 @@ class Vault:
 
     def seal_again(self, sealed: str) -> str:
         """Return the same secret, sealed with the newest key. Raises SecretKeyLost."""
+        from cryptography.fernet import InvalidToken
+
         try:
             return self._keys().rotate(sealed.encode()).decode()
         except InvalidToken:
@@ -57,7 +74,7 @@ class Vault:
         Raises: StorageFailed.
         """
         assert self.path
-        added = Fernet.generate_key().decode()
+        added = _new_key()
         _write_key_file(self.path, ",".join([added, *_split(_key_text(self.path))]))
         return added
 
@@ -67,15 +84,21 @@ class Vault:
         _write_key_file(self.path, key)
 
     def _keys(self) -> MultiFernet:
-        return self._read() if self.path and _identity(self.path) != self._seen else self._fernet
+        from cryptography.fernet import Fernet, MultiFernet
 
-    def _read(self) -> MultiFernet:
+        if self.path and _identity(self.path) != self._seen:
+            self._read()
+        fernet = self._fernet
+        if fernet is None:
+            fernet = self._fernet = MultiFernet([Fernet(key) for key in self._known])
+        return fernet
+
+    def _read(self) -> None:
         assert self.path
-        keys = _split(_key_text(self.path))
+        keys = _checked(_split(_key_text(self.path)))
         self._seen = _identity(self.path)
         self._known = keys + [key for key in self._known if key not in keys]
-        self._fernet = _fernet(self._known)
-        return self._fernet
+        self._fernet = None
 
 
 def open_vault(configured: SecretStr | None, home: Path) -> Vault:
@@ -90,15 +113,26 @@ def _split(text: str) -> list[str]:
     return [key for key in (part.strip() for part in text.split(",")) if key]
 
 
-def _fernet(keys: list[str]) -> MultiFernet:
-    try:
-        return MultiFernet([Fernet(key) for key in keys])
-    except ValueError:
+def _new_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+
+
+def _checked(keys: list[str]) -> list[str]:
+    """Return keys, at least one, that are what Fernet takes for one. Raises SettingsError."""
+    if not keys or not all(_is_key(key) for key in keys):
         raise SettingsError(
             "COHORT_BRIDGE_SECRET_KEY (or the file secret.key) does not hold Fernet keys.",
             advice="Put back the keys it held, newest first, separated by commas.",
             code="bad_secret_key",
-        ) from None
+        )
+    return keys
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(text)) == _KEY_BYTES
+    except ValueError:
+        return False
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
@@ -110,11 +144,12 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _key_text(path: Path) -> str:
-    from filelock import FileLock
+    if not path.exists():
+        from filelock import FileLock
 
-    with FileLock(path.with_suffix(".lock"), timeout=30):
-        if not path.exists():
-            _write_key_file(path, Fernet.generate_key().decode())
+        with FileLock(path.with_suffix(".lock"), timeout=30):
+            if not path.exists():
+                _write_key_file(path, _new_key())
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SettingsError(
             f"The key file {path} can be read by others on this machine.",

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock, Timeout
 from sqlmodel import Session
 
 from data.audit import chain
@@ -55,6 +54,8 @@ def note(mark: Path, number: int) -> None:
 
     Raises: StorageError.
     """
+    from filelock import FileLock, Timeout  # a command that delivers nothing does without
+
     try:
         with FileLock(mark.with_suffix(".lock"), timeout=_LOCKED_FOR_S):
             present = _read(mark)

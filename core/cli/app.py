@@ -20,7 +20,6 @@ from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.encoding import OutputLost, drop_output, prepare_streams, printing
 from core.errors import CohortBridgeError, SettingsError
 from core.text import SURROGATE
-from core.threads import are_any_left
 
 # Every command, in the order of the help: those of one word, then groups. What the help says of each stands here, so
 # that a command is imported only when it is called.
@@ -196,7 +195,8 @@ def _end(given: Sequence[str], code: int) -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    if are_any_left():
+    threads = sys.modules.get("core.threads")  # who has not imported it has started none
+    if threads is not None and threads.are_any_left():
         # Nothing is torn down below a thread that hangs: what it uses would be reported, and could wait for it.
         with suppress(OSError, ValueError):
             sys.stderr.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,13 +14,13 @@ import typer
 
 from core.access.roles import LOCAL
 from core.associate import actions, running
-from core.associate.retrying import RETRYING
+from core.associate.retrying import RETRYING, retry_text
 from core.associate.rows import ACCEPTABLE, PROBLEMS, Problem
 from core.bridge import Bridge
 from core.cli.as_json import columns_as_json, error_as_json
 from core.cli.common import FAILED, Json, cancel_when_ended, ending_in_order, open_here
 from core.cli.output import complain, print_json, say
-from core.cli.progress import row_progress
+from core.cli.progress import Move, bar
 from core.errors import SettingsError
 from core.files import open_file
 from core.leases import lease
@@ -122,13 +124,27 @@ def _carry_out(bridge: Bridge, association: Association, lease_owner: str) -> As
         task = asyncio.current_task()
         assert task is not None
         cancel_when_ended(task)
-        with row_progress() as watch:
+        with _row_progress() as watch:
             return await running.carry_out_here(bridge, number, lease_owner=lease_owner, watch=watch)
 
     try:
         return asyncio.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
         return actions.get_association(bridge, LOCAL, number)
+
+
+@contextmanager
+def _row_progress() -> Generator[Callable[[Association], None] | None]:
+    """Show a bar for the rows of an association while inside; yield the function that moves it, or None likewise."""
+    with bar("Checking") as move:
+        yield None if move is None else lambda association: _show_rows(move, association)
+
+
+def _show_rows(move: Move, association: Association) -> None:
+    stage = association.stage
+    if retry := retry_text(association):
+        stage = f"{stage}, {retry}"
+    move(stage, association.written + association.refused, association.writable or None, "rows")
 
 
 def _require_written(association: Association, *, stage: ImportStage) -> None:

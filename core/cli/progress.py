@@ -7,13 +7,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
-from core.associate.retrying import retry_text
 from core.export.progress import Progress
 from core.run_log import RunLog, seconds_left
-from data.models import Association
 
 
-class _Move(Protocol):
+class Move(Protocol):
     """Move the bar: what is being done, how far it is, and of how many, if that is known."""
 
     def __call__(self, step: str, done: int, total: int | None, unit: str) -> None: ...
@@ -22,18 +20,11 @@ class _Move(Protocol):
 @contextmanager
 def run_progress() -> Generator[Callable[[Progress], None] | None]:
     """Show a bar while inside; yield the function that moves it, None where standard error is no terminal."""
-    with _bar("Starting") as move:
+    with bar("Starting") as move:
         yield None if move is None else lambda progress: _show_run(move, progress)
 
 
-@contextmanager
-def row_progress() -> Generator[Callable[[Association], None] | None]:
-    """Show a bar for the rows of an association while inside; yield the function that moves it, or None likewise."""
-    with _bar("Checking") as move:
-        yield None if move is None else lambda association: _show_rows(move, association)
-
-
-def _show_run(move: _Move, progress: Progress) -> None:
+def _show_run(move: Move, progress: Progress) -> None:
     step = f"{progress.step}, {_retry_text(progress.run_log)}" if progress.run_log.retry else progress.step
     if progress.step == "delivering" and progress.messages_expected:
         move(step, progress.accepted, progress.messages_expected, "messages")
@@ -50,15 +41,9 @@ def _retry_text(run_log: RunLog) -> str:
     return f"{tries}, again in {max(0, round(left_s))} s: {run_log.retry['why']}"
 
 
-def _show_rows(move: _Move, association: Association) -> None:
-    stage = association.stage
-    if retry := retry_text(association):
-        stage = f"{stage}, {retry}"
-    move(stage, association.written + association.refused, association.writable or None, "rows")
-
-
 @contextmanager
-def _bar(first_step: str) -> Generator[_Move | None]:
+def bar(first_step: str) -> Generator[Move | None]:
+    """Show a bar while inside; yield what moves it, None where standard error is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -67,11 +52,11 @@ def _bar(first_step: str) -> Generator[_Move | None]:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(first_step, total=None, counts="")
+    with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(first_step, total=None, counts="")
 
         def move(step: str, done: int, total: int | None, unit: str) -> None:
             counts = f"{min(done, total):,} of {total:,} {unit}" if total else ""
-            bar.update(task, description=step[:1].upper() + step[1:], total=total, completed=done, counts=counts)
+            shown.update(task, description=step[:1].upper() + step[1:], total=total, completed=done, counts=counts)
 
         yield move

@@ -1,4 +1,7 @@
-"""Commands for syncs: add, edit, list, pause, resume, remove, run."""
+"""Commands for syncs: add, edit, list, pause, resume, remove, run.
+
+What changes a sync asks Mixpanel of its cohort, and is imported where it is done: the list is read far more often.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from core.cli.output import print_json, say
 from core.cli.runs import show_queued
 from core.cli.tables import print_syncs
 from core.errors import SettingsError
-from core.syncs import listing, recurring, settings
+from core.syncs import listing
 from data.models import Sync
 
 syncs_app = typer.Typer(help="Recurring and one-time syncs.", no_args_is_help=True)
@@ -31,6 +34,8 @@ def add_sync(
     as_json: Json = False,
 ) -> None:
     """Keep a group equal to a cohort; the first run is due at once."""
+    from core.syncs import recurring
+
     bridge, number = open_here(), whole_number(cohort_id, "COHORT_ID")
     sync = recurring.add_sync(
         bridge, LOCAL, number, every_minutes=every, group=group, to=to, max_shrink=max_shrink, tags=tag or ()
@@ -52,6 +57,8 @@ def edit_sync(
     as_json: Json = False,
 ) -> None:
     """Change a recurring sync; what is not named stays as it is."""
+    from core.syncs import settings
+
     is_unlimited = no_max_shrink or earlier_no_max_shrink
     if is_unlimited and max_shrink is not None:
         raise SettingsError("Shrink limit: --max-shrink and --no-max-shrink exclude each other.", advice="Omit one.")
@@ -87,6 +94,8 @@ def list_syncs(
 @syncs_app.command("pause")
 def pause_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Stop a recurring sync until it is resumed."""
+    from core.syncs import recurring
+
     bridge = open_here()
     _show_sync(bridge, recurring.pause_sync(bridge, LOCAL, sync_id), "is paused", as_json=as_json)
 
@@ -94,6 +103,8 @@ def pause_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: J
 @syncs_app.command("resume")
 def resume_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Resume a paused sync; it is due at once."""
+    from core.syncs import recurring
+
     bridge = open_here()
     _show_sync(bridge, recurring.resume_sync(bridge, LOCAL, sync_id), "is active", as_json=as_json)
 
@@ -101,6 +112,8 @@ def resume_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: 
 @syncs_app.command("remove")
 def remove_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """End a sync; its group stays as it is."""
+    from core.syncs import recurring
+
     bridge = open_here()
     _show_sync(bridge, recurring.remove_sync(bridge, LOCAL, sync_id), "is removed", as_json=as_json)
 
@@ -108,6 +121,8 @@ def remove_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: 
 @syncs_app.command("run")
 def run_sync(sync_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Queue a run now, or return the one that is queued already; a worker does it."""
+    from core.syncs import recurring
+
     show_queued(recurring.run_now(open_here(), LOCAL, sync_id), as_json=as_json)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from filelock import FileLock
 from sqlalchemy import event
 from sqlmodel import Session
 
@@ -44,6 +43,8 @@ def _note(session: Session) -> None:
             _told.add(path)
             log.error("the audit log is not the one that %s vouches for; see `python -m core audit verify`", path)
         return
+    from filelock import FileLock  # a command that writes no line does without
+
     try:
         with FileLock(path.with_suffix(".lock"), timeout=10):
             present = read_anchor(path)

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
-from core import vault
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
 from core.connections import key_rotation, lookup, secrets
@@ -168,7 +167,7 @@ def test_a_key_file_that_is_none_is_not_waited_for(bridge: Bridge):
 
 def test_a_rotation_that_was_cut_off_leaves_everything_readable(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
     put(bridge, "one", "first")
-    monkeypatch.setattr(vault.MultiFernet, "rotate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    monkeypatch.setattr(MultiFernet, "rotate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         key_rotation.rotate_key(bridge, LOCAL)
     monkeypatch.undo()
