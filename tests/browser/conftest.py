@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, ViewportSize, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser import stage
 from tests.browser.stage import Everything
@@ -16,6 +17,7 @@ from tests.stage.processes import ROOT, find_chromium
 
 # Machines that build are slow, and what is waited for comes or does not.
 expect.set_options(timeout=20_000)
+WINDOW: ViewportSize = {"width": 1280, "height": 900}
 PICTURES = Path(os.environ.get("PICTURES", ROOT / "tests" / "pictures"))
 
 
@@ -52,7 +54,7 @@ def other_context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @contextmanager
 def _opened(chromium: Browser) -> Generator[BrowserContext]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context = chromium.new_context(viewport=WINDOW, accept_downloads=True)
     context.set_default_timeout(15_000)
     yield context
     context.close()
@@ -74,7 +76,11 @@ def other_page(other_context: BrowserContext) -> Iterator[Page]:
 
 @contextmanager
 def _forgetful_page(context: BrowserContext) -> Generator[Page]:
-    """Open a page, and let the browser forget what pages left in it: cookies and all that scripts can store."""
+    """Give a page in which nothing is remembered of those before: no cookie, and nothing of what scripts can store.
+
+    It is one and the same from test to test. In a new one the browser would compile all scripts again, which takes it
+    longer than to load and draw a page.
+    """
     origins = set[str]()
 
     def note(request: Request) -> None:
@@ -87,21 +93,36 @@ def _forgetful_page(context: BrowserContext) -> Generator[Page]:
         if "Content Security Policy" in message.text or "Content-Security-Policy" in message.text:
             violations.append(f"{message.page and message.page.url}: {message.text}")
 
+    page = context.pages[0] if context.pages else context.new_page()
     context.on("request", note)
     context.on("console", overhear)
-    page = context.new_page()
     yield page
     context.remove_listener("request", note)
     context.remove_listener("console", overhear)
     assert violations == [], "every page works under the policy that it comes with"
-    for open_page in context.pages:
-        open_page.close()
-    last = context.new_page()
-    protocol = context.new_cdp_session(last)
+    for other in context.pages:
+        if other != page:
+            other.close()
+    _forget(page, origins)
+
+
+def _forget(page: Page, origins: set[str]) -> None:
+    """Leave a page as a new one is."""
+    context = page.context
+    try:
+        for origin in origins:
+            page.goto(f"{origin}/_stcore/health")  # any address of theirs will do
+            page.evaluate("sessionStorage.clear()")
+        page.goto("about:blank")
+        page.set_viewport_size(WINDOW)
+    except PlaywrightError:
+        page.close()  # what its tab remembers of a server that has ended goes with the tab
+        page = context.new_page()
+    protocol = context.new_cdp_session(page)
     for origin in origins:
         protocol.send("Storage.clearDataForOrigin", {"origin": origin, "storageTypes": "all"})
+    protocol.detach()
     context.clear_cookies()
-    last.close()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.stage.sandbox import wait_until
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-sync"]
 # A page here ends sooner than what is spent on making its scripts quick would pay.
-ARGUMENTS += ["--js-flags=--no-opt,--no-lazy-feedback-allocation"]
+ARGUMENTS += ["--js-flags=--no-opt,--no-maglev,--always-sparkplug,--no-lazy-feedback-allocation"]
 # The addresses of the pages that everyone on this machine may open, and their headings.
 PAGES = {
     "": "Overview",
