@@ -22,8 +22,9 @@ ROW_GROUP = 20_000
 # Where all members have to be in order, two threads share the memory, and lose more by spilling than they win.
 ONE_THREAD = "SET threads = 1"
 _THREADS = "SET threads = 2"
-# A run collects in one while it compares in another.
-_MOST_IDLE = 2
+# A run collects in one while it compares in another, and a worker does four runs at a time. More than have worked at
+# once there never are.
+_MOST_IDLE = 8
 _EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
 
@@ -150,7 +151,7 @@ def reused(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
     """Give a DuckDB to a large piece of work: one that is open already, if there is one. Raises StorageError.
 
     The work has it to itself, with the whole of its memory, and leaves no table or view in it. One in which anything
-    was raised is not used again.
+    was raised is not used again; that a reader wants no more rows is nothing of the kind.
     """
     with duckdb_errors():
         db, is_done = take(scratch, memory_mb=memory_mb), False
@@ -158,6 +159,9 @@ def reused(scratch: Path, *, memory_mb: int) -> Generator[duckdb.DuckDBPyConnect
             with stoppable(db):
                 yield db
             is_done = True
+        except GeneratorExit:
+            is_done = True
+            raise
         finally:
             if is_done:
                 give_back(db, memory_mb=memory_mb)
@@ -198,7 +202,7 @@ def _close_idle() -> None:
 
 
 def give_back(db: duckdb.DuckDBPyConnection, *, memory_mb: int) -> None:
-    """Keep a DuckDB for the next piece of work; where more than two are kept, the oldest is closed."""
+    """Keep a DuckDB for the next piece of work; where too many are kept, the oldest is closed."""
     db.execute(_THREADS)  # a piece of work may have asked for fewer
     with _idle_lock:
         _idle.append(_Idle(os.getpid(), memory_mb, db))

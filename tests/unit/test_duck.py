@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,34 @@ def test_a_piece_of_work_is_given_what_the_one_before_gave_back(tmp_path: Path):
     with reused(tmp_path, memory_mb=MEMORY_MB) as second, reused(tmp_path, memory_mb=MEMORY_MB) as beside:
         assert second is first
         assert beside is not first
+
+
+def test_as_many_are_kept_as_the_runs_of_a_worker_use_at_once(tmp_path: Path):
+    used = [take(tmp_path, memory_mb=MEMORY_MB) for _ in range(8)]
+    for db in used:
+        give_back(db, memory_mb=MEMORY_MB)
+
+    again = [take(tmp_path, memory_mb=MEMORY_MB) for _ in range(8)]
+
+    assert set(map(id, again)) == set(map(id, used))
+    for db in again:
+        db.close()
+
+
+def test_one_whose_reader_wants_no_more_rows_is_used_again(tmp_path: Path):
+    def read() -> Iterator[object]:
+        with reused(tmp_path, memory_mb=MEMORY_MB) as db:
+            yield db
+            yield from db.execute("FROM range(1000000)").fetchmany(1000)
+
+    reading = read()
+    first = next(reading)
+    next(reading)
+    reading.close()
+
+    with reused(tmp_path, memory_mb=MEMORY_MB) as second:
+        assert second is first
+        assert second.execute("SELECT 7").fetchone() == (7,)
 
 
 def test_one_in_which_anything_was_raised_is_not_used_again(tmp_path: Path):
