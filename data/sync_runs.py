@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from data import leases, run_queue
 from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync
@@ -86,6 +88,12 @@ def start_at_once(session: Session, run: Run) -> None:
 
 def unfinished_run(session: Session, sync_id: int) -> Run | None:
     """Return the run of a sync that is not finished yet; previews, and rollbacks, which read nothing, aside."""
-    reads = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
-    query = select(Run).where(Run.sync_id == sync_id, col(Run.status).in_(UNFINISHED), *reads)
-    return session.exec(query.order_by(col(Run.id))).first()
+    return session.exec(select(Run).where(Run.sync_id == sync_id, *_WILL_READ).order_by(col(Run.id))).first()
+
+
+def with_unfinished_runs(sync_ids: Sequence[int]) -> SelectOfScalar[int]:
+    """Build the query for those of several syncs that have such a run."""
+    return select(Run.sync_id).where(col(Run.sync_id).in_(sync_ids), *_WILL_READ)
+
+
+_WILL_READ = (col(Run.status).in_(UNFINISHED), col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))

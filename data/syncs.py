@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -17,7 +18,7 @@ from data import receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
-from data.run_queue import RunRequest
+from data.run_queue import RunRequest, new_run
 from data.sync_runs import (
     add_run,
     cancel_queued,
@@ -26,6 +27,7 @@ from data.sync_runs import (
     is_unclaimed,
     start_at_once,
     unfinished_run,
+    with_unfinished_runs,
 )
 
 # The cohort's group at a destination as it shall be, from the one that is there.
@@ -119,11 +121,22 @@ def get_with_group(engine: Engine, sync_id: int) -> tuple[Sync, Group, str] | No
 _IN_ITS_GROUP = (col(Sync.group_id) == col(Group.id), col(Group.destination_id) == col(Connection.id))
 
 
-def list_scheduled(engine: Engine) -> list[Sync]:
-    """List the recurring syncs that are active, the one that is due next first."""
-    active = select(Sync).where(Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE)
+class Schedule(NamedTuple):
+    """When a recurring sync is due next."""
+
+    sync_id: int
+    every_minutes: int
+    next_run_at: datetime | None
+
+
+def list_schedules(engine: Engine) -> list[Schedule]:
+    """List when the recurring syncs that are active are due, the one that is due next first."""
+    active = select(Sync.id, Sync.every_minutes, Sync.next_run_at).where(
+        Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
+    )
     with read_session(engine) as session:
-        return list(session.exec(active.order_by(col(Sync.next_run_at), col(Sync.id))).all())
+        rows = session.exec(active.order_by(col(Sync.next_run_at), col(Sync.id))).all()
+    return [Schedule(sync_id or 0, every or 0, at) for sync_id, every, at in rows]
 
 
 # --- start ---------------------------------------------------------------------------------------------------------
@@ -390,27 +403,37 @@ def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetim
         return run
 
 
-def queue_scheduled(engine: Engine, sync: Sync, *, next_run_at: datetime, now: datetime) -> bool:
-    """Move a sync that is due to its next slot, and queue a run of it.
+def queue_scheduled(engine: Engine, due: Sequence[tuple[Schedule, datetime]], *, now: datetime) -> int:
+    """Move syncs that are due to their next slots, and queue a run of each. Returns how many were queued.
 
-    Returns False, and queues nothing, when another worker was faster, or the last run is not finished: this slot is
-    its as well.
+    None is queued where another worker was faster, or the last run is not finished: this slot is its as well.
     """
-    assert sync.id is not None
     with write_session(engine) as session:
-        moved = session.exec(
-            update(Sync)
-            .where(
-                col(Sync.id) == sync.id,
-                col(Sync.state) == SyncState.ACTIVE,
-                col(Sync.next_run_at).is_not_distinct_from(sync.next_run_at),
-            )
-            .values(next_run_at=next_run_at)
+        moved = [schedule.sync_id for schedule, at in due if _move(session, schedule, at)]
+        busy = set(session.exec(with_unfinished_runs(moved)).all())
+        free = [sync_id for sync_id in moved if sync_id not in busy]
+        query = select(Sync, Group, Connection.name).where(*_IN_ITS_GROUP)
+        found = {row[0].id: row for row in session.exec(query.where(col(Sync.id).in_(free))).all()}
+        request = RunRequest(trigger="schedule", actor="schedule")
+        for sync_id in free:
+            # Raises where a row is missing: a sync without its group or destination is damage.
+            sync, group, destination = found.get(sync_id) or session.exec(query.where(Sync.id == sync_id)).one()
+            session.add(new_run(sync, group, request, destination=destination, now=now))
+        return len(free)
+
+
+def _move(session: Session, schedule: Schedule, at: datetime) -> bool:
+    moved = session.exec(
+        update(Sync)
+        .where(
+            col(Sync.id) == schedule.sync_id,
+            col(Sync.state) == SyncState.ACTIVE,
+            col(Sync.next_run_at).is_not_distinct_from(schedule.next_run_at),
         )
-        if moved.rowcount != 1 or unfinished_run(session, sync.id):
-            return False
-        add_run(session, sync, RunRequest(trigger="schedule", actor="schedule"), now=now)
-        return True
+        .values(next_run_at=at)
+        .execution_options(synchronize_session=False)
+    )
+    return moved.rowcount == 1
 
 
 def _get(session: Session, sync_id: int) -> Sync:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from data.models import Sync
-
 INTERVALS = (15, 30, 60, 1440)
 # The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them are removed.
 _SPREAD = 0.6180339887498949
@@ -33,14 +31,13 @@ def next_slot(sync_id: int, every_minutes: int, *, after: datetime) -> datetime:
     return _EPOCH + timedelta(seconds=phase_s + (passed_s // every_s + 1) * every_s)
 
 
-def is_due(sync: Sync, now: datetime) -> bool:
+def is_due(next_run_at: datetime | None, every_minutes: int, now: datetime) -> bool:
     """Return whether a recurring sync is due.
 
     A slot clearly further away than the interval was planned before the clock was set back: it is due as well.
     """
-    assert sync.every_minutes is not None
-    at = sync.next_run_at
-    return at is None or at <= now or at > now + timedelta(minutes=sync.every_minutes) + _SKEW
+    at = next_run_at
+    return at is None or at <= now or at > now + timedelta(minutes=every_minutes) + _SKEW
 
 
 # --- the budget ----------------------------------------------------------------------------------------------------

@@ -301,7 +301,7 @@ def test_a_worker_whose_clock_is_a_little_behind_does_not_take_a_slot_for_one_of
     due = []
     for minutes in (0, 14, 15, 19, 21, 75):
         sync.next_run_at = now + timedelta(minutes=minutes)
-        due.append(due_times.is_due(sync, now))
+        due.append(due_times.is_due(sync.next_run_at, sync.every_minutes or 0, now))
 
     assert due == [True, False, False, False, True, True]
 
