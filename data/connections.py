@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, func, select, update
 
 from data import doubt, receivers
 from data.audit import chain, recorder
@@ -110,7 +110,9 @@ def list_side(engine: Engine, side: str) -> list[Connection]:
 
 def count_side(engine: Engine, side: str) -> int:
     """Count what is connected on one side."""
-    return len(list_side(engine, side))
+    query = select(func.count()).where(Connection.side == side, col(Connection.removed).is_(False))
+    with read_session(engine) as session:
+        return session.exec(query).one()
 
 
 def free_name(engine: Engine, side: str, name: str) -> str:

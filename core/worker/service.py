@@ -29,6 +29,7 @@ from data.models import DESTINATION_SIDE
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
+_LOOKED_AT = 20  # so many runs that wait at a time
 _SCRATCH_KEPT_S = 24 * 3600
 
 
@@ -121,19 +122,26 @@ class Worker:
         """Claim what may run now in the places of the runs that have ended."""
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
         self._places.keep_only({*self._tasks, *self._claimed})
-        while self._places.free and self._claim_next():
-            pass
+        if self._places.free:
+            destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
+            while self._claim_some(destinations):
+                pass
 
-    def _claim_next(self) -> bool:
-        """Claim the oldest run that has a place at its destination. Returns whether there was one."""
-        now = self._clock.now()
-        full = self._places.find_full(destinations=connections.count_side(self._bridge.engine, DESTINATION_SIDE))
-        for run in run_queue.claimable(self._bridge.engine, full=full, now=now):
+    def _claim_some(self, destinations: int) -> bool:
+        """Claim the oldest runs that have a place at their destination. Returns whether another look may find more."""
+        now, claimed = self._clock.now(), len(self._claimed)
+        full = self._places.find_full(destinations=destinations)
+        listed = run_queue.claimable(self._bridge.engine, full=full, now=now, limit=_LOOKED_AT)
+        for run in listed:
+            if not self._places.free:
+                return False
+            if run.destination_id in full:
+                continue
             if run_queue.claim(self._bridge.engine, run.id, lease_owner=self._lease_owner, now=now):
                 self._claimed.append(run.id)
                 self._places.take(run.id, run.destination_id)
-                return True
-        return False
+                full = self._places.find_full(destinations=destinations)
+        return len(listed) == _LOOKED_AT and len(self._claimed) > claimed
 
     def pause_shared(self) -> None:
         """Pause syncs that would overwrite each other's groups, before any of them is queued."""
