@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from sqlalchemy import Text, cast
+from sqlmodel import col, select
 
 from data.engine import Engine, read_session, write_session
 from data.models import CohortList
@@ -20,15 +23,35 @@ class SharedCohorts:
     left_out: int
 
 
+# The lists that this process has decoded, by database and project, each with the text that it was decoded from: to
+# decode a long one for each run costs more than all else that is read for it.
+_decoded: dict[tuple[str, str], tuple[str, SharedCohorts]] = {}
+_MOST_DECODED = 20
+
+
 def get(engine: Engine, project: str) -> SharedCohorts | None:
-    """Return the list, whatever its age; None before it is first read."""
+    """Return the list, whatever its age; None before it is first read. Runs share its cohorts: nobody changes them."""
+    key = (engine.url.render_as_string(), project)
     with read_session(engine) as session:
-        shared = session.get(CohortList, project)
-        if shared is None:
+        query = select(CohortList.read_at, cast(col(CohortList.cohorts), Text)).where(CohortList.project == project)
+        kept = session.exec(query).first()
+        if kept is None:
             return None
-        if isinstance(shared.cohorts, list):  # kept by an earlier version, which left none out
-            return SharedCohorts(shared.read_at, shared.cohorts, 0)
-        return SharedCohorts(shared.read_at, shared.cohorts["taken"], shared.cohorts["left_out"])
+        read_at, text = kept
+        decoded = _decoded.get(key)
+        if decoded is not None and decoded[0] == text:
+            return replace(decoded[1], read_at=read_at)
+        shared = _decode(session.get_one(CohortList, project))
+    if len(_decoded) >= _MOST_DECODED:
+        _decoded.clear()
+    _decoded[key] = text, shared
+    return shared
+
+
+def _decode(row: CohortList) -> SharedCohorts:
+    if isinstance(row.cohorts, list):  # kept by an earlier version, which left none out
+        return SharedCohorts(row.read_at, row.cohorts, 0)
+    return SharedCohorts(row.read_at, row.cohorts["taken"], row.cohorts["left_out"])
 
 
 def share(engine: Engine, project: str, cohorts: Sequence[dict[str, Any]], *, now: datetime, left_out: int = 0) -> None:

@@ -63,6 +63,20 @@ def get_group(engine: Engine, group_id: int) -> Group | None:
         return session.get(Group, group_id)
 
 
+def is_called(engine: Engine, run: Run, group: Group, cohort_name: str) -> bool:
+    """Return whether a run and its group, as they were loaded, follow a cohort's name already, and no other has it.
+
+    Raises: NameTaken.
+    """
+    query = select(Group.cohort_name, Group.name, Group.own_name).where(Group.id == group.id)
+    with read_session(engine) as session:
+        *now, own_name = session.exec(query).one()
+        name = own_name or cohort_name
+        require_free_name(session, group, name)
+    followed = [cohort_name, name]
+    return now == followed == [group.cohort_name, group.name] == [run.cohort_name, run.group_name]
+
+
 def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:
     """Note the present name of a run's cohort; a group without its own name is called the same.
 
@@ -84,13 +98,13 @@ def require_free_name(session: Session, group: Group, name: str) -> None:
     """Check that no other cohort's group at the same receiver has a name. Raises NameTaken."""
     destination = session.get_one(Connection, group.destination_id)
     ids = [group.destination_id, *(twin.id for twin in receivers.list_twins(session, destination))]
-    other = session.exec(
-        select(Group).where(
+    cohort_id = session.exec(
+        select(Group.cohort_id).where(
             col(Group.destination_id).in_(ids),
             Group.name == name,
             col(Group.id) != group.id,
             col(Group.delivered_at).is_not(None) | col(Group.in_doubt),
         )
     ).first()
-    if other:
-        raise NameTaken(name, other.cohort_id)
+    if cohort_id is not None:
+        raise NameTaken(name, cohort_id)

@@ -52,6 +52,12 @@ def claim(
     present = find(session, kind, key)
     if present is not None:
         return present.lease_owner == lease_owner and hold(session, kind, key, lease_owner=lease_owner)
+    take_free(session, kind, key, lease_owner=lease_owner, now=now)
+    return True
+
+
+def take_free(session: Session, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime) -> None:
+    """Take a lease that is known to be free, in a writing session."""
     process = identify_process()
     session.add(
         Lease(
@@ -67,7 +73,6 @@ def claim(
         )
     )
     session.flush()
-    return True
 
 
 def hold(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
@@ -76,6 +81,7 @@ def hold(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) ->
         update(Lease)
         .where(*_is(kind, key), col(Lease.lease_owner) == lease_owner)
         .values(heartbeat=Lease.heartbeat + 1, still_s=0.0)
+        .execution_options(synchronize_session=False)
     )
     return renewed.rowcount == 1
 
@@ -114,15 +120,14 @@ def release(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -
 
 def hand_back(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Give a lease up. False when it was not ours any more."""
-    ended = session.exec(delete(Lease).where(*_is(kind, key), col(Lease.lease_owner) == lease_owner))
-    return ended.rowcount == 1
+    mine = delete(Lease).where(*_is(kind, key), col(Lease.lease_owner) == lease_owner)
+    return session.exec(mine.execution_options(synchronize_session=False)).rowcount == 1
 
 
 def hand_back_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_owner: str) -> None:
     """Give up those of several leases that are ours still."""
-    session.exec(
-        delete(Lease).where(col(Lease.kind) == kind, col(Lease.key).in_(keys), col(Lease.lease_owner) == lease_owner)
-    )
+    mine = delete(Lease).where(col(Lease.kind) == kind, col(Lease.key).in_(keys), col(Lease.lease_owner) == lease_owner)
+    session.exec(mine.execution_options(synchronize_session=False))
 
 
 def end_if_unmoved(session: Session, lease: Lease) -> bool:

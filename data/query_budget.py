@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
@@ -55,30 +56,50 @@ def _status(rules: QueryBudget, spent: list[datetime], now: datetime) -> BudgetS
     return BudgetStatus(limit=rules.queries, used=len(spent), window_s=rules.window_s, next_at=next_at)
 
 
-def spend(engine: Engine, project: str, *, now: datetime) -> int | BudgetStatus:
-    """Take one query of this window, and return its number for `give_back`; without one, how the budget stands."""
+class Spent(NamedTuple):
+    """A query that was taken: its number for `give_back`, and the limit that is kept of the project."""
+
+    entry: int
+    queries: int
+    window_s: int
+
+
+def spend(engine: Engine, project: str, *, now: datetime) -> Spent | BudgetStatus:
+    """Take one query of this window; without one, return how the budget stands."""
     with write_session(engine) as session:
         rules = session.get(QueryBudget, project)
         if rules is None:
             rules = QueryBudget(project=project)
             session.add(rules)
-        # Queries from what is now the future were spent before the clock was set back: at the latest now. That is kept
-        # even when none is left, or they would be moved to the present again at every try.
-        session.exec(
-            update(QuerySpend).where(col(QuerySpend.project) == project, col(QuerySpend.at) > now).values(at=now)
-        )
         if rules.blocked_until and rules.blocked_until > now + timedelta(seconds=rules.window_s):
             rules.blocked_until = None
-        horizon = now - timedelta(seconds=rules.window_s)
-        session.exec(delete(QuerySpend).where(col(QuerySpend.project) == project, col(QuerySpend.at) <= horizon))
-        status = _status(rules, _spent(session, rules, now), now)
-        entry = None if status.next_at else QuerySpend(project=project, at=now)
-        if entry:
-            session.add(entry)
-    if entry is None:
-        return status
-    assert entry.id is not None
-    return entry.id
+        used = _tidy_up(session, rules, now)
+        if used >= rules.queries or rules.blocked_until:
+            status = _status(rules, _spent(session, rules, now), now)
+            if status.next_at:
+                return status
+        entry = QuerySpend(project=project, at=now)
+        session.add(entry)
+        session.flush()
+        assert entry.id is not None
+        return Spent(entry.id, rules.queries, rules.window_s)
+
+
+def _tidy_up(session: Session, rules: QueryBudget, now: datetime) -> int:
+    """Remove what has left the window, and return how many are in it.
+
+    Queries from what is now the future were spent before the clock was set back: at the latest now. That is kept even
+    when none is left, or they would be moved to the present again at every try.
+    """
+    mine, horizon = col(QuerySpend.project) == rules.project, now - timedelta(seconds=rules.window_s)
+    at, number = col(QuerySpend.at), func.count()
+    counts = select(number, number.filter(at > now), number.filter(at <= horizon)).where(mine)
+    all_of_them, later, gone = session.exec(counts).one()
+    if later:
+        session.exec(update(QuerySpend).where(mine, at > now).values(at=now))
+    if gone:
+        session.exec(delete(QuerySpend).where(mine, at <= horizon))
+    return all_of_them - gone
 
 
 def give_back(engine: Engine, entry: int) -> None:

@@ -48,8 +48,12 @@ def take(
         held = {lease.key: lease for lease in leases.find_all(session, LeaseKind.QUERY_SLOT, list(keys))}
         for key, number in keys.items():
             if len(taken) < most and (key not in held or key in dead_ones):
-                dead_one = dead_ones.get(key)
-                if leases.claim(session, LeaseKind.QUERY_SLOT, key, lease_owner=lease_owner, now=now, dead=dead_one):
+                if key not in held:
+                    leases.take_free(session, LeaseKind.QUERY_SLOT, key, lease_owner=lease_owner, now=now)
+                    taken.append(number)
+                elif leases.claim(
+                    session, LeaseKind.QUERY_SLOT, key, lease_owner=lease_owner, now=now, dead=dead_ones[key]
+                ):
                     taken.append(number)
         asked = _asked(session, project, more=ask and not taken)
     return SlotsTaken(taken, [lease for lease in held.values() if lease.lease_owner != lease_owner], asked)

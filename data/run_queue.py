@@ -92,6 +92,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                     waiting_until=None,
                     started_at=func.coalesce(Run.started_at, now),
                 )
+                .execution_options(synchronize_session=False)
             )
             return taken.rowcount == 1 and leases.claim(
                 session, LeaseKind.RUN, run_id, lease_owner=lease_owner, now=now
@@ -149,12 +150,25 @@ def heartbeat(
     with write_session(engine) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return Renewal(ours=False, cancel_asked=False)
-        if progress:
-            session.exec(update(Run).where(col(Run.id) == run_id).values(**asdict(progress)))
         if log is not None:
-            session.merge(RunLogRow(run_id=run_id, log=log))
-        cancel_asked = session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one()
-        return Renewal(ours=True, cancel_asked=cancel_asked)
+            keep_log(session, run_id, log)
+        if progress is None:
+            return Renewal(ours=True, cancel_asked=session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one())
+        noted = session.exec(
+            update(Run)
+            .where(col(Run.id) == run_id)
+            .values(**asdict(progress))
+            .returning(col(Run.cancel_asked))
+            .execution_options(synchronize_session=False)
+        )
+        return Renewal(ours=True, cancel_asked=noted.scalars().one())
+
+
+def keep_log(session: Session, run_id: int, log: dict[str, Any]) -> None:
+    """Keep the log of a run, in place of the one before."""
+    own = update(RunLogRow).where(col(RunLogRow.run_id) == run_id).values(log=log)
+    if not session.exec(own.execution_options(synchronize_session=False)).rowcount:
+        session.add(RunLogRow(run_id=run_id, log=log))
 
 
 def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep: bool, now: datetime) -> bool:

@@ -11,10 +11,11 @@ from sqlmodel import Session, col, select
 
 from data import deliveries, leases, proofs, receivers
 from data.audit import recorder
-from data.engine import write_session
+from data.engine import read_session, write_session
 from data.members.proof import Proof
-from data.models import Connection, DoubtCause, Group, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncKind, SyncState
+from data.models import Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
+from data.run_queue import keep_log
 from data.sync_runs import supersede_held
 
 
@@ -40,28 +41,33 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
     with write_session(engine) as session:
         if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
-        session.exec(update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome)))
+        ended = update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome))
+        session.exec(ended.execution_options(synchronize_session=False))
         if outcome.log is not None:
-            session.merge(RunLogRow(run_id=run_id, log=outcome.log))
+            keep_log(session, run_id, outcome.log)
+        which = select(Run.group_id, Run.sync_id, Run.dry_run).where(Run.id == run_id)
+        group_id, sync_id, is_dry = session.exec(which).one()
         if outcome.group:
-            _record_group(session, run_id, outcome.group, outcome.finished_at)
+            _record_group(session, run_id, group_id, outcome.group, outcome.finished_at)
         if outcome.pause:
-            _pause(session, session.get_one(Run, run_id).sync_id, outcome.pause)
-        if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED):
-            _take_place_of_held(session, run_id)
+            _pause(session, sync_id, outcome.pause)
+        if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED) and not is_dry:
+            # The run that ended last read last, whichever was queued first.
+            supersede_held(session, group_id, by=run_id)
         return True
 
 
-def _record_group(session: Session, run_id: int, outcome: GroupOutcome, at: datetime) -> None:
-    group = session.get_one(Group, session.get_one(Run, run_id).group_id)
+def _record_group(session: Session, run_id: int, group_id: int, outcome: GroupOutcome, at: datetime) -> None:
+    doubts, doubt_cause = session.exec(select(Group.doubts, Group.doubt_cause).where(Group.id == group_id)).one()
     columns = _group_columns(run_id, outcome, at)
     if _was_moved(session, outcome.destination):
         columns |= {"in_doubt": True, "doubt_cause": DoubtCause.CONNECTION}
-    elif outcome.doubts is not None and outcome.doubts != group.doubts:
+    elif outcome.doubts is not None and outcome.doubts != doubts:
         # Something else put it in doubt since the run began: it may not have been written as that asks for.
-        columns |= {"in_doubt": True, "doubt_cause": group.doubt_cause}
+        columns |= {"in_doubt": True, "doubt_cause": doubt_cause}
     if columns:
-        session.exec(update(Group).where(col(Group.id) == group.id).values(**columns))
+        group = update(Group).where(col(Group.id) == group_id).values(**columns)
+        session.exec(group.execution_options(synchronize_session=False))
     if base := outcome.base:
         proofs.keep(session, base.snapshot, Proof(base.members, base.fingerprint))
 
@@ -149,11 +155,14 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
 
 def forget_excluded(engine: Engine, run_id: int) -> list[str]:
     """Forget the excluded profiles of the older runs of a run's group; returns the files that no row names now."""
+    group_id = select(Run.group_id).where(Run.id == run_id).scalar_subquery()
+    older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.excluded).is_not(None))
+    with read_session(engine) as session:
+        if session.exec(select(Run.id).where(*older).limit(1)).first() is None:
+            return []
     with write_session(engine) as session:
-        group_id = session.exec(select(Run.group_id).where(Run.id == run_id)).one()
-        older = (col(Run.group_id) == group_id, col(Run.id) < run_id, col(Run.excluded).is_not(None))
         names = session.exec(select(Run.excluded).where(*older)).all()
-        session.exec(update(Run).where(*older).values(excluded=None))
+        session.exec(update(Run).where(*older).values(excluded=None).execution_options(synchronize_session=False))
     return [name for name in names if name]
 
 
@@ -164,10 +173,3 @@ def _was_moved(session: Session, before: Connection) -> bool:
 
 def _leads(connection: Connection) -> tuple[str, str, str, int]:
     return connection.kind, connection.url, connection.folder, connection.times_replaced
-
-
-def _take_place_of_held(session: Session, run_id: int) -> None:
-    """Supersede what its group had held before: the run that ended last read last, whichever was queued first."""
-    run = session.get_one(Run, run_id)
-    if not run.dry_run:
-        supersede_held(session, run.group_id, by=run_id)

@@ -68,25 +68,29 @@ class RunRows:
     mixpanel: Connection | None
     destination: Connection | None
     approvals: list[dict[str, Any]]
+    log: dict[str, Any] | None  # of earlier attempts
     shared: SharedReceiver | None = None
 
 
 def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
     """Return a run with its sync, group and connections as of one moment, None if the run is unknown."""
+    query = select(Run, Sync, Group).where(Run.id == run_id, Run.sync_id == Sync.id, Run.group_id == Group.id)
     with read_session(engine) as session:
-        run = session.get(Run, run_id)
-        if run is None:
+        rows = session.exec(query).first()
+        if rows is None and session.get(Run, run_id) is None:
             return None
-        sync = session.get_one(Sync, run.sync_id)
-        group = session.get_one(Group, run.group_id)
-        mixpanel = session.get(Connection, sync.mixpanel_id)
-        destination = session.get(Connection, group.destination_id)
-        shared = None
+        run, sync, group = rows or session.exec(query).one()  # raises: a run without its sync or group is damage
+        ids = (sync.mixpanel_id, group.destination_id)
+        by_id = {row.id: row for row in session.exec(select(Connection).where(col(Connection.id).in_(ids))).all()}
+        mixpanel, destination = by_id.get(sync.mixpanel_id), by_id.get(group.destination_id)
+        kept, shared = session.get(RunLogRow, run_id), None
         try:
             receivers.require_own(session, group)
         except SharedReceiver as exc:
             shared = exc
-        return RunRows(run, sync, group, mixpanel, destination, _list_approvals(session, run), shared)
+        return RunRows(
+            run, sync, group, mixpanel, destination, _list_approvals(session, run), kept.log if kept else None, shared
+        )
 
 
 def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
@@ -96,7 +100,7 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     back took the approval back, whatever became of the rollback, and so did who removed the sync.
     """
     earlier = session.exec(
-        select(Run, Sync.state)
+        select(Run.id, Run.status, Run.restore_snapshot, Sync.state)
         .where(
             Run.sync_id == Sync.id,
             Run.group_id == run.group_id,
@@ -108,11 +112,11 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
         .limit(_FAILURES_LOOKED_AT)
     ).all()
     kept = list(run.approvals or ())
-    for before, state in earlier:
-        is_taken_back = before.restore_snapshot is not None or state == SyncState.REMOVED
-        if is_taken_back or before.status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
+    for run_id, status, restore_snapshot, state in earlier:
+        is_taken_back = restore_snapshot is not None or state == SyncState.REMOVED
+        if is_taken_back or status not in (RunStatus.FAILED, RunStatus.INTERRUPTED):
             break
-        kept += before.approvals or ()
+        kept += session.get_one(Run, run_id).approvals or ()
     return kept
 
 

@@ -14,13 +14,14 @@ from data.engine import Engine
 from data.query_budget import BudgetStatus
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProjectBudget:
     """The counted queries of one project, kept in the database: a QueryAllowance for its client."""
 
     engine: Engine
     project: str
     clock: Clock
+    _kept: QueryLimit | None = None  # as it was when the last query was taken
 
     def status(self) -> BudgetStatus:
         """Return how many queries of the rolling hour are spent, and when the next slot opens."""
@@ -35,10 +36,11 @@ class ProjectBudget:
 
         Raises: NoQuerySlot with the time of the next one.
         """
-        entry = query_budget.spend(self.engine, self.project, now=self.clock.now())
-        if isinstance(entry, BudgetStatus):
-            raise _no_slot(entry)
-        return entry
+        spent = query_budget.spend(self.engine, self.project, now=self.clock.now())
+        if isinstance(spent, BudgetStatus):
+            raise _no_slot(spent)
+        self._kept = QueryLimit(spent.queries, spent.window_s)
+        return spent.entry
 
     def give_back(self, entry: int) -> None:
         """Return a query that Mixpanel did not count."""
@@ -46,6 +48,8 @@ class ProjectBudget:
 
     def learn(self, limit: QueryLimit) -> None:
         """Remember the limit that an answer states."""
+        if limit == self._kept:
+            return
         query_budget.keep_limit(self.engine, self.project, queries=limit.queries, window_s=limit.window_s)
 
     def block(self) -> NoQuerySlot:

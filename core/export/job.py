@@ -46,6 +46,7 @@ class Job:
     mixpanel: Connection
     destination: Connection
     approvals: list[dict[str, Any]]  # what people let through: core/rules/holding.py knows what is in it
+    log: dict[str, Any] | None = None  # of the run's earlier attempts
     doubts: int = 0  # of the group, when the run learned where it leads to
 
     @property
@@ -72,7 +73,7 @@ def load(bridge: Bridge, run_id: int) -> Job:
         raise NotConnected(f"The destination {rows.run.destination} was removed.")
     if rows.shared:
         raise receiver_shared(rows.shared)
-    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.approvals, rows.group.doubts)
+    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.approvals, rows.log, rows.group.doubts)
 
 
 def receiver_shared(exc: SharedReceiver) -> ReceiverShared:

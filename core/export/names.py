@@ -19,6 +19,8 @@ def follow_cohort_name(bridge: Bridge, job: Job, cohort_name: str) -> Job:
     """
     assert job.run.id is not None
     try:
+        if groups.is_called(bridge.engine, job.run, job.group, cohort_name):
+            return job
         run, group = groups.follow_cohort_name(bridge.engine, job.run.id, cohort_name)
     except NameTaken as exc:
         raise group_taken(exc) from None

@@ -24,7 +24,6 @@ from core.rules.due_times import longest_work
 from core.run_log import RunLog
 from core.threads import in_stoppable_thread
 from core.vendors.http import HttpClient
-from data import runs
 from data.members.collector import Collector, Tally
 from data.models import Run
 from data.run_outcome import ReadCounts
@@ -146,12 +145,14 @@ class Export:
         await self._lease.renew()
 
     async def _load(self) -> Job:
-        await asyncio.to_thread(notice_restore, self._bridge)
-        job = await asyncio.to_thread(load, self._bridge, self._run_id)
-        kept = await asyncio.to_thread(runs.get_run_log, self._bridge.engine, self._run_id)
+        job = await asyncio.to_thread(self._look_and_load)
         progress = self._progress
         progress.earlier_requests, progress.earlier_queries = job.run.requests, job.run.queries
-        progress.run_log = RunLog.resume(kept, clock=self._bridge.clock)
+        progress.run_log = RunLog.resume(job.log, clock=self._bridge.clock)
         progress.begin("starting")
         self._deadline = Deadline(self._bridge.clock, longest_work(job.sync.every_minutes))
         return job
+
+    def _look_and_load(self) -> Job:
+        notice_restore(self._bridge)
+        return load(self._bridge, self._run_id)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import event, update
+from sqlmodel import col
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.clock import LeaseTimes
 from core.connections.project import project_for
 from core.leases.slots import RequestSlots
-from core.syncs import one_time, runs
+from core.syncs import one_time, recurring, runs
 from core.worker import service
 from data import connections, query_slots
-from data.models import Run
+from data.engine import write_session
+from data.models import Run, Sync
 from tests.stage.home import Home
 from tests.stage.sandbox import EVERYONE, POWER, SPENDERS, TESTERS, TRIAL, Sandbox, wait_until
 
@@ -109,3 +113,36 @@ def test_the_next_run_starts_as_soon_as_one_has_ended(sandbox: Sandbox, home: Ho
         ended = asyncio.run(main(bridge))
 
     assert [run.status for run in ended] == ["succeeded"] * 3
+
+
+def count_statements(bridge: Bridge, cohorts: list[int]) -> Counter[str]:
+    """Have a worker do the syncs of these cohorts, which are due, and count what the database is asked."""
+    counted = Counter[str]()
+
+    def count_statement(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        counted["statements"] += not statement.startswith("BEGIN")
+        counted["commits"] += statement.startswith("BEGIN IMMEDIATE")
+
+    with write_session(bridge.engine) as session:
+        session.exec(update(Sync).where(col(Sync.cohort_id).in_(cohorts)).values(next_run_at=bridge.clock.now()))
+    event.listen(bridge.engine, "before_cursor_execute", count_statement)
+    try:
+        assert asyncio.run(service.Worker(bridge).once()) == len(cohorts)
+    finally:
+        event.remove(bridge.engine, "before_cursor_execute", count_statement)
+    return counted
+
+
+def test_a_run_that_changes_nothing_asks_the_database_little(sandbox: Sandbox, home: Home):
+    cohorts = [TESTERS, SPENDERS, TRIAL]
+    with home.bridge(lease_times=NO_HEARTBEAT, runs_in_flight=2) as bridge:
+        for cohort in cohorts:
+            recurring.add_sync(bridge, LOCAL, cohort)
+        count_statements(bridge, cohorts)
+
+        three, one = count_statements(bridge, cohorts), count_statements(bridge, cohorts[:1])
+
+        assert {run.write for run in runs.list_runs(bridge, LOCAL)[:4]} == {"none"}
+    # What is asked for each further run, not what is asked by a worker that looks around.
+    assert (three["statements"] - one["statements"]) / 2 <= 48
+    assert (three["commits"] - one["commits"]) / 2 <= 7
