@@ -212,7 +212,7 @@ def _message(action: str, target: Target, session_id: str, members: bytes, *, pa
             },
         }
     )
-    return empty[: -len(_END)] + members + _END
+    return b"".join((empty[: -len(_END)], members, _END))  # copied once
 
 
 def _check_answer(answer: Answer, action: str) -> None:

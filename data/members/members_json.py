@@ -74,6 +74,6 @@ class StoredMembers:
 
 def _with_small_letters(text: bytes) -> bytes:
     r"""Write `\u001B` as `\u001b`: of control characters DuckDB makes the one, and msgspec the other."""
-    if rb"\u00" not in text:
+    if b"\\" not in text or rb"\u00" not in text:  # one sign is searched for twenty times faster than four
         return text
     return _ESCAPE.sub(lambda found: found[0].lower() if found[0][1:2] == b"u" else found[0], text)
