@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ _ALONE: dict[str, tuple[float, Callable[[Sizes], list[str]], Callable[[Sizes, St
 def main() -> None:
     """Measure the parts that were asked for, all of them without a word; ends with 1 when any result was wrong."""
     asked = _asked()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server, worker or home is left behind
     sizes = QUICK if asked.quick else Sizes()
     measured = list[kept.Row]()
     for part in _parts(asked):
