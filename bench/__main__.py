@@ -28,20 +28,12 @@ def main() -> None:
     measured = list[kept.Row]()
     for part in _parts(asked):
         began_s = time.monotonic()
-        if part in PARTS:
-            known = PARTS[part]
-            cases = [case for case in known.cases(sizes) if asked.reader in case.reader]
-            rows = _compare(cases, known.cohorts(sizes), asked.rounds or known.rounds)
-        elif part in _ALONE:
-            rows = _alone(part, sizes)
-        else:
-            rows = []
+        rows, text = _measure(part, sizes, asked)
         measured += rows
         took = f"{part}: {time.monotonic() - began_s:.0f} s"
         if asked.reader:
             print(took, flush=True)
             continue
-        text = measure.run(["-m", "bench.steps"], {}).output.strip() if part == report.STEPS else ""
         path = kept.keep(part, rows, quick=asked.quick, text=text)
         print(f"{took}, kept in {path.relative_to(ROOT)}", flush=True)
     text = report.tables(quick=asked.quick)
@@ -72,6 +64,17 @@ def _asked() -> argparse.Namespace:
 
 def _parts(asked: argparse.Namespace) -> list[str]:
     return [*PARTS, *_ALONE, report.STEPS] if asked.only is None else asked.only
+
+
+def _measure(part: str, sizes: Sizes, asked: argparse.Namespace) -> tuple[list[kept.Row], str]:
+    """Return the rows of a part, or the text of one that makes its own table."""
+    if part in _ALONE:
+        return _alone(part, sizes), ""
+    if part == report.STEPS:
+        return [], measure.run(["-m", "bench.steps"], {}).output.strip()
+    known = PARTS[part]
+    cases = [case for case in known.cases(sizes) if asked.reader in case.reader]
+    return _compare(cases, known.cohorts(sizes), asked.rounds or known.rounds), ""
 
 
 def _compare(cases: Sequence[Case], cohorts: Sequence[str], rounds: int) -> list[kept.Row]:
