@@ -271,6 +271,7 @@ class Run(SQLModel, table=True):
     snapshot: str | None = None  # what the group held after it; runs that changed nothing share one
     difference: str | None = None  # the ids that were, or would have been, added and removed
     excluded: str | None = None  # the profiles that made no member, kept of a group's latest read
+    fingerprint: str | None = Field(default=None, max_length=80)  # of the members: see data/members/fingerprint.py
     matched_by: str = ""  # the match setting it read with
     notice: str | None = None  # a sentence for people on something that did not stop it
     error_code: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, ClassVar
 
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
 
@@ -16,6 +17,10 @@ class SnapshotProof(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=64)
     members: int
     fingerprint: str | None = Field(default=None, max_length=80)  # None: worked out when it is used next
+    key: str | None = Field(default=None, max_length=32)  # of the fingerprint, the same for all snapshots of a group
+    # The file as it proved itself last: one that is as it was then need not again before it is written from.
+    size: int | None = Field(default=None, sa_type=BigInteger)
+    written_ns: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class DeliveryCount(SQLModel, table=True):

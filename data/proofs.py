@@ -15,23 +15,31 @@ from data.proof_models import SnapshotProof
 
 def keep(session: Session, name: str, proof: Proof) -> None:
     """Keep the proof of a snapshot that a row names from now on; an older one of that name is not true any more."""
-    session.merge(SnapshotProof(name=name, members=proof.members, fingerprint=proof.fingerprint))
+    session.merge(SnapshotProof(name=name, **proof._asdict()))
 
 
-def check(engine: Engine, snapshots: Snapshots, name: str, *, members: int) -> tuple[Damage | None, Proof]:
+def get(session: Session, name: str | None) -> Proof | None:
+    """Return the proof that is kept of a snapshot."""
+    kept = session.get(SnapshotProof, name) if name else None
+    return Proof(kept.members, kept.fingerprint, kept.key, kept.size, kept.written_ns) if kept else None
+
+
+def check(
+    engine: Engine, snapshots: Snapshots, name: str, *, members: int, key: str | None = None
+) -> tuple[Damage | None, Proof]:
     """Check a snapshot against its proof; returns what is wrong with it, None where nothing is, and its proof.
 
-    One without a fingerprint that can be compared is given one if the number of members is right: that of its proof,
-    or `members` where it has none yet. Raises StorageError.
+    One without a fingerprint that can be compared is given one, by the key that it has, or else by `key`, if the number
+    of members is right: that of its proof, or `members` where it has none yet. Raises StorageError.
     """
     with read_session(engine) as session:
-        kept = session.get(SnapshotProof, name)
-    proof = Proof(kept.members, kept.fingerprint) if kept else Proof(members)
+        proof = get(session, name) or Proof(members)
+    proof = proof if proof.key else proof._replace(key=key)
     damage, now = check_proof(snapshots, name, proof)
     if damage is None and now != proof:
         with write_session(engine) as session:
             row = session.get(SnapshotProof, name)
-            if row is None or row.fingerprint == proof.fingerprint:
+            if row is None or (row.members, row.fingerprint) == (proof.members, proof.fingerprint):
                 keep(session, name, now)
     return damage, now
 

@@ -9,6 +9,7 @@ from typing import Any
 from data.audit.scope import Scope
 from data.failure import Failure
 from data.members.changes import Difference
+from data.members.proof import Proof
 from data.models import Connection, RunStatus
 
 
@@ -66,7 +67,7 @@ class NewBase:
     snapshot: str
     members: int
     matched_by: str
-    fingerprint: str | None = None
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class RunOutcome:
     in_cohort: int | None = None
     matched_by: str = ""
     counts: ReadCounts | None = None
+    fingerprint: str | None = None
     difference: Difference | None = None
     write: str | None = None
     files: RunFiles = RunFiles()

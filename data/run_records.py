@@ -69,7 +69,7 @@ def _record_group(session: Session, run_id: int, group_id: int, outcome: GroupOu
         group = update(Group).where(col(Group.id) == group_id).values(**columns)
         session.exec(group.execution_options(synchronize_session=False))
     if base := outcome.base:
-        proofs.keep(session, base.snapshot, Proof(base.members, base.fingerprint))
+        proofs.keep(session, base.snapshot, base.proof or Proof(base.members))
 
 
 def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
@@ -89,6 +89,8 @@ def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
         columns |= asdict(outcome.progress)
     if outcome.counts:
         columns |= asdict(outcome.counts)
+    if outcome.fingerprint:
+        columns["fingerprint"] = outcome.fingerprint
     if outcome.difference:
         columns |= {name: getattr(outcome.difference, name) for name in ("added", "removed", "unchanged")}
     if outcome.failure:
@@ -150,7 +152,9 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
         old = [name for name in names[keep:] if name and name != base]
         session.exec(update(Run).where(col(Run.snapshot).in_(old)).values(snapshot=None))
         proofs.forget(session, old)
-    return old
+        # What began a group stays as that run's difference: who was added is read from it.
+        kept = set(session.exec(select(Run.difference).where(col(Run.difference).in_(old))).all())
+    return [name for name in old if name not in kept]
 
 
 def forget_excluded(engine: Engine, run_id: int) -> list[str]:

@@ -13,6 +13,8 @@ from data.models import UNFINISHED, Group, Run, RunStatus
 
 # What waits for a person waits for as long as they need.
 _KEPT = (*UNFINISHED, RunStatus.HELD)
+# Where a row names a file of members.
+_COLUMNS = (Run.snapshot, Run.restore_snapshot, Run.difference, Run.excluded, Group.base_snapshot)
 
 
 def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, list[str]]:
@@ -29,13 +31,17 @@ def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, l
             .limit(limit)
         ).all()
         session.exec(delete(Run).where(col(Run.id).in_([run_id for run_id, _, _ in old])))
+        names = [name for _, *names in old for name in names if name]
         if old:
             proofs.forget_unnamed(session)
-    return len(old), [name for _, *names in old for name in names if name]
+        # A snapshot that began a group is its first run's difference, and may be what others left it as.
+        kept = {
+            name for column in _COLUMNS for name in session.exec(select(column).where(col(column).in_(names))).all()
+        }
+    return len(old), [name for name in names if name not in kept]
 
 
 def named_files(engine: Engine) -> set[str]:
     """Return the names of all files of members that a run or a group names."""
     with read_session(engine) as session:
-        columns = (Run.snapshot, Run.restore_snapshot, Run.difference, Run.excluded, Group.base_snapshot)
-        return {name for column in columns for name in session.exec(select(column)).all() if name}
+        return {name for column in _COLUMNS for name in session.exec(select(column).distinct()).all() if name}

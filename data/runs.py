@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Engine, String, cast, func, or_
 from sqlmodel import Session, col, select
 
-from data import receivers
+from data import proofs, receivers
 from data.engine import read_session
+from data.members.proof import Proof
 from data.models import (
     UNFINISHED,
     Connection,
@@ -69,6 +70,7 @@ class RunRows:
     destination: Connection | None
     approvals: list[dict[str, Any]]
     log: dict[str, Any] | None  # of earlier attempts
+    base_proof: Proof | None
     shared: SharedReceiver | None = None
 
 
@@ -88,9 +90,9 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
             receivers.require_own(session, group)
         except SharedReceiver as exc:
             shared = exc
-        return RunRows(
-            run, sync, group, mixpanel, destination, _list_approvals(session, run), kept.log if kept else None, shared
-        )
+        approvals, base_proof = _list_approvals(session, run), proofs.get(session, group.base_snapshot)
+        log = kept.log if kept else None
+        return RunRows(run, sync, group, mixpanel, destination, approvals, log, base_proof, shared)
 
 
 def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from core.bridge import Bridge
 from core.errors import NotFound
+from core.export.job import Job
 from data import proofs, run_stats
 from data.members.proof import Damage, Proof
 from data.members.store import SET_ASIDE
@@ -24,6 +25,7 @@ class Base:
 
     snapshot: str | None = None
     damage: str | None = None  # the end of a sentence on the kept members
+    proof: Proof | None = None  # of the snapshot
 
     @property
     def notice(self) -> str | None:
@@ -36,13 +38,28 @@ class Base:
         )
 
 
-def find_base(bridge: Bridge, group: Group) -> Base:
-    """Find the base of a group and have it prove itself; a file that fails is set aside. Raises StorageError."""
+def find_base(bridge: Bridge, group: Group, *, key: str | None = None) -> Base:
+    """Find the base of a group and have it prove itself; a file that fails is set aside. Raises StorageError.
+
+    `key` is what it gets a fingerprint by, if it has none that can be compared.
+    """
     name = group.base_snapshot
     if name is None:
         return Base()
-    damage, _ = proofs.check(bridge.engine, bridge.snapshots, name, members=group.members)
-    return Base(name) if damage is None else Base(damage=set_aside(bridge, name, damage))
+    damage, proof = proofs.check(bridge.engine, bridge.snapshots, name, members=group.members, key=key)
+    return Base(name, proof=proof) if damage is None else Base(damage=set_aside(bridge, name, damage))
+
+
+def expect_base(bridge: Bridge, job: Job) -> Base:
+    """Find the base of a run's group without reading it, where its file is there as it proved itself last.
+
+    Otherwise it proves itself, as by `find_base`. Raises StorageError.
+    """
+    name, proof = job.group.base_snapshot, job.base_proof
+    snapshots = bridge.snapshots
+    if name and proof and proof.sums and snapshots.exists(name) and proof.is_of(snapshots.stamp(name)):
+        return Base(name, proof=proof)
+    return find_base(bridge, job.group, key=job.key)
 
 
 def prove_restored(bridge: Bridge, name: str) -> Proof:

@@ -132,7 +132,7 @@ class CohortReader:
 
     async def _prove(self, collector: Collector) -> Tally:
         self.progress.begin("checking")
-        tally = await self.thread.run(partial(collector.tally, prefixes=self.rule.prefixes))
+        tally = await self.thread.run(collector.tally)
         completeness.prove_distinct(seen=tally.seen, profiles=tally.profiles)
         self.tally = tally
         return tally

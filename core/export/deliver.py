@@ -10,12 +10,12 @@ from pathlib import Path
 
 from core.bridge import Bridge, notice_restore
 from core.errors import LeaseLost
-from core.export.compare import Comparison
+from core.export.compare import Comparison, require_whole
 from core.export.job import Job, receiver_shared
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
-from core.threads import in_own_thread
+from core.threads import in_own_thread, in_stoppable_thread
 from core.vendors.addresses import Reach, allowed_reach
 from core.vendors.cohort_sync import EndpointDelivery, message_count
 from core.vendors.csv_files import CsvDelivery
@@ -61,22 +61,21 @@ class GroupWriter:
 
     async def write(self, job: Job, comparison: Comparison, *, description: str = "") -> WriteMode:
         """Write a snapshot to the group, unless it is there already or the run is dry. Returns the mode chosen."""
-        target = Target(
-            project_id=job.sync.project_id,
-            cohort_id=job.sync.cohort_id,
-            cohort_name=job.group.cohort_name,
-            group_name=job.group.name,
-            description=description,
-        )
-        async with self._connect(job.destination) as http:
-            delivery = self._open(job, http)
-            in_place = await in_own_thread(partial(delivery.is_in_place, target))
-            facts = _facts(job, comparison, in_place=in_place, takes_differences=delivery.takes_differences)
-            mode = choose_write_mode(facts, now=self.bridge.clock.now())
-            plan = DeliveryPlan(job, comparison, target, mode)
-            if plan.writes:
-                await self._deliver(delivery, plan)
+        mode = await self.choose_mode(job, comparison)
+        plan = DeliveryPlan(job, comparison, _target(job, description), mode)
+        if plan.writes:
+            if mode == "full":
+                await in_stoppable_thread(partial(require_whole, self.bridge.snapshots, comparison))
+            async with self._connect(job.destination) as http:
+                await self._deliver(self._open(job, http), plan)
         return mode
+
+    async def choose_mode(self, job: Job, comparison: Comparison) -> WriteMode:
+        """Choose how the group is written, or would be. Nothing is sent for that."""
+        delivery = self._open(job, self.http)
+        in_place = await in_own_thread(partial(delivery.is_in_place, _target(job)))
+        facts = _facts(job, comparison, in_place=in_place, takes_differences=delivery.takes_differences)
+        return choose_write_mode(facts, now=self.bridge.clock.now())
 
     async def _deliver(self, delivery: Delivery, plan: DeliveryPlan) -> None:
         self.progress.begin("delivering")
@@ -135,6 +134,16 @@ class GroupWriter:
             note=self.progress.run_log.called,
             tries=self.progress.run_log,
         )
+
+
+def _target(job: Job, description: str = "") -> Target:
+    return Target(
+        project_id=job.sync.project_id,
+        cohort_id=job.sync.cohort_id,
+        cohort_name=job.group.cohort_name,
+        group_name=job.group.name,
+        description=description,
+    )
 
 
 def _facts(job: Job, comparison: Comparison, *, in_place: bool, takes_differences: bool) -> WriteFacts:

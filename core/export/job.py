@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from core.bridge import Bridge
@@ -10,6 +10,9 @@ from core.connections.project import match_rule
 from core.errors import NotConnected, NotFound, ReceiverShared
 from core.rules.matching import MatchRule
 from data import runs
+from data.members.fingerprint import new_key
+from data.members.proof import Proof
+from data.members.store import SNAPSHOT
 from data.models import Connection, Group, Run, Sync
 from data.receivers import SharedReceiver
 
@@ -23,7 +26,7 @@ class FileNames:
     @property
     def snapshot(self) -> str:
         """The members that were read."""
-        return f"run-{self.run_id:08d}"
+        return f"{SNAPSHOT}{self.run_id:08d}"
 
     @property
     def difference(self) -> str:
@@ -48,6 +51,8 @@ class Job:
     approvals: list[dict[str, Any]]  # what people let through: core/rules/holding.py knows what is in it
     log: dict[str, Any] | None = None  # of the run's earlier attempts
     doubts: int = 0  # of the group, when the run learned where it leads to
+    base_proof: Proof | None = None  # what the members add up to that the group was given last
+    key: str = field(default_factory=new_key)  # of the fingerprint of what is read: that of the group, if it has one
 
     @property
     def rule(self) -> MatchRule:
@@ -73,7 +78,10 @@ def load(bridge: Bridge, run_id: int) -> Job:
         raise NotConnected(f"The destination {rows.run.destination} was removed.")
     if rows.shared:
         raise receiver_shared(rows.shared)
-    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.approvals, rows.log, rows.group.doubts)
+    proof = rows.base_proof
+    key = proof.key if proof and proof.key else new_key()
+    doubts = rows.group.doubts
+    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.approvals, rows.log, doubts, proof, key)
 
 
 def receiver_shared(exc: SharedReceiver) -> ReceiverShared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.errors import CohortBridgeError
 from core.rules.holding import Hold
@@ -11,6 +12,9 @@ from data.failure import Failure
 from data.members.changes import Difference
 from data.members.collector import Tally
 from data.run_outcome import ReadCounts
+
+if TYPE_CHECKING:
+    from core.export.compare import Comparison
 
 
 @dataclass
@@ -24,6 +28,13 @@ class Findings:
     excluded: str | None = None
     hold: Hold | None = None
     notice: str | None = None
+    fingerprint: str | None = None  # of the members that were read
+    changes: str | None = None  # the file that tells who is added and removed
+
+    def take(self, comparison: Comparison, counts: ReadCounts, fingerprint: str | None) -> None:
+        """Take over what a whole read, or the snapshot in its place, came to."""
+        self.counts, self.fingerprint = counts, fingerprint
+        self.difference, self.changes, self.notice = comparison.difference, comparison.changes, comparison.notice
 
 
 def read_counts(tally: Tally) -> ReadCounts:

@@ -97,7 +97,7 @@ class CohortSource:
             cohort_id=self._cohort_id,
             in_flight=self._in_flight,
             thread=self.thread,
-            new_collector=self._bridge.snapshots.collector,
+            new_collector=partial(self._bridge.snapshots.collector, key=job.key, prefixes=job.rule.prefixes),
             progress=self._progress,
             check_total=partial(hold_for_total, job, findings),
             announce=self._widen,

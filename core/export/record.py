@@ -42,10 +42,8 @@ class Recorder:
         progress = replace(self.progress.report(), step="done")
         outcome = self._outcome(RunStatus.SUCCEEDED)
         if job.run.dry_run:
-            keeps = comparison.has_changes and await asyncio.to_thread(
-                self.bridge.snapshots.exists, job.files.difference
-            )
-            files = RunFiles(difference=job.files.difference if keeps else None, excluded=self.findings.excluded)
+            changes = comparison.changes if comparison.has_changes else None
+            files = RunFiles(difference=changes, excluded=self.findings.excluded)
             await self._record(replace(outcome, progress=progress, write=mode, files=files))
             await asyncio.to_thread(self._tidy_up_preview, files)
         else:
@@ -77,6 +75,7 @@ class Recorder:
             in_cohort=findings.in_cohort,
             matched_by=findings.matched_by,
             counts=findings.counts,
+            fingerprint=findings.fingerprint,
             difference=findings.difference,
             notice=findings.notice,
             log=self.progress.run_log.ended(),
@@ -84,13 +83,10 @@ class Recorder:
         )
 
     def _held_files(self) -> RunFiles:
-        """Name what is kept to look at as long as a person has to decide: what would have changed.
-
-        Without a comparison a file of this name is an earlier attempt's, or of a run whose database is gone.
-        """
-        difference = FileNames(self.run_id).difference
-        exists = self.findings.difference is not None and self.bridge.snapshots.exists(difference)
-        return RunFiles(difference=difference if exists else None, excluded=self.findings.excluded)
+        """Name what is kept to look at as long as a person has to decide: what would have changed."""
+        changes = self.findings.changes
+        is_kept = self.bridge.snapshots.exists(changes)
+        return RunFiles(difference=changes if is_kept else None, excluded=self.findings.excluded)
 
     async def _record(self, outcome: RunOutcome) -> None:
         with storage_errors():
@@ -143,14 +139,14 @@ def _kept_files(job: Job, comparison: Comparison, mode: WriteMode) -> RunFiles:
     is_new = mode != "none" or comparison.difference.renamed
     return RunFiles(
         snapshot=comparison.snapshot if is_new else job.group.base_snapshot,
-        difference=job.files.difference if comparison.has_changes else None,
+        difference=comparison.changes if comparison.has_changes else None,
     )
 
 
 def _group_outcome(job: Job, comparison: Comparison, mode: WriteMode) -> GroupOutcome:
     base = delivered = None
     if mode != "none" or comparison.difference.renamed:
-        base = NewBase(comparison.snapshot, comparison.members, str(job.rule), comparison.fingerprint)
+        base = NewBase(comparison.snapshot, comparison.members, str(job.rule), comparison.proof)
     if mode != "none":
         delivered = Delivered(job.group.name, in_full=mode == "full")
     return GroupOutcome(

@@ -9,7 +9,7 @@ from functools import partial
 from core.bridge import Bridge, notice_restore, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited
 from core.export.base import find_base, prove_restored
-from core.export.compare import Comparison, compare_kept, compare_read
+from core.export.compare import Comparison, compare_kept, compare_read, find_unchanged
 from core.export.deadline import Deadline
 from core.export.deliver import GroupWriter
 from core.export.hold import hold_if_wrong
@@ -116,13 +116,17 @@ class Export:
         """Compare what was read with the group's base, and keep the profiles that made no member."""
         self._progress.begin("comparing")
         snapshots, findings, excluded = self._bridge.snapshots, self._recorder.findings, job.files.excluded
-        base = await source.thread.run(partial(find_base, self._bridge, job.group))
-        findings.notice = base.notice
-        comparison = await source.thread.run(partial(compare_read, snapshots, job, tally, collector, base))
+        comparison, base = find_unchanged(self._bridge.snapshots, job, tally), None
+        if comparison and not job.run.dry_run and await self._writer.choose_mode(job, comparison) != "none":
+            # It is written all the same. As long as the profiles are still collected, a base that fails is made up for.
+            base = await source.thread.run(partial(find_base, self._bridge, job.group))
+        if comparison is None or (base and base.snapshot is None):
+            compare = partial(compare_read, self._bridge, job, tally, collector, base=base)
+            comparison = await source.thread.run(compare)
+        findings.take(comparison, read_counts(tally), tally.sums.fingerprint)
         if tally.profiles > tally.members:
             await source.thread.run(partial(collector.write_excluded, snapshots.path(excluded)))
             findings.excluded = excluded
-        findings.counts, findings.difference = read_counts(tally), comparison.difference
         return comparison
 
     async def _restore(self, job: Job, snapshot: str) -> Run:
@@ -131,11 +135,10 @@ class Export:
         findings = self._recorder.findings
         proof = await in_stoppable_thread(partial(prove_restored, self._bridge, snapshot))
         base = await in_stoppable_thread(partial(find_base, self._bridge, job.group))
-        findings.notice = base.notice
         compare = partial(compare_kept, self._bridge.snapshots, job, snapshot, proof, base)
         comparison = await in_stoppable_thread(compare)
         members = self._progress.profiles = comparison.members
-        findings.counts, findings.difference = ReadCounts(profiles=members, members=members), comparison.difference
+        findings.take(comparison, ReadCounts(profiles=members, members=members), proof.fingerprint)
         mode = await self._writer.write(job, comparison)
         return await self._recorder.record_success(job, comparison, mode)
 

@@ -1,46 +1,113 @@
-"""What two sets of members differ in."""
+"""What two sets of members differ in, found in one pass."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from data.members.duck import duckdb_errors
+from data.members.duck import quoted
+from data.members.fingerprint import SUMS, Sums, hash_of
 
 if TYPE_CHECKING:
     import duckdb
 
+# So much of both sets, as it is in their files, is compared at a time: it is held in memory then, and does not spill.
+_AT_ONCE = 32 * 2**20
+_TABLE = "changes"
+
 
 @dataclass(frozen=True)
 class Difference:
-    """How many members a snapshot has that the base lacks, the other way round, and that both have.
+    """How many members a set has that the base lacks, the other way round, and that both have.
 
-    `renamed` counts those in both whose distinct id is another one now.
+    `renamed` counts those in both whose distinct id is another one now. `sums` is what the difference makes of the
+    fingerprint's sums of the base, if a key was given.
     """
 
     added: int
     removed: int
     unchanged: int
     renamed: int = 0
+    sums: Sums | None = field(default=None, compare=False)
 
 
-def compare(db: duckdb.DuckDBPyConnection, new: str, old: str) -> Difference:
-    """Count the difference of two tables of members. Raises StorageError."""
-    with duckdb_errors():
-        row = db.execute(
-            "SELECT count(*) FILTER (old.apptimize_id IS NULL), count(*) FILTER (new.apptimize_id IS NULL), count(*), "
-            "count(*) FILTER (new.distinct_id <> old.distinct_id) "
-            f"FROM {new} AS new FULL JOIN {old} AS old ON new.apptimize_id = old.apptimize_id"
-        ).fetchone()
-    added, removed, either, renamed = row or (0, 0, 0, 0)
-    return Difference(added=added, removed=removed, unchanged=either - added - removed, renamed=renamed)
+@dataclass(frozen=True)
+class Sides:
+    """Two tables of SQL to compare: of each Apptimize id one row with its distinct id.
+
+    `cuts` are Apptimize ids in order: what lies between two of them is compared by itself.
+    """
+
+    new: str
+    old: str
+    cuts: Sequence[str] = ()
 
 
-def list_changes(new: str, old: str) -> str:
-    """Build the query of who is in one table of members alone: change, Apptimize id, distinct id, in order."""
-    return (
-        "SELECT change, apptimize_id, distinct_id FROM ("
-        f"SELECT 'added' AS change, * FROM {new} AS new ANTI JOIN {old} AS old USING (apptimize_id) UNION ALL "
-        f"SELECT 'removed', * FROM {old} AS old ANTI JOIN {new} AS new USING (apptimize_id)"
-        ") ORDER BY change, apptimize_id"
+def find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[str]:
+    """Find where to cut sorted files of members so that what lies between is some megabytes of all of them.
+
+    Any text cuts two sets into the same ranges: what the files say of themselves need not be true for that.
+    """
+    rows = db.execute(
+        "SELECT min(stats_min_value) FILTER (path_in_schema = 'apptimize_id') AS first, sum(total_uncompressed_size) "
+        f"FROM parquet_metadata([{', '.join(map(quoted, files))}]) GROUP BY file_name, row_group_id ORDER BY first"
+    ).fetchall()
+    cuts, size = list[str](), 0
+    for first, more in rows:
+        if size + more > _AT_ONCE and first is not None and (not cuts or first > cuts[-1]):
+            cuts.append(first)
+            size = 0
+        size += more
+    return cuts
+
+
+def list_changes(db: duckdb.DuckDBPyConnection, sides: Sides) -> str:
+    """List what differs in a table of SQL, to be dropped by `drop_changes`; returns its name.
+
+    It has the columns `change` (`added`, `removed` or `renamed`), `apptimize_id`, `distinct_id`, `distinct_id_before`
+    (of renamed ones); those of each kind are in order of Apptimize id.
+    """
+    db.execute(
+        f"CREATE TABLE {_TABLE} (change VARCHAR, apptimize_id VARCHAR, distinct_id VARCHAR, distinct_id_before VARCHAR)"
     )
+    for first, last in zip([None, *sides.cuts], [*sides.cuts, None], strict=True):
+        bounds = [(">=", first), ("<", last)]
+        within = " AND ".join(f"apptimize_id {sign} ?" for sign, cut in bounds if cut is not None)
+        where = f"WHERE {within}" if within else ""
+        values = [cut for _, cut in bounds if cut is not None]
+        db.execute(
+            f"INSERT INTO {_TABLE} SELECT CASE WHEN old.apptimize_id IS NULL THEN 'added' "
+            "WHEN new.apptimize_id IS NULL THEN 'removed' ELSE 'renamed' END AS change, "
+            "coalesce(new.apptimize_id, old.apptimize_id) AS id, coalesce(new.distinct_id, old.distinct_id), "
+            "CASE WHEN new.apptimize_id IS NOT NULL THEN old.distinct_id END "
+            f"FROM (FROM {sides.new} {where}) AS new FULL JOIN (FROM {sides.old} {where}) AS old "
+            "ON new.apptimize_id = old.apptimize_id WHERE old.apptimize_id IS NULL OR new.apptimize_id IS NULL "
+            "OR new.distinct_id IS DISTINCT FROM old.distinct_id ORDER BY change, id",
+            [*values, *values],
+        )
+    return _TABLE
+
+
+def drop_changes(db: duckdb.DuckDBPyConnection) -> None:
+    """Drop what `list_changes` listed."""
+    db.execute(f"DROP TABLE {_TABLE}")
+
+
+def count_changes(db: duckdb.DuckDBPyConnection, *, before: int, key: str | None = None) -> Difference:
+    """Count what `list_changes` listed, of a base with so many members; with a key, add it up as well."""
+    counts = dict(db.execute(f"SELECT change, count(*) FROM {_TABLE} GROUP BY change").fetchall())
+    added, removed, renamed = (counts.get(change, 0) for change in ("added", "removed", "renamed"))
+    sums = None
+    if key is not None:
+        is_new, was_old = "change <> 'removed'", "change <> 'added'"
+        came = _add_up(db, f"SELECT {hash_of(key)} AS hash FROM {_TABLE} WHERE {is_new}")
+        before_id = "coalesce(distinct_id_before, distinct_id)"
+        went = _add_up(db, f"SELECT {hash_of(key, distinct_id=before_id)} AS hash FROM {_TABLE} WHERE {was_old}")
+        sums = came.minus(went)
+    return Difference(added, removed, before - removed, renamed, sums)
+
+
+def _add_up(db: duckdb.DuckDBPyConnection, hashes: str) -> Sums:
+    row = db.execute(f"SELECT {SUMS} FROM ({hashes})").fetchone()
+    return Sums(*row) if row else Sums()

@@ -8,18 +8,20 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from operator import add, sub
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 from data.engine import StorageError
-from data.members.changes import Difference, compare
+from data.members.changes import Difference, Sides, count_changes, drop_changes, list_changes
 from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, give_back, quoted, stoppable, take
 from data.members.files import replacing
+from data.members.fingerprint import SUMS, Sums, hash_of
 from data.models import DUPLICATE
 
 # Profiles are taken in by batches: each statement costs as much as a page does.
-_BATCH = 25_000
+_BATCH = 50_000
 # Between the two ids of a profile, where they wait in a text file; ids that hold it wait elsewhere.
 _SEPARATOR = "\x1f"
 # What else a line cannot hold: what ends it, and what DuckDB's reader takes away or takes for an end.
@@ -34,12 +36,19 @@ _HASHES = (
     "CASE WHEN apptimize_id IS NOT NULL THEN hash(apptimize_id) END AS apptimize_hash"
 )
 
-_IS_REPEATED = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
+# IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot know from the files.
+_IS_REPEATED = "hash(apptimize_id) {} (SELECT apptimize_hash FROM repeated)"
+# Of each Apptimize id that more than one profile has, the profile that stands for it.
+_CHOSEN = "SELECT apptimize_id, min(distinct_id) AS distinct_id FROM repeats GROUP BY apptimize_id"
+_TABLES = ("odd", "odd_batch", "hashes", "batch", "repeated", "repeats")
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What was collected. `seen` counts rows, `profiles` distinct ids among them: equal when none is there twice."""
+    """What was collected. `seen` counts rows, `profiles` distinct ids among them: equal when none is there twice.
+
+    `sums` is what the members' fingerprint is made of, in whatever order they came.
+    """
 
     seen: int
     profiles: int
@@ -48,6 +57,20 @@ class Tally:
     unprefixed: int
     prefixed: dict[str, int] = field(default_factory=dict[str, int])  # members by what they start with
     reasons: dict[str, int] = field(default_factory=dict[str, int])
+    sums: Sums = Sums()
+
+
+class _Totals(NamedTuple):
+    """What members add up to, and how many of them start with each prefix."""
+
+    sums: Sums
+    prefixed: tuple[int, ...]
+
+    def plus(self, other: _Totals) -> _Totals:
+        return _Totals(self.sums.plus(other.sums), tuple(map(add, self.prefixed, other.prefixed)))
+
+    def minus(self, other: _Totals) -> _Totals:
+        return _Totals(self.sums.minus(other.sums), tuple(map(sub, self.prefixed, other.prefixed)))
 
 
 class Collector:
@@ -56,11 +79,13 @@ class Collector:
     They wait in text files in an own folder below `scratch`, which is gone after `close`: the quickest way from
     Python into DuckDB, which holds at most `memory_mb`. Whether ids repeat shows in hashes of them, 16 bytes a
     profile: where all hashes differ no two ids are the same, and where two are alike the ids themselves are compared.
+    `key` is that of the members' fingerprint; it is added up as they come, as are those who start with each of
+    `prefixes`, and corrected for what repeats at the end.
 
     Usable as a context manager. Not for two threads at once. Every method raises StorageError when the disk is full.
     """
 
-    def __init__(self, scratch: Path, *, memory_mb: int) -> None:
+    def __init__(self, scratch: Path, *, memory_mb: int, key: str = "", prefixes: Sequence[str] = ()) -> None:
         self._folder = scratch / f"read-{secrets.token_hex(8)}"
         self._files: list[Path] = []
         self._file: IO[bytes] | None = None
@@ -70,7 +95,11 @@ class Collector:
         self._excluded_file: IO[bytes] | None = None
         self._seen = 0
         self._reasons: Counter[str] = Counter()
-        self._members: int | None = None
+        self._key = key
+        self._prefixes = prefixes
+        self._totals = _Totals(Sums(), (0,) * len(prefixes))  # of all usable profiles that were taken in
+        self._is_settled = False  # whether what repeats was found among all that was collected
+        self._repeats = 0
         self._memory_mb = memory_mb
         self._is_sound = True  # nothing was raised in its DuckDB yet
         with duckdb_errors():
@@ -97,7 +126,7 @@ class Collector:
     ) -> None:
         """Add a page: aligned ids of the usable profiles, and aligned ids and reasons of the others."""
         self._reasons.update(reasons)
-        self._members = None
+        self._is_settled = False
         with self._at_work():
             if not self._keep(distinct_ids, apptimize_ids):
                 pairs = zip(distinct_ids, apptimize_ids, strict=True)
@@ -151,57 +180,80 @@ class Collector:
             if self._file is not None:
                 self._file.close()
                 self._file, self._waiting = None, 0
-                self._duckdb.execute(f"INSERT INTO hashes {_HASHES} FROM {_lines(self._files[-1:])}")
+                self._hash(_lines(self._files[-1:]))
             if self._odd:
                 odd, self._odd = self._odd, []
                 self._duckdb.execute(
-                    "INSERT INTO odd SELECT unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[])",
+                    "CREATE OR REPLACE TABLE odd_batch AS SELECT unnest(?::VARCHAR[]) AS distinct_id, "
+                    "unnest(?::VARCHAR[]) AS apptimize_id, unnest(?::VARCHAR[]) AS reason",
                     [[row[column] for row in odd] for column in range(3)],
                 )
+                self._duckdb.execute("INSERT INTO odd FROM odd_batch")
+                self._hash("odd_batch")
 
-    def tally(self, *, prefixes: Sequence[str] = ()) -> Tally:
-        """Count what was collected; members that start with none of the `prefixes` are unprefixed, if any are given."""
+    def _hash(self, profiles: str) -> None:
+        """Keep the hashes of both ids, and add up those of the pairs."""
+        usable = "CASE WHEN apptimize_id IS NOT NULL THEN {} END"
+        self._duckdb.execute(
+            f"CREATE OR REPLACE TABLE batch AS {_HASHES}, {usable.format(hash_of(self._key))} AS hash, "
+            f"{self._prefix} AS prefix FROM {profiles}"
+        )
+        self._duckdb.execute("INSERT INTO hashes SELECT distinct_hash, apptimize_hash FROM batch")
+        self._totals = self._totals.plus(self._add_up("batch"))
+
+    @property
+    def _prefix(self) -> str:
+        """Which of the prefixes an Apptimize id starts with, by number."""
+        starts = enumerate(map(quoted, self._prefixes))
+        cases = " ".join(f"WHEN starts_with(apptimize_id, {text}) THEN {number}" for number, text in starts)
+        return f"CASE {cases or 'WHEN false THEN 0'} END"
+
+    def _add_up(self, rows: str) -> _Totals:
+        by_prefix = "".join(f", count(*) FILTER (prefix = {number})" for number in range(len(self._prefixes)))
+        members, low, high, *prefixed = self._row(f"SELECT {SUMS}{by_prefix} FROM {rows}")
+        return _Totals(Sums(members, low, high), tuple(prefixed))
+
+    def _settle(self) -> None:
+        """Take in the rest, and find the profiles whose Apptimize id, as far as its hash tells, another one has too."""
         self._take_in()
+        if self._is_settled:
+            return
         with self._at_work():
-            seen, profiles = self._row(
-                f"SELECT count(*), count(DISTINCT distinct_hash) FROM (FROM hashes UNION ALL {_HASHES} FROM odd)"
+            self._duckdb.execute(
+                "CREATE OR REPLACE TABLE repeated AS SELECT apptimize_hash FROM hashes "
+                "WHERE apptimize_hash IS NOT NULL GROUP BY apptimize_hash HAVING count(*) > 1"
             )
+            (hashes,) = self._row("SELECT count(*) FROM repeated")
+            found = f"FROM {self._usable} WHERE {_IS_REPEATED.format('IN')}" if hashes else "FROM odd LIMIT 0"
+            self._duckdb.execute(f"CREATE OR REPLACE TABLE repeats AS SELECT apptimize_id, distinct_id {found}")
+            (self._repeats,) = self._row("SELECT count(*) FROM repeats")
+        self._is_settled = True
+
+    def tally(self) -> Tally:
+        """Count what was collected; members that start with none of the prefixes are unprefixed, if any were given."""
+        self._settle()
+        with self._at_work():
+            seen, profiles = self._row("SELECT count(*), count(DISTINCT distinct_hash) FROM hashes")
             if seen != self._seen:
                 raise StorageError("The profiles that were kept are not the profiles that were read.")
             if profiles != seen:
                 (profiles,) = self._row(f"SELECT count(DISTINCT distinct_id) FROM {self._profiles}")
-            usable = seen - self._reasons.total()
-            self._members, prefixed = self._count_members(usable, prefixes)
+            totals = self._totals
+            if self._repeats:
+                hashed = f"(SELECT {hash_of(self._key)} AS hash, {self._prefix} AS prefix FROM {{}})"
+                totals = totals.minus(self._add_up(hashed.format("repeats")))
+                totals = totals.plus(self._add_up(hashed.format(f"({_CHOSEN})")))
+        members = totals.sums.members
         return Tally(
             seen=seen,
             profiles=profiles,
-            members=self._members,
-            duplicates=usable - self._members,
-            unprefixed=self._members - sum(prefixed.values()) if prefixes else 0,
-            prefixed=prefixed,
+            members=members,
+            duplicates=seen - self._reasons.total() - members,
+            unprefixed=members - sum(totals.prefixed) if self._prefixes else 0,
+            prefixed=dict(zip(self._prefixes, totals.prefixed, strict=True)),
             reasons=dict(sorted(self._reasons.items())),
+            sums=totals.sums,
         )
-
-    def _count_members(self, usable: int, prefixes: Sequence[str]) -> tuple[int, dict[str, int]]:
-        """Count distinct Apptimize ids, and those with each prefix; ids are held only where hashes are alike."""
-        self._duckdb.execute(
-            "CREATE OR REPLACE TABLE repeated AS SELECT apptimize_hash "
-            f"FROM (FROM hashes UNION ALL {_HASHES} FROM odd) "
-            "WHERE apptimize_hash IS NOT NULL GROUP BY apptimize_hash HAVING count(*) > 1"
-        )
-        (repeats,) = self._row("SELECT count(*) FROM repeated")
-        if not repeats and not prefixes:
-            return usable, {}
-        starts = " ".join(f"WHEN starts_with(apptimize_id, {quoted(text)}) THEN {quoted(text)}" for text in prefixes)
-        # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot know from the files.
-        rows = self._duckdb.execute(
-            "SELECT prefix, sum(CASE WHEN repeated_id IS NULL THEN n ELSE 1 END)::BIGINT FROM ("
-            f"SELECT CASE WHEN {_IS_REPEATED} THEN apptimize_id END AS repeated_id, "
-            f"CASE {starts or 'WHEN false THEN NULL'} END AS prefix, count(*) AS n FROM {self._usable} GROUP BY ALL"
-            ") GROUP BY prefix"
-        ).fetchall()
-        members = {prefix: number for prefix, number in rows}
-        return sum(members.values()), {prefix: members.get(prefix, 0) for prefix in prefixes}
 
     @property
     def _profiles(self) -> str:
@@ -216,21 +268,29 @@ class Collector:
 
     @property
     def _distinct_members(self) -> str:
-        return f"(SELECT apptimize_id, min(distinct_id) AS distinct_id FROM {self._usable} GROUP BY apptimize_id)"
+        """The members, for SQL to read from; to be used once what repeats was found."""
+        if not self._repeats:
+            return f"(SELECT apptimize_id, distinct_id FROM {self._usable})"
+        once = f"SELECT apptimize_id, distinct_id FROM {self._usable} WHERE {_IS_REPEATED.format('NOT IN')}"
+        return f"({once} UNION ALL {_CHOSEN})"
 
     def compare(self, base: Path | None) -> Difference:
         """Compare what was collected with a base, without writing a snapshot."""
-        self._take_in()
+        self._settle()
         if base is None:
-            members = self.tally().members if self._members is None else self._members
-            return Difference(added=members, removed=0, unchanged=0)
+            return Difference(added=self.tally().members, removed=0, unchanged=0)
         with self._at_work():
             self._duckdb.execute(ONE_THREAD)
-            return compare(self._duckdb, self._distinct_members, f"read_parquet({quoted(base)})")
+            old = f"read_parquet({quoted(base)})"
+            (before,) = self._row(f"SELECT count(*) FROM {old}")
+            list_changes(self._duckdb, Sides(self._distinct_members, old))
+            difference = count_changes(self._duckdb, before=before, key=self._key)
+            drop_changes(self._duckdb)
+            return difference
 
     def write(self, target: Path) -> None:
         """Keep the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""
-        self._take_in()
+        self._settle()
         with self._at_work(), replacing(target) as part:
             self._duckdb.execute(ONE_THREAD)
             self._duckdb.execute(
@@ -241,9 +301,9 @@ class Collector:
     def write_excluded(self, target: Path) -> None:
         """Keep the profiles that make no member, each with the reason: whole and on disk, or not at all.
 
-        The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two. To be
-        called after `tally`.
+        The columns are `reason`, `distinct_id`, `apptimize_id` (of duplicates only), sorted by the first two.
         """
+        self._settle()
         with self._at_work(), replacing(target) as part:
             parts = ["SELECT reason, distinct_id, NULL::VARCHAR AS apptimize_id FROM odd WHERE reason IS NOT NULL"]
             if self._excluded_file is not None:
@@ -251,7 +311,7 @@ class Collector:
                 # The second column is called so by the reader of lines, and holds the reason here.
                 parts.append(f"SELECT apptimize_id, distinct_id, NULL FROM {_lines([self._excluded])}")
             parts.append(
-                f"SELECT '{DUPLICATE}', distinct_id, apptimize_id FROM (FROM {self._usable} WHERE {_IS_REPEATED}) "
+                f"SELECT '{DUPLICATE}', distinct_id, apptimize_id FROM repeats "
                 "QUALIFY row_number() OVER (PARTITION BY apptimize_id ORDER BY distinct_id) > 1"
             )
             self._duckdb.execute(ONE_THREAD)
@@ -268,7 +328,7 @@ class Collector:
                     file.close()
         if self._is_sound:
             with duckdb_errors():
-                for table in ("odd", "hashes", "repeated"):
+                for table in _TABLES:
                     self._duckdb.execute(f"DROP TABLE IF EXISTS {table}")
                 give_back(self._duckdb, memory_mb=self._memory_mb)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from data.members.duck import marks
-from data.members.store import MemberFiles, as_members
+from data.members.store import SNAPSHOT, MemberFiles, as_members
 from data.models import Member, MembershipChange
 
 
@@ -14,10 +14,14 @@ def list_membership_changes(
     files: MemberFiles, differences: Iterable[str], *apptimize_ids: str
 ) -> dict[str, dict[str, MembershipChange]]:
     """Return for each of these members in which of the differences they were added or removed."""
-    query = f"apptimize_id, filename, change FROM {{0}} WHERE apptimize_id IN ({marks(apptimize_ids)})"
     changes: dict[str, dict[str, MembershipChange]] = {apptimize_id: {} for apptimize_id in apptimize_ids}
-    for apptimize_id, path, change in files.ask_all(differences, query, apptimize_ids):
-        changes[apptimize_id][Path(path).stem] = change
+    names = list(differences)
+    snapshots = [name for name in names if name.startswith(SNAPSHOT)]
+    others = [name for name in names if not name.startswith(SNAPSHOT)]
+    for some, change_column in ((snapshots, "'added'"), (others, "change")):
+        query = f"apptimize_id, filename, {change_column} FROM {{0}} WHERE apptimize_id IN ({marks(apptimize_ids)})"
+        for apptimize_id, path, change in files.ask_all(some, query, apptimize_ids):
+            changes[apptimize_id][Path(path).stem] = change
     return changes
 
 

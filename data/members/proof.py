@@ -6,28 +6,43 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from data.members.duck import MembersDamaged, MembersGone, MemoryTooSmall
+from data.members.fingerprint import SUMS, Sums, hash_of, new_key, read_sums
 from data.members.snapshots import Snapshots
+from data.members.store import Stamp
 
-# How the fingerprint is worked out. One of another version says nothing: it is worked out again.
-_VERSION = "1"
-# The sum of the lower halves of the MD5 of each member: the same in any order, and in any version of DuckDB. The
-# length tells where one id ends and the other begins.
-_FINGERPRINT = (
-    "count(*), coalesce(sum((md5_number(length(apptimize_id) || ':' || apptimize_id || distinct_id) "
-    "& 18446744073709551615)::UBIGINT), 0), count(apptimize_id), count(distinct_id)"
+# How version 1 was worked out, of the lower halves alone and without a key: what it proves is still believed.
+_VERSION_1 = (
+    "coalesce(sum((md5_number(length(apptimize_id) || ':' || apptimize_id || distinct_id) "
+    "& 18446744073709551615)::UBIGINT), 0)"
 )
 
 
 class Proof(NamedTuple):
-    """The members of a snapshot in two numbers. `fingerprint` None: it was made before there were any."""
+    """What the members of a snapshot add up to, and the file that proved to hold them.
+
+    `fingerprint` None: it was made before there were any. `size` and `written_ns` are those of the file as it proved
+    itself last; None: it has not since there are any.
+    """
 
     members: int
     fingerprint: str | None = None
+    key: str | None = None
+    size: int | None = None
+    written_ns: int | None = None
 
     @property
-    def has_fingerprint(self) -> bool:
-        """Whether there is a fingerprint, of the version that is worked out here."""
-        return self.fingerprint is not None and self.fingerprint.partition(":")[0] == _VERSION
+    def sums(self) -> Sums | None:
+        """What the fingerprint was made of; None where it is of another version than is worked out here."""
+        return read_sums(self.members, self.fingerprint) if self.key else None
+
+    def is_of(self, stamp: Stamp | None) -> bool:
+        """Return whether a file is, as far as its size and time tell, the one that proved itself."""
+        return stamp is not None and (self.size, self.written_ns) == stamp[1:]
+
+    def of(self, stamp: Stamp | None) -> Proof:
+        """Return the proof with a file that proved itself by it."""
+        _, size, written_ns = stamp or (None, None, None)
+        return self._replace(size=size, written_ns=written_ns)
 
 
 class Damage(StrEnum):
@@ -38,14 +53,22 @@ class Damage(StrEnum):
     OTHER_MEMBERS = "other_members"  # it can be read, and is not what was kept under its name
 
 
-def make_proof(snapshots: Snapshots, name: str) -> Proof:
+def make_proof(snapshots: Snapshots, name: str, *, key: str) -> Proof:
     """Read a snapshot whole, and work out its proof. Raises StorageError."""
+    return _work_out(snapshots, name, key, "0")[0]
+
+
+def _work_out(snapshots: Snapshots, name: str, key: str, also: str) -> tuple[Proof, int]:
+    """Work out the proof of a snapshot, and what another expression makes of it in the same pass."""
+    stamp = snapshots.stamp(name)
     with snapshots.open() as db:
-        row = db.execute(f"SELECT {_FINGERPRINT} FROM {snapshots.table(name)}").fetchone()
-    members, total, *present = row or (0, 0, 0, 0)
-    if any(number != members for number in present):
-        members = -1  # an id that is missing is in no snapshot
-    return Proof(members, f"{_VERSION}:{total:x}")
+        row = db.execute(
+            f"SELECT count(*), {also}, {SUMS} FROM (SELECT *, {hash_of(key)} AS hash FROM {snapshots.table(name)})"
+        ).fetchone()
+    members, other, *added_up = row or (0, 0, 0, 0, 0)
+    sums = Sums(*added_up)
+    # An id that is missing is in no snapshot.
+    return Proof(members if sums.members == members else -1, sums.fingerprint, key).of(stamp), other
 
 
 def check_proof(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage | None, Proof]:
@@ -57,14 +80,16 @@ def check_proof(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage |
     stamp = snapshots.stamp(name)
     if stamp is None:
         return Damage.GONE, proof
+    is_first = (proof.fingerprint or "").startswith("1:")
     try:
-        now = make_proof(snapshots, name)
+        now, first = _work_out(snapshots, name, proof.key or new_key(), _VERSION_1 if is_first else "0")
     except MembersGone:
         return Damage.GONE if snapshots.stamp(name) is None else Damage.UNREADABLE, proof
     except (MembersDamaged, MemoryTooSmall):  # to read a whole snapshot in order takes next to no memory
         snapshots.note_damage(name)
         return Damage.UNREADABLE, proof
-    if now.members != proof.members or (proof.has_fingerprint and now.fingerprint != proof.fingerprint):
+    is_other = f"1:{first:x}" != proof.fingerprint if is_first else proof.sums is not None and now.sums != proof.sums
+    if now.members != proof.members or is_other:
         snapshots.note_damage(name)
         return Damage.OTHER_MEMBERS, proof
     snapshots.proven[name] = stamp

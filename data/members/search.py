@@ -53,7 +53,7 @@ def find_members(snapshots: Snapshots, name: str, request: PageRequest) -> Searc
 
 def find_changes(snapshots: Snapshots, difference: str, change: MembershipChange, request: PageRequest) -> SearchPage:
     """Return a page of who was added, or removed, as `find_members` does. Raises StorageError."""
-    table = f"(FROM {snapshots.table(difference)} WHERE change = ?)"
+    table = f"(FROM {snapshots.changes(difference)} WHERE change = ?)"
     return _find(snapshots, difference, _Query(table, [change]), request)
 
 

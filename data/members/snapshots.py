@@ -1,28 +1,36 @@
 """Members as of a run, and what one snapshot changed against another.
 
 A snapshot is a Parquet file with the columns `apptimize_id` and `distinct_id`, sorted by Apptimize id in byte order,
-each Apptimize id once. It appears under its name only when it is whole and on disk.
+each Apptimize id once. It appears under its name only when it is whole and on disk. Where a run began a group, what it
+added is its snapshot itself, which is read as a difference then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from data.members.changes import Difference, compare, list_changes
+from data.members.changes import Difference, Sides, count_changes, drop_changes, find_cuts, list_changes
 from data.members.collector import Collector
-from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, quoted
+from data.members.duck import ONE_THREAD, ROW_GROUP, quoted
 from data.members.files import replacing
 from data.members.members_json import StoredMembers
 from data.members.store import MemberFiles
 from data.models import Member, MembershipChange
 
+if TYPE_CHECKING:
+    import duckdb
+
+KINDS: tuple[MembershipChange, ...] = ("added", "removed")
+
 
 class Snapshots(MemberFiles):
     """The snapshots and their differences: made, compared and read through. Found in: `search` and `lookup`."""
 
-    def collector(self) -> Collector:
+    def collector(self, *, key: str = "", prefixes: Sequence[str] = ()) -> Collector:
         """Open a collector that works within the same memory limit."""
-        return Collector(self.scratch, memory_mb=self.memory_mb)
+        return Collector(self.scratch, memory_mb=self.memory_mb, key=key, prefixes=prefixes)
 
     def stored(self, name: str, change: MembershipChange | None = None) -> StoredMembers:
         """Return the members of a snapshot, or of a difference those that were added or removed, to be delivered."""
@@ -36,28 +44,39 @@ class Snapshots(MemberFiles):
         """Compare a snapshot with a base; without one everything is added."""
         if base is None:
             return Difference(added=self.count(name), removed=0, unchanged=0)
-        with self.open() as db:
-            return compare(db, self.table(name), self.table(base))
+        with self._changes(name, base) as db:
+            return count_changes(db, before=self.count(base))
 
-    def keep_difference(self, difference: str, name: str, base: str | None) -> Difference:
+    def keep_difference(self, difference: str, name: str, base: str, *, key: str | None = None) -> Difference:
         """Keep the members that a snapshot adds to a base and removes from it in an own file, and count them.
 
         The file has the columns `change` (`added` or `removed`), `apptimize_id`, `distinct_id`, sorted by the first
-        two. It appears under its name only when it is whole and on disk.
+        two. It appears under its name only when it is whole and on disk. With the `key` of the base's fingerprint the
+        difference is added up as well.
         """
-        new = self.table(name)
-        old = self.table(base) if base else f"(SELECT * FROM {new} LIMIT 0)"
-        with self.open() as db, duckdb_errors(), replacing(self.path(difference)) as part:
+        with self._changes(name, base) as db, replacing(self.path(difference)) as part:
+            # What is inserted in order stays in order: nothing is sorted again.
+            kinds = (f"SELECT change, apptimize_id, distinct_id FROM changes WHERE change = '{kind}'" for kind in KINDS)
             db.execute(
-                f"COPY ({list_changes(new, old)}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+                f"COPY ({' UNION ALL '.join(kinds)}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
             )
-        return self.compare(name, base)
+            return count_changes(db, before=self.count(base), key=key)
+
+    @contextmanager
+    def _changes(self, name: str, base: str) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give a DuckDB in which what two snapshots differ in is listed, in order."""
+        with self.open() as db:
+            db.execute(ONE_THREAD)
+            cuts = find_cuts(db, [str(self.path(name)), str(self.path(base))])
+            list_changes(db, Sides(self.table(name), self.table(base), cuts))
+            yield db
+            drop_changes(db)
 
     def iterate_changes(
         self, difference: str, change: MembershipChange, *, chunk: int = 1000
     ) -> Iterator[list[Member]]:
         """Yield the members that were added, or removed, in order of Apptimize id, `chunk` at a time."""
-        query = f"SELECT apptimize_id, distinct_id FROM {self.table(difference)} WHERE change = ?"
+        query = f"SELECT apptimize_id, distinct_id FROM {self.changes(difference)} WHERE change = ?"
         return self.member_chunks(query, [change], chunk=chunk)
 
     def iterate_others(
@@ -72,12 +91,12 @@ class Snapshots(MemberFiles):
         """Return, as a table of SQL, a snapshot's members who are not among those that were added, or removed."""
         if difference is None:
             return self.table(name)
-        changed = f"(FROM {self.table(difference)} WHERE change = {quoted(change)})"
+        changed = f"(FROM {self.changes(difference)} WHERE change = {quoted(change)})"
         return f"{self.table(name)} AS members ANTI JOIN {changed} AS changed USING (apptimize_id)"
 
     def count_changes(self, difference: str) -> tuple[int, int]:
         """Count who was added, and who was removed."""
         with self.cursor() as db:
-            rows = db.execute(f"SELECT change, count(*) FROM {self.table(difference)} GROUP BY change").fetchall()
+            rows = db.execute(f"SELECT change, count(*) FROM {self.changes(difference)} GROUP BY change").fetchall()
         counts = dict(rows)
         return counts.get("added", 0), counts.get("removed", 0)

@@ -22,6 +22,9 @@ _AS_TABLE = "read_parquet([{0}], filename = true)"
 # What a damaged file is called once it was set aside, beside the others: nothing reads it any more.
 SET_ASIDE = ".damaged"
 
+# What the snapshots of runs begin with. One is read as a difference too: of a group that began with all of its members.
+SNAPSHOT = "run-"
+
 # What tells a file from another one of its name: inode, size, and when it was last written.
 Stamp = tuple[int, int, int]
 
@@ -54,6 +57,11 @@ class MemberFiles:
     def table(self, name: str) -> str:
         """Return the file as a table of SQL."""
         return f"read_parquet({quoted(self.path(name))})"
+
+    def changes(self, name: str) -> str:
+        """Return a difference as a table of SQL; of a snapshot everyone in it was added."""
+        is_snapshot = name.startswith(SNAPSHOT)
+        return f"(SELECT 'added' AS change, * FROM {self.table(name)})" if is_snapshot else self.table(name)
 
     def stamp(self, name: str) -> Stamp | None:
         """Return what tells the present file of this name from another one, None when there is none."""

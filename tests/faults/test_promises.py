@@ -532,8 +532,33 @@ def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
     service.once(bridge)
 
     assert second.snapshot == third.snapshot
-    assert len(list(bridge.snapshots.folder.glob("run-*.parquet"))) == 3
+    kept = {path.stem for path in bridge.snapshots.folder.glob("run-*.parquet")}
+    assert first.snapshot is None
+    assert len(kept - {first.difference}) == 3
+    assert first.difference in kept  # it tells who began the group
     assert len(population.members(ONE) or ()) == second.members
+
+
+def test_a_member_whose_distinct_id_is_another_one_makes_a_new_base_and_no_message(
+    bridge: Bridge, population: Population
+):
+    # Two profiles share an id; then the one that stood for it leaves.
+    sync_once(bridge, population, [10, 22, 23])
+    before = group_row(bridge, ONE).base_snapshot
+    population.set(ONE, [10, 23])
+    population.forget_requests()
+    recurring.run_now(bridge, LOCAL, 1)
+
+    service.once(bridge)
+
+    run, group = last(bridge), group_row(bridge, ONE)
+    assert (run.write, run.added, run.removed, run.unchanged, run.difference) == ("none", 0, 0, 2, None)
+    assert group.base_snapshot == run.snapshot != before
+    assert population.messages() == []
+    assert [row for chunk in bridge.snapshots.iterate(run.snapshot or "") for row in chunk] == [
+        ("i_10", "p-00010"),
+        ("i_22", "p-00023"),
+    ]
 
 
 def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(

@@ -54,7 +54,7 @@ def read(
             unusable_ids=list(unmatched),
             reasons=["unmatched"] * len(unmatched),
         )
-        collector.tally(prefixes=("i_", "a_"))
+        collector.tally()
         collector.write(bridge.snapshots.path(members))
         collector.write_excluded(bridge.snapshots.path(excluded))
     name = f"Cohort {number}"

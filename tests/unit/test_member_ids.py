@@ -51,7 +51,9 @@ def snapshots(tmp_path: Path) -> Snapshots:
         collector.tally()
         collector.write(store.path("kept"))
         collector.write_excluded(store.path("excluded"))
-    store.keep_difference("added", "kept", None)
+    with store.collector() as collector:
+        collector.write(store.path("nobody"))
+    store.keep_difference("added", "kept", "nobody")
     return store
 
 

@@ -36,6 +36,7 @@ def begin(bridge: Bridge, run: Run) -> tuple[Job, Recorder]:
     for name in (job.files.snapshot, job.files.difference, job.files.excluded):
         bridge.snapshots.path(name).touch()
     findings = Findings(12, "rule", COUNTS, Difference(added=6, removed=0, unchanged=0), job.files.excluded)
+    findings.changes = job.files.difference
     progress = Progress(RunLog(bridge.clock), profiles=10)
     return job, Recorder(bridge, run.id, RunLease(bridge, run.id, "one", progress), progress, findings)
 
@@ -45,9 +46,11 @@ def fail(recorder: Recorder, exc: CohortBridgeError) -> Run:
 
 
 def succeed(job: Job, recorder: Recorder, mode: WriteMode, *, added: int = 0, renamed: int = 0) -> Run:
-    difference = Difference(added=added, removed=0, unchanged=6, renamed=renamed)
+    difference, base = Difference(added, 0, 6, renamed), job.group.base_snapshot
     return asyncio.run(
-        recorder.record_success(job, Comparison(job.files.snapshot, 6, job.group.base_snapshot, difference), mode)
+        recorder.record_success(
+            job, Comparison(job.files.snapshot, 6, base, difference, changes=job.files.difference), mode
+        )
     )
 
 

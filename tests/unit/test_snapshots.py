@@ -26,10 +26,10 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
 
 def write(snapshots: Snapshots, name: str, pairs: list[tuple[str, str]]) -> Tally:
     """Write a snapshot of (distinct id, Apptimize id)."""
-    with snapshots.collector() as collector:
+    with snapshots.collector(prefixes=("i_", "a_")) as collector:
         collector.add(distinct_ids=[distinct_id for distinct_id, _ in pairs], apptimize_ids=[id for _, id in pairs])
         collector.write(snapshots.path(name))
-        return collector.tally(prefixes=("i_", "a_"))
+        return collector.tally()
 
 
 def all_members(snapshots: Snapshots, name: str, *, chunk: int = 1000) -> list[Member]:
@@ -161,8 +161,9 @@ def test_unchanged_members_are_told_from_those_who_joined_or_left(snapshots: Sna
 
 
 def test_files_that_are_gone_are_passed_over(snapshots: Snapshots):
+    write(snapshots, "nobody", [])
     write(snapshots, "here", [("user-1", "i_1")])
-    snapshots.keep_difference("joined", "here", None)
+    snapshots.keep_difference("joined", "here", "nobody")
 
     member = Member("i_1", "user-1")
     assert list_members_with(snapshots, ["gone", "here"], ["i_1"]) == {"here": [member]}
