@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Protocol
+from typing import Protocol, cast
 
 from core.errors import CohortBridgeError, IncompleteRead, SessionLost, VendorSurprise
 from core.export.page_sizing import PageSizing
@@ -200,8 +200,9 @@ class CohortReader:
         return page
 
     def _take(self, collector: Collector, page: Page, number: int) -> None:
-        matched = match_page(page.distinct_ids, page.values, self.rule, page=number)
-        ids = chain(matched.distinct_ids, filter(is_named, matched.unusable_ids))
+        matched = match_page(page.distinct_ids, page.values, self.rule, page=number, is_regular=page.is_regular)
+        named = chain(matched.distinct_ids, filter(is_named, matched.unusable_ids))
+        ids = cast("list[str]", page.distinct_ids) if page.is_regular else named
         size = page.page_size if self.sizing.size is not None else None
         facts = completeness.PageFacts(number, page.reported_page, rows=len(page.distinct_ids), page_size=size)
         self._pages.add(facts, completeness.fingerprint(ids))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import compress
 from typing import cast
 
 from core.invisible import INVISIBLE, is_unseen
@@ -100,26 +101,40 @@ class Matched:
     reasons: list[str] = field(default_factory=list[str])
 
 
-def match_page(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, *, page: int = 0) -> Matched:
+def match_page(
+    distinct_ids: Sequence[object],
+    values: Sequence[object],
+    rule: MatchRule,
+    *,
+    page: int = 0,
+    is_regular: bool = False,
+) -> Matched:
     """Match a page: aligned distinct ids and values of the match property (`MISSING` where there is none).
 
-    `page` only serves to name profiles without a distinct id. Order is kept.
+    `page` only serves to name profiles without a distinct id. `is_regular`: every distinct id is known to be a text,
+    no text to be too long, and all of them to be printable ASCII. Order is kept.
     """
-    if not _all_named(distinct_ids):
+    if not is_regular and not _all_named(distinct_ids):
         return _match_one_by_one(distinct_ids, values, rule, page)
     ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
     # Most values are texts that are usable as they are, and quickly seen to be: the others alone are looked at singly.
     odd = [row for row, value in enumerate(values) if type(value) is not str or not value.strip()]
-    results = list(values)
+    results, usable = list(values), bytearray(b"\x01") * len(values)
+    matched = Matched()
+    takes_distinct_id = rule.takes_distinct_id
     for row in odd:
-        results[row] = match(ids[row], values[row], rule)
-    unusable = [row for row in odd if isinstance(results[row], Reason)]
-    matched = Matched(list(ids), cast("list[str]", results))
-    matched.unusable_ids = [ids[row] for row in unusable]
-    matched.reasons = [str(results[row]) for row in unusable]
-    for row in reversed(unusable):
-        del matched.distinct_ids[row], matched.apptimize_ids[row]
-    return matched if _all_fit(matched.apptimize_ids) else _match_one_by_one(distinct_ids, values, rule, page)
+        value = values[row]
+        is_unmatched = (value is MISSING or value is None) and not takes_distinct_id  # most that are odd
+        results[row] = result = Reason.UNMATCHED if is_unmatched else match(ids[row], value, rule)
+        if isinstance(result, Reason):
+            usable[row] = False
+            matched.unusable_ids.append(ids[row])
+            matched.reasons.append(result.value)
+    matched.distinct_ids = list(compress(ids, usable))
+    matched.apptimize_ids = list(compress(cast("list[str]", results), usable))
+    if is_regular or _all_fit(matched.apptimize_ids):
+        return matched
+    return _match_one_by_one(distinct_ids, values, rule, page)
 
 
 def _match_one_by_one(distinct_ids: Sequence[object], values: Sequence[object], rule: MatchRule, page: int) -> Matched:

@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.errors import RateLimited, SessionLost, VendorAuthFailed, VendorError, VendorSurprise, VendorUnavailable
+from core.rules.matching import MISSING, IdMerge, MatchRule, match_page
 from core.vendors.mixpanel_answers import Page, decode_page
 from core.vendors.mixpanel_lists import parse_account, parse_cohorts
 
@@ -147,6 +150,59 @@ def test_what_is_no_profile_counts_as_one_without_a_distinct_id(odd: object):
     page = decode(PAGE | {"results": [{"$distinct_id": "u1", "$properties": {"$user_id": "i_1"}}, odd]})
 
     assert (page.distinct_ids, page.values[0]) == (["u1", None], "i_1")
+
+
+# --- what is known of a page as it is decoded ------------------------------------------------------------------------
+
+PLAIN_ROW = {"$distinct_id": "u1", "$properties": {"$user_id": "i_1"}}
+
+
+@pytest.mark.parametrize("value", ["i_1", "", "  ", "x" * 256, None, True, 1, 1.5, 10**30, [1], {"a": "b"}])
+def test_a_page_of_texts_in_printable_ascii_is_regular(value: object):
+    assert decode(
+        PAGE | {"results": [PLAIN_ROW, {"$distinct_id": "u2", "$properties": {"$user_id": value}}]}
+    ).is_regular
+    assert decode(PAGE | {"results": [PLAIN_ROW, {"$distinct_id": "u2"}]}).is_regular
+
+
+@pytest.mark.parametrize("text", ["\x01", "\x7f", "é", "\u200b", "\ud800", "\\", '"', "\n", "x" * 257])
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_a_page_with_another_text_in_it_is_looked_at_closely(text: str, is_ascii: bool):
+    row = {"$distinct_id": "u2", "$properties": {"$user_id": text}}
+    body = json.dumps(PAGE | {"results": [PLAIN_ROW, row]}, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")
+
+    assert not decode_page(body, "$user_id").is_regular
+
+
+@pytest.mark.parametrize("distinct_id", ["", None, 7, True, ["u1"], "ü", "\x00"])
+def test_a_page_with_a_distinct_id_that_is_no_plain_text_is_looked_at_closely(distinct_id: object):
+    assert not decode(PAGE | {"results": [PLAIN_ROW, PLAIN_ROW | {"$distinct_id": distinct_id}]}).is_regular
+
+
+plain = st.text(alphabet="iau_-19 ~", max_size=3)
+values = st.one_of(plain, st.text(max_size=2), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+values |= st.one_of(st.sampled_from([None, MISSING, True, [1], {"a": 1}, "x" * 256, "x" * 257, 10**300, "\x7f"]), plain)
+ids = st.one_of(
+    plain.filter(bool), plain.filter(bool), plain.filter(bool), st.sampled_from(["", 7, None, "é", "\ud800"])
+)
+
+
+@given(st.lists(st.tuples(ids, values)), st.booleans(), st.booleans())
+def test_what_is_known_of_a_page_changes_neither_what_is_in_it_nor_who_is_matched(
+    rows: list[tuple[Any, Any]], is_ascii: bool, is_simplified: bool
+):
+    results = [
+        {"$distinct_id": id, "$properties": {} if value is MISSING else {"$user_id": value}} for id, value in rows
+    ]
+    text = json.dumps(PAGE | {"results": results}, ensure_ascii=is_ascii)
+    rule = MatchRule(IdMerge.SIMPLIFIED if is_simplified else IdMerge.ORIGINAL, "$user_id")
+
+    page = decode_page(text.encode("utf-8", "surrogatepass"), "$user_id")
+
+    assert [(type(id), id) for id in page.distinct_ids] == [(type(id), id) for id, _ in rows]
+    assert [(type(value), value) for value in page.values] == [(type(value), value) for _, value in rows]
+    known = match_page(page.distinct_ids, page.values, rule, is_regular=page.is_regular)
+    assert known == match_page(page.distinct_ids, page.values, rule)
 
 
 @pytest.mark.parametrize("body", [[], "x", 7, None, {"status": "ok"}, {"status": "ok", "results": {}}])
