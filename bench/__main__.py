@@ -15,8 +15,8 @@ from bench.measure import ROOT, Failed
 
 # What is no comparison: a name, minutes on two quiet cores, the cohorts, and how it is measured.
 _ALONE: dict[str, tuple[float, Callable[[Sizes], list[str]], Callable[[Sizes, Stage], list[tuple[Case, Sample]]]]] = {
-    "many": (4, lambda sizes: [str(WARM), f"{sizes.many}x"], take_many),
-    "stop": (2, lambda sizes: [str(sizes.largest)], take_stopped),
+    "many": (2, lambda sizes: [str(WARM), f"{sizes.many}x"], take_many),
+    "stop": (1, lambda sizes: [str(sizes.largest)], take_stopped),
 }
 
 
@@ -28,7 +28,11 @@ def main() -> None:
     measured = list[kept.Row]()
     for part in _parts(asked):
         began_s = time.monotonic()
-        rows, text = _measure(part, sizes, asked)
+        try:
+            rows, text = _measure(part, sizes, asked)
+        except Failed as exc:
+            print(f"{part} FAILED: {exc}", flush=True)
+            rows, text = kept.rows_of({}, {Case(part, 0, 0): str(exc)}), ""
         measured += rows
         took = f"{part}: {time.monotonic() - began_s:.0f} s"
         if asked.reader:
@@ -101,11 +105,7 @@ def _compare(cases: Sequence[Case], cohorts: Sequence[str], rounds: int) -> list
 def _alone(part: str, sizes: Sizes) -> list[kept.Row]:
     _, cohorts, measured = _ALONE[part]
     with stage(cohorts(sizes)) as opened:
-        try:
-            taken = measured(sizes, opened)
-        except Failed as exc:
-            print(f"{part} FAILED: {exc}", flush=True)
-            return kept.rows_of({}, {Case(part, 0, 0): str(exc)})
+        taken = measured(sizes, opened)
     for case, sample in taken:
         _show(case, sample)
     return kept.rows_of({case: [sample] for case, sample in taken})

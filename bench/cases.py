@@ -249,14 +249,14 @@ PARTS = {
     "small": Part("100,000 profiles", 1, lambda sizes: [str(sizes.small)], _small),
     "large": Part(
         "1,000,000 profiles at 0 ms",
-        5,
+        4,
         lambda sizes: [str(WARM), f"{sizes.large}+1+50"],
         _large,
     ),
     "large-50ms": Part("1,000,000 profiles at 50 ms", 5, lambda sizes: [str(WARM), str(sizes.large)], _large_far),
     "largest": Part(
         "10,000,000 profiles beside 1,000,000",
-        6,
+        5,
         lambda sizes: [str(sizes.large), str(sizes.largest)],
         _largest,
         rounds=1,

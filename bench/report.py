@@ -14,6 +14,7 @@ from bench.kept import Row, newest
 ALONE = ("many", "stop")  # parts that are compared with nothing
 STEPS = "steps"
 
+_ALONE_STEPS = "Processor seconds a million profiles, of each step of reading alone:"
 _BEGIN, _END = "<!-- measured -->", "<!-- /measured -->"
 _HEADER = (
     "| profiles | latency | page size | reader | wall | times floor | times mixpanel-utils | peak memory "
@@ -34,7 +35,7 @@ def tables(*, quick: bool = False) -> str:
     results = Results({part: document["rows"] for part, document in found.items()}, QUICK if quick else Sizes())
     rows = [(row, part) for part, document in found.items() for row in document["rows"]]
     measured = [_row(row, results.parts[part]) for row, part in rows if part in PARTS]
-    texts = [document["text"] for part, document in found.items() if part == STEPS]
+    texts = [f"{_ALONE_STEPS}\n\n{found[STEPS]['text']}"] if STEPS in found and found[STEPS]["text"] else []
     parts = [
         _machine(found),
         goals.table(results),
