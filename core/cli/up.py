@@ -66,7 +66,7 @@ def run(
         if _is_practice(bridge):
             sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
             if not stop.is_set():
-                _connect_sandbox(bridge, sandbox_url)
+                connect_sandbox(bridge, sandbox_url)
                 notify(f"Practice sandbox  {sandbox_url}")
         services.append(_start(bridge, "worker", "worker"))
         services.append(_start_dashboard(bridge, address, port))
@@ -96,7 +96,7 @@ def _start_sandbox(bridge: Bridge, services: list[Service], port: int, stop: Eve
     return url
 
 
-def _connect_sandbox(bridge: Bridge, url: str) -> None:
+def connect_sandbox(bridge: Bridge, url: str) -> None:
     """Connect the practice project and the practice destination, where nothing else is connected under those names."""
     from core.sandbox import people
 

@@ -35,6 +35,13 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def everything(chromium: Browser, fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    with stage.services(tmp_path_factory.mktemp("home")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def started(chromium: Browser, fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
+    """The same by the command that people start it with, which takes longer."""
     with stage.up(tmp_path_factory.mktemp("home")) as running:
         yield running
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from core.access.roles import LOCAL
 from core.bridge import open_bridge
+from core.cli.up import connect_sandbox
 from core.settings import Settings
 from core.syncs import one_time, runs
 from data.models import UNFINISHED
@@ -145,6 +148,53 @@ def up(home: Path, *, path: str = "", **more: str) -> Generator[Everything]:
         yield everything
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0, "Ctrl-C is a good end"
+
+
+@contextmanager
+def services(home: Path) -> Generator[Everything]:
+    """Start what `up` starts, each forked from a process that has imported it, and end it."""
+    port, sandbox_port = free_port(), free_port()
+    everything = Everything(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", home)
+    settings = Settings(home=home, _env_file=None)  # type: ignore[call-arg]
+    with ExitStack() as stack:
+        stack.enter_context(_forked(everything, "sandbox", f"--port={sandbox_port}"))
+        wait_until(lambda: _answers(f"{everything.sandbox}/sandbox/api/project"))
+        bridge = open_bridge(settings)
+        stack.callback(bridge.engine.dispose)
+        with ThreadPoolExecutor(1) as thread:  # this one has Playwright's loop
+            thread.submit(connect_sandbox, bridge, everything.sandbox).result()
+        stack.enter_context(_forked(everything, "worker"))
+        stack.enter_context(_forked(everything, "dashboard", f"--server.port={port}", "--server.headless=true"))
+        wait_until(lambda: _answers(f"{everything.url}/_stcore/health"))
+        yield everything
+
+
+@contextmanager
+def _forked(everything: Everything, name: str, *arguments: str) -> Generator[None]:
+    """Run one of the services, its output where `up` puts it."""
+    log = everything.home / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**_environment(everything), "PYTHONPATH": str(ROOT)}
+    pid = FORK_SERVERS[0].start(
+        arguments if name == "dashboard" else (name, *arguments),
+        env=environment,
+        folder=ROOT,
+        out=log,
+        err=log,
+        be="dashboard" if name == "dashboard" else "service",
+    )
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        assert FORK_SERVERS[0].wait(pid, within_s=30) in (0, -signal.SIGTERM), log.read_text()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).is_success
+    except httpx.TransportError:
+        return False
 
 
 @contextmanager

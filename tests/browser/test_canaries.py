@@ -25,6 +25,12 @@ PATHS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def everything(started: Everything) -> Everything:
+    """All of it with the command lines that it has, which anyone on the machine can see."""
+    return started
+
+
 def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Everything, page: Page, tmp_path: Path):
     token = httpx.post(f"{everything.sandbox}/sandbox/api/tokens", json={"name": "Canary"}).json()["token"]
     secrets = [WRONG_SECRET, WRONG_TOKEN, people.ADMIN_SECRET, token]

@@ -12,6 +12,12 @@ from tests.browser.stage import EXPORT_MS, Everything, go, picture, press, press
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
+@pytest.fixture(scope="module")
+def everything(started: Everything) -> Everything:
+    """All of it, as a newcomer starts it."""
+    return started
+
+
 def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, page: Page):
     go(page, everything.url, "Overview")
     expect(page.get_by_test_id("stMain").get_by_text("Practice mode")).to_be_visible()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import select
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from core.clock import LEASE_TIMES
 from tests.stage.processes import ROOT, clean_environment
@@ -38,10 +39,19 @@ class ForkServer:
             bufsize=1,
         )
 
-    def start(self, arguments: tuple[str, ...], *, env: dict[str, str], folder: Path, out: Path, err: Path) -> int:
-        """Start a command and return its process id."""
-        given = {"arguments": arguments, "env": env, "folder": str(folder), "out": str(out), "err": str(err)}
-        return self._ask(given, within_s=30)
+    def start(
+        self,
+        arguments: tuple[str, ...],
+        *,
+        env: dict[str, str],
+        folder: Path,
+        out: Path,
+        err: Path,
+        be: Literal["command", "service", "dashboard"] = "command",
+    ) -> int:
+        """Start a command and return its process id; or one that stays, with leases as they are, or `app.py`."""
+        given = {"be": be, "arguments": arguments, "env": env}
+        return self._ask(given | {"folder": str(folder), "out": str(out), "err": str(err)}, within_s=30)
 
     def wait(self, pid: int, *, within_s: float) -> int:
         """Return the exit status of a command; end it when it takes too long."""
@@ -77,6 +87,8 @@ def serve() -> None:
             _, status = os.waitpid(question["wait"], 0)
             answer = os.waitstatus_to_exitcode(status)
         else:
+            if question["be"] == "dashboard":
+                import tests.stage.preload_dashboard  # noqa: F401
             answer = os.fork() or _be(question)
         print(answer, flush=True)
 
@@ -92,8 +104,12 @@ def _be(command: dict[str, Any]) -> NoReturn:
         os.environ.update(command["env"])
         for number, path in ((0, os.devnull), (1, command["out"]), (2, command["err"])):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
-        sys.argv = ["core", *command["arguments"]]
-        main(lease_times=QUICK_HEARTBEAT)
+        if command["be"] == "dashboard":
+            sys.argv = ["app.py", *command["arguments"]]
+            runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+        else:
+            sys.argv = ["core", *command["arguments"]]
+            main(lease_times=QUICK_HEARTBEAT if command["be"] == "command" else LEASE_TIMES)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
