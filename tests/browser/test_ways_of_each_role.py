@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled, tick_row
-from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL
+from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -96,6 +96,7 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     folder = everything.home / "groups"
     everything.core("connect", "csv", "--folder", str(folder), "--name", "archive")
     everything.core("syncs", "add", str(POWER), "--every", "1440", "--to", "default")
+    copied = everything.recurring_sync_id(POWER)
     go(page, f"{everything.url}/syncs", "Syncs")
     press_in_row(page, "Recurring syncs", "Power users")
     press(page.get_by_role("button", name="Copy", exact=True))
@@ -104,7 +105,8 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     press(dialog.get_by_role("button", name="Copy sync"))
 
     # What is said of the copy goes as soon as its first run is over, which may be before anybody looks.
-    expect(page.get_by_text("to archive.")).to_be_visible()
+    wait_until(lambda: everything.recurring_sync_id(POWER) != copied)
+    expect(page).to_have_url(f"{everything.url}/syncs?sync={everything.recurring_sync_id(POWER)}")
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
     assert list(folder.glob("Power-users-*.csv"))
 
