@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import ColumnElement, func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from data import receivers
@@ -68,11 +70,15 @@ def is_called(engine: Engine, run: Run, group: Group, cohort_name: str) -> bool:
 
     Raises: NameTaken.
     """
-    query = select(Group.cohort_name, Group.name, Group.own_name).where(Group.id == group.id)
+    other = aliased(Group)
+    name = func.coalesce(func.nullif(col(Group.own_name), ""), cohort_name)
+    elsewhere = select(other.id).where(other.name == name, other.id != Group.id, _is_there(other)).exists()
+    query = select(Group.cohort_name, Group.name, Group.own_name, elsewhere).where(Group.id == group.id)
     with read_session(engine) as session:
-        *now, own_name = session.exec(query).one()
+        *now, own_name, is_elsewhere = session.exec(query).one()
         name = own_name or cohort_name
-        require_free_name(session, group, name)
+        if is_elsewhere:  # perhaps at another receiver
+            require_free_name(session, group, name)
     followed = [cohort_name, name]
     return now == followed == [group.cohort_name, group.name] == [run.cohort_name, run.group_name]
 
@@ -103,8 +109,13 @@ def require_free_name(session: Session, group: Group, name: str) -> None:
             col(Group.destination_id).in_(ids),
             Group.name == name,
             col(Group.id) != group.id,
-            col(Group.delivered_at).is_not(None) | col(Group.in_doubt),
+            _is_there(Group),
         )
     ).first()
     if cohort_id is not None:
         raise NameTaken(name, cohort_id)
+
+
+def _is_there(group: type[Group]) -> ColumnElement[bool]:
+    """Build the condition that something was, or may have been, delivered to a group."""
+    return col(group.delivered_at).is_not(None) | col(group.in_doubt)

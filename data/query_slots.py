@@ -19,11 +19,11 @@ SLOTS = 5
 
 class SlotsTaken(NamedTuple):
     """The numbers of the slots that were taken, the leases of those that others held, and how often holders were asked
-    to share until now."""
+    to share until now; None where that was not looked up, since one slot cannot be shared."""
 
     numbers: list[int]
     others: list[Lease]
-    asked: int
+    asked: int | None
 
 
 def list_held(engine: Engine, project: str) -> list[Lease]:
@@ -55,7 +55,7 @@ def take(
                     session, LeaseKind.QUERY_SLOT, key, lease_owner=lease_owner, now=now, dead=dead_ones[key]
                 ):
                     taken.append(number)
-        asked = _asked(session, project, more=ask and not taken)
+        asked = None if ask and taken and most == 1 else _asked(session, project, more=ask and not taken)
     return SlotsTaken(taken, [lease for lease in held.values() if lease.lease_owner != lease_owner], asked)
 
 

@@ -29,7 +29,7 @@ class RequestSlots:
         self._numbers: list[int] = []
         self._given_up: list[int] = []  # still held: requests may be in flight on them
         self._most = IN_FLIGHT  # would be of use
-        self._asked_before = 0
+        self._asked_before: int | None = None  # not known: of one slot nothing is to share
         self._shared_at_s: float | None = None
         self._others = HeartbeatWatch(bridge)
         # A call in a thread outlives the task that was cancelled while it waited for it: none takes after the release.
@@ -79,7 +79,8 @@ class RequestSlots:
             ask=not self._numbers,
             now=self._bridge.clock.now(),
         )
-        self._asked_before = taken.asked
+        if taken.asked is not None:
+            self._asked_before = taken.asked
         self._numbers += taken.numbers
         return taken.others
 
@@ -102,6 +103,8 @@ class RequestSlots:
         self._given_up = [number for number in self._given_up if number in numbers]
         self._numbers = [number for number in numbers if number not in self._given_up]
         now_s = self._bridge.clock.steady_s()
+        if self._asked_before is None:
+            self._asked_before = asked
         if asked != self._asked_before:
             self._shared_at_s = now_s
             if not self._given_up:

@@ -58,7 +58,7 @@ class Jobs:
         return self._clock.now().astimezone().replace(tzinfo=None), self._clock.steady_s()
 
 
-def guarded(job: Callable[[], None]) -> None:
+def guarded(job: Callable[[], object]) -> None:
     """Do a job; one that fails is logged."""
     try:
         with storage_errors():

@@ -44,6 +44,7 @@ class Worker:
         self._watch = watch_runs(bridge)
         self._claimed: list[int] = []
         self._places = Places(bridge.settings.runs_in_flight)
+        self._destinations = 1  # at the last look
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
         self._has_place = asyncio.Event()  # since a run has ended
@@ -115,22 +116,22 @@ class Worker:
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
-        self.fill_places()
+        self._destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
+        while self.fill_places():
+            pass
         self._associations.dispatch()
 
-    def fill_places(self) -> None:
-        """Claim what may run now in the places of the runs that have ended."""
+    def fill_places(self) -> bool:
+        """Claim the oldest runs that have a place at their destination. Returns whether another look may find more.
+
+        Where a run has ended one look is enough: whatever had another place could have been claimed before.
+        """
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
         self._places.keep_only({*self._tasks, *self._claimed})
-        if self._places.free:
-            destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
-            while self._claim_some(destinations):
-                pass
-
-    def _claim_some(self, destinations: int) -> bool:
-        """Claim the oldest runs that have a place at their destination. Returns whether another look may find more."""
+        if not self._places.free:
+            return False
         now, claimed = self._clock.now(), len(self._claimed)
-        full = self._places.find_full(destinations=destinations)
+        full = self._places.find_full(destinations=self._destinations)
         listed = run_queue.claimable(self._bridge.engine, full=full, now=now, limit=_LOOKED_AT)
         for run in listed:
             if not self._places.free:
@@ -140,7 +141,7 @@ class Worker:
             if run_queue.claim(self._bridge.engine, run.id, lease_owner=self._lease_owner, now=now):
                 self._claimed.append(run.id)
                 self._places.take(run.id, run.destination_id)
-                full = self._places.find_full(destinations=destinations)
+                full = self._places.find_full(destinations=self._destinations)
         return len(listed) == _LOOKED_AT and len(self._claimed) > claimed
 
     def pause_shared(self) -> None:

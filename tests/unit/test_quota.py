@@ -174,6 +174,23 @@ def test_who_wants_more_slots_takes_those_that_are_handed_back_later(bridge: Bri
     assert widths == [1, 4, 4, 5]
 
 
+def test_what_others_asked_before_a_run_had_its_slot_keeps_it_from_nothing(bridge: Bridge):
+    before, waiting = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    before.take()
+    waiting.take()
+    before.release()
+    run_slots, others = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
+    run_slots.want(1)
+    widths = [run_slots.take(), others.take()]
+    widths.append(run_slots.renew())  # page 0 takes its time
+
+    run_slots.want(5)
+    others.release()
+    widths.append(run_slots.renew())
+
+    assert widths == [1, 4, 1, 5]
+
+
 def test_who_was_asked_to_share_takes_no_more_for_a_while(bridge: Bridge, fake_clock: FakeClock):
     large, small = slots.RequestSlots(bridge, PROJECT), slots.RequestSlots(bridge, PROJECT)
     small.want(1)
