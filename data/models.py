@@ -278,6 +278,11 @@ class Run(SQLModel, table=True):
     error_message: str | None = None
     error_advice: str | None = None
 
+    @property
+    def only_counts(self) -> bool:
+        """Whether it keeps nothing but this row: a dry run from the terminal, where no list can be looked at."""
+        return self.dry_run and self.trigger == "cli"
+
 
 @dataclass(frozen=True)
 class RunFilter:

@@ -89,6 +89,8 @@ def print_run(run: Run) -> None:
     )
     if run.status == RunStatus.SUCCEEDED:
         say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
+        if run.only_counts:
+            say("Who they are is not kept, nor who is excluded: an export, or a preview in the browser, keeps that.")
     if run.status == RunStatus.QUEUED and run.waiting_until:
         say(f"Its process ended before it was done: it is tried again at {time_text(run.waiting_until)}.")
     if run.unprefixed:

@@ -25,7 +25,7 @@ def show_user(user_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Js
     else:
         print_user(user)
     if not user.is_known:
-        advice = "Export, or read with `match`, a cohort that the user is in."
+        advice = "Export a cohort that the user is in, or start a preview of it in the browser."
         if INVISIBLE.search(user_id):
             advice = "It holds a character that nobody sees: type it, or paste it as plain text."
         complain("No group and no read had this id.", advice)

@@ -109,7 +109,7 @@ def _compare(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector,
     assert base.snapshot is not None
     assert base.proof is not None
     files = job.files
-    is_counted_only = job.run.dry_run and job.run.trigger == "cli"
+    is_counted_only = job.run.only_counts
     proof = None
     try:
         if is_counted_only:
@@ -131,7 +131,7 @@ def _begin(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, b
     files = job.files
     difference = Difference(added=tally.members, removed=0, unchanged=0)
     proof, changes = None, None
-    if not job.run.dry_run or job.run.trigger != "cli":
+    if not job.run.only_counts:
         proof, changes = _keep(snapshots, job, tally, collector), files.snapshot
         if make_proof(snapshots, files.snapshot, key=job.key).sums != tally.sums:
             raise _members_lost()

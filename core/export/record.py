@@ -41,7 +41,9 @@ class Recorder:
         self.lease.end()
         progress = replace(self.progress.report(), step="done")
         outcome = self._outcome(RunStatus.SUCCEEDED)
-        if job.run.dry_run:
+        if job.run.only_counts:  # what earlier runs keep stays, too: nothing of this one takes its place
+            await self._record(replace(outcome, progress=progress, write=mode))
+        elif job.run.dry_run:
             changes = comparison.changes if comparison.has_changes else None
             files = RunFiles(difference=changes, excluded=self.findings.excluded)
             await self._record(replace(outcome, progress=progress, write=mode, files=files))

@@ -113,7 +113,7 @@ class Export:
         return await self._recorder.record_success(job, comparison, mode)
 
     async def _compare(self, source: CohortSource, job: Job, tally: Tally, collector: Collector) -> Comparison:
-        """Compare what was read with the group's base, and keep the profiles that made no member."""
+        """Compare what was read with the group's base, and keep the profiles that made no member, if it keeps any."""
         self._progress.begin("comparing")
         snapshots, findings, excluded = self._bridge.snapshots, self._recorder.findings, job.files.excluded
         comparison, base = find_unchanged(self._bridge.snapshots, job, tally), None
@@ -124,7 +124,7 @@ class Export:
             compare = partial(compare_read, self._bridge, job, tally, collector, base=base)
             comparison = await source.thread.run(compare)
         findings.take(comparison, read_counts(tally), tally.sums.fingerprint)
-        if tally.profiles > tally.members:
+        if tally.profiles > tally.members and not job.run.only_counts:
             await source.thread.run(partial(collector.write_excluded, snapshots.path(excluded)))
             findings.excluded = excluded
         return comparison

@@ -143,7 +143,7 @@ def _kept(bridge: Bridge, run_id: int) -> str:
     if run is None or run.excluded is None:
         raise NotFound(
             "The profiles that this run excluded are not kept.",
-            advice="They are kept of a cohort's latest read: start an export or a dry run.",
+            advice="They are kept of a cohort's latest export or preview in the browser: start one.",
         )
     _require_whole(bridge, run, run.excluded)
     return run.excluded

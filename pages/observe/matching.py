@@ -85,6 +85,8 @@ def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
     matching_charts.show_trend(match_funnel.list_reads(bridge, person, run.cohort_id))
     if run.excluded:
         show_excluded(bridge, person, run)
+    elif run.only_counts and run.profiles > run.members:
+        st.caption(f"The excluded profiles of this read are not kept. {run_status.ONLY_COUNTS}")
     elif run.profiles > run.members:
         st.caption("The excluded profiles are no longer kept: the next read keeps them.")
 

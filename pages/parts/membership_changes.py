@@ -33,11 +33,10 @@ def _show_kept(bridge: Bridge, person: Actor, run: Run, *, key: str, has_changed
 
 
 def _explain_what_is_missing(run: Run) -> None:
-    if run.dry_run:
-        st.caption(
-            "Only the counts are kept: a preview in the browser keeps its members until the next preview, and the "
-            "command line only counts."
-        )
+    if run.only_counts:
+        st.caption(f"The members are not kept. {run_status.ONLY_COUNTS}")
+    elif run.dry_run:
+        st.caption("Only the counts are kept: a preview keeps its members until the next preview.")
     elif run.status in (RunStatus.SUCCEEDED, RunStatus.HELD):
         st.caption("The members that changed are no longer kept.")
 

@@ -327,6 +327,10 @@ def _since(run: Run, now: GroupNow | None) -> str:
     return f"Run {later.id} has made it equal to its cohort since, with {pluralize(later.members, 'member')}."
 
 
+# What is said of a dry run from the terminal where a list of users would be.
+ONLY_COUNTS = "A dry run from the terminal only counts: an export, or a preview here, keeps who they are."
+
+
 def funnel(run: Run) -> None:
     """Show how many profiles became how many members, and what the others lack: the counts add up."""
     if run.trigger == "undo":
@@ -360,6 +364,8 @@ def funnel(run: Run) -> None:
     if run.excluded:
         cohort = {"cohort": str(run.cohort_id)}
         st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=cohort)
+    elif run.only_counts and run.profiles > run.members:
+        st.caption(f"The excluded profiles are not kept. {ONLY_COUNTS}")
 
 
 def changes(run: Run) -> None:

@@ -14,13 +14,13 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import lookup
 from core.connections.mixpanel_connection import change_match_setting
-from core.reports import match_funnel, user_lookup
+from core.reports import match_funnel, members, user_lookup
 from core.sandbox import people
-from core.syncs import recurring, settings
+from core.syncs import one_time, recurring, runs, settings
 from data.engine import read_session
 from data.models import Group
 from tests.stage import oracle
-from tests.stage.home import PRACTICE, Home, connect, export
+from tests.stage.home import PRACTICE, Home, connect, export, newest_run
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, USER_COHORTS, WEB, Sandbox
 
 
@@ -142,7 +142,7 @@ def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sa
     with home.bridge() as bridge:
         first = export(bridge, IMPORTED)
         other = export(bridge, WEB)
-        second = export(bridge, IMPORTED, dry_run=True)
+        second = export(bridge, IMPORTED)
 
         kept = {run.id: run.excluded for run in match_funnel.latest_reads(bridge, LOCAL)}
         files = {path.stem for path in bridge.snapshots.folder.glob("excluded-*")}
@@ -152,10 +152,39 @@ def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sa
     assert first.excluded not in files
 
 
+def test_a_dry_run_from_the_terminal_writes_nothing_but_its_row(sandbox: Sandbox, home: Home):
+    with home.bridge() as bridge:
+        export(bridge, POWER)
+        sandbox.at(LATER_S)
+        started = one_time.start_export(bridge, LOCAL, POWER, dry_run=True)  # a preview, as the browser starts it
+        assert home.run("worker", "--once").code == 0
+        preview = runs.get_run(bridge, LOCAL, started.id or 0)
+        before = look(home)
+
+        done, match = home.run("export", str(POWER), "--dry-run"), home.run("match", str(POWER), "--json")
+
+        after, run = look(home), newest_run(bridge)
+        excluded = match_funnel.excluded(bridge, LOCAL, preview.id or 0)
+        changes = members.find_changes(bridge, LOCAL, preview.id or 0, "added")
+
+    assert (done.code, match.code) == (0, 0)
+    assert after == before
+    assert "an export, or a preview in the browser, keeps that" in done.out
+    assert (run.snapshot, run.difference, run.excluded) == (None, None, None)
+    assert (run.added, changes.total) == (preview.added, preview.added), "what the preview keeps stays"
+    assert run.profiles - run.members == excluded.total > 0
+
+
+def look(home: Home) -> dict[str, tuple[int, int]]:
+    """Return the home's files, each with its identity and time, but those of the database and of its audit log."""
+    files = (path for path in home.path.rglob("*") if not path.name.startswith(("cohort_bridge.db", "audit.")))
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files if path.is_file()}
+
+
 def test_the_download_of_profiles_excluded_is_safe_to_open_in_a_spreadsheet(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         change_match_setting(bridge, LOCAL, mixpanel_id(bridge), match_property="nothing", expects_prefix=None)
-        run = export(bridge, IMPORTED, dry_run=True)
+        run = export(bridge, IMPORTED)
         assert run.id is not None
         lines = list(match_funnel.excluded_csv(bridge, LOCAL, run.id))
 

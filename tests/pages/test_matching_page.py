@@ -19,7 +19,7 @@ from core.worker import service
 from data.engine import write_session
 from data.models import Connection, ImportStage, Run
 from pages.shell import uploads
-from tests.pages.dashboard import CONNECTIONS, MATCHING, SYNCS, USERS, drawn, open_page, shown, sign_in_as
+from tests.pages.dashboard import CONNECTIONS, HISTORY, MATCHING, SYNCS, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, WEB, Sandbox
 
@@ -65,8 +65,7 @@ def test_cohorts_of_one_name_are_told_apart_where_one_is_chosen(practising: Brid
 
 
 def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practising: Bridge):
-    run = export(practising, IMPORTED)
-    export(practising, IMPORTED, dry_run=True)
+    run, _ = export(practising, IMPORTED), export(practising, IMPORTED)
 
     at = open_page(MATCHING, cohort=IMPORTED)
 
@@ -78,6 +77,16 @@ def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practi
     assert list(at.dataframe[0].value["Apptimize id"]) == ["i_twin-5"]
     assert at.download_button(key="matching_download").proto.deferred_file_id
     assert "Over time" in shown(at)
+
+
+def test_of_a_dry_run_from_the_terminal_it_is_said_what_is_not_kept_and_what_keeps_it(practising: Bridge):
+    run = export(practising, IMPORTED, dry_run=True)
+
+    for page in (open_page(MATCHING, cohort=IMPORTED), open_page(HISTORY, run=run.id)):
+        text = shown(page)
+        assert "excluded profiles" in text
+        assert "not kept. A dry run from the terminal only counts: an export, or a preview here, keeps who" in text
+    assert "The members are not kept. A dry run from the terminal only counts" in text
 
 
 def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridge, sandbox: Sandbox):
