@@ -31,8 +31,6 @@ from data.models import (
     CohortList,
     Connection,
     Group,
-    QueryBudget,
-    QuerySpend,
     Run,
     RunLogRow,
     RunStatus,
@@ -41,6 +39,7 @@ from data.models import (
     SyncState,
     WorkerHeartbeat,
 )
+from data.query_models import QueryBudget, QuerySpend
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, SYNCS, MEMBERS = 100_000, 300, 1_000_000

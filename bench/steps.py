@@ -27,6 +27,7 @@ from data.members.collector import Collector
 
 PROFILES, ROUNDS = 200_000, 5
 _MEMORY_MB = 80
+_KEY = "0123456789abcdef"  # of the members' fingerprint
 _RULE = MatchRule()
 
 
@@ -35,17 +36,19 @@ class Pages:
     """A cohort in pages of one size, as each step leaves it for the next one."""
 
     bodies: list[bytes]
+    snapshot: Path
     decoded: list[Page] = field(default_factory=list[Page])
     matched: list[Matched] = field(default_factory=list[Matched])
     collector: Collector | None = None
 
 
-def make_pages(page_size: int) -> Pages:
-    """Encode a made-up cohort as answers in pages of a size."""
+def make_pages(page_size: int, folder: Path) -> Pages:
+    """Encode a made-up cohort as answers in pages of a size; its snapshot will lie in a folder."""
     chunks = [in_block(chunk, 1) for chunk in encode(make_people(1, PROFILES))]
     step = page_size // PAGE_SIZE
     rows = [b",".join(chunks[start : start + step]) for start in range(0, len(chunks), step)]
-    return Pages([_head(number, page_size) + page + b"]}" for number, page in enumerate(rows)])
+    bodies = [_head(number, page_size) + page + b"]}" for number, page in enumerate(rows)]
+    return Pages(bodies, folder / f"{page_size}.parquet")
 
 
 def _head(number: int, page_size: int) -> bytes:
@@ -90,17 +93,29 @@ def collect(pages: Pages) -> None:
 def tally(pages: Pages) -> None:
     """Count what was collected."""
     assert pages.collector
-    pages.collector.tally(prefixes=_RULE.prefixes)
+    pages.collector.tally()
+
+
+def sort(pages: Pages) -> None:
+    """Keep the members as a snapshot."""
+    assert pages.collector
+    pages.collector.write(pages.snapshot)
+
+
+def compare(pages: Pages) -> None:
+    """Compare what was collected with a snapshot, as a dry run does: here nothing has changed."""
+    assert pages.collector
+    pages.collector.compare(pages.snapshot)
 
 
 # In the order in which a read does them: each works on what the one before has left.
-STEPS: tuple[Callable[[Pages], None], ...] = (decode, match, fingerprint, collect, tally)
+STEPS: tuple[Callable[[Pages], None], ...] = (decode, match, fingerprint, collect, tally, sort, compare)
 
 
 def measure(pages: Pages, folder: Path) -> dict[str, float]:
     """Do every step once, and return what each took: processor seconds of all threads, a million profiles."""
     took = dict[str, float]()
-    pages.collector = Collector(folder, memory_mb=_MEMORY_MB)
+    pages.collector = Collector(folder, memory_mb=_MEMORY_MB, key=_KEY, prefixes=_RULE.prefixes)
     for step in STEPS:
         gc.collect()
         began_s = time.process_time()
@@ -112,7 +127,7 @@ def measure(pages: Pages, folder: Path) -> dict[str, float]:
 
 
 def _median(page_size: int, folder: Path) -> dict[str, float]:
-    pages = make_pages(page_size)
+    pages = make_pages(page_size, folder)
     rounds = [measure(pages, folder) for _ in range(ROUNDS + 1)][1:]  # the first one also loads code
     return {name: statistics.median(took[name] for took in rounds) for name in rounds[0]}
 

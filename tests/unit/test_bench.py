@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bench as package
+from bench import steps
 from bench.answers import Bench, Request
 from bench.names import PROPERTY, RECEIVER, TOKEN
 from bench.people import Cohort, Version, make_cohort
@@ -19,6 +23,18 @@ SIZE, BLOCK, COHORT = 6000, 3000, 77
 @pytest.fixture(scope="module")
 def cohort() -> Cohort:
     return make_cohort(COHORT, "Made up", BLOCK, (1, 50))
+
+
+@pytest.mark.parametrize("path", sorted(Path(package.__path__[0]).glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_what_measures_the_product_knows_its_present_modules(path: Path):
+    importlib.import_module(f"bench.{path.stem}")
+
+
+def test_every_step_of_a_read_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(steps, "PROFILES", 2000)
+    took = steps.measure(steps.make_pages(1000, tmp_path), tmp_path)
+    assert list(took) == ["decode", "match", "fingerprint", "collect", "tally", "sort", "compare"]
+    assert all(seconds > 0 for seconds in took.values())
 
 
 def rows(version: Version, page: int, page_size: int) -> list[dict[str, Any]]:
