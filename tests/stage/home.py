@@ -30,8 +30,10 @@ from data.models import Group, Run, RunFilter
 from tests.stage.fork_server import QUICK_HEARTBEAT, ForkServer
 from tests.stage.processes import ROOT, clean_environment
 from tests.stage.sandbox import Sandbox
+from tests.stage.seeds import PAGE_SIZE
 
 RETRY_OVER_S = 0.05
+PAGES = {"COHORT_BRIDGE_PAGE_SIZE": PAGE_SIZE}
 
 # The one process that forks commands, while `forked_commands` lasts.
 FORK_SERVERS: list[ForkServer] = []
@@ -106,7 +108,7 @@ class Home:
     def _environment(self, env: dict[str, str] | None) -> dict[str, str]:
         own = clean_environment()
         own |= {"PYTHONPATH": str(ROOT), "COHORT_BRIDGE_HOME": str(self.path), "COLUMNS": "200"}
-        own |= {"COHORT_BRIDGE_RETRY_OVER_S": str(RETRY_OVER_S), **self.env, **(env or {})}
+        own |= {"COHORT_BRIDGE_RETRY_OVER_S": str(RETRY_OVER_S), **PAGES, **self.env, **(env or {})}
         return {name: value for name, value in own.items() if value}
 
     def _done(self, code: int, out: str, err: str) -> Done:
@@ -119,7 +121,7 @@ class Home:
         self, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = QUICK_HEARTBEAT, **settings: Any
     ) -> Generator[Bridge]:
         """Open the home in this process."""
-        values = {"home": self.path, "retry_over_s": RETRY_OVER_S, **settings}
+        values = {"home": self.path, "retry_over_s": RETRY_OVER_S, "page_size": PAGE_SIZE, **settings}
         opened = Settings(**values, _env_file=None)  # type: ignore[call-arg]
         bridge = open_bridge(opened, clock=clock, lease_times=lease_times)
         try:
