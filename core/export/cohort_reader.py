@@ -200,11 +200,12 @@ class CohortReader:
         return page
 
     def _take(self, collector: Collector, page: Page, number: int) -> None:
+        size = page.page_size if self.sizing.size is not None else None
+        facts = completeness.PageFacts(number, page.reported_page, rows=len(page.distinct_ids), page_size=size)
+        completeness.prove_page(facts, self._pages.page_size)  # before more is made of a page that is far too long
         matched = match_page(page.distinct_ids, page.values, self.rule, page=number, is_regular=page.is_regular)
         named = chain(matched.distinct_ids, filter(is_named, matched.unusable_ids))
         ids = cast("list[str]", page.distinct_ids) if page.is_regular else named
-        size = page.page_size if self.sizing.size is not None else None
-        facts = completeness.PageFacts(number, page.reported_page, rows=len(page.distinct_ids), page_size=size)
         self._pages.add(facts, completeness.fingerprint(ids))
         collector.add(
             distinct_ids=matched.distinct_ids,

@@ -110,11 +110,12 @@ class PageSizing:
 
     async def fail(self, exc: BaseException) -> None:
         """Remember what the error that ends a run says of the size, where it had not read the cohort whole yet."""
-        if self.size is not None:
-            if doubt := rules.doubt_after(exc, has_begun=True):
-                await asyncio.to_thread(self._doubt, doubt, exc)
-        elif self._is_settling and rules.clears(exc):
-            await asyncio.to_thread(self._remember, rules.after_failure_without)
+        with suppress(StorageError):  # the run fails by its own error
+            if self.size is not None:
+                if doubt := rules.doubt_after(exc, has_begun=True):
+                    await asyncio.to_thread(self._doubt, doubt, exc)
+            elif self._is_settling and rules.clears(exc):
+                await asyncio.to_thread(self._remember, rules.after_failure_without)
 
     def close(self) -> None:
         """Take back that a size is tried, where nothing came of it."""

@@ -53,7 +53,7 @@ class PageLedger:
 
     def add(self, page: PageFacts, fingerprint: int | None) -> None:
         """Take note of a page. Raises IncompleteRead at once where no further page could make the read whole."""
-        _prove_page(page, self.page_size)
+        prove_page(page, self.page_size)
         if fingerprint is not None and fingerprint in self._fingerprints:
             raise IncompleteRead(f"Page {page.number + 1:,} held the profiles of an earlier page.")
         if fingerprint is not None:
@@ -97,12 +97,12 @@ def prove_pages(pages: Sequence[PageFacts], *, page_size: int) -> None:
     for expected, page in enumerate(ordered):
         if page.number != expected:
             raise IncompleteRead(f"Page {expected + 1:,} of the cohort did not arrive.")
-        _prove_page(page, page_size)
+        prove_page(page, page_size)
         if page is not ordered[-1] and page.rows != page_size:
             raise _wrong_size(page, page_size)
 
 
-def _prove_page(page: PageFacts, page_size: int) -> None:
+def prove_page(page: PageFacts, page_size: int) -> None:
     """Check what a page shows by itself. Raises IncompleteRead."""
     if page.reported_page is not None and page.reported_page != page.number:
         raise IncompleteRead(

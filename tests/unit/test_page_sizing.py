@@ -1,0 +1,109 @@
+"""What one run leaves for the next of its project to know of the size of pages."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.bridge import Bridge
+from core.errors import IncompleteRead, RunTookTooLong, VendorUnavailable
+from core.export.page_sizing import PageSizing
+from core.rules.page_sizes import USUAL, Doubt, Unproven
+from data import page_sizes
+from data.query_models import PageSize
+
+PROJECT = "mixpanel.com/7"
+
+
+def begin(bridge: Bridge, owner: str = "one/1", setting: int | str | None = None, listed: int = USUAL) -> PageSizing:
+    """Begin a run over a cohort that was never read."""
+    sizing = PageSizing(bridge.engine, bridge.clock, setting=setting, project=PROJECT, lease_owner=owner)
+    asyncio.run(sizing.choose(listed=listed, group_id=1))
+    return sizing
+
+
+def remembered(bridge: Bridge, size: int = USUAL) -> PageSize:
+    return page_sizes.get(bridge.engine, PROJECT, size)
+
+
+def test_the_second_run_waits_with_the_size_until_the_first_has_proven_it(bridge: Bridge):
+    first, second = begin(bridge), begin(bridge, "two/2")
+    assert (first.size, second.size) == (USUAL, None)
+
+    asyncio.run(first.settle(profiles=USUAL))
+    asyncio.run(second.settle(profiles=USUAL))
+
+    assert [begin(bridge, f"{owner}/3").size for owner in ("three", "four")] == [USUAL, USUAL]
+
+
+def test_who_set_a_number_does_not_wait(bridge: Bridge):
+    sizes = [begin(bridge, f"{owner}/1", setting=500).size for owner in ("one", "two")]
+
+    assert sizes == [500, 500]
+
+
+@pytest.mark.parametrize("exc", [RunTookTooLong("x"), MemoryError()])
+def test_a_run_that_ends_of_the_size_itself_leaves_a_doubt(bridge: Bridge, exc: BaseException):
+    sizing = begin(bridge)
+
+    asyncio.run(sizing.fail(exc))
+    sizing.close()
+
+    assert remembered(bridge).doubt == Doubt.FAILED
+    following = begin(bridge, "two/2")
+    assert following.size is None
+    asyncio.run(following.settle(profiles=USUAL))
+    assert (remembered(bridge).doubt, remembered(bridge).failures) == (None, 1)
+
+
+def test_a_run_that_ends_of_something_else_after_its_read_leaves_none(bridge: Bridge):
+    sizing = begin(bridge)
+    asyncio.run(sizing.settle(profiles=USUAL))
+
+    asyncio.run(sizing.fail(VendorUnavailable("the endpoint is down")))
+    sizing.close()
+
+    assert (remembered(bridge).is_proven, remembered(bridge).doubt) == (True, None)
+
+
+def test_what_was_proven_is_doubted_too_and_tried_by_one_run_again(bridge: Bridge):
+    asyncio.run(begin(bridge).settle(profiles=USUAL))
+    proven = begin(bridge)
+    asyncio.run(proven.drop(VendorUnavailable("x", status=504), has_begun=True))
+    assert (proven.size, proven.tries) == (None, 2)
+
+    asyncio.run(proven.settle(profiles=USUAL))
+
+    assert (remembered(bridge).is_proven, remembered(bridge).failures) == (False, 1)
+    assert [begin(bridge, f"{owner}/2").size for owner in ("two", "three")] == [USUAL, None]
+
+
+def test_a_size_that_was_offered_is_asked_for_where_a_page_of_it_is_full(bridge: Bridge):
+    sizing = begin(bridge)
+    with pytest.raises(Unproven) as caught:
+        sizing.prove_first(page_size=5000, rows=5000, total=USUAL)
+    asyncio.run(sizing.drop(caught.value, has_begun=True))
+    asyncio.run(sizing.settle(profiles=USUAL))
+
+    assert begin(bridge, listed=4999).size is None
+    second = begin(bridge, listed=5000)
+    assert second.size == 5000
+    with pytest.raises(IncompleteRead):
+        second.prove_first(page_size=2500, rows=2500, total=5000)
+
+
+def test_a_small_cohort_or_one_that_is_left_to_the_vendor_asks_the_database_nothing(bridge: Bridge):
+    bridge.engine.dispose()
+    (bridge.settings.home / "cohort_bridge.db").unlink()
+
+    assert begin(bridge, listed=999).size is None
+    assert begin(bridge, setting="vendor").size is None
+    assert not (bridge.settings.home / "cohort_bridge.db").exists()
+
+
+def test_a_lease_on_a_trial_goes_with_it(bridge: Bridge):
+    begin(bridge).close()
+
+    assert remembered(bridge).doubt is None
+    assert begin(bridge, "two/2").size == USUAL
