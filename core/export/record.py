@@ -18,9 +18,9 @@ from core.export.outcome import Findings, failure_from
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
-from data import run_records, runs
+from data import run_records
 from data.engine import StorageError
-from data.models import Run, RunStatus
+from data.models import RunStatus
 from data.run_outcome import Delivered, GroupOutcome, NewBase, Pause, RunFiles, RunOutcome
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Recorder:
-    """Records the end of one run, once, and returns the run as recorded. Raises LeaseLost, StorageFailed."""
+    """Records the end of one run, once. Raises LeaseLost, StorageFailed."""
 
     bridge: Bridge
     run_id: int
@@ -36,7 +36,7 @@ class Recorder:
     progress: Progress
     findings: Findings = field(default_factory=Findings)
 
-    async def record_success(self, job: Job, comparison: Comparison, mode: WriteMode) -> Run:
+    async def record_success(self, job: Job, comparison: Comparison, mode: WriteMode) -> None:
         """Record that the group equals its cohort, or, of a dry run, what would make it so."""
         self.lease.end()
         progress = replace(self.progress.report(), step="done")
@@ -53,9 +53,8 @@ class Recorder:
             files = replace(files, excluded=self.findings.excluded)
             await self._record(replace(outcome, progress=progress, write=mode, files=files, group=group))
             await asyncio.to_thread(self._tidy_up, job, files)
-        return await self._as_recorded()
 
-    async def record_failure(self, exc: CohortBridgeError) -> Run:
+    async def record_failure(self, exc: CohortBridgeError) -> None:
         """Record that the run was held, was cancelled or failed: its group stays as it is."""
         self.lease.end()
         status = _status_after(exc)
@@ -66,7 +65,6 @@ class Recorder:
             pause = Pause(f"{exc.message} {exc.advice}", scope)
         await self._record(replace(self._outcome(status), files=files, failure=failure_from(exc), pause=pause))
         await asyncio.to_thread(self._tidy_up_failure, files)
-        return await self._as_recorded()
 
     def _outcome(self, status: RunStatus) -> RunOutcome:
         findings = self.findings
@@ -98,11 +96,6 @@ class Recorder:
         if not is_recorded:
             raise LeaseLost("The run was taken over by another process before it was recorded.")
         _log_end(self.run_id, outcome)
-
-    async def _as_recorded(self) -> Run:
-        run = await asyncio.to_thread(runs.get, self.bridge.engine, self.run_id)
-        assert run is not None
-        return run
 
     def _tidy_up(self, job: Job, files: RunFiles) -> None:
         """Remove the files of a run that its row does not name, and what is kept no longer of its group."""

@@ -25,7 +25,6 @@ from core.run_log import RunLog
 from core.threads import in_stoppable_thread
 from core.vendors.http import HttpClient
 from data.members.collector import Collector, Tally
-from data.models import Run
 from data.run_outcome import ReadCounts
 
 
@@ -55,23 +54,23 @@ class Export:
         self._source: CohortSource | None = None
         self._deadline: Deadline | None = None
 
-    async def run(self) -> Run:
-        """Do the claimed run to its end and return it as recorded; failures are recorded in it, not raised.
+    async def run(self) -> None:
+        """Do the claimed run to its end, and record that; failures are recorded in it, not raised.
 
         Raises: NoQuerySlot when it has to wait and LeaseLost when another took over (nothing is recorded then);
         asyncio.CancelledError when this process is asked to stop.
         """
         try:
             async with self._lease.kept():
-                return await self._run()
+                await self._run()
         finally:
             if self._source:
                 await asyncio.shield(asyncio.to_thread(self._source.close))
 
-    async def _run(self) -> Run:
+    async def _run(self) -> None:
         try:
             with storage_errors(), self._lease.reasons():
-                return await self._export()
+                await self._export()
         except NoQuerySlot:
             await self._lease.keep_progress()
             raise
@@ -83,7 +82,7 @@ class Export:
                 raise await asyncio.to_thread(self._source.block) from exc
             if self._source:
                 await self._source.note_failure(exc)
-            return await self._recorder.record_failure(exc)
+            await self._recorder.record_failure(exc)
 
     async def _after_heartbeat(self) -> None:
         if self._source:
@@ -93,11 +92,12 @@ class Export:
         if self._deadline:
             self._deadline.check(self._progress.step)
 
-    async def _export(self) -> Run:
+    async def _export(self) -> None:
         """Load, read (which matches and collects), compare, hold, deliver, record."""
         job = await self._load()
         if job.run.restore_snapshot:
-            return await self._restore(job, job.run.restore_snapshot)
+            await self._restore(job, job.run.restore_snapshot)
+            return
         findings = self._recorder.findings
         source = self._source = CohortSource(
             self._bridge, job, self._http, lease_owner=self._lease.parts_owner, progress=self._progress
@@ -110,7 +110,7 @@ class Export:
             comparison = await self._compare(source, job, tally, collector)
         hold_if_wrong(job, findings, tally, comparison)
         mode = await self._writer.write(job, comparison, description=cohort.description)
-        return await self._recorder.record_success(job, comparison, mode)
+        await self._recorder.record_success(job, comparison, mode)
 
     async def _compare(self, source: CohortSource, job: Job, tally: Tally, collector: Collector) -> Comparison:
         """Compare what was read with the group's base, and keep the profiles that made no member, if it keeps any."""
@@ -129,7 +129,7 @@ class Export:
             findings.excluded = excluded
         return comparison
 
-    async def _restore(self, job: Job, snapshot: str) -> Run:
+    async def _restore(self, job: Job, snapshot: str) -> None:
         """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
         await self._begin("comparing")
         findings = self._recorder.findings
@@ -140,7 +140,7 @@ class Export:
         members = self._progress.profiles = comparison.members
         findings.take(comparison, ReadCounts(profiles=members, members=members), proof.fingerprint)
         mode = await self._writer.write(job, comparison)
-        return await self._recorder.record_success(job, comparison, mode)
+        await self._recorder.record_success(job, comparison, mode)
 
     async def _begin(self, step: str) -> None:
         """Begin with what may be too much for this process, and record that first: dying of it counts."""

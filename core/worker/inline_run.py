@@ -60,7 +60,8 @@ async def carry_out_here(
             while True:
                 await mine.claim()
                 try:
-                    return await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
+                    await Export(bridge, run_id, lease_owner=lease_owner, http=http, watch=watch).run()
+                    return await asyncio.to_thread(mine.get)
                 except NoQuerySlot as exc:
                     notify(f"{exc.message}")
                     await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=True)
@@ -93,7 +94,7 @@ class InlineRun:
         outcome = RunOutcome(status, finished_at=self._bridge.clock.now(), failure=failure_from(exc))
         with storage_errors():
             run_records.record(self._bridge.engine, self._run_id, outcome, lease_owner=self._lease_owner)
-            return self._get()
+            return self.get()
 
     async def claim(self) -> None:
         """Claim it. An active one whose heartbeat moves is alive; one that does not is dead after a lease's time.
@@ -128,10 +129,12 @@ class InlineRun:
         return run_queue.claim(self._bridge.engine, self._run_id, lease_owner=self._lease_owner, now=now)
 
     def _find_run_in_the_way(self) -> tuple[Run, Lease] | None:
-        return runs.find_running(self._bridge.engine, self._get().group_id)
+        return runs.find_running(self._bridge.engine, self.get().group_id)
 
-    def _get(self) -> Run:
-        run = runs.get(self._bridge.engine, self._run_id)
+    def get(self) -> Run:
+        """Return it as it is recorded."""
+        with storage_errors():
+            run = runs.get(self._bridge.engine, self._run_id)
         assert run is not None
         return run
 

@@ -18,7 +18,7 @@ from core.export.record import Recorder
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteMode
 from core.run_log import RunLog
-from data import leases, run_queue
+from data import leases, run_queue, runs
 from data.engine import read_session, write_session
 from data.members.changes import Difference
 from data.models import AuditEntry, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
@@ -42,16 +42,21 @@ def begin(bridge: Bridge, run: Run) -> tuple[Job, Recorder]:
 
 
 def fail(recorder: Recorder, exc: CohortBridgeError) -> Run:
-    return asyncio.run(recorder.record_failure(exc))
+    asyncio.run(recorder.record_failure(exc))
+    return as_recorded(recorder)
+
+
+def as_recorded(recorder: Recorder) -> Run:
+    run = runs.get(recorder.bridge.engine, recorder.run_id)
+    assert run
+    return run
 
 
 def succeed(job: Job, recorder: Recorder, mode: WriteMode, *, added: int = 0, renamed: int = 0) -> Run:
     difference, base = Difference(added, 0, 6, renamed), job.group.base_snapshot
-    return asyncio.run(
-        recorder.record_success(
-            job, Comparison(job.files.snapshot, 6, base, difference, changes=job.files.difference), mode
-        )
-    )
+    comparison = Comparison(job.files.snapshot, 6, base, difference, changes=job.files.difference)
+    asyncio.run(recorder.record_success(job, comparison, mode))
+    return as_recorded(recorder)
 
 
 def get_group(bridge: Bridge, run: Run) -> Group:
