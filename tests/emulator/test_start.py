@@ -16,13 +16,14 @@ from tests.stage.sandbox import POWER
 STAGES = """
 import json, sys
 from core.cli.app import main
-loaded = {"help": sorted(sys.modules)}
+there = lambda: sorted(name for name, module in sys.modules.items() if module)
+loaded = {"help": there()}
 for name, arguments in json.loads(sys.argv[1]).items():
     try:
         main(arguments)
     except SystemExit as end:
         assert not end.code, (name, end.code)
-    loaded[name] = sorted(sys.modules)
+    loaded[name] = there()
 with open(sys.argv[2], "w") as file:
     json.dump(loaded, file)
 """
