@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import Everything, go, press
+from tests.browser.stage import Everything, go, press, turn_to
 from tests.stage.sandbox import POWER
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -56,7 +56,7 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     everything.clear_faults()
     shown = list[str]()
     for path, heading in PATHS.items():
-        go(page, f"{everything.url}/{path}", heading)
+        turn_to(page, f"{everything.url}/{path}", heading)
         shown.append(page.content())
     go(page, f"{everything.url}/audit", "Audit log")
     with page.expect_download() as download:

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, wait_for_rest
+from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, turn_to, wait_for_rest
 from tests.stage.sandbox import POWER, TRIAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -95,8 +95,9 @@ def walk(everything: Everything, used: dict[str, str], context: BrowserContext) 
     walk, page = Walk(), context.new_page()
     page.on("request", lambda request: walk.asked.append(request.url))
     page.on("console", lambda message: walk.said.append(message.text) if message.type == "error" else None)
+    go(page, everything.url, "Overview")
     for path, heading in used.items():
-        go(page, f"{everything.url}/{path}", heading)
+        turn_to(page, f"{everything.url}/{path}", heading)
         walk.unlabeled[path] = broken(page)
         walk.headings[path] = page.locator("h1").count()
         page.set_viewport_size({"width": 800, "height": 900})
