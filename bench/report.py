@@ -37,6 +37,7 @@ def tables(*, quick: bool = False) -> str:
     measured = [_row(row, results.parts[part]) for row, part in rows if part in PARTS]
     texts = [f"{_ALONE_STEPS}\n\n{found[STEPS]['text']}"] if STEPS in found and found[STEPS]["text"] else []
     parts = [
+        "A quick look: of cohorts of a tenth of what the goals are meant for." if quick else "",
         _machine(found),
         goals.table(results),
         "\n".join([*_HEADER, *measured]),
