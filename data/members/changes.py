@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.members.duck import quoted
+from data.members.duck import ONE_THREAD, quoted
 from data.members.fingerprint import SUMS, Sums, hash_of
 
 if TYPE_CHECKING:
@@ -32,19 +33,7 @@ class Difference:
     sums: Sums | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Two tables of SQL to compare: of each Apptimize id one row with its distinct id.
-
-    `cuts` are Apptimize ids in order: what lies between two of them is compared by itself.
-    """
-
-    new: str
-    old: str
-    cuts: Sequence[str] = ()
-
-
-def find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[str]:
+def _find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list[str]:
     """Find where to cut sorted files of members so that what lies between is some megabytes of all of them.
 
     Any text cuts two sets into the same ranges: what the files say of themselves need not be true for that.
@@ -62,16 +51,18 @@ def find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[str]:
     return cuts
 
 
-def list_changes(db: duckdb.DuckDBPyConnection, sides: Sides) -> str:
-    """List what differs in a table of SQL, to be dropped by `drop_changes`; returns its name.
+def list_changes(db: duckdb.DuckDBPyConnection, new: Path, old: Path) -> None:
+    """List what differs between two sorted files of members in the table `changes`, to be dropped by `drop_changes`.
 
     It has the columns `change` (`added`, `removed` or `renamed`), `apptimize_id`, `distinct_id`, `distinct_id_before`
     (of renamed ones); those of each kind are in order of Apptimize id.
     """
+    db.execute(ONE_THREAD)
+    cuts = _find_cuts(db, [new, old])
     db.execute(
         f"CREATE TABLE {_TABLE} (change VARCHAR, apptimize_id VARCHAR, distinct_id VARCHAR, distinct_id_before VARCHAR)"
     )
-    for first, last in zip([None, *sides.cuts], [*sides.cuts, None], strict=True):
+    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
         bounds = [(">=", first), ("<", last)]
         within = " AND ".join(f"apptimize_id {sign} ?" for sign, cut in bounds if cut is not None)
         where = f"WHERE {within}" if within else ""
@@ -81,12 +72,11 @@ def list_changes(db: duckdb.DuckDBPyConnection, sides: Sides) -> str:
             "WHEN new.apptimize_id IS NULL THEN 'removed' ELSE 'renamed' END AS change, "
             "coalesce(new.apptimize_id, old.apptimize_id) AS id, coalesce(new.distinct_id, old.distinct_id), "
             "CASE WHEN new.apptimize_id IS NOT NULL THEN old.distinct_id END "
-            f"FROM (FROM {sides.new} {where}) AS new FULL JOIN (FROM {sides.old} {where}) AS old "
+            f"FROM (FROM {_table(new)} {where}) AS new FULL JOIN (FROM {_table(old)} {where}) AS old "
             "ON new.apptimize_id = old.apptimize_id WHERE old.apptimize_id IS NULL OR new.apptimize_id IS NULL "
             "OR new.distinct_id IS DISTINCT FROM old.distinct_id ORDER BY change, id",
             [*values, *values],
         )
-    return _TABLE
 
 
 def drop_changes(db: duckdb.DuckDBPyConnection) -> None:
@@ -94,8 +84,9 @@ def drop_changes(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(f"DROP TABLE {_TABLE}")
 
 
-def count_changes(db: duckdb.DuckDBPyConnection, *, before: int, key: str | None = None) -> Difference:
-    """Count what `list_changes` listed, of a base with so many members; with a key, add it up as well."""
+def count_changes(db: duckdb.DuckDBPyConnection, old: Path, *, key: str | None = None) -> Difference:
+    """Count what `list_changes` listed; with a key, add it up as well."""
+    (before,) = db.execute(f"SELECT count(*) FROM {_table(old)}").fetchone() or (0,)
     counts = dict(db.execute(f"SELECT change, count(*) FROM {_TABLE} GROUP BY change").fetchall())
     added, removed, renamed = (counts.get(change, 0) for change in ("added", "removed", "renamed"))
     sums = None
@@ -106,6 +97,10 @@ def count_changes(db: duckdb.DuckDBPyConnection, *, before: int, key: str | None
         went = _add_up(db, f"SELECT {hash_of(key, distinct_id=before_id)} AS hash FROM {_TABLE} WHERE {was_old}")
         sums = came.minus(went)
     return Difference(added, removed, before - removed, renamed, sums)
+
+
+def _table(file: Path) -> str:
+    return f"read_parquet({quoted(file)})"
 
 
 def _add_up(db: duckdb.DuckDBPyConnection, hashes: str) -> Sums:

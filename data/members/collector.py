@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
 from data.engine import StorageError
-from data.members.changes import Difference, Sides, count_changes, drop_changes, list_changes
+from data.members.changes import Difference, count_changes, drop_changes, list_changes
 from data.members.duck import ONE_THREAD, ROW_GROUP, duckdb_errors, give_back, quoted, stoppable, take
 from data.members.files import replacing
 from data.members.fingerprint import SUMS, Sums, hash_of
@@ -275,18 +275,17 @@ class Collector:
         return f"({once} UNION ALL {_CHOSEN})"
 
     def compare(self, base: Path | None) -> Difference:
-        """Compare what was collected with a base, without writing a snapshot."""
-        self._settle()
+        """Compare what was collected with a base, without keeping a snapshot."""
         if base is None:
             return Difference(added=self.tally().members, removed=0, unchanged=0)
+        # Sorted first: a join of all members at once takes more memory than there may be.
+        members = self._folder / "members.parquet"
+        self.write(members)
         with self._at_work():
-            self._duckdb.execute(ONE_THREAD)
-            old = f"read_parquet({quoted(base)})"
-            (before,) = self._row(f"SELECT count(*) FROM {old}")
-            list_changes(self._duckdb, Sides(self._distinct_members, old))
-            difference = count_changes(self._duckdb, before=before, key=self._key)
+            list_changes(self._duckdb, members, base)
+            difference = count_changes(self._duckdb, base, key=self._key)
             drop_changes(self._duckdb)
-            return difference
+        return difference
 
     def write(self, target: Path) -> None:
         """Keep the snapshot, one row a member with its smallest distinct id: whole and on disk, or not at all."""

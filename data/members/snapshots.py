@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from data.members.changes import Difference, Sides, count_changes, drop_changes, find_cuts, list_changes
+from data.members.changes import Difference, count_changes, drop_changes, list_changes
 from data.members.collector import Collector
 from data.members.duck import ONE_THREAD, ROW_GROUP, quoted
 from data.members.files import replacing
@@ -45,7 +45,7 @@ class Snapshots(MemberFiles):
         if base is None:
             return Difference(added=self.count(name), removed=0, unchanged=0)
         with self._changes(name, base) as db:
-            return count_changes(db, before=self.count(base))
+            return count_changes(db, self.path(base))
 
     def keep_difference(self, difference: str, name: str, base: str, *, key: str | None = None) -> Difference:
         """Keep the members that a snapshot adds to a base and removes from it in an own file, and count them.
@@ -60,15 +60,13 @@ class Snapshots(MemberFiles):
             db.execute(
                 f"COPY ({' UNION ALL '.join(kinds)}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
             )
-            return count_changes(db, before=self.count(base), key=key)
+            return count_changes(db, self.path(base), key=key)
 
     @contextmanager
     def _changes(self, name: str, base: str) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a DuckDB in which what two snapshots differ in is listed, in order."""
         with self.open() as db:
-            db.execute(ONE_THREAD)
-            cuts = find_cuts(db, [str(self.path(name)), str(self.path(base))])
-            list_changes(db, Sides(self.table(name), self.table(base), cuts))
+            list_changes(db, self.path(name), self.path(base))
             yield db
             drop_changes(db)
 

@@ -151,8 +151,8 @@ def test_an_excluded_profile_is_told_why(practising: Bridge, reason: str, state:
 
 
 def test_without_kept_changes_only_the_present_is_told(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
-    for path in practising.snapshots.folder.glob("difference-*"):
-        path.unlink()
+    for run in two_runs:
+        practising.snapshots.remove(run.difference or "")
     member = sandbox.answer(TRIAL).ids[0]
 
     text = shown(open_page(USERS, group=group_row(practising, TRIAL).id, id=member))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.engine import StorageError
+from data.members import changes
 from data.members.collector import Tally
 from data.members.lookup import list_members_with, list_membership_changes
 from data.members.search import PageRequest, find_members, find_others
@@ -66,6 +67,28 @@ def test_a_difference_counts_who_joined_who_left_and_who_is_unchanged(
     assert difference.removed == len(old.keys() - new.keys())
     assert difference.unchanged == len(new.keys() & old.keys())
     assert difference.renamed == sum(new[apptimize_id] != old[apptimize_id] for apptimize_id in new.keys() & old.keys())
+
+
+def test_large_sets_are_compared_range_by_range_with_the_same_result(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+):
+    """Every second member leaves, one in three is renamed, others come before, between and after them."""
+    odd = ["\x1f", "'", "\0", "é", "\U0001f98a"]
+    old = {f"i_{number:05}{odd[number % 5]}": f"user-{number}" for number in range(0, 60_000, 2)}
+    new = {id: name + "~" * (number % 3 == 0) for number, (id, name) in enumerate(old.items()) if number % 2}
+    new |= {f"{start}{number:05}": "new" for start in ("a", "i_", "z") for number in range(1, 4_000, 2)}
+    write(snapshots, "large-old", [(name, id) for id, name in old.items()])
+    write(snapshots, "large-new", [(name, id) for id, name in new.items()])
+    whole = snapshots.compare("large-new", "large-old")
+    monkeypatch.setattr(changes, "_AT_ONCE", 100_000)  # less than a row group: as many ranges as there can be
+
+    in_ranges = snapshots.keep_difference("large", "large-new", "large-old")
+
+    assert in_ranges == whole
+    assert whole.renamed == sum(old[id] != new[id] for id in old.keys() & new.keys())
+    for kind, expected in (("added", new.keys() - old.keys()), ("removed", old.keys() - new.keys())):
+        rows = [member for chunk in snapshots.iterate_changes("large", kind) for member in chunk]
+        assert [id for id, _ in rows] == sorted(expected, key=str.encode)
 
 
 def test_a_dry_run_finds_the_same_difference_as_the_snapshots_do(snapshots: Snapshots):
