@@ -37,7 +37,7 @@ _HASHES = (
 )
 
 # IN, not a join: of a join DuckDB would hold the profiles, whose number it cannot know from the files.
-_IS_REPEATED = "hash(apptimize_id) {} (SELECT apptimize_hash FROM repeated)"
+_IS_REPEATED = "hash(apptimize_id) IN (SELECT apptimize_hash FROM repeated)"
 # Of each Apptimize id that more than one profile has, the profile that stands for it.
 _CHOSEN = "SELECT apptimize_id, min(distinct_id) AS distinct_id FROM repeats GROUP BY apptimize_id"
 _TABLES = ("odd", "odd_batch", "hashes", "batch", "repeated", "repeats")
@@ -224,7 +224,7 @@ class Collector:
                 "WHERE apptimize_hash IS NOT NULL GROUP BY apptimize_hash HAVING count(*) > 1"
             )
             (hashes,) = self._row("SELECT count(*) FROM repeated")
-            found = f"FROM {self._usable} WHERE {_IS_REPEATED.format('IN')}" if hashes else "FROM odd LIMIT 0"
+            found = f"FROM {self._usable} WHERE {_IS_REPEATED}" if hashes else "FROM odd LIMIT 0"
             self._duckdb.execute(f"CREATE OR REPLACE TABLE repeats AS SELECT apptimize_id, distinct_id {found}")
             (self._repeats,) = self._row("SELECT count(*) FROM repeats")
         self._is_settled = True
@@ -267,12 +267,19 @@ class Collector:
         return f"(FROM {self._profiles} WHERE apptimize_id IS NOT NULL)"
 
     @property
-    def _distinct_members(self) -> str:
-        """The members, for SQL to read from; to be used once what repeats was found."""
+    def _sorted_members(self) -> str:
+        """The query of the members in order; to be used once what repeats was found, and in one thread.
+
+        Of rows with the same id, which stand side by side then, the first is taken as they pass: grouped or joined
+        before they are sorted, ten million take more memory than there may be.
+        """
+        usable = f"SELECT apptimize_id, distinct_id FROM {self._usable} ORDER BY apptimize_id"
         if not self._repeats:
-            return f"(SELECT apptimize_id, distinct_id FROM {self._usable})"
-        once = f"SELECT apptimize_id, distinct_id FROM {self._usable} WHERE {_IS_REPEATED.format('NOT IN')}"
-        return f"({once} UNION ALL {_CHOSEN})"
+            return usable
+        return (
+            "SELECT apptimize_id, distinct_id FROM (SELECT *, lag(apptimize_id) OVER () AS before "
+            f"FROM ({usable}, distinct_id)) WHERE before IS DISTINCT FROM apptimize_id"
+        )
 
     def compare(self, base: Path | None) -> Difference:
         """Compare what was collected with a base, without keeping a snapshot."""
@@ -293,8 +300,7 @@ class Collector:
         with self._at_work(), replacing(target) as part:
             self._duckdb.execute(ONE_THREAD)
             self._duckdb.execute(
-                f"COPY (FROM {self._distinct_members} ORDER BY apptimize_id) TO {quoted(part)} "
-                f"(FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
+                f"COPY ({self._sorted_members}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
             )
 
     def write_excluded(self, target: Path) -> None:
