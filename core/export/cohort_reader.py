@@ -27,7 +27,7 @@ _TOTALS_WRONG = 1
 # Pages that are fetched or wait to be decoded: more than may be in flight, so that slots refill while others decode;
 # of large ones, whose bytes wait in memory, as many as take so many profiles, but enough to be fetched while one is
 # decoded.
-_PAGES_AHEAD, _PROFILES_AHEAD, _LEAST_AHEAD = 10, 50_000, 3
+_PAGES_AHEAD, _PROFILES_AHEAD, _LEAST_AHEAD = 10, 80_000, 3
 
 
 class CheckTotal(Protocol):
