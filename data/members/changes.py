@@ -13,8 +13,8 @@ from data.members.fingerprint import SUMS, Sums, hash_of
 if TYPE_CHECKING:
     import duckdb
 
-# So much of both sets, as it is in their files, is compared at a time: it is held in memory then, and does not spill.
-_AT_ONCE = 32 * 2**20
+# So much of both sets, as it is in their files, is compared at a time, or a quarter of the memory: it does not spill.
+_AT_ONCE = 24 * 2**20
 _TABLE = "changes"
 
 
@@ -33,8 +33,8 @@ class Difference:
     sums: Sums | None = field(default=None, compare=False)
 
 
-def _find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list[str]:
-    """Find where to cut sorted files of members so that what lies between is some megabytes of all of them.
+def _find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[Path], at_once: int) -> list[str]:
+    """Find where to cut sorted files of members so that what lies between is at most so many bytes of all of them.
 
     Any text cuts two sets into the same ranges: what the files say of themselves need not be true for that.
     """
@@ -44,21 +44,21 @@ def _find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> list[str
     ).fetchall()
     cuts, size = list[str](), 0
     for first, more in rows:
-        if size + more > _AT_ONCE and first is not None and (not cuts or first > cuts[-1]):
+        if size + more > at_once and first is not None and (not cuts or first > cuts[-1]):
             cuts.append(first)
             size = 0
         size += more
     return cuts
 
 
-def list_changes(db: duckdb.DuckDBPyConnection, new: Path, old: Path) -> None:
+def list_changes(db: duckdb.DuckDBPyConnection, new: Path, old: Path, *, memory_mb: int) -> None:
     """List what differs between two sorted files of members in the table `changes`, to be dropped by `drop_changes`.
 
     It has the columns `change` (`added`, `removed` or `renamed`), `apptimize_id`, `distinct_id`, `distinct_id_before`
     (of renamed ones); those of each kind are in order of Apptimize id.
     """
     db.execute(ONE_THREAD)
-    cuts = _find_cuts(db, [new, old])
+    cuts = _find_cuts(db, [new, old], min(_AT_ONCE, memory_mb * 2**20 // 4))
     db.execute(
         f"CREATE TABLE {_TABLE} (change VARCHAR, apptimize_id VARCHAR, distinct_id VARCHAR, distinct_id_before VARCHAR)"
     )

@@ -30,6 +30,8 @@ _NOT_IN_LINES = ("\r", "\0", "\ufeff")
 _LONGEST_LINE = 100_000
 _READER_BYTES = 2**21
 _WRITTEN_AT_ONCE = 2**20
+# With less memory two threads that read the text files leave too little to the rest.
+_ROOM_FOR_TWO_MB = 64
 
 _HASHES = (
     "SELECT hash(distinct_id) AS distinct_hash, "
@@ -225,6 +227,8 @@ class Collector:
             )
             (hashes,) = self._row("SELECT count(*) FROM repeated")
             found = f"FROM {self._usable} WHERE {_IS_REPEATED}" if hashes else "FROM odd LIMIT 0"
+            if self._memory_mb < _ROOM_FOR_TWO_MB:
+                self._duckdb.execute(ONE_THREAD)
             self._duckdb.execute(f"CREATE OR REPLACE TABLE repeats AS SELECT apptimize_id, distinct_id {found}")
             (self._repeats,) = self._row("SELECT count(*) FROM repeats")
         self._is_settled = True
@@ -289,7 +293,7 @@ class Collector:
         members = self._folder / "members.parquet"
         self.write(members)
         with self._at_work():
-            list_changes(self._duckdb, members, base)
+            list_changes(self._duckdb, members, base, memory_mb=self._memory_mb)
             difference = count_changes(self._duckdb, base, key=self._key)
             drop_changes(self._duckdb)
         return difference

@@ -66,7 +66,7 @@ class Snapshots(MemberFiles):
     def _changes(self, name: str, base: str) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a DuckDB in which what two snapshots differ in is listed, in order."""
         with self.open() as db:
-            list_changes(db, self.path(name), self.path(base))
+            list_changes(db, self.path(name), self.path(base), memory_mb=self.memory_mb)
             yield db
             drop_changes(db)
 
