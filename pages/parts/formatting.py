@@ -76,6 +76,14 @@ def percent(share: float) -> str:
     return f"{shown}%"
 
 
+def fine_percent(share: float) -> str:
+    """Format a share with one decimal: 0.0 % and 100.0 % only when it is none or all of it."""
+    shown = round(share * 100, 1)
+    if 0 < share < 1 and shown in (0, 100):
+        return "under 0.1%" if shown == 0 else "over 99.9%"
+    return f"{shown:.1f}%"
+
+
 def percent_number(share: float | None) -> float | None:
     """Return a share in percent for a column with one decimal: 100.0 only when it is all of it."""
     return None if share is None else int(round(share * 1000, 6)) / 10

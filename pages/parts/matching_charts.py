@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from data.models import Run
-from pages.parts.formatting import number, percent_number, pluralize, zone
+from pages.parts.formatting import fine_percent, number, percent_number, pluralize, zone
 
 # More lines than these cannot be distinguished.
 _LINES = 6
@@ -25,7 +25,7 @@ def show_steps(steps: list[tuple[str, int, str]]) -> None:
         {
             "Step": [label for label, _, _ in steps],
             "Users": [value for _, value, _ in steps],
-            "Share": [f"{value / most:.1%}" for _, value, _ in steps],
+            "Share": [fine_percent(value / most) for _, value, _ in steps],
             "What it counts": [text for _, _, text in steps],
         }
     )

@@ -8,7 +8,7 @@ import pytest
 
 from data.models import Run
 from pages.parts import run_log
-from pages.parts.formatting import age, clock, duration, escape_markdown, message_text, percent_number
+from pages.parts.formatting import age, clock, duration, escape_markdown, fine_percent, message_text, percent_number
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -95,6 +95,21 @@ def test_a_time_that_comes_soon_needs_no_day():
 )
 def test_a_share_is_all_of_it_only_when_it_is(share: float | None, written: float | None):
     assert percent_number(share) == written
+
+
+@pytest.mark.parametrize(
+    ("part", "all_of_them", "written"),
+    [
+        (2401, 2402, "over 99.9%"),
+        (1, 5000, "under 0.1%"),
+        (0, 5, "0.0%"),
+        (5, 5, "100.0%"),
+        (999, 1000, "99.9%"),
+        (86_285, 100_000, "86.3%"),
+    ],
+)
+def test_a_share_of_a_funnel_is_all_or_none_only_when_it_is(part: int, all_of_them: int, written: str):
+    assert fine_percent(part / all_of_them) == written
 
 
 def test_the_steps_of_a_run_tell_the_day_once_and_again_when_it_is_another_one():
