@@ -14,7 +14,7 @@ from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, escape_markdown, in_gray, number, percent_number, pluralize
+from pages.parts.formatting import age, escape_markdown, fine_percent, in_gray, number, percent_number, pluralize
 from pages.parts.selection import tell_apart
 from pages.shell import gate, page_frame, resources
 
@@ -82,13 +82,26 @@ def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
         st.caption(f"Read {age(run.finished_at)}{how}.", width="content")
         run_status.link(run)
     show_numbers(match_funnel.get_funnel(run))
-    matching_charts.show_trend(match_funnel.list_reads(bridge, person, run.cohort_id))
+    reads = match_funnel.list_reads(bridge, person, run.cohort_id)
+    matching_charts.show_trend(reads)
     if run.excluded:
         show_excluded(bridge, person, run)
-    elif run.only_counts and run.profiles > run.members:
-        st.caption(f"The excluded profiles of this read are not kept. {run_status.ONLY_COUNTS}")
+    elif run.only_counts:
+        show_excluded_before(bridge, person, run, reads)
     elif run.profiles > run.members:
-        st.caption("The excluded profiles are no longer kept: the next read keeps them.")
+        st.caption("The excluded profiles are no longer kept: the next export or preview keeps them.")
+
+
+def show_excluded_before(bridge: Bridge, person: Actor, run: Run, reads: list[Run]) -> None:
+    """Show those of the last read that kept them, in place of those that a dry run from the terminal only counted."""
+    kept = next((read for read in reversed(reads) if not read.only_counts), None)
+    if run.profiles > run.members:
+        st.caption(f"The excluded profiles of this read are not kept. {run_status.ONLY_COUNTS}")
+    if kept and kept.excluded:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(f"Below are those of the read before that kept them, {age(kept.finished_at)}.", width="content")
+            run_status.link(kept)
+        show_excluded(bridge, person, kept)
 
 
 def show_numbers(funnel: Funnel) -> None:
@@ -112,7 +125,7 @@ def show_numbers(funnel: Funnel) -> None:
 
 
 def _share_tile(label: str, part: int, funnel: Funnel) -> tuple[str, str, str]:
-    share = f"{part / funnel.distinct:.1%}" if funnel.distinct else "–"
+    share = fine_percent(part / funnel.distinct) if funnel.distinct else "–"
     return label, share, f"{number(part)} members."
 
 

@@ -328,7 +328,7 @@ def _since(run: Run, now: GroupNow | None) -> str:
 
 
 # What is said of a dry run from the terminal where a list of users would be.
-ONLY_COUNTS = "A dry run from the terminal only counts: an export, or a preview here, keeps who they are."
+ONLY_COUNTS = "A dry run from the terminal only counts: an export, or a preview in the browser, keeps them."
 
 
 def funnel(run: Run) -> None:
@@ -366,6 +366,8 @@ def funnel(run: Run) -> None:
         st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=cohort)
     elif run.only_counts and run.profiles > run.members:
         st.caption(f"The excluded profiles are not kept. {ONLY_COUNTS}")
+    elif run.status in (RunStatus.SUCCEEDED, RunStatus.HELD) and run.profiles > run.members:
+        st.caption("The excluded profiles are no longer kept.")
 
 
 def changes(run: Run) -> None:

@@ -85,8 +85,28 @@ def test_of_a_dry_run_from_the_terminal_it_is_said_what_is_not_kept_and_what_kee
     for page in (open_page(MATCHING, cohort=IMPORTED), open_page(HISTORY, run=run.id)):
         text = shown(page)
         assert "excluded profiles" in text
-        assert "not kept. A dry run from the terminal only counts: an export, or a preview here, keeps who" in text
+        assert "not kept. A dry run from the terminal only counts: an export, or a preview in the browser" in text
     assert "The members are not kept. A dry run from the terminal only counts" in text
+
+
+def test_after_a_dry_run_from_the_terminal_the_profiles_that_an_export_excluded_are_still_shown(practising: Bridge):
+    """History leads here from that export, to see who they are."""
+    run = export(practising, IMPORTED)
+    export(practising, IMPORTED, dry_run=True)
+
+    at = open_page(MATCHING, cohort=IMPORTED)
+
+    assert "The excluded profiles of this read are not kept." in shown(at)
+    assert "Below are those of the read before that kept them" in shown(at)
+    assert f"of {run.profiles - run.members} profiles" in shown(at)
+    assert at.download_button(key="matching_download").proto.deferred_file_id
+
+
+def test_a_run_whose_excluded_profiles_gave_way_to_later_ones_says_so(practising: Bridge):
+    before, latest = export(practising, IMPORTED), export(practising, IMPORTED)
+
+    assert "The excluded profiles are no longer kept." in shown(open_page(HISTORY, run=before.id))
+    assert "The excluded profiles are no longer kept." not in shown(open_page(HISTORY, run=latest.id))
 
 
 def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridge, sandbox: Sandbox):
