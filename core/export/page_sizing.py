@@ -72,7 +72,8 @@ class PageSizing:
         if self.size is None:
             return
         try:
-            rules.prove_first(asked=self.size, page_size=page_size, rows=rows, may_offer=self._known.offered is None)
+            may_offer = self._known.offered is None
+            rules.prove_first(asked=self.size, page_size=page_size, rows=rows, total=total, may_offer=may_offer)
         except Unproven:
             self._announced_with = total
             raise

@@ -74,23 +74,26 @@ def is_worth_it(size: int, *, listed: int) -> bool:
 
 
 def fills(size: int, *, listed: int | None, last: int | None) -> bool:
-    """Return whether a page of that size would be full: only a full one shows that the server makes them as large.
+    """Return whether a page of that size would be full, and not the only one: what `prove_first` asks for.
 
     `listed` is what the list of cohorts counts, `last` what the cohort's last read found, if it was read before.
     """
     expected = listed if last is None else last
-    return expected is not None and expected >= size
+    return expected is not None and expected > size
 
 
-def prove_first(*, asked: int, page_size: int, rows: int, may_offer: bool) -> None:
-    """Check the first page of a read with a size: it says that size, and is full.
+def prove_first(*, asked: int, page_size: int, rows: int, total: int, may_offer: bool) -> None:
+    """Check the first page of a read with a size: it says that size, is full, and is not the only one.
 
     A server that cuts every page off at a number of its own, and counts in `total` what it sends, contradicts itself
-    nowhere; it only never sends a page that is full. `may_offer`: a smaller size may be asked for the next time.
+    nowhere; it only never sends a page that is full. One that takes the size for a limit sends one full page alone.
+    `may_offer`: a smaller size may be asked for the next time.
 
     Raises: Unproven, IncompleteRead where nothing is to be gained from that server.
     """
     if rows == page_size == asked:
+        if total <= rows:
+            raise Unproven(f"The first page held all {total:,} profiles: that there is no other one is not shown.")
         return
     if page_size > asked or (rows == page_size and page_size <= min(asked, _VENDORS_OWN)):
         raise IncompleteRead(f"Pages of {asked:,} profiles were asked for; the first is one of {page_size:,}.")
@@ -113,7 +116,8 @@ def doubt_after(exc: BaseException, *, has_begun: bool) -> Doubt | None:
     if isinstance(exc, MemoryError | SessionLost | RunTookTooLong):
         return Doubt.FAILED
     if isinstance(exc, VendorUnavailable):
-        return None if isinstance(exc, RateLimited) else Doubt.FAILED
+        # That the hour is spent has nothing to do with a size; that a server sheds what is too much for it may.
+        return None if isinstance(exc, RateLimited) and exc.kind == "hour" else Doubt.FAILED
     if isinstance(exc, VendorRefused) and exc.status not in _OF_THE_ACCOUNT:
         # That the account may read, and that there is such a cohort, the first page shows.
         is_general = isinstance(exc, VendorAuthFailed) or exc.status == 404

@@ -59,9 +59,13 @@ KNOWN: dict[str, Fault] = {
                            ("mixpanel",), "sized", (("rows", 90),)),
     "page_size_cut_smaller": Fault("Pages cut, and said to be smaller", "The same, and the pages say the size that is "
                                    "left", ("mixpanel",), "sized", (("rows", 90),)),
+    "page_size_as_limit": Fault("Page size as a limit", "No more profiles in all than one page was asked to hold; the "
+                                "total counts those", ("mixpanel",), "sized"),
     "page_size_refused": Fault("Page size refused", "400 that names it", ("mixpanel",), "sized"),
     "page_size_bad_request": Fault("Page size not understood", "400 without a reason", ("mixpanel",), "sized"),
     "page_size_failure": Fault("Page size too much", "500 for pages of a size", ("mixpanel",), "sized"),
+    "page_size_shed": Fault("Page size shed", "429 without any rate-limit header for pages of a size", ("mixpanel",),
+                            "sized"),
     "total_wrong": Fault("Total wrong", "The first page's total is off", ("mixpanel",), "first", (("by", 3),)),
     "session_forgotten": Fault("Session forgotten", "400: the session's query is gone", ("mixpanel",), "session"),
     "records_refused": Fault("Records refused", "The first records of a batch are refused", ("ingestion",),

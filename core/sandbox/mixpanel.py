@@ -112,7 +112,7 @@ class Mixpanel:
                 raise Refused(403, f"Service account does not have access to project {project_id}")
         except Refused as refused:
             return self._refusal(call, refused)
-        if "load_shedding" in call.faults:
+        if call.faults.keys() & {"load_shedding", "page_size_shed"}:
             text = f"Query rate limit exceeded for project_id: {people.PROJECT_ID}."
             return reply({"request": call.url, "error": text}, 429)
         # Further pages of a session are free (mixpanel-headless, pacer.classify; whether that also goes for the five

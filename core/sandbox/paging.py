@@ -32,6 +32,7 @@ class Cut:
 def cut_page(session: Session, page: int, faults: dict[str, dict[str, Any]]) -> Cut:
     """Return a page of a session, as the faults that are on make it."""
     people, size = session.results, session.page_size
+    people = people[:size] if "page_size_as_limit" in faults else people
     fault = next((name for name in _SMALLER if name in faults), "")
     kept = min(size, faults[fault]["rows"]) if fault else size
     step = size if fault.startswith("page_size_cut") else kept

@@ -36,6 +36,8 @@ BEHAVIORS: dict[str, tuple[str | None, int]] = {
     "page_size_held_back": ("failed once", 2),
     "page_size_cut": ("failed once", 2),
     "page_size_cut_smaller": ("refused", 2),
+    "page_size_as_limit": ("failed once", 2),
+    "page_size_shed": ("failed once", 6),
     "page_past_end": ("refused", 2),
     "page_past_end_refused": ("failed once", 2),
     "page_size_bad_request": ("failed once", 2),

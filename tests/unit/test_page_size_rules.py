@@ -46,7 +46,9 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
         (VendorAuthFailed("x", status=403), None, Doubt.FAILED),
         (VendorAuthFailed("x", status=401), None, None),
         (VendorRefused("x", status=402), None, None),
-        (RateLimited("x", kind="load"), None, None),
+        (RateLimited("x", kind="load"), Doubt.FAILED, Doubt.FAILED),
+        (RateLimited("x", kind="concurrency"), Doubt.FAILED, Doubt.FAILED),
+        (RateLimited("x", kind="hour"), None, None),
         (NoQuerySlot("x", next_at=NOON), None, None),
         (CohortNotExportable("x"), None, None),
         (RunCancelled("x"), None, None),
@@ -92,7 +94,7 @@ def test_a_read_without_a_size_that_fails_as_well_clears_the_size(exc: BaseExcep
 )
 def test_a_first_page_is_believed_if_it_says_the_size_and_is_full(page_size: int, rows: int, kind: type | None):
     try:
-        page_sizes.prove_first(asked=10_000, page_size=page_size, rows=rows, may_offer=True)
+        page_sizes.prove_first(asked=10_000, page_size=page_size, rows=rows, total=25_000, may_offer=True)
         raised = None
     except IncompleteRead as exc:
         raised = exc
@@ -102,9 +104,14 @@ def test_a_first_page_is_believed_if_it_says_the_size_and_is_full(page_size: int
     assert offered == (5_000 if (page_size, rows) == (5_000, 5_000) else None)
 
 
+def test_a_full_page_that_is_the_only_one_shows_no_end():
+    with pytest.raises(Unproven):
+        page_sizes.prove_first(asked=10_000, page_size=10_000, rows=10_000, total=10_000, may_offer=True)
+
+
 def test_a_second_offer_is_none():
     with pytest.raises(IncompleteRead) as caught:
-        page_sizes.prove_first(asked=5_000, page_size=2_500, rows=2_500, may_offer=False)
+        page_sizes.prove_first(asked=5_000, page_size=2_500, rows=2_500, total=9_000, may_offer=False)
 
     assert not isinstance(caught.value, Unproven)
 
@@ -150,7 +157,8 @@ def test_a_refusal_lasts_thirty_days_and_one_of_the_future_not_at_all(later: tim
 @pytest.mark.parametrize(
     ("listed", "last", "fills"),
     [
-        (10_000, None, True),
+        (10_001, None, True),
+        (10_000, None, False),
         (9_999, None, False),
         (None, None, False),
         (12_000, 9_000, False),

@@ -16,7 +16,9 @@ from data.query_models import PageSize
 PROJECT = "mixpanel.com/7"
 
 
-def begin(bridge: Bridge, owner: str = "one/1", setting: int | str | None = None, listed: int = USUAL) -> PageSizing:
+def begin(
+    bridge: Bridge, owner: str = "one/1", setting: int | str | None = None, listed: int = USUAL + 1
+) -> PageSizing:
     """Begin a run over a cohort that was never read."""
     sizing = PageSizing(bridge.engine, bridge.clock, setting=setting, project=PROJECT, lease_owner=owner)
     asyncio.run(sizing.choose(listed=listed, group_id=1))
@@ -86,8 +88,8 @@ def test_a_size_that_was_offered_is_asked_for_where_a_page_of_it_is_full(bridge:
     asyncio.run(sizing.drop(caught.value, has_begun=True))
     asyncio.run(sizing.settle(profiles=USUAL))
 
-    assert begin(bridge, listed=4999).size is None
-    second = begin(bridge, listed=5000)
+    assert begin(bridge, listed=5000).size is None
+    second = begin(bridge, listed=5001)
     assert second.size == 5000
     with pytest.raises(IncompleteRead):
         second.prove_first(page_size=2500, rows=2500, total=5000)
