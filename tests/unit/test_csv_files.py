@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from threading import enumerate as enumerate_threads
 
 import pytest
@@ -20,6 +20,7 @@ from core.vendors import csv_files
 from core.vendors.delivery import Target
 from data.models import Member
 from tests.stage.members import ListedMembers
+from tests.stage.sandbox import wait_until
 
 NAME = "Payers-7.csv"
 ids = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=8)
@@ -79,7 +80,12 @@ def test_a_delivery_that_hangs_takes_no_shared_thread_and_does_not_replace_a_new
         return answer
 
     assert asyncio.run(give_up_and_write_again()) == 1
-    (hung,) = [thread for thread in enumerate_threads() if thread not in before and thread.name == "may-hang"]
+
+    def left() -> list[Thread]:
+        return [thread for thread in enumerate_threads() if thread not in before and thread.name == "may-hang"]
+
+    wait_until(lambda: len(left()) == 1)  # that of the second file may be about to end
+    (hung,) = left()
     resumed.set()
     hung.join(10)
 
