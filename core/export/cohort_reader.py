@@ -87,7 +87,6 @@ class CohortReader:
     sizing: PageSizing
     tally: Tally | None = None  # of the latest session whose pages were all there
     _pages: completeness.PageLedger = field(init=False)  # of the session that is read
-    _has_begun: bool = False  # its first page has arrived
 
     @asynccontextmanager
     async def whole(self) -> AsyncGenerator[tuple[Tally, Collector]]:
@@ -124,7 +123,7 @@ class CohortReader:
 
     async def _drop_size(self, exc: CohortBridgeError) -> bool:
         """Return whether to read once more, without the size that may be to blame."""
-        return await self.sizing.drop(exc, has_begun=self._has_begun)
+        return await self.sizing.drop(exc)
 
     async def _close(self, opening: asyncio.Future[Collector]) -> None:
         with suppress(StorageError):  # that it could not be opened was raised already
@@ -141,12 +140,10 @@ class CohortReader:
         """Read all pages of a new session into the collector; returns it and the total that page 0 announced."""
         self.progress.begin("reading")
         self.progress.profiles, self.progress.pages = 0, 0
-        self._has_begun = False
         size = self.sizing.size
         first = await self.client.first_page(
             self.cohort_id, self.rule.match_property, page_size=size, gate=self.in_flight, tries=self.sizing.tries
         )
-        self._has_begun = True
         total, self._pages = _open_ledger(first)
         self.sizing.prove_first(page_size=self._pages.page_size, rows=len(first.distinct_ids), total=total)
         last = self._pages.last_announced

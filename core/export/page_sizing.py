@@ -78,12 +78,12 @@ class PageSizing:
             self._announced_with = total
             raise
 
-    async def drop(self, exc: BaseException, *, has_begun: bool) -> bool:
+    async def drop(self, exc: BaseException) -> bool:
         """Ask for no size any more in this run, if a read with one failed by what may be the size's fault.
 
         Returns whether it is to be read once more.
         """
-        doubt = rules.doubt_after(exc, has_begun=has_begun) if self.size is not None else None
+        doubt = rules.doubt_after(exc) if self.size is not None else None
         if doubt is None:
             return False
         log.info("page size dropped project=%s size=%s doubt=%s reason=%s", self._project, self.size, doubt, exc)
@@ -113,7 +113,7 @@ class PageSizing:
         """Remember what the error that ends a run says of the size, where it had not read the cohort whole yet."""
         with suppress(StorageError):  # the run fails by its own error
             if self.size is not None:
-                if doubt := rules.doubt_after(exc, has_begun=True):
+                if doubt := rules.doubt_after(exc):
                     await asyncio.to_thread(self._doubt, doubt, exc)
             elif self._is_settling and rules.clears(exc):
                 await asyncio.to_thread(self._remember, rules.after_failure_without)

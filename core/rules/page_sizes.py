@@ -17,7 +17,6 @@ from core.errors import (
     RunHeld,
     RunTookTooLong,
     SessionLost,
-    VendorAuthFailed,
     VendorError,
     VendorRefused,
     VendorSurprise,
@@ -104,11 +103,8 @@ def prove_first(*, asked: int, page_size: int, rows: int, total: int, may_offer:
     raise Unproven(f"Pages of {page_size:,} profiles were offered instead of {asked:,}.", offered=page_size)
 
 
-def doubt_after(exc: BaseException, *, has_begun: bool) -> Doubt | None:
-    """Return what an error of a read with a size says of that size; None where it is of another kind.
-
-    `has_begun`: the first page had arrived.
-    """
+def doubt_after(exc: BaseException) -> Doubt | None:
+    """Return what an error of a read with a size says of that size; None where it is of another kind."""
     if isinstance(exc, Unproven):
         return Doubt.UNPROVEN
     if isinstance(exc, IncompleteRead | PageSizeRefused | VendorSurprise):
@@ -118,11 +114,8 @@ def doubt_after(exc: BaseException, *, has_begun: bool) -> Doubt | None:
     if isinstance(exc, VendorUnavailable):
         # That the hour is spent has nothing to do with a size; that a server sheds what is too much for it may.
         return None if isinstance(exc, RateLimited) and exc.kind == "hour" else Doubt.FAILED
-    if isinstance(exc, VendorRefused) and exc.status not in _OF_THE_ACCOUNT:
-        # That the account may read, and that there is such a cohort, the first page shows.
-        is_general = isinstance(exc, VendorAuthFailed) or exc.status == 404
-        return None if is_general and not has_begun else Doubt.FAILED
-    return None
+    # A 403 or a 404 as well: what stands between may filter what it does not know, and one more question tells.
+    return Doubt.FAILED if isinstance(exc, VendorRefused) and exc.status not in _OF_THE_ACCOUNT else None
 
 
 def is_of_the_moment(exc: BaseException) -> bool:

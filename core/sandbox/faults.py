@@ -63,6 +63,8 @@ KNOWN: dict[str, Fault] = {
                                 "total counts those", ("mixpanel",), "sized"),
     "page_size_refused": Fault("Page size refused", "400 that names it", ("mixpanel",), "sized"),
     "page_size_bad_request": Fault("Page size not understood", "400 without a reason", ("mixpanel",), "sized"),
+    "page_size_forbidden": Fault("Page size filtered", "403 for pages of a size, as from a proxy", ("mixpanel",),
+                                 "sized"),
     "page_size_failure": Fault("Page size too much", "500 for pages of a size", ("mixpanel",), "sized"),
     "page_size_shed": Fault("Page size shed", "429 without any rate-limit header for pages of a size", ("mixpanel",),
                             "sized"),

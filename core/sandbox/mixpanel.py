@@ -79,6 +79,8 @@ class Mixpanel:
                     raise Refused(500, "Internal server error. Please try again later.")
                 if call.faults.keys() & {"bad_request", "page_size_bad_request"}:
                     raise Refused(400, "Bad request.")
+                if "page_size_forbidden" in call.faults:
+                    raise Refused(403, "Forbidden")
                 if "page_size_refused" in call.faults:
                     raise Refused(400, "page_size must be 1000 or less")
                 if "query_failed" in call.faults:

@@ -41,6 +41,7 @@ BEHAVIORS: dict[str, tuple[str | None, int]] = {
     "page_past_end": ("refused", 2),
     "page_past_end_refused": ("failed once", 2),
     "page_size_bad_request": ("failed once", 2),
+    "page_size_forbidden": ("failed once", 2),
     "page_size_failure": ("failed once", 6),
 }
 

@@ -29,37 +29,34 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("exc", "on_the_first", "later"),
+    ("exc", "doubt"),
     [
-        (IncompleteRead("x"), Doubt.REFUSED, Doubt.REFUSED),
-        (Unproven("x"), Doubt.UNPROVEN, Doubt.UNPROVEN),
-        (PageSizeRefused("x", status=400), Doubt.REFUSED, Doubt.REFUSED),
-        (VendorSurprise("x"), Doubt.REFUSED, Doubt.REFUSED),
-        (CohortRefused("x", status=400), Doubt.FAILED, Doubt.FAILED),
-        (VendorRefused("x", status=413), Doubt.FAILED, Doubt.FAILED),
-        (VendorUnavailable("x", status=504), Doubt.FAILED, Doubt.FAILED),
-        (VendorUnavailable("x"), Doubt.FAILED, Doubt.FAILED),
-        (SessionLost("x"), Doubt.FAILED, Doubt.FAILED),
-        (RunTookTooLong("x"), Doubt.FAILED, Doubt.FAILED),
-        (MemoryError(), Doubt.FAILED, Doubt.FAILED),
-        (CohortRefused("x", status=404), None, Doubt.FAILED),
-        (VendorAuthFailed("x", status=403), None, Doubt.FAILED),
-        (VendorAuthFailed("x", status=401), None, None),
-        (VendorRefused("x", status=402), None, None),
-        (RateLimited("x", kind="load"), Doubt.FAILED, Doubt.FAILED),
-        (RateLimited("x", kind="concurrency"), Doubt.FAILED, Doubt.FAILED),
-        (RateLimited("x", kind="hour"), None, None),
-        (NoQuerySlot("x", next_at=NOON), None, None),
-        (CohortNotExportable("x"), None, None),
-        (RunCancelled("x"), None, None),
-        (ValueError("x"), None, None),
+        (IncompleteRead("x"), Doubt.REFUSED),
+        (Unproven("x"), Doubt.UNPROVEN),
+        (PageSizeRefused("x", status=400), Doubt.REFUSED),
+        (VendorSurprise("x"), Doubt.REFUSED),
+        (CohortRefused("x", status=400), Doubt.FAILED),
+        (VendorRefused("x", status=413), Doubt.FAILED),
+        (VendorUnavailable("x", status=504), Doubt.FAILED),
+        (VendorUnavailable("x"), Doubt.FAILED),
+        (SessionLost("x"), Doubt.FAILED),
+        (RunTookTooLong("x"), Doubt.FAILED),
+        (MemoryError(), Doubt.FAILED),
+        (CohortRefused("x", status=404), Doubt.FAILED),
+        (VendorAuthFailed("x", status=403), Doubt.FAILED),
+        (VendorAuthFailed("x", status=401), None),
+        (VendorRefused("x", status=402), None),
+        (RateLimited("x", kind="load"), Doubt.FAILED),
+        (RateLimited("x", kind="concurrency"), Doubt.FAILED),
+        (RateLimited("x", kind="hour"), None),
+        (NoQuerySlot("x", next_at=NOON), None),
+        (CohortNotExportable("x"), None),
+        (RunCancelled("x"), None),
+        (ValueError("x"), None),
     ],
 )
-def test_an_error_is_laid_to_the_size_where_the_size_may_be_to_blame(
-    exc: BaseException, on_the_first: Doubt | None, later: Doubt | None
-):
-    assert page_sizes.doubt_after(exc, has_begun=False) == on_the_first
-    assert page_sizes.doubt_after(exc, has_begun=True) == later
+def test_an_error_is_laid_to_the_size_where_the_size_may_be_to_blame(exc: BaseException, doubt: Doubt | None):
+    assert page_sizes.doubt_after(exc) == doubt
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_a_run_that_ends_of_something_else_after_its_read_leaves_none(bridge: Br
 def test_what_was_proven_is_doubted_too_and_tried_by_one_run_again(bridge: Bridge):
     asyncio.run(begin(bridge).settle(profiles=USUAL))
     proven = begin(bridge)
-    asyncio.run(proven.drop(VendorUnavailable("x", status=504), has_begun=True))
+    asyncio.run(proven.drop(VendorUnavailable("x", status=504)))
     assert (proven.size, proven.tries) == (None, 2)
 
     asyncio.run(proven.settle(profiles=USUAL))
@@ -85,7 +85,7 @@ def test_a_size_that_was_offered_is_asked_for_where_a_page_of_it_is_full(bridge:
     sizing = begin(bridge)
     with pytest.raises(Unproven) as caught:
         sizing.prove_first(page_size=5000, rows=5000, total=USUAL)
-    asyncio.run(sizing.drop(caught.value, has_begun=True))
+    asyncio.run(sizing.drop(caught.value))
     asyncio.run(sizing.settle(profiles=USUAL))
 
     assert begin(bridge, listed=5000).size is None
