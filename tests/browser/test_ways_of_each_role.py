@@ -107,8 +107,8 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     # What is said of the copy goes as soon as its first run is over, which may be before anybody looks.
     wait_until(lambda: everything.recurring_sync_id(POWER) != copied)
     expect(page).to_have_url(f"{everything.url}/syncs?sync={everything.recurring_sync_id(POWER)}")
+    wait_until(lambda: list(folder.glob("Power-users-*.csv")), within_s=EXPORT_MS / 1000)
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
-    assert list(folder.glob("Power-users-*.csv"))
 
 
 def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, page: Page):
