@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from core.cli.common import FAILED, WRONG_USAGE, require_sound_database, with_times
+from core.cli.common import FAILED, WRONG_USAGE, interrupted, require_sound_database, with_times
 from core.cli.output import complain, has_printed_json, say
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.encoding import OutputLost, drop_output, prepare_streams, printing
@@ -160,6 +160,7 @@ def main(
         complain(exc.message, exc.advice)
         _end(given, WRONG_USAGE if isinstance(exc, SettingsError) else FAILED)
     except KeyboardInterrupt:
+        interrupted.set()
         _end(given, FAILED)
     except (OutputLost, BrokenPipeError) as exc:
         _end_unheard(exc)
@@ -196,8 +197,10 @@ def _end(given: Sequence[str], code: int) -> None:
 
 def _exit(code: int) -> NoReturn:
     threads = sys.modules.get("core.threads")  # who has not imported it has started none
-    if threads is not None and threads.are_any_left():
-        # Nothing is torn down below a thread that hangs: what it uses would be reported, and could wait for it.
+    if interrupted.is_set() or (threads is not None and threads.are_any_left()):
+        # Nothing is torn down below a thread that hangs: what it uses would be reported, and could wait for it. And an
+        # interruption that came while Python ran a text as code, as it does to make a class, would be its end by a
+        # signal though it was dealt with long ago.
         with suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,6 +88,10 @@ def _is_service() -> bool:
 # --- ending --------------------------------------------------------------------------------------------------------
 
 
+# Whether the work of this process was ended by Ctrl-C, or by what ends it in the same way.
+interrupted = Event()
+
+
 def _like_ctrl_c() -> list[signal.Signals]:
     """List what has to be made to end a command as Ctrl-C does."""
     return [number for number in end_signals() if number is not signal.SIGINT]
@@ -102,6 +107,9 @@ def ending_in_order() -> Generator[None]:
     before = [(number, signal.signal(number, interrupt)) for number in _like_ctrl_c()]
     try:
         yield
+    except KeyboardInterrupt:
+        interrupted.set()
+        raise
     finally:
         for number, handler in before:
             signal.signal(number, handler)
