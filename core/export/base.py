@@ -9,6 +9,7 @@ from core.errors import NotFound
 from core.export.job import Job
 from data import proofs, run_stats
 from data.members.proof import Damage, Proof
+from data.members.snapshots import Snapshots
 from data.members.store import SET_ASIDE
 from data.models import Group
 
@@ -50,15 +51,21 @@ def find_base(bridge: Bridge, group: Group, *, key: str | None = None) -> Base:
     return Base(name, proof=proof) if damage is None else Base(damage=set_aside(bridge, name, damage))
 
 
+def find_standing_proof(snapshots: Snapshots, job: Job) -> Proof | None:
+    """Return the proof of the base of a run's group, where its file is there as it proved itself last."""
+    name, proof = job.group.base_snapshot, job.base_proof
+    if name and proof and proof.sums and snapshots.exists(name) and proof.is_of(snapshots.stamp(name)):
+        return proof
+    return None
+
+
 def expect_base(bridge: Bridge, job: Job) -> Base:
     """Find the base of a run's group without reading it, where its file is there as it proved itself last.
 
     Otherwise it proves itself, as by `find_base`. Raises StorageError.
     """
-    name, proof = job.group.base_snapshot, job.base_proof
-    snapshots = bridge.snapshots
-    if name and proof and proof.sums and snapshots.exists(name) and proof.is_of(snapshots.stamp(name)):
-        return Base(name, proof=proof)
+    if proof := find_standing_proof(bridge.snapshots, job):
+        return Base(job.group.base_snapshot, proof=proof)
     return find_base(bridge, job.group, key=job.key)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from core.bridge import Bridge
 from core.errors import StorageFailed
-from core.export.base import Base, expect_base, find_base
+from core.export.base import Base, expect_base, find_base, find_standing_proof
 from core.export.job import Job
 from data.engine import StorageError
 from data.members.changes import Difference
@@ -47,10 +47,8 @@ def find_unchanged(snapshots: Snapshots, job: Job, tally: Tally) -> Comparison |
     The base is not read for that. Its file is there as it last proved itself, and proves itself again before a group is
     written from it.
     """
-    name, proof = job.group.base_snapshot, job.base_proof
-    if name is None or proof is None or proof.sums != tally.sums or not snapshots.exists(name):
-        return None
-    if not proof.is_of(snapshots.stamp(name)):
+    name, proof = job.group.base_snapshot, find_standing_proof(snapshots, job)
+    if name is None or proof is None or proof.sums != tally.sums:
         return None
     return Comparison(name, tally.members, name, Difference(0, 0, tally.members), proof=proof)
 
