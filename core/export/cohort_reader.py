@@ -104,7 +104,7 @@ class CohortReader:
                 except CohortBridgeError as exc:
                     is_lost = isinstance(exc, SessionLost)
                     lost += is_lost
-                    if lost <= _SESSIONS_LOST and (await self._drop_size(exc) or is_lost):
+                    if lost <= _SESSIONS_LOST and (await self.sizing.drop(exc) or is_lost):
                         continue
                     raise
                 if tally.profiles == total:
@@ -113,17 +113,13 @@ class CohortReader:
                     return
                 totals.append(total)
                 disagrees = IncompleteRead("The pages disagree with the total.")
-                if not await self._drop_size(disagrees) and len(totals) > _TOTALS_WRONG:
+                if not await self.sizing.drop(disagrees) and len(totals) > _TOTALS_WRONG:
                     self.check_total(profiles=tally.profiles, totals=totals)
                     await self.sizing.fail(disagrees)  # without a size they do so as well
                     yield tally, collector
                     return
             finally:
                 await asyncio.shield(self._close(opening))
-
-    async def _drop_size(self, exc: CohortBridgeError) -> bool:
-        """Return whether to read once more, without the size that may be to blame."""
-        return await self.sizing.drop(exc)
 
     async def _close(self, opening: asyncio.Future[Collector]) -> None:
         with suppress(StorageError):  # that it could not be opened was raised already
