@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench import measure
@@ -53,6 +53,17 @@ class Sample:
     server_mib: float = 0.0
     steps: dict[str, float] = field(default_factory=dict)
     more: dict[str, float] = field(default_factory=dict)
+
+    def with_counts(self, counted: dict[str, Any]) -> Sample:
+        """Return it with what the server counted meanwhile."""
+        return replace(
+            self,
+            requests=counted["requests"],
+            messages=counted["messages"],
+            most_in_flight=counted["most_in_flight"],
+            server_cpu_s=counted["cpu_s"],
+            server_mib=counted["peak_mib"],
+        )
 
 
 @dataclass
@@ -106,18 +117,9 @@ def take(case: Case, stage: Stage) -> Sample:
     taken = _HOW.get(case.reader, _other)(case, stage)
     counted = stage.server.ask("counted")
     taken.check()
-    return Sample(
-        wall_s=taken.process.wall_s,
-        peak_mib=taken.process.peak_mib,
-        cpu_s=taken.process.cpu_s,
-        load=load,
-        requests=counted["requests"],
-        messages=counted["messages"],
-        most_in_flight=counted["most_in_flight"],
-        server_cpu_s=counted["cpu_s"],
-        server_mib=counted["peak_mib"],
-        steps=taken.steps,
-    )
+    process = taken.process
+    sample = Sample(process.wall_s, process.peak_mib, process.cpu_s, load, steps=taken.steps)
+    return sample.with_counts(counted)
 
 
 @dataclass(frozen=True)

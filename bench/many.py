@@ -49,19 +49,15 @@ def _all_at_once(steady: Worker, sync_ids: list[int], stage: Stage) -> Sample:
     cpu_s = steady.cpu_s - cpu_s
     steps = [steady.home.steps(run["id"]) for run in runs]
     names = dict.fromkeys(name for each in steps for name in each)
-    return Sample(
+    sample = Sample(
         wall_s=max(run["since_due_s"] for run in runs),
         peak_mib=steady.peak_mib,
         cpu_s=cpu_s,
         load=load,
-        requests=counted["requests"],
-        messages=counted["messages"],
-        most_in_flight=counted["most_in_flight"],
-        server_cpu_s=counted["cpu_s"],
-        server_mib=counted["peak_mib"],
         steps={name: statistics.median(each.get(name, 0.0) for each in steps) for name in names},
         more={"cpu_s_a_run": cpu_s / len(runs), "median_run_s": statistics.median(run["wall_s"] for run in runs)},
     )
+    return sample.with_counts(counted)
 
 
 def take_stopped(sizes: Sizes, stage: Stage) -> list[tuple[Case, Sample]]:
