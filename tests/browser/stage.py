@@ -54,8 +54,8 @@ _GRIDS_ARE_DRAWN = """() => [...document.querySelectorAll("[data-testid=stDataFr
 # A press that falls into the drawing of what the one before brought hits nothing: the button has moved meanwhile.
 _IS_AT_REST = """() => {
     const app = document.querySelector("[data-testid=stApp]");
-    const moves = document.getAnimations().filter(one => one.effect?.getComputedTiming().iterations !== Infinity);
-    return (!app || app.dataset.testScriptState === "notRunning") && !moves.some(one => one.playState === "running");
+    const moves = document.getAnimations().filter(move => move.effect?.getComputedTiming().iterations !== Infinity);
+    return (!app || app.dataset.testScriptState === "notRunning") && !moves.some(move => move.playState === "running");
 }"""
 
 # Ends once the script of the address has begun: until then the page before looks as if it were drawn to its end.
@@ -164,11 +164,10 @@ def services(home: Path) -> Generator[Everything]:
     """Start what `up` starts, each forked from a process that has imported it, and end it."""
     port, sandbox_port = free_port(), free_port()
     everything = Everything(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}", home)
-    settings = Settings(home=home, _env_file=None)  # type: ignore[call-arg]
     with ExitStack() as stack:
         stack.enter_context(_forked(everything, "sandbox", f"--port={sandbox_port}"))
         wait_until(lambda: _answers(f"{everything.sandbox}/sandbox/api/project"))
-        bridge = open_bridge(settings)
+        bridge = open_bridge(Settings(home=home, _env_file=None))  # type: ignore[call-arg]
         stack.callback(bridge.engine.dispose)
         with ThreadPoolExecutor(1) as thread:  # this one has Playwright's loop
             thread.submit(connect_sandbox, bridge, everything.sandbox).result()
