@@ -153,7 +153,7 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
     """Check that the file has as many profiles as made no member; asked once while it is as it is."""
     snapshots = bridge.snapshots
     stamp = snapshots.stamp(name)
-    if stamp is None or snapshots.proven.get(name) == stamp:
+    if stamp is None or snapshots.counted.get(name) == stamp:
         return  # what is gone says so when it is read
     try:
         is_whole = count_excluded(snapshots, name) == run.profiles - run.members
@@ -164,4 +164,4 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
             "The file of the profiles that this run excluded is damaged.",
             advice="Export the cohort again, or preview it: that keeps them.",
         )
-    snapshots.proven[name] = stamp
+    snapshots.counted[name] = stamp

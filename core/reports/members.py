@@ -138,14 +138,14 @@ def _is_what_it_says(bridge: Bridge, run: Run, difference: str) -> bool:
     """Return whether a difference has as many members as its run added and removed; asked once while it is as it is."""
     snapshots = bridge.snapshots
     stamp = snapshots.stamp(difference)
-    if snapshots.proven.get(difference) != stamp:
+    if snapshots.counted.get(difference) != stamp:
         try:
             counts = snapshots.count_changes(difference)
         except MembersDamaged:
             return False
         if counts != (run.added, run.removed):
             return False
-        snapshots.proven[difference] = stamp
+        snapshots.counted[difference] = stamp
     return True
 
 

@@ -45,6 +45,9 @@ class MemberFiles:
         # The files that were found damaged, and those that proved to be what they say, as they were then.
         self._damaged: dict[str, Stamp | None] = {}
         self.proven: dict[str, Stamp | None] = {}
+        # Those that have as many rows as they should: what began a group is counted as a difference, and that proves no
+        # snapshot.
+        self.counted: dict[str, Stamp | None] = {}
 
     def path(self, name: str) -> Path:
         """Return where the file of this name lies, or would lie."""

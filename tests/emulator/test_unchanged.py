@@ -11,6 +11,7 @@ import pytest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.errors import NotFound
 from core.reports import comparison, members, user_lookup
 from core.syncs import one_time, undo
 from core.worker import retention, service
@@ -183,6 +184,19 @@ def test_a_first_export_keeps_one_file_that_tells_who_was_added_as_long_as_the_r
     assert (answer.since, answer.run_id) == (first.finished_at, first.id)
     with pytest.raises(Exception, match="not kept"):
         undo.undo_to(bridge, LOCAL, first.id or 0)
+
+
+def test_that_all_were_counted_who_began_a_group_proves_no_snapshot(bridge: Bridge, sandbox: Sandbox):
+    first = export(bridge, TRIAL)
+    sandbox.at(LATER_S)
+    second = export(bridge, TRIAL)
+    bridge.snapshots.proven.clear()  # as in another process
+    DAMAGES["an id changed"](bridge.snapshots.path(first.snapshot or ""))
+
+    members.find_changes(bridge, LOCAL, first.id or 0, "added")
+
+    with pytest.raises(NotFound, match=f"as of run {first.id} are not kept"):
+        comparison.compare_runs(bridge, LOCAL, first.id or 0, second.id or 0)
 
 
 def test_a_preview_of_a_group_that_is_not_there_yet_keeps_who_would_come(bridge: Bridge, sandbox: Sandbox):
