@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlmodel import Session, col, select
 
-from data import leases
+from data import leases, run_queue
 from data.engine import Engine, read_session, write_session
 from data.models import LeaseKind, Run, RunStatus
 from data.query_models import PageSize
@@ -26,10 +26,13 @@ def get(engine: Engine, project: str, size: int) -> PageSize:
 def begin_trial(engine: Engine, project: str, size: int, *, mark: str, lease_owner: str, now: datetime) -> Trial:
     """Be the one run that tries a size, unless another is; `mark` is the doubt that a process leaves if it dies.
 
-    Where something is in doubt already, a mark of a process that died included, there is nothing to try yet.
+    Where something is in doubt already, a mark of a process that died included, there is nothing to try yet. A trial
+    is over with its run, also where its process died before it could say so.
     """
     with write_session(engine) as session:
-        if not leases.claim(session, LeaseKind.PAGE_SIZE, project, lease_owner=lease_owner, now=now):
+        other = leases.find(session, LeaseKind.PAGE_SIZE, project)
+        left = other if other and run_queue.is_part_left(session, other) else None
+        if not leases.claim(session, LeaseKind.PAGE_SIZE, project, lease_owner=lease_owner, now=now, dead=left):
             return "taken"
         row = _find(session, project, size)
         if row.doubt:

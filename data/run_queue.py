@@ -75,6 +75,13 @@ def parts_owner(lease_owner: str, run_id: int) -> str:
     return f"{lease_owner}/{run_id}"
 
 
+def is_part_left(session: Session, part: Lease) -> bool:
+    """Return whether what a run needed besides its own lease is still held though the run is not: its process died."""
+    lease_owner, _, run_id = part.lease_owner.rpartition("/")
+    run = leases.find(session, LeaseKind.RUN, run_id)
+    return run is None or run.lease_owner != lease_owner
+
+
 def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Take a queued or waiting run that is free. False when another was faster or the group is being written."""
     try:

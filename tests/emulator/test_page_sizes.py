@@ -218,9 +218,10 @@ def test_without_a_query_left_the_run_waits_and_then_reads_without_the_size(
 
 
 def test_a_process_that_died_while_it_tried_leaves_a_doubt_that_the_next_run_settles(sandbox: Sandbox, sized: Bridge):
-    begin_trial(sized, sandbox, "killed/1")
+    begin_trial(sized, sandbox, "killed/101")
     with write_session(sized.engine) as session:
-        leases.free_all(session, "killed/1")  # as whoever finds the run dead does
+        for owner in ("killed", "killed/101"):  # as whoever finds the run dead does
+            leases.free_all(session, owner)
 
     run = export(sized, TRIAL)
 
@@ -270,7 +271,7 @@ def test_one_run_at_a_time_tries_the_usual_size_and_others_ask_without_it_until_
     sandbox: Sandbox, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("core.rules.page_sizes.USUAL", SIZE)
-    begin_trial(bridge, sandbox, "another/1")
+    begin_trial(bridge, sandbox, "another/101")
     assert_exact(sandbox, export(bridge, TRIAL))
     assert (sizes_asked(sandbox), remembered(bridge).doubt) == ([None], Doubt.TRYING)
     proven = PageSize(project=get_project(sandbox), size=SIZE, is_proven=True)
@@ -284,6 +285,8 @@ def test_one_run_at_a_time_tries_the_usual_size_and_others_ask_without_it_until_
 
 def begin_trial(bridge: Bridge, sandbox: Sandbox, owner: str) -> None:
     project, now = get_project(sandbox), bridge.clock.now()
+    holder, _, run_id = owner.partition("/")
+    leases.acquire(bridge.engine, LeaseKind.RUN, run_id, lease_owner=holder, now=now)
     begun = page_sizes.begin_trial(bridge.engine, project, SIZE, mark=Doubt.TRYING, lease_owner=owner, now=now)
     assert begun == "begun"
 

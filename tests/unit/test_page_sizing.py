@@ -10,16 +10,23 @@ from core.bridge import Bridge
 from core.errors import IncompleteRead, RunTookTooLong, VendorUnavailable
 from core.export.page_sizing import PageSizing
 from core.rules.page_sizes import USUAL, Doubt, Unproven
-from data import page_sizes
+from data import leases, page_sizes
+from data.models import LeaseKind
 from data.query_models import PageSize
 
 PROJECT = "mixpanel.com/7"
 
 
-def begin(
+def begin(bridge: Bridge, owner: str = "one/1", setting: int | str | None = None) -> PageSizing:
+    """Begin a run that a process holds, over a cohort that was never read."""
+    holder, _, run_id = owner.partition("/")
+    leases.acquire(bridge.engine, LeaseKind.RUN, run_id, lease_owner=holder, now=bridge.clock.now())
+    return choose(bridge, owner, setting)
+
+
+def choose(
     bridge: Bridge, owner: str = "one/1", setting: int | str | None = None, listed: int = USUAL + 1
 ) -> PageSizing:
-    """Begin a run over a cohort that was never read."""
     sizing = PageSizing(bridge.engine, bridge.clock, setting=setting, project=PROJECT, lease_owner=owner)
     asyncio.run(sizing.choose(listed=listed, group_id=1))
     return sizing
@@ -88,8 +95,8 @@ def test_a_size_that_was_offered_is_asked_for_where_a_page_of_it_is_full(bridge:
     asyncio.run(sizing.drop(caught.value))
     asyncio.run(sizing.settle(profiles=USUAL))
 
-    assert begin(bridge, listed=5000).size is None
-    second = begin(bridge, listed=5001)
+    assert choose(bridge, listed=5000).size is None
+    second = choose(bridge, listed=5001)
     assert second.size == 5000
     with pytest.raises(IncompleteRead):
         second.prove_first(page_size=2500, rows=2500, total=5000)
@@ -99,9 +106,23 @@ def test_a_small_cohort_or_one_that_is_left_to_the_vendor_asks_the_database_noth
     bridge.engine.dispose()
     (bridge.settings.home / "cohort_bridge.db").unlink()
 
-    assert begin(bridge, listed=999).size is None
-    assert begin(bridge, setting="vendor").size is None
+    assert choose(bridge, listed=999).size is None
+    assert choose(bridge, setting="vendor").size is None
     assert not (bridge.settings.home / "cohort_bridge.db").exists()
+
+
+@pytest.mark.parametrize("taken_over_by", [None, "another"])
+def test_a_trial_whose_run_is_not_held_any_more_keeps_no_other_from_trying(bridge: Bridge, taken_over_by: str | None):
+    begin(bridge, "killed/1")  # after its end was recorded, and before it said so of its trial
+    leases.release(bridge.engine, LeaseKind.RUN, 1, lease_owner="killed")
+    if taken_over_by:
+        leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner=taken_over_by, now=bridge.clock.now())
+
+    following = begin(bridge, "two/2")
+    asyncio.run(following.settle(profiles=USUAL))
+
+    assert (following.size, remembered(bridge).failures) == (None, 1)
+    assert begin(bridge, "three/3").size == USUAL
 
 
 def test_a_lease_on_a_trial_goes_with_it(bridge: Bridge):
