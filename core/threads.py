@@ -75,6 +75,15 @@ async def in_own_thread(call: Callable[[], T]) -> T:
     return await answer
 
 
+async def to_its_end(call: Callable[[], T]) -> T:
+    """Make a call in a thread that all share; when this is cancelled, wait for its end: what it took is known then."""
+    working = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(working)
+    finally:
+        await asyncio.wait([working])
+
+
 class WorkerThread:
     """One thread that does call after call, beside the loop that keeps the requests going.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -42,6 +43,9 @@ class PageSizing:
         self._is_trying = False  # and the mark of it is in the database
         self._is_settling = False  # a read without a size will show what a doubt is worth
         self._announced_with: int | None = None  # profiles, by a first page that was not believed
+        # A call in a thread outlives the task that was cancelled while it waited for it: none tries after the close.
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.size: int | None = None
         self.tries: int | None = None
 
@@ -51,6 +55,11 @@ class PageSizing:
             await asyncio.to_thread(self._choose, self._wanted, listed, group_id)
 
     def _choose(self, wanted: int, listed: int, group_id: int) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._choose_now(wanted, listed, group_id)
+
+    def _choose_now(self, wanted: int, listed: int, group_id: int) -> None:
         engine, now = self._engine, self._clock.now()
         facts = self._known = _facts(page_sizes.get(engine, self._project, wanted))
         size = facts.offered or wanted
@@ -120,9 +129,11 @@ class PageSizing:
 
     def close(self) -> None:
         """Take back that a size is tried, where nothing came of it."""
-        if self._is_trying:
-            with suppress(StorageError):
-                self._remember(rules.after_failure_without)
+        with self._lock:
+            self._is_closed = True
+            if self._is_trying:
+                with suppress(StorageError):
+                    self._remember(rules.after_failure_without)
 
     def _remember(self, change: Callable[[SizeFacts], SizeFacts]) -> None:
         assert self._wanted is not None

@@ -33,7 +33,8 @@ def remove_unnamed_files(bridge: Bridge) -> int:
     folder = bridge.snapshots.folder
     young_s = bridge.clock.now().timestamp() - _YOUNG_S
     files = [path for path in folder.glob("*.parquet") if path.stat().st_mtime < young_s]
-    files += [path for path in folder.glob(".*.part") if path.stat().st_mtime < young_s]
+    # DuckDB puts a name of its own before that of a part while it writes it.
+    files += [path for path in folder.glob("*.part") if path.stat().st_mtime < young_s]
     if not files:
         return 0
     named = run_retention.named_files(bridge.engine)

@@ -16,6 +16,7 @@ from core.leases import slots
 from core.leases.lease import new_lease_owner
 from core.signals import end_signals
 from core.syncs import queueing, shared_receivers
+from core.threads import to_its_end
 from core.vendors.certificates import load_trusted
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
@@ -92,7 +93,7 @@ class Worker:
                 while True:
                     with storage_errors():
                         await asyncio.to_thread(self.look_for_dead)
-                        await asyncio.to_thread(self.dispatch)
+                        await to_its_end(self.dispatch)
                     done += len(self._claimed)
                     self._start_claimed(http)
                     self._associations.start_claimed(http)

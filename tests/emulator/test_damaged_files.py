@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +252,22 @@ def test_what_was_set_aside_is_kept_for_a_month_and_removed_then(
     fake_clock.shift_s += 2 * 24 * 3600
     assert (retention.remove_set_aside(bridge), aside.exists()) == (1, False)
     assert base_of(bridge, TRIAL).is_file()
+
+
+def test_what_a_process_that_died_had_begun_to_write_is_removed_after_a_day(bridge: Bridge, fake_clock: FakeClock):
+    folder = bridge.snapshots.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    # As ours is called until it is whole, and DuckDB's own beside it, which holds the members until then.
+    begun = [folder / f"{name}.run-00000001.parquet.0a1b2c3d.part" for name in ("", "tmp_")]
+    for path in begun:
+        path.touch()
+        os.utime(path, (bridge.clock.now().timestamp(),) * 2)
+
+    fake_clock.shift_s += 23 * 3600
+    assert retention.remove_unnamed_files(bridge) == 0
+    fake_clock.shift_s += 2 * 3600
+    assert retention.remove_unnamed_files(bridge) == 2
+    assert list(folder.iterdir()) == []
 
 
 @damages(3)

@@ -31,7 +31,7 @@ from core.export import cohort_reader
 from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
-from data import run_queue, run_records
+from data import page_sizes, run_queue, run_records
 from data.members import collector, snapshots
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
 
@@ -48,17 +48,19 @@ STEPS: dict[str, tuple[Any, str]] = {
     "record": (run_records, "record"),
     "commit": (Session, "commit"),
     "tidy": (Recorder, "_tidy_up"),
+    "trial": (page_sizes, "begin_trial"),
 }
 _REAL_TIME = time.time
 
 
 @dataclass(frozen=True)
 class Kill:
-    """Die by SIGKILL before or after the nth time of a step."""
+    """Get a signal, SIGKILL for one, before or after the nth time of a step."""
 
     step: str
     when: str
     nth: int = 1
+    by: signal.Signals = signal.SIGKILL
 
     def __str__(self) -> str:
         return f"{self.when}-{self.step}-{self.nth}"
@@ -195,7 +197,7 @@ def _plant(kill: Kill) -> None:
 
     def die_if(when: str, call: int) -> None:
         if when == kill.when and call == kill.nth:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), kill.by)
 
     def count() -> int:
         nonlocal calls

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlmodel import delete
+from sqlmodel import delete, select
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import recurring
-from data.engine import write_session
-from data.models import CohortList, RunStatus
+from data.engine import read_session, write_session
+from data.models import CohortList, Lease, RunStatus
+from data.query_models import PageSize
 from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.population import (
@@ -39,7 +40,7 @@ _TIMES = {"ask": 3, "page": 2, "message": 4}
 EVERY_STEP = [
     Kill(step, when, nth)
     for step in process.STEPS
-    if step != "commit"
+    if step not in ("commit", "trial")
     for nth in range(1, _TIMES.get(step, 1) + 1)
     for when in ("before", "after")
 ]
@@ -95,6 +96,35 @@ def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not
     assert process.run(home, "worker", "--once") == 0
     assert_recovered(bridge, population)
     ran("kills")
+
+
+# A call in a thread goes on when the task that waits for it is stopped: the short form has those that take something.
+STOPPED_IN = [
+    Kill(step, when, by=signal.SIGTERM)
+    for step in process.STEPS
+    for when in ("before", "after")
+    if SEEDS or (step, when) in (("claim", "before"), ("trial", "before"), ("record", "before"))
+]
+
+
+@pytest.mark.parametrize("stop", STOPPED_IN, ids=str)
+def test_a_worker_that_is_stopped_at_a_step_holds_nothing_any_more_and_the_next_goes_on_with_the_same_run(
+    home: Home, bridge: Bridge, population: Population, stop: Kill, ran: Tally
+):
+    env = {"COHORT_BRIDGE_PAGE_SIZE": "100"}
+    population.set(ONE, range(1500))
+    recurring.add_sync(bridge, LOCAL, ONE)
+
+    assert process.run(home, "worker", "--once", kill=stop, env=env) == 0
+
+    with read_session(bridge.engine) as session:
+        assert session.exec(select(Lease)).all() == []
+        assert {size.doubt for size in session.exec(select(PageSize)).all()} <= {None}
+    assert last(bridge).status in (RunStatus.QUEUED, RunStatus.SUCCEEDED)
+    assert process.run(home, "worker", "--once", env=env) == 0
+    assert [run.status for run in all_runs(bridge)] == [RunStatus.SUCCEEDED]
+    assert_recovered(bridge, population)
+    ran("stops")
 
 
 def test_a_run_that_dies_again_while_it_reads_is_tried_again_after_a_minute_and_not_before(

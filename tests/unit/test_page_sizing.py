@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from threading import Event
 
 import pytest
+from sqlalchemy import event
 
 from core.bridge import Bridge
 from core.errors import IncompleteRead, RunTookTooLong, VendorUnavailable
@@ -123,6 +127,33 @@ def test_a_trial_whose_run_is_not_held_any_more_keeps_no_other_from_trying(bridg
 
     assert (following.size, remembered(bridge).failures) == (None, 1)
     assert begin(bridge, "three/3").size == USUAL
+
+
+def test_no_trial_begins_once_a_run_that_was_stopped_has_given_up(bridge: Bridge):
+    sizing, begins = (
+        PageSizing(bridge.engine, bridge.clock, setting=None, project=PROJECT, lease_owner="one/1"),
+        Event(),
+    )
+
+    def note_begin(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            begins.set()
+
+    async def stop_while_it_begins() -> None:
+        choosing = asyncio.create_task(sizing.choose(listed=USUAL + 1, group_id=1))
+        await asyncio.to_thread(begins.wait)
+        choosing.cancel()
+        giving_up = asyncio.create_task(asyncio.to_thread(sizing.close))
+        await asyncio.wait([choosing, giving_up], timeout=0.2)  # it may wait for the trial that begins, or not
+        held.close()
+        await giving_up
+
+    event.listen(bridge.engine, "before_cursor_execute", note_begin)
+    with closing(sqlite3.connect(bridge.settings.home / "cohort_bridge.db")) as held:
+        held.execute("BEGIN IMMEDIATE")  # whoever writes waits
+        asyncio.run(stop_while_it_begins())
+
+    assert (remembered(bridge).doubt, leases.list_held(bridge.engine, LeaseKind.PAGE_SIZE)) == (None, [])
 
 
 def test_a_lease_on_a_trial_goes_with_it(bridge: Bridge):
