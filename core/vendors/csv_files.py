@@ -18,6 +18,13 @@ from core.threads import in_own_thread
 from core.vendors.delivery import StoredMembers, Target
 from data.models import MembershipChange
 
+# Which part of it Apptimize documents, and what else is known: docs/decisions/014-apptimize-sdk.md.
+TAKES_EFFECT = (
+    "An id of the file takes effect only in an app that passes exactly that id, `i_` or `a_` included, to Apptimize's "
+    "`setPilotTargetingId`. (Apptimize documents this call; that the prefix counts is inferred from its SDK, and not "
+    "documented.)"
+)
+
 
 @dataclass
 class CsvDelivery:

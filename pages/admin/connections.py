@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection
+from core.vendors.csv_files import TAKES_EFFECT
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind
 from pages.parts import answers
 from pages.parts.actions import perform, show_errors
@@ -210,7 +211,8 @@ SECTIONS = (
     ("Apptimize", "", ConnectionKind.ENDPOINT, "endpoint", show_apptimize),
     (
         "CSV folder",
-        "A file for each group, as Apptimize's Groups page takes it for upload. Works with any account.",
+        "A file for each group, as Apptimize's Groups page takes it for upload. Works with any account. "
+        f"{TAKES_EFFECT}",
         ConnectionKind.CSV,
         "csv",
         show_csv,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.access.roles import Role
+from core.vendors.csv_files import TAKES_EFFECT
 from pages.shell import gate, page_frame, resources
 
 WHAT_IT_IS = """
@@ -28,11 +29,12 @@ does:
 2. Open **Connections**, and at the practice destination press **Change address** and enter both. With nothing
    connected, enter them under **Connect**.
 """
-CSV = """
+CSV = f"""
 Apptimize's Groups page takes a CSV file of user ids. This works with any account today:
 
 1. Download the file on the **Groups** page here, or connect a **CSV folder**, to which every export writes.
 2. In Apptimize, open **Groups**, create or open the group, and upload the file.
+3. {TAKES_EFFECT}
 """
 
 person = gate.require(Role.VIEWER)

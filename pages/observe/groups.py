@@ -13,7 +13,7 @@ from core.reports.comparison import Comparison
 from core.reports.group_state import GroupNow, GroupState, group_states
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
-from core.vendors.csv_files import csv_name
+from core.vendors.csv_files import TAKES_EFFECT, csv_name
 from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
 from pages.parts import charts, download, links, member_list, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
@@ -241,6 +241,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
                 links.view_sync(view.sync.id)
         if group.base_run_id:
             links.view_run(group.base_run_id, label="View last delivery")
+    st.caption(f"**The CSV:** {TAKES_EFFECT}")
 
 
 def compare(bridge: Bridge, person: Actor, group: Group) -> None:

@@ -10,7 +10,7 @@ from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
 from data.models import Run
-from tests.pages.dashboard import GROUPS, USERS, drawn, open_page, shown, sign_in_as
+from tests.pages.dashboard import CONNECTIONS, GROUPS, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox
 
@@ -55,6 +55,16 @@ def test_the_download_is_made_when_it_is_asked_for(practising: Bridge):
     download = at.download_button(key="groups_csv")
     assert download.proto.deferred_file_id
     drawn(download.click().run())
+
+
+def test_what_an_app_must_do_for_the_ids_of_a_csv_is_said_beside_it(practising: Bridge):
+    export(practising, POWER)
+
+    for page in (open_page(GROUPS, group=group_row(practising, POWER).id), open_page(CONNECTIONS), open_page(PRACTICE)):
+        said = shown(page)
+        assert "only in an app that passes exactly that id, `i_` or `a_` included" in said
+        assert "Apptimize's `setPilotTargetingId`." in said
+        assert "that the prefix counts is inferred from its SDK, and not documented" in said
 
 
 def test_doubt_is_explained(practising: Bridge, sandbox: Sandbox):
