@@ -11,7 +11,7 @@ from sqlalchemy import Text, cast
 from sqlmodel import col, select
 
 from data.engine import Engine, read_session, write_session
-from data.models import CohortList
+from data.query_models import CohortList
 
 
 @dataclass(frozen=True)

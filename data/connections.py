@@ -19,7 +19,7 @@ from data.same_place import is_same_place
 from data.sync_runs import stop_writing
 
 # The columns whose values are sealed.
-SEALED = ("secret", "project_token")
+SEALED = ("secret", "project_token", "address")
 
 # Seals a sealed text again with the newest key. It is called within the transaction that stores the text: a key that
 # is rotated meanwhile would otherwise leave behind what nothing opens any more.

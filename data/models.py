@@ -23,6 +23,24 @@ class ConnectionKind(StrEnum):
     CSV = "csv"
 
 
+class SignInKind(StrEnum):
+    """How a receiver is told who sends."""
+
+    APPTIMIZE = ""  # a token in Apptimize's header
+    BASIC = "basic"  # a user name and a password
+    BEARER = "bearer"  # a token
+    HEADER = "header"  # a secret in a header of its own
+    ADDRESS = "address"  # nothing beside the address, which is the secret
+
+
+class MemberId(StrEnum):
+    """Which id a receiver knows people by."""
+
+    APPTIMIZE = ""  # the Apptimize id
+    DISTINCT = "distinct"  # the distinct id: every profile is a member, matched or not
+    PROPERTY = "property"  # what another profile property holds
+
+
 class SyncKind(StrEnum):
     """Whether a sync runs once or again and again."""
 
@@ -148,6 +166,16 @@ class Connection(SQLModel, table=True):
     project_token_end: str = Field(default="", max_length=4)
     # Destination
     url: str = ""
+    address: str | None = Field(
+        default=None, sa_column=Column("address", Text)
+    )  # encrypted; then `url` is its host only
+    address_hash: str = Field(default="", max_length=64)  # keyed: two that lead to one place have the same
+    sign_in: str = Field(default=SignInKind.APPTIMIZE, max_length=16)
+    sign_in_name: str = ""  # the user name, or the name of the header
+    member_id: str = Field(default=MemberId.APPTIMIZE, max_length=16)
+    member_property: str = ""
+    member_key: str = ""  # what the id is sent under; empty: as usual for it
+    adds_only: bool = False  # all members that are sent only add, and remove nobody
     folder: str = ""
     apart: bool = False  # its groups are kept apart from those of other connections to the same address
     times_replaced: int = 0  # counts up whenever what it leads to, or a secret of it, is entered again
@@ -311,17 +339,6 @@ class RunLogRow(SQLModel, table=True):
     log: dict[str, Any] = Field(sa_column=Column("log", JSON, nullable=False))
 
 
-class CohortList(SQLModel, table=True):
-    """The project's cohorts as last read, shared by every run and page."""
-
-    __tablename__: ClassVar[Any] = "cohort_list"
-
-    project: str = Field(primary_key=True, max_length=200)
-    read_at: datetime
-    # What could be taken and how many entries could not: see data/cohort_list.py.
-    cohorts: dict[str, Any] | list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))
-
-
 class Lease(SQLModel, table=True):
     """Who holds a piece of work. What is free has no row."""
 
@@ -348,21 +365,6 @@ class WorkerHeartbeat(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=64)
     started_at: datetime
     seen_at: datetime
-
-
-class SignIn(SQLModel, table=True):
-    """One sign-in of one person in one browser, from the provider's answer to its end; refused ones too."""
-
-    __tablename__: ClassVar[Any] = "sign_in"
-
-    key: str = Field(primary_key=True, max_length=64)  # digest of issuer, subject and issue time
-    person_id: int | None = Field(default=None, foreign_key="person.id", index=True)
-    email: str = Field(default="", max_length=320)
-    issued_at: datetime  # by the provider's clock
-    seen_at: datetime
-    ended_at: datetime | None = None
-    ended_why: str | None = None
-    refused: str | None = None  # why it leads nowhere
 
 
 class AuditEntry(SQLModel, table=True):

@@ -1,11 +1,11 @@
-"""The tables of what is learnt of each Mixpanel project: its query budget, and the pages that it sends."""
+"""The tables of what is learnt of each Mixpanel project: its cohorts, its query budget, and the pages that it sends."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import Index
+from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
 
@@ -44,3 +44,14 @@ class PageSize(SQLModel, table=True):
     refused_at: datetime | None = None
     failures: int = 0  # runs running that failed with the size, and were whole without
     doubt: str | None = Field(default=None, max_length=16)  # why the latest read with it failed, until that is settled
+
+
+class CohortList(SQLModel, table=True):
+    """The project's cohorts as last read, shared by every run and page."""
+
+    __tablename__: ClassVar[Any] = "cohort_list"
+
+    project: str = Field(primary_key=True, max_length=200)
+    read_at: datetime
+    # What could be taken and how many entries could not: see data/cohort_list.py.
+    cohorts: dict[str, Any] | list[dict[str, Any]] = Field(sa_column=Column("cohorts", JSON, nullable=False))

@@ -13,7 +13,8 @@ from sqlmodel import Session, col, delete, select, update
 from data.audit import chain, refusals
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
-from data.models import Person, SignIn
+from data.models import Person
+from data.sign_in_models import SignIn
 
 # Longer than the cookie lasts: an older one is refused for its age alone.
 _KEPT_FOR = timedelta(days=35)

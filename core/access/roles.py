@@ -17,7 +17,8 @@ from data import people, sign_ins
 from data.audit import recorder, refusals
 from data.audit.scope import Scope
 from data.engine import StorageError
-from data.models import Person, SignIn
+from data.models import Person
+from data.sign_in_models import SignIn
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -19,7 +19,8 @@ from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, SignedOut, SignInRefused
 from core.settings import Settings
 from data import sign_ins
-from data.models import Person, SignIn
+from data.models import Person
+from data.sign_in_models import SignIn
 from data.sign_ins import ClaimedSignIn, Decision, Step
 
 # The provider's clock and ours may differ by so much.

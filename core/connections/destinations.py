@@ -23,6 +23,7 @@ from core.vendors.addresses import Reach, allowed_reach, check_endpoint, is_loop
 from core.vendors.cohort_sync import test_endpoint
 from core.vendors.http import connect_entered
 from core.vendors.practice import is_sandbox
+from core.vendors.receiver import Receiver
 from data import connections, receivers
 from data.connections import IfTaken, NewConnection
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind
@@ -153,7 +154,7 @@ async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
                 advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
             )
     async with connect_entered(allowed_reach(allow_private=allowed, practice=practice)) as http:
-        await test_endpoint(http, checked, token)
+        await test_endpoint(http, Receiver(checked, token))
     return practice
 
 

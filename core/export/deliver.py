@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from core.bridge import Bridge, notice_restore
+from core.connections.receiver_form import receiver_for
 from core.errors import LeaseLost
 from core.export.compare import Comparison, require_whole
 from core.export.job import Job, receiver_shared
@@ -126,8 +127,7 @@ class GroupWriter:
         settings = self.bridge.settings
         return EndpointDelivery(
             http,
-            job.destination.url,
-            self.bridge.vault.decrypt(job.destination.secret),
+            receiver_for(self.bridge, job.destination),
             self.lease.check,
             in_flight=settings.messages_in_flight,
             retry=RetryPlan(over_s=settings.retry_over_s),

@@ -28,6 +28,7 @@ from core.run_log import RecordCall, ignore_call
 from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import StoredMembers, Target
 from core.vendors.intake import Answer, Bounds, Sender, filled
+from core.vendors.receiver import DISTINCT_KEY, Receiver
 from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s
 from data.models import MembershipChange
 
@@ -37,7 +38,6 @@ _MESSAGE_MEMBERS = 1000
 _READ_AT_ONCE = 8
 _TIMEOUT_S, _TEST_TIMEOUT_S = 60.0, 30.0
 _BOUNDS = Bounds(most_bytes=1_000_000, within_s=120.0)
-_TOKEN_HEADER = "ApptimizeApiToken"  # noqa: S105  (the header's name)
 # How the run log names the messages.
 _CALL_NAMES = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
 # How a message ends, after its members.
@@ -56,7 +56,7 @@ T = TypeVar("T")
 
 @dataclass
 class EndpointDelivery:
-    """Sends cohort-sync messages to a URL.
+    """Sends cohort-sync messages to a receiver.
 
     `still_ours` is asked before each message and raises when the run must not write any more. A delivery that fails
     leaves the group as it was, as long as the receiver puts the pages of a session in place only when all are there;
@@ -64,8 +64,7 @@ class EndpointDelivery:
     """
 
     http: httpx.AsyncClient
-    url: str
-    token: str = field(repr=False)
+    receiver: Receiver
     still_ours: Callable[[], Awaitable[None]]
     in_flight: int = 4
     retry: RetryPlan = RetryPlan()
@@ -97,7 +96,7 @@ class EndpointDelivery:
         session_id = str(uuid.uuid4())
         waiting, page = set[asyncio.Task[None]](), 0
         try:
-            async with aclosing(_read_pages(stored, members)) as texts:
+            async with aclosing(_read_pages(stored, members, key=self.receiver.member_key)) as texts:
                 async for text in texts:
                     page += 1
                     message = _message(action, target, session_id, text, page=page, pages=pages)
@@ -134,8 +133,10 @@ class EndpointDelivery:
     def _request(self, message: bytes) -> httpx.Request:
         """Build a request; address and headers are worked out once."""
         if self._template is None:
-            headers = {_TOKEN_HEADER: self.token, "Content-Type": "application/json"}
-            self._template = _ENDPOINT.template(self.http, "POST", self.url, headers=headers, timeout=_TIMEOUT_S)
+            headers = {**self.receiver.headers(), "Content-Type": "application/json"}
+            self._template = _ENDPOINT.template(
+                self.http, "POST", self.receiver.url, headers=headers, timeout=_TIMEOUT_S
+            )
         return filled(self._template, message)
 
 
@@ -152,15 +153,13 @@ async def _first_done(tasks: set[asyncio.Task[None]]) -> set[asyncio.Task[None]]
     return pending
 
 
-async def _read_pages(stored: StoredMembers, members: int) -> AsyncGenerator[bytes]:
-    """Yield the members of each message as JSON objects, of a member the two ids and nothing else.
+async def _read_pages(stored: StoredMembers, members: int, *, key: str) -> AsyncGenerator[bytes]:
+    """Yield the members of each message as JSON objects, of a member the two ids and nothing else; `key` names the id.
 
     The last is held back until it is certain that all `members` were there, and no more: a receiver puts a group in
     place with the last message, and must not do so with other members. Raises StorageFailed.
     """
-    chunks = stored.json_chunks(
-        distinct_id="mixpanel_distinct_id", apptimize_id="$apptimize_user_id", chunk=_MESSAGE_MEMBERS
-    )
+    chunks = stored.json_chunks(distinct_id=DISTINCT_KEY, apptimize_id=key, chunk=_MESSAGE_MEMBERS)
     left, last = members, None
     async with aclosing(_read_ahead(chunks)) as batches:
         async for batch in batches:
@@ -259,14 +258,14 @@ def _failure_in_body(text: bytes, *, action: str) -> int | None:
     raise ValueError("neither a success nor a failure")
 
 
-async def test_endpoint(http: httpx.AsyncClient, url: str, token: str) -> None:
-    """Ask with GET whether the endpoint is there and takes the token; anything but 401 and 403 counts as a yes.
+async def test_endpoint(http: httpx.AsyncClient, receiver: Receiver) -> None:
+    """Ask with GET whether the receiver is there and takes the sign-in; anything but 401 and 403 counts as a yes.
 
     Raises: VendorAuthFailed (the token), VendorUnavailable (the address), VendorError (its certificate), SettingsError.
     """
     bounds = Bounds(most_bytes=0, within_s=_TEST_TIMEOUT_S)  # what it says beside its status is not read
     try:
-        request = _ENDPOINT.build(http, "GET", url, headers={_TOKEN_HEADER: token}, timeout=_TEST_TIMEOUT_S)
+        request = _ENDPOINT.build(http, "GET", receiver.url, headers=receiver.headers(), timeout=_TEST_TIMEOUT_S)
         answer = await _ENDPOINT.exchange(http, request, bounds)
     except AddressNotAllowed:
         raise

@@ -27,9 +27,10 @@ from data.audit.row_values import (
     shown_values,
 )
 from data.audit.scope import Scope
-from data.models import AuditEntry, CohortList, Lease, SignIn, WorkerHeartbeat
+from data.models import AuditEntry, Lease, WorkerHeartbeat
 from data.proof_models import DeliveryCount, SnapshotProof
-from data.query_models import QueryBudget, QuerySpend
+from data.query_models import CohortList, QueryBudget, QuerySpend
+from data.sign_in_models import SignIn
 
 # Rows of these are how the product works, not what people decide; every other table is watched, new ones too.
 _MACHINERY = (

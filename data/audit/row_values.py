@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstanceState, Mapper, class_mapper
 from data.models import Connection, Group, Person, Run, Sync
 
 # Sealed or not, a secret has no place in a log that is read and downloaded.
-_HIDDEN = {"secret", "project_token"}
+_HIDDEN = {"secret", "project_token", "address"}
 _ENDS = {"secret_end", "project_token_end"}
 _HIDDEN_VALUE = "(not shown)"
 _LONGEST = 500

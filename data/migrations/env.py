@@ -7,6 +7,7 @@ import data.models  # noqa: F401  (fills the metadata)
 import data.partial_indexes  # noqa: F401
 import data.proof_models  # noqa: F401
 import data.query_models  # noqa: F401
+import data.sign_in_models  # noqa: F401
 
 context.configure(
     connection=context.config.attributes["connection"],

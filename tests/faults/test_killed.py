@@ -14,8 +14,8 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import recurring
 from data.engine import read_session, write_session
-from data.models import CohortList, Lease, RunStatus
-from data.query_models import PageSize
+from data.models import Lease, RunStatus
+from data.query_models import CohortList, PageSize
 from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.population import (

@@ -19,7 +19,8 @@ from core.errors import SignedOut
 from core.syncs import one_time, runs
 from data.audit import reader
 from data.engine import read_session
-from data.models import Person, SignIn
+from data.models import Person
+from data.sign_in_models import SignIn
 from pages.shell import resources, strangers
 from tests.pages.dashboard import (
     AUDIT,

@@ -11,6 +11,7 @@ import pytest
 from core.errors import VendorAuthFailed, VendorError, VendorRefused, VendorSurprise, VendorUnavailable
 from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
+from core.vendors.receiver import Receiver
 from core.vendors.retry import RetryPlan
 from data.models import Member
 from tests.stage.members import ListedMembers
@@ -30,7 +31,7 @@ def deliver(body: object) -> None:
         transport = httpx.MockTransport(lambda _: httpx.Response(200, json=body))
         async with httpx.AsyncClient(transport=transport) as http:
             retry = RetryPlan(attempts=1, over_s=0.01)
-            delivery = EndpointDelivery(http, "https://e.example/", "token", ours, retry=retry)
+            delivery = EndpointDelivery(http, Receiver("https://e.example/", "token"), ours, retry=retry)
             await delivery.overwrite(TARGET, ListedMembers([[Member("i_1", "u1")]]), members=1)
 
     asyncio.run(main())

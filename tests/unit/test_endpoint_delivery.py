@@ -15,6 +15,7 @@ import pytest
 from core.errors import LeaseLost, StorageFailed
 from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
+from core.vendors.receiver import Receiver
 from core.vendors.retry import RetryPlan
 from data.models import Member
 from tests.stage.members import ListedMembers
@@ -23,7 +24,7 @@ TARGET = Target(project_id=1, cohort_id=2, cohort_name="Payers", group_name='Pay
 
 
 @dataclass
-class Receiver:
+class Taker:
     """Takes messages, and keeps them in the order in which they came in; the first of each is refused if asked for."""
 
     refuses_first: bool = False
@@ -71,12 +72,15 @@ def listed(number: int, *, chunk: int = 1000) -> ListedMembers:
 
 
 def deliver(
-    receiver: Receiver, stored: ListedMembers, *, members: int, lease: Lease | None = None, change: Any = None
+    receiver: Taker, stored: ListedMembers, *, members: int, lease: Lease | None = None, change: Any = None
 ) -> EndpointDelivery:
     async def main() -> EndpointDelivery:
         async with httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as http:
             delivery = EndpointDelivery(
-                http, "https://e.example/", "token", (lease or Lease()).check, retry=RetryPlan(attempts=2, over_s=0.01)
+                http,
+                Receiver("https://e.example/", "token"),
+                (lease or Lease()).check,
+                retry=RetryPlan(attempts=2, over_s=0.01),
             )
             if change:
                 await delivery.change(TARGET, change, stored, members=members)
@@ -88,7 +92,7 @@ def deliver(
 
 
 def test_a_message_is_what_msgspec_makes_of_it():
-    receiver = Receiver()
+    receiver = Taker()
 
     deliver(receiver, listed(1001), members=1001)
 
@@ -114,7 +118,7 @@ def test_a_message_is_what_msgspec_makes_of_it():
 
 
 def test_a_whole_group_goes_in_order_four_messages_at_a_time():
-    receiver, lease = Receiver(), Lease()
+    receiver, lease = Taker(), Lease()
 
     delivery = deliver(receiver, listed(19_500), members=19_500, lease=lease)
 
@@ -124,7 +128,7 @@ def test_a_whole_group_goes_in_order_four_messages_at_a_time():
 
 
 def test_an_empty_group_is_one_message_of_none_and_an_empty_difference_is_none():
-    whole, difference = Receiver(), Receiver()
+    whole, difference = Taker(), Taker()
 
     deliver(whole, listed(0), members=0)
     deliver(difference, listed(0), members=0, change="added")
@@ -135,7 +139,7 @@ def test_an_empty_group_is_one_message_of_none_and_an_empty_difference_is_none()
 
 @pytest.mark.parametrize("change", ["added", "removed"])
 def test_a_difference_goes_one_message_after_the_other(change: str):
-    receiver = Receiver()
+    receiver = Taker()
 
     deliver(receiver, listed(3500), members=3500, change=change)
 
@@ -143,7 +147,7 @@ def test_a_difference_goes_one_message_after_the_other(change: str):
 
 
 def test_the_lease_is_asked_for_before_each_try_and_nothing_is_sent_without_it():
-    receiver, lease = Receiver(refuses_first=True), Lease(lasts=3)
+    receiver, lease = Taker(refuses_first=True), Lease(lasts=3)
 
     with pytest.raises(LeaseLost):
         deliver(receiver, listed(5000), members=5000, lease=lease, change="added")
@@ -155,7 +159,7 @@ def test_the_lease_is_asked_for_before_each_try_and_nothing_is_sent_without_it()
     ("kept", "counted"), [(0, 1), (1, 0), (999, 1000), (1001, 1000), (2400, 2500), (2500, 2400), (3000, 2000)]
 )
 def test_members_that_are_not_those_that_were_counted_are_not_put_in_place(kept: int, counted: int):
-    receiver = Receiver()
+    receiver = Taker()
 
     with pytest.raises(StorageFailed, match="not the members that were counted"):
         deliver(receiver, listed(kept), members=counted)
@@ -164,7 +168,7 @@ def test_members_that_are_not_those_that_were_counted_are_not_put_in_place(kept:
 
 
 def test_a_chunk_that_is_not_full_is_no_message_but_the_last():
-    receiver = Receiver()
+    receiver = Taker()
 
     with pytest.raises(StorageFailed):
         deliver(receiver, listed(2000, chunk=500), members=2000)
@@ -173,7 +177,7 @@ def test_a_chunk_that_is_not_full_is_no_message_but_the_last():
 
 
 def test_reading_runs_ahead_of_what_was_sent_by_a_few_messages_only():
-    receiver, read, furthest = Receiver(), 0, 0
+    receiver, read, furthest = Taker(), 0, 0
 
     def chunks() -> Iterator[list[Member]]:
         nonlocal read, furthest

@@ -22,6 +22,7 @@ from core.vendors.addresses import Reach
 from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.delivery import Target
 from core.vendors.http import connect_entered, connect_http, load_trusted
+from core.vendors.receiver import Receiver
 from core.vendors.retry import RetryPlan
 from data.models import Member
 from tests.stage.certificates import make_certificate
@@ -208,7 +209,9 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(server: ThreadingHTTPSe
     async def deliver() -> None:
         async with connect_entered(Reach.LOOPBACK) as http:
             url = f"http://127.0.0.1:{server.server_port}/"
-            delivery = EndpointDelivery(http, url, "token", still_mine, retry=RetryPlan(attempts=1, over_s=0.1))
+            delivery = EndpointDelivery(
+                http, Receiver(url, "token"), still_mine, retry=RetryPlan(attempts=1, over_s=0.1)
+            )
             await delivery.overwrite(Target(1, 2, "c", "g"), ListedMembers([[Member("i_1", "u-1")]]), members=1)
 
     with pytest.raises(VendorSurprise, match="did not confirm the message"):

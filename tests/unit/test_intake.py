@@ -36,6 +36,7 @@ from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.practice import is_sandbox
 from core.vendors.query_budget import QueryLimit
+from core.vendors.receiver import Receiver
 from core.vendors.retry import RetryPlan
 from data.models import Member
 from tests.stage.certificates import make_certificate
@@ -85,7 +86,7 @@ def ingestion(http: httpx.AsyncClient, url: str) -> Ingestion:
 
 
 def endpoint(http: httpx.AsyncClient, url: str) -> EndpointDelivery:
-    return EndpointDelivery(http, f"{url}/hook", "token", still_ours, retry=ONE_TRY)
+    return EndpointDelivery(http, Receiver(f"{url}/hook", "token"), still_ours, retry=ONE_TRY)
 
 
 async def message(delivery: EndpointDelivery) -> None:
@@ -279,7 +280,7 @@ def test_a_head_that_arrives_byte_by_byte_has_one_too(hostile: Hostile, name: st
 
 
 def test_an_endpoint_has_two_minutes_for_its_answer():
-    assert EndpointDelivery(httpx.AsyncClient(), "", "", still_ours).bounds.within_s == 120
+    assert EndpointDelivery(httpx.AsyncClient(), Receiver(""), still_ours).bounds.within_s == 120
 
 
 # --- whatever it holds ---------------------------------------------------------------------------------------------

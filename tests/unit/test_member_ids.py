@@ -18,6 +18,7 @@ from core.vendors.csv_files import CsvDelivery, csv_name
 from core.vendors.delivery import Target
 from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
+from core.vendors.receiver import Receiver
 from core.vendors.retry import RetryPlan
 from data.members.association_check import CheckRules, KnownProfiles
 from data.members.association_rows import ImportRows, RowFilter
@@ -115,7 +116,7 @@ def test_messages_name_each_id_as_what_it_is(snapshots: Snapshots):
 
     async def deliver() -> None:
         async with answering(answer) as http:
-            delivery = EndpointDelivery(http, "https://e.example/", "token", ours, retry=RETRY)
+            delivery = EndpointDelivery(http, Receiver("https://e.example/", "token"), ours, retry=RETRY)
             await delivery.overwrite(TARGET, snapshots.stored("kept"), members=3)
             await delivery.change(TARGET, "added", snapshots.stored("added", "added"), members=3)
 

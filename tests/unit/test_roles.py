@@ -35,11 +35,11 @@ from data.models import (
     Run,
     RunFilter,
     RunStatus,
-    SignIn,
     Sync,
     SyncKind,
     SyncState,
 )
+from data.sign_in_models import SignIn
 
 WORKED = "It changes something"
 READS = "It changes nothing"
