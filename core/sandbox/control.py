@@ -11,6 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.sandbox import faults, people
+from core.sandbox.groups import Groups
+from core.sandbox.receivers import Receiver
 from core.sandbox.wire import Refused, as_list, as_object, reply
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ def routes(sandbox: "Sandbox") -> list[Route]:
         route("/cohorts/{id:int}", PUT=_save_cohort, DELETE=_delete_cohort),
         route("/cohorts/{id:int}/profiles", GET=_profiles),
         route("/groups/{project}/{cohort}", GET=_group, DELETE=_delete_group),
+        route("/receivers", GET=_receivers, POST=_new_receiver),
+        route("/receivers/{name}/groups/{project}/{cohort}", GET=_receiver_group, DELETE=_delete_receiver_group),
         route("/requests", GET=_requests, DELETE=_clear_requests),
         route("/people/{id:path}", GET=_person),
     ]
@@ -157,11 +161,14 @@ def _group_key(request: Request) -> tuple[str, str, str]:
 
 
 def _group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
-    apptimize = sandbox.apptimize
-    group = apptimize.group(*_group_key(request))
+    return _held(sandbox.apptimize.groups, _group_key(request))
+
+
+def _held(groups: Groups, key: tuple[str, str, str]) -> dict[str, Any]:
+    group = groups.get(*key)
     if group is None:
         raise Refused(404, "there is no such group")
-    members = dict(apptimize.members(group)[1])
+    members = dict(groups.members(group)[1])
     updated_at = datetime.fromtimestamp(group.updated_at, UTC).isoformat()
     return {
         "name": group.name,
@@ -173,7 +180,49 @@ def _group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
 
 
 def _delete_group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
-    if not sandbox.apptimize.delete_group(*_group_key(request)):
+    if not sandbox.apptimize.groups.delete(*_group_key(request)):
+        raise Refused(404, "there is no such group")
+    return {"deleted": True}
+
+
+def _receivers(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
+    return {"receivers": [_receiver(receiver, request) for receiver in sandbox.receivers.listed()]}
+
+
+def _new_receiver(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
+    """Make a receiver of a kind; its sign-in, member key and header may be chosen, and whether `members` replaces."""
+    kind = str(given.pop("kind", ""))
+    try:
+        return _receiver(sandbox.receivers.make(kind, **given), request)
+    except ValueError as error:
+        raise Refused(400, str(error)) from None
+
+
+def _receiver(receiver: Receiver, request: Request) -> dict[str, Any]:
+    return {
+        "name": receiver.name,
+        "kind": receiver.kind,
+        "url": str(request.base_url).rstrip("/") + receiver.path,
+        "sign_in": receiver.sign_in,
+        "username": receiver.username,
+        "secret": receiver.secret,
+        "header": receiver.header,
+        "key": receiver.key,
+        "replaces": receiver.replaces,
+    }
+
+
+def _receiver_key(request: Request) -> tuple[str, str, str]:
+    parts = request.path_params
+    return parts["project"], parts["cohort"], parts["name"]
+
+
+def _receiver_group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
+    return _held(sandbox.receivers.groups, _receiver_key(request))
+
+
+def _delete_receiver_group(sandbox: "Sandbox", request: Request, given: dict[str, Any]) -> Any:
+    if not sandbox.receivers.groups.delete(*_receiver_key(request)):
         raise Refused(404, "there is no such group")
     return {"deleted": True}
 

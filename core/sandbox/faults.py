@@ -7,8 +7,9 @@ from typing import Any
 
 from core.sandbox.store import Store
 
-TARGETS = ("mixpanel", "app", "ingestion", "apptimize")
+TARGETS = ("mixpanel", "app", "ingestion", "apptimize", "receivers")
 BOTH = ("mixpanel", "apptimize")
+WITH_RECEIVERS = (*BOTH, "receivers")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Fault:
 
     label: str
     about: str
-    targets: tuple[str, ...] = BOTH
+    targets: tuple[str, ...] = WITH_RECEIVERS
     when: str = "any"
     defaults: tuple[tuple[str, float], ...] = ()
 
@@ -29,18 +30,18 @@ KNOWN: dict[str, Fault] = {
     "rate_limit_hour": Fault("Hourly limit", "429: the 60 queries of the hour are spent", ("mixpanel",), "counted"),
     "rate_limit_concurrency": Fault("Concurrency limit", "429: five queries are running", ("mixpanel",), "counted"),
     "load_shedding": Fault("Load shedding", "429 without any rate-limit header; no work done"),
-    "server_error": Fault("Server error", "500, no work done", (*BOTH, "app", "ingestion")),
-    "unauthorized": Fault("Unauthorized", "401, whatever the credentials", (*BOTH, "app")),
+    "server_error": Fault("Server error", "500, no work done", (*WITH_RECEIVERS, "app", "ingestion")),
+    "unauthorized": Fault("Unauthorized", "401, whatever the credentials", (*WITH_RECEIVERS, "app")),
     "cut_off_json": Fault("Cut-off JSON", "Work done; status and headers are fine, half of the JSON is missing"),
     "cut_off_body": Fault("Connection lost in the answer", "Work done; the connection ends half way through the body"),
     "html_200": Fault("HTML instead", "No work done; a sign-in page with status 200, as a hotel's Wi-Fi gives"),
     "bad_request": Fault("Bad request", "400, no work done; the text gives no reason", ("mixpanel",), "page"),
     "query_failed": Fault("Failed query with 200", "Status 200, no one in it, and a body that says why", ("mixpanel",)),
     "list_odd": Fault("Odd entries", "Lists also hold what is not as documented", ("mixpanel", "app"), "list"),
-    "slow": Fault("Slow", "The answer takes some seconds", (*BOTH, "app", "ingestion"),
+    "slow": Fault("Slow", "The answer takes some seconds", (*WITH_RECEIVERS, "app", "ingestion"),
                   defaults=(("seconds", 2),)),
-    "reset_before": Fault("Reset before", "Connection reset, no work done", (*BOTH, "app", "ingestion")),
-    "reset_after": Fault("Reset after", "Work done, then connection reset", (*BOTH, "ingestion")),
+    "reset_before": Fault("Reset before", "Connection reset, no work done", (*WITH_RECEIVERS, "app", "ingestion")),
+    "reset_after": Fault("Reset after", "Work done, then connection reset", (*WITH_RECEIVERS, "ingestion")),
     "page_repeated": Fault("Page repeated", "A page holds the results of the page before it", ("mixpanel",), "session"),
     "page_ignored": Fault("Page ignored", "Every page is the first, as from a cache", ("mixpanel",), "session"),
     "page_rows_missing": Fault("Rows missing", "A page lacks some of its rows", ("mixpanel",), "page", (("rows", 7),)),
@@ -76,6 +77,10 @@ KNOWN: dict[str, Fault] = {
                          ("app", "ingestion")),
     "apptimize_failure_200": Fault("Failure with 200: Apptimize", "Status 200, a body that says failure",
                                    ("apptimize",)),
+    "receiver_failure_200": Fault("Failure with success: receivers", "A success's status, a body that says failure",
+                                  ("receivers",)),
+    "cohort_in_deletion": Fault("Cohort being deleted", "404 to every message: the receiver's group is being deleted",
+                                ("receivers",)),
 }  # fmt: skip
 OPTIONS = {
     "times": int,
@@ -168,8 +173,9 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 def _matches(name: str, fault: dict[str, Any], target: str, method: str, path: str, note: dict[str, Any]) -> bool:
     known = KNOWN[name]
     named = fault.get("target")
-    # Faults strike queries and messages; the App and Ingestion APIs only when they are named.
-    if target not in known.targets or (target != named if named else target not in BOTH):
+    # Faults strike queries and messages to Apptimize; the other APIs and receivers only when they are named, or when
+    # there is nobody else whom the fault could strike.
+    if target not in known.targets or (target != named if named else target not in BOTH and known.targets != (target,)):
         return False
     if target == "apptimize" and method != "POST":
         return False

@@ -1,4 +1,4 @@
-"""The sandbox's web pages: tokens, groups and faults."""
+"""The sandbox's web pages: tokens, groups, receivers and faults."""
 
 import math
 import secrets
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from core.sandbox import faults, people
+from core.sandbox.groups import Group, Groups
 
 if TYPE_CHECKING:
     from core.sandbox.server import Sandbox
@@ -45,6 +46,8 @@ def routes(sandbox: "Sandbox") -> list[Route]:
         ("/apptimize/tokens/{id:int}/delete", "POST", pages.delete_token),
         ("/apptimize/groups", "GET", pages.groups),
         ("/apptimize/groups/{project}/{cohort}", "GET", pages.group),
+        ("/sandbox/receivers", "GET", pages.receivers),
+        ("/sandbox/receivers/{name}/{project}/{cohort}", "GET", pages.received),
         ("/sandbox/faults", "GET", pages.faults),
         ("/sandbox/faults", "POST", pages.switch_fault),
         ("/sandbox/clock", "POST", pages.move_clock),
@@ -85,8 +88,9 @@ class Pages:
         faults_on = sum(fault["active"] for fault in self.sandbox.faults.listed().values())
         return self._page(
             "home.html", url=str(request.base_url).rstrip("/"), people=people, cohorts=cohorts, now=project.now(),
-            tokens=len(self.sandbox.apptimize.tokens()), groups=len(self.sandbox.apptimize.groups()), faults=faults_on,
-            spent=project.spent(), limit=project.settings["hourly_limit"],
+            tokens=len(self.sandbox.apptimize.tokens()), groups=len(self.sandbox.apptimize.groups.listed()),
+            faults=faults_on, receivers=len(self.sandbox.receivers.listed()), spent=project.spent(),
+            limit=project.settings["hourly_limit"],
         )  # fmt: skip
 
     def apptimize(self, request: Request, form: dict[str, str]) -> Response:
@@ -127,31 +131,48 @@ class Pages:
 
     def groups(self, request: Request, form: dict[str, str]) -> Response:
         search = request.query_params.get("q", "").strip()
-        listed = self.sandbox.apptimize.groups()
+        listed = self.sandbox.apptimize.groups.listed()
         matching = [row for row in listed if search.casefold() in f"mixpanel: {row[0].name}".casefold()]
         return self._page("groups.html", groups=matching, total=len(listed), search=search)
 
     def group(self, request: Request, form: dict[str, str]) -> Response:
-        apptimize = self.sandbox.apptimize
+        groups = self.sandbox.apptimize.groups
         key = request.path_params["project"], request.path_params["cohort"]
         asked = request.query_params.get("workspace")
-        group = apptimize.group(*key, asked or "")
+        group = groups.get(*key, asked or "")
         if group is None and asked is None:
             # Cohort Bridge links here without knowing of workspaces.
-            group = next((other for other, _ in apptimize.groups() if (other.project, other.cohort) == key), None)
+            group = next((other for other, _ in groups.listed() if (other.project, other.cohort) == key), None)
         if group is None:
             return self._missing("There is no such group.", "/apptimize/groups", "Back to groups")
+        within = f"workspace={quote(group.workspace, safe='')}&" if group.workspace else ""
+        return self._members(request, groups, group, here="groups", title=f"Mixpanel: {group.name}", within=within)
+
+    def _members(self, request: Request, groups: Groups, group: Group, **values: Any) -> Response:
         search, number = request.query_params.get("q", "").strip(), request.query_params.get("page", "1")
         page = max(1, int(number)) if number.isdecimal() and len(number) < 8 else 1
-        count, rows = apptimize.members(
-            group, search=search, limit=MEMBERS_PER_PAGE, offset=(page - 1) * MEMBERS_PER_PAGE
-        )
-        total = apptimize.members(group, limit=0)[0] if search else count
+        count, rows = groups.members(group, search=search, limit=MEMBERS_PER_PAGE, offset=(page - 1) * MEMBERS_PER_PAGE)
+        total = groups.members(group, limit=0)[0] if search else count
         last = max(1, math.ceil(count / MEMBERS_PER_PAGE))
         return self._page(
             "group.html", group=group, members=rows, found=count, total=total, search=search, page=page, last=last,
-            first=(page - 1) * MEMBERS_PER_PAGE + 1,
+            first=(page - 1) * MEMBERS_PER_PAGE + 1, **values,
         )  # fmt: skip
+
+    # Receivers
+
+    def receivers(self, request: Request, form: dict[str, str]) -> Response:
+        """List how each receiver is connected, and what it holds."""
+        receivers = self.sandbox.receivers
+        listed = [(receiver, receivers.groups.listed(receiver.name)) for receiver in receivers.listed()]
+        return self._page("receivers.html", url=str(request.base_url).rstrip("/"), receivers=listed)
+
+    def received(self, request: Request, form: dict[str, str]) -> Response:
+        groups, parts = self.sandbox.receivers.groups, request.path_params
+        group = groups.get(parts["project"], parts["cohort"], parts["name"])
+        if group is None:
+            return self._missing("The receiver holds no such group.", "/sandbox/receivers", "Back to receivers")
+        return self._members(request, groups, group, here="receivers", title=group.name, within="")
 
     def _missing(self, text: str, back: str, label: str) -> Response:
         return self._page("missing.html", status=404, text=text, back=back, label=label)

@@ -51,6 +51,7 @@ if sandbox:
         for label, path, icon in (
             ("Apptimize: Groups", "/apptimize/groups", "patient_list"),
             ("Apptimize: Tokens", "/apptimize/tokens", "key"),
+            ("Other receivers", "/sandbox/receivers", "call_received"),
             ("Simulate failures", "/sandbox/faults", "bolt"),
             ("The sandbox", "/", "science"),
         ):

@@ -13,6 +13,7 @@ import httpx
 
 from core.sandbox import people
 from tests.stage import oracle
+from tests.stage.receivers import Receiver
 
 # The sandbox's clock stands still unless a test moves it: membership then is the same for oracle and export.
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
@@ -40,6 +41,12 @@ class Sandbox(httpx.Client):
         """Delete a token as a person does, on the Tokens page."""
         numbers = [int(number) for number in re.findall(r"/tokens/(\d+)/delete", self.get("/apptimize/tokens").text)]
         assert self.post(f"/apptimize/tokens/{max(numbers)}/delete").status_code == 303
+
+    def receiver(self, kind: str, **chosen: Any) -> Receiver:
+        """Make a receiver of a kind (`KINDS` of the sandbox): `sign_in`, `key`, `header`, `replaces` may be chosen."""
+        return Receiver(
+            self, self.post("/sandbox/api/receivers", json={"kind": kind, **chosen}).raise_for_status().json()
+        )
 
     def reset(self) -> None:
         """Reset the stage: no faults, no groups, limits in force, all queries left, the clock at noon."""

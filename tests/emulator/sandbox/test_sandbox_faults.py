@@ -178,6 +178,15 @@ def test_the_app_and_ingestion_apis_fail_only_when_named(client: Any):
     assert client.update({"$distinct_id": "x", "$set": {}}).status_code == 500
 
 
+def test_a_fault_of_one_api_alone_strikes_it_without_being_told(client: Any):
+    client.post("/sandbox/faults", data={"fault": "records_refused", "act": "on", "times": "1"})
+
+    answers = [client.update({"$distinct_id": "x", "$set": {}}, strict=1, verbose=1).json() for _ in range(2)]
+
+    assert client.get("/sandbox/api/faults").json()["faults"]["records_refused"]["struck"] == 1
+    assert answers[0] != answers[1]
+
+
 @pytest.mark.parametrize(
     "body",
     [{"nonsense": {}}, *({"slow": bad} for bad in ({"colour": 1}, {"seconds": "x"}, {"times": -1}, {"target": "x"}))],

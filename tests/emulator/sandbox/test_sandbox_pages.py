@@ -10,7 +10,14 @@ from playwright.sync_api import sync_playwright
 from tests.stage.processes import find_chromium
 
 NAME = '"Big <b>spenders</b>" & Käufer 東京'
-PATHS = ["/", "/apptimize/tokens", "/apptimize/tokens/new", "/apptimize/groups", "/sandbox/faults"]
+PATHS = [
+    "/",
+    "/apptimize/tokens",
+    "/apptimize/tokens/new",
+    "/apptimize/groups",
+    "/sandbox/receivers",
+    "/sandbox/faults",
+]
 CHROMIUM = find_chromium()
 
 
