@@ -10,6 +10,7 @@ from core.sandbox import people
 from core.sandbox.paging import MAX_PAGE_SIZE, PAGE_SIZE, cut_page
 from core.sandbox.people import Account, Cohort, Person
 from core.sandbox.project import Project, Session
+from core.sandbox.properties import list_event_properties, list_profile_properties
 from core.sandbox.wire import Call, Refused, Service, as_list, as_object, reply
 
 ROLE_ORDER = {"consumer": 1, "analyst": 2, "admin": 3, "owner": 4}
@@ -31,6 +32,8 @@ class Mixpanel:
         self.project = project
         self.list_cohorts = self._query("cohorts", self._cohorts)
         self.engage = self._query("engage", self._engage)
+        self.profile_properties = self._query("properties", self._profile_properties)
+        self.event_properties = self._query("properties", self._event_properties)
         self.service_accounts = Service("app", "app", self._app(self._service_accounts))
         self.me = Service("app", "app", self._app(self._me))
         self.app_cohorts = Service("app", "app", self._app(self._app_cohorts))
@@ -232,6 +235,15 @@ class Mixpanel:
             return members
         requested = {self.project.resolve(id) for id in ids}
         return [person for person in members if person.id in requested]
+
+    # Names of properties
+
+    def _profile_properties(self, call: Call, role: str) -> dict[str, Any]:
+        profiles = (person.properties or {} for person in self.project.everyone())
+        return list_profile_properties(profiles, call.arguments())
+
+    def _event_properties(self, call: Call, role: str) -> dict[str, Any]:
+        return list_event_properties(self.project.all_events(), call.arguments())
 
     # App API
 

@@ -278,6 +278,10 @@ class Project:
             json.loads(body) | ({"failure_reason": failure} if failure else {}) for _, body, failure in sorted(rows)
         ]
 
+    def all_events(self) -> list[dict[str, Any]]:
+        """Return every event as it came, the oldest first."""
+        return [json.loads(body) for (body,) in self._store.rows("SELECT body FROM event ORDER BY number")]
+
     def batch(self) -> AbstractContextManager[None]:
         """Write what is saved inside at once."""
         return self._store.transaction()

@@ -124,6 +124,8 @@ def _vendor_routes(sandbox: Sandbox) -> list[BaseRoute]:
     for prefix in ("/api/query", "/api/2.0"):
         listed.append((f"{prefix}/cohorts/list", mixpanel.list_cohorts, ["GET", "POST"]))
         listed.append((f"{prefix}/engage", mixpanel.engage, ["GET", "POST"]))
+        listed.append((f"{prefix}/engage/properties", mixpanel.profile_properties, ["GET"]))
+        listed.append((f"{prefix}/events/properties/top", mixpanel.event_properties, ["GET"]))
 
     def endpoint(service: Service) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:

@@ -347,6 +347,10 @@ def test_answers_are_as_the_openapi_files_describe_them(fresh: Any, contracts: A
     contracts("query.yaml", "/cohorts/list", "post", fresh.cohorts())
     contracts("query.yaml", "/engage", "post", fresh.engage(EVERYONE))
     contracts("query.yaml", "/engage", "post", fresh.engage(ODD))
+    fresh.track("Opened", distinct_id="a", screen="Home")
+    top = fresh.get("/api/query/events/properties/top", params={"project_id": people.PROJECT_ID, "event": "Opened"})
+    assert top.json()["screen"] == {"count": 1}
+    contracts("query.yaml", "/events/properties/top", "get", top)
     path, listed = "/projects/{projectId}/service-accounts", f"/api/app/projects/{people.PROJECT_ID}/service-accounts"
     contracts("service-accounts.yaml", path, "get", fresh.get(listed))
     contracts("service-accounts.yaml", path, "get", fresh.get(listed, auth=ACCOUNTS[people.ANALYST_USERNAME]))
