@@ -36,18 +36,23 @@ _OF_THE_ACCOUNT = (401, 402)
 
 
 class Unproven(IncompleteRead):
-    """The first page does not show that pages are as large as was asked. `offered`: how large it says they are."""
+    """The first page does not show that pages are as large as was asked. `offered`: how large it says they are.
 
-    def __init__(self, message: str, *, offered: int | None = None) -> None:
+    `is_contradicted`: more follow, and it is not full.
+    """
+
+    def __init__(self, message: str, *, offered: int | None = None, is_contradicted: bool = False) -> None:
         super().__init__(message)
         self.offered = offered
+        self.is_contradicted = is_contradicted
 
 
 class Doubt(StrEnum):
     """Why a read with a size came to nothing, as long as no read without one shows whether the size is to blame."""
 
     TRYING = "trying"  # one began: where no process does it any more, the process died of it, perhaps
-    FAILED = "failed"  # by what may pass: the network, a time-out, a 5xx, a lost session, a refusal without a reason
+    # By what may pass: the network, a time-out, a 5xx, a lost session, a refusal without a reason, a page not full.
+    FAILED = "failed"
     REFUSED = "refused"  # the size was named, or the pages did not add up
     UNPROVEN = "unproven"  # the pages add up, but do not show that none was held back
 
@@ -97,7 +102,8 @@ def prove_first(*, asked: int, page_size: int, rows: int, total: int, may_offer:
     if page_size > asked or (rows == page_size and page_size <= min(asked, _VENDORS_OWN)):
         raise IncompleteRead(f"Pages of {asked:,} profiles were asked for; the first is one of {page_size:,}.")
     if rows < page_size:
-        raise Unproven(f"The first page held {rows:,} profiles: that it could hold {page_size:,} is not shown.")
+        message = f"The first page held {rows:,} profiles: that it could hold {page_size:,} is not shown."
+        raise Unproven(message, is_contradicted=total > rows)
     if not may_offer:
         raise IncompleteRead(f"Pages are smaller by turns: {page_size:,} profiles instead of {asked:,}.")
     raise Unproven(f"Pages of {page_size:,} profiles were offered instead of {asked:,}.", offered=page_size)
@@ -106,7 +112,7 @@ def prove_first(*, asked: int, page_size: int, rows: int, total: int, may_offer:
 def doubt_after(exc: BaseException) -> Doubt | None:
     """Return what an error of a read with a size says of that size; None where it is of another kind."""
     if isinstance(exc, Unproven):
-        return Doubt.UNPROVEN
+        return Doubt.FAILED if exc.is_contradicted else Doubt.UNPROVEN
     if isinstance(exc, IncompleteRead | PageSizeRefused | VendorSurprise):
         return Doubt.REFUSED
     if isinstance(exc, MemoryError | SessionLost | RunTookTooLong):

@@ -31,7 +31,7 @@ BEHAVIORS: dict[str, tuple[str | None, int]] = {
     "page_size_capped": ("refused", 2),
     "page_size_ignored": ("refused", 2),
     "page_size_refused": ("refused", 2),
-    "page_size_unsaid": (None, 2),
+    "page_size_unsaid": ("failed once", 2),
     "page_size_changed": ("refused", 2),
     "page_size_held_back": ("failed once", 2),
     "page_size_cut": ("failed once", 2),
@@ -123,7 +123,9 @@ def test_profiles_that_a_server_holds_back_without_contradicting_itself_are_in_t
             assert_exact(sandbox, export(bridge, NEWSLETTER, full=True), NEWSLETTER)
 
 
-@pytest.mark.parametrize(("fault", "runs_before"), [("page_size_refused", 1), ("page_size_held_back", 2)])
+@pytest.mark.parametrize(
+    ("fault", "runs_before"), [("page_size_refused", 1), ("page_size_held_back", 2), ("page_size_unsaid", 2)]
+)
 def test_a_size_that_does_not_work_is_not_asked_for_for_thirty_days(
     sandbox: Sandbox, sized: Bridge, fake_clock: FakeClock, fault: str, runs_before: int
 ):

@@ -33,6 +33,7 @@ NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
     [
         (IncompleteRead("x"), Doubt.REFUSED),
         (Unproven("x"), Doubt.UNPROVEN),
+        (Unproven("x", is_contradicted=True), Doubt.FAILED),
         (PageSizeRefused("x", status=400), Doubt.REFUSED),
         (VendorSurprise("x"), Doubt.REFUSED),
         (CohortRefused("x", status=400), Doubt.FAILED),
@@ -104,6 +105,14 @@ def test_a_first_page_is_believed_if_it_says_the_size_and_is_full(page_size: int
 def test_a_full_page_that_is_the_only_one_shows_no_end():
     with pytest.raises(Unproven):
         page_sizes.prove_first(asked=10_000, page_size=10_000, rows=10_000, total=10_000, may_offer=True)
+
+
+@pytest.mark.parametrize(("total", "doubt"), [(9_999, Doubt.UNPROVEN), (10_000, Doubt.FAILED), (25_000, Doubt.FAILED)])
+def test_a_page_that_is_not_full_counts_where_more_follow(total: int, doubt: Doubt):
+    with pytest.raises(Unproven) as caught:
+        page_sizes.prove_first(asked=10_000, page_size=10_000, rows=9_999, total=total, may_offer=True)
+
+    assert page_sizes.doubt_after(caught.value) is doubt
 
 
 def test_a_second_offer_is_none():
