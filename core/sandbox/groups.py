@@ -29,6 +29,7 @@ class Rules:
     replaces: bool = True
     refuses_unusable: bool = False
     tolerates_unknown: bool = False
+    trims_ids: bool = False
     max_id_bytes: int | None = None
 
 
@@ -271,6 +272,8 @@ def _members(parameters: dict[str, Any], rules: Rules) -> dict[str, str]:
     known = [pair for pair in (_member(member, rules.key) for member in members) if pair]
     if rules.refuses_unusable and (len(known) < len(members) or any(not id.strip() for id, _ in known)):
         raise Refused(400, f"Every member needs {rules.key}: a text that is not empty")
+    if rules.trims_ids:
+        known = [(id.strip(), distinct_id) for id, distinct_id in known]
     longest = max((len(id.encode()) for id, _ in known), default=0)
     if rules.max_id_bytes is not None and longest > rules.max_id_bytes:
         raise Refused(400, f"{rules.key} may have at most {rules.max_id_bytes} bytes")

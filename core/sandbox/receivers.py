@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from core.sandbox.groups import Groups, Rules, describe_message, failed, read_message, succeeded
 from core.sandbox.store import Store
-from core.sandbox.wire import Call, Refused, Service
+from core.sandbox.wire import Call, Refused, Service, reply
 
 PATH = "/receivers"
 SIGN_INS = ("basic", "bearer", "header", "path")
@@ -27,7 +27,8 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 class Receiver:
     """A receiver: how it is signed in to, under which key it knows people, what it does with messages, how it answers.
 
-    `fails_in_2xx` answers failures with the status of a success, and calls their code `provider`.
+    `fails_in_2xx` answers failures with the status of a success, and calls their code `provider`; `bare_401` says in a
+    form of its own that somebody is not signed in.
     """
 
     kind: str
@@ -39,8 +40,10 @@ class Receiver:
     header: str = "X-Receiver-Key"
     success: int = 200
     fails_in_2xx: bool = False
+    bare_401: bool = False
     refuses_unusable: bool = True
     tolerates_unknown: bool = False
+    trims_ids: bool = False
     max_id_bytes: int | None = None
     name: str = ""
     secret: str = ""
@@ -51,7 +54,9 @@ class Receiver:
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.key, self.replaces, self.refuses_unusable, self.tolerates_unknown, self.max_id_bytes)
+        return Rules(
+            self.key, self.replaces, self.refuses_unusable, self.tolerates_unknown, self.trims_ids, self.max_id_bytes
+        )
 
     @property
     def path(self) -> str:
@@ -82,7 +87,8 @@ KINDS = {
         Receiver(
             "only-adds", "Only adds", "A full overwrite adds page by page and removes nobody. Adding and removing are "
             "answered 404 for a cohort that it does not know, and every failure comes with its status.",
-            sign_in="basic", key="mixpanel_distinct_id", replaces=False, max_id_bytes=1024,
+            sign_in="basic", key="mixpanel_distinct_id", replaces=False, bare_401=True, trims_ids=True,
+            max_id_bytes=1024,
         ),
         Receiver(
             "secret-path", "Secret in the address", "A full overwrite adds and removes nobody. Every answer has the "
@@ -100,6 +106,12 @@ KINDS = {
         ),
     )
 }  # fmt: skip
+# What faults answer with their status, whoever is struck: as from something in front of the receiver.
+STRUCK = {
+    "unauthorized": (401, "The credentials are not valid"),
+    "load_shedding": (429, "Too many requests, try again later"),
+    "server_error": (500, "Something went wrong on our side"),
+}
 # What of a kind may be chosen when a receiver is made.
 CHOICES = ("sign_in", "key", "header", "replaces")
 
@@ -166,32 +178,34 @@ class Receivers:
         action = call.note.get("action") or "unknown"
         if receiver is None:
             return failed(action, 404, "There is no receiver at this address")
-        if "unauthorized" in call.faults:
-            return failed(action, 401, "The credentials are not valid")
-        if "load_shedding" in call.faults:
-            return failed(action, 429, "Too many requests, try again later")
-        if "server_error" in call.faults:
-            return failed(action, 500, "Something went wrong on our side")
+        struck = next((answer for fault, answer in STRUCK.items() if fault in call.faults), None)
+        if struck:
+            return _with_status(receiver, action, Refused(*struck))
         try:
             if not receiver.admits(call):
                 raise Refused(401, "The credentials are not valid")
             if "receiver_failure_200" in call.faults:
-                raise Refused(500, "The message could not be stored")
+                return _in_2xx(receiver, action, Refused(500, "The message could not be stored"))
             if "cohort_in_deletion" in call.faults:
                 raise Refused(404, "The cohort is being deleted")
             self.groups.take(read_message(call.body, receiver.name, receiver.rules), receiver.rules)
         except Refused as refused:
-            return _refusal(receiver, call, action, refused)
+            return (_in_2xx if receiver.fails_in_2xx else _with_status)(receiver, action, refused)
         return succeeded(action, receiver.success)
 
 
-def _refusal(receiver: Receiver, call: Call, action: str, refused: Refused) -> Response:
-    if receiver.fails_in_2xx:
-        # The public receiver that does so knows two codes: what was asked is wrong, or it is.
-        code = 500 if refused.status >= 500 else 400
-        return failed(action, code, refused.message, status=receiver.success, code_name="provider")
-    status = receiver.success if "receiver_failure_200" in call.faults else None
-    return failed(action, refused.status, refused.message, status=status)
+def _with_status(receiver: Receiver, action: str, refused: Refused) -> Response:
+    if receiver.bare_401 and refused.status == 401:
+        return reply({"detail": refused.message}, 401, {"WWW-Authenticate": "Bearer"})
+    return failed(action, refused.status, refused.message)
+
+
+def _in_2xx(receiver: Receiver, action: str, refused: Refused) -> Response:
+    if not receiver.fails_in_2xx:
+        return failed(action, refused.status, refused.message, status=receiver.success)
+    # The public receiver that does so knows two codes: what was asked is wrong, or it is.
+    code = 500 if refused.status >= 500 else 400
+    return failed(action, code, refused.message, status=receiver.success, code_name="provider")
 
 
 def _checked(chosen: dict[str, Any]) -> dict[str, Any]:
