@@ -241,6 +241,13 @@ def members_of_snapshot(engine: Engine, name: str) -> int:
         return session.exec(select(func.max(Run.members)).where(Run.snapshot == name)).one() or 0
 
 
+def rules_of_snapshot(engine: Engine, name: str) -> list[str]:
+    """List the match settings that the runs read with that share a snapshot."""
+    with read_session(engine) as session:
+        query = select(Run.matched_by).where(Run.snapshot == name, Run.matched_by != "").distinct()
+        return list(session.exec(query).all())
+
+
 def kept_runs(engine: Engine, group_id: int) -> list[Run]:
     """List the runs whose members are kept, newest first: of those in a row that share a snapshot the one that began.
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from core.bridge import Bridge
-from core.rules.matching import IdMerge, MatchRule
+from core.rules.matching import IdMerge, MatchRule, by_distinct_id, by_property
 from core.vendors.mixpanel_project import Project
-from data.models import Connection, Sync
+from data.models import Connection, MemberId, Sync
 
 
-def match_rule(connection: Connection, sync: Sync | None = None) -> MatchRule:
-    """Return how a connection matches users, or one sync of it that has own settings."""
+def match_rule(connection: Connection, sync: Sync | None = None, destination: Connection | None = None) -> MatchRule:
+    """Return how a connection matches users, or one sync of it that has own settings.
+
+    A destination that knows people by another id than Apptimize's decides that alone.
+    """
+    if destination and destination.member_id == MemberId.DISTINCT:
+        return by_distinct_id()
+    if destination and destination.member_id == MemberId.PROPERTY:
+        return by_property(destination.member_property)
     own = sync.match_property if sync else None
     expects = sync.expects_prefix if sync else None
     return MatchRule(

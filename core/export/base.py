@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.bridge import Bridge
-from core.errors import NotFound
+from core.errors import NotFound, SettingsError
 from core.export.job import Job
+from core.rules.matching import MatchRule, read_rule
 from data import proofs, run_stats
 from data.members.proof import Damage, Proof
 from data.members.snapshots import Snapshots
@@ -80,6 +81,22 @@ def prove_restored(bridge: Bridge, name: str) -> Proof:
             code="members_damaged",
         )
     return proof
+
+
+def require_ids_of(bridge: Bridge, rule: MatchRule, name: str) -> str:
+    """Refuse a snapshot whose members are known by another id than the destination takes now.
+
+    Returns the match setting that it was read with, empty where none is noted. Raises SettingsError.
+    """
+    rules = run_stats.rules_of_snapshot(bridge.engine, name)
+    same = next((text for text in rules or [""] if rule.gives_ids_of(read_rule(text))), None)
+    if same is None:
+        raise SettingsError(
+            "The members of that run are known by another id than the destination takes now. Nothing was written.",
+            advice="Roll back to a run since it was connected with the new id, or export the cohort again.",
+            code="members_by_other_id",
+        )
+    return same
 
 
 def set_aside(bridge: Bridge, name: str, damage: Damage) -> str:

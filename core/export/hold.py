@@ -44,7 +44,7 @@ def _require_ids(job: Job, tally: Tally) -> None:
         profiles=tally.profiles,
         members=tally.members,
         base_members=job.group.members,
-        match_property=job.rule.match_property,
+        rule=job.rule,
     )
 
 

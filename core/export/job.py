@@ -56,8 +56,8 @@ class Job:
 
     @property
     def rule(self) -> MatchRule:
-        """How the connection matches users, as far as the sync has no own setting."""
-        return match_rule(self.mixpanel, self.sync)
+        """How the destination knows people; if by Apptimize ids, how the sync or else the connection matches them."""
+        return match_rule(self.mixpanel, self.sync, self.destination)
 
     @property
     def files(self) -> FileNames:

@@ -8,7 +8,7 @@ from functools import partial
 
 from core.bridge import Bridge, notice_restore, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited
-from core.export.base import find_base, prove_restored
+from core.export.base import find_base, prove_restored, require_ids_of
 from core.export.compare import Comparison, compare_kept, compare_read, find_unchanged
 from core.export.deadline import Deadline
 from core.export.deliver import GroupWriter
@@ -133,6 +133,7 @@ class Export:
         """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
         await self._begin("comparing")
         findings = self._recorder.findings
+        findings.matched_by = await asyncio.to_thread(require_ids_of, self._bridge, job.rule, snapshot)
         proof = await in_stoppable_thread(partial(prove_restored, self._bridge, snapshot))
         base = await in_stoppable_thread(partial(find_base, self._bridge, job.group))
         compare = partial(compare_kept, self._bridge.snapshots, job, snapshot, proof, base)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import RunHeld
+from core.rules.matching import MatchRule
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def hold_for_unknown_base(*, base_members: int, most_percent: int | None, damage
     )
 
 
-def hold_for_no_ids(*, profiles: int, members: int, base_members: int, match_property: str) -> None:
+def hold_for_no_ids(*, profiles: int, members: int, base_members: int, rule: MatchRule) -> None:
     """Hold a write that would empty a group although profiles were read: a property was renamed or unset.
 
     Raises: RunHeld.
@@ -112,7 +113,7 @@ def hold_for_no_ids(*, profiles: int, members: int, base_members: int, match_pro
         raise RunHeld(
             f"None of the {profiles:,} profiles has a usable id, and the group would lose all of its "
             f"{base_members:,} members. Nothing was written.",
-            advice=f"Check in Mixpanel that profiles still have {match_property}: the next run writes again when they "
-            "do. Apply it once only if the group is meant to be emptied.",
+            advice=f"Check in Mixpanel that profiles still have {rule.match_property}: the next run writes again when "
+            "they do. Apply it once only if the group is meant to be emptied.",
             code="held_no_ids",
         )

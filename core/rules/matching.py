@@ -1,6 +1,7 @@
-"""Profile to Apptimize id, or why not. The one place where that is decided; nothing here reads or writes.
+"""Profile to the id of a member, or why not. The one place where that is decided; nothing here reads or writes.
 
-The rules are those of the integration page, section "Matching users", made exact.
+The rules for Apptimize ids are those of the integration page, section "Matching users", made exact. A destination that
+knows people by another id is given that one.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import cast
 
 from core.invisible import INVISIBLE, is_unseen
 from core.text import SURROGATE
+from data.models import MemberId
 
 MAX_LENGTH = 256
 IDENTIFIED, ANONYMOUS = "i_", "a_"
 PREFIXES = (IDENTIFIED, ANONYMOUS)
 APPTIMIZE_PROPERTY = "$apptimize_user_id"
 USER_PROPERTY = "$user_id"
+DISTINCT_PROPERTY = "$distinct_id"
 DEVICE = "$device:"
 # What stands before the place of a profile that has no distinct id.
 _UNNAMED = "\x00"
@@ -64,36 +67,78 @@ class Reason(StrEnum):
 class MatchRule:
     """How a connection, or one sync of it, matches users: the ID merge mode and the property asked for.
 
-    `expects_prefix` None: as usual in that mode. It changes what is counted, not who is matched.
+    `expects_prefix` None: as usual in that mode. It changes what is counted, not who is matched. Where the destination
+    knows people by another id than Apptimize's, `member_id` says by which; see `by_distinct_id` and `by_property`.
     """
 
     id_merge: IdMerge = IdMerge.ORIGINAL
     match_property: str = APPTIMIZE_PROPERTY
     expects_prefix: bool | None = None
+    member_id: MemberId = MemberId.APPTIMIZE
+
+    @property
+    def is_apptimize(self) -> bool:
+        """Whether members are Apptimize ids: the ID merge mode and prefixes say nothing of others."""
+        return self.member_id is MemberId.APPTIMIZE
 
     @property
     def prefixes(self) -> tuple[str, ...]:
         """What Apptimize ids are expected to start with; empty when nothing is expected."""
+        if not self.is_apptimize:
+            return ()
         usual = self.id_merge is IdMerge.ORIGINAL
         return PREFIXES if (usual if self.expects_prefix is None else self.expects_prefix) else ()
 
     @property
     def may_misattribute(self) -> bool:
         """Whether the integration page warns of it: a Simplified project that is matched on another property."""
-        return self.id_merge is IdMerge.SIMPLIFIED and self.match_property != USER_PROPERTY
+        return self.is_apptimize and self.id_merge is IdMerge.SIMPLIFIED and self.match_property != USER_PROPERTY
 
     @property
     def takes_distinct_id(self) -> bool:
         """Whether a profile without the property is matched by its distinct id."""
-        return self.id_merge is IdMerge.SIMPLIFIED and self.match_property == USER_PROPERTY
+        return self.is_apptimize and self.id_merge is IdMerge.SIMPLIFIED and self.match_property == USER_PROPERTY
+
+    def gives_ids_of(self, other: MatchRule | None) -> bool:
+        """Return whether members by another rule are known by the same kind of id; by None they are by Apptimize's."""
+        other = other or MatchRule()
+        by_property = self.member_id is MemberId.PROPERTY
+        return self.member_id is other.member_id and (not by_property or self.match_property == other.match_property)
 
     def __str__(self) -> str:
-        return f"{self.id_merge}:{self.match_property}"
+        return f"{self.id_merge if self.is_apptimize else self.member_id}:{self.match_property}"
+
+
+def by_distinct_id() -> MatchRule:
+    """Return the rule of a destination that knows people by their distinct id: every profile is a member.
+
+    Their distinct id comes in any case; it is also what is asked for, since an answer without a list of properties, or
+    perhaps with an empty one, has them all.
+    """
+    return MatchRule(match_property=DISTINCT_PROPERTY, member_id=MemberId.DISTINCT)
+
+
+def by_property(name: str) -> MatchRule:
+    """Return the rule of a destination that knows people by what another profile property holds."""
+    return MatchRule(match_property=name, member_id=MemberId.PROPERTY)
+
+
+def read_rule(text: str) -> MatchRule | None:
+    """Return the rule that a run or a group was matched by, as `str` wrote it; None where none is noted."""
+    way, _, match_property = text.partition(":")
+    if not match_property:
+        return None
+    if way in (MemberId.DISTINCT, MemberId.PROPERTY):
+        return MatchRule(match_property=match_property, member_id=MemberId(way))
+    return MatchRule(IdMerge(way), match_property) if way in tuple(IdMerge) else None
 
 
 @dataclass
 class Matched:
-    """A page of profiles, matched: aligned ids of the usable ones, aligned ids and reasons of the others."""
+    """A page of profiles, matched: aligned ids of the usable ones, aligned ids and reasons of the others.
+
+    `apptimize_ids` are what members are known by, whatever that is at the destination.
+    """
 
     distinct_ids: list[str] = field(default_factory=list[str])
     apptimize_ids: list[str] = field(default_factory=list[str])
@@ -117,6 +162,8 @@ def match_page(
     if not is_regular and not _all_named(distinct_ids):
         return _match_one_by_one(distinct_ids, values, rule, page)
     ids: Sequence[str] = distinct_ids  # type: ignore[assignment]
+    if rule.member_id is MemberId.DISTINCT:
+        return Matched(list(ids), list(ids))
     # Most values are texts that are usable as they are, and quickly seen to be: the others alone are looked at singly.
     odd = [row for row, value in enumerate(values) if type(value) is not str or not value.strip()]
     results, usable = list(values), bytearray(b"\x01") * len(values)
@@ -190,7 +237,12 @@ def _distinct_id_text(raw: object) -> str | None:
 
 
 def match(distinct_id: str, value: object, rule: MatchRule) -> str | Reason:
-    """Return the Apptimize id of a profile, or the reason why it has none."""
+    """Return what a profile is known by as a member, or the reason why it is none.
+
+    A distinct id is taken as it is: whatever Mixpanel tells two profiles apart by, a message can hold.
+    """
+    if rule.member_id is MemberId.DISTINCT:
+        return distinct_id
     if rule.takes_distinct_id and (value is MISSING or value is None):
         return Reason.UNMATCHED if distinct_id.startswith(DEVICE) else _usable(distinct_id)
     if value is MISSING or value is None:

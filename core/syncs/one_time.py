@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
@@ -45,6 +47,6 @@ def start_export(
             place,
             RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, lease_owner=lease_owner),
             arrange=arrange_group(place, known, group, now),
-            check_matching=require_same_matching,
+            check_matching=partial(require_same_matching, place.destination),
             now=now,
         )

@@ -58,12 +58,14 @@ def _new_group(place: SyncPlace, known: Cohort | None, now: datetime) -> Group:
     )
 
 
-def require_same_matching(sync: Sync, connection: Connection, other: Sync, others_connection: Connection) -> None:
+def require_same_matching(
+    destination: Connection, sync: Sync, connection: Connection, other: Sync, others_connection: Connection
+) -> None:
     """Refuse a sync that would match the users of a group in another way than the recurring one that keeps it.
 
     Raises: GroupTaken.
     """
-    if str(match_rule(others_connection, other)) != str(match_rule(connection, sync)):
+    if str(match_rule(others_connection, other, destination)) != str(match_rule(connection, sync, destination)):
         raise GroupTaken(
             f"Sync {other.id} keeps this group through the connection {others_connection.name}, which matches users in "
             f"another way than {connection.name}.",

@@ -12,7 +12,7 @@ from core.rules.matching import MatchRule
 from core.syncs.checks import check_schedule, checked_tags, get_limit_for, require_room
 from core.syncs.listing import SyncView, sync_errors
 from core.validation import clean_exact_line
-from data import syncs
+from data import connections, syncs
 from data.models import Sync
 from data.syncs import SyncSettings
 
@@ -46,8 +46,9 @@ def edit_sync(
 
 @action(Role.VIEWER)
 def get_match_rule(bridge: Bridge, actor: Actor, view: SyncView) -> MatchRule:
-    """Return how a sync matches users: by its own settings, as far as it has any, else by its connection's."""
-    return match_rule(syncs.get_mixpanel(bridge.engine, view.sync), view.sync)
+    """Return how a sync matches users: as its destination knows them, by its own settings, or by its connection's."""
+    destination = connections.get_connection(bridge.engine, view.group.destination_id)
+    return match_rule(syncs.get_mixpanel(bridge.engine, view.sync), view.sync, destination)
 
 
 @action(Role.ANALYST)

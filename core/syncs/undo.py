@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.export.base import prove_restored
+from core.connections.project import match_rule
+from core.export.base import prove_restored, require_ids_of
 from core.syncs.runs import members_not_kept, unknown_run
 from data import run_decisions, runs
 from data.models import Run
@@ -15,7 +16,8 @@ from data.run_decisions import MembersNotKept, RunUnknown
 def undo_to(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     """Queue a run that rolls a group back to its members as of an earlier run, and pause what would undo that.
 
-    Raises: NotFound when the run, or what it left, is no longer kept.
+    Raises: NotFound when the run, or what it left, is no longer kept; SettingsError when the destination knows people
+    by another id since.
     """
     require_whole(bridge, run_id)
     try:
@@ -34,8 +36,11 @@ def undo_to(bridge: Bridge, actor: Actor, run_id: int) -> Run:
 
 
 def require_whole(bridge: Bridge, run_id: int) -> None:
-    """Have what a run left prove itself before a group's syncs are paused for it. Raises NotFound."""
-    run = runs.get(bridge.engine, run_id)
-    if run and bridge.snapshots.exists(run.snapshot):
-        assert run.snapshot is not None
-        prove_restored(bridge, run.snapshot)
+    """Have what a run left prove itself before a group's syncs are paused for it. Raises NotFound, SettingsError."""
+    rows = runs.get_with_its_rows(bridge.engine, run_id)
+    if rows is None or not bridge.snapshots.exists(rows.run.snapshot):
+        return
+    assert rows.run.snapshot is not None
+    if rows.mixpanel and rows.destination:
+        require_ids_of(bridge, match_rule(rows.mixpanel, rows.sync, rows.destination), rows.run.snapshot)
+    prove_restored(bridge, rows.run.snapshot)

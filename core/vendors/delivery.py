@@ -28,7 +28,10 @@ class StoredMembers(Protocol):
         ...
 
     def json_chunks(self, *, distinct_id: str, apptimize_id: str, chunk: int) -> Iterator[tuple[bytes, int]]:
-        """Yield the members as JSON objects with these keys: `chunk` in a text, commas between, and their number."""
+        """Yield the members as JSON objects with these keys: `chunk` in a text, commas between, and their number.
+
+        `apptimize_id` is the key of what members are known by, and wins where both keys are the same.
+        """
         ...
 
 

@@ -42,7 +42,8 @@ class StoredMembers:
     def json_chunks(self, *, distinct_id: str, apptimize_id: str, chunk: int = 1000) -> Iterator[JsonChunk]:
         """Yield the members in order of Apptimize id as JSON objects with these two keys, `chunk` at a time.
 
-        One chunk is in memory. Raises StorageError.
+        Where both keys are the same, it has the id that members are known by. One chunk is in memory. Raises
+        StorageError.
         """
         stamp, done = self.files.stamp(self.name), 0
         try:
@@ -59,8 +60,9 @@ class StoredMembers:
 
     def _written_by_duckdb(self, distinct_id: str, apptimize_id: str, chunk: int) -> Iterator[JsonChunk]:
         rows, values = self._rows
-        query = f"SELECT json_object(?, distinct_id, ?, apptimize_id)::VARCHAR {rows}"
-        keys = [distinct_id, apptimize_id]
+        keys = [apptimize_id] if distinct_id == apptimize_id else [distinct_id, apptimize_id]
+        pairs = "?, apptimize_id" if len(keys) == 1 else "?, distinct_id, ?, apptimize_id"
+        query = f"SELECT json_object({pairs})::VARCHAR {rows}"
         for objects in self.files.chunks(query, keys + values, chunk=chunk, setting=ONE_THREAD):
             text = ",".join([text for (text,) in objects]).encode()
             yield JsonChunk(_with_small_letters(text), len(objects))

@@ -8,10 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.rules.matching import MISSING, IdMerge, MatchRule, Reason, match, match_page
+from core.connections.project import match_rule
+from core.rules.id_words import id_words
+from core.rules.matching import (
+    MISSING,
+    IdMerge,
+    MatchRule,
+    Reason,
+    by_distinct_id,
+    by_property,
+    match,
+    match_page,
+    read_rule,
+)
+from data.models import Connection, ConnectionKind, MemberId, Sync, SyncKind
 
 ORIGINAL = MatchRule()
 SIMPLIFIED = MatchRule(IdMerge.SIMPLIFIED, "$user_id")
+DISTINCT, LOYALTY = by_distinct_id(), by_property("loyalty:no")
 
 
 @pytest.mark.parametrize(
@@ -117,13 +131,130 @@ odd_values = st.one_of(
 odd_ids = st.one_of(st.text(alphabet=st.characters(codec=None), max_size=4), st.integers(), st.none(), st.booleans())
 
 
-@given(st.lists(st.tuples(odd_ids, odd_values)), st.sampled_from([ORIGINAL, SIMPLIFIED]))
+@given(st.lists(st.tuples(odd_ids, odd_values)), st.sampled_from([ORIGINAL, SIMPLIFIED, DISTINCT, LOYALTY]))
 def test_the_quick_way_through_a_page_decides_as_the_single_profile_does(
     profiles: list[tuple[Any, Any]], rule: MatchRule
 ):
     matched = match_page([distinct_id for distinct_id, _ in profiles], [value for _, value in profiles], rule)
 
-    alone = [match_page([distinct_id, 1], [value, True], rule) for distinct_id, value in profiles]
+    alone = [match_page([distinct_id, None], [value, "i_1"], rule) for distinct_id, value in profiles]
     assert matched.apptimize_ids == [apptimize_id for page in alone for apptimize_id in page.apptimize_ids]
     assert matched.distinct_ids == [distinct_id for page in alone for distinct_id in page.distinct_ids]
     assert matched.reasons == [page.reasons[0] for page in alone if len(page.reasons) == 2]
+
+
+# --- destinations that know people by another id ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["i_1", MISSING, None, "", ["i_1"], True])
+@pytest.mark.parametrize(
+    "distinct_id", ["user-1", "$device:abc", " ", "\u200b", "x" * 3000, "a\nb\x00\x1f", "\x00", "東京", 'a"b\\']
+)
+def test_by_distinct_id_every_profile_is_a_member_under_it_as_it_is(distinct_id: str, value: object):
+    assert match(distinct_id, value, DISTINCT) == distinct_id
+
+    for ids in ([distinct_id], [distinct_id, 7]):
+        matched = match_page(ids, [value] * len(ids), DISTINCT)
+        texts = [str(each) for each in ids]
+        assert (matched.distinct_ids, matched.apptimize_ids, matched.reasons) == (texts, texts, [])
+
+
+@pytest.mark.parametrize("distinct_id", [None, "", True, 1.5, ["u"], "u\ud800"])
+def test_by_distinct_id_a_profile_without_a_usable_one_is_invalid(distinct_id: object):
+    matched = match_page([distinct_id], ["i_1"], DISTINCT, page=3)
+
+    assert (matched.apptimize_ids, matched.unusable_ids, matched.reasons) == ([], ["\x003:0"], ["distinct_id"])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("L-1", "L-1"),
+        (7, "7"),
+        (MISSING, Reason.UNMATCHED),
+        (None, Reason.UNMATCHED),
+        (" ", Reason.BLANK),
+        (True, Reason.BOOLEAN),
+        ("x" * 257, Reason.TOO_LONG),
+    ],
+)
+def test_by_another_property_a_profile_is_matched_as_by_the_match_property(value: object, expected: str):
+    assert match("user-1", value, LOYALTY) == expected
+
+
+def test_by_the_user_id_as_another_property_there_is_no_fallback_on_the_distinct_id():
+    assert match("user-1", MISSING, by_property("$user_id")) is Reason.UNMATCHED
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (ORIGINAL, "original:$apptimize_user_id"),
+        (MatchRule(match_property="a:b"), "original:a:b"),
+        (SIMPLIFIED, "simplified:$user_id"),
+        (MatchRule(IdMerge.SIMPLIFIED, "crm_id"), "simplified:crm_id"),
+        (DISTINCT, "distinct:$distinct_id"),
+        (LOYALTY, "property:loyalty:no"),
+    ],
+)
+def test_what_a_run_was_matched_by_is_kept_and_read_again(rule: MatchRule, text: str):
+    assert str(rule) == text
+    assert read_rule(text) == rule
+
+
+@pytest.mark.parametrize("text", ["", "original", "other:property", "distinct:"])
+def test_what_is_no_rule_is_read_as_none(text: str):
+    assert read_rule(text) is None
+    assert id_words(text).name == "Apptimize id"
+
+
+@pytest.mark.parametrize("rule", [DISTINCT, LOYALTY, by_property("$user_id")])
+def test_of_another_id_no_prefix_is_expected_and_nothing_is_misattributed(rule: MatchRule):
+    assert (rule.prefixes, rule.takes_distinct_id, rule.may_misattribute) == ((), False, False)
+
+
+@pytest.mark.parametrize(
+    ("member_id", "expected"),
+    [
+        (MemberId.APPTIMIZE, MatchRule(IdMerge.SIMPLIFIED, "own", True)),
+        (MemberId.DISTINCT, DISTINCT),
+        (MemberId.PROPERTY, LOYALTY),
+    ],
+)
+def test_a_destination_that_names_its_id_decides_over_connection_and_sync(member_id: str, expected: MatchRule):
+    mixpanel = Connection(kind=ConnectionKind.MIXPANEL, side="mixpanel", id_merge="simplified", match_property="crm_id")
+    destination = Connection(
+        kind=ConnectionKind.ENDPOINT, side="destination", member_id=member_id, member_property="loyalty:no"
+    )
+    sync = Sync(kind=SyncKind.ONE_TIME, match_property="own", expects_prefix=True)
+
+    assert match_rule(mixpanel, sync, destination) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "other", "are_alike"),
+    [
+        (ORIGINAL, None, True),
+        (ORIGINAL, SIMPLIFIED, True),
+        (ORIGINAL, MatchRule(match_property="crm_id"), True),
+        (ORIGINAL, DISTINCT, False),
+        (DISTINCT, None, False),
+        (DISTINCT, DISTINCT, True),
+        (LOYALTY, DISTINCT, False),
+        (LOYALTY, by_property("plan"), False),
+        (LOYALTY, LOYALTY, True),
+        (ORIGINAL, LOYALTY, False),
+    ],
+)
+def test_members_by_another_kind_of_id_are_told_apart(rule: MatchRule, other: MatchRule | None, are_alike: bool):
+    assert rule.gives_ids_of(other) is are_alike
+
+
+def test_the_words_for_an_id_name_it():
+    assert [id_words(str(rule)).title for rule in (ORIGINAL, SIMPLIFIED, DISTINCT, LOYALTY)] == [
+        "Apptimize id",
+        "Apptimize id",
+        "Distinct id",
+        "loyalty:no",
+    ]
+    assert [id_words(str(rule)).column for rule in (ORIGINAL, DISTINCT)] == ["apptimize_id", "member_id"]

@@ -95,11 +95,35 @@ def test_any_ids_are_written_as_msgspec_writes_them(snapshots: Snapshots, member
     assert all_chunks(stored, chunk=chunk) == expected(stored, chunk=chunk)
 
 
-def test_keys_are_written_as_msgspec_writes_them(snapshots: Snapshots):
+@pytest.mark.parametrize(
+    "key", ["?", "id", *(text for text in NASTY if len(text) > 1), '"', "\\", "\x1b", "mixpanel_distinct_id"]
+)
+@pytest.mark.parametrize("distinct_id", ["it's \"\x1b", "mixpanel_distinct_id"])
+def test_keys_are_written_as_msgspec_writes_them(snapshots: Snapshots, distinct_id: str, key: str):
     stored = write(snapshots, "keys", {"i_1": "u-1"})
 
-    keys = {"distinct_id": "it's \"\x1b", "apptimize_id": "?"}
+    keys = {"distinct_id": distinct_id, "apptimize_id": key}
     assert all_chunks(stored, keys=keys) == expected(stored, keys=keys)
+
+
+def test_where_both_keys_are_one_it_has_the_id_that_members_are_known_by(snapshots: Snapshots):
+    stored = write(snapshots, "one-key", {'L"1': "u-1", "L-2": "u-2"})
+
+    keys = {"distinct_id": "mixpanel_distinct_id", "apptimize_id": "mixpanel_distinct_id"}
+    assert [chunk.text for chunk in all_chunks(stored, keys=keys)] == [
+        b'{"mixpanel_distinct_id":"L\\"1"},{"mixpanel_distinct_id":"L-2"}'
+    ]
+
+
+def test_a_distinct_id_of_any_characters_is_written_as_msgspec_writes_it(snapshots: Snapshots):
+    texts = [*NASTY, *(f"a{text}z" for text in NASTY), "\x00", "a\x00b", "x" * 5000]
+    stored = write(snapshots, "distinct", {text: text for text in texts})
+
+    keys = {"distinct_id": "mixpanel_distinct_id", "apptimize_id": "mixpanel_distinct_id"}
+    (found,) = all_chunks(stored, keys=keys)
+
+    assert found == expected(stored, keys=keys)[0]
+    assert {each["mixpanel_distinct_id"] for each in msgspec.json.decode(b"[" + found.text + b"]")} == set(texts)
 
 
 def test_every_chunk_but_the_last_is_full_across_the_parts_of_a_file(snapshots: Snapshots):

@@ -1,0 +1,72 @@
+"""What the id is called that a group knows people by, wherever one is shown or counted. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from core.rules.matching import MatchRule, read_rule
+from data.models import MemberId
+
+
+@dataclass(frozen=True)
+class IdWords:
+    """What the id of a member is called, and how members came to be; each text is English that can be shown.
+
+    `name` stands within a sentence, `title` over a column. `usable` and `unmatched` say what profiles with, and
+    without, an id are. `how` says in which way a cohort was matched, as the end of a sentence, and `note` tells people
+    that a group does not hold Apptimize ids; both may be empty.
+    """
+
+    name: str
+    title: str
+    usable: str
+    unmatched: str
+    how: str = ""
+    note: str = ""
+    is_apptimize: bool = False
+
+    @property
+    def column(self) -> str:
+        """The name of the id in a file for spreadsheets."""
+        return "apptimize_id" if self.is_apptimize else "member_id"
+
+
+def id_words(matched_by: str, *, escape: Callable[[str], str] = str) -> IdWords:
+    """Return the words for what a run or a group was matched by; empty: by Apptimize ids, as groups once all were.
+
+    `escape` makes the name of a property safe to show.
+    """
+    rule = read_rule(matched_by)
+    if rule is None or rule.is_apptimize:
+        return _apptimize(rule, escape)
+    if rule.member_id is MemberId.DISTINCT:
+        return IdWords(
+            name="distinct id",
+            title="Distinct id",
+            usable="Profiles with a usable distinct id",
+            unmatched="None: every profile is matched by its distinct id.",
+            how="matched by distinct id: every profile is a member",
+            note="Every profile of the cohort is a member, matched or not: this destination knows people by their "
+            "distinct id.",
+        )
+    name = escape(rule.match_property)
+    return IdWords(
+        name=name,
+        title=name,
+        usable=f"Profiles with a usable {name}",
+        unmatched=f"Profiles without {name}. This destination cannot know them.",
+        how=f"matched on {name}",
+        note=f"This destination knows people by the profile property {name}, and not by their Apptimize id.",
+    )
+
+
+def _apptimize(rule: MatchRule | None, escape: Callable[[str], str]) -> IdWords:
+    return IdWords(
+        name="Apptimize id",
+        title="Apptimize id",
+        usable="Profiles with a usable Apptimize id",
+        unmatched="Profiles without an Apptimize id. They cannot be targeted.",
+        how=f"matched on {escape(rule.match_property)} ({rule.id_merge} ID merge)" if rule else "",
+        is_apptimize=True,
+    )
