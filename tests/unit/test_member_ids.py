@@ -13,9 +13,11 @@ import httpx
 import pytest
 
 from core.associate.rows import read_rows
+from core.rules.matching import by_distinct_id, match_page
 from core.vendors.cohort_sync import EndpointDelivery
 from core.vendors.csv_files import CsvDelivery, csv_name
 from core.vendors.delivery import Target
+from core.vendors.mixpanel_answers import decode_page
 from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.receiver import Receiver
@@ -170,3 +172,41 @@ def test_what_a_file_says_is_written_to_the_profile_it_names(tmp_path: Path, hea
     profile, alias = sent
     assert (profile["$distinct_id"], profile["$set"]) == ("distinct-0", {"$apptimize_user_id": "i_apptimize-0"})
     assert (alias["properties"]["distinct_id"], alias["properties"]["alias"]) == ("distinct-0", "i_apptimize-0")
+
+
+def test_distinct_ids_of_any_characters_arrive_as_mixpanel_sends_them(tmp_path: Path):
+    odd = [
+        "u-1",
+        " ",
+        "\u200b",
+        "a\nb",
+        "\r",
+        "\x1f",
+        "\x00",
+        "a\x00b",
+        "\ufeff",
+        '"',
+        "\\u0000",
+        "東京",
+        "😀",
+        "x" * 120_000,
+    ]
+    rows = [{"$distinct_id": id, "$properties": {}} for id in [*odd, 4711, "u\ud800", None, True]]
+    page = decode_page(json.dumps({"status": "ok", "results": rows, "total": len(rows)}).encode(), "$distinct_id")
+    matched = match_page(page.distinct_ids, page.values, by_distinct_id(), is_regular=page.is_regular)
+    store = Snapshots(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=60)
+    with store.collector() as collector:
+        collector.add(
+            distinct_ids=matched.distinct_ids,
+            apptimize_ids=matched.apptimize_ids,
+            unusable_ids=matched.unusable_ids,
+            reasons=matched.reasons,
+        )
+        tally = collector.tally()
+        collector.write(store.path("kept"))
+
+    chunks = store.stored("kept").json_chunks(distinct_id="mixpanel_distinct_id", apptimize_id="id", chunk=1000)
+    members = [member for text, _ in chunks for member in json.loads(b"[" + text + b"]")]
+
+    assert (tally.members, tally.duplicates, tally.reasons) == (len(odd) + 1, 0, {"distinct_id": 3})
+    assert {(member["mixpanel_distinct_id"], member["id"]) for member in members} == {(id, id) for id in [*odd, "4711"]}

@@ -1,0 +1,164 @@
+"""Destinations that know people by another id than Apptimize's: the receiver holds exactly the cohort by that id."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.errors import SettingsError
+from core.syncs import groups, listing, recurring, runs, settings, undo
+from core.worker import service
+from data.engine import write_session
+from data.models import Connection, ConnectionKind, MemberId, RunStatus
+from tests.stage import oracle
+from tests.stage.home import export, get_counts, newest_run
+from tests.stage.receivers import Receiver
+from tests.stage.sandbox import IMPORTED, LATER_S, REFUND, TRIAL, WEB, Sandbox
+
+DISTINCT_ONLY, BY_USER_ID = (
+    {"member_id": MemberId.DISTINCT},
+    {"member_id": MemberId.PROPERTY, "member_property": "$user_id"},
+)
+
+
+def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
+    """Connect a receiver, named as it is, that takes ids under its own key."""
+    with write_session(bridge.engine) as session:
+        connection = Connection(
+            created_at=bridge.clock.now(),
+            side="destination",
+            kind=ConnectionKind.ENDPOINT,
+            name=receiver.name,
+            url=receiver.url,
+            practice=True,
+            sign_in=receiver.sign_in,
+            sign_in_name=receiver.username,
+            secret=bridge.vault.encrypt(receiver.secret),
+            member_key=receiver.key,
+            **known_by,
+        )
+        session.add(connection)
+        session.flush()
+        assert connection.id
+        return connection.id
+
+
+def know_by(bridge: Bridge, connection_id: int, **known_by: str) -> None:
+    """Let a receiver that is connected know people by another id."""
+    with write_session(bridge.engine) as session:
+        connection = session.get_one(Connection, connection_id)
+        connection.sqlmodel_update({"member_property": "", **known_by})
+        session.add(connection)
+
+
+def by_distinct_id(sandbox: Sandbox, cohort: int) -> dict[str, str]:
+    return {str(row["$distinct_id"]): str(row["$distinct_id"]) for row in sandbox.raw(cohort)}
+
+
+def none_left(profiles: int) -> dict[str, int]:
+    return {"profiles": profiles, "members": profiles} | dict.fromkeys(
+        ("duplicates", "unmatched", "invalid", "unprefixed"), 0
+    )
+
+
+@pytest.mark.parametrize("cohort", [IMPORTED, WEB, REFUND])
+def test_by_distinct_id_every_profile_is_a_member_once(sandbox: Sandbox, bridge: Bridge, cohort: int):
+    receiver, expected = sandbox.receiver("bearer"), by_distinct_id(sandbox, cohort)
+    connect(bridge, receiver, **DISTINCT_ONLY)
+
+    run = export(bridge, cohort, to=receiver.name)
+
+    assert (run.status, receiver.members(cohort)) == ("succeeded", expected)
+    assert get_counts(run) == none_left(len(expected))
+    assert {page["arguments"]["output_properties"] for page in sandbox.asked("engage")} == {'["$distinct_id"]'}
+    assert {tuple(message["member_keys"]) for message in receiver.messages() if message["members"]} <= {
+        ("mixpanel_distinct_id",)
+    }
+
+
+def test_by_another_property_the_receiver_holds_its_usable_values(sandbox: Sandbox, bridge: Bridge):
+    receiver, expected = sandbox.receiver("replaces"), oracle.answer(sandbox.raw(IMPORTED), "$user_id")
+    connect(bridge, receiver, **BY_USER_ID)
+
+    run = export(bridge, IMPORTED, to=receiver.name)
+
+    assert (run.status, receiver.members(IMPORTED)) == ("succeeded", expected.group)
+    assert get_counts(run) == {**expected.counts, "unprefixed": 0}
+    assert expected.unmatched > 0
+    assert {page["arguments"]["output_properties"] for page in sandbox.asked("engage")} == {'["$user_id"]'}
+    assert {tuple(message["member_keys"]) for message in receiver.messages()} == {("mixpanel_distinct_id", "user_id")}
+
+
+def test_two_destinations_of_one_cohort_hold_it_by_different_ids(sandbox: Sandbox, bridge: Bridge):
+    receiver = sandbox.receiver("bearer")
+    connect(bridge, receiver, **DISTINCT_ONLY)
+    for _ in range(2):
+        ours, theirs = export(bridge, IMPORTED, to="default"), export(bridge, IMPORTED, to=receiver.name)
+
+    assert (ours.write, theirs.write) == ("none", "none")
+    assert sandbox.group(IMPORTED) == sandbox.answer(IMPORTED).group
+    assert receiver.members(IMPORTED) == by_distinct_id(sandbox, IMPORTED)
+
+    sandbox.at(LATER_S)
+    assert export(bridge, TRIAL, to=receiver.name).write == "full"
+    sandbox.at(LATER_S + 3600)
+    run = export(bridge, TRIAL, to=receiver.name)
+
+    assert (run.write, run.added > 0) == ("delta", True)
+    assert receiver.members(TRIAL) == by_distinct_id(sandbox, TRIAL)
+
+
+def test_a_receiver_that_is_given_another_id_is_overwritten_in_full(sandbox: Sandbox, bridge: Bridge):
+    receiver = sandbox.receiver("bearer")
+    connection_id = connect(bridge, receiver, **DISTINCT_ONLY)
+    first = export(bridge, IMPORTED, to=receiver.name)
+    know_by(bridge, connection_id, **BY_USER_ID)
+
+    run = export(bridge, IMPORTED, to=receiver.name)
+
+    expected = oracle.answer(sandbox.raw(IMPORTED), "$user_id").group
+    assert (run.write, set(receiver.members(IMPORTED) or ())) == ("full", set(expected))
+    assert (run.matched_by, first.matched_by) == ("property:$user_id", "distinct:$distinct_id")
+
+
+def test_a_group_is_not_rolled_back_to_members_by_another_id(sandbox: Sandbox, bridge: Bridge):
+    receiver = sandbox.receiver("bearer")
+    connection_id = connect(bridge, receiver, **DISTINCT_ONLY)
+    first = export(bridge, IMPORTED, to=receiver.name)
+    held = receiver.members(IMPORTED)
+    queued = undo.undo_to(bridge, LOCAL, first.id or 0)
+    know_by(bridge, connection_id, **BY_USER_ID)
+    service.once(bridge)  # it was asked for before
+    failed = runs.get_run(bridge, LOCAL, queued.id or 0)
+
+    assert (failed.status, failed.error_code) == (RunStatus.FAILED, "members_by_other_id")
+    with pytest.raises(SettingsError, match="known by another id"):
+        undo.undo_to(bridge, LOCAL, first.id or 0)
+    assert receiver.members(IMPORTED) == held
+
+    know_by(bridge, connection_id, **DISTINCT_ONLY)
+    undo.undo_to(bridge, LOCAL, first.id or 0)
+    service.once(bridge)
+
+    undone = newest_run(bridge)
+    assert (undone.status, undone.matched_by) == ("succeeded", first.matched_by)
+    undo.undo_to(bridge, LOCAL, undone.id or 0)
+    service.once(bridge)
+    assert newest_run(bridge).status == "succeeded"
+
+
+def test_own_match_settings_of_a_sync_change_nothing_where_the_destination_names_its_id(
+    sandbox: Sandbox, bridge: Bridge
+):
+    receiver = sandbox.receiver("bearer")
+    connect(bridge, receiver, **DISTINCT_ONLY)
+    sync = recurring.add_sync(bridge, LOCAL, WEB, every_minutes=15, to=receiver.name)
+    settings.change_sync_matching(bridge, LOCAL, sync.id or 0, match_property="plan", expects_prefix=True)
+    service.once(bridge)
+
+    run = newest_run(bridge)
+    rule = settings.get_match_rule(bridge, LOCAL, listing.get_sync(bridge, LOCAL, sync.id or 0))
+    assert (run.status, run.matched_by, str(rule)) == ("succeeded", "distinct:$distinct_id", "distinct:$distinct_id")
+    assert receiver.members(WEB) == by_distinct_id(sandbox, WEB)
+    assert len(groups.list_groups(bridge, LOCAL)) == 1
