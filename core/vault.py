@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # Of a Fernet key, base64 for a URL: what its library asks for.
 _KEY_BYTES = 32
+# What the key of hashes is derived for: it must be no key of anything else.
+_FOR_HASHES = b"cohort bridge: hashes of addresses"
 
 
 class Vault:
@@ -67,6 +71,19 @@ class Vault:
             return hmac.compare_digest(self.decrypt(sealed).encode(), self.decrypt(other).encode())
         except SecretKeyLost:
             return False
+
+    def hash_text(self, text: str) -> str:
+        """Return a hash that nobody can make, or try guesses against, without the newest key (HMAC-SHA256)."""
+        self._keys()  # reads them again where they are others now
+        derived = hmac.digest(self._known[0].encode(), _FOR_HASHES, hashlib.sha256)
+        return hmac.new(derived, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+    def hash_sealed(self, sealed: str, form: Callable[[str], str]) -> str | None:
+        """Return such a hash of a secret, brought into a form; None when none of the keys opens it."""
+        try:
+            return self.hash_text(form(self.decrypt(sealed)))
+        except SecretKeyLost:
+            return None
 
     def add_key(self) -> str:
         """Put a new key before those in the file, and return it: from now on it seals, and they still open.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from sqlmodel import Session, col, func, select, update
 
@@ -14,17 +14,25 @@ from data import doubt, receivers
 from data.audit import chain, recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
-from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind, DoubtCause, Group, Sync, SyncState
+from data.models import (
+    DESTINATION_SIDE,
+    MIXPANEL_SIDE,
+    Connection,
+    ConnectionKind,
+    DoubtCause,
+    Group,
+    SignInKind,
+    Sync,
+    SyncState,
+)
 from data.same_place import is_same_place
+from data.seals import SealAgain, Seals
 from data.sync_runs import stop_writing
 
 # The columns whose values are sealed.
 SEALED = ("secret", "project_token", "address")
-
-# Seals a sealed text again with the newest key. It is called within the transaction that stores the text: a key that
-# is rotated meanwhile would otherwise leave behind what nothing opens any more.
-SealAgain = Callable[[str], str]
-
+# Which id a receiver is sent, under which key, and whether that removes anybody.
+_MEMBER_COLUMNS = ("member_id", "member_property", "member_key", "adds_only")
 
 # What becomes of a connection that has the name already: it may be entered again where it leads to where it led
 # ("take_over"), or wherever it leads now ("replace").
@@ -55,28 +63,20 @@ class ConnectionTaken(Exception):
 
 
 class PlaceTaken(Exception):
-    """Another destination leads to the same place: with the same token, or it was not said that groups are apart."""
+    """Another destination leads to the same place: with the same credentials, or nobody said that groups are apart.
 
-    def __init__(self, other: Connection, *, is_same: bool) -> None:
+    `entered` is the one that was to lead there.
+    """
+
+    def __init__(self, entered: Connection, other: Connection, *, is_same: bool) -> None:
         super().__init__(f"The connection {other.name} leads there.")
+        self.entered = entered
         self.other = other
         self.is_same = is_same
 
 
 class ConnectionChanged(Exception):
     """The connection was entered again since what is to be stored was put together from it."""
-
-
-class Seals(Protocol):
-    """What seals secrets, and compares what is sealed."""
-
-    def seal_again(self, sealed: str) -> str:
-        """Seal a sealed text with the newest key. Called within the transaction that stores the text (SealAgain)."""
-        ...
-
-    def is_same(self, sealed: str | None, other: str | None) -> bool:
-        """Return whether two sealed texts hold the same secret."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ def store(engine: Engine, new: NewConnection, *, seals: Seals, now: datetime) ->
     Raises: ConnectionTaken, PlaceTaken.
     """
     with write_session(engine) as session:
+        receivers.refresh_hashes(session, seals)
         present = session.exec(
             select(Connection).where(Connection.side == new.side, Connection.name == new.name)
         ).first()
@@ -142,7 +143,7 @@ def store(engine: Engine, new: NewConnection, *, seals: Seals, now: datetime) ->
                 side=new.side, kind=new.kind, name=new.name, created_by=new.created_by, created_at=now
             )
         else:
-            leads_elsewhere = _leads_elsewhere(present, new.kind, new.values)
+            leads_elsewhere = _leads_elsewhere(present, new.kind, new.values, seals)
             if new.if_taken == "refuse" or (new.if_taken == "take_over" and leads_elsewhere):
                 suggested = _free_name(session, new.side, new.name)
                 raise ConnectionTaken(present, suggested, leads_elsewhere=leads_elsewhere)
@@ -169,6 +170,7 @@ def replace(
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed:
             return None
+        receivers.refresh_hashes(session, seals)
         if seen and seen.times_replaced != connection.times_replaced:
             raise ConnectionChanged(connection.name)
         new = NewConnection(
@@ -182,12 +184,13 @@ def keep_apart(engine: Engine, connection_id: int, *, seals: Seals, now: datetim
     """Remember that a destination's groups are kept apart at its address; None when there is none (any more).
 
     What they hold is in doubt, and what those of its neighbors hold: until now each wrote over the other.
-    Raises: PlaceTaken when a neighbor has the same token.
+    Raises: PlaceTaken when a neighbor has the same credentials.
     """
     with write_session(engine) as session:
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed or connection.side != DESTINATION_SIDE:
             return None
+        receivers.refresh_hashes(session, seals)
         twins = receivers.list_twins(session, connection)
         _settle(session, connection, True, seals, moves=False)
         connection.checked_at = now
@@ -199,17 +202,18 @@ def keep_apart(engine: Engine, connection_id: int, *, seals: Seals, now: datetim
 def _enter(session: Session, connection: Connection, new: NewConnection, seals: Seals, now: datetime) -> None:
     """Enter values into a connection. What its groups hold is in doubt, whatever is another now."""
     is_replaced = connection.id is not None
-    moves = connection.removed or not is_replaced or _leads_elsewhere(connection, new.kind, new.values)
+    moves = connection.removed or not is_replaced or _leads_elsewhere(connection, new.kind, new.values, seals)
     reads_otherwise = moves or _differ(connection, new.values, ("workspace_id", "id_merge"))
     in_doubt = [connection, *receivers.list_twins(session, connection)] if is_replaced else []
-    if is_replaced and new.side == DESTINATION_SIDE and (moves or not _has_same_token(connection, new, seals)):
+    if is_replaced and new.side == DESTINATION_SIDE and (moves or not _writes_alike(connection, new, seals)):
         stop_writing(session, connection.id)
     if is_replaced and not connection.removed:
-        recorder.rename(session, _replacement(new.side, new.kind, moves=moves))
+        recorder.rename(session, _replacement(connection, new, moves=moves))
     with session.no_autoflush:
         _put(connection, {**new.values, **_kept_token(connection, new)}, seals.seal_again)
         connection.kind, connection.removed, connection.checked_at = new.kind, False, now
         if new.side == DESTINATION_SIDE:
+            connection.address_hash = receivers.hash_address(connection, seals)
             _settle(session, connection, new.apart, seals, moves=moves)
     if is_replaced:
         connection.times_replaced += 1
@@ -220,8 +224,13 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
         _mark_fed_in_doubt(session, connection)
 
 
-def _has_same_token(connection: Connection, new: NewConnection, seals: Seals) -> bool:
-    return new.kind == ConnectionKind.CSV or seals.is_same(connection.secret, new.values.get("secret"))
+def _writes_alike(connection: Connection, new: NewConnection, seals: Seals) -> bool:
+    """Return whether what is written to a destination at its place stays the same, and as whom."""
+    entered = _as_entered(connection, new.kind, new.values)
+    return new.kind == ConnectionKind.CSV or (
+        receivers.has_same_credentials(connection, entered, seals)
+        and not _differ(connection, new.values, _MEMBER_COLUMNS)
+    )
 
 
 def _settle(session: Session, connection: Connection, apart: bool, seals: Seals, *, moves: bool) -> None:
@@ -231,20 +240,25 @@ def _settle(session: Session, connection: Connection, apart: bool, seals: Seals,
     """
     neighbors = receivers.list_neighbors(session, connection)
     for other in neighbors:
-        if connection.kind == ConnectionKind.CSV or seals.is_same(connection.secret, other.secret):
-            raise PlaceTaken(other, is_same=True)
+        if connection.kind == ConnectionKind.CSV or receivers.has_same_credentials(connection, other, seals):
+            raise PlaceTaken(connection, other, is_same=True)
     if neighbors and moves and not apart:
-        raise PlaceTaken(neighbors[0], is_same=False)
+        raise PlaceTaken(connection, neighbors[0], is_same=False)
     connection.apart = bool(neighbors) and (apart or (connection.apart and not moves))
 
 
-def _replacement(side: str, kind: str, *, moves: bool) -> str:
+def _replacement(connection: Connection, new: NewConnection, *, moves: bool) -> str:
     """Name what is done to a connection that is there, for the audit log."""
-    if side == MIXPANEL_SIDE:
+    if new.side == MIXPANEL_SIDE:
         return "change_project" if moves else "replace_secret"
-    if kind == ConnectionKind.CSV:
+    if new.kind == ConnectionKind.CSV:
         return "change_folder"
-    return "change_address" if moves else "replace_token"
+    if moves:
+        return "change_address"
+    if "secret" not in new.values:
+        return "change_receiver"
+    is_token = connection.sign_in == new.values.get("sign_in", connection.sign_in) == SignInKind.APPTIMIZE
+    return "replace_token" if is_token else "replace_sign_in"
 
 
 def _mark_fed_in_doubt(session: Session, connection: Connection) -> None:
@@ -266,13 +280,21 @@ def _differ(connection: Connection, values: Mapping[str, Any], names: Sequence[s
     return any(name in values and getattr(connection, name) != values[name] for name in names)
 
 
-def _leads_elsewhere(connection: Connection, kind: str, values: Mapping[str, Any]) -> bool:
+def _leads_elsewhere(connection: Connection, kind: str, values: Mapping[str, Any], seals: Seals) -> bool:
     """Return whether these values lead to another place, or project, than a connection does."""
     if connection.side == MIXPANEL_SIDE:
         return _differ(connection, values, ("project_id", "base_url"))
-    entered = Connection(side=connection.side, kind=kind, name="", created_at=connection.created_at)
-    entered.url, entered.folder = (values.get(name, getattr(connection, name)) for name in ("url", "folder"))
+    entered = _as_entered(connection, kind, values)
+    entered.address_hash = receivers.hash_address(entered, seals)
     return not is_same_place(connection, entered)
+
+
+def _as_entered(connection: Connection, kind: str, values: Mapping[str, Any]) -> Connection:
+    """Return a destination as it would be with these values, beside the one that is stored."""
+    entered = Connection(side=connection.side, kind=kind, name="", created_at=connection.created_at)
+    for name in ("url", "address", "folder", "sign_in", "sign_in_name", "secret"):
+        setattr(entered, name, values.get(name, getattr(connection, name)))
+    return entered
 
 
 def _put(connection: Connection, values: Mapping[str, Any], seal_again: SealAgain) -> None:
@@ -306,8 +328,8 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
         receivers.mark_in_doubt(session, receivers.list_twins(session, connection))
         stop_writing(session, connection_id)
         connection.removed, connection.apart = True, False
-        connection.secret = connection.project_token = None
-        connection.secret_end = connection.project_token_end = ""
+        connection.secret = connection.project_token = connection.address = None
+        connection.secret_end = connection.project_token_end = connection.address_hash = ""
         session.add(connection)
         groups = select(Group.id).where(Group.destination_id == connection_id)
         session.exec(
@@ -321,15 +343,16 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
     return True
 
 
-def seal_all_again(engine: Engine, *, prepare: Callable[[Sequence[Connection]], None], seal_again: SealAgain) -> int:
-    """Seal every secret again, in one transaction; returns how many those are.
+def seal_all_again(engine: Engine, *, prepare: Callable[[Sequence[Connection]], None], seals: Seals) -> int:
+    """Seal every secret again, in one transaction, and make the hashes anew; returns how many secrets those are.
 
     `prepare` is given the connections before any is changed: it makes the new key, or raises, and nothing is changed.
     """
     with write_session(engine) as session:
         connections = session.exec(select(Connection).where(col(Connection.removed).is_(False))).all()
         prepare(connections)
-        count = sum(_seal_again(session, connection, seal_again) for connection in connections)
+        count = sum(_seal_again(session, connection, seals.seal_again) for connection in connections)
+        receivers.refresh_hashes(session, seals)
         session.flush()
     return count
 

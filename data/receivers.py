@@ -12,8 +12,21 @@ from data.audit import recorder
 from data.audit.scope import Scope
 from data.doubt import put_in_doubt
 from data.engine import Engine, read_session, write_session
-from data.models import DESTINATION_SIDE, UNFINISHED, Connection, DoubtCause, Group, Run, Sync, SyncKind, SyncState
-from data.same_place import is_same_place
+from data.models import (
+    DESTINATION_SIDE,
+    UNFINISHED,
+    Connection,
+    ConnectionKind,
+    DoubtCause,
+    Group,
+    Run,
+    SignInKind,
+    Sync,
+    SyncKind,
+    SyncState,
+)
+from data.same_place import is_same_place, normal_address
+from data.seals import Seals
 from data.sync_runs import cancel_queued
 
 
@@ -24,6 +37,42 @@ class SharedReceiver(Exception):
         super().__init__(f"Cohort {group.cohort_id} is kept at one place by {connection.name} and {other.name}.")
         self.cohort_id = group.cohort_id
         self.names = (connection.name, other.name)
+
+
+def has_same_credentials(connection: Connection, other: Connection, seals: Seals) -> bool:
+    """Return whether two destinations are signed in to alike: in the same way, by the same name and secret."""
+    if (connection.sign_in, _sign_in_name(connection)) != (other.sign_in, _sign_in_name(other)):
+        return False
+    if connection.sign_in == SignInKind.ADDRESS:
+        return True  # there is nothing beside the address
+    return seals.is_same(connection.secret, other.secret)
+
+
+def _sign_in_name(connection: Connection) -> str:
+    """Return a user name, or the name of a header, whose letters are alike in either case (RFC 9110)."""
+    name = connection.sign_in_name
+    return name.lower() if connection.sign_in == SignInKind.HEADER else name
+
+
+def hash_address(connection: Connection, seals: Seals) -> str:
+    """Return the keyed hash of where an endpoint leads; where no key opens its address, the one that it has."""
+    if connection.kind != ConnectionKind.ENDPOINT:
+        return ""
+    if connection.address is None:
+        return seals.hash_text(normal_address(connection.url))
+    return seals.hash_sealed(connection.address, normal_address) or connection.address_hash
+
+
+def refresh_hashes(session: Session, seals: Seals) -> None:
+    """Make the hashes of all addresses anew: those of two keys cannot be compared, and a key may be another now."""
+    endpoints = select(Connection).where(
+        Connection.side == DESTINATION_SIDE,
+        Connection.kind == ConnectionKind.ENDPOINT,
+        col(Connection.removed).is_(False),
+    )
+    for connection in session.exec(endpoints).all():
+        connection.address_hash = hash_address(connection, seals)
+        session.add(connection)
 
 
 def list_neighbors(session: Session, connection: Connection) -> list[Connection]:

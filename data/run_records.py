@@ -176,4 +176,5 @@ def _was_moved(session: Session, before: Connection) -> bool:
 
 
 def _leads(connection: Connection) -> tuple[str, str, str, int]:
+    # An address that is a secret is not in `url`; that another one was entered is seen by the number of times.
     return connection.kind, connection.url, connection.folder, connection.times_replaced

@@ -29,13 +29,18 @@ _asked = dict[str, threading.Thread]()
 def is_same_place(connection: Connection, other: Connection) -> bool:
     """Return whether two destinations lead to the same address or folder, however each is spelled.
 
-    Folders are looked at where they are: links, mounts and file systems that ignore case make one of two.
+    Folders are looked at where they are: links, mounts and file systems that ignore case make one of two. Of an
+    address that is a secret, `url` is the host alone: it is compared by its hash, as far as both are of one key.
     """
     if connection.kind != other.kind:
         return False
     if connection.kind == ConnectionKind.CSV:
         return _is_same_folder(connection.folder, other.folder)
-    return connection.kind == ConnectionKind.ENDPOINT and normal_address(connection.url) == normal_address(other.url)
+    if connection.kind != ConnectionKind.ENDPOINT:
+        return False
+    if connection.address is None and other.address is None:
+        return normal_address(connection.url) == normal_address(other.url)
+    return bool(connection.address_hash) and connection.address_hash == other.address_hash
 
 
 def _is_same_folder(folder: str, other: str) -> bool:

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 from core.access.roles import Actor, note_refusal
 from core.bridge import Bridge
+from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError
 from core.text import shown
 from core.vendors.mixpanel_project import REGIONS
-from data.models import Connection, ConnectionKind
+from data.models import Connection, ConnectionKind, SignInKind
 
 _LONGEST = 500
 
@@ -26,9 +27,16 @@ def noted(bridge: Bridge, actor: Actor, action: str, what: str) -> Generator[Non
         raise
 
 
-def endpoint(name: str, url: str) -> str:
-    """Describe a destination at an address, without what may be secret in that."""
-    return f"Apptimize destination {_name(name)} at {_address(url)}"
+def receiver(name: str, form: ReceiverForm) -> str:
+    """Describe a destination at an address that was entered, without what may be secret in that."""
+    url = form.url.get_secret_value()
+    is_known = form.sign_in in list(SignInKind)
+    where = _address(url, is_secret=form.sign_in == SignInKind.ADDRESS or not is_known)
+    return f"{_kind(form.sign_in)} {_name(name)} at {where}"
+
+
+def _kind(sign_in: str) -> str:
+    return "Apptimize destination" if sign_in == SignInKind.APPTIMIZE else "Destination"
 
 
 def folder(name: str, path: str) -> str:
@@ -49,7 +57,8 @@ def present(connection: Connection | None) -> str:
     if connection is None:
         return "A connection that does not exist"
     if connection.kind == ConnectionKind.ENDPOINT:
-        return endpoint(connection.name, connection.url)
+        where = _address(connection.url, is_secret=connection.address is not None)
+        return f"{_kind(connection.sign_in)} {_name(connection.name)} at {where}"
     if connection.kind == ConnectionKind.CSV:
         return folder(connection.name, connection.folder)
     return project(connection.name, connection.project_id or "", connection.region)
@@ -64,12 +73,15 @@ def _name(name: str) -> str:
     return shown(name.strip(), most=100) or "without a name"
 
 
-def _address(url: str) -> str:
-    """Return an address without user name, password and query; of what is none nothing: it may be the token."""
+def _address(url: str, *, is_secret: bool) -> str:
+    """Return an address without user name, password and query; of what is none nothing: it may be the token.
+
+    Of one that is a secret the host is left.
+    """
     try:
         parts = urlsplit(url.strip())
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return "no address"
     except ValueError:
         return "no address"
-    return shown(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    return shown(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{'/…' if is_secret else parts.path}")

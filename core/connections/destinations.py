@@ -1,4 +1,4 @@
-"""Connecting a destination: an endpoint with its token, or a folder of CSV files. Each is tried before it is stored."""
+"""Connecting a destination: a receiver of messages, or a folder of CSV files. Each is tried before it is stored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ from pydantic import SecretStr
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections import attempts, entering
-from core.connections.secrets import checked_secret, sealed
+from core.connections.receiver_form import (
+    NO_RECEIVER,
+    ReceiverForm,
+    checked,
+    checked_members,
+    checked_sign_in,
+    full_address,
+    member_values,
+    sign_in_values,
+)
+from core.connections.secrets import sealed
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.threads import in_time
 from core.validation import clean_line
@@ -26,12 +37,31 @@ from core.vendors.practice import is_sandbox
 from core.vendors.receiver import Receiver
 from data import connections, receivers
 from data.connections import IfTaken, NewConnection
-from data.models import DESTINATION_SIDE, Connection, ConnectionKind
+from data.models import DESTINATION_SIDE, Connection, ConnectionKind, SignInKind
 from data.same_place import normal_address
 
 # A folder may be on another machine, and not answer.
 _TRIED_S = 10.0
-_LONGEST_ADDRESS = 2000
+
+
+@action(Role.ADMIN)
+def connect_receiver(
+    bridge: Bridge,
+    actor: Actor,
+    form: ReceiverForm,
+    *,
+    name: str = "default",
+    if_taken: IfTaken = "take_over",
+    apart: bool = False,
+) -> Connection:
+    """Test a receiver of cohort-sync messages, then store all that was entered of it.
+
+    `apart` says that it is another workspace than the others at this address: its groups are kept apart.
+    Raises: SettingsError naming the field, VendorAuthFailed (what signs in), VendorUnavailable (the address),
+    NameInUse, PlaceInUse.
+    """
+    with attempts.noted(bridge, actor, "connect_receiver", attempts.receiver(name, form)):
+        return _connect(bridge, actor, form, name, if_taken, apart)
 
 
 @action(Role.ADMIN)
@@ -45,43 +75,96 @@ def connect_endpoint(
     if_taken: IfTaken = "take_over",
     apart: bool = False,
 ) -> Connection:
-    """Test the endpoint with the token, then store both.
+    """Connect an endpoint of Apptimize's with its token, as `connect_receiver` does; raises what that raises."""
+    form = ReceiverForm(SecretStr(url), secret=token)
+    with attempts.noted(bridge, actor, "connect_endpoint", attempts.receiver(name, form)):
+        return _connect(bridge, actor, form, name, if_taken, apart)
 
-    `apart` says that it is another workspace than the others at this address: its groups are kept apart.
-    Raises: SettingsError naming the field, VendorAuthFailed (the token), VendorUnavailable (the address), NameInUse,
-    PlaceInUse.
-    """
-    with attempts.noted(bridge, actor, "connect_endpoint", attempts.endpoint(name, url)):
-        values = _tested_endpoint(bridge, url, token)
-        new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, actor.name, values, if_taken, apart)
-        return entering.store(bridge, new)
+
+def _connect(bridge: Bridge, actor: Actor, form: ReceiverForm, name: str, if_taken: IfTaken, apart: bool) -> Connection:
+    form = checked(form)
+    values = sign_in_values(bridge, form, practice=_test(bridge, form)) | member_values(form)
+    new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, actor.name, values, if_taken, apart)
+    return entering.store(bridge, new)
 
 
 @action(Role.ADMIN)
 def replace_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
-    """Test another token at a destination's address, then store it; the groups there are in doubt.
+    """Test another token of Apptimize's at a destination's address, as `replace_sign_in` does."""
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "replace_token", attempts.present(known)):
+        return _replace_sign_in(bridge, known, ReceiverForm(SecretStr(""), secret=token))
 
+
+@action(Role.ADMIN)
+def replace_sign_in(bridge: Bridge, actor: Actor, connection_id: int, form: ReceiverForm) -> Connection:
+    """Test how a destination is signed in to from now on, then store it; the groups there are in doubt.
+
+    Of the form only the sign-in counts. The address stays, and none needs to be entered, unless it is what signs in;
+    which id is sent stays too: see `change_receiver`.
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
     known = connections.get_connection(bridge.engine, connection_id)
-    with attempts.noted(bridge, actor, "replace_token", attempts.present(known)):
-        present = _require_kind(known, ConnectionKind.ENDPOINT)
-        return entering.replace(bridge, connection_id, _tested_endpoint(bridge, present.url, token), seen=present)
+    with attempts.noted(bridge, actor, "replace_sign_in", attempts.present(known)):
+        return _replace_sign_in(bridge, known, form)
+
+
+def _replace_sign_in(bridge: Bridge, known: Connection | None, form: ReceiverForm) -> Connection:
+    present = _require_kind(known, ConnectionKind.ENDPOINT)
+    is_entered = form.sign_in == SignInKind.ADDRESS
+    where = form.url if is_entered else SecretStr(full_address(bridge, present))
+    form = checked_sign_in(replace(form, url=where))
+    is_hidden = present.address is not None and not is_entered
+    values = sign_in_values(bridge, form, practice=_test(bridge, form), is_hidden=is_hidden)
+    return entering.replace(bridge, present.id or 0, values, seen=present)
 
 
 @action(Role.ADMIN)
 def change_address(
-    bridge: Bridge, actor: Actor, connection_id: int, *, url: str, token: SecretStr, apart: bool = False
+    bridge: Bridge, actor: Actor, connection_id: int, form: ReceiverForm, *, apart: bool = False
 ) -> Connection:
     """Have a destination lead to another address; its groups are in doubt.
 
-    The token is entered again: no one sends it anywhere without knowing it.
+    All that signs in is entered again: no one sends it anywhere without knowing it. Which id is sent stays.
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
     known = connections.get_connection(bridge.engine, connection_id)
-    with attempts.noted(bridge, actor, "change_address", attempts.endpoint(attempts.name_of(known), url)):
+    with attempts.noted(bridge, actor, "change_address", attempts.receiver(attempts.name_of(known), form)):
         _require_kind(known, ConnectionKind.ENDPOINT)
-        return entering.replace(bridge, connection_id, _tested_endpoint(bridge, url, token), apart=apart)
+        form = checked_sign_in(form)
+        values = sign_in_values(bridge, form, practice=_test(bridge, form))
+        return entering.replace(bridge, connection_id, values, apart=apart)
+
+
+@action(Role.ADMIN)
+def change_receiver(
+    bridge: Bridge,
+    actor: Actor,
+    connection_id: int,
+    *,
+    member_id: str,
+    member_property: str = "",
+    member_key: str = "",
+    adds_only: bool = False,
+) -> Connection:
+    """Change which id a receiver is sent, under which key, and whether it removes anybody by itself.
+
+    The groups there are in doubt, unless nothing of it is another. Raises: SettingsError, NotFound.
+    """
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "change_receiver", attempts.present(known)):
+        present = _require_kind(known, ConnectionKind.ENDPOINT)
+        entered = ReceiverForm(
+            SecretStr(""),
+            member_id=member_id,
+            member_property=member_property,
+            member_key=member_key,
+            adds_only=adds_only,
+        )
+        values = member_values(checked_members(entered))
+        if all(getattr(present, column) == value for column, value in values.items()):
+            return present
+        return entering.replace(bridge, connection_id, values, seen=present)
 
 
 @action(Role.ADMIN)
@@ -110,13 +193,19 @@ def list_shared(bridge: Bridge, actor: Actor) -> dict[int, list[Connection]]:
     return receivers.list_shared(bridge.engine)
 
 
-def find_at(address: str, connections: Iterable[Connection]) -> list[Connection]:
+def find_at(bridge: Bridge, address: str, connections: Iterable[Connection]) -> list[Connection]:
     """Return which of these destinations lead to an address already, however it is spelled."""
     return [
         connection
         for connection in connections
-        if connection.kind == ConnectionKind.ENDPOINT and normal_address(connection.url) == normal_address(address)
+        if connection.kind == ConnectionKind.ENDPOINT and _leads_to(bridge, connection, address)
     ]
+
+
+def _leads_to(bridge: Bridge, connection: Connection, address: str) -> bool:
+    if connection.address is None:
+        return normal_address(connection.url) == normal_address(address)
+    return connection.address_hash == bridge.vault.hash_text(normal_address(address))
 
 
 def are_apart(connection: Connection, other: Connection) -> bool:
@@ -131,30 +220,29 @@ def _require_kind(known: Connection | None, kind: ConnectionKind) -> Connection:
     return connection
 
 
-def _tested_endpoint(bridge: Bridge, url: str, token: SecretStr) -> dict[str, Any]:
-    """Test an endpoint with its token, and return what is stored of both."""
-    secret = checked_secret(token, "Token", "Make one on Apptimize's Tokens page: New token, a name, Generate.")
-    url = clean_line(url, "Endpoint", most=_LONGEST_ADDRESS)
-    practice = asyncio.run(_test_endpoint(bridge, url, secret))
-    return {"url": url, "folder": "", "practice": practice, **sealed(bridge, "secret", secret)}
+def _test(bridge: Bridge, form: ReceiverForm) -> bool:
+    """Test a receiver with what was entered of its sign-in; returns whether it is the practice sandbox's."""
+    receiver = Receiver(
+        form.url.get_secret_value(), form.secret.get_secret_value(), SignInKind(form.sign_in), form.sign_in_name
+    )
+    return asyncio.run(_test_receiver(bridge, receiver))
 
 
-async def _test_endpoint(bridge: Bridge, url: str, token: str) -> bool:
-    """Test an endpoint with its token; returns whether it is the practice sandbox."""
-    loopback = is_loopback(url)
+async def _test_receiver(bridge: Bridge, receiver: Receiver) -> bool:
+    loopback = is_loopback(receiver.url)
     allowed = bridge.settings.allow_private_hosts
-    checked = await asyncio.to_thread(check_endpoint, url, allow_private=allowed or loopback)
+    checked_url = await asyncio.to_thread(check_endpoint, receiver.url, allow_private=allowed or loopback)
     practice = False
     if loopback:
         async with connect_entered(Reach.LOOPBACK) as http:
-            practice = await is_sandbox(http, checked)
+            practice = await is_sandbox(http, checked_url)
         if not practice and not allowed:
             raise SettingsError(
                 "Endpoint: this leads to this machine itself, and what answers is not the practice sandbox.",
                 advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
             )
     async with connect_entered(allowed_reach(allow_private=allowed, practice=practice)) as http:
-        await test_endpoint(http, Receiver(checked, token))
+        await test_endpoint(http, receiver)
     return practice
 
 
@@ -182,7 +270,8 @@ def _tested_folder(bridge: Bridge, folder: str) -> dict[str, Any]:
         raise StorageFailed(
             f"Folder: it cannot be written ({reason}).", advice="Choose a folder that this program may write to."
         ) from exc
-    return {"folder": os.fspath(path), "url": "", "practice": False, **sealed(bridge, "secret", "")}
+    secret = sealed(bridge, "secret", "")
+    return {"folder": os.fspath(path), "url": "", "practice": False, **secret, **NO_RECEIVER}
 
 
 def _made_and_tried(folder: str) -> Path:

@@ -9,14 +9,16 @@ from typing import Any
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
+from core.connections.receiver_form import shown_address
 from core.errors import NameInUse, NotFound, PlaceInUse, SettingsError
 from core.validation import clean_line
 from data import connections
 from data.connections import ConnectionChanged, ConnectionTaken, NewConnection, PlaceTaken
-from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind, SignInKind
 
 ALREADY_REMOVED = "This connection was removed already."
 NAME_LENGTH = 100
+_OTHERS = "other credentials"
 
 
 @action(Role.ADMIN)
@@ -85,7 +87,7 @@ def _taken() -> Generator[None]:
 
 def _name_in_use(exc: ConnectionTaken) -> NameInUse:
     present, is_project = exc.present, exc.present.side == MIXPANEL_SIDE
-    leads = f"project {present.project_id}" if is_project else (present.folder or present.url.partition("?")[0])
+    leads = f"project {present.project_id}" if is_project else (present.folder or shown_address(present))
     what = "another project" if is_project else "another place"
     how = f"or replace that one, if it is to lead to {what} (on the command line: --replace)."
     return NameInUse(
@@ -101,13 +103,18 @@ def _place_in_use(exc: PlaceTaken) -> PlaceInUse:
             f"Folder: the connection {name} writes to this folder already.",
             advice="Use that connection, or choose another folder: files of two would overwrite each other.",
         )
+    is_token = exc.entered.sign_in == exc.other.sign_in == SignInKind.APPTIMIZE
     if exc.is_same:
+        how = "with this token" if is_token else "with these credentials"
+        if exc.other.sign_in == SignInKind.ADDRESS:
+            how = "too"
         return PlaceInUse(
-            f"Endpoint: the connection {name} leads to this address with this token already.",
+            f"Endpoint: the connection {name} leads to this address {how} already.",
             advice="Use that connection: two would overwrite each other's groups.",
         )
+    credentials = "token" if is_token else "sign-in"
     return PlaceInUse(
-        f"Endpoint: this address is connected already as {name}, with another token.",
-        advice=f"Replace the token of {name} (on the command line: --name {name}); or, if this token is of another "
-        "workspace, say that its groups are kept apart (--apart).",
+        f"Endpoint: this address is connected already as {name}, with {'another token' if is_token else _OTHERS}.",
+        advice=f"Replace the {credentials} of {name} (on the command line: --name {name}); or, if this {credentials} "
+        "is of another workspace, say that its groups are kept apart (--apart).",
     )

@@ -44,7 +44,7 @@ def _rotate(bridge: Bridge) -> int:
         if vault.path:
             added.append(vault.add_key())
 
-    count = connections.seal_all_again(bridge.engine, prepare=prepare, seal_again=vault.seal_again)
+    count = connections.seal_all_again(bridge.engine, prepare=prepare, seals=vault)
     # The old keys go only once nothing that they sealed is left. Who sealed with one meanwhile waited for the
     # transaction above, and seals again before storing (data.connections.store).
     for key in added:

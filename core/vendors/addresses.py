@@ -79,8 +79,8 @@ def check_endpoint(url: str, *, allow_private: bool) -> str:
         raise SettingsError("Endpoint: this is not a web address.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError("Endpoint: enter a whole address that starts with https://.")
-    if parts.username or parts.password:
-        raise SettingsError("Endpoint: leave user name and password out of the address; the token is sent as a header.")
+    if "@" in parts.netloc:
+        raise SettingsError("Endpoint: leave user name and password out of the address; they have fields of their own.")
     if allow_private:
         return text
     if parts.scheme != "https":

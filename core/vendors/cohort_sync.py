@@ -15,19 +15,12 @@ from typing import Any, TypeVar, cast
 import httpx
 import msgspec
 
-from core.errors import (
-    AddressNotAllowed,
-    SettingsError,
-    StorageFailed,
-    VendorAuthFailed,
-    VendorError,
-    VendorRefused,
-    VendorUnavailable,
-)
+from core.errors import AddressNotAllowed, SettingsError, StorageFailed, VendorError, VendorUnavailable
 from core.run_log import RecordCall, ignore_call
+from core.vendors import receiver_errors
 from core.vendors.claims import read_status, states_error
 from core.vendors.delivery import StoredMembers, Target
-from core.vendors.intake import Answer, Bounds, Sender, filled
+from core.vendors.intake import Answer, Bounds, filled
 from core.vendors.receiver import DISTINCT_KEY, Receiver
 from core.vendors.retry import NoteTries, RetryPlan, Tries, is_passing, retry_after_s
 from data.models import MembershipChange
@@ -42,14 +35,6 @@ _BOUNDS = Bounds(most_bytes=1_000_000, within_s=120.0)
 _CALL_NAMES = {"members": "message: all members", "add_members": "message: added", "remove_members": "message: removed"}
 # How a message ends, after its members.
 _END = b"]}}"
-_ENDPOINT_ADVICE = "Ask an admin to check the Apptimize connection on the Connections page."
-_ENDPOINT = Sender(
-    "the Apptimize endpoint",
-    "apptimize",
-    unconnected="The connection to the Apptimize endpoint broke.",
-    unreadable="The Apptimize endpoint did not confirm the message in the documented form.",
-    unreadable_advice=f"{_ENDPOINT_ADVICE} The address may lead to something else than a cohort-sync endpoint.",
-)
 
 T = TypeVar("T")
 
@@ -121,22 +106,21 @@ class EndpointDelivery:
         request = self._request(message)
         began_s = time.monotonic()
         try:
-            answer = await _ENDPOINT.exchange(self.http, request, self.bounds)
+            answer = await receiver_errors.sender_for(self.receiver).exchange(self.http, request, self.bounds)
         except VendorError as exc:
             self.messages += 1  # one without an answer may have been taken
             self.note(_CALL_NAMES[action], exc.status, began_s)
             raise
         self.messages += 1
         self.note(_CALL_NAMES[action], answer.status, began_s)
-        _check_answer(answer, action)
+        _check_answer(self.receiver, answer, action)
 
     def _request(self, message: bytes) -> httpx.Request:
         """Build a request; address and headers are worked out once."""
         if self._template is None:
             headers = {**self.receiver.headers(), "Content-Type": "application/json"}
-            self._template = _ENDPOINT.template(
-                self.http, "POST", self.receiver.url, headers=headers, timeout=_TIMEOUT_S
-            )
+            sender = receiver_errors.sender_for(self.receiver)
+            self._template = sender.template(self.http, "POST", self.receiver.url, headers=headers, timeout=_TIMEOUT_S)
         return filled(self._template, message)
 
 
@@ -214,33 +198,17 @@ def _message(action: str, target: Target, session_id: str, members: bytes, *, pa
     return b"".join((empty[: -len(_END)], members, _END))  # copied once
 
 
-def _check_answer(answer: Answer, action: str) -> None:
+def _check_answer(receiver: Receiver, answer: Answer, action: str) -> None:
     status = answer.status
     if answer.is_success:
-        failure = _ENDPOINT.understand(partial(_failure_in_body, action=action), answer.body, status)
+        parse = partial(_failure_in_body, action=action)
+        failure = receiver_errors.sender_for(receiver).understand(parse, answer.body, status)
         if failure is None:
             return
         status = failure
     if is_passing(status):
-        raise VendorUnavailable(
-            f"The Apptimize endpoint answered with an error of its own ({status}).",
-            code="apptimize_unavailable",
-            status=status,
-            retry_after_s=retry_after_s(answer.headers),
-        )
-    if status in (401, 403):
-        raise VendorAuthFailed(
-            "The Apptimize endpoint does not accept the token.",
-            advice="Make a new token on Apptimize's Tokens page, and enter it on the Connections page.",
-            code="apptimize_unauthorized",
-            status=status,
-        )
-    raise VendorRefused(
-        f"The Apptimize endpoint refused the message ({status}).",
-        advice=_ENDPOINT_ADVICE,
-        code="apptimize_refused",
-        status=status,
-    )
+        raise receiver_errors.failed(receiver, status, retry_after_s=retry_after_s(answer.headers))
+    raise receiver_errors.refused(receiver, status)
 
 
 def _failure_in_body(text: bytes, *, action: str) -> int | None:
@@ -261,26 +229,19 @@ def _failure_in_body(text: bytes, *, action: str) -> int | None:
 async def test_endpoint(http: httpx.AsyncClient, receiver: Receiver) -> None:
     """Ask with GET whether the receiver is there and takes the sign-in; anything but 401 and 403 counts as a yes.
 
-    Raises: VendorAuthFailed (the token), VendorUnavailable (the address), VendorError (its certificate), SettingsError.
+    Raises: VendorAuthFailed (what signs in), VendorUnavailable (the address), VendorError (its certificate),
+    SettingsError.
     """
     bounds = Bounds(most_bytes=0, within_s=_TEST_TIMEOUT_S)  # what it says beside its status is not read
+    sender = receiver_errors.sender_for(receiver)
     try:
-        request = _ENDPOINT.build(http, "GET", receiver.url, headers=receiver.headers(), timeout=_TEST_TIMEOUT_S)
-        answer = await _ENDPOINT.exchange(http, request, bounds)
+        request = sender.build(http, "GET", receiver.url, headers=receiver.headers(), timeout=_TEST_TIMEOUT_S)
+        answer = await sender.exchange(http, request, bounds)
     except AddressNotAllowed:
         raise
     except SettingsError:
         raise SettingsError("Endpoint: this is not an https address.") from None
     except VendorUnavailable as exc:
-        raise VendorUnavailable(
-            "Endpoint: nothing answers at this address.",
-            advice="Check the address, and that this machine may reach it.",
-            code="apptimize_unreachable",
-        ) from exc
+        raise receiver_errors.not_reached(receiver) from exc
     if answer.status in (401, 403):
-        raise VendorAuthFailed(
-            "Token: the endpoint does not accept it.",
-            advice="Make a new one on Apptimize's Tokens page: New token, a name, Generate.",
-            code="apptimize_unauthorized",
-            status=answer.status,
-        )
+        raise receiver_errors.not_accepted(receiver, answer.status)

@@ -9,7 +9,7 @@ from data.models import SignInKind
 
 # Mixpanel's own ids of a member's two ids (docs cohort-sync/webhooks; integrations/apptimize).
 DISTINCT_KEY, APPTIMIZE_KEY = "mixpanel_distinct_id", "$apptimize_user_id"
-_APPTIMIZE_HEADER = "ApptimizeApiToken"
+APPTIMIZE_HEADER = "ApptimizeApiToken"
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,16 @@ class Receiver:
     member_key: str = APPTIMIZE_KEY  # what the id of a member is sent under, beside its distinct id
     adds_only: bool = False  # all members that are sent only add, and remove nobody
 
+    @property
+    def is_apptimize(self) -> bool:
+        """Whether it is signed in to with a token of Apptimize's, and not with anything of its own."""
+        return self.sign_in is SignInKind.APPTIMIZE
+
     def headers(self) -> dict[str, str]:
         """Return the headers that tell who sends."""
         match self.sign_in:
             case SignInKind.APPTIMIZE:
-                return {_APPTIMIZE_HEADER: self.secret}
+                return {APPTIMIZE_HEADER: self.secret}
             case SignInKind.BASIC:
                 pair = f"{self.sign_in_name}:{self.secret}".encode()
                 return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}

@@ -128,9 +128,9 @@ def _differences(mapper: Mapper[Any], before: dict[Any, Any], after: dict[Any, A
         old = dict(zip(names, row, strict=True))
         new = dict(zip(names, after[key], strict=True)) if key in after else {}
         changed = [name for name in names if not new or old[name] != new[name]]
-        if changed:
+        if before_values := shown_values(old, changed):
             subject = name_values(mapper.class_, old)
-            yield _Note(subject, shown_values(old, changed), shown_values(new, changed) if new else {})
+            yield _Note(subject, before_values, shown_values(new, changed) if new else {})
 
 
 def _notes(session: Any) -> list[_Note]:

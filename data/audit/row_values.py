@@ -17,6 +17,8 @@ from data.models import Connection, Group, Person, Run, Sync
 _HIDDEN = {"secret", "project_token", "address"}
 _ENDS = {"secret_end", "project_token_end"}
 _HIDDEN_VALUE = "(not shown)"
+# Made from other columns, for the product's own use: nobody decides on it.
+_DERIVED = {"address_hash"}
 _LONGEST = 500
 
 
@@ -41,7 +43,7 @@ def changed_values(row: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def shown_values(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return these of the values as the log may show them."""
-    return {name: _shown(name, values[name]) for name in names}
+    return {name: _shown(name, values[name]) for name in names if name not in _DERIVED}
 
 
 def _shown(name: str, value: Any) -> Any:

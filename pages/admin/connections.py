@@ -40,7 +40,7 @@ def connect_apptimize(bridge: Bridge, person: Actor, connections: list[Connectio
     """Test and store what was entered for Apptimize: a new connection, or the token of one that leads there."""
     entered = st.session_state
     token, url = take_secret("connections_token"), entered["connections_endpoint"]
-    there = {connection.id: connection for connection in destinations.find_at(url, connections)}
+    there = {connection.id: connection for connection in destinations.find_at(bridge, url, connections)}
     choice: int | None = entered.get("connections_choice")
     toast = st.toast("Checking with Apptimize …", icon="spinner", duration="infinite")
     if choice is not None and choice in there:
@@ -153,7 +153,7 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection])
             help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV "
             "folder.",
         )
-        choice = _ask_for_choice(bridge, person, destinations.find_at(url, present)) if url else None
+        choice = _ask_for_choice(bridge, person, destinations.find_at(bridge, url, present)) if url else None
         with st.form("connections_apptimize_form", border=False):
             left, right = st.columns(2)
             left.text_input("Apptimize token", type="password", key="connections_token")

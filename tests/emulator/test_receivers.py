@@ -16,6 +16,7 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import destinations, lookup, mixpanel_connection, removal
 from core.connections.mixpanel_connection import MixpanelForm
+from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError, NameInUse, PlaceInUse, ReceiverShared, SettingsError
 from core.sandbox import people
 from core.syncs import groups, listing, one_time, recurring, runs
@@ -302,14 +303,20 @@ def test_an_address_is_changed_with_a_token_and_only_to_a_free_place(bridge: Bri
     export(bridge, IMPORTED, to="theirs")
 
     with pytest.raises(CohortBridgeError, match="Token: this is needed"):
-        destinations.change_address(bridge, LOCAL, number(theirs), url=sandbox.endpoint, token=SecretStr(""))
+        destinations.change_address(
+            bridge, LOCAL, number(theirs), ReceiverForm(SecretStr(sandbox.endpoint), secret=SecretStr(""))
+        )
     with pytest.raises(PlaceInUse, match="default"):
         destinations.change_address(
-            bridge, LOCAL, number(theirs), url=sandbox.endpoint, token=token_of(sandbox, "theirs")
+            bridge, LOCAL, number(theirs), ReceiverForm(SecretStr(sandbox.endpoint), secret=token_of(sandbox, "theirs"))
         )
     assert not group_row(bridge, IMPORTED).in_doubt
     destinations.change_address(
-        bridge, LOCAL, number(theirs), url=sandbox.endpoint, token=token_of(sandbox, "theirs"), apart=True
+        bridge,
+        LOCAL,
+        number(theirs),
+        ReceiverForm(SecretStr(sandbox.endpoint), secret=token_of(sandbox, "theirs")),
+        apart=True,
     )
 
     assert newest_actions(bridge, 1) == ["change_address"]
@@ -369,7 +376,10 @@ def test_a_token_that_is_tested_while_another_admin_changes_the_address_does_not
         def change_meanwhile(_asked: Asked) -> list[bytes]:
             server.reply = lambda _: answer({})
             destinations.change_address(
-                own, LOCAL, number(theirs), url=f"{server.url}/moved", token=SecretStr("the-second-token")
+                own,
+                LOCAL,
+                number(theirs),
+                ReceiverForm(SecretStr(f"{server.url}/moved"), secret=SecretStr("the-second-token")),
             )
             return answer({})
 
@@ -399,7 +409,9 @@ def test_a_run_under_way_does_not_write_where_its_connection_leads_no_more(
         destinations.replace_token(bridge, LOCAL, first, token_of(sandbox, "theirs"))
     else:
         elsewhere = f"{sandbox.endpoint}?of=them"
-        destinations.change_address(bridge, LOCAL, first, url=elsewhere, token=token_of(sandbox, "theirs"))
+        destinations.change_address(
+            bridge, LOCAL, first, ReceiverForm(SecretStr(elsewhere), secret=token_of(sandbox, "theirs"))
+        )
     sandbox.clear_faults()
     sandbox.at(LATER_S)
     connect(bridge, sandbox.endpoint, SecretStr(sandbox.token), "second", apart=how == "another token")

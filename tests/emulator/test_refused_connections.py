@@ -12,6 +12,7 @@ from core.access.audit_log import AuditFilter, list_audit
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.connections import destinations, lookup, mixpanel_connection
+from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError
 from core.sandbox import people
 from tests.stage.clock import FakeClock
@@ -54,7 +55,7 @@ def test_each_attempt_that_fails_has_its_line(sandbox: Sandbox, bridge: Bridge):
         lambda: connect_endpoint(bridge, LOCAL, url=address, token=secret),
         lambda: connect_endpoint(bridge, LOCAL, url=SECRET, token=secret),
         lambda: destinations.replace_token(bridge, LOCAL, endpoint, secret),
-        lambda: change_address(bridge, LOCAL, endpoint, url="https://10.0.0.8/x?y", token=secret),
+        lambda: change_address(bridge, LOCAL, endpoint, ReceiverForm(SecretStr("https://10.0.0.8/x?y"), secret=secret)),
         lambda: destinations.change_folder(bridge, LOCAL, taken.id or 0, folder="/dev/null/x"),
         lambda: destinations.connect_csv(bridge, LOCAL, folder=taken.folder, name="other"),
     ):

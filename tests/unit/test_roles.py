@@ -21,6 +21,7 @@ from core.access.roles import Actor, Role
 from core.associate import actions
 from core.bridge import Bridge
 from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal
+from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError, NotAllowed
 from core.leases import workers
 from core.reports import comparison, group_state, match_funnel, members, overview, user_lookup
@@ -60,6 +61,7 @@ class Stage:
 
 
 Call = Callable[[Stage, Actor], object]
+NO_RECEIVER = ReceiverForm(SecretStr("no address"), secret=SecretStr("x"))
 TABLE: dict[str, tuple[Role, str, Call]] = {
     # What everyone may look at.
     "active_runs": (Role.VIEWER, READS, lambda on, who: runs.active_runs(on.bridge, who)),
@@ -228,7 +230,22 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "change_address": (
         Role.ADMIN,
         ELSEWHERE,
-        lambda on, who: destinations.change_address(on.bridge, who, 2, url="no address", token=SecretStr("x")),
+        lambda on, who: destinations.change_address(on.bridge, who, 2, NO_RECEIVER),
+    ),
+    "connect_receiver": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: destinations.connect_receiver(on.bridge, who, NO_RECEIVER, name="new"),
+    ),
+    "replace_sign_in": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: destinations.replace_sign_in(on.bridge, who, 2, NO_RECEIVER),
+    ),
+    "change_receiver": (
+        Role.ADMIN,
+        ELSEWHERE,
+        lambda on, who: destinations.change_receiver(on.bridge, who, 2, member_id="distinct"),
     ),
     "replace_token": (
         Role.ADMIN,
@@ -366,6 +383,7 @@ def test_each_role_does_what_it_may_and_is_refused_the_rest(stage: Stage, role: 
 # Nobody answers here: that an attempt to connect failed is written down as well.
 TRIED_ELSEWHERE = {
     "connect_mixpanel", "replace_secret", "change_project", "connect_endpoint", "replace_token", "change_address",
+    "connect_receiver", "replace_sign_in", "change_receiver",
 }  # fmt: skip
 
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
+from pydantic import SecretStr
 
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections import destinations, mixpanel_connection, removal
+from core.connections.receiver_form import ReceiverForm
 from data.models import Connection, ConnectionKind
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.connections import fields
@@ -83,8 +85,7 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             bridge,
             person,
             connection.id or 0,
-            url=entered["connections_change_url"],
-            token=take_secret("connections_change_token"),
+            ReceiverForm(SecretStr(entered["connections_change_url"]), secret=take_secret("connections_change_token")),
             apart=entered["connections_change_apart"],
         )
         perform(place, change, f"{escape_markdown(connection.name)} leads to another address now.")
