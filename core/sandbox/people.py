@@ -16,6 +16,7 @@ from core.sandbox.store import SandboxError
 PROJECT_ID = 3713224
 PROJECT_NAME = "Practice shop"
 PROJECT_TOKEN = "6c1f0d1e5a7b4c39a8f2d4e0b9c37a51"  # noqa: S105 - the practice project's, made up
+PROJECT_SECRET = "pr4ctice-8d1e5c0b7f2a"  # noqa: S105 - opens nothing but this sandbox
 WORKSPACE_ID = 3448413
 DATA_GROUP_ID = "1203948671"
 SEED = 20261123

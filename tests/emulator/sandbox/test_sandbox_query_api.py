@@ -220,6 +220,20 @@ def test_a_project_id_is_needed_and_must_be_ones_own(client: Any):
     assert client.get("/api/app/projects/1/service-accounts").status_code == 403
 
 
+def test_the_projects_secret_names_the_project_by_itself_and_is_for_queries_only(client: Any):
+    for value in (f"{people.PROJECT_SECRET}:", people.PROJECT_SECRET):
+        headers = {"Authorization": f"Basic {base64.b64encode(value.encode()).decode()}"}
+        asked = {"filter_by_cohort": json.dumps({"id": POWER}), "include_all_users": "false"}
+        answer = httpx.get(client.base_url.join("/api/2.0/engage"), headers=headers, params=asked)
+        assert answer.json()["total"] == len(client.oracle(POWER))
+        assert httpx.get(client.base_url.join("/api/app/me"), headers=headers).status_code == 401
+
+    with_password = (people.PROJECT_SECRET, "more")
+    assert client.cohorts(auth=with_password).status_code == 401
+    other = client.post("/api/query/cohorts/list", params={"project_id": 1}, auth=(people.PROJECT_SECRET, ""))
+    assert other.status_code == 403
+
+
 def test_a_consumer_may_not_export_cohorts(client: Any):
     client.auth = ACCOUNTS[people.CONSUMER_USERNAME]
     assert client.engage(POWER).status_code == 403
