@@ -9,16 +9,19 @@ SEEDS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check format unit bench bench-pages pictures clean
+.PHONY: help run test counterparts faults check format unit bench bench-pages pictures clean
 
 help: ## Show what can be done
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker and dashboard
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
 	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
+
+counterparts: $(VENV)/.installed-dev ## Let public readers read every cohort of the sandbox, and compare
+	@$(PYTHON) -m tests.counterparts
 
 # Both with Mixpanel's own pages and with a size that is asked for, so that every cohort of a test takes many of them.
 faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many times (some minutes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 import uvicorn
@@ -12,12 +13,14 @@ from starlette.types import ASGIApp
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Generator[int]:
-    """Serve an application as Streamlit does, with uvicorn. Gives the port."""
+def serving(app: ASGIApp, certificate: Path | None = None) -> Generator[int]:
+    """Serve an application as Streamlit does, with uvicorn, over TLS if there is a certificate. Gives the port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        settings = uvicorn.Config(app, lifespan="off", log_level="critical", ws="websockets-sansio")
+        settings = uvicorn.Config(
+            app, lifespan="off", log_level="critical", ws="websockets-sansio", ssl_certfile=certificate
+        )
         server = uvicorn.Server(settings)
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
