@@ -13,7 +13,7 @@ from data import deliveries, leases, proofs, receivers
 from data.audit import recorder
 from data.engine import read_session, write_session
 from data.members.proof import Proof
-from data.models import Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import UNFINISHED, Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
 from data.run_queue import keep_log
 from data.sync_runs import supersede_held
@@ -144,12 +144,17 @@ def forget_previews(engine: Engine, run_id: int) -> list[str]:
 
 
 def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
-    """Forget all but the newest snapshots of a group and its base; returns those that no row names now."""
+    """Forget all but the newest snapshots of a group, its base, and those that it is to be rolled back to.
+
+    Returns those that no row names now.
+    """
     with write_session(engine) as session:
         base = session.exec(select(Group.base_snapshot).where(Group.id == group_id)).one()
+        restoring = select(Run.restore_snapshot).where(Run.group_id == group_id, col(Run.status).in_(UNFINISHED))
+        needed = {base, *session.exec(restoring).all()}
         newest = select(Run.snapshot).where(Run.group_id == group_id, col(Run.snapshot).is_not(None))
         names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.id).desc())).all()
-        old = [name for name in names[keep:] if name and name != base]
+        old = [name for name in names[keep:] if name and name not in needed]
         session.exec(update(Run).where(col(Run.snapshot).in_(old)).values(snapshot=None))
         proofs.forget(session, old)
         # What began a group stays as that run's difference: who was added is read from it.

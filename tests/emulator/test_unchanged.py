@@ -245,3 +245,15 @@ def test_a_group_is_rolled_back_to_the_members_that_it_began_with_and_back_again
     assert (again.write, again.snapshot) == ("none", first.snapshot)
     told = comparison.compare_runs(bridge, LOCAL, first.id or 0, again.id or 0)
     assert (told.added, told.removed, second.status) == (0, 0, RunStatus.SUCCEEDED)
+
+
+def test_what_a_group_is_to_be_rolled_back_to_is_not_forgotten_before_that(bridge: Bridge, sandbox: Sandbox):
+    first, began = export(bridge, TRIAL), sandbox.group(TRIAL)
+    sandbox.at(LATER_S)
+    export(bridge, TRIAL)
+    undo.undo_to(bridge, LOCAL, first.id or 0)
+
+    assert run_records.forget_snapshots(bridge.engine, group_row(bridge, TRIAL).id or 0, keep=1) == []
+    service.once(bridge)
+
+    assert (newest_run(bridge).status, sandbox.group(TRIAL)) == (RunStatus.SUCCEEDED, began)
