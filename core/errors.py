@@ -157,6 +157,13 @@ class RunHeld(CohortBridgeError):
     default_advice = "Look at the numbers before anything is written."
 
 
+class RollbackUnsafe(CohortBridgeError):
+    """A receiver that only adds may hold somebody who is not known: a rollback would leave them there."""
+
+    code = "rollback_unsafe"
+    default_advice = "Export the cohort and apply that once, which settles whom the group holds; then roll back again."
+
+
 class HoldChanged(SettingsError):
     """A newer held run took the place of the one that a person looked at, and goes beyond it."""
 
@@ -253,6 +260,10 @@ class VendorRefused(VendorError):
 
     code = "vendor_refused"
     pauses = True
+
+
+class GroupGone(VendorRefused):
+    """404 to who was added or removed: the receiver does not know the group that this is about."""
 
 
 class CohortRefused(VendorRefused):

@@ -25,6 +25,7 @@ from data.models import (
     Sync,
     SyncState,
 )
+from data.proof_models import Untraced
 from data.same_place import is_same_place
 from data.seals import SealAgain, Seals
 from data.sync_runs import stop_writing
@@ -204,7 +205,8 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
     is_replaced = connection.id is not None
     moves = connection.removed or not is_replaced or _leads_elsewhere(connection, new.kind, new.values, seals)
     reads_otherwise = moves or _differ(connection, new.values, ("workspace_id", "id_merge"))
-    in_doubt = [connection, *receivers.list_twins(session, connection)] if is_replaced else []
+    twins = receivers.list_twins(session, connection) if is_replaced else []
+    untraced = _untraced_by(connection, new, seals, moves=moves) if new.side == DESTINATION_SIDE else None
     if is_replaced and new.side == DESTINATION_SIDE and (moves or not _writes_alike(connection, new, seals)):
         stop_writing(session, connection.id)
     if is_replaced and not connection.removed:
@@ -219,7 +221,8 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
         connection.times_replaced += 1
     session.add(connection)
     if new.side == DESTINATION_SIDE:
-        receivers.mark_in_doubt(session, in_doubt)
+        receivers.mark_in_doubt(session, [connection] if is_replaced else [], untraced=untraced)
+        receivers.mark_in_doubt(session, twins)
     elif is_replaced and reads_otherwise:
         _mark_fed_in_doubt(session, connection)
 
@@ -231,6 +234,22 @@ def _writes_alike(connection: Connection, new: NewConnection, seals: Seals) -> b
         receivers.has_same_credentials(connection, entered, seals)
         and not _differ(connection, new.values, _MEMBER_COLUMNS)
     )
+
+
+def _untraced_by(connection: Connection, new: NewConnection, seals: Seals, *, moves: bool) -> Untraced | None:
+    """Return why a receiver may hold somebody who is not known once these values are entered; None: all are known.
+
+    Another token, the first time, leads to the same group, or to one that is empty. Later it may be an earlier one.
+    """
+    if moves:
+        return Untraced.PLACE
+    if new.values.get("adds_only") and not connection.adds_only:
+        return Untraced.REPLACED
+    if _differ(connection, new.values, ("member_id", "member_property", "member_key")):
+        return Untraced.MEMBER_ID
+    if connection.times_replaced and not _writes_alike(connection, new, seals):
+        return Untraced.SIGN_IN
+    return None
 
 
 def _settle(session: Session, connection: Connection, apart: bool, seals: Seals, *, moves: bool) -> None:

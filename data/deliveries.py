@@ -19,7 +19,7 @@ from data.doubt import put_in_doubt
 from data.engine import Engine, StorageError, read_session, write_session
 from data.members.files import read_text, replacing
 from data.models import DoubtCause
-from data.proof_models import DeliveryCount
+from data.proof_models import DeliveryCount, Untraced
 
 # What shows that the database is older than what was delivered.
 OLDER, MARK_LOST, AUDIT_OLDER = "older", "mark_lost", "audit_older"
@@ -90,7 +90,7 @@ def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -
             count.noticed_at, count.noticed_why = now, why
             count.noticed_anchor = _anchor_text(noted.anchor)
             session.add(count)
-            groups = put_in_doubt(session, cause=DoubtCause.RESTORED)
+            groups = put_in_doubt(session, cause=DoubtCause.RESTORED, untraced=Untraced.RESTORED)
             after = {"delivery count": {"groups_in_doubt": groups}}
             chain.append(session, scope, subject=REASONS[why], after=after)
     note(mark, count.number)

@@ -211,6 +211,7 @@ class Group(SQLModel, table=True):
     members: int = 0
     in_doubt: bool = False  # set before the first message of a delivery, cleared after the last was accepted
     doubt_cause: str | None = Field(default=None, max_length=16)
+    untraced: str | None = Field(default=None, max_length=16)  # see Untraced in data/proof_models.py
     doubts: int = 0  # counts up when anything but a delivery puts it in doubt: a run that began before lifts none
     created_at: datetime
 

@@ -1,11 +1,12 @@
-"""The tables that tell whether what is kept is still true: proofs of snapshots, and how much was delivered."""
+"""The tables that tell whether what is kept is still true: proofs of snapshots, what was delivered, what was tried."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Column, ForeignKey
 from sqlmodel import Field, SQLModel
 
 
@@ -33,3 +34,28 @@ class DeliveryCount(SQLModel, table=True):
     noticed_at: datetime | None = None  # when it was last noticed that this database is older than what was delivered
     noticed_why: str | None = Field(default=None, max_length=16)
     noticed_anchor: str = Field(default="", max_length=100)  # the audit log's anchor that this database lacks
+
+
+class Untraced(StrEnum):
+    """Why it is not known of everybody whom a receiver may hold: those that only add are told whom to remove."""
+
+    DELIVERY = "delivery"  # one began, and was not confirmed, without a record of whom it was to add
+    RESTORED = "restored"  # the database is older than what was delivered
+    PLACE = "place"  # where it leads was changed, or another connection led there
+    SIGN_IN = "sign_in"  # its sign-in was changed again: an earlier one may lead to what was delivered before
+    MEMBER_ID = "member_id"  # the id that people are known by there, or what it is sent under, was changed
+    REPLACED = "replaced"  # it counted as a receiver that replaces: full overwrites removed nobody by name
+
+
+class TriedDelivery(SQLModel, table=True):
+    """A snapshot that a delivery to a receiver that only adds began with, until one is accepted whole."""
+
+    __tablename__: ClassVar[Any] = "tried_delivery"
+
+    group_id: int = Field(
+        sa_column=Column(
+            "group_id", ForeignKey("group_at_destination.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+        )
+    )
+    snapshot: str = Field(primary_key=True, max_length=64)
+    run_id: int  # that began with it first; the snapshot may be another's, and outlives both

@@ -10,7 +10,7 @@ from data.engine import Engine, read_session, write_session
 from data.members.proof import Damage, Proof, check_proof
 from data.members.snapshots import Snapshots
 from data.models import Group, Run
-from data.proof_models import SnapshotProof
+from data.proof_models import SnapshotProof, TriedDelivery
 
 
 def keep(session: Session, name: str, proof: Proof) -> None:
@@ -72,9 +72,9 @@ def forget(session: Session, names: Iterable[str]) -> None:
 
 
 def forget_unnamed(session: Session) -> None:
-    """Forget the proofs of all snapshots that neither a run nor a group names."""
+    """Forget the proofs of all snapshots that neither a run nor a group names, and that no delivery began with."""
     named = (
         select(column).where(col(column).is_not(None))
-        for column in (Run.snapshot, Run.restore_snapshot, Group.base_snapshot)
+        for column in (Run.snapshot, Run.restore_snapshot, Group.base_snapshot, TriedDelivery.snapshot)
     )
     session.exec(delete(SnapshotProof).where(*(col(SnapshotProof.name).not_in(names) for names in named)))

@@ -25,6 +25,7 @@ from data.models import (
     SyncKind,
     SyncState,
 )
+from data.proof_models import Untraced
 from data.same_place import is_same_place, normal_address
 from data.seals import Seals
 from data.sync_runs import cancel_queued
@@ -109,11 +110,16 @@ def list_shared(engine: Engine) -> dict[int, list[Connection]]:
     return {connection_id: neighbors for connection_id, neighbors in shared.items() if neighbors}
 
 
-def mark_in_doubt(session: Session, connections: Sequence[Connection]) -> None:
-    """Note that what the groups that were delivered to these destinations hold is not known."""
+def mark_in_doubt(
+    session: Session, connections: Sequence[Connection], *, untraced: Untraced | None = Untraced.PLACE
+) -> None:
+    """Note that what the groups that were delivered to these destinations hold is not known.
+
+    `untraced` None: whom a receiver that only adds may hold is known all the same.
+    """
     ids = [connection.id for connection in connections]
     delivered = (col(Group.destination_id).in_(ids), col(Group.delivered_at).is_not(None) | col(Group.in_doubt))
-    put_in_doubt(session, *delivered, cause=DoubtCause.CONNECTION)
+    put_in_doubt(session, *delivered, cause=DoubtCause.CONNECTION, untraced=untraced)
 
 
 def require_own(session: Session, group: Group) -> None:
@@ -130,6 +136,30 @@ def require_own(session: Session, group: Group) -> None:
         ).first()
         if other is not None:
             raise SharedReceiver(group, session.get_one(Connection, group.destination_id), twin)
+
+
+def was_written_through_another(session: Session, group: Group, connection: Connection) -> bool:
+    """Return whether another connection, removed since or not, led to the same place and wrote this cohort there."""
+    others = session.exec(
+        select(Connection)
+        .where(
+            Group.destination_id == Connection.id,
+            Group.project_id == group.project_id,
+            Group.cohort_id == group.cohort_id,
+            Group.id != group.id,
+            col(Group.delivered_at).is_not(None) | col(Group.in_doubt),
+        )
+        .distinct()
+    ).all()
+    return any(_may_have_led_to_it(other, connection) for other in others)
+
+
+def _may_have_led_to_it(other: Connection, connection: Connection) -> bool:
+    if not other.removed:  # two that are both there are one place only where that is what people said
+        return is_same_place(connection, other) and not are_apart(connection, other)
+    # Of an address that was a secret only the host is left once it was removed.
+    is_same_host = connection.address is not None and other.url == connection.url
+    return is_same_place(connection, other) or is_same_host
 
 
 def _is_kept() -> ColumnElement[bool]:
@@ -156,7 +186,8 @@ def pause_shared(
         shared = _list_shared_groups(session)
         believed = [group.id for group, _ in shared if group.delivered_at and not group.in_doubt]
         if believed:
-            put_in_doubt(session, col(Group.id).in_(believed), cause=DoubtCause.CONNECTION)
+            is_believed = col(Group.id).in_(believed)
+            put_in_doubt(session, is_believed, cause=DoubtCause.CONNECTION, untraced=Untraced.PLACE)
         return [sync for group, why in shared for sync in _pause_syncs(session, group, get_reason(why), now)]
 
 

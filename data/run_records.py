@@ -9,27 +9,36 @@ from typing import Any
 from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
-from data import deliveries, leases, proofs, receivers
+from data import deliveries, leases, proofs, receivers, tried
 from data.audit import recorder
 from data.engine import read_session, write_session
 from data.members.proof import Proof
 from data.models import UNFINISHED, Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
+from data.proof_models import TriedDelivery, Untraced
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
 from data.run_queue import keep_log
 from data.sync_runs import supersede_held
+from data.tried import Tried
 
 
-def mark_in_doubt(engine: Engine, run_id: int, group_id: int, *, lease_owner: str) -> int | None:
+def mark_in_doubt(
+    engine: Engine, run_id: int, group_id: int, *, lease_owner: str, tries: Tried | None = None
+) -> int | None:
     """Note that the group may soon hold something unknown; returns the number of the delivery that is to begin.
 
-    None, and nothing noted, when the lease is lost. Raises SharedReceiver.
+    `tries` is what it begins with, where that has to be known afterward. None, and nothing noted, when the lease is
+    lost. Raises SharedReceiver.
     """
     with write_session(engine) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return None
         receivers.require_own(session, session.get_one(Group, group_id))
-        cause = func.coalesce(Group.doubt_cause, DoubtCause.DELIVERY)
-        session.exec(update(Group).where(col(Group.id) == group_id).values(in_doubt=True, doubt_cause=cause))
+        values = {"in_doubt": True, "doubt_cause": func.coalesce(Group.doubt_cause, DoubtCause.DELIVERY)}
+        if tries is None:
+            values["untraced"] = func.coalesce(Group.untraced, Untraced.DELIVERY)
+        else:
+            tried.note(session, group_id, run_id, tries)
+        session.exec(update(Group).where(col(Group.id) == group_id).values(**values))
         return deliveries.count_delivery(session)
 
 
@@ -58,13 +67,16 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
 
 
 def _record_group(session: Session, run_id: int, group_id: int, outcome: GroupOutcome, at: datetime) -> None:
-    doubts, doubt_cause = session.exec(select(Group.doubts, Group.doubt_cause).where(Group.id == group_id)).one()
+    known = select(Group.doubts, Group.doubt_cause, Group.untraced).where(Group.id == group_id)
+    doubts, doubt_cause, untraced = session.exec(known).one()
     columns = _group_columns(run_id, outcome, at)
     if _was_moved(session, outcome.destination):
-        columns |= {"in_doubt": True, "doubt_cause": DoubtCause.CONNECTION}
+        columns |= {"in_doubt": True, "doubt_cause": DoubtCause.CONNECTION, "untraced": untraced}
     elif outcome.doubts is not None and outcome.doubts != doubts:
         # Something else put it in doubt since the run began: it may not have been written as that asks for.
-        columns |= {"in_doubt": True, "doubt_cause": doubt_cause}
+        columns |= {"in_doubt": True, "doubt_cause": doubt_cause, "untraced": untraced}
+    elif outcome.delivered:
+        tried.forget(session, group_id)
     if columns:
         group = update(Group).where(col(Group.id) == group_id).values(**columns)
         session.exec(group.execution_options(synchronize_session=False))
@@ -109,7 +121,7 @@ def _group_columns(run_id: int, outcome: GroupOutcome, at: datetime) -> dict[str
         }
     if delivered := outcome.delivered:
         columns |= {"delivered_name": delivered.group_name, "delivered_at": at}
-        columns |= {"in_doubt": False, "doubt_cause": None}
+        columns |= {"in_doubt": False, "doubt_cause": None, "untraced": None}
         if delivered.in_full:
             columns["full_at"] = at
     return columns
@@ -144,14 +156,14 @@ def forget_previews(engine: Engine, run_id: int) -> list[str]:
 
 
 def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
-    """Forget all but the newest snapshots of a group, its base, and those that it is to be rolled back to.
+    """Forget all but the newest snapshots of a group, its base, what was tried, and what it is to be rolled back to.
 
     Returns those that no row names now.
     """
     with write_session(engine) as session:
         base = session.exec(select(Group.base_snapshot).where(Group.id == group_id)).one()
         restoring = select(Run.restore_snapshot).where(Run.group_id == group_id, col(Run.status).in_(UNFINISHED))
-        needed = {base, *session.exec(restoring).all()}
+        needed = {base, *session.exec(restoring).all(), *session.exec(select(TriedDelivery.snapshot)).all()}
         newest = select(Run.snapshot).where(Run.group_id == group_id, col(Run.snapshot).is_not(None))
         names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.id).desc())).all()
         old = [name for name in names[keep:] if name and name not in needed]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Engine
-from sqlmodel import col, delete, select
+from sqlmodel import Session, col, delete, select
 
 from data import proofs
 from data.engine import read_session, write_session
 from data.models import UNFINISHED, Group, Run, RunStatus
+from data.proof_models import TriedDelivery
 
 # What waits for a person waits for as long as they need.
 _KEPT = (*UNFINISHED, RunStatus.HELD)
 # Where a row names a file of members.
-_COLUMNS = (Run.snapshot, Run.restore_snapshot, Run.difference, Run.excluded, Group.base_snapshot)
+_COLUMNS = (
+    Run.snapshot,
+    Run.restore_snapshot,
+    Run.difference,
+    Run.excluded,
+    Group.base_snapshot,
+    TriedDelivery.snapshot,
+)
 
 
 def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, list[str]]:
@@ -35,10 +44,18 @@ def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, l
         if old:
             proofs.forget_unnamed(session)
         # A snapshot that began a group is its first run's difference, and may be what others left it as.
-        kept = {
-            name for column in _COLUMNS for name in session.exec(select(column).where(col(column).in_(names))).all()
-        }
-    return len(old), [name for name in names if name not in kept]
+        return len(old), _list_unnamed(session, names)
+
+
+def list_unnamed(engine: Engine, names: Sequence[str]) -> list[str]:
+    """Return those of some files of members that no row names."""
+    with read_session(engine) as session:
+        return _list_unnamed(session, names)
+
+
+def _list_unnamed(session: Session, names: Sequence[str]) -> list[str]:
+    kept = {name for column in _COLUMNS for name in session.exec(select(column).where(col(column).in_(names))).all()}
+    return [name for name in names if name not in kept]
 
 
 def named_files(engine: Engine) -> set[str]:

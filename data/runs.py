@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine, String, cast, func, or_
 from sqlmodel import Session, col, select
 
-from data import proofs, receivers
+from data import proofs, receivers, tried
 from data.engine import read_session
 from data.members.proof import Proof
 from data.models import (
@@ -24,6 +25,7 @@ from data.models import (
     Sync,
     SyncState,
 )
+from data.proof_models import TriedDelivery
 from data.receivers import SharedReceiver
 
 _FAILURES_LOOKED_AT = 50
@@ -60,7 +62,8 @@ def get(engine: Engine, run_id: int) -> Run | None:
 class RunRows:
     """A run and the rows that it refers to; None: that connection was removed for good.
 
-    `shared` says why the group is not this destination's alone, if it is not.
+    `shared` says why the group is not this destination's alone, if it is not. `tried` and `is_known_place` are told
+    where a receiver only adds.
     """
 
     run: Run
@@ -72,6 +75,8 @@ class RunRows:
     log: dict[str, Any] | None  # of earlier attempts
     base_proof: Proof | None
     shared: SharedReceiver | None = None
+    tried: Sequence[TriedDelivery] = ()
+    is_known_place: bool = False  # another connection led there, and wrote this cohort; this one has not yet
 
 
 def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
@@ -92,7 +97,12 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
             shared = exc
         approvals, base_proof = _list_approvals(session, run), proofs.get(session, group.base_snapshot)
         log = kept.log if kept else None
-        return RunRows(run, sync, group, mixpanel, destination, approvals, log, base_proof, shared)
+        rows = RunRows(run, sync, group, mixpanel, destination, approvals, log, base_proof, shared)
+        if destination is None or not destination.adds_only:
+            return rows
+        is_new = group.delivered_at is None and not group.in_doubt
+        is_known_place = is_new and receivers.was_written_through_another(session, group, destination)
+        return replace(rows, tried=tried.list_tried(session, group.id), is_known_place=is_known_place)
 
 
 def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def compare_kept(snapshots: Snapshots, job: Job, snapshot: str, proof: Proof, ba
         changes = job.files.difference
         difference = snapshots.keep_difference(changes, snapshot, base.snapshot)
     for name in filter(None, (snapshot, base.snapshot)):
-        _require_proven(snapshots, name)
+        require_proven(snapshots, name)
     return Comparison(
         snapshot, proof.members, base.snapshot, difference, base.damage, base.notice, proof, changes=changes
     )
@@ -95,11 +95,12 @@ def require_whole(snapshots: Snapshots, comparison: Comparison) -> None:
 
     Raises: StorageError.
     """
-    name, proof = comparison.snapshot, comparison.proof
-    if proof is None or snapshots.proven.get(name) == snapshots.stamp(name):
+    name, proof, stamp = comparison.snapshot, comparison.proof, snapshots.stamp(comparison.snapshot)
+    if proof is None or snapshots.proven.get(name) == stamp:
         return
     if make_proof(snapshots, name, key=proof.key or "").sums != proof.sums:
         raise _members_lost()
+    snapshots.proven[name] = stamp
 
 
 def _compare(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, base: Base) -> Comparison | None:
@@ -159,7 +160,7 @@ def _members_lost() -> StorageFailed:
     )
 
 
-def _require_proven(snapshots: Snapshots, name: str) -> None:
+def require_proven(snapshots: Snapshots, name: str) -> None:
     """Check that what was compared is still the file that had proved itself. Raises StorageFailed."""
     if snapshots.proven.get(name) != snapshots.stamp(name):
         raise StorageFailed(

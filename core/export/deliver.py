@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from core.bridge import Bridge, notice_restore
 from core.connections.receiver_form import receiver_for
-from core.errors import LeaseLost
+from core.errors import GroupGone, LeaseLost
 from core.export.compare import Comparison, require_whole
 from core.export.job import Job, receiver_shared
+from core.export.leavers import Leavers
 from core.export.progress import Progress
 from core.export.run_lease import RunLease
 from core.rules.writing import WriteFacts, WriteMode, choose_write_mode
@@ -24,8 +25,10 @@ from core.vendors.delivery import Delivery, Target
 from core.vendors.http import HttpClient, connect_entered
 from core.vendors.retry import RetryPlan
 from data import deliveries, run_records
+from data.members.proof import Proof
 from data.models import Connection, ConnectionKind
 from data.receivers import SharedReceiver
+from data.tried import Tried
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class DeliveryPlan:
     comparison: Comparison
     target: Target
     mode: WriteMode
+    leavers: Leavers | None = None  # of a receiver that only adds: who is removed after a full write
 
     @property
     def writes(self) -> bool:
@@ -46,7 +50,8 @@ class DeliveryPlan:
     def messages(self) -> int:
         """How many messages it takes, where a group is written by messages."""
         if self.mode == "full":
-            return message_count(self.comparison.members, whole=True)
+            removals = message_count(self.leavers.members, whole=False) if self.leavers else 0
+            return message_count(self.comparison.members, whole=True) + removals
         difference = self.comparison.difference
         return sum(message_count(size, whole=False) for size in (difference.removed, difference.added))
 
@@ -60,16 +65,25 @@ class GroupWriter:
     lease: RunLease
     progress: Progress
 
-    async def write(self, job: Job, comparison: Comparison, *, description: str = "") -> WriteMode:
-        """Write a snapshot to the group, unless it is there already or the run is dry. Returns the mode chosen."""
+    async def write(
+        self, job: Job, comparison: Comparison, leavers: Leavers | None = None, *, description: str = ""
+    ) -> WriteMode:
+        """Write a snapshot to the group, unless it is there already or the run is dry. Returns how it was written."""
         mode = await self.choose_mode(job, comparison)
-        plan = DeliveryPlan(job, comparison, _target(job, description), mode)
+        plan = DeliveryPlan(job, comparison, _target(job, description), mode, leavers)
         if plan.writes:
             if mode == "full":
-                await in_stoppable_thread(partial(require_whole, self.bridge.snapshots, comparison))
+                await self._require_whole(comparison)
             async with self._connect(job.destination) as http:
-                await self._deliver(self._open(job, http), plan)
+                return await self._deliver(self._open(job, http), plan)
         return mode
+
+    async def needs_leavers(self, job: Job, comparison: Comparison) -> bool:
+        """Return whether a write has to remove by name who left: a full one, where the receiver only adds."""
+        return job.only_adds and await self.choose_mode(job, comparison) == "full"
+
+    async def _require_whole(self, comparison: Comparison) -> None:
+        await in_stoppable_thread(partial(require_whole, self.bridge.snapshots, comparison))
 
     async def choose_mode(self, job: Job, comparison: Comparison) -> WriteMode:
         """Choose how the group is written, or would be. Nothing is sent for that."""
@@ -78,24 +92,44 @@ class GroupWriter:
         facts = _facts(job, comparison, in_place=in_place, takes_differences=delivery.takes_differences)
         return choose_write_mode(facts, now=self.bridge.clock.now())
 
-    async def _deliver(self, delivery: Delivery, plan: DeliveryPlan) -> None:
+    async def _deliver(self, delivery: Delivery, plan: DeliveryPlan) -> WriteMode:
         self.progress.begin("delivering")
         self.progress.delivery = delivery
         if delivery.takes_differences:
             self.progress.messages_expected = plan.messages
-        await self._mark_in_doubt(plan.job)
+        await self._mark_in_doubt(plan.job, plan.comparison)
+        try:
+            await self._send(delivery, plan)
+        except GroupGone:
+            if not plan.job.only_adds:
+                raise
+        else:
+            return plan.mode
+        # Such a receiver does not know the cohort: it was deleted there, and all members that are sent make it again.
+        again = replace(plan, mode="full", leavers=plan.leavers or _as_leavers(plan.comparison))
+        self.progress.messages_expected = delivery.messages + again.messages
+        await self._require_whole(plan.comparison)
+        await self._send(delivery, again)
+        return again.mode
+
+    async def _send(self, delivery: Delivery, plan: DeliveryPlan) -> None:
         snapshots, difference = self.bridge.snapshots, plan.comparison.difference
         if plan.mode == "full":
             stored = snapshots.stored(plan.comparison.snapshot)
             await delivery.overwrite(plan.target, stored, members=plan.comparison.members)
+            if plan.leavers and plan.leavers.file:
+                left = snapshots.stored(plan.leavers.file, "removed")
+                await delivery.change(plan.target, "removed", left, members=plan.leavers.members)
             return
         removed = snapshots.stored(plan.job.files.difference, "removed")
         await delivery.change(plan.target, "removed", removed, members=difference.removed)
         added = snapshots.stored(plan.job.files.difference, "added")
         await delivery.change(plan.target, "added", added, members=difference.added)
 
-    async def _mark_in_doubt(self, job: Job) -> None:
+    async def _mark_in_doubt(self, job: Job, comparison: Comparison) -> None:
         """Commit before the first message that the group is in doubt: the next run cannot trust its base then.
+
+        Where the receiver only adds, it is noted as well whom it may hold then, until a delivery is accepted whole.
 
         That a delivery began is noted beside the database as well, which may be put back to what it was before: under
         this run too, whose own delivery must not make up for those that are missing from the count then.
@@ -103,10 +137,10 @@ class GroupWriter:
         await asyncio.to_thread(notice_restore, self.bridge)
         assert job.run.id is not None
         assert job.group.id is not None
+        mark = partial(run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id)
+        tries = Tried(comparison.snapshot, comparison.proof or Proof(comparison.members)) if job.only_adds else None
         try:
-            number = await asyncio.to_thread(
-                run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id, lease_owner=self.lease.owner
-            )
+            number = await asyncio.to_thread(mark, lease_owner=self.lease.owner, tries=tries)
         except SharedReceiver as exc:
             raise receiver_shared(exc) from None
         if number is None:
@@ -134,6 +168,11 @@ class GroupWriter:
             note=self.progress.run_log.called,
             tries=self.progress.run_log,
         )
+
+
+def _as_leavers(comparison: Comparison) -> Leavers:
+    removed = comparison.difference.removed
+    return Leavers(comparison.changes if removed else None, removed)
 
 
 def _target(job: Job, description: str = "") -> Target:

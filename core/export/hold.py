@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from core.errors import RunHeld
 from core.export.compare import Comparison
 from core.export.job import Job
+from core.export.leavers import Leavers
 from core.export.outcome import Findings
 from core.rules import holding
 from core.rules.holding import Hold
 from data.members.collector import Tally
 
 
-def hold_if_wrong(job: Job, findings: Findings, tally: Tally, comparison: Comparison) -> None:
-    """Hold a run without usable ids, or one that goes beyond the sync's shrink limit. Raises RunHeld."""
+def hold_if_wrong(
+    job: Job, findings: Findings, tally: Tally, comparison: Comparison, leavers: Leavers | None = None
+) -> None:
+    """Hold a run without usable ids, one that goes beyond the sync's shrink limit, or one that cannot remove everybody
+    who left. Raises RunHeld.
+    """
     difference = comparison.difference
     removed = job.group.members if comparison.base is None else difference.removed
-    try:
-        _require_ids(job, tally)
-        _require_limit(job, comparison)
-    except RunHeld as exc:
-        hold = Hold(exc.code, str(job.rule), job.group.base_snapshot, removed=removed, added=difference.added)
-        _raise_unless_approved(exc, hold, job, findings)
+    if leavers:
+        removed = max(removed, leavers.members)
+
+    def require(*checks: Callable[[], None]) -> None:
+        try:
+            for check in checks:
+                check()
+        except RunHeld as exc:
+            hold = Hold(exc.code, str(job.rule), job.group.base_snapshot, removed=removed, added=difference.added)
+            _raise_unless_approved(exc, hold, job, findings)
+
+    require(partial(_require_ids, job, tally), partial(_require_limit, job, comparison))
+    require(partial(holding.hold_for_unknown_members, gap=leavers.gap if leavers else None))
 
 
 def hold_for_total(job: Job, findings: Findings, *, profiles: int, totals: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,25 +14,35 @@ from data import runs
 from data.members.fingerprint import new_key
 from data.members.proof import Proof
 from data.members.store import SNAPSHOT
-from data.models import Connection, Group, Run, Sync
+from data.models import Connection, ConnectionKind, Group, Run, Sync
 from data.receivers import SharedReceiver
 
 
 @dataclass(frozen=True)
 class FileNames:
-    """What the files of a run are called, whether it makes them or not."""
+    """What the files of a run are called, whether it makes them or not.
+
+    `attempt` counts the attempts of the run whose snapshots are kept on: a later one does not write over them.
+    """
 
     run_id: int
+    attempt: int = 0
 
     @property
     def snapshot(self) -> str:
         """The members that were read."""
-        return f"{SNAPSHOT}{self.run_id:08d}"
+        name = f"{SNAPSHOT}{self.run_id:08d}"
+        return f"{name}-{self.attempt}" if self.attempt else name
 
     @property
     def difference(self) -> str:
         """The members that the run adds and removes."""
         return f"difference-{self.run_id:08d}"
+
+    @property
+    def leavers(self) -> str:
+        """Who may be at a receiver that only adds and is not in the cohort, while the run works."""
+        return f"leavers-{self.run_id:08d}"
 
     @property
     def excluded(self) -> str:
@@ -54,6 +65,15 @@ class Job:
     base_proof: Proof | None = None  # what the members add up to that the group was given last
     key: str = field(default_factory=new_key)  # of the fingerprint of what is read: that of the group, if it has one
 
+    tried: Sequence[str] = ()  # the snapshots that deliveries began with and that may be there, of one that only adds
+    attempt: int = 0  # of this run: see FileNames
+    is_known_place: bool = False  # another connection led there, and wrote this cohort
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether the receiver removes nobody by itself."""
+        return self.destination.kind == ConnectionKind.ENDPOINT and self.destination.adds_only
+
     @property
     def rule(self) -> MatchRule:
         """How the destination knows people; if by Apptimize ids, how the sync or else the connection matches them."""
@@ -63,7 +83,7 @@ class Job:
     def files(self) -> FileNames:
         """What the files of the run are called."""
         assert self.run.id is not None
-        return FileNames(self.run.id)
+        return FileNames(self.run.id, self.attempt)
 
 
 def load(bridge: Bridge, run_id: int) -> Job:
@@ -81,7 +101,21 @@ def load(bridge: Bridge, run_id: int) -> Job:
     proof = rows.base_proof
     key = proof.key if proof and proof.key else new_key()
     doubts = rows.group.doubts
-    return Job(rows.run, rows.sync, rows.group, mixpanel, destination, rows.approvals, rows.log, doubts, proof, key)
+    return Job(
+        rows.run,
+        rows.sync,
+        rows.group,
+        mixpanel,
+        destination,
+        rows.approvals,
+        rows.log,
+        doubts,
+        proof,
+        key,
+        tried=[each.snapshot for each in rows.tried],
+        attempt=sum(each.run_id == run_id for each in rows.tried),
+        is_known_place=rows.is_known_place,
+    )
 
 
 def receiver_shared(exc: SharedReceiver) -> ReceiverShared:

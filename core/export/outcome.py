@@ -29,6 +29,7 @@ class Findings:
     hold: Hold | None = None
     notice: str | None = None
     fingerprint: str | None = None  # of the members that were read
+    tried: str | None = None  # the snapshot that its delivery began with, where that is kept whatever becomes of it
     changes: str | None = None  # the file that tells who is added and removed
 
     def take(self, comparison: Comparison, counts: ReadCounts, fingerprint: str | None) -> None:

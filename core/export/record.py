@@ -35,6 +35,10 @@ class Recorder:
     lease: RunLease
     progress: Progress
     findings: Findings = field(default_factory=Findings)
+    names: FileNames = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = FileNames(self.run_id)
 
     async def record_success(self, job: Job, comparison: Comparison, mode: WriteMode) -> None:
         """Record that the group equals its cohort, or, of a dry run, what would make it so."""
@@ -99,8 +103,10 @@ class Recorder:
 
     def _tidy_up(self, job: Job, files: RunFiles) -> None:
         """Remove the files of a run that its row does not name, and what is kept no longer of its group."""
+        self.findings.tried = None  # it was accepted whole, or nothing was to be written
         with _leave_to_worker():
             self._remove_unnamed(files)
+            retention.forget_tried(self.bridge, job.tried)
             if not job.run.restore_snapshot:
                 retention.forget_older_excluded(self.bridge, self.run_id)
             if files.snapshot != job.group.base_snapshot:
@@ -121,13 +127,10 @@ class Recorder:
                 retention.forget_older_excluded(self.bridge, self.run_id)
 
     def _remove_unnamed(self, files: RunFiles) -> None:
-        names = FileNames(self.run_id)
-        for name in {names.snapshot, names.difference, names.excluded} - {
-            files.snapshot,
-            files.difference,
-            files.excluded,
-        }:
-            self.bridge.snapshots.remove(name)
+        names, snapshots = self.names, self.bridge.snapshots
+        mine = {names.snapshot, names.difference, names.excluded, names.leavers}
+        for name in mine - {files.snapshot, files.difference, files.excluded, self.findings.tried}:
+            snapshots.remove(name)
 
 
 def _kept_files(job: Job, comparison: Comparison, mode: WriteMode) -> RunFiles:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from core.bridge import Bridge
-from data import run_records
+from data import run_records, run_retention
 
 SNAPSHOTS_KEPT = 30
 
@@ -11,6 +13,12 @@ SNAPSHOTS_KEPT = 30
 def forget_old_snapshots(bridge: Bridge, group_id: int) -> None:
     """Keep the newest snapshots of a group, and its base; remove the others. Runs that changed nothing share one."""
     for name in run_records.forget_snapshots(bridge.engine, group_id, keep=SNAPSHOTS_KEPT):
+        bridge.snapshots.remove(name)
+
+
+def forget_tried(bridge: Bridge, names: Sequence[str]) -> None:
+    """Remove what earlier deliveries began with, once one was accepted whole, unless a row names it still."""
+    for name in run_retention.list_unnamed(bridge.engine, names) if names else ():
         bridge.snapshots.remove(name)
 
 

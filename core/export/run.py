@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 from core.bridge import Bridge, notice_restore, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited
@@ -14,6 +15,7 @@ from core.export.deadline import Deadline
 from core.export.deliver import GroupWriter
 from core.export.hold import hold_if_wrong
 from core.export.job import Job, load
+from core.export.leavers import Leavers, find_leavers, require_known
 from core.export.names import follow_cohort_name
 from core.export.outcome import read_counts
 from core.export.progress import Progress
@@ -21,6 +23,7 @@ from core.export.read import CohortSource
 from core.export.record import Recorder
 from core.export.run_lease import RunLease
 from core.rules.due_times import longest_work
+from core.rules.writing import WriteMode
 from core.run_log import RunLog
 from core.threads import in_stoppable_thread
 from core.vendors.http import HttpClient
@@ -108,8 +111,9 @@ class Export:
         await self._begin("reading")
         async with source.read(job, findings) as (tally, collector):
             comparison = await self._compare(source, job, tally, collector)
-        hold_if_wrong(job, findings, tally, comparison)
-        mode = await self._writer.write(job, comparison, description=cohort.description)
+            leavers = await self._find_leavers(job, comparison, source.thread.run, collector.write)
+        hold_if_wrong(job, findings, tally, comparison, leavers)
+        mode = await self._write(job, comparison, leavers, description=cohort.description)
         await self._recorder.record_success(job, comparison, mode)
 
     async def _compare(self, source: CohortSource, job: Job, tally: Tally, collector: Collector) -> Comparison:
@@ -129,6 +133,28 @@ class Export:
             findings.excluded = excluded
         return comparison
 
+    async def _find_leavers(
+        self,
+        job: Job,
+        comparison: Comparison,
+        in_thread: Callable[[Callable[[], Leavers]], Awaitable[Leavers]],
+        write_snapshot: Callable[[Path], None] | None = None,
+    ) -> Leavers | None:
+        """Find whom a full write has to remove by name; None where the receiver replaces, or that is no full write."""
+        if not await self._writer.needs_leavers(job, comparison):
+            return None
+        leavers = await in_thread(partial(find_leavers, self._bridge, job, comparison, write_snapshot=write_snapshot))
+        if notice := leavers.notice(is_dry=job.run.dry_run):
+            self._recorder.findings.notice = " ".join(filter(None, (comparison.notice, notice)))
+        return leavers
+
+    async def _write(
+        self, job: Job, comparison: Comparison, leavers: Leavers | None, *, description: str = ""
+    ) -> WriteMode:
+        if job.only_adds and not job.run.dry_run:
+            self._recorder.findings.tried = comparison.snapshot
+        return await self._writer.write(job, comparison, leavers, description=description)
+
     async def _restore(self, job: Job, snapshot: str) -> None:
         """Roll the group back to a kept snapshot: nothing is read, and the whole of it is written."""
         await self._begin("comparing")
@@ -140,7 +166,9 @@ class Export:
         comparison = await in_stoppable_thread(compare)
         members = self._progress.profiles = comparison.members
         findings.take(comparison, ReadCounts(profiles=members, members=members), proof.fingerprint)
-        mode = await self._writer.write(job, comparison)
+        leavers = await self._find_leavers(job, comparison, in_stoppable_thread)
+        require_known(leavers)
+        mode = await self._write(job, comparison, leavers)
         await self._recorder.record_success(job, comparison, mode)
 
     async def _begin(self, step: str) -> None:
@@ -150,6 +178,7 @@ class Export:
 
     async def _load(self) -> Job:
         job = await asyncio.to_thread(self._look_and_load)
+        self._recorder.names = job.files
         progress = self._progress
         progress.earlier_requests, progress.earlier_queries = job.run.requests, job.run.queries
         progress.run_log = RunLog.resume(job.log, clock=self._bridge.clock)

@@ -104,6 +104,18 @@ def hold_for_unknown_base(*, base_members: int, most_percent: int | None, damage
     )
 
 
+def hold_for_unknown_members(*, gap: str | None) -> None:
+    """Hold a full write to a receiver that only adds and may hold somebody who is not known. Raises: RunHeld."""
+    if gap is not None:
+        raise RunHeld(
+            f"{gap} The receiver only adds, so whoever else it holds stays there, in the cohort or not. Nothing was "
+            "written.",
+            advice="Empty the group at the receiver, or compare it with the cohort. Then apply it once: that adds the "
+            "whole cohort, and removes who is known to have left.",
+            code="held_unknown_members",
+        )
+
+
 def hold_for_no_ids(*, profiles: int, members: int, base_members: int, rule: MatchRule) -> None:
     """Hold a write that would empty a group although profiles were read: a property was renamed or unset.
 

@@ -15,7 +15,15 @@ from typing import Any, TypeVar, cast
 import httpx
 import msgspec
 
-from core.errors import AddressNotAllowed, SettingsError, StorageFailed, VendorError, VendorUnavailable
+from core.errors import (
+    AddressNotAllowed,
+    GroupGone,
+    SettingsError,
+    StorageFailed,
+    VendorError,
+    VendorRefused,
+    VendorUnavailable,
+)
 from core.run_log import RecordCall, ignore_call
 from core.vendors import receiver_errors
 from core.vendors.claims import read_status, states_error
@@ -208,7 +216,8 @@ def _check_answer(receiver: Receiver, answer: Answer, action: str) -> None:
         status = failure
     if is_passing(status):
         raise receiver_errors.failed(receiver, status, retry_after_s=retry_after_s(answer.headers))
-    raise receiver_errors.refused(receiver, status)
+    kind = GroupGone if status == 404 and action != "members" else VendorRefused
+    raise receiver_errors.refused(receiver, status, kind=kind)
 
 
 def _failure_in_body(text: bytes, *, action: str) -> int | None:

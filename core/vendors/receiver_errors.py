@@ -58,7 +58,7 @@ def failed(receiver: Receiver, status: int, *, retry_after_s: float | None) -> V
     )
 
 
-def refused(receiver: Receiver, status: int) -> VendorRefused:
+def refused(receiver: Receiver, status: int, *, kind: type[VendorRefused] = VendorRefused) -> VendorRefused:
     """Build the error of a message that will be refused again."""
     codes = sender_for(receiver).codes
     if status in (401, 403):
@@ -69,7 +69,7 @@ def refused(receiver: Receiver, status: int) -> VendorRefused:
             code=f"{codes}_unauthorized",
             status=status,
         )
-    return VendorRefused(
+    return kind(
         f"{_name(receiver)} refused the message ({status}).",
         advice=_APPTIMIZE_ADVICE if receiver.is_apptimize else _OTHER_ADVICE,
         code=f"{codes}_refused",

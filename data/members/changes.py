@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # So much of both sets, as it is in their files, is compared at a time, or a quarter of the memory: it does not spill.
 _AT_ONCE = 24 * 2**20
 _TABLE = "changes"
+# Who is in some sets of members and not in another one.
+OTHERS = "others"
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,7 @@ def list_changes(db: duckdb.DuckDBPyConnection, new: Path, old: Path, *, memory_
         f"CREATE TABLE {_TABLE} (change VARCHAR, apptimize_id VARCHAR, distinct_id VARCHAR, distinct_id_before VARCHAR)"
     )
     for first, last in zip([None, *cuts], [*cuts, None], strict=True):
-        bounds = [(">=", first), ("<", last)]
-        within = " AND ".join(f"apptimize_id {sign} ?" for sign, cut in bounds if cut is not None)
-        where = f"WHERE {within}" if within else ""
-        values = [cut for _, cut in bounds if cut is not None]
+        where, values = _between(first, last)
         db.execute(
             f"INSERT INTO {_TABLE} SELECT CASE WHEN old.apptimize_id IS NULL THEN 'added' "
             "WHEN new.apptimize_id IS NULL THEN 'removed' ELSE 'renamed' END AS change, "
@@ -77,6 +76,44 @@ def list_changes(db: duckdb.DuckDBPyConnection, new: Path, old: Path, *, memory_
             "OR new.distinct_id IS DISTINCT FROM old.distinct_id ORDER BY change, id",
             [*values, *values],
         )
+
+
+def list_others(
+    db: duckdb.DuckDBPyConnection, known: Sequence[Path], present: Path, *, memory_mb: int
+) -> tuple[int, int]:
+    """List who is in any of some sorted files of members and not in another one, in the table `others`.
+
+    It has the columns `apptimize_id` and `distinct_id`, in order of the first, each once. Returns how many are in any,
+    and how many of the other one are: with those that are listed, they add up.
+    """
+    db.execute(ONE_THREAD)
+    cuts = _find_cuts(db, [*known, present], min(_AT_ONCE, memory_mb * 2**20 // 4))
+    db.execute(f"CREATE TABLE {OTHERS} (apptimize_id VARCHAR, distinct_id VARCHAR)")
+    files = f"read_parquet([{', '.join(map(quoted, known))}])"
+    in_any = in_both = 0
+    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
+        where, values = _between(first, last)
+        db.execute(
+            "CREATE TEMP TABLE part AS SELECT apptimize_id, min(known.distinct_id) AS distinct_id, "
+            f"bool_or(present.apptimize_id IS NOT NULL) AS is_present FROM (FROM {files} {where}) AS known "
+            f"LEFT JOIN (FROM {_table(present)} {where}) AS present USING (apptimize_id) GROUP BY apptimize_id",
+            [*values, *values],
+        )
+        row = db.execute("SELECT count(*), count(*) FILTER (is_present) FROM part").fetchone() or (0, 0)
+        in_any, in_both = in_any + row[0], in_both + row[1]
+        db.execute(
+            f"INSERT INTO {OTHERS} SELECT apptimize_id, distinct_id FROM part WHERE NOT is_present "
+            "ORDER BY apptimize_id"
+        )
+        db.execute("DROP TABLE part")
+    return in_any, in_both
+
+
+def _between(first: str | None, last: str | None) -> tuple[str, list[str]]:
+    """Return the condition of a range of ids, and its values."""
+    bounds = [(">=", first), ("<", last)]
+    within = " AND ".join(f"apptimize_id {sign} ?" for sign, cut in bounds if cut is not None)
+    return f"WHERE {within}" if within else "", [cut for _, cut in bounds if cut is not None]
 
 
 def drop_changes(db: duckdb.DuckDBPyConnection) -> None:

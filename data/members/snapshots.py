@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from data.members.changes import Difference, count_changes, drop_changes, list_changes
+from data.members.changes import OTHERS, Difference, count_changes, drop_changes, list_changes, list_others
 from data.members.collector import Collector
 from data.members.duck import ONE_THREAD, ROW_GROUP, quoted
 from data.members.files import replacing
@@ -61,6 +61,19 @@ class Snapshots(MemberFiles):
                 f"COPY ({' UNION ALL '.join(kinds)}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
             )
             return count_changes(db, self.path(base), key=key)
+
+    def keep_others(self, difference: str, known: Sequence[str], name: str) -> int:
+        """Keep who is in any of some snapshots and not in another one as a difference's removed members; count them.
+
+        The file appears under its name only when it is whole and on disk. Raises StorageError.
+        """
+        with self.open() as db, replacing(self.path(difference)) as part:
+            paths = [self.path(each) for each in known]
+            in_any, in_both = list_others(db, paths, self.path(name), memory_mb=self.memory_mb)
+            removed = f"SELECT 'removed' AS change, * FROM {OTHERS}"
+            db.execute(f"COPY ({removed}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
+            db.execute(f"DROP TABLE {OTHERS}")
+        return in_any - in_both
 
     @contextmanager
     def _changes(self, name: str, base: str) -> Generator[duckdb.DuckDBPyConnection]:
