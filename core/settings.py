@@ -15,10 +15,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingsError
 from core.files import NoFile, open_file
+from core.hosts import is_loopback_host, split_address
 
 _FILE = ".env"
 # The size of the pages that Mixpanel is asked for: a number within these bounds, or this word for never asking.
 LEAST_PAGE, MOST_PAGE, VENDOR = 100, 50_000, "vendor"
+# In place of an address: health and metrics are not served.
+OFF = "off"
+_LEAST_TOKEN = 16
 _MOST_BYTES = 2**20
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # What is wrong with a value, by the library's name of it.
@@ -62,6 +66,9 @@ class Settings(BaseSettings):
     retry_over_s: float = Field(default=60.0, gt=0, le=600)
     snapshot_memory_mb: int = Field(default=80, ge=40, le=2**20)
     log_level: str = "INFO"
+    metrics_address: str = "127.0.0.1:8502"
+    metrics_token: SecretStr | None = Field(default=None, validate_default=True)
+    metrics_names: bool = False
 
     @field_validator("*", mode="before")
     @classmethod
@@ -118,6 +125,30 @@ class Settings(BaseSettings):
             raise ValueError(f"it is neither {VENDOR} nor a whole number from {LEAST_PAGE:,} to {MOST_PAGE:,}")
         return int(text)
 
+    @field_validator("metrics_address")
+    @classmethod
+    def check_metrics_address(cls, text: str) -> str:
+        """Refuse what is neither an address with a port nor the word for none."""
+        if text.strip().lower() == OFF:
+            return OFF
+        if split_address(text.strip()) is None:
+            raise ValueError(f"it is neither {OFF} nor an address with a port, such as 127.0.0.1:8502")
+        return text.strip()
+
+    @field_validator("metrics_token")
+    @classmethod
+    def check_metrics_token(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Refuse to be seen by other machines without a token, and one that could be guessed."""
+        text = token.get_secret_value().strip() if token else ""
+        if not text:
+            at = split_address(info.data.get("metrics_address", OFF))
+            if at and not is_loopback_host(at[0]):
+                raise ValueError("it is needed, since COHORT_BRIDGE_METRICS_ADDRESS lets other machines ask")
+            return None
+        if len(text) < _LEAST_TOKEN or not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError(f"it is not {_LEAST_TOKEN} or more letters, digits and signs without blanks")
+        return SecretStr(text)
+
     @field_validator("log_level")
     @classmethod
     def check_level(cls, level: str) -> str:
@@ -125,6 +156,11 @@ class Settings(BaseSettings):
         if level.strip().upper() not in _LEVELS:
             raise ValueError(f"choose one of {', '.join(_LEVELS)}")
         return level.strip().upper()
+
+    @property
+    def metrics_at(self) -> tuple[str, int] | None:
+        """The host and port of health and metrics, None where they are off."""
+        return None if self.metrics_address == OFF else split_address(self.metrics_address)
 
     @model_validator(mode="after")
     def place_the_database(self) -> Self:

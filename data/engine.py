@@ -239,6 +239,12 @@ def _bring_up_to_date(engine: Engine, home: Path) -> None:
         _upgrade(engine)
 
 
+def is_up_to_date(engine: Engine) -> bool:
+    """Return whether the database is of the version that this program works with. Raises StorageError."""
+    with _storage_errors():
+        return _revision(engine) == _revisions()[-1]
+
+
 def _revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):

@@ -64,6 +64,7 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         if name.startswith("COHORT_BRIDGE_") and name != "COHORT_BRIDGE_REQUIRE_BROWSER":
             monkeypatch.delenv(name)
     monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COHORT_BRIDGE_METRICS_ADDRESS", "off")  # tests that run side by side share the ports
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from core.bridge import Bridge
 from core.connections import lookup, mixpanel_connection
 from core.connections.destinations import connect_endpoint
 from core.errors import CohortBridgeError, SettingsError
+from core.hosts import is_loopback_host
 from core.signals import end_signals
-from core.vendors.addresses import is_loopback_host
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
 T = TypeVar("T")

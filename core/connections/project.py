@@ -26,6 +26,11 @@ def match_rule(connection: Connection, sync: Sync | None = None, destination: Co
     )
 
 
+def project_key(connection: Connection) -> str:
+    """Return what the query budget of a connection's project is kept under; its secret is not needed for that."""
+    return Project(connection.base_url, connection.project_id, username="", secret="").key
+
+
 def project_for(bridge: Bridge, connection: Connection) -> Project:
     """Build the address and credentials of a Mixpanel connection. Raises SecretKeyLost."""
     return Project(

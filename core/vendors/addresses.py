@@ -10,6 +10,7 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 from core.errors import AddressNotAllowed, SettingsError
+from core.hosts import is_loopback_host
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -52,16 +53,6 @@ def is_loopback(url: str) -> bool:
     """Return whether a URL names this machine itself, by literal address or `localhost`."""
     try:
         return is_loopback_host(urlsplit(url).hostname or "")
-    except ValueError:
-        return False
-
-
-def is_loopback_host(host: str) -> bool:
-    """Return whether a host is this machine itself, by literal address or `localhost`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 

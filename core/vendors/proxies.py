@@ -19,8 +19,9 @@ from urllib.request import getproxies
 import httpx
 
 from core.errors import SettingsError
+from core.hosts import is_loopback_host
 from core.text import STEERING, shown
-from core.vendors.addresses import Address, is_loopback_host
+from core.vendors.addresses import Address
 from core.vendors.certificates import load_trusted
 
 _PORTS = {"http": 80, "https": 443}

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _CLOCK_WAS_SET_S = 2.0
 
 # Every so many seconds, this.
-Job = tuple[int, Callable[[], None]]
+Job = tuple[int, Callable[[], object]]
 
 
 class Jobs:

@@ -52,12 +52,16 @@ class Worker:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
+        from core.api.server import ApiServer  # takes a while to import, and work that is done once needs none
+
+        api = ApiServer(self._bridge)
         jobs = Jobs(
             [
                 (600, self.pause_shared),
                 (2, self.look_for_dead),
                 (1, self.dispatch),
                 (10, self.sign_on),
+                (30, api.open),  # where another worker of this machine serves, take its place when it is gone
                 (600, self.tidy),
             ],
             self._bridge.clock,
@@ -75,6 +79,7 @@ class Worker:
                     self._associations.start_claimed(http)
                     await _wait_for_any(stop, self._has_place, within_s=_TICK_S)
             finally:
+                await asyncio.to_thread(api.close)
                 accounts.cancel()
                 await asyncio.gather(accounts, return_exceptions=True)
                 await self._stop_all()

@@ -17,6 +17,7 @@ from streamlit.url_util import make_url_path
 
 from core.errors import SettingsError
 from core.files import NoFile, open_file
+from core.hosts import is_loopback_host
 from core.vendors import addresses
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +105,7 @@ def _section() -> Mapping[str, Any]:
 
 def require_loopback(listens_at: str | None) -> None:
     """Refuse, while sign-in is not set up, to listen where other machines reach. Raises SettingsError."""
-    if listens_at is None or not addresses.is_loopback_host(listens_at):
+    if listens_at is None or not is_loopback_host(listens_at):
         raise SettingsError(
             f"Sign-in is not set up, and the dashboard listens at {listens_at or 'every address'}, where other "
             "machines reach it.",
@@ -124,7 +125,7 @@ def require_local_visit() -> None:
     # Streamlit takes visits from pages of any port of this machine, and of its outside address: they are other sites.
     origin = headers.get("Origin")
     is_foreign = origin is not None and urlsplit(origin).netloc != named
-    if is_foreign or came_through_proxy(headers) or not addresses.is_loopback_host(host) or not _is_here(peer):
+    if is_foreign or came_through_proxy(headers) or not is_loopback_host(host) or not _is_here(peer):
         raise SettingsError(
             "Sign-in is not set up, so only this machine itself may open the dashboard, and you come from elsewhere.",
             advice="Set up sign-in before you put it behind a proxy: see docs/sign-in.",
@@ -139,7 +140,7 @@ def came_through_proxy(headers: Iterable[str]) -> bool:
 
 def _is_here(peer: object) -> bool:
     """Return whether a peer is this machine; Streamlit names others only."""
-    return not isinstance(peer, str) or addresses.is_loopback_host(peer)
+    return not isinstance(peer, str) or is_loopback_host(peer)
 
 
 def _wrong(text: str) -> SettingsError:

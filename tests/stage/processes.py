@@ -23,5 +23,6 @@ def find_chromium() -> str | None:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return this process's environment without any setting of Cohort Bridge."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+    """Return this process's environment without any setting of Cohort Bridge, but for one: no port is taken."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_BRIDGE_")}
+    return others | {"COHORT_BRIDGE_METRICS_ADDRESS": "off"}

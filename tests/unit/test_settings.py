@@ -34,6 +34,9 @@ ODD = {
     "RETRY_OVER_S": ["0", "601", "nan"],
     "SNAPSHOT_MEMORY_MB": ["39", "9" * 30, "80 MB"],
     "LOG_LEVEL": ["VERBOSE", "10", "NOTSET", "debug info"],
+    "METRICS_ADDRESS": ["8502", "127.0.0.1", "127.0.0.1:70000", "http://127.0.0.1:8502", "[::1:8502", "a b:1"],
+    "METRICS_TOKEN": ["short", "with blanks in its middle", "a-token-of-some-lengthä"],
+    "METRICS_NAMES": ["perhaps"],
 }  # fmt: skip
 # What is entered there is checked where it is used: by the commands that connect.
 SECRETS = {"MIXPANEL_SECRET", "MIXPANEL_PROJECT_TOKEN", "APPTIMIZE_TOKEN"}
@@ -44,6 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Be in a folder of one's own: that is where the file is looked for."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("COHORT_BRIDGE_METRICS_ADDRESS")
     return tmp_path / "here"
 
 

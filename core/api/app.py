@@ -1,0 +1,72 @@
+"""What is answered over HTTP: whether the process is alive, whether it can work, and numbers to watch it by."""
+
+from __future__ import annotations
+
+import hmac
+
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.api.metrics import Metrics
+from core.api.readiness import find_troubles
+from core.bridge import Bridge
+from core.errors import CohortBridgeError
+from core.hosts import is_loopback_host
+
+# What this machine is called by those who ask from it: another name leads here from a page of somebody else's.
+_NAMES_OF_THIS_MACHINE = ["localhost", "127.0.0.1", "[::1]"]
+_FRESH = {"Cache-Control": "no-store"}
+
+
+def create_app(bridge: Bridge, *, host: str) -> Starlette:
+    """Make the application that a worker serves at a host.
+
+    `/healthz` says that the process answers, `/readyz` (200, or 503 with the reasons) that it can work, and `/metrics`
+    what there is to count, in the text format of Prometheus or in OpenMetrics. With a token set, the reasons and the
+    numbers are only for who has it. No address leads to anything that changes.
+    """
+    metrics = Metrics(bridge)
+    names = _NAMES_OF_THIS_MACHINE if is_loopback_host(host) else ["*"]
+
+    def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"}, headers=_FRESH)
+
+    def readyz(request: Request) -> Response:
+        troubles = find_troubles(bridge)
+        body: dict[str, object] = {"status": "not ready" if troubles else "ready"}
+        if _may_read(bridge, request):
+            body["troubles"] = troubles
+        return JSONResponse(body, 503 if troubles else 200, headers=_FRESH)
+
+    def read_metrics(request: Request) -> Response:
+        if not _may_read(bridge, request):
+            return JSONResponse(
+                {"error": "Send the token of COHORT_BRIDGE_METRICS_TOKEN as Authorization: Bearer."},
+                401,
+                headers={**_FRESH, "WWW-Authenticate": "Bearer"},
+            )
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        try:
+            with metrics.read() as registry:
+                return Response(encode(registry), media_type=content_type, headers=_FRESH)
+        except CohortBridgeError as exc:
+            return JSONResponse({"error": exc.message, "advice": exc.advice}, 503, headers=_FRESH)
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", read_metrics)],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)],
+    )
+
+
+def _may_read(bridge: Bridge, request: Request) -> bool:
+    token = bridge.settings.metrics_token
+    if token is None:
+        return True
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    wanted = token.get_secret_value().encode()
+    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1", "replace"), wanted)

@@ -1,0 +1,20 @@
+"""Whether an installation can work: its database, the version of that, a worker that is alive."""
+
+from __future__ import annotations
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge, storage_errors
+from core.errors import CohortBridgeError
+from core.leases.workers import worker_is_up
+from data.engine import is_up_to_date
+
+
+def find_troubles(bridge: Bridge) -> list[str]:
+    """Return what keeps it from working, a sentence each; empty: it can."""
+    try:
+        with storage_errors():
+            if not is_up_to_date(bridge.engine):
+                return ["The database is of another version of Cohort Bridge: restart what is older than it."]
+            return [] if worker_is_up(bridge, LOCAL) else ["No worker gave a sign of life in the last minute."]
+    except CohortBridgeError as exc:
+        return [exc.message]
