@@ -16,6 +16,7 @@ from data import leases
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
+from data.member_ids import is_by_apptimize_id
 from data.members.association_rows import ImportSummary
 from data.models import Association, AssociationBatch, Group, ImportStage, Lease, LeaseKind, Run
 
@@ -405,12 +406,16 @@ class ReadFiles:
 
 
 def list_read_files(engine: Engine, project_id: int) -> ReadFiles:
-    """List the files that show which profiles of a project have which id."""
+    """List the files that show which profiles of a project have which Apptimize id."""
     with read_session(engine) as session:
         groups = select(Group.id).where(Group.project_id == project_id)
-        members = session.exec(select(Group.base_snapshot).where(Group.project_id == project_id)).all()
+        members = session.exec(
+            select(Group.base_snapshot).where(Group.project_id == project_id, is_by_apptimize_id(col(Group.base_match)))
+        ).all()
         excluded = session.exec(
-            select(Run.excluded).where(col(Run.group_id).in_(groups), col(Run.excluded).is_not(None))
+            select(Run.excluded).where(
+                col(Run.group_id).in_(groups), col(Run.excluded).is_not(None), is_by_apptimize_id(col(Run.matched_by))
+            )
         ).all()
     return ReadFiles(
         members=[name for name in dict.fromkeys(members) if name], excluded=[name for name in excluded if name]

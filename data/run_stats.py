@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Integer, cast, func
 from sqlalchemy.orm import InstrumentedAttribute, load_only
@@ -106,10 +106,11 @@ def newest_success_of_each_group(engine: Engine) -> dict[int, Run]:
 
 
 def latest_reads(engine: Engine) -> list[Run]:
-    """Return the latest whole read of each cohort, dry runs too."""
-    newest = select(func.max(Run.id)).where(*_READS).group_by(col(Run.cohort_id))
+    """Return the latest whole read for each group, dry runs too."""
+    newest = select(Run.id).where(Run.group_id == Group.id, *_READS)
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     with read_session(engine) as session:
-        return list(session.exec(select(Run).where(col(Run.id).in_(newest))).all())
+        return list(session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all())
 
 
 def list_reads(engine: Engine, cohort_id: int | None, *, limit: int) -> list[Run]:
@@ -225,14 +226,22 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
     ]
 
 
-def excluded_files(engine: Engine) -> dict[int, str]:
+class ExcludedFile(NamedTuple):
+    """The file of the profiles that a read excluded, and the match setting that it read with."""
+
+    name: str
+    matched_by: str
+
+
+def excluded_files(engine: Engine) -> dict[int, ExcludedFile]:
     """Return the file of the profiles that each group's latest read excluded, of groups that have one, by group."""
     # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
-    newest = select(Run.excluded).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
+    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    query = select(Run.group_id, Run.excluded, Run.matched_by)
     with read_session(engine) as session:
-        rows = session.exec(select(Group.id, newest)).all()
-    return {group_id: name for group_id, name in rows if group_id is not None and name}
+        rows = session.exec(query.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+    return {group_id: ExcludedFile(name, matched_by) for group_id, name, matched_by in rows if name}
 
 
 def members_of_snapshot(engine: Engine, name: str) -> int:

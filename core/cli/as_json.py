@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from core.rules.id_words import id_words
 from core.syncs import held_runs
 from data.models import Association, Group, Run
 
@@ -26,7 +27,12 @@ _RUN = (
 
 def run_as_json(run: Run) -> dict[str, Any]:
     decided = run.step if held_runs.decision(run) else None
-    return columns_as_json(run, _RUN) | {"error": error_as_json(run), "decision": decided, "decided_by": run.decided_by}
+    return columns_as_json(run, _RUN) | {
+        "error": error_as_json(run),
+        "decision": decided,
+        "decided_by": run.decided_by,
+        "known_by": id_words(run.matched_by).code if run.matched_by else None,  # not known before it read
+    }
 
 
 def sync_as_json(view: listing.SyncView) -> dict[str, Any]:
@@ -57,6 +63,7 @@ def group_as_json(group: Group, destination: str | None) -> dict[str, Any]:
         "delivered_at": time_as_json(group.delivered_at),
         "last_run_id": group.base_run_id,
         "in_doubt": group.in_doubt,
+        "known_by": id_words(group.base_match).code,
     }
 
 

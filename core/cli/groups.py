@@ -15,6 +15,7 @@ from core.cli.output import print_csv, print_json, print_note
 from core.cli.tables import print_groups
 from core.connections import lookup
 from core.reports import group_state
+from core.rules.id_words import id_words
 from core.syncs import groups
 from core.threads import in_time
 
@@ -47,6 +48,8 @@ def save_members(
     bridge = open_here()
     group = groups.find_group(bridge, LOCAL, whole_number(cohort_id, "COHORT_ID"), to=to)
     assert group.id is not None
+    if note := id_words(group.base_match).note:
+        print_note(f"{note} The file is not for Apptimize.")
     if out is not None:
         count = in_time(partial(groups.save_group_csv, bridge, LOCAL, group.id, out))
         print_note(f"{count:,} members written to {out}.")

@@ -15,6 +15,8 @@ from core.cli.output import print_json, print_table, say
 from core.cli.run_here import fail, run_here
 from core.errors import NotFound
 from core.reports import match_funnel
+from core.rules.id_words import id_words
+from core.rules.matching import read_rule
 from core.syncs import one_time
 from core.text import shown
 from data.models import Run, RunStatus
@@ -32,18 +34,19 @@ def show_match(
 ) -> None:
     """Read a cohort: how many of its users can be targeted, and why the others cannot; nothing is written."""
     number, bridge = whole_number(cohort_id, "COHORT_ID"), open_here()
-    run = _last_read(bridge, number) if last else _read_now(bridge, number, to=to, patience_s=patience(wait))
+    run = _last_read(bridge, number, to=to) if last else _read_now(bridge, number, to=to, patience_s=patience(wait))
     if as_json:
         print_json(funnel_as_json(run))
     else:
         print_funnel(run)
 
 
-def _last_read(bridge: Bridge, cohort_id: int) -> Run:
-    reads = match_funnel.list_reads(bridge, LOCAL, cohort_id, limit=1)
+def _last_read(bridge: Bridge, cohort_id: int, *, to: str | None) -> Run:
+    reads = match_funnel.list_reads(bridge, LOCAL, cohort_id, limit=1 if to is None else 200)
+    reads = [run for run in reads if to in (None, run.destination)]
     if not reads:
         raise NotFound(f"Cohort {cohort_id} was not read yet.", advice="Omit --last to read it now.")
-    return reads[0]
+    return reads[-1]
 
 
 def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, patience_s: float | None) -> Run:
@@ -60,30 +63,37 @@ def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, patience_s: flo
 
 
 def funnel_as_json(run: Run) -> dict[str, Any]:
-    id_merge, _, match_property = run.matched_by.partition(":")
+    rule, words = read_rule(run.matched_by), id_words(run.matched_by)
     return {
         "cohort_id": run.cohort_id,
         "cohort_name": run.cohort_name,
         "run_id": run.id,
         "read_at": time_as_json(run.finished_at),
-        "id_merge": id_merge or None,
-        "match_property": match_property or None,
+        "id_merge": str(rule.id_merge) if rule and rule.is_apptimize else None,
+        "match_property": rule.match_property if rule and words.code != "distinct" else None,
+        "known_by": words.code,
         **asdict(match_funnel.get_funnel(run)),
     }
 
 
 def print_funnel(run: Run) -> None:
-    funnel = match_funnel.get_funnel(run)
-    say(f"Cohort {shown(run.cohort_name)}, matched by {run.matched_by.partition(':')[2]} in run {run.id}.")
+    funnel, words, rule = match_funnel.get_funnel(run), id_words(run.matched_by), read_rule(run.matched_by)
+    by = words.name if not words.is_apptimize else rule.match_property if rule else ""
+    say(f"Cohort {shown(run.cohort_name)}, matched by {by} in run {run.id}.")
+    if words.note:
+        say(words.note)
+    prefixes = [
+        ("Of these with a prefix", funnel.prefixed),
+        ("  identified (i_)", funnel.identified),
+        ("  anonymous (a_)", funnel.anonymous),
+    ]
     counts = [
         ("In cohort, as Mixpanel last counted", funnel.in_cohort),
         ("With a profile", funnel.with_profile),
         ("With an id", funnel.with_id),
         ("Valid", funnel.valid),
         ("Distinct: the members", funnel.distinct),
-        ("Of these with a prefix", funnel.prefixed),
-        ("  identified (i_)", funnel.identified),
-        ("  anonymous (a_)", funnel.anonymous),
+        *(prefixes if words.is_apptimize else []),
         ("Excluded: unmatched", funnel.unmatched),
         ("Excluded: invalid", funnel.invalid),
         *((f"  {reason}", number) for reason, number in funnel.reasons.items()),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from core.cli.output import LONGEST_LINE, marks, print_table, say, time_text
+from core.rules.id_words import id_words
 from core.syncs import held_runs
 from core.text import shown
 from data.models import Group, Run, RunStatus
@@ -87,6 +88,8 @@ def print_run(run: Run) -> None:
         f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
         f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
     )
+    if note := id_words(run.matched_by).note:
+        say(note)
     if run.status == RunStatus.SUCCEEDED:
         say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
         if run.only_counts:

@@ -38,6 +38,7 @@ def user_as_json(user: user_lookup.UserLookup) -> dict[str, Any]:
         "id": user.id,
         "distinct_ids": user.distinct_ids,
         "apptimize_ids": user.apptimize_ids,
+        "other_ids": user.other_ids,
         "is_cut_short": user.is_cut_short,
         "known_back_to": time_as_json(user.lookback.back_to),
         "groups": [
@@ -46,7 +47,8 @@ def user_as_json(user: user_lookup.UserLookup) -> dict[str, Any]:
                 "group_name": answer.group.name,
                 "destination": answer.destination,
                 "is_member": answer.is_member,
-                "apptimize_id": answer.apptimize_id,
+                "apptimize_id": None if answer.kind else answer.apptimize_id,
+                "member_id": answer.apptimize_id,
                 "since": time_as_json(answer.since),
                 "run_id": answer.run_id,
                 "reason": answer.reason,
@@ -76,6 +78,8 @@ def _why(answer: user_lookup.InGroup) -> str:
 def print_user(user: user_lookup.UserLookup) -> None:
     say(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
     say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
+    if user.other_ids:
+        say(f"Ids at other destinations: {', '.join(user.other_ids)}")
     if user.is_cut_short:
         say("More ids belong together than are followed here: not all of them are shown.")
     for association, member in user.associated:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
 from core.export.job import Job
-from core.rules.matching import MatchRule, read_rule
+from core.rules.matching import MatchRule, id_kind
 from data import proofs, run_stats
 from data.members.proof import Damage, Proof
 from data.members.snapshots import Snapshots
@@ -89,7 +89,7 @@ def require_ids_of(bridge: Bridge, rule: MatchRule, name: str) -> str:
     Returns the match setting that it was read with, empty where none is noted. Raises SettingsError.
     """
     rules = run_stats.rules_of_snapshot(bridge.engine, name)
-    same = next((text for text in rules or [""] if rule.gives_ids_of(read_rule(text))), None)
+    same = next((text for text in rules or [""] if id_kind(text) == id_kind(str(rule))), None)
     if same is None:
         raise SettingsError(
             "The members of that run are known by another id than the destination takes now. Nothing was written.",

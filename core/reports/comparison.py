@@ -85,4 +85,5 @@ def find_compared(
 @action(Role.VIEWER)
 def compared_csv(bridge: Bridge, actor: Actor, before_id: int, after_id: int) -> Iterator[str]:
     """Yield who joined and left between two runs, for a spreadsheet. Raises as `compare_runs` does."""
-    return lines_of_changes(bridge, compare_runs(bridge, actor, before_id, after_id).name)
+    compared = compare_runs(bridge, actor, before_id, after_id)
+    return lines_of_changes(bridge, compared.name, compared.after)

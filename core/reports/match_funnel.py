@@ -10,12 +10,14 @@ from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors_of
 from core.errors import NotFound, StorageFailed
+from core.rules.id_words import id_words
+from core.rules.matching import id_kind
 from data import run_stats, runs
 from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
 
-_EXCLUDED_COLUMNS = ("reason", "distinct_id", "apptimize_id")
+_EXCLUDED_COLUMNS = ("reason", "distinct_id")
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,14 @@ def add_up(funnels: Sequence[Funnel]) -> Funnel:
 
 @action(Role.VIEWER)
 def latest_reads(bridge: Bridge, actor: Actor) -> list[Run]:
-    """List the latest read of each cohort, whichever destination it was for, by the cohort's name."""
-    reads = run_stats.latest_reads(bridge.engine)
-    return sorted(reads, key=lambda run: (run.cohort_name.casefold(), run.cohort_id))
+    """List the latest read of each cohort, whichever destination it was for, by the cohort's name.
+
+    Where destinations know people by different ids, there is one for each kind of id; Apptimize's comes first.
+    """
+    newest: dict[tuple[int, str], Run] = {}
+    for run in sorted(run_stats.latest_reads(bridge.engine), key=lambda run: run.id or 0):
+        newest[run.cohort_id, id_kind(run.matched_by)] = run
+    return sorted(newest.values(), key=lambda run: (run.cohort_name.casefold(), run.cohort_id, id_kind(run.matched_by)))
 
 
 @action(Role.VIEWER)
@@ -113,7 +120,7 @@ def excluded(
     limit: int = 50,
 ) -> ExcludedPage:
     """Page through the profiles of a read that made no member. Raises NotFound, StorageFailed."""
-    name = _kept(bridge, run_id)
+    _, name = _kept(bridge, run_id)
     return ExcludedPage(
         list_excluded(bridge.snapshots, name, reasons=reasons, search=search, offset=offset, limit=limit),
         count_excluded(bridge.snapshots, name, reasons=reasons, search=search),
@@ -125,9 +132,10 @@ def excluded_csv(
     bridge: Bridge, actor: Actor, run_id: int, *, reasons: Sequence[str] = (), search: str = ""
 ) -> Iterator[str]:
     """Yield the same profiles as CSV for reading. Raises NotFound, StorageFailed."""
-    name = _kept(bridge, run_id)
+    run, name = _kept(bridge, run_id)
+    columns = (*_EXCLUDED_COLUMNS, id_words(run.matched_by).column)
     chunks = iterate_excluded(bridge.snapshots, name, reasons=reasons, search=search)
-    return spreadsheet.lines(_EXCLUDED_COLUMNS, storage_errors_of(shown_row(row) for chunk in chunks for row in chunk))
+    return spreadsheet.lines(columns, storage_errors_of(shown_row(row) for chunk in chunks for row in chunk))
 
 
 def shown_row(row: ExcludedProfile) -> ExcludedProfile:
@@ -138,7 +146,7 @@ def shown_row(row: ExcludedProfile) -> ExcludedProfile:
     return row._replace(distinct_id=f"(page {page}, row {number})")
 
 
-def _kept(bridge: Bridge, run_id: int) -> str:
+def _kept(bridge: Bridge, run_id: int) -> tuple[Run, str]:
     run = runs.get(bridge.engine, run_id)
     if run is None or run.excluded is None:
         raise NotFound(
@@ -146,7 +154,7 @@ def _kept(bridge: Bridge, run_id: int) -> str:
             advice="They are kept of a cohort's latest export or preview in the browser: start one.",
         )
     _require_whole(bridge, run, run.excluded)
-    return run.excluded
+    return run, run.excluded
 
 
 def _require_whole(bridge: Bridge, run: Run, name: str) -> None:

@@ -9,6 +9,7 @@ from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors_of
 from core.errors import NotFound, StorageFailed
+from core.rules.id_words import id_words
 from core.syncs.groups import get_base
 from core.syncs.runs import members_not_kept
 from data import groups, proofs, run_stats, runs
@@ -57,7 +58,7 @@ def find_changes(
 @action(Role.VIEWER)
 def changes_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
     """Yield who joined and left with a run, for a spreadsheet. Raises NotFound, StorageFailed."""
-    return lines_of_changes(bridge, _difference(bridge, run_id))
+    return lines_of_changes(bridge, _difference(bridge, run_id), _run(bridge, run_id))
 
 
 @action(Role.VIEWER)
@@ -73,9 +74,11 @@ def find_unchanged(
 @action(Role.VIEWER)
 def unchanged_csv(bridge: Bridge, actor: Actor, run_id: int) -> Iterator[str]:
     """Yield who a run left unchanged, or would have, for a spreadsheet. Raises NotFound, StorageFailed."""
-    chunks = bridge.snapshots.iterate_others(*_unchanged(bridge, run_id).files)
+    unchanged = _unchanged(bridge, run_id)
+    chunks = bridge.snapshots.iterate_others(*unchanged.files)
     return spreadsheet.lines(
-        ["apptimize_id", "distinct_id"], storage_errors_of(member for chunk in chunks for member in chunk)
+        [id_words(unchanged.run.matched_by).column, "distinct_id"],
+        storage_errors_of(member for chunk in chunks for member in chunk),
     )
 
 
@@ -149,13 +152,13 @@ def _is_what_it_says(bridge: Bridge, run: Run, difference: str) -> bool:
     return True
 
 
-def lines_of_changes(bridge: Bridge, name: str) -> Iterator[str]:
+def lines_of_changes(bridge: Bridge, name: str, run: Run) -> Iterator[str]:
     def rows() -> Iterator[tuple[str, str, str]]:
         for kind in ("added", "removed"):
             for chunk in bridge.snapshots.iterate_changes(name, kind):
                 yield from ((kind, member.apptimize_id, member.distinct_id) for member in chunk)
 
-    return spreadsheet.lines(["change", "apptimize_id", "distinct_id"], storage_errors_of(rows()))
+    return spreadsheet.lines(["change", id_words(run.matched_by).column, "distinct_id"], storage_errors_of(rows()))
 
 
 # --- two runs ------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
+from core.rules.matching import id_kind
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import deliveries, groups, run_stats, runs
@@ -210,11 +211,11 @@ def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
 
 @action(Role.VIEWER)
 def match_rates(bridge: Bridge, actor: Actor) -> dict[int, Run]:
-    """Return, by cohort, the newest run that read it whole."""
+    """Return, by cohort, the newest run that read it whole and matched it by Apptimize ids."""
     newest: dict[int, Run] = {}
     for run in run_stats.newest_reads(bridge.engine):
         other = newest.get(run.cohort_id)
-        if other is None or (other.id or 0) < (run.id or 0):
+        if not id_kind(run.matched_by) and (other is None or (other.id or 0) < (run.id or 0)):
             newest[run.cohort_id] = run
     return newest
 

@@ -19,6 +19,7 @@ from core.reports.memberships import (
     newest_first,
 )
 from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, get_reads
+from core.rules.matching import id_kind
 from core.validation import clean_line
 from data import associations, groups, run_stats
 from data.members.lookup import list_members_with, list_membership_changes
@@ -45,7 +46,8 @@ class InGroup:
     `since` is the end of the run that added them, None when it was before `kept_since`, where the lookback ended. Of a
     user who is missing `reason` says why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
     `removed` (at `since`), `lost` when the group's members are gone from the disk and it cannot be known, or None when
-    the group's latest read did not have them at all.
+    the group's latest read did not have them at all. `kind` is that of the group's ids, empty for Apptimize ids, and
+    `apptimize_id` is of that kind.
     """
 
     group: Group
@@ -57,12 +59,13 @@ class InGroup:
     reason: str | None = None
     instead: str | None = None
     kept_since: datetime | None = None
+    kind: str = ""
     by_rollback: bool = False  # `removed` because the group was rolled back, and not because the user left the cohort
 
 
 @dataclass(frozen=True)
 class MembershipHistory:
-    """When one Apptimize id was in which group: the memberships of the present first, then the latest of the past.
+    """When one id was in which group: the memberships of the present first, then the latest of the past.
 
     `distinct_id` is the profile that it was read with, None where no group has the id any more.
     """
@@ -80,8 +83,9 @@ class MembershipHistory:
 class UserLookup:
     """All that is known of an id, from reads and from what was associated by hand: no vendor is asked for it.
 
-    `groups` has one answer of every group. `histories` has one for each Apptimize id that belongs to the user, first
-    those of the id that was asked for: a distinct id may have several. `lost` are groups whose members are gone from
+    `groups` has one answer of every group. `other_ids` are what groups know the user by that do not hold Apptimize ids.
+    `histories` has one for each id that a group knows the user by, first those of the id that was asked for: a distinct
+    id may have several. `lost` are groups whose members are gone from
     the disk: whether the user is among them is not known.
     """
 
@@ -89,6 +93,7 @@ class UserLookup:
     lookback: Lookback
     distinct_ids: list[str] = field(default_factory=list[str])
     apptimize_ids: list[str] = field(default_factory=list[str])
+    other_ids: list[str] = field(default_factory=list[str])
     groups: list[InGroup] = field(default_factory=list[InGroup])
     associated: list[tuple[Association, Member]] = field(default_factory=list[tuple[Association, Member]])
     histories: list[MembershipHistory] = field(default_factory=list[MembershipHistory])
@@ -97,12 +102,12 @@ class UserLookup:
     @property
     def is_cut_short(self) -> bool:
         """Whether so many ids belong together that not all of them were followed."""
-        return len(self.distinct_ids) + len(self.apptimize_ids) >= MOST_IDS
+        return len(self.distinct_ids) + len(self.apptimize_ids) + len(self.other_ids) >= MOST_IDS
 
     @property
     def is_known(self) -> bool:
         """Whether any read or association had this id."""
-        return bool(self.distinct_ids or self.apptimize_ids)
+        return bool(self.distinct_ids or self.apptimize_ids or self.other_ids)
 
 
 @dataclass(frozen=True)
@@ -145,13 +150,15 @@ def look_up_user(
     recent, lookback = changes_back(bridge, group_id, look_through)
     members = reads.members_with(user_id)
     if not members:  # a user who has left every group is still known by what removed them
-        members = _members_of_changes(bridge, recent, user_id)
+        former = _members_of_changes(bridge, recent, user_id)
+        members = list(former)
         if not ids.are_known:
-            for member in members:
-                ids.add(member)
+            for member, kind in former.items():
+                ids.add(member, kind)
     associated = list(_associated(bridge, ids))
     apptimize_ids = _with_history(reads, members, ids)
     changes = _changes(bridge, recent, [*ids.followed, *apptimize_ids])
+    holders = _find_holders(reads, ids)
     delivered = [group for group in groups.list_groups(bridge.engine) if group_id in (None, group.id)]
     lost = {files.group.id for files in reads.groups if reads.is_lost(files)}
     return UserLookup(
@@ -159,7 +166,8 @@ def look_up_user(
         lookback=lookback,
         distinct_ids=list(ids.distinct_ids),
         apptimize_ids=list(ids.apptimize_ids),
-        groups=[_in_group(reads, files, ids, changes) for files in reads.groups],
+        other_ids=[user_id for user_id in ids.other_ids if user_id not in ids.distinct_ids],
+        groups=[_in_group(reads, files, ids, holders, changes) for files in reads.groups],
         associated=associated,
         histories=_histories(reads, delivered, apptimize_ids, changes),
         lost=[group for group in delivered if group.id in lost],
@@ -169,9 +177,12 @@ def look_up_user(
 # --- which ids belong together -------------------------------------------------------------------------------------
 
 
-def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id: str) -> list[Member]:
-    rows = list_members_with(bridge.snapshots, [change.difference for change in changes], [user_id]).values()
-    return [member for members in rows for member in members]
+def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id: str) -> dict[Member, str]:
+    """Find the members that changes added or removed, each with the kind of its group's ids."""
+    kinds = {group.id: id_kind(group.base_match) for group in groups.list_groups(bridge.engine)}
+    groups_by_name = {change.difference: change.group_id for change in changes}
+    rows = list_members_with(bridge.snapshots, list(groups_by_name), [user_id])
+    return {member: kinds.get(groups_by_name.get(name), "") for name, members in rows.items() for member in members}
 
 
 def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Member]]:
@@ -198,12 +209,12 @@ def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]
 
 
 def _with_history(reads: UserReads, members: list[Member], ids: UserIds) -> dict[str, str | None]:
-    """Choose the Apptimize ids to show the history of, each with its distinct id: first those that were asked for."""
+    """Choose the ids to show the history of, each with its distinct id: first those that were asked for."""
     same = [member for member in members if member.apptimize_id == ids.asked]
     apptimize_ids: dict[str, str | None] = {}
     for member in sorted(same or members):
         apptimize_ids.setdefault(member.apptimize_id, member.distinct_id)
-    others = [user_id for user_id in ids.apptimize_ids if user_id not in apptimize_ids]
+    others = [user_id for user_id in ids.member_ids if user_id not in apptimize_ids]
     reads.ask([*apptimize_ids, *others[:MOST_IDS]])
     for apptimize_id in others[:MOST_IDS]:
         rows = [member for member in reads.members_with(apptimize_id) if member.apptimize_id == apptimize_id]
@@ -236,31 +247,69 @@ def _holds(reads: UserReads, files: GroupFiles | None, apptimize_id: str) -> boo
 # --- what each group knows ----------------------------------------------------------------------------------------
 
 
-def _in_group(reads: UserReads, files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup:
+@dataclass(frozen=True)
+class _Holders:
+    """The profiles that have the asked id as a member's id, and the kinds of id of the groups where they have it."""
+
+    distinct_ids: list[str]
+    kinds: set[str]
+
+    def leading_to(self, files: GroupFiles) -> list[str]:
+        """Return the distinct ids by which a group knows the user whose members have ids of another kind."""
+        return [] if files.kind in self.kinds else self.distinct_ids
+
+
+def _find_holders(reads: UserReads, ids: UserIds) -> _Holders:
+    distinct_ids, kinds = dict[str, None](), set[str]()
+    if ids.asked not in ids.distinct_ids:  # every group knows a distinct id itself
+        for files in reads.groups:
+            rows = [*reads.list_members(files, ids.asked), *reads.list_excluded(files, ids.asked)]
+            for row in rows:
+                if row.apptimize_id == ids.asked:
+                    distinct_ids[row.distinct_id] = None
+                    kinds.add(files.kind)
+    return _Holders(list(distinct_ids)[:MOST_IDS], kinds)
+
+
+def _in_group(reads: UserReads, files: GroupFiles, ids: UserIds, holders: _Holders, changes: _Changes) -> InGroup:
     """Return what a group knows of the asked id itself: groups may be matched on different properties.
 
-    Only an Apptimize id that this group's own read gives it leads further, to the member who has it too.
+    Only an id that this group's own read gives it leads further, to the member who has it too; and where its members
+    have ids of another kind, the distinct ids of those who have the asked one.
     """
-    asked = ids.asked
-    for member in reads.list_members(files, asked):
-        return _as_member(files, member.apptimize_id, changes)
-    excluded = reads.list_excluded(files, asked)
+    asked_for = [ids.asked, *holders.leading_to(files)]
+    for user_id in asked_for:
+        for member in reads.list_members(files, user_id):
+            return _as_member(files, member.apptimize_id, changes)
+    excluded = [profile for user_id in asked_for for profile in reads.list_excluded(files, user_id)]
     for _, distinct_id, apptimize_id in excluded:
-        if not apptimize_id or distinct_id != asked:
+        if not apptimize_id or distinct_id not in asked_for:
             continue
         reads.ask([apptimize_id])  # where very many ids belong together it was not followed
         for member in reads.list_members(files, apptimize_id):
             if member.apptimize_id == apptimize_id:
                 return _as_member(files, apptimize_id, changes, instead=member.distinct_id)
     for reason, _, apptimize_id in excluded:
-        return InGroup(files.group, files.destination, is_member=False, apptimize_id=apptimize_id, reason=reason)
+        return InGroup(
+            files.group,
+            files.destination,
+            is_member=False,
+            apptimize_id=apptimize_id,
+            reason=reason,
+            kind=files.excluded_kind,
+        )
     return _as_removed(files, ids, changes) or InGroup(
-        files.group, files.destination, is_member=False, reason=LOST if reads.is_lost(files) else None
+        files.group,
+        files.destination,
+        is_member=False,
+        reason=LOST if reads.is_lost(files) else None,
+        kind=files.kind,
     )
 
 
 def _as_removed(files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup | None:
-    for user_id in list(ids.apptimize_ids or ids.all)[:MOST_IDS]:
+    own = ids.other_ids | ids.distinct_ids if files.kind else ids.apptimize_ids
+    for user_id in list(own or ids.all)[:MOST_IDS]:
         membership = changes.last_membership(files.group, user_id, is_in=False)
         if membership and membership.until:
             return InGroup(
@@ -271,6 +320,7 @@ def _as_removed(files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup |
                 since=membership.until,
                 run_id=membership.until_run,
                 reason="removed",
+                kind=files.kind,
                 by_rollback=membership.until_undo,
             )
     return None
@@ -288,4 +338,5 @@ def _as_member(files: GroupFiles, apptimize_id: str, changes: _Changes, *, inste
         kept_since=membership.kept_since if membership else None,
         reason=DUPLICATE if instead is not None else None,
         instead=instead,
+        kind=files.kind,
     )

@@ -15,7 +15,7 @@ class IdWords:
 
     `name` stands within a sentence, `title` over a column. `usable` and `unmatched` say what profiles with, and
     without, an id are. `how` says in which way a cohort was matched, as the end of a sentence, and `note` tells people
-    that a group does not hold Apptimize ids; both may be empty.
+    that a group does not hold Apptimize ids; both may be empty. `code` is for scripts.
     """
 
     name: str
@@ -24,7 +24,12 @@ class IdWords:
     unmatched: str
     how: str = ""
     note: str = ""
-    is_apptimize: bool = False
+    code: str = "apptimize"
+
+    @property
+    def is_apptimize(self) -> bool:
+        """Whether it is the Apptimize id."""
+        return self.code == "apptimize"
 
     @property
     def column(self) -> str:
@@ -49,6 +54,7 @@ def id_words(matched_by: str, *, escape: Callable[[str], str] = str) -> IdWords:
             how="matched by distinct id: every profile is a member",
             note="Every profile of the cohort is a member, matched or not: this destination knows people by their "
             "distinct id.",
+            code="distinct",
         )
     name = escape(rule.match_property)
     return IdWords(
@@ -58,6 +64,7 @@ def id_words(matched_by: str, *, escape: Callable[[str], str] = str) -> IdWords:
         unmatched=f"Profiles without {name}. This destination cannot know them.",
         how=f"matched on {name}",
         note=f"This destination knows people by the profile property {name}, and not by their Apptimize id.",
+        code="property",
     )
 
 
@@ -68,5 +75,4 @@ def _apptimize(rule: MatchRule | None, escape: Callable[[str], str]) -> IdWords:
         usable="Profiles with a usable Apptimize id",
         unmatched="Profiles without an Apptimize id. They cannot be targeted.",
         how=f"matched on {escape(rule.match_property)} ({rule.id_merge} ID merge)" if rule else "",
-        is_apptimize=True,
     )

@@ -99,12 +99,6 @@ class MatchRule:
         """Whether a profile without the property is matched by its distinct id."""
         return self.is_apptimize and self.id_merge is IdMerge.SIMPLIFIED and self.match_property == USER_PROPERTY
 
-    def gives_ids_of(self, other: MatchRule | None) -> bool:
-        """Return whether members by another rule are known by the same kind of id; by None they are by Apptimize's."""
-        other = other or MatchRule()
-        by_property = self.member_id is MemberId.PROPERTY
-        return self.member_id is other.member_id and (not by_property or self.match_property == other.match_property)
-
     def __str__(self) -> str:
         return f"{self.id_merge if self.is_apptimize else self.member_id}:{self.match_property}"
 
@@ -131,6 +125,12 @@ def read_rule(text: str) -> MatchRule | None:
     if way in (MemberId.DISTINCT, MemberId.PROPERTY):
         return MatchRule(match_property=match_property, member_id=MemberId(way))
     return MatchRule(IdMerge(way), match_property) if way in tuple(IdMerge) else None
+
+
+def id_kind(matched_by: str) -> str:
+    """Return which kind of id members are known by, from what they were matched by: empty for Apptimize ids."""
+    rule = read_rule(matched_by)
+    return "" if rule is None or rule.is_apptimize else matched_by
 
 
 @dataclass

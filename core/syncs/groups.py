@@ -9,6 +9,7 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors_of
 from core.connections.lookup import find_destination
 from core.errors import NotFound, SettingsError, StorageFailed
+from core.rules.id_words import id_words
 from core.vendors import csv_files
 from data import groups, proofs
 from data.models import Group
@@ -38,10 +39,13 @@ def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None =
 
 @action(Role.VIEWER)
 def group_csv(bridge: Bridge, actor: Actor, group_id: int) -> Iterator[str]:
-    """Yield the lines of the group's `user_id` CSV, ids byte for byte. Raises NotFound, StorageFailed."""
+    """Yield the lines of the group's `user_id` CSV, ids byte for byte. Raises NotFound, StorageFailed.
+
+    That of a group which does not hold Apptimize ids has the column `member_id`: it is not for Apptimize.
+    """
     name = get_base(bridge, group_id)
     ids = (member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
-    return csv_files.csv_lines(storage_errors_of(ids))
+    return csv_files.csv_lines(storage_errors_of(ids), _csv_header(bridge, group_id))
 
 
 @action(Role.VIEWER)
@@ -52,7 +56,14 @@ def save_group_csv(bridge: Bridge, actor: Actor, group_id: int, target: Path) ->
     """
     name = get_base(bridge, group_id)
     ids = (member.apptimize_id for chunk in bridge.snapshots.iterate(name) for member in chunk)
-    return csv_files.save_csv(ids, target, expected=bridge.snapshots.count(name))
+    header = _csv_header(bridge, group_id)
+    return csv_files.save_csv(ids, target, expected=bridge.snapshots.count(name), header=header)
+
+
+def _csv_header(bridge: Bridge, group_id: int) -> str:
+    group = groups.get_group(bridge.engine, group_id)
+    words = id_words(group.base_match if group else "")
+    return csv_files.USER_ID if words.is_apptimize else words.column
 
 
 def get_base(bridge: Bridge, group_id: int) -> str:

@@ -18,6 +18,8 @@ from core.threads import in_own_thread
 from core.vendors.delivery import StoredMembers, Target
 from data.models import MembershipChange
 
+# The header of the column that Apptimize reads.
+USER_ID = "user_id"
 # Which part of it Apptimize documents, and what else is known: docs/decisions/014-apptimize-sdk.md.
 TAKES_EFFECT = (
     "An id of the file takes effect only in an app that passes exactly that id, `i_` or `a_` included, to Apptimize's "
@@ -63,11 +65,13 @@ class CsvDelivery:
             given_up.set()
 
 
-def save_csv(ids: Iterable[str], path: Path, *, expected: int, given_up: Event | None = None) -> int:
+def save_csv(
+    ids: Iterable[str], path: Path, *, expected: int, given_up: Event | None = None, header: str = USER_ID
+) -> int:
     """Write the group's file and make its folder if need be. Raises StorageFailed with the folder's name."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return write_group_file(ids, path, expected=expected, given_up=given_up or Event())
+        return write_group_file(ids, path, expected=expected, given_up=given_up or Event(), header=header)
     except OSError as exc:
         if isinstance(exc, NoFile):
             advice = f"Nothing was written. Remove {path}, or choose another place."
@@ -97,7 +101,9 @@ def _require_wanted(given_up: Event) -> None:
         raise StorageFailed("The folder did not answer in time.")
 
 
-def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int | None = None, given_up: Event) -> int:
+def write_group_file(
+    member_ids: Iterable[str], target: Path, *, expected: int | None = None, given_up: Event, header: str = USER_ID
+) -> int:
     """Write the members as the CSV that Apptimize's Groups page takes: all of them, or no file at all.
 
     One `user_id` column, UTF-8, ids byte for byte in the order they arrive. `target` changes only once the file is
@@ -110,7 +116,7 @@ def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int |
         # One that hung, and was given up, may wake up and finish: without its file it cannot replace what is newer.
         folder.remove_parts(target.name)
         with folder.replacing(target.name) as file:
-            for line in csv_lines(member_ids):
+            for line in csv_lines(member_ids, header):
                 file.write(line.encode())
                 count += 1
             if expected is not None and count != expected:
@@ -119,8 +125,11 @@ def write_group_file(member_ids: Iterable[str], target: Path, *, expected: int |
     return count
 
 
-def csv_lines(member_ids: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of the `user_id` CSV, header first; an id is quoted only where CSV needs it, never changed."""
+def csv_lines(member_ids: Iterable[str], header: str = USER_ID) -> Iterator[str]:
+    """Yield the lines of the `user_id` CSV, header first; an id is quoted only where CSV needs it, never changed.
+
+    Ids that are not Apptimize's have another `header`, which its Groups page does not take.
+    """
     lines: list[str] = []
 
     class _Sink:
@@ -129,7 +138,7 @@ def csv_lines(member_ids: Iterable[str]) -> Iterator[str]:
             return len(line)
 
     rows = csv.writer(_Sink(), lineterminator="\n")
-    for member_id in chain(["user_id"], member_ids):
+    for member_id in chain([header], member_ids):
         rows.writerow([member_id])
         yield lines.pop()
 
