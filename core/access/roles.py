@@ -14,7 +14,7 @@ from core.bridge import Bridge, storage_errors
 from core.errors import NotAllowed, SignedOut
 from core.settings import Settings
 from data import people, sign_ins
-from data.audit import recorder, refusals
+from data.audit import events, recorder, refusals
 from data.audit.scope import Scope
 from data.engine import StorageError
 from data.models import Person
@@ -186,3 +186,8 @@ def note_refusal(bridge: Bridge, who: str, what: str, why: str) -> None:
         refusals.note(bridge.engine, scope(bridge, who, what), why, now=bridge.clock.now())
     except StorageError as exc:
         log.warning("refusal not recorded action=%s reason=%s", what, exc)
+
+
+def note_done(bridge: Bridge, who: str, what: str, subject: str) -> None:
+    """Record in the audit log what somebody did that changes nothing here, such as a message that was sent."""
+    events.note(bridge.engine, scope(bridge, who, what), subject)

@@ -83,7 +83,7 @@ def connect_endpoint(
 
 def _connect(bridge: Bridge, actor: Actor, form: ReceiverForm, name: str, if_taken: IfTaken, apart: bool) -> Connection:
     form = checked(form)
-    values = sign_in_values(bridge, form, practice=_test(bridge, form)) | member_values(form)
+    values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form)) | member_values(form)
     new = NewConnection(DESTINATION_SIDE, ConnectionKind.ENDPOINT, name, actor.name, values, if_taken, apart)
     return entering.store(bridge, new)
 
@@ -110,12 +110,12 @@ def replace_sign_in(bridge: Bridge, actor: Actor, connection_id: int, form: Rece
 
 
 def _replace_sign_in(bridge: Bridge, known: Connection | None, form: ReceiverForm) -> Connection:
-    present = _require_kind(known, ConnectionKind.ENDPOINT)
+    present = require_kind(known, ConnectionKind.ENDPOINT)
     is_entered = form.sign_in == SignInKind.ADDRESS
     where = form.url if is_entered else SecretStr(full_address(bridge, present))
     form = checked_sign_in(replace(form, url=where))
     is_hidden = present.address is not None and not is_entered
-    values = sign_in_values(bridge, form, practice=_test(bridge, form), is_hidden=is_hidden)
+    values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form), is_hidden=is_hidden)
     return entering.replace(bridge, present.id or 0, values, seen=present)
 
 
@@ -130,9 +130,9 @@ def change_address(
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_address", attempts.receiver(attempts.name_of(known), form)):
-        _require_kind(known, ConnectionKind.ENDPOINT)
+        require_kind(known, ConnectionKind.ENDPOINT)
         form = checked_sign_in(form)
-        values = sign_in_values(bridge, form, practice=_test(bridge, form))
+        values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form))
         return entering.replace(bridge, connection_id, values, apart=apart)
 
 
@@ -153,7 +153,7 @@ def change_receiver(
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_receiver", attempts.present(known)):
-        present = _require_kind(known, ConnectionKind.ENDPOINT)
+        present = require_kind(known, ConnectionKind.ENDPOINT)
         entered = ReceiverForm(
             SecretStr(""),
             member_id=member_id,
@@ -175,7 +175,7 @@ def change_folder(bridge: Bridge, actor: Actor, connection_id: int, *, folder: s
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_folder", attempts.folder(attempts.name_of(known), folder)):
-        _require_kind(known, ConnectionKind.CSV)
+        require_kind(known, ConnectionKind.CSV)
         return entering.replace(bridge, connection_id, _tested_folder(bridge, folder))
 
 
@@ -213,19 +213,27 @@ def are_apart(connection: Connection, other: Connection) -> bool:
     return receivers.are_apart(connection, other)
 
 
-def _require_kind(known: Connection | None, kind: ConnectionKind) -> Connection:
+def require_kind(known: Connection | None, kind: ConnectionKind) -> Connection:
+    """Return a connection that is there, and of this kind. Raises NotFound."""
     connection = entering.require_present(known)
     if connection.kind != kind:
         raise NotFound("This connection is of another kind.")
     return connection
 
 
-def _test(bridge: Bridge, form: ReceiverForm) -> bool:
-    """Test a receiver with what was entered of its sign-in; returns whether it is the practice sandbox's."""
-    receiver = Receiver(
+def entered_receiver(form: ReceiverForm) -> Receiver:
+    """Return the receiver of a checked form, as far as it is signed in to."""
+    return Receiver(
         form.url.get_secret_value(), form.secret.get_secret_value(), SignInKind(form.sign_in), form.sign_in_name
     )
-    return asyncio.run(_test_receiver(bridge, receiver))
+
+
+def test_sign_in(bridge: Bridge, form: ReceiverForm) -> bool:
+    """Test a receiver with what was entered of its sign-in; returns whether it is the practice sandbox's.
+
+    Raises: SettingsError, VendorAuthFailed, VendorUnavailable, VendorError.
+    """
+    return asyncio.run(_test_receiver(bridge, entered_receiver(form)))
 
 
 async def _test_receiver(bridge: Bridge, receiver: Receiver) -> bool:

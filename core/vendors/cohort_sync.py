@@ -92,7 +92,7 @@ class EndpointDelivery:
             async with aclosing(_read_pages(stored, members, key=self.receiver.member_key)) as texts:
                 async for text in texts:
                     page += 1
-                    message = _message(action, target, session_id, text, page=page, pages=pages)
+                    message = build_message(action, target, session_id, text, page=page, pages=pages)
                     while len(waiting) >= in_flight:
                         waiting = await _first_done(waiting)
                     waiting.add(asyncio.create_task(self._send(action, message)))
@@ -106,11 +106,12 @@ class EndpointDelivery:
     async def _send(self, action: str, message: bytes) -> None:
         async def send_once() -> None:
             await self.still_ours()
-            await self._send_once(action, message)
+            await self.send_message(action, message)
 
         await Tries(self.retry, self.tries).retried(send_once)
 
-    async def _send_once(self, action: str, message: bytes) -> None:
+    async def send_message(self, action: str, message: bytes) -> None:
+        """Send one message, once. Raises what it is answered."""
         request = self._request(message)
         began_s = time.monotonic()
         try:
@@ -187,8 +188,8 @@ async def _read_ahead(chunks: Iterator[T]) -> AsyncGenerator[list[T]]:
         await asyncio.gather(reading, return_exceptions=True)
 
 
-def _message(action: str, target: Target, session_id: str, members: bytes, *, page: int, pages: int) -> bytes:
-    """Build one message around its members."""
+def build_message(action: str, target: Target, session_id: str, members: bytes, *, page: int, pages: int) -> bytes:
+    """Build one message around its members, which are JSON objects with commas between."""
     empty = msgspec.json.encode(
         {
             "action": action,
@@ -233,6 +234,21 @@ def _failure_in_body(text: bytes, *, action: str) -> int | None:
     if status == "success" and body.get("action", action) == action:
         return None
     raise ValueError("neither a success nor a failure")
+
+
+async def _of_no_run() -> None:
+    """Ask nothing before a message: no run sends it, whose lease could be lost."""
+
+
+async def send_test(http: httpx.AsyncClient, receiver: Receiver, target: Target) -> None:
+    """Send the message that makes, or empties, a group: once, and for no longer than a person waits.
+
+    Raises: VendorAuthFailed, VendorRefused, VendorUnavailable, VendorSurprise, SettingsError.
+    """
+    bounds = _BOUNDS._replace(within_s=_TEST_TIMEOUT_S)
+    delivery = EndpointDelivery(http, receiver, still_ours=_of_no_run, bounds=bounds)
+    message = build_message("members", target, str(uuid.uuid4()), b"", page=1, pages=1)
+    await delivery.send_message("members", message)
 
 
 async def test_endpoint(http: httpx.AsyncClient, receiver: Receiver) -> None:

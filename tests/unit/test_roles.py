@@ -20,7 +20,7 @@ from core.access import audit_log, people, roles, sign_in
 from core.access.roles import Actor, Role
 from core.associate import actions
 from core.bridge import Bridge
-from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal
+from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal, trial
 from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError, NotAllowed
 from core.leases import workers
@@ -297,6 +297,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
             on.bridge, who, 1, match_property="other", expects_prefix=None
         ),
     ),
+    "send_test": (Role.ADMIN, ELSEWHERE, lambda on, who: trial.send_test(on.bridge, who, 99)),
     "set_project_token": (
         Role.ADMIN,
         WORKED,
@@ -383,7 +384,7 @@ def test_each_role_does_what_it_may_and_is_refused_the_rest(stage: Stage, role: 
 # Nobody answers here: that an attempt to connect failed is written down as well.
 TRIED_ELSEWHERE = {
     "connect_mixpanel", "replace_secret", "change_project", "connect_endpoint", "replace_token", "change_address",
-    "connect_receiver", "replace_sign_in", "change_receiver",
+    "connect_receiver", "replace_sign_in", "change_receiver", "send_test",
 }  # fmt: skip
 
 

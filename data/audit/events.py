@@ -1,0 +1,13 @@
+"""What people did that changed nothing here: a line of the audit log by itself."""
+
+from __future__ import annotations
+
+from data.audit import chain
+from data.audit.scope import Scope
+from data.engine import Engine, write_session
+
+
+def note(engine: Engine, scope: Scope, what: str) -> None:
+    """Record in the audit log what somebody did."""
+    with write_session(engine) as session:
+        chain.append(session, scope, subject=what)
