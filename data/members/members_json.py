@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -55,8 +55,8 @@ class StoredMembers:
             for members in islice(self.chunks(chunk=chunk), done, None):
                 if self.files.stamp(self.name) != stamp:
                     raise StorageError("A file of members was changed by something else while it was read.") from None
-                objects = [{distinct_id: member.distinct_id, apptimize_id: member.apptimize_id} for member in members]
-                yield JsonChunk(msgspec.json.encode(objects)[1:-1], len(members))
+                text = as_json(members, distinct_id=distinct_id, apptimize_id=apptimize_id)
+                yield JsonChunk(text, len(members))
 
     def _written_by_duckdb(self, distinct_id: str, apptimize_id: str, chunk: int) -> Iterator[JsonChunk]:
         rows, values = self._rows
@@ -72,6 +72,12 @@ class StoredMembers:
         """Where the members are, as the end of a query, and its values."""
         table = f"FROM {self.files.table(self.name)}"
         return (table, []) if self.change is None else (f"{table} WHERE change = ?", [self.change])
+
+
+def as_json(members: Iterable[Member], *, distinct_id: str, apptimize_id: str) -> bytes:
+    """Encode members as JSON objects with these keys, with commas between."""
+    objects = [{distinct_id: member.distinct_id, apptimize_id: member.apptimize_id} for member in members]
+    return msgspec.json.encode(objects)[1:-1]
 
 
 def _with_small_letters(text: bytes) -> bytes:
