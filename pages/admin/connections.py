@@ -11,13 +11,14 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection
 from core.vendors.csv_files import TAKES_EFFECT
-from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, ConnectionKind, SignInKind
+from pages.admin import receiver_section
 from pages.parts import answers
 from pages.parts.actions import perform, show_errors
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
 from pages.parts.connections.cards import show_connected
-from pages.parts.connections.wording import take_secret
+from pages.parts.connections.wording import is_apptimize, take_secret
 from pages.parts.formatting import escape_markdown
 from pages.shell import gate, page_frame, resources
 
@@ -130,7 +131,8 @@ def _name_field(bridge: Bridge, person: Actor, column: DeltaGenerator, side: str
 def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects an Apptimize destination."""
     present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
-    with st.expander("Connect", expanded=not present, key="connections_apptimize", icon=":material/add_link:"):
+    own = [connection for connection in present if is_apptimize(connection)]
+    with st.expander("Connect", expanded=not own, key="connections_apptimize", icon=":material/add_link:"):
         st.markdown(
             "1. Open the **Tokens** page of the Apptimize dashboard.\n"
             "2. Click **New token**, give it a memorable name, and click **Generate**.\n"
@@ -147,7 +149,7 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection])
         # Not in the form: what is asked depends on whether the address is connected already.
         url = st.text_input(
             "Endpoint URL",
-            value=next((connection.url for connection in present if connection.practice), ""),
+            value=next((connection.url for connection in own if connection.practice), ""),
             key="connections_endpoint",
             placeholder="https://…",
             help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV "
@@ -174,7 +176,7 @@ def _ask_for_choice(bridge: Bridge, person: Actor, there: list[Connection]) -> i
         st.session_state.pop("connections_choice", None)
         return None
     names = {connection.id or 0: connection.name for connection in there}
-    labels = {number: f"Replace the token of {escape_markdown(name)}" for number, name in names.items()}
+    labels = {connection.id or 0: _replacing(connection) for connection in there}
     labels[APART] = "Connect another workspace: its groups are kept apart"
     st.info(
         f"This address is connected already as {escape_markdown(', '.join(names.values()))}.", icon=":material/info:"
@@ -185,6 +187,12 @@ def _ask_for_choice(bridge: Bridge, person: Actor, there: list[Connection]) -> i
         affected = find_affected(bridge, person, chosen)[choice]
         show_affected(affected, IN_DOUBT)
     return choice
+
+
+def _replacing(connection: Connection) -> str:
+    name = escape_markdown(connection.name)
+    is_by_token = connection.sign_in == SignInKind.APPTIMIZE
+    return f"Replace the token of {name}" if is_by_token else f"Sign in to {name} with it from now on"
 
 
 def show_csv(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
@@ -206,14 +214,22 @@ def show_csv(bridge: Bridge, person: Actor, connections: list[Connection]) -> No
         )
 
 
+# Each with its title, what it is, which connections stand there, where answers are shown, and its form.
 SECTIONS = (
-    ("Mixpanel", "", ConnectionKind.MIXPANEL, "mixpanel", show_mixpanel),
-    ("Apptimize", "", ConnectionKind.ENDPOINT, "endpoint", show_apptimize),
+    ("Mixpanel", "", lambda each: each.kind == ConnectionKind.MIXPANEL, "mixpanel", show_mixpanel),
+    ("Apptimize", "", is_apptimize, "endpoint", show_apptimize),
+    (
+        "Other receivers",
+        "Any other service that takes the cohort-sync messages of Mixpanel, or one of your own.",
+        lambda each: each.kind == ConnectionKind.ENDPOINT and not is_apptimize(each),
+        receiver_section.PLACE,
+        receiver_section.show,
+    ),
     (
         "CSV folder",
         "A file for each group, as Apptimize's Groups page takes it for upload. Works with any account. "
         f"{TAKES_EFFECT}",
-        ConnectionKind.CSV,
+        lambda each: each.kind == ConnectionKind.CSV,
         "csv",
         show_csv,
     ),
@@ -225,11 +241,11 @@ connections = page_frame.open_page(bridge, person, "Connections", "Where cohorts
 with show_errors():
     affected = find_affected(bridge, person, connections)
     neighbors = destinations.list_shared(bridge, person)
-    for title, intro, kind, place, show_form in SECTIONS:
+    for title, intro, stands_here, place, show_form in SECTIONS:
         st.header(title, anchor=False)
         if intro:
             st.caption(intro)
-        of_kind = [connection for connection in connections if connection.kind == kind]
-        show_connected(bridge, person, of_kind, affected, neighbors, place)
+        here = [connection for connection in connections if stands_here(connection)]
+        show_connected(bridge, person, here, affected, neighbors, place)
         answers.show(bridge, person, place)
         show_form(bridge, person, connections)

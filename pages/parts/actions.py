@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -16,7 +16,10 @@ from pages.shell import page_frame
 Result = TypeVar("Result")
 
 # What answers say of connections, and nothing secret: of that the ending is enough to see that it is another one.
-_OF_CONNECTIONS = ("name", "url", "folder", "project_id", "username", "secret_end", "match_property")
+_OF_CONNECTIONS = (
+    "name", "url", "folder", "project_id", "username", "secret_end", "match_property",
+    "sign_in", "sign_in_name", "member_id", "member_property", "member_key", "adds_only",
+)  # fmt: skip
 
 
 def perform(
@@ -26,16 +29,19 @@ def perform(
     *,
     toast: str = "",
     failure: str = "",
+    fields: Mapping[str, str] | None = None,
 ) -> Result | None:
     """Perform an action and keep its answer, to be shown at `place`: `answer`, or the error with its advice.
 
     `answer` may be made from the action's result; None drops the answer before. `toast` is shown for a moment only, and
-    `failure` before the error. Returns the result, None on failure.
+    `failure` before the error. An error that names one of the `fields` is shown at the place that those give for it.
+    Returns the result, None on failure.
     """
     try:
         result = action()
     except CohortBridgeError as exc:
-        page_frame.answer(place, f"{failure} {error_text(exc)}".strip(), failed=True)
+        at = (fields or {}).get(exc.message.partition(":")[0], place)
+        page_frame.answer(at, f"{failure} {error_text(exc)}".strip(), failed=True)
         return None
     if answer is None:
         page_frame.forget_answer()

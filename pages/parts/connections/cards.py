@@ -9,16 +9,17 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections import destinations, lookup
-from data.models import Connection, ConnectionKind
-from pages.parts.connections import dialogs
+from data.models import Connection, ConnectionKind, SignInKind
+from pages.parts.connections import dialogs, receiver_dialogs
 from pages.parts.connections.affected import Affected
 from pages.parts.connections.matching import match_settings, show_matching
-from pages.parts.connections.wording import describe
+from pages.parts.connections.wording import CANNOT_HEAL, describe, describe_members, is_apptimize
 from pages.parts.formatting import age, escape_markdown
 from pages.shell import page_frame
 
+Button = tuple[str, str, str, Callable[..., object]]
 # Of each kind, what can be replaced: the button's label, its key, its icon, and the dialog that it opens.
-_BUTTONS: dict[str, list[tuple[str, str, str, Callable[..., object]]]] = {
+_BUTTONS: dict[str, list[Button]] = {
     ConnectionKind.MIXPANEL: [
         ("Replace secret", "secret", "key", dialogs.ask_for_secret),
         ("Change project", "project", "edit", dialogs.ask_for_project),
@@ -26,9 +27,16 @@ _BUTTONS: dict[str, list[tuple[str, str, str, Callable[..., object]]]] = {
     ConnectionKind.ENDPOINT: [
         ("Replace token", "token", "key", dialogs.ask_for_token),
         ("Change address", "address", "edit", dialogs.ask_for_address),
+        ("Send a test", "test", "outgoing_mail", receiver_dialogs.ask_to_test),
     ],
     ConnectionKind.CSV: [("Change folder", "folder", "edit", dialogs.ask_for_folder)],
 }
+_RECEIVER_BUTTONS: list[Button] = [
+    ("Replace sign-in", "sign_in", "key", receiver_dialogs.ask_for_sign_in),
+    ("Change address", "address", "edit", receiver_dialogs.ask_for_address),
+    ("Change members", "members", "id_card", receiver_dialogs.ask_for_members),
+    ("Send a test", "test", "outgoing_mail", receiver_dialogs.ask_to_test),
+]
 _TWIN_BUTTONS = [("Another workspace", "apart", "call_split", dialogs.ask_to_keep_apart)]
 
 
@@ -46,9 +54,10 @@ def show_connected(
         with st.container(border=True):
             _show_heading(connection, arguments)
             st.text(describe(connection))
+            _show_members(connection)
             page_frame.account_notice(connection)
             has_twins = _show_neighbors(connection, neighbors.get(connection.id or 0, []))
-            buttons = _BUTTONS.get(connection.kind, [])
+            buttons = _buttons(connection)
             with st.container(horizontal=True, gap="small"):
                 for label, key, icon, dialog in [*_TWIN_BUTTONS, *buttons] if has_twins else buttons:
                     st.button(
@@ -64,6 +73,22 @@ def show_connected(
                 match_settings(bridge, person, connection)
             else:
                 st.caption(f"Checked {age(connection.checked_at)}.")
+
+
+def _buttons(connection: Connection) -> list[Button]:
+    if connection.kind != ConnectionKind.ENDPOINT or is_apptimize(connection):
+        return _BUTTONS.get(connection.kind, [])
+    # An address that is the secret is replaced with the address.
+    is_secret = connection.sign_in == SignInKind.ADDRESS
+    return [button for button in _RECEIVER_BUTTONS if not (is_secret and button[1] == "sign_in")]
+
+
+def _show_members(connection: Connection) -> None:
+    """Show whom a receiver other than Apptimize takes for members, and what it cannot heal."""
+    if connection.kind == ConnectionKind.ENDPOINT and not is_apptimize(connection):
+        st.text(describe_members(connection))
+        if connection.adds_only:
+            st.caption(CANNOT_HEAL)
 
 
 def _show_use(bridge: Bridge, connection: Connection) -> None:

@@ -16,7 +16,7 @@ from data.models import Connection, ConnectionKind
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
-from pages.parts.connections.wording import describe, take_secret
+from pages.parts.connections.wording import credential, describe, take_secret
 from pages.parts.formatting import escape_markdown
 from pages.shell import page_frame
 
@@ -30,7 +30,7 @@ def open_dialog(dialog: Callable[..., object], *args: object) -> None:
 @st.dialog("Remove this connection?", icon=":material/delete:")
 def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Name what is removed, and the groups that depend on it, before it is."""
-    _show_subject(connection)
+    show_subject(connection)
     show_affected(affected, "can no longer be updated through it; the members stay as they are:")
     if not affected.groups:
         st.write("No group was delivered through it.")
@@ -56,7 +56,7 @@ def _remove(bridge: Bridge, person: Actor, connection: Connection, place: str) -
 @st.dialog("Replace token", icon=":material/key:")
 def ask_for_token(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another token of the same address."""
-    _show_subject(connection)
+    show_subject(connection)
     show_affected(affected, IN_DOUBT)
 
     def save() -> None:
@@ -69,13 +69,13 @@ def ask_for_token(bridge: Bridge, person: Actor, connection: Connection, affecte
 
     with st.form("connections_replace_form", border=False):
         st.text_input("Apptimize token", type="password", key="connections_replace_token")
-        _submit("Replace token", save, place)
+        submit("Replace token", save, place)
 
 
 @st.dialog("Change address", icon=":material/edit:")
 def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another address, and for the token that it takes: a stored one is sent nowhere else."""
-    _show_subject(connection)
+    show_subject(connection)
     show_affected(affected, IN_DOUBT)
 
     def save() -> None:
@@ -102,13 +102,13 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             "Another workspace, if the address is connected already: its groups are kept apart",
             key="connections_change_apart",
         )
-        _submit("Change address", save, place)
+        submit("Change address", save, place)
 
 
 @st.dialog("Change folder", icon=":material/edit:")
 def ask_for_folder(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another folder."""
-    _show_subject(connection)
+    show_subject(connection)
     show_affected(
         affected, "will be written to the new folder by the next run; the files that are there stay where they are:"
     )
@@ -123,13 +123,13 @@ def ask_for_folder(bridge: Bridge, person: Actor, connection: Connection, affect
 
     with st.form("connections_change_form", border=False):
         st.text_input("Folder on this server", value=connection.folder, key="connections_change_folder")
-        _submit("Change folder", save, place)
+        submit("Change folder", save, place)
 
 
 @st.dialog("Replace secret", icon=":material/key:")
 def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another service account, or another secret of it."""
-    _show_subject(connection)
+    show_subject(connection)
     show_affected(affected, "will be read with the new account; what they hold stays known:")
 
     def save() -> None:
@@ -145,13 +145,13 @@ def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affect
 
     with st.form("connections_replace_form", border=False):
         fields.account_fields(st.container(), st.container(), "connections_replace", connection)
-        _submit("Replace secret", save, place)
+        submit("Replace secret", save, place)
 
 
 @st.dialog("Change project", icon=":material/edit:", width="large")
 def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for all that describes a project; the connection's name stays."""
-    _show_subject(connection)
+    show_subject(connection)
     show_affected(
         affected,
         "will be in doubt. If it is another project, the syncs of the present one are paused at their next run:",
@@ -170,16 +170,16 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
     with st.form("connections_change_form", border=False):
         fields.account_fields(*st.columns(2), "connections_change", current)
         fields.project_fields("connections_change", current)
-        _submit("Change project", save, place)
+        submit("Change project", save, place)
 
 
 @st.dialog("Keep the groups apart?", icon=":material/call_split:")
 def ask_to_keep_apart(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask whether a destination is another workspace than the others at its address."""
-    _show_subject(connection)
+    show_subject(connection)
     st.write(
-        "Say so only if its token belongs to another workspace than that of the other connection: what is delivered "
-        "through the one is then never seen through the other."
+        f"Say so only if {credential(connection)} belongs to another workspace than that of the other connection: what "
+        "is delivered through the one is then never seen through the other."
     )
     show_affected(affected, IN_DOUBT)
     confirm_buttons(
@@ -195,14 +195,18 @@ def ask_to_keep_apart(bridge: Bridge, person: Actor, connection: Connection, aff
     )
 
 
-def _show_subject(connection: Connection) -> None:
+def show_subject(connection: Connection) -> None:
+    """Show which connection a dialog is about."""
     st.markdown(f"**{escape_markdown(connection.name)}**: {escape_markdown(describe(connection))}")
 
 
-def _submit(label: str, save: Callable[[], None], place: str) -> None:
-    """Show the button that saves. The dialog closes once that worked, and shows why it did not until then."""
+def submit(label: str, save: Callable[[], None], place: str, *, has_failed: bool = False) -> None:
+    """Show the button that saves. The dialog closes once that worked, and shows why it did not until then.
+
+    `has_failed`: why is shown at a field already.
+    """
     is_pressed = st.form_submit_button(label, key="connections_dialog_save", type="primary", on_click=save)
-    if not page_frame.has_failed(place):
+    if not has_failed and not page_frame.has_failed(place):
         if is_pressed:
             st.rerun()
         return

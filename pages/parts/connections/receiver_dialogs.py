@@ -1,0 +1,118 @@
+"""Questions before a receiver other than Apptimize is changed, and before any receiver is sent a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.connections import destinations, trial
+from data.models import Connection
+from pages.parts.actions import confirm_buttons, perform
+from pages.parts.connections import receiver_fields
+from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
+from pages.parts.connections.dialogs import show_subject, submit
+from pages.parts.connections.wording import TEST_TAKEN, explain_test
+from pages.parts.formatting import escape_markdown
+
+
+def _prefix(what: str, connection: Connection) -> str:
+    """Return how the keys of a dialog's fields begin: what was entered in one must not stand in another."""
+    return f"connections_{what}_{connection.id}"
+
+
+@st.dialog("Replace sign-in", icon=":material/key:")
+def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+    """Ask for other credentials at the same address."""
+    prefix = _prefix("sign_in_of", connection)
+    show_subject(connection)
+    show_affected(affected, IN_DOUBT)
+
+    def save() -> None:
+        form = receiver_fields.read_form(prefix, connection)
+        perform(
+            place,
+            partial(destinations.replace_sign_in, bridge, person, connection.id or 0, form),
+            f"{escape_markdown(connection.name)} is signed in to anew.",
+            fields=receiver_fields.error_places(prefix),
+        )
+
+    kind = receiver_fields.sign_in_fields(prefix, connection, with_address=False)
+    with st.form(f"{prefix}_dialog", border=False):
+        receiver_fields.secret_fields(prefix, kind, connection)
+        _submit("Replace sign-in", save, place, prefix)
+
+
+@st.dialog("Change address", icon=":material/edit:")
+def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+    """Ask for another address, and for what signs in there: a stored secret is sent nowhere else."""
+    prefix = _prefix("address_of", connection)
+    show_subject(connection)
+    show_affected(affected, IN_DOUBT)
+
+    def save() -> None:
+        change = partial(
+            destinations.change_address,
+            bridge,
+            person,
+            connection.id or 0,
+            receiver_fields.read_form(prefix, connection),
+            apart=st.session_state[f"{prefix}_apart"],
+        )
+        answer = f"{escape_markdown(connection.name)} leads to another address now."
+        perform(place, change, answer, fields=receiver_fields.error_places(prefix))
+
+    kind = receiver_fields.sign_in_fields(prefix, connection)
+    with st.form(f"{prefix}_dialog", border=False):
+        receiver_fields.secret_fields(prefix, kind, connection)
+        st.checkbox(
+            "Another account, if the address is connected already: its groups are kept apart", key=f"{prefix}_apart"
+        )
+        _submit("Change address", save, place, prefix)
+
+
+@st.dialog("Change members", icon=":material/id_card:")
+def ask_for_members(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+    """Ask for another id that the receiver knows people by, another key, and what a full delivery does there."""
+    prefix = _prefix("members_of", connection)
+    show_subject(connection)
+    show_affected(affected, IN_DOUBT)
+
+    def save() -> None:
+        members = receiver_fields.read_members(prefix)
+        perform(
+            place,
+            partial(destinations.change_receiver, bridge, person, connection.id or 0, **members),
+            f"The members of {escape_markdown(connection.name)} are others now.",
+            fields=receiver_fields.error_places(prefix),
+        )
+
+    receiver_fields.member_fields(prefix, connection)
+    with st.form(f"{prefix}_dialog", border=False):
+        _submit("Change members", save, place, prefix)
+
+
+def _submit(label: str, save: Callable[[], None], place: str, prefix: str) -> None:
+    submit(label, save, place, has_failed=receiver_fields.has_error(prefix))
+
+
+@st.dialog("Send a test?", icon=":material/outgoing_mail:")
+def ask_to_test(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+    """Say what a test does before it is sent."""
+    show_subject(connection)
+    st.write(explain_test(adds_only=connection.adds_only))
+    confirm_buttons(
+        "Send the test",
+        key="connections_send_test",
+        icon=":material/outgoing_mail:",
+        action=partial(
+            perform,
+            place,
+            partial(trial.send_test, bridge, person, connection.id or 0),
+            f"{escape_markdown(connection.name)}: {TEST_TAKEN}",
+            failure=f"{escape_markdown(connection.name)} did not take the test.",
+        ),
+    )
