@@ -15,6 +15,7 @@ from core.connections.query_budget import budget_for
 from core.connections.secrets import checked_secret, sealed
 from core.errors import NotFound, SettingsError
 from core.rules.matching import APPTIMIZE_PROPERTY, USER_PROPERTY, IdMerge
+from core.rules.personal_properties import require_impersonal
 from core.validation import clean_exact_line, whole_number
 from core.vendors.addresses import is_loopback
 from core.vendors.http import connect_http
@@ -197,7 +198,9 @@ def _checked_property(entered: str, id_merge: str) -> str:
     Raises: SettingsError.
     """
     usual = USER_PROPERTY if id_merge == IdMerge.SIMPLIFIED else APPTIMIZE_PROPERTY
-    return clean_exact_line(entered.strip() or usual, "Match property")
+    checked = clean_exact_line(entered.strip() or usual, "Match property")
+    require_impersonal(checked, "Match property")
+    return checked
 
 
 async def _ask_account(bridge: Bridge, project: Project) -> tuple[Account, bool]:

@@ -9,6 +9,7 @@ from core.bridge import Bridge
 from core.connections.project import match_rule
 from core.rules.due_times import next_slot
 from core.rules.matching import MatchRule
+from core.rules.personal_properties import require_impersonal
 from core.syncs.checks import check_schedule, checked_tags, get_limit_for, require_room
 from core.syncs.listing import SyncView, sync_errors
 from core.validation import clean_exact_line
@@ -60,5 +61,7 @@ def change_sync_matching(
     All syncs of its group share them. Raises: NotFound, SettingsError.
     """
     own = clean_exact_line(match_property, "Match property") if match_property.strip() else None
+    if own:
+        require_impersonal(own, "Match property")
     with sync_errors():
         return syncs.set_matching(bridge.engine, sync_id, match_property=own, expects_prefix=expects_prefix)
