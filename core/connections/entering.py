@@ -105,11 +105,11 @@ def _place_in_use(exc: PlaceTaken) -> PlaceInUse:
         )
     is_token = exc.entered.sign_in == exc.other.sign_in == SignInKind.APPTIMIZE
     if exc.is_same:
-        how = "with this token" if is_token else "with these credentials"
+        how = "with this token " if is_token else "with these credentials "
         if exc.other.sign_in == SignInKind.ADDRESS:
-            how = "too"
+            how = ""
         return PlaceInUse(
-            f"Endpoint: the connection {name} leads to this address {how} already.",
+            f"Endpoint: the connection {name} leads to this address {how}already.",
             advice="Use that connection: two would overwrite each other's groups.",
         )
     credentials = "token" if is_token else "sign-in"
