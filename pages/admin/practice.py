@@ -29,6 +29,11 @@ does:
 2. Open **Connections**, and at the practice destination press **Change address** and enter both. With nothing
    connected, enter them under **Connect**.
 """
+RECEIVER = """
+Other services take the cohort-sync messages of Mixpanel too, and know people by other ids. Open **Connections**, and
+under **Other receivers** choose how yours is signed in to and which id it knows people by. An example message shows
+what it would be sent; **Send a test** shows what it answers.
+"""
 CSV = f"""
 Apptimize's Groups page takes a CSV file of user ids. This works with any account today:
 
@@ -68,4 +73,6 @@ st.header("Apptimize, with a file", anchor=False)
 st.markdown(CSV)
 st.header("Apptimize, with an endpoint", anchor=False)
 st.markdown(ENDPOINT)
+st.header("Another receiver", anchor=False)
+st.markdown(RECEIVER)
 page_frame.link_to_connections(person)

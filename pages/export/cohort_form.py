@@ -15,6 +15,7 @@ from data.models import Connection, ConnectionKind, Group
 from pages.export import sync_settings
 from pages.parts import answers
 from pages.parts.actions import perform
+from pages.parts.connections.wording import is_apptimize
 from pages.parts.formatting import escape_markdown
 
 PLACE = "cohorts"
@@ -87,7 +88,9 @@ def _default_index(destinations: list[Connection]) -> int:
 
 def _kind_text(destination: Connection) -> str:
     practice = ", practice" if destination.practice else ""
-    return ("CSV folder" if destination.kind == ConnectionKind.CSV else "Apptimize") + practice
+    if destination.kind == ConnectionKind.CSV:
+        return f"CSV folder{practice}"
+    return ("Apptimize" if is_apptimize(destination) else "another receiver") + practice
 
 
 def _buttons(bridge: Bridge, person: Actor, cohort: Cohort, present_names: dict[str, str]) -> None:

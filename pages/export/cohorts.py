@@ -17,6 +17,7 @@ from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunSta
 from pages.export import cohort_form
 from pages.parts import answers, held_run, held_run_dialog, links, membership_changes, run_status, tables
 from pages.parts.actions import show_errors
+from pages.parts.connections import sandbox_link
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_number, pluralize
 from pages.parts.selection import Selection
@@ -264,15 +265,8 @@ def show_run(
 def show_destination(run: Run, destinations: list[Connection], project_id: int) -> None:
     """Link to the group: here, and on the sandbox's own page in practice mode."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        sandbox = page_frame.find_sandbox([place for place in destinations if place.name == run.destination])
-        if sandbox:
-            st.link_button(
-                "See it on Apptimize's Groups page",
-                f"{sandbox}/apptimize/groups/{project_id}/{run.cohort_id}",
-                key="cohorts_sandbox",
-                icon=":material/open_in_new:",
-                type="primary",
-            )
+        place = next((each for each in destinations if each.name == run.destination), None)
+        sandbox_link.show(place, project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
         links.view_group(run.group_id, label="Members")
 
 

@@ -213,7 +213,7 @@ def show_restored(bridge: Bridge, person: Actor, restored: RestoredDatabase) -> 
             st.badge("In doubt", icon=":material/help:", color="orange")
             st.markdown(f"**The database may be older than what was delivered**, noticed {age(restored.noticed_at)}")
         st.markdown(
-            f"{escape_markdown(restored.reason)} What Apptimize holds is in doubt for {pluralize(count, 'group')}, "
+            f"{escape_markdown(restored.reason)} What destinations hold is in doubt for {pluralize(count, 'group')}, "
             "until each is written in full. Active recurring syncs do that with their next run; export the other "
             "groups again."
         )

@@ -17,6 +17,8 @@ from core.vendors.csv_files import TAKES_EFFECT, csv_name
 from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
 from pages.parts import charts, download, links, member_list, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
+from pages.parts.connections import sandbox_link
+from pages.parts.connections.wording import is_written_for_apptimize
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
 from pages.parts.pager import Pager
@@ -32,9 +34,9 @@ GROUPS = Selection(
 )
 VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
 IN_DOUBT = {
-    DoubtCause.DELIVERY: "A delivery began and was not confirmed to its end, so Apptimize may hold a part of it.",
-    DoubtCause.RESTORED: "The database may be older than what was delivered, so Apptimize may hold something else.",
-    DoubtCause.CONNECTION: "Its connection was replaced since, so Apptimize may hold something else.",
+    DoubtCause.DELIVERY: "A delivery began and was not confirmed to its end, so the destination may hold a part of it.",
+    DoubtCause.RESTORED: "The database may be older than what was delivered; the destination may hold something else.",
+    DoubtCause.CONNECTION: "Its connection was replaced since, so the destination may hold something else.",
 }
 SHOWN_IN_DOUBT = (
     "What is shown here is the last delivery that is known to have been accepted whole. The next export writes the "
@@ -58,7 +60,9 @@ def show_list(bridge: Bridge, person: Actor, delivered: list[Group], connections
         group for group in delivered if search in f"{group.name}\n{group.cohort_name}\n{group.cohort_id}".casefold()
     ]
     of = f" of {number(len(delivered))}" if len(shown) < len(delivered) else ""
-    st.caption(f"{pluralize(len(shown), 'group')}{of}. Apptimize shows each name with “Mixpanel: ” before it.")
+    as_shown = "Apptimize shows each name with “Mixpanel: ” before it."
+    only_others = connections and not any(map(is_written_for_apptimize, connections))
+    st.caption(f"{pluralize(len(shown), 'group')}{of}. {'' if only_others else as_shown}".strip())
     if not shown:
         filters.show_none("No group matches the search.")
         return
@@ -187,7 +191,7 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None,
     )
     if group.in_doubt:
         cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]
-        st.warning(f"{cause} {SHOWN_IN_DOUBT}", title="What Apptimize holds is in doubt", icon=":material/help:")
+        st.warning(f"{cause} {SHOWN_IN_DOUBT}", title="What the destination holds is in doubt", icon=":material/help:")
     elif now and now.state is GroupState.ROLLED_BACK and now.settled_by:
         st.info(
             f"Run {now.settled_by.id} gave the group the members of an earlier run. It follows its cohort again once "
@@ -227,14 +231,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
             label="Download CSV",
             help="The file that Apptimize's Groups page takes: one column, `user_id`.",
         )
-        sandbox = page_frame.find_sandbox([place]) if place else None
-        if sandbox:
-            st.link_button(
-                "See it on Apptimize's Groups page",
-                f"{sandbox}/apptimize/groups/{group.project_id}/{group.cohort_id}",
-                key="groups_sandbox",
-                icon=":material/open_in_new:",
-            )
+        sandbox_link.show(place, group.project_id, group.cohort_id, key="groups_sandbox")
         if person.role >= Role.ANALYST:
             links.view_cohort(group.cohort_id)
             if view:

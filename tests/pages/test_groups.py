@@ -74,7 +74,7 @@ def test_doubt_is_explained(practising: Bridge, sandbox: Sandbox):
 
     assert "In doubt" in shown(open_page(GROUPS))
     text = shown(open_page(GROUPS, group=group_row(practising, POWER).id))
-    assert "What Apptimize holds is in doubt" in text
+    assert "What the destination holds is in doubt" in text
     assert "The next export writes the group in full" in text
 
 

@@ -77,6 +77,11 @@ def is_apptimize(connection: Connection) -> bool:
     )  # fmt: skip
 
 
+def is_written_for_apptimize(destination: Connection) -> bool:
+    """Return whether groups at a destination are Apptimize's: by messages, or by files that it takes."""
+    return destination.kind == ConnectionKind.CSV or is_apptimize(destination)
+
+
 def take_secret(key: str) -> SecretStr:
     """Take a secret out of the form: what was typed does not stay in the session."""
     secret = SecretStr(st.session_state[key])
