@@ -25,7 +25,7 @@ from core.connections.destinations import connect_endpoint
 from core.errors import CohortBridgeError, SettingsError
 from core.hosts import is_loopback_host
 from core.signals import end_signals
-from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, SignInKind
 
 T = TypeVar("T")
 
@@ -124,9 +124,15 @@ def connect_sandbox(bridge: Bridge, url: str) -> None:
 
 
 def _is_outdated(connections: Sequence[Connection], url: str) -> bool:
-    """Return whether the connection called default is the sandbox's, at a port that it no longer has."""
+    """Return whether the connection called default is the sandbox's, at a port that it no longer has.
+
+    A receiver of the sandbox's that is no Apptimize was connected there by a person, and is theirs.
+    """
     return any(
-        connection.practice and connection.name == "default" and url not in (connection.url, connection.base_url)
+        connection.practice
+        and connection.name == "default"
+        and connection.sign_in == SignInKind.APPTIMIZE
+        and url not in (connection.url, connection.base_url)
         for connection in connections
     )
 

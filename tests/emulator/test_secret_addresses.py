@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from core import log
@@ -21,7 +22,7 @@ from core.connections.receiver_form import ReceiverForm, receiver_for, shown_add
 from core.errors import CohortBridgeError, PlaceInUse, SecretKeyLost
 from core.syncs import recurring, runs
 from core.worker import service
-from data.engine import read_session
+from data.engine import read_session, write_session
 from data.models import Connection, RunStatus
 from tests.stage.certificates import make_certificate
 from tests.stage.home import Home, export, group_row
@@ -179,6 +180,25 @@ def test_two_secret_addresses_at_one_host_are_two_places_and_each_is_one(bridge:
     made = destinations.connect_receiver(bridge, LOCAL, basic_form(first), name="three", apart=True)
     assert made.apart
     assert destinations.list_shared(bridge, LOCAL).keys() == {made.id, stored(bridge, "one").id}
+
+
+def test_what_an_earlier_version_stored_is_compared_too(bridge: Bridge, hooks: Hostile):
+    with write_session(bridge.engine) as session:
+        values = {"side": "destination", "kind": "endpoint", "name": "old", "url": f"{hooks.url}{PATH}"}
+        sealed = bridge.vault.encrypt("an-old-token")
+        session.add(Connection(created_at=bridge.clock.now(), secret=sealed, **values))  # type: ignore[arg-type]
+
+    with pytest.raises(PlaceInUse, match="connected already as old, with other credentials"):
+        destinations.connect_receiver(bridge, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="hook")
+
+
+def test_a_new_key_in_front_of_the_old_one_still_tells_one_place(home: Home, sandbox: Sandbox, hooks: Hostile):
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    with home.bridge(allow_private_hosts=True, secret_key=old) as first:
+        destinations.connect_receiver(first, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="hook")
+
+    with home.bridge(allow_private_hosts=True, secret_key=f"{new},{old}") as later, pytest.raises(PlaceInUse):
+        destinations.connect_receiver(later, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="second")
 
 
 def every(bridge: Bridge) -> list[Connection]:

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from core.access import audit_log
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.cli import up
 from core.connections import destinations, lookup
 from core.connections.receiver_form import ReceiverForm, receiver_for
 from core.errors import CohortBridgeError, PlaceInUse, VendorAuthFailed
@@ -148,6 +149,15 @@ def test_replacing_what_signs_in_keeps_which_id_is_sent(bridge: Bridge, sandbox:
 
     assert (again.member_key, again.url) == (receiver.key, receiver.url)
     assert newest_action(bridge) == "replace_sign_in"
+
+
+def test_the_practice_mode_leaves_a_receiver_that_a_person_connected_there(bridge: Bridge, sandbox: Sandbox):
+    receiver = sandbox.receiver("replaces")
+    destinations.connect_receiver(bridge, LOCAL, form_for(receiver), if_taken="replace")
+
+    up.connect_sandbox(bridge, sandbox.url)
+
+    assert stored(bridge, "default").url == receiver.url
 
 
 # --- the command line ----------------------------------------------------------------------------------------------
