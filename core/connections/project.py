@@ -8,15 +8,20 @@ from core.vendors.mixpanel_project import Project
 from data.models import Connection, MemberId, Sync
 
 
+def destination_rule(destination: Connection) -> MatchRule | None:
+    """Return the rule of a destination that knows people by another id than Apptimize's; None where it does not."""
+    if destination.member_id == MemberId.DISTINCT:
+        return by_distinct_id()
+    return by_property(destination.member_property) if destination.member_id == MemberId.PROPERTY else None
+
+
 def match_rule(connection: Connection, sync: Sync | None = None, destination: Connection | None = None) -> MatchRule:
     """Return how a connection matches users, or one sync of it that has own settings.
 
     A destination that knows people by another id than Apptimize's decides that alone.
     """
-    if destination and destination.member_id == MemberId.DISTINCT:
-        return by_distinct_id()
-    if destination and destination.member_id == MemberId.PROPERTY:
-        return by_property(destination.member_property)
+    if destination and (own_rule := destination_rule(destination)):
+        return own_rule
     own = sync.match_property if sync else None
     expects = sync.expects_prefix if sync else None
     return MatchRule(

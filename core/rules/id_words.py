@@ -13,15 +13,17 @@ from data.models import MemberId
 class IdWords:
     """What the id of a member is called, and how members came to be; each text is English that can be shown.
 
-    `name` stands within a sentence, `title` over a column. `usable` and `unmatched` say what profiles with, and
-    without, an id are. `how` says in which way a cohort was matched, as the end of a sentence, and `note` tells people
-    that a group does not hold Apptimize ids; both may be empty. `code` is for scripts.
+    `name` stands within a sentence, `title` over a column. `members` and `unmatched` say what profiles with, and
+    without, an id are, and `search` what a member is searched by. `how` says in which way a cohort was matched, as the
+    end of a sentence, and `note` tells people that a group does not hold Apptimize ids; both may be empty. `code` is
+    for scripts.
     """
 
     name: str
     title: str
-    usable: str
+    members: str
     unmatched: str
+    search: str
     how: str = ""
     note: str = ""
     code: str = "apptimize"
@@ -49,7 +51,8 @@ def id_words(matched_by: str, *, escape: Callable[[str], str] = str) -> IdWords:
         return IdWords(
             name="distinct id",
             title="Distinct id",
-            usable="Profiles with a usable distinct id",
+            members="Every profile, once: what the group holds.",
+            search="Part of a distinct id",
             unmatched="None: every profile is matched by its distinct id.",
             how="matched by distinct id: every profile is a member",
             note="Every profile of the cohort is a member, matched or not: this destination knows people by their "
@@ -60,7 +63,8 @@ def id_words(matched_by: str, *, escape: Callable[[str], str] = str) -> IdWords:
     return IdWords(
         name=name,
         title=name,
-        usable=f"Profiles with a usable {name}",
+        members=f"Distinct, usable values of {name}: what the group holds.",
+        search=f"Part of a {name} or a distinct id",
         unmatched=f"Profiles without {name}. This destination cannot know them.",
         how=f"matched on {name}",
         note=f"This destination knows people by the profile property {name}, and not by their Apptimize id.",
@@ -72,7 +76,8 @@ def _apptimize(rule: MatchRule | None, escape: Callable[[str], str]) -> IdWords:
     return IdWords(
         name="Apptimize id",
         title="Apptimize id",
-        usable="Profiles with a usable Apptimize id",
+        members="Distinct, usable Apptimize ids: what the group holds.",
+        search="Part of an Apptimize id or a distinct id",
         unmatched="Profiles without an Apptimize id. They cannot be targeted.",
         how=f"matched on {escape(rule.match_property)} ({rule.id_merge} ID merge)" if rule else "",
     )

@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
+from core.connections.project import destination_rule
 from core.syncs import one_time, recurring
 from core.syncs.cohorts import why_not_exportable
 from core.vendors.mixpanel_answers import Cohort
@@ -17,6 +18,7 @@ from pages.parts import answers
 from pages.parts.actions import perform
 from pages.parts.connections.wording import is_apptimize
 from pages.parts.formatting import escape_markdown
+from pages.parts.member_words import words_for
 
 PLACE = "cohorts"
 ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
@@ -71,13 +73,16 @@ def _target_fields(cohort: Cohort, destinations: list[Connection], present: Grou
         help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organization. A group that was "
         "delivered keeps its name.",
     )
-    right.selectbox(
+    to = right.selectbox(
         "Export to",
         [connection.name for connection in destinations],
         index=ids.index(present.destination_id) if present else _default_index(destinations),
         format_func={place.name: f"{place.name} ({_kind_text(place)})" for place in destinations}.__getitem__,
         key=f"cohorts_to_{cohort.id}",
     )
+    chosen = next(place for place in destinations if place.name == to)
+    if note := words_for(str(destination_rule(chosen) or "")).note:
+        st.caption(note)
 
 
 def _default_index(destinations: list[Connection]) -> int:

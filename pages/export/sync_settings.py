@@ -13,6 +13,7 @@ from core.syncs import settings
 from core.syncs.listing import SyncView
 from pages.parts.actions import perform
 from pages.parts.formatting import EVERY, escape_markdown
+from pages.parts.member_words import words_for
 
 _USUAL_LIMIT = 20
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
@@ -88,6 +89,11 @@ def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
     rule = settings.get_match_rule(bridge, person, view)
     is_own = view.sync.match_property is not None or view.sync.expects_prefix is not None
     with st.expander("Matching", key=f"syncs_matching_{view.sync.id}", icon=":material/join:"):
+        if not rule.is_apptimize:
+            st.caption(
+                f"{words_for(str(rule)).note} Match settings of the sync or of Mixpanel's connection do not matter."
+            )
+            return
         source = "set for this sync" if is_own else "set by the connection"
         st.caption(f"Matched on {escape_markdown(rule.match_property)}, {source}.")
         if rule.may_misattribute:

@@ -21,6 +21,7 @@ from pages.parts.connections import sandbox_link
 from pages.parts.connections.wording import is_written_for_apptimize
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
+from pages.parts.member_words import words_for
 from pages.parts.pager import Pager
 from pages.parts.selection import Selection, opener
 from pages.shell import gate, page_frame, resources
@@ -176,7 +177,8 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
             partial(members.find_members, bridge, person, group.id),
             key="groups_members",
             label="Members",
-            empty="The group is empty: no profile of the cohort had a usable Apptimize id.",
+            empty=f"The group is empty: no profile of the cohort had a usable {words_for(group.base_match).name}.",
+            matched_by=group.base_match,
             open_member=opener(links.USERS, "id", group=group.id),
             explain=partial(user_reasons.explain_search, bridge, person, group.id),
         )
@@ -184,10 +186,12 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
 
 def _show_figures(group: Group, place: Connection | None, view: SyncView | None, now: GroupNow | None) -> None:
     name, destination = group_name(group), escape_markdown(place.name if place else "a removed destination")
+    shown_as = f"Apptimize shows it as “Mixpanel: {escape_markdown(name)}”."
+    shown_as = shown_as if words_for(group.base_match).is_apptimize else ""
     st.header(escape_markdown(name), anchor=False)
     st.caption(
         f"Made of the cohort {escape_markdown(group.cohort_name)} ({group.cohort_id}), delivered to {destination}, "
-        f"{escape_markdown(update_text(view).lower())}. Apptimize shows it as “Mixpanel: {escape_markdown(name)}”."
+        f"{escape_markdown(update_text(view).lower())}. {shown_as}".strip()
     )
     if group.in_doubt:
         cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]
@@ -223,13 +227,16 @@ def keep_view() -> None:
 def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | None, view: SyncView | None) -> None:
     """Offer the group's file, and link to what it comes from."""
     assert group.id is not None
+    words = words_for(group.base_match)
     with st.container(horizontal=True, vertical_alignment="center"):
         download.offer_csv(
             partial(groups.group_csv, bridge, person, group.id),
             file_name=csv_name(group.delivered_name or group.name, group.cohort_id),
             key="groups_csv",
             label="Download CSV",
-            help="The file that Apptimize's Groups page takes: one column, `user_id`.",
+            help="The file that Apptimize's Groups page takes: one column, `user_id`."
+            if words.is_apptimize
+            else f"One column, `{words.column}`. Apptimize's Groups page does not take it.",
         )
         sandbox_link.show(place, group.project_id, group.cohort_id, key="groups_sandbox")
         if person.role >= Role.ANALYST:
@@ -238,7 +245,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
                 links.view_sync(view.sync.id)
         if group.base_run_id:
             links.view_run(group.base_run_id, label="View last delivery")
-    st.caption(f"**The CSV:** {TAKES_EFFECT}")
+    st.caption(f"**The CSV:** {TAKES_EFFECT}" if words.is_apptimize else words.note)
 
 
 def compare(bridge: Bridge, person: Actor, group: Group) -> None:
@@ -301,6 +308,7 @@ def show_comparison(bridge: Bridge, person: Actor, difference: Comparison) -> No
                 key=f"groups_compare_{kind}",
                 label=f"Members {kind}",
                 empty="None.",
+                matched_by=difference.after.matched_by,
             )
 
 

@@ -8,13 +8,16 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import match_funnel
 from core.reports.match_funnel import Funnel
+from core.rules.id_words import IdWords, id_words
+from core.rules.matching import id_kind
 from data.models import MIXPANEL_SIDE, Connection, Run
 from pages.parts import links, matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, escape_markdown, fine_percent, in_gray, number, percent_number, pluralize
+from pages.parts.formatting import age, fine_percent, in_gray, number, percent_number, pluralize
+from pages.parts.member_words import matching_key, words_for
 from pages.parts.selection import tell_apart
 from pages.shell import gate, page_frame, resources
 
@@ -22,12 +25,15 @@ FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
 ALL = "All cohorts"
 
 
-def list_steps(funnel: Funnel) -> list[tuple[str, int, str]]:
+_WITH_ID = {"distinct": "Every profile has a distinct id."}
+
+
+def list_steps(funnel: Funnel, words: IdWords) -> list[tuple[str, int, str]]:
     """List the steps of the funnel that are known, each with what it counts."""
     steps: list[tuple[str, int | None, str]] = [
         ("In cohort", funnel.in_cohort, "As Mixpanel last counted, users without a profile included."),
         ("With a profile", funnel.with_profile, "Users who have at least one profile property."),
-        ("With an id", funnel.with_id, "Profiles that have the match property."),
+        ("With an id", funnel.with_id, _WITH_ID.get(words.code, "Profiles that have the match property.")),
         ("Valid", funnel.valid, "Profiles whose id can be used."),
         ("Distinct", funnel.distinct, "Different ids: the members of the group."),
     ]
@@ -47,42 +53,68 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
         )
         links.pick_cohort()
         return
+    lead_to_only_read(latest)
     filters = Filters("matching", PAGER)
     cohort_id = filters.one(
         st.selectbox, "Cohort", "cohort", labels_of(latest), default="", width=420,
         unknown="No read of a cohort {} is kept: all cohorts are shown.",
     )  # fmt: skip
     filters.show_unknown()
-    if cohort_id:
-        show_cohort(bridge, person, next(run for run in latest if str(run.cohort_id) == cohort_id))
+    chosen = next((run for run in latest if matching_key(run) == cohort_id), None)
+    if chosen:
+        show_cohort(bridge, person, chosen)
     else:
         show_all(bridge, person, latest)
-    explain_reasons()
+    explain_reasons(chosen.matched_by if chosen else "")
 
 
 def labels_of(latest: list[Run]) -> dict[str, str]:
     """Label the choice of all cohorts, and each cohort by its name, with its id where another has the same label."""
-    names = {"": ALL} | {str(run.cohort_id): run.cohort_name for run in latest}
-    return tell_apart(names, lambda cohort_id: f" (cohort {cohort_id})" if cohort_id else "")
+    names = {"": ALL} | {matching_key(run): label_of(run) for run in latest}
+    return tell_apart(names, lambda key: f" (cohort {key.partition(' ')[0]})" if key else "")
+
+
+def label_of(run: Run) -> str:
+    """Label a cohort by its name, and by what it was matched by where that is not the Apptimize id."""
+    words = id_words(run.matched_by)
+    return run.cohort_name if words.is_apptimize else f"{run.cohort_name}, by {words.name}"
+
+
+def lead_to_only_read(latest: list[Run]) -> None:
+    """Let the address of a cohort lead to its read by another id, where it has none for Apptimize ids."""
+    asked = st.query_params.get("cohort", "")
+    keys = [matching_key(run) for run in latest if str(run.cohort_id) == asked]
+    if keys and asked not in keys:
+        st.query_params["cohort"] = keys[0]
 
 
 def show_all(bridge: Bridge, person: Actor, latest: list[Run]) -> None:
     """Show all cohorts together, and each of them in a line."""
-    st.caption(f"The latest read of {pluralize(len(latest), 'cohort')}; a user in two of them counts twice.")
-    show_numbers(match_funnel.add_up([match_funnel.get_funnel(run) for run in latest]))
+    ours = [run for run in latest if not id_kind(run.matched_by)]
+    if ours:
+        st.caption(f"The latest read of {pluralize(len(ours), 'cohort')}; a user in two of them counts twice.")
+        show_numbers(match_funnel.add_up([match_funnel.get_funnel(run) for run in ours]), words_for(""))
+    if len(ours) < len(latest):
+        st.caption("Reads for destinations that know people by another id are listed, and not added up.")
     show_cohorts(latest)
-    matching_charts.show_shares(match_funnel.list_reads(bridge, person, limit=500), [run.cohort_id for run in latest])
+    reads = [run for run in match_funnel.list_reads(bridge, person, limit=500) if not id_kind(run.matched_by)]
+    matching_charts.show_shares(reads, [run.cohort_id for run in ours])
 
 
 def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
     """Show one cohort: its latest read, the reads before, and the excluded profiles."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        id_merge, _, match_property = run.matched_by.partition(":")
-        how = f", matched on {escape_markdown(match_property)} ({id_merge} ID merge)" if match_property else ""
+        words = words_for(run.matched_by)
+        how = f", {words.how}" if words.how else ""
         st.caption(f"Read {age(run.finished_at)}{how}.", width="content")
         run_status.link(run)
-    show_numbers(match_funnel.get_funnel(run))
-    reads = match_funnel.list_reads(bridge, person, run.cohort_id)
+    if words.note:
+        st.caption(words.note)
+    show_numbers(match_funnel.get_funnel(run), words)
+    kind = id_kind(run.matched_by)
+    reads = [
+        read for read in match_funnel.list_reads(bridge, person, run.cohort_id) if id_kind(read.matched_by) == kind
+    ]
     matching_charts.show_trend(reads)
     if run.excluded:
         show_excluded(bridge, person, run)
@@ -104,12 +136,12 @@ def show_excluded_before(bridge: Bridge, person: Actor, run: Run, reads: list[Ru
         show_excluded(bridge, person, kept)
 
 
-def show_numbers(funnel: Funnel) -> None:
+def show_numbers(funnel: Funnel, words: IdWords) -> None:
     """Show the steps of the funnel, the excluded profiles, and what the members' ids start with."""
-    matching_charts.show_steps(list_steps(funnel))
+    matching_charts.show_steps(list_steps(funnel, words))
     run_status.tiles(
         [
-            ("Unmatched", number(funnel.unmatched), "Profiles without an Apptimize id."),
+            ("Unmatched", number(funnel.unmatched), words.unmatched),
             ("Invalid", number(funnel.invalid), "Profiles whose id cannot be used."),
             ("Duplicates", number(funnel.duplicates), "Profiles with an id that another one has too."),
         ]
@@ -142,7 +174,7 @@ def show_cohorts(latest: list[Run]) -> None:
         column_config={
             "Cohort": st.column_config.TextColumn(width="medium"),
             "Matched": st.column_config.NumberColumn(
-                format="%.1f%%", help="Profiles with a usable Apptimize id, when the cohort was last read."
+                format="%.1f%%", help="Profiles with a usable id, when the cohort was last read."
             ),
             **tables.counts("Profiles", "Members", "Unmatched", "Invalid", "Duplicates", "No prefix"),
         },
@@ -152,7 +184,7 @@ def show_cohorts(latest: list[Run]) -> None:
 def table_row(run: Run, funnel: Funnel) -> dict[str, object]:
     """Format a cohort for the table."""
     return {
-        "Cohort": run.cohort_name,
+        "Cohort": label_of(run),
         "Profiles": funnel.with_profile,
         "Members": funnel.distinct,
         "Matched": percent_number(funnel.valid / funnel.with_profile if funnel.with_profile else None),

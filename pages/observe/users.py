@@ -162,11 +162,10 @@ def since_text(answer: InGroup) -> str:
 
 def show_ids(user: UserLookup) -> None:
     """Show the ids that belong together, and which of them were associated by hand."""
-    left, right = st.columns(2)
-    for column, label, ids in (
-        (left, "Mixpanel distinct ids", user.distinct_ids),
-        (right, "Apptimize ids", user.apptimize_ids),
-    ):
+    kinds = {"Mixpanel distinct ids": user.distinct_ids, "Apptimize ids": user.apptimize_ids}
+    if user.other_ids:
+        kinds["Ids at other destinations"] = user.other_ids
+    for column, (label, ids) in zip(st.columns(len(kinds)), kinds.items(), strict=True):
         with column.container(border=True):
             st.caption(label)
             for user_id in ids[:MOST_IDS]:
@@ -236,28 +235,29 @@ def state_text(answer: InGroup) -> str:
 
 
 def show_history(user: UserLookup) -> None:
-    """Show when the user's Apptimize ids were in which group: first those that the user is in now."""
+    """Show when the ids that groups know the user by were in which group: first those that the user is in now."""
     memberships = [(history, membership) for history in user.histories for membership in history.memberships]
     if not memberships:
         return
     st.subheader("Membership history", anchor=False)
+    title = "Id" if any(answer.kind for answer in user.groups) else "Apptimize id"
     tables.rows_to_open(
-        [membership_row(history, membership) for history, membership in memberships],
+        [membership_row(history, membership, title) for history, membership in memberships],
         [membership.until_run or membership.since_run or membership.group.base_run_id for _, membership in memberships],
         key="users_history",
         label="Membership history",
         go_to=opener(links.HISTORY, "run"),
         order=[
             "", "Group", "Joined", "Left", "Joined with run", "Left with run",
-            *(["Apptimize id"] if len(user.histories) > 1 else []),
+            *([title] if len(user.histories) > 1 else []),
         ],
         columns={"Group": st.column_config.TextColumn(width=200)},
         button_width=90,
     )  # fmt: skip
 
 
-def membership_row(history: MembershipHistory, membership: Membership) -> dict[str, object]:
-    """Format one time that an id was in a group."""
+def membership_row(history: MembershipHistory, membership: Membership, title: str) -> dict[str, object]:
+    """Format one time that an id was in a group; `title` is what the id is called."""
     before = f"Before {moment(membership.kept_since)}"
     return {
         "": "Open run",
@@ -266,7 +266,7 @@ def membership_row(history: MembershipHistory, membership: Membership) -> dict[s
         "Left": moment(membership.until) if membership.until else "Still in" if membership.is_in else "Not known",
         "Joined with run": str(membership.since_run or ""),
         "Left with run": str(membership.until_run or ""),
-        "Apptimize id": revealed(history.apptimize_id),
+        title: revealed(history.apptimize_id),
     }
 
 

@@ -11,21 +11,19 @@ from core.bridge import Bridge
 from core.invisible import revealed
 from core.reports import match_funnel
 from core.reports.match_funnel import ExcludedPage, shown_row
+from core.rules.id_words import id_words
 from core.rules.matching import Reason
 from data.models import DUPLICATE, Run
 from pages.parts import download, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import pluralize
+from pages.parts.member_words import words_for
 from pages.parts.pager import Pager
 
 PAGER = Pager("matching_page", rows=50, name="page")
-REASONS = {
-    Reason.UNMATCHED: "Unmatched: no Apptimize id",
-    **run_status.REASONS,
-    DUPLICATE: "Another profile has the id",
-}
-WHAT_TO_DO = [
+
+_WHAT_TO_DO = [
     (
         "No profile",
         "Mixpanel knows the user only as a visitor.",
@@ -55,6 +53,39 @@ WHAT_TO_DO = [
 ]
 
 
+# Where a destination knows people by another id: none of the advice is about Apptimize then.
+_NO_PROFILE = _WHAT_TO_DO[0]
+_BY_DISTINCT_ID = [
+    _NO_PROFILE,
+    ("Invalid", "The profile has no usable distinct id.", "Look at the profile in Mixpanel."),
+]
+
+
+def reason_text(reason: str, matched_by: str) -> str:
+    """Format why a profile made no member."""
+    if reason == Reason.UNMATCHED:
+        return f"Unmatched: no {id_words(matched_by).name}"
+    return "Another profile has the id" if reason == DUPLICATE else run_status.REASONS.get(reason, reason)
+
+
+def _what_to_do(matched_by: str) -> list[tuple[str, str, str]]:
+    words = words_for(matched_by)
+    if words.is_apptimize:
+        return _WHAT_TO_DO
+    if words.code == "distinct":
+        return _BY_DISTINCT_ID
+    return [
+        _NO_PROFILE,
+        ("Unmatched", f"The profile has no {words.name}.", "Have your app or import set the property."),
+        (
+            "Invalid",
+            "It cannot be used: blank, a list, too long, only characters that nobody sees.",
+            "Correct its source.",
+        ),
+        ("Duplicate", "Several profiles have the same value, which is in the group once.", "Nothing for the group."),
+    ]
+
+
 @st.fragment
 def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
     """Search and page through the profiles that made no member, and offer them for download."""
@@ -75,27 +106,27 @@ def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
             bridge, person, run.id, reasons=reasons, search=search, offset=PAGER.offset(), limit=PAGER.rows
         )
         if page.total:
-            _show_page(page)
+            _show_page(page, run.matched_by)
         else:
             filters.show_none("No profile matches the filters.")
 
 
 def _show_filters(run: Run, filters: Filters) -> tuple[list[str], str]:
     sizes = {Reason.UNMATCHED.value: run.unmatched, **run.reasons, DUPLICATE: run.duplicates}
-    present = {name: REASONS.get(name, name) for name, size in sizes.items() if size}
+    present = {name: reason_text(name, run.matched_by) for name, size in sizes.items() if size}
     reasons: list[str] = filters.many(st.multiselect, "Reason", "reasons", present, placeholder="All", width=340)
     search = filters.text(st.text_input, "Search", "search", live="400ms", placeholder="Part of an id", width=260)
     return reasons, search
 
 
-def _show_page(page: ExcludedPage) -> None:
+def _show_page(page: ExcludedPage, matched_by: str) -> None:
     st.caption(PAGER.range_text(len(page.rows), pluralize(page.total, "profile")))
     st.dataframe(
         [
             {
                 "Mixpanel distinct id": revealed(distinct_id),
-                "Why": REASONS.get(reason, reason),
-                "Apptimize id": revealed(apptimize_id or ""),
+                "Why": reason_text(reason, matched_by),
+                id_words(matched_by).title: revealed(apptimize_id or ""),
             }
             for reason, distinct_id, apptimize_id in map(shown_row, page.rows)
         ],
@@ -108,8 +139,8 @@ def _show_page(page: ExcludedPage) -> None:
     PAGER.buttons(page.total)
 
 
-def explain_reasons() -> None:
+def explain_reasons(matched_by: str = "") -> None:
     """Explain what each reason means, and what to do about it."""
     with st.expander("What each of these means, and what to do about it", icon=":material/help:"):
-        for name, meaning, advice in WHAT_TO_DO:
+        for name, meaning, advice in _what_to_do(matched_by):
             st.markdown(f"**{name}.** {meaning} {advice}")

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.invisible import revealed
 from core.reports.members import SearchPage
+from core.rules.id_words import IdWords, id_words
 from pages.parts import selection, tables
 from pages.parts.actions import show_errors
 from pages.parts.formatting import number, pluralize
@@ -17,6 +18,7 @@ from pages.parts.pager import Pager
 _PAGE_ROWS = 50
 _SHOWN_ROWS = 12
 _ID_PX, _LAST_PX = 272, 434
+_DISTINCT_ID = "Mixpanel distinct id"
 
 
 @st.fragment
@@ -26,12 +28,14 @@ def show(
     key: str,
     label: str,
     empty: str,
+    matched_by: str,
     open_member: Callable[[Any], None] | None = None,
     explain: Callable[[str], None] | None = None,
 ) -> None:
     """Show what `find(search=, offset=, limit=)` returns; `open_member` gets the row that was chosen.
 
-    `empty` is shown where there are no members; `explain` shows why none matches a search.
+    `empty` is shown where there are no members; `explain` shows why none matches a search. `matched_by` tells what
+    their id is.
     """
     selection.redraw_if_opened(key)
     pager = Pager(f"{key}_page", _PAGE_ROWS)
@@ -40,13 +44,13 @@ def show(
         key=f"{key}_search",
         type="search",
         live="400ms",
-        placeholder="Part of an Apptimize id or a distinct id",
+        placeholder=id_words(matched_by).search,
         on_change=pager.to_first_page,
     ).strip()
     with show_errors():
         page = find(search=search, offset=pager.offset(), limit=pager.rows)
         if page.total:
-            _show_page(page, pager, key=key, label=label, open_member=open_member)
+            _show_page(page, pager, id_words(matched_by), key=key, label=label, open_member=open_member)
         elif search:
             _show_none(search, pager, key=key, explain=explain)
         else:
@@ -67,19 +71,26 @@ def _clear(key: str, pager: Pager) -> None:
 
 
 def _show_page(
-    page: SearchPage, pager: Pager, *, key: str, label: str, open_member: Callable[[Any], None] | None
+    page: SearchPage,
+    pager: Pager,
+    words: IdWords,
+    *,
+    key: str,
+    label: str,
+    open_member: Callable[[Any], None] | None,
 ) -> None:
     of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
     st.caption(pager.range_text(len(page.rows), of))
+    own = {} if words.code == "distinct" else {words.title: _ID_PX}
     rows: list[dict[str, Any]] = [
-        {"Apptimize id": revealed(member.apptimize_id), "Mixpanel distinct id": revealed(member.distinct_id)}
+        {title: revealed(member.apptimize_id) for title in own} | {_DISTINCT_ID: revealed(member.distinct_id)}
         for member in page.rows
     ]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
     # Where there is room for more, it goes to the last of them and not to the buttons.
     columns = {
-        "Apptimize id": st.column_config.TextColumn(width=_ID_PX),
-        "Mixpanel distinct id": st.column_config.TextColumn(width=_ID_PX if open_member is None else _LAST_PX),
+        **{title: st.column_config.TextColumn(width=width) for title, width in own.items()},
+        _DISTINCT_ID: st.column_config.TextColumn(width=_ID_PX if open_member is None else _LAST_PX),
     }
     if open_member is None:
         height = tables.height(len(rows), most=_SHOWN_ROWS)

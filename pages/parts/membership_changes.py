@@ -54,6 +54,7 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
                 key=f"{key}_{kind}",
                 label=f"Members {word.lower()}",
                 empty="No members.",
+                matched_by=run.matched_by,
             )
     download.offer_csv(
         partial(members.changes_csv, bridge, person, run.id),
@@ -73,6 +74,7 @@ def _show_unchanged(bridge: Bridge, person: Actor, run: Run, *, key: str) -> Non
             key=f"{key}_unchanged",
             label="Unchanged members",
             empty="No members.",
+            matched_by=run.matched_by,
         )
         download.offer_csv(
             partial(members.unchanged_csv, bridge, person, run.id),

@@ -22,6 +22,7 @@ from pages.parts import links
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, message_text, number, pluralize
 from pages.parts.links import MATCHING
+from pages.parts.member_words import matching_key, words_for
 from pages.shell import gate, resources
 
 Color = Literal["red", "orange", "blue", "green", "gray"]
@@ -282,7 +283,8 @@ def _success(run: Run, now: GroupNow | None) -> None:
     members, place = pluralize(run.members, "member"), escape_markdown(run.destination)
     if run.dry_run and run.profiles and not run.members:
         st.warning(
-            f"None of the {pluralize(run.profiles, 'profile')} has a usable Apptimize id. Nothing was written.",
+            f"None of the {pluralize(run.profiles, 'profile')} has a usable {words_for(run.matched_by).name}. "
+            "Nothing was written.",
             title="The group would be empty",
             icon=":material/group_off:",
         )
@@ -336,11 +338,14 @@ def funnel(run: Run) -> None:
     if run.trigger == "undo":
         st.caption("Nothing was read from Mixpanel: the members are those that the group had after an earlier run.")
         return
+    words = words_for(run.matched_by)
+    if words.note:
+        st.caption(words.note)
     parts = [
         ("Profiles", run.profiles, "Users with a profile who were in the cohort when it was read."),
-        ("= Members", run.members, "Distinct, usable Apptimize ids: what the group holds."),
+        ("= Members", run.members, words.members),
         ("+ Duplicates", run.duplicates, "Profiles with an id that another profile has too: it counts once."),
-        ("+ Unmatched", run.unmatched, "Profiles without an Apptimize id. They cannot be targeted."),
+        ("+ Unmatched", run.unmatched, words.unmatched),
         ("+ Invalid", run.invalid, "Profiles with an id that cannot be used; the reasons are below."),
     ]
     tiles([(label, number(value), help_text) for label, value, help_text in parts])
@@ -362,7 +367,7 @@ def funnel(run: Run) -> None:
             icon=":material/warning:",
         )
     if run.excluded:
-        cohort = {"cohort": str(run.cohort_id)}
+        cohort = {"cohort": matching_key(run)}
         st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=cohort)
     elif run.only_counts and run.profiles > run.members:
         st.caption(f"The excluded profiles are not kept. {ONLY_COUNTS}")

@@ -10,7 +10,7 @@ from core.errors import CohortBridgeError
 from core.invisible import INVISIBLE
 from core.reports import user_lookup
 from core.reports.user_lookup import InGroup
-from pages.parts.excluded_profiles import REASONS
+from pages.parts.excluded_profiles import reason_text
 from pages.parts.formatting import error_text, escape_markdown
 from pages.parts.links import USERS
 
@@ -26,7 +26,7 @@ def why_missing(answer: InGroup) -> str:
     if answer.reason == "removed":
         return f"Left the cohort: run {answer.run_id} removed the id"
     if answer.reason:
-        return REASONS.get(answer.reason, answer.reason)
+        return reason_text(answer.reason, answer.kind)
     return "Not in the cohort as last read, or without a profile"
 
 

@@ -17,38 +17,11 @@ from core.sandbox import people
 from core.syncs import groups, listing, recurring, runs, settings, undo
 from core.worker import service
 from data.engine import write_session
-from data.models import Connection, ConnectionKind, MemberId, RunStatus
+from data.models import Connection, RunStatus
 from tests.stage import oracle
 from tests.stage.home import Home, copy_home, export, get_counts, newest_run
-from tests.stage.receivers import Receiver
+from tests.stage.receivers import BY_USER_ID, DISTINCT_ONLY, connect
 from tests.stage.sandbox import IMPORTED, LATER_S, REFUND, TRIAL, WEB, Sandbox
-
-DISTINCT_ONLY, BY_USER_ID = (
-    {"member_id": MemberId.DISTINCT},
-    {"member_id": MemberId.PROPERTY, "member_property": "$user_id"},
-)
-
-
-def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
-    """Connect a receiver, named as it is, that takes ids under its own key."""
-    with write_session(bridge.engine) as session:
-        connection = Connection(
-            created_at=bridge.clock.now(),
-            side="destination",
-            kind=ConnectionKind.ENDPOINT,
-            name=receiver.name,
-            url=receiver.url,
-            practice=True,
-            sign_in=receiver.sign_in,
-            sign_in_name=receiver.username,
-            secret=bridge.vault.encrypt(receiver.secret),
-            member_key=receiver.key,
-            **known_by,
-        )
-        session.add(connection)
-        session.flush()
-        assert connection.id
-        return connection.id
 
 
 def know_by(bridge: Bridge, connection_id: int, **known_by: str) -> None:

@@ -9,8 +9,17 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from core.bridge import Bridge
+from data.engine import write_session
+from data.models import Connection, ConnectionKind, MemberId
+
 if TYPE_CHECKING:
     from tests.stage.sandbox import Sandbox
+
+
+# By which id a receiver that is connected knows people.
+DISTINCT_ONLY = {"member_id": MemberId.DISTINCT}
+BY_USER_ID = {"member_id": MemberId.PROPERTY, "member_property": "$user_id"}
 
 
 class Receiver:
@@ -76,3 +85,25 @@ class Receiver:
             "path": {},
         }
         return by_sign_in[self.sign_in]
+
+
+def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
+    """Put a connection to a receiver into the database, named as it is, that sends ids under the receiver's key."""
+    with write_session(bridge.engine) as session:
+        connection = Connection(
+            created_at=bridge.clock.now(),
+            side="destination",
+            kind=ConnectionKind.ENDPOINT,
+            name=receiver.name,
+            url=receiver.url,
+            practice=True,
+            sign_in=receiver.sign_in,
+            sign_in_name=receiver.username,
+            secret=bridge.vault.encrypt(receiver.secret),
+            member_key=receiver.key,
+            **known_by,
+        )
+        session.add(connection)
+        session.flush()
+        assert connection.id
+        return connection.id
