@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlmodel import Session, col, delete, select
@@ -12,14 +13,20 @@ from data.proof_models import TriedDelivery
 
 
 class Tried(NamedTuple):
-    """A snapshot that a delivery begins with, and its proof."""
+    """A snapshot that a delivery begins with, and its proof.
+
+    It takes the place of those that are named: it holds everybody who is in them.
+    """
 
     snapshot: str
     proof: Proof
+    in_place_of: Sequence[str] = ()
 
 
 def note(session: Session, group_id: int, run_id: int, tried: Tried) -> None:
-    """Note what a delivery is about to begin with, and its proof."""
+    """Note what a delivery is about to begin with, and its proof; what it takes the place of is named no more."""
+    of_group = col(TriedDelivery.group_id) == group_id
+    session.exec(delete(TriedDelivery).where(of_group, col(TriedDelivery.snapshot).in_(list(tried.in_place_of))))
     if session.get(TriedDelivery, (group_id, tried.snapshot)) is None:
         session.add(TriedDelivery(group_id=group_id, snapshot=tried.snapshot, run_id=run_id))
         proofs.keep(session, tried.snapshot, tried.proof)

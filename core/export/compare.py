@@ -72,7 +72,7 @@ def compare_read(
             return comparison
         base = find_base(bridge, job.group, key=job.key)
         if base.snapshot is not None:
-            raise failed or _members_lost()
+            raise failed or members_lost()
     return _begin(bridge.snapshots, job, tally, collector, base)
 
 
@@ -99,7 +99,7 @@ def require_whole(snapshots: Snapshots, comparison: Comparison) -> None:
     if proof is None or snapshots.proven.get(name) == stamp:
         return
     if make_proof(snapshots, name, key=proof.key or "").sums != proof.sums:
-        raise _members_lost()
+        raise members_lost()
     snapshots.proven[name] = stamp
 
 
@@ -133,7 +133,7 @@ def _begin(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, b
     if not job.run.only_counts:
         proof, changes = _keep(snapshots, job, tally, collector), files.snapshot
         if make_proof(snapshots, files.snapshot, key=job.key).sums != tally.sums:
-            raise _members_lost()
+            raise members_lost()
         snapshots.proven[files.snapshot] = snapshots.stamp(files.snapshot)
     return Comparison(files.snapshot, tally.members, None, difference, base.damage, base.notice, proof, changes=changes)
 
@@ -153,7 +153,8 @@ def _adds_up(difference: Difference, base: Proof, tally: Tally) -> bool:
     return (before, after, sums) == (base.members, tally.members, tally.sums)
 
 
-def _members_lost() -> StorageFailed:
+def members_lost() -> StorageFailed:
+    """Build the error of a file of members that does not hold what was put into it."""
     return StorageFailed(
         "The members that were kept are not the members that were counted. Nothing was written.",
         advice="Start the export again. If that happens twice, check the disk of the snapshots folder.",

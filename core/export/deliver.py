@@ -11,6 +11,7 @@ from pathlib import Path
 from core.bridge import Bridge, notice_restore
 from core.connections.receiver_form import receiver_for
 from core.errors import GroupGone, LeaseLost
+from core.export import retention
 from core.export.compare import Comparison, require_whole
 from core.export.job import Job, receiver_shared
 from core.export.leavers import Leavers
@@ -45,6 +46,15 @@ class DeliveryPlan:
     def writes(self) -> bool:
         """Whether anything is written: a dry run only says what would be."""
         return self.mode != "none" and not self.job.run.dry_run
+
+    @property
+    def tries(self) -> Tried | None:
+        """What the delivery begins with, where that has to be known until one is accepted whole."""
+        if not self.job.only_adds:
+            return None
+        if self.leavers and self.leavers.tries:
+            return self.leavers.tries
+        return Tried(self.comparison.snapshot, self.comparison.proof or Proof(self.comparison.members))
 
     @property
     def messages(self) -> int:
@@ -97,7 +107,7 @@ class GroupWriter:
         self.progress.delivery = delivery
         if delivery.takes_differences:
             self.progress.messages_expected = plan.messages
-        await self._mark_in_doubt(plan.job, plan.comparison)
+        await self._mark_in_doubt(plan)
         try:
             await self._send(delivery, plan)
         except GroupGone:
@@ -126,7 +136,7 @@ class GroupWriter:
         added = snapshots.stored(plan.job.files.difference, "added")
         await delivery.change(plan.target, "added", added, members=difference.added)
 
-    async def _mark_in_doubt(self, job: Job, comparison: Comparison) -> None:
+    async def _mark_in_doubt(self, plan: DeliveryPlan) -> None:
         """Commit before the first message that the group is in doubt: the next run cannot trust its base then.
 
         Where the receiver only adds, it is noted as well whom it may hold then, until a delivery is accepted whole.
@@ -135,10 +145,10 @@ class GroupWriter:
         this run too, whose own delivery must not make up for those that are missing from the count then.
         """
         await asyncio.to_thread(notice_restore, self.bridge)
+        job, tries = plan.job, plan.tries
         assert job.run.id is not None
         assert job.group.id is not None
         mark = partial(run_records.mark_in_doubt, self.bridge.engine, job.run.id, job.group.id)
-        tries = Tried(comparison.snapshot, comparison.proof or Proof(comparison.members)) if job.only_adds else None
         try:
             number = await asyncio.to_thread(mark, lease_owner=self.lease.owner, tries=tries)
         except SharedReceiver as exc:
@@ -146,6 +156,8 @@ class GroupWriter:
         if number is None:
             raise LeaseLost("The run lost its lease before it wrote anything.")
         await asyncio.to_thread(deliveries.note, self.bridge.settings.delivery_mark, number)
+        if tries and tries.in_place_of:
+            await asyncio.to_thread(retention.forget_tried, self.bridge, tries.in_place_of)
 
     def _connect(self, destination: Connection) -> AbstractAsyncContextManager[HttpClient]:
         """Open the client that may connect to a destination; wherever it may go, that is the present one."""

@@ -45,6 +45,11 @@ class FileNames:
         return f"leavers-{self.run_id:08d}"
 
     @property
+    def tried(self) -> str:
+        """Everybody whom this delivery and those before it may have added, where those were many."""
+        return f"tried-{self.run_id:08d}-{self.attempt}"
+
+    @property
     def excluded(self) -> str:
         """The profiles that made no member."""
         return f"excluded-{self.run_id:08d}"

@@ -9,11 +9,16 @@ from pathlib import Path
 from core.bridge import Bridge
 from core.errors import RollbackUnsafe
 from core.export.base import set_aside
-from core.export.compare import Comparison, require_proven, require_whole
+from core.export.compare import Comparison, members_lost, require_proven, require_whole
 from core.export.job import Job
 from core.rules.leavers import Trace, find_gap
 from data import proofs
+from data.members.proof import make_proof
 from data.members.snapshots import Snapshots
+from data.tried import Tried
+
+# A receiver that fails for days would have one more kept for each run: so many are joined into one.
+_MOST_TRIED = 4
 
 
 @dataclass(frozen=True)
@@ -21,13 +26,15 @@ class Leavers:
     """Who may be at a receiver and is not in the cohort: how many, and the difference that has them as removed.
 
     `gap` says why not everybody is known who may be there. `earlier` counts those whom the difference with the base
-    lacks: they were to be added by deliveries that were not confirmed.
+    lacks: they were to be added by deliveries that were not confirmed. `tries` is what the delivery is to be noted as
+    beginning with, if that is more than its own snapshot.
     """
 
     file: str | None = None
     members: int = 0
     earlier: int = 0
     gap: str | None = None
+    tries: Tried | None = None
 
     def notice(self, *, is_dry: bool) -> str | None:
         """What people are told of those that only earlier deliveries can have added."""
@@ -62,7 +69,7 @@ def find_leavers(
     if not job.tried:
         return Leavers(comparison.changes if removed else None, removed, gap=gap)
     file, members = _keep(bridge, job, comparison, known, write_snapshot) if known else (None, 0)
-    return Leavers(file, members, max(0, members - removed), gap)
+    return Leavers(file, members, max(0, members - removed), gap, _join(bridge.snapshots, job, comparison, known))
 
 
 def require_known(leavers: Leavers | None) -> None:
@@ -72,6 +79,21 @@ def require_known(leavers: Leavers | None) -> None:
             f"{leavers.gap} The receiver only adds, so rolling back would leave whoever else it holds. Nothing was "
             "written."
         )
+
+
+def _join(snapshots: Snapshots, job: Job, comparison: Comparison, known: list[str]) -> Tried | None:
+    """Keep everybody who was tried as one file, with whom is tried now, where those files have become many."""
+    tried = [name for name in known if name in job.tried]
+    name = job.files.tried
+    if job.run.dry_run or len(tried) < _MOST_TRIED or name in job.tried:
+        return None
+    members = snapshots.keep_union(name, list(dict.fromkeys((*tried, comparison.snapshot))))
+    proof = make_proof(snapshots, name, key=job.key)
+    if proof.members != members:
+        raise members_lost()
+    for each in (*tried, comparison.snapshot):
+        require_proven(snapshots, each)
+    return Tried(name, proof, tried)
 
 
 def _list_known(job: Job, comparison: Comparison) -> list[str]:

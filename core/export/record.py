@@ -106,7 +106,7 @@ class Recorder:
         self.findings.tried = None  # it was accepted whole, or nothing was to be written
         with _leave_to_worker():
             self._remove_unnamed(files)
-            retention.forget_tried(self.bridge, job.tried)
+            retention.forget_tried(self.bridge, (*job.tried, job.files.tried) if job.tried else ())
             if not job.run.restore_snapshot:
                 retention.forget_older_excluded(self.bridge, self.run_id)
             if files.snapshot != job.group.base_snapshot:

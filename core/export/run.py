@@ -152,7 +152,8 @@ class Export:
         self, job: Job, comparison: Comparison, leavers: Leavers | None, *, description: str = ""
     ) -> WriteMode:
         if job.only_adds and not job.run.dry_run:
-            self._recorder.findings.tried = comparison.snapshot
+            joined = leavers.tries if leavers else None
+            self._recorder.findings.tried = joined.snapshot if joined else comparison.snapshot
         return await self._writer.write(job, comparison, leavers, description=description)
 
     async def _restore(self, job: Job, snapshot: str) -> None:

@@ -109,6 +109,24 @@ def list_others(
     return in_any, in_both
 
 
+def list_union(db: duckdb.DuckDBPyConnection, files: Sequence[Path], *, memory_mb: int) -> int:
+    """List who is in any of some sorted files of members in the table `others`, as `list_others` does; count them."""
+    db.execute(ONE_THREAD)
+    cuts = _find_cuts(db, files, min(_AT_ONCE, memory_mb * 2**20 // 4))
+    db.execute(f"CREATE TABLE {OTHERS} (apptimize_id VARCHAR, distinct_id VARCHAR)")
+    members = 0
+    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
+        where, values = _between(first, last)
+        part = f"FROM read_parquet([{', '.join(map(quoted, files))}]) {where}"
+        row = db.execute(f"SELECT count(DISTINCT apptimize_id) {part}", values).fetchone() or (0,)
+        members += row[0]
+        db.execute(
+            f"INSERT INTO {OTHERS} SELECT apptimize_id, min(distinct_id) {part} GROUP BY 1 ORDER BY 1",
+            values,
+        )
+    return members
+
+
 def _between(first: str | None, last: str | None) -> tuple[str, list[str]]:
     """Return the condition of a range of ids, and its values."""
     bounds = [(">=", first), ("<", last)]

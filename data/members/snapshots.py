@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from data.members.changes import OTHERS, Difference, count_changes, drop_changes, list_changes, list_others
+from data.members.changes import OTHERS, Difference, count_changes, drop_changes, list_changes, list_others, list_union
 from data.members.collector import Collector
 from data.members.duck import ONE_THREAD, ROW_GROUP, quoted
 from data.members.files import replacing
@@ -74,6 +74,17 @@ class Snapshots(MemberFiles):
             db.execute(f"COPY ({removed}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
             db.execute(f"DROP TABLE {OTHERS}")
         return in_any - in_both
+
+    def keep_union(self, target: str, names: Sequence[str]) -> int:
+        """Keep who is in any of some snapshots as one snapshot, each with the smallest distinct id; count them.
+
+        The file appears under its name only when it is whole and on disk. Raises StorageError.
+        """
+        with self.open() as db, replacing(self.path(target)) as part:
+            members = list_union(db, [self.path(name) for name in names], memory_mb=self.memory_mb)
+            db.execute(f"COPY {OTHERS} TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
+            db.execute(f"DROP TABLE {OTHERS}")
+        return members
 
     @contextmanager
     def _changes(self, name: str, base: str) -> Generator[duckdb.DuckDBPyConnection]:
