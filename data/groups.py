@@ -38,6 +38,13 @@ def list_with_destination(engine: Engine) -> list[tuple[Group, str]]:
         return list(session.exec(query).all())
 
 
+def list_only_adding(engine: Engine) -> set[int]:
+    """Return the groups whose receivers only add, by id."""
+    query = select(Group.id).where(col(Group.destination_id) == col(Connection.id), col(Connection.adds_only))
+    with read_session(engine) as session:
+        return {group_id for group_id in session.exec(query).all() if group_id is not None}
+
+
 def list_in_doubt(engine: Engine, cause: DoubtCause) -> list[tuple[Group, str, bool]]:
     """List the groups that are in doubt for this cause, by name, each with its destination, and whether an active
     sync is going to write it. Groups of a destination that was removed are left out: nothing writes them.

@@ -26,6 +26,7 @@ class GroupNow:
     group: Group
     destination: str
     settled_by: Run | None
+    only_adds: bool = False  # its receiver removes nobody by itself: whom somebody else added there stays
 
     @property
     def state(self) -> GroupState:
@@ -43,9 +44,9 @@ class GroupNow:
 @action(Role.VIEWER)
 def group_states(bridge: Bridge, actor: Actor) -> dict[int, GroupNow]:
     """Return every group that was delivered, by id."""
-    settled = run_stats.newest_success_of_each_group(bridge.engine)
+    settled, only_adding = run_stats.newest_success_of_each_group(bridge.engine), groups.list_only_adding(bridge.engine)
     return {
-        group.id: GroupNow(group, destination, settled.get(group.id))
+        group.id: GroupNow(group, destination, settled.get(group.id), only_adds=group.id in only_adding)
         for group, destination in groups.list_with_destination(bridge.engine)
         if group.id is not None and group.delivered_at is not None
     }

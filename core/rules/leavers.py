@@ -25,12 +25,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What such a receiver cannot do, for every page that shows one.
-ONLY_ADDS = (
-    "This receiver only adds: Cohort Bridge removes by name whom it added itself, and people whom somebody else added "
-    "stay there."
-)
-
 # By what a group's `untraced` says: see data/proof_models.py.
 _REASONS = {
     "delivery": "A delivery to it began that was not confirmed, and whom that was to add was not kept.",

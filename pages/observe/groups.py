@@ -18,7 +18,7 @@ from data.models import Connection, DoubtCause, Group, MembershipChange, Run, Sy
 from pages.parts import charts, download, links, member_list, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.connections import sandbox_link
-from pages.parts.connections.wording import is_written_for_apptimize
+from pages.parts.connections.wording import CANNOT_HEAL, is_written_for_apptimize
 from pages.parts.filters import Filters
 from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
 from pages.parts.member_words import words_for
@@ -39,10 +39,8 @@ IN_DOUBT = {
     DoubtCause.RESTORED: "The database may be older than what was delivered; the destination may hold something else.",
     DoubtCause.CONNECTION: "Its connection was replaced since, so the destination may hold something else.",
 }
-SHOWN_IN_DOUBT = (
-    "What is shown here is the last delivery that is known to have been accepted whole. The next export writes the "
-    "group in full and ends the doubt."
-)
+SHOWN_IN_DOUBT = "What is shown here is the last delivery that is known to have been accepted whole."
+ENDS_DOUBT = "The next export writes the group in full and ends the doubt."
 
 
 # --- all groups ----------------------------------------------------------------------------------------------------
@@ -195,7 +193,13 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None,
     )
     if group.in_doubt:
         cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]
-        st.warning(f"{cause} {SHOWN_IN_DOUBT}", title="What the destination holds is in doubt", icon=":material/help:")
+        is_held = place is not None and place.adds_only and group.untraced is not None
+        ends = "Not everybody is known whom it may hold: the next export is held until it is applied once."
+        st.warning(
+            f"{cause} {SHOWN_IN_DOUBT} {ends if is_held else ENDS_DOUBT}",
+            title="What the destination holds is in doubt",
+            icon=":material/help:",
+        )
     elif now and now.state is GroupState.ROLLED_BACK and now.settled_by:
         st.info(
             f"Run {now.settled_by.id} gave the group the members of an earlier run. It follows its cohort again once "
@@ -203,6 +207,8 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None,
             title="Rolled back",
             icon=":material/undo:",
         )
+    if place and place.adds_only:
+        st.caption(CANNOT_HEAL)
     run_status.tiles(
         [
             ("Members", number(group.members), "As of the last delivery that was accepted whole."),

@@ -83,9 +83,11 @@ def _show(bridge: Bridge, person: Actor) -> None:
 
 def _show_numbers(asked: dict[str, Any]) -> None:
     st.caption(escape_markdown(asked["cause"]))
+    is_partial = (asked["hold"] or {}).get("cause") == "held_unknown_members"
+    becomes = "is given all of it, and who is known to have left is removed" if is_partial else "is made equal to it"
     st.markdown(
         f"The cohort is read again, and **{escape_markdown(asked['group'])}** at "
-        f"{escape_markdown(asked['destination'])} is made equal to it, unless a number is larger by then than in run "
+        f"{escape_markdown(asked['destination'])} {becomes}, unless a number is larger by then than in run "
         f"{asked['run_id']}, or something else has changed. In that case it is held again, with the new numbers."
     )
     run_status.tiles([(label, number(value), "") for label, value in _numbers(asked)])

@@ -20,6 +20,7 @@ from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import links
 from pages.parts.actions import perform, show_errors
+from pages.parts.connections.wording import CANNOT_HEAL
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, message_text, number, pluralize
 from pages.parts.links import MATCHING
 from pages.parts.member_words import matching_key, words_for
@@ -275,8 +276,10 @@ def outcome(run: Run, now: GroupNow | None) -> None:
             cause = f"{escape_markdown(run.error_message or '')} Its sync was removed."
         st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
     # What was held for the damage has told of it.
-    if run.notice and run.error_code != "held_shrink":
-        st.warning(escape_markdown(run.notice), title="A kept file was damaged", icon=":material/broken_image:")
+    if run.notice and run.error_code not in ("held_shrink", "held_unknown_members"):
+        st.warning(escape_markdown(run.notice), title="Not as usual", icon=":material/info:")
+    if now and now.only_adds:
+        st.caption(CANNOT_HEAL)
 
 
 def _success(run: Run, now: GroupNow | None) -> None:

@@ -10,7 +10,8 @@ from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
 from data.models import Run
-from tests.pages.dashboard import CONNECTIONS, GROUPS, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
+from tests.pages.dashboard import CONNECTIONS, GROUPS, HISTORY, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
+from tests.stage.adding import lead_to
 from tests.stage.home import export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, REFUND, SPENDERS, TRIAL, Sandbox
 
@@ -65,6 +66,24 @@ def test_what_an_app_must_do_for_the_ids_of_a_csv_is_said_beside_it(practising: 
         assert "only in an app that passes exactly that id, `i_` or `a_` included" in said
         assert "Apptimize's `setPilotTargetingId`." in said
         assert "that the prefix counts is inferred from its SDK, and not documented" in said
+
+
+def test_what_a_receiver_that_only_adds_cannot_heal_is_said_of_its_group_and_its_runs(
+    practising: Bridge, sandbox: Sandbox
+):
+    lead_to(practising, sandbox.receiver("only-adds", key="crm id"))
+    first = export(practising, TRIAL)
+
+    for page in (open_page(GROUPS, group=1), open_page(HISTORY, run=first.id)):
+        assert "Anyone whom somebody else has added stays" in shown(page)
+
+    practising.snapshots.path(group_row(practising, TRIAL).base_snapshot or "").unlink()
+    sandbox.at(LATER_S)
+    held = export(practising, TRIAL)
+    at = open_page(HISTORY, run=held.id)
+    assert "The file of the members that the group was given last is no longer there." in shown(at)
+    drawn(at.button(key="history_apply").click().run())
+    assert "is given all of it, and who is known to have left is removed" in shown(at)
 
 
 def test_doubt_is_explained(practising: Bridge, sandbox: Sandbox):

@@ -252,7 +252,7 @@ def test_a_run_that_is_held_for_a_damaged_file_tells_of_it_once_and_of_no_number
     at = open_page(HISTORY, run=held.id)
 
     assert "the file of the members that it was given last is damaged" in shown(at)
-    assert "A kept file was damaged" not in shown(at)
+    assert "Not as usual" not in shown(at)
     drawn(at.button(key="history_apply").click().run())
     assert {"To remove, at most", "To add, at most"} <= {one.label for one in at.metric}
 
