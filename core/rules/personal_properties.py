@@ -20,8 +20,11 @@ def _set(words: str) -> frozenset[str]:
 # Where a word begins: `firstName`, `userIDs`; letters and digits are set apart as well.
 _NEW_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-# What may stand behind: of it, a spelling or a hash, which leads whoever has a list of the others back to them.
-_BEHIND = _set("hash hashed md sha lower lowercase lowercased normalized raw clean e primary text")
+# What may stand behind: which one it is, a spelling, or a hash, which leads whoever has a list back to the others.
+_BEHIND = _set(
+    "hash hashed md sha lower lowercase lowercased normalized raw clean e text primary secondary main other work "
+    "home business personal private"
+)
 # A yes or no, or a count, of what follows.
 _ABOUT = _set(
     "has have is was are can may no not wants want allow allows allowed send sends sent enable enabled "

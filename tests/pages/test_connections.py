@@ -319,12 +319,12 @@ def test_removing_names_what_is_affected_first(practising: Bridge):
 
 def test_a_simplified_project_that_is_matched_on_another_property_is_warned_about(page: AppTest):
     page.radio(key="connections_merge").set_value("simplified")
-    page.text_input(key="connections_property").set_value("email")
+    page.text_input(key="connections_property").set_value("crm_id")
     drawn(page.run())
     assert "may not be attributed to the right user" in shown(page)
 
     enter_mixpanel(page)
     drawn(page.text_input(key="connections_property").set_value("").run())
 
-    assert "Simplified ID merge, matched on email" in shown(page)
+    assert "Simplified ID merge, matched on crm_id" in shown(page)
     assert "may not be attributed to the right user" in shown(page)

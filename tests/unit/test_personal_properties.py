@@ -7,6 +7,7 @@ import pytest
 from core.rules.personal_properties import is_personal
 
 PERSONAL = (
+    "email.work", "emailHome", "email (private)", "phone_home", "phone (work)", "name_raw", "firstname_hash",
     "$email", "$name", "$first_name", "$last_name", "$phone", "$username", "email", "Email", "EMAIL", "e-mail",
     "E-Mail", "eMail", "Email Address", "email_address", "emailAddress", "emailaddress", "EMAIL-ID", "email2",
     "email_1", "user_email", "userEmail", "useremail", "Work  E-Mail", "contact.email",
@@ -21,6 +22,7 @@ PERSONAL = (
     "prénom", "owner name", "name2", "$$name", "names", "氏名", "電話番号",
 )  # fmt: skip
 IMPERSONAL = (
+    "home", "work", "main", "other", "workspace_home", "primary", "mobile_id", "account_name", "$city", "users",
     "$apptimize_user_id", "$user_id", "$distinct_id", "user_id", "customer_id", "id", "", "$", "_", "123",
     "campaign_name", "campaignName", "plan name", "Plan Name", "phone_model", "phone brand", "Phone OS",
     "company_name", "organization name", "event name", "app_name", "hostname", "host name", "domain name",
