@@ -54,7 +54,7 @@ def id_words(matched_by: str, *, escape: Callable[[str], str] = str) -> IdWords:
             members="Every profile, once: what the group holds.",
             search="Part of a distinct id",
             unmatched="None: every profile is matched by its distinct id.",
-            how="matched by distinct id: every profile is a member",
+            how="matched by distinct id",
             note="Every profile of the cohort is a member, matched or not: this destination knows people by their "
             "distinct id.",
             code="distinct",

@@ -164,8 +164,11 @@ def _share_tile(label: str, part: int, funnel: Funnel) -> tuple[str, str, str]:
 def show_cohorts(latest: list[Run]) -> None:
     """Show every cohort with its share of users who can be targeted."""
     st.header("By cohort", anchor=False)
+    rows = [table_row(run, match_funnel.get_funnel(run)) for run in latest]
+    has_others = any(id_kind(run.matched_by) for run in latest)
     st.dataframe(
-        [table_row(run, match_funnel.get_funnel(run)) for run in latest],
+        rows,
+        column_order=[name for name in rows[0] if has_others or name != "Member id"],
         key="matching_cohorts",
         hide_index=True,
         height=tables.height(len(latest)),
@@ -184,7 +187,8 @@ def show_cohorts(latest: list[Run]) -> None:
 def table_row(run: Run, funnel: Funnel) -> dict[str, object]:
     """Format a cohort for the table."""
     return {
-        "Cohort": label_of(run),
+        "Cohort": run.cohort_name,
+        "Member id": id_words(run.matched_by).title,
         "Profiles": funnel.with_profile,
         "Members": funnel.distinct,
         "Matched": percent_number(funnel.valid / funnel.with_profile if funnel.with_profile else None),

@@ -41,6 +41,7 @@ def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[s
         user_id = filters.exact(
             st.text_input, "Distinct id or Apptimize id", "id", width=440,
             placeholder="The whole id, as Mixpanel or Apptimize spells it",
+            help="Or the id that another destination knows the user by.",
         )  # fmt: skip
         group_id = filters.one(
             st.selectbox,

@@ -82,6 +82,7 @@ def _show_page(
     of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
     st.caption(pager.range_text(len(page.rows), of))
     own = {} if words.code == "distinct" else {words.title: _ID_PX}
+    last = _ID_PX if open_member is None else _LAST_PX
     rows: list[dict[str, Any]] = [
         {title: revealed(member.apptimize_id) for title in own} | {_DISTINCT_ID: revealed(member.distinct_id)}
         for member in page.rows
@@ -90,7 +91,7 @@ def _show_page(
     # Where there is room for more, it goes to the last of them and not to the buttons.
     columns = {
         **{title: st.column_config.TextColumn(width=width) for title, width in own.items()},
-        _DISTINCT_ID: st.column_config.TextColumn(width=_ID_PX if open_member is None else _LAST_PX),
+        _DISTINCT_ID: st.column_config.TextColumn(width=last if own else _ID_PX + last),
     }
     if open_member is None:
         height = tables.height(len(rows), most=_SHOWN_ROWS)
