@@ -123,23 +123,23 @@ def _connect(bridge: Bridge, person: Actor) -> None:
         toast.toast("Nothing was saved.", icon=":material/error:")
         return
     toast.toast("The receiver is connected.", icon=":material/check:")
-    for key in [each for each in entered if str(each).startswith(f"{_PREFIX}_")]:
-        del entered[key]
+    receiver_fields.clear(_PREFIX)
+    for key in (_NAME, _APART, _TESTING):
+        entered.pop(key, None)
 
 
 def _send_test(bridge: Bridge, person: Actor) -> None:
     """Send the test to what was entered, and stop offering it."""
     toast = st.toast("Sending the test …", icon="spinner", duration="infinite")
     name, form = st.session_state[_NAME], receiver_fields.read_form(_PREFIX)
-    sent = perform(
+    perform(
         PLACE,
         partial(trial.send_test, bridge, person, form, name=name),
         TEST_TAKEN,
         fields=receiver_fields.error_places(_PREFIX),
     )
-    toast.toast(
-        "The test was taken." if sent else "The test was not taken.",
-        icon=":material/check:" if sent else ":material/error:",
-    )
-    if sent:
-        st.session_state[_TESTING] = False
+    if page_frame.has_failed(PLACE) or receiver_fields.has_error(_PREFIX):
+        toast.toast("The test was not taken.", icon=":material/error:")
+        return
+    toast.toast("The test was taken.", icon=":material/check:")
+    st.session_state[_TESTING] = False

@@ -82,6 +82,25 @@ def test_a_receiver_is_connected_by_what_it_is_signed_in_to_with(practising: Bri
     assert len(receiver.members(POWER) or {}) == group_row(practising, POWER).members
 
 
+def test_the_form_is_as_at_first_once_a_receiver_is_connected(practising: Bridge, sandbox: Sandbox):
+    receiver = sandbox.receiver("replaces", sign_in="bearer", key="person")
+    at = choose(open_page(CONNECTIONS), sign_in=SignInKind.BEARER, member_id=MemberId.APPTIMIZE)
+    at.radio(key="receiver_adds").set_value("Only adds")
+
+    enter(at, **credentials(receiver), key="person")
+
+    # The browser is told: it would go on showing what was chosen, and another thing would be connected.
+    chosen = {name: at.radio(key=f"receiver_{name}") for name in ("member_id", "adds")}
+    assert [(each.value, each.proto.set_value) for each in chosen.values()] == [
+        (MemberId.DISTINCT, True), ("Replaces the group", True),
+    ]  # fmt: skip
+    sign_in, key = at.selectbox(key="receiver_sign_in"), at.text_input(key="receiver_key")
+    assert (sign_in.value, sign_in.proto.set_value) == (SignInKind.BASIC, True)
+    assert (key.value, key.proto.set_value) == ("mixpanel_distinct_id", True)
+    assert at.text_input(key="receiver_url").value == ""
+    assert at.text_input(key="receiver_connection_name").value == "receiver-2"
+
+
 def test_a_receiver_of_a_property_that_only_adds_is_connected(practising: Bridge, sandbox: Sandbox):
     receiver = sandbox.receiver("replaces", key="person", replaces=False)
     at = choose(open_page(CONNECTIONS), member_id=MemberId.PROPERTY)
@@ -200,10 +219,23 @@ def test_a_test_is_sent_on_the_second_press_and_empties_nothing_else(practising:
     enter(at, "send", **credentials(receiver))
 
     assert "The receiver took the test" in shown(at)
+    assert "The test was taken." in [toast.value for toast in at.toast]
+    assert "What the test does" not in shown(at)
     assert (receiver.members(TEST_COHORT_ID), receiver.members(POWER)) == ({}, {"u-1": "u-1"})
     assert receiver.secret not in shown(at) + str(at.session_state.to_dict())
     assert [outcome for outcome, _ in audit_lines(practising)] == ["done"]
     assert not [each for each in lookup.list_connections(practising, LOCAL) if each.name == "receiver"]
+
+
+def test_a_test_goes_nowhere_that_a_delivery_may_not_go(practising: Bridge):
+    at = choose(open_page(CONNECTIONS))
+    drawn(at.button(key="receiver_test").click().run())
+
+    enter(at, "send", url="http://127.0.0.1:9/", name="ann", secret="secret")
+
+    assert "what answers is not the practice sandbox" in shown(at)
+    assert "The test was not taken." in [toast.value for toast in at.toast]
+    assert [outcome for outcome, _ in audit_lines(practising)] == ["refused"]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def sign_in_fields(prefix: str, current: Connection | None, *, with_address: boo
     `with_address`: where it is, too; an address that is the secret is none that is asked for here.
     """
     kinds = [kind for kind in SIGN_INS if with_address or kind != SignInKind.ADDRESS]
-    left, right = st.columns(2)
+    left, right = (st.container(), st.container()) if current else st.columns(2)  # dialogs are narrow
     with left:
         kind = st.selectbox(
             "How it is signed in to",
@@ -169,6 +169,14 @@ def show_example(prefix: str) -> None:
 def adds_only(prefix: str) -> bool:
     """Return whether it was entered that the receiver only adds."""
     return st.session_state[f"{prefix}_adds"] == ADDS
+
+
+def clear(prefix: str) -> None:
+    """Offer what is usual again, in the browser too: it would go on showing what was entered were that only dropped."""
+    usual = {"sign_in": next(iter(SIGN_INS)), "member_id": next(iter(MEMBER_IDS)), "adds": REPLACES}
+    for name in ("sign_in", "url", "address", "name", "secret", "member_id", "property", "key", "adds"):
+        if f"{prefix}_{name}" in st.session_state:
+            st.session_state[f"{prefix}_{name}"] = usual.get(name, "")
 
 
 def read_form(prefix: str, current: Connection | None = None) -> ReceiverForm:

@@ -51,8 +51,8 @@ CANNOT_HEAL = (
 )
 
 TEST_TAKEN = (
-    "The receiver took the test: it confirmed the message in the documented form. It holds a cohort called "
-    f"“{TEST_NAME}” with nobody in it now, which can be deleted there."
+    "The receiver took the test: it confirmed the message in the documented form. It knows a cohort called "
+    f"“{TEST_NAME}” now, which can be deleted there."
 )
 
 
