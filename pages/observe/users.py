@@ -149,7 +149,7 @@ def show_present(user: UserLookup) -> None:
     )
     if any(answer.group.in_doubt for answer in present):
         st.caption(
-            "What Apptimize holds of a group in doubt is not known until it is written again: shown is its last "
+            "What a destination holds of a group in doubt is not known until it is written again: shown is its last "
             "delivery that was accepted whole."
         )
 
