@@ -29,7 +29,7 @@ OTHER_PROPERTY = (
 
 # How a receiver is signed in to: what most of them ask for first.
 SIGN_INS = {
-    SignInKind.BASIC: "User name and password (HTTP Basic)",
+    SignInKind.BASIC: "User name and password",
     SignInKind.BEARER: "Bearer token",
     SignInKind.HEADER: "A secret in a header of its own",
     SignInKind.ADDRESS: "Nothing beside the address",
