@@ -11,25 +11,23 @@ import pytest
 from core.access.roles import LOCAL
 from core.associate.target import known_profiles
 from core.bridge import Bridge
+from core.connections import destinations
 from core.errors import SettingsError
 from core.reports import match_funnel, members, overview, user_lookup
 from core.sandbox import people
 from core.syncs import groups, listing, recurring, runs, settings, undo
 from core.worker import service
-from data.engine import write_session
-from data.models import Connection, RunStatus
+from data.models import RunStatus
 from tests.stage import oracle
 from tests.stage.home import Home, copy_home, export, get_counts, newest_run
-from tests.stage.receivers import BY_USER_ID, DISTINCT_ONLY, connect
+from tests.stage.receivers import BY_USER_ID, DISTINCT_ONLY, Receiver, connect
 from tests.stage.sandbox import IMPORTED, LATER_S, REFUND, TRIAL, WEB, Sandbox
 
 
-def know_by(bridge: Bridge, connection_id: int, **known_by: str) -> None:
+def know_by(bridge: Bridge, connection_id: int, receiver: Receiver, **known_by: str) -> None:
     """Let a receiver that is connected know people by another id."""
-    with write_session(bridge.engine) as session:
-        connection = session.get_one(Connection, connection_id)
-        connection.sqlmodel_update({"member_property": "", **known_by})
-        session.add(connection)
+    options = {"member_id": "", **known_by, "member_key": receiver.key}
+    destinations.change_receiver(bridge, LOCAL, connection_id, **options)
 
 
 def by_distinct_id(sandbox: Sandbox, cohort: int) -> dict[str, str]:
@@ -90,25 +88,25 @@ def test_two_destinations_of_one_cohort_hold_it_by_different_ids(sandbox: Sandbo
 
 
 def test_a_receiver_that_is_given_another_id_is_overwritten_in_full(sandbox: Sandbox, bridge: Bridge):
-    receiver = sandbox.receiver("bearer")
+    receiver = sandbox.receiver("bearer", key="user_id")
     connection_id = connect(bridge, receiver, **DISTINCT_ONLY)
     first = export(bridge, IMPORTED, to=receiver.name)
-    know_by(bridge, connection_id, **BY_USER_ID)
+    know_by(bridge, connection_id, receiver, **BY_USER_ID)
 
     run = export(bridge, IMPORTED, to=receiver.name)
 
     expected = oracle.answer(sandbox.raw(IMPORTED), "$user_id").group
-    assert (run.write, set(receiver.members(IMPORTED) or ())) == ("full", set(expected))
+    assert (run.write, receiver.members(IMPORTED)) == ("full", expected)
     assert (run.matched_by, first.matched_by) == ("property:$user_id", "distinct:$distinct_id")
 
 
 def test_a_group_is_not_rolled_back_to_members_by_another_id(sandbox: Sandbox, bridge: Bridge):
-    receiver = sandbox.receiver("bearer")
+    receiver = sandbox.receiver("bearer", key="user_id")
     connection_id = connect(bridge, receiver, **DISTINCT_ONLY)
     first = export(bridge, IMPORTED, to=receiver.name)
     held = receiver.members(IMPORTED)
     queued = undo.undo_to(bridge, LOCAL, first.id or 0)
-    know_by(bridge, connection_id, **BY_USER_ID)
+    know_by(bridge, connection_id, receiver, **BY_USER_ID)
     service.once(bridge)  # it was asked for before
     failed = runs.get_run(bridge, LOCAL, queued.id or 0)
 
@@ -117,7 +115,7 @@ def test_a_group_is_not_rolled_back_to_members_by_another_id(sandbox: Sandbox, b
         undo.undo_to(bridge, LOCAL, first.id or 0)
     assert receiver.members(IMPORTED) == held
 
-    know_by(bridge, connection_id, **DISTINCT_ONLY)
+    know_by(bridge, connection_id, receiver, **DISTINCT_ONLY)
     undo.undo_to(bridge, LOCAL, first.id or 0)
     service.once(bridge)
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import SecretStr
 
+from core.access.roles import LOCAL
 from core.bridge import Bridge
-from data.engine import write_session
-from data.models import Connection, ConnectionKind, MemberId
+from core.connections.destinations import connect_receiver
+from core.connections.receiver_form import ReceiverForm
+from data.models import MemberId
 
 if TYPE_CHECKING:
     from tests.stage.sandbox import Sandbox
@@ -88,22 +91,16 @@ class Receiver:
 
 
 def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
-    """Put a connection to a receiver into the database, named as it is, that sends ids under the receiver's key."""
-    with write_session(bridge.engine) as session:
-        connection = Connection(
-            created_at=bridge.clock.now(),
-            side="destination",
-            kind=ConnectionKind.ENDPOINT,
-            name=receiver.name,
-            url=receiver.url,
-            practice=True,
-            sign_in=receiver.sign_in,
-            sign_in_name=receiver.username,
-            secret=bridge.vault.encrypt(receiver.secret),
-            member_key=receiver.key,
-            **known_by,
-        )
-        session.add(connection)
-        session.flush()
-        assert connection.id
-        return connection.id
+    """Connect a receiver as an admin does, named as it is, with ids sent under its own key; returns the connection."""
+    form = ReceiverForm(
+        SecretStr(receiver.url),
+        sign_in="address" if receiver.sign_in == "path" else receiver.sign_in,
+        secret=SecretStr("" if receiver.sign_in == "path" else receiver.secret),
+        sign_in_name={"basic": receiver.username, "header": receiver.header}.get(receiver.sign_in, ""),
+        member_key=receiver.key,
+        adds_only=not receiver.replaces,
+        **known_by,
+    )
+    connection = connect_receiver(bridge, LOCAL, form, name=receiver.name)
+    assert connection.id
+    return connection.id
