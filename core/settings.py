@@ -54,7 +54,6 @@ class Settings(BaseSettings):
     mixpanel_secret: SecretStr | None = None
     mixpanel_project_token: SecretStr | None = None
     apptimize_token: SecretStr | None = None
-    receiver_secret: SecretStr | None = None
     receiver_url: SecretStr | None = None
     allow_private_hosts: bool = False
     admins: str = ""

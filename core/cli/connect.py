@@ -17,6 +17,7 @@ from core.connections import destinations, mixpanel_connection
 from core.connections.receiver_checks import SECRET_LABELS
 from core.connections.receiver_form import ReceiverForm
 from core.errors import SettingsError
+from core.rules.matching import APPTIMIZE_PROPERTY
 from data.connections import IfTaken
 from data.models import Connection, MemberId, SignInKind
 
@@ -30,8 +31,15 @@ Apart = Annotated[
     bool,
     typer.Option("--apart", help="It is another workspace at a connected address: its groups are kept apart."),
 ]
-_SIGN_INS = {(kind.value or "apptimize"): kind for kind in SignInKind}
-_MEMBER_IDS = {(which.value or "apptimize"): which for which in MemberId}
+_SIGN_INS = {
+    "token": SignInKind.APPTIMIZE,
+    "basic": SignInKind.BASIC,
+    "bearer": SignInKind.BEARER,
+    "header": SignInKind.HEADER,
+    "none": SignInKind.ADDRESS,
+}
+_MEMBERS = {"replaces": False, "adds": True}
+_DISTINCT_ID = "$distinct_id"
 T = TypeVar("T")
 
 
@@ -65,96 +73,72 @@ def connect_mixpanel(
 
 @connect_app.command("apptimize")
 def connect_apptimize(
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="Where cohort-sync messages go.")],
+    endpoint: Annotated[
+        str, typer.Option(metavar="URL", help="Where cohort-sync messages go; - where it is a secret: it is asked for.")
+    ],
     name: Annotated[str, typer.Option(help="What to call the destination.")] = "default",
-    replace: Replace = False,
-    apart: Apart = False,
-) -> None:
-    """Test the endpoint with the token, then store both. The token is asked for, or in the environment.
-
-    Under a name that is connected to this address the token is replaced, and the groups are written in full next.
-    """
-    bridge = open_here()
-    token = _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_APPTIMIZE_TOKEN")
-    _show_connected(
-        destinations.connect_endpoint(
-            bridge, LOCAL, url=endpoint, token=token, name=name, if_taken=_if_taken(replace), apart=apart
-        )
-    )
-
-
-@connect_app.command("receiver")
-def connect_receiver(
-    sign_in: Annotated[str, typer.Option(metavar="HOW", help=f"How it is signed in to: {', '.join(_SIGN_INS)}.")],
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="Where cohort-sync messages go; no secret.")] = "",
-    user_name: Annotated[str, typer.Option(help="The user name, for basic.")] = "",
-    header: Annotated[str, typer.Option(help="The name of the header, for header.")] = "",
+    auth: Annotated[str, typer.Option(metavar="HOW", help=f"What signs in: {', '.join(_SIGN_INS)}.")] = "token",
+    auth_name: Annotated[str, typer.Option(help="The user name, for basic, or the header's name, for header.")] = "",
     member_id: Annotated[
-        str, typer.Option(metavar="WHICH", help=f"The id that it knows people by: {', '.join(_MEMBER_IDS)}.")
-    ] = "apptimize",
-    member_property: Annotated[str, typer.Option(help="The profile property with the id, for property.")] = "",
+        str,
+        typer.Option(metavar="PROPERTY", help=f"The id it knows people by; {_DISTINCT_ID}: all profiles are."),
+    ] = APPTIMIZE_PROPERTY,
     member_key: Annotated[str, typer.Option(help="What the id is sent under, if not as usual.")] = "",
-    adds_only: Annotated[
-        bool, typer.Option("--adds-only/--replaces", help="Whether it removes nobody when it is sent all members.")
-    ] = False,
-    name: Annotated[str, typer.Option(help="What to call the destination.")] = "default",
+    members: Annotated[
+        str, typer.Option(metavar="WHAT", help="What all members do there: replaces, or adds and removes nobody.")
+    ] = "replaces",
     replace: Replace = False,
     apart: Apart = False,
 ) -> None:
-    """Test another receiver of cohort-sync messages, then store how it is signed in to, and which id it is sent.
+    """Test the endpoint with what signs in to it, then store both. That is asked for, or in the environment.
 
-    Password, token or header's value are asked for, or in COHORT_BRIDGE_RECEIVER_SECRET; with the sign-in address the
-    whole address is the secret: it is asked for, or in COHORT_BRIDGE_RECEIVER_URL, and --endpoint is left out.
+    Under a name that is connected to this address it is replaced, and the groups are written in full next.
+    Other receivers of cohort-sync messages are connected by --auth, --member-id and --members. With --auth none the
+    address is the secret: give --endpoint - and it is asked for, or read from COHORT_BRIDGE_RECEIVER_URL.
     """
-    kind = _chosen(_SIGN_INS, sign_in, "--sign-in")
-    _refuse_unused("--user-name", user_name, kind is SignInKind.BASIC, "--sign-in basic")
-    _refuse_unused("--header", header, kind is SignInKind.HEADER, "--sign-in header")
-    which = _chosen(_MEMBER_IDS, member_id, "--member-id")
-    _refuse_unused("--member-property", member_property, which is MemberId.PROPERTY, "--member-id property")
+    sign_in = _chosen(_SIGN_INS, auth, "--auth")
+    if auth_name and sign_in not in (SignInKind.BASIC, SignInKind.HEADER):
+        raise SettingsError("--auth-name: this is for --auth basic and --auth header.")
+    kind = {APPTIMIZE_PROPERTY: MemberId.APPTIMIZE, _DISTINCT_ID: MemberId.DISTINCT}.get(member_id, MemberId.PROPERTY)
     bridge = open_here()
     form = ReceiverForm(
-        url=_receiver_url(bridge, kind, endpoint),
-        sign_in=kind,
-        secret=_receiver_secret(bridge, kind),
-        sign_in_name=user_name or header,
-        member_id=which,
-        member_property=member_property,
+        url=_address(bridge, endpoint),
+        sign_in=sign_in,
+        secret=_sign_in_secret(bridge, sign_in),
+        sign_in_name=auth_name,
+        member_id=kind,
+        member_property=member_id if kind is MemberId.PROPERTY else "",
         member_key=member_key,
-        adds_only=adds_only,
+        adds_only=_chosen(_MEMBERS, members, "--members"),
     )
-    _show_connected(
-        destinations.connect_receiver(bridge, LOCAL, form, name=name, if_taken=_if_taken(replace), apart=apart)
-    )
-
-
-def _receiver_url(bridge: Bridge, sign_in: SignInKind, endpoint: str) -> SecretStr:
-    if sign_in is not SignInKind.ADDRESS:
-        return SecretStr(endpoint)
-    if endpoint:
-        raise SettingsError(
-            "--endpoint: this address is a secret, and what is on a command line is seen by others and kept.",
-            advice="Leave it out: it is asked for, or read from COHORT_BRIDGE_RECEIVER_URL.",
+    if_taken = _if_taken(replace)
+    if form == ReceiverForm(form.url, secret=form.secret):  # Apptimize's way, under the name that its lines always had
+        url = form.url.get_secret_value()
+        connected = destinations.connect_endpoint(
+            bridge, LOCAL, url=url, token=form.secret, name=name, if_taken=if_taken, apart=apart
         )
+    else:
+        connected = destinations.connect_receiver(bridge, LOCAL, form, name=name, if_taken=if_taken, apart=apart)
+    _show_connected(connected)
+
+
+def _address(bridge: Bridge, endpoint: str) -> SecretStr:
+    if endpoint != "-":
+        return SecretStr(endpoint)
     return _secret(bridge.settings.receiver_url, "Endpoint", "COHORT_BRIDGE_RECEIVER_URL")
 
 
-def _receiver_secret(bridge: Bridge, sign_in: SignInKind) -> SecretStr:
+def _sign_in_secret(bridge: Bridge, sign_in: SignInKind) -> SecretStr:
     if sign_in is SignInKind.ADDRESS:
         return SecretStr("")
-    if sign_in is SignInKind.APPTIMIZE and bridge.settings.receiver_secret is None:
-        return _secret(bridge.settings.apptimize_token, "Apptimize token", "COHORT_BRIDGE_RECEIVER_SECRET")
-    return _secret(bridge.settings.receiver_secret, SECRET_LABELS[sign_in], "COHORT_BRIDGE_RECEIVER_SECRET")
+    label = "Apptimize token" if sign_in is SignInKind.APPTIMIZE else SECRET_LABELS[sign_in]
+    return _secret(bridge.settings.apptimize_token, label, "COHORT_BRIDGE_APPTIMIZE_TOKEN")
 
 
 def _chosen(choices: Mapping[str, T], entered: str, option: str) -> T:
     if entered not in choices:
         raise SettingsError(f"{option}: choose one of {', '.join(choices)}.")
     return choices[entered]
-
-
-def _refuse_unused(option: str, entered: str, is_used: bool, used_with: str) -> None:
-    if entered and not is_used:
-        raise SettingsError(f"{option}: this is for {used_with}.")
 
 
 @connect_app.command("csv")

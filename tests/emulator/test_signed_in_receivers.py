@@ -167,12 +167,12 @@ def test_a_receiver_is_connected_from_the_command_line(sandbox: Sandbox, home: H
     basic, secret = sandbox.receiver("replaces"), sandbox.receiver("secret-path")
 
     done = home.run(
-        "connect", "receiver", "--endpoint", basic.url, "--sign-in", "basic", "--user-name", basic.username,
-        "--member-key", basic.key, "--name", "basic", env={"COHORT_BRIDGE_RECEIVER_SECRET": basic.secret},
+        "connect", "apptimize", "--endpoint", basic.url, "--auth", "basic", "--auth-name", basic.username,
+        "--member-key", basic.key, "--name", "basic", env={"COHORT_BRIDGE_APPTIMIZE_TOKEN": basic.secret},
     )  # fmt: skip
     hidden = home.run(
-        "connect", "receiver", "--sign-in", "address", "--member-id", "property", "--member-property", "plan_key",
-        "--adds-only", "--name", "hidden", env={"COHORT_BRIDGE_RECEIVER_URL": secret.url},
+        "connect", "apptimize", "--endpoint", "-", "--auth", "none", "--member-id", "plan_key", "--members", "adds",
+        "--name", "hidden", env={"COHORT_BRIDGE_RECEIVER_URL": secret.url},
     )  # fmt: skip
 
     assert (done.code, done.err, hidden.code, hidden.err) == (0, "", 0, "")
@@ -183,26 +183,23 @@ def test_a_receiver_is_connected_from_the_command_line(sandbox: Sandbox, home: H
     assert secret.secret not in "".join(home.said)
 
 
-BY_PROPERTY = "--sign-in bearer --endpoint https://h.test/ --member-id property"
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--sign-in oauth --endpoint https://h.example/", ("--sign-in", "basic")),
-        ("--sign-in address --endpoint https://h.example/s3cr3t", ("--endpoint", "COHORT_BRIDGE_RECEIVER_URL")),
-        ("--sign-in basic --endpoint https://h.test/ --user-name some:one", ("User name", "colon")),
-        ("--sign-in bearer --endpoint https://h.test/ --user-name someone", ("--user-name", "--sign-in basic")),
-        ("--sign-in bearer --endpoint https://h.test/ --member-property x", ("--member-property", "--member-id")),
-        (f"{BY_PROPERTY} --member-property email", ("Member property", "email")),
-        (f"{BY_PROPERTY} --member-property {'x' * 300}", ("Member property", "at most 255")),
-        (BY_PROPERTY, ("Member property", "needed")),
-        ("--sign-in bearer --endpoint https://h.test/ --member-id other", ("--member-id", "distinct")),
-        ("--sign-in bearer", ("Endpoint", "needed")),
+        ("--auth oauth", ("--auth", "basic")),
+        ("--auth basic --auth-name some:one", ("User name", "colon")),
+        ("--auth basic", ("User name", "needed")),
+        ("--auth bearer --auth-name someone", ("--auth-name", "--auth basic")),
+        ("--auth none --auth-name someone", ("--auth-name", "--auth basic")),
+        ("--auth bearer --member-id email", ("Member property", "email")),
+        (f"--auth bearer --member-id {'x' * 300}", ("Member property", "at most 255")),
+        ("--auth bearer --members both", ("--members", "adds")),
+        ("--auth none --endpoint -", ("Endpoint", "COHORT_BRIDGE_RECEIVER_URL")),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_by_the_command(home: Home, options: str, words: tuple[str, ...]):
-    done = home.run("connect", "receiver", *options.split(), env={"COHORT_BRIDGE_RECEIVER_SECRET": "a-hidden-secret"})
+    given = ["--endpoint", "https://h.example/s3cr3t", *options.split()]
+    done = home.run("connect", "apptimize", *given, env={"COHORT_BRIDGE_APPTIMIZE_TOKEN": "a-hidden-secret"})
 
     assert done.code == 2
     assert [word for word in words if word not in done.err] == []
@@ -212,15 +209,15 @@ def test_what_cannot_be_used_is_refused_by_the_command(home: Home, options: str,
 
 def test_a_header_with_a_line_break_is_refused_by_the_command(home: Home):
     done = home.run(
-        "connect", "receiver", "--sign-in", "header", "--endpoint", "https://h.example/",
-        "--header", "X-Key\r\nHost: evil",
-        env={"COHORT_BRIDGE_RECEIVER_SECRET": "a-hidden-secret"},
+        "connect", "apptimize", "--auth", "header", "--endpoint", "https://h.example/",
+        "--auth-name", "X-Key\r\nHost: evil",
+        env={"COHORT_BRIDGE_APPTIMIZE_TOKEN": "a-hidden-secret"},
     )  # fmt: skip
 
     assert (done.code, "Header: it holds a line break" in done.err) == (2, True)
 
 
 def test_what_signs_in_is_asked_for_where_it_is_not_in_the_environment(home: Home):
-    done = home.run("connect", "receiver", "--sign-in", "basic", "--endpoint", "https://h.example/", "--user-name", "x")
+    done = home.run("connect", "apptimize", "--auth", "basic", "--endpoint", "https://h.example/", "--auth-name", "x")
 
-    assert (done.code, "COHORT_BRIDGE_RECEIVER_SECRET" in done.err, "Password" in done.err) == (2, True, True)
+    assert (done.code, "COHORT_BRIDGE_APPTIMIZE_TOKEN" in done.err, "Password" in done.err) == (2, True, True)

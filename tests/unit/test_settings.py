@@ -39,7 +39,7 @@ ODD = {
     "METRICS_NAMES": ["perhaps"],
 }  # fmt: skip
 # What is entered there is checked where it is used: by the commands that connect.
-SECRETS = {"MIXPANEL_SECRET", "MIXPANEL_PROJECT_TOKEN", "APPTIMIZE_TOKEN", "RECEIVER_SECRET", "RECEIVER_URL"}
+SECRETS = {"MIXPANEL_SECRET", "MIXPANEL_PROJECT_TOKEN", "APPTIMIZE_TOKEN", "RECEIVER_URL"}
 
 
 @pytest.fixture(autouse=True)
