@@ -80,6 +80,9 @@ class GroupWriter:
     ) -> WriteMode:
         """Write a snapshot to the group, unless it is there already or the run is dry. Returns how it was written."""
         mode = await self.choose_mode(job, comparison)
+        if mode == "full" and job.only_adds and leavers is None:
+            # The daily overwrite fell due since `needs_leavers` was asked: nothing but the time is another now.
+            leavers = _as_leavers(comparison)
         plan = DeliveryPlan(job, comparison, _target(job, description), mode, leavers)
         if plan.writes:
             if mode == "full":

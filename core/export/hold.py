@@ -26,16 +26,18 @@ def hold_if_wrong(
     if leavers:
         removed = max(removed, leavers.members)
 
-    def require(*checks: Callable[[], None]) -> None:
+    def require(*checks: Callable[[], None], doubts: int = 0) -> None:
         try:
             for check in checks:
                 check()
         except RunHeld as exc:
-            hold = Hold(exc.code, str(job.rule), job.group.base_snapshot, removed=removed, added=difference.added)
+            base, added = job.group.base_snapshot, difference.added
+            hold = Hold(exc.code, str(job.rule), base, removed=removed, added=added, doubts=doubts)
             _raise_unless_approved(exc, hold, job, findings)
 
     require(partial(_require_ids, job, tally), partial(_require_limit, job, comparison))
-    require(partial(holding.hold_for_unknown_members, gap=leavers.gap if leavers else None))
+    unknown = partial(holding.hold_for_unknown_members, gap=leavers.gap if leavers else None)
+    require(unknown, doubts=job.doubts)
 
 
 def hold_for_total(job: Job, findings: Findings, *, profiles: int, totals: Sequence[int]) -> None:

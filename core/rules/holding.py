@@ -15,6 +15,7 @@ class Hold:
     """What a held run shows a person: an approval stores it, and lets nothing through that goes beyond it.
 
     `base` names what the group was given last, readable or not; where it is not, all of its members count as removed.
+    `doubts`, where whom the receiver holds is not known, tells one reason for that from a later one.
     """
 
     cause: str
@@ -24,10 +25,11 @@ class Hold:
     added: int = 0
     total: int | None = None  # where that disagrees: what was announced,
     profiles: int | None = None  # and what the pages hold
+    doubts: int = 0  # of the group: what puts it in doubt later was not looked at
 
     def keeps_to(self, looked_at: Hold) -> bool:
         """Return whether this is what a person looked at: of the same kind, and no number larger."""
-        if (self.cause, self.matched_by, self.base) != (looked_at.cause, looked_at.matched_by, looked_at.base):
+        if self._what() != looked_at._what():
             return False
         pairs = zip(self._numbers(), looked_at._numbers(), strict=True)
         return all(now <= then for now, then in pairs)
@@ -35,6 +37,9 @@ class Hold:
     def as_row(self) -> dict[str, Any]:
         """Return what is kept of it."""
         return asdict(self)
+
+    def _what(self) -> tuple[str, str, str | None, int]:
+        return self.cause, self.matched_by, self.base, self.doubts
 
     def _numbers(self) -> tuple[int, ...]:
         total, profiles = self.total or 0, self.profiles or 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
@@ -11,6 +13,8 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import entering, lookup, removal
 from core.connections.destinations import connect_endpoint
+from core.export import run as running
+from core.export.hold import hold_if_wrong
 from core.syncs import held_runs, listing, recurring, undo
 from core.worker import retention, service
 from data import tried
@@ -24,6 +28,7 @@ from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.receivers import Receiver
 from tests.stage.sandbox import LATER_S, TRIAL, Sandbox
 
+DAY_S = 24 * 3600
 # Times at which the cohort is another one each, none of which holds another.
 TIMES = (0.0, LATER_S, 2 * LATER_S, 3 * LATER_S)
 
@@ -138,6 +143,23 @@ def test_each_message_may_be_the_last_of_a_later_delivery(
     assert list_tried(bridge) == []
     names = {path.stem for path in bridge.snapshots.folder.glob("*.parquet")}
     assert not [name for name in names if name.startswith("leavers")]
+
+
+def test_the_daily_overwrite_that_falls_due_while_a_run_works_removes_by_name_too(
+    bridge: Bridge, sandbox: Sandbox, receiver: Receiver, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+):
+    export(bridge, TRIAL)
+    sandbox.at(LATER_S)
+    fake_clock.shift_s += DAY_S - 300
+
+    def hold_and_let_time_pass(*facts: Any) -> None:
+        hold_if_wrong(*facts)
+        fake_clock.shift_s += 600
+
+    monkeypatch.setattr(running, "hold_if_wrong", hold_and_let_time_pass)
+
+    assert export(bridge, TRIAL).write == "full"
+    assert held(receiver) == cohort(sandbox)
 
 
 def test_a_failure_in_the_body_of_a_success_is_one(bridge: Bridge, sandbox: Sandbox, receiver: Receiver):
@@ -341,6 +363,24 @@ def test_a_password_that_may_be_an_earlier_one_holds(bridge: Bridge, sandbox: Sa
     enter(bridge, secret=password(bridge, receiver.secret))
 
     assert (group_row(bridge, TRIAL).untraced, export(bridge, TRIAL).status) == ("sign_in", RunStatus.HELD)
+
+
+def test_what_was_let_through_lets_nothing_through_that_is_in_doubt_since(
+    bridge: Bridge, sandbox: Sandbox, receiver: Receiver
+):
+    export(bridge, TRIAL)
+    for key in ("another key", receiver.key):
+        enter(bridge, member_key=key)
+    looked_at = export(bridge, TRIAL)
+    held_runs.apply_held(bridge, LOCAL, looked_at.id or 0)
+    other = sandbox.receiver("only-adds", key=receiver.key)
+    other.send("members", ["somebody"], cohort=TRIAL)
+    enter(bridge, url=other.url, sign_in_name=other.username, secret=password(bridge, other.secret))
+
+    service.once(bridge)
+
+    assert (newest_run(bridge).status, newest_run(bridge).error_code) == (RunStatus.HELD, "held_unknown_members")
+    assert held(other) == {"somebody"}
 
 
 def test_a_connection_to_where_a_removed_one_led_is_held_first(bridge: Bridge, sandbox: Sandbox, receiver: Receiver):

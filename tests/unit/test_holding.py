@@ -33,6 +33,7 @@ def test_smaller_numbers_are_approved(change: dict[str, int]):
         {"removed": 51},
         {"added": 11},
         {"removed": 1, "added": 11},
+        {"doubts": 1},
     ],
 )
 def test_another_cause_rule_or_base_and_any_larger_number_are_not(change: dict[str, object]):
