@@ -102,6 +102,13 @@ class RunAlreadyActive(CohortBridgeError):
     default_advice = "Wait for it to finish, or cancel it, then try again."
 
 
+class IdShared(CohortBridgeError):
+    """An id leads to so many others that they cannot be one person's."""
+
+    code = "id_shared"
+    default_advice = "Forget each profile alone: `python -m core forget ID --alone`."
+
+
 class GroupTaken(CohortBridgeError):
     """One cohort has at most one group at a destination, and a group is fed by one cohort."""
 

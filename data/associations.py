@@ -214,7 +214,10 @@ def claimable(engine: Engine, *, limit: int = 5) -> list[int]:
 
 
 def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetime) -> bool:
-    """Take an association that waits for work and that no process holds. False when another was faster."""
+    """Take an association that waits for work and that no process holds.
+
+    False when another was faster, or somebody is being forgotten.
+    """
     with write_session(engine) as session:
         for waiting, working in _WAITING.items():
             taken = session.exec(
@@ -223,6 +226,7 @@ def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetim
                     col(Association.id) == association_id,
                     col(Association.stage) == waiting,
                     ~leases.is_held(_KIND, Association.id, but_by=lease_owner),
+                    ~leases.is_kind_held(LeaseKind.FORGETTING),
                 )
                 .values(stage=working, started_at=func.coalesce(Association.started_at, now))
             )
@@ -287,15 +291,18 @@ def _update(session: Session, association_id: int, values: dict[str, Any]) -> No
 
 def record_check(engine: Engine, association_id: int, *, lease_owner: str, summary: ImportSummary) -> bool:
     """Record what a check came to, and give the lease up. False, and nothing, when it was lost."""
-    values = {
-        "stage": ImportStage.CHECKED,
+    return _let_go(engine, association_id, lease_owner, {"stage": ImportStage.CHECKED, **check_values(summary)})
+
+
+def check_values(summary: ImportSummary) -> dict[str, Any]:
+    """Return what is recorded of what a check came to."""
+    return {
         "rows": summary.rows,
         "writable": summary.writable,
         "problems": summary.problems,
         "effects": summary.effects | ({"taken": summary.taken} if summary.taken else {}),
         "warnings": summary.warnings,
     }
-    return _let_go(engine, association_id, lease_owner, values)
 
 
 def record_end(engine: Engine, association_id: int, *, lease_owner: str, ending: Ending) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from sqlmodel import Session, create_engine
 _MIGRATIONS = Path(__file__).with_name("migrations")
 # Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
 _BUSY_TIMEOUT_MS = 30_000
+_CHECKPOINT_WITHIN_S, _CHECKPOINT_AGAIN_S = 30.0, 0.1
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 _DAMAGED = "The database file is damaged, or is not a database of Cohort Bridge."
 _FROM_A_BACKUP = "Restore it from a backup, or set COHORT_BRIDGE_HOME to another folder."
@@ -146,6 +148,35 @@ def require_sound(engine: Engine) -> None:
     with _storage_errors(), engine.connect() as connection:
         if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar() != "ok":
             raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP)
+
+
+def drop_leftovers(engine: Engine) -> None:
+    """Have a database drop from its files what was deleted or changed: it stays in them until it is written over.
+
+    It takes about as long as to copy the database; who writes meanwhile waits. Raises StorageError.
+    """
+    with _storage_errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if engine.dialect.name != "sqlite":
+            connection.exec_driver_sql("VACUUM FULL association_batch")
+            return
+        dbapi: Any = engine.dialect.loaded_dbapi
+        try:
+            _write_anew(connection.connection.driver_connection)
+        except (dbapi.Error, TimeoutError) as exc:
+            raise StorageError(
+                "What was deleted may still be in the free pages and the log of the database.",
+                advice="Close what else has it open, and see that the disk has room. Then do it once more.",
+            ) from exc
+
+
+def _write_anew(driver: Any) -> None:
+    driver.execute("VACUUM")
+    until_s = time.monotonic() + _CHECKPOINT_WITHIN_S
+    # Who reads at this moment may need what the log holds: that takes no longer than a query.
+    while driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() > until_s:
+            raise TimeoutError
+        time.sleep(_CHECKPOINT_AGAIN_S)
 
 
 def _is_of_a_row(exc: Exception) -> bool:

@@ -136,6 +136,12 @@ def end_if_unmoved(session: Session, lease: Lease) -> bool:
     return ended.rowcount == 1
 
 
+def end(engine: Engine, lease: Lease) -> bool:
+    """End the lease of a process that died with nothing else, as `end_if_unmoved` does."""
+    with write_session(engine) as session:
+        return end_if_unmoved(session, lease)
+
+
 def free_all(session: Session, lease_owner: str) -> None:
     """Free whatever this owner holds."""
     session.exec(delete(Lease).where(col(Lease.lease_owner) == lease_owner))
@@ -178,6 +184,11 @@ def is_held(kind: LeaseKind, key: Any, *, but_by: str | None = None) -> ColumnEl
     """Build the condition that a process, other than `but_by`, holds the lease whose key is this column."""
     lease = exists().where(col(Lease.kind) == kind, col(Lease.key) == cast(key, String))
     return lease.where(col(Lease.lease_owner) != but_by) if but_by is not None else lease
+
+
+def is_kind_held(kind: LeaseKind) -> ColumnElement[bool]:
+    """Build the condition that a process holds any lease of a kind."""
+    return exists().where(col(Lease.kind) == kind)
 
 
 def _is(kind: LeaseKind, key: object) -> tuple[ColumnElement[bool], ...]:

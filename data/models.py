@@ -79,6 +79,7 @@ class DoubtCause(StrEnum):
     DELIVERY = "delivery"  # one began and was not confirmed to its end
     RESTORED = "restored"  # the database is older than what was delivered
     CONNECTION = "connection"  # where the group is delivered to, or with which token, was changed
+    FORGOTTEN = "forgotten"  # somebody whom it was given is not kept any more, since they were to be forgotten
 
 
 class ImportStage(StrEnum):
@@ -122,6 +123,7 @@ class LeaseKind(StrEnum):
     COHORT_LIST = "cohort_list"  # the project
     QUERY_SLOT = "query_slot"  # <project>/<number>
     PAGE_SIZE = "page_size"  # the project: a run asks it for larger pages than were proven
+    FORGETTING = "forgetting"  # all that is kept: somebody is removed from it, and nothing that reads people begins
 
 
 class Person(SQLModel, table=True):

@@ -44,6 +44,7 @@ class Untraced(StrEnum):
     PLACE = "place"  # where it leads was changed, or another connection led there
     SIGN_IN = "sign_in"  # its sign-in was changed again: an earlier one may lead to what was delivered before
     MEMBER_ID = "member_id"  # the id that people are known by there, or what it is sent under, was changed
+    FORGOTTEN = "forgotten"  # somebody whom it may hold was to be forgotten here
     REPLACED = "replaced"  # it counted as a receiver that replaces: full overwrites removed nobody by name
 
 

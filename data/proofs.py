@@ -57,6 +57,13 @@ def is_proven(engine: Engine, snapshots: Snapshots, name: str | None, *, members
     return damage is None
 
 
+def members_of(engine: Engine, name: str) -> int | None:
+    """Return how many rows a file must have by its own proof, None where it has none: its run's counts say so then."""
+    with read_session(engine) as session:
+        proof = get(session, name)
+    return proof.members if proof else None
+
+
 def find_miscounted(engine: Engine, snapshots: Snapshots, names: Iterable[str]) -> set[str]:
     """Return those of many snapshots that cannot be what they say by their number of members, which is quick to ask."""
     names = [name for name in dict.fromkeys(names) if snapshots.exists(name)]
@@ -72,9 +79,16 @@ def forget(session: Session, names: Iterable[str]) -> None:
 
 
 def forget_unnamed(session: Session) -> None:
-    """Forget the proofs of all snapshots that neither a run nor a group names, and that no delivery began with."""
+    """Forget the proofs of all files that neither a run nor a group names, and that no delivery began with."""
     named = (
         select(column).where(col(column).is_not(None))
-        for column in (Run.snapshot, Run.restore_snapshot, Group.base_snapshot, TriedDelivery.snapshot)
+        for column in (
+            Run.snapshot,
+            Run.restore_snapshot,
+            Run.difference,
+            Run.excluded,
+            Group.base_snapshot,
+            TriedDelivery.snapshot,
+        )
     )
     session.exec(delete(SnapshotProof).where(*(col(SnapshotProof.name).not_in(names) for names in named)))

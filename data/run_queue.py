@@ -83,7 +83,10 @@ def is_part_left(session: Session, part: Lease) -> bool:
 
 
 def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
-    """Take a queued or waiting run that is free. False when another was faster or the group is being written."""
+    """Take a queued or waiting run that is free.
+
+    False when another was faster, the group is being written, or somebody is being forgotten.
+    """
     try:
         with write_session(engine) as session:
             taken = session.exec(
@@ -92,6 +95,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                     col(Run.id) == run_id,
                     col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING)),
                     ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
+                    ~leases.is_kind_held(LeaseKind.FORGETTING),
                 )
                 .values(
                     status=RunStatus.RUNNING,

@@ -168,10 +168,11 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
         names = session.exec(newest.group_by(col(Run.snapshot)).order_by(func.max(Run.id).desc())).all()
         old = [name for name in names[keep:] if name and name not in needed]
         session.exec(update(Run).where(col(Run.snapshot).in_(old)).values(snapshot=None))
-        proofs.forget(session, old)
         # What began a group stays as that run's difference: who was added is read from it.
         kept = set(session.exec(select(Run.difference).where(col(Run.difference).in_(old))).all())
-    return [name for name in old if name not in kept]
+        gone = [name for name in old if name not in kept]
+        proofs.forget(session, gone)
+    return gone
 
 
 def forget_excluded(engine: Engine, run_id: int) -> list[str]:

@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 
 from core.associate.job import DEAD, AssociationJob, ending_after
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError, LeaseLost, RunAlreadyActive
 from core.leases.ending import nothing_left
+from core.leases.forgetting import is_forgetting, watch_forgetting
 from core.leases.watch import LeaseWatch, has_moved
 from core.vendors.http import HttpClient, connect_http
 from data import associations, leases
@@ -124,10 +126,7 @@ async def carry_out_here(
     async with connect_http() as http:
         try:
             with storage_errors():
-                if not await asyncio.to_thread(
-                    associations.claim, bridge.engine, number, lease_owner=lease_owner, now=bridge.clock.now()
-                ):
-                    raise LeaseLost(f"Association {number} was taken by another process.")
+                await _claim(bridge, number, lease_owner)
             return await AssociationJob(bridge, number, lease_owner=lease_owner, http=http, watch=watch).run()
         except asyncio.CancelledError:
             ending = Ending(ImportStage.CANCELLED, bridge.clock.now())
@@ -136,6 +135,20 @@ async def carry_out_here(
             )
             await asyncio.shield(recording)
             raise
+
+
+async def _claim(bridge: Bridge, number: int, lease_owner: str) -> None:
+    """Claim an association; while somebody is being forgotten, wait for that. Raises LeaseLost."""
+    forgetting = watch_forgetting(bridge)
+    claim = partial(associations.claim, bridge.engine, number, lease_owner=lease_owner)
+    while not await asyncio.to_thread(claim, now=bridge.clock.now()):
+        await asyncio.to_thread(forgetting.look)
+        is_ours = await asyncio.to_thread(associations.heartbeat, bridge.engine, number, lease_owner=lease_owner)
+        if not is_ours.ours or not await asyncio.to_thread(is_forgetting, bridge):
+            if await asyncio.to_thread(claim, now=bridge.clock.now()):
+                return  # that had ended just now
+            raise LeaseLost(f"Association {number} was taken by another process.")
+        await asyncio.sleep(bridge.lease_times.heartbeat_s)
 
 
 async def _carry_out(bridge: Bridge, number: int, lease_owner: str, http: HttpClient) -> None:

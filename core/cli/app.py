@@ -29,6 +29,7 @@ _COMMANDS = {
     "match": "Read a cohort: how many of its users can be targeted, and why the others cannot; nothing is written.",
     "runs": "List runs, newest first.",
     "who": "Look up a user by distinct id or Apptimize id, in what was read and associated; Mixpanel is not asked.",
+    "forget": "Remove a person from all that is kept here; groups are not touched, the cohort decides who is in them.",
     "associate": "Set the Apptimize ids of a file on Mixpanel profiles, here and now: checked first, an outcome for "
     "every row.",
     "rotate-key": "Encrypt the stored secrets with a new key; the old one no longer opens them.",
@@ -57,6 +58,8 @@ def _find(name: str) -> typer.Typer:
             from core.cli.runs import app
         case "who":
             from core.cli.who import app
+        case "forget":
+            from core.cli.forget import app
         case "associate":
             from core.cli.associate import app
         case "rotate-key":

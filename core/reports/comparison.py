@@ -9,6 +9,8 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import SettingsError
 from core.reports.members import lines_of_changes, require_kept
+from core.syncs.runs import members_not_kept
+from data import proofs
 from data.members import search as member_search
 from data.members.duck import MembersDamaged
 from data.members.search import PageRequest, SearchPage
@@ -43,9 +45,25 @@ def compare_runs(bridge: Bridge, actor: Actor, before_id: int, after_id: int) ->
     counts = _count_kept(bridge, name, before, after)
     if counts is None:
         bridge.snapshots.keep_difference(name, after.snapshot, before.snapshot)
+        _require_present(bridge, name, before, after)
         counts = bridge.snapshots.count_changes(name)
     added, removed = counts
-    return Comparison(before, after, name, added, removed, after.members - added)
+    return Comparison(before, after, name, added, removed, _members(bridge, after) - added)
+
+
+def _require_present(bridge: Bridge, name: str, *compared: Run) -> None:
+    """Keep nothing of snapshots that another took the place of meanwhile: somebody in them was forgotten."""
+    for run in compared:
+        if run.snapshot is None or bridge.snapshots.stamp(run.snapshot) is None:
+            bridge.snapshots.remove(name)
+            assert run.id is not None
+            raise members_not_kept(run.id)
+
+
+def _members(bridge: Bridge, run: Run) -> int:
+    """Return how many members the snapshot of a run has: without those who were forgotten fewer than the run had."""
+    members = proofs.members_of(bridge.engine, run.snapshot or "")
+    return run.members if members is None else members
 
 
 def _count_kept(bridge: Bridge, name: str, before: Run, after: Run) -> tuple[int, int] | None:
@@ -62,7 +80,8 @@ def _count_kept(bridge: Bridge, name: str, before: Run, after: Run) -> tuple[int
         added, removed = snapshots.count_changes(name)
     except MembersDamaged:
         return None
-    return (added, removed) if before.members + added - removed == after.members else None
+    is_so = _members(bridge, before) + added - removed == _members(bridge, after)
+    return (added, removed) if is_so else None
 
 
 @action(Role.VIEWER)

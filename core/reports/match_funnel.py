@@ -12,7 +12,7 @@ from core.bridge import Bridge, storage_errors_of
 from core.errors import NotFound, StorageFailed
 from core.rules.id_words import id_words
 from core.rules.matching import id_kind
-from data import run_stats, runs
+from data import proofs, run_stats, runs
 from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
@@ -164,7 +164,9 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
     if stamp is None or snapshots.counted.get(name) == stamp:
         return  # what is gone says so when it is read
     try:
-        is_whole = count_excluded(snapshots, name) == run.profiles - run.members
+        excluded = count_excluded(snapshots, name)
+        # Without somebody who was forgotten it has a number of its own.
+        is_whole = excluded in (run.profiles - run.members, proofs.members_of(bridge.engine, name))
     except MembersDamaged:
         is_whole = False
     if not is_whole:

@@ -68,7 +68,9 @@ def find_unchanged(
     """Page and search through who a run left unchanged, or would have. Raises NotFound, StorageFailed."""
     unchanged = _unchanged(bridge, run_id)
     request = PageRequest(search, offset, limit)
-    return member_search.find_others(bridge.snapshots, *unchanged.files, request, total=unchanged.run.unchanged)
+    return member_search.find_others(
+        bridge.snapshots, *unchanged.files, request, total=_count_unchanged(bridge, unchanged)
+    )
 
 
 @action(Role.VIEWER)
@@ -88,6 +90,17 @@ class _Unchanged:
 
     run: Run
     files: tuple[str, str | None, MembershipChange]
+
+
+def _count_unchanged(bridge: Bridge, unchanged: _Unchanged) -> int:
+    """Count whom a run left unchanged, without those who were forgotten since."""
+    name, difference, change = unchanged.files
+    run = unchanged.run
+    members = proofs.members_of(bridge.engine, name)
+    if members is None or members == run.unchanged + (run.added if change == "added" else run.removed):
+        return run.unchanged
+    changed = bridge.snapshots.count_changes(difference) if difference else (0, 0)
+    return members - changed[0 if change == "added" else 1]
 
 
 def _unchanged(bridge: Bridge, run_id: int) -> _Unchanged:
@@ -146,10 +159,22 @@ def _is_what_it_says(bridge: Bridge, run: Run, difference: str) -> bool:
             counts = snapshots.count_changes(difference)
         except MembersDamaged:
             return False
-        if counts != (run.added, run.removed):
+        if not _adds_up(bridge, run, difference, counts):
             return False
         snapshots.counted[difference] = stamp
     return True
+
+
+def _adds_up(bridge: Bridge, run: Run, difference: str, counts: tuple[int, int]) -> bool:
+    """Return whether these are the counts of a run's difference: of one without somebody who was forgotten fewer."""
+    if counts == (run.added, run.removed):
+        return True
+    proof = proofs.members_of(bridge.engine, difference)
+    return (
+        proof is not None
+        and sum(counts) == proof
+        and proofs.is_proven(bridge.engine, bridge.snapshots, difference, members=proof)
+    )
 
 
 def lines_of_changes(bridge: Bridge, name: str, run: Run) -> Iterator[str]:

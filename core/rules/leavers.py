@@ -15,6 +15,7 @@ is not in the cohort. Who may be there:
 | another token again: it may be an earlier one, with what was delivered then | | held (`sign_in`) |
 | another id of people, or another key for it | nobody can be removed under the new one | held (`member_id`) |
 | it counted as one that replaces until now | | held (`replaced`) |
+| somebody was forgotten here whom it was given, or may have been | | held (`forgotten`) |
 | other users are read through the Mixpanel connection | the same as before | |
 
 A run that was held and is applied once writes the cohort, and removes those that are known; then what the receiver
@@ -32,6 +33,7 @@ _REASONS = {
     "place": "This connection led elsewhere, or another one led there, so whom it was given is not known.",
     "sign_in": "Its sign-in was changed more than once, and an earlier one may lead to what was delivered then.",
     "member_id": "It was given people by another id, or under another key, and cannot be told to remove those.",
+    "forgotten": "Somebody whom it may hold was forgotten here, and it cannot be told to remove them.",
     "replaced": "It was taken for one that replaces, so whom it kept of earlier overwrites is not known.",
 }
 

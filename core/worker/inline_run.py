@@ -12,6 +12,7 @@ from core.export.outcome import failure_from
 from core.export.progress import Progress
 from core.export.run import Export
 from core.leases.ending import nothing_left
+from core.leases.forgetting import watch_forgetting
 from core.leases.lease import HeldLease
 from core.leases.watch import has_moved
 from core.text import shown
@@ -101,7 +102,7 @@ class InlineRun:
 
         Raises: RunAlreadyActive, RunCancelled, LeaseLost.
         """
-        watch, first = watch_runs(self._bridge), None
+        watch, forgetting, first = watch_runs(self._bridge), watch_forgetting(self._bridge), None
         await asyncio.to_thread(watch.look)  # a command that was killed left a run behind, and no worker may be there
         while not await asyncio.to_thread(self._try_to_claim):
             if in_the_way := await asyncio.to_thread(self._find_run_in_the_way):
@@ -113,6 +114,7 @@ class InlineRun:
                     )
             await self._lease.renew()
             await asyncio.to_thread(watch.look)
+            await asyncio.to_thread(forgetting.look)
             await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
 
     async def sit_out(self, exc: NoQuerySlot) -> bool:

@@ -13,6 +13,7 @@ from core.bridge import Bridge, storage_errors
 from core.connections import service_accounts
 from core.errors import CohortBridgeError
 from core.leases import slots
+from core.leases.forgetting import watch_forgetting
 from core.leases.lease import new_lease_owner
 from core.signals import end_signals
 from core.syncs import queueing, shared_receivers
@@ -43,6 +44,7 @@ class Worker:
         self._lease_owner = new_lease_owner()
         self._started_at = self._clock.now()
         self._watch = watch_runs(bridge)
+        self._forgetting = watch_forgetting(bridge)
         self._claimed: list[int] = []
         self._places = Places(bridge.settings.runs_in_flight)
         self._destinations = 1  # at the last look
@@ -107,7 +109,7 @@ class Worker:
                         await asyncio.wait(
                             working, timeout=self._bridge.lease_times.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
                         )
-                    elif self._watch.undecided or self._associations.undecided:
+                    elif any(each.undecided for each in (self._watch, self._forgetting, self._associations)):
                         await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
                     else:
                         return done
@@ -160,6 +162,7 @@ class Worker:
 
     def look_for_dead(self) -> None:
         """Recover the runs and associations whose process died."""
+        self._forgetting.look()
         self._watch.look()
         self._associations.look_for_dead()
 

@@ -100,26 +100,28 @@ class ImportRows:
         return self.folder / "outcomes.csv"
 
     @property
-    def _raw(self) -> Path:
+    def raw(self) -> Path:
+        """The folder of the rows as they were read."""
         return self.folder / "raw"
 
     @property
-    def _plan(self) -> Path:
+    def plan(self) -> Path:
+        """The rows as they were checked together."""
         return self.folder / "plan.parquet"
 
     @property
     def _planned(self) -> str:
-        return f"read_parquet({quoted(self._plan)})"
+        return f"read_parquet({quoted(self.plan)})"
 
     @property
     def _with_warnings(self) -> str:
         """The plan with the column `warning`, which an earlier version did not write."""
-        return f"(FROM {self._planned} UNION ALL BY NAME SELECT NULL::VARCHAR AS warning WHERE false)"
+        return _with_warnings(self._planned)
 
     @property
     def has_plan(self) -> bool:
         """Whether the rows were checked."""
-        return self._plan.is_file()
+        return self.plan.is_file()
 
     def keep(self, rows: Iterable[RawRow]) -> int:
         """Keep the rows as they were read, whole and on disk or not at all, and return how many they are."""
@@ -141,7 +143,7 @@ class ImportRows:
                 if waiting or not count:  # a file of no rows is one, too
                     _keep_chunk(db, waiting, part / f"{count:09}.parquet")
                     count += len(waiting)
-            replace_folder(part, self._raw)
+            replace_folder(part, self.raw)
         return count
 
     def check(
@@ -152,14 +154,19 @@ class ImportRows:
         The plan replaces another inside `within`, which raises as it is entered to leave that one.
         """
         with self._open() as db:
-            plan = check(db, f"read_parquet({quoted(self._raw / '*.parquet')})", rules, known)
-            with replacing(self._plan, within=within) as part:
+            plan = check(db, f"read_parquet({quoted(self.raw / '*.parquet')})", rules, known)
+            with replacing(self.plan, within=within) as part:
                 db.execute(f"COPY {plan} TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {_ROW_GROUP})")
-            return self._summarize(db)
+            return self._summarize(db, self._planned)
 
-    def _summarize(self, db: duckdb.DuckDBPyConnection) -> ImportSummary:
+    def summarize(self, plan: Path) -> ImportSummary:
+        """Count what a plan says that is to take the place of this one's."""
+        with self._open() as db:
+            return self._summarize(db, _with_warnings(f"read_parquet({quoted(plan)})"))
+
+    def _summarize(self, db: duckdb.DuckDBPyConnection, planned: str) -> ImportSummary:
         counts = db.execute(
-            f"SELECT problem, effect, taken, warning, count(*) FROM {self._planned} GROUP BY ALL ORDER BY ALL"
+            f"SELECT problem, effect, taken, warning, count(*) FROM {planned} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
         problems, effects, warnings, taken = Counter[str](), Counter[str](), Counter[str](), 0
         for problem, effect, is_taken, warning, number in counts:
@@ -220,7 +227,7 @@ class ImportRows:
 
     def begin_writing(self) -> None:
         """Remove what is needed or true no longer once rows are written."""
-        shutil.rmtree(self._raw, ignore_errors=True)
+        shutil.rmtree(self.raw, ignore_errors=True)
         with suppress(OSError):
             self.outcomes.unlink(missing_ok=True)
 
@@ -230,6 +237,10 @@ class ImportRows:
             # Rows stay in the order of the file, and sorting them does not share its memory.
             db.execute(ONE_THREAD)
             yield db
+
+
+def _with_warnings(planned: str) -> str:
+    return f"(FROM {planned} UNION ALL BY NAME SELECT NULL::VARCHAR AS warning WHERE false)"
 
 
 def _keep_chunk(db: duckdb.DuckDBPyConnection, rows: Sequence[RawRow], target: Path) -> None:

@@ -37,6 +37,7 @@ VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
 IN_DOUBT = {
     DoubtCause.DELIVERY: "A delivery began and was not confirmed to its end, so the destination may hold a part of it.",
     DoubtCause.RESTORED: "The database may be older than what was delivered; the destination may hold something else.",
+    DoubtCause.FORGOTTEN: "Somebody whom it was given was forgotten here, and the destination may still hold them.",
     DoubtCause.CONNECTION: "Its connection was replaced since, so the destination may hold something else.",
 }
 SHOWN_IN_DOUBT = "What is shown here is the last delivery that is known to have been accepted whole."

@@ -13,7 +13,7 @@ from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
 from core.syncs import groups
 from data.models import Group
-from pages.parts import links, lookback, tables
+from pages.parts import forget_dialog, links, lookback, tables
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
@@ -77,6 +77,7 @@ def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) 
         show_unknown(group, _elsewhere(bridge, person, user_id) if group else [])
         hint_at_invisible(user_id)
     lookback.show(user.lookback, place="users")
+    forget_dialog.show_button(bridge, person, user_id)
     if group:
         st.button(
             "Look in all groups",
@@ -279,6 +280,7 @@ page_frame.open_page(
 with show_errors():
     destinations = {place.id: place.name for place in lookup.list_connections(bridge, person) if place.id is not None}
     user_id, group = show_search(groups.list_groups(bridge, person), destinations)
+    page_frame.show_answer(forget_dialog.PLACE)
     if group:
         st.page_link(
             links.GROUPS,

@@ -13,7 +13,7 @@ from core.reports import match_funnel
 from core.syncs import groups, runs, undo
 from core.worker import service
 from data.models import Run
-from tests.pages.dashboard import USERS, drawn, open_page, shown, sign_in_as
+from tests.pages.dashboard import USERS, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, SPENDERS, TRIAL, Sandbox
 
@@ -193,3 +193,31 @@ def test_a_search_stays_in_its_group_where_another_group_has_the_same_name(pract
         assert at.selectbox(key="users_group").value == group.id
     labels = at.selectbox(key="users_group").options
     assert [label.rpartition(", to ")[2] for label in sorted(labels)] == ["csv", "default"]
+
+
+def test_an_admin_forgets_a_person_after_a_dialog_that_says_what_goes_and_what_stays(
+    practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]
+):
+    member = min(sandbox.answer(TRIAL).group)
+    at = open_page(USERS, id=member)
+
+    drawn(at.button(key="users_forget").click().run())
+    asked = shown(at)
+    assert "places among members of groups as of runs" in asked or "place among the members of groups" in asked
+    assert "Groups are not touched" in asked
+    assert "the next run writes them to the group" in asked
+    drawn(at.button(key="users_forget_yes").click().run())
+
+    answered = shown(at)
+    assert "The person was forgotten. 1 group that was given the person is written in full by the next run." in answered
+    assert "No group has this id" in answered
+    assert sandbox.group(TRIAL) == sandbox.answer(TRIAL).group
+
+
+def test_only_admins_have_the_button_that_forgets(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
+    member = min(sandbox.answer(TRIAL).group)
+
+    at = open_page(USERS, user=sign_in_as(practising, Role.ANALYST), id=member)
+
+    assert member in shown(at)
+    assert "users_forget" not in page_buttons(at)

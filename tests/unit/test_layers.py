@@ -32,6 +32,7 @@ ROOMS = (
     "reports",
     "api",
     "worker",
+    "forgetting",
     "cli",
 )
 # The sandbox stands apart: it imports no other room, and only the command line, which starts it, imports it.
