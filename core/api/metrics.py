@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -18,6 +18,7 @@ from core.bridge import Bridge, storage_errors
 from core.connections.lookup import list_connections
 from core.connections.project import project_key
 from core.connections.query_budget import budget_for
+from core.errors import StorageFailed
 from core.leases.workers import worker_seen_at
 from core.reports import overview
 from core.syncs.listing import list_syncs
@@ -37,6 +38,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._counts = RunCounts(self._registry)
         self._ended = EndedRuns(bridge)
+        with suppress(StorageFailed), storage_errors():  # where it cannot be read, counting begins with the first answer
+            self._ended.begin()
         self._registry.register(Standing(bridge))
 
     @contextmanager
@@ -56,13 +59,19 @@ class EndedRuns:
         self._from: int | None = None
         self._known: set[int] = set()
 
+    def begin(self) -> None:
+        """Pass over the runs that have ended so far. Raises StorageError."""
+        first = run_metrics.first_unfinished(self._engine)
+        self._known = _numbers(run_metrics.list_ended(self._engine, from_id=first))
+        self._from = first
+
     def take(self) -> list[Run]:
-        """Return the runs that ended since the last time; the first time there are none. Raises StorageError."""
+        """Return the runs that ended since the last time, or since it began. Raises StorageError."""
+        if self._from is None:
+            self.begin()
+            return []
         # Read first: a run that ends meanwhile is listed now or the next time, and known by its number either way.
         first = run_metrics.first_unfinished(self._engine)
-        if self._from is None:
-            self._from, self._known = first, _numbers(run_metrics.list_ended(self._engine, from_id=first))
-            return []
         ended = run_metrics.list_ended(self._engine, from_id=self._from, without=self._known)
         self._known = {number for number in self._known | _numbers(ended) if number >= first}
         self._from = first

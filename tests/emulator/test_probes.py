@@ -132,12 +132,13 @@ def test_what_ended_before_the_worker_began_is_not_counted_and_what_runs_meanwhi
     connect(bridge, sandbox)
     recurring.add_sync(bridge, LOCAL, POWER)
     service.once(bridge)
-    with served(bridge) as client:
+    with served(bridge) as client, served(bridge) as asked_late:
         assert not [key for key in samples(client) if key[0] == "runs_total"]
         recurring.add_sync(bridge, LOCAL, SPENDERS)
         service.once(bridge)
         for _ in range(2):
             assert samples(client)["runs_total", "none", "false", "succeeded"] == 1
+        assert samples(asked_late)["runs_total", "none", "false", "succeeded"] == 1
 
 
 def test_names_of_groups_are_told_only_where_that_is_asked_for(bridge: Bridge, sandbox: Sandbox):
