@@ -138,7 +138,7 @@ def show_present(user: UserLookup) -> None:
         st.info(f"The user is {where} now.", title="In no group now", icon=":material/person_off:")
         return
     lines = [
-        f"In **{escape_markdown(group_name(answer.group))}** {escape_markdown(since_text(answer))}"
+        f"In **{escape_markdown(group_name(answer.group))}**{_at(user, answer)} {escape_markdown(since_text(answer))}"
         for answer in present[:MOST_GROUPS]
     ]
     if len(present) > MOST_GROUPS:
@@ -153,6 +153,15 @@ def show_present(user: UserLookup) -> None:
             "What a destination holds of a group in doubt is not known until it is written again: shown is its last "
             "delivery that was accepted whole."
         )
+
+
+def _at(user: UserLookup, answer: InGroup) -> str:
+    return f" at {escape_markdown(answer.destination)}" if has_several_places(user) else ""
+
+
+def has_several_places(user: UserLookup) -> bool:
+    """Return whether the groups are at more than one destination: else its name would only take room."""
+    return len({answer.destination for answer in user.groups}) > 1
 
 
 def since_text(answer: InGroup) -> str:
@@ -195,8 +204,7 @@ def show_groups(user: UserLookup) -> None:
         st.caption("No group was delivered yet.")
         return
     answers = sorted(user.groups, key=lambda answer: not answer.is_member)
-    # Where all groups are at one place, its name in every row would only push the reasons out of sight.
-    has_several = len({answer.destination for answer in answers}) > 1
+    has_several = has_several_places(user)
     tables.rows_to_open(
         [group_row(answer) for answer in answers],
         [answer.group.id for answer in answers],
@@ -243,17 +251,23 @@ def show_history(user: UserLookup) -> None:
         return
     st.subheader("Membership history", anchor=False)
     title = "Id" if any(answer.kind for answer in user.groups) else "Apptimize id"
+    places = {answer.group.id: answer.destination for answer in user.groups}
+    has_several = has_several_places(user)
     tables.rows_to_open(
-        [membership_row(history, membership, title) for history, membership in memberships],
+        [
+            membership_row(history, membership, title) | {"Destination": places.get(membership.group.id, "")}
+            for history, membership in memberships
+        ],
         [membership.until_run or membership.since_run or membership.group.base_run_id for _, membership in memberships],
         key="users_history",
         label="Membership history",
         go_to=opener(links.HISTORY, "run"),
         order=[
-            "", "Group", "Joined", "Left", "Joined with run", "Left with run",
+            "", "Group", *(["Destination"] if has_several else []),
+            "Joined", "Left", "Joined with run", "Left with run",
             *([title] if len(user.histories) > 1 else []),
         ],
-        columns={"Group": st.column_config.TextColumn(width=200)},
+        columns={"Group": st.column_config.TextColumn(width=160 if has_several else 200)},
         button_width=90,
     )  # fmt: skip
 

@@ -146,6 +146,9 @@ def test_a_user_is_shown_with_the_ids_of_every_destination(stage: Stage):
     text = shown(at)
     assert "Ids at other destinations" in text
     assert "In 3 groups now" in text
+    for place in ("default", stage.distinct):
+        assert f"In **{stage.ours.name}** at {place} since" in text
+    assert sorted(at.dataframe[1].value["Destination"]) == sorted(at.dataframe[0].value["Destination"])
     assert "Id" in at.dataframe[1].value.columns
     assert "Apptimize id" not in at.dataframe[1].value.columns
 
