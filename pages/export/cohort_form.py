@@ -86,9 +86,12 @@ def _target_fields(cohort: Cohort, destinations: list[Connection], present: Grou
 
 
 def _default_index(destinations: list[Connection]) -> int:
-    """Offer an endpoint before a folder: it needs nothing done by hand."""
-    kinds = [connection.kind for connection in destinations]
-    return kinds.index(ConnectionKind.ENDPOINT) if ConnectionKind.ENDPOINT in kinds else 0
+    """Offer Apptimize before other receivers, and those before a folder, which leaves an upload to be done by hand."""
+
+    def rank(index: int) -> tuple[bool, bool]:
+        return not is_apptimize(destinations[index]), destinations[index].kind != ConnectionKind.ENDPOINT
+
+    return min(range(len(destinations)), key=rank)
 
 
 def _kind_text(destination: Connection) -> str:

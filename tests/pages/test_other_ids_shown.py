@@ -18,7 +18,7 @@ from data.models import Group, Run
 from tests.pages.dashboard import COHORTS, GROUPS, HISTORY, MATCHING, SYNCS, USERS, drawn, open_page, shown
 from tests.stage.home import Home, copy_home, export
 from tests.stage.receivers import BY_USER_ID, DISTINCT_ONLY, connect
-from tests.stage.sandbox import IMPORTED, Sandbox
+from tests.stage.sandbox import IMPORTED, POWER, Sandbox
 
 EVERY_PROFILE = "Every profile of the cohort is a member, matched or not"
 
@@ -160,6 +160,12 @@ def test_a_cohort_says_before_its_export_who_would_be_a_member(stage: Stage):
     at.selectbox(key=f"cohorts_to_{IMPORTED}").select(stage.distinct).run()
 
     assert (before, EVERY_PROFILE in shown(drawn(at))) == (False, True)
+
+
+def test_a_cohort_without_a_group_is_offered_to_apptimize_before_other_receivers(practising: Bridge, sandbox: Sandbox):
+    connect(practising, sandbox.receiver("bearer"), **DISTINCT_ONLY)
+
+    assert open_page(COHORTS, cohort=POWER).selectbox(key=f"cohorts_to_{POWER}").value == "default"
 
 
 def test_a_sync_to_such_a_destination_has_no_match_settings(stage: Stage):
