@@ -38,7 +38,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._counts = RunCounts(self._registry)
         self._ended = EndedRuns(bridge)
-        with suppress(StorageFailed), storage_errors():  # where it cannot be read, counting begins with the first answer
+        # Where the database cannot be read now, counting begins with the first answer.
+        with suppress(StorageFailed), storage_errors():
             self._ended.begin()
         self._registry.register(Standing(bridge))
 

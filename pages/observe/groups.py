@@ -335,7 +335,7 @@ def lead_to_user() -> None:
 person = gate.require(Role.VIEWER)
 lead_to_user()
 bridge = resources.bridge()
-connections = page_frame.open_page(bridge, person, "Groups", "What was delivered to Apptimize, and who is in.")
+connections = page_frame.open_page(bridge, person, "Groups", "What was delivered, and who is in.")
 with show_errors():
     delivered = groups.list_groups(bridge, person)
     if not GROUPS.requested:
