@@ -65,7 +65,7 @@ def refused(receiver: Receiver, status: int, *, kind: type[VendorRefused] = Vend
         advice = "Make a new token on Apptimize's Tokens page, and enter it on the Connections page."
         return VendorAuthFailed(
             f"{_name(receiver)} does not accept {_NOT_ACCEPTED[receiver.sign_in][1]}.",
-            advice=advice if receiver.is_apptimize else f"{_OTHER_ADVICE} Replace how it is signed in to there.",
+            advice=advice if receiver.is_apptimize else f"{_OTHER_ADVICE} Replace its sign-in there.",
             code=f"{codes}_unauthorized",
             status=status,
         )

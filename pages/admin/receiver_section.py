@@ -31,7 +31,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
                 f"{sandbox}/sandbox/receivers",
                 key=f"{_PREFIX}_practice",
                 icon=":material/open_in_new:",
-                help="Receivers of each kind, with what they are signed in to by.",
+                help="Receivers of each kind, each with its sign-in.",
             )
         kind = receiver_fields.sign_in_fields(_PREFIX, None)
         _show_neighbors(bridge, present, kind)
@@ -59,7 +59,7 @@ def _show_neighbors(bridge: Bridge, present: list[Connection], kind: SignInKind)
         return
     names = escape_markdown(", ".join(connection.name for connection in there))
     st.info(
-        f"This address is connected already as {names}. To change how it is signed in to, use the buttons there.",
+        f"This address is connected already as {names}. To replace its sign-in, use the buttons there.",
         icon=":material/info:",
     )
     st.checkbox("This is another account there: its groups are kept apart", key=_APART)
@@ -89,7 +89,7 @@ def _buttons(bridge: Bridge, person: Actor, kind: SignInKind) -> None:
         )
         if is_testing:
             st.form_submit_button("Send the test", key=f"{_PREFIX}_send", on_click=_send_test, args=(bridge, person))
-            st.form_submit_button("No test", key=f"{_PREFIX}_no_test", on_click=_set_testing, args=(False,))
+            st.form_submit_button("Cancel", key=f"{_PREFIX}_no_test", on_click=_set_testing, args=(False,))
 
 
 def _set_testing(is_testing: bool) -> None:  # noqa: FBT001

@@ -280,7 +280,7 @@ def test_a_sign_in_an_address_and_the_members_are_changed_at_their_card(practisi
     drawn(at.button(key=f"connections_sign_in_{number}").click().run())
     at.text_input(key=f"connections_sign_in_of_{number}_secret").set_value(receiver.secret)
     drawn(at.button(key="connections_dialog_save").click().run())
-    assert "receiver is signed in to anew." in shown(at)
+    assert "The sign-in of receiver was replaced." in shown(at)
 
     drawn(at.button(key=f"connections_address_{number}").click().run())
     for name, value in {"url": other.url, "name": other.username, "secret": other.secret}.items():

@@ -36,7 +36,7 @@ def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affec
         perform(
             place,
             partial(destinations.replace_sign_in, bridge, person, connection.id or 0, form),
-            f"{escape_markdown(connection.name)} is signed in to anew.",
+            f"The sign-in of {escape_markdown(connection.name)} was replaced.",
             fields=receiver_fields.error_places(prefix),
         )
 
@@ -86,7 +86,7 @@ def ask_for_members(bridge: Bridge, person: Actor, connection: Connection, affec
         perform(
             place,
             partial(destinations.change_receiver, bridge, person, connection.id or 0, **members),
-            f"The members of {escape_markdown(connection.name)} are others now.",
+            f"The member settings of {escape_markdown(connection.name)} were changed.",
             fields=receiver_fields.error_places(prefix),
         )
 

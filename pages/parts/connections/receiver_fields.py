@@ -59,7 +59,7 @@ def sign_in_fields(prefix: str, current: Connection | None, *, with_address: boo
     left, right = (st.container(), st.container()) if current else st.columns(2)  # dialogs are narrow
     with left:
         kind = st.selectbox(
-            "How it is signed in to",
+            "Sign-in",
             kinds,
             index=kinds.index(SignInKind(current.sign_in)) if current and current.sign_in in kinds else 0,
             format_func=SIGN_INS.__getitem__,

@@ -31,8 +31,8 @@ OTHER_PROPERTY = (
 SIGN_INS = {
     SignInKind.BASIC: "User name and password",
     SignInKind.BEARER: "Bearer token",
-    SignInKind.HEADER: "A secret in a header of its own",
-    SignInKind.ADDRESS: "Nothing beside the address",
+    SignInKind.HEADER: "Custom header",
+    SignInKind.ADDRESS: "Secret in the address",
     SignInKind.APPTIMIZE: "Apptimize token",
 }
 # What a sign-in has beside its secret.
@@ -116,10 +116,10 @@ def _describe_sign_in(connection: Connection, ending: str) -> str:
 
 
 def credential(connection: Connection) -> str:
-    """Say what a receiver is signed in to with, in the middle of a sentence."""
+    """Say what signs in to a receiver, in the middle of a sentence."""
     if connection.sign_in == SignInKind.ADDRESS:
         return "its address"
-    return "what it is signed in to with" if connection.sign_in else "its token"
+    return "its sign-in" if connection.sign_in else "its token"
 
 
 def describe_members(connection: Connection) -> str:
