@@ -61,7 +61,7 @@ def test_a_reload_shows_the_list_as_it_was_filtered(exported: Everything, page: 
 
 def test_a_user_is_looked_up_by_what_is_typed(exported: Everything, page: Page):
     go(page, f"{exported.url}/users", "Look up a user")
-    field = page.get_by_label("Distinct id or Apptimize id")
+    field = page.get_by_role("textbox", name="Distinct id or Apptimize id")
 
     field.fill("nobody at all")
     field.press("Enter")
