@@ -114,7 +114,7 @@ def _connect(bridge: Bridge, person: Actor) -> None:
         PLACE,
         connect,
         lambda made: (
-            f"{escape_markdown(made.name)} is connected. Whether it takes messages, only one can tell: use "
+            f"{escape_markdown(made.name)} is connected. Only a message shows whether it takes them: use "
             "**Send a test** above."
         ),
         fields=receiver_fields.error_places(_PREFIX),

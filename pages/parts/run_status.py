@@ -390,7 +390,7 @@ def changes(run: Run) -> None:
             ("Unchanged", number(run.unchanged), "Members that were there before and still are."),
         ]
     )
-    if run.notice:
+    if run.notice and not run.removed and not run.unchanged:
         st.caption("Whom the group held before is not known any more: all of its members count as added.")
 
 

@@ -71,11 +71,21 @@ def test_what_an_app_must_do_for_the_ids_of_a_csv_is_said_beside_it(practising: 
 def test_what_a_receiver_that_only_adds_cannot_heal_is_said_of_its_group_and_its_runs(
     practising: Bridge, sandbox: Sandbox
 ):
-    lead_to(practising, sandbox.receiver("only-adds", key="crm id"))
+    receiver = sandbox.receiver("only-adds", key="crm id")
+    lead_to(practising, receiver)
     first = export(practising, TRIAL)
 
     for page in (open_page(GROUPS, group=1), open_page(HISTORY, run=first.id)):
         assert "Anyone whom somebody else has added stays" in shown(page)
+
+    sandbox.at(LATER_S)
+    receiver.fault("server_error")
+    export(practising, TRIAL)
+    sandbox.clear_faults()
+    sandbox.at(0)
+    page = open_page(HISTORY, run=export(practising, TRIAL).id)
+    assert "Earlier deliveries were not confirmed to their end" in shown(page)
+    assert "Whom the group held before is not known any more" not in shown(page)
 
     practising.snapshots.path(group_row(practising, TRIAL).base_snapshot or "").unlink()
     sandbox.at(LATER_S)
