@@ -187,6 +187,11 @@ class Settings(BaseSettings):
         return self.home / "snapshots"
 
     @property
+    def associations(self) -> Path:
+        """Folder of the rows of associations, one below for each."""
+        return self.home / "associations"
+
+    @property
     def scratch(self) -> Path:
         """Folder of what runs spill to disk while they work; may be emptied when none does."""
         return self.home / "scratch"

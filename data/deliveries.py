@@ -22,11 +22,12 @@ from data.models import DoubtCause
 from data.proof_models import DeliveryCount, Untraced
 
 # What shows that the database is older than what was delivered.
-OLDER, MARK_LOST, AUDIT_OLDER = "older", "mark_lost", "audit_older"
+OLDER, MARK_LOST, AUDIT_OLDER, BACKUP = "older", "mark_lost", "audit_older", "backup"
 REASONS = {
     OLDER: "The database knows of fewer deliveries than were begun: an older one was put in its place.",
     MARK_LOST: "The file that notes how much was delivered is missing or damaged: the database may be an older one.",
     AUDIT_OLDER: "The audit log lacks a line that was noted beside the database: an older one was put in its place.",
+    BACKUP: "It was restored from a backup: what was delivered after the backup was made is not known.",
 }
 _LOCKED_FOR_S = 10
 # More than anyone delivers: a longer number is damage, and would leave none to go on from.
@@ -95,6 +96,18 @@ def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -
             chain.append(session, scope, subject=REASONS[why], after=after)
     note(mark, count.number)
     return why is not None
+
+
+def note_backup_restored(session: Session, mark: Path, *, now: datetime) -> tuple[int, int]:
+    """Put every group in doubt since the database is a backup's; `mark` is what lay beside it.
+
+    Returns the number of deliveries to note beside it from now on, and how many groups those are.
+    """
+    count = _get(session)
+    count.number = max(count.number, _read(mark) or 0) + 1
+    count.noticed_at, count.noticed_why = now, BACKUP
+    session.add(count)
+    return count.number, put_in_doubt(session, cause=DoubtCause.RESTORED, untraced=Untraced.RESTORED)
 
 
 def last_noticed(engine: Engine) -> tuple[datetime, str] | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, event, inspect, make_url, text
 from sqlalchemy.exc import (
@@ -21,6 +23,8 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 from sqlmodel import Session, create_engine
+
+from data import placing
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 # Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
@@ -179,6 +183,45 @@ def _write_anew(driver: Any) -> None:
         time.sleep(_CHECKPOINT_AGAIN_S)
 
 
+def copy_database(engine: Engine, target: Path) -> None:
+    """Copy a SQLite database as it is at this moment into a file that is empty or not there, while others use it.
+
+    Nothing that was removed before is in the copy. Writers are not held up. Raises StorageError, also of damage.
+    """
+    connection = engine.raw_connection()
+    try:
+        driver: Any = connection.driver_connection
+        driver.execute("VACUUM INTO ?", [str(target)])  # outside of any transaction, which the engine would begin
+    except sqlite3.Error as exc:
+        raise StorageError(_sentence(exc), advice=_advice(exc)) from exc
+    finally:
+        connection.close()
+
+
+def require_plain(engine: Engine) -> None:
+    """Refuse a SQLite database that is damaged, or has triggers or views: we have none, and they act by themselves.
+
+    Raises StorageError.
+    """
+    require_sound(engine)
+    with _storage_errors(), engine.connect() as connection:
+        if connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')").first():
+            raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP)
+
+
+def sqlite_url(file: Path) -> str:
+    """Return the URL of a SQLite database in a file."""
+    return f"sqlite:///{quote(os.fspath(file))}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that a URL leads to; None where it is no SQLite database in a file. Raises UrlUnusable."""
+    if _kind(url) != "sqlite":
+        return None
+    name = make_url(url).database or ""
+    return None if name.startswith("file:") else Path(name)
+
+
 def _is_of_a_row(exc: Exception) -> bool:
     """Return whether an error comes of what a row holds, or that it is missing: no time, no JSON, no such row.
 
@@ -191,8 +234,8 @@ def _is_of_a_row(exc: Exception) -> bool:
     return bool(ours) and ours[-1].startswith("sql")
 
 
-def _sentence(exc: DBAPIError) -> str:
-    reason = str(exc.orig).lower()
+def _sentence(exc: DBAPIError | sqlite3.Error) -> str:
+    reason = str(getattr(exc, "orig", exc)).lower()
     if "readonly" in reason or "read-only" in reason:
         return "The database is read-only."
     if "disk is full" in reason or "no space" in reason:
@@ -231,7 +274,7 @@ def open_database(url: str, home: Path) -> Engine:
         home.mkdir(parents=True, exist_ok=True)
         os.chmod(home, 0o700)
         engine = make_engine(url)
-        _bring_up_to_date(engine, home)
+        _bring_up_to_date(engine, home, sqlite_file(url))
     except OSError as exc:
         raise StorageError(f"The folder {home} cannot be used: {getattr(exc, 'strerror', None) or exc}.") from exc
     except SQLAlchemyError as exc:
@@ -257,17 +300,32 @@ def _revisions() -> list[str]:
     return revisions
 
 
-def _bring_up_to_date(engine: Engine, home: Path) -> None:
+def _bring_up_to_date(engine: Engine, home: Path, file: Path | None) -> None:
     known = _revisions()
-    if _revision(engine) == known[-1]:
+    # To look into a database makes it where it is not there, which a restore must not meet: that comes first, or waits.
+    is_there = file is None or file.exists()
+    if is_there and _revision(engine) == known[-1]:
         return  # Alembic takes a while to import, and most starts have nothing to do.
     with _one_at_a_time(engine, home):
+        if file is not None and not file.exists():
+            placing.finish(home, file)
         present = _revision(engine)
         if present == known[-1]:
             return
         if present is not None and present not in known:
             raise StorageError("The database was made by a newer version of Cohort Bridge.", advice="Update this one.")
         _upgrade(engine)
+
+
+def schema_revision(engine: Engine) -> str | None:
+    """Return which version of the schema a database has, None where it has none. Raises StorageError."""
+    with _storage_errors():
+        return _revision(engine)
+
+
+def knows_revision(revision: str) -> bool:
+    """Return whether a version of the schema is this program's, or an earlier one."""
+    return revision in _revisions()
 
 
 def is_up_to_date(engine: Engine) -> bool:
@@ -286,9 +344,7 @@ def _revision(engine: Engine) -> str | None:
 @contextmanager
 def _one_at_a_time(engine: Engine, home: Path) -> Generator[None]:
     if engine.dialect.name != "postgresql":
-        from filelock import FileLock
-
-        with FileLock(home / "migrate.lock", timeout=120):
+        with placing.alone(home, timeout_s=120):
             yield
         return
     with engine.connect() as connection:

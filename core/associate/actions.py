@@ -92,7 +92,7 @@ def start_association(
 @contextmanager
 def _uploaded(bridge: Bridge, file: IO[bytes]) -> Generator[Path]:
     """Give a folder with a copy of the file, which is removed unless it was put in its place inside."""
-    folder = bridge.settings.home / "associations"
+    folder = bridge.settings.associations
     make_folder(folder)
     part = folder / f".{secrets.token_hex(8)}.part"
     try:

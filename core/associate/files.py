@@ -17,8 +17,8 @@ _OUTCOME_COLUMNS = ("row", "distinct_id", "apptimize_id", "outcome", "reason")
 
 def import_rows(bridge: Bridge, association_id: int) -> ImportRows:
     """Return where the rows of an association are kept."""
-    home = bridge.settings.home / "associations" / f"{association_id:08d}"
-    return ImportRows(home, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
+    folder = bridge.settings.associations / f"{association_id:08d}"
+    return ImportRows(folder, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
 
 
 def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:

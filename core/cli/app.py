@@ -32,6 +32,8 @@ _COMMANDS = {
     "forget": "Remove a person from all that is kept here; groups are not touched, the cohort decides who is in them.",
     "associate": "Set the Apptimize ids of a file on Mixpanel profiles, here and now: checked first, an outcome for "
     "every row.",
+    "backup": "Back everything up in one file, but for the key, while everything runs.",
+    "restore": "Restore a backup into an empty home.",
     "rotate-key": "Encrypt the stored secrets with a new key; the old one no longer opens them.",
     "worker": "Do what is due or queued, until asked to stop.",
     "sandbox": "Run the stand-ins for Mixpanel and Apptimize alone, on this machine.",
@@ -62,6 +64,8 @@ def _find(name: str) -> typer.Typer:
             from core.cli.forget import app
         case "associate":
             from core.cli.associate import app
+        case "backup" | "restore":
+            from core.cli.backup import app
         case "rotate-key":
             from core.cli.audit import app
         case "connect":

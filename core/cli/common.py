@@ -20,7 +20,9 @@ from core.errors import SettingsError
 from core.signals import end_signals
 
 if TYPE_CHECKING:
-    from core.bridge import Bridge  # the help of the commands does without all that it needs
+    # The help of the commands does without all that these need.
+    from core.bridge import Bridge
+    from core.settings import Settings
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
 # How long a run without --wait waits for a query slot.
@@ -61,12 +63,19 @@ def with_times(clock: Clock, lease_times: LeaseTimes) -> Generator[None]:
         _times.reset(token)
 
 
-def open_here() -> Bridge:
+def read_here() -> tuple[Settings, Clock]:
+    """Read the settings, for a command that opens nothing; returns the clock that it goes by too."""
     from core import log, settings
-    from core.bridge import open_bridge
 
     configured = settings.read()
     log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
+    return configured, _times.get().clock
+
+
+def open_here() -> Bridge:
+    from core.bridge import open_bridge
+
+    configured, _ = read_here()
     times = _times.get()
     bridge = open_bridge(configured, clock=times.clock, lease_times=times.lease_times)
     _opened.set(bridge)

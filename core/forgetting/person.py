@@ -21,6 +21,7 @@ from typing import Any
 from core.access import roles
 from core.access.roles import Actor, Role, action
 from core.associate.running import watch_associations
+from core.backup.leftovers import remove_leftovers
 from core.bridge import Bridge, storage_errors
 from core.errors import IdShared, LeaseLost, RunAlreadyActive, StorageFailed
 from core.forgetting import logs
@@ -216,6 +217,7 @@ class _Work:
             self.associations.put_in_place()
             masked = logs.mask_ids(self.bridge.settings.home / "logs", self.person.all)
             self._clear_scratch()
+            remove_leftovers(self.bridge)
         except OSError as exc:
             raise StorageFailed(
                 f"Not all files could be removed: {exc.strerror or exc}.",

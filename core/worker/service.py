@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
 from core.associate import running
 from core.associate.retention import forget_old as forget_old_associations
+from core.backup.leftovers import remove_leftovers
 from core.bridge import Bridge, storage_errors
 from core.connections import service_accounts
 from core.errors import CohortBridgeError
@@ -174,6 +175,7 @@ class Worker:
         retention.remove_unnamed_files(self._bridge)
         retention.remove_set_aside(self._bridge)
         forget_old_associations(self._bridge)
+        remove_leftovers(self._bridge)
 
     def _start_claimed(self, http: HttpClient) -> None:
         while self._claimed:

@@ -14,10 +14,13 @@ from sqlmodel import Session, col, select
 
 from data.audit.anchor import anchor_holds, is_to_be_noted, note_after_commit, read_anchor
 from data.audit.scope import Outcome, Scope
+from data.engine import Engine, read_session, write_session
 from data.models import AuditEntry
 
 # The action of a line that reports lines which the anchor does not vouch for.
 GAP = "audit_gap"
+# That of a line that says from which backup a home was restored: what was written after it is in no line.
+RESTORED = "home_restored"
 # Another process may be between its commit and its note.
 _NOTED_WITHIN_S = 2.0
 
@@ -36,10 +39,16 @@ def append(
     The session began by locking the database, so the newest line is still the newest when ours comes after it; were it
     not, the number would be taken already and the transaction would fail.
     """
-    last = session.exec(select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(1)).first()
+    last = _newest(session)
     if last and (gap := _not_noted(session, scope.anchor, last)):
         last = _add(session, last, replace(scope, who="audit log", action=GAP), _Content(gap))
     return _add(session, last, scope, _Content(subject, before or {}, after or {}, outcome))
+
+
+def note(engine: Engine, scope: Scope, *, subject: str, after: dict[str, Any]) -> None:
+    """Add a line about something that changes no row. Raises StorageError."""
+    with write_session(engine) as session:
+        append(session, scope, subject=subject, after=after)
 
 
 class _Content(NamedTuple):
@@ -72,15 +81,45 @@ def _not_noted(session: Session, anchor_file: Path, last: AuditEntry) -> str | N
     """Return a sentence on the newest lines if the anchor lacks them: our own are noted right after their commit."""
     if is_to_be_noted(session, last.number):
         return None
-    deadline_s = time.monotonic() + _NOTED_WITHIN_S
-    while (anchor := read_anchor(anchor_file)) and anchor[0] < last.number and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+    anchor = _read_once_noted(anchor_file, last.number)
     if not anchor or anchor[0] >= last.number or not anchor_holds(session, anchor):
         return None
     return (
         f"Lines {anchor[0] + 1} to {last.number} were not noted in {anchor_file.name}: something else added them, or "
         "Cohort Bridge was cut off right after it wrote them."
     )
+
+
+def _read_once_noted(anchor_file: Path, number: int) -> tuple[int, str] | None:
+    """Read the anchor once it notes a line, or does not do so in time."""
+    deadline_s = time.monotonic() + _NOTED_WITHIN_S
+    while (anchor := read_anchor(anchor_file)) and anchor[0] < number and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return anchor
+
+
+def find_head(
+    copy: Engine, original: Engine, anchor_file: Path, before: tuple[int, str] | None
+) -> tuple[int, str] | None:
+    """Return the line that an anchor beside a copy of the database has to note.
+
+    `before` was noted as the copying began. Lines that the copy has after it are vouched for once they are noted as
+    well; those that are not stay what they are, lines that nothing vouches for.
+    """
+    with read_session(copy) as session:
+        newest = _newest(session)
+        if before is None or newest is None or not anchor_holds(session, before):
+            return before
+    now = _read_once_noted(anchor_file, newest.number)
+    with read_session(original) as session:
+        following = session.get(AuditEntry, newest.number + 1)
+        is_told_of = following is not None and following.action == GAP
+        is_noted = now is not None and now[0] >= newest.number and anchor_holds(session, now)
+    return (newest.number, newest.hash) if is_noted and not is_told_of else before
+
+
+def _newest(session: Session) -> AuditEntry | None:
+    return session.exec(select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(1)).first()
 
 
 def digest(entry: AuditEntry) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func
 from sqlmodel import col, select
 
 from data.audit.anchor import read_anchor
-from data.audit.chain import GAP, digest
+from data.audit.chain import GAP, RESTORED, digest
 from data.engine import read_session
 from data.models import AuditEntry
 
@@ -36,7 +36,8 @@ class AuditFilter:
 class AuditCheck:
     """The result of a check of the log. `head` is the newest line's `NUMBER:HASH`, to be noted somewhere safe.
 
-    `notes` are the lines that report others which were not noted when they were added: to be looked at.
+    `notes` are the lines that report others which were not noted when they were added, or are in no line since a backup
+    was restored: to be looked at.
     """
 
     entries: int
@@ -120,14 +121,21 @@ def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) 
     walk = _Walk()
     for entry in iterate(engine, AuditFilter()):
         walk.problems += _find_problems(entry, walk.number, walk.hash, heads)
-        if entry.action == GAP:
+        if entry.action in (GAP, RESTORED):
             walk.notes.append(f"Line {entry.number} reports: {entry.subject}")
+        if entry.action == RESTORED:
+            walk.restored = entry.number
         walk.number, walk.hash = entry.number, entry.hash
         if len(walk.problems) >= _PROBLEMS_SHOWN:
             walk.problems.append("There may be more.")
             return walk.result()
     walk.problems += _problems_at_the_end(walk.number, heads)
     walk.problems += _problems_of_anchor(walk.number, anchor, anchor_file.name)
+    if walk.problems and walk.restored and any(head.number >= walk.restored for head in heads):
+        walk.problems.append(
+            f"Line {walk.restored} tells that a backup was restored: what was written after that backup is not in this "
+            "log."
+        )
     return walk.result()
 
 
@@ -145,6 +153,7 @@ class _Walk:
 
     number: int = 0
     hash: str = ""
+    restored: int = 0  # the last line that tells of a restored backup
     problems: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
 

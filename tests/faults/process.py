@@ -25,13 +25,15 @@ from typing import Any
 import schedule
 from sqlmodel import Session
 
+from core.backup import backing_up
+from core.backup.archive import Archive
 from core.cli import app
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.export import cohort_reader
 from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
-from data import page_sizes, run_queue, run_records
+from data import home_copy, page_sizes, placing, restored, run_queue, run_records
 from data.members import collector, snapshots
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
 
@@ -49,6 +51,17 @@ STEPS: dict[str, tuple[Any, str]] = {
     "commit": (Session, "commit"),
     "tidy": (Recorder, "_tidy_up"),
     "trial": (page_sizes, "begin_trial"),
+}
+# Those of a backup, and of a restore.
+BACKUP_STEPS: dict[str, tuple[Any, str]] = {
+    "copy": (home_copy, "copy_database"),
+    "archive": (backing_up, "write"),
+    "unpack": (Archive, "unpack"),
+    "settle": (restored, "settle"),
+    "decide": (placing, "decide"),
+    "place": (placing, "_place"),
+    "place_database": (placing, "_place_database"),
+    "finish": (placing, "finish"),
 }
 _REAL_TIME = time.time
 
@@ -191,7 +204,7 @@ def _fill_disk() -> None:
 
 
 def _plant(kill: Kill) -> None:
-    owner, name = STEPS[kill.step]
+    owner, name = (STEPS | BACKUP_STEPS)[kill.step]
     real: Callable[..., Any] = getattr(owner, name)
     calls = 0
 

@@ -30,6 +30,7 @@ ROOMS = (
     "syncs",
     "associate",
     "reports",
+    "backup",
     "api",
     "worker",
     "forgetting",

@@ -19,6 +19,7 @@ import core
 from core.access import audit_log, people, roles, sign_in
 from core.access.roles import Actor, Role
 from core.associate import actions
+from core.backup import backing_up
 from core.bridge import Bridge
 from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal, trial
 from core.connections.receiver_form import ReceiverForm
@@ -310,6 +311,11 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         WORKED,
         lambda on, who: person.forget_person(on.bridge, who, "i_1", patience_s=0.0),
     ),
+    "back_up": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: backing_up.back_up(on.bridge, who, on.folder.parent / "backup.tar", force=True),
+    ),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
     "verify_audit": (Role.ADMIN, READS, lambda on, who: audit_log.verify_audit(on.bridge, who)),
 }
@@ -396,7 +402,7 @@ TRIED_ELSEWHERE = {
 
 
 # What ends elsewhere, and what is in files alone.
-CHANGE_NO_ROW = ("sign_out", "forget_person")
+CHANGE_NO_ROW = ("sign_out", "forget_person", "back_up")
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -1,0 +1,191 @@
+"""Restore a home from a backup: unpacked beside and checked, then put in place as a whole.
+
+Whatever ends it before it decides leaves the home as empty as it was; afterward the home is whole, and whoever opens it
+next finishes what is left to do (data/placing.py).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import vault
+from core.access.roles import LOCAL
+from core.backup.archive import Archive, BackupUnusable, Manifest, newer
+from core.backup.backing_up import require_sqlite
+from core.backup.leftovers import restoring_alone
+from core.bridge import storage_errors
+from core.clock import Clock
+from core.errors import CohortBridgeError, SecretKeyLost, SettingsError, StorageFailed
+from core.files import open_file
+from core.settings import Settings
+from core.text import shown
+from data import connections, engine, placing, restored
+from data.audit.scope import Scope
+from data.connections import SEALED
+from data.engine import StorageError, make_engine, open_database
+from data.members.files import flush_to_disk
+
+# Of which backup a home is: noted beside what was unpacked, until it is in its place.
+_FROM = "restored.from"
+
+
+class HomeNotEmpty(CohortBridgeError):
+    """The home holds something of ours already, which a restore does not touch."""
+
+    code = "home_not_empty"
+    default_advice = "Stop what runs there, and move it away or set COHORT_BRIDGE_HOME to another folder."
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a home was restored from, and the connections whose secrets none of the keys there opens."""
+
+    manifest: Manifest
+    without_key: list[str]
+    has_key: bool
+
+
+def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
+    """Restore an empty home from a backup. There is no person to ask for: who may write there may restore.
+
+    Raises: SettingsError, HomeNotEmpty, UnderWay, BackupUnusable, StorageFailed.
+    """
+    require_sqlite(settings.database_url, "pg_restore")
+    database = engine.sqlite_file(settings.database_url)
+    assert database
+    keys = _find_keys(settings)
+    try:
+        with storage_errors(), open_file(file) as opened:
+            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with restoring_alone(settings.home):
+                archive = Archive(opened)
+                if not _finish_earlier(settings.home, database, archive):
+                    _require_empty(settings.home, database)
+                    _restore(settings, database, archive, clock)
+    except FileNotFoundError as exc:
+        raise SettingsError(f"FILE: there is no file {file}.") from exc
+    except OSError as exc:
+        raise StorageFailed(f"The backup could not be restored: {exc.strerror or exc}.") from exc
+    return Restored(archive.manifest, _list_without_key(settings, keys), has_key=keys is not None)
+
+
+def _finish_earlier(home: Path, database: Path, archive: Archive) -> bool:
+    """Finish a restore that was killed once it had decided; returns whether it was from the same backup."""
+    with placing.alone(home, timeout_s=120):
+        noted = home / placing.WHOLE / _FROM
+        if database.exists() or not noted.exists():
+            return False
+        is_same = noted.read_text() == archive.manifest_hash
+        return placing.finish(home, database) and is_same
+
+
+def _require_empty(home: Path, database: Path) -> None:
+    if found := placing.list_occupied(home, database):
+        raise HomeNotEmpty(f"The folder {home} is not empty: it holds {', '.join(found)}. Nothing was restored.")
+
+
+def _restore(settings: Settings, database: Path, archive: Archive, clock: Clock) -> None:
+    home, unpacked = settings.home, settings.home / placing.UNPACKED
+    if not engine.knows_revision(archive.manifest.revision):
+        raise newer()
+    shutil.rmtree(unpacked, ignore_errors=True)
+    _require_space(home, archive.manifest)
+    unpacked.mkdir(mode=0o700)
+    try:
+        _unpack(archive, unpacked)
+        _settle(unpacked, archive.manifest, clock)
+        (unpacked / _FROM).write_text(archive.manifest_hash)
+        _flush_all(unpacked)
+        with placing.alone(home, timeout_s=120):
+            _require_empty(home, database)  # something may have been started there meanwhile
+            placing.decide(home)
+            placing.finish(home, database)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _require_space(home: Path, manifest: Manifest) -> None:
+    free = shutil.disk_usage(home).free
+    if free < manifest.size:
+        raise StorageFailed(
+            f"The backup needs {manifest.size / 2**20:,.1f} MB, and the disk of COHORT_BRIDGE_HOME has "
+            f"{free / 2**20:,.1f} MB left. Nothing was restored.",
+            advice="Make space there, then restore again.",
+        )
+
+
+def _unpack(archive: Archive, into: Path) -> None:
+    for name in archive.manifest.files:
+        target = into / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            archive.unpack(name, file)
+
+
+def _settle(unpacked: Path, manifest: Manifest, clock: Clock) -> None:
+    """Bring the database up to date, and take out of it what does not hold any more. Raises StorageError."""
+    url = engine.sqlite_url(unpacked / placing.DATABASE)
+    checked = make_engine(url)
+    try:
+        engine.require_plain(checked)
+        if engine.schema_revision(checked) != manifest.revision:
+            raise BackupUnusable("This backup is damaged: its database is of another version than it says.")
+    except StorageError as exc:
+        raise BackupUnusable("This backup is damaged: its database cannot be used.") from exc
+    finally:
+        checked.dispose()
+    scope = Scope(LOCAL.name, "home_restored", unpacked / placing.AUDIT_HEAD, clock.now)
+    subject = (
+        f"Restored from the backup of {shown(manifest.made_at, most=40)}, made by version "
+        f"{shown(manifest.version, most=40)}: what was done after that is not in this log."
+    )
+    opened = open_database(url, unpacked)
+    try:
+        restored.settle(opened, unpacked / placing.DELIVERY_MARK, scope, subject=subject, now=clock.now())
+    finally:
+        opened.dispose()
+    if (unpacked / f"{placing.DATABASE}-wal").exists():  # it is removed once all of it is in the database
+        raise StorageError("The restored database could not be written.")
+
+
+def _flush_all(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        flush_to_disk(path)
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def _find_keys(settings: Settings) -> vault.Vault | None:
+    """Open the keys that are there; none are made, since those of the backup may be put back. Raises SettingsError."""
+    if settings.secret_key is None and not (settings.home / "secret.key").exists():
+        return None
+    return vault.open_vault(settings.secret_key, settings.home)
+
+
+def _list_without_key(settings: Settings, keys: vault.Vault | None) -> list[str]:
+    """Name the connections that hold a secret which none of the keys opens."""
+    with storage_errors():
+        opened = open_database(settings.database_url, settings.home)
+        try:
+            present = connections.list_connections(opened)
+        finally:
+            opened.dispose()
+    return [
+        f"{connection.side} {connection.name}"
+        for connection in present
+        if any(not _opens(keys, text) for name in SEALED if (text := getattr(connection, name)))
+    ]
+
+
+def _opens(keys: vault.Vault | None, sealed: str) -> bool:
+    try:
+        if keys is not None:
+            keys.decrypt(sealed)
+    except SecretKeyLost:
+        return False
+    return keys is not None
