@@ -209,6 +209,7 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
     untraced = _untraced_by(connection, new, seals, moves=moves) if new.side == DESTINATION_SIDE else None
     if is_replaced and new.side == DESTINATION_SIDE and (moves or not _writes_alike(connection, new, seals)):
         stop_writing(session, connection.id)
+        receivers.note_left(session, connection)
     if is_replaced and not connection.removed:
         recorder.rename(session, _replacement(connection, new, moves=moves))
     with session.no_autoflush:
@@ -346,6 +347,7 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
         # What a twin's groups hold now is not known: both wrote there.
         receivers.mark_in_doubt(session, receivers.list_twins(session, connection))
         stop_writing(session, connection_id)
+        receivers.note_left(session, connection)
         connection.removed, connection.apart = True, False
         connection.secret = connection.project_token = connection.address = None
         connection.secret_end = connection.project_token_end = connection.address_hash = ""

@@ -60,3 +60,16 @@ class TriedDelivery(SQLModel, table=True):
     )
     snapshot: str = Field(primary_key=True, max_length=64)
     run_id: int  # that began with it first; the snapshot may be another's, and outlives both
+
+
+class LeftPlace(SQLModel, table=True):
+    """Where a destination led before: another address, or the same one with another sign-in. It may be entered anew."""
+
+    __tablename__: ClassVar[Any] = "left_place"
+
+    id: int | None = Field(default=None, primary_key=True)
+    connection_id: int = Field(
+        sa_column=Column("connection_id", ForeignKey("connection.id", ondelete="CASCADE"), nullable=False, index=True)
+    )
+    url: str
+    is_hidden: bool = False  # the address was a secret: `url` is its host only

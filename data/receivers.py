@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, exists
 from sqlmodel import Session, col, select
@@ -25,7 +26,7 @@ from data.models import (
     SyncKind,
     SyncState,
 )
-from data.proof_models import Untraced
+from data.proof_models import DeliveryCount, LeftPlace, Untraced
 from data.same_place import is_same_place, normal_address
 from data.seals import Seals
 from data.sync_runs import cancel_queued
@@ -56,12 +57,12 @@ def _sign_in_name(connection: Connection) -> str:
 
 
 def hash_address(connection: Connection, seals: Seals) -> str:
-    """Return the keyed hash of where an endpoint leads; where no key opens its address, the one that it has."""
+    """Return the keyed hash of where an endpoint leads; empty where no key opens its address."""
     if connection.kind != ConnectionKind.ENDPOINT:
         return ""
     if connection.address is None:
         return seals.hash_text(normal_address(connection.url))
-    return seals.hash_sealed(connection.address, normal_address) or connection.address_hash
+    return seals.hash_sealed(connection.address, normal_address) or ""
 
 
 def refresh_hashes(session: Session, seals: Seals) -> None:
@@ -138,7 +139,28 @@ def require_own(session: Session, group: Group) -> None:
             raise SharedReceiver(group, session.get_one(Connection, group.destination_id), twin)
 
 
-def was_written_through_another(session: Session, group: Group, connection: Connection) -> bool:
+def note_left(session: Session, connection: Connection) -> None:
+    """Note where an endpoint leads, or as whom, before that is another: a later connection may lead there again."""
+    if connection.kind != ConnectionKind.ENDPOINT or connection.id is None:
+        return
+    left = LeftPlace(connection_id=connection.id, url=connection.url, is_hidden=connection.address is not None)
+    known = session.exec(select(LeftPlace).where(LeftPlace.connection_id == connection.id)).all()
+    if (left.url, left.is_hidden) not in {(place.url, place.is_hidden) for place in known}:
+        session.add(left)
+
+
+def find_first_untraced(session: Session, group: Group, connection: Connection) -> Untraced | None:
+    """Return why a receiver that only adds may hold a cohort already, though this group was never delivered."""
+    if not connection.adds_only or group.delivered_at is not None or group.in_doubt:
+        return None
+    if _was_written_through_another(session, group, connection):
+        return Untraced.PLACE
+    count = session.get(DeliveryCount, 1)
+    # What an older database lacks may be this very group.
+    return Untraced.RESTORED if count and count.noticed_at else None
+
+
+def _was_written_through_another(session: Session, group: Group, connection: Connection) -> bool:
     """Return whether another connection, removed since or not, led to the same place and wrote this cohort there."""
     others = session.exec(
         select(Connection)
@@ -151,11 +173,28 @@ def was_written_through_another(session: Session, group: Group, connection: Conn
         )
         .distinct()
     ).all()
-    return any(_may_have_led_to_it(other, connection) for other in others)
+    left = select(LeftPlace).where(col(LeftPlace.connection_id).in_([other.id for other in others]))
+    return any(_may_have_led_to_it(other, connection) for other in others) or any(
+        _is_left_place(place, connection) for place in session.exec(left).all()
+    )
+
+
+def _is_left_place(place: LeftPlace, connection: Connection) -> bool:
+    """Return whether a place that was left may be a destination's: of addresses that are secret the hosts are known."""
+    if place.is_hidden or connection.address is not None:
+        return _host(place.url) == _host(connection.url)
+    return normal_address(place.url) == normal_address(connection.url)
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(normal_address(url))
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _may_have_led_to_it(other: Connection, connection: Connection) -> bool:
     if not other.removed:  # two that are both there are one place only where that is what people said
+        if other.address is not None and not other.address_hash:  # no key opens it: its host is known
+            return _host(other.url) == _host(connection.url)
         return is_same_place(connection, other) and not are_apart(connection, other)
     # Of an address that was a secret only the host is left once it was removed.
     is_same_host = connection.address is not None and other.url == connection.url
@@ -176,13 +215,14 @@ def _is_kept() -> ColumnElement[bool]:
 
 
 def pause_shared(
-    engine: Engine, *, get_reason: Callable[[SharedReceiver], str], scope: Scope, now: datetime
+    engine: Engine, *, get_reason: Callable[[SharedReceiver], str], scope: Scope, seals: Seals, now: datetime
 ) -> list[Sync]:
     """Pause the active recurring syncs whose group is not their own, and note that such groups are in doubt.
 
     Returns the syncs that were paused. What is paused and in doubt already stays as it is.
     """
     with recorder.acting(scope), write_session(engine) as session:
+        refresh_hashes(session, seals)  # a key that was lost may be back
         shared = _list_shared_groups(session)
         believed = [group.id for group, _ in shared if group.delivered_at and not group.in_doubt]
         if believed:

@@ -32,12 +32,15 @@ def mark_in_doubt(
     with write_session(engine) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return None
-        receivers.require_own(session, session.get_one(Group, group_id))
+        group = session.get_one(Group, group_id)
+        receivers.require_own(session, group)
         values = {"in_doubt": True, "doubt_cause": func.coalesce(Group.doubt_cause, DoubtCause.DELIVERY)}
         if tries is None:
             values["untraced"] = func.coalesce(Group.untraced, Untraced.DELIVERY)
         else:
             tried.note(session, group_id, run_id, tries)
+            first = receivers.find_first_untraced(session, group, session.get_one(Connection, group.destination_id))
+            values["untraced"] = func.coalesce(Group.untraced, first)
         session.exec(update(Group).where(col(Group.id) == group_id).values(**values))
         return deliveries.count_delivery(session)
 

@@ -25,7 +25,7 @@ from data.models import (
     Sync,
     SyncState,
 )
-from data.proof_models import TriedDelivery
+from data.proof_models import TriedDelivery, Untraced
 from data.receivers import SharedReceiver
 
 _FAILURES_LOOKED_AT = 50
@@ -62,7 +62,7 @@ def get(engine: Engine, run_id: int) -> Run | None:
 class RunRows:
     """A run and the rows that it refers to; None: that connection was removed for good.
 
-    `shared` says why the group is not this destination's alone, if it is not. `tried` and `is_known_place` are told
+    `shared` says why the group is not this destination's alone, if it is not. `tried` and `first_untraced` are told
     where a receiver only adds.
     """
 
@@ -76,7 +76,7 @@ class RunRows:
     base_proof: Proof | None
     shared: SharedReceiver | None = None
     tried: Sequence[TriedDelivery] = ()
-    is_known_place: bool = False  # another connection led there, and wrote this cohort; this one has not yet
+    first_untraced: Untraced | None = None  # why the cohort may be there though this group was never delivered
 
 
 def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
@@ -100,9 +100,8 @@ def get_with_its_rows(engine: Engine, run_id: int) -> RunRows | None:
         rows = RunRows(run, sync, group, mixpanel, destination, approvals, log, base_proof, shared)
         if destination is None or not destination.adds_only:
             return rows
-        is_new = group.delivered_at is None and not group.in_doubt
-        is_known_place = is_new and receivers.was_written_through_another(session, group, destination)
-        return replace(rows, tried=tried.list_tried(session, group.id), is_known_place=is_known_place)
+        first_untraced = receivers.find_first_untraced(session, group, destination)
+        return replace(rows, tried=tried.list_tried(session, group.id), first_untraced=first_untraced)
 
 
 def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:

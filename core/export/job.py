@@ -72,7 +72,7 @@ class Job:
 
     tried: Sequence[str] = ()  # the snapshots that deliveries began with and that may be there, of one that only adds
     attempt: int = 0  # of this run: see FileNames
-    is_known_place: bool = False  # another connection led there, and wrote this cohort
+    untraced: str | None = None  # why it is not known of everybody whom a receiver that only adds may hold
 
     @property
     def only_adds(self) -> bool:
@@ -119,7 +119,7 @@ def load(bridge: Bridge, run_id: int) -> Job:
         key,
         tried=[each.snapshot for each in rows.tried],
         attempt=sum(each.run_id == run_id for each in rows.tried),
-        is_known_place=rows.is_known_place,
+        untraced=rows.group.untraced or rows.first_untraced,
     )
 
 

@@ -65,7 +65,7 @@ def find_leavers(
             damages[name] = set_aside(bridge, name, damage)
     base_damage = _base_damage(job, comparison) or damages.pop(comparison.base or "", None)
     tried_damage = next(iter(damages.values()), None)
-    gap = find_gap(Trace(job.group.untraced, job.is_known_place, base_damage, tried_damage))
+    gap = find_gap(Trace(job.untraced, base_damage, tried_damage))
     if not job.tried:
         return Leavers(comparison.changes if removed else None, removed, gap=gap)
     file, members = _keep(bridge, job, comparison, known, write_snapshot) if known else (None, 0)

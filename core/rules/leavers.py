@@ -5,7 +5,8 @@ is not in the cohort. Who may be there:
 
 | what happened to the group | who may be there | if it is not known of everybody |
 | --- | --- | --- |
-| nothing was ever delivered | nobody | held where another connection led to the same place (`place`) |
+| nothing was ever delivered | nobody | held where another connection leads, or led, there (`place`) |
+| the same, and the database was put back to an older one, which may lack the group | | held (`restored`) |
 | the last delivery was accepted whole | its base, exactly | held where the base is lost |
 | deliveries began since and were not confirmed | its base, and what each of them began with | held where one is lost |
 | one of those was not recorded: an earlier version | | held (`delivery`) |
@@ -42,8 +43,7 @@ _REASONS = {
 class Trace:
     """What is known of whom a receiver may hold. Damages are the ends of sentences on a file of members."""
 
-    untraced: str | None  # of the group
-    is_known_place: bool  # another connection led there, and wrote this cohort; this one has not yet
+    untraced: str | None  # of the group; before its first delivery, of what is known of its place
     base_damage: str | None  # of the members that were delivered last; None: they are there, or nothing was delivered
     tried_damage: str | None  # of any of those that deliveries began with since
 
@@ -52,8 +52,6 @@ def find_gap(trace: Trace) -> str | None:
     """Return why not everybody is known whom a receiver may hold, in a sentence; None: they are."""
     if trace.untraced is not None:
         return _REASONS[trace.untraced]
-    if trace.is_known_place:
-        return _REASONS["place"]
     if trace.base_damage is not None:
         return f"The file of the members that the group was given last {trace.base_damage}."
     if trace.tried_damage is not None:

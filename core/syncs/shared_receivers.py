@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 def pause_shared(bridge: Bridge) -> None:
     """Pause what would overwrite each other's groups, with the cause: of a home in which that was possible, both."""
     scope = roles.scope(bridge, "worker", "pause_sync")
+    seals, now = bridge.vault, bridge.clock.now()
     with storage_errors():
-        paused = receivers.pause_shared(bridge.engine, get_reason=_reason, scope=scope, now=bridge.clock.now())
+        paused = receivers.pause_shared(bridge.engine, get_reason=_reason, scope=scope, seals=seals, now=now)
     for sync in paused:
         log.warning("sync paused sync_id=%s reason=receiver shared", sync.id)
 

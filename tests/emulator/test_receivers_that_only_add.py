@@ -5,28 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import col, select
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import entering, lookup, removal
-from core.connections.destinations import connect_endpoint
+from core.connections.destinations import connect_endpoint, connect_receiver
 from core.export import run as running
 from core.export.hold import hold_if_wrong
 from core.syncs import held_runs, listing, recurring, undo
 from core.worker import retention, service
 from data import tried
 from data.engine import read_session, write_session
-from data.models import DESTINATION_SIDE, Connection, Run, RunStatus, SyncState
+from data.models import DESTINATION_SIDE, Connection, Group, Run, RunStatus, SyncState
 from tests.emulator.test_damaged_files import DAMAGES
 from tests.emulator.test_restored_database import back_up, restored
 from tests.stage.adding import lead_to, messages_of
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row, newest_run
-from tests.stage.receivers import Receiver
-from tests.stage.sandbox import LATER_S, TRIAL, Sandbox
+from tests.stage.home import connect as connect_vendors
+from tests.stage.receivers import Receiver, connect, form_of
+from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 
 DAY_S = 24 * 3600
 # Times at which the cohort is another one each, none of which holds another.
@@ -398,6 +400,50 @@ def test_a_connection_to_where_a_removed_one_led_is_held_first(bridge: Bridge, s
     assert export(bridge, TRIAL, to="again").write == "none"
 
 
+@pytest.mark.parametrize("then", ["moved", "signed in otherwise", "moved, then removed"])
+def test_a_connection_to_where_another_one_led_before_is_held_first(
+    bridge: Bridge, sandbox: Sandbox, receiver: Receiver, then: str
+):
+    export(bridge, TRIAL)
+    before = held(receiver)
+    left = destination(bridge).id or 0
+    enter(
+        bridge, **({"secret": password(bridge, "other")} if "signed" in then else {"url": f"{sandbox.url}/elsewhere"})
+    )
+    if "removed" in then:
+        removal.remove_connection(bridge, LOCAL, left)
+    connect_receiver(bridge, LOCAL, form_of(receiver), name="again", apart="signed" in then)
+    sandbox.at(LATER_S)
+
+    run = export(bridge, TRIAL, to="again")
+
+    assert (run.status, run.error_code) == (RunStatus.HELD, "held_unknown_members")
+    assert held(receiver) == before
+    assert export(bridge, POWER, to="again").status == RunStatus.SUCCEEDED  # no one wrote it there
+
+
+def test_a_connection_to_where_one_leads_that_no_key_opens_is_held_first(home: Home, sandbox: Sandbox, bridge: Bridge):
+    receiver = sandbox.receiver("secret-path")
+    connect(bridge, receiver)
+    export(bridge, TRIAL, to=receiver.name)
+    key = home.path / "secret.key"
+    lost = key.read_text()
+    key.write_text(Fernet.generate_key().decode())
+    with home.bridge() as keyless:
+        connect_vendors(keyless, sandbox)
+        connect_receiver(keyless, LOCAL, form_of(receiver), name="again")
+        run = export(keyless, TRIAL, to="again")
+        assert (run.status, run.error_code) == (RunStatus.HELD, "held_unknown_members")
+        recurring.add_sync(keyless, LOCAL, TRIAL, to="again")
+
+        key.write_text(f"{key.read_text()},{lost}")
+        service.once(keyless)
+
+        assert any(
+            "lead to the same place" in (row.sync.paused_reason or "") for row in listing.list_syncs(keyless, LOCAL)
+        )
+
+
 def test_a_rollback_that_would_leave_somebody_fails_and_says_so(bridge: Bridge, sandbox: Sandbox, receiver: Receiver):
     first = export(bridge, TRIAL)
     before = held(receiver)
@@ -423,6 +469,26 @@ def test_a_database_that_was_put_back_holds(home: Home, sandbox: Sandbox, bridge
         run = export(put_back, TRIAL)
         assert (run.status, run.error_code) == (RunStatus.HELD, "held_unknown_members")
         assert "older than what was delivered" in (run.error_message or "")
+
+
+def test_a_group_that_a_database_put_back_lacks_is_held_first(
+    home: Home, sandbox: Sandbox, bridge: Bridge, receiver: Receiver
+):
+    back_up(home)
+    export(bridge, TRIAL)
+    before = held(receiver)
+    bridge.engine.dispose()
+    sandbox.at(LATER_S)
+
+    with restored(home) as put_back:
+        run = export(put_back, TRIAL)
+        assert (run.status, run.error_code) == (RunStatus.HELD, "held_unknown_members")
+        assert held(receiver) == before
+        receiver.fault("server_error")
+        held_runs.apply_held(put_back, LOCAL, run.id or 0)
+        service.once(put_back)
+        with read_session(put_back.engine) as session:  # what was let through failed
+            assert session.exec(select(Group.untraced).where(Group.cohort_id == TRIAL)).one() == "restored"
 
 
 def test_a_receiver_that_replaces_keeps_no_file_or_row_of_what_was_tried(bridge: Bridge, sandbox: Sandbox):

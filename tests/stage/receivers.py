@@ -90,9 +90,9 @@ class Receiver:
         return by_sign_in[self.sign_in]
 
 
-def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
-    """Connect a receiver as an admin does, named as it is, with ids sent under its own key; returns the connection."""
-    form = ReceiverForm(
+def form_of(receiver: Receiver, **known_by: str) -> ReceiverForm:
+    """Fill in the form of a receiver, with ids sent under its own key."""
+    return ReceiverForm(
         SecretStr(receiver.url),
         sign_in="address" if receiver.sign_in == "path" else receiver.sign_in,
         secret=SecretStr("" if receiver.sign_in == "path" else receiver.secret),
@@ -101,6 +101,10 @@ def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
         adds_only=not receiver.replaces,
         **known_by,
     )
-    connection = connect_receiver(bridge, LOCAL, form, name=receiver.name)
+
+
+def connect(bridge: Bridge, receiver: Receiver, **known_by: str) -> int:
+    """Connect a receiver as an admin does, named as it is; returns the connection."""
+    connection = connect_receiver(bridge, LOCAL, form_of(receiver, **known_by), name=receiver.name)
     assert connection.id
     return connection.id

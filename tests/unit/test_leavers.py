@@ -11,7 +11,7 @@ from core.rules.leavers import Trace, find_gap
 from data.members.snapshots import Snapshots
 from data.proof_models import Untraced
 
-KNOWN = Trace(untraced=None, is_known_place=False, base_damage=None, tried_damage=None)
+KNOWN = Trace(untraced=None, base_damage=None, tried_damage=None)
 
 
 def test_nothing_is_held_where_everybody_is_known():
@@ -31,10 +31,10 @@ def test_each_reason_is_a_sentence_of_its_own(untraced: Untraced):
 @pytest.mark.parametrize(
     ("trace", "begins"),
     [
-        (replace(KNOWN, is_known_place=True), "This connection led elsewhere"),
+        (replace(KNOWN, untraced="place"), "This connection led elsewhere"),
         (replace(KNOWN, base_damage="is gone"), "The file of the members that the group was given last is gone."),
         (replace(KNOWN, tried_damage="is gone"), "A file of members that a delivery began with is gone."),
-        (Trace("restored", True, "is gone", "is gone"), "The database may be older"),
+        (Trace("restored", "is gone", "is gone"), "The database may be older"),
     ],
 )
 def test_what_is_lost_is_named(trace: Trace, begins: str):
