@@ -24,6 +24,7 @@ from core.connections import lookup, mixpanel_connection
 from core.connections.destinations import connect_endpoint
 from core.errors import CohortBridgeError, SettingsError
 from core.hosts import is_loopback_host
+from core.settings import Settings
 from core.signals import end_signals
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, SignInKind
 
@@ -56,6 +57,7 @@ def run(
 
     Returns the exit status: 0 when it was asked to end, 1 when one died. Raises SettingsError when a port is taken.
     """
+    for_worker = _own_metrics_port(bridge.settings, port)
     stop = Event()
     for number in end_signals():
         signal.signal(number, lambda _number, _frame: stop.set())
@@ -64,11 +66,13 @@ def run(
     services = list[Service]()
     try:
         if _is_practice(bridge):
-            sandbox_url = _start_sandbox(bridge, services, sandbox_port, stop)
+            # The dashboard starts last: its port is free until then, and not for others.
+            usual = sandbox_port if sandbox_port != port else _any_port()
+            sandbox_url = _start_sandbox(bridge, services, usual, stop)
             if not stop.is_set():
                 connect_sandbox(bridge, sandbox_url)
                 notify(f"Practice sandbox  {sandbox_url}")
-        services.append(_start(bridge, "worker", "worker"))
+        services.append(_start(bridge, "worker", "worker", **for_worker))
         services.append(_start_dashboard(bridge, address, port))
         host = _local_host(address)
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -80,6 +84,21 @@ def run(
         return _watch(services, stop)
     finally:
         _end(services)
+
+
+def _own_metrics_port(settings: Settings, port: int) -> dict[str, str]:
+    """Return what the worker's environment needs so that health and metrics do not take the dashboard's port.
+
+    Raises SettingsError where that very port was chosen for them.
+    """
+    if settings.metrics_at is None or settings.metrics_at[1] != port:
+        return {}
+    if settings.metrics_address != Settings.model_fields["metrics_address"].default:
+        raise SettingsError(
+            f"Port {port} is that of COHORT_BRIDGE_METRICS_ADDRESS too.",
+            advice="Choose another one there, or with --port.",
+        )
+    return {"COHORT_BRIDGE_METRICS_ADDRESS": f"{LOOPBACK}:{port + 1}"}
 
 
 def _is_practice(bridge: Bridge) -> bool:
@@ -163,16 +182,18 @@ def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
     return _spawn(bridge, "dashboard", [sys.executable, str(_DASHBOARD), *arguments])
 
 
-def _start(bridge: Bridge, name: str, *arguments: str) -> Service:
-    return _spawn(bridge, name, [sys.executable, "-m", "core", *arguments])
+def _start(bridge: Bridge, name: str, *arguments: str, **more: str) -> Service:
+    return _spawn(bridge, name, [sys.executable, "-m", "core", *arguments], **more)
 
 
-def _spawn(bridge: Bridge, name: str, command: list[str]) -> Service:
+def _spawn(bridge: Bridge, name: str, command: list[str], **more: str) -> Service:
+    """Start a process; `more` is added to its environment."""
     folder = bridge.settings.home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
     environment = os.environ | {"COHORT_BRIDGE_HOME": str(bridge.settings.home)}
     environment |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # whatever the locale of this terminal says
+    environment |= more
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  (our own modules)
             command,

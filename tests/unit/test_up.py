@@ -10,7 +10,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from core.cli.up import _find_path  # pyright: ignore[reportPrivateUsage]
+from core.cli.up import _find_path, _own_metrics_port  # pyright: ignore[reportPrivateUsage]
+from core.errors import SettingsError
+from core.settings import Settings
 from tests.stage.processes import free_port
 from tests.stage.serving import serving
 
@@ -49,3 +51,20 @@ def test_what_answers_in_another_way_is_up():
         thread.start()
         assert _find_path(f"http://127.0.0.1:{other.getsockname()[1]}") == ""
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "moved_to"),
+    [("127.0.0.1:8502", 8501, None), ("127.0.0.1:8502", 8502, "127.0.0.1:8503"), ("off", 8502, None)],
+)
+def test_health_and_metrics_make_room_for_the_dashboard(address: str, port: int, moved_to: str | None):
+    moved = _own_metrics_port(Settings(metrics_address=address, _env_file=None), port)  # type: ignore[call-arg]
+
+    assert moved == ({"COHORT_BRIDGE_METRICS_ADDRESS": moved_to} if moved_to else {})
+
+
+def test_a_port_that_was_chosen_for_metrics_is_not_the_dashboards():
+    settings = Settings(metrics_address="127.0.0.1:9100", _env_file=None)  # type: ignore[call-arg]
+
+    with pytest.raises(SettingsError, match="Port 9100 is that of COHORT_BRIDGE_METRICS_ADDRESS too"):
+        _own_metrics_port(settings, 9100)
