@@ -10,6 +10,7 @@ import pytest
 
 from core.access import audit_log
 from core.access.roles import LOCAL
+from core.backup.leftovers import remove_leftovers
 from core.syncs import groups
 from data import placing
 from tests.faults import process
@@ -66,6 +67,7 @@ def assert_restored(other: Home, population: Population) -> None:
         for cohort in (ONE, TWO):
             assert export(bridge, cohort).write == "full"
             assert population.members(cohort) == population.expected_members(cohort)
+        remove_leftovers(bridge)  # as a worker does when it starts
     for name in (placing.UNPACKED, placing.WHOLE):
         assert not (other.path / name).exists()
 
