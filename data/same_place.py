@@ -125,9 +125,10 @@ def _address_number(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
 def _normal_path(path: str) -> str:
     """Return a path without steps that lead nowhere; its letters stay as they are: servers tell their case apart."""
     kept = list[str]()
-    for step in path.split("/"):
+    for each in path.split("/"):
+        step = unquote(each, errors="surrogateescape")
         if step == "..":
             del kept[max(1, len(kept) - 1) :]
         elif step != ".":
-            kept.append(quote(unquote(step, errors="surrogateescape"), safe="", errors="surrogateescape"))
+            kept.append(quote(step, safe="", errors="surrogateescape"))
     return "/".join(kept).rstrip("/")

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from core.connections.secrets import checked_secret
 from core.errors import SettingsError
+from core.rules.matching import DISTINCT_PROPERTY
 from core.rules.personal_properties import require_impersonal
 from core.validation import clean_exact_line, clean_line
 from core.vendors.receiver import DISTINCT_KEY
@@ -111,6 +112,11 @@ def checked_member_property(member_id: MemberId, name: str) -> str:
     _refuse_line_break(name, "Member property")
     checked = clean_exact_line(name, "Member property")
     require_impersonal(checked, "Member property")
+    if checked == DISTINCT_PROPERTY:
+        raise SettingsError(
+            f"Member property: {checked} is the distinct id, not a property.",
+            advice="Choose the distinct id as the one that the receiver knows people by.",
+        )
     return checked
 
 

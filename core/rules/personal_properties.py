@@ -23,16 +23,18 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 # What may stand behind: which one it is, a spelling, or a hash, which leads whoever has a list back to the others.
 _BEHIND = _set(
     "hash hashed md sha lower lowercase lowercased normalized raw clean e text primary secondary main other work "
-    "home business personal private"
+    "home business personal private legal value values string str formatted format en de fr es completo completa "
+    "complet electronico electronica electronique"
 )
 # A yes or no, or a count, of what follows.
 _ABOUT = _set(
     "has have is was are can may no not wants want allow allows allowed send sends sent enable enabled "
     "disable accepts receive receives opt opted subscribed unsubscribed count num total"
 )
-_EMAIL = _set("email emails mail mails gmail courriel correo correos")
+_EMAIL = _set("email emails mail mails gmail courriel courrier correo correos")
 _BEHIND_EMAIL = _set("address addresses addr adress adresse adr id ids")
-_EMAIL_ENDS = ("email", "emailaddress", "emailaddr", "emailid", "mailaddress")
+_EMAIL_BY_ADDRESS = ("emailaddress", "emailaddr", "mailaddress")
+_EMAIL_ENDS = ("email", "emailid", *_EMAIL_BY_ADDRESS)
 _NO_EMAIL = _set("voice direct junk spam")
 _PHONE = _set(
     "phone phones telephone telephones msisdn landline cellphone telefon telefono telefone telefoon "
@@ -86,6 +88,8 @@ def _is_email(words: list[str]) -> bool:
     before = kept[-2] if len(kept) > 1 else ""
     if kept[-1] in _EMAIL:
         return before not in _NO_EMAIL
+    if "".join(words).endswith(_EMAIL_BY_ADDRESS):  # wherever capitals seem to set words apart
+        return True
     return words[-1].endswith(_EMAIL_ENDS) and not words[-1].endswith("voicemail")
 
 

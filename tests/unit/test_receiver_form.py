@@ -120,6 +120,7 @@ REFUSED = [
             "Phone Number",
             "firstName",
             "$name",
+            "$distinct_id",
         )
     ],  # fmt: skip
     *[

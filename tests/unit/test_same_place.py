@@ -33,6 +33,7 @@ def folder(path: Path | str) -> Connection:
         "https://hooks.example.com/cohort-sync/?b=2&a=1", "https://hooks.example.com/cohort-sync?a=1&b=2",
         "https://hooks.example.com./cohort-sync?a=1&b=2", "https://hooks.example.com/cohort-sync?a=1&b=2#part",
         " https://hooks.example.com/./x/../cohort-sync?a=1&b=2 ", "https://hooks.example.com/cohort%2dsync?%61=1&b=2",
+        "https://hooks.example.com/%2e/x/%2E%2e/cohort-sync?a=1&b=2",
         "https://ｈooks.example。com/cohort-sync?a=1&b=2",
     ],
 )  # fmt: skip
