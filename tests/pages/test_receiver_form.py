@@ -12,11 +12,11 @@ from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.connections import lookup
 from core.connections.trial import TEST_COHORT_ID, TEST_NAME
-from data.engine import read_session
+from data.engine import read_session, write_session
 from data.models import AuditEntry, Connection, MemberId, SignInKind
 from tests.pages.dashboard import CONNECTIONS, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row
-from tests.stage.receivers import Receiver
+from tests.stage.receivers import Receiver, connect
 from tests.stage.sandbox import POWER, Sandbox
 
 SIGN_INS = {
@@ -294,6 +294,23 @@ def test_a_sign_in_an_address_and_the_members_are_changed_at_their_card(practisi
     changed = connected(practising)
     assert (changed.url, changed.sign_in_name, changed.member_key) == (other.url, other.username, "user")
     assert other.secret not in shown(at) + str(at.session_state.to_dict())
+
+
+def test_a_change_says_before_that_it_has_the_next_run_of_a_receiver_that_only_adds_held(
+    practising: Bridge, sandbox: Sandbox
+):
+    receiver = sandbox.receiver("only-adds")
+    number = connect(practising, receiver, member_id=MemberId.DISTINCT)
+    export(practising, POWER, to=receiver.name)
+
+    def says_held(what: str) -> bool:
+        at = open_page(CONNECTIONS).button(key=f"connections_{what}_{number}").click().run()
+        return "the next run is held" in shown(drawn(at))
+
+    assert [says_held(what) for what in ("address", "members", "sign_in")] == [True, True, False]
+    with write_session(practising.engine) as session:
+        session.get_one(Connection, number).times_replaced = 1
+    assert says_held("sign_in")
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.ANALYST])

@@ -18,6 +18,17 @@ from pages.parts.connections.dialogs import show_subject, submit
 from pages.parts.connections.wording import TEST_TAKEN, explain_test
 from pages.parts.formatting import escape_markdown
 
+_HELD = (
+    "This receiver only adds, and may hold people who are not known after this change: the next run is held. Applied "
+    "once, it writes the cohort; those people stay there."
+)
+
+
+def _show_held(affected: Affected, *, is_held: bool) -> None:
+    """Say that the next run is held, where anything was delivered: `is_held` says whether the change leads to that."""
+    if is_held and affected.groups:
+        st.caption(_HELD)
+
 
 def _prefix(what: str, connection: Connection) -> str:
     """Return how the keys of a dialog's fields begin: what was entered in one must not stand in another."""
@@ -30,6 +41,7 @@ def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affec
     prefix = _prefix("sign_in_of", connection)
     show_subject(connection)
     show_affected(affected, IN_DOUBT)
+    _show_held(affected, is_held=connection.adds_only and connection.times_replaced > 0)
 
     def save() -> None:
         form = receiver_fields.read_form(prefix, connection)
@@ -52,6 +64,7 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
     prefix = _prefix("address_of", connection)
     show_subject(connection)
     show_affected(affected, IN_DOUBT)
+    _show_held(affected, is_held=connection.adds_only)
 
     def save() -> None:
         change = partial(
@@ -91,6 +104,7 @@ def ask_for_members(bridge: Bridge, person: Actor, connection: Connection, affec
         )
 
     receiver_fields.member_fields(prefix, connection)
+    _show_held(affected, is_held=receiver_fields.adds_only(prefix))
     with st.form(f"{prefix}_dialog", border=False):
         _submit("Change members", save, place, prefix)
 
