@@ -120,7 +120,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         columns={
             # Without a width it is as narrow as the first rows: a preview's state would be cut off.
             "State": st.column_config.TextColumn(width=140),
-            "Group": st.column_config.TextColumn(width="medium"),
+            "Group": st.column_config.TextColumn(width=140),
             **tables.counts("Members", "Added", "Removed"),
         },
     )
