@@ -12,7 +12,8 @@ from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError
 from core.text import shown
 from core.vendors.mixpanel_project import REGIONS
-from data.models import Connection, ConnectionKind, SignInKind
+from data import connections
+from data.models import DESTINATION_SIDE, Connection, ConnectionKind, SignInKind
 
 _LONGEST = 500
 
@@ -27,12 +28,20 @@ def noted(bridge: Bridge, actor: Actor, action: str, what: str) -> Generator[Non
         raise
 
 
-def receiver(name: str, form: ReceiverForm) -> str:
-    """Describe a destination at an address that was entered, without what may be secret in that."""
+def receiver(bridge: Bridge, name: str, form: ReceiverForm) -> str:
+    """Describe a destination at an address that was entered, without what may be secret in that.
+
+    Whatever else was said to sign in: what follows the host may do so, but at an endpoint of Apptimize's. Where the
+    address of another destination is a secret, that host has secret addresses.
+    """
     url = form.url.get_secret_value()
-    is_known = form.sign_in in list(SignInKind)
-    where = _address(url, is_secret=form.sign_in == SignInKind.ADDRESS or not is_known)
+    where = _address(url, is_secret=form.sign_in != SignInKind.APPTIMIZE or _has_secret_addresses(bridge, url))
     return f"{_kind(form.sign_in)} {_name(name)} at {where}"
+
+
+def _has_secret_addresses(bridge: Bridge, url: str) -> bool:
+    secret = (row.url for row in connections.list_side(bridge.engine, DESTINATION_SIDE) if row.address is not None)
+    return _address(url, is_secret=True) in {_address(each, is_secret=True) for each in secret}
 
 
 def _kind(sign_in: str) -> str:

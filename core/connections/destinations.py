@@ -60,7 +60,7 @@ def connect_receiver(
     Raises: SettingsError naming the field, VendorAuthFailed (what signs in), VendorUnavailable (the address),
     NameInUse, PlaceInUse.
     """
-    with attempts.noted(bridge, actor, "connect_receiver", attempts.receiver(name, form)):
+    with attempts.noted(bridge, actor, "connect_receiver", attempts.receiver(bridge, name, form)):
         return _connect(bridge, actor, form, name, if_taken, apart)
 
 
@@ -77,7 +77,7 @@ def connect_endpoint(
 ) -> Connection:
     """Connect an endpoint of Apptimize's with its token, as `connect_receiver` does; raises what that raises."""
     form = ReceiverForm(SecretStr(url), secret=token)
-    with attempts.noted(bridge, actor, "connect_endpoint", attempts.receiver(name, form)):
+    with attempts.noted(bridge, actor, "connect_endpoint", attempts.receiver(bridge, name, form)):
         return _connect(bridge, actor, form, name, if_taken, apart)
 
 
@@ -129,7 +129,7 @@ def change_address(
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
     """
     known = connections.get_connection(bridge.engine, connection_id)
-    with attempts.noted(bridge, actor, "change_address", attempts.receiver(attempts.name_of(known), form)):
+    with attempts.noted(bridge, actor, "change_address", attempts.receiver(bridge, attempts.name_of(known), form)):
         require_kind(known, ConnectionKind.ENDPOINT)
         form = checked_sign_in(form)
         values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form))

@@ -30,7 +30,7 @@ def send_test(bridge: Bridge, actor: Actor, receiver: ReceiverForm | int, *, nam
     VendorAuthFailed, VendorRefused, VendorUnavailable, VendorSurprise.
     """
     known = connections.get_connection(bridge.engine, receiver) if isinstance(receiver, int) else None
-    what = attempts.present(known) if isinstance(receiver, int) else attempts.receiver(name, receiver)
+    what = attempts.present(known) if isinstance(receiver, int) else attempts.receiver(bridge, name, receiver)
     with attempts.noted(bridge, actor, "send_test", what):
         if isinstance(receiver, int):
             present = require_kind(known, ConnectionKind.ENDPOINT)

@@ -154,6 +154,20 @@ def test_no_refused_attempt_tells_a_secret_address(
     assert_hidden(bridge, home.path, told)
 
 
+@pytest.mark.parametrize("sign_in", ["", "basic", "bearer", "header"])
+def test_a_secret_address_that_is_entered_with_something_else_that_signs_in_is_in_no_refused_attempt(
+    bridge: Bridge, hooks: Hostile, sign_in: str
+):
+    destinations.connect_receiver(bridge, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="hook")
+    name = {"basic": "someone", "header": "X-Api-Key"}.get(sign_in, "")
+    other = ReceiverForm(SecretStr(f"{hooks.url}{PATH}/"), sign_in, SecretStr("a-long-password"), name)
+
+    with pytest.raises(PlaceInUse):
+        destinations.connect_receiver(bridge, LOCAL, other, name="second")
+
+    assert SECRET not in audit_text(bridge)
+
+
 def home_with_public_reach(bridge: Bridge) -> Bridge:
     return replace(bridge, settings=bridge.settings.model_copy(update={"allow_private_hosts": False}))
 
