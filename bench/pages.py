@@ -28,7 +28,6 @@ from core.settings import Settings
 from core.vendors.mixpanel_answers import Cohort
 from data.engine import write_session
 from data.models import (
-    CohortList,
     Connection,
     Group,
     Run,
@@ -39,7 +38,7 @@ from data.models import (
     SyncState,
     WorkerHeartbeat,
 )
-from data.query_models import QueryBudget, QuerySpend
+from data.query_models import CohortList, QueryBudget, QuerySpend
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS, SYNCS, MEMBERS = 100_000, 300, 1_000_000

@@ -100,6 +100,9 @@ COMMANDS: list[tuple[str, int]] = [
     ("audit verify", 0),
     ("audit download", 0),
     ("rotate-key", 0),
+    ("forget 東京😀 --yes", 0),
+    ("backup {folder}/東京.backup", 0),
+    ("restore {folder}/東京.backup", 1),
 ]
 SERVERS = {"up", "sandbox"}  # what they print is ours alone
 

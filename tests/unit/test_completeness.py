@@ -7,6 +7,7 @@ import pytest
 from core.errors import IncompleteRead, RunHeld
 from core.rules import completeness, holding
 from core.rules.completeness import PageFacts
+from core.rules.matching import MatchRule
 
 
 def pages(*rows: int) -> list[PageFacts]:
@@ -52,9 +53,9 @@ def test_a_total_that_disagrees_is_held_with_both_numbers():
 
 def test_a_group_is_not_emptied_because_no_profile_has_an_id():
     with pytest.raises(RunHeld, match=r"None of the 500 profiles.*7 members"):
-        holding.hold_for_no_ids(profiles=500, members=0, base_members=7, match_property="$apptimize_user_id")
+        holding.hold_for_no_ids(profiles=500, members=0, base_members=7, rule=MatchRule())
 
 
 @pytest.mark.parametrize(("profiles", "members", "base"), [(0, 0, 7), (500, 1, 7), (500, 0, 0)])
 def test_an_empty_cohort_and_a_group_that_was_empty_are_no_reason_to_hold(profiles: int, members: int, base: int):
-    holding.hold_for_no_ids(profiles=profiles, members=members, base_members=base, match_property="x")
+    holding.hold_for_no_ids(profiles=profiles, members=members, base_members=base, rule=MatchRule())
