@@ -59,7 +59,10 @@ _CLOCK = r"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?: ?[ap]\.?m\.?
 _TIME = rf"(?:[t ]{{1,2}}{_CLOCK}(?: ?(?:z|utc|(?:gmt)?[+-][0-9][0-9](?::?[0-9][0-9])?|gmt)(?: \(.*\))?)?)?"
 _WORDS = r"null|nil|none|nan|nat|na|n/a|n\.a\.|undefined|void|inf|infinity"
 _BRACKETED_WORDS = r"blank|empty|missing|not set|not available|leer|vide|vuoto|vac[íi]o|en blanco|em branco|leeg"
-_TRUTHS = "true|false|wahr|falsch|vrai|faux|verdadero|falso|vero|verdadeiro|waar|onwaar|prawda|fałsz|истина|ложь|doğru|yanl[ıi]ş"
+_TRUTHS = (
+    "true|false|wahr|falsch|vrai|faux|verdadero|falso|vero|verdadeiro|waar|onwaar|prawda|fałsz|истина|ложь|"
+    "doğru|yanl[ıi]ş"
+)
 _AMOUNT = r"(?:[0-9]{1,3}(?:[,.'’ \xa0\u202f][0-9]{3})+(?:[.,][0-9]{2})?|[0-9]+[.,][0-9]{2})"
 # Of what follows the prefix, in small letters.
 FORMS: dict[str, Sequence[str]] = {
@@ -127,11 +130,11 @@ _OTHER = r"[^\x00-\x7f]"
 MAYBE_RUINED = re.compile(
     rf"(?:{_PREFIX})*+(?:"
     rf"[+-]?[0-9]++(?:(?<=[0-9]{{15}}0)\Z|{_OTHER}|"
-    rf"[-.,:/+' eE][0-9.,:/+' eEtTzZ-]*+(?:\Z|[#$]|{_OTHER}|[uU][tT][cC]|[gG][mM][tT]|[aApP]\.?[mM])|"
+    rf"[-.,:/+' eE][0-9.,:/+' eEtTzZ-]*+(?:\Z|[#$(]|{_OTHER}|[uU][tT][cC]|[gG][mM][tT]|[aApP]\.?[mM])|"
     rf"[-. /]{{1,2}}(?:[A-Za-z]{{3}}|[A-Za-z]{{0,2}}{_OTHER}))|"
     r"[A-Za-z][A-Za-z _]{1,24}\Z|[nN][./]|[eE][rR][rR]:|[bB][\"']|0[xX][0-9a-fA-F]{1,2}\Z|"
     r"[A-Za-z][\w.]*+\(|(?i:system|java)\.|[mMtTwWfFsS][A-Za-z]{2,8},? [0-9A-Za-z]|"
-    rf"[aAdDeEfFgGjJlLmMnNoOsS][A-Za-z]{{2,8}}\.?[-. /][0-9 ,]{{2,8}}\Z|[fFaAdDmMyY][A-Za-z]{{0,4}}{_OTHER}|"
+    rf"[aAdDeEfFgGjJlLmMnNoOsS][A-Za-z]{{2,8}}\.?[-. /][0-9 ,]{{2,12}}(?:\Z|[tT:])|[fFaAdDmMyY][A-Za-z]{{0,4}}{_OTHER}|"
     r"[^0-9A-Za-z]|\Z)"
 )
 # Stands for a character that a program could not read.
