@@ -213,7 +213,8 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
     if is_replaced and not connection.removed:
         recorder.rename(session, _replacement(connection, new, moves=moves))
     with session.no_autoflush:
-        _put(connection, {**new.values, **_kept_token(connection, new)}, seals.seal_again)
+        values = new.values if moves else _kept_hidden(connection, new.values)
+        _put(connection, {**values, **_kept_token(connection, new)}, seals.seal_again)
         connection.kind, connection.removed, connection.checked_at = new.kind, False, now
         if new.side == DESTINATION_SIDE:
             connection.address_hash = receivers.hash_address(connection, seals)
@@ -294,6 +295,12 @@ def _kept_token(connection: Connection, new: NewConnection) -> dict[str, Any]:
     if new.values.get("project_token") or connection.project_id != new.values.get("project_id", connection.project_id):
         return {}
     return {"project_token": connection.project_token, "project_token_end": connection.project_token_end}
+
+
+def _kept_hidden(connection: Connection, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values without an address in the open, where the same place was entered as a secret before."""
+    is_open = connection.address is not None and values.get("address") is None
+    return {name: value for name, value in values.items() if not (is_open and name in ("url", "address"))}
 
 
 def _differ(connection: Connection, values: Mapping[str, Any], names: Sequence[str]) -> bool:

@@ -290,6 +290,17 @@ def test_what_becomes_of_a_secret_address_when_something_else_signs_in(bridge: B
     assert (in_the_open.url, in_the_open.address) == (f"{hooks.url}/open", None)
 
 
+def test_a_secret_address_stays_one_whatever_signs_in_there_since(bridge: Bridge, home: Home, hooks: Hostile):
+    made = destinations.connect_receiver(bridge, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="hook")
+
+    taken_over = destinations.connect_receiver(bridge, LOCAL, basic_form(f"{hooks.url}{PATH}/"), name="hook")
+    changed = destinations.change_address(bridge, LOCAL, made.id or 0, basic_form(f"{hooks.url}{PATH}", "another-one"))
+
+    assert [(row.sign_in, row.url) for row in (taken_over, changed)] == [("basic", hooks.url)] * 2
+    assert receiver_for(bridge, changed).url == f"{hooks.url}{PATH}"
+    assert_hidden(bridge, home.path, [audit_text(bridge)])
+
+
 def test_a_removed_connection_keeps_neither_address_nor_hash(bridge: Bridge, hooks: Hostile):
     made = destinations.connect_receiver(bridge, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="hook")
 
