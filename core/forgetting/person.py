@@ -39,8 +39,8 @@ from data.members.forgetting import PersonIds, follow
 from data.members.store import SNAPSHOT
 from data.models import LeaseKind
 
-# More ids than one person has: what belongs together then is a mistake, such as an id that all profiles have.
-MOST_IDS = 100
+# More ids than one person has: what belongs together then is a mistake, such as a property that a company shares.
+MOST_IDS = 12
 _PATIENCE_S = 60.0
 _LONGEST = 1024
 _YOUNG_S = 3600
