@@ -46,7 +46,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "snapshot": (collector.Collector, "write"),
     "difference": (snapshots.Snapshots, "keep_difference"),
     "doubt": (run_records, "mark_in_doubt"),
-    "message": (cohort_sync.EndpointDelivery, "_send_once"),
+    "message": (cohort_sync.EndpointDelivery, "send_message"),
     "record": (run_records, "record"),
     "commit": (Session, "commit"),
     "tidy": (Recorder, "_tidy_up"),

@@ -27,6 +27,7 @@ from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_ingestion import Ingestion
 from core.vendors.mixpanel_project import Project
 from core.vendors.practice import is_sandbox
+from core.vendors.receiver import Receiver
 from core.vendors.retry import RetryPlan
 from data.models import Member, Run, RunStatus
 from tests.faults.conftest import Tally
@@ -272,7 +273,7 @@ CALLS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[Any]]] = {
     "set": lambda http, url: ingestion(http, url).set_ids(MEMBERS, "$apptimize_user_id"),
     "alias": lambda http, url: ingestion(http, url).alias(MEMBERS, at_s=1_795_000_000),
     "practice": is_sandbox,
-    "test": lambda http, url: ask_endpoint(http, f"{url}/hook", "token"),
+    "test": lambda http, url: ask_endpoint(http, Receiver(f"{url}/hook", "token")),
 }
 
 
