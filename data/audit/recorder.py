@@ -28,8 +28,8 @@ from data.audit.row_values import (
 )
 from data.audit.scope import Scope
 from data.models import AuditEntry, Lease, WorkerHeartbeat
-from data.proof_models import DeliveryCount, SnapshotProof
-from data.query_models import CohortList, QueryBudget, QuerySpend
+from data.proof_models import DeliveryCount, LeftPlace, SnapshotProof, TriedDelivery
+from data.query_models import CohortList, PageSize, QueryBudget, QuerySpend
 from data.sign_in_models import SignIn
 
 # Rows of these are how the product works, not what people decide; every other table is watched, new ones too.
@@ -38,10 +38,13 @@ _MACHINERY = (
     CohortList,
     DeliveryCount,
     Lease,
+    LeftPlace,
+    PageSize,
     QueryBudget,
     QuerySpend,
     SignIn,
     SnapshotProof,
+    TriedDelivery,
     WorkerHeartbeat,
 )
 # Where a session keeps what its transaction changed so far.
