@@ -157,10 +157,10 @@ def find_all(session: Session, kind: LeaseKind, keys: Collection[str]) -> Sequen
     return session.exec(select(Lease).where(Lease.kind == kind, col(Lease.key).in_(keys))).all()
 
 
-def list_held(engine: Engine, kind: LeaseKind, keys: Collection[str] | None = None) -> list[Lease]:
-    """List the leases of a kind that are held: all of them, or those of these keys."""
+def list_held(engine: Engine, *kinds: LeaseKind, keys: Collection[str] | None = None) -> list[Lease]:
+    """List the leases of these kinds that are held: all of them, or those of these keys."""
     with read_session(engine) as session:
-        query = select(Lease).where(Lease.kind == kind)
+        query = select(Lease).where(col(Lease.kind).in_(kinds))
         if keys is not None:
             query = query.where(col(Lease.key).in_(keys))
         return list(session.exec(query.order_by(Lease.key)).all())

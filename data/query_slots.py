@@ -28,7 +28,7 @@ class SlotsTaken(NamedTuple):
 
 def list_held(engine: Engine, project: str) -> list[Lease]:
     """List the leases of a project's slots that are held."""
-    return leases.list_held(engine, LeaseKind.QUERY_SLOT, list(_keys(project)))
+    return leases.list_held(engine, LeaseKind.QUERY_SLOT, keys=list(_keys(project)))
 
 
 def take(

@@ -43,23 +43,14 @@ class JobRunner:
     def __init__(self, bridge: Bridge, lease_owner: str) -> None:
         self._bridge = bridge
         self._lease_owner = lease_owner
-        self._watch = watch_associations(bridge)
+        self.watch = watch_associations(bridge)
         self._claimed: int | None = None
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def undecided(self) -> bool:
-        """Whether there are associations not known yet to be alive or dead."""
-        return self._watch.undecided
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What is running at this moment."""
         return [self._task] if self._task and not self._task.done() else []
-
-    def look_for_dead(self) -> None:
-        """Put back into the queue what a process that died was doing."""
-        self._watch.look()
 
     def dispatch(self) -> None:
         """Claim what waits, as long as none is running here."""
@@ -96,7 +87,7 @@ def wait_until_free(bridge: Bridge, number: int) -> None:
     Raises: RunAlreadyActive when another process is running it.
     """
     watch, first = watch_associations(bridge), None
-    while held_leases := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, [str(number)]):
+    while held_leases := leases.list_held(bridge.engine, LeaseKind.ASSOCIATION, keys=[str(number)]):
         first = first or held_leases[0]
         if has_moved(first, held_leases[0]):
             raise RunAlreadyActive(f"Association {number} is running in another process at this moment.")

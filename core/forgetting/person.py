@@ -30,6 +30,7 @@ from core.forgetting.member_files import MemberFilesWithout, MemberSearch
 from core.forgetting.traces import Traces
 from core.leases import lock
 from core.leases.lease import new_lease_owner
+from core.leases.watch import look_together
 from core.threads import in_own_thread, in_stoppable_thread, to_its_end
 from core.validation import clean_line
 from core.worker.run_execution import watch_runs
@@ -119,8 +120,7 @@ async def _wait_until_idle(bridge: Bridge, patience_s: float) -> None:
     watches = watch_runs(bridge), watch_associations(bridge)
     until_s = bridge.clock.steady_s() + patience_s
     while True:
-        for watch in watches:
-            await in_own_thread(watch.look)
+        await in_own_thread(partial(look_together, bridge, watches))
         at_work = await in_own_thread(partial(forgetting.list_at_work, bridge.engine))
         if not at_work:
             return

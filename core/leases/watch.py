@@ -88,7 +88,7 @@ class LeaseWatch:
 
     def __init__(self, bridge: Bridge, kind: LeaseKind, recover: Callable[[Lease], bool]) -> None:
         self._bridge = bridge
-        self._kind = kind
+        self.kind = kind
         self._recover = recover
         self._heartbeats = HeartbeatWatch(bridge)
 
@@ -99,11 +99,20 @@ class LeaseWatch:
 
     def look(self) -> int:
         """Look once, and recover what is dead; call it every few seconds. Returns how much was."""
-        present = leases.list_held(self._bridge.engine, self._kind)
+        return look_together(self._bridge, [self])
+
+    def recover_dead(self, present: Sequence[Lease]) -> int:
+        """Recover what is dead of the leases of its kind that are held now. Returns how much was."""
         dead = [lease for lease in self._heartbeats.look(present) if self._recover(lease)]
         for lease in dead:
             self._heartbeats.forget(lease)
         return len(dead)
+
+
+def look_together(bridge: Bridge, watches: Sequence[LeaseWatch]) -> int:
+    """Look once with each of these watches, at one read of the leases. Returns how much was recovered."""
+    present = leases.list_held(bridge.engine, *(watch.kind for watch in watches))
+    return sum(watch.recover_dead([lease for lease in present if lease.kind == watch.kind]) for watch in watches)
 
 
 def _holder(lease: Lease) -> ProcessIdentity:

@@ -14,7 +14,7 @@ from core.export.run import Export
 from core.leases.ending import nothing_left
 from core.leases.forgetting import watch_forgetting
 from core.leases.lease import HeldLease
-from core.leases.watch import has_moved
+from core.leases.watch import has_moved, look_together
 from core.text import shown
 from core.vendors.http import connect_http
 from core.worker.run_execution import wait, watch_runs
@@ -102,8 +102,10 @@ class InlineRun:
 
         Raises: RunAlreadyActive, RunCancelled, LeaseLost.
         """
-        watch, forgetting, first = watch_runs(self._bridge), watch_forgetting(self._bridge), None
-        await asyncio.to_thread(watch.look)  # a command that was killed left a run behind, and no worker may be there
+        watches, first = (watch_runs(self._bridge), watch_forgetting(self._bridge)), None
+        await asyncio.to_thread(
+            watches[0].look
+        )  # a command that was killed left a run behind, and no worker may be there
         while not await asyncio.to_thread(self._try_to_claim):
             if in_the_way := await asyncio.to_thread(self._find_run_in_the_way):
                 active, lease = in_the_way
@@ -113,8 +115,7 @@ class InlineRun:
                         f"Run {active.id} is writing the group {shown(active.group_name, most=100)} at this moment."
                     )
             await self._lease.renew()
-            await asyncio.to_thread(watch.look)
-            await asyncio.to_thread(forgetting.look)
+            await asyncio.to_thread(look_together, self._bridge, watches)
             await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
 
     async def sit_out(self, exc: NoQuerySlot) -> bool:

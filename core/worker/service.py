@@ -16,6 +16,7 @@ from core.errors import CohortBridgeError
 from core.leases import slots
 from core.leases.forgetting import watch_forgetting
 from core.leases.lease import new_lease_owner
+from core.leases.watch import look_together
 from core.signals import end_signals
 from core.syncs import queueing, shared_receivers
 from core.threads import to_its_end
@@ -44,13 +45,12 @@ class Worker:
         self._clock = bridge.clock
         self._lease_owner = new_lease_owner()
         self._started_at = self._clock.now()
-        self._watch = watch_runs(bridge)
-        self._forgetting = watch_forgetting(bridge)
         self._claimed: list[int] = []
         self._places = Places(bridge.settings.runs_in_flight)
         self._destinations = 1  # at the last look
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
+        self._watches = (watch_forgetting(bridge), watch_runs(bridge), self._associations.watch)
         self._has_place = asyncio.Event()  # since a run has ended
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -110,7 +110,7 @@ class Worker:
                         await asyncio.wait(
                             working, timeout=self._bridge.lease_times.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
                         )
-                    elif any(each.undecided for each in (self._watch, self._forgetting, self._associations)):
+                    elif any(watch.undecided for watch in self._watches):
                         await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
                     else:
                         return done
@@ -162,10 +162,8 @@ class Worker:
         workers.sign_on(self._bridge.engine, self._lease_owner, started_at=self._started_at, now=self._clock.now())
 
     def look_for_dead(self) -> None:
-        """Recover the runs and associations whose process died."""
-        self._forgetting.look()
-        self._watch.look()
-        self._associations.look_for_dead()
+        """Recover the runs and associations whose process died, and what waits for one that forgot somebody."""
+        look_together(self._bridge, self._watches)
 
     def tidy(self) -> None:
         """Remove what dead processes left behind, and a small step of the history that is no longer kept."""

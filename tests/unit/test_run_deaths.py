@@ -38,7 +38,7 @@ def die(bridge: Bridge, step: str = "reading") -> Run:
     """Let the newest run die in a step; returns it as it is recorded then."""
     run = newest(bridge)
     begin(bridge, run, step)
-    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, [str(run.id)])
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, keys=[str(run.id)])
     assert run_execution.interrupt(bridge, lease)
     return runs.get_run(bridge, LOCAL, run.id or 0)
 

@@ -51,7 +51,7 @@ def ids(claimable_runs: list[run_queue.ClaimableRun]) -> list[int]:
 
 
 def lease_on(bridge: Bridge, run: Run) -> Lease:
-    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, [str(run.id)])
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, keys=[str(run.id)])
     return lease
 
 
