@@ -35,7 +35,6 @@ from data.proof_models import SnapshotProof, TriedDelivery, Untraced
 ALL = "all"
 # What stands in place of a reason of Mixpanel's that names a person.
 NOT_KEPT = "Mixpanel's reason is not kept: it named somebody who was forgotten."
-_NAMES = ("snapshot", "restore_snapshot", "difference", "excluded")
 _ROWS_AT_ONCE = 1000
 
 
@@ -145,17 +144,17 @@ def _rename(session: Session, names: Mapping[str, Rewritten]) -> None:
 
 def _rename_in_runs(session: Session, names: Mapping[str, Rewritten], new: Mapping[str, str]) -> set[int]:
     """Have runs name the new files, in one pass over all of them; returns the groups of those that named any."""
-    loaded = load_only(*(getattr(Run, name) for name in ("id", "group_id", *_NAMES)))
+    loaded = load_only(*(getattr(Run, name) for name in ("id", "group_id", *proofs.RUN_FILES)))
     rows = select(Run).options(loaded).execution_options(yield_per=_ROWS_AT_ONCE, populate_existing=True)
     groups, changes = set[int](), list[dict[str, Any]]()
     for run in session.exec(rows):
-        named: dict[str, str | None] = {name: getattr(run, name) for name in _NAMES}
+        named: dict[str, str | None] = {name: getattr(run, name) for name in proofs.RUN_FILES}
         if any(name in names for name in named.values()):
             groups.add(run.group_id)
             renamed = {f"new_{column}": new.get(name or "", name) for column, name in named.items()}
             changes.append({"number": run.id, **renamed})
     statement: Any = update(Run).where(col(Run.id) == bindparam("number"))
-    statement = statement.values({name: bindparam(f"new_{name}") for name in _NAMES})
+    statement = statement.values({name: bindparam(f"new_{name}") for name in proofs.RUN_FILES})
     for some in _parts(changes):
         session.connection().execute(statement, some)
     return groups

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
@@ -11,6 +12,14 @@ from data.members.proof import Damage, Proof, check_proof
 from data.members.snapshots import Snapshots
 from data.models import Group, Run
 from data.proof_models import SnapshotProof, TriedDelivery
+
+# Where a row names a file of members: of a run by these columns.
+RUN_FILES = ("snapshot", "restore_snapshot", "difference", "excluded")
+FILE_COLUMNS: tuple[Any, ...] = (
+    *(getattr(Run, name) for name in RUN_FILES),
+    Group.base_snapshot,
+    TriedDelivery.snapshot,
+)
 
 
 def keep(session: Session, name: str, proof: Proof) -> None:
@@ -79,16 +88,6 @@ def forget(session: Session, names: Iterable[str]) -> None:
 
 
 def forget_unnamed(session: Session) -> None:
-    """Forget the proofs of all files that neither a run nor a group names, and that no delivery began with."""
-    named = (
-        select(column).where(col(column).is_not(None))
-        for column in (
-            Run.snapshot,
-            Run.restore_snapshot,
-            Run.difference,
-            Run.excluded,
-            Group.base_snapshot,
-            TriedDelivery.snapshot,
-        )
-    )
+    """Forget the proofs of all files that no row names."""
+    named = (select(column).where(col(column).is_not(None)) for column in FILE_COLUMNS)
     session.exec(delete(SnapshotProof).where(*(col(SnapshotProof.name).not_in(names) for names in named)))

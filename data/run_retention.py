@@ -11,19 +11,9 @@ from sqlmodel import Session, col, delete, select
 from data import proofs
 from data.engine import read_session, write_session
 from data.models import UNFINISHED, Group, Run, RunStatus
-from data.proof_models import TriedDelivery
 
 # What waits for a person waits for as long as they need.
 _KEPT = (*UNFINISHED, RunStatus.HELD)
-# Where a row names a file of members.
-_COLUMNS = (
-    Run.snapshot,
-    Run.restore_snapshot,
-    Run.difference,
-    Run.excluded,
-    Group.base_snapshot,
-    TriedDelivery.snapshot,
-)
 
 
 def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, list[str]]:
@@ -54,11 +44,17 @@ def list_unnamed(engine: Engine, names: Sequence[str]) -> list[str]:
 
 
 def _list_unnamed(session: Session, names: Sequence[str]) -> list[str]:
-    kept = {name for column in _COLUMNS for name in session.exec(select(column).where(col(column).in_(names))).all()}
+    kept = {
+        name
+        for column in proofs.FILE_COLUMNS
+        for name in session.exec(select(column).where(col(column).in_(names))).all()
+    }
     return [name for name in names if name not in kept]
 
 
 def named_files(engine: Engine) -> set[str]:
     """Return the names of all files of members that a run or a group names."""
     with read_session(engine) as session:
-        return {name for column in _COLUMNS for name in session.exec(select(column).distinct()).all() if name}
+        return {
+            name for column in proofs.FILE_COLUMNS for name in session.exec(select(column).distinct()).all() if name
+        }
