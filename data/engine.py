@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -285,7 +286,8 @@ def open_database(url: str, home: Path) -> Engine:
     return engine
 
 
-def _revisions() -> list[str]:
+@cache
+def _revisions() -> tuple[str, ...]:
     """List the schema's revisions, the first one first. Their numbers name them and say nothing of their order.
 
     Read as text: Alembic, which knows them as well, takes a while to import.
@@ -297,7 +299,7 @@ def _revisions() -> list[str]:
     revisions = [following[None]]
     while revisions[-1] in following:
         revisions.append(following[revisions[-1]])
-    return revisions
+    return tuple(revisions)
 
 
 def _bring_up_to_date(engine: Engine, home: Path, file: Path | None) -> None:
