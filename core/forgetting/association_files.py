@@ -17,7 +17,7 @@ from core.rules.matching import PREFIXES
 from data import associations
 from data.members.association_rows import ImportRows, ImportSummary
 from data.members.duck import MembersDamaged, MembersGone
-from data.members.files import flush_to_disk
+from data.members.files import flush_to_disk, is_older
 from data.members.forgetting import Search, list_rows, write_without
 from data.models import Association, ImportStage
 
@@ -149,7 +149,7 @@ class AssociationFilesWithout:
         folder = self.bridge.settings.home / "associations"
         young_s = self.bridge.clock.now().timestamp() - _YOUNG_S
         for path in folder.glob(".*.part"):
-            if path.stat().st_mtime < young_s:
+            if is_older(path, young_s):
                 shutil.rmtree(path, ignore_errors=True)
         for path in folder.glob("*/*.part"):
             if path.is_dir():

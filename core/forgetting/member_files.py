@@ -13,7 +13,7 @@ from core.errors import StorageFailed
 from data import proofs, run_retention
 from data.forgetting import Rewritten
 from data.members.duck import MembersDamaged, MembersGone
-from data.members.files import flush_to_disk
+from data.members.files import flush_to_disk, is_older
 from data.members.fingerprint import new_key
 from data.members.forgetting import Search, add_up, write_without
 from data.members.proof import Proof, make_proof
@@ -150,17 +150,10 @@ class MemberFilesWithout:
                 path.unlink(missing_ok=True)
         young_s = self.bridge.clock.now().timestamp() - _YOUNG_S
         for path in snapshots.folder.glob("*.part"):
-            if _COMPARED not in path.name or _written_s(path) < young_s:
+            if _COMPARED not in path.name or is_older(path, young_s):
                 path.unlink(missing_ok=True)
         if snapshots.folder.is_dir():
             flush_to_disk(snapshots.folder)
-
-
-def _written_s(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _members_lost() -> StorageFailed:

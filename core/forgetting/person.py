@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,6 +35,7 @@ from core.validation import clean_line
 from core.worker.run_execution import watch_runs
 from data import engine, forgetting
 from data.forgetting import ALL, Forgotten, InDoubt
+from data.members.files import is_older
 from data.members.forgetting import PersonIds, follow
 from data.members.store import SNAPSHOT
 from data.models import LeaseKind
@@ -233,9 +233,8 @@ class _Work:
         for folder in scratch.glob("read-*"):
             shutil.rmtree(folder, ignore_errors=True)
         for path in scratch.glob("duckdb_temp*"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < young_s:
-                    path.unlink()
+            if is_older(path, young_s):
+                path.unlink(missing_ok=True)
 
     def _count(self) -> Traces:
         assert self.members is not None

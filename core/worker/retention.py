@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 from core.bridge import Bridge
 from data import run_retention
+from data.members.files import is_older
 from data.members.store import SET_ASIDE
 
 _RUNS_KEPT_FOR = timedelta(days=180)
@@ -34,7 +34,7 @@ def remove_unnamed_files(bridge: Bridge) -> int:
     folder = bridge.snapshots.folder
     young_s = bridge.clock.now().timestamp() - _YOUNG_S
     # DuckDB puts a name of its own before that of a part while it writes it.
-    files = [path for end in ("parquet", "part") for path in folder.glob(f"*.{end}") if _is_older(path, young_s)]
+    files = [path for end in ("parquet", "part") for path in folder.glob(f"*.{end}") if is_older(path, young_s)]
     if not files:
         return 0
     named = run_retention.named_files(bridge.engine)
@@ -48,15 +48,7 @@ def remove_set_aside(bridge: Bridge) -> int:
     """Remove the damaged files that were set aside long enough ago; returns how many."""
     old_s = bridge.clock.now().timestamp() - _SET_ASIDE_FOR_S
     files = [path for path in bridge.snapshots.folder.glob(f"*{SET_ASIDE}") if path.is_file()]
-    files = [path for path in files if _is_older(path, old_s)]
+    files = [path for path in files if is_older(path, old_s)]
     for path in files:
         path.unlink(missing_ok=True)
     return len(files)
-
-
-def _is_older(path: Path, than_s: float) -> bool:
-    """Return whether a file was last written before that; one that is gone by now is not: another removed it."""
-    try:
-        return path.stat().st_mtime < than_s
-    except FileNotFoundError:
-        return False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.engine import StorageError
+from data.members.files import is_older
 
 if TYPE_CHECKING:
     import duckdb  # below it is imported where it is used: most commands end sooner than that takes
@@ -100,7 +101,7 @@ def _stopped() -> Stopped:
 def clear_scratch(scratch: Path, *, older_than_s: float, now_s: float) -> None:
     """Remove what processes left behind that died while they read; younger folders may still be in use."""
     for folder in scratch.glob("read-*"):
-        if now_s - folder.stat().st_mtime > older_than_s:
+        if is_older(folder, now_s - older_than_s):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -71,3 +71,11 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_older(path: Path, than_s: float) -> bool:
+    """Return whether a file or folder was last written before that; one that is gone by now is not."""
+    try:
+        return path.stat().st_mtime < than_s
+    except FileNotFoundError:
+        return False
