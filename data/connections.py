@@ -64,7 +64,7 @@ class ConnectionTaken(Exception):
 
 
 class PlaceTaken(Exception):
-    """Another destination leads to the same place: with the same credentials, or nobody said that groups are apart.
+    """Another destination leads to the same place: with the same credentials, or no one said that groups are apart.
 
     `entered` is the one that was to lead there.
     """
@@ -165,7 +165,7 @@ def replace(
 ) -> Connection | None:
     """Replace what was entered of a connection; None when there is none of that id (any more).
 
-    With the connection as it was `seen`, nobody may have entered it again since. Raises: PlaceTaken, ConnectionChanged.
+    With the connection as it was `seen`, no one may have entered it again since. Raises: PlaceTaken, ConnectionChanged.
     """
     with write_session(engine) as session:
         connection = session.get(Connection, connection_id)
@@ -372,7 +372,7 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
 
 
 def seal_all_again(engine: Engine, *, prepare: Callable[[Sequence[Connection]], None], seals: Seals) -> int:
-    """Seal every secret again, in one transaction, and make the hashes anew; returns how many secrets those are.
+    """Seal every secret again, in one transaction, and make the hashes again; returns how many secrets those are.
 
     `prepare` is given the connections before any is changed: it makes the new key, or raises, and nothing is changed.
     """

@@ -66,7 +66,7 @@ class InDoubt:
     only_adding: int = 0
 
 
-def list_at_work(engine: Engine) -> list[str]:
+def list_running(engine: Engine) -> list[str]:
     """Return what reads people at this moment, by kind: runs and associations."""
     with read_session(engine) as session:
         runs = session.exec(select(Run.id).where(Run.status == RunStatus.RUNNING)).all()

@@ -45,7 +45,7 @@ class Untraced(StrEnum):
     SIGN_IN = "sign_in"  # its sign-in was changed again: an earlier one may lead to what was delivered before
     MEMBER_ID = "member_id"  # the id that people are known by there, or what it is sent under, was changed
     FORGOTTEN = "forgotten"  # somebody whom it may hold was to be forgotten here
-    REPLACED = "replaced"  # it counted as a receiver that replaces: full overwrites removed nobody by name
+    REPLACED = "replaced"  # it counted as a receiver that replaces: full overwrites removed no one by name
 
 
 class TriedDelivery(SQLModel, table=True):
@@ -63,7 +63,7 @@ class TriedDelivery(SQLModel, table=True):
 
 
 class LeftPlace(SQLModel, table=True):
-    """Where a destination led before: another address, or the same one with another sign-in. It may be entered anew."""
+    """Where a destination led before (another address, or another sign-in there): a later one may lead there again."""
 
     __tablename__: ClassVar[Any] = "left_place"
 

@@ -66,7 +66,7 @@ def hash_address(connection: Connection, seals: Seals) -> str:
 
 
 def refresh_hashes(session: Session, seals: Seals) -> None:
-    """Make the hashes of all addresses anew: those of two keys cannot be compared, and a key may be another now."""
+    """Make the hashes of all addresses again: those of two keys cannot be compared, and a key may be another now."""
     endpoints = select(Connection).where(
         Connection.side == DESTINATION_SIDE,
         Connection.kind == ConnectionKind.ENDPOINT,

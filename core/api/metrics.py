@@ -41,7 +41,7 @@ class Metrics:
         # Where the database cannot be read now, counting begins with the first answer.
         with suppress(StorageFailed), storage_errors():
             self._ended.begin()
-        self._registry.register(Standing(bridge))
+        self._registry.register(CurrentState(bridge))
 
     @contextmanager
     def read(self) -> Generator[CollectorRegistry]:
@@ -117,7 +117,7 @@ class RunCounts:
             self._members.labels(run.write).inc(run.members if run.write == "full" else run.added + run.removed)
 
 
-class Standing:
+class CurrentState:
     """How things stand, read from the database whenever it is asked for."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -193,6 +193,6 @@ class Standing:
             age_s = (self._bridge.clock.now() - seen_at).total_seconds()
             yield GaugeMetricFamily(
                 f"{_PREFIX}_worker_heartbeat_age_seconds",
-                "Since a worker last gave a sign of life.",
+                "Since a worker's last heartbeat.",
                 value=max(0.0, age_s),
             )

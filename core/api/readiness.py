@@ -15,6 +15,6 @@ def find_troubles(bridge: Bridge) -> list[str]:
         with storage_errors():
             if not is_up_to_date(bridge.engine):
                 return ["The database is of another version of Cohort Bridge: restart what is older than it."]
-            return [] if worker_is_up(bridge, LOCAL) else ["No worker gave a sign of life in the last minute."]
+            return [] if worker_is_up(bridge, LOCAL) else ["No worker's heartbeat was seen in the last minute."]
     except CohortBridgeError as exc:
         return [exc.message]

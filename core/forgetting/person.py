@@ -1,6 +1,6 @@
 """Forget a person: their ids are removed from all that is kept here, and no group is touched.
 
-While that is done no run and no association begins, and none is at work: what one had read would bring the person back.
+While that is done no run and no association begins, and none is running: what one had read would bring the person back.
 First all files are written again beside the old ones; then one transaction names the new ones, puts the groups in doubt
 that may hold the person, and adds the line of the audit log; then the old files go. A process that dies before the
 transaction has changed nothing; one that dies after it leaves files that nothing names, which forgetting again removes,
@@ -85,7 +85,7 @@ def forget_person(
 ) -> Traces:
     """Remove a person from all that is kept here, known by any of their ids, byte for byte; `alone`: this id only.
 
-    Waits at most `patience_s` for runs that are at work. `when_begun` is given the task, which may be cancelled:
+    Waits at most `patience_s` for runs that have begun. `when_begun` is given the task, which may be cancelled:
     nothing is changed then, unless it was too late. Returns what was removed. Raises SettingsError, IdShared,
     RunAlreadyActive, StorageFailed.
     """
@@ -116,19 +116,19 @@ async def _forget(bridge: Bridge, actor: Actor, user_id: str, *, alone: bool, pa
 
 
 async def _wait_until_idle(bridge: Bridge, patience_s: float) -> None:
-    """Wait for what is at work to end, or to be found dead. Raises RunAlreadyActive."""
+    """Wait for what is running to end, or to be found dead. Raises RunAlreadyActive."""
     watches = watch_runs(bridge), watch_associations(bridge)
     until_s = bridge.clock.steady_s() + patience_s
     while True:
         await in_own_thread(partial(look_together, bridge, watches))
-        at_work = await in_own_thread(partial(forgetting.list_at_work, bridge.engine))
-        if not at_work:
+        running = await in_own_thread(partial(forgetting.list_running, bridge.engine))
+        if not running:
             return
         if bridge.clock.steady_s() >= until_s:
-            others = f" and {len(at_work) - 1:,} more" if len(at_work) > 1 else ""
+            others = f" and {len(running) - 1:,} more" if len(running) > 1 else ""
             verb = "are" if others else "is"
             raise RunAlreadyActive(
-                f"{at_work[0].capitalize()}{others} {verb} at work, and what was read would bring the person back. "
+                f"{running[0].capitalize()}{others} {verb} running, and what was read would bring the person back. "
                 "Nothing was forgotten."
             )
         await asyncio.sleep(bridge.lease_times.heartbeat_s)

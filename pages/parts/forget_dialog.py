@@ -18,7 +18,7 @@ from pages.shell import page_frame
 
 # Where the answer is shown.
 PLACE = "users_forgotten"
-# A page does not keep a person waiting for longer: what is at work is named then.
+# A page does not keep a person waiting for longer: what is running is named then.
 _PATIENCE_S = 20.0
 
 

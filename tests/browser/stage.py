@@ -242,7 +242,7 @@ def go(page: Page, url: str, heading: str) -> None:
 
 
 def turn_to(page: Page, url: str, heading: str) -> None:
-    """Turn to another address of the dashboard that is open, as the way back does: nothing is loaded anew.
+    """Turn to another address of the dashboard that is open, as the way back does: nothing is loaded again.
 
     For walks through many pages: to load the dashboard takes the browser longer than to draw a page.
     """

@@ -286,14 +286,14 @@ def test_what_was_set_aside_and_what_dead_runs_left_goes_with_the_person(home: H
     assert log.read_text() == f"a line with {'*' * len(ids[1])}, and {ids[1]}0 of somebody else\n"
 
 
-def test_while_a_run_is_at_work_nobody_is_forgotten(home: Home, bridge: Bridge, sandbox: Sandbox):
+def test_while_a_run_is_running_no_one_is_forgotten(home: Home, bridge: Bridge, sandbox: Sandbox):
     export(bridge, TRIAL)
     before = sorted(path.name for path in bridge.snapshots.folder.iterdir())
     sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
     process = home.start("export", str(POWER))
     sandbox.wait_for("engage", page=1)
 
-    with pytest.raises(RunAlreadyActive, match="Run 2 is at work, and what was read would bring the person back"):
+    with pytest.raises(RunAlreadyActive, match="Run 2 is running, and what was read would bring the person back"):
         forget(bridge, min(sandbox.answer(TRIAL).group))
 
     assert sorted(path.name for path in bridge.snapshots.folder.iterdir()) == before

@@ -80,7 +80,7 @@ def test_an_installation_is_ready_with_a_worker_and_a_database_of_its_version(br
     with served(bridge) as client:
         assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (
             503,
-            {"status": "not ready", "troubles": ["No worker gave a sign of life in the last minute."]},
+            {"status": "not ready", "troubles": ["No worker's heartbeat was seen in the last minute."]},
         )
         sign_on(bridge)
         assert (client.get("/readyz").status_code, client.get("/readyz").json()) == (

@@ -317,7 +317,7 @@ def test_a_database_elsewhere_is_restored_elsewhere(made: Made, tmp_path: Path):
 
 
 def rewrite(made: Made, target: Path, change: Callable[[tarfile.TarFile, dict[str, bytes]], None]) -> Path:
-    """Write a backup anew, after something was changed in what it holds; `change` may add to the archive itself."""
+    """Write a backup again, after something was changed in what it holds; `change` may add to the archive itself."""
     held = members(made.file)
     with tarfile.open(target, "w", format=tarfile.GNU_FORMAT) as tar:
         change(tar, held)
@@ -384,7 +384,7 @@ def change_database(*statements: str) -> Callable[[tarfile.TarFile, dict[str, by
 
 
 HOSTILE = {
-    "a path from the root": entry("/tmp/evil.parquet"),
+    "a path from the root": entry("/evil.parquet"),
     "a path that leads out": entry("snapshots/../../evil.parquet"),
     "a name that no backup has": entry("secret.key"),
     "a link": entry("snapshots/x.parquet", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
@@ -425,7 +425,7 @@ def test_an_archive_that_is_not_as_we_write_them_is_refused_and_leaves_nothing(
 
     assert ("newer version" in refused.value.message) is ("newer" in what)
     assert is_untouched(empty.home)
-    assert not Path("/tmp/evil.parquet").exists()
+    assert not Path("/evil.parquet").exists()
 
 
 def test_what_is_no_file_is_not_waited_for(empty: Settings, tmp_path: Path):

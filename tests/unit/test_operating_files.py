@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from core.api.metrics import RunCounts, Standing
+from core.api.metrics import CurrentState, RunCounts
 from core.bridge import Bridge
 from tests.stage.processes import ROOT
 
@@ -30,12 +30,12 @@ def expressions() -> list[str]:
 def names_of(bridge: Bridge) -> set[str]:
     registry = CollectorRegistry()
     RunCounts(registry)
-    registry.register(Standing(bridge))
+    registry.register(CurrentState(bridge))
     names = set[str]()
     for family in registry.collect():
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "info": ("_info",)}
         names |= {family.name + end for end in ends.get(family.type, ("",))}
-    # Without a worker there is no sign of life to tell the age of.
+    # Without a worker there is no heartbeat to tell the age of.
     return names | {"cohort_bridge_worker_heartbeat_age_seconds"}
 
 
