@@ -37,8 +37,6 @@ from data.workers import list_recent
 
 _ON_TIME_OVER = timedelta(days=7)
 _TREND_OVER = timedelta(days=14)
-# A group that is older than two intervals missed at least one of them.
-_LATE_AFTER = 2.2
 # What Excel takes; a longer history is filtered first.
 _ROWS_OF_A_SHEET = 1_000_000
 _ROWS_AT_ONCE = 1000
@@ -126,9 +124,7 @@ def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[F
 
 def _freshness(view: SyncView, on_time_runs: int, now: datetime) -> Freshness:
     sync, at = view.sync, view.group.verified_at or view.group.delivered_at
-    assert sync.every_minutes is not None
-    late = timedelta(minutes=_LATE_AFTER * sync.every_minutes)
-    is_late = sync.state == SyncState.ACTIVE and now - (at or sync.created_at) > late
+    is_late = due_times.is_late(sync, view.group, now)
     return Freshness(view, at, is_late, count_scheduled_runs(sync, now), on_time_runs)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from data.models import Group, Sync, SyncKind, SyncState
+
 INTERVALS = (15, 30, 60, 1440)
 # The golden ratio's fraction spreads any number of syncs evenly over an interval, whichever of them are removed.
 _SPREAD = 0.6180339887498949
@@ -16,6 +18,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # A run works no longer than this many intervals of its sync, and may always work so long.
 _INTERVALS_OF_WORK = 2
 _LEAST_WORK = timedelta(hours=1)
+# A group that is older than two intervals missed at least one of them; a run takes its time.
+_LATE_AFTER = 2.2
 
 
 def longest_work(every_minutes: int | None) -> timedelta:
@@ -38,6 +42,23 @@ def is_due(next_run_at: datetime | None, every_minutes: int, now: datetime) -> b
     """
     at = next_run_at
     return at is None or at <= now or at > now + timedelta(minutes=every_minutes) + _SKEW
+
+
+def on_time_until(sync: Sync, group: Group) -> datetime | None:
+    """Return until when a sync's group counts as on time, unless a run finds or makes it equal to its cohort before.
+
+    None where no run is expected: of a sync that is paused or removed, or exports once only.
+    """
+    if sync.kind != SyncKind.RECURRING or sync.state != SyncState.ACTIVE or sync.every_minutes is None:
+        return None
+    since = group.verified_at or group.delivered_at or sync.created_at
+    return since + timedelta(minutes=_LATE_AFTER * sync.every_minutes)
+
+
+def is_late(sync: Sync, group: Group, now: datetime) -> bool:
+    """Return whether a sync's group is older than its sync promises."""
+    until = on_time_until(sync, group)
+    return until is not None and now > until
 
 
 # --- the budget ----------------------------------------------------------------------------------------------------
