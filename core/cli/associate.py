@@ -17,13 +17,13 @@ from core.associate import actions, running
 from core.associate.retrying import RETRYING, retry_text
 from core.associate.rows import ACCEPTABLE, PROBLEMS, Problem
 from core.bridge import Bridge
-from core.cli.as_json import columns_as_json, error_as_json
 from core.cli.common import FAILED, Json, cancel_when_ended, ending_in_order, open_here
 from core.cli.output import complain, print_json, say
 from core.cli.progress import Move, bar
 from core.errors import SettingsError
 from core.files import open_file
 from core.leases import lease
+from core.syncs.as_json import columns_as_json, error_as_json
 from core.text import harmless
 from core.threads import in_time
 from data.models import Association, ImportStage

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.as_json import run_as_json
 from core.cli.common import CohortId, Json, To, Wait, open_here, patience, whole_number
 from core.cli.output import print_json
 from core.cli.run_here import fail, run_here
 from core.cli.tables import print_run
 from core.syncs import one_time, runs
+from core.syncs.as_json import run_as_json
 from data.models import Run, RunStatus
 
 app = typer.Typer()

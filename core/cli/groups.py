@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.as_json import group_as_json
 from core.cli.common import Json, To, open_here, whole_number
 from core.cli.output import print_csv, print_json, print_note
 from core.cli.tables import print_groups
@@ -17,6 +16,7 @@ from core.connections import lookup
 from core.reports import group_state
 from core.rules.id_words import id_words
 from core.syncs import groups
+from core.syncs.as_json import group_as_json
 from core.threads import in_time
 
 groups_app = typer.Typer(help="What was delivered.")

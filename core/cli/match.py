@@ -9,7 +9,6 @@ import typer
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.cli.as_json import time_as_json
 from core.cli.common import CohortId, Json, To, Wait, open_here, patience, whole_number
 from core.cli.output import print_json, print_table, say
 from core.cli.run_here import fail, run_here
@@ -18,6 +17,7 @@ from core.reports import match_funnel
 from core.rules.id_words import id_words
 from core.rules.matching import read_rule
 from core.syncs import one_time
+from core.syncs.as_json import time_as_json
 from core.text import shown
 from data.models import Run, RunStatus
 

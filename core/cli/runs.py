@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.as_json import run_as_json
 from core.cli.common import Json, open_here
 from core.cli.output import print_json, say
 from core.cli.tables import print_run, print_runs
 from core.syncs import held_runs, runs, undo
+from core.syncs.as_json import run_as_json
 from data.models import Run, RunFilter, RunStatus
 
 app = typer.Typer()

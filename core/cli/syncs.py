@@ -11,13 +11,13 @@ import typer
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.cli.as_json import sync_as_json
 from core.cli.common import Json, MaxShrink, Tags, To, open_here, whole_number
 from core.cli.output import print_json, say
 from core.cli.runs import show_queued
 from core.cli.tables import print_syncs
 from core.errors import SettingsError
 from core.syncs import listing
+from core.syncs.as_json import sync_as_json
 from data.models import Sync
 
 syncs_app = typer.Typer(help="Recurring and one-time syncs.", no_args_is_help=True)

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.as_json import time_as_json
 from core.cli.common import FAILED, Json, open_here
 from core.cli.output import complain, print_json, print_table, say, time_text
 from core.invisible import INVISIBLE
 from core.reports import user_lookup
+from core.reports.lookup_json import in_group_as_json
+from core.syncs.as_json import time_as_json
 
 app = typer.Typer()
 
@@ -41,21 +42,7 @@ def user_as_json(user: user_lookup.UserLookup) -> dict[str, Any]:
         "other_ids": user.other_ids,
         "is_cut_short": user.is_cut_short,
         "known_back_to": time_as_json(user.lookback.back_to),
-        "groups": [
-            {
-                "cohort_id": answer.group.cohort_id,
-                "group_name": answer.group.name,
-                "destination": answer.destination,
-                "is_member": answer.is_member,
-                "apptimize_id": None if answer.kind else answer.apptimize_id,
-                "member_id": answer.apptimize_id,
-                "since": time_as_json(answer.since),
-                "run_id": answer.run_id,
-                "reason": answer.reason,
-                "instead": answer.instead,
-            }
-            for answer in user.groups
-        ],
+        "groups": [in_group_as_json(answer) for answer in user.groups],
         "associated": [
             {
                 "association_id": association.id,
