@@ -11,7 +11,7 @@ from core.syncs.checks import check_schedule, checked_tags, get_limit_for, get_q
 from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.listing import sync_errors
 from core.syncs.placing import arrange_group, placing_errors
-from data import syncs
+from data import due_syncs, sync_pauses, syncs
 from data.models import Run, Sync
 from data.run_queue import RunRequest
 from data.syncs import ChangedSyncs, SyncPlace, SyncSettings
@@ -66,7 +66,7 @@ def pause_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
 
 def _pause(bridge: Bridge, sync_ids: Sequence[int], reason: str) -> ChangedSyncs:
     with sync_errors():
-        return syncs.pause(bridge.engine, sync_ids, reason=reason, now=bridge.clock.now())
+        return sync_pauses.pause(bridge.engine, sync_ids, reason=reason, now=bridge.clock.now())
 
 
 @action(Role.ANALYST)
@@ -93,7 +93,7 @@ def _resume(bridge: Bridge, sync_ids: Sequence[int]) -> ChangedSyncs:
         require_room(limits[sync.id], present, sync.every_minutes)
 
     with sync_errors(), placing_errors():
-        return syncs.resume(bridge.engine, sync_ids, check_room=check_room, now=bridge.clock.now())
+        return sync_pauses.resume(bridge.engine, sync_ids, check_room=check_room, now=bridge.clock.now())
 
 
 @action(Role.ANALYST)
@@ -111,4 +111,4 @@ def run_now(bridge: Bridge, actor: Actor, sync_id: int) -> Run:
     """
     request = RunRequest(trigger="manual", actor=actor.name)
     with sync_errors(), placing_errors():
-        return syncs.queue_run(bridge.engine, sync_id, request, now=bridge.clock.now())
+        return due_syncs.queue_run(bridge.engine, sync_id, request, now=bridge.clock.now())
