@@ -272,8 +272,7 @@ def open_database(url: str, home: Path) -> Engine:
     Raises: StorageError.
     """
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        os.chmod(home, 0o700)
+        _own(home)
         engine = make_engine(url)
         _bring_up_to_date(engine, home, sqlite_file(url))
     except OSError as exc:
@@ -284,6 +283,19 @@ def open_database(url: str, home: Path) -> Engine:
             advice=_advice(exc),
         ) from exc
     return engine
+
+
+def _own(home: Path) -> None:
+    """Keep the home folder to ourselves. A volume, or a folder that a container is given, may be somebody else's."""
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        os.chmod(home, 0o700)
+    except PermissionError as exc:
+        raise StorageError(
+            f"The folder {home} cannot be used: it belongs to another user.",
+            advice=f"Give it to the one that this runs as (chown -R {os.geteuid()}), or set COHORT_BRIDGE_HOME to a "
+            "folder in it that does not exist yet.",
+        ) from exc
 
 
 @cache

@@ -160,3 +160,21 @@ def test_namespaces_of_one_machine_claim_nothing_of_each_other_and_each_knows_it
     assert (inside.pid, answers) == (1, [False, False, True])
     assert (while_it_lives, ended(replace(inside, pid=4_000_000))) == (False, False)
     assert inside.machine == identify_process().machine
+
+
+@pytest.mark.skipif(not can_make_namespaces(), reason="no right to make a namespace")
+def test_the_first_processes_of_two_containers_claim_nothing_of_each_other():
+    ask = (
+        "from data.process_identity import ProcessIdentity\n"
+        "other = ProcessIdentity(**json.loads(sys.stdin.readline()))\n"
+        "print(has_ended(other, here=identify_process()), flush=True)\n"
+    )
+    with (
+        child(under=(*_IN_NAMESPACE, "--mount-proc")) as (_, first),
+        child(ask, under=(*_IN_NAMESPACE, "--mount-proc")) as (second, told),
+    ):
+        here, there = identity(told), identity(first)
+        answer = second.communicate(json.dumps(asdict(there)) + "\n")[0]
+
+    assert (here.pid, there.pid, here.machine) == (1, 1, there.machine)
+    assert answer.strip() == "False"

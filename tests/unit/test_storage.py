@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path):
 
     with pytest.raises(StorageError, match="damaged, or is not a database"):
         open_database(database_url(tmp_path), tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder whose rights nobody may change")
+def test_a_home_of_another_user_is_said_to_be_one(tmp_path: Path):
+    home = Path("/proc/self")  # not even root may change what others can do there
+
+    with pytest.raises(StorageError, match="belongs to another user") as caught:
+        open_database(database_url(tmp_path), home)
+
+    assert f"chown -R {os.geteuid()}" in str(caught.value.advice)
 
 
 @pytest.mark.parametrize(
