@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -369,27 +369,6 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
             .values(state=SyncState.PAUSED, paused_reason=reason.format(name=connection.name))
         )
     return True
-
-
-def seal_all_again(engine: Engine, *, prepare: Callable[[Sequence[Connection]], None], seals: Seals) -> int:
-    """Seal every secret again, in one transaction, and make the hashes again; returns how many secrets those are.
-
-    `prepare` is given the connections before any is changed: it makes the new key, or raises, and nothing is changed.
-    """
-    with write_session(engine) as session:
-        connections = session.exec(select(Connection).where(col(Connection.removed).is_(False))).all()
-        prepare(connections)
-        count = sum(_seal_again(session, connection, seals.seal_again) for connection in connections)
-        receivers.refresh_hashes(session, seals)
-        session.flush()
-    return count
-
-
-def _seal_again(session: Session, connection: Connection, seal_again: SealAgain) -> int:
-    sealed = {name: text for name in SEALED if (text := getattr(connection, name))}
-    _put(connection, sealed, seal_again)
-    session.add(connection)
-    return len(sealed)
 
 
 # --- service accounts ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Index, text
 from sqlmodel import col
 
+from data.alert_models import AlertChannel
 from data.models import Run
 
 
@@ -20,3 +21,5 @@ def _add(name: str, column: object, where: str, *, unique: bool = False) -> None
 _add("one_active_run_per_group", Run.group_id, "status = 'running' AND NOT dry_run", unique=True)
 # What the screens ask for among very many runs: whom a group gained and lost.
 _add("run_that_changed_group", Run.group_id, "difference IS NOT NULL")
+# A name is free again once its channel is removed.
+_add("one_alert_channel_of_a_name", AlertChannel.name, "NOT removed", unique=True)

@@ -22,9 +22,8 @@ from core.errors import CohortBridgeError, SecretKeyLost, SettingsError, Storage
 from core.files import open_file
 from core.settings import Settings
 from core.text import shown
-from data import connections, engine, placing, restored
+from data import engine, placing, restored, sealed
 from data.audit.scope import Scope
-from data.connections import SEALED
 from data.engine import StorageError, make_engine, open_database
 from data.members.files import flush_to_disk
 
@@ -41,7 +40,7 @@ class HomeNotEmpty(CohortBridgeError):
 
 @dataclass(frozen=True)
 class Restored:
-    """What a home was restored from, and the connections whose secrets none of the keys there opens."""
+    """What a home was restored from, and the connections and channels whose secrets no key there opens."""
 
     manifest: Manifest
     without_key: list[str]
@@ -168,18 +167,14 @@ def _find_keys(settings: Settings) -> vault.Vault | None:
 
 
 def _list_without_key(settings: Settings, keys: vault.Vault | None) -> list[str]:
-    """Name the connections that hold a secret which none of the keys opens."""
+    """Name the connections and alert channels that hold a secret which none of the keys opens."""
     with storage_errors():
         opened = open_database(settings.database_url, settings.home)
         try:
-            present = connections.list_connections(opened)
+            present = sealed.list_sealed(opened)
         finally:
             opened.dispose()
-    return [
-        f"{connection.side} {connection.name}"
-        for connection in present
-        if any(not _opens(keys, text) for name in SEALED if (text := getattr(connection, name)))
-    ]
+    return [f"{kept.side} {kept.name}" for kept in present if not all(_opens(keys, text) for text in kept.texts)]
 
 
 def _opens(keys: vault.Vault | None, sealed: str) -> bool:

@@ -44,7 +44,7 @@ def restore_backup(
         why = "The key that is here does not open their secrets" if done.has_key else "There is no key here"
         say(
             f"{why}: {', '.join(done.without_key)}. Put back the key that sealed them (secret.key, or "
-            "COHORT_BRIDGE_SECRET_KEY), or connect these again."
+            "COHORT_BRIDGE_SECRET_KEY), or enter these again."
         )
     print_note("See to it that what the backup was made of does not run any more: both would write the same groups.")
 

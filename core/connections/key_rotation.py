@@ -9,9 +9,8 @@ from filelock import FileLock
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import SecretKeyLost, SettingsError
-from data import connections
-from data.connections import SEALED
-from data.models import Connection
+from data import sealed
+from data.sealed import Sealed
 
 
 @action(Role.ADMIN)
@@ -21,7 +20,7 @@ def rotate_key(bridge: Bridge, actor: Actor) -> int:
     A key file gets the new key by itself. Keys in the environment are the operator's: put the new one first there, run
     this, then take the old one out. Killed at any point, all secrets can still be read, and it can be run again.
 
-    Raises: SettingsError, SecretKeyLost naming the connection; nothing is changed then.
+    Raises: SettingsError, SecretKeyLost naming the connection or channel; nothing is changed then.
     """
     # Two at once would each drop the key that the other has just sealed with.
     with FileLock(bridge.settings.home / "rotate.lock", timeout=60):
@@ -38,27 +37,26 @@ def _rotate(bridge: Bridge) -> int:
         )
     added = list[str]()
 
-    def prepare(present: Sequence[Connection]) -> None:
-        for connection in present:
-            _require_readable(bridge, connection)
+    def prepare(present: Sequence[Sealed]) -> None:
+        for each in present:
+            _require_readable(bridge, each)
         if vault.path:
             added.append(vault.add_key())
 
-    count = connections.seal_all_again(bridge.engine, prepare=prepare, seals=vault)
+    count = sealed.seal_all_again(bridge.engine, prepare=prepare, seals=vault)
     # The old keys go only once nothing that they sealed is left. Who sealed with one meanwhile waited for the
-    # transaction above, and seals again before storing (data.connections.store).
+    # transaction above, and seals again before storing (data.seals.SealAgain).
     for key in added:
         vault.keep_only(key)
     return count
 
 
-def _require_readable(bridge: Bridge, connection: Connection) -> None:
+def _require_readable(bridge: Bridge, kept: Sealed) -> None:
     try:
-        for name in SEALED:
-            if text := getattr(connection, name):
-                bridge.vault.decrypt(text)
+        for text in kept.texts:
+            bridge.vault.decrypt(text)
     except SecretKeyLost:
         raise SecretKeyLost(
-            f"The secret of the connection {connection.name} cannot be read with the available secret keys.",
-            advice="Restore the key that it was sealed with, or enter that connection again; then rotate.",
+            f"The secret of the {kept.kind} {kept.name} cannot be read with the available secret keys.",
+            advice=f"Restore the key that it was sealed with, or enter that {kept.kind} again; then rotate.",
         ) from None

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from collections.abc import Iterable
 from enum import Enum
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from core.errors import AddressNotAllowed, SettingsError
@@ -34,6 +35,20 @@ _NEVER = tuple(
 _CARRIERS = tuple((ipaddress.ip_network(text), shift) for text, shift in (("64:ff9b::/96", 0), ("2002::/16", 80)))
 
 
+class Entered(NamedTuple):
+    """What was entered: its field's label, why it must be https, and what it would take to lead inside."""
+
+    field: str
+    encrypted: str
+    meant: str
+    instead: str = ""  # where user name and password are entered
+
+
+_ENDPOINT = Entered(
+    "Endpoint", "members and token travel encrypted", "groups are meant to go there", "; they have fields of their own"
+)
+
+
 class Reach(Enum):
     """Where a client may connect to."""
 
@@ -57,30 +72,30 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def check_endpoint(url: str, *, allow_private: bool) -> str:
+def check_endpoint(url: str, *, allow_private: bool, entered: Entered = _ENDPOINT) -> str:
     """Return the endpoint's URL when groups may be sent there: https, public, without credentials in it.
 
     With `allow_private`, loopback and private addresses are accepted too, over http as well. Raises SettingsError.
     """
-    text = url.strip()
+    text, field = url.strip(), entered.field
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
-        raise SettingsError("Endpoint: this is not a web address.") from None
+        raise SettingsError(f"{field}: this is not a web address.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError("Endpoint: enter a whole address that starts with https://.")
+        raise SettingsError(f"{field}: enter a whole address that starts with https://.")
     if "@" in parts.netloc:
-        raise SettingsError("Endpoint: leave user name and password out of the address; they have fields of their own.")
+        raise SettingsError(f"{field}: leave user name and password out of the address{entered.instead}.")
     if allow_private:
         return text
     if parts.scheme != "https":
-        raise SettingsError("Endpoint: only https addresses are accepted, so that members and token travel encrypted.")
+        raise SettingsError(f"{field}: only https addresses are accepted, so that {entered.encrypted}.")
     try:
         entries = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise SettingsError("Endpoint: no server has this name.", advice="Check the spelling of the address.") from None
-    require_reach(_addresses(entries), Reach.PUBLIC)
+        raise SettingsError(f"{field}: no server has this name.", advice="Check the spelling of the address.") from None
+    require_reach(_addresses(entries), Reach.PUBLIC, entered=entered)
     return text
 
 
@@ -93,15 +108,15 @@ async def resolve(host: str, port: int) -> list[Address]:
     return _addresses(entries)
 
 
-def require_reach(addresses: Iterable[Address], reach: Reach) -> None:
+def require_reach(addresses: Iterable[Address], reach: Reach, *, entered: Entered = _ENDPOINT) -> None:
     """Refuse when any of the addresses may not be connected to: a name that leads to both kinds is no accident.
 
     Raises: AddressNotAllowed.
     """
     if reach is Reach.PUBLIC and not all(is_public(address) for address in addresses):
         raise AddressNotAllowed(
-            "Endpoint: this leads to a private address.",
-            advice="Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if groups are meant to go there.",
+            f"{entered.field}: this leads to a private address.",
+            advice=f"Set COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if {entered.meant}.",
         )
     if reach is Reach.LOOPBACK and not all(address.is_loopback for address in addresses):
         raise AddressNotAllowed("Endpoint: the practice sandbox is on this machine, and this leads elsewhere.")

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import inspect
 from sqlalchemy.orm import InstanceState, Mapper, class_mapper
 
+from data.alert_models import AlertChannel
 from data.models import Connection, Group, Person, Run, Sync
 
 # Sealed or not, a secret has no place in a log that is read and downloaded.
@@ -104,6 +105,8 @@ def name_values(table: type[Any], values: dict[str, Any]) -> str:
         return values["email"]
     if issubclass(table, Connection):
         return f"{values['side']} connection {values['name']}"
+    if issubclass(table, AlertChannel):
+        return f"alert channel {values['name']}"
     if issubclass(table, Group):
         return f"group {values['name']}"
     if issubclass(table, Sync):

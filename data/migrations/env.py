@@ -3,6 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
+import data.alert_models  # noqa: F401
 import data.models  # noqa: F401  (fills the metadata)
 import data.partial_indexes  # noqa: F401
 import data.proof_models  # noqa: F401

@@ -30,6 +30,7 @@ ROOMS = (
     "syncs",
     "associate",
     "reports",
+    "alerts",
     "backup",
     "api",
     "worker",

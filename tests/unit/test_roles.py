@@ -18,6 +18,8 @@ from sqlmodel import func, select
 import core
 from core.access import audit_log, people, roles, sign_in
 from core.access.roles import Actor, Role
+from core.alerts import channels
+from core.alerts.channels import ChannelForm
 from core.associate import actions
 from core.backup import backing_up
 from core.bridge import Bridge
@@ -28,6 +30,7 @@ from core.forgetting import person
 from core.leases import workers
 from core.reports import comparison, group_state, match_funnel, members, overview, user_lookup
 from core.syncs import cohorts, groups, held_runs, listing, one_time, recurring, runs, settings, undo
+from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
 from data.models import (
     Association,
@@ -63,6 +66,7 @@ class Stage:
 
 
 Call = Callable[[Stage, Actor], object]
+NO_CHANNEL = ChannelForm("new", SecretStr("https://1.1.1.1/alerts"))
 NO_RECEIVER = ReceiverForm(SecretStr("no address"), secret=SecretStr("x"))
 TABLE: dict[str, tuple[Role, str, Call]] = {
     # What everyone may look at.
@@ -317,6 +321,17 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         lambda on, who: backing_up.back_up(on.bridge, who, on.folder.parent / "backup.tar", force=True),
     ),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
+    "list_channels": (Role.ADMIN, READS, lambda on, who: channels.list_channels(on.bridge, who)),
+    "add_channel": (Role.ADMIN, WORKED, lambda on, who: channels.add_channel(on.bridge, who, NO_CHANNEL)),
+    "edit_channel": (
+        Role.ADMIN,
+        WORKED,
+        lambda on, who: channels.edit_channel(on.bridge, who, 1, ChannelForm("other")),
+    ),
+    "enable_channel": (Role.ADMIN, READS, lambda on, who: channels.enable_channel(on.bridge, who, 1)),
+    "disable_channel": (Role.ADMIN, WORKED, lambda on, who: channels.disable_channel(on.bridge, who, 1)),
+    "remove_channel": (Role.ADMIN, WORKED, lambda on, who: channels.remove_channel(on.bridge, who, 1)),
+    "send_test_alert": (Role.ADMIN, ELSEWHERE, lambda on, who: channels.send_test_alert(on.bridge, who, 99)),
     "verify_audit": (Role.ADMIN, READS, lambda on, who: audit_log.verify_audit(on.bridge, who)),
 }
 
@@ -332,7 +347,8 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
         other = Person(email="other@example.com", role="analyst", created_at=bridge.clock.now())
         held = session.get_one(Run, group_with_runs[1].id)
         held.status = RunStatus.HELD
-        session.add_all([active, paused, other])
+        channel = AlertChannel(name="Ops", kind="webhook", created_at=bridge.clock.now())
+        session.add_all([active, paused, other, channel])
         session.flush()
         numbers = (active.id or 0, paused.id or 0, other.id or 0)
     queued, held_id = group_with_runs[0].id or 0, group_with_runs[1].id or 0
@@ -365,7 +381,7 @@ def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
     """What the tables that people decide about hold."""
     with read_session(bridge.engine) as session:
-        tables = (Association, Connection, Group, Person, Run, Sync)
+        tables = (AlertChannel, Association, Connection, Group, Person, Run, Sync)
         return [
             tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
         ]
