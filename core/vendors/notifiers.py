@@ -13,11 +13,11 @@ import msgspec
 
 from core.errors import AddressNotAllowed, CohortBridgeError, SettingsError, VendorError
 from core.text import shown
-from core.vendors import notices
-from core.vendors.addresses import Entered, allowed_reach, check_endpoint
+from core.vendors import notices, services
+from core.vendors.addresses import Entered, allowed_reach, check_endpoint, require_reach, resolve
 from core.vendors.http import connect_entered
 from core.vendors.intake import Bounds, Sender
-from core.vendors.notices import Notice
+from core.vendors.notices import Notice, Severity
 from core.vendors.retry import is_passing, retry_after_s
 
 # What a channel is: an address of the web that takes our JSON, or one of those that Apprise speaks to.
@@ -27,6 +27,14 @@ WITHIN_S = 30.0
 # What is said of an address that cannot be used.
 _ENTERED = Entered("Address", "what is sent travels encrypted", "alerts are meant to go there")
 _WEBHOOK = Sender("the webhook", "alert", unconnected="Nothing answers at the webhook's address.", unreadable="")
+# What Apprise calls it.
+_KINDS: dict[Severity, str] = {"critical": "failure", "warning": "warning", "recovered": "success", "test": "info"}
+_SEE_DOCS = "Check its spelling; docs/operate/alerts.md has examples."
+_PLAIN_ADVICE = (
+    "Use the form of the address that is encrypted, such as mailtos:// for mailto://, or set "
+    f"COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if {_ENTERED.meant}."
+)
+_LOOK_AT_ADDRESS = "Check the address, and that it takes such messages."
 _OWN_HEADERS = {"Content-Type": "application/json", "User-Agent": "Cohort-Bridge"}
 
 
@@ -72,7 +80,20 @@ async def notify(
     if kind == WEBHOOK:
         await _post(address, notice, allow_private=allow_private, within_s=within_s)
         return
-    raise NotifyRefused("This kind of channel is not known.", advice="Remove it, and add it again.")
+    try:
+        fate = services.judge(
+            await services.send(
+                address,
+                notices.plain(notice.title),
+                notices.as_text(notice),
+                _KINDS[notice.severity],
+                anywhere=allow_private,
+                within_s=within_s,
+            )
+        )
+    except SettingsError as exc:
+        raise NotifyFailed(exc.message, advice=exc.advice) from exc
+    _raise_fate(fate)
 
 
 def as_json(notice: Notice) -> dict[str, Any]:
@@ -88,6 +109,17 @@ def as_json(notice: Notice) -> dict[str, Any]:
         "link": notice.link,
         "text": f"{notices.plain(notice.title)}\n{notices.as_text(notice)}",
     }
+
+
+def _raise_fate(fate: services.Fate) -> None:
+    if fate.what == services.ACCEPTED:
+        return
+    said = f"The service {fate.why}."
+    if fate.what == services.UNDECIDED:
+        raise NotifyUndecided(said)
+    if fate.what == services.FAILED:
+        raise NotifyFailed(said, retry_after_s=fate.retry_after_s)
+    raise NotifyRefused(said, advice=_LOOK_AT_ADDRESS)
 
 
 async def _post(address: str, notice: Notice, *, allow_private: bool, within_s: float) -> None:
@@ -138,9 +170,7 @@ def _check_status(who: str, status: int, retry_after: float | None) -> None:
             f"{who} answered that it is elsewhere ({status}), which is not followed.",
             advice="Enter the address that it leads to.",
         )
-    raise NotifyRefused(
-        f"{who} refused the message ({status}).", advice="Check the address, and that it takes such messages."
-    )
+    raise NotifyRefused(f"{who} refused the message ({status}).", advice=_LOOK_AT_ADDRESS)
 
 
 class Place(NamedTuple):
@@ -151,8 +181,41 @@ class Place(NamedTuple):
 
 
 async def identify(address: str, *, allow_private: bool) -> Place:
-    """Check an address that was entered and say where it leads. Nothing is sent. Raises SettingsError."""
-    if not address.lower().startswith(("http://", "https://")):
-        raise SettingsError("Address: this is not an address that alerts can be sent to.")
-    checked = await asyncio.to_thread(check_endpoint, address, allow_private=allow_private, entered=_ENTERED)
-    return Place(WEBHOOK, shown(urlsplit(checked).netloc, most=100))
+    """Check an address that was entered and say where it leads. Nothing is sent. Raises SettingsError.
+
+    An address of the web that is a service's own, such as a webhook of Slack's, is sent to as that service takes it.
+    """
+    is_web = address.lower().startswith(("http://", "https://"))
+    if is_web:  # checked before anything else looks at it
+        await asyncio.to_thread(check_endpoint, address, allow_private=allow_private, entered=_ENTERED)
+    seen = await services.look(address, anywhere=allow_private)
+    if not seen.ended:
+        raise SettingsError("Address: it could not be looked at in time.", advice="Try again in a moment.")
+    if is_web and (seen.unknown or seen.generic):
+        return Place(WEBHOOK, shown(urlsplit(address).netloc, most=100))
+    await _check_service(seen, allow_private=allow_private)
+    return Place(SERVICE, shown(f"{seen.service} ({', '.join(seen.hosts)})", most=200))
+
+
+async def _check_service(seen: services.Spoken, *, allow_private: bool) -> None:
+    """Refuse what cannot be held, or leads inside the house. Raises SettingsError."""
+    if seen.generic:
+        raise SettingsError(
+            "Address: a webhook of your own is entered by its own address.", advice="Enter it with https:// in front."
+        )
+    if seen.denied:
+        raise SettingsError(
+            f"Address: this cannot be used: {services.WHY_DENIED.get(seen.denied[0], 'it is not allowed')}.",
+            advice=_PLAIN_ADVICE
+            if seen.denied[0] == services.PLAIN
+            else "Choose another service, or a webhook of your own.",
+        )
+    if seen.unknown:
+        raise SettingsError("Address: no service is known that has such an address.", advice=_SEE_DOCS)
+    reach = allowed_reach(allow_private=allow_private, practice=False)
+    for host in seen.hosts:
+        try:
+            places = await resolve(host, 443)
+        except OSError:
+            raise SettingsError(f"Address: no server has the name {host}.", advice=_SEE_DOCS) from None
+        require_reach(places, reach, entered=_ENTERED)

@@ -39,7 +39,7 @@ NOT_FOR_AN_EXPORT = {
     "rich", "click", "pygments", "sqlalchemy.dialects.postgresql", "core.associate", "core.reports", "core.sandbox",
     "core.worker.service", "core.connections.destinations", "core.connections.mixpanel_connection",
     "core.cli.up", "core.cli.match", "core.cli.who", "core.access.people", "core.access.audit_log",
-    "data.partial_indexes",
+    "data.partial_indexes", "apprise", "requests", "core.alerts.channels", "core.vendors.notifiers",
 }  # fmt: skip
 NOT_FOR_COHORTS = NOT_FOR_AN_EXPORT | {
     "duckdb", "core.export.run", "core.worker", "core.syncs.one_time",

@@ -47,6 +47,8 @@ LIBRARIES = {
     "psycopg": ("data/",),
     "duckdb": ("data/members/",),
     "httpx": ("core/vendors/", "core/sandbox/", "core/cli/"),
+    "apprise": ("core/vendors/apprise_",),  # it connects by itself: in a process of its own alone
+    "requests": ("core/vendors/apprise_",),
     "streamlit": ("app.py", "pages/"),
     "importlib": ("pages/shell/resources.py",),  # what is imported by a name that is put together is not seen here
 }

@@ -1,0 +1,300 @@
+"""Services that Apprise speaks to: what it may do in its process, the words it sends, and what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import SettingsError
+from core.vendors import notices, notifiers, services
+from core.vendors.notices import Notice
+from core.vendors.notifiers import SERVICE, NotifyFailed, NotifyRefused, NotifyUndecided
+from core.vendors.services import Spoken
+from tests.stage.mail import MailServer, mail_server
+from tests.stage.processes import ROOT, clean_environment
+from tests.stage.webhooks import Webhook, webhook
+from tests.unit.test_notices import NOTICE
+
+# Looks at addresses one after the other in one process, which is held as that of a message is.
+LOOK = """
+import json, mimetypes, sys
+from core.vendors.apprise_child import Guard, Watch, answer
+asked = json.load(sys.stdin)
+mimetypes.init()
+guard = Guard(anywhere=False, looks_only=True)
+watch = Watch(guard, lambda told: None)
+watch.put_on()
+guard.put_on()
+seen = {}
+for address in asked:
+    guard.denied, guard.hosts, watch.exchanges = [], [], []
+    seen[address] = answer({"address": address, "title": "x", "body": "x", "kind": "info"}, watch)
+print(json.dumps(seen))
+"""
+# Has messages said, and keeps what would go out over HTTPS: the network's own end is played here.
+SAY = """
+import json, sys
+import requests
+sent = []
+def answered(adapter, request, **options):
+    sent.append(str(request.body if isinstance(request.body, str) else (request.body or b"").decode()))
+    response = requests.Response()
+    said = b"ok" if "slack" in str(request.url) else b'{"ok": true}'
+    response.status_code, response._content, response.request = 200, said, request
+    return response
+requests.adapters.HTTPAdapter.send = answered
+from core.vendors.apprise_child import Guard, Watch, answer
+asked = json.load(sys.stdin)
+guard = Guard(anywhere=False, looks_only=False)
+watch = Watch(guard, lambda told: None)
+watch.put_on()
+guard.put_on()
+said = {}
+for address in asked["addresses"]:
+    guard.denied, guard.hosts, watch.exchanges, sent[:] = [], [], [], []
+    came = answer({"address": address, **asked["message"]}, watch)
+    said[address] = {"accepted": came["accepted"], "sent": list(sent)}
+print(json.dumps(said))
+"""
+
+SLACK = "slack://TXXXXXXXX/BXXXXXXXX/CCCCCCCCCCCCCCCCCCCCCCCC/#general"
+DISCORD = "discord://4174216298/JHMHI8qBe7bk2ZwO5U711o3dV_js"
+TELEGRAM = "tgram://123456789:abcdefg_hijklmnop/12315544/"
+TEAMS = "workflows://prod.example.logic.azure.com:443/643e69f83c8944438d68119179a10a64/4PPBH4hPrHpcyDdVNcHbgIvRJS"
+PAGERDUTY = "pagerduty://IntegrationKeyxxxxxxxxxxxxxxxxxx@apikeyxx"
+MAIL = "mailtos://user:s3cret@mail.example?to=ops@company.example&from=bridge@mail.example"
+TAKEN = {
+    SLACK: "hooks.slack.com",
+    "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX": "hooks.slack.com",
+    DISCORD: "discord.com",
+    TELEGRAM: "api.telegram.org",
+    TEAMS: "prod.example.logic.azure.com",
+    PAGERDUTY: "events.pagerduty.com",
+    "opsgenie://a0b1c2d3-e4f5-a6b7-c8d9-e0f1a2b3c4d5": "api.opsgenie.com",
+    MAIL: "mail.example",
+    "ntfys://inside.example/topic": "inside.example",
+}
+FILES = str(Path(__file__).resolve())
+NOT_TAKEN = {
+    "irc://u@irc.example/#x": "protocol",
+    "ircs://u@irc.example/#x": "protocol",
+    "rsyslog://127.0.0.1": "protocol",
+    "mailto://user:s3cret@mail.example?to=ops@company.example&mode=insecure": "plain",
+    "ntfy://inside.example/topic": "plain",
+    "gotify://inside.example/abcdefg": "plain",
+    f"{TEAMS}?template={FILES}": "file",
+    f"{DISCORD}?template={FILES}": "file",
+}
+UNKNOWN = [
+    "syslog://", "dbus://", "gnome://", "macosx://", "windows://", "glib://", "file:///etc/passwd", "nonsense://x",
+    "growl://127.0.0.1", "mqtt://inside.example/topic", "include:///etc/passwd", "", "x", "://", "http:/",
+]  # fmt: skip
+
+
+def in_a_process(code: str, asked: Any) -> Any:
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**clean_environment(), "PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+@cache
+def looked_at() -> dict[str, Any]:
+    return in_a_process(LOOK, [*TAKEN, *NOT_TAKEN, *UNKNOWN, "json://127.0.0.1/x", "apprise://127.0.0.1/token"])
+
+
+@pytest.mark.parametrize(("address", "host"), TAKEN.items())
+def test_a_service_is_known_by_whom_it_would_connect_to(address: str, host: str):
+    seen = looked_at()[address]
+
+    assert (seen["hosts"], seen["denied"], seen["generic"]) == ([host], [], False)
+
+
+@pytest.mark.parametrize(("address", "why"), NOT_TAKEN.items())
+def test_what_would_do_more_than_send_a_message_is_not_taken(address: str, why: str):
+    assert why in looked_at()[address]["denied"]
+
+
+def test_what_is_of_this_machine_or_of_nobody_is_not_known():
+    assert [address for address in UNKNOWN if not looked_at()[address].get("unknown")] == []
+
+
+def test_what_only_passes_on_to_an_address_is_told_from_a_service():
+    assert looked_at()["json://127.0.0.1/x"]["generic"]
+    assert looked_at()["apprise://127.0.0.1/token"]["generic"]
+
+
+# --- entering an address -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("gotifys://127.0.0.1/abcdefg", "private address"),
+        ("mailtos://u:s3cret@mail.example?smtp=169.254.169.254&to=a@b.example", "private address"),
+        ("jsons://93.184.216.34/x", "by its own address"),
+        ("irc://u@93.184.216.34/#x", "neither HTTPS nor SMTP"),
+        ("nonsense://s3cret", "no service is known"),
+    ],
+)
+def test_an_address_of_a_service_is_checked_when_it_is_entered(address: str, said: str):
+    with pytest.raises(SettingsError, match=f"^Address: .*{said}") as raised:
+        asyncio.run(notifiers.identify(address, allow_private=False))
+
+    assert "s3cret" not in f"{raised.value.message} {raised.value.advice}"
+
+
+# --- the words -----------------------------------------------------------------------------------------------------
+
+HOSTILE = Notice(
+    title="Sync failing: <!channel> @everyone",
+    lines=(
+        "<!here|x> <@U012AB3CD> [free](https://evil.example/x) <https://evil.example|Mixpanel> www.evil.example",
+        "<b>bold</b> <script>alert(1)</script> **x** `code` <at>All</at> &lt;!channel&gt;",
+    ),
+    link="https://bridge.example/export/syncs?sync=3",
+    severity="critical",
+    event="sync_failing",
+    at=NOTICE.at,
+    id="1",
+)
+
+
+def test_no_service_is_sent_a_mention_a_link_or_markup_out_of_a_name():
+    notice = notices.bounded(HOSTILE)
+    message = {"title": notices.plain(notice.title), "body": notices.as_text(notice), "kind": "failure"}
+
+    said = in_a_process(SAY, {"addresses": [SLACK, DISCORD, TELEGRAM, TEAMS, PAGERDUTY], "message": message})
+
+    for came in said.values():
+        assert (came["accepted"], len(came["sent"])) == (True, 1)
+        words = came["sent"][0].replace("\\", "").replace("&amp;", "&")
+        assert "Sync failing" in words
+        assert "bridge.example/export/syncs?sync" in words
+        for acting in ("<!", "<@", "@everyone", "](http", "evil.example", "<script", "<at>", "**x", "&lt;!channel"):
+            assert acting not in words
+
+
+# --- over the network, for real ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served() -> Generator[Webhook]:
+    with webhook() as there:
+        yield there
+
+
+@pytest.fixture(scope="module")
+def mail() -> Generator[MailServer]:
+    with mail_server() as there:
+        yield there
+
+
+def send(address: str, *, allow_private: bool = True, within_s: float = 20.0, notice: Notice = NOTICE) -> None:
+    asyncio.run(notifiers.notify(SERVICE, address, notice, allow_private=allow_private, within_s=within_s))
+
+
+def mail_to(server: MailServer, more: str = "") -> str:
+    return f"mailto://mail.example:{server.port}?smtp=127.0.0.1&from=bridge@mail.example&to=ops@company.example{more}"
+
+
+def test_a_mail_is_plain_text_with_one_line_of_a_subject(mail: MailServer):
+    hostile = Notice("A\r\nBcc: x@y.example\n\nbody", ("<b>1 & 2</b>",), None, "critical", "e", NOTICE.at, "1")
+
+    send(mail_to(mail, "&format=text"), notice=hostile)
+
+    message = mail.messages[-1]
+    assert message["Subject"] == "A Bcc: x＠y․example body"
+    assert message["Bcc"] is None
+    assert [part.get_content_type() for part in message.walk() if not part.is_multipart()] == ["text/plain"]
+    assert message.get_content().strip() == "＜b＞1 & 2＜/b＞"
+
+
+def test_what_a_mail_server_answers_decides_what_becomes_of_a_mail(mail: MailServer):
+    for word, answer, error in (
+        ("RCPT", b"550 no such person", pytest.raises(NotifyRefused, match="550")),
+        (".", b"451 later", pytest.raises(NotifyFailed, match="451")),
+        (".", None, pytest.raises(NotifyUndecided)),
+    ):
+        mail.answers = {word: answer}
+        with error:
+            send(mail_to(mail))
+    mail.answers = {}
+
+
+def test_a_redirect_is_not_followed_and_certificates_cannot_be_left_unchecked(served: Webhook):
+    served.posted.clear()
+    served.status, served.answer_headers = 307, {"Location": f"http://127.0.0.1:{served.port}/inside"}
+
+    with pytest.raises(NotifyRefused, match="elsewhere"):
+        send(f"gotify://127.0.0.1:{served.port}/abcdefg?redirect=yes&verify=no&retry=5")
+
+    assert [posted.path for posted in served.posted] == ["/message"]
+
+
+def test_nothing_inside_the_house_is_connected_to_whatever_was_checked_before(served: Webhook):
+    served.posted.clear()
+
+    with pytest.raises(NotifyRefused, match="private address"):
+        send(f"gotifys://localhost:{served.port}/abcdefg", allow_private=False)
+
+    assert served.posted == []
+
+
+def test_what_hangs_is_ended_with_its_process_and_its_fate_is_not_known(served: Webhook):
+    served.status, begun = None, time.monotonic()
+
+    with pytest.raises(NotifyUndecided):
+        send(f"gotify://127.0.0.1:{served.port}/abcdefg", within_s=4.0)
+
+    assert time.monotonic() - begun < 10
+
+
+# --- what came of it -----------------------------------------------------------------------------------------------
+
+
+def http(status: int | None, *, sent: bool = True, **headers: str) -> dict[str, Any]:
+    return {"status": status, "sent": sent, "headers": headers}
+
+
+@pytest.mark.parametrize(
+    ("spoken", "fate"),
+    [
+        (Spoken(ended=True, accepted=True, exchanges=(http(200),)), "accepted"),
+        (Spoken(ended=True, exchanges=(http(404),)), "refused"),
+        (Spoken(ended=True, exchanges=(http(302),)), "refused"),
+        (Spoken(ended=True, exchanges=(http(200),)), "refused"),  # a no within a yes, as Slack says it
+        (Spoken(ended=True, exchanges=(http(200), http(500))), "failed"),  # signed in, then not taken
+        (Spoken(ended=True, exchanges=(http(429, **{"Retry-After": "30"}),)), "failed"),
+        (Spoken(ended=True, exchanges=(http(None, sent=False),)), "failed"),
+        (Spoken(ended=True, exchanges=(http(None),)), "undecided"),
+        (Spoken(ended=True, targets=2, exchanges=(http(200), http(500))), "undecided"),
+        (Spoken(ended=True, targets=2, exchanges=(http(500), http(500))), "failed"),
+        (Spoken(ended=True, denied=("place",)), "refused"),
+        (Spoken(ended=True), "refused"),
+        (Spoken(unknown=True, ended=True), "refused"),
+        (Spoken(begun=True), "undecided"),
+        (Spoken(), "failed"),
+    ],
+)
+def test_what_may_have_arrived_is_never_to_be_sent_again(spoken: Spoken, fate: str):
+    assert services.judge(spoken).what == fate
+
+
+def test_a_service_that_asks_to_wait_is_waited_for():
+    assert services.judge(Spoken(ended=True, exchanges=(http(429, **{"Retry-After": "30"}),))).retry_after_s == 30
