@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     metrics_address: str = "127.0.0.1:8502"
     metrics_token: SecretStr | None = Field(default=None, validate_default=True)
     metrics_names: bool = False
+    dashboard_url: str | None = None
+    ping_url: SecretStr | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -104,6 +106,29 @@ class Settings(BaseSettings):
         if not is_base or re.search(r"[\s?#@\x00-\x1f\x7f]", url.strip()):
             raise ValueError("this is not an address such as https://mixpanel.example/base")
         return url.strip()
+
+    @field_validator("dashboard_url")
+    @classmethod
+    def check_dashboard_url(cls, url: str | None) -> str | None:
+        """Refuse what no link can begin with."""
+        if url is None:
+            return None
+        if not _is_address(url.strip()) or re.search(r"[?#]", url):
+            raise ValueError("this is not an address such as https://bridge.example.com")
+        return url.strip().rstrip("/")
+
+    @field_validator("ping_url")
+    @classmethod
+    def check_ping_url(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """Refuse what cannot be asked; where it leads to is checked whenever it is."""
+        text = url.get_secret_value().strip() if url else ""
+        if not text:
+            return None
+        if not _is_address(text):
+            raise ValueError("this is not an address such as https://hc-ping.com/…")
+        if not text.lower().startswith("https:") and not info.data.get("allow_private_hosts"):
+            raise ValueError("only https addresses are accepted")
+        return SecretStr(text)
 
     @field_validator("admins", "allowed_domains")
     @classmethod
@@ -200,6 +225,16 @@ class Settings(BaseSettings):
     def csv_folder(self) -> Path:
         """Where the CSV destination writes unless another folder is named."""
         return self.home / "groups"
+
+
+def _is_address(text: str) -> bool:
+    """Return whether a text is an address of the web without user name and password."""
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_whole and "@" not in parts.netloc and not re.search(r"[\s\x00-\x1f\x7f]", text)
 
 
 def read() -> Settings:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlmodel import Session, col, func, select, update
 
-from data import doubt, receivers
+from data import account_alerts, alert_states, doubt, receivers
 from data.audit import chain, recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
@@ -23,6 +23,7 @@ from data.models import (
     Group,
     SignInKind,
     Sync,
+    SyncKind,
     SyncState,
 )
 from data.proof_models import Untraced
@@ -227,6 +228,8 @@ def _enter(session: Session, connection: Connection, new: NewConnection, seals: 
         receivers.mark_in_doubt(session, twins)
     elif is_replaced and reads_otherwise:
         _mark_fed_in_doubt(session, connection)
+    if is_replaced and new.side == MIXPANEL_SIDE:
+        account_alerts.note_account(session, connection, now=now)
 
 
 def _writes_alike(connection: Connection, new: NewConnection, seals: Seals) -> bool:
@@ -342,7 +345,7 @@ def change_mixpanel(
     return connection
 
 
-def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
+def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) -> bool:
     """Forget a connection's secrets and pause its active syncs for `reason`, which may hold {name}.
 
     Returns False, and changes nothing, when it was removed already.
@@ -360,14 +363,15 @@ def remove(engine: Engine, connection_id: int, *, reason: str) -> bool:
         connection.secret_end = connection.project_token_end = connection.address_hash = ""
         session.add(connection)
         groups = select(Group.id).where(Group.destination_id == connection_id)
-        session.exec(
-            update(Sync)
-            .where(
-                (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups),
-                col(Sync.state) == SyncState.ACTIVE,
-            )
-            .values(state=SyncState.PAUSED, paused_reason=reason.format(name=connection.name))
+        active = (
+            (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups),
+            col(Sync.state) == SyncState.ACTIVE,
         )
+        recurring = session.exec(select(Sync.id).where(*active, Sync.kind == SyncKind.RECURRING)).all()
+        paused = {"state": SyncState.PAUSED, "paused_reason": reason.format(name=connection.name)}
+        session.exec(update(Sync).where(*active).values(**paused))
+        alert_states.note_paused(session, recurring, by_person=True, now=now)
+        account_alerts.note_account(session, connection, now=now)
     return True
 
 
@@ -411,4 +415,5 @@ def record_account_check(
         if check.answered:
             connection.account_expires_at = check.expires_at
         session.add(connection)
+        account_alerts.note_account(session, connection, now=now)
     return known != check.trouble

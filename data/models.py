@@ -123,6 +123,7 @@ class LeaseKind(StrEnum):
     COHORT_LIST = "cohort_list"  # the project
     QUERY_SLOT = "query_slot"  # <project>/<number>
     PAGE_SIZE = "page_size"  # the project: a run asks it for larger pages than were proven
+    ALERT = "alert"  # the id of a message that is being sent
     FORGETTING = "forgetting"  # all that is kept: somebody is removed from it, and nothing that reads people begins
 
 

@@ -11,6 +11,7 @@ from sqlmodel import col
 
 from data.alert_models import AlertChannel
 from data.models import Run
+from data.outbox_models import AlertMessage, AlertState
 
 
 def _add(name: str, column: object, where: str, *, unique: bool = False) -> None:
@@ -23,3 +24,6 @@ _add("one_active_run_per_group", Run.group_id, "status = 'running' AND NOT dry_r
 _add("run_that_changed_group", Run.group_id, "difference IS NOT NULL")
 # A name is free again once its channel is removed.
 _add("one_alert_channel_of_a_name", AlertChannel.name, "NOT removed", unique=True)
+# What is not well is told once: of one subject at most one alert is open.
+_add("one_open_alert_of_a_subject", AlertState.subject, "closed_at IS NULL", unique=True)
+_add("alert_message_unsent", AlertMessage.channel_id, "status IN ('waiting', 'sending')")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import ColumnElement, exists
 from sqlmodel import Session, col, select
 
+from data import alert_states
 from data.audit import recorder
 from data.audit.scope import Scope
 from data.doubt import put_in_doubt
@@ -254,4 +255,5 @@ def _pause_syncs(session: Session, group: Group, reason: str, now: datetime) -> 
         sync.state, sync.next_run_at, sync.paused_reason = SyncState.PAUSED, None, reason
         session.add(sync)
         cancel_queued(session, col(Run.sync_id) == sync.id, now=now)
+    alert_states.note_paused(session, [sync.id for sync in syncs], by_person=False, now=now)
     return list(syncs)

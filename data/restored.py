@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import inspect, update
 from sqlmodel import Session, SQLModel, col, delete, select
 
-from data import deliveries, sign_ins
+from data import deliveries, outbox, sign_ins
 from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, write_session
@@ -58,6 +58,7 @@ def settle(engine: Engine, mark: Path, scope: Scope, *, subject: str, now: datet
             sign_ins.end_all_in(session, person, reason=_SIGNED_OUT, now=now)
         runs = _end_runs(session, now)
         _put_down_associations(session, now)
+        outbox.settle_restored(session, now=now)
         after = {"home": {"groups_in_doubt": groups, "runs_interrupted": runs}}
         chain.append(session, scope, subject=subject, after=after)
     deliveries.note(mark, number)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from data import alert_states
 from data.engine import Engine, read_session, write_session
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
@@ -146,15 +147,15 @@ def roll_back(
 
 
 def _stop_syncs(session: Session, group_id: int, reason: str, now: datetime) -> None:
-    session.exec(
-        update(Sync)
-        .where(
-            col(Sync.group_id) == group_id,
-            col(Sync.kind) == SyncKind.RECURRING,
-            col(Sync.state) == SyncState.ACTIVE,
-        )
-        .values(state=SyncState.PAUSED, next_run_at=None, paused_reason=reason)
+    active = (
+        col(Sync.group_id) == group_id,
+        col(Sync.kind) == SyncKind.RECURRING,
+        col(Sync.state) == SyncState.ACTIVE,
     )
+    stopped = session.exec(select(Sync.id).where(*active)).all()
+    paused = {"state": SyncState.PAUSED, "next_run_at": None, "paused_reason": reason}
+    session.exec(update(Sync).where(*active).values(**paused))
+    alert_states.note_paused(session, stopped, by_person=True, now=now)
     cancel_queued(session, col(Run.group_id) == group_id, now=now)
     # One that is running would write after the undo if it has to wait, or to be recovered, meanwhile.
     session.exec(

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from data import leases
+from data import alert_states, leases
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
@@ -259,6 +259,8 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
         is_wanted = not (run.dry_run or run.cancel_asked or _was_stopped(sync, run))
         recovery = recover(Death(_count_deaths(session, run), sync.every_minutes, is_wanted))
         session.exec(update(Run).where(col(Run.id) == run_id).values(**recovery.failure.columns()))
+        if not run.dry_run:
+            alert_states.note_run_end(session, run.group_id, run_id, RunStatus.INTERRUPTED, now=now)
         if is_wanted and recovery.again_at is not None and not _is_replaced(session, run):
             session.add(_again(run, now, recovery.again_at))
         return True

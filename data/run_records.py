@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
-from data import deliveries, leases, proofs, receivers, tried
+from data import alert_states, deliveries, leases, proofs, receivers, tried
 from data.audit import recorder
 from data.engine import read_session, write_session
 from data.members.proof import Proof
@@ -62,10 +62,12 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
         if outcome.group:
             _record_group(session, run_id, group_id, outcome.group, outcome.finished_at)
         if outcome.pause:
-            _pause(session, sync_id, outcome.pause)
+            _pause(session, sync_id, outcome.pause, outcome.finished_at)
         if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED) and not is_dry:
             # The run that ended last read last, whichever was queued first.
             supersede_held(session, group_id, by=run_id)
+        if not is_dry:
+            alert_states.note_run_end(session, group_id, run_id, outcome.status, now=outcome.finished_at)
         return True
 
 
@@ -130,7 +132,7 @@ def _group_columns(run_id: int, outcome: GroupOutcome, at: datetime) -> dict[str
     return columns
 
 
-def _pause(session: Session, sync_id: int, pause: Pause) -> None:
+def _pause(session: Session, sync_id: int, pause: Pause, now: datetime) -> None:
     paused = session.exec(
         update(Sync)
         .where(col(Sync.id) == sync_id, col(Sync.kind) == SyncKind.RECURRING, col(Sync.state) == SyncState.ACTIVE)
@@ -141,6 +143,7 @@ def _pause(session: Session, sync_id: int, pause: Pause) -> None:
         before = {subject: {"state": SyncState.ACTIVE}}
         after = {subject: {"state": SyncState.PAUSED, "paused_reason": pause.reason}}
         recorder.append(session, pause.scope, subject=subject, before=before, after=after)
+        alert_states.note_paused(session, [sync_id], by_person=False, now=now)
 
 
 def forget_previews(engine: Engine, run_id: int) -> list[str]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col
 
-from data import receivers
+from data import alert_states, receivers
 from data.engine import Engine, write_session
 from data.models import Group, Run, Sync, SyncState
 from data.sync_runs import cancel_queued, give_up_undo
@@ -18,7 +18,9 @@ def pause(engine: Engine, sync_ids: Sequence[int], *, reason: str, now: datetime
     """Pause recurring syncs, all or none, and cancel what they queued. Raises SyncUnknown, SyncNotRecurring."""
     with write_session(engine) as session:
         syncs = [find_recurring(session, sync_id) for sync_id in sync_ids]
-        return ChangedSyncs(syncs, sum(_pause(session, sync, reason, now) for sync in syncs))
+        paused = [sync for sync in syncs if _pause(session, sync, reason, now)]
+        alert_states.note_paused(session, [sync.id for sync in paused], by_person=True, now=now)
+        return ChangedSyncs(syncs, len(paused))
 
 
 def _pause(session: Session, sync: Sync, reason: str, now: datetime) -> bool:
@@ -49,4 +51,5 @@ def _resume(session: Session, sync: Sync, check_room: CheckRoom, now: datetime) 
     give_up_undo(session, sync.group_id, now=now)
     session.add(sync)
     session.flush()  # the next one of several is checked beside this one
+    alert_states.note_resumed(session, sync.id or 0, now=now)
     return True

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from data import receivers
+from data import alert_states, receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
@@ -320,6 +320,7 @@ def remove(engine: Engine, sync_id: int, *, actor: str, now: datetime) -> Sync:
         session.add(sync)
         cancel_queued(session, col(Run.sync_id) == sync_id, now=now)
         discard_held(session, col(Run.sync_id) == sync_id, by=actor)
+        alert_states.note_removed(session, sync_id, now=now)
     return sync
 
 

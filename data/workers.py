@@ -7,15 +7,18 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 from sqlmodel import col, delete, func, select
 
+from data import alert_states
 from data.engine import read_session, write_session
 from data.models import WorkerHeartbeat
+from data.outbox_models import WORKER
 
 _KEPT_FOR = timedelta(days=1)
 
 
 def sign_on(engine: Engine, name: str, *, started_at: datetime, now: datetime) -> None:
-    """Note that a worker is there, and forget those that left long ago."""
+    """Note that a worker is there, forget those that left long ago, and tell who was told that none was."""
     with write_session(engine) as session:
+        alert_states.settle(session, WORKER, None, now=now)
         session.merge(WorkerHeartbeat(name=name, started_at=started_at, seen_at=now))
         session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < now - _KEPT_FOR))
 

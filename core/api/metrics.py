@@ -22,7 +22,7 @@ from core.errors import StorageFailed
 from core.leases.workers import worker_seen_at
 from core.reports import overview
 from core.syncs.listing import list_syncs
-from data import run_metrics
+from data import outbox, run_metrics
 from data.models import MIXPANEL_SIDE, Run, SyncKind
 
 _PREFIX = "cohort_bridge"
@@ -144,6 +144,11 @@ class CurrentState:
         for state, count in run_metrics.count_syncs(self._bridge.engine).items():
             syncs.add_metric((state,), count)
         yield syncs
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_alerts_waiting",
+            "Messages of alerts that wait to be sent, or are being sent.",
+            value=outbox.count_unsent(self._bridge.engine),
+        )
 
     def _freshness(self) -> Iterator[Metric]:
         labels = ("sync", "group", "destination") if self._bridge.settings.metrics_names else ("sync",)

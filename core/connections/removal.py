@@ -8,9 +8,11 @@ from core.connections.entering import ALREADY_REMOVED
 from core.errors import NotFound
 from data import connections
 
+_REASON = "The connection {name} was removed."
+
 
 @action(Role.ADMIN)
 def remove_connection(bridge: Bridge, actor: Actor, connection_id: int) -> None:
     """Forget a connection's secrets; its groups stay as they are, and its recurring syncs are paused."""
-    if not connections.remove(bridge.engine, connection_id, reason="The connection {name} was removed."):
+    if not connections.remove(bridge.engine, connection_id, reason=_REASON, now=bridge.clock.now()):
         raise NotFound(ALREADY_REMOVED)

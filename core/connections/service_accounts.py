@@ -15,6 +15,7 @@ from core.vendors.http import HttpClient
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.retry import RetryPlan
 from data import connections
+from data.account_alerts import EXPIRES_SOON
 from data.connections import AccountCheck
 from data.engine import StorageError
 from data.models import MIXPANEL_SIDE, Connection
@@ -24,15 +25,13 @@ log = logging.getLogger(__name__)
 _ASK_EVERY = timedelta(days=1)
 # An account that could not be asked about is asked about again this soon.
 _AGAIN_AFTER = timedelta(hours=1)
-# Early enough for someone to make a new account, and to be back from a holiday.
-_EXPIRES_SOON = timedelta(days=14)
 _LOOK_EVERY_S = 60.0
 
 
 def expires_soon(connection: Connection, now: datetime) -> bool:
     """Return whether the connection's service account expires within two weeks, or has."""
     at = connection.account_expires_at
-    return at is not None and at - now < _EXPIRES_SOON
+    return at is not None and at - now < EXPIRES_SOON
 
 
 async def watch(bridge: Bridge, http: HttpClient) -> None:

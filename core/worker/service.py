@@ -7,6 +7,10 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
+from core.alerts import watching
+from core.alerts.ping import DeadMansPing
+from core.alerts.retention import forget_old as forget_old_alerts
+from core.alerts.sending import AlertSender, watch_senders
 from core.associate import running
 from core.associate.retention import forget_old as forget_old_associations
 from core.backup.leftovers import remove_leftovers
@@ -35,6 +39,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.5
 _LOOKED_AT = 20  # so many runs that wait at a time
 _SCRATCH_KEPT_S = 24 * 3600
+_SIGNED_ON_FOR_S = 60.0
 
 
 class Worker:
@@ -50,8 +55,15 @@ class Worker:
         self._destinations = 1  # at the last look
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
-        self._watches = (watch_forgetting(bridge), watch_runs(bridge), self._associations.watch)
+        self._alerts, self._ping = AlertSender(bridge, self._lease_owner), DeadMansPing(bridge)
+        self._watches = (
+            watch_forgetting(bridge),
+            watch_runs(bridge),
+            self._associations.watch,
+            watch_senders(bridge),
+        )
         self._has_place = asyncio.Event()  # since a run has ended
+        self._signed_on_at_s: float | None = None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
@@ -64,6 +76,7 @@ class Worker:
                 (2, self.look_for_dead),
                 (1, self.dispatch),
                 (10, self.sign_on),
+                (30, self.look_for_alerts),
                 (30, api.open),  # where another worker of this machine serves, take its place when it is gone
                 (600, self.tidy),
             ],
@@ -71,10 +84,15 @@ class Worker:
         )
         async with self._connect() as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
-            accounts = asyncio.create_task(service_accounts.watch(self._bridge, http))
+            beside = [
+                asyncio.create_task(service_accounts.watch(self._bridge, http)),
+                asyncio.create_task(self._alerts.serve()),
+            ]
             try:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)
+                    if self._is_signed_on():
+                        self._ping.note_tick()
                     if self._has_place.is_set():
                         self._has_place.clear()
                         await asyncio.to_thread(guarded, self.fill_places)
@@ -83,8 +101,9 @@ class Worker:
                     await _wait_for_any(stop, self._has_place, within_s=_TICK_S)
             finally:
                 await asyncio.to_thread(api.close)
-                accounts.cancel()
-                await asyncio.gather(accounts, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, self._ping.stop(), return_exceptions=True)
                 await self._stop_all()
                 with suppress(CohortBridgeError), storage_errors():
                     await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
@@ -113,7 +132,12 @@ class Worker:
                     elif any(watch.undecided for watch in self._watches):
                         await asyncio.sleep(self._bridge.lease_times.heartbeat_s)
                     else:
-                        return done
+                        break
+                await asyncio.to_thread(guarded, self.look_for_alerts)
+                await self._alerts.send_all()
+                self._ping.note_tick()
+                await self._ping.wait()
+                return done
             finally:
                 await self._stop_all()
 
@@ -160,6 +184,16 @@ class Worker:
     def sign_on(self) -> None:
         """Show the dashboard that a worker is there, and forget those that left long ago."""
         workers.sign_on(self._bridge.engine, self._lease_owner, started_at=self._started_at, now=self._clock.now())
+        self._signed_on_at_s = self._clock.steady_s()
+
+    def _is_signed_on(self) -> bool:
+        """Whether a heartbeat was written lately: a worker that cannot is not shown as one that works."""
+        at_s = self._signed_on_at_s
+        return at_s is not None and self._clock.steady_s() - at_s < _SIGNED_ON_FOR_S
+
+    def look_for_alerts(self) -> None:
+        """Tell of what is late, low or about to end."""
+        watching.look(self._bridge, since=self._started_at)
 
     def look_for_dead(self) -> None:
         """Recover the runs and associations whose process died, and what waits for one that forgot somebody."""
@@ -173,6 +207,7 @@ class Worker:
         retention.remove_unnamed_files(self._bridge)
         retention.remove_set_aside(self._bridge)
         forget_old_associations(self._bridge)
+        forget_old_alerts(self._bridge)
         remove_leftovers(self._bridge)
 
     def _start_claimed(self, http: HttpClient) -> None:
@@ -184,7 +219,7 @@ class Worker:
             self._tasks[run_id].add_done_callback(lambda _: self._has_place.set())
 
     async def _stop_all(self) -> None:
-        await self._associations.stop()
+        await asyncio.gather(self._associations.stop(), self._alerts.stop())
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -28,12 +28,15 @@ from data.audit.row_values import (
 )
 from data.audit.scope import Scope
 from data.models import AuditEntry, Lease, WorkerHeartbeat
+from data.outbox_models import AlertMessage, AlertState
 from data.proof_models import DeliveryCount, LeftPlace, SnapshotProof, TriedDelivery
 from data.query_models import CohortList, PageSize, QueryBudget, QuerySpend
 from data.sign_in_models import SignIn
 
 # Rows of these are how the product works, not what people decide; every other table is watched, new ones too.
 _MACHINERY = (
+    AlertMessage,
+    AlertState,
     AuditEntry,
     CohortList,
     DeliveryCount,

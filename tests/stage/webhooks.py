@@ -34,6 +34,7 @@ class Webhook:
         self.url = f"http://127.0.0.1:{port}/alerts/s3cret-path"
         self.port = port
         self.posted = list[Posted]()
+        self.asked = list[str]()  # the paths of requests that only ask
         self.arrived = threading.Semaphore(0)
         self.let_go = threading.Event()
         self.status: int | None = 200
@@ -61,6 +62,12 @@ def webhook() -> Generator[Webhook]:
             self.send_response(kept.status)
             for name, value in {"Content-Length": "0", **kept.answer_headers}.items():
                 self.send_header(name, value)
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            kept.asked.append(self.path)
+            self.send_response(kept.status or 500)
+            self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:

@@ -37,6 +37,8 @@ ODD = {
     "METRICS_ADDRESS": ["8502", "127.0.0.1", "127.0.0.1:70000", "http://127.0.0.1:8502", "[::1:8502", "a b:1"],
     "METRICS_TOKEN": ["short", "with blanks in its middle", "a-token-of-some-lengthä"],
     "METRICS_NAMES": ["perhaps"],
+    "DASHBOARD_URL": ["bridge.example.com", "ftp://h", "https://u:p@h", "https://h/?x=1", "https://a b"],
+    "PING_URL": ["hc-ping.com/x", "http://hc-ping.com/x", "https://u:p@h/x", "https://h/a b", "https://h:port/"],
 }  # fmt: skip
 # What is entered there is checked where it is used: by the commands that connect.
 SECRETS = {"MIXPANEL_SECRET", "MIXPANEL_PROJECT_TOKEN", "APPTIMIZE_TOKEN", "RECEIVER_URL"}
