@@ -103,6 +103,12 @@ def list_connections(engine: Engine) -> list[Connection]:
         return list(session.exec(query.order_by(col(Connection.side).desc(), col(Connection.name))).all())
 
 
+def list_with_removed(engine: Engine) -> list[Connection]:
+    """List what is or was connected, Mixpanel first, then by name."""
+    with read_session(engine) as session:
+        return list(session.exec(select(Connection).order_by(col(Connection.side).desc(), col(Connection.name))).all())
+
+
 def list_side(engine: Engine, side: str) -> list[Connection]:
     """List what is connected on one side, the oldest first."""
     with read_session(engine) as session:

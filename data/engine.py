@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from traceback import walk_tb
@@ -114,9 +115,37 @@ def _begin_postgres(connection: Any) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_PG_WRITER_LOCK})")
 
 
+# The session that all others of its engine are a part of, while `as_one` lasts.
+_joint: ContextVar[tuple[Engine, Session] | None] = ContextVar("cohort_bridge_joint_session", default=None)
+
+
+@contextmanager
+def as_one(engine: Engine) -> Generator[None]:
+    """Let all that is read and written inside be one transaction: committed at the end, or nothing of it.
+
+    What would have been a transaction is a savepoint of this one, with its own line of the audit log. Other writers
+    wait meanwhile: nothing inside may take long, or leave this thread. Raises StorageError.
+    """
+    with write_session(engine) as session:
+        token = _joint.set((engine, session))
+        try:
+            yield
+        finally:
+            _joint.reset(token)
+
+
+def _joint_session(engine: Engine) -> Session | None:
+    joint = _joint.get()
+    return joint[1] if joint and joint[0] is engine else None
+
+
 @contextmanager
 def read_session(engine: Engine) -> Generator[Session]:
     """Open a session for reading. Raises StorageError when the database cannot be used."""
+    if joint := _joint_session(engine):
+        with _storage_errors():
+            yield joint
+        return
     with _storage_errors(), Session(engine, expire_on_commit=False) as session:
         yield session
 
@@ -127,6 +156,10 @@ def write_session(engine: Engine) -> Generator[Session]:
 
     Raises StorageError when the database cannot be used; SQLAlchemy's IntegrityError passes through.
     """
+    if joint := _joint_session(engine):
+        with _storage_errors(), joint.begin_nested():
+            yield joint
+        return
     with _storage_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
         yield session
         session.commit()

@@ -163,9 +163,10 @@ def add_recurring(
     actor: str,
     arrange: ArrangeGroup,
     check_room: CheckRoom,
+    paused_reason: str | None = None,
     now: datetime,
 ) -> Sync:
-    """Add a recurring sync that is due at once.
+    """Add a recurring sync that is due at once, or, with a reason, paused.
 
     Raises: NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
     """
@@ -178,8 +179,11 @@ def add_recurring(
             settings.max_shrink,
             settings.tags or [],
         )
-        sync.next_run_at = now
-        check_room(sync, list_intervals(session, sync))
+        if paused_reason:
+            sync.state, sync.paused_reason = SyncState.PAUSED, paused_reason
+        else:
+            sync.next_run_at = now
+            check_room(sync, list_intervals(session, sync))
         _follow_matching(session, sync)
         session.add(sync)
     return sync

@@ -34,9 +34,7 @@ def list_people(bridge: Bridge, actor: Actor) -> list[PersonView]:
 @action(Role.ADMIN)
 def add_person(bridge: Bridge, actor: Actor, email: str, role: str = Role.VIEWER.label) -> Person:
     """Add a person before they sign in for the first time. Raises SettingsError naming the field."""
-    address, granted = roles.normal(email), _checked_role(role)
-    if not _ADDRESS.fullmatch(address) or len(address) > 320:
-        raise SettingsError("Address: this is not an e-mail address.")
+    address, granted = checked_address(email), checked_role(role)
     person = people.add(bridge.engine, address, granted.label, now=bridge.clock.now())
     if person is None:
         raise SettingsError(f"Address: {address} is there already.", advice="Change the role instead.")
@@ -46,7 +44,7 @@ def add_person(bridge: Bridge, actor: Actor, email: str, role: str = Role.VIEWER
 @action(Role.ADMIN)
 def change_role(bridge: Bridge, actor: Actor, person_id: int, role: str) -> Person:
     """Give a person another role; it counts at their next click. Raises NotFound, SettingsError."""
-    granted = _checked_role(role)
+    granted = checked_role(role)
 
     def check(person: Person, enabled: Sequence[Person]) -> None:
         _require_changeable(bridge, person)
@@ -107,7 +105,16 @@ def _known(person: Person | None) -> Person:
     return person
 
 
-def _checked_role(text: str) -> Role:
+def checked_address(email: str) -> str:
+    """Return an e-mail address in the one form in which it is compared. Raises SettingsError."""
+    address = roles.normal(email)
+    if not _ADDRESS.fullmatch(address) or len(address) > 320:
+        raise SettingsError("Address: this is not an e-mail address.")
+    return address
+
+
+def checked_role(text: str) -> Role:
+    """Return the role of a name. Raises SettingsError."""
     try:
         return Role[text.strip().upper()]
     except KeyError:

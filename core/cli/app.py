@@ -43,6 +43,7 @@ _COMMANDS = {
     "groups": "What was delivered.",
     "syncs": "Recurring and one-time syncs.",
     "people": "People and their roles.",
+    "config": "Declared state: all that is set up, as a file.",
     "audit": "The audit log: who did what, and who was refused.",
 }
 
@@ -78,6 +79,8 @@ def _find(name: str) -> typer.Typer:
             from core.cli.syncs import syncs_app as app
         case "people":
             from core.cli.people import people_app as app
+        case "config":
+            from core.cli.config import config_app as app
         case "audit":
             from core.cli.audit import audit_app as app
         case _:

@@ -15,11 +15,11 @@ from core.cli.common import open_here
 from core.cli.output import say
 from core.connections import destinations, mixpanel_connection
 from core.connections.receiver_checks import SECRET_LABELS
-from core.connections.receiver_form import ReceiverForm
+from core.connections.receiver_form import MEMBERS_WORDS, SIGN_IN_WORDS, ReceiverForm, member_id_of
 from core.errors import SettingsError
-from core.rules.matching import APPTIMIZE_PROPERTY
+from core.rules.matching import APPTIMIZE_PROPERTY, DISTINCT_PROPERTY
 from data.connections import IfTaken
-from data.models import Connection, MemberId, SignInKind
+from data.models import Connection, SignInKind
 
 connect_app = typer.Typer(help="Connect a Mixpanel project, or a destination for groups.", no_args_is_help=True)
 
@@ -31,15 +31,6 @@ Apart = Annotated[
     bool,
     typer.Option("--apart", help="It is another workspace at a connected address: its groups are kept apart."),
 ]
-_SIGN_INS = {
-    "token": SignInKind.APPTIMIZE,
-    "basic": SignInKind.BASIC,
-    "bearer": SignInKind.BEARER,
-    "header": SignInKind.HEADER,
-    "none": SignInKind.ADDRESS,
-}
-_MEMBERS = {"replaces": False, "adds": True}
-_DISTINCT_ID = "$distinct_id"
 T = TypeVar("T")
 
 
@@ -77,11 +68,11 @@ def connect_apptimize(
         str, typer.Option(metavar="URL", help="Where cohort-sync messages go; - where it is a secret: it is asked for.")
     ],
     name: Annotated[str, typer.Option(help="What to call the destination.")] = "default",
-    auth: Annotated[str, typer.Option(metavar="HOW", help=f"What signs in: {', '.join(_SIGN_INS)}.")] = "token",
+    auth: Annotated[str, typer.Option(metavar="HOW", help=f"What signs in: {', '.join(SIGN_IN_WORDS)}.")] = "token",
     auth_name: Annotated[str, typer.Option(help="The user name, for basic, or the header's name, for header.")] = "",
     member_id: Annotated[
         str,
-        typer.Option(metavar="PROPERTY", help=f"The id it knows people by; {_DISTINCT_ID}: all profiles are."),
+        typer.Option(metavar="PROPERTY", help=f"The id it knows people by; {DISTINCT_PROPERTY}: all profiles are."),
     ] = APPTIMIZE_PROPERTY,
     member_key: Annotated[str, typer.Option(help="What the id is sent under, if not as usual.")] = "",
     members: Annotated[
@@ -96,10 +87,10 @@ def connect_apptimize(
     Other receivers of cohort-sync messages are connected by --auth, --member-id and --members. With --auth none the
     address is the secret: give --endpoint - and it is asked for, or read from COHORT_BRIDGE_RECEIVER_URL.
     """
-    sign_in = _chosen(_SIGN_INS, auth, "--auth")
+    sign_in = _chosen(SIGN_IN_WORDS, auth, "--auth")
     if auth_name and sign_in not in (SignInKind.BASIC, SignInKind.HEADER):
         raise SettingsError("--auth-name: this is for --auth basic and --auth header.")
-    kind = {APPTIMIZE_PROPERTY: MemberId.APPTIMIZE, _DISTINCT_ID: MemberId.DISTINCT}.get(member_id, MemberId.PROPERTY)
+    kind, member_property = member_id_of(member_id)
     bridge = open_here()
     form = ReceiverForm(
         url=_address(bridge, endpoint),
@@ -107,9 +98,9 @@ def connect_apptimize(
         secret=_sign_in_secret(bridge, sign_in),
         sign_in_name=auth_name,
         member_id=kind,
-        member_property=member_id if kind is MemberId.PROPERTY else "",
+        member_property=member_property,
         member_key=member_key,
-        adds_only=_chosen(_MEMBERS, members, "--members"),
+        adds_only=_chosen(MEMBERS_WORDS, members, "--members"),
     )
     if_taken = _if_taken(replace)
     if form == ReceiverForm(form.url, secret=form.secret):  # Apptimize's way, under the name that its lines always had

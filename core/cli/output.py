@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.encoding import can_print, printing
 from core.text import escaped, harmless, shown
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _is_json_printed = False
 # Longer than any line of ours, and any cell: a name of other origin is cut.
@@ -62,6 +65,11 @@ def print_csv(lines: Iterable[str]) -> None:
                 sys.stdout.buffer.write(line.encode())
 
 
+def print_text(text: str) -> None:
+    """Print a text of several lines as UTF-8, whatever the locale says; on a terminal it is harmless."""
+    print_csv([text])
+
+
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +89,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
         table.add_row(*(Text(shown(cell, most=_LONGEST_CELL)) for cell in row))  # never markup: names are not ours
     with printing():
         Console(highlight=False).print(table)
+
+
+def print_styled(lines: Iterable[Text]) -> None:
+    """Print lines with colors, on a terminal; what is in them has to be harmless."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    with printing():
+        for line in lines:
+            console.print(line)
 
 
 def time_text(at: datetime | None) -> str:

@@ -176,7 +176,7 @@ def change_folder(bridge: Bridge, actor: Actor, connection_id: int, *, folder: s
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_folder", attempts.folder(attempts.name_of(known), folder)):
         require_kind(known, ConnectionKind.CSV)
-        return entering.replace(bridge, connection_id, _tested_folder(bridge, folder))
+        return entering.replace(bridge, connection_id, tested_folder(bridge, folder))
 
 
 @action(Role.ADMIN)
@@ -263,13 +263,13 @@ def connect_csv(
     Raises: SettingsError, StorageFailed, NameInUse, PlaceInUse.
     """
     with attempts.noted(bridge, actor, "connect_csv", attempts.folder(name, folder)):
-        values = _tested_folder(bridge, folder)
+        values = tested_folder(bridge, folder)
         new = NewConnection(DESTINATION_SIDE, ConnectionKind.CSV, name, actor.name, values, if_taken)
         return entering.store(bridge, new)
 
 
-def _tested_folder(bridge: Bridge, folder: str) -> dict[str, Any]:
-    """Make a folder if need be, try it, and return what is stored of it."""
+def tested_folder(bridge: Bridge, folder: str) -> dict[str, Any]:
+    """Make a folder if need be, try it, and return what is stored of it. Raises SettingsError, StorageFailed."""
     entered = clean_line(folder, "Folder")
     try:
         path = in_time(partial(_made_and_tried, entered), within_s=_TRIED_S)

@@ -58,7 +58,7 @@ def connect_mixpanel(
     """
     what = attempts.project(form.name, form.project_id, form.region)
     with attempts.noted(bridge, actor, "connect_mixpanel", what):
-        values = _checked_values(bridge, form)
+        values = checked_values(bridge, form)
         new = NewConnection(MIXPANEL_SIDE, ConnectionKind.MIXPANEL, form.name, actor.name, values, if_taken)
         return entering.store(bridge, new)
 
@@ -82,7 +82,7 @@ def replace_secret(bridge: Bridge, actor: Actor, connection_id: int, *, username
             match_property=present.match_property,
             expects_prefix=present.expects_prefix,
         )
-        values = _checked_values(bridge, form, base_url=present.base_url)
+        values = checked_values(bridge, form, base_url=present.base_url)
         return entering.replace(bridge, connection_id, values, seen=present)
 
 
@@ -97,7 +97,7 @@ def change_project(bridge: Bridge, actor: Actor, connection_id: int, form: Mixpa
     what = attempts.project(attempts.name_of(known), form.project_id, form.region)
     with attempts.noted(bridge, actor, "change_project", what):
         _require_mixpanel(known)
-        return entering.replace(bridge, connection_id, _checked_values(bridge, form))
+        return entering.replace(bridge, connection_id, checked_values(bridge, form))
 
 
 def _require_mixpanel(known: Connection | None) -> Connection:
@@ -107,8 +107,11 @@ def _require_mixpanel(known: Connection | None) -> Connection:
     return connection
 
 
-def _checked_values(bridge: Bridge, form: MixpanelForm, *, base_url: str = "") -> dict[str, Any]:
-    """Check the service account with Mixpanel, and return what is stored of what was entered."""
+def checked_values(bridge: Bridge, form: MixpanelForm, *, base_url: str = "") -> dict[str, Any]:
+    """Check the service account with Mixpanel, and return what is stored of what was entered.
+
+    `base_url` is where a connection that stays asks. Raises: SettingsError, VendorError, VendorAuthFailed.
+    """
     form = _cleaned(form)
     values = _values(bridge, form)
     values["base_url"] = _host_for(bridge, values["username"], values["region"], base_url)
@@ -133,15 +136,20 @@ def _cleaned(form: MixpanelForm) -> MixpanelForm:
     """Return what was entered as it is both tried and stored. Raises SettingsError naming the field."""
     secret = checked_secret(form.secret, "Secret", "Enter the service account's secret.")
     token = form.project_token.get_secret_value().strip() if form.project_token else ""
-    username = clean_exact_line(form.username, "Username")
-    if not username.isascii() or ":" in username:
-        raise SettingsError("Username: it holds characters that none has.", advice="Copy it again.")
     return replace(
         form,
-        username=username,
+        username=checked_username(form.username),
         secret=SecretStr(secret),
         project_token=SecretStr(_checked_token(SecretStr(token))) if token else None,
     )
+
+
+def checked_username(username: str) -> str:
+    """Return a service account's name. Raises SettingsError."""
+    checked = clean_exact_line(username, "Username")
+    if not checked.isascii() or ":" in checked:
+        raise SettingsError("Username: it holds characters that none has.", advice="Copy it again.")
+    return checked
 
 
 def _checked_token(token: SecretStr) -> str:
@@ -161,7 +169,7 @@ def _values(bridge: Bridge, form: MixpanelForm) -> dict[str, Any]:
         "workspace_id": whole_number(form.workspace_id, "Workspace id") if has_workspace else None,
         "region": region,
         "id_merge": form.id_merge,
-        "match_property": _checked_property(form.match_property, form.id_merge),
+        "match_property": checked_property(form.match_property, form.id_merge),
         "expects_prefix": form.expects_prefix,
         **sealed(bridge, "secret", form.secret.get_secret_value()),
         **sealed(bridge, "project_token", form.project_token.get_secret_value() if form.project_token else ""),
@@ -192,7 +200,7 @@ def _host_for(bridge: Bridge, username: str, region: str, present: str) -> str:
     return host.rstrip("/")
 
 
-def _checked_property(entered: str, id_merge: str) -> str:
+def checked_property(entered: str, id_merge: str) -> str:
     """Return the property that users are matched on; entered empty, the usual one of the ID merge mode.
 
     Raises: SettingsError.
@@ -230,7 +238,7 @@ def change_match_setting(
     Raises: NotFound, SettingsError.
     """
     connection = connections.get_connection(bridge.engine, connection_id)
-    checked = _checked_property(match_property, connection.id_merge if connection else IdMerge.ORIGINAL)
+    checked = checked_property(match_property, connection.id_merge if connection else IdMerge.ORIGINAL)
     return _change(bridge, connection_id, {"match_property": checked, "expects_prefix": expects_prefix})
 
 

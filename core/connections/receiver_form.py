@@ -12,9 +12,19 @@ from pydantic import SecretStr
 from core.bridge import Bridge
 from core.connections import receiver_checks as checks
 from core.connections.secrets import sealed, shown_end
+from core.rules.matching import APPTIMIZE_PROPERTY, DISTINCT_PROPERTY
 from core.vendors.receiver import APPTIMIZE_HEADER, APPTIMIZE_KEY, DISTINCT_KEY, Receiver
 from data.models import Connection, MemberId, SignInKind
 
+# How what signs in is called by whoever writes it down, and what all members that are sent do: `connect`, and files.
+SIGN_IN_WORDS = {
+    "token": SignInKind.APPTIMIZE,
+    "basic": SignInKind.BASIC,
+    "bearer": SignInKind.BEARER,
+    "header": SignInKind.HEADER,
+    "none": SignInKind.ADDRESS,
+}
+MEMBERS_WORDS = {"replaces": False, "adds": True}
 # Columns of a connection that only an endpoint has: of a folder they are empty.
 NO_RECEIVER: dict[str, Any] = {
     "address": None,
@@ -42,6 +52,19 @@ class ReceiverForm:
     member_property: str = ""
     member_key: str = ""
     adds_only: bool = False
+
+
+def member_id_of(property_name: str) -> tuple[MemberId, str]:
+    """Return which id a property of profiles holds, and its name where that is not said by the id."""
+    kinds = {APPTIMIZE_PROPERTY: MemberId.APPTIMIZE, DISTINCT_PROPERTY: MemberId.DISTINCT}
+    kind = kinds.get(property_name, MemberId.PROPERTY)
+    return kind, property_name if kind is MemberId.PROPERTY else ""
+
+
+def property_of(member_id: str, member_property: str) -> str:
+    """Return the property of profiles that holds an id."""
+    kinds = {MemberId.APPTIMIZE: APPTIMIZE_PROPERTY, MemberId.DISTINCT: DISTINCT_PROPERTY}
+    return kinds.get(MemberId(member_id), member_property)
 
 
 def usual_key(member_id: str, member_property: str = "") -> str:

@@ -79,7 +79,20 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
 
 def check_schedule(every_minutes: int, max_shrink: int | None) -> None:
     """Refuse an interval or a shrink limit that cannot be used. Raises SettingsError."""
+    check_interval(every_minutes)
+    if max_shrink is not None:
+        check_shrink_limit(max_shrink)
+
+
+def check_interval(every_minutes: int) -> int:
+    """Return an interval that can be used. Raises SettingsError."""
     if every_minutes not in INTERVALS:
         raise SettingsError("Interval: choose 15, 30, 60 or 1440 minutes.")
-    if max_shrink is not None and not 0 <= max_shrink <= 100:
+    return every_minutes
+
+
+def check_shrink_limit(max_shrink: int) -> int:
+    """Return a shrink limit that can be used. Raises SettingsError."""
+    if not 0 <= max_shrink <= 100:
         raise SettingsError("Shrink limit: this is a share from 0 to 100 percent.")
+    return max_shrink

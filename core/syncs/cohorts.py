@@ -15,6 +15,8 @@ from core.errors import CohortNotExportable, SettingsError
 from core.vendors.http import connect_http
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
+from core.vendors.mixpanel_lists import CohortListing
+from core.vendors.mixpanel_project import Project
 from core.vendors.retry import RetryPlan
 from data.models import Connection
 from data.query_budget import BudgetStatus
@@ -34,12 +36,20 @@ def list_cohorts(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None, r
         shared = cohort_list.get_shared(bridge, project.key)
         if shared is not None:
             return shared.cohorts
+    return ask_cohorts(bridge, project).cohorts
 
-    async def ask() -> list[Cohort]:
+
+def ask_cohorts(bridge: Bridge, project: Project) -> CohortListing:
+    """Ask Mixpanel for a project's cohorts, at the cost of one query, and share the answer.
+
+    Raises: VendorError, NoQuerySlot.
+    """
+
+    async def ask() -> CohortListing:
         async with connect_http() as http:
             retry = RetryPlan(attempts=3, over_s=min(bridge.settings.retry_over_s, 20.0))
             client = Mixpanel(http, project, budget_for(bridge, project.key), retry=retry)
-            return (await cohort_list.refresh(bridge, client, project.key)).cohorts
+            return await cohort_list.refresh(bridge, client, project.key)
 
     return asyncio.run(ask())
 

@@ -31,7 +31,7 @@ def _arranged(place: SyncPlace, known: Cohort | None, asked: str | None, now: da
     group = present or _new_group(place, known, now)
     if known:
         group.cohort_name = known.name
-    own_name = clean_line(asked, "Group name", most=_NAME_LENGTH) if asked is not None else group.own_name
+    own_name = checked_group_name(asked) if asked is not None else group.own_name
     if own_name == group.cohort_name:
         own_name = None  # it follows the cohort's name
     exists = group.delivered_at is not None or group.in_doubt
@@ -43,6 +43,11 @@ def _arranged(place: SyncPlace, known: Cohort | None, asked: str | None, now: da
         )
     group.own_name, group.name = own_name, own_name or group.cohort_name
     return group
+
+
+def checked_group_name(name: str) -> str:
+    """Return a group's own name. Raises SettingsError."""
+    return clean_line(name, "Group name", most=_NAME_LENGTH)
 
 
 def _new_group(place: SyncPlace, known: Cohort | None, now: datetime) -> Group:

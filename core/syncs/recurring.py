@@ -28,17 +28,20 @@ def add_sync(
     to: str | None = None,
     max_shrink: int | None = None,
     tags: Sequence[str] = (),
+    mixpanel: str | None = None,
+    paused: bool = False,
 ) -> Sync:
-    """Start a recurring sync; its first run is due at once.
+    """Start a recurring sync; its first run is due at once, or once it is resumed.
 
+    `mixpanel` names the connection that is read through, where there are several.
     Raises: NotConnected, SettingsError naming the field, GroupTaken, BudgetTooSmall with an interval that would fit,
     CohortUnknown and CohortNotExportable (from the shared list of cohorts, if it is recent).
     """
     check_cohort_id(cohort_id)
     check_schedule(every_minutes, max_shrink)
-    mixpanel = find_mixpanel(bridge)
-    place = SyncPlace(mixpanel, find_destination(bridge, to), cohort_id)
-    known, limit = known_cohort(bridge, mixpanel, cohort_id), get_query_limit(bridge, mixpanel)
+    project = find_mixpanel(bridge, mixpanel)
+    place = SyncPlace(project, find_destination(bridge, to), cohort_id)
+    known, limit = known_cohort(bridge, project, cohort_id), get_query_limit(bridge, project)
     now = bridge.clock.now()
     with placing_errors():
         return syncs.add_recurring(
@@ -48,20 +51,25 @@ def add_sync(
             actor=actor.name,
             arrange=arrange_group(place, known, group, now),
             check_room=lambda _, present: require_room(limit, present, every_minutes),
+            paused_reason=_paused_by(actor) if paused else None,
             now=now,
         )
+
+
+def _paused_by(actor: Actor) -> str:
+    return f"Paused by {actor.name}."
 
 
 @action(Role.ANALYST)
 def pause_sync(bridge: Bridge, actor: Actor, sync_id: int, *, reason: str = "") -> Sync:
     """Stop a recurring sync until it is resumed; a run that works already ends as it would. Raises NotFound."""
-    return _pause(bridge, [sync_id], reason or f"Paused by {actor.name}.").syncs[0]
+    return _pause(bridge, [sync_id], reason or _paused_by(actor)).syncs[0]
 
 
 @action(Role.ANALYST)
 def pause_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
     """Stop several recurring syncs at once, all or none; returns how many were active. Raises NotFound."""
-    return _pause(bridge, sync_ids, f"Paused by {actor.name}.").count
+    return _pause(bridge, sync_ids, _paused_by(actor)).count
 
 
 def _pause(bridge: Bridge, sync_ids: Sequence[int], reason: str) -> ChangedSyncs:

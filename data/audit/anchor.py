@@ -32,6 +32,8 @@ def is_to_be_noted(session: Session, number: int) -> bool:
 
 @event.listens_for(Session, "after_commit")
 def _note(session: Session) -> None:
+    if session.in_nested_transaction():
+        return  # a part of a transaction, which may still come to nothing
     head = session.info.pop(HEAD, None)
     if head is None:
         return

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.orm import Mapper, ORMExecuteState, UOWTransaction
+from sqlalchemy.orm import Mapper, ORMExecuteState, SessionTransaction, UOWTransaction
 from sqlmodel import Session, select
 
 from data.audit.chain import append
@@ -145,6 +145,13 @@ def _notes(session: Any) -> list[_Note]:
 
 def _is_watched(table: type[Any]) -> bool:
     return not issubclass(table, _MACHINERY)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _drop_notes(session: Session, _previous: SessionTransaction) -> None:
+    """Forget what a part of a transaction changed that came to nothing."""
+    session.info.pop(_NOTES, None)
+    session.info.pop(_NAME, None)
 
 
 # --- recording it --------------------------------------------------------------------------------------------------

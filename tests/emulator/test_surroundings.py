@@ -101,6 +101,9 @@ COMMANDS: list[tuple[str, int]] = [
     ("audit download", 0),
     ("rotate-key", 0),
     ("forget 東京😀 --yes", 0),
+    ("config export --practice", 0),
+    ("config plan {folder}/東京.toml --prune", 2),
+    ("config apply {folder}/東京.toml", 0),
     ("backup {folder}/東京.backup", 0),
     ("restore {folder}/東京.backup", 1),
 ]
@@ -125,6 +128,7 @@ def test_every_command_is_tried_below():
 def test_output_that_is_not_utf8_changes_the_end_of_no_command(
     sandbox: Sandbox, empty_home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
+    (tmp_path / "東京.toml").write_text('schema = 1\n[[people]]\nemail = "someone@example.com"\nrole = "admin"\n')
     (tmp_path / "東京.csv").write_text("distinct_id,apptimize_id\n東京,i_1\n", encoding="utf-8")
     empty_home.env = {"COHORT_BRIDGE_MIXPANEL_URL": sandbox.url, "COHORT_BRIDGE_APPTIMIZE_TOKEN": "x"}
     empty_home.env |= {"COHORT_BRIDGE_MIXPANEL_SECRET": people.ADMIN_SECRET}

@@ -34,6 +34,7 @@ ROOMS = (
     "backup",
     "api",
     "worker",
+    "declared",
     "forgetting",
     "cli",
 )

@@ -25,6 +25,7 @@ from core.backup import backing_up
 from core.bridge import Bridge
 from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal, trial
 from core.connections.receiver_form import ReceiverForm
+from core.declared import applying, exporting
 from core.errors import CohortBridgeError, NotAllowed
 from core.forgetting import person
 from core.leases import workers
@@ -320,6 +321,9 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         WORKED,
         lambda on, who: backing_up.back_up(on.bridge, who, on.folder.parent / "backup.tar", force=True),
     ),
+    "export_config": (Role.ADMIN, READS, lambda on, who: exporting.export_config(on.bridge, who)),
+    "plan_config": (Role.ADMIN, ELSEWHERE, lambda on, who: applying.plan_config(on.bridge, who, on.folder / "no")),
+    "apply_config": (Role.ADMIN, ELSEWHERE, lambda on, who: applying.apply_config(on.bridge, who, on.folder / "no")),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
     "list_channels": (Role.ADMIN, READS, lambda on, who: channels.list_channels(on.bridge, who)),
     "add_channel": (Role.ADMIN, WORKED, lambda on, who: channels.add_channel(on.bridge, who, NO_CHANNEL)),

@@ -1,0 +1,201 @@
+"""What a file would change of recurring syncs, and whether Mixpanel's queries allow them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from core.connections.project import project_key
+from core.connections.query_budget import budget_for
+from core.declared.entries import ACTIVE, PAUSED, Mistake, SyncEntry
+from core.declared.plan import Change, Planning, added, called, differences
+from core.declared.present import PresentSync, SyncKey, budget_key
+from core.syncs.checks import queries_an_hour
+from core.vendors.mixpanel_project import REGIONS
+from data.models import Connection, Group, SyncState
+
+# What is done by removing the sync and starting it again: its group stays, and what its runs did is kept.
+RESTARTED_FIELDS = ("mixpanel", "group_name")
+_DEFAULT = "default"
+
+
+def plan_syncs(planning: Planning) -> dict[SyncKey, SyncEntry]:
+    """Plan the changes of all syncs that the file names; returns them, by their groups, with both connections."""
+    named = dict[SyncKey, SyncEntry]()
+    for entry in planning.document.syncs:
+        resolved = _resolved(planning, entry)
+        if resolved is None:
+            continue
+        key, whole = resolved
+        if key in named:
+            line = planning.document.lines.find(named[key].path)
+            planning.refuse(entry, "cohort_id", f"{entry.label} is there already, in line {line}.")
+            continue
+        named[key] = whole
+        _plan_sync(planning, key, whole)
+    _refuse_shared_names(planning, named)
+    return named
+
+
+def _resolved(planning: Planning, entry: SyncEntry) -> tuple[SyncKey, SyncEntry] | None:
+    document, present = planning.document, planning.present
+    projects = {name: row.project_id for name, row in present.mixpanel.items()}
+    projects |= {each.name: each.project_id for each in document.mixpanel}
+    destinations = present.destinations.keys() | {each.name for each in document.destinations}
+    mixpanel = _chosen(planning, entry, "mixpanel", entry.mixpanel, projects, "Mixpanel project")
+    destination = _chosen(planning, entry, "destination", entry.destination, destinations, "destination")
+    if mixpanel is None or destination is None:
+        return None
+    whole = replace(entry, mixpanel=mixpanel, destination=destination)
+    return SyncKey(destination, projects[mixpanel], entry.cohort_id), whole
+
+
+def _chosen(
+    planning: Planning, entry: SyncEntry, name: str, asked: str | None, there: Collection[str], what: str
+) -> str | None:
+    """Return the connection that is named, or the one that is meant where none is; None: neither."""
+    if asked is not None and asked in there:
+        return asked
+    if asked is not None:
+        planning.refuse(entry, name, f"there is no {what} {called(asked)}, in the file or in this home.")
+    elif len(there) == 1:
+        return next(iter(there))
+    elif name == "mixpanel" and _DEFAULT in there:
+        return _DEFAULT
+    else:
+        choice = f"choose one of {', '.join(map(called, sorted(there)))}" if there else f"there is no {what} yet"
+        planning.refuse(entry, name, f"{choice}.")
+    return None
+
+
+def _plan_sync(planning: Planning, key: SyncKey, entry: SyncEntry) -> None:
+    present, group = planning.present.syncs.get(key), planning.present.groups.get(key)
+    renamed = _renamed(planning, entry, group)
+    values = _values(entry)
+    if present is None:
+        fields = added({**values, "state": entry.state or ACTIVE})
+        planning.plan.changes.append(Change("add", entry.kind, entry.label, fields, entry=entry, present=group))
+        return
+    before = _values_of(present)
+    fields = differences({name: (before[name], values[name]) for name in before}) | renamed
+    if entry.state and (state := _state(present)) != entry.state:
+        fields["state"] = (state, entry.state)
+    if fields:
+        planning.plan.changes.append(
+            Change("change", entry.kind, entry.label, fields, _notes(present, fields), entry=entry, present=present)
+        )
+
+
+def _values(entry: SyncEntry) -> dict[str, Any]:
+    names = ("mixpanel", "group_name", "every_minutes", "max_shrink", "tags", "match_property", "expects_prefix")
+    return {name: getattr(entry, name) for name in names}
+
+
+def _values_of(present: PresentSync) -> dict[str, Any]:
+    sync = present.sync
+    return {
+        "mixpanel": present.mixpanel.name,
+        "every_minutes": sync.every_minutes,
+        "max_shrink": sync.max_shrink,
+        "tags": tuple(sync.tags),
+        "match_property": sync.match_property,
+        "expects_prefix": sync.expects_prefix,
+    }
+
+
+def _state(present: PresentSync) -> str:
+    return ACTIVE if present.sync.state == SyncState.ACTIVE else PAUSED
+
+
+def _renamed(planning: Planning, entry: SyncEntry, group: Group | None) -> dict[str, tuple[Any, Any]]:
+    """Return the difference between a group's own name and the file's; of one that is there it is a mistake."""
+    own = group.own_name or None if group else None
+    if group is None or entry.group_name == own or (own is None and entry.group_name == group.cohort_name):
+        return {}
+    if group.delivered_at is not None or group.in_doubt:
+        keeps = f'write group_name = "{called(own)}" here' if own else "leave group_name out"
+        planning.refuse(
+            entry, "group_name", f"the group is there as {called(group.name)}, and a group keeps its name: {keeps}."
+        )
+        return {}
+    return {"group_name": (own, entry.group_name)}
+
+
+def _notes(present: PresentSync, fields: dict[str, Any]) -> tuple[str, ...]:
+    notes = list[str]()
+    if fields.get("state", ("", ""))[1] == ACTIVE and present.sync.paused_reason:
+        notes.append(f"It is paused: {called(present.sync.paused_reason)}")
+    if any(name in fields for name in RESTARTED_FIELDS):
+        notes.append("It is removed and started again; its group and what its runs did stay.")
+    if "match_property" in fields:
+        notes.append("Its group is written in full next.")
+    return tuple(notes)
+
+
+def _refuse_shared_names(planning: Planning, named: dict[SyncKey, SyncEntry]) -> None:
+    """Refuse two groups of one name at a destination, as far as the file names them."""
+    first = dict[tuple[str, str], SyncEntry]()
+    for key, entry in named.items():
+        if not entry.group_name:
+            continue
+        other = first.setdefault((key.destination, entry.group_name), entry)
+        if other is not entry:
+            line = planning.document.lines.find(other.path)
+            planning.refuse(entry, "group_name", f"the group of {other.label}, in line {line}, has this name.")
+
+
+# --- the budget ----------------------------------------------------------------------------------------------------
+
+
+def check_room(planning: Planning, named: dict[SyncKey, SyncEntry], removed: Collection[SyncKey]) -> None:
+    """Refuse what Mixpanel's queries an hour do not allow, for all syncs of each project together."""
+    asking = [change for change in planning.plan.changes if change.kind == SyncEntry.kind and _asks_more(change)]
+    by_project = dict[int, list[Change]]()
+    for key, entry in named.items():
+        by_project.setdefault(key.project_id, []).extend(change for change in asking if change.entry is entry)
+    for project_id, changes in by_project.items():
+        if changes:
+            _check_project(planning, project_id, changes, _intervals(planning, project_id, named, removed))
+
+
+def _asks_more(change: Change) -> bool:
+    return change.action == "add" or any(name in change.fields for name in ("every_minutes", "state"))
+
+
+def _intervals(
+    planning: Planning, project_id: int, named: dict[SyncKey, SyncEntry], removed: Collection[SyncKey]
+) -> list[int]:
+    present = planning.present.syncs
+    after = {key: (_state(each), each.sync.every_minutes or 0) for key, each in present.items() if key not in removed}
+    after |= {
+        key: (entry.state or (_state(present[key]) if key in present else ACTIVE), entry.every_minutes)
+        for key, entry in named.items()
+    }
+    return [
+        every for key, (state, every) in after.items() if key.project_id == project_id and state == ACTIVE and every
+    ]
+
+
+def _check_project(planning: Planning, project_id: int, changes: list[Change], intervals: list[int]) -> None:
+    entry = changes[0].entry
+    assert isinstance(entry, SyncEntry)
+    limit = budget_for(planning.bridge, _budget_key(planning, entry.mixpanel or "", project_id)).status().limit
+    needed = queries_an_hour(intervals)
+    if needed <= limit:
+        return
+    message = (
+        f"Mixpanel allows project {project_id} {limit:,} queries an hour, and its {len(intervals):,} active syncs "
+        f"would need {needed:,.0f}: choose longer intervals, or pause some."
+    )
+    line = planning.document.lines.find((*entry.path, "every_minutes"))
+    planning.plan.mistakes.append(Mistake(line, "syncs.every_minutes", message))
+
+
+def _budget_key(planning: Planning, name: str, project_id: int) -> str:
+    present: Connection | None = planning.present.mixpanel.get(name)
+    if present and present.project_id == project_id:
+        return project_key(present)
+    regions = {each.name: each.region for each in planning.document.mixpanel}
+    base_url = planning.bridge.settings.mixpanel_url or REGIONS[regions.get(name, "us")]
+    return budget_key(base_url.rstrip("/"), project_id)
