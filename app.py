@@ -39,6 +39,7 @@ def draw() -> None:
         ],
         "Admin": [
             Section("admin/connections", "Connections", "cable", Role.ADMIN),
+            Section("admin/alerts", "Alerts", "notifications", Role.ADMIN, opens="channel", noun="Channel"),
             Section("admin/people", "People", "badge", Role.ADMIN, opens="person", noun="Person"),
             Section("admin/audit", "Audit log", "policy", Role.ADMIN, opens="line", noun="Line"),
             Section("admin/practice", "How to connect for real", "school"),

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from core.alerts.channels import AlertChannel
 from core.errors import CohortBridgeError
 from data.models import Connection, Person, Run, Sync
 from pages.parts.formatting import error_text
 from pages.shell import page_frame
 
+_OF_CHANNELS = ("name", "shown", "all_syncs", "sync_ids", "tags", "warnings")
 Result = TypeVar("Result")
 
 # What answers say of connections, and nothing secret: of that the ending is enough to see that it is another one.
@@ -62,6 +64,8 @@ def subject(result: object) -> dict[str, Any] | None:
             state = [result.state, result.next_run_at and result.next_run_at.isoformat()]
         case Connection():
             state = [result.removed, *(getattr(result, name) for name in _OF_CONNECTIONS)]
+        case AlertChannel():
+            state = [result.enabled, result.trouble, *(getattr(result, name) for name in _OF_CHANNELS)]
         case Person():
             state = [result.role, result.disabled]
         case _:

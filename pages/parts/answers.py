@@ -8,6 +8,7 @@ import streamlit as st
 
 from core.access import people
 from core.access.roles import Actor
+from core.alerts import channels
 from core.bridge import Bridge
 from core.connections import lookup
 from core.errors import CohortBridgeError
@@ -57,6 +58,8 @@ def _find(bridge: Bridge, person: Actor, about: dict[str, Any]) -> object | None
             return listing.get_sync(bridge, person, about["id"]).sync
         case "Connection":
             return next((each for each in lookup.list_connections(bridge, person) if each.id == about["id"]), None)
+        case "AlertChannel":
+            return next((each for each in channels.list_channels(bridge, person) if each.id == about["id"]), None)
         case _:
             views = people.list_people(bridge, person)
             return next((view.person for view in views if view.person.id == about["id"]), None)

@@ -102,7 +102,8 @@ def choose(sections: dict[str, list[Section]], role: Role | None) -> tuple[Strea
             if page := section.open_page(role):
                 opened[section] = page
                 menu[name].append(page)
-    chosen = st.navigation(menu, position="hidden" if role is None else "sidebar")
+    # Expanded: with one thing open there are more pages than it would show.
+    chosen = st.navigation(menu, position="hidden" if role is None else "sidebar", expanded=True)
     for section in lists:
         if section.other_page(chosen):
             place = lists if isinstance(chosen, _OpenPage) else opened

@@ -21,7 +21,7 @@ PRACTICE_TITLE = "How to connect for real"
 
 _ANSWER = "frame_answer"
 # The parameters of the address that name what is open on a page.
-_OPENS = ("cohort", "sync", "group", "run", "association", "person", "line")
+_OPENS = ("cohort", "sync", "group", "run", "association", "person", "line", "channel")
 
 
 def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:

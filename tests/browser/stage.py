@@ -41,6 +41,7 @@ PAGES = {
     "matching": "Matching",
     "connections": "Connections",
     "practice": "How to connect for real",
+    "alerts": "Alerts",
     "people": "People",
     "audit": "Audit log",
 }

@@ -23,8 +23,9 @@ CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
 SYNCS = "pages/export/syncs.py"
 PEOPLE = "pages/admin/people.py"
+ALERTS = "pages/admin/alerts.py"
 AUDIT = "pages/admin/audit.py"
-PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, USERS, HISTORY, MATCHING, CONNECTIONS, PRACTICE, PEOPLE, AUDIT)
+PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, USERS, HISTORY, MATCHING, CONNECTIONS, PRACTICE, PEOPLE, AUDIT, ALERTS)
 
 
 def claims(email: str = "ann@example.com", **more: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from core.bridge import Bridge
 from core.syncs import one_time
 from core.worker import service
 from tests.pages.dashboard import (
+    ALERTS,
     AUDIT,
     COHORTS,
     CONNECTIONS,
@@ -62,6 +63,7 @@ def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
         PRACTICE: "No practice connection at the moment",
         PEOPLE: "Sign-in is not set up",
         AUDIT: "Nothing yet",
+        ALERTS: "No channels yet",
     }
     assert expected[page] in text
 
