@@ -255,6 +255,7 @@ def unknown_pages() -> dict[str, str]:
         "users?id=i_nobody": "Look up a user",
         "history?run=99": "History",
         "matching?association=99": "Matching",
+        "alerts?channel=99": "Alerts",
         "people?person=99": "People",
         "audit?line=99": "Audit log",
     }

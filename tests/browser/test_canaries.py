@@ -21,7 +21,7 @@ PATHS = {
     "": "Overview", "cohorts": "Cohorts", f"cohorts?cohort={POWER}": "Cohorts", "syncs": "Syncs", "groups": "Groups",
     "groups?group=1": "Groups", "history": "History", "history?run=1": "History", "history?run=2": "History",
     "connections": "Connections", "practice": "How to connect for real", "people": "People", "audit": "Audit log",
-    "audit?line=2": "Audit log", "audit?line=3": "Audit log",
+    "audit?line=2": "Audit log", "audit?line=3": "Audit log", "alerts": "Alerts",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ OPEN = {
     "groups": ("group", "1", "Groups"),
     "users": ("id", "nobody", "Look up a user"),
     "history": ("run", "1", "History"),
+    "alerts": ("channel", "99", "Alerts"),
     "people": ("person", "99", "People"),
     "audit": ("line", "1", "Audit log"),
 }
