@@ -59,11 +59,17 @@ class Guard:
 
     def put_on(self) -> None:
         """Hold everything from now on, to the end of the process. What is imported later is read from its folders."""
+        self.find_roots()
+        sys.addaudithook(self.hear)
+
+    def find_roots(self) -> None:
+        """Find the folders that files may be read from: those of Python and of libraries, wherever these are.
+
+        Our own folder is none of them: the home may lie in it, with its key.
+        """
         paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-        # Wherever else it was installed. Our own folder is none of these: the home may lie in it, with its key.
         paths += [os.path.dirname(os.path.dirname(package.__file__ or "")) for package in (requests, apprise)]
         self._roots = tuple({os.path.realpath(path) for path in (*paths, *zoneinfo.TZPATH)})
-        sys.addaudithook(self._hear)
 
     def deny(self, why: str) -> Denied:
         """Note what was tried, and return the error to raise."""
@@ -75,7 +81,8 @@ class Guard:
         if host and host not in self.hosts:
             self.hosts.append(host)
 
-    def _hear(self, event: str, details: tuple[Any, ...]) -> None:
+    def hear(self, event: str, details: tuple[Any, ...]) -> None:
+        """Hear what Python is about to do, and raise where that is not allowed."""
         check = _CHECKS.get(event)
         if check is not None:
             check(self, details)

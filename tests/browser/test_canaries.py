@@ -17,6 +17,7 @@ from tests.stage.sandbox import POWER
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WRONG_SECRET, WRONG_TOKEN = "canary-mixpanel-7d1e0c55", "canary-apptimize-3fb20a91"
+ALERT_SECRET = "canary-alerts-9c41d7e2"
 PATHS = {
     "": "Overview", "cohorts": "Cohorts", f"cohorts?cohort={POWER}": "Cohorts", "syncs": "Syncs", "groups": "Groups",
     "groups?group=1": "Groups", "history": "History", "history?run=1": "History", "history?run=2": "History",
@@ -33,7 +34,7 @@ def everything(started: Everything) -> Everything:
 
 def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Everything, page: Page, tmp_path: Path):
     token = httpx.post(f"{everything.sandbox}/sandbox/api/tokens", json={"name": "Canary"}).json()["token"]
-    secrets = [WRONG_SECRET, WRONG_TOKEN, people.ADMIN_SECRET, token]
+    secrets = [WRONG_SECRET, WRONG_TOKEN, ALERT_SECRET, people.ADMIN_SECRET, token]
     pair = f"{people.ADMIN_USERNAME}:{people.ADMIN_SECRET}"
     secrets.append(base64.b64encode(pair.encode()).decode())
     received, asked, said = list[bytes](), list[str](), list[str]()
@@ -50,6 +51,8 @@ def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Ever
     expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
     enter_apptimize(page, connections, token)
     expect(page.get_by_text("Apptimize is connected as default.")).to_be_visible()
+    add_channel(page, everything.url, f"https://1.1.1.1/{ALERT_SECRET}")
+    expect(page.get_by_text("Ops was added.")).to_be_visible()
     outputs = [everything.core("export", str(POWER))]
     everything.fault("unauthorized", target="apptimize")
     outputs.append(everything.core("export", str(POWER), "--full", "--json"))
@@ -111,3 +114,12 @@ def enter_apptimize(page: Page, url: str, token: str) -> None:
     press(box.get_by_text("Connect", exact=True))
     box.get_by_label("Apptimize token", exact=True).fill(token)
     press(box.get_by_role("button", name="Connect Apptimize"))
+
+
+def add_channel(page: Page, url: str, address: str) -> None:
+    go(page, f"{url}/alerts", "Alerts")
+    press(page.get_by_role("button", name="Add channel"))
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("textbox", name="Name").fill("Ops")
+    dialog.get_by_role("textbox", name="Address").fill(address)
+    press(dialog.get_by_role("button", name="Add channel"))

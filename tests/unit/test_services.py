@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -16,9 +18,11 @@ import pytest
 
 from core.errors import SettingsError
 from core.vendors import notices, notifiers, services
+from core.vendors.apprise_guard import Guard
 from core.vendors.notices import Notice
 from core.vendors.notifiers import SERVICE, NotifyFailed, NotifyRefused, NotifyUndecided
 from core.vendors.services import Spoken
+from tests.stage.certificates import make_certificate
 from tests.stage.mail import MailServer, mail_server
 from tests.stage.processes import ROOT, clean_environment
 from tests.stage.webhooks import Webhook, webhook
@@ -139,6 +143,65 @@ def test_what_only_passes_on_to_an_address_is_told_from_a_service():
     assert looked_at()["apprise://127.0.0.1/token"]["generic"]
 
 
+# --- what is held --------------------------------------------------------------------------------------------------
+
+
+def connecting(guard: Guard, address: str) -> None:
+    guard.is_speaking = True
+    guard.check_connect((None, (address, 443)))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.0.0.8", "169.254.169.254", "::1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.1", "localhost", ""],
+)
+def test_only_a_number_of_the_internet_is_connected_to(address: str):
+    guard = Guard(anywhere=False, looks_only=False)
+
+    with pytest.raises(PermissionError):
+        connecting(guard, address)
+    assert guard.denied == ["place"]
+    connecting(guard, "1.1.1.1")
+    connecting(guard, "2606:4700:4700::1111")
+
+
+@pytest.mark.parametrize(
+    ("event", "details", "why"),
+    [
+        ("socket.connect", (None, ("1.1.1.1", 443)), "protocol"),  # neither HTTPS nor SMTP does it
+        ("socket.connect", (None, "/run/docker.sock"), "protocol"),
+        ("socket.__new__", (None, socket.AF_UNIX, socket.SOCK_STREAM, 0), "protocol"),
+        ("socket.__new__", (None, socket.AF_INET, socket.SOCK_DGRAM, 0), "protocol"),
+        ("socket.sendto", (None, ("1.1.1.1", 514)), "protocol"),
+        ("socket.bind", (None, ("0.0.0.0", 0)), "protocol"),
+        ("syslog.syslog", (0, "x"), "protocol"),
+        ("subprocess.Popen", ("sh", [], None, None), "program"),
+        ("os.system", (b"x",), "program"),
+        ("os.posix_spawn", ("x", [], {}), "program"),
+        ("open", ("/etc/passwd", "r", 0), "file"),
+        ("open", (str(ROOT / "var" / "secret.key"), "r", 0), "file"),
+        ("open", (f"{json.__file__}/../../../../../../etc/passwd", "r", 0), "file"),
+        ("open", (json.__file__, "w", os.O_WRONLY), "file"),
+        ("os.remove", (json.__file__, -1), "file"),
+        ("os.mkdir", ("/tmp/x", 511, -1), "file"),  # noqa: S108
+    ],
+)
+def test_nothing_else_is_done(event: str, details: tuple[Any, ...], why: str):
+    guard = Guard(anywhere=True, looks_only=False)
+    guard.find_roots()
+
+    with pytest.raises(PermissionError):
+        guard.hear(event, details)
+    assert guard.denied == [why]
+
+
+def test_a_module_of_the_program_is_read():
+    guard = Guard(anywhere=False, looks_only=False)
+    guard.find_roots()
+
+    guard.hear("open", (json.__file__, "r", 0))
+
+
 # --- entering an address -------------------------------------------------------------------------------------------
 
 
@@ -148,8 +211,6 @@ def test_what_only_passes_on_to_an_address_is_told_from_a_service():
         ("gotifys://127.0.0.1/abcdefg", "private address"),
         ("mailtos://u:s3cret@mail.example?smtp=169.254.169.254&to=a@b.example", "private address"),
         ("jsons://93.184.216.34/x", "by its own address"),
-        ("irc://u@93.184.216.34/#x", "neither HTTPS nor SMTP"),
-        ("nonsense://s3cret", "no service is known"),
     ],
 )
 def test_an_address_of_a_service_is_checked_when_it_is_entered(address: str, said: str):
@@ -245,6 +306,21 @@ def test_a_redirect_is_not_followed_and_certificates_cannot_be_left_unchecked(se
         send(f"gotify://127.0.0.1:{served.port}/abcdefg?redirect=yes&verify=no&retry=5")
 
     assert [posted.path for posted in served.posted] == ["/message"]
+
+
+def test_a_certificate_that_is_not_trusted_is_not_accepted_whatever_the_address_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    certificate = make_certificate(tmp_path, "localhost")
+    with webhook(certificate) as hook:
+        with pytest.raises(NotifyFailed, match="could not be reached"):
+            send(f"gotifys://localhost:{hook.port}/abcdefg?verify=no")
+        assert hook.posted == []
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        send(f"gotifys://localhost:{hook.port}/abcdefg")
+
+        assert [posted.json["title"] for posted in hook.posted] == ["Sync failing: Buyers"]
 
 
 def test_nothing_inside_the_house_is_connected_to_whatever_was_checked_before(served: Webhook):
