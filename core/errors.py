@@ -66,6 +66,10 @@ class NotFound(CohortBridgeError):
     default_advice = "Reload the page: it may have been removed."
 
 
+class SyncGone(NotFound):
+    """The sync was removed; its group and its history are still there."""
+
+
 class NotConnected(CohortBridgeError):
     """A connection that the action needs is missing."""
 
@@ -93,6 +97,13 @@ class SignedOut(NotAllowed):
 
     code = "signed_out"
     default_advice = "Reload the page and sign in again."
+
+
+class TokenRefused(NotAllowed):
+    """A token that does not count, or not any more."""
+
+    code = "token_refused"
+    default_advice = "Ask an admin of Cohort Bridge for a new one: People, Tokens for pipelines."
 
 
 class RunAlreadyActive(CohortBridgeError):

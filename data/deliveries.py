@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sqlmodel import Session
 
+from data import tokens
 from data.audit import chain
 from data.audit.anchor import anchor_holds, read_anchor
 from data.audit.scope import Scope
@@ -70,6 +71,8 @@ def note(mark: Path, number: int) -> None:
 def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -> bool:
     """Put every group in doubt if the database is older than what was delivered; returns whether that was noticed now.
 
+    Tokens of pipelines are revoked then: which of them were revoked since, an older database does not know.
+
     It is noticed once for each time that an older one is put in place: the count moves on from the higher number.
     Raises StorageError.
     """
@@ -93,6 +96,9 @@ def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -
             session.add(count)
             groups = put_in_doubt(session, cause=DoubtCause.RESTORED, untraced=Untraced.RESTORED)
             after = {"delivery count": {"groups_in_doubt": groups}}
+            # Where only the note is gone, the database may be the newest there is.
+            if why != MARK_LOST and (revoked := tokens.revoke_put_back(session, now=now)):
+                after["tokens"] = {"revoked": revoked}
             chain.append(session, scope, subject=REASONS[why], after=after)
     note(mark, count.number)
     return why is not None

@@ -27,6 +27,22 @@ def list_groups(engine: Engine) -> list[Group]:
         return list(session.exec(query).all())
 
 
+def list_delivered(engine: Engine, *, after: int, limit: int) -> list[tuple[Group, str]]:
+    """List so many groups that were delivered, from those after an id, each with the name of its destination, by id."""
+    query = (
+        select(Group, Connection.name)
+        .where(
+            col(Group.destination_id) == col(Connection.id),
+            col(Group.delivered_at).is_not(None),
+            col(Group.id) > after,
+        )
+        .order_by(col(Group.id))
+        .limit(limit)
+    )
+    with read_session(engine) as session:
+        return list(session.exec(query).all())
+
+
 def list_with_destination(engine: Engine) -> list[tuple[Group, str]]:
     """List all groups, delivered or not, with the name of their destination, by name."""
     query = (

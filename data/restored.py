@@ -1,4 +1,4 @@
-"""What a backup's database says and does not hold where it is restored: who works, is signed in, is in a group."""
+"""What a backup's database says and does not hold where it is restored: who works, may ask, is in a group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import inspect, update
 from sqlmodel import Session, SQLModel, col, delete, select
 
-from data import deliveries, outbox, sign_ins
+from data import deliveries, outbox, sign_ins, tokens
 from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, write_session
@@ -56,10 +56,11 @@ def settle(engine: Engine, mark: Path, scope: Scope, *, subject: str, now: datet
         session.exec(delete(WorkerHeartbeat))
         for person in session.exec(select(Person)).all():
             sign_ins.end_all_in(session, person, reason=_SIGNED_OUT, now=now)
+        revoked = tokens.revoke_put_back(session, now=now)
         runs = _end_runs(session, now)
         _put_down_associations(session, now)
         outbox.settle_restored(session, now=now)
-        after = {"home": {"groups_in_doubt": groups, "runs_interrupted": runs}}
+        after = {"home": {"groups_in_doubt": groups, "runs_interrupted": runs, "tokens_revoked": revoked}}
         chain.append(session, scope, subject=subject, after=after)
     deliveries.note(mark, number)
     return groups

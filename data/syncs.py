@@ -101,11 +101,11 @@ def get_mixpanel(engine: Engine, sync: Sync) -> Connection:
         return session.get_one(Connection, sync.mixpanel_id)
 
 
-def list_with_group(engine: Engine) -> list[tuple[Sync, Group, str]]:
-    """List the syncs that were not removed with group and destination's name, by id."""
-    query = select(Sync, Group, Connection.name).where(col(Sync.state) != SyncState.REMOVED, *IN_ITS_GROUP)
+def list_with_group(engine: Engine, *, after: int = 0, limit: int | None = None) -> list[tuple[Sync, Group, str]]:
+    """List the syncs, after an id, that were not removed, with group and destination's name, by id."""
+    query = select(Sync, Group, Connection.name).where(col(Sync.state) != SyncState.REMOVED, col(Sync.id) > after)
     with read_session(engine) as session:
-        return list(session.exec(query.order_by(col(Sync.id))).all())
+        return list(session.exec(query.where(*IN_ITS_GROUP).order_by(col(Sync.id)).limit(limit)).all())
 
 
 def get_with_group(engine: Engine, sync_id: int) -> tuple[Sync, Group, str] | None:

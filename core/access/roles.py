@@ -11,14 +11,15 @@ from enum import IntEnum
 from typing import Concatenate, ParamSpec, TypeVar
 
 from core.bridge import Bridge, storage_errors
-from core.errors import NotAllowed, SignedOut
+from core.errors import NotAllowed, SignedOut, TokenRefused
 from core.settings import Settings
-from data import people, sign_ins
+from data import people, sign_ins, tokens
 from data.audit import events, recorder, refusals
 from data.audit.scope import Scope
 from data.engine import StorageError
 from data.models import Person
 from data.sign_in_models import SignIn
+from data.token_models import ApiToken
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,12 +44,13 @@ class Role(IntEnum):
 
 @dataclass(frozen=True)
 class Actor:
-    """The person who acts. One who signed in is looked up again at every action, whatever was known before."""
+    """The person who acts, or the token: looked up again at every action, whatever was known before."""
 
     name: str
     role: Role
     person_id: int | None = None
     sign_in: str | None = None  # the key of the sign-in that brought them here
+    token_id: int | None = None  # a pipeline's, which no person acts by
 
 
 # The local operator: anyone at this machine's terminal, and, while sign-in is not set up, its loopback address.
@@ -113,8 +115,10 @@ def check(bridge: Bridge, actor: Actor, role: Role, what: str) -> Actor:
 def _as_of_now(bridge: Bridge, actor: Actor) -> Actor:
     """Look a person up again: role, whether they were deactivated, whether their sign-in still counts.
 
-    Raises: NotAllowed, SignedOut.
+    Raises: NotAllowed, SignedOut, TokenRefused.
     """
+    if actor.token_id is not None:
+        return _token_as_of_now(bridge, actor.token_id)
     if actor.person_id is None:
         return actor
     person, sign_in = sign_ins.get_of_person(bridge.engine, actor.person_id, actor.sign_in or "")
@@ -139,6 +143,36 @@ def why_ended(settings: Settings, person: Person | None, sign_in: SignIn | None,
     return None
 
 
+def _token_as_of_now(bridge: Bridge, token_id: int) -> Actor:
+    token, maker = tokens.get_with_maker(bridge.engine, token_id) or (None, None)
+    if token is None:
+        raise TokenRefused("There is no such token.")
+    why = why_refused(bridge.settings, token, maker, bridge.clock.now())
+    if why:
+        raise TokenRefused(why)
+    return token_actor(token)
+
+
+def why_refused(settings: Settings, token: ApiToken, maker: Person | None, now: datetime) -> str | None:
+    """Return why a token does not count (any more), None while it does.
+
+    Whoever made it has seen its text: it counts only as long as they could make it still.
+    """
+    if token.revoked_at is not None:
+        return token.revoked_why or "This token was revoked."
+    if token.expires_at is not None and now >= token.expires_at:
+        return "This token has expired."
+    if token.created_by_id is not None and not (maker and is_enabled_admin(settings, maker)):
+        return "Whoever made this token is no admin any more."
+    return None
+
+
+def token_actor(token: ApiToken) -> Actor:
+    """Return who acts by a token: a viewer or an analyst, whatever its row says."""
+    role = Role.ANALYST if token.role == Role.ANALYST.label else Role.VIEWER
+    return Actor(f"token: {token.name}", role, token_id=token.id)
+
+
 def too_long_ago(settings: Settings) -> str:
     """Format why a sign-in that is too old does not count."""
     return f"A sign-in lasts {settings.sign_in_hours:g} hours, and yours is over."
@@ -154,6 +188,12 @@ def get_role(settings: Settings, person: Person) -> Role:
 def is_fixed_admin(settings: Settings, email: str) -> bool:
     """Return whether COHORT_BRIDGE_ADMINS names the address: always an admin, and never deactivated."""
     return email in addresses(settings.admins)
+
+
+def is_enabled_admin(settings: Settings, person: Person) -> bool:
+    """Return whether a person is an admin who was not deactivated."""
+    is_fixed = is_fixed_admin(settings, person.email)
+    return is_fixed or (not person.disabled and get_role(settings, person) is Role.ADMIN)
 
 
 def addresses(text: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What is answered over HTTP: whether the process is alive, whether it can work, and numbers to watch it by."""
+"""What is answered over HTTP: whether the process is alive, whether it can work, numbers, and the API for pipelines."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import hmac
 
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from core.api.asked import Places
+from core.api.door import PREFIX, Door
 from core.api.metrics import Metrics
 from core.api.readiness import find_troubles
 from core.bridge import Bridge
@@ -23,12 +25,12 @@ _NAMES_OF_THIS_MACHINE = ["localhost", "127.0.0.1", "[::1]"]
 _FRESH = {"Cache-Control": "no-store"}
 
 
-def create_app(bridge: Bridge, *, host: str) -> Starlette:
+def create_app(bridge: Bridge, *, host: str, places: Places) -> ASGIApp:
     """Make the application that a worker serves at a host.
 
     `/healthz` says that the process answers, `/readyz` (200, or 503 with the reasons) that it can work, and `/metrics`
     what there is to count, in the text format of Prometheus or in OpenMetrics. With a token set, the reasons and the
-    numbers are only for who has it. No address leads to anything that changes.
+    numbers are only for who has it. What lies below `/api/` has a door of its own, which another token opens.
     """
     metrics = Metrics(bridge)
     names = _NAMES_OF_THIS_MACHINE if is_loopback_host(host) else ["*"]
@@ -57,10 +59,14 @@ def create_app(bridge: Bridge, *, host: str) -> Starlette:
         except CohortBridgeError as exc:
             return JSONResponse({"error": exc.message, "advice": exc.advice}, 503, headers=_FRESH)
 
-    return Starlette(
-        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", read_metrics)],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)],
-    )
+    probes = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", read_metrics)])
+    door = Door(bridge, places)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        is_api = scope["type"] == "http" and scope.get("raw_path", b"").startswith(PREFIX)
+        await (door if is_api else probes)(scope, receive, send)
+
+    return TrustedHostMiddleware(serve, allowed_hosts=names, www_redirect=False)
 
 
 def _may_read(bridge: Bridge, request: Request) -> bool:

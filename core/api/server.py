@@ -1,4 +1,4 @@
-"""The server of health and metrics: in a thread of the worker's, at an address that is its own."""
+"""The server of health, metrics and the API: in a thread of the worker's, at an address that is its own."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import threading
 import uvicorn
 
 from core.api.app import create_app
+from core.api.asked import Places
+from core.api.protocol import ImpatientProtocol
 from core.bridge import Bridge
 
 log = logging.getLogger(__name__)
 
-# More than monitoring systems need: who asks more often at once waits for nothing, and is refused.
-_MOST_AT_ONCE = 32
+# More than monitoring systems and pipelines need: who asks more often at once waits for nothing, and is refused.
+_MOST_AT_ONCE = 64
 _ENDS_WITHIN_S = 5.0
 
 
 class ApiServer:
-    """Health and metrics of one process; `open` as often as it takes, and `close` at the end."""
+    """Health, metrics and the API of one process; `open` as often as it takes, and `close` at the end."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._was_refused = False
+        self._places = Places()
         self.port: int | None = None  # while it is open
 
     def open(self) -> bool:
@@ -47,11 +50,12 @@ class ApiServer:
 
     def _serve(self, listening: socket.socket, host: str) -> None:
         self.port = listening.getsockname()[1]
-        app = create_app(self._bridge, host=host)
+        self._places = Places()
+        app = create_app(self._bridge, host=host, places=self._places)
         server = self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=ImpatientProtocol,
                 ws="none",
                 lifespan="off",
                 loop="asyncio",
@@ -61,7 +65,7 @@ class ApiServer:
                 proxy_headers=False,
                 server_header=False,
                 limit_concurrency=_MOST_AT_ONCE,
-                timeout_keep_alive=15,
+                timeout_keep_alive=5,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -72,6 +76,7 @@ class ApiServer:
     def close(self) -> None:
         """Stop serving, within seconds."""
         if self._server and self._thread:
+            self._places.closing.set()
             self._server.should_exit = True
             self._thread.join(_ENDS_WITHIN_S)
         self._server = self._thread = self.port = None

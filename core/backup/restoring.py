@@ -22,9 +22,9 @@ from core.errors import CohortBridgeError, SecretKeyLost, SettingsError, Storage
 from core.files import open_file
 from core.settings import Settings
 from core.text import shown
-from data import engine, placing, restored, sealed
+from data import engine, placing, restored, sealed, tokens
 from data.audit.scope import Scope
-from data.engine import StorageError, make_engine, open_database
+from data.engine import Engine, StorageError, make_engine, open_database
 from data.members.files import flush_to_disk
 
 # Of which backup a home is: noted beside what was unpacked, until it is in its place.
@@ -40,11 +40,15 @@ class HomeNotEmpty(CohortBridgeError):
 
 @dataclass(frozen=True)
 class Restored:
-    """What a home was restored from, and the connections and channels whose secrets no key there opens."""
+    """What a home was restored from, and the connections and channels whose secrets no key there opens.
+
+    `tokens`: how many of pipelines were revoked by it.
+    """
 
     manifest: Manifest
     without_key: list[str]
     has_key: bool
+    tokens: int = 0
 
 
 def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
@@ -68,7 +72,13 @@ def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
         raise SettingsError(f"FILE: there is no file {file}.") from exc
     except OSError as exc:
         raise StorageFailed(f"The backup could not be restored: {exc.strerror or exc}.") from exc
-    return Restored(archive.manifest, _list_without_key(settings, keys), has_key=keys is not None)
+    with storage_errors():
+        opened = open_database(settings.database_url, settings.home)
+        try:
+            without_key = _list_without_key(opened, keys)
+            return Restored(archive.manifest, without_key, keys is not None, tokens.count_put_back(opened))
+        finally:
+            opened.dispose()
 
 
 def _finish_earlier(home: Path, database: Path, archive: Archive) -> bool:
@@ -166,14 +176,9 @@ def _find_keys(settings: Settings) -> vault.Vault | None:
     return vault.open_vault(settings.secret_key, settings.home)
 
 
-def _list_without_key(settings: Settings, keys: vault.Vault | None) -> list[str]:
+def _list_without_key(opened: Engine, keys: vault.Vault | None) -> list[str]:
     """Name the connections and alert channels that hold a secret which none of the keys opens."""
-    with storage_errors():
-        opened = open_database(settings.database_url, settings.home)
-        try:
-            present = sealed.list_sealed(opened)
-        finally:
-            opened.dispose()
+    present = sealed.list_sealed(opened)
     return [f"{kept.side} {kept.name}" for kept in present if not all(_opens(keys, text) for text in kept.texts)]
 
 

@@ -40,6 +40,8 @@ def restore_backup(
     done = restoring.restore(configured, file, clock)
     say(f"Restored the backup of {done.manifest.made_at}: {_told(done.manifest)}.")
     say("Every group is in doubt until its next run, which writes it in full.")
+    if done.tokens:
+        say("Every token for pipelines is revoked, since one that was revoked later may be among them: make new ones.")
     if done.without_key:
         why = "The key that is here does not open their secrets" if done.has_key else "There is no key here"
         say(

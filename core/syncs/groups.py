@@ -22,6 +22,12 @@ def list_groups(bridge: Bridge, actor: Actor) -> list[Group]:
 
 
 @action(Role.VIEWER)
+def list_delivered(bridge: Bridge, actor: Actor, *, after: int, limit: int) -> list[tuple[Group, str]]:
+    """List so many of the groups after an id that were delivered, each with the name of its destination, by id."""
+    return groups.list_delivered(bridge.engine, after=after, limit=limit)
+
+
+@action(Role.VIEWER)
 def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None = None) -> Group:
     """Find a cohort's delivered group; the destination may be omitted while one has it. Raises NotFound."""
     destination = find_destination(bridge, to) if to else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import NotFound
+from core.errors import NotFound, SyncGone
 from data import run_stats, syncs
 from data.models import Group, Run, Sync
 from data.syncs import SyncNotRecurring, SyncRemoved, SyncUnknown
@@ -25,9 +25,9 @@ class SyncView:
 
 
 @action(Role.VIEWER)
-def list_syncs(bridge: Bridge, actor: Actor) -> list[SyncView]:
-    """List the syncs that were not removed, by id, each with its group and its last run."""
-    rows = syncs.list_with_group(bridge.engine)
+def list_syncs(bridge: Bridge, actor: Actor, *, after: int = 0, limit: int | None = None) -> list[SyncView]:
+    """List the syncs that were not removed, by id, each with its group and its last run; `limit` of those after one."""
+    rows = syncs.list_with_group(bridge.engine, after=after, limit=limit)
     last = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in rows if sync.id is not None])
     return [SyncView(sync, group, name, last.get(sync.id or 0)) for sync, group, name in rows]
 
@@ -48,7 +48,7 @@ def sync_errors() -> Generator[None]:
     try:
         yield
     except SyncRemoved as exc:
-        raise NotFound(f"Sync {exc.sync_id} was removed.", advice="Start a new one from Cohorts.") from None
+        raise SyncGone(f"Sync {exc.sync_id} was removed.", advice="Start a new one from Cohorts.") from None
     except SyncNotRecurring as exc:
         raise NotFound(
             f"There is no recurring sync {exc.sync_id}.", advice="It was removed, or exports once only."

@@ -13,13 +13,14 @@ from sqlalchemy.orm import InstanceState, Mapper, class_mapper
 
 from data.alert_models import AlertChannel
 from data.models import Connection, Group, Person, Run, Sync
+from data.token_models import ApiToken
 
 # Sealed or not, a secret has no place in a log that is read and downloaded.
 _HIDDEN = {"secret", "project_token", "address"}
 _ENDS = {"secret_end", "project_token_end"}
 _HIDDEN_VALUE = "(not shown)"
 # Made from other columns, for the product's own use: nobody decides on it.
-_DERIVED = {"address_hash"}
+_DERIVED = {"address_hash", "secret_hash"}
 _LONGEST = 500
 
 
@@ -113,6 +114,8 @@ def name_values(table: type[Any], values: dict[str, Any]) -> str:
         return f"sync {values['id']}"
     if issubclass(table, Run):
         return f"run {values['id']}"
+    if issubclass(table, ApiToken):
+        return f"token {values['name']}"
     mapper: Mapper[Any] = class_mapper(table)
     keys = [str(values.get(mapper.get_property_by_column(column).key)) for column in mapper.primary_key]
     return f"{table.__tablename__} {' '.join(keys)}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 
 import httpx
@@ -25,26 +24,12 @@ from core.syncs import listing, recurring, runs
 from core.worker import service
 from data import workers
 from data.engine import write_session
+from tests.stage.api import configured, served
 from tests.stage.home import Home, connect
 from tests.stage.processes import free_port
 from tests.stage.sandbox import POWER, SPENDERS, Sandbox, wait_until
 
 TOKEN = "a-token-of-some-length"
-
-
-def configured(bridge: Bridge, **values: object) -> Bridge:
-    return replace(bridge, settings=bridge.settings.model_copy(update={"metrics_address": "127.0.0.1:0", **values}))
-
-
-@contextmanager
-def served(bridge: Bridge, **values: object) -> Generator[httpx.Client]:
-    server = ApiServer(configured(bridge, **values))
-    assert server.open()
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{server.port}") as client:
-            yield client
-    finally:
-        server.close()
 
 
 def sign_on(bridge: Bridge, **ago: int) -> None:

@@ -1,0 +1,116 @@
+"""What is asked of the HTTP API: an address, taken apart as it was sent, and checked parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from starlette.requests import Request
+
+from core.access.roles import Actor
+from core.api.responses import HttpProblem
+from core.bridge import Bridge
+from core.errors import NotFound, SettingsError
+from core.threads import in_own_thread
+
+T = TypeVar("T")
+
+_MOST_ID = 2**31 - 1  # of a row of ours, in either kind of database
+_LONGEST_ID = 1024  # of a person
+_MOST_PARAMETERS = 10
+_NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass
+class Places:
+    """How much is done at a time. Probes have threads of their own, and are answered whatever goes on here."""
+
+    threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    waiters_left: int = 16
+    closing: threading.Event = field(default_factory=threading.Event)  # who waits is answered now
+
+    @contextmanager
+    def waiter(self) -> Generator[None]:
+        """Take the place of one who waits for a run. Raises HttpProblem where none is free."""
+        if not self.waiters_left:
+            raise HttpProblem(
+                429,
+                "too_many_waiting",
+                "Too many wait for runs already.",
+                advice="Ask again without `wait`, or after the time in Retry-After.",
+                headers={"Retry-After": "5"},
+            )
+        self.waiters_left -= 1
+        try:
+            yield
+        finally:
+            self.waiters_left += 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request of a token that counts, at an address that is there."""
+
+    bridge: Bridge
+    actor: Actor
+    request: Request
+    path: dict[str, str]  # parts of the address, still encoded
+    places: Places
+
+    async def call(self, action: Callable[[], T]) -> T:
+        """Do what asks the database, or reads files, beside the loop."""
+        async with self.places.threads:
+            return await in_own_thread(action)
+
+    def number(self, name: str) -> int:
+        """Return the number of a row. Raises SettingsError, NotFound."""
+        text = self.path[name]
+        if not (text.isascii() and text.isdigit()):
+            raise SettingsError(f"{name}: this is a whole number.")
+        if int(text[:20]) > _MOST_ID:
+            raise NotFound(f"{name}: there is none of this number.", advice="See the list of them.")
+        return int(text)
+
+    def person(self, name: str) -> str:
+        """Return an id of a person, byte for byte. Raises SettingsError, which does not repeat it."""
+        raw = self.path[name]
+        if _NO_ESCAPE.search(raw):
+            raise SettingsError(f"{name}: a percent sign in it is sent as %25.", advice="Percent-encode the id.")
+        try:
+            text = unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError:
+            raise SettingsError(f"{name}: this is not UTF-8.", advice="Percent-encode the id in UTF-8.") from None
+        if len(text) > _LONGEST_ID:
+            raise SettingsError(f"{name}: at most {_LONGEST_ID:,} characters.")
+        return text
+
+    def query(self, *known: str) -> dict[str, str]:
+        """Return the parameters. Raises SettingsError for one that is not known, or is sent twice."""
+        text = self.request.scope["query_string"].decode("latin-1")
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="replace")
+        except ValueError:
+            raise SettingsError("There are too many parameters.") from None
+        names = [name for name, _ in pairs]
+        if not set(names) <= set(known):
+            takes = f"only {' and '.join(known)}" if known else "none"
+            raise SettingsError(f"There is a parameter that this address does not take: it takes {takes}.")
+        if len(set(names)) < len(names):
+            raise SettingsError("There is a parameter twice.", advice="Send each once.")
+        return dict(pairs)
+
+
+def whole(values: dict[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    """Return a parameter that is a whole number. Raises SettingsError naming it."""
+    text = values.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
+        raise SettingsError(f"{name}: this is a whole number from {least:,} to {most:,}.")
+    return int(text)
