@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlmodel import func, select
 
 import core
-from core.access import audit_log, people, roles, sign_in
+from core.access import audit_log, people, roles, sign_in, tokens
 from core.access.roles import Actor, Role
 from core.alerts import channels
 from core.alerts.channels import ChannelForm
@@ -29,7 +29,7 @@ from core.declared import applying, exporting
 from core.errors import CohortBridgeError, NotAllowed
 from core.forgetting import person
 from core.leases import workers
-from core.reports import comparison, group_state, match_funnel, members, overview, user_lookup
+from core.reports import comparison, group_state, match_funnel, member_check, members, overview, user_lookup
 from core.syncs import cohorts, groups, held_runs, listing, one_time, recurring, runs, settings, undo
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
@@ -47,6 +47,7 @@ from data.models import (
     SyncState,
 )
 from data.sign_in_models import SignIn
+from data.token_models import ApiToken
 
 WORKED = "It changes something"
 READS = "It changes nothing"
@@ -63,6 +64,7 @@ class Stage:
     active: int
     paused: int
     other_person: int
+    token: int
     folder: Path
 
 
@@ -81,6 +83,12 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.group_csv(on.bridge, who, 1)),
     "list_connections": (Role.VIEWER, READS, lambda on, who: lookup.list_connections(on.bridge, who)),
     "list_groups": (Role.VIEWER, READS, lambda on, who: groups.list_groups(on.bridge, who)),
+    "list_delivered": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: groups.list_delivered(on.bridge, who, after=0, limit=1),
+    ),
+    "check_member": (Role.VIEWER, ELSEWHERE, lambda on, who: member_check.check_member(on.bridge, who, 1, "i_1")),
     "list_runs": (Role.VIEWER, READS, lambda on, who: runs.list_runs(on.bridge, who)),
     "list_syncs": (Role.VIEWER, READS, lambda on, who: listing.list_syncs(on.bridge, who)),
     "get_query_budget": (Role.VIEWER, READS, lambda on, who: cohorts.get_query_budget(on.bridge, who)),
@@ -296,6 +304,9 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "end_sign_ins": (Role.ADMIN, WORKED, lambda on, who: people.end_sign_ins(on.bridge, who, on.other_person)),
     "list_audit": (Role.ADMIN, READS, lambda on, who: audit_log.list_audit(on.bridge, who)),
     "list_people": (Role.ADMIN, READS, lambda on, who: people.list_people(on.bridge, who)),
+    "list_tokens": (Role.ADMIN, READS, lambda on, who: tokens.list_tokens(on.bridge, who)),
+    "make_token": (Role.ADMIN, WORKED, lambda on, who: tokens.make_token(on.bridge, who, "new", "viewer")),
+    "revoke_token": (Role.ADMIN, WORKED, lambda on, who: tokens.revoke_token(on.bridge, who, on.token)),
     "remove_connection": (Role.ADMIN, WORKED, lambda on, who: removal.remove_connection(on.bridge, who, 2)),
     "change_match_setting": (
         Role.ADMIN,
@@ -351,10 +362,18 @@ def stage(bridge: Bridge, group_with_runs: list[Run], tmp_path: Path) -> Stage:
         other = Person(email="other@example.com", role="analyst", created_at=bridge.clock.now())
         held = session.get_one(Run, group_with_runs[1].id)
         held.status = RunStatus.HELD
+        token = ApiToken(
+            name="dbt",
+            role="viewer",
+            secret_hash="0" * 64,
+            secret_end="0000",
+            created_by="local",
+            created_at=bridge.clock.now(),
+        )
         channel = AlertChannel(name="Ops", kind="webhook", created_at=bridge.clock.now())
-        session.add_all([active, paused, other, channel])
+        session.add_all([active, paused, other, channel, token])
         session.flush()
-        numbers = (active.id or 0, paused.id or 0, other.id or 0)
+        numbers = (active.id or 0, paused.id or 0, other.id or 0, token.id or 0)
     queued, held_id = group_with_runs[0].id or 0, group_with_runs[1].id or 0
     return Stage(bridge, queued, held_id, *numbers, folder=tmp_path / "folder")
 
@@ -385,7 +404,7 @@ def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
     """What the tables that people decide about hold."""
     with read_session(bridge.engine) as session:
-        tables = (AlertChannel, Association, Connection, Group, Person, Run, Sync)
+        tables = (AlertChannel, ApiToken, Association, Connection, Group, Person, Run, Sync)
         return [
             tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
         ]
