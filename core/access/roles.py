@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SIGNED_OUT = "You were signed out."
 SIGNED_OUT_EVERYWHERE = "You were signed out everywhere."
+EXPIRED = "This token has expired."
 
 
 class Role(IntEnum):
@@ -161,7 +162,7 @@ def why_refused(settings: Settings, token: ApiToken, maker: Person | None, now: 
     if token.revoked_at is not None:
         return token.revoked_why or "This token was revoked."
     if token.expires_at is not None and now >= token.expires_at:
-        return "This token has expired."
+        return EXPIRED
     if token.created_by_id is not None and not (maker and is_enabled_admin(settings, maker)):
         return "Whoever made this token is no admin any more."
     return None

@@ -53,6 +53,11 @@ class TokenView:
     token: ApiToken
     refused: str | None
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether its time is over."""
+        return self.refused == roles.EXPIRED
+
 
 @action(Role.ADMIN)
 def list_tokens(bridge: Bridge, actor: Actor) -> list[TokenView]:

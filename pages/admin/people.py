@@ -11,7 +11,7 @@ from core.access import people
 from core.access.people import PersonView
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from pages.parts import answers, tables
+from pages.parts import answers, tables, tokens
 from pages.parts.actions import confirm_buttons, perform, show_errors
 from pages.parts.formatting import age, escape_markdown, moment, pluralize
 from pages.parts.selection import Selection
@@ -88,7 +88,7 @@ def ask_to_disable(bridge: Bridge, person: Actor, view: PersonView) -> None:
     assert view.person.id is not None
     st.markdown(
         f"**{escape_markdown(view.person.email)}** is signed out everywhere, and cannot sign in until an admin "
-        "reactivates the address. Syncs and runs that they started continue."
+        "reactivates the address. Syncs and runs that they started continue; tokens for pipelines that they made stop."
     )
     confirm_buttons(
         "Deactivate",
@@ -210,5 +210,6 @@ with show_errors():
     views = people.list_people(bridge, person)
     if not PEOPLE.requested:
         show_list(bridge, person, views)
+        tokens.show(bridge, person)
     elif view := PEOPLE.find({view.person.id: view for view in views}.get):
         show_one(bridge, person, view)

@@ -107,6 +107,11 @@ def day(at: datetime) -> str:
     return at.astimezone(zone()).strftime("%-d %b")
 
 
+def date(at: datetime) -> str:
+    """Format the day in the reader's zone, with the year."""
+    return at.astimezone(zone()).strftime("%-d %b %Y")
+
+
 def precise(at: datetime) -> str:
     """Format the time of day in the reader's zone, to a tenth of a second."""
     local = at.astimezone(zone())
@@ -128,7 +133,7 @@ def age(at: datetime | None, *, now: datetime | None = None) -> str:
     if passed < timedelta(seconds=10):
         return "just now"
     if passed > timedelta(days=30):
-        return at.astimezone(zone()).strftime("%-d %b %Y")
+        return date(at)
     return f"{_whole(passed)} ago"
 
 

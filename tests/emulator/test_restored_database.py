@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.access import audit_log, people
+from core.access import audit_log, people, tokens
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import groups, recurring
@@ -265,3 +265,17 @@ def test_a_held_run_does_not_show_what_a_run_of_its_number_changed_before_the_re
 
         assert (held.id, held.status, held.error_code) == (lost.id, RunStatus.HELD, "held_total")
         assert held.difference is None
+
+
+def test_a_token_that_was_revoked_since_the_backup_counts_no_more(home: Home, sandbox: Sandbox):
+    with home.bridge() as bridge:
+        made = tokens.make_token(bridge, LOCAL, "airflow", "analyst")
+        export(bridge, TRIAL)
+        back_up(home)
+        tokens.revoke_token(bridge, LOCAL, made.token.id or 0)
+
+    with restored(home) as bridge:
+        asker = tokens.find_asker(bridge, made.text)
+        assert (asker.actor, asker.is_open) == (None, False)
+        assert noticed(bridge)[0].after["tokens"] == {"revoked": 1}
+        assert tokens.list_tokens(bridge, LOCAL) == []

@@ -5,7 +5,7 @@ import sqlmodel
 from alembic import op
 
 revision = "0018"
-down_revision = "0015"
+down_revision = "0017"
 
 Text = sqlmodel.sql.sqltypes.AutoString
 Moment = sqlmodel.sql.sqltypes.UTCDateTime

@@ -1,0 +1,171 @@
+"""Tokens for pipelines: the list of them, the dialog that makes one and shows it once, and the one that revokes it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from core.access import tokens
+from core.access.roles import Actor, Role
+from core.access.tokens import TokenView
+from core.bridge import Bridge
+from core.errors import CohortBridgeError
+from pages.parts import answers, tables
+from pages.parts.actions import perform
+from pages.parts.formatting import age, date, error_text, escape_markdown, pluralize
+from pages.shell import page_frame
+
+PLACE = "tokens"
+# What is asked, and answered, in the dialog that is open: kept while it is, so that no redrawing loses a new token.
+_ASKED = "tokens_asked"
+_ROLES = {
+    Role.VIEWER.label: "Reads syncs, runs and groups, and asks who is in one.",
+    Role.ANALYST.label: "Also queues runs.",
+}
+_DAYS = {"30 days": 30, "90 days": 90, "One year": 365, "No end": None}
+
+
+def show(bridge: Bridge, person: Actor) -> None:
+    """Show the tokens that were not revoked, and the button that makes one."""
+    views = tokens.list_tokens(bridge, person)
+    st.subheader("Tokens for pipelines", anchor=False)
+    st.caption(
+        "A script or a pipeline sends one to the worker to run a sync, wait for it, and ask who is in a group: see "
+        "`docs/operate/api.md`. Whoever has a token can do what its role allows."
+    )
+    answers.show(bridge, person, PLACE)
+    st.button("Make token", key="tokens_make", icon=":material/key:", on_click=_open)
+    if views:
+        _show_list(views)
+    else:
+        st.caption("No tokens yet. Until there is one, the worker answers as if there were no API.")
+    if st.session_state.get(_ASKED):
+        _show_dialog(bridge, person, {view.token.id: view for view in views})
+
+
+def _show_list(views: list[TokenView]) -> None:
+    st.caption(pluralize(len(views), "token"))
+    tables.rows_to_open(
+        [table_row(view) for view in views],
+        [view.token.id for view in views],
+        key="tokens",
+        label="Tokens for pipelines",
+        go_to=_open,
+        columns={"Name": st.column_config.TextColumn(width=160)},
+        button_width=80,
+    )
+
+
+def table_row(view: TokenView) -> dict[str, object]:
+    """Format a token for the table."""
+    token = view.token
+    return {
+        "": "Revoke",
+        "Name": token.name,
+        "Role": token.role.capitalize(),
+        "State": "Active" if view.refused is None else state_text(view),
+        "Last used": age(token.last_used_at),
+        "Expires": date(token.expires_at) if token.expires_at else "No end",
+        "Made by": token.created_by,
+        "Made": date(token.created_at),
+        "Token": f"{tokens.PREFIX}…{token.secret_end}",
+    }
+
+
+def state_text(view: TokenView) -> str:
+    """Format why a token does not count."""
+    return "Expired" if view.is_expired else "Stopped: its maker is no admin"
+
+
+# --- the dialog ----------------------------------------------------------------------------------------------------
+
+
+def _open(token_id: int | None = None) -> None:
+    """Open the dialog that makes a token, or the one that revokes this one."""
+    page_frame.forget_answer()
+    st.session_state[_ASKED] = {"page": st.session_state.get("page"), "token_id": token_id, "made": "", "failure": ""}
+
+
+def _close() -> None:
+    st.session_state.pop(_ASKED, None)
+
+
+def _show_dialog(bridge: Bridge, person: Actor, views: dict[int | None, TokenView]) -> None:
+    asked = st.session_state[_ASKED]
+    view = views.get(asked["token_id"])
+    if asked["page"] != st.session_state.get("page") or (asked["token_id"] is not None and view is None):
+        _close()  # it was left, or the token was revoked elsewhere
+    elif view is not None:
+        _ask_to_revoke(bridge, person, view)
+    else:
+        _ask_for_token(bridge, person)
+
+
+@st.dialog("Make a token", icon=":material/key:", on_dismiss=_close)
+def _ask_for_token(bridge: Bridge, person: Actor) -> None:
+    asked: dict[str, Any] | None = st.session_state.get(_ASKED)
+    if not asked:
+        st.rerun()
+    if asked["made"]:
+        st.success("Copy the token now: it is not shown again.", icon=":material/check_circle:")
+        st.code(asked["made"], language=None, wrap_lines=True)
+        st.caption("Keep it where your pipeline keeps its secrets, and send it as `Authorization: Bearer`.")
+        st.button("Done", key="tokens_done", type="primary", on_click=_close)
+        return
+    if asked["failure"]:
+        st.error(asked["failure"], icon=":material/error:")
+    with st.form("tokens_form", border=False):
+        st.text_input("Name", key="tokens_name", max_chars=tokens.LONGEST_NAME, placeholder="airflow")
+        st.radio("Role", list(_ROLES), captions=list(_ROLES.values()), key="tokens_role", format_func=str.capitalize)
+        st.selectbox("Expires after", list(_DAYS), index=2, key="tokens_days")
+        if person.person_id is not None:
+            st.caption("It stops as well when you are no admin any more: you have seen it.")
+        st.form_submit_button(
+            "Make token", key="tokens_make_yes", type="primary", on_click=_make, args=(bridge, person)
+        )
+
+
+def _make(bridge: Bridge, person: Actor) -> None:
+    entered, asked = st.session_state, st.session_state.get(_ASKED)
+    if not asked or asked["made"]:
+        return  # pressed twice
+    days = _DAYS[entered["tokens_days"]]
+    try:
+        made = tokens.make_token(bridge, person, entered["tokens_name"], entered["tokens_role"], days=days)
+    except CohortBridgeError as exc:
+        entered[_ASKED] = asked | {"failure": error_text(exc)}
+    else:
+        entered[_ASKED] = asked | {"made": made.text, "failure": ""}
+
+
+@st.dialog("Revoke this token?", icon=":material/block:", on_dismiss=_close)
+def _ask_to_revoke(bridge: Bridge, person: Actor, view: TokenView) -> None:
+    if not st.session_state.get(_ASKED):
+        st.rerun()
+    token, ends_with = view.token, escape_markdown(view.token.secret_end)
+    st.markdown(
+        f"**{escape_markdown(token.name)}** ({tokens.PREFIX}…{ends_with}) opens nothing from its next request on, and "
+        "cannot be brought back. Runs that it asked for continue."
+    )
+    st.caption(f"Made by {escape_markdown(token.created_by)}. Last used: {escape_markdown(age(token.last_used_at))}.")
+    with st.container(horizontal=True):
+        st.button(
+            "Revoke",
+            key="tokens_revoke_yes",
+            type="primary",
+            icon=":material/block:",
+            on_click=_revoke,
+            args=(bridge, person, token.id),
+        )
+        st.button("Cancel", key="tokens_revoke_no", on_click=_close)
+
+
+def _revoke(bridge: Bridge, person: Actor, token_id: int) -> None:
+    perform(
+        PLACE,
+        partial(tokens.revoke_token, bridge, person, token_id),
+        lambda token: f"{escape_markdown(token.name)} is revoked.",
+    )
+    _close()
