@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit import config
 from streamlit.components.v2 import manifest_scanner
+from streamlit.runtime import context
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import app_test, local_script_runner
 
 from core.bridge import Bridge
-from tests.stage.home import copy_home, export
-from tests.stage.sandbox import POWER, Sandbox
+from core.sandbox.server import running
+from tests.stage.home import connect, copy_home, export
+from tests.stage.sandbox import NOON, POWER, Sandbox
 
 
 @pytest.fixture(scope="session", autouse=True)
-def packages_searched_once() -> Iterator[None]:
-    """Streamlit searches all installed packages for components whenever an app is made, which takes as long as it does.
+def looked_up_once() -> Iterator[None]:
+    """Let Streamlit look up once what does not change while tests run, and it looks up for each app, or each run of it.
 
-    What is installed does not change while tests run: the first search's findings are taken again.
+    That is which components are installed, what the pages' files say, and the connection of a browser, of which there
+    is none: in its place Streamlit would make up a new object for each of its parts that a page asks for.
     """
+    search, pages = manifest_scanner.scan_component_manifests, ScriptCache()
     with pytest.MonkeyPatch.context() as patch:
-        search = manifest_scanner.scan_component_manifests
         patch.setattr(manifest_scanner, search.__name__, functools.cache(search))
+        for module in (app_test, local_script_runner):
+            patch.setattr(module, ScriptCache.__name__, lambda: pages)
+        patch.setattr(context, "_get_client_context", lambda: None)
         yield
 
 
@@ -41,7 +49,33 @@ def fresh_dashboard(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     config.set_option("secrets.files", secrets_files)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def first_day(migrated_template: Path, tmp_path: Path) -> Path:
+    """The home of a dashboard that nothing is connected to yet."""
+    return copy_home(migrated_template, tmp_path / "home").path
+
+
+@pytest.fixture(scope="session")
+def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sandbox]:
+    with (
+        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
+        closing(Sandbox(server.url)) as sandbox,
+    ):
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def connected_template(
+    module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    module_sandbox.reset()
+    home = copy_home(migrated_template, tmp_path_factory.mktemp("connected") / "home")
+    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
+        connect(bridge, module_sandbox)
+    return home.path
+
+
+@pytest.fixture(scope="session")
 def exported_template(
     module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -39,7 +39,7 @@ def enter_apptimize(at: AppTest, **entered: str) -> AppTest:
 
 
 @pytest.fixture
-def page(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def page(first_day: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The page on the first day, with the sandbox in Mixpanel's place."""
     monkeypatch.setenv("COHORT_BRIDGE_MIXPANEL_URL", sandbox.url)
     return open_page(CONNECTIONS)

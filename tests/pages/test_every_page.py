@@ -46,6 +46,7 @@ def test_every_screen_has_the_guard_at_its_top():
         assert "person = gate.require(Role." in (ROOT / page).read_text()
 
 
+@pytest.mark.usefixtures("first_day")
 @pytest.mark.parametrize("page", PAGES)
 def test_with_nothing_connected_a_page_says_so_or_leads_on(page: str):
     text = shown(open_page(page))

@@ -167,10 +167,12 @@ def test_a_run_that_is_tried_again_after_its_process_died_says_when(exported: Br
     assert any(told in bar.proto.text for bar in drawn_page.main.get("progress"))
 
 
+@pytest.mark.usefixtures("first_day")
 def test_an_address_of_no_run_says_so():
     assert "There is no run 99." in shown(open_page(HISTORY, run=99))
 
 
+@pytest.mark.usefixtures("first_day")
 @pytest.mark.parametrize("text", ["x' or 1=1", "abc", "-1", "\u0661", "9" * 30])
 def test_an_address_that_is_no_number_says_so_and_leads_to_the_list(text: str):
     at = open_page(HISTORY, run=text)
