@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
@@ -10,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, select
 
 from data.engine import Engine, read_session
-from data.models import UNFINISHED, Run, Sync, SyncKind, SyncState
+from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
 
 # Of very many runs only what is counted is loaded.
 _COUNTED: list[InstrumentedAttribute[Any]] = [
@@ -48,3 +49,12 @@ def count_syncs(engine: Engine) -> dict[str, int]:
     query = select(Sync.state, func.count()).where(Sync.kind == SyncKind.RECURRING, col(Sync.state).in_(states))
     with read_session(engine) as session:
         return dict.fromkeys(map(str, states), 0) | dict(session.exec(query.group_by(col(Sync.state))).all())
+
+
+def find_oldest_due(engine: Engine) -> datetime | None:
+    """Return since, or from, when a worker is needed: a run is queued, or a sync due next; None: nothing is active."""
+    queued = select(func.min(Run.queued_at)).where(col(Run.status) == RunStatus.QUEUED)
+    active = (Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE)
+    with read_session(engine) as session:
+        times = [session.exec(queued).one(), session.exec(select(func.min(Sync.next_run_at)).where(*active)).one()]
+    return min((at for at in times if at is not None), default=None)

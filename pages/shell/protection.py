@@ -21,6 +21,7 @@ from streamlit.web.server.server_util import is_allowed_origin
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from pages.shell import sign_in_setup
+from pages.shell.standby import standing_by
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 # Served by Streamlit and used by no one here: they tell strangers how much is going on, and take what they send.
@@ -46,7 +47,8 @@ class Protection:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one connection of a page."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            async with standing_by():
+                await self._app(scope, receive, send)
             return
         self._keep_hosts()
         send = self._sending(send)
