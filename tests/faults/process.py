@@ -25,6 +25,7 @@ from typing import Any
 import schedule
 from sqlmodel import Session
 
+from core.alerts import sending
 from core.backup import backing_up
 from core.backup.archive import Archive
 from core.cli import app
@@ -33,7 +34,7 @@ from core.export import cohort_reader
 from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
-from data import home_copy, page_sizes, placing, restored, run_queue, run_records
+from data import home_copy, outbox, page_sizes, placing, restored, run_queue, run_records
 from data.members import collector, snapshots
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
 
@@ -51,6 +52,12 @@ STEPS: dict[str, tuple[Any, str]] = {
     "commit": (Session, "commit"),
     "tidy": (Recorder, "_tidy_up"),
     "trial": (page_sizes, "begin_trial"),
+}
+# Those of a message of an alert.
+ALERT_STEPS: dict[str, tuple[Any, str]] = {
+    "mark_alert": (outbox, "_mark"),
+    "send_alert": (sending, "notify"),
+    "record_alert": (outbox, "record"),
 }
 # Those of a backup, and of a restore.
 BACKUP_STEPS: dict[str, tuple[Any, str]] = {
@@ -204,7 +211,7 @@ def _fill_disk() -> None:
 
 
 def _plant(kill: Kill) -> None:
-    owner, name = (STEPS | BACKUP_STEPS)[kill.step]
+    owner, name = (STEPS | ALERT_STEPS | BACKUP_STEPS)[kill.step]
     real: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
