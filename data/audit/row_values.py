@@ -13,6 +13,7 @@ from sqlalchemy.orm import InstanceState, Mapper, class_mapper
 
 from data.alert_models import AlertChannel
 from data.models import Connection, Group, Person, Run, Sync
+from data.outbox_models import AlertSetting
 from data.token_models import ApiToken
 
 # Sealed or not, a secret has no place in a log that is read and downloaded.
@@ -108,6 +109,8 @@ def name_values(table: type[Any], values: dict[str, Any]) -> str:
         return f"{values['side']} connection {values['name']}"
     if issubclass(table, AlertChannel):
         return f"alert channel {values['name']}"
+    if issubclass(table, AlertSetting):
+        return "all alerts"
     if issubclass(table, Group):
         return f"group {values['name']}"
     if issubclass(table, Sync):

@@ -16,7 +16,7 @@ from core.syncs import listing
 from data.models import SyncKind
 from pages.parts import answers, tables
 from pages.parts.actions import perform, show_errors
-from pages.parts.alerts import dialogs
+from pages.parts.alerts import dialogs, messages
 from pages.parts.alerts.dialogs import PLACE
 from pages.parts.alerts.wording import DISABLED, REFUSED, WORKS, state_text, sync_names, wants_text
 from pages.parts.formatting import age, escape_markdown, group_name, pluralize
@@ -160,5 +160,7 @@ with show_errors():
             args=(bridge, person, names, tags),
         )
         show_list(bridge, person, found)
+        messages.show_latest(bridge, person)
+        messages.show_setting(bridge, person)
     elif channel := CHANNELS.find({each.id: each for each in found}.get):
         show_one(bridge, person, channel, names, tags)

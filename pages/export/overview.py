@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
+from core.alerts import listing as alert_listing
 from core.bridge import Bridge
 from core.leases import workers
 from core.reports import overview
@@ -25,6 +26,7 @@ from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
 from pages.parts import answers, held_run, held_run_dialog, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
+from pages.parts.alerts import messages
 from pages.parts.formatting import (
     EVERY,
     age,
@@ -186,11 +188,17 @@ def _show_quota(quota: QuotaStatus) -> None:
 
 def show_attention(bridge: Bridge, person: Actor, items: AttentionItems) -> None:
     """Show what stopped, why, and the button that fixes it."""
-    st.header("Nothing needs attention" if items.is_nothing else "Needs attention", anchor=False)
+    lost = alert_listing.list_lost_messages(bridge, person)
+    listed = {run.group_id for run in items.runs} | {view.group.id for view in items.paused}
+    alerts = messages.select_open(alert_listing.list_open_alerts(bridge, person), shown_groups=listed)
+    is_nothing = items.is_nothing and not lost and not alerts
+    st.header("Nothing needs attention" if is_nothing else "Needs attention", anchor=False)
     answers.show(bridge, person, "overview")
-    if items.is_nothing:
+    if is_nothing:
         st.caption("The latest run of every group ended well, and no sync is paused.")
         return
+    messages.show_lost(bridge, person, lost, place="overview")
+    messages.show_open(person, alerts)
     if items.restored:
         show_restored(bridge, person, items.restored)
     for run in items.runs[:MOST_ITEMS]:

@@ -12,7 +12,11 @@ from core.alerts import channels
 from core.alerts.channels import AlertChannel
 from core.bridge import Bridge
 from core.vendors.notifiers import WEBHOOK
+from data import alert_states, outbox
+from data.alert_states import Finding
 from data.engine import write_session
+from data.outbox import Outcome
+from data.outbox_models import Condition, MessageStatus
 from tests.pages.dashboard import ALERTS, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.webhooks import Webhook, webhook
 
@@ -142,3 +146,22 @@ def test_another_channels_name_is_refused_in_the_dialog(bridge: Bridge, hook: We
     at = enter(at, "alerts_new", name="Ops", address=hook.url)
 
     assert "Name: another channel has this name." in shown(at)
+
+
+def test_what_was_told_is_listed_with_what_became_of_it_and_the_row_of_failures_can_be_set(bridge: Bridge):
+    put(bridge, name="Ops", address="https://hooks.example/s3cret-path")
+    low = Finding(Condition.DISK, "critical", {"free_bytes": 1, "total_bytes": 100})
+    alert_states.settle_found(bridge.engine, {"disk": low}, now=bridge.clock.now())
+    (marked,) = outbox.mark_next(bridge.engine, lease_owner="one", now=bridge.clock.now())
+    refused = Outcome(MessageStatus.GIVEN_UP, "The webhook refused the message (403).")
+    outbox.record(bridge.engine, marked.message.id or 0, refused, lease_owner="one", now=bridge.clock.now())
+
+    at = open_page(ALERTS)
+    row = at.dataframe[-1].value.iloc[0]
+    at = drawn(at.number_input(key="alerts_failing_after").set_value(5).run())
+
+    assert (row["Message"], row["Channel"]) == ("Disk almost full: disk of Cohort Bridge", "Ops")
+    assert (row["Outcome"], row["Reason"]) == ("Given up", "The webhook refused the message (403).")
+    assert "1 alert may not have arrived" in shown(at)
+    assert "A sync is failing after 5 failures in a row from now on." in shown(at)
+    assert alert_states.read_failing_after(bridge.engine) == 5

@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from core.access.roles import LOCAL, Role
+from core.alerts import listing as alert_listing
 from core.bridge import Bridge, notice_restore
 from core.syncs import cohorts, listing, one_time, recurring, runs
 from core.worker import service
+from data import alert_states, outbox
+from data.alert_states import Finding
 from data.engine import write_session
 from data.models import Group, RunStatus, SyncState
+from data.outbox import Outcome
+from data.outbox_models import Condition, MessageStatus
 from tests.pages.dashboard import OVERVIEW, drawn, open_page, page_buttons, shown, sign_in_as
+from tests.stage.alerts import add_channel
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
 
@@ -160,3 +166,26 @@ def test_a_viewer_is_told_the_same_and_shown_no_button_that_changes_anything(pra
 
     assert "does not accept the token" in shown(at)
     assert not page_buttons(at)
+
+
+def test_what_may_not_have_arrived_is_shown_until_somebody_has_seen_it(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    add_channel(practising, name="Ops *mail*")
+    low = Finding(Condition.DISK, "critical", {"free_bytes": 2**30, "total_bytes": 2**36})
+    alert_states.settle_found(practising.engine, {"disk": low}, now=practising.clock.now())
+    (marked,) = outbox.mark_next(practising.engine, lease_owner="one", now=practising.clock.now())
+    undecided = Outcome(MessageStatus.UNDECIDED, "Whether the message arrived is not known.")
+    outbox.record(practising.engine, marked.message.id or 0, undecided, lease_owner="one", now=practising.clock.now())
+    at = open_page(OVERVIEW)
+    before = shown(at)
+
+    drawn(at.button(key="overview_seen").click().run())
+
+    assert "Needs attention" in before
+    assert "1 alert may not have arrived" in before
+    assert "Disk of Cohort Bridge" in before
+    assert "to Ops *mail*, just now: Whether the message arrived is not known" in before
+    assert "1 alert marked as seen." in shown(at)
+    assert "may not have arrived" not in shown(at)
+    assert "Needs attention" in shown(at)  # the disk is as full as before
+    assert alert_listing.list_told_messages(practising, LOCAL)[0].seen_by == "local"

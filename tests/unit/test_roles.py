@@ -19,6 +19,7 @@ import core
 from core.access import audit_log, people, roles, sign_in, tokens
 from core.access.roles import Actor, Role
 from core.alerts import channels
+from core.alerts import listing as told
 from core.alerts.channels import ChannelForm
 from core.associate import actions
 from core.backup import backing_up
@@ -46,6 +47,7 @@ from data.models import (
     SyncKind,
     SyncState,
 )
+from data.outbox_models import AlertSetting
 from data.sign_in_models import SignIn
 from data.token_models import ApiToken
 
@@ -346,6 +348,12 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "enable_channel": (Role.ADMIN, READS, lambda on, who: channels.enable_channel(on.bridge, who, 1)),
     "disable_channel": (Role.ADMIN, WORKED, lambda on, who: channels.disable_channel(on.bridge, who, 1)),
     "remove_channel": (Role.ADMIN, WORKED, lambda on, who: channels.remove_channel(on.bridge, who, 1)),
+    "list_open_alerts": (Role.VIEWER, READS, lambda on, who: told.list_open_alerts(on.bridge, who)),
+    "list_lost_messages": (Role.VIEWER, READS, lambda on, who: told.list_lost_messages(on.bridge, who)),
+    "list_told_messages": (Role.VIEWER, READS, lambda on, who: told.list_told_messages(on.bridge, who)),
+    "mark_messages_seen": (Role.ANALYST, READS, lambda on, who: told.mark_messages_seen(on.bridge, who, [99])),
+    "get_failing_after": (Role.ADMIN, READS, lambda on, who: told.get_failing_after(on.bridge, who)),
+    "set_failing_after": (Role.ADMIN, WORKED, lambda on, who: told.set_failing_after(on.bridge, who, 5)),
     "send_test_alert": (Role.ADMIN, ELSEWHERE, lambda on, who: channels.send_test_alert(on.bridge, who, 99)),
     "verify_audit": (Role.ADMIN, READS, lambda on, who: audit_log.verify_audit(on.bridge, who)),
 }
@@ -404,7 +412,7 @@ def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
     """What the tables that people decide about hold."""
     with read_session(bridge.engine) as session:
-        tables = (AlertChannel, ApiToken, Association, Connection, Group, Person, Run, Sync)
+        tables = (AlertChannel, AlertSetting, ApiToken, Association, Connection, Group, Person, Run, Sync)
         return [
             tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
         ]
