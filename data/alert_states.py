@@ -77,15 +77,19 @@ def note_run_end(session: Session, group_id: int, run_id: int, status: str, *, n
             _enter(session, f"sync:{sync_id}", None, Finding(Condition.FAILING, CRITICAL, facts), now)
 
 
-def note_paused(session: Session, sync_ids: Sequence[int | None], *, by_person: bool, now: datetime) -> None:
-    """Tell that syncs were just paused, for the reason that their rows hold."""
+def note_paused(
+    session: Session, sync_ids: Sequence[int | None], *, by_person: bool, now: datetime, again: bool = False
+) -> None:
+    """Tell that syncs were just paused, for the reason that their rows hold; `again`: it is another one than before."""
     session.flush()
     for sync_id in sync_ids:
         present = find_open(session, f"sync:{sync_id}")
-        if sync_id is None or (present is not None and present.condition == Condition.PAUSED):
+        if sync_id is None or (present is not None and present.condition == Condition.PAUSED and not again):
             continue
-        reason = session.exec(select(Sync.paused_reason).where(Sync.id == sync_id)).one()
+        paused = select(Sync.paused_reason, Sync.paused_until).where(Sync.id == sync_id)
+        reason, until = session.exec(paused).one()
         facts = _sync_facts(session, sync_id) | {"cause": reason or "", "by_person": by_person}
+        facts |= {"until": until.isoformat()} if until else {}
         finding = Finding(Condition.PAUSED, WARNING if by_person else CRITICAL, facts)
         _enter(session, f"sync:{sync_id}", present, finding, now)
 

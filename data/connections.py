@@ -29,7 +29,7 @@ from data.models import (
 from data.proof_models import Untraced
 from data.same_place import is_same_place
 from data.seals import SealAgain, Seals
-from data.sync_runs import stop_writing
+from data.sync_runs import is_going_to_run, stop_writing
 
 # The columns whose values are sealed.
 SEALED = ("secret", "project_token", "address")
@@ -369,13 +369,17 @@ def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) ->
         connection.secret_end = connection.project_token_end = connection.address_hash = ""
         session.add(connection)
         groups = select(Group.id).where(Group.destination_id == connection_id)
-        active = (
+        going_to_run = (
             (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups),
-            col(Sync.state) == SyncState.ACTIVE,
+            is_going_to_run(),
         )
-        recurring = session.exec(select(Sync.id).where(*active, Sync.kind == SyncKind.RECURRING)).all()
-        paused = {"state": SyncState.PAUSED, "paused_reason": reason.format(name=connection.name)}
-        session.exec(update(Sync).where(*active).values(**paused))
+        recurring = session.exec(select(Sync.id).where(*going_to_run, Sync.kind == SyncKind.RECURRING)).all()
+        paused = {
+            "state": SyncState.PAUSED,
+            "paused_reason": reason.format(name=connection.name),
+            "paused_until": None,
+        }
+        session.exec(update(Sync).where(*going_to_run).values(**paused))
         alert_states.note_paused(session, recurring, by_person=True, now=now)
         account_alerts.note_account(session, connection, now=now)
     return True

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import update
+from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import Session, col, select
 
 from data import receivers
 from data.engine import Engine, read_session, write_session
-from data.models import Connection, Group, Run, Sync, SyncKind, SyncState
+from data.models import Connection, Group, Run, Sync, SyncKind, SyncState, Timing
 from data.run_queue import RunRequest, new_run
 from data.sync_runs import add_run, give_up_undo, start_at_once, unfinished_run, with_unfinished_runs
 from data.syncs import IN_ITS_GROUP, SyncRemoved, find
 
+# Asked every second: of a sync only what is needed is loaded.
+_PLANNED: list[InstrumentedAttribute[Any]] = [
+    getattr(Sync, name) for name in ("id", "every_minutes", "cron", "zone", "next_run_at")
+]
 
-class Schedule(NamedTuple):
+
+class NextRun(NamedTuple):
     """When a recurring sync is due next."""
 
     sync_id: int
-    every_minutes: int
+    timing: Timing
     next_run_at: datetime | None
 
 
-def list_schedules(engine: Engine) -> list[Schedule]:
+def list_next_runs(engine: Engine) -> list[NextRun]:
     """List when the recurring syncs that are active are due, the one that is due next first."""
-    active = select(Sync.id, Sync.every_minutes, Sync.next_run_at).where(
-        Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
-    )
+    active = select(Sync).where(Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE)
+    query = active.order_by(col(Sync.next_run_at), col(Sync.id)).options(load_only(*_PLANNED))
     with read_session(engine) as session:
-        rows = session.exec(active.order_by(col(Sync.next_run_at), col(Sync.id))).all()
-    return [Schedule(sync_id or 0, every or 0, at) for sync_id, every, at in rows]
+        syncs = session.exec(query).all()
+    return [NextRun(sync.id or 0, timing, sync.next_run_at) for sync in syncs if (timing := sync.timing) is not None]
 
 
 def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetime) -> Run:
@@ -53,13 +58,13 @@ def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetim
         return run
 
 
-def queue_scheduled(engine: Engine, due: Sequence[tuple[Schedule, datetime]], *, now: datetime) -> int:
+def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, now: datetime) -> int:
     """Move syncs that are due to their next slots, and queue a run of each. Returns how many were queued.
 
     None is queued where another worker was faster, or the last run is not finished: this slot is its as well.
     """
     with write_session(engine) as session:
-        moved = [schedule.sync_id for schedule, at in due if _move(session, schedule, at)]
+        moved = [next_run.sync_id for next_run, at in due if _move(session, next_run, at)]
         busy = set(session.exec(with_unfinished_runs(moved)).all())
         free = [sync_id for sync_id in moved if sync_id not in busy]
         query = select(Sync, Group, Connection.name).where(*IN_ITS_GROUP)
@@ -72,13 +77,20 @@ def queue_scheduled(engine: Engine, due: Sequence[tuple[Schedule, datetime]], *,
         return len(free)
 
 
-def _move(session: Session, schedule: Schedule, at: datetime) -> bool:
+def plan_anew(engine: Engine, moved: Sequence[tuple[NextRun, datetime]]) -> None:
+    """Give syncs other next slots, without a run."""
+    with write_session(engine) as session:
+        for next_run, at in moved:
+            _move(session, next_run, at)
+
+
+def _move(session: Session, next_run: NextRun, at: datetime) -> bool:
     moved = session.exec(
         update(Sync)
         .where(
-            col(Sync.id) == schedule.sync_id,
+            col(Sync.id) == next_run.sync_id,
             col(Sync.state) == SyncState.ACTIVE,
-            col(Sync.next_run_at).is_not_distinct_from(schedule.next_run_at),
+            col(Sync.next_run_at).is_not_distinct_from(next_run.next_run_at),
         )
         .values(next_run_at=at)
         .execution_options(synchronize_session=False)

@@ -11,6 +11,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from data.sync_models import Schedule as Schedule
+from data.sync_models import Sync as Sync
+from data.sync_models import SyncKind as SyncKind
+from data.sync_models import SyncState as SyncState
+from data.sync_models import Timing as Timing
+
 # The two sides of a connection: names are unique on each.
 MIXPANEL_SIDE, DESTINATION_SIDE = "mixpanel", "destination"
 
@@ -39,21 +45,6 @@ class MemberId(StrEnum):
     APPTIMIZE = ""  # the Apptimize id
     DISTINCT = "distinct"  # the distinct id: every profile is a member, matched or not
     PROPERTY = "property"  # what another profile property holds
-
-
-class SyncKind(StrEnum):
-    """Whether a sync runs once or again and again."""
-
-    ONE_TIME = "one-time"
-    RECURRING = "recurring"
-
-
-class SyncState(StrEnum):
-    """Whether a sync may run."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    REMOVED = "removed"
 
 
 class RunStatus(StrEnum):
@@ -216,29 +207,6 @@ class Group(SQLModel, table=True):
     doubt_cause: str | None = Field(default=None, max_length=16)
     untraced: str | None = Field(default=None, max_length=16)  # see Untraced in data/proof_models.py
     doubts: int = 0  # counts up when anything but a delivery puts it in doubt: a run that began before lifts none
-    created_at: datetime
-
-
-class Sync(SQLModel, table=True):
-    """One cohort to one group: one-time or recurring."""
-
-    __tablename__: ClassVar[Any] = "sync"
-
-    id: int | None = Field(default=None, primary_key=True)
-    kind: str = Field(max_length=16)
-    mixpanel_id: int = Field(foreign_key="connection.id")
-    group_id: int = Field(foreign_key="group_at_destination.id", index=True)
-    project_id: int
-    cohort_id: int
-    every_minutes: int | None = None
-    max_shrink: int | None = None
-    match_property: str | None = None  # None: the connection's; the same for all syncs of a group
-    expects_prefix: bool | None = None
-    state: str = Field(default=SyncState.ACTIVE, max_length=16, index=True)
-    paused_reason: str | None = None
-    next_run_at: datetime | None = Field(default=None, index=True)
-    tags: list[str] = Field(default_factory=list, sa_column=Column("tags", JSON, nullable=False, server_default="[]"))
-    created_by: str = ""
     created_at: datetime
 
 

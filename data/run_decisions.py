@@ -13,7 +13,7 @@ from data import alert_states
 from data.engine import Engine, read_session, write_session
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
-from data.sync_runs import add_run, cancel_queued, supersede_held
+from data.sync_runs import add_run, cancel_queued, is_going_to_run, supersede_held
 
 # What is kept of a hold, and of an approval of it.
 HoldRow = dict[str, Any]
@@ -147,14 +147,14 @@ def roll_back(
 
 
 def _stop_syncs(session: Session, group_id: int, reason: str, now: datetime) -> None:
-    active = (
+    going_to_run = (
         col(Sync.group_id) == group_id,
         col(Sync.kind) == SyncKind.RECURRING,
-        col(Sync.state) == SyncState.ACTIVE,
+        is_going_to_run(),
     )
-    stopped = session.exec(select(Sync.id).where(*active)).all()
-    paused = {"state": SyncState.PAUSED, "next_run_at": None, "paused_reason": reason}
-    session.exec(update(Sync).where(*active).values(**paused))
+    stopped = session.exec(select(Sync.id).where(*going_to_run)).all()
+    paused = {"state": SyncState.PAUSED, "next_run_at": None, "paused_reason": reason, "paused_until": None}
+    session.exec(update(Sync).where(*going_to_run).values(**paused))
     alert_states.note_paused(session, stopped, by_person=True, now=now)
     cancel_queued(session, col(Run.group_id) == group_id, now=now)
     # One that is running would write after the undo if it has to wait, or to be recovered, meanwhile.

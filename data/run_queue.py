@@ -16,7 +16,7 @@ from data import alert_states, leases
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
-from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState
+from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState, Timing
 from data.run_outcome import RunProgress
 
 # No wait for a query slot is longer than the window that they are counted in, none after a death than an interval.
@@ -228,7 +228,7 @@ class Death:
     """A run whose process died: how often that happened running, not counting before a run began to read."""
 
     deaths: int
-    every_minutes: int | None  # the interval of its sync; None: a one-time export
+    timing: Timing | None  # how often its sync runs; None: a one-time export
     is_wanted: bool  # False: a preview, or cancelled, or its sync was stopped since
 
 
@@ -257,7 +257,7 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
         session.flush()
         sync = session.get_one(Sync, run.sync_id)
         is_wanted = not (run.dry_run or run.cancel_asked or _was_stopped(sync, run))
-        recovery = recover(Death(_count_deaths(session, run), sync.every_minutes, is_wanted))
+        recovery = recover(Death(_count_deaths(session, run), sync.timing, is_wanted))
         session.exec(update(Run).where(col(Run.id) == run_id).values(**recovery.failure.columns()))
         if not run.dry_run:
             alert_states.note_run_end(session, run.group_id, run_id, RunStatus.INTERRUPTED, now=now)

@@ -12,7 +12,8 @@ from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select
 
 from data.engine import Engine, read_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.sync_models import read_timing
 
 # Of very many runs only what makes a change is loaded.
 _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
@@ -290,12 +291,13 @@ def sync_names(engine: Engine) -> list[tuple[int, str, str, str]]:
     return [(sync_id, group, place, kind) for sync_id, group, place, kind in rows if sync_id is not None]
 
 
-def intervals(engine: Engine) -> list[tuple[int, int]]:
-    """List project and interval in minutes of each active recurring sync."""
+def intervals(engine: Engine) -> list[tuple[int, Timing]]:
+    """List the project of each active recurring sync, and how often it runs."""
     with read_session(engine) as session:
         rows = session.exec(
-            select(Sync.project_id, Sync.every_minutes).where(
+            select(Sync.project_id, Sync.every_minutes, Sync.cron, Sync.zone).where(
                 Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE
             )
         ).all()
-    return [(project, every) for project, every in rows if every]
+    timings = [(project, read_timing(every, cron, zone)) for project, every, cron, zone in rows]
+    return [(project, timing) for project, timing in timings if timing is not None]

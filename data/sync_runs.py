@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from data import leases, run_queue
-from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync
+from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncState
 from data.run_queue import RunRequest
 
 
@@ -72,6 +72,11 @@ def discard_held(session: Session, which: ColumnElement[bool], *, by: str) -> No
         .where(which, col(Run.status) == RunStatus.HELD)
         .values(status=RunStatus.CANCELLED, step="discarded", decided_by=by, difference=None)
     )
+
+
+def is_going_to_run() -> ColumnElement[bool]:
+    """Build the condition that a sync runs, or is paused for a time only."""
+    return (col(Sync.state) == SyncState.ACTIVE) | col(Sync.paused_until).is_not(None)
 
 
 def is_unclaimed() -> ColumnElement[bool]:

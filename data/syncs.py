@@ -16,8 +16,9 @@ from sqlmodel import Session, col, select
 from data import alert_states, receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
 from data.run_queue import RunRequest
+from data.sync_models import read_timing
 from data.sync_runs import (
     add_run,
     cancel_queued,
@@ -29,8 +30,8 @@ from data.sync_runs import (
 
 # The cohort's group at a destination as it shall be, from the one that is there.
 ArrangeGroup = Callable[[Group | None], Group]
-# Whether a sync fits beside the intervals, in minutes, of the project's other active syncs.
-CheckRoom = Callable[[Sync, Sequence[int]], None]
+# Whether a sync fits beside the project's other active syncs, which run so often.
+CheckRoom = Callable[[Sync, Sequence[Timing]], None]
 # Whether a sync and its connection match users as another sync of the same group, with its connection, does.
 CheckMatching = Callable[[Sync, Connection, Sync, Connection], None]
 
@@ -73,7 +74,7 @@ class SyncPlace:
 class SyncSettings:
     """What can be changed of a recurring sync; without `tags` they stay as they are."""
 
-    every_minutes: int
+    timing: Timing
     max_shrink: int | None
     tags: list[str] | None = None
 
@@ -174,16 +175,13 @@ def add_recurring(
         group = _place_group(session, place, arrange)
         _require_first(session, group)
         sync = _new_sync(SyncKind.RECURRING, place, group, actor, now)
-        sync.every_minutes, sync.max_shrink, sync.tags = (
-            settings.every_minutes,
-            settings.max_shrink,
-            settings.tags or [],
-        )
+        sync.set_timing(settings.timing)
+        sync.max_shrink, sync.tags = settings.max_shrink, settings.tags or []
         if paused_reason:
             sync.state, sync.paused_reason = SyncState.PAUSED, paused_reason
         else:
             sync.next_run_at = now
-            check_room(sync, list_intervals(session, sync))
+            check_room(sync, list_timings(session, sync))
         _follow_matching(session, sync)
         session.add(sync)
     return sync
@@ -272,33 +270,43 @@ def _follow_matching(session: Session, sync: Sync) -> None:
         sync.match_property, sync.expects_prefix = other.match_property, other.expects_prefix
 
 
-def list_intervals(session: Session, sync: Sync) -> list[int]:
-    """List the intervals of the other active recurring syncs of a sync's project."""
+def list_timings(session: Session, sync: Sync) -> list[Timing]:
+    """List how often the other active recurring syncs of a sync's project run."""
     rows = session.exec(
-        select(Sync.id, Sync.every_minutes).where(
+        select(Sync.id, Sync.every_minutes, Sync.cron, Sync.zone).where(
             Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.ACTIVE, Sync.project_id == sync.project_id
         )
     ).all()
-    return [minutes for sync_id, minutes in rows if minutes and sync_id != sync.id]
+    timings = [read_timing(every, cron, zone) for sync_id, every, cron, zone in rows if sync_id != sync.id]
+    return [timing for timing in timings if timing is not None]
 
 
 # --- change --------------------------------------------------------------------------------------------------------
 
 
-def edit(engine: Engine, sync_id: int, settings: SyncSettings, *, next_run_at: datetime, check_room: CheckRoom) -> Sync:
-    """Change a recurring sync; one that is active is due at `next_run_at` when it gets another interval.
+def edit(
+    engine: Engine,
+    sync_id: int,
+    settings: SyncSettings,
+    *,
+    next_run_at: datetime,
+    check_room: CheckRoom,
+    now: datetime,
+) -> Sync:
+    """Change a recurring sync; one that is active is due at `next_run_at` when it gets other times.
 
     Raises: SyncUnknown, SyncNotRecurring, and what `check_room` raises.
     """
     with write_session(engine) as session:
         sync = find_recurring(session, sync_id)
-        is_rescheduled = sync.state == SyncState.ACTIVE and sync.every_minutes != settings.every_minutes
-        sync.every_minutes, sync.max_shrink = settings.every_minutes, settings.max_shrink
+        is_rescheduled = sync.state == SyncState.ACTIVE and sync.timing != settings.timing
+        sync.set_timing(settings.timing)
+        sync.max_shrink = settings.max_shrink
         if settings.tags is not None:
             sync.tags = settings.tags
         if is_rescheduled:
-            check_room(sync, list_intervals(session, sync))
-            sync.next_run_at = next_run_at
+            check_room(sync, list_timings(session, sync))
+            sync.next_run_at, sync.expected_since = next_run_at, now
         session.add(sync)
     return sync
 
@@ -320,7 +328,8 @@ def remove(engine: Engine, sync_id: int, *, actor: str, now: datetime) -> Sync:
     """End a sync for good, cancel what it queued, and discard what it had held. Raises SyncUnknown."""
     with write_session(engine) as session:
         sync = find(session, sync_id)
-        sync.state, sync.next_run_at, sync.paused_reason = SyncState.REMOVED, None, None
+        sync.state, sync.next_run_at = SyncState.REMOVED, None
+        sync.paused_reason, sync.paused_until = None, None
         session.add(sync)
         cancel_queued(session, col(Run.sync_id) == sync_id, now=now)
         discard_held(session, col(Run.sync_id) == sync_id, by=actor)

@@ -32,7 +32,7 @@ def look(bridge: Bridge, *, since: datetime) -> None:
         found: dict[str, Finding | None] = {}
         present = {alert.subject: alert for alert in alert_states.list_open(bridge.engine)}
         found |= _find_accounts(bridge, present, now)
-        found |= _find_budgets(bridge, present)
+        found |= _find_budgets(bridge, present, now)
         found |= _find_disk(bridge, present.get(DISK))
         alert_states.settle_found(bridge.engine, found, now=now)
         for health in alert_states.list_health(bridge.engine):
@@ -47,12 +47,13 @@ def _find_accounts(bridge: Bridge, present: dict[str, AlertState], now: datetime
     return found
 
 
-def _find_budgets(bridge: Bridge, present: dict[str, AlertState]) -> dict[str, Finding | None]:
+def _find_budgets(bridge: Bridge, present: dict[str, AlertState], now: datetime) -> dict[str, Finding | None]:
     """Look whether each project allows as many queries an hour as its active syncs need."""
     found: dict[str, Finding | None] = {subject: None for subject in present if subject.startswith("budget:")}
     intervals = run_stats.intervals(bridge.engine)
     for connection in connections.list_side(bridge.engine, MIXPANEL_SIDE):
-        planned = queries_an_hour([every for project, every in intervals if project == connection.project_id])
+        of_project = [every for project, every in intervals if project == connection.project_id]
+        planned = queries_an_hour(of_project, now=now)
         if not planned:
             continue
         key = project_key(connection)
@@ -99,10 +100,5 @@ def _look_at_sync(bridge: Bridge, health: SyncHealth, now: datetime, *, may_be_l
 
 def _is_late(health: SyncHealth, now: datetime) -> bool:
     """Return whether a group is late; one that was paused, or otherwise told of, has as long from then on."""
-    until = due_times.on_time_until(health.sync, health.group)
-    if until is None:
-        return False
-    since = health.group.verified_at or health.group.delivered_at or health.sync.created_at
-    if health.resumed_at is not None and health.resumed_at > since:
-        until += health.resumed_at - since
-    return now > until
+    until = due_times.on_time_until(health.sync, health.group, not_before=health.resumed_at)
+    return until is not None and now > until

@@ -167,6 +167,11 @@ def _connections(_: Facts) -> Place:
     return Place("connections", {}, "Connections")
 
 
+def _paused(facts: Facts) -> str:
+    until = f" until {_moment(facts['until'])}" if facts.get("until") else ""
+    return f"The sync of {_group(facts)} is paused{until}: the group does not follow its cohort."
+
+
 def _failing(facts: Facts) -> str:
     return f"{facts.get('failures', 0)} runs in a row failed for {_group(facts)}. {_last_success(facts)}"
 
@@ -186,15 +191,16 @@ def _disk(facts: Facts) -> str:
 
 def _budget(facts: Facts) -> str:
     return (
-        f"The syncs of Mixpanel project {facts.get('project_id')} need {facts.get('planned', 0):,.0f} queries an hour, "
-        f"and Mixpanel allows {facts.get('limit', 0):,}: runs wait for each other, and groups become late."
+        f"The syncs of Mixpanel project {facts.get('project_id')} need {facts.get('planned', 0):,.0f} queries in their "
+        f"busiest hour, and Mixpanel allows {facts.get('limit', 0):,} an hour: runs wait for each other, and groups "
+        "become late."
     )
 
 
 _WORDS = {
     Condition.PAUSED: _Words(
         "Paused",
-        lambda facts: f"The sync of {_group(facts)} is paused: the group does not follow its cohort.",
+        _paused,
         "Mend the cause, then press Resume at the sync.",
         _sync_place,
     ),

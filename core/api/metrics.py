@@ -21,6 +21,7 @@ from core.connections.query_budget import budget_for
 from core.errors import StorageFailed
 from core.leases.workers import worker_seen_at
 from core.reports import overview
+from core.rules import due_times
 from core.syncs.listing import list_syncs
 from data import outbox, run_metrics
 from data.models import MIXPANEL_SIDE, Run, SyncKind
@@ -155,9 +156,13 @@ class CurrentState:
         age = GaugeMetricFamily(
             f"{_PREFIX}_group_age_seconds", "Since the group was last found or made equal to its cohort.", labels=labels
         )
-        interval = GaugeMetricFamily(f"{_PREFIX}_group_interval_seconds", "How often its sync runs.", labels=labels)
+        interval = GaugeMetricFamily(
+            f"{_PREFIX}_group_interval_seconds",
+            "How often its sync runs; with a schedule the shortest time between two runs, at most a day.",
+            labels=labels,
+        )
         late = GaugeMetricFamily(
-            f"{_PREFIX}_group_late", "1 where an active sync's group is older than two intervals.", labels=labels
+            f"{_PREFIX}_group_late", "1 where an active sync's group missed two of its times.", labels=labels
         )
         doubt = GaugeMetricFamily(
             f"{_PREFIX}_group_in_doubt", "1 where it is not known what the group holds.", labels=labels
@@ -169,7 +174,7 @@ class CurrentState:
             names = (str(sync.id), group.view.group.name, group.view.destination)[: len(labels)]
             if group.at:
                 age.add_metric(names, max(0.0, (now - group.at).total_seconds()))
-            interval.add_metric(names, (sync.every_minutes or 0) * 60)
+            interval.add_metric(names, due_times.interval_of(sync.timing or 0).total_seconds())
             late.add_metric(names, group.is_late)
             doubt.add_metric(names, group.view.group.in_doubt)
         yield from (age, interval, late, doubt)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from core.cli.output import LONGEST_LINE, marks, print_table, say, time_text
 from core.rules.id_words import id_words
+from core.rules.schedules import text_of
 from core.syncs import held_runs
 from core.text import shown
-from data.models import Group, Run, RunStatus
+from data.models import Group, Run, RunStatus, Schedule, Sync, SyncKind
 
 if TYPE_CHECKING:
     # A command that lists something else does without what makes these.
@@ -54,8 +55,8 @@ def print_syncs(views: Sequence[SyncView]) -> None:
     rows = [
         (
             str(view.sync.id),
-            f"every {view.sync.every_minutes} min" if view.sync.every_minutes else "one-time",
-            view.sync.state if view.sync.every_minutes else "",
+            _often(view.sync),
+            _sync_state(view.sync),
             view.group.name,
             view.destination,
             time_text(view.sync.next_run_at),
@@ -65,6 +66,19 @@ def print_syncs(views: Sequence[SyncView]) -> None:
         for view in views
     ]
     print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+
+
+def _often(sync: Sync) -> str:
+    timing = sync.timing
+    if isinstance(timing, Schedule):
+        return text_of(timing)
+    return f"every {timing} min" if timing else "one-time"
+
+
+def _sync_state(sync: Sync) -> str:
+    if sync.kind != SyncKind.RECURRING:
+        return ""
+    return f"{sync.state} until {time_text(sync.paused_until)}" if sync.paused_until else sync.state
 
 
 def print_people(views: Sequence[PersonView]) -> None:

@@ -181,7 +181,7 @@ def _check_project(planning: Planning, project_id: int, changes: list[Change], i
     entry = changes[0].entry
     assert isinstance(entry, SyncEntry)
     limit = budget_for(planning.bridge, _budget_key(planning, entry.mixpanel or "", project_id)).status().limit
-    needed = queries_an_hour(intervals)
+    needed = queries_an_hour(intervals, now=planning.bridge.clock.now())
     if needed <= limit:
         return
     message = (

@@ -184,7 +184,7 @@ class Export:
         progress.earlier_requests, progress.earlier_queries = job.run.requests, job.run.queries
         progress.run_log = RunLog.resume(job.log, clock=self._bridge.clock)
         progress.begin("starting")
-        self._deadline = Deadline(self._bridge.clock, longest_work(job.sync.every_minutes))
+        self._deadline = Deadline(self._bridge.clock, longest_work(job.sync.timing))
         return job
 
     def _look_and_load(self) -> Job:

@@ -97,7 +97,8 @@ class AttentionItems:
 
 @dataclass(frozen=True)
 class QuotaStatus:
-    """The query budget: what is used of it, when spent queries return, and what recurring syncs need of each hour."""
+    """The query budget: what is used of it, when spent queries return, and what recurring syncs need in
+    their busiest hour."""
 
     budget: BudgetStatus
     frees_at: list[datetime]
@@ -129,16 +130,16 @@ def _freshness(view: SyncView, on_time_runs: int, now: datetime) -> Freshness:
 
 
 def count_scheduled_runs(sync: Sync, now: datetime) -> int:
-    """Count the runs that a sync's grid had since it was made, of the last days, at its present interval."""
-    assert sync.every_minutes is not None
+    """Count the runs that a sync was to have since it was made, of the last days, as often as it runs at present."""
+    timing = sync.timing
+    assert timing is not None
     assert sync.id is not None
     since = max(sync.created_at, now - _ON_TIME_OVER)
-    first = due_times.next_slot(sync.id, sync.every_minutes, after=since)
     # The first run of a sync is due at once, in the slot that it was made in.
     is_recent = sync.created_at >= now - _ON_TIME_OVER
     # The run of a slot just now may still be running.
-    passed = (now - timedelta(minutes=2) - first) // timedelta(minutes=sync.every_minutes) + 1
-    return max(passed, 0) + (1 if is_recent and now - sync.created_at > timedelta(minutes=2) else 0)
+    passed = due_times.count_slots(sync.id, timing, since=since, until=now - timedelta(minutes=2))
+    return passed + (1 if is_recent and now - sync.created_at > timedelta(minutes=2) else 0)
 
 
 @action(Role.VIEWER)
@@ -182,7 +183,7 @@ def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
     connection = find_mixpanel(bridge)
     budget = budget_for(bridge, project_for(bridge, connection).key)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
-    return QuotaStatus(budget.status(), budget.list_returns(), queries_an_hour(every))
+    return QuotaStatus(budget.status(), budget.list_returns(), queries_an_hour(every, now=bridge.clock.now()))
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from core.rules.id_words import id_words
+from core.rules.schedules import text_of
 from core.syncs import held_runs
-from data.models import Association, Group, Run
+from data.models import Association, Group, Run, Schedule, Sync
 
 if TYPE_CHECKING:
     # A command that prints something else does without what makes it.
@@ -50,9 +51,19 @@ def sync_as_json(view: listing.SyncView) -> dict[str, Any]:
         "next_run_at": time_as_json(view.sync.next_run_at),
         "max_shrink": view.sync.max_shrink,
         "tags": view.sync.tags,
+        "schedule": schedule_as_json(view.sync),
+        "paused_until": time_as_json(view.sync.paused_until),
         "last_run": run_as_json(view.last_run) if view.last_run else None,
         "group_id": view.group.id,
     }
+
+
+def schedule_as_json(sync: Sync) -> dict[str, str] | None:
+    """Turn a sync's set times into the form that scripts rely on, None at an interval."""
+    timing = sync.timing
+    if not isinstance(timing, Schedule):
+        return None
+    return {"cron": timing.cron, "zone": timing.zone, "text": text_of(timing)}
 
 
 def group_as_json(group: Group, destination: str | None) -> dict[str, Any]:

@@ -3,52 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from core.bridge import Bridge
 from core.connections.cohort_list import SHARED_FOR
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.errors import BudgetTooSmall, NotConnected, SettingsError
-from core.rules import due_times
+from core.rules import due_times, schedules
 from core.rules.due_times import INTERVALS, interval_text
 from core.syncs.listing import sync_errors
 from core.validation import clean_line
 from data import syncs
-from data.models import Connection
+from data.models import Connection, Schedule, Sync, Timing
 
 _TAG_LENGTH, _MOST_TAGS = 40, 10
 
 
-def queries_an_hour(intervals: Sequence[int]) -> float:
-    """Return how many counted queries recurring syncs at these intervals need of an hour."""
-    return due_times.queries_an_hour(intervals, list_shared_for=SHARED_FOR)
+def queries_an_hour(timings: Sequence[Timing], *, now: datetime) -> float:
+    """Return how many counted queries recurring syncs that run so often need in their busiest hour."""
+    return due_times.queries_an_hour(timings, list_shared_for=SHARED_FOR, now=now)
 
 
-def require_room(limit: int, present: Sequence[int], every_minutes: int) -> None:
-    """Refuse one more interval beside those of a project's syncs when its queries an hour do not allow it.
+def require_room(limit: int, present: Sequence[Timing], timing: Timing, *, now: datetime) -> None:
+    """Refuse one more sync beside those of a project, which run so often, when its queries an hour do not allow it.
 
     Raises: BudgetTooSmall with an interval that would fit.
     """
-    if queries_an_hour([*present, every_minutes]) <= limit:
+    if queries_an_hour([*present, timing], now=now) <= limit:
         return
-    longer = [other for other in INTERVALS if other > every_minutes]
-    fitting = [other for other in longer if queries_an_hour([*present, other]) <= limit]
-    together = [
-        other
-        for other in longer
-        if queries_an_hour([max(other, minutes) for minutes in [*present, every_minutes]]) <= limit
-    ]
-    if fitting:
-        advice = f"It fits every {interval_text(fitting[0])}."
-    elif together:
-        advice = f"All {len(present) + 1} fit every {interval_text(together[0])}: give the others that interval first."
+    if isinstance(timing, Schedule):
+        often = "at these times"
+        advice = "All that run within one hour count: choose other times, or pause or remove another sync."
     else:
-        advice = "No interval fits: pause or remove another sync."
+        often, advice = f"every {interval_text(timing)}", _fitting(limit, present, timing, now)
     raise BudgetTooSmall(
         f"Mixpanel allows this project {limit} queries an hour, and {len(present)} recurring syncs use them: one more "
-        f"every {interval_text(every_minutes)} does not fit.",
+        f"{often} does not fit.",
         advice=advice,
     )
+
+
+def require_room_for(sync: Sync, limit: int, present: Sequence[Timing], *, now: datetime) -> None:
+    """Refuse a recurring sync of which there is no room beside the others. Raises BudgetTooSmall."""
+    timing = sync.timing
+    assert timing is not None
+    require_room(limit, present, timing, now=now)
+
+
+def _fitting(limit: int, present: Sequence[Timing], every_minutes: int, now: datetime) -> str:
+    """Format which longer interval fits, for one more sync or for all of them."""
+    for other in (longer := [other for other in INTERVALS if other > every_minutes]):
+        if queries_an_hour([*present, other], now=now) <= limit:
+            return f"It fits every {interval_text(other)}."
+    for other in longer:
+        all_longer = [max(other, each) if isinstance(each, int) else each for each in [*present, every_minutes]]
+        if queries_an_hour(all_longer, now=now) <= limit:
+            return f"All {len(present) + 1} fit every {interval_text(other)}: give the others that interval first."
+    return "No interval fits: pause or remove another sync."
 
 
 def get_query_limit(bridge: Bridge, mixpanel: Connection) -> int:
@@ -77,11 +89,16 @@ def checked_tags(tags: Sequence[str]) -> list[str]:
     return kept
 
 
-def check_schedule(every_minutes: int, max_shrink: int | None) -> None:
-    """Refuse an interval or a shrink limit that cannot be used. Raises SettingsError."""
-    check_interval(every_minutes)
+def check_settings(every_minutes: int | None, schedule: Schedule | None, max_shrink: int | None) -> Timing:
+    """Return how often a sync is to run: at set times if there are any, else at an interval.
+
+    Refuses a shrink limit that cannot be used, too. Raises SettingsError.
+    """
     if max_shrink is not None:
         check_shrink_limit(max_shrink)
+    if schedule is not None:
+        return schedules.from_cron(schedule.cron, schedule.zone)
+    return check_interval(every_minutes or 0)
 
 
 def check_interval(every_minutes: int) -> int:

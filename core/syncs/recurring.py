@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
-from core.syncs.checks import check_schedule, checked_tags, get_limit_for, get_query_limit, require_room
+from core.rules import pause_ends
+from core.syncs.checks import (
+    check_settings,
+    checked_tags,
+    get_limit_for,
+    get_query_limit,
+    require_room,
+    require_room_for,
+)
 from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.listing import sync_errors
 from core.syncs.placing import arrange_group, placing_errors
 from data import due_syncs, sync_pauses, syncs
-from data.models import Run, Sync
+from data.models import Run, Schedule, Sync, Timing
 from data.run_queue import RunRequest
 from data.syncs import ChangedSyncs, SyncPlace, SyncSettings
 
@@ -24,6 +33,7 @@ def add_sync(
     cohort_id: int,
     *,
     every_minutes: int = 15,
+    schedule: Schedule | None = None,
     group: str | None = None,
     to: str | None = None,
     max_shrink: int | None = None,
@@ -31,14 +41,16 @@ def add_sync(
     mixpanel: str | None = None,
     paused: bool = False,
 ) -> Sync:
-    """Start a recurring sync; its first run is due at once, or once it is resumed.
+    """Start a recurring sync, at an interval, or at set times if there is a schedule.
+
+    Its first run is due at once, or once it is resumed.
 
     `mixpanel` names the connection that is read through, where there are several.
     Raises: NotConnected, SettingsError naming the field, GroupTaken, BudgetTooSmall with an interval that would fit,
     CohortUnknown and CohortNotExportable (from the shared list of cohorts, if it is recent).
     """
     check_cohort_id(cohort_id)
-    check_schedule(every_minutes, max_shrink)
+    timing = check_settings(every_minutes, schedule, max_shrink)
     project = find_mixpanel(bridge, mixpanel)
     place = SyncPlace(project, find_destination(bridge, to), cohort_id)
     known, limit = known_cohort(bridge, project, cohort_id), get_query_limit(bridge, project)
@@ -47,10 +59,10 @@ def add_sync(
         return syncs.add_recurring(
             bridge.engine,
             place,
-            SyncSettings(every_minutes, max_shrink, checked_tags(tags)),
+            SyncSettings(timing, max_shrink, checked_tags(tags)),
             actor=actor.name,
             arrange=arrange_group(place, known, group, now),
-            check_room=lambda _, present: require_room(limit, present, every_minutes),
+            check_room=lambda _, present: require_room(limit, present, timing, now=now),
             paused_reason=_paused_by(actor) if paused else None,
             now=now,
         )
@@ -61,20 +73,27 @@ def _paused_by(actor: Actor) -> str:
 
 
 @action(Role.ANALYST)
-def pause_sync(bridge: Bridge, actor: Actor, sync_id: int, *, reason: str = "") -> Sync:
-    """Stop a recurring sync until it is resumed; a run that works already ends as it would. Raises NotFound."""
-    return _pause(bridge, [sync_id], reason or _paused_by(actor)).syncs[0]
+def pause_sync(bridge: Bridge, actor: Actor, sync_id: int, *, reason: str = "", until: datetime | None = None) -> Sync:
+    """Stop a recurring sync until it is resumed, by a worker at `until` if that is given.
+
+    A run that works already ends as it would. Of one that is paused this is the end from now on, or that it has none.
+    Raises: NotFound, SettingsError.
+    """
+    return _pause(bridge, [sync_id], reason or _paused_by(actor), until).syncs[0]
 
 
 @action(Role.ANALYST)
-def pause_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
-    """Stop several recurring syncs at once, all or none; returns how many were active. Raises NotFound."""
-    return _pause(bridge, sync_ids, _paused_by(actor)).count
+def pause_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int], *, until: datetime | None = None) -> int:
+    """Stop several recurring syncs at once, all or none; returns how many that changed. Raises as `pause_sync` does."""
+    return _pause(bridge, sync_ids, _paused_by(actor), until).count
 
 
-def _pause(bridge: Bridge, sync_ids: Sequence[int], reason: str) -> ChangedSyncs:
+def _pause(bridge: Bridge, sync_ids: Sequence[int], reason: str, until: datetime | None) -> ChangedSyncs:
+    now = bridge.clock.now()
+    if until is not None:
+        pause_ends.check_end(until, now=now)
     with sync_errors():
-        return sync_pauses.pause(bridge.engine, sync_ids, reason=reason, now=bridge.clock.now())
+        return sync_pauses.pause(bridge.engine, sync_ids, reason=reason, until=until, now=now)
 
 
 @action(Role.ANALYST)
@@ -94,14 +113,13 @@ def resume_syncs(bridge: Bridge, actor: Actor, sync_ids: Sequence[int]) -> int:
 
 def _resume(bridge: Bridge, sync_ids: Sequence[int]) -> ChangedSyncs:
     limits = {sync_id: get_limit_for(bridge, sync_id) for sync_id in sync_ids}
+    now = bridge.clock.now()
 
-    def check_room(sync: Sync, present: Sequence[int]) -> None:
-        assert sync.id is not None
-        assert sync.every_minutes is not None
-        require_room(limits[sync.id], present, sync.every_minutes)
+    def check_room(sync: Sync, present: Sequence[Timing]) -> None:
+        require_room_for(sync, limits[sync.id or 0], present, now=now)
 
     with sync_errors(), placing_errors():
-        return sync_pauses.resume(bridge.engine, sync_ids, check_room=check_room, now=bridge.clock.now())
+        return sync_pauses.resume(bridge.engine, sync_ids, check_room=check_room, now=now)
 
 
 @action(Role.ANALYST)

@@ -10,11 +10,11 @@ from core.connections.project import match_rule
 from core.rules.due_times import next_slot
 from core.rules.matching import MatchRule
 from core.rules.personal_properties import require_impersonal
-from core.syncs.checks import check_schedule, checked_tags, get_limit_for, require_room
+from core.syncs.checks import check_settings, checked_tags, get_limit_for, require_room
 from core.syncs.listing import SyncView, sync_errors
 from core.validation import clean_exact_line
 from data import connections, syncs
-from data.models import Sync
+from data.models import Schedule, Sync
 from data.syncs import SyncSettings
 
 
@@ -24,24 +24,26 @@ def edit_sync(
     actor: Actor,
     sync_id: int,
     *,
-    every_minutes: int,
+    every_minutes: int | None = None,
+    schedule: Schedule | None = None,
     max_shrink: int | None,
     tags: Sequence[str] | None = None,
 ) -> Sync:
-    """Change interval, shrink limit and, if given, tags; the next slot follows the new interval.
+    """Change interval or schedule, shrink limit and, if given, tags; the next slot follows the new times.
 
     Raises: NotFound, SettingsError, BudgetTooSmall.
     """
-    check_schedule(every_minutes, max_shrink)
-    limit = get_limit_for(bridge, sync_id)
-    settings = SyncSettings(every_minutes, max_shrink, None if tags is None else checked_tags(tags))
+    timing = check_settings(every_minutes, schedule, max_shrink)
+    limit, now = get_limit_for(bridge, sync_id), bridge.clock.now()
+    settings = SyncSettings(timing, max_shrink, None if tags is None else checked_tags(tags))
     with sync_errors():
         return syncs.edit(
             bridge.engine,
             sync_id,
             settings,
-            next_run_at=next_slot(sync_id, every_minutes, after=bridge.clock.now()),
-            check_room=lambda _, present: require_room(limit, present, every_minutes),
+            next_run_at=next_slot(sync_id, timing, after=now),
+            check_room=lambda _, present: require_room(limit, present, timing, now=now),
+            now=now,
         )
 
 

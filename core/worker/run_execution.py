@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from core.bridge import Bridge, storage_errors
@@ -13,12 +13,13 @@ from core.export.outcome import failure_from
 from core.export.run import Export
 from core.leases.ending import what_ended
 from core.leases.watch import LeaseWatch
+from core.rules.due_times import interval_of
 from core.rules.recovery import pause_after_deaths
 from core.vendors.http import HttpClient
 from data import run_queue, run_records
 from data.engine import StorageError
 from data.failure import Failure
-from data.models import Lease, LeaseKind, RunStatus
+from data.models import Lease, LeaseKind, RunStatus, Timing
 from data.run_outcome import RunOutcome
 from data.run_queue import Death, Recovery
 
@@ -44,7 +45,7 @@ def interrupt(bridge: Bridge, lease: Lease) -> bool:
 
 def _recover(death: Death, *, now: datetime) -> Recovery:
     """Decide when a run whose process died is tried again, and say so."""
-    pause = pause_after_deaths(death.deaths, every_minutes=death.every_minutes)
+    pause = pause_after_deaths(death.deaths, every_minutes=_minutes(death.timing))
     if not death.is_wanted:
         advice = "It is not tried again: it was a preview, it was cancelled, or its sync was stopped."
     elif pause is None:
@@ -61,6 +62,10 @@ def _recover(death: Death, *, now: datetime) -> Recovery:
         advice = "Nothing to do: a new run recovers the group. If this happens often, check the machine's memory."
     again_at = None if pause is None or not death.is_wanted else now + pause
     return Recovery(Failure("interrupted", _ENDED_EARLY, advice), again_at)
+
+
+def _minutes(timing: Timing | None) -> int | None:
+    return None if timing is None else interval_of(timing) // timedelta(minutes=1)
 
 
 async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: HttpClient) -> None:

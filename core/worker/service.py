@@ -22,7 +22,7 @@ from core.leases.forgetting import watch_forgetting
 from core.leases.lease import new_lease_owner
 from core.leases.watch import look_together
 from core.signals import end_signals
-from core.syncs import queueing, shared_receivers
+from core.syncs import pauses, queueing, shared_receivers
 from core.threads import to_its_end
 from core.vendors.certificates import load_trusted
 from core.vendors.http import HttpClient, connect_http
@@ -73,6 +73,7 @@ class Worker:
         jobs = Jobs(
             [
                 (600, self.pause_shared),
+                (600, self.pause_unplannable),
                 (2, self.look_for_dead),
                 (1, self.dispatch),
                 (10, self.sign_on),
@@ -115,6 +116,7 @@ class Worker:
         """
         done = 0
         await asyncio.to_thread(self.pause_shared)
+        await asyncio.to_thread(self.pause_unplannable)
         async with self._connect() as http:
             try:
                 while True:
@@ -148,6 +150,7 @@ class Worker:
 
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
+        pauses.end_pauses(self._bridge)
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
         self._destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
         while self.fill_places():
@@ -180,6 +183,10 @@ class Worker:
     def pause_shared(self) -> None:
         """Pause syncs that would overwrite each other's groups, before any of them is queued."""
         shared_receivers.pause_shared(self._bridge)
+
+    def pause_unplannable(self) -> None:
+        """Pause syncs of which it cannot be said any more when they are due."""
+        pauses.pause_unplannable(self._bridge)
 
     def sign_on(self) -> None:
         """Show the dashboard that a worker is there, and forget those that left long ago."""

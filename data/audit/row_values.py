@@ -21,7 +21,7 @@ _HIDDEN = {"secret", "project_token", "address"}
 _ENDS = {"secret_end", "project_token_end"}
 _HIDDEN_VALUE = "(not shown)"
 # Made from other columns, for the product's own use: nobody decides on it.
-_DERIVED = {"address_hash", "secret_hash"}
+_DERIVED = {"address_hash", "secret_hash", "expected_since"}
 _LONGEST = 500
 
 

@@ -19,7 +19,18 @@ from pages.parts import answers, held_run, held_run_dialog, links, membership_ch
 from pages.parts.actions import show_errors
 from pages.parts.connections import sandbox_link
 from pages.parts.filters import Filters
-from pages.parts.formatting import EVERY, age, error_text, escape_markdown, number, percent, percent_number, pluralize
+from pages.parts.formatting import (
+    age,
+    clock,
+    error_text,
+    escape_markdown,
+    number,
+    paused_text,
+    percent,
+    percent_number,
+    pluralize,
+    timing_text,
+)
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
@@ -158,8 +169,8 @@ def syncs_text(views: list[SyncView]) -> str:
     if len(views) > 1:
         paused = sum(view.sync.state == SyncState.PAUSED for view in views)
         return pluralize(len(views), "sync") + (f", {number(paused)} paused" if paused else "")
-    every = EVERY.get(views[0].sync.every_minutes or 0, "Recurring")
-    return "Paused" if views[0].sync.state == SyncState.PAUSED else every
+    sync = views[0].sync
+    return paused_text(sync) if sync.state == SyncState.PAUSED else timing_text(sync)
 
 
 def table(
@@ -280,8 +291,9 @@ def show_syncs(views: list[SyncView]) -> None:
                 icon=":material/sync:" if is_on else ":material/pause_circle:",
                 color="green" if is_on else "orange",
             )
-            every = EVERY[view.sync.every_minutes or 15]
-            st.caption(f"{every}, to {escape_markdown(view.destination)}.", width="content")
+            every = escape_markdown(timing_text(view.sync))
+            until = f"Resumes at {clock(view.sync.paused_until)}. " if view.sync.paused_until else ""
+            st.caption(f"{until}{every}, to {escape_markdown(view.destination)}.", width="content")
             links.view_sync(view.sync.id)
 
 

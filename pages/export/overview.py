@@ -28,15 +28,16 @@ from pages.parts import answers, held_run, held_run_dialog, links, run_status, s
 from pages.parts.actions import perform, show_errors
 from pages.parts.alerts import messages
 from pages.parts.formatting import (
-    EVERY,
     age,
     clock,
     escape_markdown,
     message_text,
     number,
+    paused_text,
     percent,
     percent_number,
     pluralize,
+    timing_text,
 )
 from pages.shell import gate, page_frame, resources
 
@@ -269,7 +270,7 @@ def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show a paused sync, with what paused it."""
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.badge("Paused", icon=":material/pause_circle:", color="orange")
+            st.badge(paused_text(view.sync), icon=":material/pause_circle:", color="orange")
             st.markdown(f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)}")
         st.markdown(escape_markdown(view.sync.paused_reason or "Paused."))
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -310,7 +311,7 @@ def show_freshness(freshness: list[Freshness], person: Actor) -> None:
                 "Updated": age(each.at) if each.at else "Not delivered yet",
                 "On-time runs, 7 days": percent_number(each.on_time_share),
                 "Scheduled runs": each.scheduled_runs,
-                "Interval": EVERY.get(each.view.sync.every_minutes or 0, ""),
+                "Runs": timing_text(each.view.sync),
             }
             for each in shown
         ],
@@ -335,7 +336,7 @@ def show_freshness(freshness: list[Freshness], person: Actor) -> None:
 def state_text(freshness: Freshness) -> str:
     """Format whether a group is as fresh as its interval promises."""
     if freshness.view.sync.state == SyncState.PAUSED:
-        return "Paused"
+        return paused_text(freshness.view.sync)
     if freshness.on_time_share is not None and freshness.on_time_share < 1 and not freshness.is_late:
         return f"Fresh, missed {percent(1 - freshness.on_time_share)}"
     return "Late" if freshness.is_late else "Fresh"

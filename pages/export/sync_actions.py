@@ -14,11 +14,11 @@ from core.reports.overview import Freshness
 from core.rules.due_times import INTERVALS
 from core.syncs import recurring
 from core.syncs.listing import SyncView
-from data.models import MIXPANEL_SIDE, Connection, SyncState
+from data.models import MIXPANEL_SIDE, Connection, Schedule, SyncState
 from pages.export import sync_table
 from pages.parts import answers
 from pages.parts.actions import confirm_buttons, perform
-from pages.parts.formatting import EVERY, escape_markdown, number, pluralize
+from pages.parts.formatting import escape_markdown, number, pluralize, timing_text
 from pages.shell import page_frame
 
 PLACE = "syncs"
@@ -65,7 +65,7 @@ def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> N
 @st.dialog("Resume these syncs?", icon=":material/play_arrow:")
 def _ask_to_resume(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
-    st.markdown("Each runs at once, and then at its interval again.")
+    st.markdown("Each runs at once, and then at its interval, or its set times, again.")
     resume = partial(recurring.resume_syncs, bridge, person, _ids(views))
     _confirm_many(f"Resume {pluralize(len(views), 'sync')}", resume, "resumed")
 
@@ -127,11 +127,12 @@ def _button(
 def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str], go_to: GoTo) -> None:
     """Ask where the copy delivers to; all else is as it is here."""
     limit = "" if view.sync.max_shrink is None else f", shrink limit {view.sync.max_shrink}%"
-    every = EVERY.get(view.sync.every_minutes or 0, "").lower()
+    often = timing_text(view.sync)
+    often = often[0].lower() + often[1:]
     st.markdown(
         f"The cohort **{escape_markdown(view.group.cohort_name)}** is also kept in "
-        f"**{escape_markdown(view.group.name)}** at the other destination: {every}{limit}. The first run is due at "
-        "once."
+        f"**{escape_markdown(view.group.name)}** at the other destination: {escape_markdown(often)}{limit}. "
+        "The first run is due at once."
     )
     to = st.selectbox("Destination", others, key="syncs_clone_to")
 
@@ -142,6 +143,7 @@ def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str
             person,
             view.sync.cohort_id,
             every_minutes=view.sync.every_minutes or INTERVALS[0],
+            schedule=timing if isinstance(timing := view.sync.timing, Schedule) else None,
             group=view.group.own_name,
             to=to,
             max_shrink=view.sync.max_shrink,

@@ -14,7 +14,7 @@ from core.syncs.listing import SyncView
 from data.models import RunStatus, SyncState
 from pages.parts import run_status, tables
 from pages.parts.filters import Filters
-from pages.parts.formatting import EVERY, age, clock, in_gray, number, percent_number
+from pages.parts.formatting import age, clock, in_gray, number, paused_text, percent_number, timing_text
 from pages.shell import resources
 
 ALL, ACTIVE, PAUSED, LATE, FAILING = "All", "Active", "Paused", "Late", "Failing"
@@ -105,7 +105,7 @@ def _row(sync: Freshness, now: datetime) -> dict[str, object]:
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
         "On-time runs, 7 days": percent_number(sync.on_time_share),
-        "Interval": EVERY.get(view.sync.every_minutes or 0, f"{view.sync.every_minutes} minutes"),
+        "Runs": timing_text(view.sync),
         "Destination": view.destination,
         "Tags": view.sync.tags,
     }
@@ -113,7 +113,7 @@ def _row(sync: Freshness, now: datetime) -> dict[str, object]:
 
 def _state_text(sync: Freshness) -> str:
     if sync.view.sync.state == SyncState.PAUSED:
-        return "Paused"
+        return paused_text(sync.view.sync)
     if sync.view.last_run and _is_failing(sync.view):
         return f"Active, last run {run_status.status_name(sync.view.last_run.status).lower()}"
     return "Active, late" if sync.is_late else "Active"

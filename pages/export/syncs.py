@@ -28,7 +28,7 @@ from pages.parts import (
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
-from pages.parts.formatting import EVERY, age, escape_markdown, number, pluralize
+from pages.parts.formatting import age, escape_markdown, number, paused_text, pluralize, timing_text
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
@@ -105,7 +105,7 @@ def show_state(sync: Freshness) -> None:
     is_on = view.sync.state == SyncState.ACTIVE
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(
-            "Active" if is_on else "Paused",
+            "Active" if is_on else paused_text(view.sync),
             icon=":material/sync:" if is_on else ":material/pause_circle:",
             color="green" if is_on else "orange",
         )
@@ -121,7 +121,7 @@ def show_state(sync: Freshness) -> None:
 def state_text(sync: Freshness) -> str:
     """Format how often the sync runs, where to, when it did and will, and how many of its runs were on time."""
     view = sync.view
-    every = EVERY.get(view.sync.every_minutes or 0, "")
+    every = escape_markdown(timing_text(view.sync))
     updated = f"Updated {age(sync.at)}" if sync.at else "Not delivered yet"
     next_run = sync_table.next_run(view, resources.now()).lower() or "none"
     text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}."

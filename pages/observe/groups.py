@@ -20,7 +20,17 @@ from pages.parts.actions import show_errors
 from pages.parts.connections import sandbox_link
 from pages.parts.connections.wording import CANNOT_HEAL, is_written_for_apptimize
 from pages.parts.filters import Filters
-from pages.parts.formatting import EVERY, age, escape_markdown, group_name, in_gray, moment, number, pluralize
+from pages.parts.formatting import (
+    age,
+    escape_markdown,
+    group_name,
+    in_gray,
+    moment,
+    number,
+    paused_text,
+    pluralize,
+    timing_text,
+)
 from pages.parts.member_words import words_for
 from pages.parts.pager import Pager
 from pages.parts.selection import Selection, opener
@@ -142,8 +152,8 @@ def update_text(view: SyncView | None) -> str:
     """Format how a group is kept up to date."""
     if view is None:
         return "Once"
-    every = EVERY.get(view.sync.every_minutes or 0, f"Every {view.sync.every_minutes} minutes")
-    return f"{every}, paused" if view.sync.state == SyncState.PAUSED else every
+    every = timing_text(view.sync)
+    return f"{every}, p{paused_text(view.sync)[1:]}" if view.sync.state == SyncState.PAUSED else every
 
 
 def look_up() -> None:

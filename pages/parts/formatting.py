@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from core.errors import CohortBridgeError
-from data.models import Group
+from core.rules.schedules import text_of
+from data.models import Group, Schedule, Sync
 
 # Everything that Markdown could take for a sign; Streamlit adds ":", "$" and "<" to the usual ones.
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
@@ -23,6 +24,20 @@ _JOINER = "\u2060"
 _COMMAND = re.compile(r"`(python -m core[a-z0-9 -]*)`")
 # How the intervals of a recurring sync, in minutes, are called.
 EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440: "Every day"}
+
+
+def timing_text(sync: Sync) -> str:
+    """Format how often a sync runs: Every 15 minutes, Weekdays at 08:00 Europe/Berlin."""
+    timing = sync.timing
+    if isinstance(timing, Schedule):
+        text = text_of(timing)
+        return text[0].upper() + text[1:]
+    return EVERY.get(timing or 0, f"Every {timing} minutes" if timing else "Once")
+
+
+def paused_text(sync: Sync, *, now: datetime | None = None) -> str:
+    """Format that a sync is paused, and until when."""
+    return f"Paused until {clock(sync.paused_until, now=now)}" if sync.paused_until else "Paused"
 
 
 def escape_markdown(text: object) -> str:

@@ -247,6 +247,8 @@ def _syncs(player: Player) -> None:
     player.do(f"syncs add {UNKNOWN} --to default --every 1440 --json")
     player.do(f"syncs add {COMPANIES} --to default --json")
     player.do(f"syncs add {TRIAL} --to default --every 7 --json")
+    player.do(f"syncs add {TRIAL} --to default --at 'weekdays at 08:00' --json")
+    player.do(f"syncs add {TRIAL} --to default --cron '0 8 30 2 *' --zone UTC --json")
     player.do(f"syncs add {TRIAL} --to default --max-shrink 140 --json")
     player.do(f"syncs add {TRIAL} --to nowhere --json")
     player.do("worker --once")
@@ -255,6 +257,8 @@ def _syncs(player: Player) -> None:
     player.do(f"syncs run {first} --json")
     player.do(f"run cancel {player.told[-1]['id']} --json")
     player.do(f"syncs pause {second} --json")
+    player.do(f"syncs pause {second} --until 'tomorrow 08:00 UTC' --json")
+    player.do(f"syncs pause {second} --until '2020-01-01 08:00 UTC' --json")
     player.do(f"syncs resume {second} --json")
     player.do(f"syncs remove {second} --json")
     player.do(f"syncs resume {second} --json")
@@ -271,6 +275,10 @@ def _edit(player: Player, sync_id: int) -> None:
         "--every 30 --tag one",
         "--max-shrink 5",
         "--no-brake --no-tags",
+        "--at 'weekdays at 8:00 and 17:30 europe/berlin'",
+        "--max-shrink 7",
+        "--cron '0 8 1 * *' --zone UTC",
+        "--every 60 --at 'daily at 08:00 UTC'",
         "--every 1440 --max-shrink 0 --tag beta",
         "--every 7",
         "--no-brake --max-shrink 1",
