@@ -56,38 +56,30 @@ def add_channel(bridge: Bridge, actor: Actor, form: ChannelForm) -> AlertChannel
 
     Raises: SettingsError naming the field, NameInUse.
     """
-    with _noted(bridge, actor, "add_channel", form.name):
-        values = {**_wanted(form), **_address(bridge, form.address)}
-        with _taken():
-            return alert_channels.add(
-                bridge.engine,
-                values,
-                created_by=actor.name,
-                seal_again=bridge.vault.seal_again,
-                now=bridge.clock.now(),
-            )
+    with noted(bridge, actor, "add_channel", form.name):
+        return added(bridge, actor, {**wanted_values(form), **address_values(bridge, form.address)})
 
 
 @action(Role.ADMIN)
 def edit_channel(bridge: Bridge, actor: Actor, channel_id: int, form: ChannelForm) -> AlertChannel:
     """Change a channel; with an address it leads there from now on. Raises: SettingsError, NameInUse, NotFound."""
-    with _noted(bridge, actor, "edit_channel", form.name):
-        values = _wanted(form)
+    with noted(bridge, actor, "edit_channel", form.name):
+        values = wanted_values(form)
         if form.address.get_secret_value().strip():
-            values |= _address(bridge, form.address)
-        return _edited(bridge, channel_id, values)
+            values |= address_values(bridge, form.address)
+        return edited(bridge, channel_id, values)
 
 
 @action(Role.ADMIN)
 def enable_channel(bridge: Bridge, actor: Actor, channel_id: int) -> AlertChannel:
     """Send alerts to a channel again. Raises NotFound."""
-    return _edited(bridge, channel_id, {"enabled": True})
+    return edited(bridge, channel_id, {"enabled": True})
 
 
 @action(Role.ADMIN)
 def disable_channel(bridge: Bridge, actor: Actor, channel_id: int) -> AlertChannel:
     """Send no alerts to a channel until it is enabled again. Raises NotFound."""
-    return _edited(bridge, channel_id, {"enabled": False})
+    return edited(bridge, channel_id, {"enabled": False})
 
 
 @action(Role.ADMIN)
@@ -106,7 +98,7 @@ def send_test_alert(bridge: Bridge, actor: Actor, channel_id: int) -> AlertChann
     Raises: NotFound, SecretKeyLost, NotifyRefused, NotifyFailed, NotifyUndecided.
     """
     channel = _require(alert_channels.get(bridge.engine, channel_id))
-    with _noted(bridge, actor, "send_test_alert", channel.name):
+    with noted(bridge, actor, "send_test_alert", channel.name):
         address = bridge.vault.decrypt(channel.address)
         send = partial(
             notifiers.notify,
@@ -143,7 +135,7 @@ def _test_notice(bridge: Bridge, name: str) -> Notice:
 # --- what was entered ----------------------------------------------------------------------------------------------
 
 
-def _wanted(form: ChannelForm) -> dict[str, Any]:
+def wanted_values(form: ChannelForm) -> dict[str, Any]:
     """Return what a channel is called and wants. Raises SettingsError naming the field."""
     tags, sync_ids = checked_tags(form.tags), sorted(set(form.sync_ids))
     if not form.all_syncs and not tags and not sync_ids:
@@ -157,14 +149,23 @@ def _wanted(form: ChannelForm) -> dict[str, Any]:
     }
 
 
-def _address(bridge: Bridge, entered: SecretStr) -> dict[str, Any]:
+def address_values(bridge: Bridge, entered: SecretStr) -> dict[str, Any]:
     """Check an address, and return what is stored of it. Raises SettingsError naming the field, never the address."""
     text = clean_line(entered.get_secret_value(), "Address", most=_LONGEST_ADDRESS)
     place = asyncio.run(notifiers.identify(text, allow_private=bridge.settings.allow_private_hosts))
     return {"kind": place.kind, "address": bridge.vault.encrypt(text), "shown": place.shown}
 
 
-def _edited(bridge: Bridge, channel_id: int, values: dict[str, Any]) -> AlertChannel:
+def added(bridge: Bridge, actor: Actor, values: dict[str, Any]) -> AlertChannel:
+    """Store a channel whose values were checked. Raises NameInUse."""
+    with _taken():
+        return alert_channels.add(
+            bridge.engine, values, created_by=actor.name, seal_again=bridge.vault.seal_again, now=bridge.clock.now()
+        )
+
+
+def edited(bridge: Bridge, channel_id: int, values: dict[str, Any]) -> AlertChannel:
+    """Store values of a channel that were checked. Raises NameInUse, NotFound."""
     with _taken():
         return _require(alert_channels.edit(bridge.engine, channel_id, values, seal_again=bridge.vault.seal_again))
 
@@ -184,7 +185,7 @@ def _taken() -> Generator[None]:
 
 
 @contextmanager
-def _noted(bridge: Bridge, actor: Actor, name: str, channel: str) -> Generator[None]:
+def noted(bridge: Bridge, actor: Actor, name: str, channel: str) -> Generator[None]:
     """Note in the audit log what fails inside, with the reason, which holds no address."""
     try:
         yield

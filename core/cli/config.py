@@ -24,7 +24,7 @@ _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red
 _LONGEST_VALUE = 200
 
 File = Annotated[Path, typer.Argument(metavar="FILE", parser=Path, help="What `config export` wrote, or is like it.")]
-Prune = Annotated[bool, typer.Option("--prune", help="Remove the syncs and connections that the file does not name.")]
+Prune = Annotated[bool, typer.Option("--prune", help="Remove the syncs, connections and channels that the file lacks.")]
 
 
 @config_app.command("export")

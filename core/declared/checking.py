@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from core.access.roles import Actor
+from core.alerts import channels
 from core.bridge import Bridge
 from core.connections import attempts, cohort_list
 from core.connections.destinations import test_sign_in, tested_folder
@@ -14,6 +17,7 @@ from core.connections.mixpanel_connection import MixpanelForm, checked_values
 from core.connections.project import project_for
 from core.connections.receiver_form import ReceiverForm, member_values, sign_in_values
 from core.declared.entries import (
+    ChannelEntry,
     Document,
     EndpointEntry,
     FolderEntry,
@@ -40,7 +44,7 @@ Checked = Mapping[tuple[str, str], "CheckedConnection"]
 class CheckedConnection:
     """What is stored of a connection that was tried, by column, secrets sealed."""
 
-    kind: ConnectionKind
+    kind: str
     action: str
     values: Mapping[str, Any]
 
@@ -50,20 +54,23 @@ def is_to_be_tried(change: Change) -> bool:
     entry = change.entry
     if isinstance(entry, MixpanelEntry):
         return change.action == "add" or any(name in change.fields for name in ASKED_FIELDS)
+    if isinstance(entry, ChannelEntry):
+        return "address" in change.fields
     if isinstance(entry, EndpointEntry | FolderEntry):
         return change.action == "add" or any(name in change.fields for name in TESTED_FIELDS)
     return False
 
 
 def check_connections(bridge: Bridge, actor: Actor, document: Document, plan: Plan) -> Checked:
-    """Try the connections that are new or changed. What is refused is added to the plan's mistakes."""
+    """Try the connections and channels that are new or changed. What is refused is added to the plan's mistakes."""
     checked = dict[tuple[str, str], CheckedConnection]()
     for change in filter(is_to_be_tried, plan.changes):
         assert change.entry is not None
-        what, action, field, check = _trial(bridge, change)
+        trial = _trial(bridge, actor, change)
+        field = trial.field
         try:
-            with attempts.noted(bridge, actor, action, what):
-                kind, values = check()
+            with trial.noted:
+                values = trial.check()
         except StorageFailed as exc:
             if not isinstance(change.entry, FolderEntry):
                 raise
@@ -72,37 +79,45 @@ def check_connections(bridge: Bridge, actor: Actor, document: Document, plan: Pl
             field = "secret" if isinstance(exc, VendorAuthFailed) else field
             plan.mistakes.append(document.mistake(change.entry, field, sentence(exc)))
         else:
-            checked[change.kind, change.name] = CheckedConnection(kind, action, values)
+            checked[change.kind, change.name] = CheckedConnection(trial.kind, trial.action, values)
     return checked
 
 
-_Check = Callable[[], tuple[ConnectionKind, Mapping[str, Any]]]
+@dataclass(frozen=True)
+class _Trial:
+    """How a connection is tried: as which action, what a failure is about, and what notes it."""
+
+    kind: str
+    action: str
+    field: str
+    noted: AbstractContextManager[None]
+    check: Callable[[], Mapping[str, Any]]
 
 
-def _trial(bridge: Bridge, change: Change) -> tuple[str, str, str, _Check]:
-    """Return what is tried of a connection, as which action, the field that a failure is about, and the trial."""
+def _trial(bridge: Bridge, actor: Actor, change: Change) -> _Trial:
     entry, form = change.entry, change.form
+    if isinstance(entry, ChannelEntry):
+        assert change.secret is not None
+        action = "edit_channel" if change.action == "change" else "add_channel"
+        noted = channels.noted(bridge, actor, action, entry.name)
+        return _Trial("", action, "address", noted, partial(channels.address_values, bridge, change.secret))
     if isinstance(entry, FolderEntry):
-        what = attempts.folder(entry.name, entry.folder)
-        return what, "connect_csv", "folder", lambda: (ConnectionKind.CSV, tested_folder(bridge, entry.folder))
-    if isinstance(entry, MixpanelEntry) and isinstance(form, MixpanelForm):
+        noted = attempts.noted(bridge, actor, "connect_csv", attempts.folder(entry.name, entry.folder))
+        check = partial(tested_folder, bridge, entry.folder)
+        return _Trial(ConnectionKind.CSV, "connect_csv", "folder", noted, check)
+    if isinstance(entry, MixpanelEntry):
+        assert isinstance(form, MixpanelForm)
         what = attempts.project(entry.name, entry.project_id, entry.region)
-        base_url = _kept_base(change)
-        return (
-            what,
-            "connect_mixpanel",
-            "username",
-            lambda: (
-                ConnectionKind.MIXPANEL,
-                checked_values(bridge, form, base_url=base_url),
-            ),
-        )
+        noted = attempts.noted(bridge, actor, "connect_mixpanel", what)
+        check = partial(checked_values, bridge, form, base_url=_kept_base(change))
+        return _Trial(ConnectionKind.MIXPANEL, "connect_mixpanel", "username", noted, check)
     assert isinstance(entry, EndpointEntry)
     assert isinstance(form, ReceiverForm)
     is_usual = form == ReceiverForm(form.url, secret=form.secret)
     action = "connect_endpoint" if is_usual else "connect_receiver"
-    what = attempts.receiver(bridge, entry.name, form)
-    return what, action, "endpoint", lambda: (ConnectionKind.ENDPOINT, _receiver_values(bridge, entry, form))
+    noted = attempts.noted(bridge, actor, action, attempts.receiver(bridge, entry.name, form))
+    check = partial(_receiver_values, bridge, entry, form)
+    return _Trial(ConnectionKind.ENDPOINT, action, "endpoint", noted, check)
 
 
 def _kept_base(change: Change) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 from core.access import people, roles
 from core.access.roles import Actor, Role
+from core.alerts import channels
+from core.alerts.channels import ChannelForm
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection, removal
 from core.declared.checking import Checked
 from core.declared.entries import (
     PAUSED,
+    ChannelEntry,
     Document,
     EndpointEntry,
     Entry,
@@ -25,11 +28,13 @@ from core.declared.entries import (
     sentence,
 )
 from core.declared.environment import Environment
-from core.declared.plan import Change, Plan
+from core.declared.plan import Change, Plan, Planning
+from core.declared.plan_channels import list_sync_ids
 from core.declared.plan_syncs import RESTARTED_FIELDS
-from core.declared.present import PresentSync
+from core.declared.present import PresentSync, read_present
 from core.errors import BudgetTooSmall, CohortBridgeError, CohortNotExportable, GroupTaken, StorageFailed
 from core.syncs import recurring, settings
+from data.alert_models import AlertChannel
 from data.audit import recorder
 from data.connections import NewConnection
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Person, Sync
@@ -57,6 +62,8 @@ class Doing:
     plan: Plan
     checked: Checked
     environment: Environment
+    # The syncs that were removed and started again: which took the place of which.
+    _restarted: dict[int, int] = field(default_factory=dict[int, int])
 
     def do_all(self) -> None:
         """Carry out every change, in an order in which none is in the way of another."""
@@ -65,7 +72,9 @@ class Doing:
             self._do(change, partial(self._do_person, change))
         for change in [each for each in changes if each.action == "remove" and each.kind == SyncEntry.kind]:
             self._do(change, partial(recurring.remove_sync, self.bridge, self.actor, _sync_id(change)))
-        for change in [each for each in changes if each.action == "remove" and each.kind != SyncEntry.kind]:
+        for change in [each for each in changes if each.action == "remove" and each.kind == ChannelEntry.kind]:
+            self._do(change, partial(channels.remove_channel, self.bridge, self.actor, _channel_id(change)))
+        for change in [each for each in changes if each.action == "remove" and isinstance(each.present, Connection)]:
             self._do(change, partial(removal.remove_connection, self.bridge, self.actor, _row_id(change)))
         for change in self._of("mixpanel"):
             self._do(change, partial(self._do_mixpanel, change))
@@ -74,6 +83,7 @@ class Doing:
         steps = [step for change in self._of("sync") for step in self._sync_steps(change)]
         for _, change, step in sorted(steps, key=lambda each: each[0]):
             self._do(change, step)
+        self._do_channels()
 
     def _of(self, kind: str) -> list[Change]:
         return [change for change in self.plan.changes if change.kind == kind and change.action != "remove"]
@@ -198,6 +208,8 @@ class Doing:
             mixpanel=entry.mixpanel,
             paused=is_paused,
         )
+        if isinstance(change.present, PresentSync):
+            self._restarted[change.present.sync.id or 0] = sync.id or 0
         if (sync.match_property, sync.expects_prefix) != (entry.match_property, entry.expects_prefix):
             self._match_sync(sync.id or 0, entry)
 
@@ -219,6 +231,64 @@ class Doing:
             match_property=entry.match_property or "",
             expects_prefix=entry.expects_prefix,
         )
+
+    # --- channels ---
+
+    def _do_channels(self) -> None:
+        """Change the channels once the syncs that they name are there."""
+        if self.plan.mistakes:
+            return
+        for old, new in self._restarted.items():
+            self._follow_sync(old, new)
+        changes = self._of("channel")
+        if changes:
+            present = read_present(self.bridge)
+            planning = Planning(self.bridge, self.document, present, self.environment, prune=False)
+            for change in changes:
+                self._do(change, partial(self._do_channel, planning, change))
+
+    def _follow_sync(self, old: int, new: int) -> None:
+        """Have the channels that were told of a sync be told of the one that took its place."""
+        for channel in channels.list_channels(self.bridge, self.actor):
+            if old in channel.sync_ids:
+                ids = [new if each == old else each for each in channel.sync_ids]
+                form = ChannelForm(
+                    channel.name,
+                    all_syncs=channel.all_syncs,
+                    sync_ids=ids,
+                    tags=channel.tags,
+                    warnings=channel.warnings,
+                )
+                channels.edit_channel(self.bridge, self.actor, channel.id or 0, form)
+
+    def _do_channel(self, planning: Planning, change: Change) -> None:
+        entry = _entry(change, ChannelEntry)
+        bridge, actor = self.bridge, self.actor
+        form = ChannelForm(
+            entry.name,
+            all_syncs=entry.tags is None and entry.syncs is None,
+            sync_ids=list_sync_ids(planning, entry),
+            tags=entry.tags or (),
+            warnings=entry.warnings,
+        )
+        tried = self.checked.get((change.kind, change.name))
+        channel_id = _channel_id(change)
+        if tried is not None:
+            values = {**channels.wanted_values(form), **tried.values}
+            with recorder.acting(roles.scope(bridge, actor.name, tried.action)):
+                stored = (
+                    channels.edited(bridge, channel_id, values) if channel_id else channels.added(bridge, actor, values)
+                )
+            channel_id = stored.id or 0
+        elif change.fields.keys() - {"enabled"}:
+            channels.edit_channel(bridge, actor, channel_id, form)
+        is_enabled = change.present.enabled if isinstance(change.present, AlertChannel) else True
+        if entry.enabled != is_enabled:
+            (channels.enable_channel if entry.enabled else channels.disable_channel)(bridge, actor, channel_id)
+
+
+def _channel_id(change: Change) -> int:
+    return (change.present.id or 0) if isinstance(change.present, AlertChannel) else 0
 
 
 def _makes_admin(change: Change) -> bool:

@@ -143,6 +143,32 @@ class SyncEntry(Entry):
 
 
 @dataclass(frozen=True)
+class SyncName:
+    """A sync, as a channel names one."""
+
+    cohort_id: int
+    mixpanel: str | None
+    destination: str | None
+
+
+@dataclass(frozen=True)
+class ChannelEntry(Entry):
+    """A place that alerts are sent to. Without tags and syncs it wants to know of all."""
+
+    kind: ClassVar[str] = "channel"
+    name: str
+    address: Variable
+    warnings: bool
+    tags: tuple[str, ...] | None
+    syncs: tuple[SyncName, ...] | None
+    enabled: bool
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole file. `digest` is the SHA-256 of its bytes, `practice` whether it covers the practice sandbox too."""
 
@@ -151,6 +177,7 @@ class Document:
     practice: bool
     mixpanel: list[MixpanelEntry]
     destinations: list[EndpointEntry | FolderEntry]
+    channels: list[ChannelEntry]
     people: list[PersonEntry]
     syncs: list[SyncEntry]
 

@@ -16,6 +16,7 @@ from core.declared.toml import write_text
 from core.rules.matching import APPTIMIZE_PROPERTY
 from core.settings import Settings
 from core.text import shown
+from data.alert_models import AlertChannel
 from data.models import Connection, ConnectionKind, MemberId, Person, SignInKind, SyncState
 
 _HEAD = """\
@@ -50,6 +51,8 @@ def _write(present: Present, settings: Settings, *, practice: bool) -> Iterator[
     for connection in present.destinations.values():
         if practice or not connection.practice:
             yield _table("destinations", _destination(connection, names))
+    for channel in present.channels.values():
+        yield _table("channels", _channel(channel, present, names, practice=practice))
     for person in present.people.values():
         yield _table("people", _person(person, settings))
     for sync in _listed(present, practice=practice):
@@ -61,7 +64,11 @@ def _write(present: Present, settings: Settings, *, practice: bool) -> Iterator[
 
 def _listed(present: Present, *, practice: bool) -> list[PresentSync]:
     listed = [each for each in present.syncs.values() if not each.is_stray and (practice or not each.is_practice)]
-    return sorted(listed, key=lambda each: (each.destination.name, each.mixpanel.name, each.sync.cohort_id))
+    return _sorted(listed)
+
+
+def _sorted(syncs: list[PresentSync]) -> list[PresentSync]:
+    return sorted(syncs, key=lambda each: (each.destination.name, each.mixpanel.name, each.sync.cohort_id))
 
 
 def _mixpanel(connection: Connection, names: set[str]) -> _Table:
@@ -118,6 +125,24 @@ def _variable(names: set[str], *parts: str) -> Variable:
     name = variable_name(*parts, taken=names)
     names.add(name)
     return Variable(name)
+
+
+def _channel(channel: AlertChannel, present: Present, names: set[str], *, practice: bool) -> _Table:
+    named = [each for each in present.find_named(channel.sync_ids).values() if practice or not each.is_practice]
+    syncs = [_sync_name(each) for each in _sorted(named)]
+    return [
+        ("name", channel.name),
+        ("address", _variable(names, "CHANNEL", channel.name, "ADDRESS")),
+        ("warnings", channel.warnings),
+        ("tags", channel.tags if channel.tags or (not channel.all_syncs and not syncs) else None),
+        ("syncs", syncs or None),
+        ("enabled", None if channel.enabled else False),
+    ]
+
+
+def _sync_name(present: PresentSync) -> dict[str, Any]:
+    names = {"mixpanel": present.mixpanel.name, "destination": present.destination.name}
+    return {"cohort_id": present.sync.cohort_id, **names}
 
 
 def _person(person: Person, settings: Settings) -> _Table:

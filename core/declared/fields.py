@@ -84,6 +84,14 @@ class Fields:
         self.refuse(name, "this is a list of texts in quotes.")
         return []
 
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        """Return a list of tables."""
+        values = self.take(name, cast("type[list[Any]]", list)) or []
+        if all(isinstance(value, dict) for value in values):
+            return values
+        self.refuse(name, "this is a list of tables, [{ … }].")
+        return []
+
     def variable(self, name: str, *, needed: bool = False) -> Variable | None:
         """Return the variable that holds a secret. What stands there instead is never shown: it may be the secret."""
         self._taken.add(name)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import SecretStr
+
 from core.bridge import Bridge
 from core.connections.mixpanel_connection import MixpanelForm
 from core.connections.receiver_form import ReceiverForm
@@ -13,6 +15,7 @@ from core.declared.entries import Document, Entry, Mistake, Variable
 from core.declared.environment import Environment
 from core.declared.present import Present, PresentSync
 from core.text import shown
+from data.alert_models import AlertChannel
 from data.models import Connection, Group, Person
 
 Action = Literal["add", "change", "remove"]
@@ -32,9 +35,10 @@ class Change:
     fields: Mapping[str, tuple[Any, Any]]
     notes: tuple[str, ...] = ()
     entry: Entry | None = None
-    present: Connection | Person | PresentSync | Group | None = field(default=None, repr=False)
+    present: Connection | Person | PresentSync | Group | AlertChannel | None = field(default=None, repr=False)
     # What was put together to connect it, secrets and all.
     form: MixpanelForm | ReceiverForm | None = field(default=None, repr=False)
+    secret: SecretStr | None = field(default=None, repr=False)
 
     @property
     def summary(self) -> tuple[Any, ...]:

@@ -65,9 +65,9 @@ def _plan_mixpanel(planning: Planning, entry: MixpanelEntry) -> None:
         fields = added(values | {"secret": entry.secret, "project_token": entry.project_token})
     else:
         fields = differences({name: (getattr(present, name), value) for name, value in values.items()})
-        fields |= _of_secret(planning, "secret", present.secret, secret, entry.secret)
+        fields |= of_secret(planning, "secret", present.secret, secret, entry.secret)
         if entry.project_token:
-            fields |= _of_secret(planning, "project_token", present.project_token, token, entry.project_token)
+            fields |= of_secret(planning, "project_token", present.project_token, token, entry.project_token)
     if secret is None and any(name in fields for name in ASKED_FIELDS):
         planning.refuse_unset(entry, "secret", entry.secret)
     has_token = present is not None and present.project_token is not None and "project_id" not in fields
@@ -175,7 +175,7 @@ class _Endpoint:
         if entry.secret and form.sign_in != SignInKind.ADDRESS:
             # As it is stored, where it was entered as a header of one's own.
             known = self._secret and form.secret
-            fields |= _of_secret(self._planning, "secret", present.secret, known, entry.secret)
+            fields |= of_secret(self._planning, "secret", present.secret, known, entry.secret)
         if needs_apart(self._planning, entry):
             fields["apart"] = (False, True)
         return fields
@@ -266,10 +266,10 @@ def _check_secret(planning: Planning, entry: MixpanelEntry, name: str, secret: S
         planning.refuse(entry, name, sentence(exc))
 
 
-def _of_secret(
+def of_secret(
     planning: Planning, name: str, sealed: str | None, secret: SecretStr | None, variable: Variable
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the difference between a secret that is there and the one in a variable, if that is set."""
+    """Return the difference, by name, between a secret that is there and the one in a variable, if that is set."""
     if secret is None:
         return {}
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.connections.project import project_key
 from core.connections.query_budget import budget_for
-from core.declared.entries import ACTIVE, PAUSED, Mistake, SyncEntry
+from core.declared.entries import ACTIVE, PAUSED, Entry, Mistake, SyncEntry, SyncName
 from core.declared.plan import Change, Planning, added, called, differences
 from core.declared.present import PresentSync, SyncKey, budget_key
 from core.syncs.checks import queries_an_hour
@@ -39,34 +39,46 @@ def plan_syncs(planning: Planning) -> dict[SyncKey, SyncEntry]:
 
 
 def _resolved(planning: Planning, entry: SyncEntry) -> tuple[SyncKey, SyncEntry] | None:
+    name = SyncName(entry.cohort_id, entry.mixpanel, entry.destination)
+    found = _find(planning, entry, ("mixpanel", "destination"), name)
+    if found is None:
+        return None
+    key, mixpanel = found
+    return key, replace(entry, mixpanel=mixpanel, destination=key.destination)
+
+
+def find_key(planning: Planning, entry: Entry, field: str, name: SyncName) -> SyncKey | None:
+    """Return which sync a field names, there or not; None where a connection of it is not there, which is noted."""
+    found = _find(planning, entry, (field, field), name)
+    return found and found[0]
+
+
+def _find(planning: Planning, entry: Entry, fields: tuple[str, str], name: SyncName) -> tuple[SyncKey, str] | None:
     document, present = planning.document, planning.present
     projects = {name: row.project_id for name, row in present.mixpanel.items()}
     projects |= {each.name: each.project_id for each in document.mixpanel}
     destinations = present.destinations.keys() | {each.name for each in document.destinations}
-    mixpanel = _chosen(planning, entry, "mixpanel", entry.mixpanel, projects, "Mixpanel project")
-    destination = _chosen(planning, entry, "destination", entry.destination, destinations, "destination")
-    if mixpanel is None or destination is None:
+    usual = _DEFAULT if _DEFAULT in projects else None
+    mixpanel, why_not = _chosen(name.mixpanel, projects, "Mixpanel project", usual)
+    if why_not:
+        planning.refuse(entry, fields[0], why_not)
+    destination, why_not = _chosen(name.destination, destinations, "destination", None)
+    if why_not:
+        planning.refuse(entry, fields[1], why_not)
+    if not mixpanel or not destination:
         return None
-    whole = replace(entry, mixpanel=mixpanel, destination=destination)
-    return SyncKey(destination, projects[mixpanel], entry.cohort_id), whole
+    return SyncKey(destination, projects[mixpanel], name.cohort_id), mixpanel
 
 
-def _chosen(
-    planning: Planning, entry: SyncEntry, name: str, asked: str | None, there: Collection[str], what: str
-) -> str | None:
-    """Return the connection that is named, or the one that is meant where none is; None: neither."""
-    if asked is not None and asked in there:
-        return asked
+def _chosen(asked: str | None, there: Collection[str], what: str, usual: str | None) -> tuple[str, str]:
+    """Return the connection that is named, or the one that is meant where none is, or else why there is none."""
     if asked is not None:
-        planning.refuse(entry, name, f"there is no {what} {called(asked)}, in the file or in this home.")
-    elif len(there) == 1:
-        return next(iter(there))
-    elif name == "mixpanel" and _DEFAULT in there:
-        return _DEFAULT
-    else:
-        choice = f"choose one of {', '.join(map(called, sorted(there)))}" if there else f"there is no {what} yet"
-        planning.refuse(entry, name, f"{choice}.")
-    return None
+        is_there = asked in there
+        return (asked, "") if is_there else ("", f"there is no {what} {called(asked)}, in the file or in this home.")
+    if len(there) == 1 or usual:
+        return usual or next(iter(there)), ""
+    choice = f"choose one of {', '.join(map(called, sorted(there)))}" if there else f"there is no {what} yet"
+    return "", f"{choice}."
 
 
 def _plan_sync(planning: Planning, key: SyncKey, entry: SyncEntry) -> None:

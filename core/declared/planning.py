@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.bridge import Bridge
-from core.declared.entries import Document, EndpointEntry, SyncEntry
+from core.declared.entries import ChannelEntry, Document, EndpointEntry, SyncEntry
 from core.declared.environment import Environment
 from core.declared.plan import NOT_IN_FILE, Change, Plan, Planning
+from core.declared.plan_channels import plan_channels
 from core.declared.plan_connections import list_neighbors, plan_connections
 from core.declared.plan_people import plan_people
 from core.declared.plan_syncs import check_room, plan_syncs
 from core.declared.present import Present, PresentSync, SyncKey, read_present
+from data.alert_models import AlertChannel
 from data.models import MIXPANEL_SIDE, Connection
 
 _STAY = "Its group stays as it is at the destination."
@@ -25,6 +27,7 @@ class _Left:
 
     syncs: dict[SyncKey, PresentSync]
     connections: list[Connection]
+    channels: list[AlertChannel]
 
 
 def make_plan(bridge: Bridge, document: Document, environment: Environment, *, prune: bool) -> Plan:
@@ -38,7 +41,10 @@ def make_plan(bridge: Bridge, document: Document, environment: Environment, *, p
     left = _list_left(planning, named)
     removals = [_removed_sync(each) for each in left.syncs.values()]
     removals += [_removed_connection(each) for each in left.connections]
-    check_room(planning, named, left.syncs if prune else ())
+    removals += [_removed_channel(each) for each in left.channels]
+    removed = left.syncs if prune else ()
+    check_room(planning, named, removed)
+    plan_channels(planning, named, removed)
     plan = planning.plan
     if prune:
         plan.changes = removals + plan.changes
@@ -74,7 +80,9 @@ def _list_left(planning: Planning, named: dict[SyncKey, SyncEntry]) -> _Left:
     used |= {("destination", entry.destination) for entry in named.values()}
     used |= {("destination", each.name) for each in document.destinations}
     used |= {("destination", each.destination.name) for each in staying}
-    return _Left(covered, [each for each in _connections(present, document) if (each.side, each.name) not in used])
+    connections = [each for each in _connections(present, document) if (each.side, each.name) not in used]
+    names = {each.name for each in document.channels}
+    return _Left(covered, connections, [each for each in present.channels.values() if each.name not in names])
 
 
 def _connections(present: Present, document: Document) -> Iterable[Connection]:
@@ -92,3 +100,7 @@ def _removed_sync(sync: PresentSync) -> Change:
 def _removed_connection(connection: Connection) -> Change:
     kind = "mixpanel" if connection.side == MIXPANEL_SIDE else "destination"
     return Change("remove", kind, connection.name, {}, (NOT_IN_FILE, _FORGOTTEN), present=connection)
+
+
+def _removed_channel(channel: AlertChannel) -> Change:
+    return Change("remove", ChannelEntry.kind, channel.name, {}, (NOT_IN_FILE,), present=channel)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from core.bridge import Bridge
 from core.vendors.mixpanel_project import Project
-from data import connections, groups, people, syncs
+from data import alert_channels, connections, groups, people, syncs
+from data.alert_models import AlertChannel
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Person, Sync, SyncKind
 
 
@@ -54,6 +55,11 @@ class Present:
     people: dict[str, Person]
     syncs: dict[SyncKey, PresentSync]
     groups: dict[SyncKey, Group]
+    channels: dict[str, AlertChannel]
+
+    def find_named(self, ids: Collection[int]) -> dict[SyncKey, PresentSync]:
+        """Return those of these syncs that a file can name."""
+        return {key: each for key, each in self.syncs.items() if each.sync.id in ids and not each.is_stray}
 
     def list_connections(self) -> Iterator[Connection]:
         """Yield the connections of both sides."""
@@ -77,6 +83,7 @@ def read_present(bridge: Bridge) -> Present:
         people={person.email: person for person in people.list_people(bridge.engine)},
         syncs={_key(each.group, each.destination.name): each for each in recurring},
         groups={_key(group, name): group for group, name in groups.list_with_destination(bridge.engine)},
+        channels={channel.name: channel for channel in alert_channels.list_present(bridge.engine)},
     )
 
 

@@ -29,6 +29,7 @@ from core.declared.entries import (
     ENDPOINT,
     PAUSED,
     SCHEMA,
+    ChannelEntry,
     Document,
     EndpointEntry,
     Entry,
@@ -38,6 +39,7 @@ from core.declared.entries import (
     MixpanelEntry,
     PersonEntry,
     SyncEntry,
+    SyncName,
     Variable,
 )
 from core.declared.fields import Fields
@@ -102,6 +104,7 @@ def read_document(content: bytes) -> Document:
         practice,
         mixpanel=reader.entries("mixpanel", _mixpanel, lambda entry: entry.name),
         destinations=reader.entries("destinations", _destination, lambda entry: entry.name),
+        channels=reader.entries("channels", _channel, lambda entry: entry.name),
         people=reader.entries("people", _person, lambda entry: entry.email),
         syncs=reader.entries("syncs", _sync, lambda entry: (entry.cohort_id, entry.destination, entry.mixpanel)),
     )
@@ -228,6 +231,35 @@ def _members(fields: Fields) -> dict[str, Any]:
     )
     checked = fields.check("member_id" if fields.has("member_id") else "member_key", checked_members, form) or form
     return {name: getattr(checked, name) for name in ("member_id", "member_property", "member_key", "adds_only")}
+
+
+def _channel(fields: Fields) -> ChannelEntry | None:
+    name = fields.text("name", _name, needed=True)
+    address = fields.variable("address", needed=True)
+    tags = fields.check("tags", checked_tags, fields.texts("tags")) if fields.has("tags") else None
+    enabled = fields.take("enabled", bool)
+    entry = ChannelEntry(
+        name=name or "",
+        address=address or Variable(""),
+        warnings=fields.take("warnings", bool) or False,
+        tags=None if tags is None else tuple(tags),
+        syncs=_sync_names(fields) if fields.has("syncs") else None,
+        enabled=True if enabled is None else enabled,
+        path=fields.path,
+    )
+    return entry if fields.is_whole else None
+
+
+def _sync_names(fields: Fields) -> tuple[SyncName, ...]:
+    names = list[SyncName]()
+    for each in fields.tables("syncs"):
+        cohort_id, mixpanel, destination = (each.get(name) for name in ("cohort_id", "mixpanel", "destination"))
+        is_name = isinstance(cohort_id, int) and all(isinstance(name, str | None) for name in (mixpanel, destination))
+        if not is_name or each.keys() - {"cohort_id", "mixpanel", "destination"}:
+            fields.refuse("syncs", 'each of these is { cohort_id = 1, mixpanel = "NAME", destination = "NAME" }.')
+            break
+        names.append(SyncName(cast("int", cohort_id), mixpanel, destination))
+    return tuple(names)
 
 
 def _person(fields: Fields) -> PersonEntry | None:

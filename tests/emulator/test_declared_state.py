@@ -15,6 +15,7 @@ from sqlmodel import select
 
 from core.access import audit_log, people
 from core.access.roles import LOCAL
+from core.alerts import channels
 from core.bridge import Bridge
 from core.connections import destinations
 from core.declared import applying, exporting
@@ -22,6 +23,7 @@ from core.declared.entries import FileRefused
 from core.sandbox import people as sandbox_people
 from core.syncs import listing, recurring
 from core.worker import service
+from data.alert_models import AlertChannel
 from data.connections import list_connections
 from data.engine import read_session
 from data.models import AuditEntry, Group, Person, SyncState
@@ -481,6 +483,97 @@ def test_an_address_that_is_a_secret_is_never_in_the_file(
         assert applying.plan_config(bridge, LOCAL, path).plan.changes == []
         path.write_text(state(bridge))
         assert applying.plan_config(bridge, LOCAL, path).plan.changes == []
+
+
+# --- alerts --------------------------------------------------------------------------------------------------------
+
+OPS = "COHORT_BRIDGE_CHANNEL_OPS_ADDRESS"
+
+
+def channel(bridge: Bridge) -> AlertChannel:
+    [present] = channels.list_channels(bridge, LOCAL)
+    return present
+
+
+def test_a_channel_is_told_of_what_the_file_says(
+    sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv(OPS, "https://127.0.0.1/alerts/s3cret")
+    told_of = f'[{{ cohort_id = {WEB}, destination = "default" }}]'
+    table = f'[[channels]]\nname = "ops"\naddress = {{ env = "{OPS}" }}\ntags = ["a"]\nsyncs = {told_of}\n'
+    with home.bridge(**OPEN) as bridge:
+        recurring.add_sync(bridge, LOCAL, POWER)
+        number = len(lines_of(bridge))
+        path = write(bridge, tmp_path)
+        path.write_text(f"{path.read_text()}{table}\n[[syncs]]\ncohort_id = {WEB}\nevery_minutes = 60\n")
+
+        applying.apply_config(bridge, LOCAL, path)
+
+        wanted = [view.sync.id for view in listing.list_syncs(bridge, LOCAL) if view.sync.cohort_id == WEB]
+        assert (channel(bridge).sync_ids, channel(bridge).tags, channel(bridge).all_syncs) == (wanted, ["a"], False)
+        assert [action for _, action, _ in lines_of(bridge, number)] == ["add_sync", "add_channel", "apply_config"]
+        assert applying.plan_config(bridge, LOCAL, path, prune=True).plan.changes == []
+        assert "s3cret" not in state(bridge) + str(lines_of(bridge))
+        monkeypatch.delenv(OPS)
+
+        path = write(bridge, tmp_path, ("warnings = false", "warnings = true\nenabled = false"), ('tags = ["a"]\n', ""))
+        applying.apply_config(bridge, LOCAL, path)
+        assert (channel(bridge).warnings, channel(bridge).enabled, channel(bridge).tags) == (True, False, [])
+        assert bridge.vault.decrypt(channel(bridge).address).endswith("s3cret")
+
+        path = write(bridge, tmp_path, ("60\n", '60\ngroup_name = "Started again"\n'))
+        applying.apply_config(bridge, LOCAL, path)
+        assert channel(bridge).sync_ids not in (wanted, [])
+        assert applying.plan_config(bridge, LOCAL, path, prune=True).plan.changes == []
+
+        path.write_text(re.sub(r"\[\[channels\]\][^\[]*(\[\{.*\n)?[^\[]*", "", path.read_text()))
+        applying.apply_config(bridge, LOCAL, path, prune=True)
+        assert channels.list_channels(bridge, LOCAL) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        (f'syncs = [{{ cohort_id = {WEB}, destination = "default" }}]', "channels.syncs"),
+        (f'syncs = [{{ cohort_id = {POWER}, destination = "nowhere" }}]', "channels.syncs"),
+        ("syncs = [1]", "channels.syncs"),
+        ("syncs = []", "channels.tags"),
+        ("tags = []", "channels.tags"),
+        (f'address = "{OPS}"', "channels.address"),
+    ],
+)
+def test_a_channel_that_is_wrong_is_refused(
+    sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, field: str
+):
+    monkeypatch.setenv(OPS, "https://127.0.0.1/alerts/s3cret")
+    address = "" if line.startswith("address") else f'address = {{ env = "{OPS}" }}\n'
+    with home.bridge() as bridge:
+        recurring.add_sync(bridge, LOCAL, POWER)
+        path = write(bridge, tmp_path)
+        path.write_text(f'{path.read_text()}[[channels]]\nname = "ops"\n{address}{line}\n')
+
+        with pytest.raises(FileRefused) as refused:
+            applying.plan_config(bridge, LOCAL, path)
+
+    assert [mistake.field for mistake in refused.value.mistakes] == [field]
+
+
+def test_a_channel_that_leads_inside_is_refused_before_anything_is_changed(
+    sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv(OPS, "https://127.0.0.1/alerts/s3cret")
+    with home.bridge() as bridge:
+        path, before = write(bridge, tmp_path), state(bridge)
+        table = f'[[channels]]\nname = "ops"\naddress = {{ env = "{OPS}" }}\n'
+        path.write_text(f'{path.read_text()}{table}[[people]]\nemail = "a@example.com"\nrole = "viewer"\n')
+
+        with pytest.raises(FileRefused) as refused:
+            applying.apply_config(bridge, LOCAL, path)
+
+        assert [mistake.field for mistake in refused.value.mistakes] == ["channels.address"]
+        assert "s3cret" not in str(refused.value.mistakes)
+        assert state(bridge) == before
+        assert [line[1:] for line in lines_of(bridge)[-2:]] == [("add_channel", "refused"), ("apply_config", "refused")]
 
 
 # --- while others work ---------------------------------------------------------------------------------------------

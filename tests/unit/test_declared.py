@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlmodel import delete
+from sqlmodel import delete, select
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
@@ -22,6 +22,7 @@ from core.declared.reading import read_document, read_file
 from core.declared.toml import NotToml, read_toml, write_text
 from core.declared.toml import Path as TomlPath
 from core.settings import Settings
+from data.alert_models import AlertChannel
 from data.engine import write_session
 from data.models import (
     DESTINATION_SIDE,
@@ -279,6 +280,7 @@ def test_the_example_of_the_documents_is_read(bridge: Bridge, tmp_path: Path, mo
     [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/operate/declared.md").read_text(), re.DOTALL)
     monkeypatch.setenv("COHORT_BRIDGE_MIXPANEL_DEFAULT_SECRET", "a secret")
     monkeypatch.setenv("COHORT_BRIDGE_DESTINATION_APPTIMIZE_SECRET", "a token")
+    monkeypatch.setenv("COHORT_BRIDGE_CHANNEL_OPS_ADDRESS", "https://alerts.example.com/x")
     path = tmp_path / "bridge.toml"
     path.write_text(example)
 
@@ -291,13 +293,14 @@ def test_the_example_of_the_documents_is_read(bridge: Bridge, tmp_path: Path, mo
         "add person ada@example.com",
         "add sync cohort 5167402 to apptimize",
         "add sync cohort 5167409 to files",
+        "add channel ops",
     ]
     assert plan.notes == ["The cohorts of default are looked up once it is connected."]
 
 
 # --- written back unchanged ----------------------------------------------------------------------------------------
 
-NAMES = st.text(st.sampled_from("ab é東\"'\\#[]=\u202e"), min_size=1, max_size=6).map(str.strip).filter(bool)
+NAMES = st.text(st.sampled_from("ab é東\"'\\#[]=\u202e"), max_size=6).map(lambda text: f"n{text}".strip())
 PROPERTIES = st.sampled_from(["$apptimize_user_id", "$user_id", "plan id", 'odd "id"'])
 
 
@@ -345,10 +348,20 @@ SYNCS = st.fixed_dictionaries(
         "is_delivered": st.booleans(),
     }
 )
+CHANNELS = st.fixed_dictionaries(
+    {
+        "all_syncs": st.booleans(),
+        "numbers": st.lists(st.integers(0, 3), unique=True),
+        "tags": st.lists(NAMES, max_size=2, unique=True).map(lambda tags: sorted(tags, key=str.casefold)),
+        "warnings": st.booleans(),
+        "enabled": st.booleans(),
+    }
+)
 HOMES = st.fixed_dictionaries(
     {
         "mixpanel": st.dictionaries(NAMES, PROJECTS, max_size=2),
         "destinations": st.dictionaries(NAMES, endpoints() | FOLDERS, max_size=3),
+        "channels": st.dictionaries(NAMES, CHANNELS, max_size=2),
         "people": st.dictionaries(
             st.sampled_from(["a@x.example", "käte@x.example", "b@x"]),
             st.tuples(st.sampled_from(["viewer", "analyst", "admin"]), st.booleans()),
@@ -371,7 +384,7 @@ def fill(bridge: Bridge, home: dict[str, Any]) -> None:
     """Put the rows of a home in place of those before."""
     seal = bridge.vault.encrypt
     with write_session(bridge.engine) as session:
-        for table in (Sync, Group, Connection, Person):
+        for table in (AlertChannel, Sync, Group, Connection, Person):
             session.exec(delete(table))  # type: ignore[call-overload]
         session.add_all(
             Person(email=email, role=role, disabled=disabled, created_at=NOW)
@@ -394,6 +407,18 @@ def fill(bridge: Bridge, home: dict[str, Any]) -> None:
             sides.append(rows)
         for number, (values, to, through) in enumerate(home["syncs"] if all(sides) else []):
             add_sync(session, number, dict(values), sides[0][through % len(sides[0])], sides[1][to % len(sides[1])])
+        ids = session.exec(select(Sync.id).order_by("id")).all()
+        for name, values in home["channels"].items():
+            told_of = [ids[number] for number in values["numbers"] if number < len(ids) and not values["all_syncs"]]
+            kept = {key: value for key, value in values.items() if key != "numbers"}
+            if values["all_syncs"]:
+                kept["tags"] = []
+            session.add(
+                AlertChannel(
+                    name=name, kind="webhook", address=seal("https://a.example/secret of it"), sync_ids=told_of,
+                    created_at=NOW, **kept,
+                )
+            )  # fmt: skip
 
 
 def add_sync(session: Any, number: int, values: dict[str, Any], mixpanel: Connection, destination: Connection) -> None:
