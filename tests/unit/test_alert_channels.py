@@ -158,7 +158,7 @@ def test_an_address_that_no_key_opens_is_named(bridge: Bridge):
 
     with pytest.raises(SecretKeyLost, match="alert channel Ops"):
         key_rotation.rotate_key(bridge, LOCAL)
-    assert restoring._list_without_key(bridge.settings, bridge.vault) == ["alert channel Ops"]
+    assert restoring._list_without_key(bridge.engine, bridge.vault) == ["alert channel Ops"]
 
 
 def test_every_column_that_holds_what_is_sealed_is_listed(inside: Bridge, hook: Webhook):
