@@ -184,6 +184,9 @@ def add_recurring(
             check_room(sync, list_timings(session, sync))
         _follow_matching(session, sync)
         session.add(sync)
+        if paused_reason:
+            session.flush()
+            alert_states.note_paused(session, [sync.id], by_person=True, now=now)
     return sync
 
 

@@ -78,11 +78,11 @@ def _link(dashboard_url: str, place: Place) -> str:
 def _subject(event: str, facts: Facts) -> str:
     match Condition(event):
         case Condition.WORKER_GONE:
-            return "Cohort Bridge's worker"
+            return "the worker of Cohort Bridge"
         case Condition.DISK:
-            return "disk of Cohort Bridge"
+            return "Cohort Bridge"
         case Condition.BUDGET:
-            return f"queries of Mixpanel project {facts.get('project_id')}"
+            return f"Mixpanel project {facts.get('project_id')}"
         case Condition.CONNECTION_REFUSED | Condition.CONNECTION_EXPIRES:
             return f"Mixpanel connection {_text(facts, 'connection')}"
         case _:

@@ -160,7 +160,7 @@ def test_what_was_told_is_listed_with_what_became_of_it_and_the_row_of_failures_
     row = at.dataframe[-1].value.iloc[0]
     at = drawn(at.number_input(key="alerts_failing_after").set_value(5).run())
 
-    assert (row["Message"], row["Channel"]) == ("Disk almost full: disk of Cohort Bridge", "Ops")
+    assert (row["Message"], row["Channel"]) == ("Disk almost full: Cohort Bridge", "Ops")
     assert (row["Outcome"], row["Reason"]) == ("Given up", "The webhook refused the message (403).")
     assert "1 alert may not have arrived" in shown(at)
     assert "A sync is failing after 5 failures in a row from now on." in shown(at)

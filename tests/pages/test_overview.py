@@ -183,7 +183,7 @@ def test_what_may_not_have_arrived_is_shown_until_somebody_has_seen_it(practisin
 
     assert "Needs attention" in before
     assert "1 alert may not have arrived" in before
-    assert "Disk of Cohort Bridge" in before
+    assert "Disk almost full: Cohort Bridge" in before
     assert "to Ops *mail*, just now: Whether the message arrived is not known" in before
     assert "1 alert marked as seen." in shown(at)
     assert "may not have arrived" not in shown(at)

@@ -27,6 +27,7 @@ from data import (
     run_queue,
     run_records,
     sync_pauses,
+    syncs,
     workers,
 )
 from data.audit.scope import Scope
@@ -37,6 +38,7 @@ from data.models import Connection, Group, LeaseKind, Run, RunStatus, Sync, Sync
 from data.outbox_models import Condition
 from data.run_outcome import Pause, RunOutcome
 from data.run_queue import Recovery, RunRequest, new_run
+from data.syncs import SyncPlace, SyncSettings
 from tests.stage.alerts import add_channel, list_messages, list_open, told
 from tests.stage.clock import FakeClock
 
@@ -237,6 +239,30 @@ def run_decisions_roll_back(bridge: Bridge, run_id: int) -> None:
     run_decisions.roll_back(
         bridge.engine, run_id, actor="local", reason="Rolled back.", is_kept=bool, now=bridge.clock.now()
     )
+
+
+def test_a_sync_that_is_declared_as_paused_is_a_persons_doing(bridge: Bridge, sync: Sync):
+    add_channel(bridge)
+    (mixpanel, folder), now = connections.list_connections(bridge.engine), bridge.clock.now()
+
+    def arrange(_: Group | None) -> Group:
+        return Group(
+            destination_id=folder.id or 0, project_id=1, cohort_id=8, cohort_name="New", name="New", created_at=now
+        )
+
+    syncs.add_recurring(
+        bridge.engine,
+        SyncPlace(mixpanel, folder, 8),
+        SyncSettings(15, None),
+        actor="local",
+        arrange=arrange,
+        check_room=lambda *_: None,
+        paused_reason="Declared as paused.",
+        now=now,
+    )
+    look(bridge)
+
+    assert told(bridge) == [(PAUSED, "warning")]
 
 
 def test_a_sync_that_is_removed_is_told_to_who_was_told_of_it(bridge: Bridge, sync: Sync):

@@ -87,7 +87,7 @@ def test_a_worker_that_is_gone_for_minutes_is_told_once_and_once_that_one_is_bac
     pass_minutes(standing, fake_clock, 1)
 
     assert early == []
-    assert sent == ["Not running: Cohort Bridge's worker"]
+    assert sent == ["Not running: the worker of Cohort Bridge"]
     assert told(inside) == [(GONE, "critical"), (GONE, "recovered")]
     assert len(hook.posted) == 1  # the worker that is back sends what is over
 
