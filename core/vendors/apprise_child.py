@@ -7,6 +7,7 @@ allowed, and answers in lines of JSON: `begun` before the first byte of a messag
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import logging
 import mimetypes
@@ -237,9 +238,11 @@ def main() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))  # an answer may be endless
 
+    out, sys.stdout = sys.stdout, io.StringIO()  # what a module prints is no answer of ours
+
     def tell(told: dict[str, Any]) -> None:
-        sys.stdout.write(json.dumps(told) + "\n")
-        sys.stdout.flush()
+        out.write(json.dumps(told) + "\n")
+        out.flush()
 
     guard = Guard(anywhere=asked["anywhere"], looks_only=asked["looks_only"])
     watch = Watch(guard, tell)

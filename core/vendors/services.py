@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from typing import Any, cast
 from core.vendors import proxies
 from core.vendors.certificates import check_named
 from core.vendors.retry import is_passing, retry_after_s
+
+log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).parents[2]
 # What a process needs to run at all; nothing that is ours.
@@ -69,7 +72,27 @@ async def send(address: str, title: str, body: str, kind: str, *, anywhere: bool
 
 async def _speak(asked: dict[str, Any], *, within_s: float) -> Spoken:
     check_named()
-    process = await asyncio.create_subprocess_exec(
+    told = dict[str, Any]()
+    try:
+        process = await _start(anywhere=asked["anywhere"])
+    except OSError as exc:  # no memory, or too many processes
+        log.warning("no process for a service reason=%s", exc.strerror)
+        return Spoken()
+    try:
+        async with asyncio.timeout(within_s):
+            await _converse(process, {**asked, "within_s": within_s}, told)
+            told["ended"] = await process.wait() == 0
+    except (TimeoutError, OSError, ValueError, TypeError):
+        pass  # what was told until then counts
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return _read(told)
+
+
+async def _start(*, anywhere: bool) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "core.vendors.apprise_child",
@@ -77,22 +100,10 @@ async def _speak(asked: dict[str, Any], *, within_s: float) -> Spoken:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         cwd=_ROOT,
-        env=_environment(anywhere=asked["anywhere"]),
+        env=_environment(anywhere=anywhere),
         limit=_LONGEST_ANSWER,
         start_new_session=True,  # a key that ends this program is not pressed for it
     )
-    told = dict[str, Any]()
-    try:
-        async with asyncio.timeout(within_s):
-            await _converse(process, {**asked, "within_s": within_s}, told)
-            told["ended"] = await process.wait() == 0
-    except (TimeoutError, OSError, ValueError):
-        pass  # what was told until then counts
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return _read(told)
 
 
 async def _converse(process: asyncio.subprocess.Process, asked: dict[str, Any], told: dict[str, Any]) -> None:
