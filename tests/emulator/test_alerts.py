@@ -44,7 +44,7 @@ def test_a_sync_that_fails_twelve_times_is_told_once_and_once_when_it_recovers(
     with home.bridge() as bridge:
         add_channel(bridge, hook.url, warnings=False)
         sync_id = recurring.add_sync(bridge, LOCAL, POWER).id or 0
-        worker = home.start("worker", env=INSIDE)
+        worker = home.begin("worker", env=INSIDE)
         try:
             wait_until(lambda: list_ended(bridge))
             while len(list_ended(bridge)) < 12:

@@ -34,7 +34,7 @@ def test_the_examples_run_a_sync_and_wait_for_it(home: Home, sandbox: Sandbox, t
         assert recurring.add_sync(bridge, LOCAL, POWER).id == 1
         token = new_token(bridge)
     address = {"COHORT_BRIDGE_METRICS_ADDRESS": f"127.0.0.1:{port}"}
-    worker = home.start("worker", env=address)
+    worker = home.begin("worker", env=address)
     asking = {
         "COHORT_BRIDGE_API": f"http://127.0.0.1:{port}",
         "COHORT_BRIDGE_API_TOKEN": token,

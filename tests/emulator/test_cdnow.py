@@ -82,7 +82,7 @@ def test_a_cohort_of_customers_is_who_bought_that_way(
     ids = {number: apptimize_id(number, customer) for number, customer in bought.items()}
     expected = {id: f"cdnow-{number}" for number, id in ids.items() if id}
 
-    done = home.finish(home.start("export", str(cohort), "--json"))
+    done = home.finish(home.begin("export", str(cohort), "--json"))
 
     assert done.code == 0
     assert sandbox.group(cohort) == expected

@@ -21,7 +21,19 @@ from core.syncs import groups, one_time
 from core.syncs.runs import list_runs
 from data.models import RunStatus
 from tests.stage.home import Done, Home, connect, export
-from tests.stage.sandbox import COMPANIES, EVERYONE, IMPORTED, LATER_S, POWER, PROJECT, SPENDERS, TESTERS, WEB, Sandbox
+from tests.stage.sandbox import (
+    COMPANIES,
+    EVERYONE,
+    IMPORTED,
+    LATER_S,
+    POWER,
+    PROJECT,
+    SPENDERS,
+    TESTERS,
+    WEB,
+    Sandbox,
+    wait_until,
+)
 
 RUN = {
     "id": int, "sync_id": int, "cohort_id": int, "cohort_name": str, "group_name": str, "destination": str,
@@ -380,9 +392,9 @@ def test_a_queued_run_is_cancelled_at_once(sandbox: Sandbox, home: Home):
 
 def test_a_waiting_export_is_cancelled_from_another_terminal(sandbox: Sandbox, home: Home):
     sandbox.limit(hourly_limit=1)
-    waiting = home.start("export", str(WEB), "--wait", "--json")
-    assert waiting.stderr
-    said = waiting.stderr.readline()
+    waiting = home.begin("export", str(WEB), "--wait", "--json")
+    wait_until(lambda: "\n" in waiting.err.read_text())
+    said = waiting.err.read_text()
 
     cancel = home.run("run", "cancel", "1", "--json")
     done = home.finish(waiting)

@@ -290,7 +290,7 @@ def test_while_a_run_is_running_no_one_is_forgotten(home: Home, bridge: Bridge, 
     export(bridge, TRIAL)
     before = sorted(path.name for path in bridge.snapshots.folder.iterdir())
     sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
-    process = home.start("export", str(POWER))
+    process = home.begin("export", str(POWER))
     sandbox.wait_for("engage", page=1)
 
     with pytest.raises(RunAlreadyActive, match="Run 2 is running, and what was read would bring the person back"):
@@ -298,7 +298,6 @@ def test_while_a_run_is_running_no_one_is_forgotten(home: Home, bridge: Bridge, 
 
     assert sorted(path.name for path in bridge.snapshots.folder.iterdir()) == before
     process.kill()
-    process.communicate()
     sandbox.clear_faults()
     # Of one that died nothing comes any more: it is found dead at once.
     assert forget(bridge, min(sandbox.answer(TRIAL).group)).members == 1
@@ -392,7 +391,7 @@ def test_a_command_that_is_told_to_end_while_it_waits_has_changed_nothing(home: 
     export(bridge, TRIAL)
     before = sorted(path.name for path in bridge.snapshots.folder.iterdir())
     sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
-    running = home.start("export", str(POWER))
+    running = home.begin("export", str(POWER))
     sandbox.wait_for("engage", page=1)
     process = home.start("forget", ids[0])
     wait_until(lambda: leases.list_held(bridge.engine, LeaseKind.FORGETTING))
@@ -405,7 +404,6 @@ def test_a_command_that_is_told_to_end_while_it_waits_has_changed_nothing(home: 
     assert leases.list_held(bridge.engine, LeaseKind.FORGETTING) == []
     assert sorted(path.name for path in bridge.snapshots.folder.iterdir()) == before
     running.kill()
-    running.communicate()
 
 
 def test_ids_of_any_letters_are_found_where_they_are_escaped(home: Home, bridge: Bridge, sandbox: Sandbox):

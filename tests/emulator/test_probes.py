@@ -218,7 +218,7 @@ def test_addresses_are_taken_as_they_are_written(
 def test_a_worker_serves_as_long_as_it_works(bridge: Bridge):
     port = free_port()
     home = Home(bridge.settings.home, env={"COHORT_BRIDGE_METRICS_ADDRESS": f"127.0.0.1:{port}"})
-    process = home.start("worker")
+    process = home.begin("worker")
 
     def status() -> int | None:
         try:

@@ -400,7 +400,7 @@ def test_a_run_under_way_does_not_write_where_its_connection_leads_no_more(
     bridge: Bridge, sandbox: Sandbox, home: Home, how: str
 ):
     sandbox.fault("server_error", target="apptimize")
-    under_way = home.start("export", str(IMPORTED), "--json", env={"COHORT_BRIDGE_RETRY_OVER_S": "60"})
+    under_way = home.begin("export", str(IMPORTED), "--json", env={"COHORT_BRIDGE_RETRY_OVER_S": "60"})
     sandbox.wait_for("cohort-sync")
     first = number(named(bridge))
     if how == "removed":

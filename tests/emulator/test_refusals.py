@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -254,8 +253,7 @@ def test_files_that_may_not_grow_are_told_without_a_traceback(sandbox: Sandbox, 
     sandbox.fill(EVERYONE, BEFORE)
     sandbox.forget_requests()
 
-    limit = resource.RLIMIT_FSIZE, (most_bytes, most_bytes)
-    done = home.finish(home.start("export", str(EVERYONE), preexec_fn=lambda: resource.setrlimit(*limit)))
+    done = home.finish(home.begin("export", str(EVERYONE), most_bytes=most_bytes))
 
     check_refusal(done, 1)
     assert (sandbox.group(EVERYONE), sandbox.messages()) == (BEFORE, [])

@@ -234,7 +234,7 @@ def test_a_restore_under_a_run_that_works_is_noticed_before_the_run_delivers(hom
         sandbox.at(LATER_S)
         sandbox.forget_requests()
         sandbox.fault("slow", target="mixpanel", path="engage", times=1, seconds=6)
-        under_way = home.start("export", str(TRIAL), "--json")
+        under_way = home.begin("export", str(TRIAL), "--json")
         sandbox.wait_for("engage")
         back_up(home)
         with write_session(bridge.engine) as session:

@@ -127,9 +127,9 @@ def test_a_backup_during_an_export_and_a_worker_is_one_moment_of_both(home: Home
     sandbox.at(LATER_S)
     sandbox.forget_requests()
     sandbox.fault("slow", target="mixpanel", path="engage", times=1, seconds=3)
-    worker = home.start("worker")
+    worker = home.begin("worker")
     sandbox.wait_for("engage")
-    exporting = home.start("export", str(POWER), "--wait", "--json")
+    exporting = home.begin("export", str(POWER), "--wait", "--json")
 
     file = back_up(home)
 

@@ -23,7 +23,7 @@ from tests.stage.sandbox import EVERYONE, NEWSLETTER, POWER, SPENDERS, TESTERS, 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", seconds=0.4)
 
-    both = [home.finish(started) for started in [home.start("export", str(POWER), "--json") for _ in range(2)]]
+    both = [home.finish(started) for started in [home.begin("export", str(POWER), "--json") for _ in range(2)]]
 
     refused = [done for done in both if done.code]
     assert len(refused) < 2
@@ -37,7 +37,7 @@ def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home:
 
 def test_an_export_is_refused_while_another_run_writes_the_group(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
-    first = home.start("export", str(POWER), "--json")
+    first = home.begin("export", str(POWER), "--json")
     sandbox.wait_for("engage", page=1)
 
     second = home.run("export", str(POWER), "--json")
@@ -51,7 +51,7 @@ def test_an_export_is_refused_while_another_run_writes_the_group(sandbox: Sandbo
 
 def test_a_dry_run_does_not_wait_for_a_run_that_writes(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="apptimize", seconds=60)
-    first = home.start("export", str(POWER), "--json")
+    first = home.begin("export", str(POWER), "--json")
     sandbox.wait_for("cohort-sync")
 
     second = home.run("export", str(POWER), "--dry-run", "--json")

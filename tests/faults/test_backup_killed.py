@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from pathlib import Path
 
@@ -120,22 +119,20 @@ def test_what_a_killed_backup_left_goes_as_a_worker_starts(worked: Home):
         process.stop(worker)
 
 
+@pytest.mark.usefixtures("fork_server")
 @pytest.mark.parametrize("most_bytes", [2_000, 200_000])
 def test_a_disk_that_is_full_leaves_no_backup_and_an_empty_home(
     worked: Home, population: Population, most_bytes: int, tmp_path: Path
 ):
-    def limited() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-
     file = tmp_path / "backup.tar"
-    done = worked.finish(worked.start("backup", str(file), preexec_fn=limited))
+    done = worked.finish(worked.begin("backup", str(file), most_bytes=most_bytes))
     assert (done.code, file.exists()) == (1, False)
     assert "space" in done.err
     assert list(tmp_path.glob(".backup*")) == []
-    assert worked.finish(worked.start("backup", str(file))).code == 0
+    assert worked.finish(worked.begin("backup", str(file))).code == 0
 
     other = empty_beside(worked)
-    done = other.finish(other.start("restore", str(file), preexec_fn=limited))
+    done = other.finish(other.begin("restore", str(file), most_bytes=most_bytes))
     assert done.code == 1
     assert placing.list_occupied(other.path, other.path / "cohort_bridge.db") == []
     assert process.run(other, "restore", str(file)) == 0

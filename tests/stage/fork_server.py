@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import runpy
 import select
 import signal
@@ -48,9 +49,13 @@ class ForkServer:
         out: Path,
         err: Path,
         be: Literal["command", "service", "dashboard"] = "command",
+        most_bytes: int | None = None,
     ) -> int:
-        """Start a command and return its process id; or one that stays, with leases as they are, or `app.py`."""
-        given = {"be": be, "arguments": arguments, "env": env}
+        """Start a command and return its process id; or one that stays, with leases as they are, or `app.py`.
+
+        With `most_bytes` no file that it writes may grow beyond that, as on a disk that has no more.
+        """
+        given = {"be": be, "arguments": arguments, "env": env, "most_bytes": most_bytes}
         return self._ask(given | {"folder": str(folder), "out": str(out), "err": str(err)}, within_s=30)
 
     def wait(self, pid: int, *, within_s: float) -> int:
@@ -104,6 +109,8 @@ def _be(command: dict[str, Any]) -> NoReturn:
         os.environ.update(command["env"])
         for number, path in ((0, os.devnull), (1, command["out"]), (2, command["err"])):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
+        if most_bytes := command["most_bytes"]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         if command["be"] == "dashboard":
             sys.argv = ["app.py", *command["arguments"]]
             runpy.run_path(str(ROOT / "app.py"), run_name="__main__")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -57,6 +59,27 @@ class Done:
         return json.loads(self.out)
 
 
+@dataclass(frozen=True)
+class Running:
+    """A command that goes on beside the test, in a process that was forked for it."""
+
+    pid: int
+    out: Path
+    err: Path
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert self.wait(within_s=30) == -signal.SIGKILL
+
+    def wait(self, *, within_s: float) -> int:
+        """Return its exit status; it is killed when it takes too long."""
+        return FORK_SERVERS[0].wait(self.pid, within_s=within_s)
+
+
 @dataclass
 class Home:
     """A home of Cohort Bridge: its commands as real processes, its actions in this one."""
@@ -85,6 +108,27 @@ class Home:
             self._done(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, files, strict=True)
         ]
 
+    def begin(self, *arguments: str, env: dict[str, str] | None = None, most_bytes: int | None = None) -> Running:
+        """Start a command as with `start`, forked: for tests of what it does, and not of how it starts or ends.
+
+        With `most_bytes` no file that it writes may grow beyond that. What it prints is kept beside the home.
+        """
+        folder = self.path.parent / "said" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        out, err = folder / "out", folder / "err"
+        out.touch()
+        err.touch()
+        pid = FORK_SERVERS[0].start(
+            arguments,
+            env=self._environment(env),
+            folder=self.path.parent,
+            out=out,
+            err=err,
+            be="service",
+            most_bytes=most_bytes,
+        )
+        return Running(pid, out, err)
+
     def start(self, *arguments: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[str]:
         """Start `python -m core`, away from the repository, so that no `.env` of a developer is read."""
         return subprocess.Popen(
@@ -95,8 +139,11 @@ class Home:
             text=True,
         )
 
-    def finish(self, process: subprocess.Popen[str], *, within_s: float = 40.0) -> Done:
+    def finish(self, process: subprocess.Popen[str] | Running, *, within_s: float = 40.0) -> Done:
         """Wait for the end of what was started."""
+        if isinstance(process, Running):
+            code = process.wait(within_s=within_s)
+            return self._done(code, process.out.read_text(), process.err.read_text())
         try:
             out, err = process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
