@@ -77,7 +77,7 @@ class AlertMessage(SQLModel, table=True):
     severity: str = Field(max_length=16)
     facts: dict[str, Any] = Field(default_factory=dict, sa_column=Column("facts", JSON, nullable=False))
     written_at: datetime = Field(index=True)
-    status: str = Field(default=MessageStatus.WAITING, max_length=16)
+    status: str = Field(default=MessageStatus.WAITING, max_length=16, index=True)
     tries: int = 0
     next_try_at: datetime
     sender: str | None = Field(default=None, max_length=64)  # the process that marked it

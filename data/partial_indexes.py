@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from data.alert_models import AlertChannel
 from data.models import Run
-from data.outbox_models import AlertMessage, AlertState
+from data.outbox_models import AlertState
 
 
 def _add(name: str, column: object, where: str, *, unique: bool = False) -> None:
@@ -26,4 +26,3 @@ _add("run_that_changed_group", Run.group_id, "difference IS NOT NULL")
 _add("one_alert_channel_of_a_name", AlertChannel.name, "NOT removed", unique=True)
 # What is not well is told once: of one subject at most one alert is open.
 _add("one_open_alert_of_a_subject", AlertState.subject, "closed_at IS NULL", unique=True)
-_add("alert_message_unsent", AlertMessage.channel_id, "status IN ('waiting', 'sending')")

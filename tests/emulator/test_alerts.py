@@ -9,8 +9,10 @@ import pytest
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import recurring, runs
+from data import alert_states
+from data.alert_states import Finding
 from data.models import Run, RunFilter, RunStatus
-from data.outbox_models import MessageStatus
+from data.outbox_models import Condition, MessageStatus
 from tests.stage.alerts import add_channel, list_messages, statuses
 from tests.stage.home import Home
 from tests.stage.sandbox import POWER, Sandbox, wait_until
@@ -91,3 +93,21 @@ def test_a_worker_that_does_what_is_due_once_also_sends_what_waits(sandbox: Sand
 
     assert [posted.json["title"] for posted in hook.posted] == ["Paused: Power users"]
     assert hook.asked == ["/alerts/s3cret-path/ping"]
+
+
+def test_a_worker_whose_message_hangs_ends_within_seconds_and_the_message_is_undecided(
+    sandbox: Sandbox, home: Home, hook: Webhook
+):
+    hook.status = None
+    with home.bridge() as bridge:
+        add_channel(bridge, hook.url)
+        low = Finding(Condition.DISK, "critical", {"free_bytes": 1, "total_bytes": 100})
+        alert_states.settle_found(bridge.engine, {"stage": low}, now=bridge.clock.now())
+        worker = home.start("worker", env=INSIDE)
+        hook.wait()
+
+        worker.terminate()
+        home.finish(worker, within_s=10)
+
+        assert statuses(bridge) == [MessageStatus.UNDECIDED]
+    assert len(hook.posted) == 1

@@ -31,7 +31,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_alert_state_subject", "alert_state", ["subject"])
     op.create_index("ix_alert_state_sync_id", "alert_state", ["sync_id"])
-    _index_part("one_open_alert_of_a_subject", "alert_state", "subject", "closed_at IS NULL", unique=True)
+    is_open = sa.text("closed_at IS NULL")
+    op.create_index(
+        "one_open_alert_of_a_subject",
+        "alert_state",
+        ["subject"],
+        unique=True,
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
     op.create_table(
         "alert_message",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -54,17 +62,11 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["channel_id"], ["alert_channel.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
-    for column in ("state_id", "channel_id", "written_at"):
+    for column in ("state_id", "channel_id", "status", "written_at"):
         op.create_index(f"ix_alert_message_{column}", "alert_message", [column])
-    _index_part("alert_message_unsent", "alert_message", "channel_id", "status IN ('waiting', 'sending')")
     op.create_table(
         "alert_setting",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("failing_after", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-
-
-def _index_part(name: str, table: str, column: str, where: str, *, unique: bool = False) -> None:
-    part = sa.text(where)
-    op.create_index(name, table, [column], unique=unique, sqlite_where=part, postgresql_where=part)
