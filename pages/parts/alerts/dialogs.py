@@ -20,8 +20,8 @@ PLACE = "alerts"
 ALL, SOME = "All syncs", "Some syncs"
 CRITICAL, WARNINGS = "Critical only", "Warnings too"
 _SEVERITIES = {
-    CRITICAL: "A sync fails again and again, is late or is held; nothing runs any more.",
-    WARNINGS: "Also what will need somebody soon.",
+    CRITICAL: "A sync is held, late, paused by the program, or fails again and again; or nothing runs any more.",
+    WARNINGS: "Also a pause by a person, an account that expires soon, and too many queries for the project.",
 }
 _EXAMPLES = (
     "A webhook of your own, or of Slack, Teams or Discord, begins with `https://`; mail is "
@@ -91,7 +91,7 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
             key=f"{prefix}_tags",
             accept_new_options=True,
         )
-        st.caption("What is about no sync, such as a missing worker, is told in any case.")
+        st.caption("What is about no single sync, such as a missing worker, is told in any case.")
     st.radio("Severity", list(_SEVERITIES), captions=list(_SEVERITIES.values()), key=f"{prefix}_severity")
 
 
