@@ -104,9 +104,14 @@ def get_failing_after(bridge: Bridge, actor: Actor) -> int:
 @action(Role.ADMIN)
 def set_failing_after(bridge: Bridge, actor: Actor, failures: int) -> None:
     """Set after how many failures in a row a sync is failing, from the next one on. Raises SettingsError."""
+    alert_states.set_failing_after(bridge.engine, check_failures(failures))
+
+
+def check_failures(failures: int) -> int:
+    """Return how many failures in a row are too many, if that can be meant. Raises SettingsError."""
     if not 1 <= failures <= MOST_FAILURES:
         raise SettingsError(f"Failures in a row: this is a number from 1 to {MOST_FAILURES}.")
-    alert_states.set_failing_after(bridge.engine, failures)
+    return failures
 
 
 def _told(sent: SentMessage) -> ToldMessage:

@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from core.access import people, roles
 from core.access.roles import Actor, Role
-from core.alerts import channels
+from core.alerts import channels, listing
 from core.alerts.channels import ChannelForm
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection, removal
 from core.declared.checking import Checked
 from core.declared.entries import (
     PAUSED,
+    AlertsEntry,
     ChannelEntry,
     Document,
     EndpointEntry,
@@ -30,10 +31,11 @@ from core.declared.entries import (
 from core.declared.environment import Environment
 from core.declared.plan import Change, Plan, Planning
 from core.declared.plan_channels import list_sync_ids
-from core.declared.plan_syncs import RESTARTED_FIELDS
+from core.declared.plan_syncs import RESTARTED_FIELDS, TIMED_FIELDS
 from core.declared.present import PresentSync, read_present
 from core.errors import BudgetTooSmall, CohortBridgeError, CohortNotExportable, GroupTaken, StorageFailed
 from core.syncs import recurring, settings
+from core.syncs.checks import queries_an_hour
 from data.alert_models import AlertChannel
 from data.audit import recorder
 from data.connections import NewConnection
@@ -47,7 +49,7 @@ _FIELDS: dict[type[CohortBridgeError], str] = {
     GroupTaken: "group_name",
     CohortNotExportable: "cohort_id",
 }
-_EDITED_FIELDS = ("every_minutes", "max_shrink", "tags")
+_EDITED_FIELDS = (*TIMED_FIELDS, "max_shrink", "tags")
 _MATCHED_FIELDS = ("match_property", "expects_prefix")
 _MEMBER_FIELDS = ("member_id", "member_key", "members")
 
@@ -83,6 +85,9 @@ class Doing:
         steps = [step for change in self._of("sync") for step in self._sync_steps(change)]
         for _, change, step in sorted(steps, key=lambda each: each[0]):
             self._do(change, step)
+        for change in self._of(AlertsEntry.kind):
+            failures = _entry(change, AlertsEntry).failing_after
+            self._do(change, partial(listing.set_failing_after, self.bridge, self.actor, failures))
         self._do_channels()
 
     def _of(self, kind: str) -> list[Change]:
@@ -184,11 +189,10 @@ class Doing:
             yield 4, change, partial(self._start_sync, change, is_paused=is_paused)
             return
         state = change.fields.get("state", (None, None))[1]
-        if state == PAUSED:
-            yield 0, change, partial(recurring.pause_sync, bridge, actor, sync_id)
+        if state == PAUSED or "paused_until" in change.fields:
+            yield 0, change, partial(recurring.pause_sync, bridge, actor, sync_id, until=entry.paused_until)
         if any(name in change.fields for name in _EDITED_FIELDS):
-            needs_more = entry.every_minutes < (sync.every_minutes or 0)
-            yield 2 if needs_more else 1, change, partial(self._edit_sync, sync_id, entry)
+            yield 2 if self._needs_more(entry, sync) else 1, change, partial(self._edit_sync, sync_id, entry)
         if any(name in change.fields for name in _MATCHED_FIELDS):
             yield 2, change, partial(self._match_sync, sync_id, entry)
         if state not in (None, PAUSED):
@@ -200,7 +204,8 @@ class Doing:
             self.bridge,
             self.actor,
             entry.cohort_id,
-            every_minutes=entry.every_minutes,
+            every_minutes=entry.every_minutes or 0,
+            schedule=entry.schedule,
             group=entry.group_name or _name_of_cohort(change),
             to=entry.destination,
             max_shrink=entry.max_shrink,
@@ -208,10 +213,18 @@ class Doing:
             mixpanel=entry.mixpanel,
             paused=is_paused,
         )
+        kept = change.present.sync.paused_until if isinstance(change.present, PresentSync) else None
+        until = entry.paused_until or (kept if entry.state is None and is_paused else None)
+        if until and until > self.bridge.clock.now():
+            recurring.pause_sync(self.bridge, self.actor, sync.id or 0, until=until)
         if isinstance(change.present, PresentSync):
             self._restarted[change.present.sync.id or 0] = sync.id or 0
         if (sync.match_property, sync.expects_prefix) != (entry.match_property, entry.expects_prefix):
             self._match_sync(sync.id or 0, entry)
+
+    def _needs_more(self, entry: SyncEntry, sync: Sync) -> bool:
+        now, before = self.bridge.clock.now(), sync.timing
+        return queries_an_hour([entry.timing], now=now) > queries_an_hour([before] if before else [], now=now)
 
     def _edit_sync(self, sync_id: int, entry: SyncEntry) -> None:
         settings.edit_sync(
@@ -219,6 +232,7 @@ class Doing:
             self.actor,
             sync_id,
             every_minutes=entry.every_minutes,
+            schedule=entry.schedule,
             max_shrink=entry.max_shrink,
             tags=entry.tags,
         )

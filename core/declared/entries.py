@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 
 from core.connections.receiver_form import ReceiverForm
 from core.declared.toml import Lines, Path
 from core.errors import CohortBridgeError
+from data.models import Schedule, Timing
 
 SCHEMA = 1
 ENDPOINT, CSV = "endpoint", "csv"
@@ -130,12 +132,19 @@ class SyncEntry(Entry):
     mixpanel: str | None
     destination: str | None
     group_name: str | None
-    every_minutes: int
+    every_minutes: int | None
+    schedule: Schedule | None
     max_shrink: int | None
     tags: tuple[str, ...]
     match_property: str | None
     expects_prefix: bool | None
     state: str | None
+    paused_until: datetime | None
+
+    @property
+    def timing(self) -> Timing:
+        """How often it is to run."""
+        return self.schedule or self.every_minutes or 0
 
     @property
     def label(self) -> str:
@@ -169,6 +178,18 @@ class ChannelEntry(Entry):
 
 
 @dataclass(frozen=True)
+class AlertsEntry(Entry):
+    """What is set for all alerts."""
+
+    kind: ClassVar[str] = "alerts"
+    failing_after: int
+
+    @property
+    def label(self) -> str:
+        return "all"
+
+
+@dataclass(frozen=True)
 class Document:
     """A whole file. `digest` is the SHA-256 of its bytes, `practice` whether it covers the practice sandbox too."""
 
@@ -177,6 +198,7 @@ class Document:
     practice: bool
     mixpanel: list[MixpanelEntry]
     destinations: list[EndpointEntry | FolderEntry]
+    alerts: AlertsEntry | None
     channels: list[ChannelEntry]
     people: list[PersonEntry]
     syncs: list[SyncEntry]
@@ -191,8 +213,15 @@ def sentence(exc: CohortBridgeError) -> str:
     return exc.message if exc.advice == exc.default_advice else f"{exc.message} {exc.advice}"
 
 
+def time_text(at: datetime) -> str:
+    """Format a time as TOML and JSON have it."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def plain(value: Any) -> Any:
     """Return a value of an entry as JSON and tables show it."""
     if isinstance(value, Variable):
         return {"env": value.name}
+    if isinstance(value, datetime):
+        return time_text(value)
     return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from core.access.roles import Actor, Role, action, get_role, is_fixed_admin
 from core.bridge import Bridge
 from core.connections.receiver_form import MEMBERS_WORDS, SIGN_IN_WORDS, property_of
-from core.declared.entries import ACTIVE, CSV, ENDPOINT, PAUSED, SCHEMA, Variable
+from core.declared.entries import ACTIVE, CSV, ENDPOINT, PAUSED, SCHEMA, Variable, time_text
 from core.declared.environment import variable_name
 from core.declared.present import Present, PresentSync, read_present
 from core.declared.toml import write_text
+from core.rules import schedules
 from core.rules.matching import APPTIMIZE_PROPERTY
 from core.settings import Settings
 from core.text import shown
 from data.alert_models import AlertChannel
-from data.models import Connection, ConnectionKind, MemberId, Person, SignInKind, SyncState
+from data.models import Connection, ConnectionKind, MemberId, Person, Schedule, SignInKind, Sync, SyncState
 
 _HEAD = """\
 # What Cohort Bridge is to do, as `python -m core config export` wrote it.
@@ -44,6 +46,7 @@ def _write(present: Present, settings: Settings, *, practice: bool) -> Iterator[
     left_out = not practice and any(each.practice for each in present.list_connections())
     yield _HEAD + (_PRACTICE_LEFT_OUT if left_out else "")
     yield f"schema = {SCHEMA}\n" + ("practice = true\n" if practice else "")
+    yield f"[alerts]\nfailing_after = {present.failing_after}\n"
     names = set[str]()
     for connection in present.mixpanel.values():
         if practice or not connection.practice:
@@ -162,12 +165,20 @@ def _sync(present: PresentSync) -> _Table:
         ("destination", present.destination.name),
         ("group_name", present.group.own_name or None),
         ("every_minutes", sync.every_minutes),
+        ("schedule", schedule_text(sync)),
         ("max_shrink", sync.max_shrink),
         ("tags", sync.tags or None),
         ("match_property", sync.match_property),
         ("expects_prefix", sync.expects_prefix),
         ("state", ACTIVE if sync.state == SyncState.ACTIVE else PAUSED),
+        ("paused_until", sync.paused_until),
     ]
+
+
+def schedule_text(sync: Sync) -> str | None:
+    """Return a sync's set times in the words of the file."""
+    timing = sync.timing
+    return schedules.text_of(timing) if isinstance(timing, Schedule) else None
 
 
 def _table(name: str, fields: _Table, *, comment: str = "") -> str:
@@ -179,6 +190,8 @@ def _table(name: str, fields: _Table, *, comment: str = "") -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime):
+        return time_text(value)
     if isinstance(value, Variable):
         return f"{{ env = {write_text(value.name)} }}"
     if isinstance(value, dict):

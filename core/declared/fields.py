@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from core.declared.entries import Mistake, Variable, sentence
@@ -18,6 +19,7 @@ _KINDS: dict[type[Any], str] = {
     bool: "true or false",
     list: "a list",
     dict: "a table",
+    datetime: "a time",
 }
 
 

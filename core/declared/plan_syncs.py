@@ -8,22 +8,28 @@ from typing import Any
 
 from core.connections.project import project_key
 from core.connections.query_budget import budget_for
-from core.declared.entries import ACTIVE, PAUSED, Entry, Mistake, SyncEntry, SyncName
+from core.declared.entries import ACTIVE, PAUSED, Entry, SyncEntry, SyncName, sentence
+from core.declared.exporting import schedule_text
 from core.declared.plan import Change, Planning, added, called, differences
 from core.declared.present import PresentSync, SyncKey, budget_key
+from core.errors import SettingsError
+from core.rules import schedules
+from core.rules.pause_ends import check_end
 from core.syncs.checks import queries_an_hour
 from core.vendors.mixpanel_project import REGIONS
-from data.models import Connection, Group, SyncState
+from data.models import Connection, Group, SyncState, Timing
 
 # What is done by removing the sync and starting it again: its group stays, and what its runs did is kept.
 RESTARTED_FIELDS = ("mixpanel", "group_name")
+TIMED_FIELDS = ("every_minutes", "schedule")
 _DEFAULT = "default"
 
 
 def plan_syncs(planning: Planning) -> dict[SyncKey, SyncEntry]:
     """Plan the changes of all syncs that the file names; returns them, by their groups, with both connections."""
     named = dict[SyncKey, SyncEntry]()
-    for entry in planning.document.syncs:
+    for written in planning.document.syncs:
+        entry = _as_of_now(planning, written)
         resolved = _resolved(planning, entry)
         if resolved is None:
             continue
@@ -36,6 +42,20 @@ def plan_syncs(planning: Planning) -> dict[SyncKey, SyncEntry]:
         _plan_sync(planning, key, whole)
     _refuse_shared_names(planning, named)
     return named
+
+
+def _as_of_now(planning: Planning, entry: SyncEntry) -> SyncEntry:
+    """Return an entry without a pause that is over: a worker ended it, or whoever resumed the sync before."""
+    now = planning.bridge.clock.now()
+    if entry.paused_until is None:
+        return entry
+    if entry.paused_until <= now:
+        return replace(entry, state=None, paused_until=None)
+    try:
+        check_end(entry.paused_until, now=now)
+    except SettingsError as exc:
+        planning.refuse(entry, "paused_until", sentence(exc))
+    return entry
 
 
 def _resolved(planning: Planning, entry: SyncEntry) -> tuple[SyncKey, SyncEntry] | None:
@@ -86,13 +106,16 @@ def _plan_sync(planning: Planning, key: SyncKey, entry: SyncEntry) -> None:
     renamed = _renamed(planning, entry, group)
     values = _values(entry)
     if present is None:
-        fields = added({**values, "state": entry.state or ACTIVE})
+        fields = added({**values, "state": entry.state or ACTIVE, "paused_until": entry.paused_until})
         planning.plan.changes.append(Change("add", entry.kind, entry.label, fields, entry=entry, present=group))
         return
     before = _values_of(present)
     fields = differences({name: (before[name], values[name]) for name in before}) | renamed
     if entry.state and (state := _state(present)) != entry.state:
         fields["state"] = (state, entry.state)
+    until = present.sync.paused_until
+    if entry.state == PAUSED and until != entry.paused_until:
+        fields["paused_until"] = (until, entry.paused_until)
     if fields:
         planning.plan.changes.append(
             Change("change", entry.kind, entry.label, fields, _notes(present, fields), entry=entry, present=present)
@@ -101,7 +124,8 @@ def _plan_sync(planning: Planning, key: SyncKey, entry: SyncEntry) -> None:
 
 def _values(entry: SyncEntry) -> dict[str, Any]:
     names = ("mixpanel", "group_name", "every_minutes", "max_shrink", "tags", "match_property", "expects_prefix")
-    return {name: getattr(entry, name) for name in names}
+    schedule = schedules.text_of(entry.schedule) if entry.schedule else None
+    return {"schedule": schedule, **{name: getattr(entry, name) for name in names}}
 
 
 def _values_of(present: PresentSync) -> dict[str, Any]:
@@ -109,6 +133,7 @@ def _values_of(present: PresentSync) -> dict[str, Any]:
     return {
         "mixpanel": present.mixpanel.name,
         "every_minutes": sync.every_minutes,
+        "schedule": schedule_text(sync),
         "max_shrink": sync.max_shrink,
         "tags": tuple(sync.tags),
         "match_property": sync.match_property,
@@ -168,40 +193,38 @@ def check_room(planning: Planning, named: dict[SyncKey, SyncEntry], removed: Col
         by_project.setdefault(key.project_id, []).extend(change for change in asking if change.entry is entry)
     for project_id, changes in by_project.items():
         if changes:
-            _check_project(planning, project_id, changes, _intervals(planning, project_id, named, removed))
+            _check_project(planning, project_id, changes, _list_timings(planning, project_id, named, removed))
 
 
 def _asks_more(change: Change) -> bool:
-    return change.action == "add" or any(name in change.fields for name in ("every_minutes", "state"))
+    return change.action == "add" or any(name in change.fields for name in (*TIMED_FIELDS, "state"))
 
 
-def _intervals(
+def _list_timings(
     planning: Planning, project_id: int, named: dict[SyncKey, SyncEntry], removed: Collection[SyncKey]
-) -> list[int]:
+) -> list[Timing]:
     present = planning.present.syncs
-    after = {key: (_state(each), each.sync.every_minutes or 0) for key, each in present.items() if key not in removed}
+    after = {key: (_state(each), each.sync.timing) for key, each in present.items() if key not in removed}
     after |= {
-        key: (entry.state or (_state(present[key]) if key in present else ACTIVE), entry.every_minutes)
+        key: (entry.state or (_state(present[key]) if key in present else ACTIVE), entry.timing)
         for key, entry in named.items()
     }
-    return [
-        every for key, (state, every) in after.items() if key.project_id == project_id and state == ACTIVE and every
-    ]
+    of_project = [each for key, each in after.items() if key.project_id == project_id]
+    return [timing for state, timing in of_project if state == ACTIVE and timing]
 
 
-def _check_project(planning: Planning, project_id: int, changes: list[Change], intervals: list[int]) -> None:
+def _check_project(planning: Planning, project_id: int, changes: list[Change], timings: list[Timing]) -> None:
     entry = changes[0].entry
     assert isinstance(entry, SyncEntry)
     limit = budget_for(planning.bridge, _budget_key(planning, entry.mixpanel or "", project_id)).status().limit
-    needed = queries_an_hour(intervals, now=planning.bridge.clock.now())
+    needed = queries_an_hour(timings, now=planning.bridge.clock.now())
     if needed <= limit:
         return
     message = (
-        f"Mixpanel allows project {project_id} {limit:,} queries an hour, and its {len(intervals):,} active syncs "
-        f"would need {needed:,.0f}: choose longer intervals, or pause some."
+        f"Mixpanel allows project {project_id} {limit:,} queries an hour, and its {len(timings):,} active syncs "
+        f"would need {needed:,.0f}: choose longer intervals or other times, or pause some."
     )
-    line = planning.document.lines.find((*entry.path, "every_minutes"))
-    planning.plan.mistakes.append(Mistake(line, "syncs.every_minutes", message))
+    planning.refuse(entry, "schedule" if entry.schedule else "every_minutes", message)
 
 
 def _budget_key(planning: Planning, name: str, project_id: int) -> str:

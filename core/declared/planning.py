@@ -45,6 +45,7 @@ def make_plan(bridge: Bridge, document: Document, environment: Environment, *, p
     removed = left.syncs if prune else ()
     check_room(planning, named, removed)
     plan_channels(planning, named, removed)
+    _plan_alerts(planning)
     plan = planning.plan
     if prune:
         plan.changes = removals + plan.changes
@@ -53,6 +54,13 @@ def make_plan(bridge: Bridge, document: Document, environment: Environment, *, p
     if plan.unset:
         plan.notes.append(f"Not compared, since they are not set: {', '.join(plan.unset)}.")
     return plan
+
+
+def _plan_alerts(planning: Planning) -> None:
+    entry, before = planning.document.alerts, planning.present.failing_after
+    if entry and entry.failing_after != before:
+        fields = {"failing_after": (before, entry.failing_after)}
+        planning.plan.changes.append(Change("change", entry.kind, entry.label, fields, entry=entry))
 
 
 def _check_places(planning: Planning) -> None:

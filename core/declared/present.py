@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from core.bridge import Bridge
 from core.vendors.mixpanel_project import Project
-from data import alert_channels, connections, groups, people, syncs
+from data import alert_channels, alert_states, connections, groups, people, syncs
 from data.alert_models import AlertChannel
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Person, Sync, SyncKind
 
@@ -56,6 +56,7 @@ class Present:
     syncs: dict[SyncKey, PresentSync]
     groups: dict[SyncKey, Group]
     channels: dict[str, AlertChannel]
+    failing_after: int
 
     def find_named(self, ids: Collection[int]) -> dict[SyncKey, PresentSync]:
         """Return those of these syncs that a file can name."""
@@ -84,6 +85,7 @@ def read_present(bridge: Bridge) -> Present:
         syncs={_key(each.group, each.destination.name): each for each in recurring},
         groups={_key(group, name): group for group, name in groups.list_with_destination(bridge.engine)},
         channels={channel.name: channel for channel in alert_channels.list_present(bridge.engine)},
+        failing_after=alert_states.read_failing_after(bridge.engine),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable
+from datetime import datetime
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, TypeVar, cast
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from core.access.people import checked_address as checked_email
 from core.access.people import checked_role
 from core.access.roles import normal
+from core.alerts.listing import check_failures
 from core.connections import receiver_checks
 from core.connections.entering import NAME_LENGTH
 from core.connections.mixpanel_connection import checked_property, checked_username
@@ -29,6 +31,7 @@ from core.declared.entries import (
     ENDPOINT,
     PAUSED,
     SCHEMA,
+    AlertsEntry,
     ChannelEntry,
     Document,
     EndpointEntry,
@@ -46,6 +49,7 @@ from core.declared.fields import Fields
 from core.declared.toml import Lines, NotToml, read_toml
 from core.errors import NotFound, SettingsError
 from core.files import NoFile, open_file
+from core.rules import schedules
 from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
 from core.rules.personal_properties import require_impersonal
 from core.syncs.checks import check_interval, check_shrink_limit, checked_tags
@@ -56,6 +60,7 @@ from core.vendors.mixpanel_project import REGIONS
 from data.models import MemberId, SignInKind
 
 _MOST_BYTES = 2**22
+_USUAL_INTERVAL = 15
 _ANY_ADDRESS = "https://receiver.example"
 E_ = TypeVar("E_", bound=Entry)
 
@@ -104,6 +109,7 @@ def read_document(content: bytes) -> Document:
         practice,
         mixpanel=reader.entries("mixpanel", _mixpanel, lambda entry: entry.name),
         destinations=reader.entries("destinations", _destination, lambda entry: entry.name),
+        alerts=_alerts(top, lines, mistakes),
         channels=reader.entries("channels", _channel, lambda entry: entry.name),
         people=reader.entries("people", _person, lambda entry: entry.email),
         syncs=reader.entries("syncs", _sync, lambda entry: (entry.cohort_id, entry.destination, entry.mixpanel)),
@@ -233,6 +239,18 @@ def _members(fields: Fields) -> dict[str, Any]:
     return {name: getattr(checked, name) for name in ("member_id", "member_property", "member_key", "adds_only")}
 
 
+def _alerts(top: Fields, lines: Lines, mistakes: list[Mistake]) -> AlertsEntry | None:
+    table = top.take("alerts", cast("type[dict[str, Any]]", dict))
+    if table is None:
+        return None
+    fields = Fields(table, ("alerts",), lines, mistakes)
+    failures = fields.take("failing_after", int, needed=True)
+    fields.refuse_others()
+    if failures is not None:
+        fields.check("failing_after", check_failures, failures)
+    return AlertsEntry(failures or 0, path=("alerts",)) if fields.is_whole else None
+
+
 def _channel(fields: Fields) -> ChannelEntry | None:
     name = fields.text("name", _name, needed=True)
     address = fields.variable("address", needed=True)
@@ -273,7 +291,10 @@ def _sync(fields: Fields) -> SyncEntry | None:
     cohort = fields.take("cohort_id", int, needed=True)
     if cohort is not None and not 0 < cohort < 2**63:
         fields.refuse("cohort_id", "this is the number of a cohort, as `python -m core cohorts` lists them.")
-    every = fields.take("every_minutes", int)
+    every, schedule = fields.take("every_minutes", int), fields.text("schedule", schedules.parse)
+    if every is not None and fields.has("schedule"):
+        fields.refuse("schedule", "every_minutes and schedule exclude each other.")
+    state = fields.choice("state", (ACTIVE, PAUSED), "") or None
     max_shrink = fields.take("max_shrink", int)
     own = fields.take("match_property", str)
     entry = SyncEntry(
@@ -281,15 +302,28 @@ def _sync(fields: Fields) -> SyncEntry | None:
         mixpanel=fields.text("mixpanel", _name),
         destination=fields.text("destination", _name),
         group_name=fields.text("group_name", checked_group_name),
-        every_minutes=15 if every is None else fields.check("every_minutes", check_interval, every) or 0,
+        every_minutes=None if schedule else fields.check("every_minutes", check_interval, every or _USUAL_INTERVAL),
+        schedule=schedule,
         max_shrink=None if max_shrink is None else fields.check("max_shrink", check_shrink_limit, max_shrink),
         tags=tuple(fields.check("tags", checked_tags, fields.texts("tags")) or ()),
         match_property=None if own is None else fields.check("match_property", _own_property, own),
         expects_prefix=fields.take("expects_prefix", bool),
-        state=fields.choice("state", (ACTIVE, PAUSED), "") or None,
+        state=state,
+        paused_until=_pause_end(fields, state),
         path=fields.path,
     )
     return entry if fields.is_whole else None
+
+
+def _pause_end(fields: Fields, state: str | None) -> datetime | None:
+    end = fields.take("paused_until", datetime)
+    if end is None:
+        return None
+    if end.tzinfo is None:
+        fields.refuse("paused_until", "this is a time with its offset, such as 2026-11-30T08:00:00Z.")
+    elif state != PAUSED:
+        fields.refuse("paused_until", 'this is for state = "paused".')
+    return end
 
 
 def _email(text: str) -> str:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from data.alert_models import AlertChannel
 from data.connections import list_connections
 from data.engine import read_session
 from data.models import AuditEntry, Group, Person, SyncState
+from tests.stage.clock import FakeClock
 from tests.stage.home import Home, copy_home, export, group_row
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import COMPANIES, NEWSLETTER, POWER, TRIAL, WEB, Sandbox
@@ -337,6 +339,36 @@ def test_a_sync_is_changed_field_by_field(sandbox: Sandbox, home: Home, tmp_path
         assert (now.match_property, now.expects_prefix) == ("plan_id", False)
         path.write_text(path.read_text().replace('state = "paused"\n', ""))
         assert applying.plan_config(bridge, LOCAL, path).plan.changes == []
+
+
+def test_a_sync_runs_at_set_times_and_its_pause_has_an_end(
+    sandbox: Sandbox, home: Home, tmp_path: Path, fake_clock: FakeClock
+):
+    with home.bridge(clock=fake_clock.clock) as bridge:
+        sync = recurring.add_sync(bridge, LOCAL, POWER)
+        end = (bridge.clock.now() + timedelta(days=3)).replace(microsecond=0)
+        timed = 'schedule = "weekdays at 08:00 Europe/Berlin"'
+        paused = f'state = "paused"\npaused_until = {end.isoformat()}'
+        path = write(
+            bridge, tmp_path, ("every_minutes = 15", timed), ('state = "active"', paused), ("after = 3", "after = 5")
+        )
+
+        [at_times, failing] = applying.apply_config(bridge, LOCAL, path).plan.changes
+
+        assert at_times.fields["schedule"] == (None, "weekdays at 08:00 Europe/Berlin")
+        assert failing.fields == {"failing_after": (3, 5)}
+        now = listing.get_sync(bridge, LOCAL, sync.id).sync
+        assert (now.cron, now.zone, now.every_minutes) == ("0 8 * * 1-5", "Europe/Berlin", None)
+        assert (now.state, now.paused_until) == (SyncState.PAUSED, end)
+        assert applying.plan_config(bridge, LOCAL, path).plan.changes == []
+
+        fake_clock.shift_s = timedelta(days=4).total_seconds()
+        assert applying.plan_config(bridge, LOCAL, path).plan.changes == []  # a worker resumes it
+        text = re.sub("paused_until = .*\n", "", path.read_text()).replace("paused", "active")
+        path.write_text(text.replace(timed, "every_minutes = 60"))
+        applying.apply_config(bridge, LOCAL, path)
+        now = listing.get_sync(bridge, LOCAL, sync.id).sync
+        assert (now.state, now.paused_until, now.cron, now.every_minutes) == (SyncState.ACTIVE, None, None, 60)
 
 
 def test_a_group_that_is_there_keeps_its_name(sandbox: Sandbox, home: Home, tmp_path: Path):

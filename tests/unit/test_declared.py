@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from core.declared.entries import FileRefused
 from core.declared.reading import read_document, read_file
 from core.declared.toml import NotToml, read_toml, write_text
 from core.declared.toml import Path as TomlPath
+from core.rules import schedules
 from core.settings import Settings
 from data.alert_models import AlertChannel
 from data.engine import write_session
@@ -166,6 +167,8 @@ role = "owner"
 [[syncs]]
 cohort_id = 0
 every_minutes = 20
+schedule = "sometimes"
+paused_until = 2026-11-30T08:00:00
 max_shrink = 101
 tags = ["a", 1]
 match_property = "$email"
@@ -181,6 +184,9 @@ cohort_id = 6
 
 [[syncs]]
 cohort_id = 6
+
+[alerts]
+failing_after = 0
 """
 
 
@@ -201,15 +207,19 @@ def test_every_mistake_of_a_file_is_told_with_line_and_field():
         (24, "people.role"),
         (27, "syncs.cohort_id"),
         (28, "syncs.every_minutes"),
-        (29, "syncs.max_shrink"),
-        (30, "syncs.tags"),
-        (31, "syncs.match_property"),
-        (32, "syncs.state"),
-        (33, "syncs.every"),
-        (37, "syncs.every_minutes"),
-        (42, "syncs"),
+        (29, "syncs.schedule"),
+        (29, "syncs.schedule"),
+        (30, "syncs.paused_until"),
+        (31, "syncs.max_shrink"),
+        (32, "syncs.tags"),
+        (33, "syncs.match_property"),
+        (34, "syncs.state"),
+        (35, "syncs.every"),
+        (39, "syncs.every_minutes"),
+        (44, "syncs"),
+        (48, "alerts.failing_after"),
     ]
-    assert refused.value.message == "The file has 18 mistakes."
+    assert refused.value.message == "The file has 22 mistakes."
     assert "hunter2" not in "".join(mistake.message for mistake in refused.value.mistakes)
 
 
@@ -336,9 +346,18 @@ PROJECTS = st.fixed_dictionaries(
         "practice": st.booleans(),
     }
 )
+SCHEDULES = st.sampled_from(
+    [
+        schedules.parse("weekdays at 08:00 Europe/Berlin"),
+        schedules.parse("hourly at :05 UTC"),
+        schedules.from_cron("*/20 8-17 1 * *", "America/New_York"),
+        schedules.from_cron("0 0 * * 1; 30 12 * * 2", "UTC"),
+    ]
+)
 SYNCS = st.fixed_dictionaries(
     {
-        "every_minutes": st.sampled_from([15, 30, 60, 1440]),
+        "timing": st.sampled_from([15, 30, 60, 1440]) | SCHEDULES,
+        "paused_until": st.none() | st.sampled_from([NOW, NOW + timedelta(microseconds=5), NOW - timedelta(days=400)]),
         "max_shrink": st.none() | st.integers(0, 100),
         "tags": st.lists(NAMES, max_size=3, unique=True).map(lambda tags: sorted(tags, key=str.casefold)),
         "match_property": st.none() | PROPERTIES,
@@ -423,6 +442,9 @@ def fill(bridge: Bridge, home: dict[str, Any]) -> None:
 
 def add_sync(session: Any, number: int, values: dict[str, Any], mixpanel: Connection, destination: Connection) -> None:
     own_name, is_delivered = values.pop("own_name"), values.pop("is_delivered")
+    timing = values.pop("timing")
+    if values["state"] == SyncState.ACTIVE:
+        values["paused_until"] = None
     group = Group(
         destination_id=destination.id or 0, project_id=mixpanel.project_id, cohort_id=number + 1,
         cohort_name=f"Cohort\n{number}", own_name=own_name and f"{own_name}{number}", name="x",
@@ -430,12 +452,12 @@ def add_sync(session: Any, number: int, values: dict[str, Any], mixpanel: Connec
     )  # fmt: skip
     session.add(group)
     session.flush()
-    session.add(
-        Sync(
-            kind=SyncKind.RECURRING, mixpanel_id=mixpanel.id or 0, group_id=group.id or 0, created_at=NOW,
-            project_id=mixpanel.project_id, cohort_id=number + 1, **values,
-        )
+    sync = Sync(
+        kind=SyncKind.RECURRING, mixpanel_id=mixpanel.id or 0, group_id=group.id or 0, created_at=NOW,
+        project_id=mixpanel.project_id, cohort_id=number + 1, **values,
     )  # fmt: skip
+    sync.set_timing(timing)
+    session.add(sync)
 
 
 def is_sole_place(home: dict[str, Any]) -> bool:
