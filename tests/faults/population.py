@@ -50,11 +50,7 @@ class Population(Sandbox):
         self._changed = set[int]()  # the cohorts that are not as `write_files` wrote them
 
     def reset(self) -> None:
-        self.clear_faults()
-        self.limit(hourly_limit=60, concurrent_limit=5)
-        self.at(0)
-        self.forget_requests()
-        self.remove_groups()
+        super().reset()
         for cohort in sorted(self._changed):
             self._put(cohort, {"name": f"Cohort {cohort}", "distinct_ids": []})
         self._changed = set()

@@ -20,6 +20,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 LATER_S = 6 * 3600.0  # by then many members joined and left
 PROJECT = str(people.PROJECT_ID)
 EVERYONE, POWER, NEWSLETTER, REFUND, TESTERS, COMPANIES, SPENDERS, WEB, TRIAL, IMPORTED = range(5167401, 5167411)
+_FAULTS, _PROJECT, _CLOCK = "/sandbox/api/faults", "/sandbox/api/project", "/sandbox/api/clock"
 USER_COHORTS = (EVERYONE, POWER, NEWSLETTER, REFUND, TESTERS, SPENDERS, WEB, TRIAL, IMPORTED)
 
 
@@ -28,6 +29,7 @@ class Sandbox(httpx.Client):
 
     def __init__(self, url: str) -> None:
         super().__init__(base_url=url, timeout=20)
+        self._changed_at = {_FAULTS, _PROJECT, _CLOCK}
         self.url = url
         self.token = self.new_token()
         self.endpoint = f"{url}/apptimize/cohort-sync"
@@ -48,13 +50,23 @@ class Sandbox(httpx.Client):
             self, self.post("/sandbox/api/receivers", json={"kind": kind, **chosen}).raise_for_status().json()
         )
 
+    def request(self, method: str, url: Any, **options: Any) -> httpx.Response:
+        """Note what is changed, which tests do here alone."""
+        if method != "GET":
+            self._changed_at.add(str(url))
+        return super().request(method, url, **options)
+
     def reset(self) -> None:
         """Reset the stage: no faults, no groups, limits in force, all queries left, the clock at noon."""
-        self.delete("/sandbox/api/faults").raise_for_status()
-        self.put("/sandbox/api/project", json={"hourly_limit": 60, "concurrent_limit": 5}).raise_for_status()
-        self.at(0)
+        if _FAULTS in self._changed_at:
+            self.clear_faults()
+        if _PROJECT in self._changed_at:
+            self.limit(hourly_limit=60, concurrent_limit=5)
+        if _CLOCK in self._changed_at:
+            self.at(0)
         self.forget_requests()
         self.remove_groups()
+        self._changed_at.clear()
 
     def remove_groups(self) -> None:
         """Remove the groups that the Groups page lists."""
@@ -62,20 +74,20 @@ class Sandbox(httpx.Client):
             self.delete(f"/sandbox/api/groups/{group}").raise_for_status()
 
     def at(self, shift_s: float) -> None:
-        self.put("/sandbox/api/clock", json={"shift_seconds": shift_s}).raise_for_status()
+        self.put(_CLOCK, json={"shift_seconds": shift_s}).raise_for_status()
         self._shift_s = shift_s
 
     def fault(self, name: str, **options: Any) -> None:
-        self.put("/sandbox/api/faults", json={name: options}).raise_for_status()
+        self.put(_FAULTS, json={name: options}).raise_for_status()
 
     def clear_faults(self) -> None:
-        self.delete("/sandbox/api/faults").raise_for_status()
+        self.delete(_FAULTS).raise_for_status()
 
     def struck(self, name: str) -> int:
         return self.get("/sandbox/api/faults").json()["faults"][name]["struck"]
 
     def limit(self, **settings: int) -> None:
-        self.put("/sandbox/api/project", json=settings).raise_for_status()
+        self.put(_PROJECT, json=settings).raise_for_status()
 
     def raw(self, cohort: int) -> list[dict[str, Any]]:
         return self.get(f"/sandbox/api/cohorts/{cohort}/profiles").raise_for_status().json()
