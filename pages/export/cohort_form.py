@@ -9,11 +9,12 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections.project import destination_rule
+from core.rules.due_times import INTERVALS
 from core.syncs import one_time, recurring
 from core.syncs.cohorts import why_not_exportable
 from core.vendors.mixpanel_answers import Cohort
-from data.models import Connection, ConnectionKind, Group
-from pages.export import sync_settings
+from data.models import Connection, ConnectionKind, Group, Sync
+from pages.export import sync_settings, timing_fields
 from pages.parts import answers
 from pages.parts.actions import perform
 from pages.parts.connections.wording import is_apptimize
@@ -133,12 +134,23 @@ def _start(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[st
     if st.session_state[f"cohorts_kind_{cohort_id}"] != RECURRING:
         _queue(bridge, person, cohort_id, _entered(cohort_id, present_names, usual_name), dry_run=False)
         return
-    group, to = _entered(cohort_id, present_names, usual_name)
-    every, max_shrink = sync_settings.read_schedule("cohorts", cohort_id)
-    add = partial(
-        recurring.add_sync, bridge, person, cohort_id, every_minutes=every, group=group, to=to, max_shrink=max_shrink
-    )
+    add = partial(_add, bridge, person, cohort_id, _entered(cohort_id, present_names, usual_name))
     perform(PLACE, add, lambda sync: f"Sync {sync.id} is active: its first run is due now.")
+
+
+def _add(bridge: Bridge, person: Actor, cohort_id: int, target: tuple[str | None, str]) -> Sync:
+    timing, max_shrink = sync_settings.read_schedule("cohorts", cohort_id)
+    (every, schedule), (group, to) = timing_fields.parts_of(timing), target
+    return recurring.add_sync(
+        bridge,
+        person,
+        cohort_id,
+        every_minutes=every or INTERVALS[0],
+        schedule=schedule,
+        group=group,
+        to=to,
+        max_shrink=max_shrink,
+    )
 
 
 def _preview(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[str, str], usual_name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, time, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,14 +13,15 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports.overview import Freshness
 from core.rules.due_times import INTERVALS
+from core.rules.zones import to_utc
 from core.syncs import recurring
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Schedule, SyncState
 from pages.export import sync_table
 from pages.parts import answers
 from pages.parts.actions import confirm_buttons, perform
-from pages.parts.formatting import escape_markdown, number, pluralize, timing_text
-from pages.shell import page_frame
+from pages.parts.formatting import clock, escape_markdown, number, pluralize, timing_text, zone
+from pages.shell import page_frame, resources
 
 PLACE = "syncs"
 # So many names are written out where a question names what is affected.
@@ -58,7 +60,13 @@ def buttons_for_selected(bridge: Bridge, person: Actor, syncs: list[Freshness], 
 def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
     st.markdown("Their groups stay as they are and are no longer updated. Their queued runs are cancelled.")
-    pause = partial(recurring.pause_syncs, bridge, person, _ids(views))
+    until = None
+    if st.checkbox("Resume them by themselves", key="syncs_many_ends"):
+        until = _end_fields("syncs_many")
+
+    def pause() -> int:
+        return recurring.pause_syncs(bridge, person, _ids(views), until=until)
+
     _confirm_many(f"Pause {pluralize(len(views), 'sync')}", pause, "paused")
 
 
@@ -98,6 +106,8 @@ def show_buttons(bridge: Bridge, person: Actor, view: SyncView, connections: lis
             _button(bridge, person, view, recurring.resume_sync, "Resume", "play_arrow", "The sync is resumed.")
         else:
             _button(bridge, person, view, recurring.pause_sync, "Pause", "pause", "The sync is paused.")
+        if st.button("Pause until", key="syncs_until", icon=":material/snooze:"):
+            _ask_until_when(bridge, person, view)
         _button(bridge, person, view, recurring.run_now, "Run now", "refresh", "A run is queued.")
         if st.button(
             "Copy", key="syncs_clone", icon=":material/content_copy:", disabled=not others,
@@ -121,6 +131,32 @@ def _button(
         args=(PLACE, partial(action, bridge, person, view.sync.id)),
         kwargs={"toast": done},
     )
+
+
+@st.dialog("Pause this sync until", icon=":material/snooze:")
+def _ask_until_when(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    st.markdown(
+        f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is not updated until then. A "
+        "worker resumes the sync, and its first run is due at that moment."
+    )
+    until = _end_fields("syncs_until")
+
+    def pause() -> None:
+        action = partial(recurring.pause_sync, bridge, person, view.sync.id or 0, until=until)
+        perform(PLACE, action, toast=f"The sync is paused until {clock(until)}.")
+
+    confirm_buttons("Pause", key="syncs_until", icon=":material/snooze:", action=pause)
+
+
+def _end_fields(prefix: str) -> datetime:
+    """Ask for the end of a pause, on the reader's clocks: next Monday at 08:00 to begin with. Returns it in UTC."""
+    here = zone()
+    today = resources.now().astimezone(here).date()
+    monday = today + timedelta(days=7 - today.weekday())
+    left, right = st.columns(2)
+    day = left.date_input("Day", monday, min_value=today, key=f"{prefix}_day")
+    at = right.time_input(f"Time ({escape_markdown(here.key)})", time(8), key=f"{prefix}_time")
+    return to_utc(datetime.combine(day, at), here)
 
 
 @st.dialog("Copy this sync to another destination", icon=":material/content_copy:")

@@ -11,24 +11,21 @@ from core.bridge import Bridge
 from core.rules.due_times import INTERVALS
 from core.syncs import settings
 from core.syncs.listing import SyncView
+from data.models import Sync, Timing
+from pages.export import timing_fields
 from pages.parts.actions import perform
-from pages.parts.formatting import EVERY, escape_markdown
+from pages.parts.formatting import escape_markdown
 from pages.parts.member_words import words_for
 
 _USUAL_LIMIT = 20
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
 
 
-def schedule_fields(prefix: str, row_id: int, *, every: int = INTERVALS[0], max_shrink: int | None = None) -> None:
-    """Show the fields for the interval and the shrink limit; `read_schedule` returns what they hold."""
+def schedule_fields(prefix: str, row_id: int, *, timing: Timing = INTERVALS[0], max_shrink: int | None = None) -> None:
+    """Show the fields for the times and the shrink limit; `read_schedule` returns what they hold."""
     left, right = st.columns(2, vertical_alignment="bottom")
-    left.selectbox(
-        "Interval",
-        INTERVALS,
-        index=INTERVALS.index(every),
-        format_func=EVERY.__getitem__,
-        key=f"{prefix}_every_{row_id}",
-    )
+    with left:
+        timing_fields.show_interval(prefix, row_id, timing)
     right.number_input(
         "Shrink limit, in percent",
         min_value=0,
@@ -37,6 +34,7 @@ def schedule_fields(prefix: str, row_id: int, *, every: int = INTERVALS[0], max_
         key=f"{prefix}_shrink_limit_{row_id}",
         help="The share of the group's members that one run may remove.",
     )
+    timing_fields.show_times(prefix, row_id, timing)
     st.checkbox(
         "Hold a run that would remove more members than the shrink limit",
         value=max_shrink is not None,
@@ -45,23 +43,22 @@ def schedule_fields(prefix: str, row_id: int, *, every: int = INTERVALS[0], max_
     )
 
 
-def read_schedule(prefix: str, row_id: int) -> tuple[int, int | None]:
-    """Return the interval in minutes and the shrink limit in percent, None without one, that were entered."""
+def read_schedule(prefix: str, row_id: int) -> tuple[Timing, int | None]:
+    """Return how often to run, and the shrink limit in percent, None without one. Raises SettingsError."""
     entered = st.session_state
     has_limit = entered[f"{prefix}_has_shrink_limit_{row_id}"]
     max_shrink = entered[f"{prefix}_shrink_limit_{row_id}"] if has_limit else None
-    return entered[f"{prefix}_every_{row_id}"], max_shrink
+    return timing_fields.read(prefix, row_id), max_shrink
 
 
 def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
-    """Show interval, shrink limit and tags, to be changed."""
+    """Show times, shrink limit and tags, to be changed."""
     assert view.sync.id is not None
     sync_id = view.sync.id
     st.subheader("Interval, shrink limit and tags", anchor=False)
-    with st.form(f"syncs_form_{sync_id}"):
-        schedule_fields(
-            "syncs", sync_id, every=view.sync.every_minutes or INTERVALS[0], max_shrink=view.sync.max_shrink
-        )
+    # No form: what there is to enter depends on how often it runs.
+    with st.container(border=True):
+        schedule_fields("syncs", sync_id, timing=view.sync.timing or INTERVALS[0], max_shrink=view.sync.max_shrink)
         st.multiselect(
             "Tags",
             view.sync.tags,
@@ -72,16 +69,22 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
             placeholder="Type a word and press Enter",
             help="To find and to pause together what belongs together.",
         )
-        st.form_submit_button(
+        st.button(
             "Save", key=f"syncs_save_{sync_id}", icon=":material/save:", on_click=_save, args=(bridge, person, sync_id)
         )
 
 
 def _save(bridge: Bridge, person: Actor, sync_id: int) -> None:
-    every, max_shrink = read_schedule("syncs", sync_id)
+    perform("syncs", partial(_edit, bridge, person, sync_id), toast="Saved.")
+
+
+def _edit(bridge: Bridge, person: Actor, sync_id: int) -> Sync:
+    timing, max_shrink = read_schedule("syncs", sync_id)
+    every, schedule = timing_fields.parts_of(timing)
     tags = st.session_state[f"syncs_tags_{sync_id}"]
-    edit = partial(settings.edit_sync, bridge, person, sync_id, every_minutes=every, max_shrink=max_shrink, tags=tags)
-    perform("syncs", edit, toast="Saved.")
+    return settings.edit_sync(
+        bridge, person, sync_id, every_minutes=every, schedule=schedule, max_shrink=max_shrink, tags=tags
+    )
 
 
 def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:

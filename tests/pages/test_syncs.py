@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from core.bridge import Bridge
 from core.connections import destinations
 from core.syncs import cohorts, held_runs, listing, recurring, runs, settings
 from core.worker import service
-from data.models import Run, RunStatus, SyncState
-from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
+from data.models import Run, RunStatus, Schedule, SyncState
+from tests.pages.dashboard import COHORTS, HISTORY, OVERVIEW, SYNCS, drawn, open_page, shown
 from tests.stage.clock import FakeClock
 from tests.stage.sandbox import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
 
@@ -289,3 +290,49 @@ def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):
 
     assert len(at.get("vega_lite_chart")) == 2
     assert f"{run.members} members at the end of this period" in shown(at)
+
+
+def test_a_sync_is_started_at_set_times_once_its_next_times_are_shown(practising: Bridge):
+    at = open_page(COHORTS, cohort=TRIAL)
+    drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
+    drawn(at.selectbox(key=f"cohorts_every_{TRIAL}").set_value("At set times").run())
+    at.multiselect(key=f"cohorts_times_{TRIAL}").set_value(["08:00", "17:30"])
+    at = drawn(at.selectbox(key=f"cohorts_zone_{TRIAL}").set_value("Europe/Berlin").run())
+    assert "Next:" in shown(at)
+    assert "08:00" in shown(at).replace("\\", "")
+    assert "For you:" in shown(at)
+
+    at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
+
+    (view,) = listing.list_syncs(practising, LOCAL)
+    assert view.sync.timing == Schedule("0 8 * * 1-5; 30 17 * * 1-5", "Europe/Berlin")
+    assert list(open_page(SYNCS).dataframe[0].value["Runs"]) == ["Weekdays at 08:00 and 17:30 Europe/Berlin"]
+
+
+def test_times_are_changed_to_cron_and_what_cannot_run_is_refused_with_its_field(practising: Bridge):
+    sync_id = start(practising)
+    at = open_page(SYNCS, sync=sync_id)
+    drawn(at.selectbox(key=f"syncs_every_{sync_id}").set_value("As cron").run())
+    drawn(at.selectbox(key=f"syncs_zone_{sync_id}").set_value("UTC").run())
+    at = drawn(at.text_input(key=f"syncs_cron_{sync_id}").set_value("*/5 * * * *").run())
+    assert "two of its times lie 5 min apart" in shown(at)
+    at = drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+    assert "Cron: two of its times lie 5 min apart" in shown(at).replace("\\", "")
+    assert listing.get_sync(practising, LOCAL, sync_id).sync.every_minutes == 15
+
+    at = drawn(at.text_input(key=f"syncs_cron_{sync_id}").set_value("0 8 1 * *").run())
+    drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+
+    sync = listing.get_sync(practising, LOCAL, sync_id).sync
+    assert sync.timing == Schedule("0 8 1 * *", "UTC")
+    assert sync.every_minutes is None
+
+
+def test_the_end_of_a_pause_is_shown_wherever_the_pause_is(practising: Bridge):
+    sync_id = start(practising)
+    recurring.pause_sync(practising, LOCAL, sync_id, until=practising.clock.now() + timedelta(days=3))
+
+    assert open_page(SYNCS).dataframe[0].value["State"][0].startswith("Paused until ")
+    assert "A worker resumes it at" in shown(open_page(SYNCS, sync=sync_id))
+    assert "A worker resumes it at" in shown(open_page(OVERVIEW))
+    assert "Resumes at" in shown(open_page(COHORTS, cohort=TRIAL))

@@ -1,0 +1,144 @@
+"""How often a recurring sync runs, as fields: an interval, or set times on days of the week, or cron."""
+
+from __future__ import annotations
+
+from datetime import datetime, time
+from itertools import islice
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from core.errors import CohortBridgeError, SettingsError
+from core.rules import cron, schedules
+from core.rules.due_times import INTERVALS
+from core.rules.schedules import DAYS, WEEKDAYS
+from core.rules.zones import list_zones
+from data.models import Schedule, Timing
+from pages.parts.formatting import EVERY, error_text, escape_markdown, zone
+from pages.shell import resources
+
+AT_SET_TIMES, CRON = "At set times", "As cron"
+_CHOICES = (*INTERVALS, AT_SET_TIMES, CRON)
+_NAMES: dict[int | str, str] = {**EVERY, AT_SET_TIMES: AT_SET_TIMES, CRON: CRON}
+_DAY_NAMES = {number: day[:3] for number, day in enumerate(DAYS)}
+_USUAL_TIMES, _USUAL_CRON = ["08:00"], "0 8 * * 1-5"
+_OFFERED = [f"{hour:02}:{minute:02}" for hour in range(24) for minute in (0, 30)]
+_SHOWN_TIMES = 3
+
+
+class _Start(NamedTuple):
+    """What the fields hold at first."""
+
+    choice: int | str
+    days: list[int]
+    times: list[str]
+    expressions: str
+    zone: str
+
+
+def show_interval(prefix: str, row_id: int, timing: Timing) -> None:
+    """Show the choice of an interval, or of set times; `read` returns what is entered."""
+    st.selectbox(
+        "Interval",
+        _CHOICES,
+        index=_CHOICES.index(_start(timing).choice),
+        format_func=_NAMES.__getitem__,
+        key=_key(prefix, "every", row_id),
+    )
+
+
+def show_times(prefix: str, row_id: int, timing: Timing) -> None:
+    """Show the fields for set times where those are chosen, and below them when the first runs would be."""
+    start, choice = _start(timing), st.session_state[_key(prefix, "every", row_id)]
+    if choice not in (AT_SET_TIMES, CRON):
+        return
+    if choice == AT_SET_TIMES:
+        st.pills(
+            "Days",
+            list(_DAY_NAMES),
+            selection_mode="multi",
+            default=start.days,
+            format_func=_DAY_NAMES.__getitem__,
+            key=_key(prefix, "days", row_id),
+        )
+    left, right = st.columns(2, vertical_alignment="bottom")
+    if choice == AT_SET_TIMES:
+        left.multiselect(
+            "Times",
+            sorted({*_OFFERED, *start.times}),
+            default=start.times,
+            accept_new_options=True,
+            placeholder="Choose, or type 07:45",
+            key=_key(prefix, "times", row_id),
+        )
+    else:
+        left.text_input(
+            "Cron expression",
+            value=start.expressions,
+            key=_key(prefix, "cron", row_id),
+            help="Five fields: minute, hour, day of the month, month, day of the week. Several with “;” between.",
+        )
+    zones = list(list_zones())
+    right.selectbox("Time zone", zones, index=zones.index(start.zone), key=_key(prefix, "zone", row_id))
+    _show_next(prefix, row_id)
+
+
+def read(prefix: str, row_id: int) -> Timing:
+    """Return what was entered. Raises SettingsError naming the field."""
+    entered = st.session_state
+    choice = entered[_key(prefix, "every", row_id)]
+    if choice not in (AT_SET_TIMES, CRON):
+        return choice
+    place = entered[_key(prefix, "zone", row_id)]
+    if choice == CRON:
+        return schedules.from_cron(entered[_key(prefix, "cron", row_id)], place)
+    times = [_time(text) for text in entered[_key(prefix, "times", row_id)]]
+    return schedules.from_days(entered[_key(prefix, "days", row_id)], times, place)
+
+
+def parts_of(timing: Timing) -> tuple[int | None, Schedule | None]:
+    """Return the interval and the schedule that actions take, one of them None."""
+    return (None, timing) if isinstance(timing, Schedule) else (timing, None)
+
+
+def _key(prefix: str, name: str, row_id: int) -> str:
+    return f"{prefix}_{name}_{row_id}"
+
+
+def _start(timing: Timing) -> _Start:
+    here = zone().key if zone().key in list_zones() else "UTC"
+    if not isinstance(timing, Schedule):
+        return _Start(timing, sorted(WEEKDAYS), _USUAL_TIMES, _USUAL_CRON, here)
+    place = timing.zone if timing.zone in list_zones() else "UTC"
+    plain = schedules.read_days(timing.cron)
+    if plain is None or len(plain[1]) > schedules.MOST_TIMES:
+        return _Start(CRON, sorted(WEEKDAYS), _USUAL_TIMES, timing.cron, place)
+    days, times = plain
+    return _Start(AT_SET_TIMES, sorted(days), [f"{at:%H:%M}" for at in times], timing.cron, place)
+
+
+def _time(text: str) -> time:
+    try:
+        return datetime.strptime(text.strip(), "%H:%M").time()  # noqa: DTZ007 - a time of day
+    except ValueError:
+        raise SettingsError(f"Times: “{text[:20]}” is not a time of day.", advice="Write it as 07:45.") from None
+
+
+def _show_next(prefix: str, row_id: int) -> None:
+    """Show the first times of what is entered, in its zone and, where that is another, as the reader's clocks do."""
+    try:
+        schedule = read(prefix, row_id)
+        assert isinstance(schedule, Schedule)
+        slots = list(islice(cron.list_slots(schedule, after=resources.now()), _SHOWN_TIMES))
+    except CohortBridgeError as exc:
+        st.caption(f":orange[{error_text(exc)}]")
+        return
+    text = f"Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
+    if _listed(slots, zone()) != _listed(slots, ZoneInfo(schedule.zone)):
+        text += f" For you: {_listed(slots, zone())} ({escape_markdown(zone().key)})."
+    st.caption(text)
+
+
+def _listed(slots: list[datetime], place: ZoneInfo) -> str:
+    return ", ".join(f"{slot.astimezone(place):%a %-d %b, %H:%M}" for slot in slots).replace(":", "\\:")
