@@ -126,7 +126,8 @@ def state_text(sync: Freshness) -> str:
     view = sync.view
     every = escape_markdown(timing_text(view.sync))
     updated = f"Updated {age(sync.at)}" if sync.at else "Not delivered yet"
-    next_run = sync_table.next_run(view, resources.now()).lower() or "none"
+    next_run = sync_table.next_run(view, resources.now()) or "none"
+    next_run = next_run[0].lower() + next_run[1:]
     text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}."
     if sync.scheduled_runs:
         on_time, scheduled = (
