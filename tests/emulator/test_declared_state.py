@@ -157,6 +157,10 @@ def test_plan_ends_with_2_when_something_would_change(
     code, planned, _ = terminal.run("config", "plan", str(path), "--json")
     document = json.loads(planned)
     assert (code, document["applied"], document["mistakes"], document["error"]) == (2, False, [], None)
+    assert document.keys() == {
+        "file", "sha256", "applied", "changes", "not_in_file", "notes", "mistakes", "error",
+    }  # fmt: skip
+    assert document["changes"][0].keys() == {"action", "kind", "name", "line", "fields", "notes"}
     assert document["changes"][0]["fields"]["every_minutes"] == {"before": 15, "after": 60}
     assert document["changes"][1]["line"] == len(path.read_text().splitlines()) - 2
     code, applied, _ = terminal.run("config", "apply", str(path), "--json")
