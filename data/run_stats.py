@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Integer, cast, func
+from sqlalchemy import ColumnElement, func
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select
 
@@ -133,7 +133,6 @@ def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Ru
 
 def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> list[Size]:
     """Return a group's size over time, one row for each `bucket_s` seconds in which a run found or made it so."""
-    bucket = cast(extract("epoch", col(Run.finished_at)), Integer) / bucket_s
     ended = (
         Run.group_id == group_id,
         Run.status == RunStatus.SUCCEEDED,
@@ -147,7 +146,7 @@ def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> l
             func.sum(Run.removed).label("removed"),
         )
         .where(*ended)
-        .group_by(cast(bucket, Integer))
+        .group_by(_stretch(bucket_s))
         .subquery()
     )
     with read_session(engine) as session:
@@ -167,6 +166,15 @@ def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> l
     ]
 
 
+def _stretch(seconds: int) -> ColumnElement[Any]:
+    """Return the second that a run's stretch of time began in, all of them counted from 1970.
+
+    Not by division: SQLite truncates what it makes a whole number of, PostgreSQL rounds, which ends days at noon.
+    """
+    ended_s = extract("epoch", col(Run.finished_at))
+    return ended_s - ended_s % seconds
+
+
 def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime | None:
     """Return when the first run since then succeeded that was meant to write the group."""
     with read_session(engine) as session:
@@ -182,7 +190,6 @@ def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime
 
 def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
     """Return each group's size at the end of each day since then on which a run succeeded."""
-    day = cast(extract("epoch", col(Run.finished_at)) / 86_400, Integer)
     last = (
         select(func.max(Run.id))
         .where(
@@ -191,7 +198,7 @@ def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
             col(Run.dry_run).is_(False),
             col(Run.group_id).in_(select(Group.id)),
         )
-        .group_by(col(Run.group_id), day)
+        .group_by(col(Run.group_id), _stretch(86_400))
     )
     sizes_by_group: dict[int, list[int]] = {}
     with read_session(engine) as session:

@@ -103,6 +103,19 @@ def test_sizes_keep_the_last_of_each_step_and_add_up_what_changed(bridge: Bridge
     assert overview.sizes(bridge, LOCAL, sync.group_id, over=timedelta(minutes=1)) == []
 
 
+def test_days_end_at_midnight_in_utc_and_not_at_noon(bridge: Bridge, sync: Sync):
+    midnight = bridge.clock.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=2)
+    for hour, members in ((11.9, 1), (12.1, 2), (23.9999, 3), (24, 4), (24.6, 5)):
+        ended(bridge, sync, hours_ago=0, finished_at=midnight + timedelta(hours=hour), members=members, added=1)
+
+    days = rows.sizes(bridge.engine, sync.group_id, since=midnight, bucket_s=24 * 3600)
+    hours = rows.sizes(bridge.engine, sync.group_id, since=midnight, bucket_s=3600)
+
+    assert rows.trends(bridge.engine, since=midnight) == {sync.group_id: [3, 5]}
+    assert [(day.members, day.added) for day in days] == [(3, 3), (5, 2)]
+    assert [hour.members for hour in hours] == [1, 2, 3, 5]
+
+
 def test_the_last_day_is_counted_by_status_without_dry_runs(bridge: Bridge, sync: Sync, group_with_runs: list[Run]):
     ended(bridge, sync, hours_ago=1)
     ended(bridge, sync, hours_ago=2, status=RunStatus.FAILED)
