@@ -27,17 +27,19 @@ from sqlalchemy.exc import (
 from sqlmodel import Session, create_engine
 
 from data import placing
+from data.database_errors import BUSY_TIMEOUT_MS, DAMAGED, FROM_A_BACKUP, explain
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
-# Long enough to sit out another process's checkpoint or backup; readers never wait in WAL mode.
-_BUSY_TIMEOUT_MS = 30_000
+_LEFTOVERS = "What was deleted may still be in the free pages and the log of the database."
+_DROP_THEM = "Close what else has it open, and see that the disk has room. Then do it once more."
 _CHECKPOINT_WITHIN_S, _CHECKPOINT_AGAIN_S = 30.0, 0.1
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
-_DAMAGED = "The database file is damaged, or is not a database of Cohort Bridge."
-_FROM_A_BACKUP = "Restore it from a backup, or set COHORT_BRIDGE_HOME to another folder."
-# What SQLite says of pages that are not what they were.
-_OF_DAMAGE = ("malformed", "not a database", "could not decode", "unsupported file format")
 _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
+# All that one session reads is of one moment, as on SQLite. A writer looks once it has its place in the queue, and what
+# it reads then is what it writes over.
+_POSTGRES: dict[str, Any] = {"pool_pre_ping": True, "isolation_level": "REPEATABLE READ"}
+_PG_WRITER = {"isolation_level": "READ COMMITTED"}
+_PG_VACUUM_WITHIN = "30s"
 
 
 class StorageError(Exception):
@@ -62,7 +64,7 @@ def make_engine(url: str) -> Engine:
     """
     kind = _kind(url)
     try:
-        engine = create_engine(url, pool_pre_ping=kind == "postgresql")
+        engine = create_engine(url, **(_POSTGRES if kind == "postgresql" else {}))
     except ImportError as exc:
         raise UrlUnusable("the driver that it needs is not installed") from exc
     if kind == "postgresql":
@@ -93,7 +95,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
@@ -113,6 +115,10 @@ def _begin_postgres(connection: Any) -> None:
     # Leases, budgets and the audit log's chain rest on one writer at a time, which SQLite has by itself.
     if connection.get_execution_options().get("writer", False):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_PG_WRITER_LOCK})")
+
+
+def _of_writer(engine: Engine) -> dict[str, Any]:
+    return {"writer": True, **(_PG_WRITER if engine.dialect.name == "postgresql" else {})}
 
 
 # The session that all others of its engine are a part of, while `as_one` lasts.
@@ -160,7 +166,7 @@ def write_session(engine: Engine) -> Generator[Session]:
         with _storage_errors(), joint.begin_nested():
             yield joint
         return
-    with _storage_errors(), Session(engine.execution_options(writer=True), expire_on_commit=False) as session:
+    with _storage_errors(), Session(engine.execution_options(**_of_writer(engine)), expire_on_commit=False) as session:
         yield session
         session.commit()
 
@@ -172,11 +178,11 @@ def _storage_errors() -> Generator[None]:
     except IntegrityError:
         raise
     except DBAPIError as exc:
-        raise StorageError(_sentence(exc), advice=_advice(exc)) from exc
+        raise _storage_error(exc) from exc
     except Exception as exc:
         if not _is_of_a_row(exc):
             raise
-        raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP) from exc
+        raise StorageError(DAMAGED, advice=FROM_A_BACKUP) from exc
 
 
 def require_sound(engine: Engine) -> None:
@@ -185,7 +191,7 @@ def require_sound(engine: Engine) -> None:
         return
     with _storage_errors(), engine.connect() as connection:
         if connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar() != "ok":
-            raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP)
+            raise StorageError(DAMAGED, advice=FROM_A_BACKUP)
 
 
 def drop_leftovers(engine: Engine) -> None:
@@ -195,16 +201,24 @@ def drop_leftovers(engine: Engine) -> None:
     """
     with _storage_errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name != "sqlite":
-            connection.exec_driver_sql("VACUUM FULL association_batch")
+            _vacuum_postgres(connection)
             return
         dbapi: Any = engine.dialect.loaded_dbapi
         try:
             _write_anew(connection.connection.driver_connection)
         except (dbapi.Error, TimeoutError) as exc:
-            raise StorageError(
-                "What was deleted may still be in the free pages and the log of the database.",
-                advice="Close what else has it open, and see that the disk has room. Then do it once more.",
-            ) from exc
+            raise StorageError(_LEFTOVERS, advice=_DROP_THEM) from exc
+
+
+def _vacuum_postgres(connection: Connection) -> None:
+    """Write the one table anew that holds people's ids. It waits for whoever reads it, but not for ever."""
+    connection.exec_driver_sql(f"SET lock_timeout = '{_PG_VACUUM_WITHIN}'")
+    try:
+        connection.exec_driver_sql("VACUUM FULL association_batch")
+    except DBAPIError as exc:
+        raise StorageError(_LEFTOVERS, advice=_DROP_THEM) from exc
+    finally:
+        connection.invalidate()  # with its setting
 
 
 def _write_anew(driver: Any) -> None:
@@ -227,7 +241,7 @@ def copy_database(engine: Engine, target: Path) -> None:
         driver: Any = connection.driver_connection
         driver.execute("VACUUM INTO ?", [str(target)])  # outside of any transaction, which the engine would begin
     except sqlite3.Error as exc:
-        raise StorageError(_sentence(exc), advice=_advice(exc)) from exc
+        raise _storage_error(exc) from exc
     finally:
         connection.close()
 
@@ -240,7 +254,7 @@ def require_plain(engine: Engine) -> None:
     require_sound(engine)
     with _storage_errors(), engine.connect() as connection:
         if connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE type IN ('trigger', 'view')").first():
-            raise StorageError(_DAMAGED, advice=_FROM_A_BACKUP)
+            raise StorageError(DAMAGED, advice=FROM_A_BACKUP)
 
 
 def sqlite_url(file: Path) -> str:
@@ -268,35 +282,11 @@ def _is_of_a_row(exc: Exception) -> bool:
     return bool(ours) and ours[-1].startswith("sql")
 
 
-def _sentence(exc: DBAPIError | sqlite3.Error) -> str:
-    reason = str(getattr(exc, "orig", exc)).lower()
-    if "readonly" in reason or "read-only" in reason:
-        return "The database is read-only."
-    if "disk is full" in reason or "no space" in reason:
-        return "The disk is full: the database could not be written."
-    if "disk i/o error" in reason:
-        # What SQLite says of a disk without room for the index of its log.
-        return "The disk failed or is full: the database could not be read or written."
-    if "locked" in reason:
-        return f"The database was locked by another program for {_BUSY_TIMEOUT_MS // 1000} seconds."
-    if "unable to open" in reason:
-        return "The database file cannot be opened."
-    if _is_damage(reason):
-        return _DAMAGED
-    return "The database could not be used."
-
-
-def _is_damage(reason: str) -> bool:
-    return any(words in reason for words in _OF_DAMAGE)
-
-
-def _advice(exc: BaseException) -> str | None:
-    reason = str(getattr(exc, "orig", exc)).lower()
-    if _is_damage(reason):
-        return _FROM_A_BACKUP
-    if "locked" in reason:
-        return "Close what else has it open, a backup or a database browser, then try again."
-    return None
+def _storage_error(exc: SQLAlchemyError | sqlite3.Error) -> StorageError:
+    if not isinstance(exc, DBAPIError | sqlite3.Error):
+        return StorageError(f"The database cannot be used: {exc}.")
+    message, advice = explain(exc)
+    return StorageError(message, advice=advice)
 
 
 def open_database(url: str, home: Path) -> Engine:
@@ -307,14 +297,15 @@ def open_database(url: str, home: Path) -> Engine:
     try:
         _own(home)
         engine = make_engine(url)
-        _bring_up_to_date(engine, home, sqlite_file(url))
+        try:
+            _bring_up_to_date(engine, home, sqlite_file(url))
+        except BaseException:
+            engine.dispose()
+            raise
     except OSError as exc:
         raise StorageError(f"The folder {home} cannot be used: {getattr(exc, 'strerror', None) or exc}.") from exc
     except SQLAlchemyError as exc:
-        raise StorageError(
-            _sentence(exc) if isinstance(exc, DBAPIError) else f"The database cannot be used: {exc}.",
-            advice=_advice(exc),
-        ) from exc
+        raise _storage_error(exc) from exc
     return engine
 
 
@@ -414,7 +405,7 @@ def _upgrade(engine: Engine) -> None:
             # driver itself: within a transaction, which anything else would begin, SQLite ignores it.
             _set_foreign_keys(connection, "OFF")
         try:
-            writer = connection.execution_options(writer=True)
+            writer = connection.execution_options(**_of_writer(engine))
             config.attributes["connection"] = writer
             with writer.begin():
                 command.upgrade(config, "head")
