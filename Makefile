@@ -9,16 +9,19 @@ SEEDS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test counterparts faults check format unit bench bench-pages pictures clean
+.PHONY: help run test test-postgres counterparts faults check format unit bench bench-pages pictures clean
 
 help: ## Show what can be done
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker and dashboard
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
 	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
+
+test-postgres: $(VENV)/.installed-postgres ## Run the tests on a PostgreSQL server that is started for them
+	@$(PYTHON) -m tests.postgres -n 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 counterparts: $(VENV)/.installed-dev ## Let public readers read every cohort of the sandbox, and compare
 	@$(PYTHON) -m tests.counterparts
@@ -64,6 +67,10 @@ $(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/pyth
 	@echo "Installing what Cohort Bridge and its tests need (a minute or two, the first time)"
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-postgres: requirements-postgres.txt $(VENV)/.installed-dev
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-postgres.txt
+	@touch $@
 
 $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
 	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-bench.txt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-import shutil
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from hypothesis import settings
 from core.bridge import Bridge, open_bridge
 from core.sandbox.server import running
 from core.settings import Settings
+from tests.stage import databases
 from tests.stage.clock import FakeClock
 from tests.stage.home import connect, copy_home, forked_commands
 from tests.stage.sandbox import NOON, Sandbox
@@ -23,6 +23,7 @@ from tests.stage.seeds import SEEDS
 from tests.stage.statements import share_statements
 
 share_statements()
+databases.use_server()
 
 settings.register_profile("short", max_examples=20, deadline=None)
 settings.register_profile("long", max_examples=300 * SEEDS or 1, deadline=None)
@@ -58,13 +59,15 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Settings come from the test alone, and nothing is written outside its folder."""
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[None]:
+    """Settings come from the test alone, and nothing is written outside its folder, or kept on a server after it."""
     for name in list(os.environ):
         if name.startswith("COHORT_BRIDGE_") and name != "COHORT_BRIDGE_REQUIRE_BROWSER":
             monkeypatch.delenv(name)
     monkeypatch.setenv("COHORT_BRIDGE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COHORT_BRIDGE_METRICS_ADDRESS", "off")  # tests that run side by side share the ports
+    yield
+    databases.drop_below(tmp_path)
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ def fake_clock() -> FakeClock:
 @pytest.fixture
 def bridge(migrated_template: Path, tmp_path: Path, fake_clock: FakeClock) -> Generator[Bridge]:
     """A real database and real folders; passing failures are retried within half a second."""
-    shutil.copytree(migrated_template, tmp_path / "home")
+    copy_home(migrated_template, tmp_path / "home")
     settings = Settings(home=tmp_path / "home", retry_over_s=0.5, _env_file=None)
     opened = open_bridge(settings, clock=fake_clock.clock)
     yield opened

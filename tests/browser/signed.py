@@ -15,6 +15,7 @@ import httpx
 from playwright.sync_api import Page
 
 from tests.browser.stage import press, start_process
+from tests.stage import databases
 from tests.stage.processes import ROOT, clean_environment, free_port
 
 COOKIE_SECRET = "planted-cookie-secret-6f1c2ae09b7d4583"
@@ -44,7 +45,7 @@ class Signed:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    return clean_environment() | {"COHORT_BRIDGE_HOME": str(home), **more}
+    return clean_environment() | {"COHORT_BRIDGE_HOME": str(home), **databases.environment(home), **more}
 
 
 @contextmanager

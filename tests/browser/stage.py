@@ -23,6 +23,7 @@ from core.cli.up import connect_sandbox
 from core.settings import Settings
 from core.syncs import one_time, runs
 from data.models import UNFINISHED
+from tests.stage import databases
 from tests.stage.home import FORK_SERVERS, Home
 from tests.stage.processes import ROOT, clean_environment, find_chromium, free_port
 from tests.stage.sandbox import wait_until
@@ -134,6 +135,7 @@ def _environment(everything: Everything) -> dict[str, str]:
 def _own_settings(everything: Everything) -> dict[str, str]:
     return {
         "COHORT_BRIDGE_HOME": str(everything.home),
+        **databases.environment(everything.home),
         # What is entered as Mixpanel's is asked of the sandbox.
         "COHORT_BRIDGE_MIXPANEL_URL": everything.sandbox,
         "COHORT_BRIDGE_RETRY_OVER_S": "0.5",

@@ -36,6 +36,7 @@ from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
 from data import home_copy, outbox, page_sizes, placing, restored, run_queue, run_records
 from data.members import collector, snapshots
+from tests.stage import databases
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
 
 # The steps of a run, and the call that is each.
@@ -126,6 +127,7 @@ _context.set_forkserver_preload(["tests.faults.process", "tests.stage.preload"])
 def start(home: Home, *arguments: str, **orders: Any) -> ForkServerProcess:
     """Start a command in its own process; its output goes to `<home>.log`."""
     orders["env"] = PAGES | orders.get("env", {})
+    orders["env"] = databases.environment(home.path) | orders.get("env", {})
     process = _context.Process(target=_carry_out, args=(Orders(str(home.path), arguments, **orders),), daemon=True)
     process.start()
     return process

@@ -29,6 +29,7 @@ from core.settings import Settings
 from core.syncs import groups, one_time, runs
 from core.worker import inline_run
 from data.models import Group, Run, RunFilter
+from tests.stage import databases
 from tests.stage.fork_server import QUICK_HEARTBEAT, ForkServer
 from tests.stage.processes import ROOT, clean_environment
 from tests.stage.sandbox import Sandbox
@@ -155,6 +156,7 @@ class Home:
     def _environment(self, env: dict[str, str] | None) -> dict[str, str]:
         own = clean_environment()
         own |= {"PYTHONPATH": str(ROOT), "COHORT_BRIDGE_HOME": str(self.path), "COLUMNS": "200"}
+        own |= databases.environment(self.path)
         own |= {"COHORT_BRIDGE_RETRY_OVER_S": str(RETRY_OVER_S), **PAGES, **self.env, **(env or {})}
         return {name: value for name, value in own.items() if value}
 
@@ -212,6 +214,7 @@ def group_row(bridge: Bridge, cohort: int) -> Group:
 def copy_home(template: Path, target: Path) -> Home:
     """Copy a home that no process uses at this moment."""
     shutil.copytree(template, target)
+    databases.copy(template, target)
     return Home(target)
 
 

@@ -25,6 +25,7 @@ def database_url(home: Path) -> str:
     return f"sqlite:///{home / 'cohort_bridge.db'}"
 
 
+@pytest.mark.sqlite_file
 def test_sqlite_is_opened_so_that_a_commit_survives_a_power_cut(bridge: Bridge):
     with bridge.engine.connect() as connection:
         pragmas = {
@@ -54,6 +55,7 @@ def test_opening_a_second_time_changes_nothing(bridge: Bridge):
     again.dispose()
 
 
+@pytest.mark.sqlite_file
 def test_foreign_keys_are_off_while_a_migration_may_rebuild_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     seen = list[int]()
 
@@ -70,6 +72,7 @@ def test_foreign_keys_are_off_while_a_migration_may_rebuild_tables(tmp_path: Pat
     engine.dispose()
 
 
+@pytest.mark.sqlite_file
 def test_many_processes_that_start_at_once_bring_the_schema_up_to_date_once(tmp_path: Path):
     code = (
         "from pathlib import Path; from data.engine import open_database; "
@@ -90,6 +93,7 @@ def test_a_database_of_a_newer_version_is_refused(bridge: Bridge):
         open_database(bridge.settings.database_url, bridge.settings.home)
 
 
+@pytest.mark.sqlite_file
 def test_a_file_that_is_no_database_is_said_in_a_sentence(tmp_path: Path):
     (tmp_path / "cohort_bridge.db").write_bytes(b"this is not a database, not at all " * 100)
 
@@ -107,6 +111,7 @@ def test_a_home_of_another_user_is_said_to_be_one(tmp_path: Path):
     assert f"chown -R {os.geteuid()}" in str(caught.value.advice)
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize(
     "damage",
     [
@@ -137,6 +142,7 @@ def test_what_goes_wrong_in_between_is_not_laid_to_the_database(bridge: Bridge):
         raise ValueError("of our own")
 
 
+@pytest.mark.sqlite_file
 def test_a_damaged_page_that_answers_all_the_same_is_found(bridge: Bridge):
     with write_session(bridge.engine) as session:
         session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
@@ -153,6 +159,7 @@ def test_a_damaged_page_that_answers_all_the_same_is_found(bridge: Bridge):
         data_engine.require_sound(bridge.engine)
 
 
+@pytest.mark.sqlite_file
 def test_a_read_only_database_is_said_in_a_sentence(bridge: Bridge):
     path = bridge.settings.home / "cohort_bridge.db"
     locked = make_engine(f"sqlite:///file:{path}?mode=ro&uri=true")

@@ -1,0 +1,116 @@
+"""The schema on PostgreSQL: made from nothing, by one of many, of the models' form; what was kept comes through."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import JSON, Boolean, DateTime, Engine, MetaData, Table, create_engine, select
+
+from data import engine as data_engine
+from data.engine import open_database, sqlite_url
+from tests.stage import databases
+from tests.stage.processes import ROOT, clean_environment
+from tests.unit.test_home_of_an_earlier_version import HOME
+
+EARLIER = "0005"  # of the schema of that home
+
+
+def test_many_processes_that_start_at_once_bring_the_schema_up_to_date_once(tmp_path: Path):
+    url = databases.environment(tmp_path)["COHORT_BRIDGE_DATABASE_URL"]
+    code = (
+        "from pathlib import Path; from data.engine import open_database; "
+        f"open_database({url!r}, Path({str(tmp_path)!r})).dispose()"
+    )
+    command = [sys.executable, "-c", code]
+    starting = [subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT, env=clean_environment()) for _ in range(3)]
+
+    assert [(process.communicate()[1], process.returncode) for process in starting] == [(b"", 0)] * 3
+
+
+def test_rows_of_an_earlier_version_become_the_same_as_on_sqlite(tmp_path: Path):
+    shutil.copytree(HOME, tmp_path / "home")
+    file = sqlite_url(tmp_path / "home" / "cohort_bridge.db")
+    databases.environment(tmp_path)
+    url = databases.url_of(tmp_path)
+    with engine_of(file) as before, engine_of(url) as server:
+        upgrade(server, EARLIER)
+        carry_over(before, server)
+
+    for each in (file, url):
+        open_database(each, tmp_path / "home").dispose()
+
+    with engine_of(file) as there, engine_of(url) as here:
+        rows = rows_of(here)
+        assert rows == rows_of(there)
+        assert sum(map(len, rows.values())) > 50
+
+
+@contextmanager
+def engine_of(url: str) -> Generator[Engine]:
+    engine = create_engine(url)  # as SQLAlchemy makes it, with nothing of ours
+    yield engine
+    engine.dispose()
+
+
+def upgrade(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(data_engine._MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def tables_of(engine: Engine) -> list[Table]:
+    known = MetaData()
+    known.reflect(engine)
+    return [table for table in known.sorted_tables if table.name != "alembic_version"]
+
+
+def carry_over(before: Engine, server: Engine) -> None:
+    """Put the rows of a SQLite database into the same tables of the server."""
+    with before.connect() as source, server.begin() as target:
+        for table in tables_of(server):
+            names = ", ".join(f'"{column.name}"' for column in table.columns)
+            for row in source.exec_driver_sql(f'SELECT {names} FROM "{table.name}"'):
+                values = {
+                    column.name: as_kept(column.type, value) for column, value in zip(table.columns, row, strict=True)
+                }
+                target.execute(table.insert().values(values))
+
+
+def as_kept(kind: Any, value: Any) -> Any:
+    """Return a value of SQLite's as the server takes it."""
+    if value is None:
+        return None
+    if isinstance(kind, Boolean):
+        return bool(value)
+    if isinstance(kind, DateTime):
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    return json.loads(value) if isinstance(kind, JSON) else value
+
+
+def rows_of(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows, their columns in the order of their names, with what both kinds of database make of them."""
+    found = dict[str, list[tuple[Any, ...]]]()
+    with engine.connect() as connection:
+        for table in tables_of(engine):
+            columns = sorted(table.columns, key=lambda column: column.name)
+            rows = connection.execute(select(*columns)).all()
+            found[table.name] = sorted((tuple(map(plain, row)) for row in rows), key=repr)
+    return found
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value

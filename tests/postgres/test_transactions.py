@@ -1,0 +1,97 @@
+"""Transactions on PostgreSQL mean what they mean on SQLite, and what was deleted is in no file of a table any more."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import select
+
+from core.bridge import Bridge
+from data import engine as data_engine
+from data.engine import StorageError, read_session, write_session
+from data.models import Association, AssociationBatch, Connection, Person
+
+KNOWN, LEFT = "Mixpanel says: jane-doe-77 is unknown", "Mixpanel's reason is not kept"
+
+
+@pytest.fixture
+def person(bridge: Bridge) -> int:
+    with write_session(bridge.engine) as session:
+        session.add(Person(email="a@example.com", name="0", role="admin", created_at=bridge.clock.now()))
+        session.flush()
+        return session.exec(select(Person.id)).one() or 0
+
+
+@pytest.fixture
+def batch(bridge: Bridge) -> int:
+    """An association, one of whose rows Mixpanel refused with a reason that names somebody."""
+    now = bridge.clock.now()
+    with write_session(bridge.engine) as session:
+        mixpanel = Connection(side="mixpanel", kind="mixpanel", name="default", created_at=now)
+        session.add(mixpanel)
+        session.flush()
+        association = Association(
+            mixpanel_id=mixpanel.id or 0, project_id=1, actor="a", source="", match_property="$user_id",
+            expects_prefix=True, aliases=False, created_at=now,
+        )  # fmt: skip
+        session.add(association)
+        session.flush()
+        number = association.id or 0
+        session.add(AssociationBatch(association_id=number, start=0, end=1, size=1, refused={"0": KNOWN}))
+    return number
+
+
+def test_all_that_one_session_reads_is_of_one_moment(bridge: Bridge, person: int):
+    with read_session(bridge.engine) as session:
+        before = session.exec(select(Person.name).where(Person.id == person)).one()
+        with write_session(bridge.engine) as other:
+            other.get_one(Person, person).name = "new"
+        assert session.exec(select(Person.name).where(Person.id == person)).one() == before
+
+    with read_session(bridge.engine) as session:
+        assert session.exec(select(Person.name).where(Person.id == person)).one() == "new"
+
+
+def test_a_writer_that_waited_reads_what_the_one_before_it_wrote(bridge: Bridge, person: int):
+    def count_up(_: int) -> None:
+        with write_session(bridge.engine) as session:
+            row = session.get_one(Person, person)
+            row.name = str(int(row.name) + 1)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(count_up, range(40)))
+
+    with read_session(bridge.engine) as session:
+        assert session.get_one(Person, person).name == "40"
+
+
+def test_what_was_forgotten_is_not_left_in_the_file_of_the_table(bridge: Bridge, batch: int):
+    with write_session(bridge.engine) as session:
+        session.get_one(AssociationBatch, (batch, 0)).refused = {"0": LEFT}
+    assert KNOWN in file_of_batches(bridge)
+
+    data_engine.drop_leftovers(bridge.engine)
+
+    assert KNOWN not in file_of_batches(bridge)
+    assert LEFT in file_of_batches(bridge)
+
+
+def test_leftovers_that_somebody_holds_are_said_to_be_there(
+    bridge: Bridge, batch: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(data_engine, "_PG_VACUUM_WITHIN", "50ms")
+
+    with read_session(bridge.engine) as session:
+        session.get_one(AssociationBatch, (batch, 0))
+        with pytest.raises(StorageError, match="What was deleted may still be"):
+            data_engine.drop_leftovers(bridge.engine)
+
+
+def file_of_batches(bridge: Bridge) -> str:
+    """Return what the file of the table holds on the disk, as far as it is text."""
+    with bridge.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("CHECKPOINT"))
+        query = text("SELECT pg_read_binary_file(pg_relation_filepath('association_batch'))")
+        return bytes(connection.execute(query).scalar_one()).decode("latin-1")
