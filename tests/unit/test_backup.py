@@ -37,6 +37,8 @@ from data.models import UNFINISHED, Association, Group, ImportStage, Person, Run
 from data.sign_in_models import SignIn
 from tests.stage.processes import ROOT
 
+pytestmark = pytest.mark.sqlite_file
+
 # A home that holds something of everything, and of an earlier version.
 OLD_HOME = ROOT / "tests" / "fixtures" / "home-0005"
 MANIFEST, HASH, DATABASE = "manifest.json", "manifest.sha256", "cohort_bridge.db"

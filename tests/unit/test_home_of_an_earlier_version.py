@@ -22,7 +22,7 @@ from tests.stage.home import Home, copy_home
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
 
-pytestmark = pytest.mark.usefixtures("fork_server")
+pytestmark = [pytest.mark.usefixtures("fork_server"), pytest.mark.sqlite_file]
 
 HOME = ROOT / "tests" / "fixtures" / "home-0005"
 SANDBOX_THEN = "http://127.0.0.1:8600"

@@ -20,6 +20,8 @@ from data import associations, leases, runs
 from data.models import ImportStage, LeaseKind, RunStatus
 from tests.stage.clock import FakeClock
 
+pytestmark = pytest.mark.sqlite_file
+
 HOME = Path(__file__).resolve().parents[1] / "fixtures" / "home-0005"
 PROJECT = "127.0.0.1:8600/3713224"
 HELD_BEFORE = """

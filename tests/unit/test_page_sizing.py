@@ -106,6 +106,7 @@ def test_a_size_that_was_offered_is_asked_for_where_a_page_of_it_is_full(bridge:
         second.prove_first(page_size=2500, rows=2500, total=5000)
 
 
+@pytest.mark.sqlite_file
 def test_a_small_cohort_or_one_that_is_left_to_the_vendor_asks_the_database_nothing(bridge: Bridge):
     bridge.engine.dispose()
     (bridge.settings.home / "cohort_bridge.db").unlink()
@@ -129,6 +130,7 @@ def test_a_trial_whose_run_is_not_held_any_more_keeps_no_other_from_trying(bridg
     assert begin(bridge, "three/3").size == USUAL
 
 
+@pytest.mark.sqlite_file
 def test_no_trial_begins_once_a_run_that_was_stopped_has_given_up(bridge: Bridge):
     sizing, begins = (
         PageSizing(bridge.engine, bridge.clock, setting=None, project=PROJECT, lease_owner="one/1"),
