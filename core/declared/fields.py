@@ -13,6 +13,8 @@ from core.errors import SettingsError
 from core.text import shown
 
 T = TypeVar("T")
+# No database keeps a larger number, and Python writes out none of thousands of digits.
+_TOO_LARGE = 2**63
 _KINDS: dict[type[Any], str] = {
     str: "a text in quotes",
     int: "a whole number",
@@ -54,6 +56,9 @@ class Fields:
         is_kind = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
         if not is_kind:
             self.refuse(name, f"this is {_KINDS.get(kind, 'something else')}.")
+            return None
+        if kind is int and abs(cast("int", value)) >= _TOO_LARGE:
+            self.refuse(name, "this number is too large.")
             return None
         return cast("T", value)
 

@@ -272,7 +272,8 @@ def _sync_names(fields: Fields) -> tuple[SyncName, ...]:
     names = list[SyncName]()
     for each in fields.tables("syncs"):
         cohort_id, mixpanel, destination = (each.get(name) for name in ("cohort_id", "mixpanel", "destination"))
-        is_name = isinstance(cohort_id, int) and all(isinstance(name, str | None) for name in (mixpanel, destination))
+        is_number = isinstance(cohort_id, int) and not isinstance(cohort_id, bool) and 0 < cohort_id < 2**63
+        is_name = is_number and all(isinstance(name, str | None) for name in (mixpanel, destination))
         if not is_name or each.keys() - {"cohort_id", "mixpanel", "destination"}:
             fields.refuse("syncs", 'each of these is { cohort_id = 1, mixpanel = "NAME", destination = "NAME" }.')
             break

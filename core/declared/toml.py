@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from typing import Any, cast
@@ -12,8 +13,13 @@ from core.text import escaped
 
 # Where something is in the file: the names of tables and keys, and the numbers of those of which there are several.
 Path = tuple[str | int, ...]
-# What a value of several lines ends with.
-_ENDS = re.compile(r"[\]}\"']")
+# What decides where a key with its value ends: what text and notes hold counts for nothing.
+_MARKS = re.compile(
+    r'''#[^\n]*|"""(?:\\.|(?!""")[^\\])*+"{3,5}|\'{3}(?:(?!\'{3}).)*+\'{3,5}|"(?:\\.|[^"\\\n])*+"|\'[^\'\n]*\'|[\[\]{}\n]''',
+    re.DOTALL,
+)
+# Far more keys within keys than any file has: reading them takes the square of their number.
+_KEYS_WITHIN_KEYS = re.compile(r"""(?<![\w"'-])(?:[\w"'-]++[ \t]*+\.[ \t]*+){50}""")
 _AT_LINE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
@@ -40,6 +46,8 @@ class Lines:
 
 def read_toml(text: str) -> tuple[dict[str, Any], Lines]:
     """Read a file. Raises NotToml."""
+    if deep := _KEYS_WITHIN_KEYS.search(text):
+        raise NotToml("Too many keys within keys", _line_at(text, deep.start()))
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
@@ -48,6 +56,9 @@ def read_toml(text: str) -> tuple[dict[str, Any], Lines]:
         raise NotToml(_AT_LINE.sub("", str(exc)), line) from None
     except RecursionError:
         raise NotToml("Too many brackets within brackets", 1) from None
+    except ValueError:  # what Python makes of a number is not the parser's to refuse
+        long = re.search(rf"\d(?:_?\d){{{sys.get_int_max_str_digits()}}}", text)
+        raise NotToml("A number has too many digits", _line_at(text, long.start() if long else 0)) from None
     return values, Lines(_find_lines(text))
 
 
@@ -70,30 +81,23 @@ def _find_lines(text: str) -> dict[Path, int]:
     return found
 
 
+def _line_at(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Yield each header, and each key with its value, by its first line.
 
-    What begins a line ends at the first line end with which it is whole: an earlier one is within its value, and to
-    read up to there fails.
+    One ends with its line, unless a bracket is open there: then with the line on which all are closed.
     """
-    lines = text.split("\n")
-    start = 0
-    while start < len(lines):
-        end = start + 1
-        while (parsed := _parse("\n".join(lines[start:end]))) is None:
-            end += 1
-            while end < len(lines) and not _ENDS.search(lines[end - 1]):
-                end += 1
-        if parsed:
-            yield start + 1, "\n".join(lines[start:end]), parsed
-        start = end
-
-
-def _parse(statement: str) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(statement)
-    except tomllib.TOMLDecodeError:
-        return None
+    start, line, depth = 0, 1, 0
+    for mark in _MARKS.finditer(text + "\n"):
+        depth += (mark[0] in ("[", "{")) - (mark[0] in ("]", "}"))
+        if mark[0] == "\n" and depth == 0:
+            statement = text[start : mark.start()]
+            if parsed := tomllib.loads(statement):
+                yield line, statement, parsed
+            start, line = mark.end(), line + statement.count("\n") + 1
 
 
 def _header_keys(parsed: Any) -> list[str]:

@@ -136,6 +136,32 @@ def test_nested_brackets_without_end_are_refused():
         read_toml("a = " + "[" * 100_000)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a = 1\n" + "b." * 5000 + "c = 1", 2),
+        ("\n[" + "b." * 60 + "c]", 2),
+        ("a = { " + "b . " * 60 + "c = 1 }", 1),
+        ("a = 1\nb = " + "1" * 5000, 2),
+        ("a = 1\nb = [\n1,\n-" + "1_1" * 3000 + "]", 4),
+    ],
+)
+def test_keys_within_keys_and_digits_without_end_are_refused_with_their_line(text: str, line: int):
+    with pytest.raises(NotToml, match="too many|Too many") as refused:
+        read_toml(text)
+
+    assert refused.value.line == line
+
+
+def test_lines_are_found_in_a_time_that_grows_as_the_file_does():
+    many = 20_000
+    text = "a = [\n" + "".join(f'  {{ b = {number}, c = "]" }}, # }}\n' for number in range(many)) + "]\nd = 1\n"
+
+    _, lines = read_toml(text)
+
+    assert (lines.find(("a", many - 1)), lines.find(("d",))) == (1, many + 3)
+
+
 # --- mistakes ------------------------------------------------------------------------------------------------------
 
 WRONG = b"""\
@@ -190,6 +216,9 @@ failing_after = 0
 """
 
 
+_CHANNEL = b'schema = 1\n[[channels]]\nname = "a"\naddress = { env = "COHORT_BRIDGE_X" }\n'
+
+
 def test_every_mistake_of_a_file_is_told_with_line_and_field():
     with pytest.raises(FileRefused) as refused:
         read_document(WRONG)
@@ -234,6 +263,12 @@ def test_every_mistake_of_a_file_is_told_with_line_and_field():
         (b"schema = 1\nsyncs = [1]\n", 2, "syncs"),
         (b"schema = 1\n\n\xff", 3, "file"),
         (b"schema = 1\n[[syncs\n", 2, "file"),
+        (b"schema = 0x" + b"f" * 9000, 1, "schema"),
+        (b"schema = 1\n[[syncs]]\ncohort_id = 0x1" + b"0" * 9000, 3, "syncs.cohort_id"),
+        (b"schema = 1\n[[syncs]]\ncohort_id = 1\nmax_shrink = inf", 4, "syncs.max_shrink"),
+        (b"schema = 1\n[[syncs]]\ncohort_id = 2026-11-26", 3, "syncs.cohort_id"),
+        (_CHANNEL + b"syncs = [{ cohort_id = 0x" + b"f" * 9000 + b" }]", 5, "channels.syncs"),
+        (_CHANNEL + b"syncs = [{ cohort_id = true }]", 5, "channels.syncs"),
     ],
 )
 def test_what_is_no_file_of_ours_is_refused(content: bytes, line: int, field: str):
