@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 PREFIX = b"/api/"
 # No address needs a body; what some clients send all the same is this short.
 _MOST_BODY = 1024
+_NOTE_EVERY_S = 60.0
 
 Answer = Callable[[Asked], Awaitable[Response]]
 # Matched with the address as it was sent: what is encoded in a part of it never becomes more parts.
@@ -56,6 +58,7 @@ class Door:
         self._places = places
         # Tokens that counted before are let through when others behind the same address try too many.
         self._known = set[int | None]()
+        self._noted_s = dict[tuple[str, str], float]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -107,9 +110,16 @@ class Door:
             return asker.actor
         if request.headers.get("authorization") is not None:
             self._tries.count(who)
+            await self._note(asker)
+        raise asker.refused or TokenRefused("A token is needed.")
+
+    async def _note(self, asker: Asker) -> None:
+        """Record a refusal, not each of many: that would have the database write as often as strangers like."""
+        now_s, what = self._bridge.clock.steady_s(), (asker.name, str(asker.refused))
+        if now_s - self._noted_s.get(what, -math.inf) >= _NOTE_EVERY_S:
+            self._noted_s[what] = now_s
             async with self._places.threads:
                 await in_own_thread(partial(tokens.note_refused, self._bridge, asker))
-        raise asker.refused or TokenRefused("A token is needed.")
 
     async def _answer(self, actor: Actor, request: Request) -> Response:
         path = request.scope["raw_path"].decode("ascii", "replace")

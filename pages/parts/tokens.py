@@ -18,8 +18,8 @@ from pages.parts.formatting import age, date, error_text, escape_markdown, plura
 from pages.shell import page_frame
 
 PLACE = "tokens"
-# What is asked, and answered, in the dialog that is open: kept while it is, so that no redrawing loses a new token.
-_ASKED = "tokens_asked"
+# The dialog that makes a token, or revokes one: it stays whatever draws the page again, so that no new one is lost.
+_DIALOG = "tokens"
 _ROLES = {
     Role.VIEWER.label: "Reads syncs, runs and groups, and asks who is in one.",
     Role.ANALYST.label: "Also queues runs.",
@@ -41,8 +41,8 @@ def show(bridge: Bridge, person: Actor) -> None:
         _show_list(views)
     else:
         st.caption("No tokens yet. Until there is one, the worker answers as if there were no API.")
-    if st.session_state.get(_ASKED):
-        _show_dialog(bridge, person, {view.token.id: view for view in views})
+    if asked := page_frame.dialog_state(_DIALOG):
+        _show_dialog(bridge, person, asked, {view.token.id: view for view in views})
 
 
 def _show_list(views: list[TokenView]) -> None:
@@ -85,34 +85,28 @@ def state_text(view: TokenView) -> str:
 def _open(token_id: int | None = None) -> None:
     """Open the dialog that makes a token, or the one that revokes this one."""
     page_frame.forget_answer()
-    st.session_state[_ASKED] = {"page": st.session_state.get("page"), "token_id": token_id, "made": "", "failure": ""}
+    page_frame.open_dialog(_DIALOG, {"token_id": token_id, "made": "", "failure": ""})
 
 
-def _close() -> None:
-    st.session_state.pop(_ASKED, None)
-
-
-def _show_dialog(bridge: Bridge, person: Actor, views: dict[int | None, TokenView]) -> None:
-    asked = st.session_state[_ASKED]
-    view = views.get(asked["token_id"])
-    if asked["page"] != st.session_state.get("page") or (asked["token_id"] is not None and view is None):
-        _close()  # it was left, or the token was revoked elsewhere
-    elif view is not None:
+def _show_dialog(bridge: Bridge, person: Actor, asked: dict[str, Any], views: dict[int | None, TokenView]) -> None:
+    if asked["token_id"] is None:
+        _ask_for_token(bridge, person)
+    elif view := views.get(asked["token_id"]):
         _ask_to_revoke(bridge, person, view)
     else:
-        _ask_for_token(bridge, person)
+        page_frame.close_dialog()  # it was revoked elsewhere
 
 
-@st.dialog("Make a token", icon=":material/key:", on_dismiss=_close)
+@st.dialog("Make a token", icon=":material/key:", on_dismiss=page_frame.close_dialog)
 def _ask_for_token(bridge: Bridge, person: Actor) -> None:
-    asked: dict[str, Any] | None = st.session_state.get(_ASKED)
+    asked = page_frame.dialog_state(_DIALOG)
     if not asked:
         st.rerun()
     if asked["made"]:
         st.success("Copy the token now: it is not shown again.", icon=":material/check_circle:")
         st.code(asked["made"], language=None, wrap_lines=True)
         st.caption("Keep it where your pipeline keeps its secrets, and send it as `Authorization: Bearer`.")
-        st.button("Done", key="tokens_done", type="primary", on_click=_close)
+        st.button("Done", key="tokens_done", type="primary", on_click=page_frame.close_dialog)
         return
     if asked["failure"]:
         st.error(asked["failure"], icon=":material/error:")
@@ -128,21 +122,21 @@ def _ask_for_token(bridge: Bridge, person: Actor) -> None:
 
 
 def _make(bridge: Bridge, person: Actor) -> None:
-    entered, asked = st.session_state, st.session_state.get(_ASKED)
+    entered, asked = st.session_state, page_frame.dialog_state(_DIALOG)
     if not asked or asked["made"]:
         return  # pressed twice
     days = _DAYS[entered["tokens_days"]]
     try:
         made = tokens.make_token(bridge, person, entered["tokens_name"], entered["tokens_role"], days=days)
     except CohortBridgeError as exc:
-        entered[_ASKED] = asked | {"failure": error_text(exc)}
+        asked["failure"] = error_text(exc)
     else:
-        entered[_ASKED] = asked | {"made": made.text, "failure": ""}
+        asked.update(made=made.text, failure="")
 
 
-@st.dialog("Revoke this token?", icon=":material/block:", on_dismiss=_close)
+@st.dialog("Revoke this token?", icon=":material/block:", on_dismiss=page_frame.close_dialog)
 def _ask_to_revoke(bridge: Bridge, person: Actor, view: TokenView) -> None:
-    if not st.session_state.get(_ASKED):
+    if not page_frame.dialog_state(_DIALOG):
         st.rerun()
     token, ends_with = view.token, escape_markdown(view.token.secret_end)
     st.markdown(
@@ -159,7 +153,7 @@ def _ask_to_revoke(bridge: Bridge, person: Actor, view: TokenView) -> None:
             on_click=_revoke,
             args=(bridge, person, token.id),
         )
-        st.button("Cancel", key="tokens_revoke_no", on_click=_close)
+        st.button("Cancel", key="tokens_revoke_no", on_click=page_frame.close_dialog)
 
 
 def _revoke(bridge: Bridge, person: Actor, token_id: int) -> None:
@@ -168,4 +162,4 @@ def _revoke(bridge: Bridge, person: Actor, token_id: int) -> None:
         partial(tokens.revoke_token, bridge, person, token_id),
         lambda token: f"{escape_markdown(token.name)} is revoked.",
     )
-    _close()
+    page_frame.close_dialog()

@@ -19,7 +19,7 @@ from pages.shell import resources
 
 PRACTICE_TITLE = "How to connect for real"
 
-_ANSWER = "frame_answer"
+_ANSWER, _DIALOG = "frame_answer", "frame_dialog"
 # The parameters of the address that name what is open on a page.
 _OPENS = ("cohort", "sync", "group", "run", "association", "person", "line", "channel")
 
@@ -159,7 +159,26 @@ def show_answer(place: str) -> None:
         st.success(latest["text"], icon=":material/check_circle:")
 
 
+def open_dialog(name: str, state: dict[str, Any]) -> None:
+    """Keep a dialog open with its state, whatever draws the page again, until it is closed or the page is left."""
+    st.session_state[_DIALOG] = {"name": name, "state": state, "opened": _opened()}
+
+
+def dialog_state(name: str) -> dict[str, Any] | None:
+    """Return the state of a dialog that is open, to be changed in place."""
+    dialog = st.session_state.get(_DIALOG)
+    return dialog["state"] if dialog and dialog["name"] == name else None
+
+
+def close_dialog() -> None:
+    """Close the dialog that is open, and forget its state."""
+    st.session_state.pop(_DIALOG, None)
+
+
 def _forget_answers_of_other_pages(page: str) -> None:
+    dialog = st.session_state.get(_DIALOG)
+    if dialog and (st.session_state.get("page") != page or dialog["opened"] != _opened()):
+        close_dialog()
     latest = st.session_state.get(_ANSWER)
     if st.session_state.get("page") != page or (latest and latest["opened"] != _opened()):
         st.session_state["page"] = page

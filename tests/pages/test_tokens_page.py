@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
-from core.access import tokens
+import pytest
+
+from core.access import people, tokens
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from data.engine import write_session
 from data.token_models import ApiToken
-from tests.pages.dashboard import PEOPLE, drawn, open_page, shown
+from tests.pages.dashboard import AUDIT, PEOPLE, drawn, open_page, shown
 
 TEXT = re.compile(r"cbr_[A-Za-z0-9_-]{43}")
 
@@ -30,7 +32,7 @@ def test_a_token_is_made_and_shown_once(practising: Bridge):
     assert (asker.name, asker.role.label) == ("token: airflow", "analyst")
     drawn(at.button(key="tokens_done").click().run())
     assert not at.code
-    assert "tokens_asked" not in at.session_state
+    assert "frame_dialog" not in at.session_state
     for said in ("airflow", "Analyst", "Active", f"cbr_…{text[-4:]}", "local"):
         assert said in shown(at)
     assert len(tokens.list_tokens(practising, LOCAL)) == 1
@@ -49,6 +51,27 @@ def test_what_cannot_be_a_token_is_said_in_the_dialog_which_stays(practising: Br
     assert [TEXT.fullmatch(block.value) is not None for block in at.code] == [True]
 
 
+@pytest.mark.parametrize("by_address", [False, True])
+def test_a_token_is_not_shown_again_to_who_comes_back(practising: Bridge, by_address: bool):
+    person = people.add_person(practising, LOCAL, "ann@example.com", "viewer")
+    at = open_page(PEOPLE)
+    drawn(at.button(key="tokens_make").click().run())
+    at.text_input(key="tokens_name").set_value("airflow")
+    drawn(at.button(key="tokens_make_yes").click().run())
+    assert at.code
+
+    if by_address:
+        at.query_params["person"] = str(person.id)
+        drawn(at.run())
+        del at.query_params["person"]
+    else:
+        drawn(at.switch_page(AUDIT).run())
+        at.switch_page(PEOPLE)
+
+    assert not drawn(at.run()).code
+    assert "airflow" in shown(at)
+
+
 def test_a_token_is_revoked_by_its_row(practising: Bridge):
     made = tokens.make_token(practising, LOCAL, "**air** flow", "viewer")
     with write_session(practising.engine) as session:
@@ -56,7 +79,7 @@ def test_a_token_is_revoked_by_its_row(practising: Bridge):
     at = open_page(PEOPLE)
     assert "Expired" in shown(at)
 
-    at.session_state["tokens_asked"] = {"page": at.session_state["page"], "token_id": made.token.id, "made": ""}
+    at.session_state["frame_dialog"] = {"name": "tokens", "opened": {}, "state": {"token_id": made.token.id}}
     drawn(at.run())
     assert "**air** flow" in shown(at)
     drawn(at.button(key="tokens_revoke_yes").click().run())
