@@ -20,11 +20,15 @@ class NameTaken(Exception):
         self.cohort_id = cohort_id
 
 
-def list_groups(engine: Engine) -> list[Group]:
-    """List the groups that were delivered at least once, by id."""
+def list_groups(engine: Engine, *, only: int | None = None) -> list[Group]:
+    """List the groups that were delivered at least once, by id, or only the one of an id."""
     with read_session(engine) as session:
-        query = select(Group).where(col(Group.delivered_at).is_not(None)).order_by(col(Group.id))
+        query = select(Group).where(col(Group.delivered_at).is_not(None), *_is_it(only)).order_by(col(Group.id))
         return list(session.exec(query).all())
+
+
+def _is_it(group_id: int | None) -> list[ColumnElement[bool]]:
+    return [] if group_id is None else [col(Group.id) == group_id]
 
 
 def list_delivered(engine: Engine, *, after: int, limit: int) -> list[tuple[Group, str]]:
@@ -43,11 +47,11 @@ def list_delivered(engine: Engine, *, after: int, limit: int) -> list[tuple[Grou
         return list(session.exec(query).all())
 
 
-def list_with_destination(engine: Engine) -> list[tuple[Group, str]]:
-    """List all groups, delivered or not, with the name of their destination, by name."""
+def list_with_destination(engine: Engine, *, only: int | None = None) -> list[tuple[Group, str]]:
+    """List all groups, delivered or not, with the name of their destination, by name, or only the one of an id."""
     query = (
         select(Group, Connection.name)
-        .where(col(Group.destination_id) == col(Connection.id))
+        .where(col(Group.destination_id) == col(Connection.id), *_is_it(only))
         .order_by(col(Group.name), col(Group.id))
     )
     with read_session(engine) as session:

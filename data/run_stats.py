@@ -241,14 +241,16 @@ class ExcludedFile(NamedTuple):
     matched_by: str
 
 
-def excluded_files(engine: Engine) -> dict[int, ExcludedFile]:
-    """Return the file of the profiles that each group's latest read excluded, of groups that have one, by group."""
+def excluded_files(engine: Engine, *, only: int | None = None) -> dict[int, ExcludedFile]:
+    """Return the file of profiles that each group's latest read excluded, of all groups or of one, by group."""
     # Asked group by group: the newest run has it nearly always, and the others need not be looked at.
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.excluded).is_not(None))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     query = select(Run.group_id, Run.excluded, Run.matched_by)
     with read_session(engine) as session:
-        rows = session.exec(query.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+        looked_at = select(newest).select_from(Group)
+        looked_at = looked_at if only is None else looked_at.where(col(Group.id) == only)
+        rows = session.exec(query.where(col(Run.id).in_(looked_at))).all()
     return {group_id: ExcludedFile(name, matched_by) for group_id, name, matched_by in rows if name}
 
 

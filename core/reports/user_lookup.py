@@ -159,7 +159,7 @@ def look_up_user(
     apptimize_ids = _with_history(reads, members, ids)
     changes = _changes(bridge, recent, [*ids.followed, *apptimize_ids])
     holders = _find_holders(reads, ids)
-    delivered = [group for group in groups.list_groups(bridge.engine) if group_id in (None, group.id)]
+    delivered = groups.list_groups(bridge.engine, only=group_id)
     lost = {files.group.id for files in reads.groups if reads.is_lost(files)}
     return UserLookup(
         id=ids.asked,
@@ -179,8 +179,11 @@ def look_up_user(
 
 def _members_of_changes(bridge: Bridge, changes: list[run_stats.Change], user_id: str) -> dict[Member, str]:
     """Find the members that changes added or removed, each with the kind of its group's ids."""
-    kinds = {group.id: id_kind(group.base_match) for group in groups.list_groups(bridge.engine)}
     groups_by_name = {change.difference: change.group_id for change in changes}
+    if not groups_by_name:
+        return {}
+    only = next(iter(groups_by_name.values())) if len(set(groups_by_name.values())) == 1 else None
+    kinds = {group.id: id_kind(group.base_match) for group in groups.list_groups(bridge.engine, only=only)}
     rows = list_members_with(bridge.snapshots, list(groups_by_name), [user_id])
     return {member: kinds.get(groups_by_name.get(name), "") for name, members in rows.items() for member in members}
 

@@ -134,11 +134,10 @@ class UserReads:
 
 def get_reads(bridge: Bridge, group_id: int | None = None) -> UserReads:
     """Find the files of every group that has any, or of one."""
-    excluded = run_stats.excluded_files(bridge.engine)
+    excluded = run_stats.excluded_files(bridge.engine, only=group_id)
     files = [
         _files_of(group, destination, excluded.get(group.id or 0))
-        for group, destination in groups.list_with_destination(bridge.engine)
-        if group_id in (None, group.id)
+        for group, destination in groups.list_with_destination(bridge.engine, only=group_id)
     ]
     files = [group_files for group_files in files if group_files.members or group_files.excluded]
     names = [group_files.members for group_files in files if group_files.members]
