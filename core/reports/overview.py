@@ -26,6 +26,7 @@ from data.models import (
     Run,
     RunFilter,
     RunStatus,
+    Schedule,
     Sync,
     SyncKind,
     SyncState,
@@ -103,6 +104,12 @@ class QuotaStatus:
     budget: BudgetStatus
     frees_at: list[datetime]
     planned: float
+    has_schedules: bool = False
+
+    @property
+    def per(self) -> str:
+        """What `planned` is counted over: intervals spread their runs, set times meet."""
+        return "in their busiest hour" if self.has_schedules else "an hour"
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,9 @@ def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
     connection = find_mixpanel(bridge)
     budget = budget_for(bridge, project_for(bridge, connection).key)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
-    return QuotaStatus(budget.status(), budget.list_returns(), queries_an_hour(every, now=bridge.clock.now()))
+    planned = queries_an_hour(every, now=bridge.clock.now())
+    has_schedules = any(isinstance(timing, Schedule) for timing in every)
+    return QuotaStatus(budget.status(), budget.list_returns(), planned, has_schedules)
 
 
 def _health(connection: Connection, newest: Sequence[Run]) -> Health:

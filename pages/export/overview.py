@@ -183,7 +183,7 @@ def _show_quota(quota: QuotaStatus) -> None:
     else:
         text += " in the last hour."
     if quota.planned:
-        text += f" Recurring syncs need {number(round(quota.planned))} an hour."
+        text += f" Recurring syncs need {number(round(quota.planned))} {quota.per}."
     st.caption(text)
 
 
@@ -312,7 +312,7 @@ def show_freshness(freshness: list[Freshness], person: Actor) -> None:
                 "Updated": age(each.at) if each.at else "Not delivered yet",
                 "On-time runs, 7 days": percent_number(each.on_time_share),
                 "Scheduled runs": each.scheduled_runs,
-                "Runs": timing_text(each.view.sync),
+                "Schedule": timing_text(each.view.sync),
             }
             for each in shown
         ],

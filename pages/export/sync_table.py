@@ -105,7 +105,7 @@ def _row(sync: Freshness, now: datetime) -> dict[str, object]:
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
         "On-time runs, 7 days": percent_number(sync.on_time_share),
-        "Runs": timing_text(view.sync),
+        "Schedule": timing_text(view.sync),
         "Destination": view.destination,
         "Tags": view.sync.tags,
     }

@@ -141,4 +141,4 @@ def _show_next(prefix: str, row_id: int) -> None:
 
 
 def _listed(slots: list[datetime], place: ZoneInfo) -> str:
-    return ", ".join(f"{slot.astimezone(place):%a %-d %b, %H:%M}" for slot in slots).replace(":", "\\:")
+    return "; ".join(f"{slot.astimezone(place):%a %-d %b, %H:%M}" for slot in slots).replace(":", "\\:")

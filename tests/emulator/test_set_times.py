@@ -15,6 +15,7 @@ from core.rules import due_times
 from core.rules.schedules import parse
 from core.syncs import cohorts, listing, recurring, runs, settings, undo
 from core.worker import service
+from data import alert_states
 from data.engine import write_session
 from data.models import Schedule, Sync, SyncState
 from tests.stage.clock import BothClocks
@@ -183,6 +184,8 @@ def test_a_sync_for_which_there_is_no_room_any_more_stays_paused_and_says_so(
     assert (sync.state, sync.paused_until) == (SyncState.PAUSED, None)
     assert "Its pause ended at" in (sync.paused_reason or "")
     assert "queries an hour" in (sync.paused_reason or "")
+    (told,) = [each for each in alert_states.list_open(bridge.engine) if each.sync_id == sync_id]
+    assert (told.severity, told.facts["cause"]) == ("critical", sync.paused_reason)
     with pytest.raises(BudgetTooSmall):
         recurring.resume_sync(bridge, LOCAL, sync_id)
 

@@ -306,7 +306,7 @@ def test_a_sync_is_started_at_set_times_once_its_next_times_are_shown(practising
 
     (view,) = listing.list_syncs(practising, LOCAL)
     assert view.sync.timing == Schedule("0 8 * * 1-5; 30 17 * * 1-5", "Europe/Berlin")
-    assert list(open_page(SYNCS).dataframe[0].value["Runs"]) == ["Weekdays at 08:00 and 17:30 Europe/Berlin"]
+    assert list(open_page(SYNCS).dataframe[0].value["Schedule"]) == ["Weekdays at 08:00 and 17:30 Europe/Berlin"]
 
 
 def test_times_are_changed_to_cron_and_what_cannot_run_is_refused_with_its_field(practising: Bridge):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import takewhile
@@ -333,3 +334,14 @@ def test_an_end_that_is_none_is_refused(text: str, message: str):
 def test_every_listed_zone_can_be_chosen():
     assert {"Europe/Berlin", "UTC", "Australia/Lord_Howe"} <= set(list_zones())
     assert all(check_zone(name) == name for name in list_zones())
+
+
+def test_zones_are_there_on_a_machine_without_any():
+    zoneinfo.reset_tzpath([])
+    list_zones.cache_clear()
+    try:
+        assert check_zone("Europe/Berlin") in list_zones()
+        assert ZoneInfo.no_cache("Europe/Berlin").utcoffset(datetime(2026, 7, 1)) == timedelta(hours=2)  # noqa: DTZ001
+    finally:
+        zoneinfo.reset_tzpath()
+        list_zones.cache_clear()
