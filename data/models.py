@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
+from data.sync_models import VENDOR_ID
 from data.sync_models import Schedule as Schedule
 from data.sync_models import Sync as Sync
 from data.sync_models import SyncKind as SyncKind
@@ -190,7 +191,7 @@ class Group(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     destination_id: int = Field(foreign_key="connection.id", index=True)
     project_id: int
-    cohort_id: int
+    cohort_id: int = Field(sa_type=VENDOR_ID)
     cohort_name: str
     own_name: str | None = None  # None: follows the cohort's name
     name: str  # as last asked for
@@ -224,7 +225,7 @@ class Run(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     sync_id: int = Field(foreign_key="sync.id", index=True)
     group_id: int = Field(foreign_key="group_at_destination.id", index=True)
-    cohort_id: int = Field(index=True)
+    cohort_id: int = Field(index=True, sa_type=VENDOR_ID)
     cohort_name: str
     group_name: str
     destination: str

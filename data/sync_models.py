@@ -6,8 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, BigInteger, Column, Integer
 from sqlmodel import Field, SQLModel
+
+# An id of Mixpanel's: its documentation sets no bound. SQLite's integers are wide enough as they are.
+VENDOR_ID: Any = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class SyncKind(StrEnum):
@@ -46,7 +49,7 @@ class Sync(SQLModel, table=True):
     mixpanel_id: int = Field(foreign_key="connection.id")
     group_id: int = Field(foreign_key="group_at_destination.id", index=True)
     project_id: int
-    cohort_id: int
+    cohort_id: int = Field(sa_type=VENDOR_ID)
     every_minutes: int | None = None  # None with a schedule, and of a one-time export
     cron: str | None = None  # both with a schedule
     zone: str | None = None

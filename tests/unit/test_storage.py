@@ -12,13 +12,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import SQLModel, select
+from sqlmodel import SQLModel, select, update
 
 import data.partial_indexes  # noqa: F401  (what the tables are compared with, too)
 from core.bridge import Bridge
 from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, read_session, write_session
-from data.models import Group, Person, Run, RunStatus
+from data.models import Group, Person, Run, RunStatus, Sync
 
 
 def database_url(home: Path) -> str:
@@ -199,3 +199,15 @@ def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: li
 
     with pytest.raises(IntegrityError), write_session(bridge.engine) as session:
         session.get_one(Run, second.id).status = RunStatus.RUNNING
+
+
+def test_the_largest_id_that_a_cohort_can_have_is_kept(bridge: Bridge, group_with_runs: list[Run]):
+    largest = 2**63 - 1
+    with write_session(bridge.engine) as session:
+        session.exec(update(Group).values(cohort_id=largest))
+        session.exec(update(Sync).values(cohort_id=largest))
+        session.exec(update(Run).values(cohort_id=largest))
+
+    with read_session(bridge.engine) as session:
+        kept = [set(session.exec(select(table.cohort_id)).all()) for table in (Group, Sync, Run)]
+    assert kept == [{largest}] * 3
