@@ -51,8 +51,11 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
             ) from exc
         try:
             keys = vault.open_vault(settings.secret_key, settings.home)
-        except (OSError, TimeoutError) as exc:
-            raise StorageFailed("The secret key could not be read or made.") from exc
+        except BaseException as exc:
+            opened.dispose()
+            if isinstance(exc, OSError | TimeoutError):
+                raise StorageFailed("The secret key could not be read or made.") from exc
+            raise
     snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
     bridge = Bridge(settings, opened, snapshots, keys, clock, lease_times)
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
