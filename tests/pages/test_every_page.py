@@ -116,6 +116,7 @@ def test_pages_are_drawn_while_mixpanel_is_down(practising: Bridge, sandbox: San
         open_page(page)
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_says_in_a_sentence_that_the_storage_cannot_be_used(tmp_path: Path, page: str):
     (tmp_path / "home").mkdir()
@@ -124,6 +125,7 @@ def test_a_page_says_in_a_sentence_that_the_storage_cannot_be_used(tmp_path: Pat
     assert "Cohort Bridge cannot open its storage" in shown(open_page(page))
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize("page", PAGES)
 def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Bridge, tmp_path: Path, page: str):
     at = open_page(page)
@@ -138,6 +140,7 @@ def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Brid
     assert "The database could not be used" in shown(at)
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize("page", [OVERVIEW, HISTORY, CONNECTIONS])
 def test_a_database_with_damaged_pages_is_said_in_a_sentence(practising: Bridge, tmp_path: Path, page: str):
     practising.engine.dispose()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 from core.settings import Settings
 
@@ -18,6 +18,8 @@ SERVER = os.environ.get("TEST_POSTGRES_URL", "")
 # The databases that this process knows to be there, and the homes that all it named belong to.
 _MADE: set[str] = set()
 _HOMES: dict[str, Path] = {}
+# The engines that connected: what a test leaves open would be said to be when the garbage collector comes by.
+_USED: list[Engine] = []
 
 
 def url_of(home: Path) -> str:
@@ -45,6 +47,9 @@ def copy(template: Path, target: Path) -> None:
 def drop_below(folder: Path) -> None:
     """Drop the databases of the homes in a folder, whoever still uses them."""
     names = [name for name in _MADE if _HOMES[name].is_relative_to(folder.resolve())]
+    for engine in [engine for engine in _USED if engine.url.database in names]:
+        engine.dispose()
+        _USED.remove(engine)
     if names:
         _do(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))
         _MADE.difference_update(names)
@@ -55,6 +60,7 @@ def use_server() -> None:
     if SERVER:
         Settings.settings_customise_sources = classmethod(_with_own_default)  # type: ignore[method-assign]
         event.listen(Engine, "do_connect", _make_where_missing)
+        event.listen(Engine, "engine_connect", _note_use)
 
 
 class _OnServer(PydanticBaseSettingsSource):
@@ -80,6 +86,11 @@ def _make_where_missing(_dialect: object, _record: object, _arguments: object, p
     name = parameters.get("dbname", "")
     if name in _HOMES:
         _make(name)
+
+
+def _note_use(connection: Connection) -> None:
+    if connection.engine.dialect.name == "postgresql" and connection.engine not in _USED:
+        _USED.append(connection.engine)
 
 
 def _make(name: str, template: str = "template0") -> None:

@@ -82,6 +82,7 @@ def test_only_one_of_two_gets_it(bridge: Bridge, waiting: int):
     assert get_stage(bridge, waiting) == ImportStage.WRITING
 
 
+@pytest.mark.sqlite_file
 def test_no_one_takes_it_over_while_its_owner_puts_a_plan_in_place(bridge: Bridge, waiting: int, tmp_path: Path):
     assert claim(bridge, waiting, "first")
     with closing(sqlite3.connect(tmp_path / "home" / "cohort_bridge.db", timeout=0.05)) as other:

@@ -313,11 +313,12 @@ def test_a_missing_or_unreadable_anchor_is_told(five_lines: Bridge):
 
 
 def test_processes_that_write_at_once_make_one_chain(bridge: Bridge):
+    settings = {"home": str(bridge.settings.home), "database_url": bridge.settings.database_url}
     code = (
         "import sys; from core.access import people; from core.access.roles import LOCAL\n"
         "from core.bridge import open_bridge\n"
         "from core.settings import Settings\n"
-        f"bridge = open_bridge(Settings(home={str(bridge.settings.home)!r}, _env_file=None))\n"
+        f"bridge = open_bridge(Settings(**{settings!r}, _env_file=None))\n"
         "for n in range(15): people.add_person(bridge, LOCAL, f'{sys.argv[1]}{n}@example.com')"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, name], stderr=subprocess.PIPE, cwd=ROOT) for name in "abc"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
+from sqlmodel import col, update
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge, open_bridge
@@ -118,11 +118,12 @@ def test_a_project_token_that_was_sealed_before_a_rotation_and_stored_after_it_i
 
 def test_rotations_wait_for_each_other(bridge: Bridge):
     put(bridge, "one", "first")
+    settings = {"home": str(bridge.settings.home), "database_url": bridge.settings.database_url}
     code = (
         "from core.connections import key_rotation; from core.access.roles import LOCAL\n"
         "from core.bridge import open_bridge\n"
         "from core.settings import Settings\n"
-        f"bridge = open_bridge(Settings(home={str(bridge.settings.home)!r}, _env_file=None))\n"
+        f"bridge = open_bridge(Settings(**{settings!r}, _env_file=None))\n"
         "for _ in range(8): key_rotation.rotate_key(bridge, LOCAL)"
     )
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(2)]
@@ -194,10 +195,9 @@ def test_keys_of_the_environment_are_rotated_by_the_operator(tmp_path: Path):
 
 def test_a_secret_that_cannot_be_read_stops_the_rotation_before_anything_changes(bridge: Bridge):
     put(bridge, "one", "first")
-    with sqlite3.connect(bridge.settings.home / "cohort_bridge.db") as database:
+    with write_session(bridge.engine) as session:
         foreign = Fernet(Fernet.generate_key()).encrypt(b"x").decode()
-        database.execute("UPDATE connection SET project_token = ? WHERE name = 'one'", (foreign,))
-    database.close()
+        session.exec(update(Connection).where(col(Connection.name) == "one").values(project_token=foreign))
     before = key_file(bridge).read_text()
 
     with pytest.raises(SecretKeyLost, match="connection one cannot be read"):

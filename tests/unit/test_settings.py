@@ -86,6 +86,7 @@ def test_an_odd_value_of_any_setting_is_refused_by_its_name(monkeypatch: pytest.
     assert name not in ("DATABASE_URL", "SECRET_KEY", "ADMINS") or value not in caught.value.message
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if name != "home"])
 def test_a_blank_setting_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str):
     usual = settings.read()
@@ -123,6 +124,7 @@ def test_the_size_of_pages_is_a_number_or_left_to_the_vendor(
     assert settings.read().page_size == page_size
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize("name", ["what?", "50%", "a%20b", "東京", "a#b", "a b;c"])
 def test_a_home_of_any_name_holds_its_database(tmp_path: Path, name: str):
     bridge = open_bridge(Settings(home=tmp_path / name, _env_file=None))  # type: ignore[call-arg]

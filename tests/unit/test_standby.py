@@ -141,6 +141,7 @@ def test_what_waits_is_sent_while_no_worker_is_there_and_nothing_is_missed_witho
     assert not worker_rows.worker_is_up(inside, LOCAL)
 
 
+@pytest.mark.sqlite_file
 def test_a_home_that_is_not_there_yet_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(standby, "_LOOK_EVERY_S", 0.01)
     settings = Settings(home=tmp_path / "none", _env_file=None)  # type: ignore[call-arg]
