@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from core.text import whole_of
+
 # What a host's name may hold; what it leads to is looked up where it is connected to.
 _HOST = re.compile(r"[A-Za-z0-9_.-]{1,253}")
 _MOST_PORT = 2**16 - 1
@@ -13,12 +15,13 @@ _MOST_PORT = 2**16 - 1
 def split_address(text: str) -> tuple[str, int] | None:
     """Take `host:port` apart, `[::1]:80` too; None for what is none. Port 0 is any that is free."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port[:6]) > _MOST_PORT:
+    number = whole_of(port)
+    if not colon or number is None or number > _MOST_PORT:
         return None
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        return (host, int(port)) if _is_ip(host) and ":" in host else None
-    return (host, int(port)) if _HOST.fullmatch(host) else None
+        return (host, number) if _is_ip(host) and ":" in host else None
+    return (host, number) if _HOST.fullmatch(host) else None
 
 
 def is_loopback_host(host: str) -> bool:

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core.errors import SettingsError
 from core.files import NoFile, open_file
 from core.hosts import is_loopback_host, split_address
+from core.text import whole_of
 
 _FILE = ".env"
 # The size of the pages that Mixpanel is asked for: a number within these bounds, or this word for never asking.
@@ -147,9 +148,10 @@ class Settings(BaseSettings):
         text = str(value).strip().lower() if value is not None else ""
         if not text or text == VENDOR:
             return text or None
-        if not text.isascii() or not text.isdigit() or not LEAST_PAGE <= int(text[:9]) <= MOST_PAGE:
+        number = whole_of(text)
+        if number is None or not LEAST_PAGE <= number <= MOST_PAGE:
             raise ValueError(f"it is neither {VENDOR} nor a whole number from {LEAST_PAGE:,} to {MOST_PAGE:,}")
-        return int(text)
+        return number
 
     @field_validator("metrics_address")
     @classmethod

@@ -10,6 +10,8 @@ STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-
 # The halves of characters that JSON, and bytes that are not UTF-8, can smuggle in one at a time.
 SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACE = "\ufffd"
+# More than any number here has, and few enough that to read them takes no time.
+_MOST_DIGITS = 20
 
 
 def shown(text: str, *, most: int = 200) -> str:
@@ -26,3 +28,13 @@ def harmless(text: str, *, keep: str = "") -> str:
 def escaped(document: str) -> str:
     """Format what steers as JSON's escapes; in a JSON document in one line it stands in strings alone."""
     return STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def whole_of(text: str) -> int | None:
+    """Return the whole number that digits spell, None for anything else; one of more than 20 digits is just too large.
+
+    Zeros in front count for nothing: a limit that looks at the first digits alone would let any number through.
+    """
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text.lstrip("0")[:_MOST_DIGITS] or "0")

@@ -6,6 +6,7 @@ import re
 
 from core.errors import SettingsError
 from core.invisible import INVISIBLE, has_invisible_ends, is_unseen
+from core.text import whole_of
 
 # Control characters of ASCII and Latin-1, and lone surrogates: in no line that a person enters.
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -52,7 +53,7 @@ def clean_secret(text: str, field: str, hint: str) -> str:
 
 def whole_number(value: str | int | None, field: str) -> int:
     """Check a number of Mixpanel's project settings. Raises SettingsError naming the field."""
-    text = str(value).strip()
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:20]) < 2**31:
+    number = whole_of(str(value).strip())
+    if number is None or not 0 < number < 2**31:
         raise SettingsError(f"{field}: this is a whole number, found in Mixpanel's project settings.")
-    return int(text)
+    return number

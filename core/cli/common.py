@@ -18,6 +18,7 @@ import typer
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
 from core.signals import end_signals
+from core.text import whole_of
 
 if TYPE_CHECKING:
     # The help of the commands does without all that these need.
@@ -136,6 +137,7 @@ def patience(wait: bool) -> float | None:
 
 
 def whole_number(text: str, field: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 0 < int(text[:20]) < 2**63:
+    number = whole_of(text)
+    if number is None or not 0 < number < 2**63:
         raise SettingsError(f"{field}: {text!r} is not a whole number.", advice="`python -m core cohorts` lists them.")
-    return int(text)
+    return number

@@ -20,7 +20,7 @@ import httpx
 
 from core.errors import SettingsError
 from core.hosts import is_loopback_host
-from core.text import STEERING, shown
+from core.text import STEERING, shown, whole_of
 from core.vendors.addresses import Address
 from core.vendors.certificates import load_trusted
 
@@ -196,9 +196,10 @@ def _split(entry: str, place: str) -> tuple[str, int | None]:
         host, port = place, None
     if port is None:
         return host, None
-    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 2**16):
+    number = whole_of(port)
+    if number is None or not 0 < number < 2**16:
         _refuse_entry(entry)
-    return host, int(port)
+    return host, number
 
 
 def _network(text: str) -> Network | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from core.cli.common import whole_number as cli_number
 from core.errors import SettingsError
-from core.validation import clean_exact_line, clean_line, clean_secret
+from core.hosts import split_address
+from core.text import whole_of
+from core.validation import clean_exact_line, clean_line, clean_secret, whole_number
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b", "\ufeff \u2060", "\u00ad"])
@@ -34,3 +37,32 @@ def test_a_secret_holds_nothing_that_nobody_sees_and_is_not_told(secret: str):
         clean_secret(secret, "Secret", "Copy it again.")
 
     assert "s3" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0", 0),
+        ("007", 7),
+        ("1" * 20, 11111111111111111111),
+        ("", None),
+        ("-1", None),
+        ("1 ", None),
+        ("\u0661", None),
+        ("\u00b2", None),
+    ],
+)
+def test_digits_are_a_number_and_nothing_else_is(text: str, number: int | None):
+    assert whole_of(text) == number
+
+
+@pytest.mark.parametrize("nines", [30, 5000])
+def test_zeros_in_front_let_no_number_through_that_is_too_large(nines: int):
+    padded = "0" * 20 + "9" * nines
+
+    assert (whole_of(padded) or 0) > 2**63
+    assert split_address(f"localhost:{padded}") is None
+    with pytest.raises(SettingsError, match="Project id"):
+        whole_number("1" + padded, "Project id")
+    with pytest.raises(SettingsError, match="cohort"):
+        cli_number(padded, "cohort")
