@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+from functools import partial
 
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -19,9 +21,12 @@ from core.api.readiness import find_troubles
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.hosts import is_loopback_host
+from core.threads import in_own_thread
 
 # What this machine is called by those who ask from it: another name leads here from a page of somebody else's.
 _NAMES_OF_THIS_MACHINE = ["localhost", "127.0.0.1", "[::1]"]
+# Who reads numbers at a time: each look at them asks the database much.
+_MOST_READERS = 4
 _FRESH = {"Cache-Control": "no-store"}
 
 
@@ -32,34 +37,11 @@ def create_app(bridge: Bridge, *, host: str, places: Places) -> ASGIApp:
     what there is to count, in the text format of Prometheus or in OpenMetrics. With a token set, the reasons and the
     numbers are only for who has it. What lies below `/api/` has a door of its own, which another token opens.
     """
-    metrics = Metrics(bridge)
-    names = _NAMES_OF_THIS_MACHINE if is_loopback_host(host) else ["*"]
-
-    def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"}, headers=_FRESH)
-
-    def readyz(request: Request) -> Response:
-        troubles = find_troubles(bridge)
-        body: dict[str, object] = {"status": "not ready" if troubles else "ready"}
-        if _may_read(bridge, request):
-            body["troubles"] = troubles
-        return JSONResponse(body, 503 if troubles else 200, headers=_FRESH)
-
-    def read_metrics(request: Request) -> Response:
-        if not _may_read(bridge, request):
-            return JSONResponse(
-                {"error": "Send the token of COHORT_BRIDGE_METRICS_TOKEN as Authorization: Bearer."},
-                401,
-                headers={**_FRESH, "WWW-Authenticate": "Bearer"},
-            )
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        try:
-            with metrics.read() as registry:
-                return Response(encode(registry), media_type=content_type, headers=_FRESH)
-        except CohortBridgeError as exc:
-            return JSONResponse({"error": exc.message, "advice": exc.advice}, 503, headers=_FRESH)
-
-    probes = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", read_metrics)])
+    names = [*_NAMES_OF_THIS_MACHINE, f"[{host}]" if ":" in host else host] if is_loopback_host(host) else ["*"]
+    asked = _Probes(bridge)
+    probes = Starlette(
+        routes=[Route("/healthz", asked.healthz), Route("/readyz", asked.readyz), Route("/metrics", asked.metrics)]
+    )
     door = Door(bridge, places)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,6 +49,54 @@ def create_app(bridge: Bridge, *, host: str, places: Places) -> ASGIApp:
         await (door if is_api else probes)(scope, receive, send)
 
     return TrustedHostMiddleware(serve, allowed_hosts=names, www_redirect=False)
+
+
+class _Probes:
+    """Health and numbers: answered however many ask, and whatever a database does that hangs."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._metrics = Metrics(bridge)
+        self._readers_left = _MOST_READERS
+        self._looking: asyncio.Future[list[str]] | None = None
+
+    async def healthz(self, _: Request) -> Response:
+        """Say that the process answers."""
+        return JSONResponse({"status": "ok"}, headers=_FRESH)
+
+    async def readyz(self, request: Request) -> Response:
+        """Say whether it can work. It is looked once for all who ask meanwhile."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(in_own_thread(partial(find_troubles, self._bridge)))
+        troubles = await asyncio.shield(self._looking)
+        body: dict[str, object] = {"status": "not ready" if troubles else "ready"}
+        if _may_read(self._bridge, request):
+            body["troubles"] = troubles
+        return JSONResponse(body, 503 if troubles else 200, headers=_FRESH)
+
+    async def metrics(self, request: Request) -> Response:
+        """Answer with the numbers, to so many at a time."""
+        if not _may_read(self._bridge, request):
+            return JSONResponse(
+                {"error": "Send the token of COHORT_BRIDGE_METRICS_TOKEN as Authorization: Bearer."},
+                401,
+                headers={**_FRESH, "WWW-Authenticate": "Bearer"},
+            )
+        if not self._readers_left:
+            return JSONResponse({"error": "Too many read them at a time."}, 503, headers={**_FRESH, "Retry-After": "5"})
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+
+        def read() -> bytes:
+            with self._metrics.read() as registry:
+                return encode(registry)
+
+        self._readers_left -= 1
+        try:
+            return Response(await in_own_thread(read), media_type=content_type, headers=_FRESH)
+        except CohortBridgeError as exc:
+            return JSONResponse({"error": exc.message, "advice": exc.advice}, 503, headers=_FRESH)
+        finally:
+            self._readers_left += 1
 
 
 def _may_read(bridge: Bridge, request: Request) -> bool:

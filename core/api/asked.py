@@ -17,6 +17,7 @@ from core.access.roles import Actor
 from core.api.responses import HttpProblem
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
+from core.text import whole_of
 from core.threads import in_own_thread
 
 T = TypeVar("T")
@@ -32,8 +33,26 @@ class Places:
     """How much is done at a time. Probes have threads of their own, and are answered whatever goes on here."""
 
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    asked_left: int = 64
     waiters_left: int = 16
     closing: threading.Event = field(default_factory=threading.Event)  # who waits is answered now
+
+    @contextmanager
+    def asker(self) -> Generator[None]:
+        """Take the place of a request. Raises HttpProblem where none is free."""
+        if not self.asked_left:
+            raise HttpProblem(
+                503,
+                "too_many_requests",
+                "Too many ask at a time.",
+                advice="Ask again after the time in Retry-After.",
+                headers={"Retry-After": "5"},
+            )
+        self.asked_left -= 1
+        try:
+            yield
+        finally:
+            self.asked_left += 1
 
     @contextmanager
     def waiter(self) -> Generator[None]:
@@ -70,12 +89,12 @@ class Asked:
 
     def number(self, name: str) -> int:
         """Return the number of a row. Raises SettingsError, NotFound."""
-        text = self.path[name]
-        if not (text.isascii() and text.isdigit()):
+        number = whole_of(self.path[name])
+        if number is None:
             raise SettingsError(f"{name}: this is a whole number.")
-        if int(text[:20]) > _MOST_ID:
+        if number > _MOST_ID:
             raise NotFound(f"{name}: there is none of this number.", advice="See the list of them.")
-        return int(text)
+        return number
 
     def person(self, name: str) -> str:
         """Return an id of a person, byte for byte. Raises SettingsError, which does not repeat it."""
@@ -111,6 +130,7 @@ def whole(values: dict[str, str], name: str, default: int, *, least: int, most: 
     text = values.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit()) or not least <= int(text[:20]) <= most:
+    number = whole_of(text)
+    if number is None or not least <= number <= most:
         raise SettingsError(f"{name}: this is a whole number from {least:,} to {most:,}.")
-    return int(text)
+    return number

@@ -71,12 +71,8 @@ class Door:
 
     async def _respond(self, request: Request) -> Response:
         try:
-            asker = await self._ask(partial(tokens.find_asker, self._bridge, _token_of(request)))
-            if not asker.is_open:
-                return PlainTextResponse("Not Found", 404)  # as every address where nothing is
-            actor = await self._admit(asker, request)
-            await _drop_body(request)
-            return await self._answer(actor, request)
+            with self._places.asker():
+                return await self._open_for(request)
         except CohortBridgeError as exc:
             return error_response(exc)
         except ClientDisconnect:
@@ -86,6 +82,14 @@ class Door:
             log.error("request failed in an unexpected way error=%s", type(exc).__name__)
             log.debug("unexpected", exc_info=True)
             return error_response(Unforeseen(f"This failed in an unexpected way ({type(exc).__name__})."))
+
+    async def _open_for(self, request: Request) -> Response:
+        asker = await self._ask(partial(tokens.find_asker, self._bridge, _token_of(request)))
+        if not asker.is_open:
+            return PlainTextResponse("Not Found", 404)  # as every address where nothing is
+        actor = await self._admit(asker, request)
+        await _drop_body(request)
+        return await self._answer(actor, request)
 
     async def _ask(self, call: Callable[[], Asker]) -> Asker:
         async with self._places.threads:
