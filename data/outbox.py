@@ -23,8 +23,10 @@ from data.outbox_models import LOST, RECOVERED, UNSENT, AlertMessage, AlertState
 
 # What could not be sent for so long is no news any more.
 TRIED_FOR = timedelta(hours=24)
-# No wait until the next try is longer than this: one that is began before the clock was set back.
+# No wait until the next try is longer than this: one that is, by more than clocks differ, began before the clock was
+# set back. What was not tried so far waits for no time at all.
 LONGEST_WAIT = timedelta(hours=1)
+_SKEW = timedelta(minutes=5)
 _SENDER_ENDED = "The process that sent it ended before it knew whether the message arrived."
 _LOOKED_AT = 50
 
@@ -90,7 +92,8 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
         col(earlier.status).in_(UNSENT),
     )
     at = col(AlertMessage.next_try_at)
-    return col(AlertMessage.status) == MessageStatus.WAITING, (at <= now) | (at > now + 2 * LONGEST_WAIT), ~waits_for
+    is_time = (at <= now) | (at > now + LONGEST_WAIT + _SKEW) | (col(AlertMessage.tries) == 0)
+    return col(AlertMessage.status) == MessageStatus.WAITING, is_time, ~waits_for
 
 
 def _end_unsent(session: Session, message: AlertMessage, channel: AlertChannel, now: datetime) -> bool:

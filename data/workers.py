@@ -23,6 +23,12 @@ def sign_on(engine: Engine, name: str, *, started_at: datetime, now: datetime) -
         session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < now - _KEPT_FOR))
 
 
+def note_visit(engine: Engine, *, now: datetime) -> None:
+    """Tell who was told that no worker was there that one has come, where none ever stays."""
+    if last_seen(engine) is None:
+        alert_states.settle_found(engine, {WORKER: None}, now=now)
+
+
 def sign_off(engine: Engine, name: str) -> None:
     """Note that a worker has left."""
     with write_session(engine) as session:

@@ -74,10 +74,14 @@ class AlertSender:
     async def send_all(self) -> int:
         """Send what is due to its end, and return how many tries that were."""
         done = 0
-        while started := await self.start_due():
+        while True:
+            started = await self.start_due()
             done += started
-            await asyncio.wait(self._tasks.values(), return_when=asyncio.ALL_COMPLETED)
-        return done
+            working = [task for task in self._tasks.values() if not task.done()]
+            if working:  # a channel that is done goes on, whatever the others wait for
+                await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            elif not started:
+                return done
 
     async def stop(self) -> None:
         """Let what is on its way arrive, for a moment; what has not then is undecided."""

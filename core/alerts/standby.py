@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from core.access.roles import LOCAL
 from core.alerts.sending import AlertSender, watch_senders
@@ -13,7 +13,7 @@ from core.errors import CohortBridgeError
 from core.leases.lease import new_lease_owner
 from core.leases.workers import worker_is_up, worker_seen_at
 from core.settings import Settings
-from data import alert_states, run_metrics
+from data import alert_states, run_metrics, workers
 from data.alert_states import Finding
 from data.engine import sqlite_file
 from data.outbox_models import CRITICAL, WORKER, Condition
@@ -35,7 +35,8 @@ class Standby:
         self._sender = AlertSender(bridge, new_lease_owner())
         self._senders = watch_senders(bridge)
         self._gone_since_s: float | None = None
-        self._has_seen_one = False
+        self._has_seen_one = False  # since the last time that one was missed
+        self._beats: dict[str, datetime] | None = None  # of each worker, at the last look
 
     async def look(self) -> None:
         """Look once, every half a minute. Raises CohortBridgeError."""
@@ -52,7 +53,7 @@ class Standby:
         """Look whether workers are gone, and tell if they are."""
         bridge, now_s = self._bridge, self._bridge.clock.steady_s()
         with storage_errors():
-            if worker_is_up(bridge, LOCAL):
+            if self._has_beaten():
                 self._gone_since_s, self._has_seen_one = None, True
                 return False
             if self._gone_since_s is None:
@@ -63,7 +64,19 @@ class Standby:
             if self._is_missed():
                 finding = Finding(Condition.WORKER_GONE, CRITICAL, {"minutes": int(gone_s // 60)})
                 alert_states.settle_found(bridge.engine, {WORKER: finding}, now=bridge.clock.now())
+                self._has_seen_one = False
         return True
+
+    def _has_beaten(self) -> bool:
+        """Return whether a worker gave a heartbeat since the last look.
+
+        What time it wrote says nothing but that: its clock, or this one, may have been set meanwhile.
+        """
+        before = self._beats
+        self._beats = {worker.name: worker.seen_at for worker in workers.list_recent(self._bridge.engine)}
+        if before is None:
+            return worker_is_up(self._bridge, LOCAL)
+        return any(before.get(name) != seen_at for name, seen_at in self._beats.items())
 
     def _is_missed(self) -> bool:
         """Return whether there is work for a worker, and one was there, or should have come for it by now."""

@@ -23,6 +23,24 @@ log = logging.getLogger(__name__)
 _LOW, _ROOM = 0.10, 0.12
 # A worker that has just begun first does what became due while none was there.
 _FIRST_LOOK_AFTER = timedelta(minutes=10)
+# So has one that did not look for so long, by the clock on the wall: the machine slept, or its clock was set.
+_LONGEST_BREAK = timedelta(minutes=5)
+
+
+class Watching:
+    """A worker's looks, every half a minute."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._since = self._looked_at = bridge.clock.now()
+
+    def look(self) -> None:
+        """Look for what is new, and tell of it."""
+        now = self._bridge.clock.now()
+        if abs(now - self._looked_at) > _LONGEST_BREAK:
+            self._since = now
+        self._looked_at = now
+        look(self._bridge, since=self._since)
 
 
 def look(bridge: Bridge, *, since: datetime) -> None:

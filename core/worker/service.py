@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
-from core.alerts import watching
 from core.alerts.ping import DeadMansPing
 from core.alerts.retention import forget_old as forget_old_alerts
 from core.alerts.sending import AlertSender, watch_senders
+from core.alerts.watching import Watching
 from core.associate import running
 from core.associate.retention import forget_old as forget_old_associations
 from core.backup.leftovers import remove_leftovers
@@ -55,6 +55,7 @@ class Worker:
         self._destinations = 1  # at the last look
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._associations = running.JobRunner(bridge, self._lease_owner)
+        self._watching = Watching(bridge)
         self._alerts, self._ping = AlertSender(bridge, self._lease_owner), DeadMansPing(bridge)
         self._watches = (
             watch_forgetting(bridge),
@@ -115,6 +116,8 @@ class Worker:
         Runs that others hold are watched until they move, or are dead and recovered.
         """
         done = 0
+        with storage_errors():
+            await asyncio.to_thread(workers.note_visit, self._bridge.engine, now=self._clock.now())
         await asyncio.to_thread(self.pause_shared)
         await asyncio.to_thread(self.pause_unplannable)
         async with self._connect() as http:
@@ -200,7 +203,7 @@ class Worker:
 
     def look_for_alerts(self) -> None:
         """Tell of what is late, low or about to end."""
-        watching.look(self._bridge, since=self._started_at)
+        self._watching.look()
 
     def look_for_dead(self) -> None:
         """Recover the runs and associations whose process died, and what waits for one that forgot somebody."""

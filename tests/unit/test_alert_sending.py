@@ -118,6 +118,29 @@ def test_a_receiver_that_says_when_to_come_back_is_left_alone_until_then(
     assert (early, send(inside)) == (0, 1)
 
 
+@pytest.mark.parametrize("back_s", [3600, 2 * 3600, 26 * 3600])
+def test_a_clock_that_is_set_back_keeps_no_message_waiting_and_sends_none_twice(
+    inside: Bridge, hook: Webhook, fake_clock: FakeClock, back_s: int
+):
+    add_channel(inside, hook.url)
+    hook.status = 503
+    tell(inside, GONE, "worker")
+    send(inside)
+    hook.status = 200
+    tell(inside, LOW)
+    fake_clock.shift_s -= back_s
+
+    send(inside)
+    at_once = events(hook)[1:]
+    fake_clock.shift_s += 3700
+    send(inside)
+    fake_clock.shift_s += back_s
+    send(inside)
+
+    assert at_once[-1] == (Condition.DISK, "critical")
+    assert sorted(events(hook)[1:]) == [(Condition.DISK, "critical"), (Condition.WORKER_GONE, "critical")]
+
+
 def test_a_message_is_given_up_after_a_day_with_what_ends_it_and_says_why(
     inside: Bridge, hook: Webhook, fake_clock: FakeClock
 ):
@@ -211,6 +234,30 @@ def test_a_channel_that_hangs_keeps_no_other_waiting(inside: Bridge, monkeypatch
         assert len(hanging.posted) == 1
     # Stopped while it was on its way, its fate is not known; what waits behind it about another thing waits.
     assert sorted(statuses(inside)) == ["sent", "sent", "undecided", "waiting"]
+
+
+def test_where_all_is_sent_to_its_end_a_slow_channel_keeps_no_other_waiting(inside: Bridge):
+    with webhook() as hanging, webhook() as hook:
+        hanging.status = None
+        add_channel(inside, hanging.url)
+        add_channel(inside, hook.url)
+        for number in range(3):
+            tell(inside, LOW, f"disk {number}")
+
+        async def send_for_a_while() -> None:
+            sender = AlertSender(inside, "one")
+            task = asyncio.create_task(sender.send_all())
+            for _ in range(3):
+                await asyncio.to_thread(hook.wait)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for each in sender._tasks.values():
+                each.cancel()
+            await sender.stop()
+
+        asyncio.run(send_for_a_while())
+
+        assert (len(hook.posted), len(hanging.posted)) == (3, 1)
 
 
 def test_two_senders_send_each_message_once(inside: Bridge, hook: Webhook):

@@ -354,6 +354,28 @@ def test_a_worker_that_has_just_begun_does_first_what_is_due(bridge: Bridge, syn
     assert told(bridge) == []
 
 
+@pytest.mark.parametrize("jump_s", [HOUR_S, 7 * 24 * HOUR_S])
+def test_a_worker_that_slept_or_whose_clock_was_set_calls_nothing_late_before_it_did_what_is_due(
+    bridge: Bridge, sync: Sync, fake_clock: FakeClock, jump_s: float
+):
+    add_channel(bridge)
+    watching_ = watching.Watching(bridge)
+    look_for_minutes(watching_, fake_clock, 20)
+    fake_clock.shift_s += jump_s
+    look_for_minutes(watching_, fake_clock, 9)
+    at_once = told(bridge)
+    look_for_minutes(watching_, fake_clock, 2)
+
+    assert at_once == []
+    assert told(bridge) == [(LATE, "critical")]
+
+
+def look_for_minutes(watching_: watching.Watching, fake_clock: FakeClock, minutes: int) -> None:
+    for _ in range(minutes):
+        watching_.look()
+        fake_clock.shift_s += MINUTE_S
+
+
 def test_a_group_whose_sync_was_paused_for_days_is_not_late_when_it_is_resumed(
     bridge: Bridge, sync: Sync, fake_clock: FakeClock
 ):

@@ -106,6 +106,56 @@ def test_a_worker_that_left_in_order_and_does_not_come_back_is_told_of_as_well(
     assert told(inside) == [(GONE, "critical")]
 
 
+@pytest.mark.parametrize("set_s", [-3600, 3600])
+def test_a_worker_that_ends_when_the_clock_is_set_is_missed_as_soon_and_one_that_works_is_not(
+    inside: Bridge, hook: Webhook, fake_clock: FakeClock, set_s: int
+):
+    add_channel(inside, hook.url)
+    standing = Standby(inside)
+    be_there(inside)
+    pass_minutes(standing, fake_clock, 1)
+    fake_clock.shift_s += set_s
+    for _ in range(10):
+        be_there(inside)
+        pass_minutes(standing, fake_clock, 1)
+    early = told(inside)
+    fake_clock.shift_s -= set_s
+    is_up = worker_rows.worker_is_up(inside, LOCAL)
+
+    pass_minutes(standing, fake_clock, 6)
+
+    assert early == []
+    assert not is_up
+    assert told(inside) == [(GONE, "critical")]
+
+
+def test_a_worker_that_comes_late_ends_what_was_told_and_is_missed_again_the_next_time(
+    inside: Bridge, hook: Webhook, fake_clock: FakeClock
+):
+    add_channel(inside, hook.url)
+    standing = Standby(inside)
+    fake_clock.shift_s += 3 * 3600
+    pass_minutes(standing, fake_clock, 6)
+
+    come_once(inside, fake_clock)
+    pass_minutes(standing, fake_clock, 10)
+    after_one = told(inside)
+    fake_clock.shift_s += 30 * 3600
+    pass_minutes(standing, fake_clock, 6)
+
+    assert after_one == [(GONE, "critical"), (GONE, "recovered")]
+    assert told(inside) == [*after_one, (GONE, "critical")]
+
+
+def come_once(bridge: Bridge, fake_clock: FakeClock) -> None:
+    """Come as `worker --once` does, which leaves nothing due for a day."""
+    workers.note_visit(bridge.engine, now=bridge.clock.now())
+    with write_session(bridge.engine) as session:
+        for sync in session.exec(select(Sync).where(Sync.kind == SyncKind.RECURRING)).all():
+            sync.next_run_at = bridge.clock.now() + timedelta(days=1)
+            session.add(sync)
+
+
 def test_where_a_worker_only_comes_now_and_then_nobody_misses_it_before_an_hour(
     inside: Bridge, hook: Webhook, fake_clock: FakeClock
 ):
