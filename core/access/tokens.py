@@ -101,8 +101,8 @@ def make_token(bridge: Bridge, actor: Actor, name: str, role: str, *, days: int 
 @action(Role.ADMIN)
 def revoke_token(bridge: Bridge, actor: Actor, token_id: int) -> ApiToken:
     """Revoke a token for good, from its next request on. Raises NotFound."""
-    why = f"This token was revoked by {actor.name}."
-    token = tokens.revoke(bridge.engine, token_id, why=why, now=bridge.clock.now())
+    # Told to whoever sends it, perhaps a thief: by whom, the audit log has.
+    token = tokens.revoke(bridge.engine, token_id, why="This token was revoked.", now=bridge.clock.now())
     if token is None:
         raise NotFound("There is no such token.", advice="Reload the page.")
     return token
@@ -115,7 +115,7 @@ def revoke_token(bridge: Bridge, actor: Actor, token_id: int) -> ApiToken:
 class Asker:
     """Who asks: an actor where the token that was sent counts, else why it does not; `token_id` of one that is known.
 
-    `is_open`: whether any token counts. While none does there is nothing to open.
+    `is_open`: whether any token counts. While none does there is nothing to open. `has_counted`: asked before with it.
     """
 
     is_open: bool
@@ -123,6 +123,7 @@ class Asker:
     refused: TokenRefused | None = None
     token_id: int | None = None
     name: str = "unknown token"
+    has_counted: bool = False
 
 
 def find_asker(bridge: Bridge, text: str | None) -> Asker:
@@ -148,7 +149,7 @@ def _known_asker(bridge: Bridge, token: ApiToken, maker: Person | None, *, is_op
     if token.last_used_at is None or abs(now - token.last_used_at) >= _NOTE_EVERY:
         with suppress(StorageFailed), storage_errors():  # a database that is busy is no reason to refuse
             tokens.note_used(bridge.engine, token.id, now=now)
-    return Asker(is_open, actor, token_id=token.id, name=actor.name)
+    return Asker(is_open, actor, token_id=token.id, name=actor.name, has_counted=token.last_used_at is not None)
 
 
 def note_refused(bridge: Bridge, asker: Asker) -> None:

@@ -27,7 +27,7 @@ from core.api.protocol import SENT_WITHIN_S
 from core.api.responses import HttpProblem, error_response
 from core.api.tries import Tries
 from core.bridge import Bridge
-from core.errors import CohortBridgeError, TokenRefused, Unforeseen
+from core.errors import CohortBridgeError, StorageFailed, TokenRefused, Unforeseen
 from core.threads import in_own_thread
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,6 @@ class Door:
         self._bridge = bridge
         self._tries = Tries(bridge.clock.steady_s)
         self._places = places
-        # Tokens that counted before are let through when others behind the same address try too many.
-        self._known = set[int | None]()
         self._noted_s = dict[tuple[str, str], float]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,15 +90,20 @@ class Door:
         return await self._answer(actor, request)
 
     async def _ask(self, call: Callable[[], Asker]) -> Asker:
-        async with self._places.threads:
-            return await in_own_thread(call)
+        try:
+            async with self._places.threads:
+                return await in_own_thread(call)
+        except StorageFailed as exc:
+            # Whoever asks may be a stranger, who is told no more than by /readyz.
+            raise StorageFailed("The database cannot be used.", advice="Look into the worker's log.") from exc
 
     async def _admit(self, asker: Asker, request: Request) -> Actor:
         """Return who acts. Raises TokenRefused, HttpProblem when too many tokens were tried."""
         sent_by = request.client.host if request.client else ""
         # One that is known is no guess: it counts for itself, and not for all who ask from there.
         who = sent_by if asker.token_id is None or asker.actor else asker.token_id
-        wait_s = None if asker.actor and asker.token_id in self._known else self._tries.wait_s(who)
+        # One that counted before is let through when others behind the same address, a proxy's perhaps, try too many.
+        wait_s = None if asker.actor and asker.has_counted else self._tries.wait_s(who)
         if wait_s and request.headers.get("authorization") is not None:
             raise HttpProblem(
                 429,
@@ -110,7 +113,6 @@ class Door:
                 headers={"Retry-After": str(wait_s)},
             )
         if asker.actor:
-            self._known.add(asker.token_id)
             return asker.actor
         if request.headers.get("authorization") is not None:
             self._tries.count(who)

@@ -146,7 +146,10 @@ def test_a_database_that_cannot_be_read_is_told_as_such(bridge: Bridge):
         bridge.engine.dispose()
         bridge.settings.home.joinpath("cohort_bridge.db").write_bytes(b"no database" * 1000)
 
-        assert code_of(client.get("/api/v1/groups")) == (503, "storage_failed")
+        for headers in ({}, {"Authorization": "Bearer nothing"}):
+            refused = client.get("/api/v1/groups", headers=headers)
+            assert code_of(refused) == (503, "storage_failed")
+            assert refused.json()["error"]["message"] == "The database cannot be used."
 
 
 @pytest.mark.parametrize(
@@ -281,6 +284,16 @@ def test_tokens_can_be_tried_so_often_and_those_that_counted_go_on(bridge: Bridg
     assert code_of(too_soon) == (429, "too_many_tries")
     assert (goes_on.status_code, without.status_code, in_time.status_code) == (200, 401, 200)
     assert audit_lines(bridge).count(("unknown token", "use_token", "refused")) == 1
+
+
+def test_a_token_that_counted_before_is_let_through_by_the_next_worker_too(bridge: Bridge):
+    counted = sending(new_token(bridge))
+    with served(bridge) as client:
+        assert client.get("/api/v1/groups", headers=counted).status_code == 200
+    with served(bridge) as client:
+        tried = [client.get("/api/v1/groups", headers=sending("nothing")).status_code for _ in range(21)]
+        assert client.get("/api/v1/groups", headers=counted).status_code == 200
+    assert tried == [401] * 20 + [429]
 
 
 def test_a_token_that_was_revoked_is_told_in_the_audit_log_and_stands_in_nobodys_way(bridge: Bridge):
