@@ -30,6 +30,7 @@ _WEBHOOK = Sender("the webhook", "alert", unconnected="Nothing answers at the we
 # What Apprise calls it.
 _KINDS: dict[Severity, str] = {"critical": "failure", "warning": "warning", "recovered": "success", "test": "info"}
 _SEE_DOCS = "Check its spelling; docs/operate/alerts.md has examples."
+_SIGNS = "Check its spelling, and that signs in a password are written as %40 (for @) and the like."
 _PLAIN_ADVICE = (
     "Use the form of the address that is encrypted, such as mailtos:// for mailto://, or set "
     f"COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS=1 if {_ENTERED.meant}."
@@ -217,5 +218,6 @@ async def _check_service(seen: services.Spoken, *, allow_private: bool) -> None:
         try:
             places = await resolve(host, 443)
         except OSError:
-            raise SettingsError(f"Address: no server has the name {host}.", advice=_SEE_DOCS) from None
+            # Not repeated: behind a sign that an address cannot hold it is the rest of a password.
+            raise SettingsError("Address: no server has the name that is in it.", advice=_SIGNS) from None
         require_reach(places, reach, entered=_ENTERED)

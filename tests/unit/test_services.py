@@ -263,6 +263,8 @@ def test_a_module_of_the_program_is_read():
         ("gotifys://127.0.0.1/abcdefg", "private address"),
         ("mailtos://u:s3cret@mail.example?smtp=169.254.169.254&to=a@b.example", "private address"),
         ("jsons://93.184.216.34/x", "by its own address"),
+        ("mailtos://u:pass@s3cret@mail.example?to=a@b.example", "no server has the name"),
+        ("gotifys://s3cret/x", "no server has the name"),
     ],
 )
 def test_an_address_of_a_service_is_checked_when_it_is_entered(address: str, said: str):
