@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -37,37 +37,46 @@ class _Words:
 
 def notice_of(message: AlertMessage, *, dashboard_url: str | None) -> Notice:
     """Return a message as it is sent; without the dashboard's address it names the place instead of a link."""
-    words, facts = _WORDS[Condition(message.event)], message.facts
+    words, facts = _words_of(message.event, message.facts), message.facts
     place = words.place(facts)
+    lines = _lines(words, facts)
     if message.severity == RECOVERED:
         lines = [_recovery(message.event, facts, message.written_at)]
-    else:
-        lines = [words.happened(facts), _text(facts, "cause", _MOST_CAUSE), _text(facts, "advice") or words.advice]
     link = _link(dashboard_url, place) if dashboard_url else None
     if link is None:
         lines.append(f"In Cohort Bridge: {place.way}.")
     severity: Severity = message.severity  # type: ignore[assignment]  # the column holds no other
     title = title_of(message.event, message.severity, facts)
-    return Notice(
-        title, tuple(line for line in lines if line), link, severity, message.event, message.written_at, message.key
-    )
+    return Notice(title, tuple(lines), link, severity, message.event, message.written_at, message.key)
 
 
 def title_of(event: str, severity: str, facts: Facts) -> str:
     """Return what a message says in a few words."""
-    state = "Recovered" if severity == RECOVERED else _WORDS[Condition(event)].state
+    state = "Recovered" if severity == RECOVERED else _words_of(event, facts).state
     return f"{state}: {_subject(event, facts)}"
 
 
 def summary_of(alert: AlertState) -> str:
-    """Return in a sentence or two what is not well, for a screen."""
-    words, facts = _WORDS[Condition(alert.condition)], alert.facts
-    return " ".join(filter(None, [words.happened(facts), _text(facts, "advice") or words.advice]))
+    """Return in a few sentences what is not well, why, and what to do, for a screen."""
+    return " ".join(_lines(_words_of(alert.condition, alert.facts), alert.facts))
 
 
 def place_of(alert: AlertState) -> Place:
     """Return where to look at what is not well."""
-    return _WORDS[Condition(alert.condition)].place(alert.facts)
+    return _words_of(alert.condition, alert.facts).place(alert.facts)
+
+
+def _words_of(event: str, facts: Facts) -> _Words:
+    """Return the words of a condition; what a person paused has no cause that could be mended."""
+    if not facts.get("by_person"):
+        return _WORDS[Condition(event)]
+    return _PAUSED_FOR_A_TIME if facts.get("until") else _PAUSED_BY_PERSON
+
+
+def _lines(words: _Words, facts: Facts) -> list[str]:
+    """Return what happened, its cause where one is known, and what to do."""
+    advice = _text(facts, "advice") or words.advice
+    return [line for line in (words.happened(facts), _text(facts, "cause", _MOST_CAUSE), advice) if line]
 
 
 def _link(dashboard_url: str, place: Place) -> str:
@@ -197,6 +206,10 @@ def _budget(facts: Facts) -> str:
     )
 
 
+_PAUSED_BY_PERSON = _Words(
+    "Paused", _paused, "Resume the sync when the group is to follow its cohort again.", _sync_place
+)
+_PAUSED_FOR_A_TIME = replace(_PAUSED_BY_PERSON, advice="A worker resumes it then.")
 _WORDS = {
     Condition.PAUSED: _Words(
         "Paused",

@@ -11,6 +11,7 @@ from sqlmodel import select
 
 from core.access.roles import LOCAL
 from core.alerts import watching
+from core.alerts.listing import list_open_alerts
 from core.alerts.wording import notice_of
 from core.bridge import Bridge
 from core.connections.project import project_key
@@ -218,6 +219,18 @@ def test_what_a_person_pauses_is_a_warning_and_over_when_it_is_resumed(bridge: B
     assert told(bridge, both) == [(PAUSED, "warning"), (PAUSED, "recovered")]
 
 
+def test_who_paused_a_sync_is_no_cause_to_be_corrected(bridge: Bridge, sync: Sync):
+    add_channel(bridge)
+
+    recurring.pause_sync(bridge, LOCAL, sync.id or 0)
+    resume(bridge, sync)
+    recurring.pause_sync(bridge, LOCAL, sync.id or 0, until=bridge.clock.now() + timedelta(days=3))
+
+    without_end, _, with_end = (notice_of(each, dashboard_url="https://x").lines for each in list_messages(bridge))
+    assert without_end[1:] == ("Paused by local.", "Resume the sync when the group is to follow its cohort again.")
+    assert with_end[1:] == ("Paused by local.", "A worker resumes it then.")
+
+
 def test_every_way_to_pause_a_sync_tells_of_it(bridge: Bridge, sync: Sync):
     add_channel(bridge)
     with write_session(bridge.engine) as session:
@@ -337,10 +350,12 @@ def test_a_late_group_is_told_once_with_the_cause_and_not_again_as_failing(
     fake_clock.shift_s += 2 * MINUTE_S
     look(bridge)
     look(bridge)
+    on_screen = list_open_alerts(bridge, LOCAL)[0].text
     fail(bridge, sync, 11)
     end(bridge, sync, RunStatus.SUCCEEDED)
 
     assert early == []
+    assert on_screen.endswith(f"The latest run says: {DOWN.message} {DOWN.advice}")
     assert told(bridge) == [(LATE, "critical"), (LATE, "recovered")]
     assert DOWN.message in notice_of(list_messages(bridge)[0], dashboard_url=None).lines
 
