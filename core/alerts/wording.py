@@ -67,7 +67,7 @@ def place_of(alert: AlertState) -> Place:
 
 
 def _words_of(event: str, facts: Facts) -> _Words:
-    """Return the words of a condition; what a person paused has no cause that could be mended."""
+    """Return the words of a condition; what a person paused has no cause to fix."""
     if not facts.get("by_person"):
         return _WORDS[Condition(event)]
     return _PAUSED_FOR_A_TIME if facts.get("until") else _PAUSED_BY_PERSON
@@ -214,7 +214,7 @@ _WORDS = {
     Condition.PAUSED: _Words(
         "Paused",
         _paused,
-        "Mend the cause, then press Resume at the sync.",
+        "Fix the cause, then press Resume at the sync.",
         _sync_place,
     ),
     Condition.HELD: _Words(

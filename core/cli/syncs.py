@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.common import Json, MaxShrink, Tags, To, open_here, whole_number
-from core.cli.output import print_json, say, time_text
+from core.cli.output import print_json, say
 from core.cli.runs import show_queued
 from core.cli.tables import print_syncs
 from core.errors import SettingsError
@@ -149,13 +150,23 @@ def pause_sync(
     bridge = open_here()
     end = None if until is None else _read_end(bridge, sync_id, until)
     sync = recurring.pause_sync(bridge, LOCAL, sync_id, until=end)
-    _show_sync(bridge, sync, f"is paused until {time_text(end)}" if end else "is paused", as_json=as_json)
+    _show_sync(bridge, sync, f"is paused until {_end_text(sync, end)}" if end else "is paused", as_json=as_json)
 
 
 def _read_end(bridge: Bridge, sync_id: int, text: str) -> datetime:
-    timing = listing.get_sync(bridge, LOCAL, sync_id).sync.timing
-    zone = find_zone(timing.zone) if isinstance(timing, Schedule) else None
-    return parse_end(text, now=bridge.clock.now(), zone=zone)
+    sync = listing.get_sync(bridge, LOCAL, sync_id).sync
+    return parse_end(text, now=bridge.clock.now(), zone=_zone_of(sync))
+
+
+def _end_text(sync: Sync, end: datetime) -> str:
+    """Format the end of a pause where the schedule is, or as this machine's clocks show it, with the zone."""
+    zone = _zone_of(sync)
+    at = end.astimezone(zone)
+    return f"{at:%Y-%m-%d %H:%M} {zone or at.tzname()}"
+
+
+def _zone_of(sync: Sync) -> ZoneInfo | None:
+    return find_zone(sync.timing.zone) if isinstance(sync.timing, Schedule) else None
 
 
 @syncs_app.command("resume")

@@ -461,3 +461,8 @@ def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandb
         done = home.run("syncs", "edit", number, *wrong, "--json")
         assert (done.code, field in done.err) == (2, True), done.err
     assert home.run("syncs", "edit", "999", "--every", "15").code == 1
+
+    # The end of a pause is read back as it was written: in the zone of the schedule.
+    home.run("syncs", "edit", number, "--at", "weekdays at 08:00 Asia/Kathmandu")
+    paused = home.run("syncs", "pause", number, "--until", "Monday 08:00")
+    assert re.search(r"is paused until \d{4}-\d\d-\d\d 08:00 Asia/Kathmandu\.", paused.out)
