@@ -23,7 +23,7 @@ WOULD_CHANGE = 2
 _SIGNS = {"add": ("+", "green"), "change": ("~", "yellow"), "remove": ("-", "red")}
 _LONGEST_VALUE = 200
 
-File = Annotated[Path, typer.Argument(metavar="FILE", parser=Path, help="What `config export` wrote, or is like it.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", parser=Path, help="A TOML file, such as `config export` prints.")]
 Prune = Annotated[bool, typer.Option("--prune", help="Remove the syncs, connections and channels that the file lacks.")]
 
 
@@ -47,7 +47,7 @@ def plan_config(file: File, prune: Prune = False, as_json: Json = False) -> None
     if as_json:
         print_json(_as_json(file, outcome, applied=False))
     else:
-        _show(outcome.plan, "would be")
+        _show(outcome.plan, is_done=False)
     raise typer.Exit(WOULD_CHANGE if outcome.plan.changes else 0)
 
 
@@ -61,7 +61,7 @@ def apply_config(file: File, prune: Prune = False, as_json: Json = False) -> Non
     if as_json:
         print_json(_as_json(file, outcome, applied=True))
     else:
-        _show(outcome.plan, "are")
+        _show(outcome.plan, is_done=True)
 
 
 def _fail(file: Path, exc: CohortBridgeError, *, as_json: bool) -> NoReturn:
@@ -123,7 +123,7 @@ def _change_as_json(change: Change, line: int | None) -> dict[str, Any]:
 # --- as a difference -----------------------------------------------------------------------------------------------
 
 
-def _show(plan: Plan, verb: str) -> None:
+def _show(plan: Plan, *, is_done: bool) -> None:
     from rich.text import Text
 
     from core.cli.output import print_styled
@@ -134,7 +134,10 @@ def _show(plan: Plan, verb: str) -> None:
         print_styled(Text(f"- {shown(f'{each.kind} {each.name}')}", style="dim") for each in plan.left)
     for note in plan.notes:
         print_note(note)
-    say(f"{applying.count_changes(plan)}." if plan.changes else f"Nothing {verb.replace('are', 'is')} changed.")
+    if plan.changes:
+        say(f"{'Done' if is_done else 'Would be'}: {applying.count_changes(plan)}.")
+    else:
+        say("Nothing is changed." if is_done else "Nothing would be changed.")
 
 
 def _lines(change: Change) -> Iterator[tuple[str, str]]:

@@ -152,7 +152,7 @@ def test_plan_ends_with_2_when_something_would_change(
         "    every_minutes: 15",
         "    max_shrink: 20",
         "    state: active",
-        "1 added, 1 changed, 0 removed.",
+        "Would be: 1 added, 1 changed, 0 removed.",
     ]
     code, planned, _ = terminal.run("config", "plan", str(path), "--json")
     document = json.loads(planned)
