@@ -30,6 +30,8 @@ from data.outbox_models import (
 )
 
 FAILING_AFTER = 3
+# So many failures in a row can be asked for at most; no more are counted.
+MOST_FAILURES = 20
 # How a run of a row of failures ended; a run that was held or cancelled neither goes on with the row nor ends it.
 _FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
 _COUNTED = (*_FAILED, RunStatus.SUCCEEDED)
@@ -125,11 +127,10 @@ def count_failures(session: Session, group_id: int) -> int:
     latest = select(Run.status).where(
         Run.group_id == group_id, col(Run.dry_run).is_(False), col(Run.status).in_(_COUNTED)
     )
-    statuses = session.exec(latest.order_by(col(Run.id).desc()).limit(_MOST_FAILURES)).all()
+    statuses = session.exec(latest.order_by(col(Run.id).desc()).limit(MOST_FAILURES)).all()
     return next((number for number, status in enumerate(statuses) if status not in _FAILED), len(statuses))
 
 
-_MOST_FAILURES = 20
 _RECURRING = (Sync.kind == SyncKind.RECURRING, col(Sync.state) != SyncState.REMOVED)
 
 

@@ -12,11 +12,11 @@ from core.alerts.wording import Place
 from core.bridge import Bridge
 from core.errors import SettingsError
 from data import alert_states, outbox
+from data.alert_states import MOST_FAILURES
 from data.outbox import SentMessage
 from data.outbox_models import LOST, Condition, MessageStatus
 
 LATEST = 50
-MOST_FAILURES = 20
 # What a screen calls a message of each status.
 STATUSES = {
     MessageStatus.WAITING: "Waiting",
