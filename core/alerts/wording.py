@@ -52,7 +52,8 @@ def notice_of(message: AlertMessage, *, dashboard_url: str | None) -> Notice:
 
 def title_of(event: str, severity: str, facts: Facts) -> str:
     """Return what a message says in a few words."""
-    state = "Recovered" if severity == RECOVERED else _words_of(event, facts).state
+    over = "Removed" if facts.get("how") == "removed" else "Recovered"
+    state = over if severity == RECOVERED else _words_of(event, facts).state
     return f"{state}: {_subject(event, facts)}"
 
 

@@ -287,7 +287,9 @@ def test_a_sync_that_is_removed_is_told_to_who_was_told_of_it(bridge: Bridge, sy
 
     assert told(bridge) == [(FAILING, "critical"), (FAILING, "recovered")]
     assert told(bridge, late_comer) == []
-    assert "removed" in notice_of(list_messages(bridge)[-1], dashboard_url=None).lines[0]
+    over = notice_of(list_messages(bridge)[-1], dashboard_url=None)
+    assert "removed" in over.lines[0]
+    assert over.title.startswith("Removed: ")
 
 
 def test_what_is_not_recorded_is_not_told_and_what_is_not_told_is_not_recorded(
