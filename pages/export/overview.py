@@ -33,6 +33,7 @@ from pages.parts.formatting import (
     escape_markdown,
     message_text,
     number,
+    pause_reason,
     paused_text,
     percent,
     percent_number,
@@ -272,8 +273,7 @@ def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge(paused_text(view.sync), icon=":material/pause_circle:", color="orange")
             st.markdown(f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)}")
-        resumes = f" A worker resumes it at {clock(view.sync.paused_until)}." if view.sync.paused_until else ""
-        st.markdown(escape_markdown((view.sync.paused_reason or "Paused.") + resumes))
+        st.markdown(escape_markdown(pause_reason(view.sync)))
         with st.container(horizontal=True, vertical_alignment="center"):
             if person.role >= Role.ANALYST:
                 st.button(

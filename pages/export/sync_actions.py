@@ -20,7 +20,7 @@ from data.models import MIXPANEL_SIDE, Connection, Schedule, SyncState
 from pages.export import sync_table
 from pages.parts import answers
 from pages.parts.actions import confirm_buttons, perform
-from pages.parts.formatting import clock, escape_markdown, number, pluralize, timing_text, zone
+from pages.parts.formatting import clock, escape_markdown, number, pluralize, timing_phrase, zone
 from pages.shell import page_frame, resources
 
 PLACE = "syncs"
@@ -163,8 +163,7 @@ def _end_fields(prefix: str) -> datetime:
 def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str], go_to: GoTo) -> None:
     """Ask where the copy delivers to; all else is as it is here."""
     limit = "" if view.sync.max_shrink is None else f", shrink limit {view.sync.max_shrink}%"
-    often = timing_text(view.sync)
-    often = often[0].lower() + often[1:]
+    often = timing_phrase(view.sync)
     st.markdown(
         f"The cohort **{escape_markdown(view.group.cohort_name)}** is also kept in "
         f"**{escape_markdown(view.group.name)}** at the other destination: {escape_markdown(often)}{limit}. "

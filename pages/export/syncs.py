@@ -28,7 +28,15 @@ from pages.parts import (
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, clock, escape_markdown, number, paused_text, pluralize, timing_text
+from pages.parts.formatting import (
+    age,
+    escape_markdown,
+    number,
+    pause_reason,
+    paused_text,
+    pluralize,
+    timing_text,
+)
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
@@ -115,10 +123,7 @@ def show_state(sync: Freshness) -> None:
         for tag in view.sync.tags:
             st.badge(escape_markdown(tag), icon=":material/sell:", color="gray")
     if not is_on and view.sync.paused_reason:
-        resumes = f" A worker resumes it at {clock(view.sync.paused_until)}." if view.sync.paused_until else ""
-        st.warning(
-            escape_markdown(view.sync.paused_reason + resumes), title="Why it is paused", icon=":material/pause_circle:"
-        )
+        st.warning(escape_markdown(pause_reason(view.sync)), title="Why it is paused", icon=":material/pause_circle:")
 
 
 def state_text(sync: Freshness) -> str:

@@ -28,16 +28,27 @@ EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440:
 
 def timing_text(sync: Sync) -> str:
     """Format how often a sync runs: Every 15 minutes, Weekdays at 08:00 Europe/Berlin."""
+    text = timing_phrase(sync)
+    return text[0].upper() + text[1:]
+
+
+def timing_phrase(sync: Sync) -> str:
+    """Format how often a sync runs within a sentence: names of days keep their capital."""
     timing = sync.timing
     if isinstance(timing, Schedule):
-        text = text_of(timing)
-        return text[0].upper() + text[1:]
-    return EVERY.get(timing or 0, f"Every {timing} minutes" if timing else "Once")
+        return text_of(timing)
+    return EVERY.get(timing or 0, f"Every {timing} minutes" if timing else "Once").lower()
 
 
 def paused_text(sync: Sync, *, now: datetime | None = None) -> str:
     """Format that a sync is paused, and until when."""
     return f"Paused until {clock(sync.paused_until, now=now)}" if sync.paused_until else "Paused"
+
+
+def pause_reason(sync: Sync) -> str:
+    """Format why a sync is paused, and who ends that when."""
+    resumes = f" A worker resumes it at {clock(sync.paused_until)}." if sync.paused_until else ""
+    return (sync.paused_reason or "Paused.") + resumes
 
 
 def escape_markdown(text: object) -> str:

@@ -6,9 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from data.models import Run
+from data.models import Run, Sync, SyncKind
 from pages.parts import run_log
-from pages.parts.formatting import age, clock, duration, escape_markdown, fine_percent, message_text, percent_number
+from pages.parts.formatting import (
+    age,
+    clock,
+    duration,
+    escape_markdown,
+    fine_percent,
+    message_text,
+    percent_number,
+    timing_phrase,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -123,3 +132,11 @@ def test_the_steps_of_a_run_tell_the_day_once_and_again_when_it_is_another_one()
     when = [row["When"].replace("\u00a0", " ") for row in run_log.steps(run, log)]
 
     assert when == ["23 Nov, 23:59:58.0", "23:59:58.0", "24 Nov, 00:00:01.0", "00:00:03.0"]
+
+
+def test_days_keep_their_capital_within_a_sentence():
+    at_set_times = Sync(kind=SyncKind.RECURRING, cron="0 9 * * 1,4", zone="UTC")
+    every_hour = Sync(kind=SyncKind.RECURRING, every_minutes=60)
+
+    assert timing_phrase(at_set_times) == "Mondays and Thursdays at 09:00 UTC"
+    assert timing_phrase(every_hour) == "every hour"
