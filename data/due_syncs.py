@@ -77,7 +77,7 @@ def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, 
         return len(free)
 
 
-def plan_anew(engine: Engine, moved: Sequence[tuple[NextRun, datetime]]) -> None:
+def replan(engine: Engine, moved: Sequence[tuple[NextRun, datetime]]) -> None:
     """Give syncs other next slots, without a run."""
     with write_session(engine) as session:
         for next_run, at in moved:

@@ -20,7 +20,7 @@ class _Spent:
 
 
 class Tries:
-    """The tries that failed of late, by who made them. In memory: another process counts anew."""
+    """The tries that failed of late, by who made them. In memory: another process starts from zero."""
 
     def __init__(self, steady_s: Callable[[], float]) -> None:
         self._steady_s = steady_s

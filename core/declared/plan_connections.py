@@ -215,7 +215,7 @@ def find_address(planning: Planning, entry: EndpointEntry) -> SecretStr | None:
 
 
 def known_address(planning: Planning, entry: EndpointEntry) -> str | None:
-    """Return the one form of where a receiver leads, or goes on to lead; None where nobody can know that here."""
+    """Return the one form of where a receiver leads, or continues to lead; None where that cannot be known here."""
     address = find_address(planning, entry)
     if address:
         return normal_address(address.get_secret_value())

@@ -78,7 +78,7 @@ def is_due(next_run_at: datetime | None, timing: Timing, now: datetime) -> bool:
     """Return whether a recurring sync is due.
 
     A slot clearly further away than the interval was planned before the clock was set back: it is due as well. With a
-    schedule it is not: `is_misplanned` says that it has to be planned anew.
+    schedule it is not: `is_misplanned` says that its next time has to be set again.
     """
     at = next_run_at
     if at is None or at <= now:
@@ -115,7 +115,7 @@ def on_time_until(sync: Sync, group: Group, *, not_before: datetime | None = Non
     """Return until when a sync's group counts as on time, unless a run finds or makes it equal to its cohort before.
 
     That is for two intervals, or until the second of its set times, and the time that a run takes. A sync that was
-    resumed, or given other times, begins anew, and no earlier than at `not_before`.
+    resumed, or given other times, begins again, and no earlier than at `not_before`.
 
     None where no run is expected: of a sync that is paused or removed, or exports once only, or whose schedule names a
     time zone that is not known any more.

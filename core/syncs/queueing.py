@@ -12,14 +12,14 @@ from data.engine import Engine
 def queue_due(engine: Engine, *, now: datetime, limit: int = 50) -> int:
     """Queue a run of each sync that is due, one however many slots were missed, and move it to its next slot.
 
-    A schedule whose next time is another one by now is planned anew; one that cannot be read any more waits until
+    The next time of a schedule that has another one by now is set again; one that cannot be read any more waits until
     `pauses.pause_unplannable` says so.
     """
     planned = [each for each in due_syncs.list_next_runs(engine) if is_plannable(each.timing, now)]
     misplanned = [each for each in planned if is_misplanned(each.next_run_at, each.timing, now)][:limit]
     if misplanned:
         slots = [next_slot(each.sync_id, each.timing, after=now) for each in misplanned]
-        due_syncs.plan_anew(engine, list(zip(misplanned, slots, strict=True)))
+        due_syncs.replan(engine, list(zip(misplanned, slots, strict=True)))
     due = [each for each in planned if is_due(each.next_run_at, each.timing, now)][:limit]
     if not due:
         return 0

@@ -33,7 +33,7 @@ def show_list(bridge: Bridge, person: Actor, found: list[AlertChannel]) -> None:
     answers.show(bridge, person, PLACE)
     if not found:
         st.info(
-            "Until there is one, nobody is told when a sync fails, is late or is held, or when no worker is running. "
+            "Until there is one, no one is told when a sync fails, is late or is held, or when no worker is running. "
             "A channel is mail, Slack, Teams, Discord, PagerDuty and many others, or a webhook of your own.",
             title="No channels yet",
             icon=":material/notifications_off:",
@@ -142,7 +142,7 @@ def _told(channel: AlertChannel) -> str:
 
 person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
-page_frame.open_page(bridge, person, "Alerts", "Who is told when a sync, or Cohort Bridge itself, needs somebody.")
+page_frame.open_page(bridge, person, "Alerts", "Who is told when a sync, or Cohort Bridge itself, needs attention.")
 with show_errors():
     found = channels.list_channels(bridge, person)
     recurring = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]

@@ -30,7 +30,7 @@ def show_lost(bridge: Bridge, person: Actor, lost: Sequence[ToldMessage], *, pla
         return
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.badge("Not told", icon=":material/notifications_off:", color="orange")
+            st.badge("Unconfirmed", icon=":material/notifications_off:", color="orange")
             st.markdown(f"**{pluralize(len(lost), 'alert')} may not have arrived**")
         st.caption("They are not sent again: what is not known to be lost could arrive twice.")
         for message in lost[:MOST_ITEMS]:
