@@ -132,7 +132,7 @@ def _show_next(prefix: str, row_id: int) -> None:
         assert isinstance(schedule, Schedule)
         slots = list(islice(cron.list_slots(schedule, after=resources.now()), _SHOWN_TIMES))
     except CohortBridgeError as exc:
-        st.caption(f":orange[{error_text(exc)}]")
+        st.warning(error_text(exc), icon=":material/schedule:")
         return
     text = f"Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
     if _listed(slots, zone()) != _listed(slots, ZoneInfo(schedule.zone)):

@@ -32,7 +32,7 @@ def show_lost(bridge: Bridge, person: Actor, lost: Sequence[ToldMessage], *, pla
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge("Unconfirmed", icon=":material/notifications_off:", color="orange")
             st.markdown(f"**{pluralize(len(lost), 'alert')} may not have arrived**")
-        st.caption("They are not sent again: what is not known to be lost could arrive twice.")
+        st.caption("None is sent again: it may have arrived already, was refused, or was tried for a day.")
         for message in lost[:MOST_ITEMS]:
             st.markdown(
                 f"**{escape_markdown(message.title)}** to {escape_markdown(message.channel)}, "
@@ -108,6 +108,7 @@ def show_latest(bridge: Bridge, person: Actor) -> None:
         alt="The latest messages",
         column_config={
             "Message": st.column_config.TextColumn(width="medium"),
+            "Outcome": st.column_config.TextColumn(width=130),
             "Reason": st.column_config.TextColumn(width="medium"),
             **tables.counts("Tries"),
         },
