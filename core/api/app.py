@@ -42,6 +42,7 @@ def create_app(bridge: Bridge, *, host: str, places: Places) -> ASGIApp:
     probes = Starlette(
         routes=[Route("/healthz", asked.healthz), Route("/readyz", asked.readyz), Route("/metrics", asked.metrics)]
     )
+    probes.router.redirect_slashes = False  # an address is what was sent
     door = Door(bridge, places)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,6 +15,10 @@ SENT_WITHIN_S = 10.0
 READ_LOOK_EVERY_S = 15.0
 # Of more connections, the one that has asked nothing for longest makes room: who is new is answered, a probe too.
 MOST_CONNECTIONS = 256
+_NO_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b"
+)
 # Most are answered at once, or refused: by then there is one that is not being answered.
 _ROOM_WITHIN_S = 0.25
 
@@ -45,6 +49,18 @@ class ImpatientProtocol(H11Protocol):
             self._stop_waiting()
         elif was_idle and not self.transport.is_closing():
             self._await_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request, and end: what is being answered still says nothing more.
+
+        Written as bytes, since h11 takes no answer with a body to a HEAD, nor one to what was answered in part.
+        """
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(_NO_REQUEST % (len(msg), msg.encode("ascii")))
+        if self._is_answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the waiting."""

@@ -18,7 +18,7 @@ from core.access.roles import LOCAL
 from core.api import app, protocol
 from core.bridge import Bridge
 from core.syncs import recurring
-from tests.stage.api import code_of, new_token, sending, served
+from tests.stage.api import code_of, new_token, raw, sending, served
 from tests.stage.sandbox import POWER, wait_until
 
 
@@ -42,7 +42,8 @@ def holding(client: httpx.Client, count: int, sent: bytes = b"") -> Generator[li
         yield made
 
 
-def test_probes_are_answered_however_many_connect(bridge: Bridge):
+def test_probes_are_answered_however_many_connect(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 40)
     with served(bridge) as client:
         by = sending(new_token(bridge))
         for sent in (
@@ -50,7 +51,7 @@ def test_probes_are_answered_however_many_connect(bridge: Bridge):
             b"GET /api/v1/gro",
             b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
         ):
-            with holding(client, protocol.MOST_CONNECTIONS + 50, sent) as held:
+            with holding(client, protocol.MOST_CONNECTIONS + 20, sent) as held:
                 assert anew(client, "/healthz").status_code == 200
                 assert anew(client, "/readyz").json()["status"] == "not ready"
                 assert anew(client, "/api/v1/groups", headers=by).status_code == 200
@@ -58,14 +59,17 @@ def test_probes_are_answered_however_many_connect(bridge: Bridge):
                 assert not is_dropped(held[-1])
 
 
-def test_pipelines_that_all_wait_at_once_are_told_so_and_keep_nobody_out(bridge: Bridge):
+def test_pipelines_that_all_wait_at_once_are_told_so_and_keep_nobody_out(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(protocol, "MOST_CONNECTIONS", 100)
     sync = recurring.add_sync(bridge, LOCAL, POWER)
     with served(bridge) as client:
         by = sending(new_token(bridge))
         run = client.post(f"/api/v1/syncs/{sync.id}/runs", headers=by).json()["id"]
         named = f"Host: localhost\r\nAuthorization: {by['Authorization']}\r\n\r\n"
         ask = f"GET /api/v1/runs/{run}?wait=60 HTTP/1.1\r\n{named}"
-        with holding(client, 500, ask.encode()):
+        with holding(client, 150, ask.encode()):
             assert anew(client, "/readyz").status_code == 503  # there is no worker here
             assert anew(client, "/healthz").status_code == 200
             # Some of them are being let in, or told that there are too many, for a moment.
@@ -135,15 +139,24 @@ def test_what_is_no_request_leaves_no_line_in_the_log(bridge: Bridge, caplog: py
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
         b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+        # Its body is found to be none while it is being answered, or was.
+        *(
+            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".encode()
+            for method in ("GET", "HEAD", "POST")
+            for path in ("/healthz", "/nothing", "/readyz", "/api/v1/groups")
+        ),
     )
     with served(bridge) as client:
         caplog.clear()
         for each in odd:
             with closing(connect(client)) as connection:
                 connection.sendall(each)
-                assert connection.recv(20).startswith((b"HTTP/1.1 400", b"HTTP/1.1 200"))
+                answer = connection.recv(65536)
+                assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 200"))
+                assert answer.count(b"HTTP/1.1") == 1
         assert client.get("/healthz").status_code == 200
-    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
+    said = [record.getMessage() for record in caplog.records if record.name.split(".")[0] not in ("httpx", "httpcore")]
+    assert [text for text in said if not text.startswith("metrics served")] == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "127.0.0.5:0", "localhost:0"])
@@ -154,3 +167,9 @@ def test_who_asks_by_the_address_that_it_serves_at_is_answered(bridge: Bridge, a
         assert httpx.get(f"http://{host}:{port}/healthz").status_code == 200
         stranger = httpx.get(f"http://{host}:{port}/healthz", headers={"Host": f"{host}.example.com"})
         assert stranger.status_code == 400
+
+
+def test_no_address_is_put_right(bridge: Bridge):
+    with served(bridge) as client:
+        for path in ("/healthz/", "/metrics/", "//healthz", "/healthz/.", "/healthz;x", "/x/../healthz"):
+            assert raw(client, "GET", path, {}) == (404, "Not Found")

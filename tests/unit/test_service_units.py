@@ -68,6 +68,12 @@ def test_a_setting_that_cannot_be_used_is_not_tried_for_ever(unit: Path):
     assert service(unit)["Restart"] == ["always"]
 
 
+@each_unit
+def test_what_is_on_its_way_when_it_ends_may_arrive(unit: Path):
+    """A process that sends an alert is not asked to end with the program, which ends it in time by itself."""
+    assert service(unit)["KillMode"] == ["mixed"]
+
+
 def test_both_may_do_the_same():
     worker, dashboard = (service(unit) for unit in reversed(UNITS))
 
