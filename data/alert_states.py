@@ -96,6 +96,15 @@ def note_paused(
         _enter(session, f"sync:{sync_id}", present, finding, now)
 
 
+def note_pause_end(session: Session, sync_id: int, until: datetime | None) -> None:
+    """Keep what is shown of a paused sync true, whose pause has another end; nobody is told of that."""
+    present = find_open(session, f"sync:{sync_id}")
+    if present is not None and present.condition == Condition.PAUSED:
+        others = {name: value for name, value in present.facts.items() if name != "until"}
+        present.facts = others | ({"until": until.isoformat()} if until else {})
+        session.add(present)
+
+
 def note_resumed(session: Session, sync_id: int, *, now: datetime) -> None:
     """Tell that a paused sync runs again; where it was held or failing before, that is what it is in once more."""
     present = find_open(session, f"sync:{sync_id}")

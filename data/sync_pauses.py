@@ -44,6 +44,7 @@ def _pause(session: Session, sync: Sync, reason: str, until: datetime | None, no
         is_changed = sync.paused_until != until
         sync.paused_until = until
         session.add(sync)
+        alert_states.note_pause_end(session, sync.id or 0, until)
         return is_changed
     sync.state, sync.next_run_at, sync.paused_reason, sync.paused_until = SyncState.PAUSED, None, reason, until
     session.add(sync)

@@ -231,6 +231,22 @@ def test_who_paused_a_sync_is_no_cause_to_be_corrected(bridge: Bridge, sync: Syn
     assert with_end[1:] == ("Paused by local.", "A worker resumes it then.")
 
 
+def test_a_pause_that_is_given_another_end_is_shown_with_it_and_told_once(bridge: Bridge, sync: Sync):
+    add_channel(bridge)
+    now, number = bridge.clock.now(), sync.id or 0
+    recurring.pause_sync(bridge, LOCAL, number, until=now + timedelta(days=1))
+    shown = [list_open_alerts(bridge, LOCAL)[0].text]
+
+    recurring.pause_sync(bridge, LOCAL, number, until=now + timedelta(days=2))
+    shown.append(list_open_alerts(bridge, LOCAL)[0].text)
+    recurring.pause_sync(bridge, LOCAL, number)
+    shown.append(list_open_alerts(bridge, LOCAL)[0].text)
+
+    expected = [f"until {now + timedelta(days=days):%Y-%m-%d %H:%M} UTC" for days in (1, 2)]
+    assert [expected[0] in shown[0], expected[1] in shown[1], "until" in shown[2]] == [True, True, False]
+    assert told(bridge) == [(PAUSED, "warning")]
+
+
 def test_every_way_to_pause_a_sync_tells_of_it(bridge: Bridge, sync: Sync):
     add_channel(bridge)
     with write_session(bridge.engine) as session:
