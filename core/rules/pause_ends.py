@@ -12,6 +12,8 @@ from core.text import shown
 
 FIELD = "Until"
 _LONGEST = timedelta(days=366)
+# At the edges of the calendar a time has no UTC.
+_YEARS = range(1970, 9999)
 _ZONE = r"(?: (?P<zone>[^\d\s].*))?"
 _TIME = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})"
 _DATE = re.compile(rf"(?P<date>\d{{4}}-\d{{2}}-\d{{2}})[ T]{_TIME}{_ZONE}")
@@ -40,16 +42,22 @@ def parse_end(text: str, *, now: datetime, zone: tzinfo | None = None) -> dateti
         raise SettingsError(f"{FIELD}: “{shown(words)}” is not understood.", advice=_EXAMPLE) from None
     if end.tzinfo is None:
         raise SettingsError(f"{FIELD}: “{shown(words)}” is not understood.", advice=_EXAMPLE)
-    return check_end(end.astimezone(UTC), now=now)
+    return check_end(end, now=now)
 
 
 def check_end(end: datetime, *, now: datetime) -> datetime:
-    """Refuse an end that has passed, or is too far away to be meant. Raises SettingsError."""
+    """Return an end in UTC. Refuses one that has passed, or is too far away to be meant. Raises SettingsError."""
+    _check_year(end)
     if end <= now:
         raise SettingsError(f"{FIELD}: {_shown(end)} has passed.", advice="Choose a later time.")
     if end > now + _LONGEST:
         raise SettingsError(f"{FIELD}: {_shown(end)} is more than a year away.", advice="Pause it without an end.")
-    return end
+    return end.astimezone(UTC)
+
+
+def _check_year(day: date) -> None:
+    if day.year not in _YEARS:
+        raise SettingsError(f"{FIELD}: the year {day.year:04} cannot be meant.", advice=_EXAMPLE)
 
 
 def _shown(end: datetime) -> str:
@@ -78,9 +86,11 @@ def _the_zone(match: re.Match[str], zone: tzinfo | None) -> tzinfo | None:
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise SettingsError(f"{FIELD}: “{text}” is not a day of the calendar.", advice=_EXAMPLE) from None
+    _check_year(day)
+    return day
 
 
 def _on(day: date, match: re.Match[str]) -> datetime:

@@ -322,6 +322,10 @@ def test_the_end_of_a_pause_is_read(text: str, end: str):
         ("Mondey 08:00", "Until: “Mondey 08:00” is not understood."),
         ("2026-11-30", "Until: “2026-11-30” is not understood."),
         ("soon", "Until: “soon” is not understood."),
+        ("0001-01-01T00:00:00+01:00", "Until: the year 0001 cannot be meant."),
+        ("9999-12-31T23:59:59-01:00", "Until: the year 9999 cannot be meant."),
+        ("0001-01-01 00:00", "Until: the year 0001 cannot be meant."),
+        ("9999-12-31 23:59 America/New_York", "Until: the year 9999 cannot be meant."),
     ],
 )
 def test_an_end_that_is_none_is_refused(text: str, message: str):
