@@ -18,7 +18,7 @@ from core.vendors.addresses import Entered, allowed_reach, check_endpoint, requi
 from core.vendors.http import connect_entered
 from core.vendors.intake import Bounds, Sender
 from core.vendors.notices import Notice, Severity
-from core.vendors.retry import is_passing, retry_after_s
+from core.vendors.retry import is_gateway_timeout, is_passing, retry_after_s
 
 # What a channel is: an address of the web that takes our JSON, or one of those that Apprise speaks to.
 WEBHOOK, SERVICE = "webhook", "service"
@@ -161,9 +161,11 @@ async def _post(address: str, notice: Notice, *, allow_private: bool, within_s: 
 
 
 def _check_status(who: str, status: int, retry_after: float | None) -> None:
-    """Raise what an HTTP status means for a message: NotifyRefused or NotifyFailed; nothing of a 2xx."""
+    """Raise what an HTTP status means for a message: a NotifyError; nothing of a 2xx."""
     if 200 <= status < 300:
         return
+    if is_gateway_timeout(status):
+        raise NotifyUndecided(f"{who} was not answered itself ({status}). Whether the message arrived is not known.")
     if is_passing(status):
         raise NotifyFailed(f"{who} answered with an error of its own ({status}).", retry_after_s=retry_after)
     if 300 <= status < 400:

@@ -111,6 +111,11 @@ class Tries:
         return attempt.next_wait if wait is True else wait
 
 
+def is_gateway_timeout(status: int) -> bool:
+    """Return whether a status says that whoever answered passed the request on, and heard nothing of it."""
+    return status in (504, 524)
+
+
 def is_passing(status: int) -> bool:
     """Return whether the same request may be taken later, after an answer with this status."""
     return status in _PASSING or status >= 500

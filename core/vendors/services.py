@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from core.vendors import proxies
 from core.vendors.certificates import check_named
-from core.vendors.retry import is_passing, retry_after_s
+from core.vendors.retry import is_gateway_timeout, is_passing, retry_after_s
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def judge(spoken: Spoken) -> Fate:
         return Fate(UNDECIDED if spoken.begun else FAILED, "did not answer in time")
     if spoken.accepted:
         return Fate(ACCEPTED)
-    if any(exchange["sent"] and exchange["status"] is None for exchange in spoken.exchanges):
+    if any(_is_open(exchange) for exchange in spoken.exchanges):
         return Fate(UNDECIDED, "did not say whether it took the message")
     if spoken.targets > 1 and any(_is_taken(exchange) for exchange in spoken.exchanges):
         return Fate(UNDECIDED, "took the message for some of its recipients, and not for others")
@@ -196,6 +196,11 @@ def _judge_last(last: Mapping[str, Any]) -> Fate:
     if _is_taken(last):
         return Fate(REFUSED, "answered that it does not take the message")
     return Fate(REFUSED, f"refused the message ({status})")
+
+
+def _is_open(exchange: Mapping[str, Any]) -> bool:
+    status = exchange["status"]
+    return is_gateway_timeout(int(status)) if status is not None else bool(exchange["sent"])
 
 
 def _is_taken(exchange: Mapping[str, Any]) -> bool:

@@ -193,6 +193,20 @@ def test_what_is_sent_and_not_answered_is_undecided_and_not_sent_again(
     assert "is not known" in (list_messages(inside)[0].why or "")
 
 
+def test_what_a_gateway_passed_on_and_heard_nothing_of_is_not_sent_again(
+    inside: Bridge, hook: Webhook, fake_clock: FakeClock
+):
+    add_channel(inside, hook.url)
+    tell(inside, LOW)
+    hook.status = 504
+    send(inside)
+    hook.status = 200
+    fake_clock.shift_s += 3600
+    send(inside)
+
+    assert (len(hook.posted), statuses(inside)) == (1, ["undecided"])
+
+
 def test_what_waits_for_a_channel_that_is_gone_is_dropped_with_the_reason(inside: Bridge, hook: Webhook):
     removed, off = add_channel(inside, hook.url), add_channel(inside, f"{hook.url}/2")
     tell(inside, LOW)
