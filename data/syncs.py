@@ -72,11 +72,16 @@ class SyncPlace:
 
 @dataclass(frozen=True)
 class SyncSettings:
-    """What can be changed of a recurring sync; without `tags` they stay as they are."""
+    """What can be changed of a recurring sync; without `tags` they stay as they are.
+
+    `match_property` and `expects_prefix` are those that a new one begins with, where its group has no other yet.
+    """
 
     timing: Timing
     max_shrink: int | None
     tags: list[str] | None = None
+    match_property: str | None = None
+    expects_prefix: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def add_recurring(
         sync = _new_sync(SyncKind.RECURRING, place, group, actor, now)
         sync.set_timing(settings.timing)
         sync.max_shrink, sync.tags = settings.max_shrink, settings.tags or []
+        sync.match_property, sync.expects_prefix = settings.match_property, settings.expects_prefix
         if paused_reason:
             sync.state, sync.paused_reason = SyncState.PAUSED, paused_reason
         else:

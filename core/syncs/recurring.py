@@ -8,6 +8,7 @@ from datetime import datetime
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
+from core.errors import NotConnected
 from core.rules import pause_ends
 from core.syncs.checks import (
     check_settings,
@@ -21,7 +22,7 @@ from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.listing import sync_errors
 from core.syncs.placing import arrange_group, placing_errors
 from data import due_syncs, sync_pauses, syncs
-from data.models import Run, Schedule, Sync, Timing
+from data.models import Connection, Run, Schedule, Sync, Timing
 from data.run_queue import RunRequest
 from data.syncs import ChangedSyncs, SyncPlace, SyncSettings
 
@@ -40,18 +41,20 @@ def add_sync(
     tags: Sequence[str] = (),
     mixpanel: str | None = None,
     paused: bool = False,
+    like: Sync | None = None,
 ) -> Sync:
     """Start a recurring sync, at an interval, or at set times if there is a schedule.
 
     Its first run is due at once, or once it is resumed.
 
-    `mixpanel` names the connection that is read through, where there are several.
+    `mixpanel` names the connection that is read through, where there are several; `like` is a sync whose connection
+    and match settings it takes over.
     Raises: NotConnected, SettingsError naming the field, GroupTaken, BudgetTooSmall with an interval that would fit,
     CohortUnknown and CohortNotExportable (from the shared list of cohorts, if it is recent).
     """
     check_cohort_id(cohort_id)
     timing = check_settings(every_minutes, schedule, max_shrink)
-    project = find_mixpanel(bridge, mixpanel)
+    project = find_mixpanel(bridge, mixpanel) if like is None else _find_project_of(bridge, like)
     place = SyncPlace(project, find_destination(bridge, to), cohort_id)
     known, limit = known_cohort(bridge, project, cohort_id), get_query_limit(bridge, project)
     now = bridge.clock.now()
@@ -59,13 +62,25 @@ def add_sync(
         return syncs.add_recurring(
             bridge.engine,
             place,
-            SyncSettings(timing, max_shrink, checked_tags(tags)),
+            SyncSettings(timing, max_shrink, checked_tags(tags), *_matching_of(like)),
             actor=actor.name,
             arrange=arrange_group(place, known, group, now),
             check_room=lambda _, present: require_room(limit, present, timing, now=now),
             paused_reason=_paused_by(actor) if paused else None,
             now=now,
         )
+
+
+def _find_project_of(bridge: Bridge, sync: Sync) -> Connection:
+    """Find the connection that a sync reads through: a cohort has its number in one project alone."""
+    connection = syncs.get_mixpanel(bridge.engine, sync)
+    if connection.removed:
+        raise NotConnected("The Mixpanel connection of this sync was removed.")
+    return connection
+
+
+def _matching_of(sync: Sync | None) -> tuple[str | None, bool | None]:
+    return (sync.match_property, sync.expects_prefix) if sync else (None, None)
 
 
 def _paused_by(actor: Actor) -> str:

@@ -183,6 +183,7 @@ def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str
             to=to,
             max_shrink=view.sync.max_shrink,
             tags=view.sync.tags,
+            like=view.sync,
         )
         made = perform(PLACE, add, lambda sync: f"This is the copy, sync {sync.id}: its first run is due now.")
         if made:

@@ -6,15 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import update
+from sqlmodel import select, update
 
 from core.access import people
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import destinations, mixpanel_connection
-from core.syncs import recurring, runs
+from core.syncs import listing, recurring, runs, settings
 from data.engine import write_session
-from data.models import Connection, Run, RunFilter, Sync
+from data.models import MIXPANEL_SIDE, Connection, Run, RunFilter, Sync
 from tests.pages.dashboard import CONNECTIONS, HISTORY, OVERVIEW, PEOPLE, SYNCS, drawn, open_page, shown
 from tests.stage.home import export
 from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
@@ -88,13 +88,20 @@ def test_what_is_said_of_a_sync_goes_once_its_run_is_no_longer_due(exported: Bri
 
 def test_the_answer_to_a_copied_sync_is_shown_with_the_copy(practising: Bridge, tmp_path: Any):
     destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"), name="files")
-    sync = recurring.add_sync(practising, LOCAL, NEWSLETTER, to="default")
+    with write_session(practising.engine) as session:
+        first = session.exec(select(Connection).where(Connection.side == MIXPANEL_SIDE)).one()
+        session.add(Connection(**{**first.model_dump(exclude={"id"}), "name": "second"}))
+    sync = recurring.add_sync(practising, LOCAL, NEWSLETTER, to="default", mixpanel="second")
+    sync = settings.change_sync_matching(practising, LOCAL, sync.id or 0, match_property="account", expects_prefix=True)
     at = open_page(SYNCS, sync=sync.id)
     drawn(at.button(key="syncs_clone").click().run())
 
     drawn(at.button(key="syncs_clone_yes").click().run())
 
     assert f"This is the copy, sync {(sync.id or 0) + 1}: its first run is due now." in shown(at)
+    copy = listing.get_sync(practising, LOCAL, (sync.id or 0) + 1).sync
+    alike = ("mixpanel_id", "match_property", "expects_prefix", "cohort_id", "every_minutes")
+    assert [getattr(copy, name) for name in alike] == [getattr(sync, name) for name in alike]
 
 
 def test_what_is_said_of_a_person_goes_once_somebody_else_changes_them(practising: Bridge):
