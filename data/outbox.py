@@ -63,15 +63,15 @@ def mark_next(
 
     What nobody wants any more, or is too old, is ended instead.
     """
-    due = (*_is_due(now), col(AlertMessage.channel_id).not_in(busy))
     with read_session(engine) as session:
-        if session.exec(select(AlertMessage.id).where(*due).limit(1)).first() is None:
-            return []
+        first = _list_first_due(session, busy, now)[:most]
+    if not first:
+        return []
     with write_session(engine) as session:
-        oldest = select(func.min(AlertMessage.id)).where(*due).group_by(col(AlertMessage.channel_id)).limit(most)
         rows = session.exec(
             select(AlertMessage, AlertChannel).where(
-                col(AlertMessage.id).in_(list(session.exec(oldest).all())),
+                col(AlertMessage.id).in_(first),
+                *_is_due(now),  # still: another process looks as well
                 col(AlertMessage.channel_id) == col(AlertChannel.id),
             )
         ).all()
@@ -80,6 +80,32 @@ def mark_next(
             for message, channel in rows
             if not _end_unsent(session, message, channel, now)
         ]
+
+
+def _list_first_due(session: Session, busy: Collection[int], now: datetime) -> list[int]:
+    """List the first message of each channel whose turn it is, without a lock that runs would wait for.
+
+    What is asked of each of very many that wait is asked here: the database would compare each with all before it.
+    """
+    is_free = col(AlertMessage.channel_id).not_in(busy)
+    waiting = select(AlertMessage.id).where(col(AlertMessage.status) == MessageStatus.WAITING, _is_time(now), is_free)
+    if session.exec(waiting.limit(1)).first() is None:
+        return []
+    is_its_turn = (col(AlertMessage.status) == MessageStatus.WAITING) & _is_time(now)
+    unsent = select(AlertMessage.id, AlertMessage.channel_id, AlertMessage.subject, is_its_turn).where(
+        col(AlertMessage.status).in_(UNSENT), is_free
+    )
+    first, begun = dict[int, int](), set[tuple[int, str]]()
+    for message_id, channel_id, subject, is_due in session.exec(unsent.order_by(col(AlertMessage.id))).all():
+        if (channel_id, subject) not in begun and is_due and message_id is not None:
+            first.setdefault(channel_id, message_id)
+        begun.add((channel_id, subject))
+    return list(first.values())
+
+
+def _is_time(now: datetime) -> ColumnElement[bool]:
+    at = col(AlertMessage.next_try_at)
+    return (at <= now) | (at > now + LONGEST_WAIT + _SKEW) | (col(AlertMessage.tries) == 0)
 
 
 def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
@@ -91,9 +117,7 @@ def _is_due(now: datetime) -> tuple[ColumnElement[bool], ...]:
         col(earlier.id) < col(AlertMessage.id),
         col(earlier.status).in_(UNSENT),
     )
-    at = col(AlertMessage.next_try_at)
-    is_time = (at <= now) | (at > now + LONGEST_WAIT + _SKEW) | (col(AlertMessage.tries) == 0)
-    return col(AlertMessage.status) == MessageStatus.WAITING, is_time, ~waits_for
+    return col(AlertMessage.status) == MessageStatus.WAITING, _is_time(now), ~waits_for
 
 
 def _end_unsent(session: Session, message: AlertMessage, channel: AlertChannel, now: datetime) -> bool:
