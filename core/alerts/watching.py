@@ -32,15 +32,29 @@ class Watching:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._since = self._looked_at = bridge.clock.now()
+        self._since: datetime | None = None
+        self._looked_at = bridge.clock.now()
 
     def look(self) -> None:
         """Look for what is new, and tell of it."""
         now = self._bridge.clock.now()
-        if abs(now - self._looked_at) > _LONGEST_BREAK:
+        if self._since is None:
+            self._since = _find_begin(self._bridge, now)
+        elif abs(now - self._looked_at) > _LONGEST_BREAK:
             self._since = now
         self._looked_at = now
         look(self._bridge, since=self._since)
+
+
+def _find_begin(bridge: Bridge, now: datetime) -> datetime:
+    """Return since when workers are there, one after the other: one that dies time and again makes groups late."""
+    begun = now
+    with storage_errors():
+        for worker in workers.list_recent(bridge.engine):
+            if begun - worker.seen_at > _LONGEST_BREAK:
+                break
+            begun = min(begun, worker.started_at)
+    return begun
 
 
 def look(bridge: Bridge, *, since: datetime) -> None:

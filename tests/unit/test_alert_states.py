@@ -403,6 +403,31 @@ def test_a_worker_that_slept_or_whose_clock_was_set_calls_nothing_late_before_it
     assert told(bridge) == [(LATE, "critical")]
 
 
+def test_late_groups_are_told_also_where_workers_die_time_and_again(bridge: Bridge, sync: Sync, fake_clock: FakeClock):
+    add_channel(bridge)
+    for number in range(11):
+        workers.sign_on(bridge.engine, f"w{number}", started_at=bridge.clock.now(), now=bridge.clock.now())
+        look_for_minutes(watching.Watching(bridge), fake_clock, 3)
+    on_time = told(bridge)
+    for number in range(11, 13):
+        workers.sign_on(bridge.engine, f"w{number}", started_at=bridge.clock.now(), now=bridge.clock.now())
+        look_for_minutes(watching.Watching(bridge), fake_clock, 3)
+
+    assert (on_time, told(bridge)) == ([], [(LATE, "critical")])
+
+
+def test_a_worker_that_comes_after_a_week_does_first_what_is_due(bridge: Bridge, sync: Sync, fake_clock: FakeClock):
+    add_channel(bridge)
+    workers.sign_on(bridge.engine, "old", started_at=bridge.clock.now(), now=bridge.clock.now())
+    fake_clock.shift_s += 7 * 24 * HOUR_S
+    workers.sign_on(bridge.engine, "new", started_at=bridge.clock.now(), now=bridge.clock.now())
+
+    watching_ = watching.Watching(bridge)
+    look_for_minutes(watching_, fake_clock, 9)
+
+    assert told(bridge) == []
+
+
 def look_for_minutes(watching_: watching.Watching, fake_clock: FakeClock, minutes: int) -> None:
     for _ in range(minutes):
         watching_.look()
