@@ -64,7 +64,8 @@ def make_engine(url: str) -> Engine:
     """
     kind = _kind(url)
     try:
-        engine = create_engine(url, **(_POSTGRES if kind == "postgresql" else {}))
+        # An error that nobody foresaw goes into a log as it is: sealed secrets, hashes and addresses stay out of it.
+        engine = create_engine(url, hide_parameters=True, **(_POSTGRES if kind == "postgresql" else {}))
     except ImportError as exc:
         raise UrlUnusable("the driver that it needs is not installed") from exc
     if kind == "postgresql":

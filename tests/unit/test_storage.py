@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel, select, update
 
 import data.partial_indexes  # noqa: F401  (what the tables are compared with, too)
+from core.access import tokens
+from core.access.roles import LOCAL
 from core.bridge import Bridge
 from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, read_session, write_session
@@ -190,6 +194,19 @@ def test_a_row_that_refers_to_nothing_is_refused(bridge: Bridge):
                 created_at=bridge.clock.now(), destination_id=99, project_id=1, cohort_id=1, cohort_name="x", name="x"
             )
         )
+
+
+@pytest.mark.sqlite_file
+def test_no_error_of_the_database_repeats_what_was_to_be_written(bridge: Bridge):
+    with write_session(bridge.engine) as session:
+        session.execute(text("CREATE TRIGGER refuse BEFORE INSERT ON api_token BEGIN SELECT RAISE(ABORT, 'no'); END"))
+
+    with pytest.raises(IntegrityError) as refused:
+        tokens.make_token(bridge, LOCAL, "airflow", "analyst")
+
+    said = "".join(traceback.format_exception(refused.value))
+    assert "INSERT INTO api_token" in said
+    assert "'airflow'" not in said
 
 
 def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: list[Run]):
