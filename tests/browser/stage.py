@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from sqlalchemy import Connection, text
 
 from core.access.roles import LOCAL
 from core.bridge import open_bridge
 from core.cli.up import connect_sandbox
 from core.settings import Settings
 from core.syncs import one_time, runs
+from data.engine import make_engine
 from data.models import UNFINISHED
 from tests.stage import databases
 from tests.stage.home import FORK_SERVERS, Home
@@ -120,9 +121,17 @@ class Everything:
         bridge.engine.dispose()
 
     def _get_newest(self, table: str, cohort: int, column: str, which: str = "true") -> int:
-        with closing(sqlite3.connect(self.home / "cohort_bridge.db")) as database:
-            query = f"SELECT {column} FROM {table} WHERE cohort_id = ? AND {which} ORDER BY id DESC LIMIT 1"
-            return database.execute(query, [cohort]).fetchone()[0]
+        query = f"SELECT {column} FROM {table} WHERE cohort_id = :cohort AND {which} ORDER BY id DESC LIMIT 1"
+        with self.database() as database:
+            return database.execute(text(query), {"cohort": cohort}).scalar_one()
+
+    @contextmanager
+    def database(self) -> Generator[Connection]:
+        """The home's database; what is changed there is committed at the end."""
+        engine = make_engine(Settings(home=self.home, _env_file=None).database_url)  # type: ignore[call-arg]
+        with engine.begin() as connection:
+            yield connection
+        engine.dispose()
 
     def clear_faults(self) -> None:
         httpx.delete(f"{self.sandbox}/sandbox/api/faults").raise_for_status()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +26,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
+from core.access import people
+from core.access.roles import LOCAL
 from core.bridge import open_bridge
 from core.settings import Settings
 from data.engine import write_session
@@ -140,10 +141,10 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
 
 
 def person_id(signed: Signed, email: str) -> int:
-    with sqlite3.connect(signed.home / "cohort_bridge.db") as database:
-        (number,) = database.execute("SELECT id FROM person WHERE email = ?", (email,)).fetchone()
-    database.close()
-    return number
+    bridge = open_bridge(Settings(home=signed.home, _env_file=None))  # type: ignore[call-arg]
+    (number,) = (person.id for person in people.list_people(bridge, LOCAL) if person.email == email)
+    bridge.engine.dispose()
+    return number or 0
 
 
 def test_a_forged_cookie_signs_no_one_in(signed: Signed, page: Page):

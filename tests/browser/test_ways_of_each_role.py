@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
+from datetime import timedelta
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from sqlmodel import col, select, update
 
+from data.models import Run
 from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled, tick_row
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, wait_until
 
@@ -116,11 +117,10 @@ def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, pa
     everything.core("export", str(NEWSLETTER), "--to", "default", "--full")
     everything.clear_faults()
     run = everything.newest_run_id(NEWSLETTER)
-    with closing(sqlite3.connect(everything.home / "cohort_bridge.db")) as database, database:
-        for column in ("queued_at", "started_at", "finished_at"):
-            database.execute(
-                f"UPDATE run SET {column} = datetime({column}, '-20 hours') || '.000000' WHERE id = ?", [run]
-            )
+    with everything.database() as database:
+        failed = select(Run.queued_at, Run.started_at, Run.finished_at).where(Run.id == run)
+        times = {name: at - timedelta(hours=20) for name, at in database.execute(failed).one()._mapping.items()}
+        database.execute(update(Run).where(col(Run.id) == run).values(**times))
 
     go(page, everything.url, "Overview")
     press(page.get_by_role("link", name="History", exact=True))

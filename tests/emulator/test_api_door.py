@@ -140,6 +140,7 @@ def test_a_sync_that_was_removed_is_a_conflict_and_one_that_never_was_is_not_the
             assert code_of(client.post(f"/api/v1/syncs/{padded}/runs")) == (404, "not_found")
 
 
+@pytest.mark.sqlite_file
 def test_a_database_that_cannot_be_read_is_told_as_such(bridge: Bridge):
     with served(bridge) as client:
         client.headers = httpx.Headers(sending(new_token(bridge)))
@@ -327,6 +328,7 @@ def test_no_log_holds_a_token_or_an_id_of_a_person(api: Api, caplog: pytest.LogC
     assert not [text for text in (secret[4:30], "somebody", "forged", known) if text in said]
 
 
+@pytest.mark.sqlite_file
 def test_a_backup_holds_no_token_and_a_restored_home_takes_none(home: Home, bridge: Bridge):
     text = new_token(bridge)
     file = home.path.parent / "backup.tar"

@@ -243,6 +243,7 @@ def test_both_sides_are_connected_from_the_terminal(sandbox: Sandbox, empty_home
     assert sandbox.group(WEB) == sandbox.answer(WEB).group
 
 
+@pytest.mark.sqlite_file
 def test_no_secret_is_ever_printed_or_kept_in_clear(sandbox: Sandbox, home: Home):
     token = base64.b64encode(f"{people.ADMIN_USERNAME}:{people.ADMIN_SECRET}".encode()).decode()
     secrets = (people.ADMIN_SECRET, sandbox.token, token)

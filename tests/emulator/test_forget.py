@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from data.engine import write_session
 from data.forgetting import ALL, NOT_KEPT
 from data.models import AssociationBatch, AuditEntry, LeaseKind, Run, RunFilter, RunStatus
 from tests.emulator.test_associate import check, enter_token, rows, write
+from tests.stage import databases
 from tests.stage.adding import lead_to
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.processes import ROOT
@@ -329,8 +331,9 @@ def test_a_process_that_is_killed_has_changed_nothing_or_is_made_up_for_by_the_n
     name = "record" if at.startswith("before") else "drop_leftovers"
     module = "data.forgetting" if name == "record" else "data.engine"
     process = subprocess.run(
-        [sys.executable, "-c", KILLED, module, name, str(home.path), ids[0]], cwd=ROOT, check=False, timeout=60
-    )
+        [sys.executable, "-c", KILLED, module, name, str(home.path), ids[0]],
+        env={**os.environ, **databases.environment(home.path)}, cwd=ROOT, check=False, timeout=60,
+    )  # fmt: skip
     assert process.returncode == -signal.SIGKILL
     line = last_line(bridge).action == "forget_person"
     assert line == (name != "record")
@@ -406,6 +409,7 @@ def test_a_command_that_is_told_to_end_while_it_waits_has_changed_nothing(home: 
     running.kill()
 
 
+@pytest.mark.sqlite_file
 def test_ids_of_any_letters_are_found_where_they_are_escaped(home: Home, bridge: Bridge, sandbox: Sandbox):
     user_id = 'i_Zoë "the" quoted/ü\\n, person'
     with write_session(bridge.engine) as session:

@@ -49,6 +49,7 @@ def samples(client: httpx.Client) -> dict[tuple[str, ...], float]:
     }
 
 
+@pytest.mark.sqlite_file
 def test_a_process_is_alive_whatever_else_is_wrong(bridge: Bridge):
     with served(bridge) as client:
         bridge.engine.dispose()

@@ -208,6 +208,7 @@ def fill_up(disk: Path) -> None:
             file.write(b"x" * 4096)
 
 
+@pytest.mark.sqlite_file
 def test_a_full_disk_under_the_database_is_told(sandbox: Sandbox, home: Home, small_disk: Path):
     sandbox.fill(WEB, BEFORE)
     full = copy_home(home.path, small_disk / "home")
@@ -259,6 +260,7 @@ def test_files_that_may_not_grow_are_told_without_a_traceback(sandbox: Sandbox, 
     assert (sandbox.group(EVERYONE), sandbox.messages()) == (BEFORE, [])
 
 
+@pytest.mark.sqlite_file
 def test_a_read_only_database_can_be_looked_into_and_nothing_more(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         export(bridge, WEB)
@@ -277,6 +279,7 @@ def test_a_read_only_database_can_be_looked_into_and_nothing_more(sandbox: Sandb
     assert sandbox.log()["requests"] == []
 
 
+@pytest.mark.sqlite_file
 @pytest.mark.parametrize("at", [0, 4096])
 def test_a_damaged_database_is_told(sandbox: Sandbox, home: Home, at: int):
     database = home.path / "cohort_bridge.db"
@@ -289,6 +292,7 @@ def test_a_damaged_database_is_told(sandbox: Sandbox, home: Home, at: int):
         check_refusal(done, 1, "database", "damaged")
 
 
+@pytest.mark.sqlite_file
 def test_a_database_of_something_else_is_told(sandbox: Sandbox, home: Home):
     (home.path / "cohort_bridge.db").write_text("Dear diary, today I was mistaken for a database.\n" * 100)
 

@@ -22,6 +22,8 @@ from data.models import AuditEntry, RunStatus, Sync
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 
+pytestmark = pytest.mark.sqlite_file
+
 MARK = "deliveries.mark"
 
 

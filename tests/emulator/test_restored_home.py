@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.access import audit_log, people
 from core.access.roles import LOCAL
 from core.associate import actions
@@ -19,6 +21,8 @@ from data import associations
 from data.models import DoubtCause, ImportStage, RunStatus
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
+
+pytestmark = pytest.mark.sqlite_file
 
 # What is the same in a restored home as it was.
 TOLD_BY_ROWS = ("connection", "sync", "run", "run_log", "snapshot_proof", "association", "association_batch")

@@ -20,6 +20,8 @@ from tests.stage.home import Home, export
 from tests.stage.sandbox import wait_until
 from tests.stage.seeds import SEEDS
 
+pytestmark = pytest.mark.sqlite_file
+
 EVERY_STEP_OF_A_BACKUP = [Kill(step, when) for step in ("copy", "archive") for when in ("before", "after")]
 # How often a restore of this backup takes each step.
 _TIMES = {"unpack": 4, "place": 3}

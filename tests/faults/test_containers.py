@@ -24,6 +24,8 @@ from tests.stage.processes import ROOT, clean_environment, free_port
 from tests.stage.sandbox import wait_until
 from tests.stage.seeds import SEEDS
 
+pytestmark = pytest.mark.sqlite_file
+
 SIGN_IN = """
 [auth]
 redirect_uri = "https://cohorts.example.com/oauth2callback"

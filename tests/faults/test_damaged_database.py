@@ -20,6 +20,8 @@ from tests.stage.home import Home, export
 from tests.stage.seeds import SEEDS
 from tests.stage.terminal import Terminal
 
+pytestmark = pytest.mark.sqlite_file
+
 PAGE = 4096
 COMMANDS = [
     "runs", "run show 1", "groups", f"groups members {ONE}", "syncs list", "people list", "who i_1", "audit verify",

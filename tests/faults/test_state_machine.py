@@ -12,6 +12,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -31,6 +32,8 @@ from tests.stage.clock import FakeClock
 from tests.stage.home import Home, copy_home, export, group_row
 from tests.stage.sandbox import NOON
 from tests.stage.seeds import SEEDS
+
+pytestmark = pytest.mark.sqlite_file
 
 USED = COHORTS[:3]
 FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]

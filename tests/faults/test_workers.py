@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import sqlite3
 import time
 from collections import Counter
 from contextlib import closing
@@ -20,6 +19,7 @@ from core.rules import due_times
 from core.sandbox.server import running
 from core.syncs import cohorts, one_time, recurring, runs
 from core.worker import service
+from data.engine import write_session
 from data.models import RunStatus
 from tests.faults import process
 from tests.faults.conftest import Tally
@@ -186,10 +186,9 @@ def test_a_database_that_is_locked_for_a_while_steals_no_lease_and_loses_no_run(
     worker = process.start(home, "worker", lease_s=lease_s)
     population.wait_for("engage")
 
-    with closing(sqlite3.connect(home.path / "cohort_bridge.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with write_session(bridge.engine) as other:
+        other.connection()  # from here on it is the one that may write
         time.sleep(locked_s)  # this is what is tested: nothing can be written for so long
-        other.execute("ROLLBACK")
 
     wait_until(lambda: not list_unfinished(bridge), within_s=40)
     process.stop(worker)
