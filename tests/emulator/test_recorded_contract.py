@@ -22,6 +22,7 @@ def shown(step: dict[str, Any]) -> str:
     return json.dumps(step, ensure_ascii=False)
 
 
+@pytest.mark.sqlite_file  # its numbers have no gaps
 @pytest.mark.slow
 def test_every_command_ends_with_the_status_and_the_json_that_were_recorded(sandbox: Sandbox, empty_home: Home):
     # As JSON, like the recording: what was played holds counters beside plain values.

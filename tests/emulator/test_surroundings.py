@@ -125,6 +125,7 @@ def test_every_command_is_tried_below():
     assert {path for path in there if not any(line.startswith(path) for line, _ in COMMANDS)} == SERVERS
 
 
+@pytest.mark.sqlite_file
 def test_output_that_is_not_utf8_changes_the_end_of_no_command(
     sandbox: Sandbox, empty_home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
