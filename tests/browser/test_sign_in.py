@@ -142,7 +142,7 @@ def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Pag
 
 def person_id(signed: Signed, email: str) -> int:
     bridge = open_bridge(Settings(home=signed.home, _env_file=None))  # type: ignore[call-arg]
-    (number,) = (person.id for person in people.list_people(bridge, LOCAL) if person.email == email)
+    (number,) = (view.person.id for view in people.list_people(bridge, LOCAL) if view.person.email == email)
     bridge.engine.dispose()
     return number or 0
 
