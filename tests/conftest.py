@@ -32,7 +32,16 @@ settings.load_profile("long" if SEEDS else "short")
 _LONG = ("faults", "browser", "emulator")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is long, unless it is asked for, and begin with what takes longest."""
+    if not SEEDS:
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in set(long)]
+    _order(items)
+
+
+def _order(items: list[pytest.Item]) -> None:
     """Begin with what takes long, one file of each such folder in turn; each file stays whole, in its own order.
 
     So no worker of `make test` is left alone with a long file at the end, and what waits runs beside what computes.

@@ -12,12 +12,14 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, press, settled
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WEB = 5167408
 
 
+@LONG
 def test_a_file_is_uploaded_checked_confirmed_and_its_users_are_in_the_next_group(
     everything: Everything, page: Page, tmp_path: Path
 ):

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser import stage
 from tests.browser.signed import Signed, sign_in, signed_dashboard
 from tests.browser.stage import EXPORT_MS, Everything, go, press, press_in_row, settled
+from tests.stage.seeds import LONG
 
 pytestmark = pytest.mark.browser
 PATH = "/tools/bridge"
@@ -82,6 +83,7 @@ def test_what_protects_holds_below_the_path(below: Everything):
             assert http.get(path).headers["X-Frame-Options"] == "DENY"
 
 
+@LONG
 def test_signing_in_and_out_leads_back_below_the_path(signed: Signed, page: Page):
     signed.person("vera")
     sign_in(page, signed, "vera", at="/history?run=7&sync=3")

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.stage import EXPORT_MS, Everything, go, picture, press, press_in_row, settled
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -36,6 +37,7 @@ def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, 
     expect(group.locator("body")).to_contain_text(members)
 
 
+@LONG
 def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything, page: Page, pictures: Path):
     page.goto(f"{everything.sandbox}/apptimize/tokens")
     press(page.get_by_role("button", name="New token"))

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.stage import EXPORT_MS, Everything, go, press, wait_for_rest
 from tests.stage.receivers import Receiver
 from tests.stage.sandbox import EVERYONE, IMPORTED, Sandbox
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -52,6 +53,7 @@ def export(page: Page, everything: Everything, run: int, outcome: str) -> None:
     expect(page.get_by_text(outcome)).to_be_visible(timeout=EXPORT_MS)
 
 
+@LONG
 def test_a_basic_receiver_that_only_adds_holds_exactly_the_cohort_after_leaves_and_a_delivery_that_was_cut_off(
     everything: Everything, sandbox: Sandbox, page: Page
 ):

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from core.sandbox import people
 from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled
 from tests.stage.sandbox import POWER, SPENDERS
+from tests.stage.seeds import LONG, first
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -65,11 +66,14 @@ def test_a_name_with_markup_is_text_wherever_it_is_shown(
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "**x** [a](https://x.example) $x$ :red[x] `c` <b>b</b> <script>alert(1)</script>",
-        ":smile: :material/home: :streamlit: -> <- -- >= ~~s~~",
-        "# h https://evil.example www.evil.example a@b.example ![i](http://x.example/y.png) &amp; \\* 東京",
-    ],
+    first(
+        1,
+        [
+            "**x** [a](https://x.example) $x$ :red[x] `c` <b>b</b> <script>alert(1)</script>",
+            ":smile: :material/home: :streamlit: -> <- -- >= ~~s~~",
+            "# h https://evil.example www.evil.example a@b.example ![i](http://x.example/y.png) &amp; \\* 東京",
+        ],
+    ),
 )
 def test_a_text_that_tries_to_be_markup_is_text(everything: Everything, page: Page, name: str):
     """What the address asks for is said in a message, as the names in the core's sentences are."""
@@ -92,14 +96,17 @@ def test_a_row_is_opened_from_the_keyboard(everything: Everything, page: Page):
 
 @pytest.mark.parametrize(
     ("entered", "sentence"),
-    [
-        ({"secret": "wrong"}, "Mixpanel does not accept the service account's username and secret."),
-        ({"Project id": "999"}, "The service account is not an admin of this Mixpanel project."),
-        (
-            {"username": people.ANALYST_USERNAME, "secret": people.ANALYST_SECRET},
-            "The service account is not an admin of this Mixpanel project.",
-        ),
-    ],
+    first(
+        1,
+        [
+            ({"secret": "wrong"}, "Mixpanel does not accept the service account's username and secret."),
+            ({"Project id": "999"}, "The service account is not an admin of this Mixpanel project."),
+            (
+                {"username": people.ANALYST_USERNAME, "secret": people.ANALYST_SECRET},
+                "The service account is not an admin of this Mixpanel project.",
+            ),
+        ],
+    ),
     ids=["wrong secret", "wrong project", "role below admin"],
 )
 def test_what_is_wrong_with_a_service_account_is_said(
@@ -117,6 +124,7 @@ def test_what_is_wrong_with_a_service_account_is_said(
     expect(form.get_by_label("Service account secret")).to_have_value("")
 
 
+@LONG
 def test_a_wrong_token_is_said(everything: Everything, page: Page):
     go(page, f"{everything.url}/connections", "Connections")
     form = page.locator(".st-key-connections_apptimize")

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.stage import Everything, go, press, settled
 from tests.stage.sandbox import POWER
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -75,6 +76,7 @@ def test_a_user_is_looked_up_by_what_is_typed(exported: Everything, page: Page):
     page.wait_for_url("**/users")
 
 
+@LONG
 def test_the_menu_names_what_is_open_and_nothing_that_a_list_is_filtered_by(exported: Everything, page: Page):
     menu = page.get_by_test_id("stSidebarNav")
 

