@@ -76,6 +76,7 @@ class Worker:
                 (600, self.pause_shared),
                 (600, self.pause_unplannable),
                 (2, self.look_for_dead),
+                (1, self.end_pauses),
                 (1, self.dispatch),
                 (10, self.sign_on),
                 (30, self.look_for_alerts),
@@ -120,6 +121,7 @@ class Worker:
             await asyncio.to_thread(workers.note_visit, self._bridge.engine, now=self._clock.now())
         await asyncio.to_thread(self.pause_shared)
         await asyncio.to_thread(self.pause_unplannable)
+        await asyncio.to_thread(self.end_pauses)
         async with self._connect() as http:
             try:
                 while True:
@@ -153,7 +155,6 @@ class Worker:
 
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
-        pauses.end_pauses(self._bridge)
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
         self._destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
         while self.fill_places():
@@ -186,6 +187,10 @@ class Worker:
     def pause_shared(self) -> None:
         """Pause syncs that would overwrite each other's groups, before any of them is queued."""
         shared_receivers.pause_shared(self._bridge)
+
+    def end_pauses(self) -> None:
+        """Resume syncs that were paused until now, before what is due is queued."""
+        pauses.end_pauses(self._bridge)
 
     def pause_unplannable(self) -> None:
         """Pause syncs of which it cannot be said any more when they are due."""

@@ -63,7 +63,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
 
     press(page.get_by_role("link", name="View sync"))
     settled(page, "Syncs")
-    press(page.get_by_role("button", name="Pause"))
+    press(page.get_by_role("button", name="Pause", exact=True))
     expect(page.get_by_text("Paused by local.")).to_be_visible()
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
 
