@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+from sqlalchemy import exists
 from sqlmodel import Session, col, func, select
 
 from data.alert_channels import list_present_in
@@ -35,6 +36,8 @@ MOST_FAILURES = 20
 # How a run of a row of failures ended; a run that was held or cancelled neither goes on with the row nor ends it.
 _FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
 _COUNTED = (*_FAILED, RunStatus.SUCCEEDED)
+# The runs that say how a sync is: neither previews, nor those that rolled its group back to what the cohort held once.
+_OF_COHORT = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,13 @@ class SyncHealth:
 
 
 def note_run_end(session: Session, group_id: int, run_id: int, status: str, *, now: datetime) -> None:
-    """Settle what the end of a run that was meant to write means for the recurring sync of its group."""
+    """Settle what the end of a run that was meant to write means for the recurring sync of its group.
+
+    One that rolls the group back says nothing of its sync: the group holds what its cohort held earlier.
+    """
     of_group = select(Sync.id, Sync.state, AlertState).join(AlertState, _is_open_of_sync(), isouter=True)
-    row = session.exec(of_group.where(Sync.group_id == group_id, *_RECURRING)).first()
+    is_of_cohort = exists().where(col(Run.id) == run_id, *_OF_COHORT)
+    row = session.exec(of_group.where(Sync.group_id == group_id, *_RECURRING, is_of_cohort)).first()
     if row is None or row[0] is None or row[1] == SyncState.PAUSED:
         return  # what pauses it tells of it
     sync_id, present = row[0], cast("AlertState | None", row[2])
@@ -133,9 +140,7 @@ def note_removed(session: Session, sync_id: int, *, now: datetime) -> None:
 
 def count_failures(session: Session, group_id: int) -> int:
     """Count how many of the latest runs of a group failed in a row, up to some."""
-    latest = select(Run.status).where(
-        Run.group_id == group_id, col(Run.dry_run).is_(False), col(Run.status).in_(_COUNTED)
-    )
+    latest = select(Run.status).where(Run.group_id == group_id, *_OF_COHORT, col(Run.status).in_(_COUNTED))
     statuses = session.exec(latest.order_by(col(Run.id).desc()).limit(MOST_FAILURES)).all()
     return next((number for number, status in enumerate(statuses) if status not in _FAILED), len(statuses))
 
@@ -225,9 +230,7 @@ def open_late(engine: Engine, seen: SyncHealth, *, now: datetime) -> bool:
         if session.exec(as_seen).first() is None or find_open(session, f"sync:{sync_id}") is not None:
             return False
         facts = _sync_facts(session, sync_id)
-        newest = select(Run.id).where(
-            Run.group_id == group_id, col(Run.dry_run).is_(False), col(Run.status).in_(_COUNTED)
-        )
+        newest = select(Run.id).where(Run.group_id == group_id, *_OF_COHORT, col(Run.status).in_(_COUNTED))
         run_id = session.exec(newest.order_by(col(Run.id).desc()).limit(1)).first()
         facts |= _cause(session, run_id) if run_id is not None else {}
         _enter(session, f"sync:{sync_id}", None, Finding(Condition.LATE, CRITICAL, facts), now)

@@ -162,6 +162,22 @@ def test_runs_that_were_cancelled_or_only_previews_neither_end_a_row_of_failures
     assert told(bridge) == [(FAILING, "critical")]
 
 
+def test_a_rollback_that_ends_later_says_nothing_of_the_sync(bridge: Bridge, sync: Sync):
+    add_channel(bridge)
+    fail(bridge, sync, 3)
+    rollback = start(bridge, sync)
+    with write_session(bridge.engine) as session:
+        session.get_one(Run, rollback).restore_snapshot = "run-1.parquet"
+
+    ended = RunOutcome(RunStatus.SUCCEEDED, finished_at=bridge.clock.now())
+    assert run_records.record(bridge.engine, rollback, ended, lease_owner="one")
+    after_it = told(bridge)
+    with read_session(bridge.engine) as session:
+        failures = alert_states.count_failures(session, sync.group_id)
+
+    assert (after_it, failures) == ([(FAILING, "critical")], 3)
+
+
 def test_runs_whose_process_died_count_as_failures(bridge: Bridge, sync: Sync):
     add_channel(bridge)
 
