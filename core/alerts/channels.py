@@ -34,7 +34,10 @@ _TEST_WITHIN_S = 20.0
 
 @dataclass(frozen=True)
 class ChannelForm:
-    """What is entered of a channel. Without an address, one that is there keeps its own."""
+    """What is entered of a channel. Without an address, one that is there keeps its own.
+
+    `may_want_none`: that it names no sync is meant, and it is told of what concerns no single one.
+    """
 
     name: str
     address: SecretStr = field(default_factory=lambda: SecretStr(""))
@@ -42,6 +45,7 @@ class ChannelForm:
     sync_ids: Sequence[int] = ()
     tags: Sequence[str] = ()
     warnings: bool = False
+    may_want_none: bool = False
 
 
 @action(Role.ADMIN)
@@ -138,7 +142,7 @@ def _test_notice(bridge: Bridge, name: str) -> Notice:
 def wanted_values(form: ChannelForm) -> dict[str, Any]:
     """Return what a channel is called and wants. Raises SettingsError naming the field."""
     tags, sync_ids = checked_tags(form.tags), sorted(set(form.sync_ids))
-    if not form.all_syncs and not tags and not sync_ids:
+    if not (form.all_syncs or tags or sync_ids or form.may_want_none):
         raise SettingsError("Syncs: choose some, or tags, or all syncs.")
     return {
         "name": clean_line(form.name, "Name", most=NAME_LENGTH),

@@ -272,6 +272,7 @@ class Doing:
                     sync_ids=ids,
                     tags=channel.tags,
                     warnings=channel.warnings,
+                    may_want_none=True,
                 )
                 channels.edit_channel(self.bridge, self.actor, channel.id or 0, form)
 
@@ -284,6 +285,7 @@ class Doing:
             sync_ids=list_sync_ids(planning, entry),
             tags=entry.tags or (),
             warnings=entry.warnings,
+            may_want_none=True,
         )
         tried = self.checked.get((change.kind, change.name))
         channel_id = _channel_id(change)

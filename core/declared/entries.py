@@ -162,7 +162,7 @@ class SyncName:
 
 @dataclass(frozen=True)
 class ChannelEntry(Entry):
-    """A place that alerts are sent to. Without tags and syncs it wants to know of all."""
+    """A place that alerts are sent to. Without tags and syncs it wants to know of all; with an empty list, of none."""
 
     kind: ClassVar[str] = "channel"
     name: str

@@ -137,8 +137,8 @@ def _channel(channel: AlertChannel, present: Present, names: set[str], *, practi
         ("name", channel.name),
         ("address", _variable(names, "CHANNEL", channel.name, "ADDRESS")),
         ("warnings", channel.warnings),
-        ("tags", channel.tags if channel.tags or (not channel.all_syncs and not syncs) else None),
-        ("syncs", syncs or None),
+        ("tags", channel.tags or None),
+        ("syncs", None if channel.all_syncs or (channel.tags and not syncs) else syncs),
         ("enabled", None if channel.enabled else False),
     ]
 

@@ -55,7 +55,7 @@ def _plan_channel(planning: Planning, entry: ChannelEntry, keys: set[SyncKey]) -
         return
     if present is None and address is None:
         planning.refuse_unset(entry, "address", entry.address)
-    if values["tags"] == () and values["syncs"] == () and not _others(planning, present):
+    if entry.tags == () and entry.syncs is None and not _others(planning, present):
         planning.refuse(entry, "tags", "choose some tags or syncs, or leave both out: then it is told of all.")
     action = "change" if present else "add"
     planning.plan.changes.append(

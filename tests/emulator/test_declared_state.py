@@ -12,11 +12,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlmodel import select
 
 from core.access import audit_log, people
 from core.access.roles import LOCAL
 from core.alerts import channels
+from core.alerts.channels import ChannelForm
 from core.bridge import Bridge
 from core.connections import destinations
 from core.declared import applying, exporting
@@ -531,6 +533,29 @@ def channel(bridge: Bridge) -> AlertChannel:
     return present
 
 
+def test_a_channel_whose_syncs_were_removed_is_the_same_in_another_home(
+    sandbox: Sandbox, home: Home, other_home: Home, secrets: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setenv(OPS, "https://127.0.0.1/alerts/s3cret")
+    with home.bridge(mixpanel_url=sandbox.url, **OPEN) as bridge:
+        sync = recurring.add_sync(bridge, LOCAL, POWER)
+        channels.add_channel(
+            bridge,
+            LOCAL,
+            ChannelForm("ops", SecretStr("https://127.0.0.1/alerts/s3cret"), all_syncs=False, sync_ids=[sync.id or 0]),
+        )
+        recurring.remove_sync(bridge, LOCAL, sync.id or 0)
+        path, before = write(bridge, tmp_path), state(bridge)
+        assert applying.plan_config(bridge, LOCAL, path, prune=True).plan.changes == []
+
+    with other_home.bridge(mixpanel_url=sandbox.url, **OPEN) as bridge:
+        applying.apply_config(bridge, LOCAL, path)
+
+        assert (channel(bridge).all_syncs, channel(bridge).sync_ids, channel(bridge).tags) == (False, [], [])
+        assert applying.plan_config(bridge, LOCAL, path, prune=True).plan.changes == []
+        assert state(bridge) == before
+
+
 def test_a_channel_is_told_of_what_the_file_says(
     sandbox: Sandbox, home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -573,7 +598,6 @@ def test_a_channel_is_told_of_what_the_file_says(
         (f'syncs = [{{ cohort_id = {WEB}, destination = "default" }}]', "channels.syncs"),
         (f'syncs = [{{ cohort_id = {POWER}, destination = "nowhere" }}]', "channels.syncs"),
         ("syncs = [1]", "channels.syncs"),
-        ("syncs = []", "channels.tags"),
         ("tags = []", "channels.tags"),
         (f'address = "{OPS}"', "channels.address"),
     ],

@@ -50,6 +50,12 @@ def enter(at: AppTest, prefix: str, **fields: str) -> AppTest:
     return drawn(at.button(key=f"{prefix}_save").click().run())
 
 
+def test_a_channel_that_no_sync_is_left_of_says_so(bridge: Bridge):
+    put(bridge, all_syncs=False)
+
+    assert "No single sync, critical only" in shown(open_page(ALERTS, channel=1))
+
+
 def test_a_channel_is_added_and_a_test_of_it_answered(bridge: Bridge, hook: Webhook):
     at = drawn(open_page(ALERTS).button(key="alerts_add").click().run())
 

@@ -30,7 +30,7 @@ def _which_syncs(channel: AlertChannel) -> str:
     parts = [pluralize(len(channel.sync_ids), "sync")] if channel.sync_ids else []
     if channel.tags:
         parts.append(f"syncs tagged {' or '.join(channel.tags)}")
-    text = " and ".join(parts)
+    text = " and ".join(parts) or "no single sync"
     return text[0].upper() + text[1:]
 
 
