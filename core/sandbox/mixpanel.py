@@ -105,7 +105,7 @@ class Mixpanel:
             if not call.note["session_id"]:
                 # 401, 402 and 429 are not counted, every other answer is.
                 counts = answered is not None and answered.status_code not in (401, 402, 429)
-                self.project.end_query(counts=counts)
+                self.project.end_query(call.query_number, counts=counts)
                 call.note["counted"] = counts
             if answered is not None:
                 answered.headers.update(self._policy())
@@ -136,16 +136,16 @@ class Mixpanel:
         # at a time is stated nowhere). A request that is refused here never was a query.
         if call.note["session_id"]:
             return None
-        asked, running, opens_in = self.project.begin_query()
+        call.query_number, asked, running, opens_in = self.project.begin_query()
         hourly, concurrent = self.project.settings["hourly_limit"], self.project.settings["concurrent_limit"]
         if running > concurrent or "rate_limit_concurrency" in call.faults:
-            self.project.end_query(counts=False)
+            self.project.end_query(call.query_number, counts=False)
             running = max(running, concurrent + 1)
             reason = f"the concurrency limit ({running}/{concurrent} queries running concurrently)."
             state = f'"project";r={max(0, hourly - asked + running)}, "project-concurrency";r=0;t=10'
             return self._limited(call, reason, state, 10)
         if asked > hourly or "rate_limit_hour" in call.faults:
-            self.project.end_query(counts=False)
+            self.project.end_query(call.query_number, counts=False)
             opens_in = opens_in if asked > hourly else 3600
             reason = (
                 f"the rate limit ({max(asked, hourly + 1)}/{hourly} queries running in the last hour). "

@@ -1,5 +1,6 @@
 """The practice project's state: profiles, identities, memberships, sessions and the query budget."""
 
+import itertools
 import json
 import math
 import re
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.sandbox import people
 from core.sandbox.people import Cohort, IdMerge, Person, Population, Properties
@@ -21,6 +22,15 @@ CLUSTER_LIMIT = 500
 HOUR_S = 3600
 SESSIONS_KEPT = 64
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class BegunQuery(NamedTuple):
+    """A query that is under way: its own number, which it is in the hour and at the moment, and the next slot."""
+
+    number: int
+    of_hour: int
+    of_moment: int
+    opens_in_s: int
 
 
 @dataclass
@@ -41,7 +51,8 @@ class Project:
         self._clock = clock
         self._lock = threading.RLock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._running: int = 0
+        self._running = set[int]()  # the numbers of the queries that are answered right now
+        self._numbers = itertools.count(1)
         self.shift_s: float = store.get("clock_shift", 0.0)
         self.settings: dict[str, Any] = {
             "hourly_limit": 60, "concurrent_limit": 5, "id_merge": "original", **store.get("project", {})
@@ -238,29 +249,36 @@ class Project:
 
     # The budget: 60 queries in a rolling hour, 5 at a time, a project (Mixpanel docs reference/rate-limits)
 
-    def begin_query(self) -> tuple[int, int, int]:
-        """Count a query in. Return its running number in the hour and at the moment, and when the next slot opens."""
+    def begin_query(self) -> BegunQuery:
+        """Count a query in."""
         with self._lock:
             now = self.now()
             self._store.run("DELETE FROM query WHERE at <= ? OR at > ?", now - HOUR_S, now)
             opens = self._store.value("SELECT min(at) FROM query") or now
-            self._running += 1
-            return self.spent() + self._running, self._running, max(1, math.ceil(opens + HOUR_S - now))
+            number = next(self._numbers)
+            self._running.add(number)
+            opens_in_s = max(1, math.ceil(opens + HOUR_S - now))
+            return BegunQuery(number, self.spent() + len(self._running), len(self._running), opens_in_s)
 
-    def end_query(self, *, counts: bool) -> None:
+    def end_query(self, number: int, *, counts: bool) -> None:
+        """Count a query out, unless it was forgotten meanwhile."""
         with self._lock:
-            self._running -= 1
-            if counts:
+            was_running = number in self._running
+            self._running.discard(number)
+            if counts and was_running:
                 self._store.run("INSERT INTO query (at) VALUES (?)", self.now())
 
     def spent(self) -> int:
         return self._store.value("SELECT count(*) FROM query")
 
     def running(self) -> int:
-        return self._running
+        return len(self._running)
 
     def forget_queries(self) -> None:
-        self._store.run("DELETE FROM query")
+        """Forget the queries of the hour, those too that are answered right now: whoever asked may be gone."""
+        with self._lock:
+            self._running.clear()
+            self._store.run("DELETE FROM query")
 
     # Events
 

@@ -48,6 +48,7 @@ class Call:
     body: bytes
     faults: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     note: dict[str, Any] = field(default_factory=dict[str, Any])
+    query_number: int = 0  # of a query that counts, where it is under way
 
     def arguments(self) -> dict[str, Any]:
         """Return body values over URL values; JSON is tried first, then a form.

@@ -330,6 +330,22 @@ def test_the_sixth_query_at_a_time_is_refused(client: Any):
     assert client.requests()["max_in_flight"] == 3
 
 
+def test_queries_are_forgotten_while_they_are_answered(client: Any):
+    client.fault("slow", seconds=1, times=1)
+    client.delete("/sandbox/api/requests")
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(client.engage, HIDDEN)
+        while not client.requests()["requests"]:
+            pass
+
+        client.delete("/sandbox/api/requests", params={"queries": 1})
+        meanwhile = client.cohorts().headers["RateLimit"]
+
+    assert slow.result().status_code == 200
+    assert meanwhile == '"project";r=59, "project-concurrency";r=5'
+    assert client.get("/sandbox/api/project").json()["queries_spent"] == 1
+
+
 # The published descriptions
 
 
