@@ -16,13 +16,14 @@ from pages.parts.actions import subject
 from pages.parts.formatting import error_text, escape_markdown, number
 from pages.shell import page_frame
 
-# In the session, for as long as the dialog is open: what it shows, and whether the page was drawn with it.
-_ASKED, _TO_DRAW = "held_run_asked", "held_run_to_draw"
+_DIALOG = "held_run"
+# In the session until the page was drawn with the dialog.
+_TO_DRAW = "held_run_to_draw"
 
 
 def ask(run: Run, place: str) -> None:
     """Open the dialog about a held run, with what is shown of it now. Its answer is shown at `place`."""
-    st.session_state[_ASKED] = _about(run) | {"place": place, "page": st.session_state.get("page"), "failure": ""}
+    page_frame.open_dialog(_DIALOG, _about(run) | {"place": place, "failure": ""})
     st.session_state[_TO_DRAW] = True
 
 
@@ -35,13 +36,8 @@ def redraw_if_asked() -> None:
 def show(bridge: Bridge, person: Actor) -> None:
     """Show the dialog while it is open: a page that is drawn again meanwhile, for whatever reason, leaves it so."""
     st.session_state.pop(_TO_DRAW, None)
-    asked = st.session_state.get(_ASKED)
-    if not asked:
-        return
-    if asked["page"] == st.session_state.get("page"):
+    if page_frame.dialog_state(_DIALOG):
         _show(bridge, person)
-    else:
-        _close()
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -55,13 +51,9 @@ def _about(run: Run) -> dict[str, Any]:
     }
 
 
-def _close() -> None:
-    st.session_state.pop(_ASKED, None)
-
-
-@st.dialog("Apply this once?", icon=":material/front_hand:", on_dismiss=_close)
+@st.dialog("Apply this once?", icon=":material/front_hand:", on_dismiss=page_frame.close_dialog)
 def _show(bridge: Bridge, person: Actor) -> None:
-    asked: dict[str, Any] | None = st.session_state.get(_ASKED)
+    asked = page_frame.dialog_state(_DIALOG)
     if not asked:
         st.rerun()  # it was answered, or closed
     if asked["failure"]:
@@ -78,7 +70,11 @@ def _show(bridge: Bridge, person: Actor) -> None:
                 on_click=_apply,
                 args=(bridge, person, asked),
             )
-        st.button("Cancel" if asked["run_id"] is not None else "Close", key="held_run_apply_no", on_click=_close)
+        st.button(
+            "Cancel" if asked["run_id"] is not None else "Close",
+            key="held_run_apply_no",
+            on_click=page_frame.close_dialog,
+        )
 
 
 def _show_numbers(asked: dict[str, Any]) -> None:
@@ -106,13 +102,13 @@ def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
     try:
         queued = held_runs.apply_held(bridge, person, asked["run_id"], asked["hold"])
     except HoldChanged as exc:
-        st.session_state[_ASKED] = asked | _newer(bridge, person, asked["run_id"]) | {"failure": error_text(exc)}
+        asked.update(_newer(bridge, person, asked["run_id"]), failure=error_text(exc))
     except CohortBridgeError as exc:
-        st.session_state[_ASKED] = asked | {"run_id": None, "hold": None, "failure": error_text(exc)}
+        asked.update(run_id=None, hold=None, failure=error_text(exc))
     else:
         text = f"Run {queued.id} is queued: it reads the cohort again, and writes what goes no further."
         page_frame.answer(asked["place"], text, about=subject(queued))
-        _close()
+        page_frame.close_dialog()
 
 
 def _newer(bridge: Bridge, person: Actor, run_id: int) -> dict[str, Any]:
