@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlmodel import Session, col, func, select, update
 
-from data import account_alerts, alert_states, doubt, receivers
+from data import account_alerts, doubt, receivers
 from data.audit import chain, recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
@@ -23,13 +23,11 @@ from data.models import (
     Group,
     SignInKind,
     Sync,
-    SyncKind,
-    SyncState,
 )
 from data.proof_models import Untraced
 from data.same_place import is_same_place
 from data.seals import SealAgain, Seals
-from data.sync_runs import is_going_to_run, stop_writing
+from data.sync_runs import stop_syncs, stop_writing
 
 # The columns whose values are sealed.
 SEALED = ("secret", "project_token", "address")
@@ -369,18 +367,8 @@ def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) ->
         connection.secret_end = connection.project_token_end = connection.address_hash = ""
         session.add(connection)
         groups = select(Group.id).where(Group.destination_id == connection_id)
-        going_to_run = (
-            (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups),
-            is_going_to_run(),
-        )
-        recurring = session.exec(select(Sync.id).where(*going_to_run, Sync.kind == SyncKind.RECURRING)).all()
-        paused = {
-            "state": SyncState.PAUSED,
-            "paused_reason": reason.format(name=connection.name),
-            "paused_until": None,
-        }
-        session.exec(update(Sync).where(*going_to_run).values(**paused))
-        alert_states.note_paused(session, recurring, by_person=True, now=now)
+        uses_it = (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups)
+        stop_syncs(session, uses_it, now=now, paused_reason=reason.format(name=connection.name))
         account_alerts.note_account(session, connection, now=now)
     return True
 

@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from data import alert_states
 from data.engine import Engine, read_session, write_session
-from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind
 from data.run_queue import RunRequest
-from data.sync_runs import add_run, cancel_queued, is_going_to_run, supersede_held
+from data.sync_runs import add_run, cancel_queued, stop_syncs, supersede_held
 
 # What is kept of a hold, and of an approval of it.
 HoldRow = dict[str, Any]
@@ -147,15 +146,8 @@ def roll_back(
 
 
 def _stop_syncs(session: Session, group_id: int, reason: str, now: datetime) -> None:
-    going_to_run = (
-        col(Sync.group_id) == group_id,
-        col(Sync.kind) == SyncKind.RECURRING,
-        is_going_to_run(),
-    )
-    stopped = session.exec(select(Sync.id).where(*going_to_run)).all()
-    paused = {"state": SyncState.PAUSED, "next_run_at": None, "paused_reason": reason, "paused_until": None}
-    session.exec(update(Sync).where(*going_to_run).values(**paused))
-    alert_states.note_paused(session, stopped, by_person=True, now=now)
+    of_group = (col(Sync.group_id) == group_id, col(Sync.kind) == SyncKind.RECURRING)
+    stop_syncs(session, *of_group, now=now, next_run_at=None, paused_reason=reason)
     cancel_queued(session, col(Run.group_id) == group_id, now=now)
     # One that is running would write after the undo if it has to wait, or to be recovered, meanwhile.
     session.exec(

@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from data import leases, run_queue
-from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncState
+from data import alert_states, leases, run_queue
+from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
 
 
@@ -74,9 +74,13 @@ def discard_held(session: Session, which: ColumnElement[bool], *, by: str) -> No
     )
 
 
-def is_going_to_run() -> ColumnElement[bool]:
-    """Build the condition that a sync runs, or is paused for a time only."""
-    return (col(Sync.state) == SyncState.ACTIVE) | col(Sync.paused_until).is_not(None)
+def stop_syncs(session: Session, *which: ColumnElement[bool], now: datetime, **values: object) -> None:
+    """Pause those of these syncs that run, or are paused for a time only, and tell of it as a person's doing."""
+    going_to_run = (*which, (col(Sync.state) == SyncState.ACTIVE) | col(Sync.paused_until).is_not(None))
+    recurring = session.exec(select(Sync.id).where(*going_to_run, Sync.kind == SyncKind.RECURRING)).all()
+    paused = update(Sync).where(*going_to_run).values(state=SyncState.PAUSED, paused_until=None, **values)
+    session.exec(paused)
+    alert_states.note_paused(session, recurring, by_person=True, now=now)
 
 
 def is_unclaimed() -> ColumnElement[bool]:
