@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -40,28 +40,29 @@ def export_config(
 @config_app.command("plan")
 def plan_config(file: File, prune: Prune = False, as_json: Json = False) -> None:
     """Show what a file would change: ends with 2 when it would change something, 0 when nothing, 1 if that failed."""
-    try:
-        outcome = applying.plan_config(open_here(), LOCAL, file, prune=prune)
-    except CohortBridgeError as exc:
-        _fail(file, exc, as_json=as_json)
-    if as_json:
-        print_json(_as_json(file, outcome, applied=False))
-    else:
-        _show(outcome.plan, is_done=False)
-    raise typer.Exit(WOULD_CHANGE if outcome.plan.changes else 0)
+    plan = _carry_out(applying.plan_config, file, prune=prune, as_json=as_json, is_applied=False)
+    raise typer.Exit(WOULD_CHANGE if plan.changes else 0)
 
 
 @config_app.command("apply")
 def apply_config(file: File, prune: Prune = False, as_json: Json = False) -> None:
     """Change what a file says, all or nothing: everything is checked first."""
+    _carry_out(applying.apply_config, file, prune=prune, as_json=as_json, is_applied=True)
+
+
+def _carry_out(
+    action: Callable[..., applying.Outcome], file: Path, *, prune: bool, as_json: bool, is_applied: bool
+) -> Plan:
+    """Do what is asked with a file, print what came of it, and return the plan."""
     try:
-        outcome = applying.apply_config(open_here(), LOCAL, file, prune=prune)
+        outcome = action(open_here(), LOCAL, file, prune=prune)
     except CohortBridgeError as exc:
         _fail(file, exc, as_json=as_json)
     if as_json:
-        print_json(_as_json(file, outcome, applied=True))
+        print_json(_document(file, outcome, applied=is_applied))
     else:
-        _show(outcome.plan, is_done=True)
+        _show(outcome.plan, is_done=is_applied)
+    return outcome.plan
 
 
 def _fail(file: Path, exc: CohortBridgeError, *, as_json: bool) -> NoReturn:
@@ -77,10 +78,6 @@ def _fail(file: Path, exc: CohortBridgeError, *, as_json: bool) -> NoReturn:
 
 
 # --- as JSON -------------------------------------------------------------------------------------------------------
-
-
-def _as_json(file: Path, outcome: applying.Outcome, *, applied: bool) -> dict[str, Any]:
-    return _document(file, outcome, applied=applied)
 
 
 def _document(

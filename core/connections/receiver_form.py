@@ -25,6 +25,18 @@ SIGN_IN_WORDS = {
     "none": SignInKind.ADDRESS,
 }
 MEMBERS_WORDS = {"replaces": False, "adds": True}
+
+
+def sign_in_word(sign_in: str) -> str:
+    """Return what signs in, as it is written down."""
+    return next(word for word, kind in SIGN_IN_WORDS.items() if kind == sign_in)
+
+
+def members_word(*, adds_only: bool) -> str:
+    """Return what all members that are sent do, as it is written down."""
+    return next(word for word, adds in MEMBERS_WORDS.items() if adds == adds_only)
+
+
 # Columns of a connection that only an endpoint has: of a folder they are empty.
 NO_RECEIVER: dict[str, Any] = {
     "address": None,

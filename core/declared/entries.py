@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
@@ -47,24 +48,34 @@ class FileRefused(CohortBridgeError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(ABC):
     """One table of the file. `path` is where it stands."""
 
     path: Path = field(default=(), kw_only=True, compare=False)
     kind: ClassVar[str]
 
     @property
+    @abstractmethod
     def label(self) -> str:
         """What the entry is named by, in the file and in what is printed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class MixpanelEntry(Entry):
+class NamedEntry(Entry):
+    """One table of the file that has a name."""
+
+    name: str
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class MixpanelEntry(NamedEntry):
     """A Mixpanel project."""
 
     kind: ClassVar[str] = "mixpanel"
-    name: str
     username: str
     secret: Variable
     project_id: int
@@ -75,38 +86,24 @@ class MixpanelEntry(Entry):
     expects_prefix: bool | None
     project_token: Variable | None
 
-    @property
-    def label(self) -> str:
-        return self.name
-
 
 @dataclass(frozen=True)
-class EndpointEntry(Entry):
+class EndpointEntry(NamedEntry):
     """A destination that takes messages. `form` lacks the secrets, and the address where that is one of them."""
 
     kind: ClassVar[str] = "destination"
-    name: str
     form: ReceiverForm
     endpoint: str | Variable
     secret: Variable | None
     apart: bool
 
-    @property
-    def label(self) -> str:
-        return self.name
-
 
 @dataclass(frozen=True)
-class FolderEntry(Entry):
+class FolderEntry(NamedEntry):
     """A destination that is a folder of CSV files."""
 
     kind: ClassVar[str] = "destination"
-    name: str
     folder: str
-
-    @property
-    def label(self) -> str:
-        return self.name
 
 
 @dataclass(frozen=True)
@@ -161,20 +158,15 @@ class SyncName:
 
 
 @dataclass(frozen=True)
-class ChannelEntry(Entry):
+class ChannelEntry(NamedEntry):
     """A place that alerts are sent to. Without tags and syncs it wants to know of all; with an empty list, of none."""
 
     kind: ClassVar[str] = "channel"
-    name: str
     address: Variable
     warnings: bool
     tags: tuple[str, ...] | None
     syncs: tuple[SyncName, ...] | None
     enabled: bool
-
-    @property
-    def label(self) -> str:
-        return self.name
 
 
 @dataclass(frozen=True)

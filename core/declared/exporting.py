@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from core.access.roles import Actor, Role, action, get_role, is_fixed_admin
 from core.bridge import Bridge
-from core.connections.receiver_form import MEMBERS_WORDS, SIGN_IN_WORDS, property_of
+from core.connections.receiver_form import members_word, property_of, sign_in_word
 from core.declared.entries import ACTIVE, CSV, ENDPOINT, PAUSED, SCHEMA, Variable, time_text
 from core.declared.environment import variable_name
 from core.declared.present import Present, PresentSync, read_present
@@ -28,8 +28,6 @@ _HEAD = """\
 # What a file does not name stays as it is, unless it is applied with --prune. More: docs/operate/declared.md.
 """
 _PRACTICE_LEFT_OUT = "# Left out: what leads to the practice sandbox (`config export --practice` writes it too).\n"
-_SIGN_IN_NAMES = {kind: word for word, kind in SIGN_IN_WORDS.items()}
-_MEMBERS_NAMES = {adds: word for word, adds in MEMBERS_WORDS.items()}
 
 # The fields of one table, in their order; without a value they are left out.
 _Table = Sequence[tuple[str, Any]]
@@ -103,12 +101,12 @@ def _destination(connection: Connection, names: set[str]) -> _Table:
             "endpoint",
             connection.url if is_open(connection) else _variable(names, "DESTINATION", connection.name, "ADDRESS"),
         ),
-        ("auth", _SIGN_IN_NAMES[SignInKind(connection.sign_in)]),
+        ("auth", sign_in_word(connection.sign_in)),
         ("auth_name", connection.sign_in_name or None),
         ("secret", _variable(names, "DESTINATION", connection.name, "SECRET") if is_signed_in else None),
         ("member_id", _member_id(connection)),
         ("member_key", connection.member_key or None),
-        ("members", _MEMBERS_NAMES[connection.adds_only]),
+        ("members", members_word(adds_only=connection.adds_only)),
         ("apart", True if connection.apart else None),
     ]
 

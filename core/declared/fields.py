@@ -47,11 +47,8 @@ class Fields:
 
     def take(self, name: str, kind: type[T], *, needed: bool = False) -> T | None:
         """Return the value of a field, None where there is none."""
-        self._taken.add(name)
-        value = self._table.get(name)
+        value = self._take(name, needed=needed)
         if value is None:
-            if needed:
-                self.refuse(name, "this is needed.")
             return None
         is_kind = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
         if not is_kind:
@@ -61,6 +58,13 @@ class Fields:
             self.refuse(name, "this number is too large.")
             return None
         return cast("T", value)
+
+    def _take(self, name: str, *, needed: bool) -> Any:
+        self._taken.add(name)
+        value = self._table.get(name)
+        if value is None and needed:
+            self.refuse(name, "this is needed.")
+        return value
 
     def check(self, name: str, function: Callable[..., T], *arguments: Any) -> T | None:
         """Return what a check makes of a field; what it refuses is a mistake of that field."""
@@ -101,11 +105,8 @@ class Fields:
 
     def variable(self, name: str, *, needed: bool = False) -> Variable | None:
         """Return the variable that holds a secret. What stands there instead is never shown: it may be the secret."""
-        self._taken.add(name)
-        value = self._table.get(name)
+        value = self._take(name, needed=needed)
         if value is None:
-            if needed:
-                self.refuse(name, "this is needed.")
             return None
         if not isinstance(value, dict) or list(cast("dict[str, Any]", value)) != ["env"]:
             self.refuse(name, 'no secret stands in this file: name its environment variable, { env = "NAME" }.')

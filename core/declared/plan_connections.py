@@ -10,13 +10,13 @@ from pydantic import SecretStr
 from core.connections.mixpanel_connection import MixpanelForm
 from core.connections.receiver_checks import SECRET_LABELS, host_of
 from core.connections.receiver_form import (
-    MEMBERS_WORDS,
-    SIGN_IN_WORDS,
     ReceiverForm,
     checked_sign_in,
     full_address,
+    members_word,
     property_of,
     shown_address,
+    sign_in_word,
 )
 from core.connections.secrets import checked_secret
 from core.declared.entries import CSV, ENDPOINT, EndpointEntry, FolderEntry, MixpanelEntry, Variable, sentence
@@ -32,8 +32,6 @@ ASKED_FIELDS = ("username", "secret", "project_id", "region", "workspace_id", "i
 _READ_FIELDS = ("project_id", "region", "workspace_id", "id_merge", "match_property")
 # What makes a receiver be tested again before it is stored.
 TESTED_FIELDS = ("kind", "endpoint", "auth", "auth_name", "secret", "folder")
-_SIGN_IN_NAMES = {kind: word for word, kind in SIGN_IN_WORDS.items()}
-_MEMBERS_NAMES = {adds: word for word, adds in MEMBERS_WORDS.items()}
 # Which field of a file a check is about, by how the form calls it.
 _FIELDS = {"Endpoint": "endpoint", "User name": "auth_name", "Header": "auth_name"}
 
@@ -198,11 +196,11 @@ class _Endpoint:
 def _shown(row: Connection | ReceiverForm) -> dict[str, Any]:
     """Return what is no secret of a receiver, in the words of the file."""
     return {
-        "auth": _SIGN_IN_NAMES[SignInKind(row.sign_in)],
+        "auth": sign_in_word(row.sign_in),
         "auth_name": row.sign_in_name or None,
         "member_id": property_of(row.member_id, row.member_property),
         "member_key": row.member_key or None,
-        "members": _MEMBERS_NAMES[row.adds_only],
+        "members": members_word(adds_only=row.adds_only),
     }
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from core.access.people import checked_address
-from core.access.roles import Role, addresses, get_role, is_fixed_admin
+from core.access.roles import Role, addresses, get_role, is_enabled_admin, is_fixed_admin
 from core.declared.entries import PersonEntry, sentence
 from core.declared.plan import Change, Planning, added, differences
 from core.errors import SettingsError
-from data.models import Person
 
 
 def plan_people(planning: Planning) -> None:
@@ -45,17 +44,14 @@ def _plan_person(planning: Planning, entry: PersonEntry) -> None:
 def _require_an_admin(planning: Planning) -> None:
     if addresses(planning.bridge.settings.admins):
         return
-    before = {person.email for person in planning.present.people.values() if _is_admin(person)}
+    settings, people = planning.bridge.settings, planning.present.people.values()
+    before = {person.email for person in people if is_enabled_admin(settings, person)}
     named = {entry.email: entry for entry in planning.document.people}
     after = (before - named.keys()) | {email for email, entry in named.items() if _will_be_admin(entry)}
     if before and not after:
         entry = named[min(before)]
         name = "disabled" if entry.disabled else "role"
         planning.refuse(entry, name, "this is the last admin: no one could manage people any more.")
-
-
-def _is_admin(person: Person) -> bool:
-    return not person.disabled and person.role == Role.ADMIN.label
 
 
 def _will_be_admin(entry: PersonEntry) -> bool:
