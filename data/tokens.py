@@ -14,6 +14,7 @@ from data.token_models import ApiToken
 # Why none counts in a database that was put back: one that was revoked since is among them, perhaps.
 PUT_BACK = "This token was revoked: the database was restored."
 
+_WITH_MAKER = select(ApiToken, Person).join(Person, col(ApiToken.created_by_id) == col(Person.id), isouter=True)
 # Is given the tokens that were not revoked, and raises to refuse a new one beside them.
 Check = Callable[[Sequence[ApiToken]], None]
 
@@ -28,25 +29,22 @@ def add(engine: Engine, token: ApiToken, *, check: Check) -> ApiToken:
 
 def list_unrevoked(engine: Engine) -> list[tuple[ApiToken, Person | None]]:
     """List the tokens that were not revoked, each with the person who made it, by name."""
-    query = select(ApiToken, Person).join(Person, col(ApiToken.created_by_id) == col(Person.id), isouter=True)
     with read_session(engine) as session:
-        unrevoked = query.where(col(ApiToken.revoked_at).is_(None))
+        unrevoked = _WITH_MAKER.where(col(ApiToken.revoked_at).is_(None))
         return list(session.exec(unrevoked.order_by(col(ApiToken.name), col(ApiToken.id))).all())
 
 
 def list_with(engine: Engine, secret_hash: str | None) -> list[tuple[ApiToken, Person | None]]:
     """List the one with this hash, revoked or not, and those that were not revoked: at one read of the database."""
-    query = select(ApiToken, Person).join(Person, col(ApiToken.created_by_id) == col(Person.id), isouter=True)
     with read_session(engine) as session:
         is_one = or_(col(ApiToken.secret_hash) == secret_hash, col(ApiToken.revoked_at).is_(None))
-        return list(session.exec(query.where(is_one)).all())
+        return list(session.exec(_WITH_MAKER.where(is_one)).all())
 
 
 def get_with_maker(engine: Engine, token_id: int) -> tuple[ApiToken, Person | None] | None:
     """Return a token and the person who made it, None if there is none of that number."""
-    query = select(ApiToken, Person).join(Person, col(ApiToken.created_by_id) == col(Person.id), isouter=True)
     with read_session(engine) as session:
-        return session.exec(query.where(ApiToken.id == token_id)).first()
+        return session.exec(_WITH_MAKER.where(ApiToken.id == token_id)).first()
 
 
 def revoke(engine: Engine, token_id: int, *, why: str, now: datetime) -> ApiToken | None:

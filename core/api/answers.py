@@ -63,7 +63,7 @@ async def show_run(asked: Asked) -> Response:
     look = partial(runs.get_run, asked.bridge, asked.actor, asked.number("run_id"))
     run = await asked.call(look)
     if wait_s and run.status in UNFINISHED:
-        with asked.places.waiter():
+        with asked.places.waiters.taken():
             steady_s = asked.bridge.clock.steady_s
             until_s = steady_s() + wait_s
             while run.status in UNFINISHED and (left_s := until_s - steady_s()) > 0:

@@ -29,47 +29,49 @@ _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass
+class Seats:
+    """So many places, and what is said to one more."""
+
+    left: int
+    status: int
+    code: str
+    message: str
+    advice: str
+
+    @contextmanager
+    def taken(self) -> Generator[None]:
+        """Take a place while inside. Raises HttpProblem where none is free."""
+        if not self.left:
+            raise HttpProblem(self.status, self.code, self.message, advice=self.advice, headers={"Retry-After": "5"})
+        self.left -= 1
+        try:
+            yield
+        finally:
+            self.left += 1
+
+
+def _askers() -> Seats:
+    return Seats(64, 503, "too_many_requests", "Too many ask at a time.", "Ask again after the time in Retry-After.")
+
+
+def _waiters() -> Seats:
+    return Seats(
+        16,
+        429,
+        "too_many_waiting",
+        "Too many wait for runs already.",
+        "Ask again without `wait`, or after the time in Retry-After.",
+    )
+
+
+@dataclass
 class Places:
     """How much is done at a time. Probes have threads of their own, and are answered whatever goes on here."""
 
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    asked_left: int = 64
-    waiters_left: int = 16
+    askers: Seats = field(default_factory=_askers)
+    waiters: Seats = field(default_factory=_waiters)
     closing: threading.Event = field(default_factory=threading.Event)  # who waits is answered now
-
-    @contextmanager
-    def asker(self) -> Generator[None]:
-        """Take the place of a request. Raises HttpProblem where none is free."""
-        if not self.asked_left:
-            raise HttpProblem(
-                503,
-                "too_many_requests",
-                "Too many ask at a time.",
-                advice="Ask again after the time in Retry-After.",
-                headers={"Retry-After": "5"},
-            )
-        self.asked_left -= 1
-        try:
-            yield
-        finally:
-            self.asked_left += 1
-
-    @contextmanager
-    def waiter(self) -> Generator[None]:
-        """Take the place of one who waits for a run. Raises HttpProblem where none is free."""
-        if not self.waiters_left:
-            raise HttpProblem(
-                429,
-                "too_many_waiting",
-                "Too many wait for runs already.",
-                advice="Ask again without `wait`, or after the time in Retry-After.",
-                headers={"Retry-After": "5"},
-            )
-        self.waiters_left -= 1
-        try:
-            yield
-        finally:
-            self.waiters_left += 1
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Door:
 
     async def _respond(self, request: Request) -> Response:
         try:
-            with self._places.asker():
+            with self._places.askers.taken():
                 return await self._open_for(request)
         except CohortBridgeError as exc:
             return error_response(exc)
