@@ -77,9 +77,14 @@ def remove(engine: Engine, channel_id: int) -> AlertChannel | None:
 
 def record_outcome(engine: Engine, channel_id: int, *, trouble: str | None, now: datetime) -> None:
     """Record whether a message was accepted (`trouble` is None), or why not."""
-    values: dict[str, Any] = {"trouble": trouble} if trouble else {"trouble": None, "checked_at": now}
     with write_session(engine) as session:
-        session.exec(update(AlertChannel).where(col(AlertChannel.id) == channel_id).values(**values))
+        note_outcome(session, channel_id, accepted=trouble is None, trouble=trouble, now=now)
+
+
+def note_outcome(session: Session, channel_id: int, *, accepted: bool, trouble: str | None, now: datetime) -> None:
+    """Note, within a writing session, what became of the latest message to a channel."""
+    values: dict[str, Any] = {"trouble": None, "checked_at": now} if accepted else {"trouble": trouble}
+    session.exec(update(AlertChannel).where(col(AlertChannel.id) == channel_id).values(**values))
 
 
 def _require_free(session: Session, name: str, *, but: int | None = None) -> None:

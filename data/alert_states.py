@@ -297,7 +297,7 @@ def _enter(
     Who was told of another condition that asks as little of a person, or of this one before it was paused (`again`), is
     not told once more.
     """
-    told = _list_told(session, present) if present is not None else set[int]()
+    told, every = set[int](), list_present_in(session)
     if present is None:
         present = AlertState(
             subject=subject,
@@ -309,14 +309,12 @@ def _enter(
         )
         session.add(present)
         session.flush()
-    elif present.muted and again:
-        told = {channel.id or 0 for channel in list_present_in(session)}
+    elif again:
+        told = {channel.id or 0 for channel in every} if present.muted else _list_told(session, present)
     present.condition, present.severity, present.changed_at = finding.condition, finding.severity, now
     present.facts = finding.facts
     channels = [
-        channel
-        for channel in list_present_in(session)
-        if channel.enabled and _wants(session, channel, present) and not (again and channel.id in told)
+        channel for channel in every if channel.enabled and _wants(session, channel, present) and channel.id not in told
     ]
     present.muted = present.muted and not channels
     _write(session, present, finding.severity, finding.facts, channels, now)

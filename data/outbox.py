@@ -16,6 +16,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, delete, func, select
 
 from data import leases
+from data.alert_channels import note_outcome
 from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
 from data.models import Lease, LeaseKind
@@ -171,8 +172,7 @@ def record(engine: Engine, message_id: int, outcome: Outcome, *, lease_owner: st
             message.ended_at = now
         session.add(message)
         accepted = outcome.status == MessageStatus.SENT
-        values: dict[str, Any] = {"trouble": None, "checked_at": now} if accepted else {"trouble": outcome.why}
-        session.exec(update(AlertChannel).where(col(AlertChannel.id) == message.channel_id).values(**values))
+        note_outcome(session, message.channel_id, accepted=accepted, trouble=outcome.why, now=now)
     return True
 
 

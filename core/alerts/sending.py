@@ -11,7 +11,7 @@ from core.alerts import wording
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.leases.watch import LeaseWatch
-from core.vendors.notifiers import NotifyError, NotifyFailed, NotifyRefused, NotifyUndecided, notify
+from core.vendors.notifiers import NotifyError, NotifyFailed, NotifyRefused, notify
 from data import outbox
 from data.engine import StorageError
 from data.models import Lease, LeaseKind
@@ -134,7 +134,7 @@ class AlertSender:
             return Outcome(MessageStatus.WAITING, exc.message, self._next_try(marked, exc.retry_after_s))
         except NotifyRefused as exc:
             return Outcome(MessageStatus.GIVEN_UP, f"{exc.message} {exc.advice}")
-        except (NotifyUndecided, NotifyError) as exc:
+        except NotifyError as exc:  # whether it arrived is not known
             return Outcome(MessageStatus.UNDECIDED, exc.message)
         except Exception:
             log.exception("alert failed unexpectedly message_id=%s", message.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from core.bridge import Bridge, storage_errors
@@ -14,7 +15,7 @@ from core.rules import due_times
 from core.syncs.checks import queries_an_hour
 from data import account_alerts, alert_states, connections, run_stats, workers
 from data.alert_states import Finding, SyncHealth
-from data.models import MIXPANEL_SIDE, SyncState
+from data.models import MIXPANEL_SIDE, Connection, SyncState
 from data.outbox_models import CRITICAL, DISK, WARNING, AlertState, Condition
 
 log = logging.getLogger(__name__)
@@ -63,27 +64,32 @@ def look(bridge: Bridge, *, since: datetime) -> None:
     with storage_errors():
         found: dict[str, Finding | None] = {}
         present = {alert.subject: alert for alert in alert_states.list_open(bridge.engine)}
-        found |= _find_accounts(bridge, present, now)
-        found |= _find_budgets(bridge, present, now)
+        projects = connections.list_side(bridge.engine, MIXPANEL_SIDE)
+        found |= _find_accounts(projects, present, now)
+        found |= _find_budgets(bridge, projects, present, now)
         found |= _find_disk(bridge, present.get(DISK))
         alert_states.settle_found(bridge.engine, found, now=now)
         for health in alert_states.list_health(bridge.engine):
             _look_at_sync(bridge, health, now, may_be_late=now - since >= _FIRST_LOOK_AFTER)
 
 
-def _find_accounts(bridge: Bridge, present: dict[str, AlertState], now: datetime) -> dict[str, Finding | None]:
+def _find_accounts(
+    projects: Sequence[Connection], present: dict[str, AlertState], now: datetime
+) -> dict[str, Finding | None]:
     """Look which accounts expire soon, or are not accepted."""
     found: dict[str, Finding | None] = {subject: None for subject in present if subject.startswith("connection:")}
-    for connection in connections.list_side(bridge.engine, MIXPANEL_SIDE):
+    for connection in projects:
         found[account_alerts.subject_of(connection)] = account_alerts.find_trouble(connection, now)
     return found
 
 
-def _find_budgets(bridge: Bridge, present: dict[str, AlertState], now: datetime) -> dict[str, Finding | None]:
+def _find_budgets(
+    bridge: Bridge, projects: Sequence[Connection], present: dict[str, AlertState], now: datetime
+) -> dict[str, Finding | None]:
     """Look whether each project allows as many queries an hour as its active syncs need."""
     found: dict[str, Finding | None] = {subject: None for subject in present if subject.startswith("budget:")}
     intervals = run_stats.intervals(bridge.engine)
-    for connection in connections.list_side(bridge.engine, MIXPANEL_SIDE):
+    for connection in projects:
         of_project = [every for project, every in intervals if project == connection.project_id]
         planned = queries_an_hour(of_project, now=now)
         if not planned:
@@ -123,14 +129,9 @@ def _look_at_sync(bridge: Bridge, health: SyncHealth, now: datetime, *, may_be_l
     if (sync.state == SyncState.PAUSED) != is_told_paused:
         alert_states.catch_up(bridge.engine, sync.id, now=now)
         return
-    is_late = _is_late(health, now)
+    # One that was paused, or otherwise told of, has as long from then on.
+    is_late = due_times.is_late(sync, health.group, now, not_before=health.resumed_at)
     if present is not None and present.condition == Condition.LATE and not is_late:
         alert_states.catch_up(bridge.engine, sync.id, now=now)
     elif present is None and is_late and may_be_late:
         alert_states.open_late(bridge.engine, health, now=now)
-
-
-def _is_late(health: SyncHealth, now: datetime) -> bool:
-    """Return whether a group is late; one that was paused, or otherwise told of, has as long from then on."""
-    until = due_times.on_time_until(health.sync, health.group, not_before=health.resumed_at)
-    return until is not None and now > until

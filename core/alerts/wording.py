@@ -76,7 +76,7 @@ def _words_of(event: str, facts: Facts) -> _Words:
 
 def _lines(words: _Words, facts: Facts) -> list[str]:
     """Return what happened, its cause where one is known, and what to do."""
-    advice = _text(facts, "advice") or words.advice
+    advice = _text(facts, "advice", _MOST_CAUSE) or words.advice
     return [line for line in (words.happened(facts), _text(facts, "cause", _MOST_CAUSE), advice) if line]
 
 
@@ -152,7 +152,7 @@ def _moment(text: str) -> str:
 
 
 def _text(facts: Facts, name: str, most: int = _MOST_NAME) -> str:
-    return shown(str(facts.get(name) or ""), most=most if name != "advice" else _MOST_CAUSE)
+    return shown(str(facts.get(name) or ""), most=most)
 
 
 # --- the words of each condition -----------------------------------------------------------------------------------

@@ -78,9 +78,13 @@ def _check_field(kind: Field, text: str) -> None:
         raise SettingsError(f"{FIELD}: “{shown(text)}” is no {name}.", advice=f"From {span}.") from None
 
 
+def _sim(expression: str) -> CronSim:
+    return CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001 - times of day, in no zone
+
+
 def _parse(expression: str) -> CronSim:
     try:
-        sim = CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001 - times of day, in no zone
+        sim = _sim(expression)
         is_never = next(sim, None) is None
     except CronSimError:
         is_never, sim = True, None
@@ -139,7 +143,7 @@ def _ranges(values: Iterable[int]) -> str:
 
 def _order(expression: str) -> tuple[list[int], str]:
     """Put expressions in the order of their first time of day."""
-    sim = CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001
+    sim = _sim(expression)
     return [min(sim.hours), min(sim.minutes)], expression
 
 
@@ -189,14 +193,14 @@ def _explicit(cron: str) -> tuple[str, ...]:
 
 
 def _without_steps(expression: str) -> str:
-    sim = CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001
+    sim = _sim(expression)
     minutes, hours = (",".join(map(str, sorted(values))) for values in (sim.minutes, sim.hours))
     return " ".join([minutes, hours, *expression.split()[2:]])
 
 
 def read_times(expressions: str) -> tuple[set[int], list[time]]:
     """Return the days of the week, Sunday is 0, and the times of day, of expressions that are alike in their days."""
-    sims = [CronSim(expression, datetime(2024, 1, 1)) for expression in expressions.split(SEPARATOR)]  # noqa: DTZ001
+    sims = [_sim(expression) for expression in expressions.split(SEPARATOR)]
     times = {time(hour, minute) for sim in sims for hour in sim.hours for minute in sim.minutes}
     return {number % 7 for number in _whole(sims[0].weekdays)}, sorted(times)
 
@@ -207,7 +211,7 @@ def read_times(expressions: str) -> tuple[set[int], list[time]]:
 @lru_cache(maxsize=1024)
 def smallest_gap(cron: str) -> timedelta:
     """Return the shortest time between two times of day that expressions name, as if no clock was ever changed."""
-    sims = [CronSim(expression, datetime(2024, 1, 1)) for expression in cron.split(SEPARATOR)]  # noqa: DTZ001
+    sims = [_sim(expression) for expression in cron.split(SEPARATOR)]
     minutes = [{60 * hour + minute for hour in sim.hours for minute in sim.minutes} for sim in sims]
     of_days = dict[tuple[bool, ...], list[int]]()
     smallest, last = _YEAR // timedelta(minutes=1), None

@@ -135,9 +135,9 @@ def on_time_until(sync: Sync, group: Group, *, not_before: datetime | None = Non
     return slots[-1] + min((slots[-1] - slots[0]) * _TIME_TO_RUN, _LONGEST_TO_RUN)
 
 
-def is_late(sync: Sync, group: Group, now: datetime) -> bool:
-    """Return whether a sync's group is older than its sync promises."""
-    until = on_time_until(sync, group)
+def is_late(sync: Sync, group: Group, now: datetime, *, not_before: datetime | None = None) -> bool:
+    """Return whether a sync's group is older than its sync promises, counted from `not_before` at the earliest."""
+    until = on_time_until(sync, group, not_before=not_before)
     return until is not None and now > until
 
 
