@@ -206,13 +206,13 @@ def drop_leftovers(engine: Engine) -> None:
             return
         dbapi: Any = engine.dialect.loaded_dbapi
         try:
-            _write_anew(connection.connection.driver_connection)
+            _vacuum_sqlite(connection.connection.driver_connection)
         except (dbapi.Error, TimeoutError) as exc:
             raise StorageError(_LEFTOVERS, advice=_DROP_THEM) from exc
 
 
 def _vacuum_postgres(connection: Connection) -> None:
-    """Write the one table anew that holds people's ids. It waits for whoever reads it, but not for ever."""
+    """Write the one table again that holds people's ids. It waits for those that read it, but not for ever."""
     connection.exec_driver_sql(f"SET lock_timeout = '{_PG_VACUUM_WITHIN}'")
     try:
         connection.exec_driver_sql("VACUUM FULL association_batch")
@@ -222,7 +222,7 @@ def _vacuum_postgres(connection: Connection) -> None:
         connection.invalidate()  # with its setting
 
 
-def _write_anew(driver: Any) -> None:
+def _vacuum_sqlite(driver: Any) -> None:
     driver.execute("VACUUM")
     until_s = time.monotonic() + _CHECKPOINT_WITHIN_S
     # Who reads at this moment may need what the log holds: that takes no longer than a query.

@@ -26,7 +26,7 @@ def connect(client: httpx.Client) -> socket.socket:
     return socket.create_connection((client.base_url.host, client.base_url.port or 0), timeout=10)
 
 
-def anew(client: httpx.Client, path: str, **more: Any) -> httpx.Response:
+def alone(client: httpx.Client, path: str, **more: Any) -> httpx.Response:
     """Ask by a connection of its own, as monitors do."""
     return httpx.get(f"{client.base_url}{path}", timeout=30, **more)
 
@@ -52,9 +52,9 @@ def test_probes_are_answered_however_many_connect(bridge: Bridge, monkeypatch: p
             b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
         ):
             with holding(client, protocol.MOST_CONNECTIONS + 20, sent) as held:
-                assert anew(client, "/healthz").status_code == 200
-                assert anew(client, "/readyz").json()["status"] == "not ready"
-                assert anew(client, "/api/v1/groups", headers=by).status_code == 200
+                assert alone(client, "/healthz").status_code == 200
+                assert alone(client, "/readyz").json()["status"] == "not ready"
+                assert alone(client, "/api/v1/groups", headers=by).status_code == 200
                 assert is_dropped(held[0])
                 assert not is_dropped(held[-1])
 
@@ -70,12 +70,15 @@ def test_pipelines_that_all_wait_at_once_are_told_so_and_keep_nobody_out(
         named = f"Host: localhost\r\nAuthorization: {by['Authorization']}\r\n\r\n"
         ask = f"GET /api/v1/runs/{run}?wait=60 HTTP/1.1\r\n{named}"
         with holding(client, 150, ask.encode()):
-            assert anew(client, "/readyz").status_code == 503  # there is no worker here
-            assert anew(client, "/healthz").status_code == 200
+            assert alone(client, "/readyz").status_code == 503  # there is no worker here
+            assert alone(client, "/healthz").status_code == 200
             # Some of them are being let in, or told that there are too many, for a moment.
-            wait_until(lambda: anew(client, f"/api/v1/runs/{run}", headers=by).status_code == 200)
-            assert code_of(anew(client, f"/api/v1/runs/{run}?wait=60", headers=by)) == (429, "too_many_waiting")
-            assert anew(client, f"/api/v1/runs/{run}", headers=by).json()["status"] == "queued"
+            wait_until(lambda: alone(client, f"/api/v1/runs/{run}", headers=by).status_code == 200)
+            assert code_of(alone(client, f"/api/v1/runs/{run}?wait=60", headers=by)) == (
+                429,
+                "too_many_waiting",
+            )
+            assert alone(client, f"/api/v1/runs/{run}", headers=by).json()["status"] == "queued"
 
 
 def is_dropped(connection: socket.socket) -> bool:

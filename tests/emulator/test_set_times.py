@@ -85,7 +85,7 @@ def test_syncs_with_the_same_time_all_run_and_what_does_not_fit_into_its_hour_is
         recurring.add_sync(bridge, LOCAL, IMPORTED, schedule=schedule)
 
 
-def test_a_clock_that_was_set_back_plans_a_schedule_anew_without_a_run(bridge: Bridge, clock: BothClocks):
+def test_a_clock_that_was_set_back_plans_a_schedule_again_without_a_run(bridge: Bridge, clock: BothClocks):
     first = at(bridge, 1)
     sync_id = recurring.add_sync(bridge, LOCAL, TRIAL, schedule=parse(f"daily at {clock_text(first)} UTC")).id or 0
     clock.pass_minutes(90)

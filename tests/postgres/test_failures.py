@@ -96,7 +96,7 @@ def test_a_connection_that_is_cut_while_it_is_used_or_between(bridge: Bridge, se
     with read_session(bridge.engine) as session:
         pid = ask(session, "SELECT pg_backend_pid()").scalar()
     end(server, pid)
-    add_person(bridge)  # one that was cut in between is made anew, unnoticed
+    add_person(bridge)  # one that was cut in between is made again, unnoticed
 
 
 @pytest.mark.parametrize("value", [{"project_id": 2**40}, {"name": "a\0b"}, {"name": "n" * 101}])

@@ -38,7 +38,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def copy(template: Path, target: Path) -> None:
-    """Give a home that is copied the database that belongs to it; who has the template's open connects anew."""
+    """Give a home that is copied the database that belongs to it; who has the template's open connects again."""
     if SERVER and _name(template) in _MADE:
         url_of(target)
         _do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{_name(template)}'")

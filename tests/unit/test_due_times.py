@@ -53,7 +53,7 @@ def test_with_a_schedule_a_group_is_late_once_two_of_its_times_have_passed_with_
     assert on_time_until(_sync(every_minutes=None, cron="0 8 * * *", zone="Europe/Nowhere"), _group()) is None
 
 
-def test_a_sync_that_was_resumed_or_given_other_times_has_its_time_anew():
+def test_a_sync_that_was_resumed_or_given_other_times_has_its_time_again():
     old, resumed = _group(verified_at=_MADE - timedelta(days=9)), _MADE + timedelta(days=1)
 
     assert on_time_until(_sync(expected_since=resumed), old) == resumed + timedelta(minutes=33)

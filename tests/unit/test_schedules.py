@@ -246,7 +246,7 @@ def test_the_next_slot_of_a_schedule_is_its_next_time_whatever_sync_it_is_of():
     assert next_slot(1, _AT_EIGHT, after=friday - timedelta(seconds=1)) == friday
 
 
-def test_a_schedule_is_due_at_its_time_and_planned_anew_when_the_clock_was_set_back():
+def test_a_schedule_is_due_at_its_time_and_planned_again_when_the_clock_was_set_back():
     wednesday, thursday = datetime(2026, 11, 25, 7, tzinfo=UTC), datetime(2026, 11, 26, 7, tzinfo=UTC)
 
     assert is_due(wednesday, _AT_EIGHT, wednesday)
