@@ -6,19 +6,17 @@ import gc
 import itertools
 import os
 from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from core.bridge import Bridge, open_bridge
-from core.sandbox.server import running
 from core.settings import Settings
 from tests.stage import databases
 from tests.stage.clock import FakeClock
-from tests.stage.home import connect, copy_home, forked_commands
-from tests.stage.sandbox import NOON, Sandbox
+from tests.stage.home import copy_connected, copy_home, forked_commands
+from tests.stage.sandbox import Sandbox, sandbox_at_noon
 from tests.stage.seeds import SEEDS
 from tests.stage.statements import share_statements
 
@@ -120,10 +118,7 @@ def fork_server() -> Generator[None]:
 
 @pytest.fixture(scope="module")
 def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sandbox]:
-    with (
-        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
-        closing(Sandbox(server.url)) as sandbox,
-    ):
+    with sandbox_at_noon(tmp_path_factory.mktemp("sandbox")) as sandbox:
         yield sandbox
 
 
@@ -139,8 +134,4 @@ def connected_template(
     module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A home that is connected to the sandbox on both sides, and has exported nothing yet."""
-    module_sandbox.reset()
-    home = copy_home(migrated_template, tmp_path_factory.mktemp("connected") / "home")
-    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
-        connect(bridge, module_sandbox)
-    return home.path
+    return copy_connected(migrated_template, tmp_path_factory.mktemp("connected") / "home", module_sandbox).path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.bridge import Bridge
-from core.sandbox.server import running
+from tests.stage.api import Api, exported_api
 from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, connect, copy_home
-from tests.stage.sandbox import NOON, POWER, Sandbox
+from tests.stage.sandbox import POWER, Sandbox, sandbox_at_noon
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +36,14 @@ def clock(sandbox: Sandbox, fake_clock: FakeClock) -> BothClocks:
 def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
     with home.bridge(clock=fake_clock.clock) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def api(module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Api]:
+    """For tests that change nothing which others look at."""
+    module_sandbox.reset()
+    with exported_api(connected_template, tmp_path_factory.mktemp("api") / "home") as made:
+        yield made
 
 
 @pytest.fixture
@@ -67,12 +74,9 @@ def kill_half_way(sandbox: Sandbox, home: Home) -> None:
 @pytest.fixture(scope="session")
 def recovery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recovery]:
     """An export that was killed half way, and a worker that started then: other tests run while its lease runs out."""
-    with (
-        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
-        closing(Sandbox(server.url)) as sandbox,
-    ):
+    with sandbox_at_noon(tmp_path_factory.mktemp("sandbox")) as sandbox:
         home = Home(tmp_path_factory.mktemp("killed") / "home")
-        with home.bridge(mixpanel_url=server.url) as bridge:
+        with home.bridge(mixpanel_url=sandbox.url) as bridge:
             connect(bridge, sandbox)
         kill_half_way(sandbox, home)
         started_at = bridge.clock.now()

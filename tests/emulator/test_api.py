@@ -29,7 +29,6 @@ from tests.stage.api import (
     audit_lines,
     code_of,
     conforms,
-    exported_api,
     new_token,
     raw,
     sending,
@@ -37,15 +36,6 @@ from tests.stage.api import (
 )
 from tests.stage.home import connect, copy_home, export
 from tests.stage.sandbox import POWER, Sandbox, wait_until
-
-
-@pytest.fixture(scope="module")
-def api(module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Api]:
-    """For tests that change nothing which others look at."""
-    module_sandbox.reset()
-    with exported_api(connected_template, tmp_path_factory.mktemp("api") / "home") as made:
-        yield made
-
 
 # --- the way of a pipeline -----------------------------------------------------------------------------------------
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -24,7 +23,6 @@ from tests.stage.api import (
     Api,
     audit_lines,
     code_of,
-    exported_api,
     new_token,
     raw,
     sending,
@@ -32,7 +30,7 @@ from tests.stage.api import (
 )
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home
-from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.sandbox import POWER
 
 METRICS_TOKEN = "a-token-of-some-length"
 # Every address, one that is there each.
@@ -44,14 +42,6 @@ ADDRESSES = (
     ("GET", "/api/v1/groups"),
     ("GET", "/api/v1/groups/1/members/i_1"),
 )
-
-
-@pytest.fixture(scope="module")
-def api(module_sandbox: Sandbox, connected_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Api]:
-    """For tests that change nothing which others look at."""
-    module_sandbox.reset()
-    with exported_api(connected_template, tmp_path_factory.mktemp("api") / "home") as made:
-        yield made
 
 
 def test_while_no_token_counts_it_is_as_if_nothing_were_there(bridge: Bridge, fake_clock: FakeClock):

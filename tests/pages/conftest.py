@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,8 @@ from streamlit.runtime.scriptrunner.script_cache import ScriptCache
 from streamlit.testing.v1 import app_test, local_script_runner
 
 from core.bridge import Bridge
-from core.sandbox.server import running
-from tests.stage.home import connect, copy_home, export
-from tests.stage.sandbox import NOON, POWER, Sandbox
+from tests.stage.home import copy_connected, copy_home, export
+from tests.stage.sandbox import POWER, Sandbox, sandbox_at_noon
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,10 +56,7 @@ def first_day(migrated_template: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sandbox]:
-    with (
-        running(tmp_path_factory.mktemp("sandbox"), clock=lambda: NOON) as server,
-        closing(Sandbox(server.url)) as sandbox,
-    ):
+    with sandbox_at_noon(tmp_path_factory.mktemp("sandbox")) as sandbox:
         yield sandbox
 
 
@@ -68,11 +64,7 @@ def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Generator[Sandbo
 def connected_template(
     module_sandbox: Sandbox, migrated_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    module_sandbox.reset()
-    home = copy_home(migrated_template, tmp_path_factory.mktemp("connected") / "home")
-    with home.bridge(mixpanel_url=module_sandbox.url) as bridge:
-        connect(bridge, module_sandbox)
-    return home.path
+    return copy_connected(migrated_template, tmp_path_factory.mktemp("connected") / "home", module_sandbox).path
 
 
 @pytest.fixture(scope="session")

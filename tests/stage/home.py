@@ -195,6 +195,15 @@ def connect(bridge: Bridge, sandbox: Sandbox, form: MixpanelForm = PRACTICE) -> 
     connect_endpoint(bridge, LOCAL, url=sandbox.endpoint, token=SecretStr(sandbox.token))
 
 
+def copy_connected(template: Path, to: Path, sandbox: Sandbox) -> Home:
+    """Copy a home, and connect it to the sandbox on both sides, with nothing exported yet."""
+    sandbox.reset()
+    home = copy_home(template, to)
+    with home.bridge(mixpanel_url=sandbox.url) as bridge:
+        connect(bridge, sandbox)
+    return home
+
+
 def export(bridge: Bridge, cohort: int, *, patience_s: float | None = 0.0, **options: Any) -> Run:
     """Export as the command line does, in this process: `core.cli.export` without the printing."""
     lease_owner = lease.new_lease_owner()

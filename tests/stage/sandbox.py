@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from core.sandbox import people
+from core.sandbox.server import running
 from tests.stage import oracle
 from tests.stage.receivers import Receiver
 
@@ -140,6 +143,13 @@ class Sandbox(httpx.Client):
     def wait_for(self, kind: str, *, page: int | None = None) -> None:
         """Return once such a request has arrived."""
         wait_until(lambda: any(page in (None, request.get("page")) for request in self.asked(kind)))
+
+
+@contextmanager
+def sandbox_at_noon(folder: Path) -> Generator[Sandbox]:
+    """Serve a sandbox for as long as this lasts, with what it keeps in a folder; its clock stands at noon."""
+    with running(folder, clock=lambda: NOON) as server, closing(Sandbox(server.url)) as sandbox:
+        yield sandbox
 
 
 def wait_until(holds: Callable[[], Any], *, within_s: float = 20.0) -> None:

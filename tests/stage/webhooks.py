@@ -42,6 +42,13 @@ class Webhook:
         self.status: int | None = 200
         self.answer_headers = dict[str, str]()
 
+    def reset(self) -> None:
+        """Forget what arrived, and accept what comes."""
+        self.posted.clear()
+        self.asked.clear()
+        self.status, self.answer_headers = 200, {}
+        self.let_go.clear()
+
     def wait(self, *, within_s: float = 20.0) -> Posted:
         """Wait for one more message."""
         assert self.arrived.acquire(timeout=within_s), "no message arrived"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 from core.bridge import Bridge
 from data.engine import write_session
 from data.models import Connection, ConnectionKind, Group, Run, Sync, SyncKind
 from data.run_queue import RunRequest, new_run
+from tests.stage.webhooks import Webhook, webhook
 
 
 @pytest.fixture
@@ -46,3 +49,16 @@ def group_with_runs(bridge: Bridge) -> list[Run]:
         runs = [new_run(sync, group, request, destination="csv", now=bridge.clock.now()) for _ in range(3)]
         session.add_all(runs)
     return runs
+
+
+@pytest.fixture(scope="module")
+def served_webhook() -> Generator[Webhook]:
+    with webhook() as served:
+        yield served
+
+
+@pytest.fixture
+def hook(served_webhook: Webhook) -> Webhook:
+    """A webhook that nothing has arrived at, and that accepts what comes."""
+    served_webhook.reset()
+    return served_webhook

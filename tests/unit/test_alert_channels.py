@@ -22,20 +22,7 @@ from data import sealed
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
 from data.models import AuditEntry
-from tests.stage.webhooks import Webhook, webhook
-
-
-@pytest.fixture(scope="module")
-def served() -> Generator[Webhook]:
-    with webhook() as there:
-        yield there
-
-
-@pytest.fixture
-def hook(served: Webhook) -> Webhook:
-    served.posted.clear()
-    served.status = 200
-    return served
+from tests.stage.webhooks import Webhook
 
 
 @pytest.fixture

@@ -30,20 +30,6 @@ LOW = Finding(Condition.DISK, "critical", {"free_bytes": 1, "total_bytes": 100})
 GONE = Finding(Condition.WORKER_GONE, "critical", {"minutes": 5})
 
 
-@pytest.fixture(scope="module")
-def served() -> Generator[Webhook]:
-    with webhook() as there:
-        yield there
-
-
-@pytest.fixture
-def hook(served: Webhook) -> Webhook:
-    served.posted.clear()
-    served.asked.clear()
-    served.status, served.answer_headers = 200, {}
-    return served
-
-
 @pytest.fixture
 def inside(bridge: Bridge, fake_clock: FakeClock) -> Generator[Bridge]:
     """The same home, where addresses of this machine are allowed; its clock stands still."""

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Generator
 
 import pytest
 
 from core.errors import SettingsError
 from core.vendors import notifiers
 from core.vendors.notifiers import WEBHOOK, NotifyError, NotifyFailed, NotifyRefused, NotifyUndecided
-from tests.stage.webhooks import Webhook, webhook
+from tests.stage.webhooks import Webhook
 from tests.unit.test_notices import NOTICE
-
-
-@pytest.fixture(scope="module")
-def served() -> Generator[Webhook]:
-    with webhook() as there:
-        yield there
-
-
-@pytest.fixture
-def hook(served: Webhook) -> Webhook:
-    served.posted.clear()
-    served.status, served.answer_headers = 200, {}
-    served.let_go.clear()
-    return served
 
 
 def send(address: str, *, allow_private: bool = True, within_s: float = 10.0) -> None:

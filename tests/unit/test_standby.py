@@ -23,21 +23,9 @@ from data.models import Group, Run, Sync, SyncKind
 from data.outbox_models import Condition
 from tests.stage.alerts import add_channel, list_open, told
 from tests.stage.clock import FakeClock
-from tests.stage.webhooks import Webhook, webhook
+from tests.stage.webhooks import Webhook
 
 GONE = Condition.WORKER_GONE
-
-
-@pytest.fixture(scope="module")
-def served() -> Generator[Webhook]:
-    with webhook() as there:
-        yield there
-
-
-@pytest.fixture
-def hook(served: Webhook) -> Webhook:
-    served.posted.clear()
-    return served
 
 
 @pytest.fixture
