@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.turns import Turns
 from data import deliveries, engine
 from data.audit.scope import Scope
+from data.database_clock import find_clock
 from data.engine import Engine, StorageError, UrlUnusable, open_database
 from data.members.snapshots import Snapshots
 
@@ -57,7 +58,7 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
                 raise StorageFailed("The secret key could not be read or made.") from exc
             raise
     snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
-    bridge = Bridge(settings, opened, snapshots, keys, clock, lease_times)
+    bridge = Bridge(settings, opened, snapshots, keys, clock.by(find_clock(opened)), lease_times)
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
         notice_restore(bridge)
     return bridge

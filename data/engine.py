@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, create_engine
 
-from data import placing
+from data import database_clock, placing
 from data.database_errors import BUSY_TIMEOUT_MS, DAMAGED, FROM_A_BACKUP, explain
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -37,7 +37,7 @@ _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 # All that one session reads is of one moment, as on SQLite. A writer looks once it has its place in the queue, and what
 # it reads then is what it writes over.
-_POSTGRES: dict[str, Any] = {"pool_pre_ping": True, "isolation_level": "REPEATABLE READ"}
+_POSTGRES: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 _PG_WRITER = {"isolation_level": "READ COMMITTED"}
 _PG_VACUUM_WITHIN = "30s"
 
@@ -69,6 +69,7 @@ def make_engine(url: str) -> Engine:
     except ImportError as exc:
         raise UrlUnusable("the driver that it needs is not installed") from exc
     if kind == "postgresql":
+        database_clock.follow(engine)
         event.listen(engine, "begin", _begin_postgres)
         return engine
     event.listen(engine, "connect", _prepare_sqlite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -64,9 +65,13 @@ class Spent(NamedTuple):
     window_s: int
 
 
-def spend(engine: Engine, project: str, *, now: datetime) -> Spent | BudgetStatus:
-    """Take one query of this window; without one, return how the budget stands."""
+def spend(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> Spent | BudgetStatus:
+    """Take one query of this window; without one, return how the budget stands.
+
+    The clock is asked once nobody else spends: by a time from before that, what others spent meanwhile is to come.
+    """
     with write_session(engine) as session:
+        now = clock()
         rules = session.get(QueryBudget, project)
         if rules is None:
             rules = QueryBudget(project=project)
@@ -126,9 +131,10 @@ def keep_limit(engine: Engine, project: str, *, queries: int, window_s: int) -> 
         )
 
 
-def block(engine: Engine, project: str, *, now: datetime) -> BudgetStatus:
+def block(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> BudgetStatus:
     """Block the project for one query's share of the window, or twice that right after another block."""
     with write_session(engine) as session:
+        now = clock()
         rules = session.get(QueryBudget, project) or QueryBudget(project=project)
         share_s = rules.window_s / rules.queries
         # How long the last block lasted can be seen from the trace that it left, as long as it is recent.

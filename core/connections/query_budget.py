@@ -36,7 +36,7 @@ class ProjectBudget:
 
         Raises: NoQuerySlot with the time of the next one.
         """
-        spent = query_budget.spend(self.engine, self.project, now=self.clock.now())
+        spent = query_budget.spend(self.engine, self.project, clock=self.clock.now)
         if isinstance(spent, BudgetStatus):
             raise _no_slot(spent)
         self._kept = QueryLimit(spent.queries, spent.window_s)
@@ -58,7 +58,7 @@ class ProjectBudget:
         The next try comes when one query's share of the window has passed, twice that after the next refusal, and so
         on. Returns the error that says when.
         """
-        return _no_slot(query_budget.block(self.engine, self.project, now=self.clock.now()))
+        return _no_slot(query_budget.block(self.engine, self.project, clock=self.clock.now))
 
 
 def budget_for(bridge: Bridge, project: str) -> ProjectBudget:

@@ -106,6 +106,6 @@ def set_aside(bridge: Bridge, name: str, damage: Damage) -> str:
         if snapshots.was_set_aside(name):
             return f"{_DAMAGES[Damage.UNREADABLE]}; it is kept as {name}{SET_ASIDE} in the snapshots folder"
         return _DAMAGES[damage]
-    if snapshots.set_aside(name, now_s=bridge.clock.now().timestamp()) is None:
+    if snapshots.set_aside(name, now_s=bridge.clock.host_now().timestamp()) is None:
         return _DAMAGES[damage]
     return f"{_DAMAGES[damage]}; it was set aside as {name}{SET_ASIDE} in the snapshots folder"

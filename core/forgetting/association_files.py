@@ -147,7 +147,7 @@ class AssociationFilesWithout:
             os.replace(path.with_name(f"{path.name}{_NEW}"), path)
             flush_to_disk(path.parent)
         folder = self.bridge.settings.home / "associations"
-        young_s = self.bridge.clock.now().timestamp() - _YOUNG_S
+        young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for path in folder.glob(".*.part"):
             if is_older(path, young_s):
                 shutil.rmtree(path, ignore_errors=True)

@@ -148,7 +148,7 @@ class MemberFilesWithout:
         for path in snapshots.folder.glob(f"{_COMPARED}*.parquet"):
             if any(name in path.stem for name in old):
                 path.unlink(missing_ok=True)
-        young_s = self.bridge.clock.now().timestamp() - _YOUNG_S
+        young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for path in snapshots.folder.glob("*.part"):
             if _COMPARED not in path.name or is_older(path, young_s):
                 path.unlink(missing_ok=True)

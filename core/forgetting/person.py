@@ -229,7 +229,7 @@ class _Work:
 
     def _clear_scratch(self) -> None:
         """Remove what processes that died had read, or spilled: no run reads now, and what a page spills is young."""
-        scratch, young_s = self.bridge.settings.scratch, self.bridge.clock.now().timestamp() - _YOUNG_S
+        scratch, young_s = self.bridge.settings.scratch, self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for folder in scratch.glob("read-*"):
             shutil.rmtree(folder, ignore_errors=True)
         for path in scratch.glob("duckdb_temp*"):

@@ -55,7 +55,7 @@ class Jobs:
 
     def _both_clocks(self) -> tuple[datetime, float]:
         """The clock that the scheduler goes by, which daylight saving sets as people do, and one that no one sets."""
-        return self._clock.now().astimezone().replace(tzinfo=None), self._clock.steady_s()
+        return self._clock.host_now().astimezone().replace(tzinfo=None), self._clock.steady_s()
 
 
 def guarded(job: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ def forget_old_runs(bridge: Bridge, *, most: int = _STEP) -> int:
 def remove_unnamed_files(bridge: Bridge) -> int:
     """Remove the snapshots and differences that no row names and that are not being written; returns how many."""
     folder = bridge.snapshots.folder
-    young_s = bridge.clock.now().timestamp() - _YOUNG_S
+    young_s = bridge.clock.host_now().timestamp() - _YOUNG_S
     # DuckDB puts a name of its own before that of a part while it writes it.
     files = [path for end in ("parquet", "part") for path in folder.glob(f"*.{end}") if is_older(path, young_s)]
     if not files:
@@ -46,7 +46,7 @@ def remove_unnamed_files(bridge: Bridge) -> int:
 
 def remove_set_aside(bridge: Bridge) -> int:
     """Remove the damaged files that were set aside long enough ago; returns how many."""
-    old_s = bridge.clock.now().timestamp() - _SET_ASIDE_FOR_S
+    old_s = bridge.clock.host_now().timestamp() - _SET_ASIDE_FOR_S
     files = [path for path in bridge.snapshots.folder.glob(f"*{SET_ASIDE}") if path.is_file()]
     files = [path for path in files if is_older(path, old_s)]
     for path in files:

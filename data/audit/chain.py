@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ GAP = "audit_gap"
 RESTORED = "home_restored"
 # Another process may be between its commit and its note.
 _NOTED_WITHIN_S = 2.0
+# So closely do machines agree what time it is at the database: further back is a clock that was set.
+_AGREE_WITHIN = timedelta(seconds=1)
 
 
 def append(
@@ -64,7 +66,7 @@ def _add(session: Session, last: AuditEntry | None, scope: Scope, content: _Cont
     """Chain a line to the last one, and have it noted."""
     entry = AuditEntry(
         number=last.number + 1 if last else 1,
-        at=scope.now(),
+        at=_not_before(last, scope.now()),
         who=scope.who[:320],
         action=scope.action,
         previous=last.hash if last else "",
@@ -75,6 +77,11 @@ def _add(session: Session, last: AuditEntry | None, scope: Scope, content: _Cont
     session.flush()
     note_after_commit(session, scope.anchor, entry)
     return entry
+
+
+def _not_before(last: AuditEntry | None, now: datetime) -> datetime:
+    """Return the time of a line that follows another: their order is the truth, and two machines differ by a little."""
+    return last.at if last and timedelta(0) < last.at - now < _AGREE_WITHIN else now
 
 
 def _not_noted(session: Session, anchor_file: Path, last: AuditEntry) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from core.clock import Clock
@@ -33,6 +33,11 @@ class FakeClock:
         return Clock(
             now=lambda: datetime.fromtimestamp(self.now_s(), UTC), steady_s=self.steady_s, elapsed_s=self.steady_s
         )
+
+    @property
+    def of_host(self) -> Clock:
+        """The wall clock of a machine, which a database that has a clock of its own knows better."""
+        return replace(self.clock, is_hosts=True)
 
 
 class BothClocks:

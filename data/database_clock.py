@@ -1,0 +1,84 @@
+"""The database server's clock as a process knows it: looked at with each connection that is taken, and counted on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import InvalidatePoolError
+
+_LOOK = "SELECT clock_timestamp()"
+_FRESH = "cohort_bridge_fresh"
+
+
+def elapsed_s() -> float:
+    """Return a time that no one sets, and that goes on while the machine sleeps, where the system has such a one."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class DatabaseClock:
+    """What time it is at the server: that of the last look, and what has passed here since. For any thread."""
+
+    def __init__(self, steady_s: Callable[[], float] = elapsed_s) -> None:
+        self._steady_s = steady_s
+        self._seen: tuple[datetime, float] | None = None
+
+    def look(self, connection: Any) -> None:
+        """Ask the server, on a connection of the driver that is in no transaction."""
+        is_plain = connection.autocommit
+        connection.autocommit = True
+        try:
+            asked_s = self._steady_s()
+            at = connection.execute(_LOOK).fetchone()[0]
+            # It was read somewhere between, and most of that time is the way there and back.
+            self._seen = at.astimezone(UTC), (asked_s + self._steady_s()) / 2
+        finally:
+            if not connection.closed:
+                connection.autocommit = is_plain
+
+    def now(self) -> datetime:
+        """Return the server's time. Something was read from the database before."""
+        assert self._seen is not None, "the database was opened before anyone asks what time it is there"
+        at, at_s = self._seen
+        return at + timedelta(seconds=self._steady_s() - at_s)
+
+
+_clocks: WeakKeyDictionary[Engine, DatabaseClock] = WeakKeyDictionary()
+
+
+def find_clock(engine: Engine) -> DatabaseClock | None:
+    """Return the clock of a database's server; None where the database is a file, which has none of its own."""
+    return _clocks.get(engine)
+
+
+def follow(engine: Engine) -> None:
+    """Look at the server's clock whenever a connection is taken, which is once for each transaction.
+
+    That shows as well whether the connection is still there: one that was cut between two uses is made again, and all
+    that are as old. SQLAlchemy's own look at that (`pool_pre_ping`) would be a second way there and back.
+    """
+    clock = _clocks[engine] = DatabaseClock()
+    dbapi: Any = engine.dialect.loaded_dbapi
+
+    def look_at_new(connection: Any, record: Any) -> None:
+        try:
+            clock.look(connection)
+        except BaseException:
+            connection.close()
+            raise
+        record.info[_FRESH] = True
+
+    def look_again(connection: Any, record: Any, _proxy: object) -> None:
+        if record.info.pop(_FRESH, False):
+            return
+        try:
+            clock.look(connection)
+        except dbapi.Error as exc:
+            raise InvalidatePoolError from exc
+
+    event.listen(engine, "connect", look_at_new)
+    event.listen(engine, "checkout", look_again)
