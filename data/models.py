@@ -338,6 +338,7 @@ class WorkerHeartbeat(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=64)
     started_at: datetime
     seen_at: datetime
+    clock_ahead_s: float | None = None  # of its machine, beside that of the database; None: they are one
 
 
 class AuditEntry(SQLModel, table=True):

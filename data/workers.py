@@ -15,11 +15,14 @@ from data.outbox_models import WORKER
 _KEPT_FOR = timedelta(days=1)
 
 
-def sign_on(engine: Engine, name: str, *, started_at: datetime, now: datetime) -> None:
+def sign_on(
+    engine: Engine, name: str, *, started_at: datetime, now: datetime, clock_ahead_s: float | None = None
+) -> None:
     """Note that a worker is there, forget those that left long ago, and tell who was told that none was."""
     with write_session(engine) as session:
         alert_states.settle(session, WORKER, None, now=now)
-        session.merge(WorkerHeartbeat(name=name, started_at=started_at, seen_at=now))
+        heartbeat = WorkerHeartbeat(name=name, started_at=started_at, seen_at=now, clock_ahead_s=clock_ahead_s)
+        session.merge(heartbeat)
         session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < now - _KEPT_FOR))
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.api.asked import Places
 from core.api.door import PREFIX, Door
 from core.api.metrics import Metrics
-from core.api.readiness import find_troubles
+from core.api.readiness import Readiness, look
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.hosts import is_loopback_host
@@ -33,9 +33,10 @@ _FRESH = {"Cache-Control": "no-store"}
 def create_app(bridge: Bridge, *, host: str, places: Places) -> ASGIApp:
     """Make the application that a worker serves at a host.
 
-    `/healthz` says that the process answers, `/readyz` (200, or 503 with the reasons) that it can work, and `/metrics`
-    what there is to count, in the text format of Prometheus or in OpenMetrics. With a token set, the reasons and the
-    numbers are only for who has it. What lies below `/api/` has a door of its own, which another token opens.
+    `/healthz` says that the process answers, `/readyz` (200, with what it should be told of all the same, or 503 with
+    the reasons) that it can work, and `/metrics` what there is to count, in the text format of Prometheus or in
+    OpenMetrics. With a token set, sentences and numbers are only for who has it. What lies below `/api/` has a door of
+    its own, which another token opens.
     """
     names = [*_NAMES_OF_THIS_MACHINE, f"[{host}]" if ":" in host else host] if is_loopback_host(host) else ["*"]
     asked = _Probes(bridge)
@@ -59,7 +60,7 @@ class _Probes:
         self._bridge = bridge
         self._metrics = Metrics(bridge)
         self._readers_left = _MOST_READERS
-        self._looking: asyncio.Future[list[str]] | None = None
+        self._looking: asyncio.Future[Readiness] | None = None
 
     async def healthz(self, _: Request) -> Response:
         """Say that the process answers."""
@@ -68,11 +69,14 @@ class _Probes:
     async def readyz(self, request: Request) -> Response:
         """Say whether it can work. It is looked once for all who ask meanwhile."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(in_own_thread(partial(find_troubles, self._bridge)))
-        troubles = await asyncio.shield(self._looking)
+            self._looking = asyncio.ensure_future(in_own_thread(partial(look, self._bridge)))
+        readiness = await asyncio.shield(self._looking)
+        troubles = readiness.troubles
         body: dict[str, object] = {"status": "not ready" if troubles else "ready"}
         if _may_read(self._bridge, request):
             body["troubles"] = troubles
+            if readiness.warnings:
+                body["warnings"] = readiness.warnings
         return JSONResponse(body, 503 if troubles else 200, headers=_FRESH)
 
     async def metrics(self, request: Request) -> Response:

@@ -206,3 +206,10 @@ class CurrentState:
                 "Since a worker's last heartbeat.",
                 value=max(0.0, age_s),
             )
+        ahead_s = self._bridge.clock.find_ahead_s()
+        if ahead_s is not None:
+            yield GaugeMetricFamily(
+                f"{_PREFIX}_clock_ahead_seconds",
+                "By how much the clock of this machine is ahead of the database server's.",
+                value=ahead_s,
+            )

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, field
+
 from core.access.roles import LOCAL
 from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError
 from core.leases.workers import worker_is_up
+from core.reports.clocks import find_warnings
 from data.engine import is_up_to_date
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What keeps an installation from working, and what it should be told of though it works; a sentence each."""
+
+    troubles: list[str]
+    warnings: list[str] = field(default_factory=list[str])
+
+
+def look(bridge: Bridge) -> Readiness:
+    """Look whether an installation can work."""
+    troubles = find_troubles(bridge)
+    if troubles:
+        return Readiness(troubles)
+    with suppress(CohortBridgeError), storage_errors():
+        return Readiness([], find_warnings(bridge))
+    return Readiness([])
 
 
 def find_troubles(bridge: Bridge) -> list[str]:

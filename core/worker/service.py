@@ -198,7 +198,13 @@ class Worker:
 
     def sign_on(self) -> None:
         """Show the dashboard that a worker is there, and forget those that left long ago."""
-        workers.sign_on(self._bridge.engine, self._lease_owner, started_at=self._started_at, now=self._clock.now())
+        workers.sign_on(
+            self._bridge.engine,
+            self._lease_owner,
+            started_at=self._started_at,
+            now=self._clock.now(),
+            clock_ahead_s=self._clock.find_ahead_s(),
+        )
         self._signed_on_at_s = self._clock.steady_s()
 
     def _is_signed_on(self) -> bool:
@@ -216,7 +222,7 @@ class Worker:
 
     def tidy(self) -> None:
         """Remove what dead processes left behind, and a small step of the history that is no longer kept."""
-        now_s = self._clock.now().timestamp()
+        now_s = self._clock.host_now().timestamp()  # files are as old as this machine says
         clear_scratch(self._bridge.settings.scratch, older_than_s=_SCRATCH_KEPT_S, now_s=now_s)
         retention.forget_old_runs(self._bridge)
         retention.remove_unnamed_files(self._bridge)

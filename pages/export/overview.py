@@ -12,7 +12,7 @@ from core.access.roles import Actor, Role
 from core.alerts import listing as alert_listing
 from core.bridge import Bridge
 from core.leases import workers
-from core.reports import overview
+from core.reports import clocks, overview
 from core.reports.overview import (
     AttentionItems,
     DoubtfulGroup,
@@ -343,6 +343,12 @@ def state_text(freshness: Freshness) -> str:
     return "Late" if freshness.is_late else "Fresh"
 
 
+def show_clocks(bridge: Bridge, person: Actor) -> None:
+    """Warn of machines whose clock is off."""
+    for clock_off in clocks.list_clocks_off(bridge, person):
+        st.warning(escape_markdown(f"{clock_off.message} {clock_off.advice}"), icon=":material/schedule:")
+
+
 def show_latest_runs(latest: list[Run]) -> None:
     """Show the newest runs, each of which leads to its detail."""
     st.header("Latest runs", anchor=False)
@@ -375,6 +381,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
         is_ready = next_step(bridge, person, connections)
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
         health, items = overview.get_health_and_attention(bridge, person, connections, views)
+        show_clocks(bridge, person)
         show_cards(bridge, person, health)
         latest = runs.list_runs(bridge, person, limit=SHOWN)
         if is_ready and (latest or views):

@@ -81,6 +81,19 @@ def test_an_installation_is_ready_with_a_worker_and_a_database_of_its_version(br
         assert "another version" in client.get("/readyz").json()["troubles"][0]
 
 
+def test_a_clock_that_is_off_is_told_of_and_keeps_nothing_from_being_ready(bridge: Bridge):
+    now = bridge.clock.now()
+    workers.sign_on(bridge.engine, "near:1:ab", started_at=now, now=now, clock_ahead_s=59)
+    workers.sign_on(bridge.engine, "far:2:cd", started_at=now, now=now, clock_ahead_s=900)
+    with served(bridge) as client:
+        answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert [warning.partition(".")[0] for warning in answer.json()["warnings"]] == [
+        "The clock of far is 15 minutes ahead of the database server's"
+    ]
+
+
 def test_runs_groups_budget_and_worker_are_counted(bridge: Bridge, sandbox: Sandbox):
     connect(bridge, sandbox)
     sync = recurring.add_sync(bridge, LOCAL, POWER)

@@ -9,7 +9,7 @@ from core.alerts import listing as alert_listing
 from core.bridge import Bridge, notice_restore
 from core.syncs import cohorts, listing, one_time, recurring, runs
 from core.worker import service
-from data import alert_states, outbox
+from data import alert_states, outbox, workers
 from data.alert_states import Finding
 from data.engine import write_session
 from data.models import Group, RunStatus, SyncState
@@ -52,6 +52,15 @@ def test_what_failed_stands_there_with_cause_and_button(practising: Bridge, sand
     assert "is queued" in shown(at)
     assert [run.cohort_id for run in runs.active_runs(practising, LOCAL)] == [POWER]
     assert "Nothing needs attention" in shown(drawn(at.run()))
+
+
+def test_a_machine_whose_clock_is_off_is_told_of_with_what_helps(practising: Bridge):
+    now = practising.clock.now()
+    workers.sign_on(practising.engine, "far_a:1:ab", started_at=now, now=now, clock_ahead_s=-86_400)
+
+    warnings = [warning.value for warning in open_page(OVERVIEW).warning]
+
+    assert [text for text in warnings if "1,440 minutes behind" in text and "far\\_a" in text and "NTP" in text]
 
 
 def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridge, sandbox: Sandbox):

@@ -35,8 +35,8 @@ def names_of(bridge: Bridge) -> set[str]:
     for family in registry.collect():
         ends = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "info": ("_info",)}
         names |= {family.name + end for end in ends.get(family.type, ("",))}
-    # Without a worker there is no heartbeat to tell the age of.
-    return names | {"cohort_bridge_worker_heartbeat_age_seconds"}
+    # Without a worker there is no heartbeat to tell the age of, without a server no clock but the machine's.
+    return names | {"cohort_bridge_worker_heartbeat_age_seconds", "cohort_bridge_clock_ahead_seconds"}
 
 
 def test_rules_and_dashboard_ask_for_numbers_that_there_are(bridge: Bridge):

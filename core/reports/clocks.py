@@ -1,0 +1,58 @@
+"""Machines whose clock is not that of the database, which all times come from."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+
+from core.access.roles import LOCAL, Actor, Role, action
+from core.bridge import Bridge
+from core.reports import overview
+
+_SHOWN_FROM = timedelta(minutes=1)
+_HOST_LENGTH = 24  # of which the name of a worker begins
+
+
+@dataclass(frozen=True)
+class ClockOff:
+    """A machine whose clock is off. `ahead_s` is negative where it is behind."""
+
+    host: str
+    ahead_s: float
+
+    @property
+    def message(self) -> str:
+        """What is not as it should be."""
+        minutes = round(abs(self.ahead_s) / 60)
+        length = f"{minutes:,} minute{'' if minutes == 1 else 's'}"
+        way = "ahead of" if self.ahead_s > 0 else "behind"
+        return f"The clock of {self.host} is {length} {way} the database server's."
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return (
+            "Runs, leases and budgets go by the database server's clock, so nothing is late for it; but sign-ins, "
+            "certificates and that machine's log do not. Have both clocks set over the network (NTP)."
+        )
+
+
+@action(Role.VIEWER)
+def list_clocks_off(bridge: Bridge, actor: Actor) -> list[ClockOff]:
+    """List the machines, this one and those of the workers that are up, whose clock is off by more than a minute."""
+    ahead = {
+        worker.name.partition(":")[0]: worker.clock_ahead_s
+        for worker in overview.workers(bridge, actor)
+        if worker.clock_ahead_s is not None
+    }
+    own = bridge.clock.find_ahead_s()
+    if own is not None:
+        ahead[socket.gethostname()[:_HOST_LENGTH]] = own
+    off = [ClockOff(host, ahead_s) for host, ahead_s in ahead.items() if abs(ahead_s) > _SHOWN_FROM.total_seconds()]
+    return sorted(off, key=lambda clock: clock.host)
+
+
+def find_warnings(bridge: Bridge) -> list[str]:
+    """Return what an installation that works should be told of all the same, a sentence each."""
+    return [f"{clock.message} {clock.advice}" for clock in list_clocks_off(bridge, LOCAL)]
