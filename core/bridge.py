@@ -18,6 +18,8 @@ from data.audit.scope import Scope
 from data.database_clock import find_clock
 from data.engine import Engine, StorageError, UrlUnusable, open_database
 from data.members.snapshots import Snapshots
+from data.storage.opening import open_storage
+from data.storage.port import Storage
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -34,6 +36,11 @@ class Bridge:
     clock: Clock = SYSTEM_CLOCK
     lease_times: LeaseTimes = LEASE_TIMES
     turns: Turns = field(default_factory=Turns)
+
+    @property
+    def storage(self) -> Storage:
+        """Where members are kept, and small objects that belong to the installation."""
+        return self.snapshots.storage
 
 
 def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES) -> Bridge:
@@ -57,7 +64,12 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
             if isinstance(exc, OSError | TimeoutError):
                 raise StorageFailed("The secret key could not be read or made.") from exc
             raise
-    snapshots = Snapshots(settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb)
+    storage = open_storage(
+        settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts
+    )
+    snapshots = Snapshots(
+        settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb, storage=storage
+    )
     bridge = Bridge(settings, opened, snapshots, keys, clock.by(find_clock(opened)), lease_times)
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
         notice_restore(bridge)

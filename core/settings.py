@@ -17,6 +17,7 @@ from core.errors import SettingsError
 from core.files import NoFile, open_file
 from core.hosts import is_loopback_host, split_address
 from core.text import whole_of
+from data.storage.address import StorageAddressUnusable, check_address, folder_of
 
 _FILE = ".env"
 # The size of the pages that Mixpanel is asked for: a number within these bounds, or this word for never asking.
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
 
     home: Path = Path("var")
     database_url: str = ""
+    storage_url: str = ""
     secret_key: SecretStr | None = None
     mixpanel_url: str | None = None
     mixpanel_secret: SecretStr | None = None
@@ -66,6 +68,7 @@ class Settings(BaseSettings):
     runs_in_flight: int = Field(default=4, ge=1, le=32)
     page_size: int | Literal["vendor"] | None = None
     retry_over_s: float = Field(default=60.0, gt=0, le=600)
+    cache_mb: int = Field(default=2048, ge=64, le=2**24)
     snapshot_memory_mb: int = Field(default=80, ge=40, le=2**20)
     log_level: str = "INFO"
     metrics_address: str = "127.0.0.1:8502"
@@ -92,6 +95,17 @@ class Settings(BaseSettings):
             raise ValueError("the name of the folder is not UTF-8") from None
         except (OSError, RuntimeError):  # no such person, links in a circle, a folder that was removed
             raise ValueError("there can be no such folder") from None
+
+    @field_validator("storage_url")
+    @classmethod
+    def check_storage_url(cls, url: str) -> str:
+        """Refuse what is neither a folder nor the address of object storage."""
+        if url.strip():
+            try:
+                check_address(url)
+            except StorageAddressUnusable as exc:
+                raise ValueError(str(exc)) from None
+        return url.strip()
 
     @field_validator("mixpanel_url")
     @classmethod
@@ -210,13 +224,16 @@ class Settings(BaseSettings):
 
     @property
     def snapshots(self) -> Path:
-        """Folder of the members' snapshots."""
-        return self.home / "snapshots"
+        """Folder of the members' snapshots: the storage, or of one that is none the local cache of it."""
+        if not self.storage_url:
+            return self.home / "snapshots"
+        return folder_of(self.storage_url) or self.home / "cache"
 
     @property
     def associations(self) -> Path:
-        """Folder of the rows of associations, one below for each."""
-        return self.home / "associations"
+        """Folder of the rows of associations, one below for each: beside the snapshots, or below them elsewhere."""
+        folder = folder_of(self.storage_url) if self.storage_url else None
+        return (folder or self.home) / "associations"
 
     @property
     def scratch(self) -> Path:

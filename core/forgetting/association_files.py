@@ -50,7 +50,7 @@ def find_written_pairs(bridge: Bridge, ids: Sequence[str], *, most: int) -> set[
 
 
 def _list_kept(bridge: Bridge) -> list[int]:
-    folder = bridge.settings.home / "associations"
+    folder = bridge.settings.associations
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
 
 
@@ -146,7 +146,7 @@ class AssociationFilesWithout:
         for path in self._replaced:
             os.replace(path.with_name(f"{path.name}{_NEW}"), path)
             flush_to_disk(path.parent)
-        folder = self.bridge.settings.home / "associations"
+        folder = self.bridge.settings.associations
         young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for path in folder.glob(".*.part"):
             if is_older(path, young_s):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from data.members.duck import MembersDamaged, MembersGone, SharedConnection, quoted, reused
 from data.members.files import flush_to_disk
 from data.models import Member
+from data.storage.folder import FolderStorage
+from data.storage.port import Storage
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,8 +37,9 @@ class MemberFiles:
     A file never changes once it is there; it may go away at any time, or be found damaged: it counts as gone then.
     """
 
-    def __init__(self, folder: Path, *, scratch: Path, memory_mb: int) -> None:
+    def __init__(self, folder: Path, *, scratch: Path, memory_mb: int, storage: Storage | None = None) -> None:
         self.folder = folder
+        self.storage = storage or FolderStorage(folder)
         self.scratch = scratch
         self.memory_mb = memory_mb
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)

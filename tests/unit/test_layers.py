@@ -47,6 +47,7 @@ LIBRARIES = {
     "sqlite3": ("data/", "core/sandbox/"),
     "psycopg": ("data/",),
     "duckdb": ("data/members/",),
+    "obstore": ("data/storage/",),
     "httpx": ("core/vendors/", "core/sandbox/", "core/cli/"),
     "apprise": ("core/vendors/apprise_",),  # it connects by itself: in a process of its own alone
     "requests": ("core/vendors/apprise_",),
@@ -158,6 +159,7 @@ def test_every_file_imports_only_what_its_room_may():
         ("pages/observe/groups.py", "import sqlalchemy.exc"),
         ("core/reports/members.py", "import duckdb"),
         ("data/runs.py", "import duckdb"),
+        ("data/members/store.py", "import obstore"),
         ("core/export/run.py", "import httpx"),
         ("pages/export/cohorts.py", "from httpx import AsyncClient"),
         ("core/cli/up.py", "import streamlit as st"),

@@ -32,6 +32,8 @@ ODD = {
     "RUNS_IN_FLIGHT": ["0", "33", "x"],
     "PAGE_SIZE": ["99", "50001", "all", "-1000", "1e3", "1000.5", "٥٠٠٠", "9" * 30, "vendors"],
     "RETRY_OVER_S": ["0", "601", "nan"],
+    "STORAGE_URL": ["gs://bucket/members", "s3://", "s3://key:secret@bucket", "https://bucket.example/members"],
+    "CACHE_MB": ["12", "9" * 30, "2 GB"],
     "SNAPSHOT_MEMORY_MB": ["39", "9" * 30, "80 MB"],
     "LOG_LEVEL": ["VERBOSE", "10", "NOTSET", "debug info"],
     "METRICS_ADDRESS": ["8502", "127.0.0.1", "127.0.0.1:70000", "http://127.0.0.1:8502", "[::1:8502", "a b:1"],

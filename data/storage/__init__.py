@@ -1,0 +1,1 @@
+"""Where members are kept: a folder, or object storage, behind one port."""
