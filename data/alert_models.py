@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Column, Text
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 
 class AlertChannel(SQLModel, table=True):
     """A place that alerts are sent to: a webhook of one's own, or a service that speaks its own language.

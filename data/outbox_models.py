@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Column, Text
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 CRITICAL, WARNING, RECOVERED = "critical", "warning", "recovered"
 # The subjects that there is one of.
 WORKER, DISK = "worker", "disk"

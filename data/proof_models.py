@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, Column, ForeignKey
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 
 class SnapshotProof(SQLModel, table=True):
     """What a snapshot must hold to be believed. Made with it, and forgotten with it."""

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Column, Index
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 
 class QuerySpend(SQLModel, table=True):
     """One counted query of a Mixpanel project, for the rolling hour."""

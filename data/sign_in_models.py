@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 
 class SignIn(SQLModel, table=True):
     """One sign-in of one person in one browser, from the provider's answer to its end; refused ones too."""

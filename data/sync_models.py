@@ -9,6 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 from sqlalchemy import JSON, BigInteger, Column, Integer
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 # An id of Mixpanel's: its documentation sets no bound. SQLite's integers are wide enough as they are.
 VENDOR_ID: Any = BigInteger().with_variant(Integer(), "sqlite")
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from sqlmodel import Field, SQLModel
 
+from data.row_ids import RowId as RowId  # the type that every id is given
+
 
 class ApiToken(SQLModel, table=True):
     """A token that a pipeline acts by, as a viewer or an analyst; of its text a hash is kept, and the end."""

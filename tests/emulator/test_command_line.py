@@ -122,6 +122,18 @@ def test_a_failure_without_a_run_prints_null_or_an_empty_list(
     assert done.err.strip()
 
 
+@pytest.mark.parametrize("number", [99_999_999_999, 10**30])
+def test_a_number_that_is_no_run_or_sync_however_large_is_said_to_be_none(home: Home, number: int):
+    acts = [("run", act) for act in ("show", "apply", "discard", "undo", "cancel")]
+    acts += [("syncs", act) for act in ("pause", "resume", "remove", "run")]
+    tried = home.run_all(*((*act, str(number)) for act in acts))
+
+    for (what, _), done in zip(acts, tried, strict=True):
+        kind = "run" if what == "run" else "(recurring )?sync"
+        assert (done.code, done.out) == (1, "")
+        assert re.match(f"There is no {kind} {number}[.]", done.err), done.err
+
+
 def test_a_run_that_failed_is_printed_with_its_error(sandbox: Sandbox, home: Home):
     sandbox.fault("unauthorized", target="apptimize")
 

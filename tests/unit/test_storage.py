@@ -7,14 +7,15 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Column, Integer, text
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import SQLModel, select, update
+from sqlmodel import SQLModel, col, select, update
 
 import data.partial_indexes  # noqa: F401  (what the tables are compared with, too)
 from core.access import tokens
@@ -23,6 +24,7 @@ from core.bridge import Bridge
 from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, read_session, write_session
 from data.models import Group, Person, Run, RunStatus, Sync
+from data.row_ids import RowId
 
 
 def database_url(home: Path) -> str:
@@ -42,10 +44,15 @@ def test_sqlite_is_opened_so_that_a_commit_survives_a_power_cut(bridge: Bridge):
 
 def test_the_migrations_make_the_tables_that_the_models_describe(bridge: Bridge):
     with bridge.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": is_another_type})
         differences = compare_metadata(context, SQLModel.metadata)
 
     assert differences == []
+
+
+def is_another_type(_: object, __: object, column: Column[Any], kept: Any, described: Any) -> bool | None:
+    """Let rows' numbers be kept as the whole numbers that they are: they are only asked for as larger ones."""
+    return not isinstance(kept, Integer) if isinstance(described, RowId) else None
 
 
 def test_opening_a_second_time_changes_nothing(bridge: Bridge):
@@ -216,6 +223,30 @@ def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: li
 
     with pytest.raises(IntegrityError), write_session(bridge.engine) as session:
         session.get_one(Run, second.id).status = RunStatus.RUNNING
+
+
+@pytest.mark.parametrize("number", [99_999_999_999, 2**63, -(10**30), 10**30])
+def test_a_number_that_no_row_could_have_finds_none(bridge: Bridge, group_with_runs: list[Run], number: int):
+    with write_session(bridge.engine) as session:
+        assert session.get(Run, number) is None
+        assert session.exec(update(Run).where(col(Run.id) == number).values(error_code="x")).rowcount == 0
+        assert session.exec(select(Run).where(col(Run.id).in_([number, number + 1]))).all() == []
+        assert session.exec(select(Run).where(Run.group_id == number, Run.sync_id == number)).all() == []
+        below = session.exec(select(Run.id).where(col(Run.id) < number)).all()
+
+    assert len(below) == (len(group_with_runs) if number > 0 else 0)
+
+
+def test_every_number_of_a_row_may_be_asked_for_however_large():
+    numbers = {
+        f"{table.name}.{column.name}": column.type
+        for table in SQLModel.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, Integer | RowId) and (column.primary_key or column.foreign_keys)
+    }
+
+    assert {"run.id", "run.sync_id", "audit_entry.number", "api_token.created_by_id"} <= set(numbers)
+    assert [name for name, kind in numbers.items() if not isinstance(kind, RowId)] == []
 
 
 def test_the_largest_id_that_a_cohort_can_have_is_kept(bridge: Bridge, group_with_runs: list[Run]):
