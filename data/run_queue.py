@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, or_, update
+from sqlalchemy import ColumnElement, Engine, UpdateBase, case, func, literal_column, or_, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from data import alert_states, leases
@@ -20,10 +21,11 @@ from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, Run
 from data.run_outcome import RunProgress
 
 # No wait for a query slot is longer than the window that they are counted in, none after a death than an interval.
-_LONGEST_WAIT = {RunStatus.WAITING: timedelta(hours=1), RunStatus.QUEUED: timedelta(days=1)}
+_LONGEST_WAITING, _LONGEST_QUEUED = timedelta(hours=1), timedelta(days=1)
 # The steps in which nothing of the cohort has arrived: a death there says nothing of the run.
 _BEFORE_READING = ("queued", "waiting", "starting", "queueing", "finding")
 _DEATHS_LOOKED_AT = 50
+_CLAIM_TRIES = 3
 _CANCELLED = Failure("cancelled", "The run was cancelled.", "Start the export again when you are ready.")
 
 
@@ -97,12 +99,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                     ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
                     ~leases.is_kind_held(LeaseKind.FORGETTING),
                 )
-                .values(
-                    status=RunStatus.RUNNING,
-                    step="starting",
-                    waiting_until=None,
-                    started_at=func.coalesce(Run.started_at, now),
-                )
+                .values(**_started(now))
                 .execution_options(synchronize_session=False)
             )
             return taken.rowcount == 1 and leases.claim(
@@ -124,29 +121,105 @@ def claimable(engine: Engine, *, now: datetime, full: Collection[int] = (), limi
 
     One that waits for longer than any wait takes began to wait before the clock was set back: it may try as well.
     """
-    until = col(Run.waiting_until)
-    its_time = [
-        (col(Run.status) == status) & or_(until.is_(None), until <= now, until > now + longest)
-        for status, longest in _LONGEST_WAIT.items()
-    ]
     with read_session(engine) as session:
-        busy = select(Run.group_id).where(Run.status == RunStatus.RUNNING, col(Run.dry_run).is_(False))
         rows = session.exec(
             select(Run.id, Run.dry_run, Group.destination_id)
-            .where(
-                Run.group_id == Group.id,
-                ~leases.is_held(LeaseKind.RUN, Run.id),
-                or_(*its_time),
-                or_(col(Run.dry_run), col(Run.group_id).not_in(busy) & col(Group.destination_id).not_in(full)),
-            )
+            .where(Run.group_id == Group.id, *_may_start(Run, now=now, full=full))
             .order_by(col(Run.queued_at), col(Run.id))
             .limit(limit)
         ).all()
+    return [_claimable_run(*row) for row in rows]
+
+
+def claim_next(
+    engine: Engine,
+    *,
+    lease_owner: str,
+    now: datetime,
+    full: Collection[int] = (),
+    only: int | None = None,
+) -> ClaimableRun | None:
+    """Take the oldest of the claimable runs, or that `only` one, with its lease; None where there is none.
+
+    In one statement: workers that look at once get one each, and none has tried in vain. A group whose row somebody
+    writes at this moment is passed over: what its other runs become is not known yet.
+    """
+    for _ in range(_CLAIM_TRIES):
+        try:
+            with write_session(engine) as session:
+                row = session.exec(_claiming(now=now, full=full, only=only)).first()
+                if row is None:
+                    return None
+                leases.take_free(session, LeaseKind.RUN, row[0], lease_owner=lease_owner, now=now)
+            return _claimable_run(*row)
+        except IntegrityError:
+            continue  # another run of the group began in between: the partial unique index
+    return None
+
+
+def _claiming(*, now: datetime, full: Collection[int], only: int | None) -> UpdateBase:
+    """Build the statement that claims a run, and returns it as a claimable one."""
+    waiting = aliased(Run)
+    free = [~leases.is_kind_held(LeaseKind.FORGETTING), *_may_start(waiting, now=now, full=full)]
+    if only is not None:
+        free.append(col(waiting.id) == only)
+    first = (
+        select(waiting.id)
+        .join(Group, col(Group.id) == waiting.group_id)
+        .where(*free)
+        .order_by(col(waiting.queued_at), col(waiting.id))
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True, of=[waiting, Group])
+    )
+    destination = select(Group.destination_id).where(Group.id == Run.group_id).correlate(Run)
+    return (
+        update(Run)
+        .where(col(Run.id) == first.scalar_subquery())
+        .values(**_started(now))
+        .returning(col(Run.id), col(Run.dry_run), destination.scalar_subquery())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _started(now: datetime) -> dict[str, Any]:
+    return {
+        "status": RunStatus.RUNNING,
+        "step": "starting",
+        "waiting_until": None,
+        "started_at": func.coalesce(Run.started_at, now),
+    }
+
+
+def _may_start(run: type[Run], *, now: datetime, full: Collection[int]) -> list[ColumnElement[bool]]:
+    """Build the conditions, beside a group that was joined, that a worker may claim a run now."""
+    until = col(run.waiting_until)
+    latest: ColumnElement[Any] = case(
+        (col(run.status) == RunStatus.QUEUED, now + _LONGEST_QUEUED), else_=now + _LONGEST_WAITING
+    )
+    running = aliased(Run)
+    busy = select(running.group_id).where(running.status == RunStatus.RUNNING, col(running.dry_run).is_(False))
     return [
-        ClaimableRun(run_id, None if dry_run else destination_id)
-        for run_id, dry_run, destination_id in rows
-        if run_id is not None
+        _is_waiting(run),
+        ~leases.is_held(LeaseKind.RUN, run.id),
+        or_(until.is_(None), until <= now, until > latest),
+        or_(col(run.dry_run), col(run.group_id).not_in(busy) & col(Group.destination_id).not_in(full)),
     ]
+
+
+def _is_waiting(run: type[Run]) -> ColumnElement[bool]:
+    """Build the condition that a run waits to be claimed, in the words of the index that lists those alone.
+
+    Said as a plain list it would have SQLite take the index of all statuses, and sort all that wait.
+    """
+    words: list[ColumnElement[str]] = [
+        literal_column(f"'{status}'") for status in (RunStatus.QUEUED, RunStatus.WAITING)
+    ]
+    return col(run.status).in_(words).self_group().op("IS")(literal_column("TRUE"))
+
+
+def _claimable_run(run_id: int | None, dry_run: bool, destination_id: int) -> ClaimableRun:
+    assert run_id is not None
+    return ClaimableRun(run_id, None if dry_run else destination_id)
 
 
 def heartbeat(

@@ -33,11 +33,11 @@ from core.worker.run_execution import carry_out, hand_back, watch_runs
 from data import connections, run_queue, workers
 from data.members.duck import clear_scratch
 from data.models import DESTINATION_SIDE
+from data.run_queue import ClaimableRun
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-_LOOKED_AT = 20  # so many runs that wait at a time
 _SCRATCH_KEPT_S = 24 * 3600
 _SIGNED_ON_FOR_S = 60.0
 
@@ -157,32 +157,26 @@ class Worker:
         """Queue what is due, and claim what may run now, as far as there is room."""
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
         self._destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
-        while self.fill_places():
-            pass
+        self.fill_places()
         self._associations.dispatch()
 
-    def fill_places(self) -> bool:
-        """Claim the oldest runs that have a place at their destination. Returns whether another look may find more.
-
-        Where a run has ended one look is enough: whatever had another place could have been claimed before.
-        """
+    def fill_places(self) -> None:
+        """Claim the oldest runs that have a place at their destination."""
         self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
         self._places.keep_only({*self._tasks, *self._claimed})
-        if not self._places.free:
-            return False
-        now, claimed = self._clock.now(), len(self._claimed)
+        while self._places.free and self._is_one_waiting() and (run := self._claim_next()):
+            self._claimed.append(run.id)
+            self._places.take(run.id, run.destination_id)
+
+    def _is_one_waiting(self) -> bool:
+        """Look without the writers' lock, which most looks need not: nothing waits."""
         full = self._places.find_full(destinations=self._destinations)
-        listed = run_queue.claimable(self._bridge.engine, full=full, now=now, limit=_LOOKED_AT)
-        for run in listed:
-            if not self._places.free:
-                return False
-            if run.destination_id in full:
-                continue
-            if run_queue.claim(self._bridge.engine, run.id, lease_owner=self._lease_owner, now=now):
-                self._claimed.append(run.id)
-                self._places.take(run.id, run.destination_id)
-                full = self._places.find_full(destinations=self._destinations)
-        return len(listed) == _LOOKED_AT and len(self._claimed) > claimed
+        return bool(run_queue.claimable(self._bridge.engine, full=full, now=self._clock.now(), limit=1))
+
+    def _claim_next(self) -> ClaimableRun | None:
+        full = self._places.find_full(destinations=self._destinations)
+        now = self._clock.now()
+        return run_queue.claim_next(self._bridge.engine, lease_owner=self._lease_owner, full=full, now=now)
 
     def pause_shared(self) -> None:
         """Pause syncs that would overwrite each other's groups, before any of them is queued."""
