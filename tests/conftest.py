@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.stage import databases
 from tests.stage.clock import FakeClock
 from tests.stage.home import copy_connected, copy_home, forked_commands
 from tests.stage.sandbox import Sandbox, sandbox_at_noon
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, is_short
 from tests.stage.statements import share_statements
 
 share_statements()
@@ -33,10 +33,22 @@ _LONG = ("faults", "browser", "emulator")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is long, unless it is asked for, and begin with what takes longest."""
     if not SEEDS:
-        long = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in set(long)]
+        left_out = {*(item for item in items if item.get_closest_marker("long")), *_beyond_few(items)}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
     _order(items)
+
+
+def _beyond_few(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the cases that the short form leaves out, of tests that are marked with how few of them it has."""
+    families = dict[tuple[Path, str], list[pytest.Item]]()
+    for item in items:
+        if item.get_closest_marker("few"):
+            families.setdefault((item.path, item.nodeid.partition("[")[0]), []).append(item)
+    for cases in families.values():
+        marker = cases[0].get_closest_marker("few")
+        assert marker is not None
+        yield from (case for turn, case in enumerate(cases) if not is_short(turn, of=len(cases), number=marker.args[0]))
 
 
 def _order(items: list[pytest.Item]) -> None:

@@ -35,6 +35,7 @@ def signed(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
+@LONG
 def test_every_link_download_and_upload_leads_below_the_path(below: Everything, page: Page, tmp_path: Path):
     asked = list[str]()
     page.on("request", lambda request: asked.append(request.url))

@@ -14,6 +14,7 @@ from playwright.sync_api import Page, expect
 from core.sandbox import people
 from tests.browser.stage import Everything, go, press, turn_to
 from tests.stage.sandbox import POWER
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WRONG_SECRET, WRONG_TOKEN = "canary-mixpanel-7d1e0c55", "canary-apptimize-3fb20a91"
@@ -32,6 +33,7 @@ def everything(started: Everything) -> Everything:
     return started
 
 
+@LONG
 def test_no_planted_secret_is_anywhere_but_where_it_was_entered(everything: Everything, page: Page, tmp_path: Path):
     token = httpx.post(f"{everything.sandbox}/sandbox/api/tokens", json={"name": "Canary"}).json()["token"]
     secrets = [WRONG_SECRET, WRONG_TOKEN, ALERT_SECRET, people.ADMIN_SECRET, token]

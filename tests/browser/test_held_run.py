@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.stage import EXPORT_MS, Everything, go, press
 from tests.stage.sandbox import IMPORTED
-from tests.stage.seeds import first
+from tests.stage.seeds import LONG, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -55,6 +55,7 @@ def test_an_open_dialog_stays_while_a_newer_run_is_held_and_its_press_is_for_tha
     expect(page.get_by_text("Applied by local.").first).to_be_visible()
 
 
+@LONG
 def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(everything: Everything, page: Page):
     looked_at = hold(everything, by=4)
     dialog = open_dialog(everything, page)
@@ -72,7 +73,9 @@ def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
 
-@pytest.mark.parametrize("closed_by", first(1, ["Escape", "button"]))
+@LONG
+@few(1)
+@pytest.mark.parametrize("closed_by", ["Escape", "button"])
 def test_a_dialog_that_was_closed_does_not_come_back_when_the_page_is_drawn_again(
     everything: Everything, page: Page, closed_by: str
 ):
@@ -90,6 +93,7 @@ def test_a_dialog_that_was_closed_does_not_come_back_when_the_page_is_drawn_agai
     expect(dialog).to_have_count(0)
 
 
+@LONG
 def test_the_dialog_of_the_overview_stays_while_that_is_kept_up_to_date(everything: Everything, page: Page):
     looked_at = hold(everything, by=4)
     go(page, everything.url, "Overview")

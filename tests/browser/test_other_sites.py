@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.browser import stage
 from tests.stage.processes import find_chromium
+from tests.stage.seeds import few
 
 pytestmark = pytest.mark.browser
 
@@ -60,6 +61,7 @@ def misled(chromium: Browser) -> Iterator[Page]:
     browser.close()
 
 
+@few(1)
 @pytest.mark.parametrize("site", ["localhost", "evil.example"])
 def test_no_other_page_shows_the_dashboard_in_a_frame(misled: Page, dashboard: int, other_site: int, site: str):
     misled.goto(f"http://{site}:{other_site}/", wait_until="load")

@@ -11,6 +11,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, turn_to, wait_for_rest
 from tests.stage.sandbox import POWER, TRIAL
+from tests.stage.seeds import SEEDS, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -91,12 +92,15 @@ def fits(page: Page) -> bool:
 
 @pytest.fixture(scope="module")
 def walk(everything: Everything, used: dict[str, str], context: BrowserContext) -> Walk:
-    """Walk through every page once: in the light, then in a narrow window, then in the dark."""
+    """Walk through every page once: in the light, then in a narrow window, then in the dark.
+
+    The short form sees every third one; the tests of it are marked so that the long form takes them as well.
+    """
     walk, page = Walk(), context.new_page()
     page.on("request", lambda request: walk.asked.append(request.url))
     page.on("console", lambda message: walk.said.append(message.text) if message.type == "error" else None)
     go(page, everything.url, "Overview")
-    for path, heading in used.items():
+    for path, heading in list(used.items())[:: 1 if SEEDS else 3]:
         turn_to(page, f"{everything.url}/{path}", heading)
         walk.unlabeled[path] = broken(page)
         walk.headings[path] = page.locator("h1").count()
@@ -115,19 +119,23 @@ def walk(everything: Everything, used: dict[str, str], context: BrowserContext) 
     return walk
 
 
+@few(1)
 def test_no_page_leaves_out_a_label_or_is_too_pale_to_read(walk: Walk):
     assert {path: wrong for path, wrong in walk.unlabeled.items() if wrong} == {}
     assert set(walk.headings.values()) == {1}, walk.headings
 
 
+@few(1)
 def test_no_page_is_too_pale_to_read_in_the_dark(walk: Walk):
     assert {path: wrong for path, wrong in walk.pale_in_the_dark.items() if wrong} == {}
 
 
+@few(1)
 def test_nothing_is_wider_than_a_narrow_window(walk: Walk):
     assert walk.too_wide == []
 
 
+@few(1)
 def test_pages_ask_no_one_outside_this_machine_and_say_nothing_to_the_console(everything: Everything, walk: Walk):
     own = (everything.url, everything.url.replace("http", "ws"), "data:", "blob:")
     assert [url for url in walk.asked if not url.startswith(own)] == []

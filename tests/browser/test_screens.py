@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from core.sandbox import people
 from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled
 from tests.stage.sandbox import POWER, SPENDERS
-from tests.stage.seeds import LONG, first
+from tests.stage.seeds import LONG, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -64,16 +64,14 @@ def test_a_name_with_markup_is_text_wherever_it_is_shown(
     assert page.get_by_test_id("stMain").locator("b").count() == 0
 
 
+@few(1)
 @pytest.mark.parametrize(
     "name",
-    first(
-        1,
-        [
-            "**x** [a](https://x.example) $x$ :red[x] `c` <b>b</b> <script>alert(1)</script>",
-            ":smile: :material/home: :streamlit: -> <- -- >= ~~s~~",
-            "# h https://evil.example www.evil.example a@b.example ![i](http://x.example/y.png) &amp; \\* 東京",
-        ],
-    ),
+    [
+        "**x** [a](https://x.example) $x$ :red[x] `c` <b>b</b> <script>alert(1)</script>",
+        ":smile: :material/home: :streamlit: -> <- -- >= ~~s~~",
+        "# h https://evil.example www.evil.example a@b.example ![i](http://x.example/y.png) &amp; \\* 東京",
+    ],
 )
 def test_a_text_that_tries_to_be_markup_is_text(everything: Everything, page: Page, name: str):
     """What the address asks for is said in a message, as the names in the core's sentences are."""
@@ -94,19 +92,18 @@ def test_a_row_is_opened_from_the_keyboard(everything: Everything, page: Page):
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
 
 
+@LONG
+@few(1)
 @pytest.mark.parametrize(
     ("entered", "sentence"),
-    first(
-        1,
-        [
-            ({"secret": "wrong"}, "Mixpanel does not accept the service account's username and secret."),
-            ({"Project id": "999"}, "The service account is not an admin of this Mixpanel project."),
-            (
-                {"username": people.ANALYST_USERNAME, "secret": people.ANALYST_SECRET},
-                "The service account is not an admin of this Mixpanel project.",
-            ),
-        ],
-    ),
+    [
+        ({"secret": "wrong"}, "Mixpanel does not accept the service account's username and secret."),
+        ({"Project id": "999"}, "The service account is not an admin of this Mixpanel project."),
+        (
+            {"username": people.ANALYST_USERNAME, "secret": people.ANALYST_SECRET},
+            "The service account is not an admin of this Mixpanel project.",
+        ),
+    ],
     ids=["wrong secret", "wrong project", "role below admin"],
 )
 def test_what_is_wrong_with_a_service_account_is_said(
@@ -135,6 +132,7 @@ def test_a_wrong_token_is_said(everything: Everything, page: Page):
     expect(page.get_by_text("Token: the endpoint does not accept it.")).to_be_visible()
 
 
+@LONG
 def test_a_connection_is_removed_after_a_question(everything: Everything, page: Page, tmp_path: Path):
     everything.core("connect", "csv", "--folder", str(tmp_path), "--name", "to go")
     go(page, f"{everything.url}/connections", "Connections")
@@ -176,6 +174,7 @@ def test_members_are_searched_while_typing(everything: Everything, exported: dic
     expect(page.get_by_text("1–1 of 1 member")).to_be_visible()
 
 
+@LONG
 def test_a_run_is_seen_and_cancelled_by_another_person(faulty: Everything, page: Page, other_page: Page):
     # It cannot end by itself before it is cancelled.
     faulty.fault("slow", seconds=60, target="mixpanel", path="engage")
@@ -209,6 +208,7 @@ def test_addresses_lead_to_what_they_name_and_survive_a_reload(
         assert "?" not in page.url
 
 
+@LONG
 def test_links_lead_from_a_group_to_its_run_and_its_cohort(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):

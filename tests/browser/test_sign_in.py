@@ -46,7 +46,7 @@ from tests.browser.signed import (
 )
 from tests.browser.stage import go, press, settled
 from tests.stage.processes import ROOT, free_port
-from tests.stage.seeds import first
+from tests.stage.seeds import LONG, few
 
 pytestmark = pytest.mark.browser
 PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit")
@@ -91,16 +91,14 @@ def test_a_link_leads_where_it_says_after_signing_in(signed: Signed, page: Page)
     settled(page, "Overview")
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("name", "claims", "sentence"),
-    first(
-        1,
-        [
-            ("una", {"email_verified": False}, "does not vouch for the address una@example.com"),
-            ("fred", {"email": "fred@elsewhere.example"}, "fred@elsewhere.example is not of a domain that may sign in"),
-            ("nemo", {"email": ""}, "did not say your e-mail address"),
-        ],
-    ),
+    [
+        ("una", {"email_verified": False}, "does not vouch for the address una@example.com"),
+        ("fred", {"email": "fred@elsewhere.example"}, "fred@elsewhere.example is not of a domain that may sign in"),
+        ("nemo", {"email": ""}, "did not say your e-mail address"),
+    ],
 )
 def test_who_is_not_let_in_reads_why(signed: Signed, page: Page, name: str, claims: dict[str, object], sentence: str):
     signed.person(name, **claims)
@@ -161,6 +159,7 @@ def test_a_forged_cookie_signs_no_one_in(signed: Signed, page: Page):
     expect(page.get_by_role("heading", name="People")).to_have_count(0)
 
 
+@LONG
 def test_the_log_of_the_dashboard_and_what_it_keeps_hold_no_secret_of_sign_in(
     signed: Signed, page: Page, other_page: Page
 ):
@@ -211,6 +210,7 @@ SEND_A_FILE = """async url => {
 }"""
 
 
+@LONG
 def test_a_file_is_taken_from_whom_its_field_is_shown_to_until_they_may_not(signed: Signed, page: Page, tmp_path: Path):
     connect_something(signed)
     signed.person("anna")
@@ -356,7 +356,8 @@ def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Brows
         process.wait(30)
 
 
-@pytest.mark.parametrize("how", first(1, ["serve", "streamlit run", "serve, told by the environment"]))
+@few(1)
+@pytest.mark.parametrize("how", ["serve", "streamlit run", "serve, told by the environment"])
 def test_without_sign_in_a_dashboard_does_not_open_to_others(tmp_path: Path, how: str):
     told = {"STREAMLIT_SERVER_ADDRESS": "0.0.0.0"} if "environment" in how else {}
     options = [f"--server.port={free_port()}", f"--secrets.files={tmp_path / 'none.toml'}"]

@@ -30,6 +30,7 @@ def exported(everything: Everything) -> Everything:
     return everything
 
 
+@LONG
 def test_the_link_to_the_section_one_is_in_leads_from_what_is_open_to_the_list(exported: Everything, page: Page):
     menu = page.get_by_test_id("stSidebarNav")
     for path, (name, value, title) in OPEN.items():

@@ -38,6 +38,7 @@ def bold(place: Locator) -> list[str]:
     return [plain_text(element) for element in place.locator("strong").all()]
 
 
+@LONG
 def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, page: Page, other_page: Page):
     go(page, f"{everything.url}/cohorts", "Cohorts")
     press_in_row(page, "Cohorts of the Mixpanel project", "Trial ends this week")

@@ -16,6 +16,7 @@ from data.outbox_models import Condition, MessageStatus
 from tests.stage.alerts import add_channel, list_messages, statuses
 from tests.stage.home import Home
 from tests.stage.sandbox import POWER, Sandbox, wait_until
+from tests.stage.seeds import LONG
 from tests.stage.webhooks import Webhook, webhook
 
 INSIDE = {"COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS": "1", "COHORT_BRIDGE_DASHBOARD_URL": "https://bridge.example.com"}
@@ -39,6 +40,7 @@ def run_and_wait(bridge: Bridge, sync_id: int) -> None:
     wait_until(lambda: len(list_ended(bridge)) > before)
 
 
+@LONG
 def test_a_sync_that_fails_twelve_times_is_told_once_and_once_when_it_recovers(
     sandbox: Sandbox, home: Home, hook: Webhook
 ):

@@ -18,6 +18,7 @@ from tests.stage.api import new_token
 from tests.stage.home import Home
 from tests.stage.processes import ROOT, free_port
 from tests.stage.sandbox import POWER, Sandbox, wait_until
+from tests.stage.seeds import LONG
 
 PAGE = (ROOT / "docs" / "operate" / "api.md").read_text()
 
@@ -27,6 +28,7 @@ def example(language: str) -> str:
     return found
 
 
+@LONG
 @pytest.mark.slow
 def test_the_examples_run_a_sync_and_wait_for_it(home: Home, sandbox: Sandbox, tmp_path: Path):
     port, member = free_port(), next(iter(sandbox.answer(POWER).group))

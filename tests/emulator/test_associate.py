@@ -37,6 +37,7 @@ from data.models import Association, Connection, ImportStage
 from tests.emulator.test_match import experiment, list_events
 from tests.stage.home import PRACTICE, Home, connect, export
 from tests.stage.sandbox import TESTERS, WEB, Sandbox
+from tests.stage.seeds import few
 
 HEADER = b"distinct_id,apptimize_id\n"
 
@@ -236,6 +237,7 @@ def test_a_file_of_swapped_columns_writes_nothing_and_a_swapped_header_is_no_mat
     assert (turned.written, get_property(sandbox, "turned-1")) == (1, "i_turned-1")
 
 
+@few(1)
 @pytest.mark.parametrize(("prefix", "expected"), [("i_", "i_700"), ("a_", "a_700"), ("", "700")])
 def test_a_missing_prefix_is_given_to_the_ids_that_lack_it(
     sandbox: Sandbox, bridge: Bridge, prefix: str, expected: str
@@ -430,6 +432,7 @@ def change_connection(bridge: Bridge, **values: Any) -> None:
         session.add(connection)
 
 
+@few(1)
 @pytest.mark.parametrize("values", [{"id_merge": "simplified"}, {"match_property": "other_id"}])
 def test_what_was_checked_for_another_way_of_matching_is_not_written(
     sandbox: Sandbox, bridge: Bridge, values: dict[str, str]

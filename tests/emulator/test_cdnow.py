@@ -16,6 +16,7 @@ from core.sandbox.server import running
 from tests.stage.home import Home, connect
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import NOON, Sandbox
+from tests.stage.seeds import few
 
 CDNOW = ROOT.parent / "shared" / "data" / "cdnow"
 
@@ -73,6 +74,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Ho
         yield sandbox, home
 
 
+@few(2)
 @pytest.mark.parametrize("cohort", COHORTS)
 def test_a_cohort_of_customers_is_who_bought_that_way(
     shop: tuple[Sandbox, Home], customers: dict[str, Customer], cohort: int

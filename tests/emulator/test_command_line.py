@@ -34,6 +34,7 @@ from tests.stage.sandbox import (
     Sandbox,
     wait_until,
 )
+from tests.stage.seeds import LONG, few
 
 RUN = {
     "id": int, "sync_id": int, "cohort_id": int, "cohort_name": str, "group_name": str, "destination": str,
@@ -101,6 +102,7 @@ def test_cohorts_are_listed_with_what_can_be_exported(sandbox: Sandbox, home: Ho
     assert listed[SPENDERS]["name"] == '"Big <b>spenders</b>" & Käufer 東京'
 
 
+@few(3)
 @pytest.mark.parametrize(
     ("arguments", "code", "printed"),
     [
@@ -192,6 +194,7 @@ def test_without_json_people_read_tables_and_sentences(sandbox: Sandbox, home: H
     assert re.search(rf"{TESTERS} .*hidden", cohorts.out)
 
 
+@LONG
 def test_a_terminal_sees_progress_on_standard_error_alone(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", seconds=1.3, page=1)
     terminal, far_end = pty.openpty()

@@ -24,7 +24,7 @@ from data.proof_models import SnapshotProof
 from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, SPENDERS, TRIAL, Sandbox
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 
 Damage = Callable[[Path], object]
 
@@ -96,6 +96,7 @@ def base_of(bridge: Bridge, cohort: int) -> Path:
     return bridge.snapshots.path(group_row(bridge, cohort).base_snapshot or "")
 
 
+@few(1)
 @damages(0)
 def test_a_base_that_is_not_what_it_says_counts_as_gone_and_the_group_is_overwritten(
     bridge: Bridge, sandbox: Sandbox, damage: Damage
@@ -117,6 +118,7 @@ def test_a_base_that_is_not_what_it_says_counts_as_gone_and_the_group_is_overwri
     assert (again.write, again.notice) == ("none", None)
 
 
+@few(1)
 @damages(1)
 def test_a_damaged_base_is_held_first_where_the_sync_has_a_limit_and_the_damage_is_named(
     bridge: Bridge, sandbox: Sandbox, clock: BothClocks, damage: Damage
@@ -160,6 +162,7 @@ def test_the_bases_of_two_groups_that_changed_places_are_told_from_their_own(bri
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
 
 
+@few(1)
 @damages(2)
 def test_a_group_is_rolled_back_over_a_damaged_base_and_never_to_damaged_members(
     bridge: Bridge, sandbox: Sandbox, damage: Damage
@@ -273,6 +276,7 @@ def test_what_a_process_that_died_had_begun_to_write_is_removed_after_a_day(brid
     assert list(folder.iterdir()) == [gone]
 
 
+@few(1)
 @damages(3)
 def test_what_cannot_be_read_is_said_in_a_sentence_and_other_groups_are_not_affected(
     bridge: Bridge, sandbox: Sandbox, damage: Damage

@@ -22,6 +22,7 @@ from data.models import Group, LeaseKind, Run
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home
 from tests.stage.sandbox import POWER, Sandbox
+from tests.stage.seeds import few
 
 HOUR_S = 3600.0
 # The clock leaps here, with no heartbeat on the way: that must not look like a death.
@@ -36,6 +37,7 @@ async def work_until(bridge: Bridge, hangs: Callable[[], object], then: Callable
     await asyncio.wait_for(working, 20)
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("target", "kind", "said", "in_doubt"),
     [

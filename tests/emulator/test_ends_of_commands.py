@@ -24,6 +24,7 @@ from data.engine import write_session
 from data.models import LeaseKind, Run, RunLogRow
 from tests.stage.home import Home, newest_run
 from tests.stage.sandbox import POWER, WEB, Sandbox, wait_until
+from tests.stage.seeds import few
 
 CANCELLED, FAILED = "cancelled", "failed"
 WAYS = [
@@ -134,6 +135,7 @@ def is_reading(bridge: Bridge) -> bool:
     return newest_run(bridge).step == "reading"
 
 
+@few(2)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("moment", [is_there, is_reading])
 def test_a_signal_at_any_moment_ends_an_export_and_its_run(

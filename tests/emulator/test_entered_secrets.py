@@ -17,6 +17,7 @@ from core.errors import SettingsError
 from core.sandbox import people
 from tests.stage.home import PRACTICE, Home
 from tests.stage.sandbox import Sandbox
+from tests.stage.seeds import few
 
 HIDDEN = "a-hidden-secret"
 # No-break spaces and marks of direction come along when a secret is copied from a page.
@@ -69,6 +70,7 @@ def test_the_same_holds_of_a_secret_of_the_environment(sandbox: Sandbox, empty_h
     assert (done.code, done.err) == (0, "")
 
 
+@few(4)
 @pytest.mark.parametrize("text", NO_SECRETS)
 def test_what_no_secret_has_is_refused_before_anybody_is_asked(sandbox: Sandbox, bridge: Bridge, text: str):
     secret = SecretStr(text)
@@ -89,6 +91,7 @@ def test_what_no_secret_has_is_refused_before_anybody_is_asked(sandbox: Sandbox,
     assert sandbox.log()["requests"] == []
 
 
+@few(4)
 @pytest.mark.parametrize(
     ("field", "form"),
     [

@@ -25,8 +25,10 @@ from tests.stage.sandbox import (
     WEB,
     Sandbox,
 )
+from tests.stage.seeds import few
 
 
+@few(4)
 @pytest.mark.parametrize("cohort", USER_COHORTS)
 def test_an_export_ends_with_the_group_equal_to_the_cohort(sandbox: Sandbox, home: Home, cohort: int):
     expected = sandbox.answer(cohort)
@@ -145,6 +147,7 @@ def test_a_later_export_overwrites_with_those_who_are_in_now(sandbox: Sandbox, h
     assert min(changes) > 0
 
 
+@few(3)
 @pytest.mark.parametrize("cohort", USER_COHORTS)
 def test_the_csv_holds_the_header_and_the_ids_byte_for_byte(sandbox: Sandbox, home: Home, tmp_path: Path, cohort: int):
     with home.bridge() as bridge:

@@ -28,7 +28,7 @@ from data.query_models import QuerySpend
 from tests.stage.home import PRACTICE, Home, copy_home, export, get_counts, group_row
 from tests.stage.oracle import Answer
 from tests.stage.sandbox import LATER_S, POWER, Sandbox
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 
 RIGHT = None
 ONCE: dict[str, Any] = {"times": 1}
@@ -161,6 +161,7 @@ def test_every_fault_of_the_sandbox_is_tried():
     assert set(APPTIMIZE) == {name for name, fault in faults.KNOWN.items() if "apptimize" in fault.targets}
 
 
+@few(10)
 @pytest.mark.parametrize(("name", "options", "code"), cases(MIXPANEL, page=1))
 def test_a_read_that_goes_wrong_writes_nothing(scene: Scene, name: str, options: dict[str, Any], code: str | None):
     scene.sandbox.fault(name, target="mixpanel", **options, **({"seconds": 0.1} if name == "slow" else {}))
@@ -179,6 +180,7 @@ def test_a_read_that_goes_wrong_writes_nothing(scene: Scene, name: str, options:
         assert not scene.in_doubt
 
 
+@few(6)
 @pytest.mark.parametrize(("name", "options", "code"), cases(APPTIMIZE, page=2))
 def test_a_delivery_that_goes_wrong_never_leaves_part_of_a_cohort(
     scene: Scene, name: str, options: dict[str, Any], code: str | None
@@ -198,6 +200,7 @@ def test_a_delivery_that_goes_wrong_never_leaves_part_of_a_cohort(
         assert scene.in_doubt
 
 
+@few(4)
 @pytest.mark.parametrize("name", [name for name in MIXPANEL if faults.KNOWN[name].when in ("any", "counted")])
 def test_a_list_of_cohorts_that_cannot_be_had_writes_nothing(sandbox: Sandbox, home: Home, name: str):
     before = {"i_before": "u-before"}
@@ -385,6 +388,7 @@ def let_an_hour_pass(bridge: Bridge, run_id: int) -> None:
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
+@few(2)
 @pytest.mark.parametrize("name", ["server_error", "reset_after", "unauthorized", "html_200"])
 def test_after_a_delivery_that_failed_the_next_export_repairs_the_group(scene: Scene, name: str):
     scene.sandbox.fault(name, target="apptimize", page=2)

@@ -38,6 +38,7 @@ from tests.stage.adding import lead_to
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, WEB, Sandbox, wait_until
+from tests.stage.seeds import few
 
 # What stands in for the vendors keeps what vendors keep, and is no part of what is forgotten.
 NOT_OURS = ("sandbox", "receivers")
@@ -111,6 +112,7 @@ def last_line(bridge: Bridge) -> AuditEntry:
     return audit_log.list_audit(bridge, LOCAL)[0]
 
 
+@few(1)
 @pytest.mark.parametrize("by", ["Apptimize id", "distinct id"])
 def test_nothing_in_the_home_holds_either_id_of_who_was_forgotten(
     home: Home, bridge: Bridge, sandbox: Sandbox, by: str
@@ -322,6 +324,7 @@ def test_while_somebody_is_forgotten_no_run_begins_and_one_that_died_of_it_holds
     assert newest_run(bridge).status == "succeeded"
 
 
+@few(1)
 @pytest.mark.parametrize("at", ["before it is recorded", "after it is recorded"])
 def test_a_process_that_is_killed_has_changed_nothing_or_is_made_up_for_by_the_next(
     home: Home, bridge: Bridge, sandbox: Sandbox, at: str

@@ -22,6 +22,7 @@ from data.models import Group
 from tests.stage import oracle
 from tests.stage.home import PRACTICE, Home, connect, export, newest_run
 from tests.stage.sandbox import IMPORTED, LATER_S, POWER, USER_COHORTS, WEB, Sandbox
+from tests.stage.seeds import LONG
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_the_funnel_of_every_cohort_equals_an_independent_count(sandbox: Sandbox
         assert sandbox.group(cohort) is None, "nothing is written"
 
 
+@LONG
 def test_the_funnel_of_every_cohort_of_a_simplified_project_equals_an_independent_count(
     sandbox: Sandbox, simplified: Home
 ):

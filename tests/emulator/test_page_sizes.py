@@ -23,7 +23,7 @@ from data.query_models import PageSize
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export
 from tests.stage.sandbox import NEWSLETTER, PROJECT, REFUND, TRIAL, Sandbox
-from tests.stage.seeds import first
+from tests.stage.seeds import few
 
 SIZE = 100
 # What each behavior of a server comes to: what is remembered of the size, and the counted queries that it costs.
@@ -79,7 +79,8 @@ def assert_exact(sandbox: Sandbox, run: Run, cohort: int = TRIAL) -> None:
     assert run.profiles == sandbox.answer(cohort).profiles
 
 
-@pytest.mark.parametrize("fault", first(6, BEHAVIORS))
+@few(3)
+@pytest.mark.parametrize("fault", BEHAVIORS)
 def test_whatever_a_server_makes_of_a_size_the_group_is_exact(sandbox: Sandbox, sized: Bridge, fault: str):
     if fault:
         sandbox.fault(fault, target="mixpanel")
@@ -106,17 +107,15 @@ def test_a_smaller_size_that_the_server_offers_is_asked_for_the_next_time(sandbo
         assert standing(bridge, 1900) == "refused", "sizes are not bargained over"
 
 
+@few(2)
 @pytest.mark.parametrize(
     ("fault", "size", "rows"),
-    first(
-        2,
-        [
-            ("page_size_cut_smaller", 1100, 1050),
-            ("page_size_held_back", 2000, 1000),
-            ("page_size_cut", 2000, 1000),
-            ("page_size_cut_smaller", 2000, 1500),
-        ],
-    ),
+    [
+        ("page_size_cut_smaller", 1100, 1050),
+        ("page_size_held_back", 2000, 1000),
+        ("page_size_cut", 2000, 1000),
+        ("page_size_cut_smaller", 2000, 1500),
+    ],
 )
 def test_profiles_that_a_server_holds_back_without_contradicting_itself_are_in_the_group(
     sandbox: Sandbox, home: Home, fault: str, size: int, rows: int
@@ -127,6 +126,7 @@ def test_profiles_that_a_server_holds_back_without_contradicting_itself_are_in_t
             assert_exact(sandbox, export(bridge, NEWSLETTER, full=True), NEWSLETTER)
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("fault", "runs_before"), [("page_size_refused", 1), ("page_size_held_back", 2), ("page_size_unsaid", 2)]
 )

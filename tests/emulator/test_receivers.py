@@ -26,6 +26,7 @@ from data.models import Connection, ConnectionKind, Group, RunStatus
 from tests.stage.home import PRACTICE, Home, export, group_row
 from tests.stage.hostile import Asked, answer, hostile_server
 from tests.stage.sandbox import IMPORTED, LATER_S, PROJECT, TRIAL, WEB, Sandbox
+from tests.stage.seeds import few
 
 
 @pytest.fixture
@@ -395,6 +396,7 @@ def test_a_token_that_is_tested_while_another_admin_changes_the_address_does_not
 # --- a run that is under way ---------------------------------------------------------------------------------------
 
 
+@few(1)
 @pytest.mark.parametrize("how", ["removed", "moved", "another token"])
 def test_a_run_under_way_does_not_write_where_its_connection_leads_no_more(
     bridge: Bridge, sandbox: Sandbox, home: Home, how: str

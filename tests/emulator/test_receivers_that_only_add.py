@@ -29,7 +29,7 @@ from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.home import connect as connect_vendors
 from tests.stage.receivers import Receiver, connect, form_of
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import first
+from tests.stage.seeds import few
 
 DAY_S = 24 * 3600
 # Times at which the cohort is another one each, none of which holds another.
@@ -105,7 +105,8 @@ def test_a_difference_is_sent_as_to_any_other_receiver(bridge: Bridge, sandbox: 
     assert held(receiver) == cohort(sandbox)
 
 
-@pytest.mark.parametrize("kept", first(2, [3, 0, 1, 2, 4]))
+@few(2)
+@pytest.mark.parametrize("kept", [3, 0, 1, 2, 4])
 def test_a_first_delivery_that_was_cut_off_leaves_nobody_behind(
     bridge: Bridge, sandbox: Sandbox, receiver: Receiver, kept: int
 ):
@@ -124,7 +125,8 @@ def test_a_first_delivery_that_was_cut_off_leaves_nobody_behind(
     assert export(bridge, TRIAL).write == "none"
 
 
-@pytest.mark.parametrize("full", first(1, [True, False]), ids=["all members", "a difference"])
+@few(1)
+@pytest.mark.parametrize("full", [True, False], ids=["all members", "a difference"])
 def test_each_message_may_be_the_last_of_a_later_delivery(
     bridge: Bridge, sandbox: Sandbox, receiver: Receiver, full: bool
 ):
@@ -177,6 +179,7 @@ def test_a_failure_in_the_body_of_a_success_is_one(bridge: Bridge, sandbox: Sand
     assert held(receiver) == cohort(sandbox)
 
 
+@few(1)
 @pytest.mark.parametrize("lost", ["base", "tried"])
 def test_a_file_that_is_lost_holds_the_run_until_a_person_applies_it(
     bridge: Bridge, sandbox: Sandbox, receiver: Receiver, lost: str
@@ -317,17 +320,15 @@ def test_another_password_leads_to_the_same_group_or_to_an_empty_one_the_first_t
     assert other.members(TRIAL) is None
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("values", "reason"),
-    first(
-        2,
-        [
-            ({"url": "https://elsewhere.example/cohorts"}, "This connection led elsewhere"),
-            ({"member_key": "another key"}, "another id, or under another key"),
-            ({"member_id": "distinct"}, "another id, or under another key"),
-            ({"adds_only": True}, "taken for one that replaces"),
-        ],
-    ),
+    [
+        ({"url": "https://elsewhere.example/cohorts"}, "This connection led elsewhere"),
+        ({"member_key": "another key"}, "another id, or under another key"),
+        ({"member_id": "distinct"}, "another id, or under another key"),
+        ({"adds_only": True}, "taken for one that replaces"),
+    ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_what_is_not_known_any_more_holds_every_run_until_it_is_applied(
@@ -404,7 +405,8 @@ def test_a_connection_to_where_a_removed_one_led_is_held_first(bridge: Bridge, s
     assert export(bridge, TRIAL, to="again").write == "none"
 
 
-@pytest.mark.parametrize("then", first(1, ["moved", "signed in otherwise", "moved, then removed"]))
+@few(1)
+@pytest.mark.parametrize("then", ["moved", "signed in otherwise", "moved, then removed"])
 def test_a_connection_to_where_another_one_led_before_is_held_first(
     bridge: Bridge, sandbox: Sandbox, receiver: Receiver, then: str
 ):

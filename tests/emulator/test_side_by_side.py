@@ -18,6 +18,7 @@ from core.worker import inline_run, service
 from data.models import Run
 from tests.stage.home import Home
 from tests.stage.sandbox import EVERYONE, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox, wait_until
+from tests.stage.seeds import LONG
 
 
 def test_two_exports_of_one_cohort_leave_the_group_right(sandbox: Sandbox, home: Home):
@@ -74,6 +75,7 @@ def test_processes_share_the_five_requests_of_a_project(sandbox: Sandbox, home: 
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
 
 
+@LONG
 def test_a_worker_does_several_cohorts_side_by_side_within_five_requests(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", seconds=0.05)
     cohorts = (EVERYONE, POWER, NEWSLETTER, WEB)

@@ -20,6 +20,7 @@ from data.models import LeaseKind
 from tests.emulator.conftest import Recovery
 from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import POWER, WEB, Sandbox, wait_until
+from tests.stage.seeds import few
 
 # Begun here already: the worker that recovers the dead run does so while these tests run.
 pytestmark = pytest.mark.usefixtures("recovery")
@@ -29,6 +30,7 @@ def press_ctrl_c(process: Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
 
+@few(1)
 @pytest.mark.parametrize("end", [press_ctrl_c, Popen.terminate])
 def test_an_export_that_is_stopped_is_recorded_as_cancelled(sandbox: Sandbox, home: Home, end: object):
     sandbox.fill(POWER, {"i_before": "u-before"})
@@ -65,6 +67,7 @@ def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(s
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
 
 
+@few(1)
 @pytest.mark.parametrize("kind", ["engage", "cohort-sync"])
 def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_works(
     sandbox: Sandbox, home: Home, kind: str

@@ -23,7 +23,7 @@ from tests.emulator.test_damaged_files import DAMAGES, overwrite
 from tests.stage.clock import FakeClock
 from tests.stage.home import export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 
 Damage = Callable[[Path], object]
 # Damage after which a file is there still. In the short form some of it.
@@ -88,6 +88,7 @@ def test_an_overwrite_that_is_due_sends_the_base_once_that_has_proved_itself(bri
     assert files(bridge) == {first.snapshot}
 
 
+@few(1)
 @pytest.mark.parametrize("damage", UNSEEN.values(), ids=UNSEEN.keys())
 def test_a_damaged_base_is_never_sent_though_it_looks_as_it_did(bridge: Bridge, sandbox: Sandbox, damage: Damage):
     export(bridge, TRIAL)
@@ -105,6 +106,7 @@ def test_a_damaged_base_is_never_sent_though_it_looks_as_it_did(bridge: Bridge, 
     assert export(bridge, TRIAL).write == "none"
 
 
+@few(1)
 @pytest.mark.parametrize("damage", UNSEEN.values(), ids=UNSEEN.keys())
 def test_a_difference_with_a_damaged_base_does_not_add_up_though_it_looks_as_it_did(
     bridge: Bridge, sandbox: Sandbox, damage: Damage

@@ -18,7 +18,7 @@ from tests.faults.process import Kill
 from tests.stage.alerts import add_channel, list_messages, statuses
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 from tests.stage.webhooks import Webhook, webhook
 
 INSIDE = {"COHORT_BRIDGE_ALLOW_PRIVATE_HOSTS": "1"}
@@ -51,6 +51,7 @@ def count_arrived(hook: Webhook) -> dict[str, int]:
     return {each: ids.count(each) for each in ids}
 
 
+@few(1)
 @pytest.mark.parametrize("kill", list(POINTS) if SEEDS else SHORT, ids=str)
 def test_a_message_is_sent_once_or_shown_as_undecided_wherever_its_sender_is_killed(
     home: Home, bridge: Bridge, hook: Webhook, kill: Kill, ran: Tally

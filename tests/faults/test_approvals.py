@@ -19,6 +19,7 @@ from tests.faults.population import ONE, Population, all_runs, last, without_ids
 from tests.faults.process import Kill
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home
+from tests.stage.seeds import few
 
 ANN = Actor("ann", Role.ANALYST)
 PEOPLE = range(2001, 2101)
@@ -332,6 +333,7 @@ def test_an_approval_survives_the_hold_of_a_run_that_was_reading_when_it_was_giv
     assert group.is_right()
 
 
+@few(1)
 @pytest.mark.parametrize("kill", [Kill("page", "after"), Kill("message", "before"), Kill("record", "before")], ids=str)
 def test_an_approval_survives_the_death_of_its_run(group: Group, home: Home, kill: Kill):
     looked_at = group.shrink(to=50)
@@ -345,6 +347,7 @@ def test_an_approval_survives_the_death_of_its_run(group: Group, home: Home, kil
     assert group.is_right()
 
 
+@few(1)
 @pytest.mark.parametrize("after", [0, 1])
 def test_an_approval_survives_runs_that_fail_until_one_does_what_was_approved(group: Group, after: int):
     group.population.set(ONE, [*PEOPLE[:50], 3000])

@@ -18,7 +18,7 @@ from tests.faults.population import ONE, TWO, Population, sync_once
 from tests.faults.process import Kill
 from tests.stage.home import Home, export
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS, first
+from tests.stage.seeds import SEEDS, few
 
 pytestmark = pytest.mark.sqlite_file
 
@@ -73,6 +73,7 @@ def assert_restored(other: Home, population: Population) -> None:
         assert not (other.path / name).exists()
 
 
+@few(1)
 @pytest.mark.parametrize("kill", EVERY_STEP_OF_A_RESTORE if SEEDS else SHORT_RESTORE, ids=str)
 def test_a_restore_that_is_killed_leaves_the_home_empty_or_whole(
     worked: Home, backup: Path, population: Population, kill: Kill, ran: Tally
@@ -121,8 +122,9 @@ def test_what_a_killed_backup_left_goes_as_a_worker_starts(worked: Home):
         process.stop(worker)
 
 
+@few(1)
 @pytest.mark.usefixtures("fork_server")
-@pytest.mark.parametrize("most_bytes", first(1, [200_000, 2_000]))
+@pytest.mark.parametrize("most_bytes", [200_000, 2_000])
 def test_a_disk_that_is_full_leaves_no_backup_and_an_empty_home(
     worked: Home, population: Population, most_bytes: int, tmp_path: Path
 ):

@@ -17,7 +17,7 @@ from core.connections import destinations
 from tests.faults.conftest import Tally
 from tests.faults.population import ONE, TWO, Population
 from tests.stage.home import Home, export
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 from tests.stage.terminal import Terminal
 
 pytestmark = pytest.mark.sqlite_file
@@ -36,6 +36,7 @@ DAMAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
 }
 
 
+@few(1)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_whichever_page_is_damaged_each_command_ends_in_a_sentence(
     bridge: Bridge, population: Population, home: Home, monkeypatch: pytest.MonkeyPatch, ran: Tally, damage: str

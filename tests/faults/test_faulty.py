@@ -30,7 +30,7 @@ from tests.faults.population import (
 )
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, export, group_row
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import LONG, SEEDS, few
 
 # What each fault alone comes to is `tests/emulator/test_faults.py`'s matter: the short form tries every third one here.
 CASES = [
@@ -52,6 +52,7 @@ def assert_right_if_it_says_so(bridge: Bridge, population: Population) -> None:
         assert not group_row(bridge, ONE).in_doubt
 
 
+@few(5)
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_without_it_is_right(
     bridge: Bridge, population: Population, clock: BothClocks, name: str, target: str, ran: Tally
@@ -83,6 +84,7 @@ def test_no_run_under_a_fault_says_that_it_succeeded_and_is_wrong_and_the_next_w
     assert_counts_add_up(all_runs(bridge))
 
 
+@few(1)
 @pytest.mark.parametrize("failing", ["server_error", "reset_after", "reset_before", "apptimize_failure_200"])
 def test_people_whom_half_a_delivery_added_and_who_leave_then_are_not_left_in_the_group(
     bridge: Bridge, population: Population, clock: BothClocks, failing: str, ran: Tally
@@ -139,6 +141,7 @@ def test_a_one_time_export_that_fails_half_way_makes_the_next_run_of_the_sync_ov
     ran("runs under faults")
 
 
+@LONG
 def test_a_group_that_is_led_elsewhere_while_it_is_written_stays_in_doubt(
     home: Home, bridge: Bridge, population: Population, ran: Tally
 ):

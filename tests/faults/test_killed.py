@@ -33,7 +33,7 @@ from tests.faults.population import (
 from tests.faults.process import Kill, WallClock
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 
 # How often a run of some 1,500 changing members takes each step.
 _TIMES = {"ask": 3, "page": 2, "message": 4}
@@ -73,6 +73,7 @@ def assert_recovered(bridge: Bridge, population: Population, cohort: int = ONE) 
     assert_counts_add_up(all_runs(bridge))
 
 
+@few(3)
 @pytest.mark.parametrize("seed", range(max(1, SEEDS)))
 @pytest.mark.parametrize("kill", EVERY_STEP if SEEDS else SHORT, ids=str)
 def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not_make_good(
@@ -107,6 +108,7 @@ STOPPED_IN = [
 ]
 
 
+@few(1)
 @pytest.mark.parametrize("stop", STOPPED_IN, ids=str)
 def test_a_worker_that_is_stopped_at_a_step_holds_nothing_any_more_and_the_next_goes_on_with_the_same_run(
     home: Home, bridge: Bridge, population: Population, stop: Kill, ran: Tally

@@ -22,7 +22,7 @@ from tests.faults.process import Kill
 from tests.stage.adding import lead_to, messages_of
 from tests.stage.home import Home, group_row
 from tests.stage.receivers import Receiver
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import LONG, SEEDS, few
 
 
 @pytest.fixture
@@ -64,6 +64,7 @@ SHORT = [
 ]
 
 
+@few(2)
 @pytest.mark.parametrize("kill", STEPS if SEEDS else SHORT, ids=lambda kill: f"{kill}-{kill.by.name}")
 def test_a_process_that_ends_at_a_step_leaves_nobody_behind(
     home: Home, bridge: Bridge, population: Population, receiver: Receiver, kill: Kill, ran: Tally
@@ -91,6 +92,7 @@ def test_a_process_that_ends_at_a_step_leaves_nobody_behind(
     ran("kills")
 
 
+@LONG
 def test_a_receiver_that_fails_for_days_keeps_a_few_files_and_forgets_nobody(
     bridge: Bridge, population: Population, receiver: Receiver, ran: Tally
 ):
@@ -180,6 +182,7 @@ class Story:
             self.was_applied, self.was_deleted = False, True
 
 
+@LONG
 @pytest.mark.parametrize("seed", range(SEEDS * 10 or 1))
 def test_after_a_success_that_nobody_let_through_the_receiver_holds_exactly_the_cohort(
     bridge: Bridge, population: Population, receiver: Receiver, seed: int, ran: Tally

@@ -34,7 +34,7 @@ from tests.faults.population import (
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 
 # What the sandbox is slow to take arrives at a cohort that no other test looks at.
 LATE = COHORTS[15]
@@ -156,6 +156,7 @@ def test_a_worker_that_was_stopped_for_fifty_minutes_runs_each_sync_once(
     assert population.members(ONE) == population.expected_members(ONE)
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("target", "kind", "page"),
     [("mixpanel", "cohorts", None), ("mixpanel", "engage", 1), ("apptimize", "cohort-sync", 2)],

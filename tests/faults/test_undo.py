@@ -13,7 +13,7 @@ from data import run_queue
 from data.models import Run, RunStatus
 from tests.faults.population import ONE, Population, last, sync_once
 from tests.stage.home import Home, export
-from tests.stage.seeds import first
+from tests.stage.seeds import few
 
 
 @pytest.fixture
@@ -38,9 +38,10 @@ def ask(bridge: Bridge, how: str) -> None:
         recurring.resume_sync(bridge, LOCAL, 1)
 
 
-HOW = pytest.mark.parametrize("how", first(2, ["export", "resume", "export at once", "run"]))
+HOW = pytest.mark.parametrize("how", ["export", "resume", "export at once", "run"])
 
 
+@few(1)
 @HOW
 def test_what_is_asked_for_after_an_undo_takes_the_place_of_the_undo_that_waits(
     bridge: Bridge, population: Population, waiting: Run, how: str
@@ -52,7 +53,8 @@ def test_what_is_asked_for_after_an_undo_takes_the_place_of_the_undo_that_waits(
     assert runs.get_run(bridge, LOCAL, waiting.id or 0).status == RunStatus.CANCELLED
 
 
-@pytest.mark.parametrize("how", first(1, ["run", "export", "resume"]))
+@few(1)
+@pytest.mark.parametrize("how", ["run", "export", "resume"])
 def test_an_undo_whose_process_dies_is_not_done_after_what_was_asked_for_meanwhile(
     home: Home, bridge: Bridge, population: Population, waiting: Run, how: str
 ):

@@ -40,7 +40,7 @@ from tests.faults.process import WallClock
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, connect, group_row
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import SEEDS, few
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()
 
@@ -100,6 +100,7 @@ def _slot(run) -> int:
     return math.floor((run.queued_at.timestamp() - first) / 900)
 
 
+@few(1)
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_is_set_by_an_hour_neither_stalls_a_worker_nor_makes_it_run_twice(
     home: Home, bridge: Bridge, population: Population, hours: int, ran: Tally, tmp_path: Path
@@ -126,6 +127,7 @@ def last_status(bridge: Bridge) -> str | None:
     return known_runs[-1].status if known_runs else None
 
 
+@few(1)
 @pytest.mark.parametrize("change", ["ends", "begins"])
 def test_a_change_of_daylight_saving_time_does_not_stall_a_worker(
     home: Home, bridge: Bridge, population: Population, change: str, ran: Tally

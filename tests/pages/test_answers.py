@@ -18,6 +18,7 @@ from data.models import MIXPANEL_SIDE, Connection, Run, RunFilter, Sync
 from tests.pages.dashboard import CONNECTIONS, HISTORY, OVERVIEW, PEOPLE, SYNCS, drawn, open_page, shown
 from tests.stage.home import export
 from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
+from tests.stage.seeds import few
 
 
 def end(bridge: Bridge, run_id: int, status: str) -> None:
@@ -30,6 +31,7 @@ def fail(bridge: Bridge, sandbox: Sandbox) -> Run:
     return export(bridge, POWER)
 
 
+@few(2)
 @pytest.mark.parametrize(
     ("status", "word"), [("running", "Running"), ("succeeded", "Succeeded"), ("failed", "Failed"), ("held", "Held")]
 )

@@ -21,6 +21,7 @@ from data.models import Association, Run, RunLogRow, RunStatus
 from tests.pages.dashboard import HISTORY, MATCHING, open_page, shown
 from tests.stage.home import copy_home, export
 from tests.stage.sandbox import POWER, Sandbox, wait_until
+from tests.stage.seeds import few
 
 # The first wait is a fifteenth of it, and longer than a page takes to be drawn.
 OVER_S = 60.0
@@ -52,6 +53,7 @@ def run_that_waits(bridge: Bridge) -> Generator[tuple[Run, Future[Run]]]:
         yield runs.active_runs(bridge, LOCAL)[0], ending
 
 
+@few(1)
 @pytest.mark.parametrize(
     ("fault", "options", "why", "bar", "row"),
     [

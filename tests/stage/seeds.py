@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,11 @@ PAGE_SIZE = os.environ.get("COHORT_BRIDGE_FAULT_PAGE_SIZE", "")
 LONG = pytest.mark.long
 
 
-def first(number: int, cases: Iterable[Any]) -> list[Any]:
-    """Return cases of a test for `parametrize`, of which only so many are part of the short form."""
-    given = [case if isinstance(case, tuple) else (case,) for case in cases]
-    return [pytest.param(*case, marks=[LONG] if turn >= number else []) for turn, case in enumerate(given)]
+def few(number: int) -> pytest.MarkDecorator:
+    """Mark a test of which the short form runs only so many of its cases, spread evenly over all of them."""
+    return pytest.mark.few(number)
+
+
+def is_short(turn: int, *, of: int, number: int) -> bool:
+    """Return whether the case at this place of so many is one of the few that the short form runs."""
+    return number >= of or turn in {place * of // number for place in range(number)}

@@ -21,6 +21,7 @@ from core.sandbox.server import running
 from tests.stage.home import Home, copy_home
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TESTERS, TRIAL, WEB, Sandbox
+from tests.stage.seeds import few
 
 pytestmark = [pytest.mark.usefixtures("fork_server"), pytest.mark.sqlite_file]
 
@@ -262,6 +263,7 @@ def test_the_members_of_every_group_are_those_that_were_delivered(home: Home, sa
             assert (sandbox.group(group["cohort_id"]) or {}).keys() == members
 
 
+@few(2)
 @pytest.mark.parametrize(
     ("cohort", "destination", "write"),
     [

@@ -52,6 +52,7 @@ from tests.stage.hostile import (
     nested,
 )
 from tests.stage.members import ListedMembers
+from tests.stage.seeds import few
 
 ONE_TRY = RetryPlan(attempts=1, over_s=0.1)
 MEMBERS = [Member("i_1", "u-1"), Member("i_2", "u-2")]
@@ -166,6 +167,7 @@ def test_a_request_searches_no_folder_for_a_module(hostile: Hostile, monkeypatch
 # --- bytes ---------------------------------------------------------------------------------------------------------
 
 
+@few(9)
 @pytest.mark.parametrize("sent", [endless, bomb, endless_members])
 @each_call
 def test_an_answer_without_an_end_is_that_calls_error(hostile: Hostile, name: str, sent: Callable[[], Iterable[bytes]]):
@@ -258,6 +260,7 @@ def shortened(name: str, monkeypatch: pytest.MonkeyPatch) -> Call:
     return call
 
 
+@few(3)
 @each_call
 def test_an_answer_that_arrives_byte_by_byte_has_an_end_of_its_own(
     hostile: Hostile, name: str, monkeypatch: pytest.MonkeyPatch
@@ -270,6 +273,7 @@ def test_an_answer_that_arrives_byte_by_byte_has_an_end_of_its_own(
     assert caught.value.code.endswith("_unreachable")
 
 
+@few(3)
 @each_call
 def test_a_head_that_arrives_byte_by_byte_has_one_too(hostile: Hostile, name: str, monkeypatch: pytest.MonkeyPatch):
     whole = head(**{f"X-{number}": "y" for number in range(2000)})
@@ -306,6 +310,7 @@ ODD = {
 }
 
 
+@few(9)
 @pytest.mark.parametrize("status", [200, 400, 404, 500])
 @each_call
 def test_whatever_an_answer_holds_it_is_taken_or_an_error_with_advice(hostile: Hostile, name: str, status: int):
@@ -333,6 +338,7 @@ def test_cookies_are_neither_kept_nor_sent_back(hostile: Hostile):
 # --- statuses ------------------------------------------------------------------------------------------------------
 
 
+@few(9)
 @pytest.mark.parametrize("status", [408, 409, 421, 423, 425, 429, 503])
 @each_call
 def test_what_may_pass_is_tried_again(hostile: Hostile, name: str, status: int):

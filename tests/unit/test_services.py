@@ -25,6 +25,7 @@ from core.vendors.services import Spoken
 from tests.stage.certificates import make_certificate
 from tests.stage.mail import MailServer, mail_server
 from tests.stage.processes import ROOT, clean_environment
+from tests.stage.seeds import LONG
 from tests.stage.webhooks import Webhook, webhook
 from tests.unit.test_notices import NOTICE
 
@@ -189,6 +190,7 @@ def connecting(guard: Guard, address: str) -> None:
     guard.check_connect((None, (address, 443)))
 
 
+@LONG
 def test_no_service_that_there_is_reaches_a_place_inside_the_house():
     """Nor any that a later release brings; where such places are allowed, many do."""
     forms = [
