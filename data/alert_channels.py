@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select, update
 
 from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
+from data.repeating import repeated
 from data.seals import SealAgain
 
 
@@ -46,6 +47,7 @@ def add(
     return channel
 
 
+@repeated
 def edit(engine: Engine, channel_id: int, values: Mapping[str, Any], *, seal_again: SealAgain) -> AlertChannel | None:
     """Change values of a channel; None when there is none of that id (any more). Raises ChannelTaken.
 
@@ -64,6 +66,7 @@ def edit(engine: Engine, channel_id: int, values: Mapping[str, Any], *, seal_aga
     return channel
 
 
+@repeated
 def remove(engine: Engine, channel_id: int) -> AlertChannel | None:
     """Forget a channel's address and use it no more; None when there is none of that id (any more)."""
     with write_session(engine) as session:
@@ -75,6 +78,7 @@ def remove(engine: Engine, channel_id: int) -> AlertChannel | None:
     return channel
 
 
+@repeated
 def record_outcome(engine: Engine, channel_id: int, *, trouble: str | None, now: datetime) -> None:
     """Record whether a message was accepted (`trouble` is None), or why not."""
     with write_session(engine) as session:

@@ -29,6 +29,7 @@ from data.outbox_models import (
     Condition,
     MessageStatus,
 )
+from data.repeating import repeated
 
 FAILING_AFTER = 3
 # So many failures in a row can be asked for at most; no more are counted.
@@ -184,6 +185,7 @@ def settle(session: Session, subject: str, finding: Finding | None, *, now: date
         _enter(session, subject, present, finding, now)
 
 
+@repeated
 def settle_found(engine: Engine, found: dict[str, Finding | None], *, now: datetime) -> None:
     """Settle what was found of several subjects; nothing is written while nothing is new."""
     present = {state.subject: state.condition for state in list_open(engine)}
@@ -216,6 +218,7 @@ def list_health(engine: Engine) -> list[SyncHealth]:
         return [SyncHealth(*row) for row in session.exec(query.where(*_RECURRING)).all()]
 
 
+@repeated
 def open_late(engine: Engine, seen: SyncHealth, *, now: datetime) -> bool:
     """Tell that a sync is late, unless anything was done about it since it was looked at."""
     sync_id, group_id = seen.sync.id or 0, seen.group.id or 0
@@ -237,6 +240,7 @@ def open_late(engine: Engine, seen: SyncHealth, *, now: datetime) -> bool:
     return True
 
 
+@repeated
 def catch_up(engine: Engine, sync_id: int, *, now: datetime) -> None:
     """Settle a sync whose alert does not go with its state any more, or that is on time again."""
     with write_session(engine) as session:
@@ -278,6 +282,7 @@ def read_failing_after(engine: Engine) -> int:
         return get_failing_after(session)
 
 
+@repeated
 def set_failing_after(engine: Engine, failures: int) -> None:
     """Set after how many failures in a row a sync is failing; what is open stays as it is."""
     with write_session(engine) as session:

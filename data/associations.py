@@ -19,6 +19,7 @@ from data.leases import Renewal
 from data.member_ids import is_by_apptimize_id
 from data.members.association_rows import ImportSummary
 from data.models import Association, AssociationBatch, Group, ImportStage, Lease, LeaseKind, Run
+from data.repeating import repeated
 
 _KIND = LeaseKind.ASSOCIATION
 _WAITING = {ImportStage.TO_CHECK: ImportStage.CHECKING, ImportStage.TO_WRITE: ImportStage.WRITING}
@@ -245,6 +246,7 @@ def begin_batch(engine: Engine, association_id: int, *, lease_owner: str, last_r
     return _renew(engine, association_id, lease_owner, {"begun": last_row})
 
 
+@repeated
 def _renew(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> Renewal:
     with write_session(engine) as session:
         if not _hold(session, association_id, lease_owner, values):
@@ -260,6 +262,7 @@ def held(engine: Engine, association_id: int, *, lease_owner: str) -> Generator[
         yield _hold(session, association_id, lease_owner, {})
 
 
+@repeated
 def record_batch(engine: Engine, batch: AssociationBatch, *, lease_owner: str, requests: int) -> bool:
     """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
     with write_session(engine) as session:
@@ -317,6 +320,7 @@ def record_end(engine: Engine, association_id: int, *, lease_owner: str, ending:
     return _let_go(engine, association_id, lease_owner, values)
 
 
+@repeated
 def _let_go(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> bool:
     with write_session(engine) as session:
         if not leases.hand_back(session, _KIND, association_id, lease_owner=lease_owner):
@@ -325,6 +329,7 @@ def _let_go(engine: Engine, association_id: int, lease_owner: str, values: dict[
         return True
 
 
+@repeated
 def hand_back(engine: Engine, association_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put an association back into the queue, or end it if that was asked for; what was recorded of it stays."""
     with write_session(engine) as session:

@@ -12,6 +12,7 @@ from sqlmodel import col, select
 
 from data.engine import Engine, read_session, write_session
 from data.query_models import CohortList
+from data.repeating import repeated
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def _decode(row: CohortList) -> SharedCohorts:
     return SharedCohorts(row.read_at, row.cohorts["taken"], row.cohorts["left_out"])
 
 
+@repeated
 def share(engine: Engine, project: str, cohorts: Sequence[dict[str, Any]], *, now: datetime, left_out: int = 0) -> None:
     """Put the list that was read now in place of the one before."""
     with write_session(engine) as session:

@@ -25,6 +25,7 @@ from data.models import (
     Sync,
 )
 from data.proof_models import Untraced
+from data.repeating import repeated
 from data.same_place import is_same_place
 from data.seals import SealAgain, Seals
 from data.sync_runs import stop_syncs, stop_writing
@@ -158,6 +159,7 @@ def store(engine: Engine, new: NewConnection, *, seals: Seals, now: datetime) ->
     return connection
 
 
+@repeated
 def replace(
     engine: Engine,
     connection_id: int,
@@ -186,6 +188,7 @@ def replace(
     return connection
 
 
+@repeated
 def keep_apart(engine: Engine, connection_id: int, *, seals: Seals, now: datetime) -> Connection | None:
     """Remember that a destination's groups are kept apart at its address; None when there is none (any more).
 
@@ -336,6 +339,7 @@ def _put(connection: Connection, values: Mapping[str, Any], seal_again: SealAgai
         setattr(connection, name, seal_again(value) if name in SEALED and value else value)
 
 
+@repeated
 def change_mixpanel(
     engine: Engine, connection_id: int, values: Mapping[str, Any], *, seal_again: SealAgain
 ) -> Connection | None:
@@ -349,6 +353,7 @@ def change_mixpanel(
     return connection
 
 
+@repeated
 def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) -> bool:
     """Forget a connection's secrets and pause its active syncs for `reason`, which may hold {name}.
 
@@ -376,6 +381,7 @@ def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) ->
 # --- service accounts ----------------------------------------------------------------------------------------------
 
 
+@repeated
 def claim_account_check(engine: Engine, connection: Connection, *, now: datetime) -> bool:
     """Take the question about a connection's account as one's own; False when another worker asks it already."""
     seen = connection.account_asked_at
@@ -388,6 +394,7 @@ def claim_account_check(engine: Engine, connection: Connection, *, now: datetime
     return claimed.rowcount == 1
 
 
+@repeated
 def record_account_check(
     engine: Engine, before: Connection, check: AccountCheck, *, scope: Scope, now: datetime
 ) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +21,18 @@ def elapsed_s() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+@contextmanager
+def outside_transactions(connection: Any) -> Generator[None]:
+    """Have a connection of the driver, which is in no transaction, begin none meanwhile."""
+    is_plain = connection.autocommit
+    connection.autocommit = True
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.autocommit = is_plain
+
+
 class DatabaseClock:
     """What time it is at the server: that of the last look, and what has passed here since. For any thread."""
 
@@ -29,16 +42,11 @@ class DatabaseClock:
 
     def look(self, connection: Any) -> None:
         """Ask the server, on a connection of the driver that is in no transaction."""
-        is_plain = connection.autocommit
-        connection.autocommit = True
-        try:
+        with outside_transactions(connection):
             asked_s = self._steady_s()
             at = connection.execute(_LOOK).fetchone()[0]
             # It was read somewhere between, and most of that time is the way there and back.
             self._seen = at.astimezone(UTC), (asked_s + self._steady_s()) / 2
-        finally:
-            if not connection.closed:
-                connection.autocommit = is_plain
 
     def now(self) -> datetime:
         """Return the server's time. Something was read from the database before."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from traceback import walk_tb
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound, SQLAlchemyError
 
 # Long enough to sit out another process's checkpoint or backup; readers never wait in SQLite's WAL mode.
 BUSY_TIMEOUT_MS = 30_000
@@ -22,6 +23,10 @@ _UNREACHABLE = (
 _LOST = (
     "The connection to the database was lost: the server stopped, or ended it.",
     "Nothing of it was kept. Try again; should it happen again, see the server's log.",
+)
+UNKNOWN_COMMIT = (
+    "The connection to the database was lost as it was told to keep a change: nobody knows whether it was kept.",
+    "Look whether the change is there before you make it again.",
 )
 _TOO_SLOW = (
     "The database ended a query: it took longer than the server allows.",
@@ -93,6 +98,25 @@ _REFUSED_OTHERWISE = (
 )
 
 
+class StorageError(Exception):
+    """The database or the snapshots could not be read or written; the message is a whole sentence.
+
+    `advice` is what helps, where that is not room on the disk and leave to write there.
+    """
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+class TransactionLost(StorageError):
+    """A transaction was ended, or its connection lost, before it was told to commit: nothing of it was kept."""
+
+
+class UrlUnusable(StorageError):
+    """The database's URL is none, or of a kind of database that is not supported; the message says why."""
+
+
 def explain(exc: DBAPIError | sqlite3.Error) -> tuple[str, str | None]:
     """Return what went wrong, and what helps where that is not room on the disk and leave to write there."""
     error: Any = getattr(exc, "orig", exc)
@@ -103,6 +127,26 @@ def explain(exc: DBAPIError | sqlite3.Error) -> tuple[str, str | None]:
     if code is not None:
         return _by_code(code)
     return _without_code(reason, is_lost=isinstance(exc, DBAPIError) and exc.connection_invalidated)
+
+
+def is_lost(exc: DBAPIError | sqlite3.Error) -> bool:
+    """Return whether a transaction is gone for another reason than what was asked in it: a server's end, a deadlock.
+
+    Done again, it may well succeed.
+    """
+    error: Any = getattr(exc, "orig", exc)
+    if isinstance(error, sqlite3.Error):
+        return False
+    code = getattr(error, "sqlstate", None)
+    if code is None:
+        return isinstance(exc, DBAPIError) and (exc.connection_invalidated or explain(exc) == _UNREACHABLE)
+    return code.startswith("40") or _by_code(code) in (_LOST, _UNREACHABLE)
+
+
+def may_be_committed(exc: DBAPIError) -> bool:
+    """Return whether an error leaves open what became of a commit: its connection was lost, and no statement's was."""
+    code = getattr(exc.orig, "sqlstate", None) or ""
+    return exc.statement is None and is_lost(exc) and not code.startswith("40")
 
 
 def _by_code(code: str) -> tuple[str, str]:
@@ -139,3 +183,22 @@ def _of_sqlite(reason: str) -> tuple[str, str | None]:
     if any(words in reason for words in _OF_DAMAGE):
         return DAMAGED, FROM_A_BACKUP
     return _UNUSABLE, None
+
+
+def is_of_a_row(exc: Exception) -> bool:
+    """Return whether an error comes of what a row holds, or that it is missing: no time, no JSON, no such row.
+
+    Such a page of the file is damaged in a way that SQLite does not notice.
+    """
+    if isinstance(exc, SQLAlchemyError) and not isinstance(exc, NoResultFound | MultipleResultsFound):
+        return False  # said wrongly by ourselves
+    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(exc.__traceback__)]
+    ours = [name for name in packages if name in ("sqlalchemy", "sqlmodel", "data", "core", "pages")]
+    return bool(ours) and ours[-1].startswith("sql")
+
+
+def storage_error(exc: SQLAlchemyError | sqlite3.Error) -> StorageError:
+    if not isinstance(exc, DBAPIError | sqlite3.Error):
+        return StorageError(f"The database cannot be used: {exc}.")
+    message, advice = explain(exc)
+    return (TransactionLost if is_lost(exc) else StorageError)(message, advice=advice)

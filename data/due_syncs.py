@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from data import receivers
 from data.engine import Engine, read_session, write_session
 from data.models import Connection, Group, Run, Sync, SyncKind, SyncState, Timing
+from data.repeating import repeated
 from data.run_queue import RunRequest, new_run
 from data.sync_runs import add_run, give_up_undo, start_at_once, unfinished_run, with_unfinished_runs
 from data.syncs import IN_ITS_GROUP, SyncRemoved, find
@@ -40,6 +41,7 @@ def list_next_runs(engine: Engine) -> list[NextRun]:
     return [NextRun(sync.id or 0, timing, sync.next_run_at) for sync in syncs if (timing := sync.timing) is not None]
 
 
+@repeated
 def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetime) -> Run:
     """Queue a run of a sync, or return the one that is not finished yet: it waits no longer after a death.
 
@@ -58,6 +60,7 @@ def queue_run(engine: Engine, sync_id: int, request: RunRequest, *, now: datetim
         return run
 
 
+@repeated
 def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, now: datetime) -> int:
     """Move syncs that are due to their next slots, and queue a run of each. Returns how many were queued.
 
@@ -77,6 +80,7 @@ def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, 
         return len(free)
 
 
+@repeated
 def replan(engine: Engine, moved: Sequence[tuple[NextRun, datetime]]) -> None:
     """Give syncs other next slots, without a run."""
     with write_session(engine) as session:

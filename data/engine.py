@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 from urllib.parse import quote
 
@@ -20,14 +19,23 @@ from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
     IntegrityError,
-    MultipleResultsFound,
-    NoResultFound,
     SQLAlchemyError,
 )
 from sqlmodel import Session, create_engine
 
-from data import database_clock, placing
-from data.database_errors import BUSY_TIMEOUT_MS, DAMAGED, FROM_A_BACKUP, explain
+from data import database_clock, placing, time_limits
+from data.database_errors import (
+    BUSY_TIMEOUT_MS,
+    DAMAGED,
+    FROM_A_BACKUP,
+    UNKNOWN_COMMIT,
+    is_of_a_row,
+    may_be_committed,
+    storage_error,
+)
+from data.database_errors import StorageError as StorageError
+from data.database_errors import TransactionLost as TransactionLost
+from data.database_errors import UrlUnusable as UrlUnusable
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LEFTOVERS = "What was deleted may still be in the free pages and the log of the database."
@@ -40,21 +48,6 @@ _PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
 _POSTGRES: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 _PG_WRITER = {"isolation_level": "READ COMMITTED"}
 _PG_VACUUM_WITHIN = "30s"
-
-
-class StorageError(Exception):
-    """The database or the snapshots could not be read or written; the message is a whole sentence.
-
-    `advice` is what helps, where that is not room on the disk and leave to write there.
-    """
-
-    def __init__(self, message: str, *, advice: str | None = None) -> None:
-        super().__init__(message)
-        self.advice = advice
-
-
-class UrlUnusable(StorageError):
-    """The database's URL is none, or of a kind of database that is not supported; the message says why."""
 
 
 def make_engine(url: str) -> Engine:
@@ -70,6 +63,7 @@ def make_engine(url: str) -> Engine:
         raise UrlUnusable("the driver that it needs is not installed") from exc
     if kind == "postgresql":
         database_clock.follow(engine)
+        time_limits.limit(engine)
         event.listen(engine, "begin", _begin_postgres)
         return engine
     event.listen(engine, "connect", _prepare_sqlite)
@@ -142,6 +136,11 @@ def as_one(engine: Engine) -> Generator[None]:
             _joint.reset(token)
 
 
+def is_joint(engine: Engine) -> bool:
+    """Return whether what is written now is a part of a larger transaction."""
+    return _joint_session(engine) is not None
+
+
 def _joint_session(engine: Engine) -> Session | None:
     joint = _joint.get()
     return joint[1] if joint and joint[0] is engine else None
@@ -170,7 +169,18 @@ def write_session(engine: Engine) -> Generator[Session]:
         return
     with _storage_errors(), Session(engine.execution_options(**_of_writer(engine)), expire_on_commit=False) as session:
         yield session
+        _commit(session)
+
+
+def _commit(session: Session) -> None:
+    """Commit, and say so where nobody knows whether that was done: whoever does it again might do it twice."""
+    try:
         session.commit()
+    except DBAPIError as exc:
+        if may_be_committed(exc):
+            message, advice = UNKNOWN_COMMIT
+            raise StorageError(message, advice=advice) from exc
+        raise
 
 
 @contextmanager
@@ -180,9 +190,9 @@ def _storage_errors() -> Generator[None]:
     except IntegrityError:
         raise
     except DBAPIError as exc:
-        raise _storage_error(exc) from exc
+        raise storage_error(exc) from exc
     except Exception as exc:
-        if not _is_of_a_row(exc):
+        if not is_of_a_row(exc):
             raise
         raise StorageError(DAMAGED, advice=FROM_A_BACKUP) from exc
 
@@ -214,6 +224,7 @@ def drop_leftovers(engine: Engine) -> None:
 
 def _vacuum_postgres(connection: Connection) -> None:
     """Write the one table again that holds people's ids. It waits for those that read it, but not for ever."""
+    time_limits.lift(connection)
     connection.exec_driver_sql(f"SET lock_timeout = '{_PG_VACUUM_WITHIN}'")
     try:
         connection.exec_driver_sql("VACUUM FULL association_batch")
@@ -243,7 +254,7 @@ def copy_database(engine: Engine, target: Path) -> None:
         driver: Any = connection.driver_connection
         driver.execute("VACUUM INTO ?", [str(target)])  # outside of any transaction, which the engine would begin
     except sqlite3.Error as exc:
-        raise _storage_error(exc) from exc
+        raise storage_error(exc) from exc
     finally:
         connection.close()
 
@@ -272,25 +283,6 @@ def sqlite_file(url: str) -> Path | None:
     return None if name.startswith("file:") else Path(name)
 
 
-def _is_of_a_row(exc: Exception) -> bool:
-    """Return whether an error comes of what a row holds, or that it is missing: no time, no JSON, no such row.
-
-    Such a page of the file is damaged in a way that SQLite does not notice.
-    """
-    if isinstance(exc, SQLAlchemyError) and not isinstance(exc, NoResultFound | MultipleResultsFound):
-        return False  # said wrongly by ourselves
-    packages = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame, _ in walk_tb(exc.__traceback__)]
-    ours = [name for name in packages if name in ("sqlalchemy", "sqlmodel", "data", "core", "pages")]
-    return bool(ours) and ours[-1].startswith("sql")
-
-
-def _storage_error(exc: SQLAlchemyError | sqlite3.Error) -> StorageError:
-    if not isinstance(exc, DBAPIError | sqlite3.Error):
-        return StorageError(f"The database cannot be used: {exc}.")
-    message, advice = explain(exc)
-    return StorageError(message, advice=advice)
-
-
 def open_database(url: str, home: Path) -> Engine:
     """Open the database and bring its schema up to date, in whichever process comes first.
 
@@ -307,7 +299,7 @@ def open_database(url: str, home: Path) -> Engine:
     except OSError as exc:
         raise StorageError(f"The folder {home} cannot be used: {getattr(exc, 'strerror', None) or exc}.") from exc
     except SQLAlchemyError as exc:
-        raise _storage_error(exc) from exc
+        raise storage_error(exc) from exc
     return engine
 
 
@@ -387,12 +379,15 @@ def _one_at_a_time(engine: Engine, home: Path) -> Generator[None]:
         with placing.alone(home, timeout_s=120):
             yield
         return
-    with engine.connect() as connection:
+    # In no transaction, which would be ended for idling while another connection migrates.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        time_limits.lift(connection)
         connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _PG_MIGRATION_LOCK})
         try:
             yield
         finally:
             connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _PG_MIGRATION_LOCK})
+            connection.invalidate()  # with its settings
 
 
 def _upgrade(engine: Engine) -> None:
@@ -410,6 +405,8 @@ def _upgrade(engine: Engine) -> None:
             writer = connection.execution_options(**_of_writer(engine))
             config.attributes["connection"] = writer
             with writer.begin():
+                if engine.dialect.name == "postgresql":
+                    time_limits.lift(connection)
                 command.upgrade(config, "head")
         finally:
             if engine.dialect.name == "sqlite":

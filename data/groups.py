@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 from data import receivers
 from data.engine import Engine, read_session, write_session
 from data.models import Connection, DoubtCause, Group, Run, Sync, SyncKind, SyncState
+from data.repeating import repeated
 
 
 class NameTaken(Exception):
@@ -110,6 +111,7 @@ def is_called(engine: Engine, run: Run, group: Group, cohort_name: str) -> bool:
     return now == followed == [group.cohort_name, group.name] == [run.cohort_name, run.group_name]
 
 
+@repeated
 def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:
     """Note the present name of a run's cohort; a group without its own name is called the same.
 

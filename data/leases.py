@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 from data.engine import read_session, write_session
 from data.models import Lease, LeaseKind
 from data.process_identity import identify_process
+from data.repeating import repeated
 
 # A heartbeat starts anywhere below this: a lease that was handed back and taken again by the same owner must not look
 # like one that has not moved.
@@ -98,12 +99,14 @@ def hold_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_
     return list(renewed.scalars())
 
 
+@repeated
 def heartbeat(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Renew a lease. Returns whether it is still ours."""
     with write_session(engine) as session:
         return hold(session, kind, key, lease_owner=lease_owner)
 
 
+@repeated
 def acquire(
     engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime, dead: Lease | None = None
 ) -> bool:
@@ -112,6 +115,7 @@ def acquire(
         return claim(session, kind, key, lease_owner=lease_owner, now=now, dead=dead)
 
 
+@repeated
 def release(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> None:
     """Give a lease up with nothing else, if it is ours still."""
     with write_session(engine) as session:
@@ -136,6 +140,7 @@ def end_if_unmoved(session: Session, lease: Lease) -> bool:
     return ended.rowcount == 1
 
 
+@repeated
 def end(engine: Engine, lease: Lease) -> bool:
     """End the lease of a process that died with nothing else, as `end_if_unmoved` does."""
     with write_session(engine) as session:
@@ -166,6 +171,7 @@ def list_held(engine: Engine, *kinds: LeaseKind, keys: Collection[str] | None = 
         return list(session.exec(query.order_by(Lease.key)).all())
 
 
+@repeated
 def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
     """Record how long heartbeats have not moved.
 

@@ -21,6 +21,7 @@ from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
 from data.models import Lease, LeaseKind
 from data.outbox_models import LOST, RECOVERED, UNSENT, AlertMessage, AlertState, MessageStatus
+from data.repeating import repeated
 
 # What could not be sent for so long is no news any more.
 TRIED_FOR = timedelta(hours=24)
@@ -57,6 +58,7 @@ class SentMessage:
     channel: str
 
 
+@repeated
 def mark_next(
     engine: Engine, *, lease_owner: str, now: datetime, busy: Collection[int] = (), most: int = _LOOKED_AT
 ) -> list[Marked]:
@@ -155,6 +157,7 @@ def _mark(session: Session, message: AlertMessage, channel: AlertChannel, lease_
     return Marked(message, channel)
 
 
+@repeated
 def record(engine: Engine, message_id: int, outcome: Outcome, *, lease_owner: str, now: datetime) -> bool:
     """Record what became of a message that we marked, and of its channel. False when it is not ours.
 
@@ -179,6 +182,7 @@ def record(engine: Engine, message_id: int, outcome: Outcome, *, lease_owner: st
 _MINE = (MessageStatus.SENDING, MessageStatus.UNDECIDED)
 
 
+@repeated
 def abandon(engine: Engine, lease: Lease, *, now: datetime) -> bool:
     """Note that nobody knows what became of a message whose sender died. False when its lease has moved since."""
     with write_session(engine) as session:
@@ -223,6 +227,7 @@ def count_unsent(engine: Engine) -> int:
         return session.exec(query).one()
 
 
+@repeated
 def mark_seen(engine: Engine, message_ids: Sequence[int], *, by: str) -> int:
     """Note that a person knows of messages that may not have arrived; returns how many of them nobody had seen."""
     with write_session(engine) as session:
@@ -241,6 +246,7 @@ def mark_seen(engine: Engine, message_ids: Sequence[int], *, by: str) -> int:
 # --- what is no longer kept ----------------------------------------------------------------------------------------
 
 
+@repeated
 def forget_old(engine: Engine, *, before: datetime, limit: int) -> int:
     """Remove some of the alerts that were over before then, with their messages; returns how many alerts."""
     over = (col(AlertState.closed_at) < before, col(AlertState.id).not_in(_with_unsent()))

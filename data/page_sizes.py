@@ -12,6 +12,7 @@ from data import leases, run_queue
 from data.engine import Engine, read_session, write_session
 from data.models import LeaseKind, Run, RunStatus
 from data.query_models import PageSize
+from data.repeating import repeated
 
 # How a run that would try finds a project: it is the one that tries, another is, or something is in doubt.
 Trial = Literal["begun", "taken", "in doubt"]
@@ -23,6 +24,7 @@ def get(engine: Engine, project: str, size: int) -> PageSize:
         return _find(session, project, size)
 
 
+@repeated
 def begin_trial(engine: Engine, project: str, size: int, *, mark: str, lease_owner: str, now: datetime) -> Trial:
     """Be the one run that tries a size, unless another is; `mark` is the doubt that a process leaves if it dies.
 
@@ -43,6 +45,7 @@ def begin_trial(engine: Engine, project: str, size: int, *, mark: str, lease_own
         return "begun"
 
 
+@repeated
 def change(engine: Engine, project: str, size: int, apply: Callable[[PageSize], None], *, lease_owner: str) -> None:
     """Change what is remembered of a size, and end the trial if it is this owner's."""
     with write_session(engine) as session:

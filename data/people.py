@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from data import sign_ins
 from data.engine import Engine, read_session, write_session
 from data.models import Person
+from data.repeating import repeated
 
 # Is given the person and all that are not disabled, and raises to refuse the change.
 Check = Callable[[Person, Sequence[Person]], None]
@@ -41,6 +42,7 @@ def add(engine: Engine, email: str, role: str, *, now: datetime) -> Person | Non
     return person
 
 
+@repeated
 def change_role(engine: Engine, person_id: int, role: str, *, check: Check) -> Person | None:
     """Give a person another role; None when there is no such person."""
     with write_session(engine) as session:
@@ -53,6 +55,7 @@ def change_role(engine: Engine, person_id: int, role: str, *, check: Check) -> P
     return person
 
 
+@repeated
 def disable(engine: Engine, person_id: int, *, check: Check, reason: str, now: datetime) -> Person | None:
     """Disable a person and end their sign-ins for `reason`; None when there is no such person."""
     with write_session(engine) as session:
@@ -65,6 +68,7 @@ def disable(engine: Engine, person_id: int, *, check: Check, reason: str, now: d
     return person
 
 
+@repeated
 def enable(engine: Engine, person_id: int) -> Person | None:
     """Enable a person again; None when there is no such person."""
     with write_session(engine) as session:
@@ -76,6 +80,7 @@ def enable(engine: Engine, person_id: int) -> Person | None:
     return person
 
 
+@repeated
 def end_sign_ins(engine: Engine, person_id: int, *, reason: str, now: datetime) -> Person | None:
     """End all sign-ins of a person for `reason`; None when there is no such person."""
     with write_session(engine) as session:

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
 from data.query_models import QueryBudget, QuerySpend
+from data.repeating import repeated
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Spent(NamedTuple):
     window_s: int
 
 
+@repeated
 def spend(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> Spent | BudgetStatus:
     """Take one query of this window; without one, return how the budget stands.
 
@@ -107,12 +109,14 @@ def _tidy_up(session: Session, rules: QueryBudget, now: datetime) -> int:
     return all_of_them - gone
 
 
+@repeated
 def give_back(engine: Engine, entry: int) -> None:
     """Remove a query that was not counted."""
     with write_session(engine) as session:
         session.exec(delete(QuerySpend).where(col(QuerySpend.id) == entry))
 
 
+@repeated
 def keep_limit(engine: Engine, project: str, *, queries: int, window_s: int) -> None:
     """Keep the limit of a project. Cheap to call often: writes only what is new."""
     with read_session(engine) as session:
@@ -131,6 +135,7 @@ def keep_limit(engine: Engine, project: str, *, queries: int, window_s: int) -> 
         )
 
 
+@repeated
 def block(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> BudgetStatus:
     """Block the project for one query's share of the window, or twice that right after another block."""
     with write_session(engine) as session:
@@ -143,4 +148,4 @@ def block(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> Bud
         pause_s = min(share_s * (2 if is_recent else 1), rules.window_s)
         rules.blocked_until = now + timedelta(seconds=pause_s)
         session.add(rules)
-    return get_status(engine, project, now=now)
+        return _status(rules, _spent(session, rules, now), now)

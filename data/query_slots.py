@@ -13,6 +13,7 @@ from data import leases
 from data.engine import write_session
 from data.models import Lease, LeaseKind
 from data.query_models import QueryBudget
+from data.repeating import repeated
 
 SLOTS = 5
 
@@ -31,6 +32,7 @@ def list_held(engine: Engine, project: str) -> list[Lease]:
     return leases.list_held(engine, LeaseKind.QUERY_SLOT, keys=list(_keys(project)))
 
 
+@repeated
 def take(
     engine: Engine,
     project: str,
@@ -67,6 +69,7 @@ def _asked(session: Session, project: str, *, more: bool) -> int:
     return budget.slots_wanted
 
 
+@repeated
 def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int], int]:
     """Renew the slots that are held. Returns their numbers, and how often holders were asked to share until now."""
     keys = _keys(project)
@@ -76,6 +79,7 @@ def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int],
         return sorted(keys[key] for key in held_keys), budget.slots_wanted if budget else 0
 
 
+@repeated
 def hand_back(engine: Engine, project: str, numbers: Collection[int], *, lease_owner: str) -> None:
     """Hand back slots of these numbers."""
     keys = [_key(project, number) for number in numbers]

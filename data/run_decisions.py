@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind
+from data.repeating import repeated
 from data.run_queue import RunRequest
 from data.sync_runs import add_run, cancel_queued, stop_syncs, supersede_held
 
@@ -44,6 +45,7 @@ class MembersNotKept(LookupError):
     """The members as of a run are not kept."""
 
 
+@repeated
 def apply_held(
     engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo, now: datetime
 ) -> Run:
@@ -60,6 +62,7 @@ def apply_held(
         return add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
 
 
+@repeated
 def discard_held(
     engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo, now: datetime
 ) -> Run:
@@ -125,6 +128,7 @@ def _end(session: Session, run: Run, step: str, actor: str) -> None:
     session.add(run)
 
 
+@repeated
 def roll_back(
     engine: Engine, run_id: int, *, actor: str, reason: str, is_kept: Callable[[str | None], bool], now: datetime
 ) -> Run:

@@ -18,6 +18,7 @@ from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
 from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState, Timing
+from data.repeating import repeated
 from data.run_outcome import RunProgress
 
 # No wait for a query slot is longer than the window that they are counted in, none after a death than an interval.
@@ -84,6 +85,7 @@ def is_part_left(session: Session, part: Lease) -> bool:
     return run is None or run.lease_owner != lease_owner
 
 
+@repeated
 def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Take a queued or waiting run that is free.
 
@@ -222,6 +224,7 @@ def _claimable_run(run_id: int | None, dry_run: bool, destination_id: int) -> Cl
     return ClaimableRun(run_id, None if dry_run else destination_id)
 
 
+@repeated
 def heartbeat(
     engine: Engine,
     run_id: int,
@@ -255,6 +258,7 @@ def keep_log(session: Session, run_id: int, log: dict[str, Any]) -> None:
         session.add(RunLogRow(run_id=run_id, log=log))
 
 
+@repeated
 def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep: bool, now: datetime) -> bool:
     """Let a run wait for a query slot until then; without `keep` any worker may take it up again.
 
@@ -270,6 +274,7 @@ def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep
         return True
 
 
+@repeated
 def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put a run back into the queue, for another process or a later start of this one.
 
@@ -313,6 +318,7 @@ class Recovery:
     again_at: datetime | None
 
 
+@repeated
 def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recovery], now: datetime) -> bool:
     """End a run whose process died, if its lease has not moved since it was read, and free what it held besides.
 
@@ -399,6 +405,7 @@ def _again(run: Run, now: datetime, at: datetime) -> Run:
     return Run(**values, queued_at=now, force_full=True, waiting_until=waiting_until)
 
 
+@repeated
 def ask_to_cancel(engine: Engine, run_id: int, *, now: datetime) -> Run | None:
     """Cancel a run at once if it is free, or ask its process to. Returns the run, None if unknown."""
     with write_session(engine) as session:

@@ -15,12 +15,14 @@ from data.engine import read_session, write_session
 from data.members.proof import Proof
 from data.models import UNFINISHED, Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.proof_models import TriedDelivery, Untraced
+from data.repeating import repeated
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
 from data.run_queue import keep_log
 from data.sync_runs import supersede_held
 from data.tried import Tried
 
 
+@repeated
 def mark_in_doubt(
     engine: Engine, run_id: int, group_id: int, *, lease_owner: str, tries: Tried | None = None
 ) -> int | None:
@@ -45,6 +47,7 @@ def mark_in_doubt(
         return deliveries.count_delivery(session)
 
 
+@repeated
 def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str) -> bool:
     """Record the end of a run, and what it means for its group and its recurring sync, in one transaction.
 
@@ -146,6 +149,7 @@ def _pause(session: Session, sync_id: int, pause: Pause, now: datetime) -> None:
         alert_states.note_paused(session, [sync_id], by_person=False, now=now)
 
 
+@repeated
 def forget_previews(engine: Engine, run_id: int) -> list[str]:
     """Let a dry run take the place of the older ones of its group; returns the differences that no row names now."""
     with write_session(engine) as session:
@@ -161,6 +165,7 @@ def forget_previews(engine: Engine, run_id: int) -> list[str]:
     return [name for name in names if name]
 
 
+@repeated
 def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
     """Forget all but the newest snapshots of a group, its base, what was tried, and what it is to be rolled back to.
 
@@ -181,6 +186,7 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
     return gone
 
 
+@repeated
 def forget_excluded(engine: Engine, run_id: int) -> list[str]:
     """Forget the excluded profiles of the older runs of a run's group; returns the files that no row names now."""
     group_id = select(Run.group_id).where(Run.id == run_id).scalar_subquery()

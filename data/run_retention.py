@@ -11,11 +11,13 @@ from sqlmodel import Session, col, delete, select
 from data import proofs
 from data.engine import read_session, write_session
 from data.models import UNFINISHED, Group, Run, RunStatus
+from data.repeating import repeated
 
 # What waits for a person waits for as long as they need.
 _KEPT = (*UNFINISHED, RunStatus.HELD)
 
 
+@repeated
 def forget_runs(engine: Engine, *, before: datetime, limit: int) -> tuple[int, list[str]]:
     """Remove up to `limit` runs that were queued before then and have ended, but none that a group's members come from.
 

@@ -14,6 +14,7 @@ from data.audit import chain, refusals
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
 from data.models import Person
+from data.repeating import repeated
 from data.sign_in_models import SignIn
 
 # Longer than the cookie lasts: an older one is refused for its age alone.
@@ -67,6 +68,7 @@ def get_of_person(engine: Engine, person_id: int, key: str) -> tuple[Person | No
         return session.get(Person, person_id), session.get(SignIn, key)
 
 
+@repeated
 def end(engine: Engine, key: str, *, reason: str, scope: Scope, now: datetime) -> None:
     """End one sign-in, with a line in the audit log."""
     with write_session(engine) as session:
@@ -88,6 +90,7 @@ def end_all_in(session: Session, person: Person, *, reason: str, now: datetime) 
 # --- one sign-in, decided and written in one transaction -----------------------------------------------------------
 
 
+@repeated
 def settle(
     engine: Engine,
     claimed: ClaimedSignIn,

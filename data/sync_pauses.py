@@ -13,10 +13,12 @@ from data.audit import recorder
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
 from data.models import Group, Run, Sync, SyncKind, SyncState
+from data.repeating import repeated
 from data.sync_runs import cancel_queued, give_up_undo
 from data.syncs import ChangedSyncs, CheckRoom, find_recurring, list_timings
 
 
+@repeated
 def pause(
     engine: Engine,
     sync_ids: Sequence[int],
@@ -52,6 +54,7 @@ def _pause(session: Session, sync: Sync, reason: str, until: datetime | None, no
     return True
 
 
+@repeated
 def resume(engine: Engine, sync_ids: Sequence[int], *, check_room: CheckRoom, now: datetime) -> ChangedSyncs:
     """Let paused syncs run again, all or none; they are due at once.
 
@@ -96,6 +99,7 @@ def list_ended(engine: Engine, *, now: datetime) -> list[EndedPause]:
     return [EndedPause(sync_id, until) for sync_id, until in rows if sync_id is not None and until is not None]
 
 
+@repeated
 def end(engine: Engine, ended: EndedPause, *, check_room: CheckRoom, scope: Scope, now: datetime) -> Sync | None:
     """Resume a sync whose pause has ended, None if somebody changed it since.
 
@@ -106,6 +110,7 @@ def end(engine: Engine, ended: EndedPause, *, check_room: CheckRoom, scope: Scop
         return sync if sync and _resume(session, sync, check_room, now) else None
 
 
+@repeated
 def prolong(engine: Engine, ended: EndedPause, *, reason: str, scope: Scope, now: datetime) -> Sync | None:
     """Leave a sync paused whose pause has ended, until somebody resumes it; None if somebody changed it since."""
     with recorder.acting(scope), write_session(engine) as session:

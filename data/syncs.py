@@ -17,6 +17,7 @@ from data import alert_states, receivers
 from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.repeating import repeated
 from data.run_queue import RunRequest
 from data.sync_models import read_timing
 from data.sync_runs import (
@@ -127,6 +128,7 @@ IN_ITS_GROUP = (col(Sync.group_id) == col(Group.id), col(Group.destination_id) =
 # --- start ---------------------------------------------------------------------------------------------------------
 
 
+@repeated
 def start_one_time(
     engine: Engine,
     place: SyncPlace,
@@ -293,6 +295,7 @@ def list_timings(session: Session, sync: Sync) -> list[Timing]:
 # --- change --------------------------------------------------------------------------------------------------------
 
 
+@repeated
 def edit(
     engine: Engine,
     sync_id: int,
@@ -320,6 +323,7 @@ def edit(
     return sync
 
 
+@repeated
 def set_matching(engine: Engine, sync_id: int, *, match_property: str | None, expects_prefix: bool | None) -> Sync:
     """Give all syncs of a sync's group these match settings, None for the connection's. Raises SyncUnknown."""
     with write_session(engine) as session:
@@ -333,6 +337,7 @@ def set_matching(engine: Engine, sync_id: int, *, match_property: str | None, ex
     return sync
 
 
+@repeated
 def remove(engine: Engine, sync_id: int, *, actor: str, now: datetime) -> Sync:
     """End a sync for good, cancel what it queued, and discard what it had held. Raises SyncUnknown."""
     with write_session(engine) as session:

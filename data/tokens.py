@@ -9,6 +9,7 @@ from sqlmodel import Session, col, func, or_, select, update
 
 from data.engine import Engine, read_session, write_session
 from data.models import Person
+from data.repeating import repeated
 from data.token_models import ApiToken
 
 # Why none counts in a database that was put back: one that was revoked since is among them, perhaps.
@@ -47,6 +48,7 @@ def get_with_maker(engine: Engine, token_id: int) -> tuple[ApiToken, Person | No
         return session.exec(_WITH_MAKER.where(ApiToken.id == token_id)).first()
 
 
+@repeated
 def revoke(engine: Engine, token_id: int, *, why: str, now: datetime) -> ApiToken | None:
     """Revoke a token for good; one that was revoked stays as it is. None when there is no such token."""
     with write_session(engine) as session:
@@ -69,6 +71,7 @@ def count_put_back(engine: Engine) -> int:
         return session.exec(select(func.count()).where(ApiToken.revoked_why == PUT_BACK)).one()
 
 
+@repeated
 def note_used(engine: Engine, token_id: int, *, now: datetime) -> None:
     """Note that a token was used."""
     with write_session(engine) as session:

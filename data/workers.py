@@ -11,6 +11,7 @@ from data import alert_states
 from data.engine import read_session, write_session
 from data.models import WorkerHeartbeat
 from data.outbox_models import WORKER
+from data.repeating import repeated
 
 _KEPT_FOR = timedelta(days=1)
 
@@ -32,6 +33,7 @@ def note_visit(engine: Engine, *, now: datetime) -> None:
         alert_states.settle_found(engine, {WORKER: None}, now=now)
 
 
+@repeated
 def sign_off(engine: Engine, name: str) -> None:
     """Note that a worker has left."""
     with write_session(engine) as session:

@@ -16,6 +16,7 @@ from data.audit.anchor import anchor_holds, is_to_be_noted, note_after_commit, r
 from data.audit.scope import Outcome, Scope
 from data.engine import Engine, read_session, write_session
 from data.models import AuditEntry
+from data.repeating import repeated
 
 # The action of a line that reports lines which the anchor does not vouch for.
 GAP = "audit_gap"
@@ -47,6 +48,7 @@ def append(
     return _add(session, last, scope, _Content(subject, before or {}, after or {}, outcome))
 
 
+@repeated
 def note(engine: Engine, scope: Scope, *, subject: str, after: dict[str, Any]) -> None:
     """Add a line about something that changes no row. Raises StorageError."""
     with write_session(engine) as session:

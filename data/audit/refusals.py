@@ -10,11 +10,13 @@ from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, write_session
 from data.models import AuditEntry
+from data.repeating import repeated
 
 # A page that refreshes itself is refused again every few seconds: that is one event, not hundreds.
 _SAME_WITHIN = timedelta(minutes=5)
 
 
+@repeated
 def note(engine: Engine, scope: Scope, why: str, *, now: datetime) -> None:
     """Record a refusal in the audit log, unless the same one was written minutes ago."""
     with write_session(engine) as session:
