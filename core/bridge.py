@@ -68,7 +68,11 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
         settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts
     )
     snapshots = Snapshots(
-        settings.snapshots, scratch=settings.scratch, memory_mb=settings.snapshot_memory_mb, storage=storage
+        settings.snapshots,
+        scratch=settings.scratch,
+        memory_mb=settings.snapshot_memory_mb,
+        storage=storage,
+        cache_mb=settings.cache_mb,
     )
     bridge = Bridge(settings, opened, snapshots, keys, clock.by(find_clock(opened)), lease_times)
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known

@@ -114,11 +114,11 @@ def _compare(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector,
         if is_counted_only:
             difference = collector.compare(snapshots.path(base.snapshot))
         else:
-            proof = _keep(snapshots, job, tally, collector)
+            proof = _keep(snapshots, job, tally, collector, is_kept=not job.run.dry_run)
             difference = snapshots.keep_difference(files.difference, files.snapshot, base.snapshot, key=job.key)
     finally:
         if job.run.dry_run:
-            snapshots.remove(files.snapshot)
+            snapshots.discard(files.snapshot)
     if not _adds_up(difference, base.proof, tally):
         return None
     changes = None if is_counted_only else files.difference
@@ -138,10 +138,10 @@ def _begin(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, b
     return Comparison(files.snapshot, tally.members, None, difference, base.damage, base.notice, proof, changes=changes)
 
 
-def _keep(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector) -> Proof:
+def _keep(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, *, is_kept: bool = True) -> Proof:
     """Keep what was read as a snapshot, and return the proof that it must have."""
     name = job.files.snapshot
-    collector.write(snapshots.path(name))
+    snapshots.make(name, collector.write, is_kept=is_kept)
     return Proof(tally.members, tally.sums.fingerprint, job.key).of(snapshots.stamp(name))
 
 

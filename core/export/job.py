@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,37 +23,42 @@ from data.receivers import SharedReceiver
 class FileNames:
     """What the files of a run are called, whether it makes them or not.
 
-    `attempt` counts the attempts of the run whose snapshots are kept on: a later one does not write over them.
+    `attempt` counts the attempts of the run whose snapshots are kept on: a later one does not write over them. `token`
+    makes them names that no other attempt, process or installation has, where the storage is no folder.
     """
 
     run_id: int
     attempt: int = 0
+    token: str = ""
 
     @property
     def snapshot(self) -> str:
         """The members that were read."""
         name = f"{SNAPSHOT}{self.run_id:08d}"
-        return f"{name}-{self.attempt}" if self.attempt else name
+        return self._own(f"{name}-{self.attempt}" if self.attempt else name)
 
     @property
     def difference(self) -> str:
         """The members that the run adds and removes."""
-        return f"difference-{self.run_id:08d}"
+        return self._own(f"difference-{self.run_id:08d}")
 
     @property
     def leavers(self) -> str:
         """Who may be at a receiver that only adds and is not in the cohort, while the run works."""
-        return f"leavers-{self.run_id:08d}"
+        return self._own(f"leavers-{self.run_id:08d}")
 
     @property
     def tried(self) -> str:
         """Everybody whom this delivery and those before it may have added, where those were many."""
-        return f"tried-{self.run_id:08d}-{self.attempt}"
+        return self._own(f"tried-{self.run_id:08d}-{self.attempt}")
 
     @property
     def excluded(self) -> str:
         """The profiles that made no member."""
-        return f"excluded-{self.run_id:08d}"
+        return self._own(f"excluded-{self.run_id:08d}")
+
+    def _own(self, name: str) -> str:
+        return f"{name}-{self.token}" if self.token else name
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class Job:
 
     tried: Sequence[str] = ()  # the snapshots that deliveries began with and that may be there, of one that only adds
     attempt: int = 0  # of this run: see FileNames
+    token: str = ""
     untraced: str | None = None  # why it is not known of everybody whom a receiver that only adds may hold
 
     @property
@@ -88,7 +95,7 @@ class Job:
     def files(self) -> FileNames:
         """What the files of the run are called."""
         assert self.run.id is not None
-        return FileNames(self.run.id, self.attempt)
+        return FileNames(self.run.id, self.attempt, self.token)
 
 
 def load(bridge: Bridge, run_id: int) -> Job:
@@ -119,6 +126,7 @@ def load(bridge: Bridge, run_id: int) -> Job:
         key,
         tried=[each.snapshot for each in rows.tried],
         attempt=sum(each.run_id == run_id for each in rows.tried),
+        token=secrets.token_hex(4) if bridge.snapshots.place.is_elsewhere else "",
         untraced=rows.group.untraced or rows.first_untraced,
     )
 

@@ -141,9 +141,9 @@ def _count(
     is_lent = write_snapshot is not None and not snapshots.exists(snapshot)
     try:
         if write_snapshot is not None and is_lent:
-            write_snapshot(snapshots.path(snapshot))
+            snapshots.make(snapshot, write_snapshot, is_kept=False)
         return snapshots.keep_others(file, known, snapshot)
     finally:
-        snapshots.remove(file)
+        snapshots.discard(file)
         if is_lent:
-            snapshots.remove(snapshot)
+            snapshots.discard(snapshot)

@@ -130,7 +130,7 @@ class Recorder:
         names, snapshots = self.names, self.bridge.snapshots
         mine = {names.snapshot, names.difference, names.excluded, names.leavers}
         for name in mine - {files.snapshot, files.difference, files.excluded, self.findings.tried}:
-            snapshots.remove(name)
+            snapshots.discard(name)
 
 
 def _kept_files(job: Job, comparison: Comparison, mode: WriteMode) -> RunFiles:

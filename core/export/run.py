@@ -129,7 +129,7 @@ class Export:
             comparison = await source.thread.run(compare)
         findings.take(comparison, read_counts(tally), tally.sums.fingerprint)
         if tally.profiles > tally.members and not job.run.only_counts:
-            await source.thread.run(partial(collector.write_excluded, snapshots.path(excluded)))
+            await source.thread.run(partial(snapshots.make, excluded, collector.write_excluded))
             findings.excluded = excluded
         return comparison
 

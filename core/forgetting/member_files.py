@@ -16,10 +16,11 @@ from data.members.duck import MembersDamaged, MembersGone
 from data.members.files import flush_to_disk, is_older
 from data.members.fingerprint import new_key
 from data.members.forgetting import Search, add_up, write_without
+from data.members.places import COMPARED
 from data.members.proof import Proof, make_proof
-from data.members.store import SET_ASIDE, SNAPSHOT
+from data.members.store import OF_RUNS, SET_ASIDE, SNAPSHOT
 
-_EXCLUDED, _COMPARED = "excluded-", "compare-"
+_EXCLUDED = "excluded-"
 # What the name of a file ends with that was written again without somebody.
 _SUFFIX = re.compile(r"(-f[0-9a-f]{8})?$")
 # A file that a page writes at this moment is younger; runs write none meanwhile.
@@ -36,15 +37,23 @@ class MemberSearch:
     set_aside: list[Path] = field(init=False)
 
     def __post_init__(self) -> None:
-        folder = self.bridge.snapshots.folder
-        self.search = Search(self.bridge.snapshots)
-        self.set_aside = sorted(folder.glob(f"*{SET_ASIDE}"))
-        files = sorted(folder.glob("*.parquet"))
+        snapshots = self.bridge.snapshots
+        self.search = Search(snapshots, bring=snapshots.bring_paths, at_once=snapshots.at_once)
+        self.set_aside = sorted(snapshots.folder.glob(f"*{SET_ASIDE}"))
+        files = [Path(snapshots.place.file(name)) for name in self._list()]
         self.kinds = [
             [path for path in files if path.name.startswith(SNAPSHOT)],
             [path for path in files if path.name.startswith(_EXCLUDED)],
             [path for path in files if not path.name.startswith((SNAPSHOT, _EXCLUDED))],
         ]
+
+    def _list(self) -> list[str]:
+        """List the files that there are: in object storage those that rows name too, as its listing may lag."""
+        place = self.bridge.snapshots.place
+        names = {name for name, _ in place.list()}
+        if place.is_elsewhere:
+            names = {name for name in names if OF_RUNS.match(name)} | run_retention.named_files(self.bridge.engine)
+        return sorted(names)
 
     def find_pairs(self, ids: Sequence[str], *, most: int) -> set[tuple[str | None, str | None]]:
         """Return the pairs of ids of all rows that have one of these. Raises StorageError."""
@@ -95,9 +104,10 @@ class MemberFilesWithout:
             self._write(path, ids)
         except (MembersDamaged, MembersGone):
             for file in self.rewritten[known:]:
-                self.bridge.snapshots.remove(file.new or "")
-            self.rewritten[known:] = [Rewritten(path.stem, None)] if path.exists() else []
-            self.unproven += path.exists()
+                self.bridge.snapshots.discard(file.new or "")
+            is_there = self.bridge.snapshots.place.exists(path.stem)
+            self.rewritten[known:] = [Rewritten(path.stem, None)] if is_there else []
+            self.unproven += is_there
 
     def _write(self, path: Path, ids: Sequence[str]) -> None:
         old, new = path.stem, _SUFFIX.sub(f"-f{secrets.token_hex(4)}", path.stem, count=1)
@@ -108,7 +118,8 @@ class MemberFilesWithout:
             self.unproven += 1
             return
         self.rewritten.append(Rewritten(old, new))  # named before it is there, so that it is removed on failure
-        rows = write_without(self.bridge.snapshots, path, self.bridge.snapshots.path(new), ids)
+        snapshots = self.bridge.snapshots
+        rows = snapshots.make(new, lambda target: write_without(snapshots, snapshots.path(old), target, ids))
         if is_excluded:
             kept = Proof(rows)
         else:
@@ -130,27 +141,27 @@ class MemberFilesWithout:
 
     def _sums_without(self, path: Path, proof: Proof, ids: Sequence[str]) -> object:
         """Work out what the members add up to without the person, from what they are known to add up to."""
-        person = add_up(self.bridge.snapshots, path, ids, key=proof.key or "")
+        person = add_up(self.bridge.snapshots, self.bridge.snapshots.path(path.stem), ids, key=proof.key or "")
         return proof.sums.minus(person) if proof.sums else None
 
     def drop_new(self) -> None:
         """Remove the new files, since they do not take the place of any."""
         for file in self.rewritten:
             if file.new is not None:
-                self.bridge.snapshots.remove(file.new)
+                self.bridge.snapshots.discard(file.new)
 
     def drop_old(self) -> None:
         """Remove the old files, and what pages and dead processes have made of them. Raises OSError."""
         snapshots = self.bridge.snapshots
         old = [file.old for file in self.rewritten]
-        for path in (*(snapshots.path(name) for name in old), *self.removed):
+        for name in (*old, *(path.stem for path in self.removed if path.suffix != SET_ASIDE)):
+            snapshots.remove(name)
+        for path in self.removed:
             path.unlink(missing_ok=True)
-        for path in snapshots.folder.glob(f"{_COMPARED}*.parquet"):
-            if any(name in path.stem for name in old):
-                path.unlink(missing_ok=True)
+        snapshots.place.drop_compared(old)
         young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for path in snapshots.folder.glob("*.part"):
-            if _COMPARED not in path.name or is_older(path, young_s):
+            if COMPARED not in path.name or is_older(path, young_s):
                 path.unlink(missing_ok=True)
         if snapshots.folder.is_dir():
             flush_to_disk(snapshots.folder)

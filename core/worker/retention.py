@@ -7,7 +7,7 @@ from datetime import timedelta
 from core.bridge import Bridge
 from data import run_retention
 from data.members.files import is_older
-from data.members.store import SET_ASIDE
+from data.members.store import OF_RUNS, SET_ASIDE
 
 _RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
@@ -30,7 +30,13 @@ def forget_old_runs(bridge: Bridge, *, most: int = _STEP) -> int:
 
 
 def remove_unnamed_files(bridge: Bridge) -> int:
-    """Remove the snapshots and differences that no row names and that are not being written; returns how many."""
+    """Remove the snapshots and differences that no row names and that are not being written; returns how many.
+
+    A listing that lags may tell of too few files or of some that are gone, and never of one that is named: what rows
+    name is asked after it, and no name comes twice.
+    """
+    if bridge.snapshots.place.is_elsewhere:
+        return _remove_unnamed_objects(bridge)
     folder = bridge.snapshots.folder
     young_s = bridge.clock.host_now().timestamp() - _YOUNG_S
     # DuckDB puts a name of its own before that of a part while it writes it.
@@ -41,6 +47,19 @@ def remove_unnamed_files(bridge: Bridge) -> int:
     unnamed = [path for path in files if path.stem not in named]
     for path in unnamed:
         path.unlink(missing_ok=True)
+    return len(unnamed)
+
+
+def _remove_unnamed_objects(bridge: Bridge) -> int:
+    """Remove objects that no row names, after a day, and copies of what no row names, which others removed."""
+    young_s = bridge.clock.now().timestamp() - _YOUNG_S
+    place = bridge.snapshots.place
+    old = [name for name, written_s in place.list() if written_s < young_s and OF_RUNS.match(name)]
+    named = run_retention.named_files(bridge.engine)
+    unnamed = [name for name in old if name not in named]
+    for name in unnamed:
+        bridge.snapshots.remove(name)
+    place.tidy(named.__contains__, now_s=bridge.clock.host_now().timestamp())
     return len(unnamed)
 
 

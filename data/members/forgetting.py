@@ -43,10 +43,17 @@ class PersonIds:
 
 @dataclass
 class Search:
-    """Looks for rows in many files of the same columns. `unreadable` are those that turned out not to be readable."""
+    """Looks for rows in many files of the same columns. `unreadable` are those that turned out not to be readable.
+
+    `bring` has some of them here to be read, and returns those that are there.
+    """
 
     files: MemberFiles
     unreadable: set[Path] = field(default_factory=set[Path])
+    bring: Callable[[Sequence[Path]], list[Path]] = field(
+        default=lambda paths: [path for path in paths if path.is_file()]
+    )
+    at_once: int = _FILES_AT_ONCE
 
     def find_pairs(self, paths: Sequence[Path], ids: Sequence[str], *, most: int) -> set[tuple[str | None, str | None]]:
         """Return the pairs of ids of rows that have one of these, not many more than `most`. Raises StorageError."""
@@ -76,11 +83,12 @@ class Search:
 
         Files that went away have none. Raises StorageError, also for one that may not be read.
         """
-        for start in range(0, len(paths), _FILES_AT_ONCE):
-            yield from self._ask_some(paths[start : start + _FILES_AT_ONCE], query, values)
+        at_once = min(self.at_once, _FILES_AT_ONCE)
+        for start in range(0, len(paths), at_once):
+            yield from self._ask_some(paths[start : start + at_once], query, values)
 
     def _ask_some(self, paths: Sequence[Path], query: str, values: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        paths = [path for path in paths if path not in self.unreadable and path.is_file()]
+        paths = self.bring([path for path in paths if path not in self.unreadable])
         if not paths:
             return
         table = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true)"

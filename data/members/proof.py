@@ -77,6 +77,15 @@ def check_proof(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage |
     Without a fingerprint that can be compared the number of members decides. Raises StorageError for what is no fault
     of the file.
     """
+    damage, now = _check(snapshots, name, proof)
+    if damage not in (None, Damage.GONE) and snapshots.renew(name):
+        damage, now = _check(snapshots, name, proof)
+    if damage not in (None, Damage.GONE):
+        snapshots.note_damage(name)
+    return damage, now
+
+
+def _check(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage | None, Proof]:
     stamp = snapshots.stamp(name)
     if stamp is None:
         return Damage.GONE, proof
@@ -86,11 +95,9 @@ def check_proof(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage |
     except MembersGone:
         return Damage.GONE if snapshots.stamp(name) is None else Damage.UNREADABLE, proof
     except (MembersDamaged, MemoryTooSmall):  # to read a whole snapshot in order takes next to no memory
-        snapshots.note_damage(name)
         return Damage.UNREADABLE, proof
     is_other = f"1:{first:x}" != proof.fingerprint if is_first else proof.sums is not None and now.sums != proof.sums
     if now.members != proof.members or is_other:
-        snapshots.note_damage(name)
         return Damage.OTHER_MEMBERS, proof
     snapshots.proven[name] = stamp
     return None, now

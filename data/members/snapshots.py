@@ -7,8 +7,9 @@ added is its snapshot itself, which is read as a difference then.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.members.changes import OTHERS, Difference, count_changes, drop_changes, list_changes, list_others, list_union
@@ -47,31 +48,31 @@ class Snapshots(MemberFiles):
         with self._changes(name, base) as db:
             return count_changes(db, self.path(base))
 
-    def keep_difference(self, difference: str, name: str, base: str, *, key: str | None = None) -> Difference:
+    def keep_difference(
+        self, difference: str, name: str, base: str, *, key: str | None = None, is_kept: bool = True
+    ) -> Difference:
         """Keep the members that a snapshot adds to a base and removes from it in an own file, and count them.
 
         The file has the columns `change` (`added` or `removed`), `apptimize_id`, `distinct_id`, sorted by the first
         two. It appears under its name only when it is whole and on disk. With the `key` of the base's fingerprint the
-        difference is added up as well.
+        difference is added up as well. One that is not kept is for this process alone.
         """
-        with self._changes(name, base) as db, replacing(self.path(difference)) as part:
+        with self._changes(name, base) as db:
             # What is inserted in order stays in order: nothing is sorted again.
             kinds = (f"SELECT change, apptimize_id, distinct_id FROM changes WHERE change = '{kind}'" for kind in KINDS)
-            db.execute(
-                f"COPY ({' UNION ALL '.join(kinds)}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})"
-            )
+            self.make(difference, _copying(db, f"({' UNION ALL '.join(kinds)})"), is_kept=is_kept)
             return count_changes(db, self.path(base), key=key)
 
     def keep_others(self, difference: str, known: Sequence[str], name: str) -> int:
         """Keep who is in any of some snapshots and not in another one as a difference's removed members; count them.
 
-        The file appears under its name only when it is whole and on disk. Raises StorageError.
+        The file is for this process alone, and appears under its name only when it is whole. Raises StorageError.
         """
-        with self.open() as db, replacing(self.path(difference)) as part:
+        with self.open() as db:
             paths = [self.path(each) for each in known]
             in_any, in_both = list_others(db, paths, self.path(name), memory_mb=self.memory_mb)
-            removed = f"SELECT 'removed' AS change, * FROM {OTHERS}"
-            db.execute(f"COPY ({removed}) TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
+            removed = f"(SELECT 'removed' AS change, * FROM {OTHERS})"
+            self.make(difference, _copying(db, removed), is_kept=False)
             db.execute(f"DROP TABLE {OTHERS}")
         return in_any - in_both
 
@@ -80,9 +81,9 @@ class Snapshots(MemberFiles):
 
         The file appears under its name only when it is whole and on disk. Raises StorageError.
         """
-        with self.open() as db, replacing(self.path(target)) as part:
+        with self.open() as db:
             members = list_union(db, [self.path(name) for name in names], memory_mb=self.memory_mb)
-            db.execute(f"COPY {OTHERS} TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
+            self.make(target, _copying(db, OTHERS))
             db.execute(f"DROP TABLE {OTHERS}")
         return members
 
@@ -122,3 +123,13 @@ class Snapshots(MemberFiles):
             rows = db.execute(f"SELECT change, count(*) FROM {self.changes(difference)} GROUP BY change").fetchall()
         counts = dict(rows)
         return counts.get("added", 0), counts.get("removed", 0)
+
+
+def _copying(db: duckdb.DuckDBPyConnection, table: str) -> Callable[[Path], None]:
+    """Return what writes a table of SQL to a file, whole and on disk, or not at all."""
+
+    def write(target: Path) -> None:
+        with replacing(target) as part:
+            db.execute(f"COPY {table} TO {quoted(part)} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
+
+    return write

@@ -1,15 +1,18 @@
-"""The folder of files of members, and the two connections to DuckDB that they are read through."""
+"""The files of members by name, wherever they lie, and the two connections to DuckDB that they are read through."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from data.members.copies import CopiedPlace
 from data.members.duck import MembersDamaged, MembersGone, SharedConnection, quoted, reused
-from data.members.files import flush_to_disk
+from data.members.places import END, FolderPlace, Place
+from data.members.places import SET_ASIDE as SET_ASIDE
+from data.members.places import Stamp as Stamp
 from data.models import Member
 from data.storage.folder import FolderStorage
 from data.storage.port import Storage
@@ -19,16 +22,15 @@ if TYPE_CHECKING:
 
 # So many files are asked with one question: each more makes it longer, and every question costs.
 _FILES_AT_ONCE = 1000
+# Of those that are copied to be read fewer, so that what copies take is bounded.
+_COPIES_AT_ONCE = 100
 # Many files in place of one table, each row with the file that it is from.
 _AS_TABLE = "read_parquet([{0}], filename = true)"
-# What a damaged file is called once it was set aside, beside the others: nothing reads it any more.
-SET_ASIDE = ".damaged"
-
+T = TypeVar("T")
 # What the snapshots of runs begin with. One is read as a difference too: of a group that began with all of its members.
 SNAPSHOT = "run-"
-
-# What tells a file from another one of its name: inode, size, and when it was last written.
-Stamp = tuple[int, int, int]
+# What the files that rows name are called; others in the same storage are none of theirs.
+OF_RUNS = re.compile(r"(run|difference|excluded|tried)-\d{8}")
 
 
 class MemberFiles:
@@ -37,9 +39,14 @@ class MemberFiles:
     A file never changes once it is there; it may go away at any time, or be found damaged: it counts as gone then.
     """
 
-    def __init__(self, folder: Path, *, scratch: Path, memory_mb: int, storage: Storage | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, scratch: Path, memory_mb: int, storage: Storage | None = None, cache_mb: int = 2048
+    ) -> None:
         self.folder = folder
         self.storage = storage or FolderStorage(folder)
+        self.place: Place = FolderPlace(folder)
+        if self.storage.folder is None:
+            self.place = CopiedPlace(self.storage, folder, most_bytes=cache_mb * 2**20)
         self.scratch = scratch
         self.memory_mb = memory_mb
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)
@@ -47,18 +54,22 @@ class MemberFiles:
         self.has_capitals: dict[tuple[str, Stamp | None], bool] = {}
         # The files that were found damaged, and those that proved to be what they say, as they were then.
         self._damaged: dict[str, Stamp | None] = {}
+        self._renewed = set[str]()
         self.proven: dict[str, Stamp | None] = {}
         # Those that have as many rows as they should: what began a group is counted as a difference, and that proves no
         # snapshot.
         self.counted: dict[str, Stamp | None] = {}
 
     def path(self, name: str) -> Path:
-        """Return where the file of this name lies, or would lie."""
-        return Path(self._file(name))
+        """Return where the file of this name lies, or would lie; a copy of it is fetched. Raises StorageError."""
+        return self.place.read(name)
 
-    def _file(self, name: str) -> str:
-        # A text: to build hundreds of paths takes as long as to search some of the files.
-        return f"{self.folder}/{name}.parquet"
+    def make(self, name: str, write: Callable[[Path], T], *, is_kept: bool = True) -> T:
+        """Have a file written whole to a path, and keep it under its name where all processes find it.
+
+        One that is not kept is for this process alone. Raises StorageError.
+        """
+        return self.place.make(name, write, is_kept=is_kept)
 
     def table(self, name: str) -> str:
         """Return the file as a table of SQL."""
@@ -71,21 +82,24 @@ class MemberFiles:
 
     def stamp(self, name: str) -> Stamp | None:
         """Return what tells the present file of this name from another one, None when there is none."""
-        try:
-            status = os.stat(self._file(name))
-        except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
+        return self.place.stamp(name)
 
     def exists(self, name: str | None) -> bool:
         """Return whether the file is there, and was not found damaged so far."""
-        if name is None or not os.path.isfile(self._file(name)):
+        if name is None or not self.place.exists(name):
             return False
         return name not in self._damaged or self._damaged[name] != self.stamp(name)
 
     def note_damage(self, name: str) -> None:
         """Remember that the file cannot be used as it is now: it counts as gone until another takes its place."""
         self._damaged[name] = self.stamp(name)
+
+    def renew(self, name: str) -> bool:
+        """Fetch the copy of a file again, once, that cannot be read as it is; False where there is no other one."""
+        if name in self._renewed:
+            return False
+        self._renewed.add(name)
+        return self.place.renew(name)
 
     def is_readable(self, name: str | None) -> bool:
         """Return whether the file is there and every id in it can be read, which takes as long as reading it."""
@@ -98,25 +112,19 @@ class MemberFiles:
         except MembersGone:
             return False
         except MembersDamaged:
+            if self.renew(name):
+                return self.is_readable(name)
             self.note_damage(name)
             return False
         return True
 
     def set_aside(self, name: str, *, now_s: float) -> Path | None:
         """Rename a damaged file, to be looked at later; returns its new place, None when it cannot be renamed."""
-        path = self.path(name)
-        target = path.with_suffix(SET_ASIDE)
-        try:
-            os.utime(path, (now_s, now_s))  # from now on it is kept for a while
-            path.replace(target)
-            flush_to_disk(self.folder)
-        except OSError:
-            return None
-        return target
+        return self.place.set_aside(name, now_s=now_s)
 
     def was_set_aside(self, name: str) -> bool:
         """Return whether a file of this name was found damaged and is there to be looked at."""
-        return self.path(name).with_suffix(SET_ASIDE).exists()
+        return self.place.was_set_aside(name)
 
     def count(self, name: str) -> int:
         """Count the rows of a file."""
@@ -131,15 +139,23 @@ class MemberFiles:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        self.path(name).unlink(missing_ok=True)
+        self.place.remove(name)
 
-    def open(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        """Give a large piece of work a DuckDB of its own. Raises StorageError."""
-        return reused(self.scratch, memory_mb=self.memory_mb)
+    def discard(self, name: str) -> None:
+        """Remove a file that this process made, or began to make."""
+        self.place.discard(name)
 
-    def cursor(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+    @contextmanager
+    def open(self) -> Generator[duckdb.DuckDBPyConnection]:
+        """Give a large piece of work a DuckDB of its own; what it reads stays until then. Raises StorageError."""
+        with self.place.reading(), reused(self.scratch, memory_mb=self.memory_mb) as db:
+            yield db
+
+    @contextmanager
+    def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a cursor of the DuckDB that stays open, for what a screen asks. Raises StorageError."""
-        return self._shared.cursor()
+        with self.place.reading(), self._shared.cursor() as db:
+            yield db
 
     def chunks(
         self, query: str, values: Sequence[str] = (), *, chunk: int = 1000, setting: str = ""
@@ -159,6 +175,17 @@ class MemberFiles:
         for rows in self.chunks(query, values, chunk=chunk, setting=setting):
             yield as_members(rows)
 
+    @property
+    def at_once(self) -> int:
+        """How many files are asked with one question."""
+        return _COPIES_AT_ONCE if self.place.is_elsewhere else _FILES_AT_ONCE
+
+    def bring_paths(self, paths: Sequence[Path]) -> list[Path]:
+        """Have files here to be read, those that were set aside among them, and return those that are there."""
+        names = {path.stem for path in paths if path.suffix == END}
+        there = set(self.place.bring(sorted(names)))
+        return [path for path in paths if path.stem in there or (path.stem not in names and path.is_file())]
+
     def ask_all(
         self, names: Iterable[str], query: str, values: Sequence[str], *, source: str = _AS_TABLE
     ) -> list[tuple[Any, ...]]:
@@ -166,22 +193,24 @@ class MemberFiles:
 
         What is not there, or is damaged, holds nothing; a file that turns out to be damaged does not `exist` afterward.
         """
-        names = list(dict.fromkeys(names))
+        names, at_once = list(dict.fromkeys(names)), self.at_once
         rows = list[tuple[Any, ...]]()
-        for start in range(0, len(names), _FILES_AT_ONCE):
-            rows += self._ask_some(names[start : start + _FILES_AT_ONCE], query, values, source)
+        for start in range(0, len(names), at_once):
+            rows += self._ask_some(names[start : start + at_once], query, values, source)
         return rows
 
     def _ask_some(self, names: Sequence[str], query: str, values: Sequence[str], source: str) -> list[tuple[Any, ...]]:
-        names = [name for name in names if self.exists(name)]
+        names = [name for name in self.place.bring(names) if self.exists(name)]
         if not names:
             return []
-        files = source.format(", ".join(quoted(self._file(name)) for name in names))
+        files = source.format(", ".join(quoted(self.place.file(name)) for name in names))
         try:
             with self.cursor() as db:
                 return db.execute(f"SELECT {query.format(files)}", values).fetchall()
         except (MembersGone, MembersDamaged) as exc:
             if len(names) == 1:
+                if self.renew(names[0]):
+                    return self._ask_some(names, query, values, source)
                 if isinstance(exc, MembersDamaged):
                     self.note_damage(names[0])
                 return []

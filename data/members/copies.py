@@ -1,0 +1,324 @@
+"""Files of members that lie in object storage, and the copies of them that are read: a cache of a bounded size.
+
+A copy is whole or not there. It is told by its name from any other, since no name is ever used twice; what is done with
+it is what a process knows of the object, so that one machine's copies and another's are alike. What was used longest
+ago goes first. A copy that is being read stays: its reader holds a lock on it, which ends with the process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from data.engine import StorageError
+from data.members.duck import MembersDamaged, MembersGone
+from data.members.places import COMPARED, END, Stamp
+from data.storage.port import ObjectDamaged, ObjectGone, Storage, Stored
+
+T = TypeVar("T")
+
+# So many files are fetched at a time.
+_AT_ONCE = 8
+# A reader that has many files opens them within so many seconds, without a lock on each.
+_JUST_USED_S = 60.0
+# A copy whose object no row names any more goes once nobody has used it for so long.
+_UNNAMED_FOR_S = 600.0
+# Files that only this machine has: a run's own, and what pages compared. They go after a day.
+_LENT, _LENT_FOR_S = "lent", 24 * 3600.0
+_GONE = "The members are no longer kept."
+_EXPORT_AGAIN = "Export the cohort again: that keeps them."
+
+
+class _Copy(NamedTuple):
+    path: Path
+    size: int
+    used_s: float
+
+
+class CopiedPlace:
+    """The files of a storage that has no folder here. Safe to share between threads; processes share the copies."""
+
+    def __init__(self, storage: Storage, folder: Path, *, most_bytes: int) -> None:
+        self.folder = folder
+        self._storage = storage
+        self._most_bytes = most_bytes
+        self._lent = folder / _LENT
+        # What was seen to be there, by name: that stays so until it is removed here, or turns out to be gone.
+        self._known = dict[str, Stored]()
+        # What this process put, or tried to.
+        self._made = set[str]()
+        self._locks = dict[str, threading.Lock]()
+        self._lock = threading.Lock()
+        self._readers = threading.local()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the files lie elsewhere: they do."""
+        return True
+
+    def file(self, name: str) -> str:
+        """Return where the copy lies, or would lie."""
+        lent = f"{self._lent}/{name}{END}"
+        return lent if os.path.exists(lent) else f"{self.folder}/{name}{END}"
+
+    def read(self, name: str) -> Path:
+        """Return the copy, which is fetched if it is not here. Raises MembersGone, StorageError."""
+        for _ in range(3):
+            path = self._fetch(name)
+            if self._hold(path):
+                return path
+        raise MembersGone(_GONE, advice=_EXPORT_AGAIN)
+
+    def bring(self, names: Sequence[str]) -> list[str]:
+        """Fetch many files, some at a time, and return those that are here. Raises StorageError."""
+        missing = [name for name in names if not self._use(Path(self.file(name)))]
+        gone = set[str]()
+
+        def fetch(name: str) -> None:
+            try:
+                self._fetch(name)
+            except MembersGone:
+                gone.add(name)
+
+        if missing:
+            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+                for done in [pool.submit(fetch, name) for name in missing]:
+                    done.result()
+        return [name for name in names if name not in gone]
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Hold what is read inside, until the end."""
+        held = list[int]()
+        readers: list[list[int]] = self._readers.__dict__.setdefault("held", [])
+        readers.append(held)
+        try:
+            yield
+        finally:
+            readers[:] = [each for each in readers if each is not held]
+            for handle in held:
+                os.close(handle)
+
+    def stamp(self, name: str) -> Stamp | None:
+        """Return what tells the object from another one: that of its copy is the same on every machine."""
+        with suppress(OSError):
+            status = os.stat(self.file(name))
+            return 0, status.st_size, status.st_mtime_ns
+        known = self._look(name)
+        return (0, known.size, _written_ns(known)) if known else None
+
+    def exists(self, name: str) -> bool:
+        """Return whether the file is there: once it was, it is not asked for again."""
+        return os.path.isfile(self.file(name)) or self._look(name) is not None
+
+    def make(self, name: str, write: Callable[[Path], T], *, is_kept: bool) -> T:
+        """Have a file written here, whole, put it where it is kept, and keep the copy. Raises StorageError."""
+        if not is_kept:
+            return write(self._lent / f"{name}{END}")
+        if name in self._made:
+            self.discard(name)  # an attempt that came to nothing: no row names it yet
+        part = self._lent / f"{secrets.token_hex(8)}{END}"
+        try:
+            result = write(part)
+            self._made.add(name)
+            known = self._storage.put_file(part, f"{name}{END}")
+            self._adopt(part, name, known)
+        finally:
+            part.unlink(missing_ok=True)
+        self._make_room()
+        return result
+
+    def renew(self, name: str) -> bool:
+        """Drop the copy of a file and fetch it again: what is wrong with it may be so here alone."""
+        path = Path(self.file(name))
+        if path.parent == self._lent:
+            return False
+        path.unlink(missing_ok=True)
+        try:
+            self._fetch(name)
+        except MembersGone:
+            return False
+        return True
+
+    def set_aside(self, name: str, *, now_s: float) -> Path | None:
+        """Leave a damaged object where it is, to be looked at: nothing takes its name, and it goes with its row."""
+        return None
+
+    def was_set_aside(self, name: str) -> bool:
+        """Return whether the file was set aside: none is."""
+        return False
+
+    def remove(self, name: str) -> None:
+        """Remove a file by its name, and its copy here. Raises StorageError."""
+        self._drop(name)
+        self._storage.remove(f"{name}{END}")
+
+    def discard(self, name: str) -> None:
+        """Remove a file if this process put it, or tried to: nothing is asked for otherwise."""
+        self._drop(name)
+        if name in self._made:
+            self._storage.remove(f"{name}{END}")
+            self._made.discard(name)
+
+    def list(self) -> Iterator[tuple[str, float]]:
+        """Yield the files at the top of the storage with the time each was written. Raises StorageError."""
+        for known in self._storage.list():
+            if known.name.endswith(END) and "/" not in known.name:
+                yield known.name.removesuffix(END), known.written_s
+
+    def tidy(self, is_named: Callable[[str], bool], *, now_s: float) -> int:
+        """Remove copies that no row names and nobody uses, and what only this machine had; return how many."""
+        old = [copy.path for copy in self._copies(self.folder) if self._is_unnamed(copy, is_named, now_s)]
+        old += [copy.path for copy in self._copies(self._lent) if self._is_unneeded(copy, is_named, now_s)]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def drop_compared(self, names: Sequence[str]) -> None:
+        """Remove all that is here alone: no run works meanwhile, and pages compare again."""
+        for copy in self._copies(self._lent):
+            copy.path.unlink(missing_ok=True)
+
+    def _is_unnamed(self, copy: _Copy, is_named: Callable[[str], bool], now_s: float) -> bool:
+        return now_s - copy.used_s > _UNNAMED_FOR_S and not is_named(copy.path.stem)
+
+    def _is_unneeded(self, copy: _Copy, is_named: Callable[[str], bool], now_s: float) -> bool:
+        """Return whether a file of this machine alone is old, or was compared of files that are named no longer."""
+        name = copy.path.stem
+        if name.startswith(COMPARED):
+            first, _, second = name.removeprefix(COMPARED).partition("-run-")
+            if not (is_named(first) and is_named(f"run-{second}")):
+                return True
+        return now_s - copy.used_s > _LENT_FOR_S
+
+    def _look(self, name: str) -> Stored | None:
+        if name not in self._known:
+            known = self._storage.look(f"{name}{END}")
+            if known is None:
+                return None
+            self._known[name] = known
+        return self._known[name]
+
+    def _fetch(self, name: str) -> Path:
+        path = Path(self.file(name))
+        if self._use(path):
+            return path
+        with self._lock:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            if self._use(path):
+                return path
+            self._copy(name)
+        self._make_room()
+        return Path(f"{self.folder}/{name}{END}")
+
+    def _copy(self, name: str) -> None:
+        part = self._lent / f"{secrets.token_hex(8)}{END}"
+        try:
+            self._adopt(part, name, self._get(name, part))
+        except ObjectGone:
+            self._known.pop(name, None)
+            raise MembersGone(_GONE, advice=_EXPORT_AGAIN) from None
+        except ObjectDamaged as exc:
+            raise MembersDamaged(str(exc), advice=exc.advice) from None
+        except OSError as exc:
+            raise StorageError(
+                f"A file of members could not be kept in the cache ({exc.strerror}).",
+                advice="Make room on the disk of COHORT_BRIDGE_HOME, or set COHORT_BRIDGE_CACHE_MB to less.",
+            ) from exc
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _get(self, name: str, part: Path) -> Stored:
+        """Get an object, once more where what came is not what was put."""
+        try:
+            return self._storage.get_file(f"{name}{END}", part)
+        except ObjectDamaged:
+            return self._storage.get_file(f"{name}{END}", part)
+
+    def _adopt(self, part: Path, name: str, known: Stored) -> None:
+        """Make a whole file the copy of an object."""
+        self._known[name] = known
+        written_ns = _written_ns(known)
+        os.utime(part, ns=(time.time_ns(), written_ns))
+        part.replace(f"{self.folder}/{name}{END}")
+
+    def _use(self, path: Path) -> bool:
+        """Note that a copy is used now; False where there is none."""
+        try:
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _hold(self, path: Path) -> bool:
+        """Hold a copy for the reader around, if there is one; False where it went away meanwhile."""
+        readers: list[list[int]] = self._readers.__dict__.get("held", [])
+        if not readers:
+            return path.exists()
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        if not os.fstat(handle).st_nlink:
+            os.close(handle)
+            return False
+        readers[-1].append(handle)
+        return True
+
+    def _make_room(self) -> None:
+        """Remove what was used longest ago until the copies take no more than they may."""
+        with self._lock:
+            copies = sorted(self._copies(self.folder), key=lambda copy: copy.used_s)
+            size = sum(copy.size for copy in copies)
+            for copy in copies:
+                if size <= self._most_bytes:
+                    return
+                if _remove_unused(copy.path):
+                    size -= copy.size
+
+    def _copies(self, folder: Path) -> Iterator[_Copy]:
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.name.endswith(END) and entry.is_file(follow_symlinks=False):
+                        yield _Copy(Path(entry.path), status.st_size, status.st_atime)
+
+    def _drop(self, name: str) -> None:
+        self._known.pop(name, None)
+        for folder in (self._lent, self.folder):
+            Path(f"{folder}/{name}{END}").unlink(missing_ok=True)
+
+
+def _remove_unused(path: Path) -> bool:
+    """Remove a copy that nobody reads and nobody is about to."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(handle).st_atime < _JUST_USED_S:
+            return False
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _written_ns(known: Stored) -> int:
+    """Return the time that a copy has, in place of when it was written: one that comes of the object's tag alone."""
+    return int.from_bytes(hashlib.sha256(known.tag.encode()).digest()[:4]) // 2 * 1_000_000_000

@@ -1,0 +1,291 @@
+"""Members in object storage, the whole way: exported, compared, rolled back, looked up, kept and forgotten there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.errors import StorageFailed
+from core.forgetting import person
+from core.reports import comparison, match_funnel, members, user_lookup
+from core.syncs import groups, undo
+from core.worker import retention, service
+from data import run_retention
+from data.members.copies import CopiedPlace
+from data.models import RunStatus
+from tests.stage.clock import FakeClock
+from tests.stage.home import Home, export, group_row, newest_run
+from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at
+from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
+
+PREFIX = "members"
+
+
+@dataclass
+class Machines:
+    """Machines with a home each, over one database and one bucket, at the end of a way on which things go wrong."""
+
+    home: Home
+    folder: Path
+    bucket: str
+    way: Faults
+    clock: FakeClock
+    opened: Callable[..., AbstractContextManager[Bridge]]
+
+    def machine(self, name: str, **settings: Any) -> AbstractContextManager[Bridge]:
+        """Open a machine: what it copied lies in a folder of its own."""
+        return self.opened(name, **settings)
+
+    def objects(self) -> set[str]:
+        return {known.name for known in storage_at(self.bucket, prefix=PREFIX).list()}
+
+
+@pytest.fixture
+def machines(home: Home, tmp_path: Path, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
+    from contextlib import contextmanager
+
+    for name, value in environ().items():
+        monkeypatch.setenv(name, value)
+    bucket = make_bucket()
+    with faults() as way:
+
+        @contextmanager
+        def opened(name: str, **settings: Any) -> Generator[Bridge]:
+            def open_briefly(*_: object, **__: object) -> object:
+                return storage_at(bucket, port=way.port, prefix=PREFIX, patience=BRIEF)
+
+            monkeypatch.setattr("core.bridge.open_storage", open_briefly)
+            with home.bridge(clock=fake_clock.clock, storage_url=f"s3://{bucket}/{PREFIX}", **settings) as bridge:
+                snapshots = bridge.snapshots
+                snapshots.folder = tmp_path / name / "cache"
+                snapshots.place = CopiedPlace(snapshots.storage, snapshots.folder, most_bytes=64 * 2**20)
+                yield bridge
+
+        yield Machines(home, tmp_path, bucket, way, fake_clock, opened)
+
+
+def named(bridge: Bridge) -> set[str]:
+    return {f"{name}.parquet" for name in run_retention.named_files(bridge.engine)}
+
+
+def copies(bridge: Bridge) -> set[str]:
+    return {path.name for path in bridge.snapshots.folder.rglob("*.parquet")}
+
+
+def members_of(bridge: Bridge, cohort: int) -> set[str]:
+    group = group_row(bridge, cohort)
+    return {each.apptimize_id for chunk in bridge.snapshots.iterate(group.base_snapshot or "") for each in chunk}
+
+
+def test_the_whole_way_of_a_group_over_two_machines(machines: Machines, sandbox: Sandbox):
+    with machines.machine("a") as one:
+        first = export(one, POWER)
+        assert (first.status, first.write) == (RunStatus.SUCCEEDED, "full")
+        assert named(one) == machines.objects()
+        assert members_of(one, POWER) == set(sandbox.group(POWER) or {})
+
+    sandbox.at(LATER_S)
+    with machines.machine("b") as other:
+        second = export(other, POWER)
+
+        assert (second.status, second.write, second.notice) == (RunStatus.SUCCEEDED, "delta", None)
+        assert second.added + second.removed > 0
+        assert named(other) == machines.objects()
+        assert members_of(other, POWER) == set(sandbox.group(POWER) or {})
+
+    with machines.machine("a") as one:
+        someone = min(members_of(one, POWER))
+        (answer,) = user_lookup.look_up_user(one, LOCAL, someone).groups
+        assert answer.is_member
+        compared = comparison.compare_runs(one, LOCAL, first.id or 0, second.id or 0)
+        assert (compared.added, compared.removed) == (second.added, second.removed)
+        assert len(members.find_changes(one, LOCAL, second.id or 0, "added", limit=10_000).rows) == second.added
+        assert named(one) == machines.objects(), "what pages compare is theirs alone"
+
+        undo.undo_to(one, LOCAL, first.id or 0)
+        service.once(one)
+        back = newest_run(one)
+
+        assert (back.status, back.trigger, back.members) == (RunStatus.SUCCEEDED, "undo", first.members)
+        assert members_of(one, POWER) == set(sandbox.group(POWER) or {})
+        assert named(one) == machines.objects()
+
+
+def test_a_run_that_changes_nothing_and_a_dry_run_leave_nothing_behind(machines: Machines, sandbox: Sandbox):
+    with machines.machine("a") as one:
+        export(one, TRIAL)
+        before = {name for name in machines.objects() if name.startswith("run-")}
+        machines.way.asked.clear()
+
+        again = export(one, TRIAL)
+
+        assert (again.status, again.write) == (RunStatus.SUCCEEDED, "none")
+        assert {name for name in machines.objects() if name.startswith("run-")} == before
+        assert not [asked for asked in machines.way.asked if "/run-" in asked.path], "its copy tells"
+        assert named(one) == machines.objects()
+
+        sandbox.at(LATER_S)
+        dry = export(one, TRIAL, dry_run=True)
+        assert dry.status == RunStatus.SUCCEEDED
+        assert named(one) == machines.objects()
+
+
+def test_a_person_who_is_forgotten_is_in_no_object_and_in_no_copy(machines: Machines, sandbox: Sandbox):
+    with machines.machine("a") as one, machines.machine("b") as other:
+        export(one, TRIAL)
+        sandbox.at(LATER_S)
+        export(other, TRIAL)
+        someone = min(members_of(other, TRIAL))
+        members_of(one, TRIAL)
+        before = machines.objects()
+
+        traces = person.forget_person(other, LOCAL, someone, patience_s=0.0)
+
+        assert traces.members
+        assert machines.objects() == named(other)
+        assert copies(other) <= machines.objects()
+        assert not machines.objects() & {name for name in before if name.startswith("run-")}
+        assert someone not in members_of(other, TRIAL)
+
+        assert copies(one) - machines.objects(), "a machine's copies are its own"
+        for path in one.snapshots.folder.rglob("*.parquet"):
+            os.utime(path, ns=(0, path.stat().st_mtime_ns))  # used long ago
+        assert someone not in members_of(one, TRIAL)
+        retention.remove_unnamed_files(one)
+        assert copies(one) <= machines.objects()
+
+
+def test_objects_that_no_row_names_go_after_a_day_and_others_stay_whatever_a_listing_says(
+    machines: Machines, sandbox: Sandbox, tmp_path: Path
+):
+    left = tmp_path / "left"
+    left.write_bytes(b"left by a process that died")
+    with machines.machine("a") as one:
+        export(one, TRIAL)
+        for name in ("run-00000099-0a0a0a0a.parquet", "audit.head", "of-somebody-else.parquet"):
+            one.storage.put_file(left, name)
+        assert retention.remove_unnamed_files(one) == 0
+
+        list(one.storage.list())
+        machines.way.fault = lambda asked: "stale" if "list-type" in asked.path else None
+        sandbox.at(LATER_S)
+        export(one, TRIAL)
+        machines.clock.shift_s += 25 * 3600
+        assert retention.remove_unnamed_files(one) == 2  # one of them was removed already
+
+        others = {"audit.head", "of-somebody-else.parquet"}
+        assert machines.objects() == named(one) | others
+        machines.way.fault = lambda asked: None
+        assert retention.remove_unnamed_files(one) == 0
+
+
+def test_a_copy_that_is_damaged_is_fetched_again_before_its_object_counts_as_damaged(
+    machines: Machines, sandbox: Sandbox
+):
+    with machines.machine("a") as one:
+        first = export(one, TRIAL)
+        (copy,) = one.snapshots.folder.glob("run-*.parquet")
+        copy.write_bytes(b"garbage" * 100)
+        sandbox.at(LATER_S)
+        second = export(one, TRIAL)
+
+        assert (second.status, second.write, second.notice) == (RunStatus.SUCCEEDED, "delta", None)
+        assert members_of(one, TRIAL) == set(sandbox.group(TRIAL) or {})
+
+        storage = storage_at(machines.bucket, prefix=PREFIX)
+        storage.remove(f"{second.snapshot}.parquet")
+        copy.write_bytes(b"garbage" * 100)
+        storage.put_file(copy, f"{second.snapshot}.parquet")
+    with machines.machine("b") as other:
+        sandbox.at(0)
+        third = export(other, TRIAL)
+
+        assert (third.status, third.write) == (RunStatus.SUCCEEDED, "full")
+        assert "damaged" in (third.notice or "")
+        assert members_of(other, TRIAL) == set(sandbox.group(TRIAL) or {})
+        assert third.snapshot not in (first.snapshot, second.snapshot)
+
+
+@pytest.mark.parametrize(
+    ("fault", "method", "times"),
+    [
+        ("unconfirmed", "PUT", 1),
+        pytest.param("error", "PUT", 1, marks=pytest.mark.long),
+        pytest.param("cut", "GET", 1, marks=pytest.mark.long),
+        pytest.param("half", "GET", 1, marks=pytest.mark.long),
+        pytest.param("error", "HEAD", 1, marks=pytest.mark.long),
+        pytest.param("slow", "PUT", 1, marks=pytest.mark.long),
+    ],
+)
+def test_what_goes_wrong_once_changes_nothing(
+    machines: Machines, sandbox: Sandbox, fault: str, method: str, times: int
+):
+    with machines.machine("a") as one:
+        export(one, TRIAL)
+    sandbox.at(LATER_S)
+    with machines.machine("b") as other:
+        machines.way.times(times, fault, method)
+        run = export(other, TRIAL)
+
+        assert (run.status, run.write, run.notice) == (RunStatus.SUCCEEDED, "delta", None)
+        assert machines.objects() == named(other)
+        assert members_of(other, TRIAL) == set(sandbox.group(TRIAL) or {})
+
+
+@pytest.mark.parametrize(
+    ("fault", "method", "told"),
+    [
+        ("expired", "PUT", "refuses these credentials"),
+        pytest.param("error", "PUT", "answered with errors", marks=pytest.mark.long),
+        ("cut", "GET", "cannot be reached"),
+        pytest.param("error", "HEAD", "answered with errors", marks=pytest.mark.long),
+        pytest.param("slow", "PUT", "did not answer in time", marks=pytest.mark.long),
+    ],
+)
+def test_what_lasts_fails_the_run_with_a_sentence_and_the_group_stays(
+    machines: Machines, sandbox: Sandbox, fault: str, method: str, told: str
+):
+    with machines.machine("a") as one:
+        export(one, TRIAL)
+        before, kept = sandbox.group(TRIAL), named(one)
+    sandbox.at(LATER_S)
+    with machines.machine("b") as other:
+        machines.way.fault = lambda asked: fault if asked.method == method else None
+        run = export(other, TRIAL)
+
+        assert run.status == RunStatus.FAILED
+        assert run.error_code == "storage_failed"
+        assert told in (run.error_message or "")
+        assert sandbox.group(TRIAL) == before
+        assert named(other) == kept
+        machines.way.fault = lambda asked: None
+        again = export(other, TRIAL)
+        assert (again.status, again.write, again.notice) == (RunStatus.SUCCEEDED, "delta", None)
+        assert members_of(other, TRIAL) == set(sandbox.group(TRIAL) or {})
+
+
+def test_pages_say_that_the_storage_cannot_be_reached_and_never_that_nobody_is_there(
+    machines: Machines, sandbox: Sandbox
+):
+    with machines.machine("a") as one:
+        run = export(one, TRIAL)
+        someone = min(members_of(one, TRIAL))
+    with machines.machine("b") as other:
+        machines.way.fault = lambda asked: "cut"
+        group_id = group_row(other, TRIAL).id or 0
+        for ask in (
+            lambda: user_lookup.look_up_user(other, LOCAL, someone),
+            lambda: members.find_members(other, LOCAL, group_id),
+            lambda: list(groups.group_csv(other, LOCAL, group_id)),
+            lambda: match_funnel.excluded(other, LOCAL, run.id or 0),
+        ):
+            with pytest.raises(StorageFailed, match="object storage cannot be reached"):
+                ask()
