@@ -38,6 +38,7 @@ def behind_dialog(page: Page, run_id: int) -> Locator:
     return page.get_by_text(f"Run {run_id} in History")
 
 
+@LONG
 def test_an_open_dialog_stays_while_a_newer_run_is_held_and_its_press_is_for_that_one(
     everything: Everything, page: Page
 ):

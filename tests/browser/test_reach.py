@@ -11,7 +11,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, turn_to, wait_for_rest
 from tests.stage.sandbox import POWER, TRIAL
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import LONG, SEEDS, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -94,13 +94,13 @@ def fits(page: Page) -> bool:
 def walk(everything: Everything, used: dict[str, str], context: BrowserContext) -> Walk:
     """Walk through every page once: in the light, then in a narrow window, then in the dark.
 
-    The short form sees every third one; the tests of it are marked so that the long form takes them as well.
+    The short form sees every fifth one; the tests of it are marked so that the long form takes them as well.
     """
     walk, page = Walk(), context.new_page()
     page.on("request", lambda request: walk.asked.append(request.url))
     page.on("console", lambda message: walk.said.append(message.text) if message.type == "error" else None)
     go(page, everything.url, "Overview")
-    for path, heading in list(used.items())[:: 1 if SEEDS else 3]:
+    for path, heading in list(used.items())[:: 1 if SEEDS else 5]:
         turn_to(page, f"{everything.url}/{path}", heading)
         walk.unlabeled[path] = broken(page)
         walk.headings[path] = page.locator("h1").count()
@@ -171,6 +171,7 @@ def test_a_cohort_is_exported_from_the_keyboard_alone(everything: Everything, us
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
 
+@LONG
 def test_a_question_takes_the_focus_and_escape_means_no(everything: Everything, used: dict[str, str], page: Page):
     sync = everything.recurring_sync_id(POWER)
     go(page, f"{everything.url}/syncs?sync={sync}", "Syncs")

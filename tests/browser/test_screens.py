@@ -35,6 +35,7 @@ def get_cohort_name(everything: Everything, cohort: int) -> str:
     return next(entry["name"] for entry in json.loads(everything.core("cohorts", "--json")) if entry["id"] == cohort)
 
 
+@LONG
 def test_the_first_visitor_of_a_fresh_process_may_come_by_a_deep_link(everything: Everything, page: Page):
     """Must stay the first test of this module: Streamlit treats the first session of a process differently."""
     go(page, f"{everything.url}/cohorts?cohort={POWER}", "Cohorts")
@@ -190,6 +191,7 @@ def test_a_run_is_seen_and_cancelled_by_another_person(faulty: Everything, page:
         expect(each.get_by_role("button", name="Start sync")).to_be_visible()
 
 
+@LONG
 def test_addresses_lead_to_what_they_name_and_survive_a_reload(
     everything: Everything, exported: dict[int, dict[str, object]], page: Page
 ):

@@ -46,7 +46,7 @@ from tests.browser.signed import (
 )
 from tests.browser.stage import go, press, settled
 from tests.stage.processes import ROOT, free_port
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG, SEEDS, few
 
 pytestmark = pytest.mark.browser
 PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit")
@@ -111,6 +111,7 @@ def test_who_is_not_let_in_reads_why(signed: Signed, page: Page, name: str, clai
     expect(page.get_by_text(written(sentence))).to_be_visible()
 
 
+@LONG
 def test_what_an_admin_decides_holds_at_the_next_click(signed: Signed, page: Page, other_page: Page):
     signed.person("carl")
     signed.person("boss")
@@ -326,9 +327,10 @@ for _ in sys.argv[1:]:
 """
 
 
+@few(1)
 def test_a_fresh_server_asked_for_a_page_first_shows_the_sign_in(chromium: Browser, page: Page, tmp_path: Path):
     """Started in Streamlit's own way, where a file in `pages/` could be served without `app.py`."""
-    ports = {path: free_port() for path in PATHS}
+    ports = {path: free_port() for path in PATHS[:: 1 if SEEDS else 4]}
     options = list[str]()
     for port in ports.values():
         (tmp_path / str(port)).mkdir()

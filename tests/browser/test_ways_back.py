@@ -45,6 +45,7 @@ def test_the_link_to_the_section_one_is_in_leads_from_what_is_open_to_the_list(e
         settled(page, title)
 
 
+@LONG
 def test_a_reload_shows_the_list_as_it_was_filtered(exported: Everything, page: Page):
     go(page, f"{exported.url}/history", "History")
     page.get_by_label("Cohort or group").fill("nobody bears this name")

@@ -116,6 +116,7 @@ def test_an_analyst_copies_a_sync_to_another_destination(everything: Everything,
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
 
+@LONG
 def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, page: Page):
     everything.fault("unauthorized", target="apptimize")
     everything.core("export", str(NEWSLETTER), "--to", "default", "--full")
@@ -145,6 +146,7 @@ def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, pa
     expect(page.get_by_role("heading", level=2)).to_contain_text(f"Run {run}: Newsletter readers")
 
 
+@LONG
 def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(
     everything: Everything, power_group: int, page: Page
 ):

@@ -24,7 +24,7 @@ from data.engine import write_session
 from data.models import LeaseKind, Run, RunLogRow
 from tests.stage.home import Home, newest_run
 from tests.stage.sandbox import POWER, WEB, Sandbox, wait_until
-from tests.stage.seeds import few
+from tests.stage.seeds import LONG, few
 
 CANCELLED, FAILED = "cancelled", "failed"
 WAYS = [
@@ -154,6 +154,7 @@ def test_a_signal_at_any_moment_ends_an_export_and_its_run(
         assert (newest_run(bridge).status, held(bridge)) == ("cancelled", [])
 
 
+@LONG
 def test_an_export_under_nohup_continues_when_its_terminal_is_closed(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=2)
     process = home.start("export", str(POWER), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))

@@ -20,7 +20,7 @@ from data.models import LeaseKind
 from tests.emulator.conftest import Recovery
 from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import POWER, WEB, Sandbox, wait_until
-from tests.stage.seeds import few
+from tests.stage.seeds import LONG, few
 
 # Begun here already: the worker that recovers the dead run does so while these tests run.
 pytestmark = pytest.mark.usefixtures("recovery")
@@ -48,6 +48,7 @@ def test_an_export_that_is_stopped_is_recorded_as_cancelled(sandbox: Sandbox, ho
         assert newest_run(bridge).status == "cancelled"
 
 
+@LONG
 def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(sandbox: Sandbox, home: Home):
     before = {"i_before": "u-before"}
     sandbox.fill(POWER, before)

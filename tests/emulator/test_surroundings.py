@@ -20,6 +20,7 @@ from core.sandbox import people
 from data.models import RunStatus
 from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import SPENDERS, Sandbox
+from tests.stage.seeds import LONG
 from tests.stage.terminal import Terminal
 
 
@@ -248,6 +249,7 @@ def test_a_file_may_have_a_name_that_is_no_text(
     assert (tmp_path / f"{NO_TEXT}.out").read_text().startswith("user_id\n")
 
 
+@LONG
 def test_in_a_locale_without_utf8_names_are_the_same(sandbox: Sandbox, home: Home, tmp_path: Path):
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
 

@@ -19,7 +19,7 @@ from tests.faults.population import ONE, Population, all_runs, last, without_ids
 from tests.faults.process import Kill
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home
-from tests.stage.seeds import few
+from tests.stage.seeds import LONG, few
 
 ANN = Actor("ann", Role.ANALYST)
 PEOPLE = range(2001, 2101)
@@ -112,6 +112,7 @@ def test_a_press_for_what_a_newer_hold_goes_beyond_changes_nothing_and_says_so(g
     assert group.is_right()
 
 
+@LONG
 @pytest.mark.usefixtures("fork_server")
 def test_the_command_line_looks_at_the_numbers_that_are_kept_with_the_run(group: Group, home: Home):
     looked_at = group.shrink(to=50)
@@ -132,6 +133,7 @@ def test_the_command_line_looks_at_the_numbers_that_are_kept_with_the_run(group:
     assert [old.json[name] for name in ("status", "decision", "decided_by")] == ["superseded", None, None]
 
 
+@LONG
 def test_a_press_for_a_hold_that_is_over_says_what_became_of_it(group: Group):
     written, discarded = group.shrink(to=50), "was discarded already by ann"
     group.shrink(to=95)
@@ -160,6 +162,7 @@ def test_discarding_what_was_looked_at_discards_the_newer_hold_that_keeps_to_it(
     assert group.members() == group.before
 
 
+@LONG
 def test_discarding_a_newer_hold_takes_back_an_approval_that_still_waits(group: Group):
     queued = group.apply(group.shrink(to=50))
     group.let_wait(queued, minutes=60)
@@ -228,6 +231,7 @@ def test_no_usable_ids_that_were_looked_at_empty_the_group_once_approved(group: 
     assert (applied.status, emptied) == (RunStatus.SUCCEEDED, frozenset())
 
 
+@LONG
 def test_a_total_that_disagrees_by_more_than_was_looked_at_is_held_again(group: Group):
     group.population.fault("total_wrong", by=3)
     looked_at = group.next_slot()
@@ -244,6 +248,7 @@ def test_a_total_that_disagrees_by_more_than_was_looked_at_is_held_again(group: 
     assert applied.status == RunStatus.SUCCEEDED
 
 
+@LONG
 def test_a_run_that_is_held_for_one_reason_after_another_goes_through_once_each_was_looked_at(group: Group):
     group.population.fault("total_wrong", by=3)
     for_total = group.shrink(to=50)
@@ -284,6 +289,7 @@ def test_a_base_that_can_not_be_read_any_more_is_held_again(group: Group):
 # --- what happens between press and read ----------------------------------------------------------------------------
 
 
+@LONG
 def test_a_base_that_a_one_time_export_moved_meanwhile_is_not_the_one_that_was_looked_at(group: Group):
     looked_at = group.shrink(to=50)
     queued = group.apply(looked_at)
@@ -321,6 +327,7 @@ def test_a_shrink_limit_that_was_changed_meanwhile_changes_nothing_of_what_was_l
     assert group.is_right()
 
 
+@LONG
 def test_an_approval_survives_the_hold_of_a_run_that_was_reading_when_it_was_given(group: Group):
     looked_at = group.shrink(to=50)
     reading = recurring.run_now(group.bridge, LOCAL, 1)
@@ -347,6 +354,7 @@ def test_an_approval_survives_the_death_of_its_run(group: Group, home: Home, kil
     assert group.is_right()
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("after", [0, 1])
 def test_an_approval_survives_runs_that_fail_until_one_does_what_was_approved(group: Group, after: int):
@@ -363,6 +371,7 @@ def test_an_approval_survives_runs_that_fail_until_one_does_what_was_approved(gr
     assert group.shrink(to=5).status == RunStatus.HELD
 
 
+@LONG
 def test_an_approval_whose_run_failed_lets_nothing_else_through(group: Group):
     held = group.shrink(to=50)
     group.population.fault("server_error", target="apptimize")
@@ -373,6 +382,7 @@ def test_an_approval_whose_run_failed_lets_nothing_else_through(group: Group):
     assert group.members() == group.before
 
 
+@LONG
 def test_an_approval_waits_with_its_run_for_a_query_slot(group: Group):
     looked_at = group.shrink(to=50)
     queued = group.apply(looked_at)
@@ -397,6 +407,7 @@ def test_what_was_held_gives_way_to_an_undo(group: Group):
     assert group.members() == group.before
 
 
+@LONG
 def test_a_press_after_an_undo_was_asked_for_does_not_undo_it(group: Group):
     first = last(group.bridge)
     looked_at = group.shrink(to=50)
@@ -410,6 +421,7 @@ def test_a_press_after_an_undo_was_asked_for_does_not_undo_it(group: Group):
     assert group.members() == group.before
 
 
+@LONG
 def test_a_run_that_ends_later_takes_the_place_of_a_hold_whichever_was_queued_first(group: Group):
     waited = recurring.run_now(group.bridge, LOCAL, 1)
     group.let_wait(waited, minutes=10)
@@ -427,6 +439,7 @@ def test_a_run_that_ends_later_takes_the_place_of_a_hold_whichever_was_queued_fi
     assert group.now(held).status == RunStatus.SUPERSEDED
 
 
+@LONG
 def test_an_undo_that_failed_takes_back_what_was_approved_before_it(group: Group):
     first = last(group.bridge)
     held = group.shrink(to=50)
@@ -444,6 +457,7 @@ def test_an_undo_that_failed_takes_back_what_was_approved_before_it(group: Group
     assert group.members() == group.before
 
 
+@LONG
 def test_a_sync_that_is_removed_takes_what_was_approved_of_it_along(group: Group):
     held = group.shrink(to=50)
     group.population.fault("server_error", target="apptimize")

@@ -18,7 +18,7 @@ from data.models import Connection, ImportStage
 from tests.faults import process
 from tests.faults.receiver import ID, REFUSE_EVERY, USER, Receiver, receiving
 from tests.stage.home import Home
-from tests.stage.seeds import SEEDS
+from tests.stage.seeds import LONG, SEEDS
 
 # `make faults` does the whole million, `make test` a tenth of it.
 ROWS = 1_000_000 if SEEDS else 100_000
@@ -56,6 +56,7 @@ def most_memory_mb(pid: int) -> float:
     return int(match[1]) / 1024 if match else 0.0  # a process that has just ended has none
 
 
+@LONG
 @pytest.mark.slow
 def test_rows_killed_half_way_are_each_written_and_told_of_once_it_continues(tmp_path: Path):
     home, file, out = Home(tmp_path / "home"), tmp_path / "users.csv", tmp_path / "outcomes.csv"

@@ -7,6 +7,7 @@ import pytest
 from core.bridge import Bridge
 from tests.faults.population import ONE, Population
 from tests.stage.home import Home
+from tests.stage.seeds import LONG
 
 NAME = "Buyers\x1b[31mred\x1b]0;title\x07\x9b2J\u202e\r\nRun 9: succeeded.\u2028\x7f"
 COMMANDS = [
@@ -27,6 +28,7 @@ COMMANDS = [
 WITH_JSON = ("cohorts", "export", "match", "runs", "run", "groups", "who", "syncs")
 
 
+@LONG
 @pytest.mark.usefixtures("fork_server", "bridge")
 def test_the_name_of_a_cohort_steers_no_terminal_in_any_command(population: Population, home: Home):
     population.set(ONE, range(20))

@@ -34,7 +34,7 @@ from tests.faults.population import (
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import LONG, SEEDS, few
 
 # What the sandbox is slow to take arrives at a cohort that no other test looks at.
 LATE = COHORTS[15]
@@ -180,6 +180,7 @@ def test_a_worker_that_is_told_to_stop_hands_its_run_back_within_ten_seconds_wha
     assert len(all_runs(bridge)) == 1
 
 
+@LONG
 def test_a_worker_that_works_once_and_is_told_to_stop_hands_its_run_back_and_ends_with_0(
     home: Home, bridge: Bridge, population: Population
 ):
@@ -268,6 +269,7 @@ def test_a_removed_sync_leaves_its_group_as_it_is(bridge: Bridge, population: Po
     assert len(all_runs(bridge)) == 1
 
 
+@LONG
 def test_another_interval_holds_from_the_next_slot_on(bridge: Bridge, population: Population, clock: BothClocks):
     recurring.add_sync(bridge, LOCAL, ONE)
     service.once(bridge)
@@ -462,6 +464,7 @@ def test_the_shrink_limit_holds_when_who_was_in_the_group_is_no_longer_known(
     assert population.members(ONE) == population.expected_members(ONE)
 
 
+@LONG
 def test_what_a_dropped_hold_would_have_changed_is_not_kept(bridge: Bridge, population: Population, clock: BothClocks):
     population.set(ONE, range(50))
     recurring.add_sync(bridge, LOCAL, ONE, max_shrink=10)
@@ -516,6 +519,7 @@ def test_a_run_that_has_to_wait_while_its_group_is_put_back_does_not_undo_the_un
     assert runs.get_run(bridge, LOCAL, busy).status == RunStatus.CANCELLED
 
 
+@LONG
 def test_the_last_thirty_states_are_kept_and_the_others_can_not_be_gone_back_to(
     bridge: Bridge, population: Population, clock: BothClocks, monkeypatch: pytest.MonkeyPatch
 ):
@@ -562,6 +566,7 @@ def test_a_member_whose_distinct_id_is_another_one_makes_a_new_base_and_no_messa
     ]
 
 
+@LONG
 def test_history_is_forgotten_in_small_steps_and_a_group_keeps_its_base(
     bridge: Bridge, population: Population, clock: BothClocks
 ):
