@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ COHORTS = tuple(range(101, 117))
 ONE, TWO, THREE = COHORTS[:3]
 
 
-def write_files(folder: Path) -> dict[str, Path]:
+def write_files(folder: Path, listed: Sequence[int] = COHORTS) -> dict[str, Path]:
     """Write people as real ones are (some without an id, some sharing one, some with a number) and empty cohorts."""
     profiles, cohorts = folder / "people.jsonl", folder / "cohorts.json"
     rows = [{"$distinct_id": get_distinct_id(number), "$properties": _properties(number)} for number in range(PEOPLE)]
     profiles.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    cohorts.write_text(json.dumps([{"id": id, "name": f"Cohort {id}", "distinct_ids": []} for id in COHORTS]))
+    cohorts.write_text(json.dumps([{"id": id, "name": f"Cohort {id}", "distinct_ids": []} for id in listed]))
     return {"profiles": profiles, "cohorts": cohorts}
 
 

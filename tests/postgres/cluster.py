@@ -17,7 +17,7 @@ from pathlib import Path
 INSTALLED = "/usr/lib/postgresql/*/bin"
 _WITHIN_S = 60.0
 # Nothing here has to survive a power cut. Each test has a database of its own, and they are small.
-_OPTIONS = (
+OPTIONS = (
     "fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off", "wal_level=minimal",
     "max_wal_senders=0", "max_connections=300", "shared_buffers=64MB", "listen_addresses=",
 )  # fmt: skip
@@ -50,15 +50,15 @@ def find_programs() -> Path:
 @contextmanager
 def running(programs: Path, options: Sequence[str] = ()) -> Generator[str]:
     """Run a server, and yield the URL of its databases but for their name."""
-    user = _ordinary_user()
+    user = ordinary_user()
     folder = Path(tempfile.mkdtemp(prefix="cohort-bridge-postgres-"))
     try:
         if user:
             os.chown(folder, user.pw_uid, user.pw_gid)
         _make(programs, folder, user)
-        shell = _start(programs, folder, user, (*_OPTIONS, *options))
+        shell = _start(programs, folder, user, (*OPTIONS, *options))
         try:
-            _wait_for(folder)
+            wait_for(folder)
             yield f"postgresql+psycopg://tests@/{{}}?host={folder}"
         finally:
             shell.communicate()
@@ -66,7 +66,7 @@ def running(programs: Path, options: Sequence[str] = ()) -> Generator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ordinary_user() -> pwd.struct_passwd | None:
+def ordinary_user() -> pwd.struct_passwd | None:
     """Return whom the server runs as where we are root, whom it refuses."""
     if os.geteuid() != 0:
         return None
@@ -74,14 +74,14 @@ def _ordinary_user() -> pwd.struct_passwd | None:
     return known.get("postgres") or known["nobody"]
 
 
-def _as(user: pwd.struct_passwd | None) -> dict[str, object]:
+def run_as(user: pwd.struct_passwd | None) -> dict[str, object]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
 
 def _make(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> None:
     command = [programs / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust", "--no-sync"]
     command += ["--no-instructions", "-E", "UTF8", "--locale=C.UTF-8", *_languages_order(programs)]
-    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, **_as(user))  # type: ignore[call-overload]
+    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, **run_as(user))  # type: ignore[call-overload]
     if made.returncode:
         raise NoPostgres(f"PostgreSQL could not make a server's folder: {made.stderr.strip()}")
 
@@ -98,10 +98,10 @@ def _start(
     script = _SERVE.format(options=" ".join(f"-c {option}" for option in options))
     command = ["/bin/sh", "-c", script, "sh", programs / "postgres", folder]
     # In a session of its own: Ctrl+C is for who started it, and reaches the server when that has ended.
-    return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, start_new_session=True, **_as(user))  # type: ignore[call-overload]
+    return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, start_new_session=True, **run_as(user))  # type: ignore[call-overload]
 
 
-def _wait_for(folder: Path) -> None:
+def wait_for(folder: Path) -> None:
     """Return once the server takes connections: it notes that in its file."""
     note, until_s = folder / "data" / "postmaster.pid", time.monotonic() + _WITHIN_S
     while not (note.exists() and note.read_text().rstrip().endswith("ready")):
