@@ -9,10 +9,10 @@ SEEDS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-postgres counterparts faults check format unit bench bench-pages pictures clean
+.PHONY: help run test test-postgres counterparts faults faults-postgres check format unit bench bench-pages pictures clean
 
 help: ## Show what can be done
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker and dashboard
 	@exec $(PYTHON) -m core up --port $(PORT)
@@ -32,6 +32,9 @@ faults: $(VENV)/.installed-dev ## Kill workers and break everything else, many t
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) COHORT_BRIDGE_FAULT_PAGE_SIZE=100 $(PYTHON) -m pytest tests/faults -q -k "not odd_answers and not many_groups and not damaged_database and not association"
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit -q -m hypothesis
 	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m pytest tests/unit tests/pages tests/emulator tests/browser -q -m "long or few"
+
+faults-postgres: $(VENV)/.installed-postgres ## Break PostgreSQL, object storage and clocks around workers on several machines
+	@COHORT_BRIDGE_FAULT_SEEDS=$(SEEDS) $(PYTHON) -m tests.postgres tests/postgres/test_machines.py -q
 
 check: $(VENV)/.installed-dev ## Format, lint, types, unit and page tests
 	@$(PYTHON) -m ruff format --check .

@@ -26,7 +26,7 @@ _SERVE = """
 "$1" -D "$2/data" -k "$2" {options} >"$2/log" 2>&1 &
 server=$!
 read -r _
-kill -INT $server
+kill -INT $server 2>/dev/null
 wait $server
 rm -rf "$2"
 """

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from core.access.roles import LOCAL
 from core.rules import due_times
 from data import syncs
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncState
@@ -110,9 +109,20 @@ def _of_messages(stage: Machines) -> list[str]:
 
 
 def _of_slots(runs: Sequence[Run]) -> list[str]:
-    slots = Counter((run.sync_id, _slot_of(run)) for run in runs if run.trigger == "schedule")
+    slots = Counter((run.sync_id, _slot_of(run)) for run in _list_scheduled(runs))
     twice = [slot for slot, times in slots.items() if times > 1]
     return [f"{len(twice)} slots were queued more than once, such as {twice[:3]}"] if twice else []
+
+
+def _list_scheduled(runs: Sequence[Run]) -> list[Run]:
+    """List the runs that slots queued: not the first one of a sync, nor one that recovers what was interrupted."""
+    before, listed = dict[int, Run](), list[Run]()
+    for run in runs:
+        previous = before.get(run.sync_id)
+        if run.trigger == "schedule" and previous and previous.status != RunStatus.INTERRUPTED:
+            listed.append(run)
+        before[run.sync_id] = run
+    return listed
 
 
 def _slot_of(run: Run) -> float:
@@ -210,8 +220,8 @@ def _recoveries(stage: Machines, runs: Sequence[Run], kills: Sequence[Kill]) -> 
 
 
 def _delays(stage: Machines, runs: Sequence[Run]) -> list[float]:
-    scheduled = [run for run in runs if run.trigger == "schedule" and run.started_at]
-    return [(run.started_at.timestamp() - _slot_of(run)) / stage.scale.speed for run in scheduled]  # type: ignore[union-attr]
+    started = [(run.started_at, _slot_of(run)) for run in _list_scheduled(runs) if run.started_at]
+    return [(at.timestamp() - slot_s) / stage.scale.speed for at, slot_s in started]
 
 
 def _spread(values: Sequence[Any]) -> str:
