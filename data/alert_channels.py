@@ -81,7 +81,7 @@ def remove(engine: Engine, channel_id: int) -> AlertChannel | None:
 @repeated
 def record_outcome(engine: Engine, channel_id: int, *, trouble: str | None, now: datetime) -> None:
     """Record whether a message was accepted (`trouble` is None), or why not."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         note_outcome(session, channel_id, accepted=trouble is None, trouble=trouble, now=now)
 
 

@@ -248,7 +248,7 @@ def begin_batch(engine: Engine, association_id: int, *, lease_owner: str, last_r
 
 @repeated
 def _renew(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> Renewal:
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         if not _hold(session, association_id, lease_owner, values):
             return Renewal(ours=False, cancel_asked=False)
         cancel_asked = session.exec(select(Association.cancel_asked).where(Association.id == association_id)).one()
@@ -258,14 +258,14 @@ def _renew(engine: Engine, association_id: int, lease_owner: str, values: dict[s
 @contextmanager
 def held(engine: Engine, association_id: int, *, lease_owner: str) -> Generator[bool]:
     """Renew the lease, and let no one else write to the database until this is left; False when the lease is lost."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         yield _hold(session, association_id, lease_owner, {})
 
 
 @repeated
 def record_batch(engine: Engine, batch: AssociationBatch, *, lease_owner: str, requests: int) -> bool:
     """Record a batch and the progress that it is, in one transaction; False, and nothing, when the lease is lost."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         refused = len(batch.refused)
         unsure = sum(reason == NOT_REPORTED for reason in batch.unaliased.values())
         progress = {

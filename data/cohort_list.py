@@ -11,6 +11,7 @@ from sqlalchemy import Text, cast
 from sqlmodel import col, select
 
 from data.engine import Engine, read_session, write_session
+from data.locks import of_project
 from data.query_models import CohortList
 from data.repeating import repeated
 
@@ -58,7 +59,7 @@ def _decode(row: CohortList) -> SharedCohorts:
 @repeated
 def share(engine: Engine, project: str, cohorts: Sequence[dict[str, Any]], *, now: datetime, left_out: int = 0) -> None:
     """Put the list that was read now in place of the one before."""
-    with write_session(engine) as session:
+    with write_session(engine, of_project(project)) as session:
         shared = session.get(CohortList, project) or CohortList(project=project, read_at=now, cohorts={})
         shared.read_at, shared.cohorts = now, {"taken": list(cohorts), "left_out": left_out}
         session.add(shared)

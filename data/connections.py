@@ -385,7 +385,7 @@ def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) ->
 def claim_account_check(engine: Engine, connection: Connection, *, now: datetime) -> bool:
     """Take the question about a connection's account as one's own; False when another worker asks it already."""
     seen = connection.account_asked_at
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         claimed = session.exec(
             update(Connection)
             .where(col(Connection.id) == connection.id, col(Connection.account_asked_at).is_not_distinct_from(seen))

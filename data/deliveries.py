@@ -18,6 +18,7 @@ from data.audit.anchor import anchor_holds, read_anchor
 from data.audit.scope import Scope
 from data.doubt import put_in_doubt
 from data.engine import Engine, StorageError, read_session, write_session
+from data.locks import PEOPLE, SETUP
 from data.members.files import read_text, replacing
 from data.models import DoubtCause
 from data.proof_models import DeliveryCount, Untraced
@@ -85,7 +86,7 @@ def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -
         if noted.number is None:
             note(mark, count.number)  # the first start with this file
         return False
-    with write_session(engine) as session:
+    with write_session(engine, SETUP, PEOPLE) as session:
         count = _get(session)
         # Another process may have noticed it, or have begun the very first delivery.
         why = _why_older(session, count, noted._replace(number=_read(mark)))

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, create_engine
 
-from data import database_clock, placing, time_limits
+from data import database_clock, locks, placing, time_limits
 from data.database_errors import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
@@ -36,24 +36,25 @@ from data.database_errors import (
 from data.database_errors import StorageError as StorageError
 from data.database_errors import TransactionLost as TransactionLost
 from data.database_errors import UrlUnusable as UrlUnusable
+from data.locks import PEOPLE, SETUP, Lock
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _LEFTOVERS = "What was deleted may still be in the free pages and the log of the database."
 _DROP_THEM = "Close what else has it open, and see that the disk has room. Then do it once more."
 _CHECKPOINT_WITHIN_S, _CHECKPOINT_AGAIN_S = 30.0, 0.1
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
-_PG_MIGRATION_LOCK, _PG_WRITER_LOCK = 7_021_126, 7_021_127
-# All that one session reads is of one moment, as on SQLite. A writer looks once it has its place in the queue, and what
-# it reads then is what it writes over.
+_PG_MIGRATION_LOCK = 7_021_126
+# All that one session reads is of one moment, as on SQLite. A writer looks once it has its locks, and what it reads
+# then is what it writes over.
 _POSTGRES: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 _PG_WRITER = {"isolation_level": "READ COMMITTED"}
 _PG_VACUUM_WITHIN = "30s"
 
 
 def make_engine(url: str) -> Engine:
-    """Build an engine whose writers come one after the other, each in a place of the queue that it takes as it begins.
+    """Build an engine whose writers have what they rely on to themselves from when they begin (`data/locks.py`).
 
-    SQLite gets WAL, `synchronous=FULL`, foreign keys and a busy timeout.
+    On SQLite they come one after the other, and it gets WAL, `synchronous=FULL`, foreign keys and a busy timeout.
     """
     kind = _kind(url)
     try:
@@ -108,13 +109,12 @@ def _begin_sqlite(connection: Any) -> None:
 
 
 def _begin_postgres(connection: Any) -> None:
-    # Leases, budgets and the audit log's chain rest on one writer at a time, which SQLite has by itself.
-    if connection.get_execution_options().get("writer", False):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_PG_WRITER_LOCK})")
+    if wanted := connection.get_execution_options().get("locks"):
+        connection.exec_driver_sql(locks.statement(wanted))
 
 
-def _of_writer(engine: Engine) -> dict[str, Any]:
-    return {"writer": True, **(_PG_WRITER if engine.dialect.name == "postgresql" else {})}
+def _of_writer(engine: Engine, wanted: Sequence[Lock]) -> dict[str, Any]:
+    return {"locks": tuple(wanted), **_PG_WRITER} if engine.dialect.name == "postgresql" else {"writer": True}
 
 
 # The session that all others of its engine are a part of, while `as_one` lasts.
@@ -128,7 +128,7 @@ def as_one(engine: Engine) -> Generator[None]:
     What would have been a transaction is a savepoint of this one, with its own line of the audit log. Other writers
     wait meanwhile: nothing inside may take long, or leave this thread. Raises StorageError.
     """
-    with write_session(engine) as session:
+    with write_session(engine, SETUP, PEOPLE) as session:
         token = _joint.set((engine, session))
         try:
             yield
@@ -158,16 +158,21 @@ def read_session(engine: Engine) -> Generator[Session]:
 
 
 @contextmanager
-def write_session(engine: Engine) -> Generator[Session]:
+def write_session(engine: Engine, *wanted: Lock, by_rows: bool = False) -> Generator[Session]:
     """Open a session for writing: committed at the end, rolled back whole when anything is raised.
+
+    On PostgreSQL with these locks; where none are named, and it is not said that what it writes is a matter of rows,
+    with the one that keeps out all who rely on what is set up. See `data/locks.py` before you name any.
 
     Raises StorageError when the database cannot be used; SQLAlchemy's IntegrityError passes through.
     """
     if joint := _joint_session(engine):
         with _storage_errors(), joint.begin_nested():
+            locks.take(joint, *wanted)
             yield joint
         return
-    with _storage_errors(), Session(engine.execution_options(**_of_writer(engine)), expire_on_commit=False) as session:
+    options = _of_writer(engine, wanted or (() if by_rows else (SETUP,)))
+    with _storage_errors(), Session(engine.execution_options(**options), expire_on_commit=False) as session:
         yield session
         _commit(session)
 
@@ -402,7 +407,7 @@ def _upgrade(engine: Engine) -> None:
             # driver itself: within a transaction, which anything else would begin, SQLite ignores it.
             _set_foreign_keys(connection, "OFF")
         try:
-            writer = connection.execution_options(**_of_writer(engine))
+            writer = connection.execution_options(**_of_writer(engine, (SETUP,)))
             config.attributes["connection"] = writer
             with writer.begin():
                 if engine.dialect.name == "postgresql":

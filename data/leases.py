@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Engine, String, cast, delete, exists, upda
 from sqlmodel import Session, col, select
 
 from data.engine import read_session, write_session
+from data.locks import SETUP, of_lease
 from data.models import Lease, LeaseKind
 from data.process_identity import identify_process
 from data.repeating import repeated
@@ -102,7 +103,7 @@ def hold_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_
 @repeated
 def heartbeat(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Renew a lease. Returns whether it is still ours."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         return hold(session, kind, key, lease_owner=lease_owner)
 
 
@@ -110,15 +111,19 @@ def heartbeat(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str)
 def acquire(
     engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime, dead: Lease | None = None
 ) -> bool:
-    """Take a lease with nothing else, as `claim` does."""
-    with write_session(engine) as session:
+    """Take a lease with nothing else, as `claim` does.
+
+    That to forget somebody waits for the claims that are under way, which did not see it.
+    """
+    wanted = SETUP if kind == LeaseKind.FORGETTING else of_lease(kind, key)
+    with write_session(engine, wanted) as session:
         return claim(session, kind, key, lease_owner=lease_owner, now=now, dead=dead)
 
 
 @repeated
 def release(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -> None:
     """Give a lease up with nothing else, if it is ours still."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         hand_back(session, kind, key, lease_owner=lease_owner)
 
 
@@ -143,7 +148,7 @@ def end_if_unmoved(session: Session, lease: Lease) -> bool:
 @repeated
 def end(engine: Engine, lease: Lease) -> bool:
     """End the lease of a process that died with nothing else, as `end_if_unmoved` does."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         return end_if_unmoved(session, lease)
 
 
@@ -177,8 +182,8 @@ def note_stillness(engine: Engine, notes: Sequence[Stillness]) -> None:
 
     Each on top of what its watcher saw written: of several watchers that add the same seconds, one does.
     """
-    with write_session(engine) as session:
-        for note in notes:
+    with write_session(engine, by_rows=True) as session:
+        for note in sorted(notes, key=lambda note: (note.lease.kind, note.lease.key)):
             session.exec(
                 update(Lease)
                 .where(*_unmoved(note.lease), col(Lease.still_s) == note.before_s)

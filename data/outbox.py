@@ -19,6 +19,7 @@ from data import leases
 from data.alert_channels import note_outcome
 from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
+from data.locks import OUTBOX
 from data.models import Lease, LeaseKind
 from data.outbox_models import LOST, RECOVERED, UNSENT, AlertMessage, AlertState, MessageStatus
 from data.repeating import repeated
@@ -70,7 +71,7 @@ def mark_next(
         first = _list_first_due(session, busy, now)[:most]
     if not first:
         return []
-    with write_session(engine) as session:
+    with write_session(engine, OUTBOX) as session:
         rows = session.exec(
             select(AlertMessage, AlertChannel).where(
                 col(AlertMessage.id).in_(first),
@@ -163,7 +164,7 @@ def record(engine: Engine, message_id: int, outcome: Outcome, *, lease_owner: st
 
     One that was called undecided meanwhile is decided by this.
     """
-    with write_session(engine) as session:
+    with write_session(engine, OUTBOX) as session:
         leases.hand_back(session, LeaseKind.ALERT, message_id, lease_owner=lease_owner)
         message = session.get(AlertMessage, message_id)
         if message is None or message.sender != lease_owner or message.status not in _MINE:
@@ -185,7 +186,7 @@ _MINE = (MessageStatus.SENDING, MessageStatus.UNDECIDED)
 @repeated
 def abandon(engine: Engine, lease: Lease, *, now: datetime) -> bool:
     """Note that nobody knows what became of a message whose sender died. False when its lease has moved since."""
-    with write_session(engine) as session:
+    with write_session(engine, OUTBOX) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
         session.exec(
@@ -230,7 +231,7 @@ def count_unsent(engine: Engine) -> int:
 @repeated
 def mark_seen(engine: Engine, message_ids: Sequence[int], *, by: str) -> int:
     """Note that a person knows of messages that may not have arrived; returns how many of them nobody had seen."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         seen = session.exec(
             update(AlertMessage)
             .where(

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from data import leases, run_queue
 from data.engine import Engine, read_session, write_session
+from data.locks import of_project
 from data.models import LeaseKind, Run, RunStatus
 from data.query_models import PageSize
 from data.repeating import repeated
@@ -31,7 +32,7 @@ def begin_trial(engine: Engine, project: str, size: int, *, mark: str, lease_own
     Where something is in doubt already, a mark of a process that died included, there is nothing to try yet. A trial
     is over with its run, also where its process died before it could say so.
     """
-    with write_session(engine) as session:
+    with write_session(engine, of_project(project)) as session:
         other = leases.find(session, LeaseKind.PAGE_SIZE, project)
         left = other if other and run_queue.is_part_left(session, other) else None
         if not leases.claim(session, LeaseKind.PAGE_SIZE, project, lease_owner=lease_owner, now=now, dead=left):
@@ -48,7 +49,7 @@ def begin_trial(engine: Engine, project: str, size: int, *, mark: str, lease_own
 @repeated
 def change(engine: Engine, project: str, size: int, apply: Callable[[PageSize], None], *, lease_owner: str) -> None:
     """Change what is remembered of a size, and end the trial if it is this owner's."""
-    with write_session(engine) as session:
+    with write_session(engine, of_project(project)) as session:
         row = _find(session, project, size)
         apply(row)
         session.add(row)

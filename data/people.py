@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from data import sign_ins
 from data.engine import Engine, read_session, write_session
+from data.locks import PEOPLE
 from data.models import Person
 from data.repeating import repeated
 
@@ -34,7 +35,7 @@ def _enabled(session: Session) -> list[Person]:
 
 def add(engine: Engine, email: str, role: str, *, now: datetime) -> Person | None:
     """Add a person; None when there is one of this address already."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         if session.exec(select(Person).where(Person.email == email)).first():
             return None
         person = Person(email=email, role=role, created_at=now)
@@ -45,7 +46,7 @@ def add(engine: Engine, email: str, role: str, *, now: datetime) -> Person | Non
 @repeated
 def change_role(engine: Engine, person_id: int, role: str, *, check: Check) -> Person | None:
     """Give a person another role; None when there is no such person."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         person = session.get(Person, person_id)
         if person is None:
             return None
@@ -58,7 +59,7 @@ def change_role(engine: Engine, person_id: int, role: str, *, check: Check) -> P
 @repeated
 def disable(engine: Engine, person_id: int, *, check: Check, reason: str, now: datetime) -> Person | None:
     """Disable a person and end their sign-ins for `reason`; None when there is no such person."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         person = session.get(Person, person_id)
         if person is None:
             return None
@@ -71,7 +72,7 @@ def disable(engine: Engine, person_id: int, *, check: Check, reason: str, now: d
 @repeated
 def enable(engine: Engine, person_id: int) -> Person | None:
     """Enable a person again; None when there is no such person."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         person = session.get(Person, person_id)
         if person is None:
             return None
@@ -83,7 +84,7 @@ def enable(engine: Engine, person_id: int) -> Person | None:
 @repeated
 def end_sign_ins(engine: Engine, person_id: int, *, reason: str, now: datetime) -> Person | None:
     """End all sign-ins of a person for `reason`; None when there is no such person."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         person = session.get(Person, person_id)
         if person is None:
             return None

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
+from data.locks import of_project
 from data.query_models import QueryBudget, QuerySpend
 from data.repeating import repeated
 
@@ -72,7 +73,7 @@ def spend(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> Spe
 
     The clock is asked once nobody else spends: by a time from before that, what others spent meanwhile is to come.
     """
-    with write_session(engine) as session:
+    with write_session(engine, of_project(project)) as session:
         now = clock()
         rules = session.get(QueryBudget, project)
         if rules is None:
@@ -112,7 +113,7 @@ def _tidy_up(session: Session, rules: QueryBudget, now: datetime) -> int:
 @repeated
 def give_back(engine: Engine, entry: int) -> None:
     """Remove a query that was not counted."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         session.exec(delete(QuerySpend).where(col(QuerySpend.id) == entry))
 
 
@@ -123,22 +124,16 @@ def keep_limit(engine: Engine, project: str, *, queries: int, window_s: int) -> 
         rules = session.get(QueryBudget, project)
     if rules and (rules.queries, rules.window_s) == (queries, window_s):
         return
-    with write_session(engine) as session:
-        session.merge(
-            QueryBudget(
-                project=project,
-                queries=queries,
-                window_s=window_s,
-                blocked_until=rules.blocked_until if rules else None,
-                slots_wanted=rules.slots_wanted if rules else 0,
-            )
-        )
+    with write_session(engine, of_project(project)) as session:
+        rules = session.get(QueryBudget, project) or QueryBudget(project=project)
+        rules.queries, rules.window_s = queries, window_s
+        session.add(rules)
 
 
 @repeated
 def block(engine: Engine, project: str, *, clock: Callable[[], datetime]) -> BudgetStatus:
     """Block the project for one query's share of the window, or twice that right after another block."""
-    with write_session(engine) as session:
+    with write_session(engine, of_project(project)) as session:
         now = clock()
         rules = session.get(QueryBudget, project) or QueryBudget(project=project)
         share_s = rules.window_s / rules.queries

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from data import leases
 from data.engine import write_session
+from data.locks import of_project
 from data.models import Lease, LeaseKind
 from data.query_models import QueryBudget
 from data.repeating import repeated
@@ -46,7 +47,7 @@ def take(
     """Take up to `most` slots that are free, or held by one of the `dead`; with none, `ask` the holders to share."""
     keys, dead_ones = _keys(project), {lease.key: lease for lease in dead}
     taken: list[int] = []
-    with write_session(engine) as session:
+    with write_session(engine, of_project(project)) as session:
         held = {lease.key: lease for lease in leases.find_all(session, LeaseKind.QUERY_SLOT, list(keys))}
         for key, number in keys.items():
             if len(taken) < most and (key not in held or key in dead_ones):
@@ -73,7 +74,7 @@ def _asked(session: Session, project: str, *, more: bool) -> int:
 def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int], int]:
     """Renew the slots that are held. Returns their numbers, and how often holders were asked to share until now."""
     keys = _keys(project)
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         held_keys = leases.hold_all(session, LeaseKind.QUERY_SLOT, list(keys), lease_owner=lease_owner)
         budget = session.get(QueryBudget, project)
         return sorted(keys[key] for key in held_keys), budget.slots_wanted if budget else 0
@@ -83,7 +84,7 @@ def renew(engine: Engine, project: str, *, lease_owner: str) -> tuple[list[int],
 def hand_back(engine: Engine, project: str, numbers: Collection[int], *, lease_owner: str) -> None:
     """Hand back slots of these numbers."""
     keys = [_key(project, number) for number in numbers]
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         leases.hand_back_all(session, LeaseKind.QUERY_SLOT, keys, lease_owner=lease_owner)
 
 

@@ -234,7 +234,7 @@ def heartbeat(
     log: dict[str, Any] | None = None,
 ) -> Renewal:
     """Renew the lease, and record the progress and the log as they are given."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return Renewal(ours=False, cancel_asked=False)
         if log is not None:

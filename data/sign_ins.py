@@ -13,6 +13,7 @@ from sqlmodel import Session, col, delete, select, update
 from data.audit import chain, refusals
 from data.audit.scope import Scope
 from data.engine import Engine, read_session, write_session
+from data.locks import PEOPLE
 from data.models import Person
 from data.repeating import repeated
 from data.sign_in_models import SignIn
@@ -71,7 +72,7 @@ def get_of_person(engine: Engine, person_id: int, key: str) -> tuple[Person | No
 @repeated
 def end(engine: Engine, key: str, *, reason: str, scope: Scope, now: datetime) -> None:
     """End one sign-in, with a line in the audit log."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         sign_in = session.get_one(SignIn, key)
         sign_in.ended_at, sign_in.ended_why = now, reason
         session.add(sign_in)
@@ -103,7 +104,7 @@ def settle(
 
     Returns the decision, and the person; None where there is none. `scope.who` is the address as it is written down.
     """
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         sign_in = session.get(SignIn, claimed.key)
         person = session.exec(select(Person).where(Person.email == claimed.email)).first()
         decision = decide(sign_in, person)

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlmodel import Session, col, func, or_, select, update
 
 from data.engine import Engine, read_session, write_session
+from data.locks import PEOPLE
 from data.models import Person
 from data.repeating import repeated
 from data.token_models import ApiToken
@@ -22,7 +23,7 @@ Check = Callable[[Sequence[ApiToken]], None]
 
 def add(engine: Engine, token: ApiToken, *, check: Check) -> ApiToken:
     """Add a token."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         check(session.exec(select(ApiToken).where(col(ApiToken.revoked_at).is_(None))).all())
         session.add(token)
     return token
@@ -51,7 +52,7 @@ def get_with_maker(engine: Engine, token_id: int) -> tuple[ApiToken, Person | No
 @repeated
 def revoke(engine: Engine, token_id: int, *, why: str, now: datetime) -> ApiToken | None:
     """Revoke a token for good; one that was revoked stays as it is. None when there is no such token."""
-    with write_session(engine) as session:
+    with write_session(engine, PEOPLE) as session:
         token = session.get(ApiToken, token_id)
         if token is not None and token.revoked_at is None:
             token.revoked_at, token.revoked_why = now, why
@@ -74,5 +75,5 @@ def count_put_back(engine: Engine) -> int:
 @repeated
 def note_used(engine: Engine, token_id: int, *, now: datetime) -> None:
     """Note that a token was used."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         session.exec(update(ApiToken).where(col(ApiToken.id) == token_id).values(last_used_at=now))

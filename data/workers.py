@@ -20,11 +20,11 @@ def sign_on(
     engine: Engine, name: str, *, started_at: datetime, now: datetime, clock_ahead_s: float | None = None
 ) -> None:
     """Note that a worker is there, forget those that left long ago, and tell who was told that none was."""
-    with write_session(engine) as session:
-        alert_states.settle(session, WORKER, None, now=now)
+    with write_session(engine, by_rows=True) as session:
         heartbeat = WorkerHeartbeat(name=name, started_at=started_at, seen_at=now, clock_ahead_s=clock_ahead_s)
         session.merge(heartbeat)
         session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < now - _KEPT_FOR))
+    alert_states.settle_found(engine, {WORKER: None}, now=now)
 
 
 def note_visit(engine: Engine, *, now: datetime) -> None:
@@ -36,7 +36,7 @@ def note_visit(engine: Engine, *, now: datetime) -> None:
 @repeated
 def sign_off(engine: Engine, name: str) -> None:
     """Note that a worker has left."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.name) == name))
 
 

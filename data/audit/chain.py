@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from sqlmodel import Session, col, select
 
+from data import locks
 from data.audit.anchor import anchor_holds, is_to_be_noted, note_after_commit, read_anchor
 from data.audit.scope import Outcome, Scope
 from data.engine import Engine, read_session, write_session
+from data.locks import AUDIT
 from data.models import AuditEntry
 from data.repeating import repeated
 
@@ -39,9 +41,10 @@ def append(
 ) -> AuditEntry:
     """Add a line to the log within a writing session.
 
-    The session began by locking the database, so the newest line is still the newest when ours comes after it; were it
-    not, the number would be taken already and the transaction would fail.
+    From here to its end the transaction keeps all others from adding one, so the newest line is still the newest when
+    ours comes after it; were it not, the number would be taken already and the transaction would fail.
     """
+    locks.take(session, AUDIT)
     last = _newest(session)
     if last and (gap := _not_noted(session, scope.anchor, last)):
         last = _add(session, last, replace(scope, who="audit log", action=GAP), _Content(gap))
@@ -51,7 +54,7 @@ def append(
 @repeated
 def note(engine: Engine, scope: Scope, *, subject: str, after: dict[str, Any]) -> None:
     """Add a line about something that changes no row. Raises StorageError."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         append(session, scope, subject=subject, after=after)
 
 

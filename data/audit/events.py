@@ -11,5 +11,5 @@ from data.repeating import repeated
 @repeated
 def note(engine: Engine, scope: Scope, what: str) -> None:
     """Record in the audit log what somebody did."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         chain.append(session, scope, subject=what)

@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, select
 
+from data import locks
 from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, write_session
+from data.locks import AUDIT
 from data.models import AuditEntry
 from data.repeating import repeated
 
@@ -19,12 +21,13 @@ _SAME_WITHIN = timedelta(minutes=5)
 @repeated
 def note(engine: Engine, scope: Scope, why: str, *, now: datetime) -> None:
     """Record a refusal in the audit log, unless the same one was written minutes ago."""
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:
         add(session, scope, why, now=now)
 
 
 def add(session: Session, scope: Scope, why: str, *, now: datetime) -> None:
     """Add a refusal within a writing session, unless the same one was written minutes ago."""
+    locks.take(session, AUDIT)  # of two that look at once, the second finds the line of the first
     same = select(AuditEntry).where(
         AuditEntry.who == scope.who[:320],
         AuditEntry.action == scope.action,
