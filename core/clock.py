@@ -6,12 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from data.database_clock import DatabaseClock, elapsed_s
+if TYPE_CHECKING:  # the help of the commands is shown without it
+    from data.database_clock import DatabaseClock
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _elapsed_s() -> float:
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Clock:
 
     now: Callable[[], datetime] = _now
     steady_s: Callable[[], float] = time.monotonic
-    elapsed_s: Callable[[], float] = elapsed_s
+    elapsed_s: Callable[[], float] = _elapsed_s
     # Whether `now` is no more than what this machine believes, which a database that has a clock knows better.
     is_hosts: bool = False
     wall: Callable[[], datetime] | None = None

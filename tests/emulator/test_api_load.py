@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from core.access.roles import LOCAL
-from core.api import app, protocol
+from core.api import app, protocol, readiness
 from core.bridge import Bridge
 from core.syncs import recurring
 from tests.stage.api import code_of, new_token, raw, sending, served
@@ -109,7 +109,7 @@ def test_who_takes_no_answer_is_dropped(bridge: Bridge, monkeypatch: pytest.Monk
 
 def test_numbers_are_read_by_a_few_at_a_time(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
     begun, going_on = Event(), Event()
-    look = app.find_troubles
+    look = readiness.find_troubles
 
     def hang(bridge: Bridge) -> list[str]:
         begun.set()
@@ -117,7 +117,7 @@ def test_numbers_are_read_by_a_few_at_a_time(bridge: Bridge, monkeypatch: pytest
         return look(bridge)
 
     monkeypatch.setattr(app, "_MOST_READERS", 0)
-    monkeypatch.setattr(app, "find_troubles", hang)
+    monkeypatch.setattr(readiness, "find_troubles", hang)
     with served(bridge) as client, ThreadPoolExecutor(60) as pool:
         refused = client.get("/metrics")
         looking = [pool.submit(client.get, "/readyz", timeout=30) for _ in range(60)]
