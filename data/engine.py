@@ -23,7 +23,7 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, create_engine
 
-from data import database_clock, locks, placing, time_limits
+from data import database_clock, locks, placing, postgres_vacuum, time_limits
 from data.database_errors import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
@@ -48,7 +48,6 @@ _PG_MIGRATION_LOCK = 7_021_126
 # then is what it writes over.
 _POSTGRES: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
 _PG_WRITER = {"isolation_level": "READ COMMITTED"}
-_PG_VACUUM_WITHIN = "30s"
 
 
 def make_engine(url: str) -> Engine:
@@ -217,26 +216,14 @@ def drop_leftovers(engine: Engine) -> None:
     It takes about as long as to copy the database; who writes meanwhile waits. Raises StorageError.
     """
     with _storage_errors(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if engine.dialect.name != "sqlite":
-            _vacuum_postgres(connection)
-            return
         dbapi: Any = engine.dialect.loaded_dbapi
         try:
-            _vacuum_sqlite(connection.connection.driver_connection)
-        except (dbapi.Error, TimeoutError) as exc:
+            if engine.dialect.name == "postgresql":
+                postgres_vacuum.rewrite(connection, "association_batch")  # the one table that holds people's ids
+            else:
+                _vacuum_sqlite(connection.connection.driver_connection)
+        except (DBAPIError, dbapi.Error, TimeoutError) as exc:
             raise StorageError(_LEFTOVERS, advice=_DROP_THEM) from exc
-
-
-def _vacuum_postgres(connection: Connection) -> None:
-    """Write the one table again that holds people's ids. It waits for those that read it, but not for ever."""
-    time_limits.lift(connection)
-    connection.exec_driver_sql(f"SET lock_timeout = '{_PG_VACUUM_WITHIN}'")
-    try:
-        connection.exec_driver_sql("VACUUM FULL association_batch")
-    except DBAPIError as exc:
-        raise StorageError(_LEFTOVERS, advice=_DROP_THEM) from exc
-    finally:
-        connection.invalidate()  # with its setting
 
 
 def _vacuum_sqlite(driver: Any) -> None:

@@ -10,8 +10,10 @@ from sqlmodel import select
 
 from core.bridge import Bridge
 from data import engine as data_engine
+from data import postgres_vacuum
 from data.engine import StorageError, read_session, write_session
 from data.models import Association, AssociationBatch, Connection, Person
+from tests.stage.sandbox import wait_until
 
 KNOWN, LEFT = "Mixpanel says: jane-doe-77 is unknown", "Mixpanel's reason is not kept"
 
@@ -68,8 +70,7 @@ def test_a_writer_that_waited_reads_what_the_one_before_it_wrote(bridge: Bridge,
 
 
 def test_what_was_forgotten_is_not_left_in_the_file_of_the_table(bridge: Bridge, batch: int):
-    with write_session(bridge.engine) as session:
-        session.get_one(AssociationBatch, (batch, 0)).refused = {"0": LEFT}
+    change(bridge, batch)
     assert KNOWN in file_of_batches(bridge)
 
     data_engine.drop_leftovers(bridge.engine)
@@ -78,15 +79,50 @@ def test_what_was_forgotten_is_not_left_in_the_file_of_the_table(bridge: Bridge,
     assert LEFT in file_of_batches(bridge)
 
 
+def test_what_somebody_may_still_look_at_is_dropped_as_soon_as_nobody_may(bridge: Bridge, batch: int):
+    before = file_name(bridge)
+    with ThreadPoolExecutor(1) as threads:
+        with read_session(bridge.engine) as session:
+            assert session.exec(select(Person)).all() == []  # of this moment is all that it reads from here on
+            change(bridge, batch)
+            dropping = threads.submit(data_engine.drop_leftovers, bridge.engine)
+            wait_until(lambda: file_name(bridge) != before)
+        dropping.result(timeout=30)
+
+    assert KNOWN not in file_of_batches(bridge)
+
+
+def test_what_somebody_may_look_at_for_too_long_is_said_to_be_there(
+    bridge: Bridge, batch: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(postgres_vacuum, "WITHIN_S", 0.05)
+
+    with read_session(bridge.engine) as session:
+        session.exec(select(Person)).all()
+        change(bridge, batch)
+        with pytest.raises(StorageError, match="What was deleted may still be"):
+            data_engine.drop_leftovers(bridge.engine)
+
+
 def test_leftovers_that_somebody_holds_are_said_to_be_there(
     bridge: Bridge, batch: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(data_engine, "_PG_VACUUM_WITHIN", "50ms")
+    monkeypatch.setattr(postgres_vacuum, "WITHIN_S", 0.05)
 
     with read_session(bridge.engine) as session:
         session.get_one(AssociationBatch, (batch, 0))
         with pytest.raises(StorageError, match="What was deleted may still be"):
             data_engine.drop_leftovers(bridge.engine)
+
+
+def change(bridge: Bridge, batch: int) -> None:
+    with write_session(bridge.engine) as session:
+        session.get_one(AssociationBatch, (batch, 0)).refused = {"0": LEFT}
+
+
+def file_name(bridge: Bridge) -> str:
+    with bridge.engine.connect() as connection:
+        return str(connection.execute(text("SELECT pg_relation_filepath('association_batch')")).scalar_one())
 
 
 def file_of_batches(bridge: Bridge) -> str:
