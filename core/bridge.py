@@ -54,7 +54,7 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
         except UrlUnusable as exc:
             raise SettingsError(
                 f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.",
-                advice="Set it to one such as sqlite:////folder/file.db, or unset it.",
+                advice=exc.advice or "Set it to one such as sqlite:////folder/file.db, or unset it.",
                 code="bad_setting",
             ) from exc
         try:

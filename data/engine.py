@@ -19,6 +19,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
     IntegrityError,
+    NoSuchModuleError,
     SQLAlchemyError,
 )
 from sqlmodel import Session, create_engine
@@ -39,6 +40,7 @@ from data.database_errors import UrlUnusable as UrlUnusable
 from data.locks import PEOPLE, SETUP, Lock
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_INSTALL = "Install it (pip install -r requirements-postgres.txt), and let the URL begin with postgresql://."
 _LEFTOVERS = "What was deleted may still be in the free pages and the log of the database."
 _DROP_THEM = "Close what else has it open, and see that the disk has room. Then do it once more."
 _CHECKPOINT_WITHIN_S, _CHECKPOINT_AGAIN_S = 30.0, 0.1
@@ -59,8 +61,8 @@ def make_engine(url: str) -> Engine:
     try:
         # An error that nobody foresaw goes into a log as it is: sealed secrets, hashes and addresses stay out of it.
         engine = create_engine(url, hide_parameters=True, **(_POSTGRES if kind == "postgresql" else {}))
-    except ImportError as exc:
-        raise UrlUnusable("the driver that it needs is not installed") from exc
+    except (ImportError, NoSuchModuleError) as exc:
+        raise UrlUnusable("the driver that it needs is not installed", advice=_INSTALL) from exc
     if kind == "postgresql":
         database_clock.follow(engine)
         time_limits.limit(engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,21 @@ def test_an_odd_value_of_any_setting_is_refused_by_its_name(monkeypatch: pytest.
     assert caught.value.advice
     assert "Input should" not in caught.value.message, "a sentence for a person, not for a programmer"
     assert name not in ("DATABASE_URL", "SECRET_KEY", "ADMINS") or value not in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "postgresql+psycopg", "postgresql+none"])
+def test_a_missing_driver_is_said_with_how_it_is_installed(monkeypatch: pytest.MonkeyPatch, kind: str):
+    monkeypatch.setenv("COHORT_BRIDGE_DATABASE_URL", f"{kind}://somebody:secret@127.0.0.1:1/none")
+
+    with monkeypatch.context() as machine:
+        machine.setitem(sys.modules, "psycopg", None)
+        with pytest.raises(SettingsError) as caught:
+            open_bridge(settings.read())
+
+    assert caught.value.message == (
+        "COHORT_BRIDGE_DATABASE_URL cannot be used: the driver that it needs is not installed."
+    )
+    assert "pip install -r requirements-postgres.txt" in (caught.value.advice or "")
 
 
 @pytest.mark.sqlite_file
