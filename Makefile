@@ -9,10 +9,10 @@ SEEDS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-postgres counterparts faults faults-postgres check format unit bench bench-pages pictures clean
+.PHONY: help run test test-postgres test-postgres-short counterparts faults faults-postgres check format unit bench bench-pages pictures clean
 
 help: ## Show what can be done
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker and dashboard
 	@exec $(PYTHON) -m core up --port $(PORT)
@@ -22,6 +22,9 @@ test: $(VENV)/.installed-dev ## Install what is needed, then run every test
 
 test-postgres: $(VENV)/.installed-postgres ## Run the tests on a PostgreSQL server that is started for them
 	@$(PYTHON) -m tests.postgres -n 4 --dist loadfile --no-loadscope-reorder --durations 10
+
+test-postgres-short: $(VENV)/.installed-postgres ## Run there what rests most on the database (a minute)
+	@$(PYTHON) -m tests.postgres --short -n 2 --dist loadfile --no-loadscope-reorder
 
 counterparts: $(VENV)/.installed-dev ## Let public readers read every cohort of the sandbox, and compare
 	@$(PYTHON) -m tests.counterparts

@@ -1,4 +1,7 @@
-"""Run tests on a PostgreSQL server of their own: all but those about SQLite's file, or what pytest is told here."""
+"""Run tests on a PostgreSQL server of their own: all but those about SQLite's file, or what pytest is told here.
+
+With `--short` those of tests/postgres/short.py, after a list of what they cover.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+from tests.postgres import short
 from tests.postgres.cluster import NoPostgres, find_programs, running
+
+SHORT = "--short"
 
 
 def main(arguments: list[str]) -> int:
@@ -16,6 +22,9 @@ def main(arguments: list[str]) -> int:
     try:
         if find_spec("psycopg") is None:
             raise NoPostgres("The driver is missing: `make test-postgres` installs it (requirements-postgres.txt).")
+        if SHORT in arguments:
+            arguments = [*(argument for argument in arguments if argument != SHORT), *short.list_tests()]
+            print(short.describe(), flush=True)
         with running(find_programs()) as server:
             command = [sys.executable, "-m", "pytest", "-m", "not sqlite_file", *arguments]
             return subprocess.run(command, env={**os.environ, "TEST_POSTGRES_URL": server}, check=False).returncode

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.postgres import __main__ as postgres
-from tests.postgres import cluster
+from tests.postgres import cluster, short
+from tests.stage.processes import ROOT
 
 
 @pytest.fixture
@@ -42,3 +43,16 @@ def test_the_newest_that_debian_has_is_taken_unless_one_is_on_the_path(machine: 
 
     own = install(machine / "bin", "initdb", "postgres")
     assert cluster.find_programs() == own
+
+
+def test_the_short_form_names_tests_that_are_there():
+    for test in short.list_tests():
+        path, _, name = test.partition("::")
+        assert (ROOT / path).exists(), path
+        assert f"def {name}" in (ROOT / path).read_text(encoding="utf-8") if name else True, test
+
+
+def test_the_driver_is_pinned_and_not_part_of_what_every_installation_needs():
+    needed = [(ROOT / f"requirements{of}.txt").read_text().split() for of in ("", "-postgres")]
+
+    assert [any(line.startswith("psycopg[binary]==") for line in lines) for lines in needed] == [False, True]
