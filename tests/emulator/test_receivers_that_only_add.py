@@ -463,7 +463,6 @@ def test_a_rollback_that_would_leave_somebody_fails_and_says_so(bridge: Bridge, 
     assert held(receiver) == before
 
 
-@pytest.mark.sqlite_file
 def test_a_database_that_was_put_back_holds(home: Home, sandbox: Sandbox, bridge: Bridge, receiver: Receiver):
     export(bridge, TRIAL)
     back_up(home)
@@ -478,7 +477,6 @@ def test_a_database_that_was_put_back_holds(home: Home, sandbox: Sandbox, bridge
         assert "older than what was delivered" in (run.error_message or "")
 
 
-@pytest.mark.sqlite_file
 def test_a_group_that_a_database_put_back_lacks_is_held_first(
     home: Home, sandbox: Sandbox, bridge: Bridge, receiver: Receiver
 ):

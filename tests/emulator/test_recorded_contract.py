@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.emulator.record_contract import play, recorded
+from tests.stage import databases
 from tests.stage.home import Home
 from tests.stage.sandbox import Sandbox
 
@@ -18,15 +20,35 @@ def differing(kept: list[dict[str, Any]], played: list[dict[str, Any]]) -> list[
     return [f"{old['command']}\n  recorded: {shown(old)}\n  now:      {shown(new)}" for old, new in pairs]
 
 
+def without_gaps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Number the groups anew, in their order: a server's numbers have gaps, where one was refused after it had one."""
+    fields = list(fields_of_groups(steps))
+    numbers = sorted({holder[name] for holder, name in fields})
+    for holder, name in fields:
+        holder[name] = numbers.index(holder[name]) + 1
+    return steps
+
+
+def fields_of_groups(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Find every field that is the number of a group."""
+    if isinstance(value, dict):
+        name = "id" if "last_run_id" in value else "group_id"
+        if isinstance(value.get(name), int):
+            yield value, name
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from fields_of_groups(item)
+
+
 def shown(step: dict[str, Any]) -> str:
     return json.dumps(step, ensure_ascii=False)
 
 
-@pytest.mark.sqlite_file  # its numbers have no gaps
 @pytest.mark.slow
 def test_every_command_ends_with_the_status_and_the_json_that_were_recorded(sandbox: Sandbox, empty_home: Home):
     # As JSON, like the recording: what was played holds counters beside plain values.
     kept, played = recorded(), json.loads(json.dumps(play(sandbox, empty_home)))
+    if databases.SERVER:
+        kept, played = without_gaps(kept), without_gaps(played)
 
     assert [step["command"] for step in played] == [step["command"] for step in kept]
     assert not (told := differing(kept, played)), "\n".join(["what scripts rely on is another:", *told])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,10 @@ from core.worker import service
 from data import deliveries
 from data.engine import write_session
 from data.models import AuditEntry, RunStatus, Sync
+from tests.stage import databases
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 from tests.stage.seeds import LONG, few
-
-pytestmark = pytest.mark.sqlite_file
 
 MARK = "deliveries.mark"
 
@@ -38,16 +36,12 @@ def opened(home: Home, sandbox: Sandbox) -> Bridge:
 
 
 def back_up(home: Home) -> None:
-    database = home.path / "cohort_bridge.db"
-    with closing(sqlite3.connect(database)) as present, closing(sqlite3.connect(home.path.parent / "backup")) as kept:
-        present.backup(kept)
+    databases.back_up(home.path, home.path.parent / "backup")
 
 
 def restore(home: Home) -> None:
     """Put the database back, while nothing uses it."""
-    for path in home.path.glob("cohort_bridge.db*"):
-        path.unlink()
-    shutil.copy(home.path.parent / "backup", home.path / "cohort_bridge.db")
+    databases.put_back(home.path, home.path.parent / "backup")
 
 
 def put_back_in_place(home: Home) -> None:
@@ -231,6 +225,7 @@ def test_several_that_note_at_once_leave_the_highest_number(tmp_path: Path):
 
 
 @LONG
+@pytest.mark.sqlite_file  # a server's is not put back while processes are connected
 @pytest.mark.usefixtures("opened")
 def test_a_restore_under_a_run_that_works_is_noticed_before_the_run_delivers(home: Home, sandbox: Sandbox):
     with home.bridge() as bridge:

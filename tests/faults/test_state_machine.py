@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -28,12 +26,11 @@ from tests.faults import process
 from tests.faults.conftest import Tally
 from tests.faults.population import COHORTS, Population, all_runs, assert_counts_add_up
 from tests.faults.process import STEPS, Kill, WallClock
+from tests.stage import databases
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, copy_home, export, group_row
 from tests.stage.sandbox import NOON
 from tests.stage.seeds import SEEDS
-
-pytestmark = pytest.mark.sqlite_file
 
 USED = COHORTS[:3]
 FAULTS = ["server_error", "reset_after", "reset_before", "cut_off_json", "page_rows_missing", "session_forgotten"]
@@ -65,7 +62,7 @@ class Syncs(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="syncs-"))
         self.home: Home = copy_home(self.template, self.folder / "home")
         self.clock = FakeClock(NOON)
-        self.database, self.backup = self.home.path / "cohort_bridge.db", self.folder / "backup.db"
+        self.backup = self.folder / "backup.db"
         self._open()
         self.population.reset()
         self.members: dict[int, set[int]] = {cohort: set() for cohort in USED}
@@ -90,6 +87,7 @@ class Syncs(RuleBasedStateMachine):
             self.all_is_well_in_the_end()
         finally:
             self.opened.__exit__(None, None, None)
+            databases.drop_below(self.folder)
             shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- what happens in Mixpanel ---
@@ -209,16 +207,13 @@ class Syncs(RuleBasedStateMachine):
     @rule()
     def back_up(self) -> None:
         self.backup.unlink(missing_ok=True)
-        with closing(sqlite3.connect(self.database)) as database, closing(sqlite3.connect(self.backup)) as copy:
-            database.backup(copy)
+        databases.back_up(self.home.path, self.backup)
 
     @precondition(lambda self: self.backup.exists())
     @rule()
     def put_the_backup_back(self) -> None:
         self.opened.__exit__(None, None, None)
-        for end in ("", "-wal", "-shm"):
-            Path(f"{self.database}{end}").unlink(missing_ok=True)
-        shutil.copy(self.backup, self.database)
+        databases.put_back(self.home.path, self.backup)
         self._open()
         known = {run.id for run in all_runs(self.bridge)}
         self.held_by = {run: members for run, members in self.held_by.items() if run in known}

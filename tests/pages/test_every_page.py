@@ -125,14 +125,12 @@ def test_a_page_says_in_a_sentence_that_the_storage_cannot_be_used(tmp_path: Pat
     assert "Cohort Bridge cannot open its storage" in shown(open_page(page))
 
 
-@pytest.mark.sqlite_file
 @pytest.mark.parametrize("page", PAGES)
-def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Bridge, tmp_path: Path, page: str):
+def test_a_database_that_breaks_under_way_is_said_in_a_sentence(practising: Bridge, page: str):
     at = open_page(page)
-    with sqlite3.connect(tmp_path / "home" / "cohort_bridge.db") as database:
+    with practising.engine.begin() as database:
         for table in ("connection", "run", "sync", "person", "audit_entry"):
-            database.execute(f"ALTER TABLE {table} RENAME TO {table}_gone")
-    database.close()
+            database.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {table}_gone")
 
     at.run()
 

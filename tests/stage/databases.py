@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Engine, event
 
 from core.settings import Settings
 
 # The URL of a server's databases but for their name; empty where each home has a SQLite file.
 SERVER = os.environ.get("TEST_POSTGRES_URL", "")
+# Where a home has its own.
+FILE = "cohort_bridge.db"
 # The databases that this process knows to be there, and the homes that all it named belong to.
 _MADE: set[str] = set()
 _HOMES: dict[str, Path] = {}
-# The engines that connected: what a test leaves open would be said to be when the garbage collector comes by.
-_USED: list[Engine] = []
+# What is connected to each. The driver complains of a connection that is garbage before it was closed, and so of each
+# engine that a test leaves open: in whichever test the garbage collector comes by.
+_CONNECTED: dict[str, list[Any]] = {}
 
 
 def url_of(home: Path) -> str:
@@ -41,16 +46,35 @@ def copy(template: Path, target: Path) -> None:
     """Give a home that is copied the database that belongs to it; who has the template's open connects again."""
     if SERVER and _name(template) in _MADE:
         url_of(target)
-        _do(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{_name(template)}'")
-        _make(_name(target), _name(template))
+        _copy(_name(template), _name(target))
+
+
+def back_up(home: Path, file: Path) -> None:
+    """Keep a home's database as it is at this moment: in a file, which only stands for that on a server."""
+    if SERVER:
+        url_of(file)
+        _copy(_name(home), _name(file))
+        file.touch()
+        return
+    with closing(sqlite3.connect(home / FILE)) as present, closing(sqlite3.connect(file)) as kept:
+        present.backup(kept)
+
+
+def put_back(home: Path, file: Path) -> None:
+    """Put a home's database back as it was then, while nothing uses it."""
+    if SERVER:
+        _copy(_name(file), _name(home))
+        return
+    for path in home.glob(f"{FILE}*"):
+        path.unlink()
+    shutil.copy(file, home / FILE)
 
 
 def drop_below(folder: Path) -> None:
     """Drop the databases of the homes in a folder, whoever still uses them."""
     names = [name for name in _MADE if _HOMES[name].is_relative_to(folder.resolve())]
-    for engine in [engine for engine in _USED if engine.url.database in names]:
-        engine.dispose()
-        _USED.remove(engine)
+    for name in names:
+        close_all(name)
     if names:
         _do(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in names))
         _MADE.difference_update(names)
@@ -61,7 +85,7 @@ def use_server() -> None:
     if SERVER:
         Settings.settings_customise_sources = classmethod(_with_own_default)  # type: ignore[method-assign]
         event.listen(Engine, "do_connect", _make_where_missing)
-        event.listen(Engine, "engine_connect", _note_use)
+        event.listen(Engine, "connect", _note_connection)
 
 
 class _OnServer(PydanticBaseSettingsSource):
@@ -89,15 +113,36 @@ def _make_where_missing(_dialect: object, _record: object, _arguments: object, p
         _make(name)
 
 
-def _note_use(connection: Connection) -> None:
-    if connection.engine.dialect.name == "postgresql" and connection.engine not in _USED:
-        _USED.append(connection.engine)
+def _note_connection(connection: Any, _record: object) -> None:
+    if info := getattr(connection, "info", None):  # SQLite's has none
+        still = [each for each in _CONNECTED.get(info.dbname, []) if not each.closed]
+        _CONNECTED[info.dbname] = [*still, connection]
 
 
-def _make(name: str, template: str = "template0") -> None:
+def close_all(name: str) -> None:
+    """Close what is still connected to a database; an engine that is used again connects again."""
+    for connection in _CONNECTED.pop(name, []):
+        connection.close()
+
+
+def _make(name: str) -> None:
     if name not in _MADE and not _do(f"SELECT FROM pg_database WHERE datname = '{name}'"):
-        _do(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
+        _do(f"CREATE DATABASE {name} TEMPLATE template0 STRATEGY FILE_COPY")
     _MADE.add(name)
+
+
+def _copy(name: str, target: str) -> None:
+    """Make one database, or make it again, as another is: a moment at which nobody is connected to that."""
+    for each in (name, target):
+        close_all(each)
+    _do(
+        f"DROP DATABASE IF EXISTS {target} WITH (FORCE)",
+        f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = '{name}'",
+        f"CREATE DATABASE {target} TEMPLATE {name} STRATEGY FILE_COPY",
+        f"ALTER DATABASE {name} ALLOW_CONNECTIONS true",
+    )
+    _MADE.add(target)
 
 
 def _do(*statements: str) -> list[Any]:
