@@ -13,6 +13,7 @@ COVERED = {
         "tests/postgres/test_failures.py",
         "tests/postgres/test_lost_transactions.py",
         "tests/postgres/test_clocks.py",
+        "tests/postgres/test_locks.py",
     ),
     "the run queue, and who holds a run": (
         "tests/unit/test_runs.py",
