@@ -43,7 +43,7 @@ def configure(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # These log one line a request, with the URL.
-    for noisy in ("httpx", "httpcore", "alembic", "schedule", "psycopg"):
+    for noisy in ("httpx", "httpcore", "alembic", "schedule", "psycopg", "procrastinate"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Tries that are repeated are logged by the run that repeats them.
     logging.getLogger("stamina").setLevel(logging.ERROR)

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     sign_in_idle_minutes: float = Field(default=120.0, gt=0, le=30 * 24 * 60)
     messages_in_flight: int = Field(default=4, ge=1, le=16)
     runs_in_flight: int = Field(default=4, ge=1, le=32)
+    dispatch: Literal["embedded", "procrastinate"] | None = None
     page_size: int | Literal["vendor"] | None = None
     retry_over_s: float = Field(default=60.0, gt=0, le=600)
     cache_mb: int = Field(default=2048, ge=64, le=2**24)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlmodel import Session, col, func, select, update
+from sqlmodel import Session, col, select, update
 
 from data import account_alerts, doubt, receivers
 from data.audit import chain, recorder
@@ -115,11 +115,11 @@ def list_side(engine: Engine, side: str) -> list[Connection]:
         return list(session.exec(query.order_by(col(Connection.id))).all())
 
 
-def count_side(engine: Engine, side: str) -> int:
-    """Count what is connected on one side."""
-    query = select(func.count()).where(Connection.side == side, col(Connection.removed).is_(False))
+def list_ids(engine: Engine, side: str) -> list[int]:
+    """List what is connected on one side, by number."""
+    query = select(Connection.id).where(Connection.side == side, col(Connection.removed).is_(False))
     with read_session(engine) as session:
-        return session.exec(query).one()
+        return [number for number in session.exec(query.order_by(col(Connection.id))).all() if number is not None]
 
 
 def free_name(engine: Engine, side: str, name: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import Session, col, select
 
-from data import receivers
+from data import receivers, run_jobs
 from data.engine import Engine, read_session, write_session
 from data.models import Connection, Group, Run, Sync, SyncKind, SyncState, Timing
 from data.repeating import repeated
@@ -73,10 +73,14 @@ def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, 
         query = select(Sync, Group, Connection.name).where(*IN_ITS_GROUP)
         found = {row[0].id: row for row in session.exec(query.where(col(Sync.id).in_(free))).all()}
         request = RunRequest(trigger="schedule", actor="schedule")
+        runs: list[Run] = []
         for sync_id in free:
             # Raises where a row is missing: a sync without its group or destination is damage.
             sync, group, destination = found.get(sync_id) or session.exec(query.where(Sync.id == sync_id)).one()
-            session.add(new_run(sync, group, request, destination=destination, now=now))
+            runs.append(new_run(sync, group, request, destination=destination, now=now))
+        session.add_all(runs)
+        session.flush()
+        run_jobs.ring(session, [run.id for run in runs])
         return len(free)
 
 

@@ -332,7 +332,7 @@ def _bring_up_to_date(engine: Engine, home: Path, file: Path | None) -> None:
     is_there = file is None or file.exists()
     if is_there and _revision(engine) == known[-1]:
         return  # Alembic takes a while to import, and most starts have nothing to do.
-    with _one_at_a_time(engine, home):
+    with one_at_a_time(engine, home):
         if file is not None and not file.exists():
             placing.finish(home, file)
         present = _revision(engine)
@@ -368,7 +368,7 @@ def _revision(engine: Engine) -> str | None:
 
 
 @contextmanager
-def _one_at_a_time(engine: Engine, home: Path) -> Generator[None]:
+def one_at_a_time(engine: Engine, home: Path) -> Generator[None]:
     if engine.dialect.name != "postgresql":
         with placing.alone(home, timeout_s=120):
             yield

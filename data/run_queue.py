@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from data import alert_states, leases
+from data import alert_states, leases, run_jobs
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
@@ -118,7 +118,14 @@ class ClaimableRun(NamedTuple):
     destination_id: int | None
 
 
-def claimable(engine: Engine, *, now: datetime, full: Collection[int] = (), limit: int = 20) -> list[ClaimableRun]:
+def claimable(
+    engine: Engine,
+    *,
+    now: datetime,
+    full: Collection[int] = (),
+    queued_before: datetime | None = None,
+    limit: int = 20,
+) -> list[ClaimableRun]:
     """List the runs that a worker may try to claim now, but those of destinations that are `full`, the oldest first.
 
     One that waits for longer than any wait takes began to wait before the clock was set back: it may try as well.
@@ -126,7 +133,7 @@ def claimable(engine: Engine, *, now: datetime, full: Collection[int] = (), limi
     with read_session(engine) as session:
         rows = session.exec(
             select(Run.id, Run.dry_run, Group.destination_id)
-            .where(Run.group_id == Group.id, *_may_start(Run, now=now, full=full))
+            .where(Run.group_id == Group.id, *_may_start(Run, _Which(now, full, queued_before)))
             .order_by(col(Run.queued_at), col(Run.id))
             .limit(limit)
         ).all()
@@ -139,6 +146,7 @@ def claim_next(
     lease_owner: str,
     now: datetime,
     full: Collection[int] = (),
+    queued_before: datetime | None = None,
     only: int | None = None,
 ) -> ClaimableRun | None:
     """Take the oldest of the claimable runs, or that `only` one, with its lease; None where there is none.
@@ -149,7 +157,7 @@ def claim_next(
     for _ in range(_CLAIM_TRIES):
         try:
             with write_session(engine) as session:
-                row = session.exec(_claiming(now=now, full=full, only=only)).first()
+                row = session.exec(_claiming(_Which(now, full, queued_before, only))).first()
                 if row is None:
                     return None
                 leases.take_free(session, LeaseKind.RUN, row[0], lease_owner=lease_owner, now=now)
@@ -159,16 +167,23 @@ def claim_next(
     return None
 
 
-def _claiming(*, now: datetime, full: Collection[int], only: int | None) -> UpdateBase:
+@dataclass(frozen=True)
+class _Which:
+    """Which runs may be claimed: not those of a destination that is full, nor what was queued later than that."""
+
+    now: datetime
+    full: Collection[int]
+    queued_before: datetime | None
+    only: int | None = None
+
+
+def _claiming(which: _Which) -> UpdateBase:
     """Build the statement that claims a run, and returns it as a claimable one."""
     waiting = aliased(Run)
-    free = [~leases.is_kind_held(LeaseKind.FORGETTING), *_may_start(waiting, now=now, full=full)]
-    if only is not None:
-        free.append(col(waiting.id) == only)
     first = (
         select(waiting.id)
         .join(Group, col(Group.id) == waiting.group_id)
-        .where(*free)
+        .where(~leases.is_kind_held(LeaseKind.FORGETTING), *_may_start(waiting, which))
         .order_by(col(waiting.queued_at), col(waiting.id))
         .limit(1)
         .with_for_update(skip_locked=True, key_share=True, of=[waiting, Group])
@@ -177,7 +192,7 @@ def _claiming(*, now: datetime, full: Collection[int], only: int | None) -> Upda
     return (
         update(Run)
         .where(col(Run.id) == first.scalar_subquery())
-        .values(**_started(now))
+        .values(**_started(which.now))
         .returning(col(Run.id), col(Run.dry_run), destination.scalar_subquery())
         .execution_options(synchronize_session=False)
     )
@@ -192,9 +207,9 @@ def _started(now: datetime) -> dict[str, Any]:
     }
 
 
-def _may_start(run: type[Run], *, now: datetime, full: Collection[int]) -> list[ColumnElement[bool]]:
+def _may_start(run: type[Run], which: _Which) -> list[ColumnElement[bool]]:
     """Build the conditions, beside a group that was joined, that a worker may claim a run now."""
-    until = col(run.waiting_until)
+    now, until = which.now, col(run.waiting_until)
     latest: ColumnElement[Any] = case(
         (col(run.status) == RunStatus.QUEUED, now + _LONGEST_QUEUED), else_=now + _LONGEST_WAITING
     )
@@ -204,7 +219,9 @@ def _may_start(run: type[Run], *, now: datetime, full: Collection[int]) -> list[
         _is_waiting(run),
         ~leases.is_held(LeaseKind.RUN, run.id),
         or_(until.is_(None), until <= now, until > latest),
-        or_(col(run.dry_run), col(run.group_id).not_in(busy) & col(Group.destination_id).not_in(full)),
+        or_(col(run.dry_run), col(run.group_id).not_in(busy) & col(Group.destination_id).not_in(which.full)),
+        *([] if which.queued_before is None else [col(run.queued_at) <= which.queued_before]),
+        *([] if which.only is None else [col(run.id) == which.only]),
     ]
 
 
@@ -298,6 +315,7 @@ def _let_go(session: Session, run_id: int, lease_owner: str, values: dict[str, A
             **_CANCELLED.columns(),
         }
     session.exec(update(Run).where(col(Run.id) == run_id).values(**values))
+    run_jobs.ring(session, [run_id])
     return True
 
 
@@ -329,6 +347,7 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
         if not leases.end_if_unmoved(session, lease):
             return False
         leases.free_all(session, parts_owner(lease.lease_owner, run_id))
+        run_jobs.drop(session, run_id)
         run = session.get(Run, run_id)
         if run is None:
             return True  # a lease of nothing: it must not keep the others from being recovered
@@ -341,7 +360,10 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
         if not run.dry_run:
             alert_states.note_run_end(session, run.group_id, run_id, RunStatus.INTERRUPTED, now=now)
         if is_wanted and recovery.again_at is not None and not _is_replaced(session, run):
-            session.add(_again(run, now, recovery.again_at))
+            again = _again(run, now, recovery.again_at)
+            session.add(again)
+            session.flush()
+            run_jobs.ring(session, [again.id])
         return True
 
 

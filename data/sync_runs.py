@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from data import alert_states, leases, run_queue
+from data import alert_states, leases, run_jobs, run_queue
 from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
 
@@ -21,6 +21,8 @@ def add_run(session: Session, sync: Sync, request: RunRequest, *, now: datetime)
     run = run_queue.new_run(sync, group, request, destination=destination.name, now=now)
     if request.lease_owner is None:
         session.add(run)
+        session.flush()
+        run_jobs.ring(session, [run.id])
     else:
         run_queue.keep_for(session, run, request.lease_owner, now=now)
     return run
@@ -93,6 +95,7 @@ def start_at_once(session: Session, run: Run) -> None:
     if run.status == RunStatus.QUEUED:
         run.waiting_until = None
     session.add(run)
+    run_jobs.ring(session, [run.id])
 
 
 def unfinished_run(session: Session, sync_id: int) -> Run | None:

@@ -27,19 +27,20 @@ from core.threads import to_its_end
 from core.vendors.certificates import load_trusted
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
+from core.worker.dispatch.choice import choose_dispatch
+from core.worker.dispatch.port import Dispatch
 from core.worker.jobs import Jobs, guarded
-from core.worker.places import Places
-from core.worker.run_execution import carry_out, hand_back, watch_runs
-from data import connections, run_queue, workers
+from core.worker.run_execution import watch_runs
+from core.worker.run_tasks import RunTasks
+from data import workers
 from data.members.duck import clear_scratch
-from data.models import DESTINATION_SIDE
-from data.run_queue import ClaimableRun
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
 _SCRATCH_KEPT_S = 24 * 3600
 _SIGNED_ON_FOR_S = 60.0
+_ENGINE_ENDS_WITHIN_S = 5.0
 
 
 class Worker:
@@ -50,10 +51,7 @@ class Worker:
         self._clock = bridge.clock
         self._lease_owner = new_lease_owner()
         self._started_at = self._clock.now()
-        self._claimed: list[int] = []
-        self._places = Places(bridge.settings.runs_in_flight)
-        self._destinations = 1  # at the last look
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._runs = RunTasks(bridge, self._lease_owner)
         self._associations = running.JobRunner(bridge, self._lease_owner)
         self._watching = Watching(bridge)
         self._alerts, self._ping = AlertSender(bridge, self._lease_owner), DeadMansPing(bridge)
@@ -63,21 +61,21 @@ class Worker:
             self._associations.watch,
             watch_senders(bridge),
         )
-        self._has_place = asyncio.Event()  # since a run has ended
+        self._is_look_due = False
         self._signed_on_at_s: float | None = None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
         from core.api.server import ApiServer  # takes a while to import, and work that is done once needs none
 
-        api = ApiServer(self._bridge)
+        api, dispatch = ApiServer(self._bridge), choose_dispatch(self._bridge, self._runs)
         jobs = Jobs(
             [
                 (600, self.pause_shared),
                 (600, self.pause_unplannable),
                 (2, self.look_for_dead),
                 (1, self.end_pauses),
-                (1, self.dispatch),
+                (1, self.queue_due),
                 (10, self.sign_on),
                 (30, self.look_for_alerts),
                 (30, api.open),  # where another worker of this machine serves, take its place when it is gone
@@ -91,23 +89,24 @@ class Worker:
                 asyncio.create_task(service_accounts.watch(self._bridge, http)),
                 asyncio.create_task(self._alerts.serve()),
             ]
+            self._runs.start_claimed(http)  # none yet: it is told of the client
+            handing_out = asyncio.create_task(dispatch.serve())
             try:
                 while not stop.is_set():
                     await asyncio.to_thread(jobs.run_pending)
                     if self._is_signed_on():
                         self._ping.note_tick()
-                    if self._has_place.is_set():
-                        self._has_place.clear()
-                        await asyncio.to_thread(guarded, self.fill_places)
-                    self._start_claimed(http)
+                    await self._take_next(dispatch)
+                    self._runs.start_claimed(http)
                     self._associations.start_claimed(http)
-                    await _wait_for_any(stop, self._has_place, within_s=_TICK_S)
+                    await _wait_for_any(stop, self._runs.has_place, within_s=_TICK_S)
             finally:
                 await asyncio.to_thread(api.close)
                 for task in beside:
                     task.cancel()
                 await asyncio.gather(*beside, self._ping.stop(), return_exceptions=True)
                 await self._stop_all()
+                await _end(handing_out)
                 with suppress(CohortBridgeError), storage_errors():
                     await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
 
@@ -128,10 +127,10 @@ class Worker:
                     with storage_errors():
                         await asyncio.to_thread(self.look_for_dead)
                         await to_its_end(self.dispatch)
-                    done += len(self._claimed)
-                    self._start_claimed(http)
+                    done += self._runs.claimed
+                    self._runs.start_claimed(http)
                     self._associations.start_claimed(http)
-                    working = [*self._tasks.values(), *self._associations.tasks]
+                    working = [*self._runs.tasks, *self._associations.tasks]
                     if working:
                         await asyncio.wait(
                             working, timeout=self._bridge.lease_times.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
@@ -155,28 +154,29 @@ class Worker:
 
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
+        self.queue_due()
+        self._runs.fill()
+
+    def queue_due(self) -> None:
+        """Queue what is due. Of all workers the one that looks first does it, once."""
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
-        self._destinations = connections.count_side(self._bridge.engine, DESTINATION_SIDE)
-        self.fill_places()
+        self._runs.look_at_destinations()
         self._associations.dispatch()
+        self._is_look_due = True
 
-    def fill_places(self) -> None:
-        """Claim the oldest runs that have a place at their destination."""
-        self._tasks = {run_id: task for run_id, task in self._tasks.items() if not task.done()}
-        self._places.keep_only({*self._tasks, *self._claimed})
-        while self._places.free and self._is_one_waiting() and (run := self._claim_next()):
-            self._claimed.append(run.id)
-            self._places.take(run.id, run.destination_id)
+    async def _take_next(self, dispatch: Dispatch) -> None:
+        """Take the next runs: every second, and when a run has ended."""
+        has_place = self._runs.has_place.is_set()
+        if not (self._is_look_due or has_place):
+            return
+        self._is_look_due = False
+        self._runs.has_place.clear()
 
-    def _is_one_waiting(self) -> bool:
-        """Look without the writers' lock, which most looks need not: nothing waits."""
-        full = self._places.find_full(destinations=self._destinations)
-        return bool(run_queue.claimable(self._bridge.engine, full=full, now=self._clock.now(), limit=1))
+        def take_next() -> None:
+            dispatch.take_next(has_place=has_place)
 
-    def _claim_next(self) -> ClaimableRun | None:
-        full = self._places.find_full(destinations=self._destinations)
-        now = self._clock.now()
-        return run_queue.claim_next(self._bridge.engine, lease_owner=self._lease_owner, full=full, now=now)
+        async with self._runs.choosing:
+            await to_its_end(lambda: guarded(take_next))
 
     def pause_shared(self) -> None:
         """Pause syncs that would overwrite each other's groups, before any of them is queued."""
@@ -225,23 +225,15 @@ class Worker:
         forget_old_alerts(self._bridge)
         remove_leftovers(self._bridge)
 
-    def _start_claimed(self, http: HttpClient) -> None:
-        while self._claimed:
-            run_id = self._claimed.pop()
-            log.info("run starts run_id=%s", run_id)
-            work = carry_out(self._bridge, run_id, lease_owner=self._lease_owner, http=http)
-            self._tasks[run_id] = asyncio.create_task(work)
-            self._tasks[run_id].add_done_callback(lambda _: self._has_place.set())
-
     async def _stop_all(self) -> None:
         await asyncio.gather(self._associations.stop(), self._alerts.stop())
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        # A task that is cancelled before its first step cannot hand its run back by itself.
-        for run_id in [*self._claimed, *self._tasks]:
-            await asyncio.to_thread(hand_back, self._bridge, run_id, self._lease_owner)
-        self._claimed.clear()
+        await self._runs.stop()
+
+
+async def _end(handing_out: asyncio.Task[None]) -> None:
+    """End what hands out work. What it leaves behind is found by others, so that it may take no longer than that."""
+    handing_out.cancel()
+    await asyncio.wait([handing_out], timeout=_ENGINE_ENDS_WITHIN_S)
 
 
 async def _wait_for_any(*events: asyncio.Event, within_s: float) -> None:

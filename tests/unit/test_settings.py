@@ -31,6 +31,7 @@ ODD = {
     "SIGN_IN_IDLE_MINUTES": ["0", "nan", "many"],
     "MESSAGES_IN_FLIGHT": ["0", "17", "2.5", "many"],
     "RUNS_IN_FLIGHT": ["0", "33", "x"],
+    "DISPATCH": ["celery", "1", "table"],
     "PAGE_SIZE": ["99", "50001", "all", "-1000", "1e3", "1000.5", "٥٠٠٠", "9" * 30, "vendors"],
     "RETRY_OVER_S": ["0", "601", "nan"],
     "STORAGE_URL": ["gs://bucket/members", "s3://", "s3://key:secret@bucket", "https://bucket.example/members"],

@@ -1,0 +1,223 @@
+"""Work handed out by Procrastinate: within a second, and whatever becomes of a job, the run's own row decides."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.syncs import one_time, runs
+from data import run_jobs
+from data.engine import as_one, read_session, write_session
+from data.models import Run, RunStatus
+from tests.faults import process
+from tests.stage.home import Home, copy_home
+from tests.stage.sandbox import POWER, SPENDERS, TRIAL, Sandbox, wait_until
+
+JOBS = f"{run_jobs.SCHEMA}.procrastinate_jobs"
+LISTENING = f"SELECT count(*) FROM {run_jobs.SCHEMA}.procrastinate_workers"
+
+
+@pytest.fixture
+def home(connected_template: Path, tmp_path: Path) -> Home:
+    return copy_home(connected_template, tmp_path / "home")
+
+
+@pytest.fixture
+def bridge(home: Home) -> Generator[Bridge]:
+    with home.bridge() as opened:
+        yield opened
+
+
+def ask(bridge: Bridge, query: str, **values: Any) -> list[Any]:
+    with read_session(bridge.engine) as session:
+        return list(session.connection().execute(text(query), values).all())
+
+
+def change(bridge: Bridge, statement: str, **values: Any) -> None:
+    with write_session(bridge.engine) as session:
+        session.connection().exec_driver_sql(run_jobs.WITH_ITS_SCHEMA)
+        session.connection().execute(text(statement), values)
+
+
+def listening(bridge: Bridge) -> int:
+    there = ask(bridge, "SELECT to_regclass(:name)", name=f"{run_jobs.SCHEMA}.procrastinate_workers")[0][0]
+    return ask(bridge, LISTENING)[0][0] if there else 0
+
+
+@contextmanager
+def workers(home: Home, bridge: Bridge, number: int = 1, *, beside: int = 0, **orders: Any) -> Generator[list[Any]]:
+    """Have so many workers listen while inside, in processes, beside those that do already."""
+    started = [process.start(home, "worker", **{"lease_s": None, **orders}) for _ in range(number)]
+    try:
+        wait_until(lambda: listening(bridge) == beside + number, within_s=20)
+        yield started
+    finally:
+        for each in started:
+            if each.exitcode is None:
+                os.kill(each.pid or 0, signal.SIGCONT)
+                process.stop(each)
+
+
+def start_export(bridge: Bridge, cohort: int) -> int:
+    run = one_time.start_export(bridge, LOCAL, cohort)
+    assert run.id is not None
+    return run.id
+
+
+def until_ended(bridge: Bridge, run_id: int, *, within_s: float = 20.0) -> Run:
+    wait_until(lambda: runs.get_run(bridge, LOCAL, run_id).finished_at, within_s=within_s)
+    return runs.get_run(bridge, LOCAL, run_id)
+
+
+def waited_s(run: Run) -> float:
+    assert run.started_at is not None
+    return (run.started_at - run.queued_at).total_seconds()
+
+
+def test_runs_that_another_process_queues_start_within_a_second_and_leave_no_job(
+    sandbox: Sandbox, home: Home, bridge: Bridge
+):
+    with workers(home, bridge):
+        ended = [until_ended(bridge, start_export(bridge, cohort)) for cohort in (POWER, TRIAL, SPENDERS)]
+
+        wait_until(lambda: ask(bridge, f"SELECT * FROM {JOBS}") == [])
+
+    assert [run.status for run in ended] == [RunStatus.SUCCEEDED] * 3
+    assert max(map(waited_s, ended)) < 1
+
+
+def test_what_was_queued_before_there_was_an_engine_is_handed_out(sandbox: Sandbox, home: Home, bridge: Bridge):
+    queued = [start_export(bridge, cohort) for cohort in (POWER, TRIAL)]
+
+    with workers(home, bridge):
+        assert {until_ended(bridge, run_id).status for run_id in queued} == {RunStatus.SUCCEEDED}
+
+
+def test_a_run_is_rung_for_in_the_transaction_that_queues_it(sandbox: Sandbox, home: Home, bridge: Bridge):
+    with workers(home, bridge) as (worker,):
+        os.kill(worker.pid, signal.SIGSTOP)
+        with suppress(TimeoutError), as_one(bridge.engine):
+            start_export(bridge, POWER)
+            raise TimeoutError
+        assert ask(bridge, f"SELECT * FROM {JOBS} WHERE task_name = '{run_jobs.TASK}'") == []
+
+        run_id = start_export(bridge, POWER)
+        group_id = runs.get_run(bridge, LOCAL, run_id).group_id
+
+        rows = ask(bridge, f"SELECT lock, queueing_lock, args, status FROM {JOBS} WHERE task_name = '{run_jobs.TASK}'")
+        assert [tuple(row) for row in rows] == [(f"group-{group_id}", f"run-{run_id}", {"run_id": run_id}, "todo")]
+
+
+def test_a_run_whose_job_was_lost_is_found_in_the_table(sandbox: Sandbox, home: Home, bridge: Bridge):
+    with workers(home, bridge):
+        with as_one(bridge.engine):
+            run_id = start_export(bridge, POWER)
+            with write_session(bridge.engine) as session:
+                run_jobs.drop(session, run_id)
+
+        run = until_ended(bridge, run_id, within_s=30)
+
+    assert run.status == RunStatus.SUCCEEDED
+    assert 9 < waited_s(run) < 25
+
+
+def defer(bridge: Bridge, run_id: int, name: str) -> None:
+    """Have the engine hand out a run once more, under no lock."""
+    change(
+        bridge,
+        f"INSERT INTO {JOBS} (queue_name, task_name, queueing_lock, args) "
+        f"VALUES ('previews', '{run_jobs.TASK}', :name, jsonb_build_object('run_id', CAST(:run_id AS bigint)))",
+        name=name,
+        run_id=run_id,
+    )
+
+
+def test_a_run_that_is_handed_out_again_and_again_is_done_once(sandbox: Sandbox, home: Home, bridge: Bridge):
+    sandbox.fault("slow", target="apptimize", page=1, seconds=2)
+    with workers(home, bridge, 2):
+        run_id = start_export(bridge, POWER)
+        sandbox.wait_for("cohort-sync", page=1)
+        for number in range(5):
+            defer(bridge, run_id, f"again-{number}")
+        run = until_ended(bridge, run_id)
+        defer(bridge, run_id, "late")
+        defer(bridge, run_id + 1000, "of no run")
+        wait_until(lambda: ask(bridge, f"SELECT * FROM {JOBS}") == [])
+
+    assert run.status == RunStatus.SUCCEEDED
+    assert len(runs.list_runs(bridge, LOCAL)) == 1
+    assert [message["page"] for message in sandbox.messages()].count(1) == 1
+
+
+def test_runs_of_one_group_that_wait_are_done_one_after_the_other(sandbox: Sandbox, home: Home, bridge: Bridge):
+    queued = [start_export(bridge, POWER)]
+    with write_session(bridge.engine) as session:
+        first = session.get_one(Run, queued[0])
+        again = [Run(**first.model_dump(exclude={"id"})) for _ in range(3)]
+        session.add_all(again)
+        session.flush()
+        queued += [run.id or 0 for run in again]
+        run_jobs.ring(session, queued)
+
+    with workers(home, bridge, 2):
+        ended = [until_ended(bridge, run_id) for run_id in queued]
+
+    assert {run.status for run in ended} == {RunStatus.SUCCEEDED}
+    times = sorted((run.started_at, run.finished_at) for run in ended)  # type: ignore[type-var]
+    assert all(before[1] <= after[0] for before, after in zip(times, times[1:], strict=False))  # type: ignore[operator]
+
+
+def test_a_worker_whose_connections_are_cut_goes_on(sandbox: Sandbox, home: Home, bridge: Bridge):
+    with workers(home, bridge):
+        before = ask(bridge, f"SELECT max(id) FROM {run_jobs.SCHEMA}.procrastinate_workers")[0][0]
+        change(
+            bridge,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        assert until_ended(bridge, start_export(bridge, POWER)).status == RunStatus.SUCCEEDED
+        assert before is not None
+
+
+def test_a_worker_that_is_told_to_end_hands_its_run_to_another(sandbox: Sandbox, home: Home, bridge: Bridge):
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=30)
+    with workers(home, bridge) as (first,):
+        run_id = start_export(bridge, POWER)
+        sandbox.wait_for("engage", page=1)
+        sandbox.clear_faults()
+        assert process.stop(first) < 10
+        assert runs.get_run(bridge, LOCAL, run_id).status == RunStatus.QUEUED
+        with workers(home, bridge):
+            run = until_ended(bridge, run_id)
+
+    assert run.status == RunStatus.SUCCEEDED
+
+
+def test_of_a_worker_that_was_killed_elsewhere_the_run_is_at_work_again_soon(
+    sandbox: Sandbox, home: Home, bridge: Bridge
+):
+    sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
+    with workers(home, bridge, lease_s=6) as (first,):
+        run_id = start_export(bridge, POWER)
+        sandbox.wait_for("engage", page=1)
+        sandbox.clear_faults()
+        with workers(home, bridge, lease_s=6, beside=1):
+            first.kill()
+            first.join()
+            # As of a process of another machine: its heartbeat alone tells.
+            change(bridge, "UPDATE lease SET machine = 'another' WHERE kind = 'run' AND key = :key", key=str(run_id))
+            killed = until_ended(bridge, run_id)
+            again = until_ended(bridge, runs.list_runs(bridge, LOCAL)[0].id or 0)
+
+    assert killed.status == RunStatus.INTERRUPTED
+    assert again.status == RunStatus.SUCCEEDED
+    assert waited_s(again) < 1.5  # its job is not kept waiting by that of the run that died
