@@ -13,7 +13,7 @@ from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
 from core.turns import Turns
-from data import deliveries, engine
+from data import deliveries, engine, placing_on_server
 from data.audit.scope import Scope
 from data.database_clock import find_clock
 from data.engine import Engine, StorageError, UrlUnusable, open_database
@@ -50,7 +50,7 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
     """
     with storage_errors():
         try:
-            opened = open_database(settings.database_url, settings.home)
+            opened = _open_database(settings)
         except UrlUnusable as exc:
             raise SettingsError(
                 f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.",
@@ -78,6 +78,19 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
         notice_restore(bridge)
     return bridge
+
+
+def _open_database(settings: Settings) -> Engine:
+    opened = open_database(settings.database_url, settings.home)
+    try:
+        placing_on_server.finish_earlier(settings.home, opened)
+    except OSError as exc:
+        opened.dispose()
+        raise StorageError(f"What was restored could not be put in place: {exc.strerror or exc}.") from exc
+    except BaseException:
+        opened.dispose()
+        raise
+    return opened
 
 
 def notice_restore(bridge: Bridge) -> None:

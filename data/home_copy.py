@@ -61,7 +61,7 @@ def collect(engine: Engine, kept: KeptAt, into: Path) -> HomeCopy:
     """Put together in an empty folder what a backup holds. Raises StorageError, OSError."""
     for tries_left in reversed(range(_TRIES)):
         before = _look(kept, into)
-        copy_database(engine, _empty(into / DATABASE))
+        _copy(engine, _empty(into / DATABASE))
         _link_all(kept.snapshots, into / SNAPSHOTS)
         with _opened(into / DATABASE) as copy:
             named = named_files(copy)
@@ -75,6 +75,16 @@ def collect(engine: Engine, kept: KeptAt, into: Path) -> HomeCopy:
         found.files[DATABASE] = into / DATABASE
         return found
     raise AssertionError("the last try takes what is there")
+
+
+def _copy(engine: Engine, target: Path) -> None:
+    """Copy the database as it is at this moment into a SQLite file, whichever kind it is of."""
+    if engine.dialect.name == "sqlite":
+        copy_database(engine, target)
+        return
+    from data import row_copy  # most homes have a file, and do without
+
+    row_copy.copy_to_file(engine, target)
 
 
 @dataclass(frozen=True)

@@ -53,18 +53,28 @@ def decide(home: Path) -> None:
     flush_to_disk(home)
 
 
+def is_decided(home: Path) -> bool:
+    """Return whether something was decided on that is not in place, as far as is known."""
+    return (home / WHOLE / DATABASE).exists()
+
+
 def finish(home: Path, database: Path) -> bool:
     """Put in place what a restore decided on; False where there is nothing. To be called `alone`. Raises OSError."""
     whole = home / WHOLE
-    if not (whole / DATABASE).exists():
+    if not is_decided(home):
         return False
-    for name in _BESIDE_THE_DATABASE:
-        if (whole / name).exists():
-            _place(whole / name, home / name)
-    flush_to_disk(home)
+    place_beside(home)
     _place_database(whole / DATABASE, database)
     shutil.rmtree(whole, ignore_errors=True)
     return True
+
+
+def place_beside(home: Path) -> None:
+    """Put all but the database in place, as far as it is not. To be called `alone`. Raises OSError."""
+    for name in _BESIDE_THE_DATABASE:
+        if (home / WHOLE / name).exists():
+            _place(home / WHOLE / name, home / name)
+    flush_to_disk(home)
 
 
 def _place(unpacked: Path, target: Path) -> None:
@@ -85,9 +95,11 @@ def _place_database(unpacked: Path, database: Path) -> None:
     flush_to_disk(database.parent)
 
 
-def list_occupied(home: Path, database: Path) -> list[str]:
+def list_occupied(home: Path, database: Path | None) -> list[str]:
     """List what is in a home, and a restore would replace; keys, logs and the sandbox's state are none of it."""
-    beside = [database.with_name(f"{database.name}{end}") for end in ("", "-wal", "-shm", "-journal")]
+    beside = (
+        [database.with_name(f"{database.name}{end}") for end in ("", "-wal", "-shm", "-journal")] if database else []
+    )
     found = [path.name for path in [*beside, home / AUDIT_HEAD, home / DELIVERY_MARK] if path.exists()]
     folders = [name for name in (SNAPSHOTS, ASSOCIATIONS) if _holds_something(home / name)]
     return found + folders

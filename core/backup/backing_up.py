@@ -17,7 +17,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError, SettingsError, StorageFailed
 from core.files import FileTaken, NoFile, OpenFolder
 from core.text import shown
-from data import engine, home_copy
+from data import home_copy
 from data.audit import chain
 from data.home_copy import HomeCopy, KeptAt
 
@@ -28,7 +28,6 @@ def back_up(bridge: Bridge, actor: Actor, file: Path, *, force: bool = False) ->
 
     With `force` it takes the place of a file that has the name. Raises: SettingsError, UnderWay, StorageFailed.
     """
-    require_sqlite(bridge.settings.database_url, "pg_dump, and copy the snapshots and associations folders after it")
     _require_place(bridge.settings.home, file, force=force)
     made_at = bridge.clock.now()
 
@@ -52,20 +51,6 @@ def back_up(bridge: Bridge, actor: Actor, file: Path, *, force: bool = False) ->
     subject = f"backup {shown(file.name, most=200)}"
     chain.note(bridge.engine, scope(bridge, actor.name, "back_up"), subject=subject, after=after)
     return manifest
-
-
-def require_sqlite(url: str, instead: str) -> None:
-    """Refuse what is no SQLite database in a file. Raises SettingsError."""
-    try:
-        file = engine.sqlite_file(url)
-    except engine.UrlUnusable as exc:
-        raise SettingsError(f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.", code="bad_setting") from exc
-    if file is None:
-        raise SettingsError(
-            "COHORT_BRIDGE_DATABASE_URL leads to a server, and only a SQLite database in a file is backed up here.",
-            advice=f"Use {instead}; docs/operate/backup.md says how.",
-            code="backup_of_server",
-        )
 
 
 def _require_place(home: Path, file: Path, *, force: bool) -> None:

@@ -56,7 +56,9 @@ def remove_leftovers(bridge: Bridge) -> None:
     """Remove what a process that was killed left; what one is working on stays."""
     home, database = bridge.settings.home, engine.sqlite_file(bridge.settings.database_url)
     _remove(home / _BACKUP, home / BACKUP_PARTS)
-    if database is not None and database.exists():  # what was decided on, and is not in place, is never removed
+    if database is None:
+        _remove(home / _RESTORE, home / placing.UNPACKED)
+    elif database.exists():  # what was decided on, and is not in place, is never removed
         _remove(home / _RESTORE, home / placing.UNPACKED, home / placing.WHOLE)
 
 

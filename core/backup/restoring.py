@@ -1,7 +1,7 @@
 """Restore a home from a backup: unpacked beside and checked, then put in place as a whole.
 
 Whatever ends it before it decides leaves the home as empty as it was; afterward the home is whole, and whoever opens it
-next finishes what is left to do (data/placing.py).
+next finishes what is left to do (data/placing.py; where the database is a server's, data/placing_on_server.py).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from core import vault
 from core.access.roles import LOCAL
 from core.backup.archive import Archive, BackupUnusable, Manifest, newer
-from core.backup.backing_up import require_sqlite
 from core.backup.leftovers import restoring_alone
+from core.backup.target import HomeNotEmpty as HomeNotEmpty
+from core.backup.target import Target, open_target
 from core.bridge import storage_errors
 from core.clock import Clock
-from core.errors import CohortBridgeError, SecretKeyLost, SettingsError, StorageFailed
+from core.errors import SecretKeyLost, SettingsError, StorageFailed
 from core.files import open_file
 from core.settings import Settings
 from core.text import shown
@@ -29,13 +30,6 @@ from data.members.files import flush_to_disk
 
 # Of which backup a home is: noted beside what was unpacked, until it is in its place.
 _FROM = "restored.from"
-
-
-class HomeNotEmpty(CohortBridgeError):
-    """The home holds something of ours already, which a restore does not touch."""
-
-    code = "home_not_empty"
-    default_advice = "Stop what runs there, and move it away or set COHORT_BRIDGE_HOME to another folder."
 
 
 @dataclass(frozen=True)
@@ -56,18 +50,15 @@ def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
 
     Raises: SettingsError, HomeNotEmpty, UnderWay, BackupUnusable, StorageFailed.
     """
-    require_sqlite(settings.database_url, "pg_restore")
-    database = engine.sqlite_file(settings.database_url)
-    assert database
     keys = _find_keys(settings)
     try:
         with storage_errors(), open_file(file) as opened:
             settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with restoring_alone(settings.home):
+            with restoring_alone(settings.home), open_target(settings) as target:
                 archive = Archive(opened)
-                if not _finish_earlier(settings.home, database, archive):
-                    _require_empty(settings.home, database)
-                    _restore(settings, database, archive, clock)
+                if not _finish_earlier(target, archive):
+                    target.require_empty()
+                    _restore(target, archive, target.clock(clock))
     except FileNotFoundError as exc:
         raise SettingsError(f"FILE: there is no file {file}.") from exc
     except OSError as exc:
@@ -81,23 +72,18 @@ def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
             opened.dispose()
 
 
-def _finish_earlier(home: Path, database: Path, archive: Archive) -> bool:
+def _finish_earlier(target: Target, archive: Archive) -> bool:
     """Finish a restore that was killed once it had decided; returns whether it was from the same backup."""
-    with placing.alone(home, timeout_s=120):
-        noted = home / placing.WHOLE / _FROM
-        if database.exists() or not noted.exists():
+    with placing.alone(target.home, timeout_s=120):
+        noted = target.home / placing.WHOLE / _FROM
+        if not target.is_free() or not noted.exists():
             return False
         is_same = noted.read_text() == archive.manifest_hash
-        return placing.finish(home, database) and is_same
+        return target.finish() and is_same
 
 
-def _require_empty(home: Path, database: Path) -> None:
-    if found := placing.list_occupied(home, database):
-        raise HomeNotEmpty(f"The folder {home} is not empty: it holds {', '.join(found)}. Nothing was restored.")
-
-
-def _restore(settings: Settings, database: Path, archive: Archive, clock: Clock) -> None:
-    home, unpacked = settings.home, settings.home / placing.UNPACKED
+def _restore(target: Target, archive: Archive, clock: Clock) -> None:
+    home, unpacked = target.home, target.home / placing.UNPACKED
     if not engine.knows_revision(archive.manifest.revision):
         raise newer()
     shutil.rmtree(unpacked, ignore_errors=True)
@@ -109,9 +95,8 @@ def _restore(settings: Settings, database: Path, archive: Archive, clock: Clock)
         (unpacked / _FROM).write_text(archive.manifest_hash)
         _flush_all(unpacked)
         with placing.alone(home, timeout_s=120):
-            _require_empty(home, database)  # something may have been started there meanwhile
-            placing.decide(home)
-            placing.finish(home, database)
+            target.require_empty()  # something may have been started there meanwhile
+            target.place()
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
 

@@ -35,7 +35,18 @@ from core.export import cohort_reader
 from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
-from data import home_copy, outbox, page_sizes, placing, process_identity, restored, run_queue, run_records
+from data import (
+    home_copy,
+    outbox,
+    page_sizes,
+    placing,
+    placing_on_server,
+    process_identity,
+    restored,
+    row_copy,
+    run_queue,
+    run_records,
+)
 from data.members import collector, snapshots
 from tests.stage import databases
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
@@ -71,6 +82,10 @@ BACKUP_STEPS: dict[str, tuple[Any, str]] = {
     "place": (placing, "_place"),
     "place_database": (placing, "_place_database"),
     "finish": (placing, "finish"),
+    "copy_rows": (row_copy, "copy_rows"),
+    "compare_rows": (row_copy, "require_same"),
+    "place_beside": (placing, "place_beside"),
+    "clear": (placing_on_server, "clear"),
 }
 _REAL_TIME = time.time
 

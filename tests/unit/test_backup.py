@@ -260,15 +260,12 @@ def test_a_backup_takes_the_place_of_nothing_and_lies_outside_the_home(made: Mad
     assert members(there).keys() == members(made.file).keys()
 
 
-def test_a_server_of_databases_is_backed_up_by_its_own_tools(made: Made, empty: Settings, tmp_path: Path):
-    bridge = opened(made.home)
-    server = settings_of(made.home, database_url="postgresql://user@127.0.0.1/x")
-    with pytest.raises(SettingsError) as refused:
-        back_up(Bridge(server, bridge.engine, bridge.snapshots, bridge.vault), LOCAL, tmp_path / "x.tar")
-    bridge.engine.dispose()
-    assert "pg_dump" in refused.value.advice
-    with pytest.raises(SettingsError):
-        restore_here(settings_of(empty.home, database_url="postgresql://user@127.0.0.1/x"), made.file)
+@pytest.mark.parametrize("url", ["mysql://user:pass-word@127.0.0.1/x", "sqlite://", "nothing"])
+def test_nothing_is_restored_into_what_is_no_database_of_ours(made: Made, empty: Settings, url: str):
+    with pytest.raises(SettingsError, match="COHORT_BRIDGE_DATABASE_URL") as refused:
+        restore_here(settings_of(empty.home, database_url=url), made.file)
+    assert "pass-word" not in str(refused.value)
+    assert is_untouched(empty.home)
 
 
 @pytest.mark.parametrize(
