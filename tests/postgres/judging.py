@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+from core.access.roles import LOCAL
 from core.rules import due_times
+from core.syncs import recurring
 from data import syncs
 from data.models import UNFINISHED, Run, RunStatus, Sync, SyncState
 from tests.faults import process
@@ -23,8 +25,14 @@ _HOUR_S, _SLOT_S = 3600.0, 900.0
 _READ_WITHIN_S = 3.0
 
 
-def settle(stage: Machines, disturber: Disturber, *, within_s: float) -> None:
-    """Wait until every sync has read its cohort as it is now, and end the workers in order."""
+def settle(stage: Machines, disturber: Disturber, *, within_s: float, at_once: bool = False) -> None:
+    """Wait until every sync has read its cohort as it is now, and end the workers in order.
+
+    With `at_once` runs are asked for; otherwise they come with their next slots.
+    """
+    if at_once:
+        for sync in _syncs(stage):
+            recurring.run_now(stage.bridge, LOCAL, sync.id or 0)
     after = datetime.fromtimestamp(stage.clock.now_s() + _READ_WITHIN_S * stage.scale.speed, UTC)
     missing = set[int]()
 
