@@ -27,6 +27,7 @@ class Kill(NamedTuple):
 
     at_s: float
     runs: list[int]
+    with_machine: bool  # which leaves nobody to see by itself that the process has ended
 
 
 @dataclass
@@ -102,8 +103,10 @@ class Disturber:
         assert worker.process
         worker.process.join()
         worker.process = None
-        self.kills.append(Kill(self.stage.clock.now_s(), held))
-        self.done["workers killed"] += 1
+        with_machine = self.stage.rng.random() < 0.5
+        worker.boots += with_machine
+        self.kills.append(Kill(self.stage.clock.now_s(), held, with_machine))
+        self.done["workers killed, and their machines started again" if with_machine else "workers killed"] += 1
         self.done["workers killed with runs in their hands"] += bool(held)
         self._then(self.stage.rng.uniform(0.2, 3.0), lambda: self.stage.start(worker))
 

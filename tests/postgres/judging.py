@@ -205,9 +205,10 @@ def tell(stage: Machines, disturber: Disturber) -> list[str]:
     writes = Counter(run.write for run in runs if _succeeded(run))
     lines.append("of those that succeeded: " + ", ".join(f"{n:,} wrote {w or 'nothing'}" for w, n in writes.items()))
     lines.append(f"{len(stage.population.messages()):,} messages arrived")
-    lines.append(
-        f"seconds from a kill to the next run of its group: {_spread(_recoveries(stage, runs, disturber.kills))}"
-    )
+    for what, with_machine in (("worker", False), ("machine", True)):
+        kills = [kill for kill in disturber.kills if kill.with_machine == with_machine]
+        taken = _spread(_recoveries(stage, runs, kills))
+        lines.append(f"seconds from the kill of a {what} to the next run of a group that it held: {taken}")
     lines.append(f"seconds from a slot to its run's start: {_spread(_delays(stage, runs))}")
     return lines
 

@@ -28,8 +28,8 @@ _DATABASE = "machines"
 _FIRST_COHORT = 101
 # What a group holds: some take two messages, most one.
 _SIZES = (5, 20, 60, 150, 1300)
-# How long a write takes at the receiver, so that whoever is killed has often begun one.
-_SLOW_S = 0.25
+# How long each answer of the vendors takes, so that whoever is killed is often in the middle of a run.
+_SLOW_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Scale:
     own_homes: bool = True
     object_storage: bool = True
     clocks_apart_s: float = 900.0
+    dispatch: str = ""  # what hands out work, as the setting of that name takes it
 
     @property
     def queries(self) -> int:
@@ -64,6 +65,7 @@ class Worker:
     machine: str
     ahead_s: float
     process: ForkServerProcess | None = None
+    boots: int = 1  # how often its machine was started
     started_at_s: float = 0.0
     is_frozen: bool = False
 
@@ -107,7 +109,7 @@ class Machines:
             worker.home,
             "worker",
             lease_s=self.scale.lease_s,
-            machine=worker.machine,
+            machine=f"{worker.machine}-{worker.boots}",
             host_ahead_s=worker.ahead_s,
             env=self.env,
         )
@@ -162,6 +164,7 @@ def machines(folder: Path, scale: Scale, seed: int) -> Generator[Machines]:
             "COHORT_BRIDGE_SECRET_KEY": key,
             "COHORT_BRIDGE_RETRY_OVER_S": "3",
             "COHORT_BRIDGE_METRICS_ADDRESS": "off",
+            "COHORT_BRIDGE_DISPATCH": scale.dispatch,
             **stored,
         }
         os.environ.update({name: value for name, value in _stored(scale, None).items() if name.startswith("AWS_")})
@@ -174,7 +177,7 @@ def machines(folder: Path, scale: Scale, seed: int) -> Generator[Machines]:
                 scale, server, clock, population, ways, bridge, control, env, workers, random.Random(seed)
             )  # fmt: skip
             stage.add_syncs()
-            population.fault("slow", target="apptimize", seconds=_SLOW_S)
+            population.fault("slow", seconds=_SLOW_S)
             with closing(stage):
                 yield stage
 
