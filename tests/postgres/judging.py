@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from core.access.roles import LOCAL
@@ -74,6 +75,7 @@ def find_faults(stage: Machines, disturber: Disturber) -> list[str]:
         *_of_overlaps(stage, runs),
         *_of_messages(stage),
         *_of_slots(runs),
+        *_of_whole_writes(runs),
         *_of_budget(stage),
         *_of_what_is_held(stage, runs),
         *_of_the_audit_log(stage),
@@ -133,6 +135,17 @@ def _list_scheduled(runs: Sequence[Run]) -> list[Run]:
     return listed
 
 
+def _of_whole_writes(runs: Sequence[Run]) -> list[str]:
+    """A group is written in full by its first run and after one that did not succeed, and not for another machine."""
+    before, wrong = dict[int, Run](), list[str]()
+    for run in runs:
+        previous = before.get(run.group_id)
+        if run.write == "full" and _succeeded(run) and previous and _succeeded(previous):
+            wrong.append(f"run {run.id} wrote a group in full after run {previous.id}, which had succeeded")
+        before[run.group_id] = run
+    return wrong
+
+
 def _slot_of(run: Run) -> float:
     """Return when the slot of a run began, on its sync's own grid."""
     first = due_times.next_slot(run.sync_id, 15, after=datetime.fromtimestamp(0, UTC)).timestamp()
@@ -164,9 +177,12 @@ def _of_what_is_held(stage: Machines, runs: Sequence[Run]) -> list[str]:
 
 
 def _of_the_audit_log(stage: Machines) -> list[str]:
-    status = process.run(stage.control, "audit", "verify", env=stage.env, within_s=120)
-    said = (stage.control.path.parent / f"{stage.control.path.name}.log").read_text()
-    return [f"the audit log: {said.strip()[-600:]}"] if status else []
+    """Have it verified by two machines."""
+    wrong = list[str]()
+    for home in (stage.control, stage.workers[0].home):
+        if process.run(home, "audit", "verify", env=stage.env, within_s=120):
+            wrong.append(f"the audit log: {Path(f'{home.path}.log').read_text().strip()[-600:]}")
+    return wrong
 
 
 def _of_words(stage: Machines, runs: Sequence[Run]) -> list[str]:

@@ -124,7 +124,7 @@ class Machines:
             recurring.add_sync(self.bridge, LOCAL, cohort)
 
     def change_a_cohort(self) -> None:
-        """Let some leave a cohort and others join it, or name it anew."""
+        """Let some leave a cohort and others join it."""
         cohort = self.rng.choice(list(self.numbers))
         self.numbers[cohort] = changed(self.rng, self.numbers[cohort], by=self.rng.choice((1, 5, 20)))
         self.population.set(cohort, self.numbers[cohort])
