@@ -16,6 +16,7 @@ from data import leases
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
+from data.locks import RELYING
 from data.member_ids import is_by_apptimize_id
 from data.members.association_rows import ImportSummary
 from data.models import Association, AssociationBatch, Group, ImportStage, Lease, LeaseKind, Run
@@ -177,8 +178,7 @@ def _move(engine: Engine, association_id: int, move: _Transition, *, lease_owner
             return Move(None, Refusal.UNKNOWN)
         if moved.rowcount != 1:
             lease = leases.find(session, _KIND, association_id)
-            is_free = lease is None or lease.lease_owner == lease_owner
-            is_there = association.stage in move.before and is_free
+            is_there = association.stage in move.before and (lease is None or lease.lease_owner == lease_owner)
             return Move(association, Refusal.CHECKED_AGAIN if is_there else Refusal.OTHER_STAGE)
         if lease_owner is not None:
             leases.claim(session, _KIND, association_id, lease_owner=lease_owner, now=now)
@@ -219,7 +219,7 @@ def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetim
 
     False when another was faster, or somebody is being forgotten.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         for waiting, working in _WAITING.items():
             taken = session.exec(
                 update(Association)
@@ -233,7 +233,7 @@ def claim(engine: Engine, association_id: int, *, lease_owner: str, now: datetim
             )
             if taken.rowcount == 1:
                 return leases.claim(session, _KIND, association_id, lease_owner=lease_owner, now=now)
-    return False
+        return False
 
 
 def heartbeat(engine: Engine, association_id: int, *, lease_owner: str, retry: Failure | None = None) -> Renewal:
@@ -257,7 +257,7 @@ def _renew(engine: Engine, association_id: int, lease_owner: str, values: dict[s
 
 @contextmanager
 def held(engine: Engine, association_id: int, *, lease_owner: str) -> Generator[bool]:
-    """Renew the lease, and let no one else write to the database until this is left; False when the lease is lost."""
+    """Renew the lease, and let no one else take it until this is left; False when it is lost."""
     with write_session(engine, by_rows=True) as session:
         yield _hold(session, association_id, lease_owner, {})
 
@@ -322,7 +322,7 @@ def record_end(engine: Engine, association_id: int, *, lease_owner: str, ending:
 
 @repeated
 def _let_go(engine: Engine, association_id: int, lease_owner: str, values: dict[str, Any]) -> bool:
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         if not leases.hand_back(session, _KIND, association_id, lease_owner=lease_owner):
             return False
         _update(session, association_id, values)
@@ -332,7 +332,7 @@ def _let_go(engine: Engine, association_id: int, lease_owner: str, values: dict[
 @repeated
 def hand_back(engine: Engine, association_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Put an association back into the queue, or end it if that was asked for; what was recorded of it stays."""
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         association = session.get(Association, association_id)
         if association is None or association.stage not in _RUNNING:
             return False
@@ -354,7 +354,7 @@ def interrupt(engine: Engine, lease: Lease, *, failure: Failure, now: datetime) 
 
     One that dies again and again without getting further fails.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
         association = session.get(Association, int(lease.key))

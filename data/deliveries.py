@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from sqlmodel import Session
 
-from data import tokens
+from data import locks, tokens
 from data.audit import chain
 from data.audit.anchor import anchor_holds, read_anchor
 from data.audit.scope import Scope
 from data.doubt import put_in_doubt
 from data.engine import Engine, StorageError, read_session, write_session
-from data.locks import PEOPLE, SETUP
+from data.locks import DELIVERIES, PEOPLE, SETUP
 from data.members.files import read_text, replacing
 from data.models import DoubtCause
 from data.proof_models import DeliveryCount, Untraced
@@ -44,8 +44,12 @@ class _Noted(NamedTuple):
 
 
 def count_delivery(session: Session) -> int:
-    """Count a delivery that is about to begin; returns its number, to be noted before its first message."""
-    count = _get(session)
+    """Count a delivery that is about to begin; returns its number, to be noted before its first message.
+
+    The last that is done in its transaction: others count when that has ended.
+    """
+    locks.take(session, DELIVERIES)
+    count = session.get(DeliveryCount, 1, populate_existing=True) or DeliveryCount()
     count.number += 1
     session.add(count)
     session.flush()

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from data import receivers, run_jobs
 from data.engine import Engine, read_session, write_session
+from data.locks import RELYING
 from data.models import Connection, Group, Run, Sync, SyncKind, SyncState, Timing
 from data.repeating import repeated
 from data.run_queue import RunRequest, new_run
@@ -66,7 +67,7 @@ def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, 
 
     None is queued where another worker was faster, or the last run is not finished: this slot is its as well.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         moved = [next_run.sync_id for next_run, at in due if _move(session, next_run, at)]
         busy = set(session.exec(with_unfinished_runs(moved)).all())
         free = [sync_id for sync_id in moved if sync_id not in busy]
@@ -87,7 +88,7 @@ def queue_scheduled(engine: Engine, due: Sequence[tuple[NextRun, datetime]], *, 
 @repeated
 def replan(engine: Engine, moved: Sequence[tuple[NextRun, datetime]]) -> None:
     """Give syncs other next slots, without a run."""
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         for next_run, at in moved:
             _move(session, next_run, at)
 

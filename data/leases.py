@@ -1,7 +1,7 @@
 """Who holds a piece of work: one row for each lease that is held, and none for what is free.
 
-What is written for a process is written in a transaction that called `hold` first: writers come one after the
-other, so nothing is written for a process that lost the lease.
+What is written for a process is written in a transaction that called `hold` first. That locks the row to its end: who
+finds the process dead meanwhile waits, and then sees that it moved. So nothing is written for one that lost the lease.
 """
 
 from __future__ import annotations

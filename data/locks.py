@@ -38,6 +38,7 @@ class Kind(IntEnum):
     GROUP = 4
     LEASE = 5
     OUTBOX = 6
+    DELIVERIES = 7
     AUDIT = 9
 
 
@@ -54,6 +55,7 @@ SETUP = Lock(Kind.SETUP)
 RELYING = Lock(Kind.SETUP, shared=True)
 PEOPLE = Lock(Kind.PEOPLE)
 OUTBOX = Lock(Kind.OUTBOX)
+DELIVERIES = Lock(Kind.DELIVERIES)
 AUDIT = Lock(Kind.AUDIT)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
+from data import locks
 from data.engine import Engine, read_session, write_session
+from data.locks import RELYING, of_lease
 from data.members.proof import Damage, Proof, check_proof
 from data.members.snapshots import Snapshots
 from data.models import Group, Run
@@ -26,6 +28,7 @@ FILE_COLUMNS: tuple[Any, ...] = (
 
 def keep(session: Session, name: str, proof: Proof) -> None:
     """Keep the proof of a snapshot that a row names from now on; an older one of that name is not true any more."""
+    locks.take(session, of_lease("proof", name))  # of two that keep the first one, the second finds it
     session.merge(SnapshotProof(name=name, **proof._asdict()))
 
 
@@ -48,7 +51,7 @@ def check(
     proof = proof if proof.key else proof._replace(key=key)
     damage, now = check_proof(snapshots, name, proof)
     if damage is None and now != proof:
-        with write_session(engine) as session:
+        with write_session(engine, RELYING) as session:
             row = session.get(SnapshotProof, name)
             if row is None or (row.members, row.fingerprint) == (proof.members, proof.fingerprint):
                 keep(session, name, now)

@@ -13,10 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from data import alert_states, leases, run_jobs
+from data import alert_states, leases, locks, run_jobs
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
+from data.locks import RELYING, of_group
 from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState, Timing
 from data.repeating import repeated
 from data.run_outcome import RunProgress
@@ -85,6 +86,10 @@ def is_part_left(session: Session, part: Lease) -> bool:
     return run is None or run.lease_owner != lease_owner
 
 
+class _HeldByAnother(Exception):
+    """Another process holds the lease of what was to be claimed."""
+
+
 @repeated
 def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bool:
     """Take a queued or waiting run that is free.
@@ -92,7 +97,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
     False when another was faster, the group is being written, or somebody is being forgotten.
     """
     try:
-        with write_session(engine) as session:
+        with write_session(engine, RELYING) as session:
             taken = session.exec(
                 update(Run)
                 .where(
@@ -104,10 +109,12 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                 .values(**_started(now))
                 .execution_options(synchronize_session=False)
             )
-            return taken.rowcount == 1 and leases.claim(
-                session, LeaseKind.RUN, run_id, lease_owner=lease_owner, now=now
-            )
-    except IntegrityError:
+            if taken.rowcount != 1:
+                return False
+            if not leases.claim(session, LeaseKind.RUN, run_id, lease_owner=lease_owner, now=now):
+                raise _HeldByAnother  # since a moment ago: nothing of this is kept
+            return True
+    except (IntegrityError, _HeldByAnother):
         return False  # the partial unique index: another run of the group is running
 
 
@@ -156,7 +163,7 @@ def claim_next(
     """
     for _ in range(_CLAIM_TRIES):
         try:
-            with write_session(engine) as session:
+            with write_session(engine, RELYING) as session:
                 row = session.exec(_claiming(_Which(now, full, queued_before, only))).first()
                 if row is None:
                     return None
@@ -281,7 +288,7 @@ def wait(engine: Engine, run_id: int, *, lease_owner: str, until: datetime, keep
 
     One that was asked to cancel meanwhile ends instead.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         waiting = {"status": RunStatus.WAITING, "step": "waiting", "waiting_until": until}
         if not keep:
             return _let_go(session, run_id, lease_owner, waiting, now)
@@ -298,7 +305,7 @@ def hand_back(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -
     One that was asked to cancel meanwhile ends instead.
     """
     queued = {"status": RunStatus.QUEUED, "step": "queued", "waiting_until": None}
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         return _let_go(session, run_id, lease_owner, queued, now)
 
 
@@ -343,7 +350,7 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
     Another run recovers it when `recover` says so.
     """
     run_id = int(lease.key)
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         if not leases.end_if_unmoved(session, lease):
             return False
         leases.free_all(session, parts_owner(lease.lease_owner, run_id))
@@ -351,6 +358,7 @@ def interrupt(engine: Engine, lease: Lease, *, recover: Callable[[Death], Recove
         run = session.get(Run, run_id)
         if run is None:
             return True  # a lease of nothing: it must not keep the others from being recovered
+        locks.take(session, of_group(run.group_id))  # another run of it may end just now
         run.status, run.waiting_until, run.finished_at = RunStatus.INTERRUPTED, None, now
         session.flush()
         sync = session.get_one(Sync, run.sync_id)

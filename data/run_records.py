@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Engine, func, update
 from sqlmodel import Session, col, select
 
-from data import alert_states, deliveries, leases, proofs, receivers, tried
+from data import alert_states, deliveries, leases, locks, proofs, receivers, tried
 from data.audit import recorder
 from data.engine import read_session, write_session
+from data.locks import RELYING, of_group
 from data.members.proof import Proof
 from data.models import UNFINISHED, Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.proof_models import TriedDelivery, Untraced
@@ -31,7 +32,7 @@ def mark_in_doubt(
     `tries` is what it begins with, where that has to be known afterward. None, and nothing noted, when the lease is
     lost. Raises SharedReceiver.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return None
         group = session.get_one(Group, group_id)
@@ -53,7 +54,7 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
 
     Returns False, and records nothing, when the lease is lost.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
         ended = update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome))
@@ -62,6 +63,7 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
             keep_log(session, run_id, outcome.log)
         which = select(Run.group_id, Run.sync_id, Run.dry_run).where(Run.id == run_id)
         group_id, sync_id, is_dry = session.exec(which).one()
+        locks.take(session, of_group(group_id))  # another run of it may end just now, or be found dead
         if outcome.group:
             _record_group(session, run_id, group_id, outcome.group, outcome.finished_at)
         if outcome.pause:
@@ -152,7 +154,7 @@ def _pause(session: Session, sync_id: int, pause: Pause, now: datetime) -> None:
 @repeated
 def forget_previews(engine: Engine, run_id: int) -> list[str]:
     """Let a dry run take the place of the older ones of its group; returns the differences that no row names now."""
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         run = session.get_one(Run, run_id)
         older = (
             col(Run.group_id) == run.group_id,
@@ -171,7 +173,7 @@ def forget_snapshots(engine: Engine, group_id: int, *, keep: int) -> list[str]:
 
     Returns those that no row names now.
     """
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         base = session.exec(select(Group.base_snapshot).where(Group.id == group_id)).one()
         restoring = select(Run.restore_snapshot).where(Run.group_id == group_id, col(Run.status).in_(UNFINISHED))
         needed = {base, *session.exec(restoring).all(), *session.exec(select(TriedDelivery.snapshot)).all()}
@@ -194,7 +196,7 @@ def forget_excluded(engine: Engine, run_id: int) -> list[str]:
     with read_session(engine) as session:
         if session.exec(select(Run.id).where(*older).limit(1)).first() is None:
             return []
-    with write_session(engine) as session:
+    with write_session(engine, RELYING) as session:
         names = session.exec(select(Run.excluded).where(*older)).all()
         session.exec(update(Run).where(*older).values(excluded=None).execution_options(synchronize_session=False))
     return [name for name in names if name]

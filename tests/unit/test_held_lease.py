@@ -20,6 +20,7 @@ from data.leases import Renewal
 from data.models import Lease, LeaseKind, Run, RunStatus
 from data.run_outcome import RunOutcome
 from tests.stage.clock import FakeClock
+from tests.stage.sandbox import wait_until
 
 HOUR_S = 3600.0
 
@@ -42,9 +43,13 @@ def holding(bridge: Bridge, run: Run, heard: Callable[[Renewal], None] = lambda 
 
 
 def take_over(bridge: Bridge) -> None:
-    """Let another process find the owner dead."""
-    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
-    assert run_execution.interrupt(bridge, lease)
+    """Let another process find the owner dead, as soon as no heartbeat comes between its look and that."""
+
+    def interrupt() -> bool:
+        (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
+        return run_execution.interrupt(bridge, lease)
+
+    wait_until(interrupt)
 
 
 def cancel(bridge: Bridge) -> None:
