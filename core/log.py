@@ -14,6 +14,9 @@ _USERINFO = re.compile(r"://[^/\s@]+@")
 # Where a URL has a query it may carry credentials or ids: neither is needed to understand an event.
 _QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")
 
+# These connect again by themselves, every second while a server is away: a line says it, and no traceback says more.
+_CONNECTS_AGAIN = ("procrastinate.utils", "psycopg.pool")
+
 
 def redact(text: str) -> str:
     """Replace what could be a secret in a line of text."""
@@ -29,7 +32,7 @@ class _Redacting(logging.Formatter):
         record.message = record.getMessage()
         record.asctime = self.formatTime(record, self.datefmt)
         lines = [harmless(self.formatMessage(record))]
-        if record.exc_info:  # not what another handler made of it
+        if record.exc_info and record.name not in _CONNECTS_AGAIN:  # not what another handler made of it
             traceback = harmless(self.formatException(record.exc_info), keep="\n")
             lines.append(textwrap.indent(traceback, "  ", lambda _: True))
         return redact("\n".join(lines))

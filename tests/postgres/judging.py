@@ -177,9 +177,9 @@ def _of_what_is_held(stage: Machines, runs: Sequence[Run]) -> list[str]:
 
 
 def _of_the_audit_log(stage: Machines) -> list[str]:
-    """Have it verified by two machines."""
     wrong = list[str]()
-    for home in (stage.control, stage.workers[0].home):
+    homes = [stage.control, *([stage.workers[0].home] if stage.scale.shared_audit_head else [])]
+    for home in homes:
         if process.run(home, "audit", "verify", env=stage.env, within_s=120):
             wrong.append(f"the audit log: {Path(f'{home.path}.log').read_text().strip()[-600:]}")
     return wrong

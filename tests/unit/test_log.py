@@ -69,3 +69,14 @@ def test_an_error_is_one_line_that_is_not_long():
     assert error.advice.isprintable()
     assert len(error.message) <= 1000
     assert str(error) == error.message
+
+
+def test_a_library_that_connects_again_by_itself_says_so_in_a_line(capsys: pytest.CaptureFixture[str]):
+    with logging_as_the_program_does():
+        try:
+            raise ConnectionError("the database system is shutting down")
+        except ConnectionError as exc:
+            logging.getLogger("procrastinate.utils").error("listener error: %r", exc, exc_info=exc)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("listener error: ConnectionError('the database system is shutting down')")
