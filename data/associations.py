@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, func, update
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, col, select
 
 from data import leases
 from data.engine import read_session, write_session
@@ -292,9 +292,12 @@ def _update(session: Session, association_id: int, values: dict[str, Any]) -> No
         session.exec(update(Association).where(col(Association.id) == association_id).values(**values))
 
 
-def record_check(engine: Engine, association_id: int, *, lease_owner: str, summary: ImportSummary) -> bool:
-    """Record what a check came to, and give the lease up. False, and nothing, when it was lost."""
-    return _let_go(engine, association_id, lease_owner, {"stage": ImportStage.CHECKED, **check_values(summary)})
+def record_check(
+    engine: Engine, association_id: int, *, lease_owner: str, summary: ImportSummary, bundle: str | None = None
+) -> bool:
+    """Record what a check came to, and the object that has it; give the lease up. False, and nothing, if lost."""
+    values = check_values(summary) | ({} if bundle is None else {"bundle": bundle})
+    return _let_go(engine, association_id, lease_owner, {"stage": ImportStage.CHECKED, **values})
 
 
 def check_values(summary: ImportSummary) -> dict[str, Any]:
@@ -441,10 +444,3 @@ def list_older(engine: Engine, created_before: datetime, *, limit: int) -> list[
             col(Association.stage).in_((*ENDED, ImportStage.CHECKED)), Association.created_at < created_before
         )
         return [association_id for association_id in session.exec(query.limit(limit)).all() if association_id]
-
-
-def forget(engine: Engine, association_id: int) -> None:
-    """Remove an association with its batches."""
-    with write_session(engine) as session:
-        session.exec(delete(AssociationBatch).where(col(AssociationBatch.association_id) == association_id))
-        session.exec(delete(Association).where(col(Association.id) == association_id))

@@ -56,6 +56,7 @@ class Forgotten:
     rows: Mapping[int, Collection[int]] = field(default_factory=dict[int, Collection[int]])  # by association
     checked: Mapping[int, ImportSummary] = field(default_factory=dict[int, ImportSummary])  # as those are now
     unusable: Collection[int] = ()  # associations whose file was removed before it could be read
+    bundles: Mapping[int, str] = field(default_factory=dict[int, str])  # of associations, in place of others
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def record(
         _forget_reasons(session, forgotten.ids)
         for number, summary in forgotten.checked.items():
             session.exec(update(Association).where(col(Association.id) == number).values(**check_values(summary)))
+        for number, bundle in forgotten.bundles.items():
+            session.exec(update(Association).where(col(Association.id) == number).values(bundle=bundle))
         _end_unusable(session, forgotten.unusable)
         chain.append(session, scope, subject="a person", after={"a person": describe(in_doubt)})
         return in_doubt

@@ -379,6 +379,7 @@ class Association(SQLModel, table=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     cancel_asked: bool = False
+    bundle: str = Field(default="", max_length=32)  # the object that has its files, where the storage is no folder
     interruptions: int = 0  # deaths since the last batch that was recorded
     # Counts: rows = writable + the problems
     rows: int = 0

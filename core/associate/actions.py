@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from core.access.roles import Actor, Role, action
-from core.associate.files import import_rows, outcome_lines
+from core.associate import bundles
+from core.associate.files import folder_of, import_rows, outcome_lines
 from core.associate.rows import ACCEPTABLE
 from core.associate.target import aliases_ids, connection_to_write, property_to_set
 from core.bridge import Bridge
@@ -80,10 +81,13 @@ def start_association(
         created_at=bridge.clock.now(),
     )
     with _uploaded(bridge, file) as folder:
+        if bundles.are_used(bridge):
+            association.bundle = bundles.keep_folder(bridge, folder)
+        bundle = association.bundle
         return associations.add(
             bridge.engine,
             association,
-            before_commit=lambda number: replace_folder(folder, import_rows(bridge, number).folder),
+            before_commit=lambda number: replace_folder(folder, folder_of(bridge, number, bundle)),
             lease_owner=lease_owner,
             now=bridge.clock.now(),
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core import spreadsheet
-from core.associate import rows
+from core.associate import bundles, rows
 from core.bridge import Bridge
 from data import associations
 from data.members.association_rows import ImportRows, PlannedRow
@@ -16,9 +17,18 @@ _OUTCOME_COLUMNS = ("row", "distinct_id", "apptimize_id", "outcome", "reason")
 
 
 def import_rows(bridge: Bridge, association_id: int) -> ImportRows:
-    """Return where the rows of an association are kept."""
-    folder = bridge.settings.associations / f"{association_id:08d}"
+    """Return where the rows of an association are kept; what lies elsewhere is fetched. Raises StorageError."""
+    if bundles.are_used(bridge):
+        return bundles.open_rows(bridge, association_id)
+    folder = folder_of(bridge, association_id)
     return ImportRows(folder, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
+
+
+def folder_of(bridge: Bridge, association_id: int, bundle: str = "") -> Path:
+    """Return the folder here of the files of an association."""
+    if bundles.are_used(bridge):
+        return bundles.folder_of(bridge, association_id, bundle)
+    return bridge.settings.associations / f"{association_id:08d}"
 
 
 def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:

@@ -73,11 +73,16 @@ class HeldAssociation:
         ):
             raise LeaseLost(_TAKEN_OVER)
 
-    async def record_check(self, summary: ImportSummary) -> None:
-        """Record what a check came to, and give the lease up."""
+    async def record_check(self, summary: ImportSummary, bundle: str | None) -> None:
+        """Record what a check came to, and the object that has it; give the lease up."""
         self.lease.end()
         ours = await asyncio.to_thread(
-            associations.record_check, self._engine, self.id, lease_owner=self._lease_owner, summary=summary
+            associations.record_check,
+            self._engine,
+            self.id,
+            lease_owner=self._lease_owner,
+            summary=summary,
+            bundle=bundle,
         )
         self._note_end(ours, "checked")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
+from core.associate import bundles
 from core.associate.checking import Checking
 from core.associate.files import import_rows, outcome_lines
 from core.associate.held import HeldAssociation
@@ -20,6 +21,7 @@ from core.vendors.http import HttpClient
 from data.associations import Ending
 from data.engine import StorageError
 from data.failure import Failure
+from data.members.association_rows import ImportRows
 from data.members.files import replacing
 from data.models import Association, ImportStage
 
@@ -53,7 +55,7 @@ class AssociationJob:
     ) -> None:
         self._bridge = bridge
         self._held = HeldAssociation(bridge, association_id, lease_owner=lease_owner, watch=watch)
-        self._rows = import_rows(bridge, association_id)
+        self._rows: ImportRows | None = None
         self._http = http
 
     async def run(self) -> Association:
@@ -70,26 +72,38 @@ class AssociationJob:
         try:
             with storage_errors(), self._held.lease.reasons():
                 association = await asyncio.to_thread(self._held.load)
+                rows = self._rows = await asyncio.to_thread(import_rows, self._bridge, self._held.id)
                 is_check = association.stage == ImportStage.CHECKING
-                await (self._check(association) if is_check else self._write(association))
+                await (self._check(association, rows) if is_check else self._write(association, rows))
         except LeaseLost:
             raise
         except CohortBridgeError as exc:
             self._held.lease.end()  # a heartbeat that finds it cancelled must not stop what records the end
             await self._end(ending_after(exc, now=self._bridge.clock.now()))
 
-    async def _check(self, association: Association) -> None:
-        checking = Checking(self._bridge, self._held, self._rows)
+    async def _check(self, association: Association, rows: ImportRows) -> None:
+        checking, bundle = Checking(self._bridge, self._held, rows), None
         thread = WorkerThread("check", stops_with=asyncio.current_task())
         try:
             summary = await thread.run(partial(checking.run, association))
+            if bundles.are_used(self._bridge):
+                bundle = await thread.run(partial(bundles.keep_folder, self._bridge, rows.folder))
         finally:
             checking.stop()
             await asyncio.shield(asyncio.to_thread(thread.shutdown))
-        await self._held.record_check(summary)
+        await self._held.record_check(summary, bundle)
+        if bundle is not None:
+            await asyncio.to_thread(self._take_bundle, rows, bundle)
 
-    async def _write(self, association: Association) -> None:
-        written = await Writing(self._bridge, self._held, self._rows, self._http).run(association)
+    def _take_bundle(self, rows: ImportRows, bundle: str) -> None:
+        """Let the folder here be that of the new bundle; what cannot be removed now goes with what no row names."""
+        try:
+            bundles.take_name(self._bridge, self._held.id, rows.folder, bundle)
+        except (StorageError, OSError) as exc:
+            log.warning("bundle not removed association_id=%s reason=%s", self._held.id, exc)
+
+    async def _write(self, association: Association, rows: ImportRows) -> None:
+        written = await Writing(self._bridge, self._held, rows, self._http).run(association)
         now = self._bridge.clock.now()
         await self._end(Ending(ImportStage.DONE, now, requests=written.requests, look_up=written.look_up))
 
@@ -100,7 +114,7 @@ class AssociationJob:
 
     def _save_outcomes(self) -> None:
         """Keep the outcome of every row in a file: whole, or not at all."""
-        if not self._rows.has_plan:
+        if self._rows is None or not self._rows.has_plan:
             return
         try:
             with replacing(self._rows.outcomes) as part, part.open("w", encoding="utf-8", newline="") as file:

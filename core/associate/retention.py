@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from core.associate import bundles
 from core.associate.files import import_rows
 from core.bridge import Bridge
-from data import associations
+from data import association_retention, associations
 
 _KEPT_FOR = timedelta(days=30)
 
@@ -15,6 +16,12 @@ def forget_old(bridge: Bridge) -> int:
     """Remove associations that ended, or were never confirmed, too long ago; returns how many."""
     old = associations.list_older(bridge.engine, bridge.clock.now() - _KEPT_FOR, limit=20)
     for association_id in old:
-        associations.forget(bridge.engine, association_id)
-        import_rows(bridge, association_id).remove()
+        association = associations.get(bridge.engine, association_id)
+        association_retention.forget(bridge.engine, association_id)
+        if not bundles.are_used(bridge):
+            import_rows(bridge, association_id).remove()
+        elif association:
+            bundles.forget(bridge, association_id, association.bundle)
+    if bundles.are_used(bridge):
+        bundles.tidy(bridge)
     return len(old)

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from core.associate import bundles
 from core.associate.files import import_rows
 from core.associate.rows import read_rows
 from core.bridge import Bridge
 from core.errors import SettingsError
 from core.rules.matching import PREFIXES
 from data import associations
+from data.association_retention import list_bundles
 from data.members.association_rows import ImportRows, ImportSummary
 from data.members.duck import MembersDamaged, MembersGone
 from data.members.files import flush_to_disk, is_older
@@ -50,6 +52,8 @@ def find_written_pairs(bridge: Bridge, ids: Sequence[str], *, most: int) -> set[
 
 
 def _list_kept(bridge: Bridge) -> list[int]:
+    if bundles.are_used(bridge):
+        return sorted(list_bundles(bridge.engine))
     folder = bridge.settings.associations
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
 
@@ -63,6 +67,8 @@ class AssociationFilesWithout:
     checked: dict[int, ImportSummary] = field(default_factory=dict[int, ImportSummary])
     unusable: list[int] = field(default_factory=list[int])
     unreadable: int = 0
+    new_bundles: dict[int, str] = field(default_factory=dict[int, str])  # that take the place of others
+    _folders: dict[int, Path] = field(default_factory=dict[int, Path])
     _replaced: list[Path] = field(default_factory=list[Path])
     _removed: list[Path] = field(default_factory=list[Path])
 
@@ -114,6 +120,23 @@ class AssociationFilesWithout:
             if kept.outcomes.is_file() and (number in self.rows or _holds_any(kept.outcomes, ids)):
                 self._removed.append(kept.outcomes)  # it is made again from the rows when it is asked for
 
+        if bundles.are_used(self.bridge):
+            self._keep_bundles()
+
+    def _keep_bundles(self) -> None:
+        """Put what the folders will hold into bundles, before any row names them. Raises StorageError."""
+        changed = {*self._replaced, *self._removed}
+        for number in _list_kept(self.bridge):
+            folder = import_rows(self.bridge, number).folder
+            if any(path.is_relative_to(folder) for path in changed):
+                self._folders[number] = folder
+                self.new_bundles[number] = bundles.keep_folder(self.bridge, folder, instead=self._instead)
+
+    def _instead(self, path: Path) -> Path | None:
+        if path in self._removed:
+            return None
+        return path.with_name(f"{path.name}{_NEW}") if path in self._replaced else path
+
     def _take_upload(self, association: Association, kept: ImportRows, ids: Sequence[str]) -> None:
         """Read the rows of a file that waits to be checked, as the check does first: those can be written again."""
         if not kept.upload.is_file() or not _holds_any(kept.upload, ids):
@@ -134,6 +157,8 @@ class AssociationFilesWithout:
         """Remove the new files, since they do not take the place of any."""
         for path in self._replaced:
             path.with_name(f"{path.name}{_NEW}").unlink(missing_ok=True)
+        for name in self.new_bundles.values():
+            bundles.remove(self.bridge, name)
 
     def put_in_place(self) -> None:
         """Put the new files in the place of the old ones, and remove what dead processes left. Raises OSError."""
@@ -146,6 +171,7 @@ class AssociationFilesWithout:
         for path in self._replaced:
             os.replace(path.with_name(f"{path.name}{_NEW}"), path)
             flush_to_disk(path.parent)
+        self._take_bundles()
         folder = self.bridge.settings.associations
         young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for path in folder.glob(".*.part"):
@@ -156,6 +182,13 @@ class AssociationFilesWithout:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def _take_bundles(self) -> None:
+        if not bundles.are_used(self.bridge):
+            return
+        for number, name in self.new_bundles.items():
+            bundles.take_name(self.bridge, number, self._folders[number], name)
+        bundles.drop_stale(self.bridge, list_bundles(self.bridge.engine))
 
 
 def _files_of(kept: ImportRows) -> list[Path]:

@@ -198,6 +198,7 @@ class _Work:
             self.associations.rows,
             self.associations.checked,
             self.associations.unusable,
+            self.associations.new_bundles,
         )
         traces = self._count()
         in_doubt = forgetting.record(

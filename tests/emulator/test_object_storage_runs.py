@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,15 +15,19 @@ from typing import Any
 import pytest
 
 from core.access.roles import LOCAL
+from core.associate import actions, running
+from core.associate.retention import forget_old
 from core.bridge import Bridge
 from core.errors import StorageFailed
 from core.forgetting import person
+from core.leases import lease
 from core.reports import comparison, match_funnel, members, user_lookup
 from core.syncs import groups, undo
 from core.worker import retention, service
 from data import run_retention
 from data.members.copies import CopiedPlace
-from data.models import RunStatus
+from data.models import ImportStage, RunStatus
+from tests.emulator.test_associate import enter_token, outcomes, rows
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at
@@ -289,3 +296,53 @@ def test_pages_say_that_the_storage_cannot_be_reached_and_never_that_nobody_is_t
         ):
             with pytest.raises(StorageFailed, match="object storage cannot be reached"):
                 ask()
+
+
+def test_an_association_queued_on_one_machine_is_checked_and_written_on_others(machines: Machines, sandbox: Sandbox):
+    pairs = [(f"a-profile-{number}", f"i_an-id-{number}") for number in range(5)]
+    with machines.machine("a") as one:
+        enter_token(one)
+        queued = actions.start_association(one, LOCAL, io.BytesIO(rows(*pairs)), source="users.csv")
+        number = queued.id or 0
+        assert len(machines.objects()) == 1
+        shutil.rmtree(one.settings.associations)  # another machine has none of it
+
+        asyncio.run(running.carry_out_here(one, number, lease_owner=lease.new_lease_owner()))
+        checked = actions.get_association(one, LOCAL, number)
+        assert (checked.stage, checked.writable) == (ImportStage.CHECKED, 5)
+        assert machines.objects() == {f"associations/{checked.bundle}.tar"} != {f"associations/{queued.bundle}.tar"}
+        shutil.rmtree(one.settings.associations)
+
+        assert actions.planned_rows(one, LOCAL, number, writable=True).total == 5
+        actions.confirm_association(one, LOCAL, number)
+        shutil.rmtree(one.settings.associations)
+        done = asyncio.run(running.carry_out_here(one, number, lease_owner=lease.new_lease_owner()))
+        assert (done.stage, done.written) == (ImportStage.DONE, 5)
+        assert {row["outcome"] for row in outcomes(one, done).values()} == {"written"}
+
+        before = machines.objects()
+        traces = person.forget_person(one, LOCAL, pairs[0][0], patience_s=0.0)
+        assert traces.association_rows == 1
+        assert len(machines.objects()) == 1
+        assert not machines.objects() & before
+        shutil.rmtree(one.settings.associations)
+        assert len(outcomes(one, done)) == 4
+
+        machines.clock.shift_s += 31 * 24 * 3600
+        forget_old(one)
+        assert machines.objects() == set()
+
+
+def test_an_association_whose_storage_is_out_of_reach_ends_with_a_sentence(machines: Machines, sandbox: Sandbox):
+    with machines.machine("a") as one:
+        queued = actions.start_association(one, LOCAL, io.BytesIO(rows(("a-profile", "i_an-id"))))
+        shutil.rmtree(one.settings.associations)
+        machines.way.fault = lambda asked: "cut"
+
+        ended = asyncio.run(running.carry_out_here(one, queued.id or 0, lease_owner=lease.new_lease_owner()))
+
+        assert ended.stage == ImportStage.FAILED
+        assert "object storage cannot be reached" in (ended.error_message or "")
+        with pytest.raises(StorageFailed, match="object storage cannot be reached"):
+            actions.start_association(one, LOCAL, io.BytesIO(rows(("a-profile", "i_an-id"))))
+        assert len(actions.list_associations(one, LOCAL)) == 1

@@ -1,0 +1,117 @@
+"""Associations where the storage is no folder: their files lie there as one bundle, and in a folder here to work with.
+
+The row names the bundle. What is done here is bound to it by the folder's name: a bundle that took the place of
+another, on whatever machine, is another folder.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from core.bridge import Bridge
+from data import associations
+from data.association_retention import list_bundles
+from data.members import bundle
+from data.members.association_rows import ImportRows
+from data.members.files import make_folder
+from data.storage.port import ObjectGone
+
+_FOLDER = "associations"
+# A bundle that no row names was left by a process that died, or is about to be named.
+_YOUNG_S = 24 * 3600
+
+
+def are_used(bridge: Bridge) -> bool:
+    """Return whether files of associations lie in bundles."""
+    return bridge.snapshots.place.is_elsewhere
+
+
+def open_rows(bridge: Bridge, association_id: int) -> ImportRows:
+    """Return the rows of an association, fetched if they are not here. Raises StorageError."""
+    association = associations.get(bridge.engine, association_id)
+    name = association.bundle if association else ""
+    rows = _rows(bridge, association_id, name)
+    if name and not rows.folder.is_dir():
+        make_folder(rows.folder.parent)
+        part = rows.folder.parent / f".{secrets.token_hex(8)}.tar.part"
+        try:
+            bridge.storage.get_file(_object(name), part)
+            bundle.unpack(part, rows.folder)
+        except ObjectGone:
+            return rows  # as a folder that is not there
+        finally:
+            part.unlink(missing_ok=True)
+    return rows
+
+
+def keep_folder(bridge: Bridge, folder: Path, *, instead: Callable[[Path], Path | None] = lambda path: path) -> str:
+    """Put what a folder holds into a bundle of its own, and return the name that a row is to have. Raises StorageError.
+
+    `instead` is as for `pack`.
+    """
+    name, part = secrets.token_hex(12), folder.parent / f".{secrets.token_hex(8)}.tar.part"
+    try:
+        bundle.pack(folder, part, instead=instead)
+        bridge.storage.put_file(part, _object(name))
+    finally:
+        part.unlink(missing_ok=True)
+    return name
+
+
+def take_name(bridge: Bridge, association_id: int, folder: Path, name: str) -> None:
+    """Let the folder here be that of the bundle that its row names now, and remove the one that it was before."""
+    before, target = folder.name.partition(".")[2], folder_of(bridge, association_id, name)
+    if folder.is_dir():
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(folder, target)
+    if before:
+        remove(bridge, before)
+
+
+def remove(bridge: Bridge, name: str) -> None:
+    """Remove a bundle. Raises StorageError."""
+    bridge.storage.remove(_object(name))
+
+
+def forget(bridge: Bridge, association_id: int, name: str) -> None:
+    """Remove what is kept of an association whose row is gone. Raises StorageError."""
+    _rows(bridge, association_id, name).remove()
+    if name:
+        remove(bridge, name)
+
+
+def tidy(bridge: Bridge) -> None:
+    """Remove bundles that no row names, after a day, and folders here of what is another bundle by now."""
+    young_s = bridge.clock.now().timestamp() - _YOUNG_S
+    kept = [known.name for known in bridge.storage.list(f"{_FOLDER}/") if known.written_s < young_s]
+    named = list_bundles(bridge.engine)
+    for name in kept:
+        if Path(name).stem not in named.values():
+            bridge.storage.remove(name)
+    drop_stale(bridge, named)
+
+
+def drop_stale(bridge: Bridge, named: Mapping[int, str]) -> None:
+    """Remove folders here of bundles that are not those that rows name."""
+    for folder in bridge.settings.associations.glob("*.*"):
+        number, _, name = folder.name.partition(".")
+        if number.isdecimal() and named.get(int(number)) != name:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _object(name: str) -> str:
+    return f"{_FOLDER}/{name}.tar"
+
+
+def folder_of(bridge: Bridge, association_id: int, name: str) -> Path:
+    """Return the folder here of a bundle of an association."""
+    return bridge.settings.associations / f"{association_id:08d}.{name}"
+
+
+def _rows(bridge: Bridge, association_id: int, name: str) -> ImportRows:
+    folder = folder_of(bridge, association_id, name)
+    return ImportRows(folder, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
