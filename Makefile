@@ -9,7 +9,7 @@ SEEDS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-postgres test-postgres-short counterparts faults faults-postgres check format unit bench bench-pages pictures clean
+.PHONY: help run test test-postgres test-postgres-short counterparts faults faults-postgres check format unit bench bench-pages bench-scale pictures clean
 
 help: ## Show what can be done
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: $(VENV)/.installed-bench ## Measure exports beside other tools, the worke
 
 bench-pages: $(VENV)/.installed-dev ## Measure how fast the pages are (takes some minutes)
 	@$(PYTHON) -m bench.pages
+
+bench-scale: $(VENV)/.installed-postgres ## Measure how fast runs are handed out, with one worker and several (takes some minutes)
+	@$(PYTHON) -m bench.scale
 
 pictures: $(VENV)/.installed-dev ## Make pictures of every page, light and dark
 	@$(PYTHON) -m tests.browser.pictures
