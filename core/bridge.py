@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from core import vault
+from core import installation, vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
@@ -43,27 +43,51 @@ class Bridge:
         return self.snapshots.storage
 
 
-def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times: LeaseTimes = LEASE_TIMES) -> Bridge:
-    """Open the database (brought up to date), the snapshots and the vault.
+def open_bridge(
+    settings: Settings,
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    lease_times: LeaseTimes = LEASE_TIMES,
+    must_belong: bool = True,
+) -> Bridge:
+    """Open the database (brought up to date), the snapshots and the vault, and prove that they belong together.
 
-    Raises: StorageFailed, SettingsError.
+    Raises: StorageFailed, SettingsError, OfAnotherInstallation unless it need not belong.
     """
+    opened = _open_database(settings)
+    try:
+        with storage_errors():
+            if must_belong:
+                installation.require_key_file(settings, opened)
+            bridge = _open_rest(settings, opened, clock.by(find_clock(opened)), lease_times)
+            if must_belong:
+                installation.require_own(bridge)
+    except BaseException:
+        opened.dispose()
+        raise
+    with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
+        notice_restore(bridge)
+    return bridge
+
+
+def _open_database(settings: Settings) -> Engine:
     with storage_errors():
         try:
-            opened = _open_database(settings)
+            return _open_and_place(settings)
         except UrlUnusable as exc:
             raise SettingsError(
                 f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.",
                 advice=exc.advice or "Set it to one such as sqlite:////folder/file.db, or unset it.",
                 code="bad_setting",
             ) from exc
-        try:
-            keys = vault.open_vault(settings.secret_key, settings.home)
-        except BaseException as exc:
-            opened.dispose()
-            if isinstance(exc, OSError | TimeoutError):
-                raise StorageFailed("The secret key could not be read or made.") from exc
-            raise
+
+
+def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: LeaseTimes) -> Bridge:
+    """Open the vault and the storage beside a database that is open."""
+    try:
+        keys = vault.open_vault(settings.secret_key, settings.home)
+    except (OSError, TimeoutError) as exc:
+        raise StorageFailed("The secret key could not be read or made.") from exc
     storage = open_storage(
         settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts
     )
@@ -74,13 +98,10 @@ def open_bridge(settings: Settings, *, clock: Clock = SYSTEM_CLOCK, lease_times:
         storage=storage,
         cache_mb=settings.cache_mb,
     )
-    bridge = Bridge(settings, opened, snapshots, keys, clock.by(find_clock(opened)), lease_times)
-    with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
-        notice_restore(bridge)
-    return bridge
+    return Bridge(settings, opened, snapshots, keys, clock, lease_times)
 
 
-def _open_database(settings: Settings) -> Engine:
+def _open_and_place(settings: Settings) -> Engine:
     opened = open_database(settings.database_url, settings.home)
     try:
         placing_on_server.finish_earlier(settings.home, opened)

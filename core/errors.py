@@ -254,6 +254,19 @@ class SecretKeyLost(CohortBridgeError):
     default_advice = "Restore the key in COHORT_BRIDGE_SECRET_KEY or secret.key, or enter the connections again."
 
 
+class OfAnotherInstallation(CohortBridgeError):
+    """This process has another secret key, or keeps members elsewhere, than its database's own processes."""
+
+    code = "another_installation"
+
+
+class NewerVersion(CohortBridgeError):
+    """The database was brought up to date by a newer version while this process worked with it."""
+
+    code = "newer_version"
+    default_advice = "Start the new version here as well."
+
+
 class VendorError(CohortBridgeError):
     """A vendor's answer, or none. `status` is the HTTP status where there was one."""
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _KEY_BYTES = 32
 # What the key of hashes is derived for: it must be no key of anything else.
 _FOR_HASHES = b"cohort bridge: hashes of addresses"
+# What the value is made for by which a key is recognized.
+_FOR_CHECKS = b"cohort bridge: which key it is"
 
 
 class Vault:
@@ -77,6 +79,11 @@ class Vault:
         self._keys()  # reads them again where they are others now
         derived = hmac.digest(self._known[0].encode(), _FOR_HASHES, hashlib.sha256)
         return hmac.new(derived, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+    def list_checks(self) -> list[str]:
+        """List a value for each key, newest first, that tells keys apart, and of which no key can be found."""
+        self._keys()
+        return [hmac.digest(base64.urlsafe_b64decode(key), _FOR_CHECKS, "sha256").hex()[:32] for key in self._known]
 
     def hash_sealed(self, sealed: str, form: Callable[[str], str]) -> str | None:
         """Return such a hash of a secret, brought into a form; None when none of the keys opens it."""

@@ -339,6 +339,8 @@ class WorkerHeartbeat(SQLModel, table=True):
     started_at: datetime
     seen_at: datetime
     clock_ahead_s: float | None = None  # of its machine, beside that of the database; None: they are one
+    label: str | None = Field(default=None, max_length=64)  # what whoever started it calls it
+    revision: str | None = Field(default=None, max_length=16)  # of the schema that it works with
 
 
 class AuditEntry(SQLModel, table=True):

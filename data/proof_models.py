@@ -38,6 +38,17 @@ class DeliveryCount(SQLModel, table=True):
     noticed_anchor: str = Field(default="", max_length=100)  # the audit log's anchor that this database lacks
 
 
+class Installation(SQLModel, table=True):
+    """Which storage and which keys are this installation's own: one row. Empty ones take what the next process has."""
+
+    __tablename__: ClassVar[Any] = "installation"
+
+    id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    storage_id: str | None = Field(default=None, max_length=64)  # that lies in the storage itself
+    storage_address: str | None = Field(default=None, max_length=400)  # as the process called it that bound it
+    key_checks: str | None = None  # of each key, newest first; they are no keys
+
+
 class Untraced(StrEnum):
     """Why it is not known of everybody whom a receiver may hold: those that only add are told whom to remove."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import inspect, update
 from sqlmodel import Session, SQLModel, col, delete, select
 
-from data import deliveries, outbox, sign_ins, tokens
+from data import deliveries, installation, outbox, sign_ins, tokens
 from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, write_session
@@ -54,6 +54,7 @@ def settle(engine: Engine, mark: Path, scope: Scope, *, subject: str, now: datet
         number, groups = deliveries.note_backup_restored(session, mark, now=now)
         session.exec(delete(Lease))
         session.exec(delete(WorkerHeartbeat))
+        installation.unbind(session)
         for person in session.exec(select(Person)).all():
             sign_ins.end_all_in(session, person, reason=_SIGNED_OUT, now=now)
         revoked = tokens.revoke_put_back(session, now=now)

@@ -44,6 +44,7 @@ _COMMANDS = {
     "syncs": "Recurring and one-time syncs.",
     "people": "People and their roles.",
     "config": "Declared state: all that is set up, as a file.",
+    "installation": "The key and the storage that an installation has.",
     "audit": "The audit log: who did what, and who was refused.",
 }
 
@@ -81,6 +82,8 @@ def _find(name: str) -> typer.Typer:
             from core.cli.people import people_app as app
         case "config":
             from core.cli.config import config_app as app
+        case "installation":
+            from core.cli.installation import installation_app as app
         case "audit":
             from core.cli.audit import audit_app as app
         case _:

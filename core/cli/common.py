@@ -73,12 +73,12 @@ def read_here() -> tuple[Settings, Clock]:
     return configured, _times.get().clock
 
 
-def open_here() -> Bridge:
+def open_here(*, must_belong: bool = True) -> Bridge:
     from core.bridge import open_bridge
 
     configured, _ = read_here()
     times = _times.get()
-    bridge = open_bridge(configured, clock=times.clock, lease_times=times.lease_times)
+    bridge = open_bridge(configured, clock=times.clock, lease_times=times.lease_times, must_belong=must_belong)
     _opened.set(bridge)
     return bridge
 

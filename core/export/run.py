@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from core.bridge import Bridge, notice_restore, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited
+from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, RateLimited, SecretKeyLost
 from core.export.base import find_base, prove_restored, require_ids_of
 from core.export.compare import Comparison, compare_kept, compare_read, find_unchanged
 from core.export.deadline import Deadline
@@ -22,6 +22,7 @@ from core.export.progress import Progress
 from core.export.read import CohortSource
 from core.export.record import Recorder
 from core.export.run_lease import RunLease
+from core.installation import require_own
 from core.rules.due_times import longest_work
 from core.rules.writing import WriteMode
 from core.run_log import RunLog
@@ -60,7 +61,8 @@ class Export:
     async def run(self) -> None:
         """Do the claimed run to its end, and record that; failures are recorded in it, not raised.
 
-        Raises: NoQuerySlot when it has to wait and LeaseLost when another took over (nothing is recorded then);
+        Raises: NoQuerySlot when it has to wait, LeaseLost when another took over, OfAnotherInstallation when this
+        process cannot do it and others can (nothing is recorded then);
         asyncio.CancelledError when this process is asked to stop.
         """
         try:
@@ -80,6 +82,9 @@ class Export:
         except LeaseLost:
             raise
         except CohortBridgeError as exc:
+            if isinstance(exc, SecretKeyLost):  # that pauses the sync, unless it is this process that lacks the key
+                with storage_errors():
+                    await asyncio.to_thread(require_own, self._bridge)
             if isinstance(exc, RateLimited) and exc.kind == "hour" and self._source:
                 await self._lease.keep_progress()
                 raise await asyncio.to_thread(self._source.block) from exc

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, NoQuerySlot, RunAlreadyActive, RunCancelled
+from core.errors import CohortBridgeError, NoQuerySlot, OfAnotherInstallation, RunAlreadyActive, RunCancelled
 from core.export.outcome import failure_from
 from core.export.progress import Progress
 from core.export.run import Export
@@ -68,7 +68,7 @@ async def carry_out_here(
                     await asyncio.to_thread(wait, bridge, run_id, lease_owner, exc, keep=True)
                     if not await mine.sit_out(exc):
                         return await asyncio.to_thread(mine.fail, exc)
-        except RunCancelled as exc:
+        except (RunCancelled, OfAnotherInstallation) as exc:
             return await asyncio.to_thread(mine.fail, exc)
         except RunAlreadyActive as exc:
             await asyncio.to_thread(mine.fail, exc)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from core.bridge import Bridge, storage_errors
-from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, Unforeseen
+from core.errors import CohortBridgeError, LeaseLost, NoQuerySlot, OfAnotherInstallation, Unforeseen
 from core.export.outcome import failure_from
 from core.export.run import Export
 from core.leases.ending import what_ended
@@ -80,6 +80,9 @@ async def carry_out(bridge: Bridge, run_id: int, *, lease_owner: str, http: Http
         await asyncio.to_thread(_let_wait, bridge, run_id, lease_owner, exc)
     except LeaseLost as exc:
         log.warning("run lost run_id=%s reason=%s", run_id, exc)
+    except OfAnotherInstallation as exc:
+        log.warning("run handed back run_id=%s reason=%s", run_id, exc)
+        await asyncio.to_thread(hand_back, bridge, run_id, lease_owner)
     except CohortBridgeError as exc:
         # The end could not be recorded: the lease runs out, and the run is recovered then.
         log.error("run not recorded run_id=%s code=%s reason=%s", run_id, exc.code, exc)  # noqa: TRY400

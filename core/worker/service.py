@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 
+from core import installation
 from core.alerts.ping import DeadMansPing
 from core.alerts.retention import forget_old as forget_old_alerts
 from core.alerts.sending import AlertSender, watch_senders
@@ -16,7 +17,7 @@ from core.associate.retention import forget_old as forget_old_associations
 from core.backup.leftovers import remove_leftovers
 from core.bridge import Bridge, storage_errors
 from core.connections import service_accounts
-from core.errors import CohortBridgeError
+from core.errors import CohortBridgeError, NewerVersion, OfAnotherInstallation
 from core.leases import slots
 from core.leases.forgetting import watch_forgetting
 from core.leases.lease import new_lease_owner
@@ -63,14 +64,19 @@ class Worker:
         )
         self._is_look_due = False
         self._signed_on_at_s: float | None = None
+        self._ended_by: CohortBridgeError | None = None
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; what is running then is handed back to the queue within seconds."""
+        """Work until `stop` is set; what is running then is handed back to the queue within seconds.
+
+        Raises: OfAnotherInstallation, NewerVersion, when this process may not go on.
+        """
         from core.api.server import ApiServer  # takes a while to import, and work that is done once needs none
 
         api, dispatch = ApiServer(self._bridge), choose_dispatch(self._bridge, self._runs)
         jobs = Jobs(
             [
+                (2, self.look_whether_ours),
                 (600, self.pause_shared),
                 (600, self.pause_unplannable),
                 (2, self.look_for_dead),
@@ -92,7 +98,7 @@ class Worker:
             self._runs.start_claimed(http)  # none yet: it is told of the client
             handing_out = asyncio.create_task(dispatch.serve())
             try:
-                while not stop.is_set():
+                while not stop.is_set() and self._ended_by is None:
                     await asyncio.to_thread(jobs.run_pending)
                     if self._is_signed_on():
                         self._ping.note_tick()
@@ -109,6 +115,7 @@ class Worker:
                 await _end(handing_out)
                 with suppress(CohortBridgeError), storage_errors():
                     await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
+        self._require_place()
 
     async def once(self) -> int:
         """Try all that is queued or due, and return how many runs that were. Waiting runs stay waiting.
@@ -125,6 +132,8 @@ class Worker:
             try:
                 while True:
                     with storage_errors():
+                        await asyncio.to_thread(self.look_whether_ours)
+                        self._require_place()
                         await asyncio.to_thread(self.look_for_dead)
                         await to_its_end(self.dispatch)
                     done += self._runs.claimed
@@ -152,6 +161,17 @@ class Worker:
         load_trusted()
         return connect_http(connections=slots.IN_FLIGHT * self._bridge.settings.runs_in_flight)
 
+    def look_whether_ours(self) -> None:
+        """Look whether this process may go on: with its key, and as the version that it is."""
+        try:
+            installation.require_still_own(self._bridge)
+        except (OfAnotherInstallation, NewerVersion) as exc:
+            self._ended_by = exc
+
+    def _require_place(self) -> None:
+        if self._ended_by is not None:
+            raise self._ended_by
+
     def dispatch(self) -> None:
         """Queue what is due, and claim what may run now, as far as there is room."""
         self.queue_due()
@@ -159,6 +179,8 @@ class Worker:
 
     def queue_due(self) -> None:
         """Queue what is due. Of all workers the one that looks first does it, once."""
+        if self._ended_by is not None:
+            return
         queueing.queue_due(self._bridge.engine, now=self._clock.now())
         self._runs.look_at_destinations()
         self._associations.dispatch()
@@ -167,7 +189,7 @@ class Worker:
     async def _take_next(self, dispatch: Dispatch) -> None:
         """Take the next runs: every second, and when a run has ended."""
         has_place = self._runs.has_place.is_set()
-        if not (self._is_look_due or has_place):
+        if self._ended_by is not None or not (self._is_look_due or has_place):
             return
         self._is_look_due = False
         self._runs.has_place.clear()

@@ -29,7 +29,7 @@ from data.audit.row_values import (
 from data.audit.scope import Scope
 from data.models import AuditEntry, Lease, WorkerHeartbeat
 from data.outbox_models import AlertMessage, AlertState
-from data.proof_models import DeliveryCount, LeftPlace, SnapshotProof, TriedDelivery
+from data.proof_models import DeliveryCount, Installation, LeftPlace, SnapshotProof, TriedDelivery
 from data.query_models import CohortList, PageSize, QueryBudget, QuerySpend
 from data.sign_in_models import SignIn
 
@@ -40,6 +40,7 @@ _MACHINERY = (
     AuditEntry,
     CohortList,
     DeliveryCount,
+    Installation,
     Lease,
     LeftPlace,
     PageSize,

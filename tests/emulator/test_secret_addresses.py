@@ -207,7 +207,7 @@ def test_what_an_earlier_version_stored_is_compared_too(bridge: Bridge, hooks: H
 
 
 def test_a_new_key_in_front_of_the_old_one_still_tells_one_place(home: Home, sandbox: Sandbox, hooks: Hostile):
-    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    old, new = (home.path / "secret.key").read_text().strip(), Fernet.generate_key().decode()
     with home.bridge(allow_private_hosts=True, secret_key=old) as first:
         destinations.connect_receiver(first, LOCAL, secret_form(f"{hooks.url}{PATH}"), name="hook")
 

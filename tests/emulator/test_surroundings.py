@@ -101,6 +101,7 @@ COMMANDS: list[tuple[str, int]] = [
     ("audit verify", 0),
     ("audit download", 0),
     ("rotate-key", 0),
+    ("installation adopt --key --storage", 0),
     ("forget 東京😀 --yes", 0),
     ("config export --practice", 0),
     ("config plan {folder}/東京.toml --prune", 2),

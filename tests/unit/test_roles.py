@@ -24,7 +24,7 @@ from core.alerts.channels import ChannelForm
 from core.associate import actions
 from core.backup import backing_up
 from core.bridge import Bridge
-from core.connections import destinations, entering, key_rotation, lookup, mixpanel_connection, removal, trial
+from core.connections import adopting, destinations, entering, key_rotation, lookup, mixpanel_connection, removal, trial
 from core.connections.receiver_form import ReceiverForm
 from core.declared import applying, exporting
 from core.errors import CohortBridgeError, NotAllowed
@@ -338,6 +338,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "plan_config": (Role.ADMIN, ELSEWHERE, lambda on, who: applying.plan_config(on.bridge, who, on.folder / "no")),
     "apply_config": (Role.ADMIN, ELSEWHERE, lambda on, who: applying.apply_config(on.bridge, who, on.folder / "no")),
     "rotate_key": (Role.ADMIN, WORKED, lambda on, who: key_rotation.rotate_key(on.bridge, who)),
+    "adopt": (Role.ADMIN, WORKED, lambda on, who: adopting.adopt(on.bridge, who, key=True, storage=True)),
     "list_channels": (Role.ADMIN, READS, lambda on, who: channels.list_channels(on.bridge, who)),
     "add_channel": (Role.ADMIN, WORKED, lambda on, who: channels.add_channel(on.bridge, who, NO_CHANNEL)),
     "edit_channel": (
@@ -449,7 +450,7 @@ TRIED_ELSEWHERE = {
 
 
 # What ends elsewhere, and what is in files alone.
-CHANGE_NO_ROW = ("sign_out", "forget_person", "back_up")
+CHANGE_NO_ROW = ("sign_out", "forget_person", "back_up", "adopt")
 OF_A_FILE = ("back_up",)  # refused where the database is none
 
 
