@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, Column, ForeignKey
 from sqlmodel import Field, SQLModel
 
-import data.models  # noqa: F401  (the tables that these refer to: a reference has the type of its column)
+from data import models as models  # (the tables that these refer to: a reference has the type of its column)
 from data.row_ids import RowId as RowId  # the type that every id is given
 
 

@@ -5,7 +5,7 @@ import sqlmodel
 from alembic import op
 
 revision = "0022"
-down_revision = "0026"
+down_revision = "0023"
 
 Text = sqlmodel.sql.sqltypes.AutoString
 
