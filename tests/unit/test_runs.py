@@ -278,13 +278,13 @@ def test_a_watcher_is_undecided_about_a_run_until_it_moves_or_is_gone(bridge: Br
 def test_a_run_whose_task_was_stopped_before_its_first_step_is_handed_back(bridge: Bridge, group_with_runs: list[Run]):
     async def claim_and_stop() -> None:
         stop = asyncio.Event()
-        dispatch = worker.dispatch
+        queue_due = worker.queue_due
 
-        def dispatch_and_stop() -> None:
-            dispatch()
-            stop.set()
+        def queue_and_stop() -> None:
+            queue_due()
+            stop.set()  # what is claimed next gets a task, and the loop has ended before that begins
 
-        worker.dispatch = dispatch_and_stop  # type: ignore[method-assign]
+        worker.queue_due = queue_and_stop  # type: ignore[method-assign]
         await worker.serve(stop)
 
     worker = service.Worker(bridge)
