@@ -146,7 +146,7 @@ def test_a_worker_ends_when_a_newer_version_has_changed_the_database(home: Home,
 def test_the_first_process_binds_a_home_of_an_earlier_version(home: Home):
     with home.bridge() as bridge, write_session(bridge.engine) as session:
         session.delete(session.get_one(Installation, 1))
-    (home.path / "snapshots" / "installation.id").unlink()
+    (home.path / "snapshots" / "installation.id").unlink(missing_ok=True)
 
     assert home.run("syncs", "list").code == 0
 

@@ -206,6 +206,7 @@ def test_a_secret_that_cannot_be_read_stops_the_rotation_before_anything_changes
     assert key_file(bridge).read_text() == before
 
 
+@pytest.mark.sqlite_file  # on a server it refuses to start: tests/emulator/test_belonging.py
 def test_a_lost_key_is_a_sentence_and_connections_can_be_entered_again(bridge: Bridge):
     put(bridge, "default", "first")
     key_file(bridge).unlink()
