@@ -14,8 +14,8 @@ _USERINFO = re.compile(r"://[^/\s@]+@")
 # Where a URL has a query it may carry credentials or ids: neither is needed to understand an event.
 _QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")
 
-# These connect again by themselves, every second while a server is away: a line says it, and no traceback says more.
-_CONNECTS_AGAIN = ("procrastinate.utils", "psycopg.pool")
+# Of these, which connect again by themselves every second, a line says that a server is away; no traceback says more.
+_CONNECT_AGAIN, _LOST = ("procrastinate.", "psycopg.pool"), ("ConnectorException", "OperationalError")
 
 
 def redact(text: str) -> str:
@@ -32,10 +32,15 @@ class _Redacting(logging.Formatter):
         record.message = record.getMessage()
         record.asctime = self.formatTime(record, self.datefmt)
         lines = [harmless(self.formatMessage(record))]
-        if record.exc_info and record.name not in _CONNECTS_AGAIN:  # not what another handler made of it
+        if record.exc_info and not _is_of_a_lost_connection(record):  # not what another handler made of it
             traceback = harmless(self.formatException(record.exc_info), keep="\n")
             lines.append(textwrap.indent(traceback, "  ", lambda _: True))
         return redact("\n".join(lines))
+
+
+def _is_of_a_lost_connection(record: logging.LogRecord) -> bool:
+    error = record.exc_info[0] if record.exc_info else None
+    return record.name.startswith(_CONNECT_AGAIN) and error is not None and error.__name__ in _LOST
 
 
 def configure(level: str = "INFO") -> None:

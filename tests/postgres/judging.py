@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -75,7 +76,7 @@ def find_faults(stage: Machines, disturber: Disturber) -> list[str]:
         *_of_overlaps(stage, runs),
         *_of_messages(stage),
         *_of_slots(runs),
-        *_of_whole_writes(runs),
+        *_of_whole_writes(stage, runs),
         *_of_budget(stage),
         *_of_what_is_held(stage, runs),
         *_of_the_audit_log(stage),
@@ -135,12 +136,17 @@ def _list_scheduled(runs: Sequence[Run]) -> list[Run]:
     return listed
 
 
-def _of_whole_writes(runs: Sequence[Run]) -> list[str]:
-    """A group is written in full by its first run and after one that did not succeed, and not for another machine."""
+def _of_whole_writes(stage: Machines, runs: Sequence[Run]) -> list[str]:
+    """A group is written in full by its first run and after one that did not succeed, and not for another machine.
+
+    One that was handed back may have been in the middle of it: whoever goes on with it writes in full too.
+    """
     before, wrong = dict[int, Run](), list[str]()
+    starts = Counter(map(int, re.findall(r"run starts run_id=(\d+)", stage.read_log())))
     for run in runs:
         previous = before.get(run.group_id)
-        if run.write == "full" and _succeeded(run) and previous and _succeeded(previous):
+        is_first_try = starts[run.id or 0] < 2
+        if run.write == "full" and is_first_try and _succeeded(run) and previous and _succeeded(previous):
             wrong.append(f"run {run.id} wrote a group in full after run {previous.id}, which had succeeded")
         before[run.group_id] = run
     return wrong
@@ -188,16 +194,16 @@ def _of_the_audit_log(stage: Machines) -> list[str]:
 def _of_words(stage: Machines, runs: Sequence[Run]) -> list[str]:
     wrong = list[str]()
     log = stage.read_log()
-    if "Traceback" in log:
-        wrong.append(f"{log.count('Traceback')} errors that nobody foresaw: {_first_errors(log)}")
+    errors = re.findall(r"^  Traceback \(most recent(?:.*\n  )*?.*\n(?=\d{4}-)", log, re.MULTILINE)
+    if errors:
+        wrong.append(f"{len(errors)} errors that nobody foresaw: {_last_lines(errors)}")
     odd = Counter(run.error_message for run in runs if run.error_code == "unexpected")
     return wrong + ([f"runs failed for no reason that was foreseen: {odd}"] if odd else [])
 
 
-def _first_errors(log: str) -> dict[str, int]:
-    """Return the last line of each kind of traceback, with how often it came."""
-    last = [part.split("\n20")[0].strip().splitlines()[-1][:300] for part in log.split("Traceback (most recent")[1:]]
-    return dict(Counter(last).most_common(8))
+def _last_lines(errors: Sequence[str]) -> dict[str, int]:
+    """Return the last line of each kind of error, with how often it came."""
+    return dict(Counter(error.strip().splitlines()[-1][:300] for error in errors).most_common(8))
 
 
 def _syncs(stage: Machines) -> list[Sync]:

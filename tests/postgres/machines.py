@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -147,6 +148,7 @@ class Machines:
 @contextmanager
 def machines(folder: Path, scale: Scale, seed: int) -> Generator[Machines]:
     """Set up the server, the storage, the sandbox and a sync for each cohort; no worker is started yet."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # of the object storage: a line a request
     clock = FastClock(scale.speed)
     listed = range(_FIRST_COHORT, _FIRST_COHORT + scale.syncs)
     with (

@@ -72,11 +72,13 @@ def test_an_error_is_one_line_that_is_not_long():
 
 
 def test_a_library_that_connects_again_by_itself_says_so_in_a_line(capsys: pytest.CaptureFixture[str]):
-    with logging_as_the_program_does():
-        try:
-            raise ConnectionError("the database system is shutting down")
-        except ConnectionError as exc:
-            logging.getLogger("procrastinate.utils").error("listener error: %r", exc, exc_info=exc)
+    class ConnectorException(Exception):
+        """Of the library's name."""
 
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("listener error: ConnectionError('the database system is shutting down')")
+    with logging_as_the_program_does():
+        for error in (ConnectorException("no server"), ValueError("a mistake")):
+            logging.getLogger("procrastinate.worker.worker").error("it failed: %s", error, exc_info=error)
+
+    lost, mistake, *traceback = capsys.readouterr().err.splitlines()
+    assert (lost.rpartition(": ")[2], mistake.rpartition(": ")[2]) == ("no server", "a mistake")
+    assert traceback[-1] == "  ValueError: a mistake"

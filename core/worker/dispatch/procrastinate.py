@@ -18,6 +18,7 @@ from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 
 from core.bridge import Bridge, storage_errors
+from core.worker.jobs import guarded
 from core.worker.run_tasks import RunTasks
 from data import run_jobs
 
@@ -108,12 +109,19 @@ class ProcrastinateDispatch:
         @app.periodic(cron=_RESCUE)
         @app.task(name="cohort_bridge.rescue", queue=_RESCUE_QUEUE, queueing_lock=_RESCUE_QUEUE)
         async def rescue(timestamp: int) -> None:
-            for job in await manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_S):
-                await manager.retry_job(job)
-            with storage_errors():
-                await asyncio.to_thread(run_jobs.forget_ended, self._bridge.engine)
+            try:
+                for job in await manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_S):
+                    await manager.retry_job(job)
+            except exceptions.ConnectorException as exc:  # the next time is soon
+                log.warning("stalled jobs not looked for reason=%s", exc)
+                return
+            await asyncio.to_thread(guarded, self.forget_ended_jobs)
 
         return app
+
+    def forget_ended_jobs(self) -> None:
+        """Remove the jobs that have ended and are still there."""
+        run_jobs.forget_ended(self._bridge.engine)
 
 
 async def _use_its_schema(connection: Any) -> None:
