@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 from sqlmodel import col
 
@@ -17,6 +18,7 @@ from core.leases import slots
 from core.rules import due_times
 from core.worker import inline_run, run_execution, service
 from core.worker.run_execution import watch_runs
+from core.worker.run_tasks import RunTasks
 from data import doubt, leases, query_slots, run_queue, run_records, runs, syncs
 from data.engine import read_session, write_session
 from data.models import (
@@ -275,22 +277,28 @@ def test_a_watcher_is_undecided_about_a_run_until_it_moves_or_is_gone(bridge: Br
     assert told == [True, False, False]
 
 
-def test_a_run_whose_task_was_stopped_before_its_first_step_is_handed_back(bridge: Bridge, group_with_runs: list[Run]):
+def test_a_run_whose_task_was_stopped_before_its_first_step_is_handed_back(
+    bridge: Bridge, group_with_runs: list[Run], monkeypatch: pytest.MonkeyPatch
+):
+    claimed = list[int]()
+    fill = RunTasks.fill
+
     async def claim_and_stop() -> None:
-        stop = asyncio.Event()
-        queue_due = worker.queue_due
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
 
-        def queue_and_stop() -> None:
-            queue_due()
-            stop.set()  # what is claimed next gets a task, and the loop has ended before that begins
+        def fill_and_stop(runs: RunTasks) -> None:
+            fill(runs)
+            claimed.append(runs.claimed)
+            loop.call_soon_threadsafe(task.cancel)  # as a signal does, before what was claimed gets a task
 
-        worker.queue_due = queue_and_stop  # type: ignore[method-assign]
-        await worker.serve(stop)
+        monkeypatch.setattr(RunTasks, "fill", fill_and_stop)
+        await service.Worker(bridge).once()
 
-    worker = service.Worker(bridge)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(claim_and_stop())
 
-    asyncio.run(claim_and_stop())
-
+    assert claimed == [1]
     assert {again(bridge, run).status for run in group_with_runs} == {RunStatus.QUEUED}
 
 
