@@ -8,11 +8,10 @@ from typing import NamedTuple
 from sqlmodel import Session
 
 from data.engine import Engine, read_session, write_session
+from data.placing import STORAGE_ID as NAME
 from data.proof_models import Installation
 from data.storage.port import AlreadyThere, ObjectGone, Storage
 
-# The small object in a storage that holds its id.
-NAME = "installation.id"
 _LONGEST = 64
 
 

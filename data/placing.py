@@ -25,6 +25,8 @@ DATABASE, SNAPSHOTS, ASSOCIATIONS, AUDIT_HEAD, DELIVERY_MARK = (
     "audit.head",
     "deliveries.mark",
 )
+# What a storage is known by, which each gives itself as it is used first: no backup has it.
+STORAGE_ID = "installation.id"
 _BESIDE_THE_DATABASE = (SNAPSHOTS, ASSOCIATIONS, AUDIT_HEAD, DELIVERY_MARK)
 _NAME = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(AUDIT_HEAD)}|{re.escape(DELIVERY_MARK)}"
@@ -78,6 +80,9 @@ def place_beside(home: Path) -> None:
 
 
 def _place(unpacked: Path, target: Path) -> None:
+    if target.is_dir() and not target.is_symlink() and not _holds_something(target):
+        for path in target.iterdir():  # what a start left: no folder takes the place of one that holds something
+            path.unlink()
     unpacked.replace(target)
 
 
@@ -96,11 +101,15 @@ def _place_database(unpacked: Path, database: Path) -> None:
 
 
 def list_occupied(home: Path, database: Path | None) -> list[str]:
-    """List what is in a home, and a restore would replace; keys, logs and the sandbox's state are none of it."""
+    """List what is in a home, and a restore would replace; keys, logs and the sandbox's state are none of it.
+
+    Nor is what a start alone leaves, which says nothing of any delivery.
+    """
     beside = (
         [database.with_name(f"{database.name}{end}") for end in ("", "-wal", "-shm", "-journal")] if database else []
     )
-    found = [path.name for path in [*beside, home / AUDIT_HEAD, home / DELIVERY_MARK] if path.exists()]
+    found = [path.name for path in [*beside, home / AUDIT_HEAD] if path.exists()]
+    found += [DELIVERY_MARK] if (home / DELIVERY_MARK).exists() and not _is_of_a_start(home / DELIVERY_MARK) else []
     folders = [name for name in (SNAPSHOTS, ASSOCIATIONS) if _holds_something(home / name)]
     return found + folders
 
@@ -108,4 +117,11 @@ def list_occupied(home: Path, database: Path | None) -> list[str]:
 def _holds_something(folder: Path) -> bool:
     if folder.is_symlink():  # no folder takes the place of a link
         return True
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    return folder.exists() and (not folder.is_dir() or any(not _is_of_a_start(path) for path in folder.iterdir()))
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Return whether a file is what the first start leaves, before anything was done."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    return path.name == STORAGE_ID or (path.name == DELIVERY_MARK and path.read_bytes().strip() == b"0")

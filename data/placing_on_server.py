@@ -16,8 +16,6 @@ from data import placing, row_copy
 from data.engine import StorageError, make_engine, read_session, sqlite_url, write_session
 from data.models import AuditEntry
 
-# What is there once a process was started and nothing was done, which a restore takes the place of.
-_OF_A_START = ("delivery_count", "installation", "lease", "worker_beat")
 _TAKEN = "The database was used by something else before the restore into it had ended."
 _GIVE_UP = (
     "Remove the folder restore.whole from COHORT_BRIDGE_HOME to keep what the database holds; or empty the database, "
@@ -36,7 +34,7 @@ def require_empty(engine: Engine) -> None:
 
 
 def _require_empty(session: Session) -> None:
-    if filled := row_copy.list_filled(session.connection(), besides=_OF_A_START):
+    if filled := row_copy.list_filled(session.connection(), besides=row_copy.OF_A_START):
         raise DatabaseNotEmpty(f"The database is not empty: it holds {', '.join(filled)}. Nothing was restored.")
 
 
@@ -64,7 +62,7 @@ def finish(home: Path, engine: Engine) -> bool:
         return False
     with write_session(engine) as session:
         _be_alone(session)
-        if row_copy.list_filled(session.connection(), besides=_OF_A_START):
+        if row_copy.list_filled(session.connection(), besides=row_copy.OF_A_START):
             if not _is_of(session, whole / placing.DATABASE):
                 raise StorageError(_TAKEN, advice=_GIVE_UP)
         else:

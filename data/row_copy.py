@@ -25,7 +25,7 @@ from data import (
     sync_models,
     token_models,
 )
-from data.engine import StorageError, open_database, read_session, sqlite_url, write_session
+from data.engine import StorageError, make_engine, open_database, read_session, sqlite_url, write_session
 
 # Whoever imports these fills the metadata with our tables.
 MODELS = (
@@ -40,6 +40,8 @@ MODELS = (
 )
 # A row may hold a list of thousands of cohorts: so many are in memory at a time.
 _AT_ONCE = 200
+# What is there once a process was started and nothing was done, which a restore takes the place of.
+OF_A_START = ("delivery_count", "installation", "lease", "worker_beat")
 _VERSION = "alembic_version"
 _ENGINES_OWN = "procrastinate_"
 _ODD = "Make another backup; if that is so again, the database is damaged."
@@ -110,6 +112,20 @@ def list_filled(connection: Connection, *, besides: Sequence[str]) -> list[str]:
     return strange + [
         table.name for table in there if connection.execute(select(1).select_from(table).limit(1)).first()
     ]
+
+
+def is_of_a_start(database: Path) -> bool:
+    """Return whether a SQLite file holds what a start alone leaves, and no process has it open."""
+    if database.is_symlink() or not database.is_file() or database.with_name(f"{database.name}-wal").exists():
+        return False
+    looked = make_engine(sqlite_url(database))
+    try:
+        with read_session(looked) as session:
+            return not list_filled(session.connection(), besides=OF_A_START)
+    except StorageError:
+        return False
+    finally:
+        looked.dispose()
 
 
 def _read(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:

@@ -10,7 +10,7 @@ from typing import Protocol
 from core.clock import Clock
 from core.errors import CohortBridgeError, SettingsError
 from core.settings import Settings
-from data import engine, placing, placing_on_server
+from data import engine, placing, placing_on_server, row_copy
 from data.database_clock import find_clock
 from data.engine import Engine, open_database
 
@@ -90,9 +90,11 @@ class _File:
         return not self._database.exists()
 
     def require_empty(self) -> None:
-        _require_nothing(self.home, placing.list_occupied(self.home, self._database))
+        database = None if row_copy.is_of_a_start(self._database) else self._database
+        _require_nothing(self.home, placing.list_occupied(self.home, database))
 
     def place(self) -> None:
+        self._database.unlink(missing_ok=True)  # what a start made: the next one makes it again, if this ends here
         placing.decide(self.home)
         placing.finish(self.home, self._database)
 

@@ -25,9 +25,10 @@ from core.bridge import Bridge, open_bridge
 from core.clock import Clock
 from core.errors import StorageFailed
 from core.settings import Settings
-from data import placing, placing_on_server, row_copy
+from data import installation, placing, placing_on_server, row_copy
 from data.engine import make_engine, open_database, read_session, sqlite_url, write_session
 from data.models import Group, Person, Sync
+from data.proof_models import Installation
 from data.row_ids import RowId
 from tests.faults import process
 from tests.faults.process import Kill
@@ -94,13 +95,15 @@ def backup(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "backup.tar"
 
 
-def all_rows(engine: Engine) -> dict[str, list[str]]:
+def all_rows(engine: Engine, *, besides: tuple[str, ...] = (Installation.__tablename__,)) -> dict[str, list[str]]:
+    """Return what all tables hold, but for what a process binds to itself that opens them."""
     with read_session(engine) as session:
         return {
             table.name: sorted(
                 repr(tuple(map(row_copy._plain, row))) for row in session.connection().execute(select(table))
             )
             for table in row_copy.list_tables()
+            if table.name not in besides
         }
 
 
@@ -121,8 +124,8 @@ def rows_in(file: Path) -> dict[str, list[str]]:
 
 
 def files_of(home: Path) -> dict[str, bytes]:
-    found = [path for name in ("snapshots", "associations") for path in (home / name).rglob("*") if path.is_file()]
-    return {path.relative_to(home).as_posix(): path.read_bytes() for path in found}
+    names = {path.relative_to(home).as_posix(): path for path in home.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in names.items() if "/" in name and placing.is_name(name)}
 
 
 # --- there and back ------------------------------------------------------------------------------------------------
@@ -210,7 +213,7 @@ def test_whatever_rows_hold_is_the_same_there_and_back(tmp_path: Path, seed: int
     source = open_database(file, tmp_path)
     server = open_database(databases.url_of(tmp_path), tmp_path)
     fill(source, random.Random(seed), rows=15)
-    rows = all_rows(source)
+    rows = all_rows(source, besides=())
     assert all(rows.values()), [name for name, there in rows.items() if not there]
 
     with read_session(source) as read, write_session(server) as written:
@@ -218,8 +221,10 @@ def test_whatever_rows_hold_is_the_same_there_and_back(tmp_path: Path, seed: int
         row_copy.require_same(written.connection(), tallies)
     row_copy.copy_to_file(server, back)
 
-    assert all_rows(server) == rows
-    assert rows_at(sqlite_url(back), tmp_path) == rows
+    assert all_rows(server, besides=()) == rows
+    restored_engine = open_database(sqlite_url(back), tmp_path)
+    assert all_rows(restored_engine, besides=()) == rows
+    restored_engine.dispose()
     source.dispose()
     server.dispose()
 
@@ -257,7 +262,6 @@ def test_nothing_is_restored_into_a_database_that_holds_something(backup: Path, 
     with write_session(engine) as session:
         session.connection().execute(text("CREATE TABLE somebody_elses (a int)"))
 
-    (ours.home / "deliveries.mark").unlink()
     with pytest.raises(HomeNotEmpty, match="holds person"):
         restored(ours, backup)
     with pytest.raises(HomeNotEmpty, match="somebody_elses"):
@@ -270,14 +274,20 @@ def test_nothing_is_restored_into_a_database_that_holds_something(backup: Path, 
 
 def test_an_installation_that_was_only_started_takes_a_backup(backup: Path, tmp_path: Path):
     server = on_server(tmp_path / "server")
-    with opened(server):
-        pass
-    (server.home / "deliveries.mark").unlink()
+    with opened(server) as bridge:
+        first = installation.find(bridge.engine)
+    assert (server.home / "snapshots" / "installation.id").exists()
 
-    restored(server, backup)
+    done = restore(server, backup, CLOCK)  # with the key that the start made
 
+    assert done.without_key == ["mixpanel default", "destination default"]
     with opened(server) as bridge:
         assert audit_log.verify_audit(bridge, LOCAL).ok
+        own = installation.find(bridge.engine)
+        assert first
+        assert own
+        assert own.keys == first.keys
+        assert own.storage_id == installation.read_storage_id(bridge.storage)
 
 
 def test_a_value_that_a_server_does_not_keep_is_told_of_and_nothing_is_restored(tmp_path: Path):

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from sqlmodel import col, select, update
 
-from core.access import audit_log
+from core.access import audit_log, people
 from core.access.roles import LOCAL
 from core.backup import leftovers
 from core.backup.archive import FORMAT, Archive, BackupUnusable, Held, Manifest, write
@@ -31,7 +31,7 @@ from core.clock import SYSTEM_CLOCK
 from core.errors import SettingsError, StorageFailed
 from core.export import retention
 from core.settings import Settings
-from data import home_copy, placing
+from data import home_copy, installation, placing
 from data.engine import read_session, write_session
 from data.models import UNFINISHED, Association, Group, ImportStage, Person, Run
 from data.sign_in_models import SignIn
@@ -289,7 +289,9 @@ def test_what_is_started_in_the_home_meanwhile_is_left_alone(
 
     def start(*arguments: Any) -> None:
         if not (empty.home / DATABASE).exists():
-            opened(empty.home).engine.dispose()
+            bridge = opened(empty.home)
+            people.add_person(bridge, LOCAL, "ann@example.com", "viewer")
+            bridge.engine.dispose()
         unpack(*arguments)
 
     monkeypatch.setattr(Archive, "unpack", start)
@@ -297,6 +299,28 @@ def test_what_is_started_in_the_home_meanwhile_is_left_alone(
         restore_here(empty, made.file)
     assert not list(empty.home.glob("restore.*art"))
     assert not (empty.home / "associations").exists()
+
+
+def test_a_home_that_was_only_started_is_restored_into_and_starts_with_a_key_of_its_own(made: Made, empty: Settings):
+    bridge = opened(empty.home)
+    with pytest.raises(HomeNotEmpty, match=DATABASE):  # a process has it open
+        restore_here(empty, made.file)
+    first = installation.find(bridge.engine)
+    bridge.engine.dispose()
+    assert (empty.home / "snapshots" / "installation.id").exists()
+
+    done = restore_here(empty, made.file)
+
+    assert done.without_key == ["mixpanel default", "destination default"]
+    bridge = opened(empty.home)
+    own = installation.find(bridge.engine)
+    assert first
+    assert own
+    assert (own.keys, own.storage_id) == (first.keys, installation.read_storage_id(bridge.storage))
+    assert audit_log.verify_audit(bridge, LOCAL).problems == []
+    names = {path.name for path in (empty.home / "snapshots").iterdir()}
+    assert names == {Path(name).name for name in done.manifest.files if "snapshots/" in name} | {"installation.id"}
+    bridge.engine.dispose()
 
 
 def test_a_database_elsewhere_is_restored_elsewhere(made: Made, tmp_path: Path):
