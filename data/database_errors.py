@@ -7,6 +7,8 @@ from traceback import walk_tb
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound, NoResultFound, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import StaleDataError
 
 # Long enough to sit out another process's checkpoint or backup; readers never wait in SQLite's WAL mode.
 BUSY_TIMEOUT_MS = 30_000
@@ -33,6 +35,12 @@ _TOO_SLOW = (
     "Try again; should it happen again, raise the server's time limits.",
 )
 _BUSY = ("The database was busy with what another process writes.", "Try again in a moment.")
+_CROWDED = (
+    "The database was busy: all connections that this process may have were in use.",
+    "Try again in a moment.",
+)
+# What SQLAlchemy itself finds: no connection became free in time; a row was removed by another since it was read.
+OF_THE_CROWD = (PoolTimeout, StaleDataError)
 # By the five characters that PostgreSQL gives each error (its documentation, appendix A), or the two of their class.
 _BY_CODE: dict[str, tuple[str, str]] = {
     "08": _LOST,
@@ -198,6 +206,11 @@ def is_of_a_row(exc: Exception) -> bool:
 
 
 def storage_error(exc: SQLAlchemyError | sqlite3.Error) -> StorageError:
+    """Return in our words what a database's error means."""
+    if isinstance(exc, StaleDataError):
+        return TransactionLost(_BUSY[0], advice=_BUSY[1])  # done again, it finds what is there now
+    if isinstance(exc, PoolTimeout):
+        return StorageError(_CROWDED[0], advice=_CROWDED[1])
     if not isinstance(exc, DBAPIError | sqlite3.Error):
         return StorageError(f"The database cannot be used: {exc}.")
     message, advice = explain(exc)

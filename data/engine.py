@@ -29,6 +29,7 @@ from data.database_errors import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
     FROM_A_BACKUP,
+    OF_THE_CROWD,
     UNKNOWN_COMMIT,
     is_of_a_row,
     may_be_committed,
@@ -195,7 +196,7 @@ def _storage_errors() -> Generator[None]:
         yield
     except IntegrityError:
         raise
-    except DBAPIError as exc:
+    except (DBAPIError, *OF_THE_CROWD) as exc:
         raise storage_error(exc) from exc
     except Exception as exc:
         if not is_of_a_row(exc):
