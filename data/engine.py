@@ -45,6 +45,9 @@ _INSTALL = "Install it (pip install -r requirements-postgres.txt), and let the U
 _LEFTOVERS = "What was deleted may still be in the free pages and the log of the database."
 _DROP_THEM = "Close what else has it open, and see that the disk has room. Then do it once more."
 _CHECKPOINT_WITHIN_S, _CHECKPOINT_AGAIN_S = 30.0, 0.1
+_TABLES_TAKEN = "Another process has been making or changing the tables of the database for too long."
+_END_IT = "Wait until it has ended, or end it if it hangs. Then try again."
+_ALONE_WITHIN_S, _LOOK_AGAIN_S = 120.0, 0.1
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 _PG_MIGRATION_LOCK = 7_021_126
 # All that one session reads is of one moment, as on SQLite. A writer looks once it has its locks, and what it reads
@@ -369,20 +372,30 @@ def _revision(engine: Engine) -> str | None:
 
 
 @contextmanager
-def one_at_a_time(engine: Engine, home: Path) -> Generator[None]:
+def one_at_a_time(engine: Engine, home: Path, *, within_s: float = _ALONE_WITHIN_S) -> Generator[None]:
+    """Let no other process make or change tables meanwhile. Raises StorageError, where one does for too long."""
     if engine.dialect.name != "postgresql":
-        with placing.alone(home, timeout_s=120):
+        with placing.alone(home, timeout_s=within_s):
             yield
         return
     # In no transaction, which would be ended for idling while another connection migrates.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         time_limits.lift(connection)
-        connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": _PG_MIGRATION_LOCK})
         try:
+            _lock_in_time(connection, within_s)
             yield
-        finally:
             connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _PG_MIGRATION_LOCK})
-            connection.invalidate()  # with its settings
+        finally:
+            connection.invalidate()  # with its settings, and what it still holds
+
+
+def _lock_in_time(connection: Connection, within_s: float) -> None:
+    """Take the lock of who makes tables. A process that was frozen with it holds it for as long as it is."""
+    until_s = time.monotonic() + within_s
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:n)"), {"n": _PG_MIGRATION_LOCK}).scalar():
+        if time.monotonic() > until_s:
+            raise StorageError(_TABLES_TAKEN, advice=_END_IT)
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _upgrade(engine: Engine) -> None:

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import JSON, Boolean, DateTime, Engine, MetaData, Table, create_engine, select
 
 from data import engine as data_engine
-from data.engine import open_database, sqlite_url
+from data.engine import StorageError, one_at_a_time, open_database, sqlite_url
 from tests.stage import databases
 from tests.stage.processes import ROOT, clean_environment
 from tests.unit.test_home_of_an_earlier_version import HOME
@@ -114,3 +115,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
+
+
+def test_who_waits_for_a_process_that_hangs_as_it_changes_tables_is_told_so(tmp_path: Path):
+    url = databases.environment(tmp_path)["COHORT_BRIDGE_DATABASE_URL"]
+    with engine_of(url) as hangs, engine_of(url) as waits, one_at_a_time(hangs, tmp_path):
+        with pytest.raises(StorageError, match="changing the tables") as caught:
+            with one_at_a_time(waits, tmp_path, within_s=0.2):
+                pytest.fail("it is alone")
+    assert caught.value.advice
+
+    with engine_of(url) as later, one_at_a_time(later, tmp_path):
+        pass  # nothing of it is left
