@@ -207,3 +207,24 @@ def test_between_two_looks_the_time_that_passed_here_is_added(hosts: Hosts):
 
     assert clock.now() - before == timedelta(hours=2)
     assert abs(before - datetime.fromtimestamp(time.time(), UTC)) < timedelta(seconds=30)
+
+
+def test_a_look_during_which_the_process_was_frozen_is_taken_again(hosts: Hosts):
+    steady_s = iter([0.0, 600.0, 600.0, 600.01, 600.01])
+    clock = DatabaseClock(lambda: next(steady_s))
+
+    with hosts.right.engine.connect() as connection:
+        clock.look(connection.connection.driver_connection)
+
+    assert abs(clock.now() - datetime.fromtimestamp(time.time(), UTC)) < timedelta(seconds=30)
+
+
+def test_of_a_server_that_always_answers_late_the_quickest_answer_counts(hosts: Hosts):
+    steady_s = iter([0.0, 60.0, 60.0, 64.0, 64.0, 164.0, 164.0])
+    clock = DatabaseClock(lambda: next(steady_s))
+
+    with hosts.right.engine.connect() as connection:
+        clock.look(connection.connection.driver_connection)
+
+    # It was read between 60 and 64.
+    assert abs(clock.now() - datetime.fromtimestamp(time.time(), UTC) - timedelta(seconds=102)) < timedelta(seconds=30)
