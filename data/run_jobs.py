@@ -22,6 +22,7 @@ from data.models import Group, LeaseKind, Run, RunStatus
 SCHEMA, TASK, PREVIEWS = "cohort_bridge_jobs", "cohort_bridge.run", "previews"
 # What its tables do by themselves names others of them without their schema.
 WITH_ITS_SCHEMA = f"SELECT set_config('search_path', current_setting('search_path') || ', {SCHEMA}', true)"
+_INSTALLED_WITHIN_S = 10.0  # a process that is asked to end waits for that
 _WAITING = (RunStatus.QUEUED, RunStatus.WAITING)
 
 
@@ -31,8 +32,9 @@ def queue_name(destination_id: int | None) -> str:
 
 
 def find_destination(queue: str) -> int | None:
-    """Return whose runs a queue holds; None for that of previews."""
-    return None if queue == PREVIEWS else int(queue.rpartition("-")[2])
+    """Return whose runs a queue holds; None for that of previews, and for one that is not ours."""
+    number = queue.rpartition("-")[2]
+    return int(number) if number.isdecimal() else None
 
 
 def ring(session: Session, run_ids: Collection[int | None]) -> None:
@@ -66,7 +68,7 @@ def forget_ended(engine: Engine) -> int:
     unfinished = ", ".join(f"'{status}'" for status in (*_WAITING, RunStatus.RUNNING))
     ended = (
         f"DELETE FROM {SCHEMA}.procrastinate_jobs AS job WHERE task_name = '{TASK}' AND NOT EXISTS (SELECT FROM run "
-        f"WHERE run.id = (job.args ->> 'run_id')::bigint AND run.status IN ({unfinished}))"
+        f"WHERE run.id::text = job.args ->> 'run_id' AND run.status IN ({unfinished}))"
     )
     with write_session(engine) as session:
         connection = session.connection()
@@ -81,7 +83,7 @@ def install(engine: Engine, home: Path, *, tables: str, version: str) -> bool:
     """
     if _version(engine) == version:
         return True
-    with one_at_a_time(engine, home), engine.begin() as connection:
+    with one_at_a_time(engine, home, within_s=_INSTALLED_WITHIN_S), engine.begin() as connection:
         present = _version(engine)
         if present == version:
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Generator
@@ -221,3 +222,55 @@ def test_of_a_worker_that_was_killed_elsewhere_the_run_is_at_work_again_soon(
     assert killed.status == RunStatus.INTERRUPTED
     assert again.status == RunStatus.SUCCEEDED
     assert waited_s(again) < 1.5  # its job is not kept waiting by that of the run that died
+
+
+def put_job(bridge: Bridge, queue: str, arguments: dict[str, Any]) -> None:
+    """Put a job of ours there as we never make one."""
+    values = f"(:queue, '{run_jobs.TASK}', CAST(:args AS jsonb))"
+    statement = f"INSERT INTO {JOBS} (queue_name, task_name, args) VALUES {values}"
+    change(bridge, statement, queue=queue, args=json.dumps(arguments))
+
+
+STRANGE = (
+    ("destination-x", {}),
+    ("of nobody", {"run_id": "x"}),
+    ("previews", {"run_id": 10**30}),
+    ("", {"run_id": None}),
+)
+
+
+def test_jobs_that_a_stranger_put_there_keep_no_run_waiting_and_are_removed(
+    sandbox: Sandbox, home: Home, bridge: Bridge
+):
+    with workers(home, bridge):
+        (listener,) = ask(bridge, f"SELECT id FROM {run_jobs.SCHEMA}.procrastinate_workers")
+        for queue, arguments in STRANGE:
+            put_job(bridge, queue, arguments)
+
+        run = until_ended(bridge, start_export(bridge, POWER))
+
+        wait_until(lambda: ask(bridge, f"SELECT * FROM {JOBS}") == [])
+        assert ask(bridge, f"SELECT id FROM {run_jobs.SCHEMA}.procrastinate_workers") == [listener]
+    assert run.status == RunStatus.SUCCEEDED
+    assert waited_s(run) < 2
+
+
+def test_what_is_told_by_a_stranger_costs_seconds(sandbox: Sandbox, home: Home, bridge: Bridge):
+    with workers(home, bridge):
+        for told in ("no JSON", "{}", '{"type": "abort_job_requested", "job_id": 1}', "[]"):
+            change(bridge, "SELECT pg_notify('procrastinate_any_queue_v1', :told)", told=told)
+
+        run = until_ended(bridge, start_export(bridge, POWER))
+
+    assert run.status == RunStatus.SUCCEEDED
+    assert waited_s(run) < 5
+
+
+def test_jobs_of_ended_runs_are_removed_beside_those_of_nothing(sandbox: Sandbox, home: Home, bridge: Bridge):
+    with workers(home, bridge) as (worker,):
+        os.kill(worker.pid, signal.SIGSTOP)
+        start_export(bridge, POWER)
+        for arguments in ({"run_id": 1000}, {"run_id": "x"}, {}):
+            put_job(bridge, "q", arguments)
+
+        assert run_jobs.forget_ended(bridge.engine) == 3

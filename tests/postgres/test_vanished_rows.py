@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from core.bridge import Bridge
-from data import workers
-from data.engine import Engine, TransactionLost, read_session, write_session
+from data.engine import Engine, TransactionLost, write_session
 from data.models import Person
 from data.repeating import repeated
 

@@ -103,8 +103,9 @@ class ProcrastinateDispatch:
         manager = app.job_manager = _JobsForPlaces(connector, self._runs)
 
         @app.task(name=run_jobs.TASK)
-        async def do(run_id: int) -> None:
-            await self._runs.do(run_id)
+        async def do(run_id: object) -> None:
+            if isinstance(run_id, int):
+                await self._runs.do(run_id)
 
         @app.periodic(cron=_RESCUE)
         @app.task(name="cohort_bridge.rescue", queue=_RESCUE_QUEUE, queueing_lock=_RESCUE_QUEUE)
@@ -159,8 +160,11 @@ class _JobsForPlaces(JobManager):
             names = None if open_ones is None else [_RESCUE_QUEUE, *map(run_jobs.queue_name, open_ones)]
             async with asyncio.timeout(_ANSWERS_WITHIN_S):  # who looks through the table waits for this
                 job = await super().fetch_job(names, worker_id)
+            # One that is not as we make them leads to no run: it ends at once.
             if job is not None and job.task_name == run_jobs.TASK:
-                self._runs.give_place(int(job.task_kwargs["run_id"]), run_jobs.find_destination(job.queue))  # type: ignore[arg-type]
+                run_id = job.task_kwargs.get("run_id")
+                if isinstance(run_id, int):
+                    self._runs.give_place(run_id, run_jobs.find_destination(job.queue))
             return job, open_ones is None
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
