@@ -353,6 +353,11 @@ def schema_revision(engine: Engine) -> str | None:
         return _revision(engine)
 
 
+def own_revision() -> str:
+    """Return the version of the schema that this program works with."""
+    return _revisions()[-1]
+
+
 def knows_revision(revision: str) -> bool:
     """Return whether a version of the schema is this program's, or an earlier one."""
     return revision in _revisions()

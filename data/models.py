@@ -246,6 +246,7 @@ class Run(SQLModel, table=True):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     waiting_until: datetime | None = None
+    worker: str | None = Field(default=None, max_length=100)  # which process did it: data/worker_names.py
     cancel_asked: bool = False
     # Progress
     in_cohort: int | None = None  # as Mixpanel last counted it, users without a profile included

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from data import alert_states, leases, locks, run_jobs
+from data import alert_states, leases, locks, run_jobs, worker_names
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
@@ -106,7 +106,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                     ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
                     ~leases.is_kind_held(LeaseKind.FORGETTING),
                 )
-                .values(**_started(now))
+                .values(**_started(now, lease_owner))
                 .execution_options(synchronize_session=False)
             )
             if taken.rowcount != 1:
@@ -164,7 +164,7 @@ def claim_next(
     for _ in range(_CLAIM_TRIES):
         try:
             with write_session(engine, RELYING) as session:
-                row = session.exec(_claiming(_Which(now, full, queued_before, only))).first()
+                row = session.exec(_claiming(_Which(now, full, queued_before, only), lease_owner)).first()
                 if row is None:
                     return None
                 leases.take_free(session, LeaseKind.RUN, row[0], lease_owner=lease_owner, now=now)
@@ -184,7 +184,7 @@ class _Which:
     only: int | None = None
 
 
-def _claiming(which: _Which) -> UpdateBase:
+def _claiming(which: _Which, lease_owner: str) -> UpdateBase:
     """Build the statement that claims a run, and returns it as a claimable one."""
     waiting = aliased(Run)
     first = (
@@ -199,19 +199,15 @@ def _claiming(which: _Which) -> UpdateBase:
     return (
         update(Run)
         .where(col(Run.id) == first.scalar_subquery())
-        .values(**_started(which.now))
+        .values(**_started(which.now, lease_owner))
         .returning(col(Run.id), col(Run.dry_run), destination.scalar_subquery())
         .execution_options(synchronize_session=False)
     )
 
 
-def _started(now: datetime) -> dict[str, Any]:
-    return {
-        "status": RunStatus.RUNNING,
-        "step": "starting",
-        "waiting_until": None,
-        "started_at": func.coalesce(Run.started_at, now),
-    }
+def _started(now: datetime, lease_owner: str) -> dict[str, Any]:
+    begun = {"started_at": func.coalesce(Run.started_at, now), "worker": worker_names.called_now(lease_owner)}
+    return {"status": RunStatus.RUNNING, "step": "starting", "waiting_until": None, **begun}
 
 
 def _may_start(run: type[Run], which: _Which) -> list[ColumnElement[bool]]:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlmodel import col, delete, func, select
 
 from data import alert_states
-from data.engine import read_session, write_session
+from data.engine import own_revision, read_session, write_session
 from data.models import WorkerHeartbeat
 from data.outbox_models import WORKER
 from data.repeating import repeated
@@ -17,12 +17,29 @@ _KEPT_FOR = timedelta(days=1)
 
 
 def sign_on(
-    engine: Engine, name: str, *, started_at: datetime, now: datetime, clock_ahead_s: float | None = None
+    engine: Engine,
+    name: str,
+    *,
+    started_at: datetime,
+    now: datetime,
+    clock_ahead_s: float | None = None,
+    label: str | None = None,
 ) -> None:
-    """Note that a worker is there, forget those that left long ago, and tell who was told that none was."""
+    """Note that a worker is there, forget those that left long ago, and tell who was told that none was.
+
+    The `label` is what whoever started it calls it; others may be called the same.
+    """
     with write_session(engine, by_rows=True) as session:
-        heartbeat = WorkerHeartbeat(name=name, started_at=started_at, seen_at=now, clock_ahead_s=clock_ahead_s)
-        session.merge(heartbeat)
+        session.merge(
+            WorkerHeartbeat(
+                name=name,
+                started_at=started_at,
+                seen_at=now,
+                clock_ahead_s=clock_ahead_s,
+                label=label,
+                revision=own_revision(),
+            )
+        )
         session.exec(delete(WorkerHeartbeat).where(col(WorkerHeartbeat.seen_at) < now - _KEPT_FOR))
     alert_states.settle_found(engine, {WORKER: None}, now=now)
 

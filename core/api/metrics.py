@@ -19,7 +19,7 @@ from core.connections.lookup import list_connections
 from core.connections.project import project_key
 from core.connections.query_budget import budget_for
 from core.errors import StorageFailed
-from core.leases.workers import worker_seen_at
+from core.leases.workers import worker_seen_at, workers_up
 from core.reports import overview
 from core.rules import due_times
 from core.syncs.listing import list_syncs
@@ -206,6 +206,14 @@ class CurrentState:
                 "Since a worker's last heartbeat.",
                 value=max(0.0, age_s),
             )
+        up = GaugeMetricFamily(
+            f"{_PREFIX}_workers",
+            "Workers whose heartbeat was seen in the last minute, by their name.",
+            labels=("name",),
+        )
+        for name, count in workers_up(self._bridge, LOCAL).items():
+            up.add_metric((name,), count)
+        yield up
         ahead_s = self._bridge.clock.find_ahead_s()
         if ahead_s is not None:
             yield GaugeMetricFamily(

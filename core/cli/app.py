@@ -36,6 +36,7 @@ _COMMANDS = {
     "restore": "Restore a backup into an empty home.",
     "rotate-key": "Encrypt the stored secrets with a new key; the old one no longer opens them.",
     "worker": "Do what is due or queued, until asked to stop.",
+    "dashboard": "Run the dashboard alone: beside workers, on this machine or others.",
     "sandbox": "Run the stand-ins for Mixpanel and Apptimize alone, on this machine.",
     "up": "Run everything for one machine in one terminal: worker, dashboard, and the sandbox in practice mode.",
     "connect": "Connect a Mixpanel project, or a destination for groups.",

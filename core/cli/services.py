@@ -19,15 +19,34 @@ app = typer.Typer()
 @app.command("worker")
 def run_worker(
     once: Annotated[bool, typer.Option("--once", help="Try all that is due or queued, then end.")] = False,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What this worker is called, where there are several.")
+    ] = None,
 ) -> None:
     """Do what is due or queued, until asked to stop."""
+    from core.leases.workers import check_name
     from core.worker import service
 
+    if name is not None:
+        check_name(name)
+    if once and name is not None:
+        raise SettingsError("--name: a worker that ends at once is not shown, and has no name.", advice="Omit it.")
     bridge = open_here()
     if once:
         service.once(bridge)
     else:
-        service.serve(bridge)
+        service.serve(bridge, name)
+
+
+@app.command("dashboard")
+def run_dashboard(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where it listens.")] = 8501,
+    address: Annotated[str, typer.Option(help="Where it listens; others than loopback need sign-in.")] = "127.0.0.1",
+) -> None:
+    """Run the dashboard alone: beside workers, on this machine or others."""
+    from core.cli.up import become_dashboard
+
+    become_dashboard(open_here(), address=address, port=port)
 
 
 @app.command("sandbox")

@@ -104,6 +104,8 @@ def print_run(run: Run) -> None:
     )
     if note := id_words(run.matched_by).note:
         say(note)
+    if run.worker:
+        say(f"Worker: {shown(run.worker)}")
     if run.status == RunStatus.SUCCEEDED:
         say(f"{run.added:,} {done} added, {run.removed:,} removed, {run.unchanged:,} unchanged.")
         if run.only_counts:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import httpx
 from pydantic import SecretStr
@@ -171,15 +171,31 @@ def _local_host(address: str) -> str:
     return LOOPBACK if address in ("0.0.0.0", "::") else address  # noqa: S104  (compared, not listened at)
 
 
+def become_dashboard(bridge: Bridge, *, address: str, port: int) -> NoReturn:
+    """Become the process of the dashboard, as what is asked to end the one ends the other.
+
+    That this one could be opened has shown that its database, key and storage belong together. Raises SettingsError.
+    """
+    _require_loopback(address)
+    _require_free(port, "--port")
+    bridge.engine.dispose()
+    os.chdir(ROOT)
+    environment = _environment(bridge)
+    os.execve(sys.executable, _dashboard_command(address, port), environment)  # noqa: S606  (our own program)
+
+
 def _start_dashboard(bridge: Bridge, address: str, port: int) -> Service:
+    return _spawn(bridge, "dashboard", _dashboard_command(address, port))
+
+
+def _dashboard_command(address: str, port: int) -> list[str]:
     options = {
         "server.port": str(port),
         "server.address": address,
         "server.headless": "true",
         "browser.gatherUsageStats": "false",
     }
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-    return _spawn(bridge, "dashboard", [sys.executable, str(_DASHBOARD), *arguments])
+    return [sys.executable, str(_DASHBOARD), *(f"--{name}={value}" for name, value in options.items())]
 
 
 def _start(bridge: Bridge, name: str, *arguments: str, **more: str) -> Service:
@@ -191,9 +207,7 @@ def _spawn(bridge: Bridge, name: str, command: list[str], **more: str) -> Servic
     folder = bridge.settings.home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
-    environment = os.environ | {"COHORT_BRIDGE_HOME": str(bridge.settings.home)}
-    environment |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # whatever the locale of this terminal says
-    environment |= more
+    environment = _environment(bridge) | more
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  (our own modules)
             command,
@@ -207,6 +221,11 @@ def _spawn(bridge: Bridge, name: str, command: list[str], **more: str) -> Servic
             preexec_fn=_die_with_parent,
         )
     return Service(name, process, log)
+
+
+def _environment(bridge: Bridge) -> dict[str, str]:
+    encoding = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # whatever the locale of this terminal says
+    return os.environ | encoding | {"COHORT_BRIDGE_HOME": str(bridge.settings.home)}
 
 
 def _die_with_parent() -> None:

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from datetime import datetime, timedelta
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from data import workers
+from core.errors import SettingsError
+from data import worker_names, workers
+from data.models import WorkerHeartbeat
 
 WORKER_SEEN_WITHIN = timedelta(seconds=60)
 # A heartbeat that is further ahead was given before the clock was set back.
 _SKEW = timedelta(minutes=5)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
+
+
+def check_name(name: str) -> str:
+    """Return what a worker may be called. Raises SettingsError."""
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            "--name: this is no name for a worker.",
+            advice="Use 1 to 32 letters, digits, dots, hyphens and underscores, the first of them a letter or a digit.",
+        )
+    return name
+
+
+def called(worker: WorkerHeartbeat) -> str:
+    """Return what a worker is called: by its name, and by where it runs, since others may have that name."""
+    return worker_names.called(worker.label, worker.name)
 
 
 @action(Role.VIEWER)
@@ -24,3 +44,11 @@ def worker_is_up(bridge: Bridge, actor: Actor) -> bool:
     """Return whether a worker is there to do what is queued."""
     seen_at = worker_seen_at(bridge, actor)
     return seen_at is not None and -_SKEW < bridge.clock.now() - seen_at < WORKER_SEEN_WITHIN
+
+
+@action(Role.VIEWER)
+def workers_up(bridge: Bridge, actor: Actor) -> Counter[str]:
+    """Count the workers that are up by the name that they were given, empty for none."""
+    now = bridge.clock.now()
+    up = (each for each in workers.list_recent(bridge.engine) if -_SKEW < now - each.seen_at < WORKER_SEEN_WITHIN)
+    return Counter(each.label or "" for each in up)

@@ -33,6 +33,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "decided_by": run.decided_by,
         "known_by": id_words(run.matched_by).code if run.matched_by else None,  # not known before it read
         "group_id": run.group_id,
+        "worker": run.worker,
     }
 
 

@@ -47,8 +47,9 @@ _ENGINE_ENDS_WITHIN_S = 5.0
 class Worker:
     """Does what is queued or due, several runs side by side, until asked to stop."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, name: str | None = None) -> None:
         self._bridge = bridge
+        self._name = name
         self._clock = bridge.clock
         self._lease_owner = new_lease_owner()
         self._started_at = self._clock.now()
@@ -220,6 +221,7 @@ class Worker:
             started_at=self._started_at,
             now=self._clock.now(),
             clock_ahead_s=self._clock.find_ahead_s(),
+            label=self._name,
         )
         self._signed_on_at_s = self._clock.steady_s()
 
@@ -282,13 +284,13 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
             loop.remove_signal_handler(number)
 
 
-def serve(bridge: Bridge) -> None:
-    """Run a worker until SIGTERM, SIGINT or SIGHUP."""
+def serve(bridge: Bridge, name: str | None = None) -> None:
+    """Run a worker until SIGTERM, SIGINT or SIGHUP. The name is shown where workers are; others may have it too."""
 
     async def main() -> None:
         stop = asyncio.Event()
         with _stopped_by_signals(stop.set):
-            await Worker(bridge).serve(stop)
+            await Worker(bridge, name).serve(stop)
 
     asyncio.run(main())
 

@@ -46,6 +46,7 @@ DAY = timedelta(days=1)
 SHOWN = 8
 # So many runs or syncs that need attention are shown one by one; the pages they lead to have all.
 MOST_ITEMS = 5
+MOST_WORKERS = 5
 # So many syncs are listed, the stalest first.
 MOST_SYNCS = 12
 
@@ -150,6 +151,10 @@ def _show_worker(bridge: Bridge, person: Actor) -> None:
     heartbeat = f"Heartbeat {age(heartbeats[0].seen_at)}" if heartbeats else "No heartbeat yet"
     several = f"{number(len(heartbeats))} workers, " if len(heartbeats) > 1 else ""
     st.caption(f"{doing}  \n{several}{heartbeat}")
+    if any(worker.label for worker in heartbeats):
+        named = sorted(workers.called(worker) for worker in heartbeats)
+        more = f" and {number(len(named) - MOST_WORKERS)} more" if named[MOST_WORKERS:] else ""
+        st.caption(escape_markdown(", ".join(named[:MOST_WORKERS])) + more)
 
 
 def _show_last_day(counts: dict[str, int]) -> None:

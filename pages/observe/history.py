@@ -168,8 +168,9 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         run_status.badge(run)
         at = run.finished_at or run.queued_at
+        worker = f" Worker {escape_markdown(run.worker)}." if run.worker else ""
         st.caption(
-            f"{moment(at)}, {age(at)}. To {escape_markdown(run.destination)}, by {escape_markdown(run.actor)}.",
+            f"{moment(at)}, {age(at)}. To {escape_markdown(run.destination)}, by {escape_markdown(run.actor)}.{worker}",
             width="content",
         )
     answers.show(bridge, person, "history", follow=True)

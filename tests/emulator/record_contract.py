@@ -93,8 +93,8 @@ def neutral(value: Any, name: str = "") -> Any:
     """Replace what differs from one playing to the next, or is worded for people."""
     if name in SENTENCES and value and not isinstance(value, Mapping):
         return "<text>"
-    if name == "head" and value:
-        return "<head>"
+    if name in ("head", "worker") and value:
+        return f"<{name}>"
     if isinstance(value, str) and TIME.fullmatch(value):
         return "<time>"
     if isinstance(value, list):

@@ -63,6 +63,16 @@ def test_a_machine_whose_clock_is_off_is_told_of_with_what_helps(practising: Bri
     assert [text for text in warnings if "440 minutes behind" in text and "far\\_a" in text and "NTP" in text]
 
 
+def test_workers_that_have_names_are_listed_by_them(practising: Bridge):
+    service.Worker(practising, "left_hand").sign_on()
+    service.Worker(practising, "right").sign_on()
+
+    captions = [caption.value.replace("\\", "") for caption in open_page(OVERVIEW).caption]
+
+    assert any("2 workers, Heartbeat" in text for text in captions)
+    assert [text for text in captions if "left_hand (" in text and "right (" in text]
+
+
 def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)

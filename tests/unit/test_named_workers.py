@@ -1,0 +1,62 @@
+"""Workers that are given a name: what one may be, and where it is shown."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+
+from core.access.roles import LOCAL
+from core.api.metrics import Metrics
+from core.bridge import Bridge
+from core.errors import SettingsError
+from core.leases import workers
+from core.reports import overview
+from core.syncs import runs
+from core.worker.service import Worker
+from data import run_queue
+from data.models import Run
+
+HERE = re.escape(socket.gethostname()[:24]) + r":\d+"
+
+
+@pytest.mark.parametrize("name", ["A", "worker-2", "rack_7.b", "x" * 32])
+def test_letters_digits_and_what_joins_them_make_a_name(name: str):
+    assert workers.check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", " ", "-a", "x" * 33, "a b", "ä", "a\n", "a(b)", "<b>", "a:1", "a/1"])
+def test_what_is_no_name_is_refused(name: str):
+    with pytest.raises(SettingsError, match="no name for a worker"):
+        workers.check_name(name)
+
+
+def test_a_run_says_which_worker_did_it(bridge: Bridge, group_with_runs: list[Run]):
+    first, second, _ = (run.id or 0 for run in group_with_runs)
+    worker = Worker(bridge, "A")
+    worker.sign_on()
+
+    claimed = run_queue.claim_next(bridge.engine, lease_owner=worker._lease_owner, now=bridge.clock.now())
+
+    assert claimed
+    assert re.fullmatch(rf"A \({HERE}\)", runs.get_run(bridge, LOCAL, first).worker or "")
+    assert runs.get_run(bridge, LOCAL, second).worker is None
+    assert run_queue.hand_back(bridge.engine, first, lease_owner=worker._lease_owner, now=bridge.clock.now())
+    assert run_queue.claim(bridge.engine, first, lease_owner="elsewhere:12:ab", now=bridge.clock.now())
+    assert runs.get_run(bridge, LOCAL, first).worker == "elsewhere:12"
+
+
+def test_two_workers_of_one_name_are_told_apart_by_where_they_run(bridge: Bridge):
+    now = bridge.clock.now()
+    for owner in ("one:7:ab", "two:7:cd"):
+        workers.workers.sign_on(bridge.engine, owner, started_at=now, now=now, label="A")
+    Worker(bridge).sign_on()
+
+    called = sorted(workers.called(worker) for worker in overview.workers(bridge, LOCAL))
+
+    assert called[:2] == ["A (one:7)", "A (two:7)"]
+    assert re.fullmatch(HERE, called[2])
+    with Metrics(bridge).read() as registry:
+        assert registry.get_sample_value("cohort_bridge_workers", {"name": "A"}) == 2
+        assert registry.get_sample_value("cohort_bridge_workers", {"name": ""}) == 1
