@@ -64,7 +64,10 @@ def make_engine(url: str) -> Engine:
     kind = _kind(url)
     try:
         # An error that nobody foresaw goes into a log as it is: sealed secrets, hashes and addresses stay out of it.
-        engine = create_engine(url, hide_parameters=True, **(_POSTGRES if kind == "postgresql" else {}))
+        if kind == "postgresql":
+            engine = create_engine(time_limits.of_network(make_url(url)), hide_parameters=True, **_POSTGRES)
+        else:
+            engine = create_engine(url, hide_parameters=True)
     except (ImportError, NoSuchModuleError) as exc:
         raise UrlUnusable("the driver that it needs is not installed", advice=_INSTALL) from exc
     if kind == "postgresql":

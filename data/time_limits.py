@@ -1,10 +1,13 @@
-"""How long a PostgreSQL server waits for a connection of ours: one process that hangs must not stop the others."""
+"""How long a PostgreSQL server waits for a connection of ours, and we for it.
+
+One process that hangs must not stop the others, and a machine that vanished none.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
 
 from data.database_clock import outside_transactions
 
@@ -23,6 +26,21 @@ _SET = """
 SELECT set_config(name, CASE WHEN setting::bigint BETWEEN 1 AND ours THEN setting ELSE ours::text END, false)
 FROM pg_settings JOIN (VALUES {}) AS limits (limited, ours) ON name = limited
 """.format(", ".join(f"('{name}', {limit}::bigint)" for name, limit in _LIMITS_MS.items()))
+
+# How long a process waits for the server's machine. One that vanished answers nothing and ends nothing: without these
+# a connection to it is waited on for hours. A server that works on a long query is there, and answers these.
+_REACHED_WITHIN = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",  # milliseconds
+}
+
+
+def of_network(url: URL) -> URL:
+    """Return the URL of a server with how long its machine is waited for, as far as it does not say so itself."""
+    return url.update_query_dict({name: value for name, value in _REACHED_WITHIN.items() if name not in url.query})
 
 
 def limit(engine: Engine) -> None:
