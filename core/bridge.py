@@ -12,6 +12,7 @@ from core import installation, vault
 from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
+from core.storage_watch import StorageTrouble, StorageWatch
 from core.turns import Turns
 from data import deliveries, engine, placing_on_server
 from data.audit.scope import Scope
@@ -36,11 +37,16 @@ class Bridge:
     clock: Clock = SYSTEM_CLOCK
     lease_times: LeaseTimes = LEASE_TIMES
     turns: Turns = field(default_factory=Turns)
+    storage_watch: StorageWatch = field(default_factory=StorageWatch)
 
     @property
     def storage(self) -> Storage:
         """Where members are kept, and small objects that belong to the installation."""
         return self.snapshots.storage
+
+    def find_storage_trouble(self) -> StorageTrouble | None:
+        """Return why the storage cannot be used, by an answer that is seconds old; None where it can be."""
+        return self.storage_watch.find_trouble(self.storage, self.clock.steady_s)
 
 
 def open_bridge(

@@ -142,7 +142,7 @@ def _with_storage(bridge: Bridge, own: Own) -> Own:
             return own._replace(storage_id=named, storage_address=storage.address[:400])
     except StorageError as exc:
         # That it does not answer says nothing of whose it is, and nothing can be read or written there meanwhile.
-        log.info("the storage could not be compared with the database's own: %s", exc)
+        bridge.storage_watch.note(exc, now_s=bridge.clock.steady_s())
         return own
     raise OfAnotherInstallation(
         f"This process keeps members in {storage.address}, and this installation keeps them elsewhere "

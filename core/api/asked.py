@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -19,6 +20,7 @@ from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
 from core.text import whole_of
 from core.threads import in_own_thread
+from data.storage.port import hurried
 
 T = TypeVar("T")
 
@@ -87,7 +89,7 @@ class Asked:
     async def call(self, action: Callable[[], T]) -> T:
         """Do what asks the database, or reads files, beside the loop."""
         async with self.places.threads:
-            return await in_own_thread(action)
+            return await in_own_thread(partial(_hurried, action))
 
     def number(self, name: str) -> int:
         """Return the number of a row. Raises SettingsError, NotFound."""
@@ -125,6 +127,12 @@ class Asked:
         if len(set(names)) < len(names):
             raise SettingsError("There is a parameter twice.", advice="Send each once.")
         return dict(pairs)
+
+
+def _hurried(action: Callable[[], T]) -> T:
+    """Do something for which somebody waits, in a process that is patient with its storage otherwise."""
+    with hurried():
+        return action()
 
 
 def whole(values: dict[str, str], name: str, default: int, *, least: int, most: int) -> int:

@@ -21,6 +21,7 @@ from core.connections.query_budget import budget_for
 from core.errors import StorageFailed
 from core.leases.workers import worker_seen_at, workers_up
 from core.reports import overview
+from core.reports.storage import find_storage_trouble
 from core.rules import due_times
 from core.syncs.listing import list_syncs
 from data import outbox, run_metrics
@@ -214,6 +215,11 @@ class CurrentState:
         for name, count in workers_up(self._bridge, LOCAL).items():
             up.add_metric((name,), count)
         yield up
+        yield GaugeMetricFamily(
+            f"{_PREFIX}_storage_usable",
+            "1 where this worker can use the storage of members.",
+            value=find_storage_trouble(self._bridge, LOCAL) is None,
+        )
         ahead_s = self._bridge.clock.find_ahead_s()
         if ahead_s is not None:
             yield GaugeMetricFamily(

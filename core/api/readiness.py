@@ -1,4 +1,4 @@
-"""Whether an installation can work: its database, the version of that, a worker that is alive."""
+"""Whether an installation can work: its database, the version of that, a worker that is alive, its storage."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from core.bridge import Bridge, storage_errors
 from core.errors import CohortBridgeError
 from core.leases.workers import worker_is_up
 from core.reports.clocks import find_warnings
+from core.reports.storage import find_storage_trouble
 from data.engine import is_up_to_date
 
 
@@ -37,6 +38,8 @@ def find_troubles(bridge: Bridge) -> list[str]:
         with storage_errors():
             if not is_up_to_date(bridge.engine):
                 return ["The database is of another version of Cohort Bridge: restart what is older than it."]
-            return [] if worker_is_up(bridge, LOCAL) else ["No worker's heartbeat was seen in the last minute."]
+            troubles = [] if worker_is_up(bridge, LOCAL) else ["No worker's heartbeat was seen in the last minute."]
+            storage = find_storage_trouble(bridge, LOCAL)
+            return [*troubles, f"{storage.message} {storage.advice}"] if storage else troubles
     except CohortBridgeError as exc:
         return [exc.message]

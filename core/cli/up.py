@@ -63,6 +63,7 @@ def run(
         signal.signal(number, lambda _number, _frame: stop.set())
     _require_loopback(address)
     _require_free(port, "--port")
+    bridge.find_storage_trouble()  # said now, and not only when a run fails
     services = list[Service]()
     try:
         if _is_practice(bridge):

@@ -35,6 +35,7 @@ from core.worker.run_execution import watch_runs
 from core.worker.run_tasks import RunTasks
 from data import workers
 from data.members.duck import clear_scratch
+from data.storage.port import hurried
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Worker:
     """Does what is queued or due, several runs side by side, until asked to stop."""
 
     def __init__(self, bridge: Bridge, name: str | None = None) -> None:
+        bridge.storage.be_patient()  # nobody waits for what a worker does, but where it is `hurried`
         self._bridge = bridge
         self._name = name
         self._clock = bridge.clock
@@ -215,6 +217,7 @@ class Worker:
 
     def sign_on(self) -> None:
         """Show the dashboard that a worker is there, and forget those that left long ago."""
+        self._bridge.find_storage_trouble()  # so that it is known, and logged once, whoever asks or not
         workers.sign_on(
             self._bridge.engine,
             self._lease_owner,
@@ -242,14 +245,16 @@ class Worker:
         """Remove what dead processes left behind, and a small step of the history that is no longer kept."""
         now_s = self._clock.host_now().timestamp()  # files are as old as this machine says
         clear_scratch(self._bridge.settings.scratch, older_than_s=_SCRATCH_KEPT_S, now_s=now_s)
-        retention.forget_old_runs(self._bridge)
-        retention.remove_unnamed_files(self._bridge)
-        retention.remove_set_aside(self._bridge)
-        forget_old_associations(self._bridge)
+        with hurried():  # what is due waits for it
+            retention.forget_old_runs(self._bridge)
+            retention.remove_unnamed_files(self._bridge)
+            retention.remove_set_aside(self._bridge)
+            forget_old_associations(self._bridge)
         forget_old_alerts(self._bridge)
         remove_leftovers(self._bridge)
 
     async def _stop_all(self) -> None:
+        self._bridge.storage.be_patient(False)  # who asks a worker to end waits for it
         await asyncio.gather(self._associations.stop(), self._alerts.stop())
         await self._runs.stop()
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -91,7 +92,7 @@ class CopiedPlace:
 
         if missing:
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
-                for done in [pool.submit(fetch, name) for name in missing]:
+                for done in [pool.submit(copy_context().run, fetch, name) for name in missing]:
                     done.result()
         return [name for name in names if name not in gone]
 

@@ -5,6 +5,7 @@ It is code of our own beside the library's: that neither flushes to disk, nor re
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -46,15 +47,19 @@ class FolderStorage:
         """The folder itself."""
         return self._folder
 
-    def be_patient(self) -> None:
+    def be_patient(self, is_patient: bool = True) -> None:
         """Do nothing: a folder answers at once, or not at all."""
 
     def check(self) -> None:
         """Look whether the folder is there, or can be made, and may be read and written."""
         with _disk_errors(self._folder):
-            make_folder(self._folder)
-            if not os.access(self._folder, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(self._folder)
+            there = self._folder
+            while not there.exists() and there != there.parent:
+                there = there.parent
+            if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), there)
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
 
     def put_file(self, file: Path, name: str) -> Stored:
         """Put a copy of a file under a name that is free."""

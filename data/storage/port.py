@@ -7,7 +7,9 @@ own. Only small objects change, by comparing and setting. What a listing says ma
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -71,8 +73,11 @@ class Storage(Protocol):
         """The folder in which everything lies under its own name; None where it has to be fetched."""
         ...
 
-    def be_patient(self) -> None:
-        """Try again for as long as work in the background may wait, from now on; otherwise a person waits."""
+    def be_patient(self, is_patient: bool = True) -> None:
+        """Try again for as long as work in the background may wait, from now on, or for as long as a person would.
+
+        What is `hurried` is never waited for longer; what is being tried when that changes goes by it too.
+        """
         ...
 
     def check(self) -> None:
@@ -119,6 +124,24 @@ class Storage(Protocol):
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Yield what lies there under names that begin so. It may lag behind what was put and removed."""
         ...
+
+
+_is_hurried: ContextVar[bool] = ContextVar("is_hurried", default=False)
+
+
+@contextmanager
+def hurried() -> Generator[None]:
+    """Let what is asked of a storage inside wait no longer than a person would, however patient the process is."""
+    token = _is_hurried.set(True)
+    try:
+        yield
+    finally:
+        _is_hurried.reset(token)
+
+
+def is_hurried() -> bool:
+    """Return whether somebody, or other work, waits for what is being asked."""
+    return _is_hurried.get()
 
 
 def digest_of(file: Path) -> str:

@@ -27,6 +27,7 @@ from data.storage.port import (
     already_there,
     digest_of,
     gone,
+    is_hurried,
     version_moved,
 )
 from data.storage.s3_calls import Failed, Missing, Part, S3Calls, Taken
@@ -61,8 +62,9 @@ class S3Storage:
         self, address: S3Address, *, patience: Patience = PERSON_WAITS, background: Patience = IN_BACKGROUND
     ) -> None:
         self._calls = S3Calls(address)
-        self._patience = patience
+        self._of_person = patience
         self._background = background
+        self._is_patient = False
 
     @property
     def address(self) -> str:
@@ -74,9 +76,13 @@ class S3Storage:
         """None: everything has to be fetched."""
         return None
 
-    def be_patient(self) -> None:
-        """Try again for as long as work in the background may wait."""
-        self._patience = self._background
+    def be_patient(self, is_patient: bool = True) -> None:
+        """Try again for as long as work in the background may wait, or for as long as a person would."""
+        self._is_patient = is_patient
+
+    @property
+    def _patience(self) -> Patience:
+        return self._background if self._is_patient and not is_hurried() else self._of_person
 
     def check(self) -> None:
         """Look whether the bucket is there, answers, and lets itself be listed."""
@@ -263,8 +269,8 @@ class S3Storage:
 
     def _pauses(self) -> Iterator[float | None]:
         """Yield how long to wait after each try that failed; None where it was the last."""
-        ends, pause_s = time.monotonic() + self._patience.overall_s, _FIRST_PAUSE_S
-        while time.monotonic() + pause_s < ends:
+        began_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while time.monotonic() + pause_s < began_s + self._patience.overall_s:
             yield pause_s
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         yield None

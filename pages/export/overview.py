@@ -12,7 +12,7 @@ from core.access.roles import Actor, Role
 from core.alerts import listing as alert_listing
 from core.bridge import Bridge
 from core.leases import workers
-from core.reports import clocks, overview
+from core.reports import clocks, overview, storage
 from core.reports.overview import (
     AttentionItems,
     DoubtfulGroup,
@@ -348,6 +348,12 @@ def state_text(freshness: Freshness) -> str:
     return "Late" if freshness.is_late else "Fresh"
 
 
+def show_storage(bridge: Bridge, person: Actor) -> None:
+    """Say that members can be neither kept nor read, while that is so."""
+    if trouble := storage.find_storage_trouble(bridge, person):
+        st.error(escape_markdown(f"{trouble.message} {trouble.advice}"), icon=":material/cloud_off:")
+
+
 def show_clocks(bridge: Bridge, person: Actor) -> None:
     """Warn of machines whose clock is off."""
     for clock_off in clocks.list_clocks_off(bridge, person):
@@ -386,6 +392,7 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
         is_ready = next_step(bridge, person, connections)
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
         health, items = overview.get_health_and_attention(bridge, person, connections, views)
+        show_storage(bridge, person)
         show_clocks(bridge, person)
         show_cards(bridge, person, health)
         latest = runs.list_runs(bridge, person, limit=SHOWN)

@@ -6,91 +6,33 @@ import asyncio
 import io
 import os
 import shutil
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.access.roles import LOCAL
 from core.associate import actions, running
 from core.associate.retention import forget_old
-from core.bridge import Bridge
 from core.errors import StorageFailed
 from core.forgetting import person
 from core.leases import lease
 from core.reports import comparison, match_funnel, members, user_lookup
 from core.syncs import groups, undo
 from core.worker import retention, service
-from data import installation, run_retention
-from data.members.copies import CopiedPlace
 from data.models import ImportStage, RunStatus
 from tests.emulator.test_associate import enter_token, outcomes, rows
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row, newest_run
-from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at
+from tests.stage.machines import PREFIX, Machines, copies, machines_of, members_of, named
+from tests.stage.object_storage import storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-
-PREFIX = "members"
-
-
-@dataclass
-class Machines:
-    """Machines with a home each, over one database and one bucket, at the end of a way on which things go wrong."""
-
-    home: Home
-    folder: Path
-    bucket: str
-    way: Faults
-    clock: FakeClock
-    opened: Callable[..., AbstractContextManager[Bridge]]
-
-    def machine(self, name: str, **settings: Any) -> AbstractContextManager[Bridge]:
-        """Open a machine: what it copied lies in a folder of its own."""
-        return self.opened(name, **settings)
-
-    def objects(self) -> set[str]:
-        """List what is kept there, but for what says whose storage it is."""
-        return {known.name for known in storage_at(self.bucket, prefix=PREFIX).list()} - {installation.NAME}
 
 
 @pytest.fixture
-def machines(home: Home, tmp_path: Path, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
-    from contextlib import contextmanager
-
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
-    bucket = make_bucket()
-    with faults() as way:
-
-        @contextmanager
-        def opened(name: str, **settings: Any) -> Generator[Bridge]:
-            def open_briefly(*_: object, **__: object) -> object:
-                return storage_at(bucket, port=way.port, prefix=PREFIX, patience=BRIEF)
-
-            monkeypatch.setattr("core.bridge.open_storage", open_briefly)
-            with home.bridge(clock=fake_clock.clock, storage_url=f"s3://{bucket}/{PREFIX}", **settings) as bridge:
-                snapshots = bridge.snapshots
-                snapshots.folder = tmp_path / name / "cache"
-                snapshots.place = CopiedPlace(snapshots.storage, snapshots.folder, most_bytes=64 * 2**20)
-                yield bridge
-
-        yield Machines(home, tmp_path, bucket, way, fake_clock, opened)
-
-
-def named(bridge: Bridge) -> set[str]:
-    return {f"{name}.parquet" for name in run_retention.named_files(bridge.engine)}
-
-
-def copies(bridge: Bridge) -> set[str]:
-    return {path.name for path in bridge.snapshots.folder.rglob("*.parquet")}
-
-
-def members_of(bridge: Bridge, cohort: int) -> set[str]:
-    group = group_row(bridge, cohort)
-    return {each.apptimize_id for chunk in bridge.snapshots.iterate(group.base_snapshot or "") for each in chunk}
+def machines(home: Home, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
+    with machines_of(home, fake_clock, monkeypatch) as opened:
+        yield opened
 
 
 def test_the_whole_way_of_a_group_over_two_machines(machines: Machines, sandbox: Sandbox):
