@@ -56,10 +56,10 @@ class FolderStorage:
             there = self._folder
             while not there.exists() and there != there.parent:
                 there = there.parent
-            if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), there)
             if not there.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), there)
+            if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), there)
 
     def put_file(self, file: Path, name: str) -> Stored:
         """Put a copy of a file under a name that is free."""

@@ -73,6 +73,16 @@ def test_workers_that_have_names_are_listed_by_them(practising: Bridge):
     assert [text for text in captions if "left_hand (" in text and "right (" in text]
 
 
+def test_a_storage_that_cannot_be_used_is_said_with_what_helps(practising: Bridge):
+    folder = practising.settings.snapshots
+    folder.rename(folder.with_name("elsewhere"))
+    folder.write_text("no folder")
+
+    errors = [error.value for error in open_page(OVERVIEW).error]
+
+    assert [text for text in errors if "The storage folder" in text and "Make room there" in text], errors
+
+
 def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)

@@ -30,7 +30,17 @@ from core.declared import applying, exporting
 from core.errors import CohortBridgeError, NotAllowed
 from core.forgetting import person
 from core.leases import workers
-from core.reports import clocks, comparison, group_state, match_funnel, member_check, members, overview, user_lookup
+from core.reports import (
+    clocks,
+    comparison,
+    group_state,
+    match_funnel,
+    member_check,
+    members,
+    overview,
+    storage,
+    user_lookup,
+)
 from core.syncs import cohorts, groups, held_runs, listing, one_time, recurring, runs, settings, undo
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
@@ -101,6 +111,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     ),
     "worker_is_up": (Role.VIEWER, READS, lambda on, who: workers.worker_is_up(on.bridge, who)),
     "list_clocks_off": (Role.VIEWER, READS, lambda on, who: clocks.list_clocks_off(on.bridge, who)),
+    "find_storage_trouble": (Role.VIEWER, READS, lambda on, who: storage.find_storage_trouble(on.bridge, who)),
     "worker_seen_at": (Role.VIEWER, READS, lambda on, who: workers.worker_seen_at(on.bridge, who)),
     "get_health_and_attention": (
         Role.VIEWER,
