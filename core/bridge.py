@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from core import installation, vault
-from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.clock import LEASE_TIMES, SHARED_LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError, StorageFailed
 from core.settings import Settings
 from core.storage_watch import StorageTrouble, StorageWatch
@@ -53,10 +53,12 @@ def open_bridge(
     settings: Settings,
     *,
     clock: Clock = SYSTEM_CLOCK,
-    lease_times: LeaseTimes = LEASE_TIMES,
+    lease_times: LeaseTimes | None = None,
     must_belong: bool = True,
 ) -> Bridge:
     """Open the database (brought up to date), the snapshots and the vault, and prove that they belong together.
+
+    Where no lease times are given, those are taken that its kind of database asks for.
 
     Raises: StorageFailed, SettingsError, OfAnotherInstallation unless it need not belong.
     """
@@ -88,7 +90,7 @@ def _open_database(settings: Settings) -> Engine:
             ) from exc
 
 
-def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: LeaseTimes) -> Bridge:
+def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: LeaseTimes | None) -> Bridge:
     """Open the vault and the storage beside a database that is open."""
     try:
         keys = vault.open_vault(settings.secret_key, settings.home)
@@ -104,7 +106,8 @@ def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: Le
         storage=storage,
         cache_mb=settings.cache_mb,
     )
-    return Bridge(settings, opened, snapshots, keys, clock, lease_times)
+    usual = SHARED_LEASE_TIMES if opened.dialect.name == "postgresql" else LEASE_TIMES
+    return Bridge(settings, opened, snapshots, keys, clock, lease_times or usual)
 
 
 def _open_and_place(settings: Settings) -> Engine:

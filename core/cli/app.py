@@ -16,7 +16,7 @@ from typer.main import get_group
 
 from core.cli.common import FAILED, WRONG_USAGE, interrupted, require_sound_database, with_times
 from core.cli.output import complain, has_printed_json, say
-from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.clock import SYSTEM_CLOCK, Clock, LeaseTimes
 from core.encoding import OutputLost, drop_output, prepare_streams, printing
 from core.errors import CohortBridgeError, SettingsError
 from core.text import SURROGATE
@@ -158,7 +158,7 @@ def main(
     arguments: Sequence[str] | None = None,
     *,
     clock: Clock = SYSTEM_CLOCK,
-    lease_times: LeaseTimes = LEASE_TIMES,
+    lease_times: LeaseTimes | None = None,
     when_loaded: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a command and exit: 0 done, 1 failed or held, 2 wrong usage; never with a traceback.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.clock import SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
 from core.signals import end_signals
 from core.text import whole_of
@@ -46,7 +46,7 @@ To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destinatio
 @dataclass(frozen=True)
 class _Times:
     clock: Clock = SYSTEM_CLOCK
-    lease_times: LeaseTimes = LEASE_TIMES
+    lease_times: LeaseTimes | None = None  # as the database asks for
 
 
 _OF_THE_SYSTEM = _Times()
@@ -55,7 +55,7 @@ _times = ContextVar("cohort_bridge_times", default=_OF_THE_SYSTEM)
 
 
 @contextmanager
-def with_times(clock: Clock, lease_times: LeaseTimes) -> Generator[None]:
+def with_times(clock: Clock, lease_times: LeaseTimes | None) -> Generator[None]:
     """Let the commands inside go by this clock, and by these lengths of leases."""
     token = _times.set(_Times(clock, lease_times))
     try:

@@ -13,6 +13,8 @@ from data.process_identity import ProcessIdentity, has_ended, identify_process
 
 # How long a heartbeat has not moved is written down no more often than this.
 _NOTE_EVERY_S = 5.0
+# A database that takes longer to say who holds what is as good as away, for those who hold it as well.
+_SLOW_S = 5.0
 
 
 @dataclass
@@ -69,6 +71,10 @@ class HeartbeatWatch:
         noted_at_s = before.noted_at_s if lease.still_s == before.noted_s else now_s
         return _Seen(lease, before.since_s, lease.still_s, noted_at_s)
 
+    def start_again(self) -> None:
+        """Count from the next look on: the database could not be asked, and holders may not have reached it either."""
+        self._seen = {}
+
     def forget(self, lease: Lease) -> None:
         """Look away from a lease that has ended."""
         self._seen.pop(_key(lease), None)
@@ -101,6 +107,10 @@ class LeaseWatch:
         """Look once, and recover what is dead; call it every few seconds. Returns how much was."""
         return look_together(self._bridge, [self])
 
+    def start_again(self) -> None:
+        """Count from the next look on."""
+        self._heartbeats.start_again()
+
     def recover_dead(self, present: Sequence[Lease]) -> int:
         """Recover what is dead of the leases of its kind that are held now. Returns how much was."""
         dead = [lease for lease in self._heartbeats.look(present) if self._recover(lease)]
@@ -110,8 +120,18 @@ class LeaseWatch:
 
 
 def look_together(bridge: Bridge, watches: Sequence[LeaseWatch]) -> int:
-    """Look once with each of these watches, at one read of the leases. Returns how much was recovered."""
-    present = leases.list_held(bridge.engine, *(watch.kind for watch in watches))
+    """Look once with each of these watches, at one read of the leases. Returns how much was recovered.
+
+    Raises StorageError: what was not seen meanwhile counts for nobody's death.
+    """
+    began_s, is_known = bridge.clock.steady_s(), False
+    try:
+        present = leases.list_held(bridge.engine, *(watch.kind for watch in watches))
+        is_known = bridge.clock.steady_s() - began_s <= _SLOW_S
+    finally:
+        if not is_known:
+            for watch in watches:
+                watch.start_again()
     return sum(watch.recover_dead([lease for lease in present if lease.kind == watch.kind]) for watch in watches)
 
 

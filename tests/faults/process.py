@@ -30,7 +30,7 @@ from core.alerts import sending
 from core.backup import backing_up
 from core.backup.archive import Archive
 from core.cli import app
-from core.clock import LEASE_TIMES, SYSTEM_CLOCK, Clock, LeaseTimes
+from core.clock import SYSTEM_CLOCK, Clock, LeaseTimes
 from core.export import cohort_reader
 from core.export.record import Recorder
 from core.leases import slots
@@ -197,7 +197,7 @@ def _carry_out(orders: Orders) -> None:
         _move_to(orders.machine)
     sys.argv = ["core", *orders.arguments]
     clock = orders.clock.clock if orders.clock else _hosts_clock(orders.host_ahead_s)
-    app.main(clock=clock, lease_times=LEASE_TIMES if orders.lease_s is None else shorter_leases(orders.lease_s))
+    app.main(clock=clock, lease_times=None if orders.lease_s is None else shorter_leases(orders.lease_s))
 
 
 def _move_to(machine: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.clock import SHARED_LEASE_TIMES
 from core.sandbox.server import running as sandbox_running
 from core.syncs import cohorts, recurring
 from tests.faults import process
@@ -56,7 +57,7 @@ class Scale:
     @property
     def whole_lease_s(self) -> float:
         """How long a lease lasts."""
-        return self.lease_s or process.LEASE_TIMES.lease_s
+        return self.lease_s or SHARED_LEASE_TIMES.lease_s
 
 
 @dataclass

@@ -116,7 +116,7 @@ def _be(command: dict[str, Any]) -> NoReturn:
             runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
         else:
             sys.argv = ["core", *command["arguments"]]
-            main(lease_times=QUICK_HEARTBEAT if command["be"] == "command" else LEASE_TIMES)
+            main(lease_times=QUICK_HEARTBEAT if command["be"] == "command" else None)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1

@@ -16,6 +16,7 @@ from core.leases.lock import in_turn
 from core.leases.watch import LeaseWatch
 from core.worker import run_execution
 from data import leases, run_queue, run_records, runs
+from data.engine import StorageError
 from data.leases import Renewal
 from data.models import Lease, LeaseKind, Run, RunStatus
 from data.run_outcome import RunOutcome
@@ -183,6 +184,29 @@ def test_what_stands_still_is_recovered_once_and_only_after_a_lease_since_its_la
         recovered += [watch.look() for watch in watches]
 
     assert recovered == [0, 0, 0, 0, 0, 0, 1, 0]
+
+
+def test_while_the_database_cannot_be_asked_nobody_dies(bridge: Bridge, fake_clock: FakeClock):
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    watch = LeaseWatch(bridge, LeaseKind.RUN, lambda lease: _end(bridge, lease))
+    lease_s = bridge.lease_times.lease_s
+    watch.look()
+    fake_clock.ahead_s = lease_s - 1
+    _rename(bridge, "lease", "gone")
+    with pytest.raises(StorageError):
+        watch.look()
+    _rename(bridge, "gone", "lease")
+    recovered: list[int] = []
+    for ahead_s in (lease_s + 1, 2 * lease_s, 2 * lease_s + 2):
+        fake_clock.ahead_s = ahead_s
+        recovered.append(watch.look())
+
+    assert recovered == [0, 0, 1]
+
+
+def _rename(bridge: Bridge, before: str, after: str) -> None:
+    with leases.write_session(bridge.engine) as session:
+        session.connection().exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
 
 
 def _end(bridge: Bridge, lease: Lease) -> bool:
