@@ -197,6 +197,15 @@ def is_held(kind: LeaseKind, key: Any, *, but_by: str | None = None) -> ColumnEl
     return lease.where(col(Lease.lease_owner) != but_by) if but_by is not None else lease
 
 
+def is_free(kind: LeaseKind, key: Any) -> ColumnElement[bool]:
+    """Build the condition that no process holds the lease whose key is this column, where few rows of many are wanted.
+
+    PostgreSQL looks it up for each row that it comes to; what `is_held` denies it may compare for all rows first.
+    """
+    owner = select(Lease.lease_owner).where(col(Lease.kind) == kind, col(Lease.key) == cast(key, String))
+    return owner.scalar_subquery().is_(None)
+
+
 def is_kind_held(kind: LeaseKind) -> ColumnElement[bool]:
     """Build the condition that a process holds any lease of a kind."""
     return exists().where(col(Lease.kind) == kind)

@@ -28,6 +28,8 @@ _LONGEST_WAITING, _LONGEST_QUEUED = timedelta(hours=1), timedelta(days=1)
 _BEFORE_READING = ("queued", "waiting", "starting", "queueing", "finding")
 _DEATHS_LOOKED_AT = 50
 _CLAIM_TRIES = 3
+# Other rows of runs than those that a statement is about; made once, which takes longer than what they are made for.
+_WAITING_RUN, _RUNNING_RUN = aliased(Run), aliased(Run)
 _CANCELLED = Failure("cancelled", "The run was cancelled.", "Start the export again when you are ready.")
 
 
@@ -186,7 +188,7 @@ class _Which:
 
 def _claiming(which: _Which, lease_owner: str) -> UpdateBase:
     """Build the statement that claims a run, and returns it as a claimable one."""
-    waiting = aliased(Run)
+    waiting = _WAITING_RUN
     first = (
         select(waiting.id)
         .join(Group, col(Group.id) == waiting.group_id)
@@ -216,11 +218,11 @@ def _may_start(run: type[Run], which: _Which) -> list[ColumnElement[bool]]:
     latest: ColumnElement[Any] = case(
         (col(run.status) == RunStatus.QUEUED, now + _LONGEST_QUEUED), else_=now + _LONGEST_WAITING
     )
-    running = aliased(Run)
+    running = _RUNNING_RUN
     busy = select(running.group_id).where(running.status == RunStatus.RUNNING, col(running.dry_run).is_(False))
     return [
         _is_waiting(run),
-        ~leases.is_held(LeaseKind.RUN, run.id),
+        leases.is_free(LeaseKind.RUN, run.id),
         or_(until.is_(None), until <= now, until > latest),
         or_(col(run.dry_run), col(run.group_id).not_in(busy) & col(Group.destination_id).not_in(which.full)),
         *([] if which.queued_before is None else [col(run.queued_at) <= which.queued_before]),
