@@ -58,10 +58,10 @@ def claim(
     return True
 
 
-def take_free(session: Session, kind: LeaseKind, key: object, *, lease_owner: str, now: datetime) -> None:
-    """Take a lease that is known to be free, in a writing session."""
+def take_free(session: Session, kind: LeaseKind, *keys: object, lease_owner: str, now: datetime) -> None:
+    """Take leases that are known to be free, in a writing session."""
     process = identify_process()
-    session.add(
+    session.add_all(
         Lease(
             kind=kind,
             key=str(key),
@@ -73,6 +73,7 @@ def take_free(session: Session, kind: LeaseKind, key: object, *, lease_owner: st
             process_started=process.process_started,
             taken_at=now,
         )
+        for key in keys
     )
     session.flush()
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Engine, UpdateBase, case, func, literal_column, or_, update
+from sqlalchemy import Engine, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from data import alert_states, leases, locks, run_jobs, worker_names
+from data import alert_states, leases, locks, run_jobs
+from data.claiming import Which, claiming, may_start, started
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
@@ -22,14 +22,10 @@ from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, Run
 from data.repeating import repeated
 from data.run_outcome import RunProgress
 
-# No wait for a query slot is longer than the window that they are counted in, none after a death than an interval.
-_LONGEST_WAITING, _LONGEST_QUEUED = timedelta(hours=1), timedelta(days=1)
 # The steps in which nothing of the cohort has arrived: a death there says nothing of the run.
 _BEFORE_READING = ("queued", "waiting", "starting", "queueing", "finding")
 _DEATHS_LOOKED_AT = 50
 _CLAIM_TRIES = 3
-# Other rows of runs than those that a statement is about; made once, which takes longer than what they are made for.
-_WAITING_RUN, _RUNNING_RUN = aliased(Run), aliased(Run)
 _CANCELLED = Failure("cancelled", "The run was cancelled.", "Start the export again when you are ready.")
 
 
@@ -108,7 +104,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                     ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
                     ~leases.is_kind_held(LeaseKind.FORGETTING),
                 )
-                .values(**_started(now, lease_owner))
+                .values(**started(now, lease_owner))
                 .execution_options(synchronize_session=False)
             )
             if taken.rowcount != 1:
@@ -142,11 +138,20 @@ def claimable(
     with read_session(engine) as session:
         rows = session.exec(
             select(Run.id, Run.dry_run, Group.destination_id)
-            .where(Run.group_id == Group.id, *_may_start(Run, _Which(now, full, queued_before)))
+            .where(Run.group_id == Group.id, *may_start(Run, Which(now, full, queued_before)))
             .order_by(col(Run.queued_at), col(Run.id))
             .limit(limit)
         ).all()
     return [_claimable_run(*row) for row in rows]
+
+
+def is_one_claimable(
+    engine: Engine, *, now: datetime, full: Collection[int] = (), queued_before: datetime | None = None
+) -> bool:
+    """Return whether a worker may try to claim any run. Takes no locks, and puts nothing in an order."""
+    conditions = may_start(Run, Which(now, full, queued_before))
+    with read_session(engine) as session:
+        return session.exec(select(Run.id).where(Run.group_id == Group.id, *conditions).limit(1)).first() is not None
 
 
 def claim_next(
@@ -158,87 +163,42 @@ def claim_next(
     queued_before: datetime | None = None,
     only: int | None = None,
 ) -> ClaimableRun | None:
-    """Take the oldest of the claimable runs, or that `only` one, with its lease; None where there is none.
+    """Take the oldest of the claimable runs, or that `only` one, with its lease; None where there is none."""
+    which = Which(now, full, queued_before, only)
+    return next(iter(claim_several(engine, which, lambda _: full, lease_owner=lease_owner, most=1)), None)
 
-    In one statement: workers that look at once get one each, and none has tried in vain. A group whose row somebody
-    writes at this moment is passed over: what its other runs become is not known yet.
+
+@repeated
+def claim_several(
+    engine: Engine,
+    which: Which,
+    find_full: Callable[[Sequence[ClaimableRun]], Collection[int]],
+    *,
+    lease_owner: str,
+    most: int,
+) -> list[ClaimableRun]:
+    """Take so many of the oldest claimable runs at most, with their leases, in one transaction.
+
+    `find_full` says which destinations take no more beside those that were taken so far. Each is taken in one
+    statement: workers that look at once get others, and none has tried in vain. A group whose row somebody writes at
+    this moment is passed over: what its other runs become is not known yet.
     """
     for _ in range(_CLAIM_TRIES):
         try:
-            with write_session(engine, RELYING) as session:
-                row = session.exec(_claiming(_Which(now, full, queued_before, only), lease_owner)).first()
-                if row is None:
-                    return None
-                leases.take_free(session, LeaseKind.RUN, row[0], lease_owner=lease_owner, now=now)
-            return _claimable_run(*row)
+            with write_session(engine, RELYING, in_order=True) as session:
+                taken = list[ClaimableRun]()
+                while len(taken) < most:
+                    statement = claiming(replace(which, full=find_full(taken)), lease_owner)
+                    if (row := session.exec(statement).first()) is None:
+                        break
+                    taken.append(_claimable_run(*row))
+                leases.take_free(
+                    session, LeaseKind.RUN, *(run.id for run in taken), lease_owner=lease_owner, now=which.now
+                )
+            return taken
         except IntegrityError:
-            continue  # another run of the group began in between: the partial unique index
-    return None
-
-
-@dataclass(frozen=True)
-class _Which:
-    """Which runs may be claimed: not those of a destination that is full, nor what was queued later than that."""
-
-    now: datetime
-    full: Collection[int]
-    queued_before: datetime | None
-    only: int | None = None
-
-
-def _claiming(which: _Which, lease_owner: str) -> UpdateBase:
-    """Build the statement that claims a run, and returns it as a claimable one."""
-    waiting = _WAITING_RUN
-    first = (
-        select(waiting.id)
-        .join(Group, col(Group.id) == waiting.group_id)
-        .where(~leases.is_kind_held(LeaseKind.FORGETTING), *_may_start(waiting, which))
-        .order_by(col(waiting.queued_at), col(waiting.id))
-        .limit(1)
-        .with_for_update(skip_locked=True, key_share=True, of=[waiting, Group])
-    )
-    destination = select(Group.destination_id).where(Group.id == Run.group_id).correlate(Run)
-    return (
-        update(Run)
-        .where(col(Run.id) == first.scalar_subquery())
-        .values(**_started(which.now, lease_owner))
-        .returning(col(Run.id), col(Run.dry_run), destination.scalar_subquery())
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _started(now: datetime, lease_owner: str) -> dict[str, Any]:
-    begun = {"started_at": func.coalesce(Run.started_at, now), "worker": worker_names.called_now(lease_owner)}
-    return {"status": RunStatus.RUNNING, "step": "starting", "waiting_until": None, **begun}
-
-
-def _may_start(run: type[Run], which: _Which) -> list[ColumnElement[bool]]:
-    """Build the conditions, beside a group that was joined, that a worker may claim a run now."""
-    now, until = which.now, col(run.waiting_until)
-    latest: ColumnElement[Any] = case(
-        (col(run.status) == RunStatus.QUEUED, now + _LONGEST_QUEUED), else_=now + _LONGEST_WAITING
-    )
-    running = _RUNNING_RUN
-    busy = select(running.group_id).where(running.status == RunStatus.RUNNING, col(running.dry_run).is_(False))
-    return [
-        _is_waiting(run),
-        leases.is_free(LeaseKind.RUN, run.id),
-        or_(until.is_(None), until <= now, until > latest),
-        or_(col(run.dry_run), col(run.group_id).not_in(busy) & col(Group.destination_id).not_in(which.full)),
-        *([] if which.queued_before is None else [col(run.queued_at) <= which.queued_before]),
-        *([] if which.only is None else [col(run.id) == which.only]),
-    ]
-
-
-def _is_waiting(run: type[Run]) -> ColumnElement[bool]:
-    """Build the condition that a run waits to be claimed, in the words of the index that lists those alone.
-
-    Said as a plain list it would have SQLite take the index of all statuses, and sort all that wait.
-    """
-    words: list[ColumnElement[str]] = [
-        literal_column(f"'{status}'") for status in (RunStatus.QUEUED, RunStatus.WAITING)
-    ]
-    return col(run.status).in_(words).self_group().op("IS")(literal_column("TRUE"))
+            most = 1  # another run of one of the groups began in between: the partial unique index
+    return []
 
 
 def _claimable_run(run_id: int | None, dry_run: bool, destination_id: int) -> ClaimableRun:

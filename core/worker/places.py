@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 
 class Places:
@@ -21,10 +22,10 @@ class Places:
         """How many more runs may start."""
         return self._most - len(self._taken)
 
-    def find_full(self, *, destinations: int) -> set[int]:
-        """Return of which of so many destinations no more runs may start."""
+    def find_full(self, *, destinations: int, and_taken: Iterable[int | None] = ()) -> set[int]:
+        """Return of which of so many destinations no more runs may start, where these places are taken as well."""
         most_of_one = max(1, self._most // 2 if destinations > 1 else self._most - 1)
-        taken = Counter(destination for destination in self._taken.values() if destination is not None)
+        taken = Counter(each for each in (*self._taken.values(), *and_taken) if each is not None)
         return {destination for destination, number in taken.items() if number >= most_of_one}
 
     def take(self, run_id: int, destination_id: int | None) -> None:

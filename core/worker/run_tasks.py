@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from core.bridge import Bridge, storage_errors
@@ -13,6 +14,7 @@ from core.vendors.http import HttpClient
 from core.worker.places import Places
 from core.worker.run_execution import carry_out, hand_back
 from data import connections, run_queue
+from data.claiming import Which
 from data.models import DESTINATION_SIDE
 from data.run_queue import ClaimableRun
 
@@ -55,27 +57,30 @@ class RunTasks:
         self._free_places()
         now = self._bridge.clock.now()
         queued_before = now - timedelta(seconds=waited_s) if waited_s else None
-        while self._places.free and self._is_one_waiting(queued_before) and (run := self._claim_next(queued_before)):
-            self._claimed.append(run.id)
-            self._places.take(run.id, run.destination_id)
+        # A look needs no locks, and finds most often that nothing waits.
+        if not self._places.free or not self._is_one_waiting(queued_before):
+            return
+        while self._places.free and (taken := self._claim_several(queued_before)):
+            for run in taken:
+                self._claimed.append(run.id)
+                self._places.take(run.id, run.destination_id)
 
     def _is_one_waiting(self, queued_before: datetime | None) -> bool:
-        """Look without the writers' lock, which most looks need not: nothing waits."""
         now, full = self._bridge.clock.now(), self._find_full()
-        return bool(run_queue.claimable(self._bridge.engine, full=full, now=now, queued_before=queued_before, limit=1))
+        return run_queue.is_one_claimable(self._bridge.engine, full=full, now=now, queued_before=queued_before)
 
-    def _claim_next(self, queued_before: datetime | None = None, *, only: int | None = None) -> ClaimableRun | None:
-        return run_queue.claim_next(
+    def _claim_several(self, queued_before: datetime | None) -> list[ClaimableRun]:
+        return run_queue.claim_several(
             self._bridge.engine,
+            Which(self._bridge.clock.now(), (), queued_before),
+            self._find_full,
             lease_owner=self._lease_owner,
-            now=self._bridge.clock.now(),
-            full=() if only is not None else self._find_full(),  # its place was given to it before
-            queued_before=queued_before,
-            only=only,
+            most=self._places.free,
         )
 
-    def _find_full(self) -> set[int]:
-        return self._places.find_full(destinations=len(self._destinations))
+    def _find_full(self, and_taken: Sequence[ClaimableRun] = ()) -> set[int]:
+        taken = [run.destination_id for run in and_taken]
+        return self._places.find_full(destinations=len(self._destinations), and_taken=taken)
 
     def find_open(self) -> list[int | None] | None:
         """List the destinations that runs may start of, None for previews; or None, where no place of any is taken up.
@@ -113,7 +118,9 @@ class RunTasks:
     def _take(self, run_id: int) -> bool:
         try:
             with storage_errors():
-                if self._claim_next(only=run_id) is None:
+                # Its place was given to it before.
+                now = self._bridge.clock.now()
+                if not run_queue.claim_next(self._bridge.engine, lease_owner=self._lease_owner, now=now, only=run_id):
                     return False
         except CohortBridgeError as exc:
             log.warning("run not claimed run_id=%s reason=%s", run_id, exc)

@@ -53,7 +53,7 @@ from tests.stage.home import PAGES, RETRY_OVER_S, Home
 
 # The steps of a run, and the call that is each.
 STEPS: dict[str, tuple[Any, str]] = {
-    "claim": (run_queue, "claim_next"),
+    "claim": (run_queue, "claim_several"),
     "slots": (slots.RequestSlots, "take"),
     "ask": (mixpanel.Mixpanel, "_send"),
     "page": (cohort_reader.CohortReader, "_take"),
