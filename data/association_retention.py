@@ -8,6 +8,14 @@ from sqlmodel import col, delete, select
 from data.engine import read_session, write_session
 from data.models import Association, AssociationBatch
 
+# Where in the storage the objects lie.
+FOLDER = "associations"
+
+
+def object_of(bundle: str) -> str:
+    """Return what the object is called that has the files of an association."""
+    return f"{FOLDER}/{bundle}.tar"
+
 
 def forget(engine: Engine, association_id: int) -> None:
     """Remove an association with its batches."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,15 +44,16 @@ class KeptAt:
     delivery_mark: Path
 
 
-@dataclass(frozen=True)
+@dataclass
 class HomeCopy:
     """What a backup holds: each file by the name that it has in a home, and what the database counts.
 
-    `lost` are files that rows name and that were not there: a home can tell that of each.
+    `lost` are files that rows name and that were not there: a home can tell that of each. Where files are fetched as
+    they are asked for, what is counted and lost is known after the last.
     """
 
-    files: dict[str, Path]
     revision: str
+    files: Iterable[tuple[str, Path]] = ()
     counts: dict[str, int] = field(default_factory=dict[str, int])
     lost: list[str] = field(default_factory=list[str])
 
@@ -61,24 +62,24 @@ def collect(engine: Engine, kept: KeptAt, into: Path) -> HomeCopy:
     """Put together in an empty folder what a backup holds. Raises StorageError, OSError."""
     for tries_left in reversed(range(_TRIES)):
         before = _look(kept, into)
-        _copy(engine, _empty(into / DATABASE))
+        copy_to_file(engine, into / DATABASE)
         _link_all(kept.snapshots, into / SNAPSHOTS)
-        with _opened(into / DATABASE) as copy:
+        with opened(into / DATABASE) as copy:
             named = named_files(copy)
             lost = {name for name in named if not _is_kept(into, f"{SNAPSHOTS}/{name}.parquet")}
             if tries_left and lost - named_files(engine):
                 continue  # they were removed since the database was copied: the next copy does not name them
-            found = HomeCopy({}, schema_revision(copy) or "", _count(copy), sorted(lost))
-            found.files.update(_name_snapshots(into / SNAPSHOTS, named - lost))
-            found.files.update(_choose_associations(copy, kept.associations, into))
-            found.files.update(_write_notes(into, find_head(copy, engine, kept.audit_head, before.head), before.mark))
-        found.files[DATABASE] = into / DATABASE
-        return found
+            files = _name_snapshots(into / SNAPSHOTS, named - lost)
+            files |= _choose_associations(copy, kept.associations, into)
+            files |= write_notes(into, find_head(copy, engine, kept.audit_head, before.head), before.mark)
+            files[DATABASE] = into / DATABASE
+            return HomeCopy(schema_revision(copy) or "", files.items(), count(copy), sorted(lost))
     raise AssertionError("the last try takes what is there")
 
 
-def _copy(engine: Engine, target: Path) -> None:
-    """Copy the database as it is at this moment into a SQLite file, whichever kind it is of."""
+def copy_to_file(engine: Engine, target: Path) -> None:
+    """Copy the database as it is at this moment into a SQLite file, whichever kind it is of. Raises StorageError."""
+    _empty(target)
     if engine.dialect.name == "sqlite":
         copy_database(engine, target)
         return
@@ -88,24 +89,29 @@ def _copy(engine: Engine, target: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Before:
+class Before:
     """What was noted beside the database before it was copied: never more than the copy knows."""
 
     head: tuple[int, str] | None
     mark: str | None
 
 
-def _look(kept: KeptAt, into: Path) -> _Before:
+def _look(kept: KeptAt, into: Path) -> Before:
     """Keep hold of all files that are there."""
     _link_all(kept.snapshots, into / SNAPSHOTS)
     shutil.rmtree(into / "before", ignore_errors=True)
     for folder in _folders(kept.associations):
         _link_association(folder, into / "before" / folder.name)
+    return look_beside(kept)
+
+
+def look_beside(kept: KeptAt) -> Before:
+    """Read what is noted beside the database."""
     try:
         mark = read_text(kept.delivery_mark)
     except (OSError, UnicodeDecodeError):
         mark = None
-    return _Before(read_anchor(kept.audit_head), mark)
+    return Before(read_anchor(kept.audit_head), mark)
 
 
 def _empty(path: Path) -> Path:
@@ -116,7 +122,8 @@ def _empty(path: Path) -> Path:
 
 
 @contextmanager
-def _opened(database: Path) -> Generator[Engine]:
+def opened(database: Path) -> Generator[Engine]:
+    """Open a copy of a database."""
     engine = make_engine(sqlite_url(database))
     try:
         yield engine
@@ -200,18 +207,25 @@ def _choose_associations(copy: Engine, associations: Path, into: Path) -> dict[s
         if (associations / name).is_dir():
             _link_association(associations / name, after)
         folders = [folder for folder in ((before, after) if is_checked_again else (after, before)) if folder.is_dir()]
-        form = _AS_READ if is_checked_again else _AS_WRITTEN
-        for path in sorted(folders[0].rglob("*")) if folders else ():
-            below = path.relative_to(folders[0]).as_posix()
-            if path.is_file() and form.fullmatch(below):
-                chosen[f"{ASSOCIATIONS}/{name}/{below}"] = path
+        for below, path in choose(folders[0], stage) if folders else ():
+            chosen[f"{ASSOCIATIONS}/{name}/{below}"] = path
     return chosen
+
+
+def choose(folder: Path, stage: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files of an association that it needs in its stage, by their names below its folder."""
+    form = _AS_READ if stage in CHECKED_AGAIN else _AS_WRITTEN
+    for path in sorted(folder.rglob("*")):
+        below = path.relative_to(folder).as_posix()
+        if path.is_file() and form.fullmatch(below):
+            yield below, path
 
 
 # --- beside the database -------------------------------------------------------------------------------------------
 
 
-def _write_notes(into: Path, head: tuple[int, str] | None, mark: str | None) -> dict[str, Path]:
+def write_notes(into: Path, head: tuple[int, str] | None, mark: str | None) -> dict[str, Path]:
+    """Write what is noted beside the database, and name it."""
     texts = {AUDIT_HEAD: f"{head[0]} {head[1]}\n" if head else None, DELIVERY_MARK: mark}
     for name, text in texts.items():
         if text is not None:
@@ -219,6 +233,7 @@ def _write_notes(into: Path, head: tuple[int, str] | None, mark: str | None) -> 
     return {name: into / name for name, text in texts.items() if text is not None}
 
 
-def _count(copy: Engine) -> dict[str, int]:
+def count(copy: Engine) -> dict[str, int]:
+    """Count what a copy of the database holds."""
     with read_session(copy) as session:
         return {what: session.exec(select(func.count()).select_from(table)).one() for what, table in _COUNTED.items()}

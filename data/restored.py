@@ -60,6 +60,7 @@ def settle(engine: Engine, mark: Path, scope: Scope, *, subject: str, now: datet
         revoked = tokens.revoke_put_back(session, now=now)
         runs = _end_runs(session, now)
         _put_down_associations(session, now)
+        session.exec(update(Association).values(bundle=""))  # files lie in folders, until something puts them elsewhere
         outbox.settle_restored(session, now=now)
         after = {"home": {"groups_in_doubt": groups, "runs_interrupted": runs, "tokens_revoked": revoked}}
         chain.append(session, scope, subject=subject, after=after)

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from core.bridge import Bridge
 from data import associations
-from data.association_retention import list_bundles
+from data.association_retention import FOLDER, list_bundles, object_of
 from data.members import bundle
 from data.members.association_rows import ImportRows
 from data.members.files import make_folder
 from data.storage.port import ObjectGone
 
-_FOLDER = "associations"
 # A bundle that no row names was left by a process that died, or is about to be named.
 _YOUNG_S = 24 * 3600
 
@@ -39,7 +38,7 @@ def open_rows(bridge: Bridge, association_id: int) -> ImportRows:
         make_folder(rows.folder.parent)
         part = rows.folder.parent / f".{secrets.token_hex(8)}.tar.part"
         try:
-            bridge.storage.get_file(_object(name), part)
+            bridge.storage.get_file(object_of(name), part)
             bundle.unpack(part, rows.folder)
         except ObjectGone:
             return rows  # as a folder that is not there
@@ -53,10 +52,10 @@ def keep_folder(bridge: Bridge, folder: Path, *, instead: Callable[[Path], Path 
 
     `instead` is as for `pack`.
     """
-    name, part = secrets.token_hex(12), folder.parent / f".{secrets.token_hex(8)}.tar.part"
+    name, part = bundle.new_name(), folder.parent / f".{secrets.token_hex(8)}.tar.part"
     try:
         bundle.pack(folder, part, instead=instead)
-        bridge.storage.put_file(part, _object(name))
+        bridge.storage.put_file(part, object_of(name))
     finally:
         part.unlink(missing_ok=True)
     return name
@@ -74,7 +73,7 @@ def take_name(bridge: Bridge, association_id: int, folder: Path, name: str) -> N
 
 def remove(bridge: Bridge, name: str) -> None:
     """Remove a bundle. Raises StorageError."""
-    bridge.storage.remove(_object(name))
+    bridge.storage.remove(object_of(name))
 
 
 def forget(bridge: Bridge, association_id: int, name: str) -> None:
@@ -87,7 +86,7 @@ def forget(bridge: Bridge, association_id: int, name: str) -> None:
 def tidy(bridge: Bridge) -> None:
     """Remove bundles that no row names, after a day, and folders here of what is another bundle by now."""
     young_s = bridge.clock.now().timestamp() - _YOUNG_S
-    kept = [known.name for known in bridge.storage.list(f"{_FOLDER}/") if known.written_s < young_s]
+    kept = [known.name for known in bridge.storage.list(f"{FOLDER}/") if known.written_s < young_s]
     named = list_bundles(bridge.engine)
     for name in kept:
         if Path(name).stem not in named.values():
@@ -101,10 +100,6 @@ def drop_stale(bridge: Bridge, named: Mapping[int, str]) -> None:
         number, _, name = folder.name.partition(".")
         if number.isdecimal() and named.get(int(number)) != name:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _object(name: str) -> str:
-    return f"{_FOLDER}/{name}.tar"
 
 
 def folder_of(bridge: Bridge, association_id: int, name: str) -> Path:

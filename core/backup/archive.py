@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -85,11 +85,16 @@ class _Hashing:
         return self._hash.hexdigest()
 
 
-def write(target: IO[bytes], files: Mapping[str, Path], describe: Callable[[dict[str, Held]], Manifest]) -> Manifest:
-    """Write a backup of these files, by name; the manifest that describes them comes last. Raises OSError."""
+def write(
+    target: IO[bytes], files: Iterable[tuple[str, Path]], describe: Callable[[dict[str, Held]], Manifest]
+) -> Manifest:
+    """Write a backup of these files, each asked for once the one before is written; then what describes them.
+
+    Raises: OSError.
+    """
     held = dict[str, Held]()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, path in files.items():
+        for name, path in files:
             with path.open("rb") as file:
                 info = _info(name, path.stat().st_size)
                 reader = _Hashing(file)

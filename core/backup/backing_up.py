@@ -17,7 +17,7 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError, SettingsError, StorageFailed
 from core.files import FileTaken, NoFile, OpenFolder
 from core.text import shown
-from data import home_copy
+from data import far_copy, home_copy
 from data.audit import chain
 from data.home_copy import HomeCopy, KeptAt
 
@@ -86,6 +86,9 @@ def _collect(bridge: Bridge, parts: Path) -> HomeCopy:
     settings = bridge.settings
     kept = KeptAt(settings.snapshots, settings.associations, settings.audit_head, settings.delivery_mark)
     try:
+        if bridge.snapshots.place.is_elsewhere:
+            bridge.storage.be_patient()
+            return far_copy.collect(bridge.engine, kept, bridge.storage, parts)
         return home_copy.collect(bridge.engine, kept, parts)
     except OSError as exc:
         raise StorageFailed(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from core import vault
 from core.access.roles import LOCAL
 from core.backup.archive import Archive, BackupUnusable, Manifest, newer
+from core.backup.filling import Filling, find_storage
 from core.backup.leftovers import restoring_alone
 from core.backup.target import HomeNotEmpty as HomeNotEmpty
 from core.backup.target import Target, open_target
@@ -27,6 +29,7 @@ from data import engine, placing, restored, sealed, tokens
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, make_engine, open_database
 from data.members.files import flush_to_disk
+from data.storage.port import Storage
 
 # Of which backup a home is: noted beside what was unpacked, until it is in its place.
 _FROM = "restored.from"
@@ -58,7 +61,7 @@ def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
                 archive = Archive(opened)
                 if not _finish_earlier(target, archive):
                     target.require_empty()
-                    _restore(target, archive, target.clock(clock))
+                    _restore(target, archive, target.clock(clock), find_storage(settings))
     except FileNotFoundError as exc:
         raise SettingsError(f"FILE: there is no file {file}.") from exc
     except OSError as exc:
@@ -82,37 +85,45 @@ def _finish_earlier(target: Target, archive: Archive) -> bool:
         return target.finish() and is_same
 
 
-def _restore(target: Target, archive: Archive, clock: Clock) -> None:
+def _restore(target: Target, archive: Archive, clock: Clock, storage: Storage | None) -> None:
     home, unpacked = target.home, target.home / placing.UNPACKED
     if not engine.knows_revision(archive.manifest.revision):
         raise newer()
     shutil.rmtree(unpacked, ignore_errors=True)
-    _require_space(home, archive.manifest)
+    filling = Filling(storage, archive, unpacked / "filling") if storage else None
+    here = [name for name in archive.manifest.files if filling is None or "/" not in name]
+    _require_space(home, sum(archive.manifest.files[name].size for name in here))
     unpacked.mkdir(mode=0o700)
     try:
-        _unpack(archive, unpacked)
-        _settle(unpacked, archive.manifest, clock)
+        _unpack(archive, here, unpacked)
+        _settle(unpacked, archive.manifest, clock, filling)
         (unpacked / _FROM).write_text(archive.manifest_hash)
         _flush_all(unpacked)
         with placing.alone(home, timeout_s=120):
             target.require_empty()  # something may have been started there meanwhile
+            if filling:
+                filling.keep()
             target.place()
+    except BaseException:
+        if filling:
+            filling.take_back()
+        raise
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
 
 
-def _require_space(home: Path, manifest: Manifest) -> None:
+def _require_space(home: Path, size: int) -> None:
     free = shutil.disk_usage(home).free
-    if free < manifest.size:
+    if free < size:
         raise StorageFailed(
-            f"The backup needs {manifest.size / 2**20:,.1f} MB, and the disk of COHORT_BRIDGE_HOME has "
+            f"The backup needs {size / 2**20:,.1f} MB, and the disk of COHORT_BRIDGE_HOME has "
             f"{free / 2**20:,.1f} MB left. Nothing was restored.",
             advice="Make space there, then restore again.",
         )
 
 
-def _unpack(archive: Archive, into: Path) -> None:
-    for name in archive.manifest.files:
+def _unpack(archive: Archive, names: Sequence[str], into: Path) -> None:
+    for name in names:
         target = into / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -120,8 +131,11 @@ def _unpack(archive: Archive, into: Path) -> None:
             archive.unpack(name, file)
 
 
-def _settle(unpacked: Path, manifest: Manifest, clock: Clock) -> None:
-    """Bring the database up to date, and take out of it what does not hold any more. Raises StorageError."""
+def _settle(unpacked: Path, manifest: Manifest, clock: Clock, filling: Filling | None) -> None:
+    """Bring the database up to date, take out of it what does not hold any more, and fill a storage with what it names.
+
+    Raises: StorageError.
+    """
     url = engine.sqlite_url(unpacked / placing.DATABASE)
     checked = make_engine(url)
     try:
@@ -140,6 +154,8 @@ def _settle(unpacked: Path, manifest: Manifest, clock: Clock) -> None:
     opened = open_database(url, unpacked)
     try:
         restored.settle(opened, unpacked / placing.DELIVERY_MARK, scope, subject=subject, now=clock.now())
+        if filling:
+            filling.fill(opened)
     finally:
         opened.dispose()
     if (unpacked / f"{placing.DATABASE}-wal").exists():  # it is removed once all of it is in the database

@@ -17,6 +17,11 @@ from data.members.files import make_folder, replacing
 _HELD = re.compile(r"upload\.csv|plan\.parquet|raw/[0-9]{1,19}\.parquet")
 
 
+def new_name() -> str:
+    """Return a name for a bundle that no other has."""
+    return secrets.token_hex(12)
+
+
 def pack(folder: Path, target: Path, *, instead: Callable[[Path], Path | None] = lambda path: path) -> None:
     """Write what a folder holds to one file, whole or not at all; `instead` names another file for one, None for none.
 

@@ -145,7 +145,7 @@ def test_what_does_not_hold_elsewhere_is_taken_out(made: Made, empty: Settings):
 def test_a_backup_of_an_earlier_version_is_brought_up_to_date(made: Made, empty: Settings, tmp_path: Path):
     files = {DATABASE: OLD_HOME / DATABASE, "audit.head": OLD_HOME / "audit.head"}
     with (tmp_path / "old.tar").open("wb") as target:
-        write(target, files, lambda held: Manifest(FORMAT, "0.0.9", "0005", "2026-01-01", {}, [], held))
+        write(target, files.items(), lambda held: Manifest(FORMAT, "0.0.9", "0005", "2026-01-01", {}, [], held))
 
     restore_here(empty, tmp_path / "old.tar")
 
