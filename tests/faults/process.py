@@ -48,6 +48,7 @@ from data import (
     run_records,
 )
 from data.members import collector, snapshots
+from data.storage.s3 import S3Storage
 from tests.stage import databases
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
 
@@ -77,6 +78,7 @@ BACKUP_STEPS: dict[str, tuple[Any, str]] = {
     "copy": (home_copy, "copy_database"),
     "archive": (backing_up, "write"),
     "unpack": (Archive, "unpack"),
+    "put": (S3Storage, "put_file"),
     "settle": (restored, "settle"),
     "decide": (placing, "decide"),
     "place": (placing, "_place"),
