@@ -24,7 +24,7 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, create_engine
 
-from data import database_clock, locks, placing, postgres_vacuum, time_limits
+from data import database_clock, earlier_workers, locks, placing, postgres_vacuum, time_limits
 from data.database_errors import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
@@ -289,8 +289,10 @@ def sqlite_file(url: str) -> Path | None:
     return None if name.startswith("file:") else Path(name)
 
 
-def open_database(url: str, home: Path) -> Engine:
+def open_database(url: str, home: Path, *, patience_s: float = earlier_workers.PATIENCE_S) -> Engine:
     """Open the database and bring its schema up to date, in whichever process comes first.
+
+    Workers of an earlier version are waited for so long.
 
     Raises: StorageError.
     """
@@ -298,7 +300,7 @@ def open_database(url: str, home: Path) -> Engine:
         _own(home)
         engine = make_engine(url)
         try:
-            _bring_up_to_date(engine, home, sqlite_file(url))
+            _bring_up_to_date(engine, home, sqlite_file(url), patience_s)
         except BaseException:
             engine.dispose()
             raise
@@ -338,12 +340,14 @@ def _revisions() -> tuple[str, ...]:
     return tuple(revisions)
 
 
-def _bring_up_to_date(engine: Engine, home: Path, file: Path | None) -> None:
+def _bring_up_to_date(engine: Engine, home: Path, file: Path | None, patience_s: float) -> None:
     known = _revisions()
     # To look into a database makes it where it is not there, which a restore must not meet: that comes first, or waits.
     is_there = file is None or file.exists()
-    if is_there and _revision(engine) == known[-1]:
-        return  # Alembic takes a while to import, and most starts have nothing to do.
+    if is_there and (present := _revision(engine)) in known:
+        if present == known[-1]:
+            return  # Alembic takes a while to import, and most starts have nothing to do.
+        earlier_workers.wait_for_their_end(engine, known[-1], patience_s=patience_s)
     with one_at_a_time(engine, home):
         if file is not None and not file.exists():
             placing.finish(home, file)

@@ -1,0 +1,70 @@
+"""Workers of an earlier version that are still at work: whoever is to change the schema waits until they have left.
+
+They are known by what they signed on with. Those of a version that did not say so yet are earlier than any that does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, inspect
+from sqlalchemy.orm import load_only
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlmodel import Session, select
+
+from data import database_clock, worker_names
+from data.database_errors import StorageError
+from data.models import WorkerHeartbeat
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 120.0
+_LOOK_AGAIN_S = 0.5
+# A worker gives a heartbeat every ten seconds. One that is further ahead was given before the clock was set back.
+_SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
+
+
+def wait_for_their_end(engine: Engine, own_revision: str, *, patience_s: float = PATIENCE_S) -> None:
+    """Wait until every worker of another version has signed off, or is dead. Raises StorageError after so long."""
+    until_s = time.monotonic() + patience_s
+    told = ""
+    while there := ", ".join(_list_names(engine, own_revision)):
+        if time.monotonic() > until_s:
+            raise StorageError(
+                f"Workers of an earlier version of Cohort Bridge are still at work: {there}.",
+                advice="Stop them, which hands their runs back; then start this again.",
+            )
+        if there != told:
+            told = there
+            log.warning("Waiting for workers of an earlier version to end, before the database is changed: %s.", there)
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def _list_names(engine: Engine, own_revision: str) -> list[str]:
+    clock = database_clock.find_clock(engine)
+    with Session(engine) as session:
+        workers = _list_workers(session)
+    now = clock.now() if clock else datetime.now(UTC)
+    return sorted(
+        worker_names.called(worker.label, worker.name)
+        for worker in workers
+        if worker.revision != own_revision and -_SKEW < now - worker.seen_at < _SEEN_WITHIN
+    )
+
+
+def _list_workers(session: Session) -> list[WorkerHeartbeat]:
+    """List the workers with what an earlier version of the table says of them."""
+    table, present = str(WorkerHeartbeat.__tablename__), inspect(session.connection())
+    if not present.has_table(table):
+        return []
+    columns = {column["name"] for column in present.get_columns(table)}
+    names = [name for name in ("name", "started_at", "seen_at", "label", "revision") if name in columns]
+    rows = session.exec(select(WorkerHeartbeat).options(load_only(*(getattr(WorkerHeartbeat, name) for name in names))))
+    workers = list(rows.all())
+    for worker in workers:
+        session.expunge(worker)
+        for name in {"label", "revision"} - columns:
+            set_committed_value(worker, name, None)
+    return workers
