@@ -41,6 +41,11 @@ class Clock:
         """Return what the wall clock of this machine shows."""
         return (self.wall or self.now)()
 
+    @property
+    def is_databases(self) -> bool:
+        """Whether `now` is the time at a database that has a clock of its own."""
+        return self.wall is not None
+
     def find_ahead_s(self) -> float | None:
         """Return by how much this machine's clock is ahead of the database's; None where they are one."""
         return (self.wall() - self.now()).total_seconds() if self.wall else None

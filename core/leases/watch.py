@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from core.bridge import Bridge
 from data import leases
@@ -19,26 +20,33 @@ _SLOW_S = 5.0
 
 @dataclass
 class _Seen:
-    """A lease as it was read, since when it has not moved, and how much of that is written down, until when."""
+    """A lease as it was read, for how long we saw it not move, and what of that is written down or not yet."""
 
     lease: Lease
-    since_s: float
+    watched_s: float
     noted_s: float
-    noted_at_s: float
+    added_s: float
+
+    @property
+    def still_s(self) -> float:
+        """How long it has not moved at the least: others may have watched it before us, or write of it less often."""
+        return max(self.watched_s, self.noted_s + self.added_s)
 
 
 class HeartbeatWatch:
     """Judges holders: one whose process is known to have ended is dead, and one whose heartbeat has not moved for a
-    lease's time by our own steady clock.
+    lease's time.
 
-    No clock of another process, or of the wall, is asked. Of processes of other machines, containers and systems the
-    heartbeat alone tells.
+    Each watcher goes on from what others saw and wrote down. It adds what passed by its own steady clock between two
+    looks; where the database has a clock, no more than passed by that. No clock of another process, or of the wall, is
+    asked. Of processes of other machines, containers and systems the heartbeat alone tells.
     """
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._alive: set[tuple[str, str]] = set()
+        self._looked_at: tuple[float, datetime] | None = None
 
     @property
     def undecided(self) -> bool:
@@ -47,29 +55,40 @@ class HeartbeatWatch:
 
     def look(self, present: Sequence[Lease]) -> list[Lease]:
         """Look at the leases that are held now, every few seconds. Returns those whose process is dead."""
-        now_s = self._bridge.clock.steady_s()
+        passed_s = self._find_passed_s()
         before, self._seen = self._seen, {}
         self._alive &= {_key(lease) for lease in present}
         for lease in present:
-            self._seen[_key(lease)] = self._compare(before.get(_key(lease)), lease, now_s)
+            self._seen[_key(lease)] = self._compare(before.get(_key(lease)), lease, passed_s)
         here, lease_s = identify_process(), self._bridge.lease_times.lease_s
         dead = [
             seen.lease
             for seen in self._seen.values()
-            if now_s - seen.since_s > lease_s or has_ended(_holder(seen.lease), here=here)
+            if seen.still_s > lease_s or has_ended(_holder(seen.lease), here=here)
         ]
-        self._note(now_s)
+        self.note(at_least_s=_NOTE_EVERY_S)
         return dead
 
-    def _compare(self, before: _Seen | None, lease: Lease, now_s: float) -> _Seen:
+    def _find_passed_s(self) -> float:
+        """Return what passed since the last look: the smaller of our own steady time and the database's."""
+        clock = self._bridge.clock
+        before, self._looked_at = self._looked_at, (clock.steady_s(), clock.now())
         if before is None:
-            return _Seen(lease, now_s, lease.still_s, now_s)
+            return 0.0
+        passed_s = self._looked_at[0] - before[0]
+        if clock.is_databases:
+            passed_s = min(passed_s, (self._looked_at[1] - before[1]).total_seconds())
+        return max(0.0, passed_s)
+
+    def _compare(self, before: _Seen | None, lease: Lease, passed_s: float) -> _Seen:
+        if before is None:
+            return _Seen(lease, 0.0, lease.still_s, 0.0)
         if has_moved(before.lease, lease):
             self._alive.add(_key(lease))
-            return _Seen(lease, now_s, lease.still_s, now_s)
+            return _Seen(lease, 0.0, lease.still_s, 0.0)
         # Where another watcher has added seconds, they are those that we counted as well.
-        noted_at_s = before.noted_at_s if lease.still_s == before.noted_s else now_s
-        return _Seen(lease, before.since_s, lease.still_s, noted_at_s)
+        added_s = before.added_s + passed_s if lease.still_s == before.noted_s else 0.0
+        return _Seen(lease, before.watched_s + passed_s, lease.still_s, added_s)
 
     def start_again(self) -> None:
         """Count from the next look on: the database could not be asked, and holders may not have reached it either."""
@@ -79,14 +98,18 @@ class HeartbeatWatch:
         """Look away from a lease that has ended."""
         self._seen.pop(_key(lease), None)
 
-    def _note(self, now_s: float) -> None:
-        due = [seen for seen in self._seen.values() if now_s - seen.noted_at_s >= _NOTE_EVERY_S]
+    def note(self, *, at_least_s: float = 0.0) -> None:
+        """Write down what was seen since that was done last, for other watchers, where it is so much. Do it at the end.
+
+        Raises: StorageError.
+        """
+        due = [seen for seen in self._seen.values() if seen.added_s > 0 and seen.added_s >= at_least_s]
         if not due:
             return
-        notes = [Stillness(seen.lease, seen.noted_s, seen.noted_s + now_s - seen.noted_at_s) for seen in due]
+        notes = [Stillness(seen.lease, seen.noted_s, seen.noted_s + seen.added_s) for seen in due]
         leases.note_stillness(self._bridge.engine, notes)
         for seen, note in zip(due, notes, strict=True):
-            seen.noted_s, seen.noted_at_s = note.still_s, now_s
+            seen.noted_s, seen.added_s = note.still_s, 0.0
 
 
 class LeaseWatch:
@@ -110,6 +133,10 @@ class LeaseWatch:
     def start_again(self) -> None:
         """Count from the next look on."""
         self._heartbeats.start_again()
+
+    def note(self) -> None:
+        """Write down what was seen, for the watchers that come after. Raises StorageError."""
+        self._heartbeats.note()
 
     def recover_dead(self, present: Sequence[Lease]) -> int:
         """Recover what is dead of the leases of its kind that are held now. Returns how much was."""

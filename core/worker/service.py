@@ -257,6 +257,8 @@ class Worker:
         self._bridge.storage.be_patient(False)  # who asks a worker to end waits for it
         await asyncio.gather(self._associations.stop(), self._alerts.stop())
         await self._runs.stop()
+        for watch in self._watches:
+            await asyncio.to_thread(guarded, watch.note)
 
 
 async def _end(handing_out: asyncio.Task[None]) -> None:

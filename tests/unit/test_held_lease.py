@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from core.bridge import Bridge
-from core.clock import LeaseTimes
+from core.clock import LEASE_TIMES, LeaseTimes
 from core.errors import LeaseLost, RunCancelled
 from core.leases.lease import HeldLease
 from core.leases.lock import in_turn
 from core.leases.watch import LeaseWatch
-from core.worker import run_execution
+from core.worker import run_execution, service
 from data import leases, run_queue, run_records, runs
 from data.engine import StorageError
 from data.leases import Renewal
@@ -239,6 +242,111 @@ def test_how_long_a_heartbeat_stands_still_is_added_up_across_watchers_and_set_b
     look(31, third)
 
     assert seen == [0, 0, 6, 12, 12, 22, 0]
+
+
+def test_watchers_that_each_live_shorter_than_a_lease_find_out_together_what_is_dead(
+    bridge: Bridge, fake_clock: FakeClock
+):
+    bridge = replace(bridge, lease_times=LEASE_TIMES)
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    recovered: list[int] = []
+    for _ in range(12):
+        watch = LeaseWatch(bridge, LeaseKind.RUN, lambda lease: _end(bridge, lease))
+        watch.look()
+        fake_clock.ahead_s += 4
+        recovered.append(watch.look())
+        watch.note()
+        fake_clock.ahead_s += HOUR_S  # nobody watches: that it does not move then says nothing
+
+    assert recovered == [0] * 11 + [1]
+
+
+def test_a_heartbeat_is_set_back_for_the_watchers_that_come_after_as_well(bridge: Bridge, fake_clock: FakeClock):
+    bridge = replace(bridge, lease_times=LEASE_TIMES)
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    recovered: list[int] = []
+    for number in range(4):
+        watch = LeaseWatch(bridge, LeaseKind.RUN, lambda lease: _end(bridge, lease))
+        watch.look()
+        fake_clock.ahead_s += 20
+        if number == 1:
+            leases.heartbeat(bridge.engine, LeaseKind.RUN, 1, lease_owner="one")
+        recovered.append(watch.look())
+        watch.note()
+
+    assert recovered == [0, 0, 0, 0]
+    assert leases.list_held(bridge.engine, LeaseKind.RUN)[0].still_s == pytest.approx(40, abs=2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_watchers_that_come_go_freeze_and_overlap_none_adds_a_second_twice(
+    bridge: Bridge, fake_clock: FakeClock, seed: int
+):
+    rng, recovered = random.Random(seed), list[Lease]()
+
+    def watcher() -> LeaseWatch:
+        return LeaseWatch(bridge, LeaseKind.RUN, lambda lease: not recovered.append(lease))
+
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    watches, moved_at_s = [watcher() for _ in range(3)], fake_clock.steady_s()
+    for _ in range(60):
+        fake_clock.ahead_s += rng.choice((0.5, 2, 7, 20))
+        fake_clock.shift_s = rng.choice((-HOUR_S, 0, HOUR_S))
+        watch = rng.choice(watches)  # the others are frozen meanwhile
+        recovered.clear()
+        watch.look()
+        true_s = fake_clock.steady_s() - moved_at_s
+        (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN)
+        assert lease.still_s <= true_s
+        assert not recovered or true_s > bridge.lease_times.lease_s
+        if rng.random() < 0.3:
+            watch.note()
+            watches[watches.index(watch)] = watcher()
+        if recovered or rng.random() < 0.1:
+            leases.heartbeat(bridge.engine, LeaseKind.RUN, 1, lease_owner="one")
+            moved_at_s = fake_clock.steady_s()
+
+
+@pytest.mark.parametrize(("database_s", "steady_s", "counted"), [(4, 20, 4), (HOUR_S, 20, 20), (-HOUR_S, 20, 0)])
+def test_no_more_counts_than_passed_by_the_databases_clock_and_by_the_watchers_own(
+    bridge: Bridge, fake_clock: FakeClock, database_s: float, steady_s: float, counted: float
+):
+    leases.acquire(bridge.engine, LeaseKind.RUN, 1, lease_owner="one", now=bridge.clock.now())
+    at_database = FakeClock(start_s=0.0)
+    clock = replace(bridge.clock, now=at_database.clock.now, wall=bridge.clock.now)
+    watch = LeaseWatch(replace(bridge, clock=clock), LeaseKind.RUN, lambda _: False)
+    watch.look()
+    at_database.shift_s, fake_clock.ahead_s = database_s, steady_s
+    watch.look()
+    watch.note()
+
+    assert leases.list_held(bridge.engine, LeaseKind.RUN)[0].still_s == pytest.approx(counted, abs=1)
+
+
+def test_a_worker_that_is_ended_writes_down_what_it_saw(bridge: Bridge, group_with_runs: list[Run]):
+    leases.acquire(bridge.engine, LeaseKind.RUN, group_with_runs[0].id, lease_owner="one", now=bridge.clock.now())
+
+    looked = iter(range(1, 10**9))
+    enough = threading.Event()
+
+    def steady_s() -> float:
+        """Tell the time, and once each of the worker's watches has looked twice that it was enough."""
+        if next(looked) > 2 * 4:
+            enough.set()
+        return bridge.clock.steady_s()
+
+    async def be_ended() -> None:
+        watching = quick(replace(bridge, clock=replace(bridge.clock, steady_s=steady_s)))
+        task = asyncio.create_task(service.Worker(watching).once())
+        await asyncio.to_thread(enough.wait, 30)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(be_ended())
+
+    (lease,) = leases.list_held(bridge.engine, LeaseKind.RUN, keys=[str(group_with_runs[0].id)])
+    assert lease.still_s > 0
 
 
 def test_of_many_who_wait_for_their_turn_one_after_the_other_has_it_and_a_dead_one_is_passed_over(
