@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from core import installation, vault
@@ -15,10 +16,13 @@ from core.settings import Settings
 from core.storage_watch import StorageTrouble, StorageWatch
 from core.turns import Turns
 from data import deliveries, engine, placing_on_server
+from data.audit import anchor
 from data.audit.scope import Scope
 from data.database_clock import find_clock
 from data.engine import Engine, StorageError, UrlUnusable, open_database
 from data.members.snapshots import Snapshots
+from data.notes import Note, StoredNote
+from data.placing import SNAPSHOTS
 from data.storage.opening import open_storage
 from data.storage.port import Storage
 
@@ -48,6 +52,25 @@ class Bridge:
         """Return why the storage cannot be used, by an answer that is seconds old; None where it can be."""
         return self.storage_watch.find_trouble(self.storage, self.clock.steady_s)
 
+    @property
+    def audit_head(self) -> Note:
+        """Where the audit log's newest line is noted, outside the database."""
+        return self._note_of(self.settings.audit_head)
+
+    @property
+    def delivery_mark(self) -> Note:
+        """Where it is noted how much was delivered, outside the database."""
+        return self._note_of(self.settings.delivery_mark)
+
+    def _note_of(self, file: Path) -> Note:
+        """Return a file of the home, or what takes its place where other machines may use the storage as well."""
+        folder = self.storage.folder
+        if not self.settings.storage_url or (folder and folder.resolve().is_relative_to(self.settings.home)):
+            return file
+        if folder and folder.name == SNAPSHOTS and (folder.parent / self.settings.delivery_mark.name).is_file():
+            return folder.parent / file.name  # it is the storage of a home that has these files
+        return StoredNote(self.storage, file.name)
+
 
 def open_bridge(
     settings: Settings,
@@ -74,6 +97,7 @@ def open_bridge(
         opened.dispose()
         raise
     with suppress(StorageFailed):  # the next run asks again, and fails if it cannot be known
+        _carry_over(bridge)
         notice_restore(bridge)
     return bridge
 
@@ -123,12 +147,19 @@ def _open_and_place(settings: Settings) -> Engine:
     return opened
 
 
+def _carry_over(bridge: Bridge) -> None:
+    """Carry what files of this home noted over to the storage that it shares by now. Raises StorageFailed."""
+    with storage_errors():
+        deliveries.carry_over(bridge.settings.delivery_mark, bridge.delivery_mark)
+        anchor.carry_over(bridge.engine, bridge.settings.audit_head, bridge.audit_head)
+
+
 def notice_restore(bridge: Bridge) -> None:
     """Put every group in doubt if the database is older than what was delivered. Raises StorageFailed."""
-    settings, clock = bridge.settings, bridge.clock
-    scope = Scope("Cohort Bridge", "database_restored", settings.audit_head, clock.now)
+    clock = bridge.clock
+    scope = Scope("Cohort Bridge", "database_restored", bridge.audit_head, clock.now)
     with storage_errors():
-        if deliveries.notice_restore(bridge.engine, settings.delivery_mark, scope, now=clock.now()):
+        if deliveries.notice_restore(bridge.engine, bridge.delivery_mark, scope, now=clock.now()):
             log.warning("the database is older than what was delivered: every group is in doubt")
 
 

@@ -1,7 +1,8 @@
-"""How much was delivered, counted in the database and noted beside it: a database that knows of less was restored.
+"""How much was delivered, counted in the database and noted outside it: a database that knows of less was restored.
 
 A delivery is counted in the transaction that puts its group in doubt; then the count is noted in a file and flushed to
-disk; then the first message goes out. So the file is never ahead of the database that it belongs to.
+disk, or in the storage that machines share; then the first message goes out. So the note is never ahead of the database
+that it belongs to.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from data.audit.scope import Scope
 from data.doubt import put_in_doubt
 from data.engine import Engine, StorageError, read_session, write_session
 from data.locks import DELIVERIES, PEOPLE, SETUP
-from data.members.files import read_text, replacing
 from data.models import DoubtCause
+from data.notes import Note, StoredNote, change_note, read_note
 from data.proof_models import DeliveryCount, Untraced
 
 # What shows that the database is older than what was delivered.
@@ -31,7 +32,6 @@ REASONS = {
     AUDIT_OLDER: "The audit log lacks a line that was noted beside the database: an older one was put in its place.",
     BACKUP: "It was restored from a backup: what was delivered after the backup was made is not known.",
 }
-_LOCKED_FOR_S = 10
 # More than anyone delivers: a longer number is damage, and would leave none to go on from.
 _MOST_DIGITS = 15
 
@@ -56,24 +56,30 @@ def count_delivery(session: Session) -> int:
     return count.number
 
 
-def note(mark: Path, number: int) -> None:
-    """Note beside the database, and on disk, that so many deliveries began; a higher number stays.
+def note(mark: Note, number: int) -> None:
+    """Note outside the database, for good, that so many deliveries began; a higher number stays.
 
     Raises: StorageError.
     """
-    from filelock import FileLock, Timeout  # a command that delivers nothing does without
+
+    def change(text: str | None) -> str | None:
+        present = _parse(text)
+        return f"{number}\n" if present is None or present < number else None
 
     try:
-        with FileLock(mark.with_suffix(".lock"), timeout=_LOCKED_FOR_S):
-            present = _read(mark)
-            if present is None or present < number:
-                with replacing(mark) as part:
-                    part.write_text(f"{number}\n")
-    except (OSError, Timeout) as exc:
+        change_note(mark, change)
+    except (OSError, TimeoutError) as exc:
         raise StorageError(f"How much was delivered could not be noted in the file {mark.name}.") from exc
 
 
-def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -> bool:
+def carry_over(file: Path, mark: Note) -> None:
+    """Carry what a file of this home noted over to where it is noted from now on, once. Raises StorageError."""
+    if isinstance(mark, StoredNote) and (number := _read(file)) is not None:
+        note(mark, number)
+        file.unlink(missing_ok=True)
+
+
+def notice_restore(engine: Engine, mark: Note, scope: Scope, *, now: datetime) -> bool:
     """Put every group in doubt if the database is older than what was delivered; returns whether that was noticed now.
 
     Tokens of pipelines are revoked then: which of them were revoked since, an older database does not know.
@@ -90,10 +96,11 @@ def notice_restore(engine: Engine, mark: Path, scope: Scope, *, now: datetime) -
         if noted.number is None:
             note(mark, count.number)  # the first start with this file
         return False
+    # Another process may have noticed it, or have begun the very first delivery.
+    noted = noted._replace(number=_read(mark))
     with write_session(engine, SETUP, PEOPLE) as session:
         count = _get(session)
-        # Another process may have noticed it, or have begun the very first delivery.
-        why = _why_older(session, count, noted._replace(number=_read(mark)))
+        why = _why_older(session, count, noted)
         if why is not None:
             count.number = max(count.number, noted.number or 0) + 1
             count.noticed_at, count.noticed_why = now, why
@@ -150,17 +157,17 @@ def _anchor_text(anchor: tuple[int, str] | None) -> str:
     return f"{anchor[0]} {anchor[1]}"[:100] if anchor else ""
 
 
-def _read(mark: Path) -> int | None:
-    """Read how many deliveries were noted; None where that is not known: there is no such file, or nothing in it."""
+def _read(mark: Note) -> int | None:
+    """Read how many deliveries were noted; None where that is not known: nothing was, or it is damaged."""
     try:
-        text = read_text(mark).strip()
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError:
-        return None
+        return _parse(read_note(mark))
     except OSError as exc:
         raise StorageError(
             f"The file {mark.name}, which notes how much was delivered, cannot be read.",
             advice="Let the user that runs Cohort Bridge read and write the folder of COHORT_BRIDGE_HOME.",
         ) from exc
+
+
+def _parse(text: str | None) -> int | None:
+    text = (text or "").strip()
     return int(text) if text.isdigit() and len(text) <= _MOST_DIGITS else None

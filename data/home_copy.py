@@ -20,8 +20,8 @@ from sqlmodel import col, select
 from data.audit.anchor import read_anchor
 from data.audit.chain import find_head
 from data.engine import Engine, copy_database, make_engine, read_session, schema_revision, sqlite_url
-from data.members.files import read_text
 from data.models import Association, Connection, Group, ImportStage, Person, Run, Sync
+from data.notes import Note, read_note
 from data.placing import ASSOCIATIONS, AUDIT_HEAD, DATABASE, DELIVERY_MARK, SNAPSHOTS, is_name
 from data.run_retention import named_files
 
@@ -40,8 +40,8 @@ class KeptAt:
 
     snapshots: Path
     associations: Path
-    audit_head: Path
-    delivery_mark: Path
+    audit_head: Note
+    delivery_mark: Note
 
 
 @dataclass
@@ -108,8 +108,8 @@ def _look(kept: KeptAt, into: Path) -> Before:
 def look_beside(kept: KeptAt) -> Before:
     """Read what is noted beside the database."""
     try:
-        mark = read_text(kept.delivery_mark)
-    except (OSError, UnicodeDecodeError):
+        mark = read_note(kept.delivery_mark)
+    except OSError:
         mark = None
     return Before(read_anchor(kept.audit_head), mark)
 

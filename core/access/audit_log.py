@@ -56,7 +56,7 @@ def verify_audit(bridge: Bridge, actor: Actor, *, noted_head: str | None = None)
         number, _, hashed = noted_head.partition(":")
         if not (number.isascii() and number.isdigit() and len(number) < 19 and hashed):
             raise SettingsError("Head: this is NUMBER:HASH, as an earlier check printed it.")
-    return reader.verify(bridge.engine, bridge.settings.audit_head, noted_head=noted_head)
+    return reader.verify(bridge.engine, bridge.audit_head, noted_head=noted_head)
 
 
 def _rows(entries: Iterator[AuditEntry]) -> Iterator[list[str]]:

@@ -93,7 +93,7 @@ def action(
 
 def scope(bridge: Bridge, who: str, name: str) -> Scope:
     """Return who acts, for the audit log."""
-    return Scope(who, name, bridge.settings.audit_head, bridge.clock.now)
+    return Scope(who, name, bridge.audit_head, bridge.clock.now)
 
 
 def check(bridge: Bridge, actor: Actor, role: Role, what: str) -> Actor:

@@ -84,7 +84,7 @@ def _parts(home: Path) -> Generator[Path]:
 
 def _collect(bridge: Bridge, parts: Path) -> HomeCopy:
     settings = bridge.settings
-    kept = KeptAt(settings.snapshots, settings.associations, settings.audit_head, settings.delivery_mark)
+    kept = KeptAt(settings.snapshots, settings.associations, bridge.audit_head, bridge.delivery_mark)
     try:
         if bridge.snapshots.place.is_elsewhere:
             bridge.storage.be_patient()

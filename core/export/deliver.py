@@ -158,7 +158,7 @@ class GroupWriter:
             raise receiver_shared(exc) from None
         if number is None:
             raise LeaseLost("The run lost its lease before it wrote anything.")
-        await asyncio.to_thread(deliveries.note, self.bridge.settings.delivery_mark, number)
+        await asyncio.to_thread(deliveries.note, self.bridge.delivery_mark, number)
         if tries and tries.in_place_of:
             await asyncio.to_thread(retention.forget_tried, self.bridge, tries.in_place_of)
 

@@ -7,23 +7,22 @@ import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlmodel import Session, col, select
 
 from data import locks
+from data.audit.anchor import RESTORED as RESTORED
 from data.audit.anchor import anchor_holds, is_to_be_noted, note_after_commit, read_anchor
 from data.audit.scope import Outcome, Scope
 from data.engine import Engine, read_session, write_session
 from data.locks import AUDIT
 from data.models import AuditEntry
+from data.notes import Note, StoredNote
 from data.repeating import repeated
 
 # The action of a line that reports lines which the anchor does not vouch for.
 GAP = "audit_gap"
-# That of a line that says from which backup a home was restored: what was written after it is in no line.
-RESTORED = "home_restored"
 # Another process may be between its commit and its note.
 _NOTED_WITHIN_S = 2.0
 # So closely do machines agree what time it is at the database: further back is a clock that was set.
@@ -89,9 +88,12 @@ def _not_before(last: AuditEntry | None, now: datetime) -> datetime:
     return last.at if last and timedelta(0) < last.at - now < _AGREE_WITHIN else now
 
 
-def _not_noted(session: Session, anchor_file: Path, last: AuditEntry) -> str | None:
-    """Return a sentence on the newest lines if the anchor lacks them: our own are noted right after their commit."""
-    if is_to_be_noted(session, last.number):
+def _not_noted(session: Session, anchor_file: Note, last: AuditEntry) -> str | None:
+    """Return a sentence on the newest lines if the anchor lacks them: our own are noted right after their commit.
+
+    A storage is not asked here, where others wait for us; what it lacks, a check of the log tells.
+    """
+    if isinstance(anchor_file, StoredNote) or is_to_be_noted(session, last.number):
         return None
     anchor = _read_once_noted(anchor_file, last.number)
     if not anchor or anchor[0] >= last.number or not anchor_holds(session, anchor):
@@ -102,16 +104,16 @@ def _not_noted(session: Session, anchor_file: Path, last: AuditEntry) -> str | N
     )
 
 
-def _read_once_noted(anchor_file: Path, number: int) -> tuple[int, str] | None:
+def _read_once_noted(anchor_file: Note, number: int) -> tuple[int, str] | None:
     """Read the anchor once it notes a line, or does not do so in time."""
     deadline_s = time.monotonic() + _NOTED_WITHIN_S
     while (anchor := read_anchor(anchor_file)) and anchor[0] < number and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+        time.sleep(0.2 if isinstance(anchor_file, StoredNote) else 0.01)
     return anchor
 
 
 def find_head(
-    copy: Engine, original: Engine, anchor_file: Path, before: tuple[int, str] | None
+    copy: Engine, original: Engine, anchor_file: Note, before: tuple[int, str] | None
 ) -> tuple[int, str] | None:
     """Return the line that an anchor beside a copy of the database has to note.
 

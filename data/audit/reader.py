@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, func
@@ -15,9 +14,11 @@ from data.audit.anchor import read_anchor
 from data.audit.chain import GAP, RESTORED, digest
 from data.engine import read_session
 from data.models import AuditEntry
+from data.notes import Note, StoredNote
 
 _PROBLEMS_SHOWN = 20
 _CHUNK = 500
+_MISSING_THERE = "The storage holds no {name}: whether the newest lines were removed cannot be known."
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,12 @@ def _conditions(which: AuditFilter) -> list[Any]:
     return conditions
 
 
-def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) -> AuditCheck:
+def verify(engine: Engine, anchor_file: Note, *, noted_head: str | None = None) -> AuditCheck:
     """Check every line against its hash and the line before it, and the newest ones against the anchor.
 
     `noted_head` is a `NUMBER:HASH` that was noted elsewhere. What this cannot find: a log that was rewritten from some
     line on, together with the anchor, by a person who may write both; a noted head finds that too.
+    Raises StorageError.
     """
     # Read first: lines that are added meanwhile are newer than it says.
     anchor = read_anchor(anchor_file)
@@ -130,7 +132,11 @@ def verify(engine: Engine, anchor_file: Path, *, noted_head: str | None = None) 
             walk.problems.append("There may be more.")
             return walk.result()
     walk.problems += _problems_at_the_end(walk.number, heads)
-    walk.problems += _problems_of_anchor(walk.number, anchor, anchor_file.name)
+    if isinstance(anchor_file, StoredNote):
+        walk.problems += [_MISSING_THERE.format(name=anchor_file.name)] if anchor is None and walk.number else []
+        walk.notes += _notes_of_stored(walk.number, anchor, anchor_file)
+    else:
+        walk.problems += _problems_of_anchor(walk.number, anchor, anchor_file.name)
     if walk.problems and walk.restored and any(head.number >= walk.restored for head in heads):
         walk.problems.append(
             f"Line {walk.restored} tells that a backup was restored: what was written after that backup is not in this "
@@ -185,6 +191,15 @@ def _problems_at_the_end(last: int, heads: list[_Head]) -> Iterator[str]:
             yield (
                 f"The newest lines were removed: the log ends at line {last}, {head.source} knows line {head.number}."
             )
+
+
+def _notes_of_stored(last: int, anchor: tuple[int, str] | None, kept: StoredNote) -> Iterator[str]:
+    """Yield what the storage does not vouch for: it may not have been reached as those lines were added."""
+    if anchor and 0 < anchor[0] < last and (read_anchor(kept) or (0,))[0] < last:
+        yield (
+            f"Lines {anchor[0] + 1} to {last} are newer than what {kept.name} in the storage notes: it could not be "
+            "reached as they were added, or something else added them."
+        )
 
 
 def _problems_of_anchor(last: int, anchor: tuple[int, str] | None, name: str) -> Iterator[str]:

@@ -46,7 +46,7 @@ class Scale:
     own_homes: bool = True
     object_storage: bool = True
     clocks_apart_s: float = 900.0
-    shared_audit_head: bool = False  # in the storage, so that any machine can verify the audit log
+    shared_audit_head: bool = True  # in the storage, so that any machine can verify the audit log
     dispatch: str = ""  # what hands out work, as the setting of that name takes it
 
     @property

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from core.bridge import Bridge
-from data import run_retention
+from data import installation, run_retention
+from data.engine import write_session
 from data.installation import NAME
 from data.storage.address import S3Address
 from data.storage.s3 import Patience, S3Storage
@@ -40,7 +41,6 @@ class Machines:
             path = self.first.path.parent / name / "home"
             path.mkdir(parents=True)
             shutil.copy(self.first.path / "secret.key", path)
-            (path / "deliveries.mark").write_text("0\n")  # as of a home that was there before the first delivery
             env = {"COHORT_BRIDGE_DATABASE_URL": self.database_url, "COHORT_BRIDGE_STORAGE_URL": self.storage_url}
             self.homes[name] = Home(path, env=env | environ(self.way.port))
         return self.homes[name]
@@ -68,7 +68,11 @@ class Machines:
 
     def objects(self) -> set[str]:
         """Return the names of all members' files and associations that lie in the bucket."""
-        return {each.name for each in storage_at(self.bucket, prefix=PREFIX).list()} - {NAME}
+        return {each.name for each in storage_at(self.bucket, prefix=PREFIX).list()} - {
+            NAME,
+            "audit.head",
+            "deliveries.mark",
+        }
 
 
 @contextmanager
@@ -78,6 +82,8 @@ def machines_of(home: Home, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     with faults() as way:
         machines = Machines(home, make_bucket(), way, clock, monkeypatch)
+        with home.bridge() as bridge, write_session(bridge.engine) as session:
+            installation.unbind(session)
         with home.bridge(storage_url=machines.storage_url) as bridge:  # the storage is the database's from now on
             machines.database_url = bridge.engine.url.render_as_string(hide_password=False)
         yield machines
