@@ -7,6 +7,7 @@ another, on whatever machine, is another folder.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from data.members.association_rows import ImportRows
 from data.members.files import make_folder
 from data.storage.port import ObjectGone
 
+_OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{24}})\.tar")
 # A bundle that no row names was left by a process that died, or is about to be named.
 _YOUNG_S = 24 * 3600
 
@@ -86,11 +88,12 @@ def forget(bridge: Bridge, association_id: int, name: str) -> None:
 def tidy(bridge: Bridge) -> None:
     """Remove bundles that no row names, after a day, and folders here of what is another bundle by now."""
     young_s = bridge.clock.now().timestamp() - _YOUNG_S
-    kept = [known.name for known in bridge.storage.list(f"{FOLDER}/") if known.written_s < young_s]
+    old = [known.name for known in bridge.storage.list(f"{FOLDER}/") if known.written_s < young_s]
+    kept = [found[1] for found in map(_OBJECT.fullmatch, old) if found]  # what is called otherwise is not ours
     named = list_bundles(bridge.engine)
     for name in kept:
-        if Path(name).stem not in named.values():
-            bridge.storage.remove(name)
+        if name not in named.values():
+            remove(bridge, name)
     drop_stale(bridge, named)
 
 

@@ -13,12 +13,12 @@ from core.errors import StorageFailed
 from data import proofs, run_retention
 from data.forgetting import Rewritten
 from data.members.duck import MembersDamaged, MembersGone
-from data.members.files import flush_to_disk, is_older
+from data.members.files import flush_to_disk, is_older, is_part
 from data.members.fingerprint import new_key
 from data.members.forgetting import Search, add_up, write_without
 from data.members.places import COMPARED
 from data.members.proof import Proof, make_proof
-from data.members.store import OF_RUNS, SET_ASIDE, SNAPSHOT
+from data.members.store import SET_ASIDE, SNAPSHOT, is_ours
 
 _EXCLUDED = "excluded-"
 # What the name of a file ends with that was written again without somebody.
@@ -39,7 +39,7 @@ class MemberSearch:
     def __post_init__(self) -> None:
         snapshots = self.bridge.snapshots
         self.search = Search(snapshots, bring=snapshots.bring_paths, at_once=snapshots.at_once)
-        self.set_aside = sorted(snapshots.folder.glob(f"*{SET_ASIDE}"))
+        self.set_aside = sorted(path for path in snapshots.folder.glob(f"*{SET_ASIDE}") if is_ours(path.stem))
         files = [Path(snapshots.place.file(name)) for name in self._list()]
         self.kinds = [
             [path for path in files if path.name.startswith(SNAPSHOT)],
@@ -48,11 +48,11 @@ class MemberSearch:
         ]
 
     def _list(self) -> list[str]:
-        """List the files that there are: in object storage those that rows name too, as its listing may lag."""
+        """List our files that there are: in object storage those that rows name too, as its listing may lag."""
         place = self.bridge.snapshots.place
-        names = {name for name, _ in place.list()}
+        names = {name for name, _ in place.list() if is_ours(name)}
         if place.is_elsewhere:
-            names = {name for name in names if OF_RUNS.match(name)} | run_retention.named_files(self.bridge.engine)
+            names |= run_retention.named_files(self.bridge.engine)
         return sorted(names)
 
     def find_pairs(self, ids: Sequence[str], *, most: int) -> set[tuple[str | None, str | None]]:
@@ -161,7 +161,7 @@ class MemberFilesWithout:
         snapshots.place.drop_compared(old)
         young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
         for path in snapshots.folder.glob("*.part"):
-            if COMPARED not in path.name or is_older(path, young_s):
+            if is_part(path) and (COMPARED not in path.name or is_older(path, young_s)):
                 path.unlink(missing_ok=True)
         if snapshots.folder.is_dir():
             flush_to_disk(snapshots.folder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from core.bridge import Bridge
 from data import run_retention
-from data.members.files import is_older
-from data.members.store import OF_RUNS, SET_ASIDE
+from data.members.files import is_older, is_part
+from data.members.store import SET_ASIDE, is_ours
 
 _RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
@@ -39,8 +40,8 @@ def remove_unnamed_files(bridge: Bridge) -> int:
         return _remove_unnamed_objects(bridge)
     folder = bridge.snapshots.folder
     young_s = bridge.clock.host_now().timestamp() - _YOUNG_S
-    # DuckDB puts a name of its own before that of a part while it writes it.
-    files = [path for end in ("parquet", "part") for path in folder.glob(f"*.{end}") if is_older(path, young_s)]
+    files = [path for end in ("parquet", "part") for path in folder.glob(f"*.{end}") if _is_ours(path)]
+    files = [path for path in files if is_older(path, young_s)]
     if not files:
         return 0
     named = run_retention.named_files(bridge.engine)
@@ -50,11 +51,16 @@ def remove_unnamed_files(bridge: Bridge) -> int:
     return len(unnamed)
 
 
+def _is_ours(path: Path) -> bool:
+    """Return whether a file is one that we make: the folder may hold others, of whoever keeps something there."""
+    return is_part(path) if path.suffix == ".part" else is_ours(path.stem)
+
+
 def _remove_unnamed_objects(bridge: Bridge) -> int:
     """Remove objects that no row names, after a day, and copies of what no row names, which others removed."""
     young_s = bridge.clock.now().timestamp() - _YOUNG_S
     place = bridge.snapshots.place
-    old = [name for name, written_s in place.list() if written_s < young_s and OF_RUNS.match(name)]
+    old = [name for name, written_s in place.list() if written_s < young_s and is_ours(name)]
     named = run_retention.named_files(bridge.engine)
     unnamed = [name for name in old if name not in named]
     for name in unnamed:
@@ -67,7 +73,7 @@ def remove_set_aside(bridge: Bridge) -> int:
     """Remove the damaged files that were set aside long enough ago; returns how many."""
     old_s = bridge.clock.host_now().timestamp() - _SET_ASIDE_FOR_S
     files = [path for path in bridge.snapshots.folder.glob(f"*{SET_ASIDE}") if path.is_file()]
-    files = [path for path in files if is_older(path, old_s)]
+    files = [path for path in files if is_ours(path.stem) and is_older(path, old_s)]
     for path in files:
         path.unlink(missing_ok=True)
     return len(files)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+
+# What a file is called until it is whole; DuckDB puts a name of its own before that while it writes it.
+_PART = re.compile(r"(?:tmp_)?\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 @contextmanager
@@ -30,6 +34,11 @@ def replacing(target: Path, *, within: AbstractContextManager[object] | None = N
             flush_to_disk(target.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_part(path: Path) -> bool:
+    """Return whether a file is called as ours are until they are whole."""
+    return _PART.fullmatch(path.name) is not None
 
 
 def _require_file_or_nothing(path: Path) -> None:

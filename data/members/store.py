@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.members.copies import CopiedPlace
 from data.members.duck import MembersDamaged, MembersGone, SharedConnection, quoted, reused
-from data.members.places import END, FolderPlace, Place
+from data.members.places import COMPARED, END, FolderPlace, Place
 from data.members.places import SET_ASIDE as SET_ASIDE
 from data.members.places import Stamp as Stamp
 from data.models import Member
@@ -29,8 +29,15 @@ _AS_TABLE = "read_parquet([{0}], filename = true)"
 T = TypeVar("T")
 # What the snapshots of runs begin with. One is read as a difference too: of a group that began with all of its members.
 SNAPSHOT = "run-"
-# What the files that rows name are called; others in the same storage are none of theirs.
-OF_RUNS = re.compile(r"(run|difference|excluded|tried)-\d{8}")
+# What files are called that runs and pages make, with an attempt, a token, or that of a copy without a person; others
+# in the same storage are none of ours, and nobody touches them.
+_OF_RUN = r"(?:run|difference|excluded|tried|leavers)-\d{8,19}(?:-[0-9a-f]{1,20})*"
+_OURS = re.compile(rf"{_OF_RUN}|{COMPARED}{_OF_RUN}-{_OF_RUN}")
+
+
+def is_ours(name: str) -> bool:
+    """Return whether a file of this name is one that runs or pages make."""
+    return _OURS.fullmatch(name) is not None
 
 
 class MemberFiles:

@@ -270,7 +270,7 @@ def test_what_a_process_that_died_had_begun_to_write_is_removed_after_a_day(brid
     assert retention.remove_unnamed_files(bridge) == 0
     fake_clock.shift_s += 2 * 3600
     # One that another worker removes is listed, and gone when it is looked at.
-    gone = folder / "begun.part"
+    gone = folder / ".run-00000002.parquet.0a1b2c3d.part"
     gone.symlink_to(folder / "removed")
     assert retention.remove_unnamed_files(bridge) == 2
     assert list(folder.iterdir()) == [gone]

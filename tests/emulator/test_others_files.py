@@ -1,0 +1,89 @@
+"""A storage in which others keep files too: those are never touched, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+import urllib.request
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from core.access.roles import LOCAL
+from core.associate.retention import forget_old
+from core.bridge import Bridge
+from core.forgetting import person
+from core.worker import retention
+from tests.stage.clock import FakeClock
+from tests.stage.home import Home, export, group_row
+from tests.stage.object_storage import environ, make_bucket, server_port, storage_at
+from tests.stage.sandbox import TRIAL, Sandbox
+
+YEAR_S = 366 * 24 * 3600
+OTHERS = (
+    "sales-2024.parquet",
+    "run-2024.parquet",
+    "run-00000001 (copy).parquet",
+    "run-00000001-of-marketing.parquet",
+    "download.part",
+    "old.damaged",
+)
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A folder in which somebody else keeps files."""
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    for name in OTHERS:
+        (folder / name).write_bytes(b"of somebody else")
+        os.utime(folder / name, (1, 1))
+    return folder
+
+
+def first_member(bridge: Bridge) -> str:
+    row = group_row(bridge, TRIAL)
+    return next(bridge.snapshots.iterate(row.base_snapshot or ""))[0].apptimize_id
+
+
+def test_files_of_others_in_a_folder_stay(home: Home, sandbox: Sandbox, others: Path, fake_clock: FakeClock):
+    with home.bridge(clock=fake_clock.clock, storage_url=str(others)) as bridge:
+        export(bridge, TRIAL)
+        left = others / "run-00000099-0a0a0a0a.parquet"
+        left.write_bytes(b"left by a process that died")
+        fake_clock.shift_s += YEAR_S
+
+        assert retention.remove_unnamed_files(bridge) == 1
+        assert retention.remove_set_aside(bridge) == 0
+        assert person.forget_person(bridge, LOCAL, first_member(bridge), patience_s=0.0).unreadable == 0
+
+    assert not left.exists()
+    assert {path.name for path in others.iterdir()} >= set(OTHERS)
+
+
+def test_objects_of_others_in_a_bucket_stay(
+    home: Home, sandbox: Sandbox, fake_clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in environ().items():
+        monkeypatch.setenv(name, value)
+    bucket = make_bucket()
+    theirs = {*OTHERS, "associations/0a.tar", "associations/of marketing.tar", "associations/2024.csv"}
+    put_as_others(bucket, {f"members/{name}" for name in theirs})
+    with home.bridge(clock=fake_clock.clock, storage_url=f"s3://{bucket}/members") as bridge:
+        export(bridge, TRIAL)
+        fake_clock.shift_s += YEAR_S
+
+        assert retention.remove_unnamed_files(bridge) == 0
+        forget_old(bridge)
+        assert person.forget_person(bridge, LOCAL, first_member(bridge), patience_s=0.0).unreadable == 0
+
+    assert {known.name for known in storage_at(bucket, prefix="members").list()} >= theirs
+
+
+def put_as_others(bucket: str, keys: Collection[str]) -> None:
+    for key in keys:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{server_port()}/{bucket}/{urllib.parse.quote(key)}", method="PUT", data=b"of others"
+        )
+        urllib.request.urlopen(request).read()
