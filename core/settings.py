@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         """Refuse what is neither a folder nor the address of object storage."""
         if url.strip():
             try:
-                check_address(url)
+                check_address(url, os.environ)
             except StorageAddressUnusable as exc:
                 raise ValueError(str(exc)) from None
         return url.strip()

@@ -31,7 +31,7 @@ from data.storage.port import (
     version_moved,
 )
 from data.storage.s3_calls import Failed, Missing, Part, S3Calls, Taken
-from data.storage.s3_errors import code_of, is_lasting, say, status_of
+from data.storage.s3_errors import code_of, is_lasting, odd_name, say, status_of
 
 T = TypeVar("T")
 
@@ -86,7 +86,14 @@ class S3Storage:
 
     def check(self) -> None:
         """Look whether the bucket is there, answers, and lets itself be listed."""
-        self._trying(lambda: next(self._list("", chunk=1, tries=0), None), "")
+        self._trying(self._look_at_list, "")
+
+    def _look_at_list(self) -> None:
+        try:
+            next(self._list("", chunk=1, tries=0), None)
+        except Failed as exc:
+            if not odd_name(str(exc)):  # there is a list; what somebody else's object is called is no matter here
+                raise
 
     def put_file(self, file: Path, name: str) -> Stored:
         """Put a file whole under a name that is free, with its digest."""
@@ -210,11 +217,26 @@ class S3Storage:
             self._trying(lambda: self._calls.delete(check_name(name), within_s=self._patience.request_s), name)
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Yield what lies there under names that begin so."""
+        """Yield what lies there under names that begin so.
+
+        Where somebody else's object has a name that the library refuses, what lies in folders below is left out.
+        """
+        folder, seen = prefix.rpartition("/")[0], set[str]()
         try:
-            yield from (known for known in self._list(prefix.rpartition("/")[0]) if known.name.startswith(prefix))
+            for known in self._list_whatever(folder):
+                if known.name.startswith(prefix) and known.name not in seen:
+                    seen.add(known.name)
+                    yield known
         except (Failed, Missing) as exc:
             raise self._say(exc) from None
+
+    def _list_whatever(self, folder: str) -> Iterator[Stored]:
+        try:
+            yield from self._list(folder)
+        except Failed as exc:
+            if not odd_name(str(exc)):
+                raise
+            yield from self._calls.list_here(folder, within_s=self._patience.request_s, tries=5)
 
     def _list(self, prefix: str, *, chunk: int = 1000, tries: int = 5) -> Iterator[Stored]:
         return self._calls.list(prefix, within_s=self._patience.request_s, chunk=chunk, tries=tries)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from data.storage.address import S3Address
 from data.storage.port import StorageUnavailable, Stored
+from data.storage.s3_errors import PANIC
 
 _CONNECT_S = 3
 _LIBRARY_MISSING = "The library for object storage is not installed."
@@ -86,6 +87,12 @@ class S3Calls:
                 return
             yield from (_stored(each["path"], each) for each in page)
 
+    def list_here(self, prefix: str, *, within_s: float, tries: int = 3) -> Iterator[Stored]:
+        """Yield what lies right below a prefix; what lies deeper is not looked at, whatever it is called."""
+        with self._library(within_s, tries) as (obstore, store):
+            found = obstore.list_with_delimiter(store, prefix=prefix or None)
+        yield from (_stored(each["path"], each) for each in found["objects"])
+
     @contextmanager
     def _library(self, within_s: float, tries: int = 0) -> Generator[tuple[Any, Any]]:
         """Give the library and its access to the bucket, and tell its errors apart."""
@@ -102,6 +109,10 @@ class S3Calls:
             raise Taken from None
         except (exceptions.BaseError, OSError, ValueError) as exc:
             raise Failed(str(exc)) from None
+        except BaseException as exc:
+            if type(exc).__name__ != "PanicException":  # the library has no other name for it, and it is no Exception
+                raise
+            raise Failed(PANIC) from None
 
     def _store(self, within_s: float, tries: int) -> Any:
         key = (within_s, tries)

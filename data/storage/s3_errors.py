@@ -12,6 +12,9 @@ _METADATA = ("169.254.", "metadata", "instancecredential", "webidentity", "secur
 _ENDED = ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired")
 _WRONG = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "InvalidClientTokenId", "AuthFailure")
 _SET_KEYS = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment of every process, then start it again."
+# What is made of it where the library gives up because it can make no request of what it was told.
+PANIC = "the library panicked"
+_ODD_NAME = re.compile(r"object with invalid path.*?Path \"(.*?)\"", re.DOTALL)
 
 
 def code_of(text: str) -> str:
@@ -26,10 +29,19 @@ def status_of(text: str) -> int:
     return int(found[1]) if found else 0
 
 
+def odd_name(text: str) -> str:
+    """Return the name of the object that the library cannot list, with which it lists none; empty where that is not it.
+
+    Of its signs those that are not of a line are written otherwise.
+    """
+    found = _ODD_NAME.search(text)
+    return found[1].encode("unicode_escape").decode()[:120] if found else ""
+
+
 def is_lasting(text: str) -> bool:
     """Return whether asking again cannot help: the service understood, and refused."""
     status = status_of(text)
-    if "builder error" in text:
+    if "builder error" in text or text == PANIC or odd_name(text):
         return True
     return 400 <= status < 500 and status not in (408, 409, 425, 429)
 
@@ -37,6 +49,14 @@ def is_lasting(text: str) -> bool:
 def say(text: str, *, bucket: str, address: str) -> StorageUnavailable:
     """Say what went wrong, by the library's words of it."""
     status, code = status_of(text), code_of(text)
+    if text == PANIC:
+        advice = "See whether one of them ends with a line's end or holds a blank, correct it, then start again."
+        return _unusable("cannot be asked with what the AWS_ variables hold", advice)
+    if name := odd_name(text):
+        return _unusable(
+            f"holds an object under a name with which nothing there can be listed: {name}",
+            "Remove it or rename it there, or give Cohort Bridge a prefix that nothing else uses.",
+        )
     if any(word in text.lower().partition("debug source")[0] for word in _METADATA):
         return _unusable("has no credentials to be used with", _SET_KEYS)
     if code in _ENDED:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import urllib.parse
-import urllib.request
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,7 @@ from core.forgetting import person
 from core.worker import retention
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row
-from tests.stage.object_storage import environ, make_bucket, server_port, storage_at
+from tests.stage.object_storage import environ, make_bucket, put_as_others, storage_at
 from tests.stage.sandbox import TRIAL, Sandbox
 
 YEAR_S = 366 * 24 * 3600
@@ -79,11 +76,3 @@ def test_objects_of_others_in_a_bucket_stay(
         assert person.forget_person(bridge, LOCAL, first_member(bridge), patience_s=0.0).unreadable == 0
 
     assert {known.name for known in storage_at(bucket, prefix="members").list()} >= theirs
-
-
-def put_as_others(bucket: str, keys: Collection[str]) -> None:
-    for key in keys:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{server_port()}/{bucket}/{urllib.parse.quote(key)}", method="PUT", data=b"of others"
-        )
-        urllib.request.urlopen(request).read()

@@ -7,8 +7,9 @@ import itertools
 import socket
 import threading
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,6 +41,13 @@ def make_bucket() -> str:
     request = urllib.request.Request(f"http://127.0.0.1:{server_port()}/{name}", method="PUT")
     urllib.request.urlopen(request).read()
     return name
+
+
+def put_as_others(bucket: str, keys: Iterable[str]) -> None:
+    """Put objects as another program does, under names that ours takes for none."""
+    for key in keys:
+        url = f"http://127.0.0.1:{server_port()}/{bucket}/{urllib.parse.quote(key)}"
+        urllib.request.urlopen(urllib.request.Request(url, method="PUT", data=b"of others")).read()
 
 
 def environ(port: int | None = None) -> dict[str, str]:

@@ -15,7 +15,7 @@ from data.storage.folder import FolderStorage
 from data.storage.opening import open_storage
 from data.storage.port import AlreadyThere, ObjectGone, Storage, StorageUnavailable, VersionMoved
 from data.storage.s3 import S3Storage
-from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at
+from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, put_as_others, storage_at
 
 
 @pytest.fixture(autouse=True)
@@ -225,6 +225,12 @@ def test_a_bucket_that_is_not_there_and_a_service_that_is_not_there_are_told(tmp
         ("s3://bucket/../x", "its prefix"),
         ("gs://bucket/x", "neither a folder nor an address"),
         ("https://bucket.example/x", "neither a folder nor an address"),
+        ("s3:/bucket/x", "a folder is named by its whole path"),
+        ("'s3://bucket/x'", "a folder is named by its whole path"),
+        ("KEY:SECRET@bucket/x", "a folder is named by its whole path"),
+        ("file://data/members", "file:///folder"),
+        ("file:///data/a?b", "file:///folder"),
+        ("file://[data/members", "file:///folder"),
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str, why: str, tmp_path: Path):
@@ -246,3 +252,52 @@ def test_plain_http_leads_off_this_machine_only_where_that_is_allowed(tmp_path: 
 
     with pytest.raises(StorageUnavailable, match="not asked over plain http"):
         storage.look("audit.head")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "storage.example:9000",
+        "http://KEY:SECRET@127.0.0.1:9",
+        "https://h/?token=SECRET",
+        "a SECRET",
+        "ftp://h",
+        "http://",
+    ],
+)
+def test_an_address_of_a_service_that_is_none_is_refused_and_not_repeated(endpoint: str, tmp_path: Path):
+    with pytest.raises(StorageAddressUnusable, match="AWS_ENDPOINT_URL is no address") as refused:
+        open_storage("s3://bucket", default=tmp_path, environ=environ() | {"AWS_ENDPOINT_URL": endpoint})
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_REGION"])
+def test_what_no_request_can_be_made_of_is_told(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(name, "of a file\r\n")
+    storage = open_storage("s3://bucket", default=tmp_path)
+
+    with pytest.raises(StorageUnavailable, match="what the AWS_ variables hold"):
+        storage.look("audit.head")
+
+
+@pytest.mark.parametrize("other", ["of others/a//b", "of others/../x", "of others/\x01\u00fc"])
+def test_names_of_others_that_cannot_be_listed_are_in_no_way(other: str, tmp_path: Path):
+    bucket = make_bucket()
+    put_as_others(bucket, [f"pre/{other}"])
+    storage = storage_at(bucket, prefix="pre")
+    storage.put_file(local(tmp_path), "run-1.parquet")
+    storage.put_file(local(tmp_path), "associations/1.tar")
+
+    storage.check()
+    assert [known.name for known in storage.list()] == ["run-1.parquet"]
+    assert [known.name for known in storage.list("associations/")] == ["associations/1.tar"]
+
+
+def test_a_name_with_which_nothing_can_be_listed_is_told(tmp_path: Path):
+    bucket = make_bucket()
+    put_as_others(bucket, ["pre/x\x01"])
+    storage = storage_at(bucket, prefix="pre")
+
+    storage.check()
+    with pytest.raises(StorageUnavailable, match=r"nothing there can be listed: pre/x\\x01\."):
+        list(storage.list())
