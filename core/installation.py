@@ -14,6 +14,7 @@ from core.settings import Settings
 from data import installation, run_retention, sealed
 from data.engine import Engine, StorageError, is_up_to_date, sqlite_file
 from data.installation import Own
+from data.members.store import is_ours
 
 if TYPE_CHECKING:
     from core.bridge import Bridge
@@ -68,6 +69,15 @@ def require_still_own(bridge: Bridge) -> None:
         raise NewerVersion("The database was brought up to date by a newer version of Cohort Bridge meanwhile.")
     own = installation.find(bridge.engine) or Own()
     if not set(own.keys) <= set(bridge.vault.list_checks()):
+        require_own(bridge)
+
+
+def require_still_own_storage(bridge: Bridge) -> None:
+    """Look again whether the storage is the database's own, which may not have answered at the start.
+
+    Raises: OfAnotherInstallation, StorageError.
+    """
+    if not has_own_storage(bridge):
         require_own(bridge)
 
 
@@ -137,19 +147,51 @@ def _with_storage(bridge: Bridge, own: Own) -> Own:
         if own.storage_id and present == own.storage_id:
             return own
         is_taken = own.storage_id is None or (_is_alone(bridge.settings) and _is_free_to_move(bridge, present))
-        if is_taken:
+        if is_taken and not (present and _is_of_others(bridge)):
             named = present or installation.name_storage(storage, own.storage_id)
             return own._replace(storage_id=named, storage_address=storage.address[:400])
     except StorageError as exc:
         # That it does not answer says nothing of whose it is, and nothing can be read or written there meanwhile.
         bridge.storage_watch.note(exc, now_s=bridge.clock.steady_s())
         return own
-    raise OfAnotherInstallation(
-        f"This process keeps members in {storage.address}, and this installation keeps them elsewhere "
-        f"({own.storage_address}).",
+    raise _another_storage(own, present, storage.address)
+
+
+def _another_storage(own: Own, present: str | None, address: str) -> OfAnotherInstallation:
+    lost = "if what is kept there is lost for good, run `python -m core installation adopt --storage`."
+    if own.storage_id is None:
+        return OfAnotherInstallation(
+            f"Another installation keeps members in {address}: this database names none of what is there.",
+            advice="Set COHORT_BRIDGE_STORAGE_URL to a folder or prefix of its own; if the other installation is gone, "
+            "run `python -m core installation adopt --storage`: what it kept there is removed after a day.",
+        )
+    if present is None and own.storage_address == address[:400]:
+        return OfAnotherInstallation(
+            f"The storage {address} does not say any more whose it is: it was emptied, or is another one of that name.",
+            advice=f"Put back what was there, with {installation.NAME}; {lost}",
+        )
+    return OfAnotherInstallation(
+        f"This process keeps members in {address}, and this installation keeps them elsewhere ({own.storage_address}).",
         advice="Set COHORT_BRIDGE_STORAGE_URL to the storage that its other processes use: a folder or a bucket that "
-        "all of them share; if what is kept there is lost for good, run `python -m core installation adopt --storage`.",
+        f"all of them share; {lost}",
     )
+
+
+def _is_of_others(bridge: Bridge) -> bool:
+    """Return whether a storage that has an id holds members, and none that this database names. Raises StorageError.
+
+    Otherwise each of the two would remove what only the other one names. A home's own folder is its own.
+    """
+    if not bridge.settings.storage_url:
+        return False
+    there = {name for name, _ in bridge.snapshots.place.list() if is_ours(name)}
+    return bool(there) and not there & run_retention.named_files(bridge.engine)
+
+
+def has_own_storage(bridge: Bridge) -> bool:
+    """Return whether the storage is the database's own, as it may not have told at the start. Raises StorageError."""
+    own = installation.find(bridge.engine)
+    return own is not None and own.storage_id == installation.read_storage_id(bridge.storage)
 
 
 def _is_free_to_move(bridge: Bridge, present: str | None) -> bool:

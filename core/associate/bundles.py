@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from core import installation
 from core.bridge import Bridge
 from data import associations
 from data.association_retention import FOLDER, list_bundles, object_of
@@ -91,9 +92,9 @@ def tidy(bridge: Bridge) -> None:
     old = [known.name for known in bridge.storage.list(f"{FOLDER}/") if known.written_s < young_s]
     kept = [found[1] for found in map(_OBJECT.fullmatch, old) if found]  # what is called otherwise is not ours
     named = list_bundles(bridge.engine)
-    for name in kept:
-        if name not in named.values():
-            remove(bridge, name)
+    unnamed = [name for name in kept if name not in named.values()]
+    for name in unnamed if unnamed and installation.has_own_storage(bridge) else ():
+        remove(bridge, name)
     drop_stale(bridge, named)
 
 

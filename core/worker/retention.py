@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from core import installation
 from core.bridge import Bridge
 from data import run_retention
+from data.engine import StorageError
 from data.members.files import is_older, is_part
 from data.members.store import SET_ASIDE, is_ours
+
+log = logging.getLogger(__name__)
 
 _RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
@@ -46,9 +52,20 @@ def remove_unnamed_files(bridge: Bridge) -> int:
         return 0
     named = run_retention.named_files(bridge.engine)
     unnamed = [path for path in files if path.stem not in named]
+    if unnamed and not _is_own(bridge):
+        return 0
     for path in unnamed:
         path.unlink(missing_ok=True)
     return len(unnamed)
+
+
+def _is_own(bridge: Bridge) -> bool:
+    """Return whether the storage is this database's own, so that what no row here names is named by none elsewhere."""
+    with suppress(StorageError):
+        if installation.has_own_storage(bridge):
+            return True
+    log.warning("nothing was removed from %s: it is not known to be this installation's own", bridge.storage.address)
+    return False
 
 
 def _is_ours(path: Path) -> bool:
@@ -63,6 +80,8 @@ def _remove_unnamed_objects(bridge: Bridge) -> int:
     old = [name for name, written_s in place.list() if written_s < young_s and is_ours(name)]
     named = run_retention.named_files(bridge.engine)
     unnamed = [name for name in old if name not in named]
+    if unnamed and not _is_own(bridge):
+        return 0
     for name in unnamed:
         bridge.snapshots.remove(name)
     place.tidy(named.__contains__, now_s=bridge.clock.host_now().timestamp())

@@ -80,6 +80,7 @@ class Worker:
         jobs = Jobs(
             [
                 (2, self.look_whether_ours),
+                (60, self.look_whether_storage_ours),
                 (600, self.pause_shared),
                 (600, self.pause_unplannable),
                 (2, self.look_for_dead),
@@ -169,6 +170,13 @@ class Worker:
         try:
             installation.require_still_own(self._bridge)
         except (OfAnotherInstallation, NewerVersion) as exc:
+            self._ended_by = exc
+
+    def look_whether_storage_ours(self) -> None:
+        """Look whether the storage is that of the database: it may have answered nothing as this process started."""
+        try:
+            installation.require_still_own_storage(self._bridge)
+        except OfAnotherInstallation as exc:
             self._ended_by = exc
 
     def _require_place(self) -> None:

@@ -15,13 +15,14 @@ from core.connections import key_rotation
 from core.errors import NewerVersion, OfAnotherInstallation
 from core.syncs import listing, recurring, runs
 from core.vendors.http import connect_http
-from core.worker import service
+from core.worker import retention, service
 from core.worker.run_execution import carry_out
 from data import run_queue
 from data.engine import write_session
 from data.models import RunFilter, RunStatus, SyncState
 from data.proof_models import Installation
-from tests.stage.home import Home, newest_run
+from tests.stage.clock import FakeClock
+from tests.stage.home import Home, export, newest_run
 from tests.stage.sandbox import POWER, Sandbox
 
 
@@ -99,6 +100,50 @@ def test_a_storage_that_is_lost_for_good_can_be_replaced(home: Home, sandbox: Sa
     assert home.run("groups").code == 1
     with home.bridge(storage_url=elsewhere["COHORT_BRIDGE_STORAGE_URL"]) as bridge:
         assert [run.write for run in runs.list_runs(bridge, LOCAL, RunFilter(), limit=1)] == ["full"]
+
+
+def test_a_new_database_takes_no_storage_in_which_another_keeps_members(home: Home, sandbox: Sandbox, tmp_path: Path):
+    lake = {"COHORT_BRIDGE_STORAGE_URL": str(tmp_path / "lake")}
+    assert home.run("export", str(POWER), env=lake).code == 0
+    other = Home(tmp_path / "other" / "home", env=lake)
+
+    refused = other.run("syncs", "list")
+    assert (refused.code, "Another installation keeps members in" in refused.err) == (1, True)
+    assert home.run("syncs", "list", env=lake).code == 0
+
+    assert other.run("installation", "adopt", "--storage").code == 0
+    assert other.run("syncs", "list").code == 0
+
+
+def test_a_storage_that_says_no_longer_whose_it_is_is_told(home: Home, sandbox: Sandbox, tmp_path: Path):
+    lake = {"COHORT_BRIDGE_STORAGE_URL": str(tmp_path / "lake")}
+    assert home.run("export", str(POWER), env=lake).code == 0
+    (tmp_path / "lake" / "installation.id").unlink()
+
+    refused = home.run("syncs", "list", env=lake)
+
+    assert (refused.code, "does not say any more whose it is" in refused.err) == (1, True)
+    assert home.run("installation", "adopt", "--storage", env=lake).code == 0
+    assert home.run("syncs", "list", env=lake).code == 0
+
+
+def test_nothing_is_removed_from_a_storage_that_turns_out_to_be_another(
+    home: Home, sandbox: Sandbox, tmp_path: Path, fake_clock: FakeClock
+):
+    lake = tmp_path / "lake"
+    with home.bridge(storage_url=str(lake), clock=fake_clock.clock) as bridge:
+        export(bridge, POWER)
+        left = lake / "run-00000099-0a0a0a0a.parquet"
+        left.touch()
+        fake_clock.shift_s += 2 * 24 * 3600
+        (lake / "installation.id").write_text("of another\n")
+
+        assert retention.remove_unnamed_files(bridge) == 0
+        worker = service.Worker(bridge)
+        worker.look_whether_storage_ours()
+        with pytest.raises(OfAnotherInstallation, match="keeps them elsewhere"):
+            worker._require_place()
+    assert left.exists()
 
 
 def test_a_key_is_changed_step_by_step_on_every_machine(home: Home, shared: dict[str, str]):
