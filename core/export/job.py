@@ -24,7 +24,8 @@ class FileNames:
     """What the files of a run are called, whether it makes them or not.
 
     `attempt` counts the attempts of the run whose snapshots are kept on: a later one does not write over them. `token`
-    makes them names that no other attempt, process or installation has, where the storage is no folder.
+    makes them names that no other attempt, process or installation has, where machines may share the storage: one
+    that was frozen and wakes writes over nothing that a row names by now.
     """
 
     run_id: int
@@ -126,7 +127,7 @@ def load(bridge: Bridge, run_id: int) -> Job:
         key,
         tried=[each.snapshot for each in rows.tried],
         attempt=sum(each.run_id == run_id for each in rows.tried),
-        token=secrets.token_hex(4) if bridge.snapshots.place.is_elsewhere else "",
+        token=secrets.token_hex(4) if bridge.settings.storage_url else "",
         untraced=rows.group.untraced or rows.first_untraced,
     )
 

@@ -10,6 +10,7 @@ import pytest
 from core.access.roles import LOCAL
 from core.associate.retention import forget_old
 from core.bridge import Bridge
+from core.export.job import load
 from core.forgetting import person
 from core.worker import retention
 from tests.stage.clock import FakeClock
@@ -57,6 +58,17 @@ def test_files_of_others_in_a_folder_stay(home: Home, sandbox: Sandbox, others: 
 
     assert not left.exists()
     assert {path.name for path in others.iterdir()} >= set(OTHERS)
+
+
+def test_an_attempt_that_wakes_late_writes_over_no_file_that_a_row_names(home: Home, sandbox: Sandbox, tmp_path: Path):
+    with home.bridge(storage_url=str(tmp_path / "lake")) as bridge:
+        run = export(bridge, TRIAL)
+
+        names = load(bridge, run.id or 0).files
+        bridge.snapshots.make(names.snapshot, lambda path: path.write_bytes(b"read before the worker was frozen"))
+
+        assert bridge.snapshots.is_readable(run.snapshot)
+        assert not {names.snapshot, names.difference, names.excluded} & {run.snapshot, run.difference, run.excluded}
 
 
 def test_objects_of_others_in_a_bucket_stay(
