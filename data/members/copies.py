@@ -39,6 +39,19 @@ _GONE = "The members are no longer kept."
 _EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
 
+@contextmanager
+def _cache_errors() -> Generator[None]:
+    """Turn errors of the disk on which copies lie into a sentence."""
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(
+            f"A file of members could not be kept in the cache ({exc.strerror}).",
+            advice="Make room on the disk of COHORT_BRIDGE_HOME, or set COHORT_BRIDGE_CACHE_MB to less. Its folder "
+            "cache may be removed while nothing runs.",
+        ) from exc
+
+
 class _Copy(NamedTuple):
     path: Path
     size: int
@@ -71,6 +84,7 @@ class CopiedPlace:
         lent = f"{self._lent}/{name}{END}"
         return lent if os.path.exists(lent) else f"{self.folder}/{name}{END}"
 
+    @_cache_errors()
     def read(self, name: str) -> Path:
         """Return the copy, which is fetched if it is not here. Raises MembersGone, StorageError."""
         for _ in range(3):
@@ -79,6 +93,7 @@ class CopiedPlace:
                 return path
         raise MembersGone(_GONE, advice=_EXPORT_AGAIN)
 
+    @_cache_errors()
     def bring(self, names: Sequence[str]) -> list[str]:
         """Fetch many files, some at a time, and return those that are here. Raises StorageError."""
         missing = [name for name in names if not self._use(Path(self.file(name)))]
@@ -121,6 +136,7 @@ class CopiedPlace:
         """Return whether the file is there: once it was, it is not asked for again."""
         return os.path.isfile(self.file(name)) or self._look(name) is not None
 
+    @_cache_errors()
     def make(self, name: str, write: Callable[[Path], T], *, is_kept: bool) -> T:
         """Have a file written here, whole, put it where it is kept, and keep the copy. Raises StorageError."""
         if not is_kept:
@@ -138,6 +154,7 @@ class CopiedPlace:
         self._make_room()
         return result
 
+    @_cache_errors()
     def renew(self, name: str) -> bool:
         """Drop the copy of a file and fetch it again: what is wrong with it may be so here alone."""
         path = Path(self.file(name))
@@ -158,11 +175,13 @@ class CopiedPlace:
         """Return whether the file was set aside: none is."""
         return False
 
+    @_cache_errors()
     def remove(self, name: str) -> None:
         """Remove a file by its name, and its copy here. Raises StorageError."""
         self._drop(name)
         self._storage.remove(f"{name}{END}")
 
+    @_cache_errors()
     def discard(self, name: str) -> None:
         """Remove a file if this process put it, or tried to: nothing is asked for otherwise."""
         self._drop(name)
@@ -176,6 +195,7 @@ class CopiedPlace:
             if known.name.endswith(END) and "/" not in known.name:
                 yield known.name.removesuffix(END), known.written_s
 
+    @_cache_errors()
     def tidy(self, is_named: Callable[[str], bool], *, now_s: float) -> int:
         """Remove copies that no row names and nobody uses, and what only this machine had; return how many."""
         old = [copy.path for copy in self._copies(self.folder) if self._is_unnamed(copy, is_named, now_s)]
@@ -184,6 +204,7 @@ class CopiedPlace:
             path.unlink(missing_ok=True)
         return len(old)
 
+    @_cache_errors()
     def drop_compared(self, names: Sequence[str]) -> None:
         """Remove all that is here alone: no run works meanwhile, and pages compare again."""
         for copy in self._copies(self._lent):
@@ -231,11 +252,6 @@ class CopiedPlace:
             raise MembersGone(_GONE, advice=_EXPORT_AGAIN) from None
         except ObjectDamaged as exc:
             raise MembersDamaged(str(exc), advice=exc.advice) from None
-        except OSError as exc:
-            raise StorageError(
-                f"A file of members could not be kept in the cache ({exc.strerror}).",
-                advice="Make room on the disk of COHORT_BRIDGE_HOME, or set COHORT_BRIDGE_CACHE_MB to less.",
-            ) from exc
         finally:
             part.unlink(missing_ok=True)
 

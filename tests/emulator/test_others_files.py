@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from core.bridge import Bridge
 from core.export.job import load
 from core.forgetting import person
 from core.worker import retention
+from data.engine import StorageError
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row
 from tests.stage.object_storage import environ, make_bucket, put_as_others, storage_at
@@ -88,3 +91,33 @@ def test_objects_of_others_in_a_bucket_stay(
         assert person.forget_person(bridge, LOCAL, first_member(bridge), patience_s=0.0).unreadable == 0
 
     assert {known.name for known in storage_at(bucket, prefix="members").list()} >= theirs
+
+
+def put_a_file(folder: Path, name: str) -> None:
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+
+
+def put_folders(folder: Path, name: str) -> None:
+    for place in (folder / f"{name}.parquet", folder / "lent"):
+        shutil.rmtree(place, ignore_errors=True)
+        place.unlink(missing_ok=True)
+    (folder / f"{name}.parquet").mkdir()
+    (folder / "lent").write_bytes(b"")
+
+
+@pytest.mark.parametrize("put", [put_a_file, put_folders])
+def test_a_cache_that_cannot_be_used_ends_in_a_sentence(
+    home: Home, sandbox: Sandbox, put: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in environ().items():
+        monkeypatch.setenv(name, value)
+    with home.bridge(storage_url=f"s3://{make_bucket()}/members") as bridge:
+        run = export(bridge, TRIAL)
+        put(home.path / "cache", run.snapshot or "")
+
+        failed = export(bridge, TRIAL)
+        assert failed.error_code == "storage_failed"
+        assert "could not be kept in the cache" in (failed.error_message or "")
+        with pytest.raises(StorageError, match="could not be kept in the cache"):
+            retention.remove_unnamed_files(bridge)
