@@ -25,7 +25,8 @@ from core.errors import SecretKeyLost, SettingsError, StorageFailed
 from core.files import open_file
 from core.settings import Settings
 from core.text import shown
-from data import engine, placing, restored, sealed, tokens
+from data import engine, placing, restored, run_retention, sealed, tokens
+from data.association_retention import list_bundles
 from data.audit.scope import Scope
 from data.engine import Engine, StorageError, make_engine, open_database
 from data.members.files import flush_to_disk
@@ -153,6 +154,7 @@ def _settle(unpacked: Path, manifest: Manifest, clock: Clock, filling: Filling |
     )
     opened = open_database(url, unpacked)
     try:
+        _require_names(opened)
         restored.settle(opened, unpacked / placing.DELIVERY_MARK, scope, subject=subject, now=clock.now())
         if filling:
             filling.fill(opened)
@@ -160,6 +162,16 @@ def _settle(unpacked: Path, manifest: Manifest, clock: Clock, filling: Filling |
         opened.dispose()
     if (unpacked / f"{placing.DATABASE}-wal").exists():  # it is removed once all of it is in the database
         raise StorageError("The restored database could not be written.")
+
+
+def _require_names(opened: Engine) -> None:
+    """Refuse a database whose rows name files that would lie elsewhere than files of members do."""
+    bundles = list_bundles(opened).values()
+    if not all(
+        placing.is_name(f"{placing.SNAPSHOTS}/{name}.parquet")
+        for name in [*run_retention.named_files(opened), *bundles]
+    ):
+        raise BackupUnusable("This backup is damaged: its database names files that no installation has.")
 
 
 def _flush_all(folder: Path) -> None:

@@ -433,6 +433,10 @@ HOSTILE = {
     "a database that acts by itself": change_database(
         "CREATE TRIGGER t AFTER UPDATE ON alembic_version BEGIN DELETE FROM person; END"
     ),
+    "a row that names a file elsewhere": change_database("UPDATE run SET difference = '../../evil' WHERE id = 1"),
+    "a group that names a file elsewhere": change_database(
+        "UPDATE group_at_destination SET base_snapshot = '/etc/evil'"
+    ),
     "a database without its tables": change_database("DROP TABLE run_log"),
 }
 
