@@ -48,12 +48,9 @@ class MemberSearch:
         ]
 
     def _list(self) -> list[str]:
-        """List our files that there are: in object storage those that rows name too, as its listing may lag."""
-        place = self.bridge.snapshots.place
-        names = {name for name, _ in place.list() if is_ours(name)}
-        if place.is_elsewhere:
-            names |= run_retention.named_files(self.bridge.engine)
-        return sorted(names)
+        """List our files that there are, and those that rows name: a listing may lag, a name may be an older one."""
+        names = {name for name, _ in self.bridge.snapshots.place.list() if is_ours(name)}
+        return sorted(names | run_retention.named_files(self.bridge.engine))
 
     def find_pairs(self, ids: Sequence[str], *, most: int) -> set[tuple[str | None, str | None]]:
         """Return the pairs of ids of all rows that have one of these. Raises StorageError."""

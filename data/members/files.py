@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 
 # What a file is called until it is whole; DuckDB puts a name of its own before that while it writes it.
-_PART = re.compile(r"(?:tmp_)?\..+\.[0-9a-f]{8}\.part", re.DOTALL)
+_PART = re.compile(r"(?:tmp_)?\..+\.[0-9a-f]{4,32}\.part", re.DOTALL)
 
 
 @contextmanager

@@ -29,9 +29,11 @@ _AS_TABLE = "read_parquet([{0}], filename = true)"
 T = TypeVar("T")
 # What the snapshots of runs begin with. One is read as a difference too: of a group that began with all of its members.
 SNAPSHOT = "run-"
+# What the files that rows name begin with.
+OF_RUNS = re.compile(r"(run|difference|excluded|tried)-\d{8}")
 # What files are called that runs and pages make, with an attempt, a token, or that of a copy without a person; others
-# in the same storage are none of ours, and nobody touches them.
-_OF_RUN = r"(?:run|difference|excluded|tried|leavers)-\d{8,19}(?:-[0-9a-f]{1,20})*"
+# in the same storage are none of ours, and nobody touches them. What earlier versions made is `left-out`.
+_OF_RUN = r"(?:run|difference|excluded|tried|leavers|left-out)-\d{8,19}(?:-[0-9a-f]{1,20})*"
 _OURS = re.compile(rf"{_OF_RUN}|{COMPARED}{_OF_RUN}-{_OF_RUN}")
 
 
