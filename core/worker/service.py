@@ -77,22 +77,7 @@ class Worker:
         from core.api.server import ApiServer  # takes a while to import, and work that is done once needs none
 
         api, dispatch = ApiServer(self._bridge), choose_dispatch(self._bridge, self._runs)
-        jobs = Jobs(
-            [
-                (2, self.look_whether_ours),
-                (60, self.look_whether_storage_ours),
-                (600, self.pause_shared),
-                (600, self.pause_unplannable),
-                (2, self.look_for_dead),
-                (1, self.end_pauses),
-                (1, self.queue_due),
-                (10, self.sign_on),
-                (30, self.look_for_alerts),
-                (30, api.open),  # where another worker of this machine serves, take its place when it is gone
-                (600, self.tidy),
-            ],
-            self._bridge.clock,
-        )
+        jobs = self._list_jobs(api.open)
         async with self._connect() as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
             beside = [
@@ -120,6 +105,25 @@ class Worker:
                 with suppress(CohortBridgeError), storage_errors():
                     await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
         self._require_place()
+
+    def _list_jobs(self, open_api: Callable[[], object]) -> Jobs:
+        """List what is done every so many seconds."""
+        return Jobs(
+            [
+                (2, self.look_whether_ours),
+                (60, self.look_whether_storage_ours),
+                (600, self.pause_shared),
+                (600, self.pause_unplannable),
+                (2, self.look_for_dead),
+                (1, self.end_pauses),
+                (1, self.queue_due),
+                (10, self.sign_on),
+                (30, self.look_for_alerts),
+                (30, open_api),  # where another worker of this machine serves, take its place when it is gone
+                (600, self.tidy),
+            ],
+            self._bridge.clock,
+        )
 
     async def once(self) -> int:
         """Try all that is queued or due, and return how many runs that were. Waiting runs stay waiting.
