@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from contextvars import copy_context
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from data.members.duck import Stopper, stop_by
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _NAME = "may-hang"
 _STOP_AGAIN_S = 0.05
+# Together fewer than the connections of an engine (SQLAlchemy's 15).
+_MOST_SHARED, _HEARTBEAT_THREADS = 10, 4
+_heartbeat_threads: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
+
+
+async def for_heartbeat(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Make a call that renews a lease in a thread that is there for such calls alone.
+
+    The threads that all share may all wait for a writer that hangs; a lease must not be lost by that. Nothing is
+    called here that waits for such a writer.
+    """
+    loop = asyncio.get_running_loop()
+    threads = _heartbeat_threads.get(loop)
+    if threads is None:
+        threads = _heartbeat_threads[loop] = ThreadPoolExecutor(_HEARTBEAT_THREADS, "heartbeats")
+    return await loop.run_in_executor(threads, partial(copy_context().run, call, *args, **kwargs))
+
+
+def bound_threads() -> None:
+    """Have the threads that all calls of the running loop share be few enough for the database.
+
+    On a machine of many cores they, all waiting, would have every connection that a process may have.
+    """
+    threads = ThreadPoolExecutor(min(_MOST_SHARED, (os.cpu_count() or 1) + 4), "shared")
+    asyncio.get_running_loop().set_default_executor(threads)
 
 
 def are_any_left() -> bool:

@@ -12,6 +12,7 @@ from core.bridge import Bridge
 from core.errors import LeaseLost, NotFound
 from core.leases.lease import HeldLease
 from core.run_log import RunLog
+from core.threads import for_heartbeat
 from data import associations
 from data.associations import Ending
 from data.leases import Renewal
@@ -101,7 +102,7 @@ class HeldAssociation:
 
     async def _renew(self) -> Renewal:
         retry = failure_to_retry(self.run_log)
-        return await asyncio.to_thread(
+        return await for_heartbeat(
             associations.heartbeat, self._engine, self.id, lease_owner=self._lease_owner, retry=retry
         )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from core.bridge import Bridge, storage_errors
 from core.export.progress import Progress
 from core.leases.lease import HeldLease
+from core.threads import for_heartbeat
 from data import run_queue
 from data.leases import Renewal
 
@@ -51,7 +51,7 @@ class RunLease(HeldLease):
 
     async def _write(self, log: dict[str, Any] | None) -> Renewal:
         progress = self._progress.report()
-        return await asyncio.to_thread(
+        return await for_heartbeat(
             run_queue.heartbeat,
             self._bridge.engine,
             self._run_id,

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 
 from core.bridge import Bridge
 from core.leases.watch import HeartbeatWatch
+from core.threads import for_heartbeat
 from data import leases
 from data.engine import StorageError
 from data.models import LeaseKind
@@ -72,7 +73,7 @@ class _LeaseLock:
             if not self._is_taken:
                 continue
             try:
-                await asyncio.to_thread(
+                await for_heartbeat(
                     leases.heartbeat, self._bridge.engine, self._kind, self._key, lease_owner=self._lease_owner
                 )
             except StorageError as exc:

@@ -16,6 +16,7 @@ from core.leases.forgetting import watch_forgetting
 from core.leases.lease import HeldLease
 from core.leases.watch import has_moved, look_together
 from core.text import shown
+from core.threads import for_heartbeat
 from core.vendors.http import connect_http
 from core.worker.run_execution import wait, watch_runs
 from data import run_queue, run_records, runs
@@ -142,6 +143,6 @@ class InlineRun:
         return run
 
     async def _renew(self) -> Renewal:
-        return await asyncio.to_thread(
+        return await for_heartbeat(
             run_queue.heartbeat, self._bridge.engine, self._run_id, lease_owner=self._lease_owner
         )

@@ -24,7 +24,7 @@ from core.leases.lease import new_lease_owner
 from core.leases.watch import look_together
 from core.signals import end_signals
 from core.syncs import pauses, queueing, shared_receivers
-from core.threads import to_its_end
+from core.threads import bound_threads, to_its_end
 from core.vendors.certificates import load_trusted
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
@@ -307,6 +307,7 @@ def serve(bridge: Bridge, name: str | None = None) -> None:
     """Run a worker until SIGTERM, SIGINT or SIGHUP. The name is shown where workers are; others may have it too."""
 
     async def main() -> None:
+        bound_threads()
         stop = asyncio.Event()
         with _stopped_by_signals(stop.set):
             await Worker(bridge, name).serve(stop)
@@ -318,6 +319,7 @@ def once(bridge: Bridge) -> int:
     """Do all that is queued or due, and return how many runs that were."""
 
     async def main() -> int:
+        bound_threads()
         task = asyncio.current_task()
         assert task is not None
         with _stopped_by_signals(task.cancel):  # type: ignore[arg-type]

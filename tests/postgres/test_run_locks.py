@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,11 @@ import pytest
 from sqlmodel import col, select, update
 
 from core.bridge import Bridge
-from data import associations, due_syncs, leases, run_queue, run_records, sync_pauses
+from core.export.progress import Progress
+from core.export.run_lease import RunLease
+from core.run_log import RunLog
+from core.threads import bound_threads
+from data import alert_states, associations, due_syncs, leases, run_queue, run_records, sync_pauses
 from data.alert_models import AlertChannel
 from data.doubt import put_in_doubt
 from data.due_syncs import NextRun
@@ -351,3 +356,30 @@ def test_an_association_that_is_cancelled_as_it_is_claimed_ends(place: Place, sw
     assert (after.stage, after.cancel_asked) == (
         (ImportStage.CANCELLED, False) if swapped else (ImportStage.CHECKING, True)
     )
+
+
+@pytest.mark.parametrize("cores", [2, 64])
+def test_a_lease_is_renewed_while_all_threads_wait_for_a_writer_that_hangs(
+    bridge: Bridge, place: Place, monkeypatch: pytest.MonkeyPatch, cores: int
+):
+    run_id = place.runs[0][0].id or 0
+    assert run_queue.claim(bridge.engine, run_id, lease_owner="one", now=bridge.clock.now())
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    pool: Any = bridge.engine.pool
+
+    async def renew() -> None:
+        bound_threads()
+        with write_session(bridge.engine) as session:  # as a process that was frozen
+            session.connection()
+            waiting = [asyncio.create_task(asyncio.to_thread(set_up, bridge)) for _ in range(40)]
+            async with asyncio.timeout(10):
+                while pool.checkedout() <= min(cores + 4, 10):
+                    await asyncio.sleep(0.01)
+                await RunLease(bridge, run_id, "one", Progress(RunLog(clock=bridge.clock))).renew()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(renew())
+
+
+def set_up(bridge: Bridge) -> None:
+    alert_states.set_failing_after(bridge.engine, 5)
