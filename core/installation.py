@@ -83,13 +83,20 @@ def require_still_own_storage(bridge: Bridge) -> None:
 
 def adopt(bridge: Bridge, *, key: bool, storage: bool) -> None:
     """Let this process's keys, or its storage, be the database's own from now on. Raises StorageError."""
-    before = installation.find(bridge.engine) or Own()
-    own = before._replace(keys=tuple(bridge.vault.list_checks())) if key else before
-    if storage:
-        own = own._replace(
-            storage_id=installation.name_storage(bridge.storage), storage_address=bridge.storage.address[:400]
-        )
-    installation.bind(bridge.engine, installation.find(bridge.engine), own)
+    for _ in range(_TRIES):  # another process may change the key at the same moment
+        before = installation.find(bridge.engine)
+        own = before or Own()
+        if key:
+            own = own._replace(keys=tuple(bridge.vault.list_checks()))
+        if storage:
+            named = installation.name_storage(bridge.storage)
+            own = own._replace(storage_id=named, storage_address=bridge.storage.address[:400])
+        if installation.bind(bridge.engine, before, own):
+            return
+    raise StorageError(
+        "Another process changes the keys or the storage of this installation at this moment.",
+        advice="Try again when it has ended.",
+    )
 
 
 # --- keys ----------------------------------------------------------------------------------------------------------
