@@ -70,7 +70,7 @@ def forget_ended(engine: Engine) -> int:
         f"DELETE FROM {SCHEMA}.procrastinate_jobs AS job WHERE task_name = '{TASK}' AND NOT EXISTS (SELECT FROM run "
         f"WHERE run.id::text = job.args ->> 'run_id' AND run.status IN ({unfinished}))"
     )
-    with write_session(engine) as session:
+    with write_session(engine, by_rows=True) as session:  # a run that has ended does not come back
         connection = session.connection()
         connection.exec_driver_sql(WITH_ITS_SCHEMA)
         return connection.exec_driver_sql(ended).rowcount

@@ -105,13 +105,16 @@ class RunTasks:
         """
         try:
             is_ours = not self.is_ending and await to_its_end(lambda: self._take(run_id))
-            if is_ours and run_id in self._claimed:
+            if is_ours and not self.is_ending and run_id in self._claimed:
                 self._claimed.remove(run_id)
                 self._start(run_id)
         finally:
             self._told.discard(run_id)
             self._free_places()
             self._note_place()
+            if self.is_ending and run_id in self._claimed:  # since `stop`, which did not see it
+                self._claimed.remove(run_id)
+                await asyncio.shield(asyncio.to_thread(hand_back, self._bridge, run_id, self._lease_owner))
         if (task := self._tasks.get(run_id)) is not None and is_ours:
             await asyncio.wait([task])
 
