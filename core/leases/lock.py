@@ -54,7 +54,8 @@ class _LeaseLock:
             return self._is_taken
 
     def _take(self) -> bool:
-        present = leases.list_held(self._bridge.engine, self._kind, keys=[self._key])
+        with self._heartbeats.asking():
+            present = leases.list_held(self._bridge.engine, self._kind, keys=[self._key])
         dead = self._heartbeats.look(present)
         if present and not dead:
             return False

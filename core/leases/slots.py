@@ -63,7 +63,8 @@ class RequestSlots:
             return 0 if self._is_released else self._take()
 
     def _take(self) -> int:
-        others = self._take_free(dead=[])
+        with self._others.asking():
+            others = self._take_free(dead=[])
         if self.width < self._most and (dead := self._others.look(others)):
             self._take_free(dead=dead)
         return self.width

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
 from core.bridge import Bridge
 from data import leases
+from data.engine import StorageError
 from data.leases import Stillness
 from data.models import Lease, LeaseKind
 from data.process_identity import ProcessIdentity, has_ended, identify_process
@@ -89,6 +91,15 @@ class HeartbeatWatch:
         # Where another watcher has added seconds, they are those that we counted as well.
         added_s = before.added_s + passed_s if lease.still_s == before.noted_s else 0.0
         return _Seen(lease, before.watched_s + passed_s, lease.still_s, added_s)
+
+    @contextmanager
+    def asking(self) -> Generator[None]:
+        """Ask the database for the leases inside; where that fails, what was not seen counts for nobody's death."""
+        try:
+            yield
+        except StorageError:
+            self.start_again()
+            raise
 
     def start_again(self) -> None:
         """Count from the next look on: the database could not be asked, and holders may not have reached it either."""

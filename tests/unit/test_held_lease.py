@@ -16,6 +16,7 @@ from core.clock import LEASE_TIMES, LeaseTimes
 from core.errors import LeaseLost, RunCancelled
 from core.leases.lease import HeldLease
 from core.leases.lock import in_turn
+from core.leases.slots import IN_FLIGHT, RequestSlots
 from core.leases.watch import LeaseWatch
 from core.worker import run_execution, service
 from data import leases, run_queue, run_records, runs
@@ -205,6 +206,24 @@ def test_while_the_database_cannot_be_asked_nobody_dies(bridge: Bridge, fake_clo
         recovered.append(watch.look())
 
     assert recovered == [0, 0, 1]
+
+
+def test_while_the_database_cannot_be_asked_no_slot_is_taken_from_who_holds_it(bridge: Bridge, fake_clock: FakeClock):
+    holder, other = (RequestSlots(bridge, "mixpanel.com/1") for _ in range(2))
+    holder.take()
+    lease_s = bridge.lease_times.lease_s
+    assert other.take() == 0
+    fake_clock.ahead_s = lease_s - 1
+    _rename(bridge, "lease", "gone")
+    with pytest.raises(StorageError):
+        other.take()
+    _rename(bridge, "gone", "lease")
+    taken: list[int] = []
+    for ahead_s in (lease_s + 1, 2 * lease_s, 2 * lease_s + 2):
+        fake_clock.ahead_s = ahead_s
+        taken.append(other.take())
+
+    assert taken == [0, 0, IN_FLIGHT]
 
 
 def _rename(bridge: Bridge, before: str, after: str) -> None:
