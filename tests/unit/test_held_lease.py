@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -62,8 +63,9 @@ def cancel(bridge: Bridge) -> None:
     run_queue.ask_to_cancel(bridge.engine, int(lease.key), now=bridge.clock.now())
 
 
-async def _wait_for_ever(held_lease: HeldLease) -> None:
-    with held_lease.reasons():
+async def _wait_for_ever(held_lease: HeldLease, meanwhile: Callable[[], None] = lambda: None) -> None:
+    with held_lease.reasons():  # a heartbeat may see at once what is done meanwhile
+        await asyncio.to_thread(meanwhile)
         await asyncio.wait_for(asyncio.Event().wait(), 20)
 
 
@@ -74,9 +76,8 @@ def test_work_ends_when_its_lease_is_lost_or_it_is_cancelled(
     async def work() -> bool:
         held_lease = holding(quick(bridge), group_with_runs[0])
         async with held_lease.kept():
-            await asyncio.to_thread(disturb, bridge)
             with pytest.raises(reason):
-                await _wait_for_ever(held_lease)
+                await _wait_for_ever(held_lease, partial(disturb, bridge))
         task = asyncio.current_task()
         return task is not None and task.cancelling() == 0
 
