@@ -27,6 +27,7 @@ from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.machines import PREFIX, Machines, copies, machines_of, members_of, named
 from tests.stage.object_storage import storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
+from tests.stage.seeds import LONG
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def test_the_whole_way_of_a_group_over_two_machines(machines: Machines, sandbox:
         assert named(one) == machines.objects()
 
 
+@LONG
 def test_a_run_that_changes_nothing_and_a_dry_run_leave_nothing_behind(machines: Machines, sandbox: Sandbox):
     with machines.machine("a") as one:
         export(one, TRIAL)
@@ -88,6 +90,7 @@ def test_a_run_that_changes_nothing_and_a_dry_run_leave_nothing_behind(machines:
         assert named(one) == machines.objects()
 
 
+@LONG
 def test_a_person_who_is_forgotten_is_in_no_object_and_in_no_copy(machines: Machines, sandbox: Sandbox):
     with machines.machine("a") as one, machines.machine("b") as other:
         export(one, TRIAL)
@@ -113,6 +116,7 @@ def test_a_person_who_is_forgotten_is_in_no_object_and_in_no_copy(machines: Mach
         assert copies(one) <= machines.objects()
 
 
+@LONG
 def test_objects_that_no_row_names_go_after_a_day_and_others_stay_whatever_a_listing_says(
     machines: Machines, sandbox: Sandbox, tmp_path: Path
 ):
@@ -137,6 +141,7 @@ def test_objects_that_no_row_names_go_after_a_day_and_others_stay_whatever_a_lis
         assert retention.remove_unnamed_files(one) == 0
 
 
+@LONG
 def test_a_copy_that_is_damaged_is_fetched_again_before_its_object_counts_as_damaged(
     machines: Machines, sandbox: Sandbox
 ):
@@ -168,11 +173,11 @@ def test_a_copy_that_is_damaged_is_fetched_again_before_its_object_counts_as_dam
     ("fault", "method", "times"),
     [
         ("unconfirmed", "PUT", 1),
-        pytest.param("error", "PUT", 1, marks=pytest.mark.long),
-        pytest.param("cut", "GET", 1, marks=pytest.mark.long),
-        pytest.param("half", "GET", 1, marks=pytest.mark.long),
-        pytest.param("error", "HEAD", 1, marks=pytest.mark.long),
-        pytest.param("slow", "PUT", 1, marks=pytest.mark.long),
+        pytest.param("error", "PUT", 1, marks=LONG),
+        pytest.param("cut", "GET", 1, marks=LONG),
+        pytest.param("half", "GET", 1, marks=LONG),
+        pytest.param("error", "HEAD", 1, marks=LONG),
+        pytest.param("slow", "PUT", 1, marks=LONG),
     ],
 )
 def test_what_goes_wrong_once_changes_nothing(
@@ -193,11 +198,11 @@ def test_what_goes_wrong_once_changes_nothing(
 @pytest.mark.parametrize(
     ("fault", "method", "told"),
     [
-        ("expired", "PUT", "refuses these credentials"),
-        pytest.param("error", "PUT", "answered with errors", marks=pytest.mark.long),
-        ("cut", "GET", "cannot be reached"),
-        pytest.param("error", "HEAD", "answered with errors", marks=pytest.mark.long),
-        pytest.param("slow", "PUT", "did not answer in time", marks=pytest.mark.long),
+        pytest.param("expired", "PUT", "refuses these credentials", marks=LONG),
+        pytest.param("error", "PUT", "answered with errors", marks=LONG),
+        pytest.param("cut", "GET", "cannot be reached", marks=LONG),
+        pytest.param("error", "HEAD", "answered with errors", marks=LONG),
+        pytest.param("slow", "PUT", "did not answer in time", marks=LONG),
     ],
 )
 def test_what_lasts_fails_the_run_with_a_sentence_and_the_group_stays(
@@ -222,6 +227,7 @@ def test_what_lasts_fails_the_run_with_a_sentence_and_the_group_stays(
         assert members_of(other, TRIAL) == set(sandbox.group(TRIAL) or {})
 
 
+@LONG
 def test_pages_say_that_the_storage_cannot_be_reached_and_never_that_nobody_is_there(
     machines: Machines, sandbox: Sandbox
 ):
@@ -276,6 +282,7 @@ def test_an_association_queued_on_one_machine_is_checked_and_written_on_others(m
         assert machines.objects() == set()
 
 
+@LONG
 def test_an_association_whose_storage_is_out_of_reach_ends_with_a_sentence(machines: Machines, sandbox: Sandbox):
     with machines.machine("a") as one:
         queued = actions.start_association(one, LOCAL, io.BytesIO(rows(("a-profile", "i_an-id"))))
