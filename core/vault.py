@@ -76,13 +76,13 @@ class Vault:
 
     def hash_text(self, text: str) -> str:
         """Return a hash that nobody can make, or try guesses against, without the newest key (HMAC-SHA256)."""
-        self._keys()  # reads them again where they are others now
+        self._look_again()
         derived = hmac.digest(self._known[0].encode(), _FOR_HASHES, hashlib.sha256)
         return hmac.new(derived, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
     def list_checks(self) -> list[str]:
         """List a value for each key, newest first, that tells keys apart, and of which no key can be found."""
-        self._keys()
+        self._look_again()
         return [hmac.digest(base64.urlsafe_b64decode(key), _FOR_CHECKS, "sha256").hex()[:32] for key in self._known]
 
     def hash_sealed(self, sealed: str, form: Callable[[str], str]) -> str | None:
@@ -110,12 +110,16 @@ class Vault:
     def _keys(self) -> MultiFernet:
         from cryptography.fernet import Fernet, MultiFernet
 
-        if self.path and _identity(self.path) != self._seen:
-            self._read()
+        self._look_again()
         fernet = self._fernet
         if fernet is None:
             fernet = self._fernet = MultiFernet([Fernet(key) for key in self._known])
         return fernet
+
+    def _look_again(self) -> None:
+        """Read the keys again where the file is another one now."""
+        if self.path and _identity(self.path) != self._seen:
+            self._read()
 
     def _read(self) -> None:
         assert self.path
