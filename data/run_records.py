@@ -58,11 +58,10 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
         if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return False
         ended = update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome))
-        session.exec(ended.execution_options(synchronize_session=False))
+        which = ended.returning(col(Run.group_id), col(Run.sync_id), col(Run.dry_run))
+        group_id, sync_id, is_dry = session.exec(which.execution_options(synchronize_session=False)).one()
         if outcome.log is not None:
             keep_log(session, run_id, outcome.log)
-        which = select(Run.group_id, Run.sync_id, Run.dry_run).where(Run.id == run_id)
-        group_id, sync_id, is_dry = session.exec(which).one()
         locks.take(session, of_group(group_id))  # another run of it may end just now, or be found dead
         if outcome.group:
             _record_group(session, run_id, group_id, outcome.group, outcome.finished_at)

@@ -31,6 +31,7 @@ class RunTasks:
         self._destinations: list[int] = []  # at the last look
         self._told: set[int] = set()  # they have a place, and are not claimed yet
         self._claimed: list[int] = []
+        self._are_more_waiting = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._http: HttpClient | None = None
         # Since a run has ended: for the loop, and for what tells of runs.
@@ -57,25 +58,26 @@ class RunTasks:
         self._free_places()
         now = self._bridge.clock.now()
         queued_before = now - timedelta(seconds=waited_s) if waited_s else None
-        # A look needs no locks, and finds most often that nothing waits.
-        if not self._places.free or not self._is_one_waiting(queued_before):
+        # A look needs no locks, and finds most often that nothing waits; where something did the last time, more does.
+        if not (most := self._places.free) or not (self._are_more_waiting or self._is_one_waiting(queued_before)):
             return
-        while self._places.free and (taken := self._claim_several(queued_before)):
-            for run in taken:
-                self._claimed.append(run.id)
-                self._places.take(run.id, run.destination_id)
+        taken = self._claim_several(queued_before, most)
+        self._are_more_waiting = bool(taken)
+        for run in taken:
+            self._claimed.append(run.id)
+            self._places.take(run.id, run.destination_id)
 
     def _is_one_waiting(self, queued_before: datetime | None) -> bool:
         now, full = self._bridge.clock.now(), self._find_full()
         return run_queue.is_one_claimable(self._bridge.engine, full=full, now=now, queued_before=queued_before)
 
-    def _claim_several(self, queued_before: datetime | None) -> list[ClaimableRun]:
+    def _claim_several(self, queued_before: datetime | None, most: int) -> list[ClaimableRun]:
         return run_queue.claim_several(
             self._bridge.engine,
             Which(self._bridge.clock.now(), (), queued_before),
             self._find_full,
             lease_owner=self._lease_owner,
-            most=self._places.free,
+            most=most,
         )
 
     def _find_full(self, and_taken: Sequence[ClaimableRun] = ()) -> set[int]:
