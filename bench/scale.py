@@ -18,7 +18,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func
 from sqlmodel import col, select
@@ -58,13 +58,17 @@ def _measure(name: str, engine: str, url: str, workers: int, sizes: argparse.Nam
         bridge = open_bridge(made)
         try:
             sync_ids = _add_syncs(bridge, max(sizes.runs, sizes.slots))
-            with _workers(bridge, engine, workers):
+            with _workers(bridge, engine, workers) as pids:
                 _queue(bridge, sync_ids[: sizes.runs])
+                used_s = _cpu_s(bridge, pids)
                 rate, at_once = _handed_out(bridge, sizes.runs)
+                used_s = [after - before for before, after in zip(used_s, _cpu_s(bridge, pids), strict=True)]
                 delays = _slots(bridge, sync_ids[: sizes.slots], sizes.within)
         finally:
             bridge.engine.dispose()
-    cells = [name, str(workers), f"{rate:,.0f}", *map(_seconds, at_once), *map(_seconds, delays)]
+    each_ms = [f"{1000 * each / sizes.runs:.1f} ms" for each in used_s]
+    cells = [name, str(workers), f"{rate:,.0f}", *each_ms, *map(_seconds, at_once), *map(_seconds, delays)]
+    cells.append(f"{os.getloadavg()[0]:.0f}")
     return f"| {' | '.join(cells)} |"
 
 
@@ -125,7 +129,7 @@ def _queue(bridge: Bridge, sync_ids: Sequence[int]) -> None:
 
 
 @contextmanager
-def _workers(bridge: Bridge, engine: str, number: int) -> Generator[None]:
+def _workers(bridge: Bridge, engine: str, number: int) -> Generator[list[int]]:
     values = {"HOME": str(bridge.settings.home), "DATABASE_URL": bridge.settings.database_url, "DISPATCH": engine}
     environment = {**plain_environment(), **{f"COHORT_BRIDGE_{name}": value for name, value in values.items()}}
     environment |= {"COHORT_BRIDGE_METRICS_ADDRESS": "off", "COHORT_BRIDGE_LOG_LEVEL": "WARNING"}
@@ -134,12 +138,38 @@ def _workers(bridge: Bridge, engine: str, number: int) -> Generator[None]:
     try:
         _until(lambda: _count(bridge, select(func.count()).select_from(WorkerHeartbeat)) >= number, 60)
         time.sleep(3)  # by then each listens, and has nothing to do
-        yield
+        yield [each.pid for each in started]
     finally:
         for each in started:
             each.send_signal(signal.SIGTERM)
         for each in started:
             each.wait(30)
+
+
+def _cpu_s(bridge: Bridge, workers: Sequence[int]) -> tuple[float, float]:
+    """Return the CPU time that the workers have used, and the server."""
+    used = {int(stat.parent.name): _read_stat(stat) for stat in Path("/proc").glob("[0-9]*/stat")}
+    of_server = 0.0
+    if bridge.engine.dialect.name == "postgresql":
+        with read_session(bridge.engine) as session:
+            server = used[session.exec(select(func.pg_backend_pid())).one()].parent
+        of_server = sum(each.own_s for each in used.values() if each.parent == server) + used[server].with_ended_s
+    return sum(used[pid].own_s for pid in workers), of_server
+
+
+class _Stat(NamedTuple):
+    parent: int
+    own_s: float
+    with_ended_s: float  # what its children used that have ended is in it
+
+
+def _read_stat(stat: Path) -> _Stat:
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:
+        return _Stat(0, 0.0, 0.0)  # it has ended since
+    user, system, childrens_user, childrens_system = (int(each) / os.sysconf("SC_CLK_TCK") for each in fields[11:15])
+    return _Stat(int(fields[1]), user + system, user + system + childrens_user + childrens_system)
 
 
 def _handed_out(bridge: Bridge, number: int) -> tuple[float, list[float]]:
