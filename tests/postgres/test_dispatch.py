@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from procrastinate import __version__
+from procrastinate.schema import SchemaManager
 from sqlalchemy import text
 
 from core.access.roles import LOCAL
@@ -335,3 +337,55 @@ def test_jobs_of_ended_runs_are_removed_beside_those_of_nothing(sandbox: Sandbox
         with write_session(bridge.engine) as session:  # as a process that was frozen: it is not waited for
             session.connection()
             assert run_jobs.forget_ended(bridge.engine) == 3
+
+
+def set_version(bridge: Bridge, version: str) -> None:
+    """Have the engine's tables be of another version, with one that this version does not have."""
+    change(bridge, f"COMMENT ON SCHEMA {run_jobs.SCHEMA} IS '{version}'")
+    change(bridge, f"CREATE TABLE {OF_ANOTHER_VERSION} ()")
+
+
+def find_version(bridge: Bridge) -> tuple[str, bool]:
+    query = "SELECT obj_description(to_regnamespace(:name), 'pg_namespace'), to_regclass(:other) IS NOT NULL"
+    return tuple(ask(bridge, query, name=run_jobs.SCHEMA, other=OF_ANOTHER_VERSION)[0])
+
+
+OF_ANOTHER_VERSION = f"{run_jobs.SCHEMA}.of_another_version"
+
+
+def install(home: Home, bridge: Bridge) -> bool:
+    return run_jobs.install(bridge.engine, home.path, tables=SchemaManager.get_schema(), version=__version__)
+
+
+def test_tables_of_an_earlier_version_are_made_again_with_a_job_for_each_run_that_waits(
+    sandbox: Sandbox, home: Home, bridge: Bridge
+):
+    assert install(home, bridge)
+    set_version(bridge, "3.9.12")
+    queued = [start_export(bridge, cohort) for cohort in (POWER, TRIAL)]
+    change(bridge, f"DELETE FROM {JOBS}")
+
+    assert install(home, bridge)
+
+    assert find_version(bridge) == (__version__, False)
+    assert [row[0] for row in ask(bridge, f"SELECT args FROM {JOBS} ORDER BY id")] == [
+        {"run_id": each} for each in queued
+    ]
+
+
+def test_tables_of_a_later_version_stay_as_they_are_and_runs_are_found_in_the_table(
+    sandbox: Sandbox, home: Home, bridge: Bridge
+):
+    assert install(home, bridge)
+    set_version(bridge, "3.100.0")
+
+    assert not install(home, bridge)
+    worker = process.start(home, "worker", lease_s=None)
+    try:
+        run = until_ended(bridge, start_export(bridge, POWER))
+    finally:
+        process.stop(worker)
+
+    assert run.status == RunStatus.SUCCEEDED
+    assert find_version(bridge) == ("3.100.0", True)
+    assert "engine not used" in Path(f"{home.path}.log").read_text()

@@ -166,6 +166,27 @@ def test_workers_take_the_next_without_waiting_for_each_other(place: Place):
     assert {met.first, met.second} == {place.runs[0][0].id, place.runs[1][0].id}
 
 
+@ORDERS
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_run_is_claimed_before_somebody_is_forgotten_and_seen_by_that_or_not_at_all(
+    place: Place, by_id: bool, swapped: bool
+):
+    engine, now = place.bridge.engine, place.bridge.clock.now()
+    run = place.runs[0][0]
+
+    def claim() -> bool:
+        return place.claim(run) if by_id else run_queue.claim_next(engine, lease_owner="one", now=now) is not None
+
+    met = place.meet(
+        claim,
+        lambda: leases.acquire(engine, LeaseKind.FORGETTING, "person", lease_owner="forgetting", now=now),
+        swapped=swapped,
+    )
+
+    assert (met.first, met.second, met.waited) == (not swapped, True, True)
+    assert bool(list_running(engine)) is not swapped
+
+
 def test_runs_of_two_groups_end_without_waiting_for_each_other(place: Place):
     one, two = place.runs[0][0], place.runs[1][0]
     assert place.claim(one)
