@@ -49,6 +49,7 @@ _TABLES_TAKEN = "Another process has been making or changing the tables of the d
 _END_IT = "Wait until it has ended, or end it if it hangs. Then try again."
 _ALONE_WITHIN_S, _LOOK_AGAIN_S = 120.0, 0.1
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
+_VERSION = text("SELECT version_num FROM alembic_version")
 _PG_MIGRATION_LOCK = 7_021_126
 # All that one session reads is of one moment, as on SQLite. A writer looks once it has its locks, and what it reads
 # then is what it writes over.
@@ -376,16 +377,19 @@ def knows_revision(revision: str) -> bool:
 
 
 def is_up_to_date(engine: Engine) -> bool:
-    """Return whether the database is of the version that this program works with. Raises StorageError."""
-    with _storage_errors():
-        return _revision(engine) == _revisions()[-1]
+    """Return whether the database, opened before, is of the version that this program works with.
+
+    Raises StorageError.
+    """
+    with _storage_errors(), engine.connect() as connection:
+        return connection.execute(_VERSION).scalar() == _revisions()[-1]
 
 
 def _revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return connection.execute(_VERSION).scalar()
 
 
 @contextmanager

@@ -22,9 +22,19 @@ class Places:
         """How many more runs may start."""
         return self._most - len(self._taken)
 
+    def find_room(self, *, destinations: int) -> int:
+        """Return how many runs may be looked for at once: of one destination no more than it has places left."""
+        if destinations > 1 or not self.free:
+            return self.free
+        of_it = sum(destination is not None for destination in self._taken.values())
+        return max(1, min(self.free, self._most_of_one(destinations) - of_it))
+
+    def _most_of_one(self, destinations: int) -> int:
+        return max(1, self._most // 2 if destinations > 1 else self._most - 1)
+
     def find_full(self, *, destinations: int, and_taken: Iterable[int | None] = ()) -> set[int]:
         """Return of which of so many destinations no more runs may start, where these places are taken as well."""
-        most_of_one = max(1, self._most // 2 if destinations > 1 else self._most - 1)
+        most_of_one = self._most_of_one(destinations)
         taken = Counter(each for each in (*self._taken.values(), *and_taken) if each is not None)
         return {destination for destination, number in taken.items() if number >= most_of_one}
 

@@ -59,13 +59,18 @@ class RunTasks:
         now = self._bridge.clock.now()
         queued_before = now - timedelta(seconds=waited_s) if waited_s else None
         # A look needs no locks, and finds most often that nothing waits; where something did the last time, more does.
-        if not (most := self._places.free) or not (self._are_more_waiting or self._is_one_waiting(queued_before)):
-            return
-        taken = self._claim_several(queued_before, most)
-        self._are_more_waiting = bool(taken)
-        for run in taken:
-            self._claimed.append(run.id)
-            self._places.take(run.id, run.destination_id)
+        is_known, self._are_more_waiting = self._are_more_waiting, False
+        while (most := self._find_room()) and (is_known or self._is_one_waiting(queued_before)):
+            is_known = False
+            if not (taken := self._claim_several(queued_before, most)):
+                break
+            self._are_more_waiting = True
+            for run in taken:
+                self._claimed.append(run.id)
+                self._places.take(run.id, run.destination_id)
+
+    def _find_room(self) -> int:
+        return self._places.find_room(destinations=len(self._destinations))
 
     def _is_one_waiting(self, queued_before: datetime | None) -> bool:
         now, full = self._bridge.clock.now(), self._find_full()
