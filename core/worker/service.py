@@ -36,6 +36,7 @@ from core.worker.run_tasks import RunTasks
 from data import workers
 from data.members.duck import clear_scratch
 from data.storage.port import hurried
+from data.worker_names import called
 
 log = logging.getLogger(__name__)
 
@@ -238,6 +239,8 @@ class Worker:
             clock_ahead_s=self._clock.find_ahead_s(),
             label=self._name,
         )
+        if self._signed_on_at_s is None:
+            log.info("worker works worker=%s", called(self._name, self._lease_owner))
         self._signed_on_at_s = self._clock.steady_s()
 
     def _is_signed_on(self) -> bool:

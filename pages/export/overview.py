@@ -23,7 +23,7 @@ from core.reports.overview import (
 )
 from core.syncs import listing, one_time, recurring, runs
 from core.syncs.listing import SyncView
-from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState
+from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState, WorkerHeartbeat
 from pages.parts import answers, held_run, held_run_dialog, links, run_status, selection, tables
 from pages.parts.actions import perform, show_errors
 from pages.parts.alerts import messages
@@ -84,6 +84,7 @@ def show_cards(bridge: Bridge, person: Actor, health: list[Health]) -> None:
     """Show connections, worker and the last day, side by side, and the query budget."""
     mixpanel = [each for each in health if each.connection.side == MIXPANEL_SIDE]
     destinations = [each for each in health if each.connection.side != MIXPANEL_SIDE]
+    heartbeats = overview.workers(bridge, person)
     # Two pairs: side by side where there is room for four, one above the other in each where there is not.
     with st.container(horizontal=True, gap="small"):
         with st.container(horizontal=True, gap="small"):
@@ -93,9 +94,10 @@ def show_cards(bridge: Bridge, person: Actor, health: list[Health]) -> None:
                 _show_connections(destinations)
         with st.container(horizontal=True, gap="small"):
             with _card("Worker"):
-                _show_worker(bridge, person)
+                _show_worker(bridge, person, heartbeats)
             with _card("Last 24 hours"):
                 _show_last_day(overview.count_recent_runs(bridge, person, DAY))
+    _show_names(heartbeats)
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if mixpanel:
@@ -134,8 +136,7 @@ def _connection_name(health: Health) -> str:
     return f"Project {connection.project_id}" if connection.side == MIXPANEL_SIDE else connection.name
 
 
-def _show_worker(bridge: Bridge, person: Actor) -> None:
-    heartbeats = overview.workers(bridge, person)
+def _show_worker(bridge: Bridge, person: Actor, heartbeats: list[WorkerHeartbeat]) -> None:
     is_up = workers.worker_is_up(bridge, person)
     st.badge(
         "Running" if is_up else "Not running",
@@ -149,12 +150,18 @@ def _show_worker(bridge: Bridge, person: Actor) -> None:
     if waiting:
         doing = f"{pluralize(waiting, 'run')} waiting"
     heartbeat = f"Heartbeat {age(heartbeats[0].seen_at)}" if heartbeats else "No heartbeat yet"
-    several = f"{number(len(heartbeats))} workers, " if len(heartbeats) > 1 else ""
-    st.caption(f"{doing}  \n{several}{heartbeat}")
+    if len(heartbeats) > 1:
+        heartbeat = f"{number(len(heartbeats))} workers, heartbeat {age(heartbeats[0].seen_at)}"
+    st.caption(f"{doing}  \n{heartbeat}")
+
+
+def _show_names(heartbeats: list[WorkerHeartbeat]) -> None:
+    """Show who works below the cards: no card is high enough for all."""
     if any(worker.label for worker in heartbeats):
         named = sorted(workers.called(worker) for worker in heartbeats)
         more = f" and {number(len(named) - MOST_WORKERS)} more" if named[MOST_WORKERS:] else ""
-        st.caption(escape_markdown(", ".join(named[:MOST_WORKERS])) + more)
+        title = "Workers" if named[1:] else "Worker"
+        st.caption(f"{title}: {escape_markdown(', '.join(named[:MOST_WORKERS]))}{more}")
 
 
 def _show_last_day(counts: dict[str, int]) -> None:

@@ -47,6 +47,16 @@ def test_a_run_says_which_worker_did_it(bridge: Bridge, group_with_runs: list[Ru
     assert runs.get_run(bridge, LOCAL, first).worker == "elsewhere:12"
 
 
+def test_the_log_says_once_which_worker_is_at_work(bridge: Bridge, caplog: pytest.LogCaptureFixture):
+    worker = Worker(bridge, "A")
+
+    with caplog.at_level("INFO", "core.worker.service"):
+        worker.sign_on()
+        worker.sign_on()
+
+    assert len(re.findall(rf"worker works worker=A \({HERE}\)", caplog.text)) == 1
+
+
 def test_two_workers_of_one_name_are_told_apart_by_where_they_run(bridge: Bridge):
     now = bridge.clock.now()
     for owner in ("one:7:ab", "two:7:cd"):
