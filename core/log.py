@@ -55,3 +55,8 @@ def configure(level: str = "INFO") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Tries that are repeated are logged by the run that repeats them.
     logging.getLogger("stamina").setLevel(logging.ERROR)
+
+
+def leave_out(name: str) -> None:
+    """Leave out the warnings of a module, from now on: what it warns of is told in another way."""
+    logging.getLogger(name).setLevel(logging.ERROR)

@@ -70,6 +70,8 @@ def read_here() -> tuple[Settings, Clock]:
 
     configured = settings.read()
     log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
+    if not _is_service():
+        log.leave_out("core.storage_watch")  # a command that needs the storage says so itself
     return configured, _times.get().clock
 
 

@@ -180,7 +180,8 @@ class Worker:
     def look_whether_storage_ours(self) -> None:
         """Look whether the storage is that of the database: it may have answered nothing as this process started."""
         try:
-            installation.require_still_own_storage(self._bridge)
+            with hurried():  # what else is done at intervals waits for it
+                installation.require_still_own_storage(self._bridge)
         except OfAnotherInstallation as exc:
             self._ended_by = exc
 

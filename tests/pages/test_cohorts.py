@@ -211,7 +211,7 @@ def test_only_the_newest_preview_keeps_who_would_come(practising: Bridge):
 
     assert newest.difference
     assert older.difference is None
-    kept = {path.stem for path in practising.snapshots.folder.iterdir()}
+    kept = {path.stem for path in practising.snapshots.folder.glob("*.parquet")}
     assert kept == {newest.difference, newest.excluded}
 
 
