@@ -205,17 +205,12 @@ class Worker:
 
     async def _take_next(self, dispatch: Dispatch) -> None:
         """Take the next runs: every second, and when a run has ended."""
-        has_place = self._runs.has_place.is_set()
-        if self._ended_by is not None or not (self._is_look_due or has_place):
+        if self._ended_by is not None or not (self._is_look_due or self._runs.has_place.is_set()):
             return
         self._is_look_due = False
         self._runs.has_place.clear()
-
-        def take_next() -> None:
-            dispatch.take_next(has_place=has_place)
-
         async with self._runs.choosing:
-            await to_its_end(lambda: guarded(take_next))
+            await to_its_end(lambda: guarded(dispatch.take_next))
 
     def pause_shared(self) -> None:
         """Pause syncs that would overwrite each other's groups, before any of them is queued."""

@@ -13,7 +13,7 @@ class EmbeddedDispatch:
     def __init__(self, runs: RunTasks) -> None:
         self._runs = runs
 
-    def take_next(self, *, has_place: bool) -> None:
+    def take_next(self) -> None:
         self._runs.fill()
 
     async def serve(self) -> None:

@@ -9,10 +9,10 @@ class Dispatch(Protocol):
     """Hands out runs. A run's row, its index and its lease decide; a run that is handed out twice, late or never by
     this is started once, and seconds later."""
 
-    def take_next(self, *, has_place: bool) -> None:
-        """Take the next runs from the table, if that is to be done at this moment. In a thread; call it every second.
+    def take_next(self) -> None:
+        """Take the next runs from the table, if that is to be done at this moment.
 
-        `has_place` says that a run has ended since.
+        In a thread; call it every second, and when a run has ended.
         """
         ...
 

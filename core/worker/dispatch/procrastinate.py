@@ -44,7 +44,7 @@ class ProcrastinateDispatch:
         self._is_listening = False
         self._swept_at_s: float | None = None
 
-    def take_next(self, *, has_place: bool) -> None:
+    def take_next(self) -> None:
         now_s = self._bridge.clock.steady_s()
         if not self._is_listening:
             self._runs.fill()
