@@ -8,11 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Engine, inspect
-from sqlalchemy.orm import load_only
-from sqlalchemy.orm.attributes import set_committed_value
-from sqlmodel import Session, select
+from sqlalchemy import Connection, Engine, inspect, null, select
 
 from data import database_clock, worker_names
 from data.database_errors import StorageError
@@ -24,6 +22,15 @@ PATIENCE_S = 120.0
 _LOOK_AGAIN_S = 0.5
 # A worker gives a heartbeat every ten seconds. One that is further ahead was given before the clock was set back.
 _SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
+
+
+class _Worker(NamedTuple):
+    """What is asked of the table, by the names of its columns."""
+
+    name: str
+    seen_at: datetime
+    label: str | None
+    revision: str | None
 
 
 def wait_for_their_end(engine: Engine, own_revision: str, *, patience_s: float = PATIENCE_S) -> None:
@@ -44,8 +51,8 @@ def wait_for_their_end(engine: Engine, own_revision: str, *, patience_s: float =
 
 def _list_names(engine: Engine, own_revision: str) -> list[str]:
     clock = database_clock.find_clock(engine)
-    with Session(engine) as session:
-        workers = _list_workers(session)
+    with engine.connect() as connection:
+        workers = _list_workers(connection)
     now = clock.now() if clock else datetime.now(UTC)
     return sorted(
         worker_names.called(worker.label, worker.name)
@@ -54,17 +61,11 @@ def _list_names(engine: Engine, own_revision: str) -> list[str]:
     )
 
 
-def _list_workers(session: Session) -> list[WorkerHeartbeat]:
+def _list_workers(connection: Connection) -> list[_Worker]:
     """List the workers with what an earlier version of the table says of them."""
-    table, present = str(WorkerHeartbeat.__tablename__), inspect(session.connection())
+    table, present = str(WorkerHeartbeat.__tablename__), inspect(connection)
     if not present.has_table(table):
         return []
     columns = {column["name"] for column in present.get_columns(table)}
-    names = [name for name in ("name", "started_at", "seen_at", "label", "revision") if name in columns]
-    rows = session.exec(select(WorkerHeartbeat).options(load_only(*(getattr(WorkerHeartbeat, name) for name in names))))
-    workers = list(rows.all())
-    for worker in workers:
-        session.expunge(worker)
-        for name in {"label", "revision"} - columns:
-            set_committed_value(worker, name, None)
-    return workers
+    asked = [getattr(WorkerHeartbeat, name) if name in columns else null() for name in _Worker._fields]
+    return [_Worker(*row) for row in connection.execute(select(*asked))]
