@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, inspect, null, select
@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_S = 120.0
 _LOOK_AGAIN_S = 0.5
-# A worker gives a heartbeat every ten seconds. One that is further ahead was given before the clock was set back.
-_SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
 
 
 class _Worker(NamedTuple):
@@ -57,7 +55,7 @@ def _list_names(engine: Engine, own_revision: str) -> list[str]:
     return sorted(
         worker_names.called(worker.label, worker.name)
         for worker in workers
-        if worker.revision != own_revision and -_SKEW < now - worker.seen_at < _SEEN_WITHIN
+        if worker.revision != own_revision and worker_names.is_up(worker.seen_at, now)
     )
 
 

@@ -1,11 +1,21 @@
-"""What a worker is called: the name that it was given, if any, and where it runs."""
+"""What a worker is called, by the name that it was given, if any, and where it runs; and whether it is there."""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func
 from sqlmodel import col, select
 
 from data.models import WorkerHeartbeat
+
+# A worker gives a heartbeat every ten seconds. One that is further ahead was given before the clock was set back.
+SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
+
+
+def is_up(seen_at: datetime, now: datetime) -> bool:
+    """Return whether a worker that gave its last heartbeat then is there still."""
+    return -_SKEW < now - seen_at < SEEN_WITHIN
 
 
 def place_of(lease_owner: str) -> str:

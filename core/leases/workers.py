@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
@@ -12,9 +12,6 @@ from core.errors import SettingsError
 from data import worker_names, workers
 from data.models import WorkerHeartbeat
 
-WORKER_SEEN_WITHIN = timedelta(seconds=60)
-# A heartbeat that is further ahead was given before the clock was set back.
-_SKEW = timedelta(minutes=5)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 
 
@@ -43,12 +40,12 @@ def worker_seen_at(bridge: Bridge, actor: Actor) -> datetime | None:
 def worker_is_up(bridge: Bridge, actor: Actor) -> bool:
     """Return whether a worker is there to do what is queued."""
     seen_at = worker_seen_at(bridge, actor)
-    return seen_at is not None and -_SKEW < bridge.clock.now() - seen_at < WORKER_SEEN_WITHIN
+    return seen_at is not None and worker_names.is_up(seen_at, bridge.clock.now())
 
 
 @action(Role.VIEWER)
 def workers_up(bridge: Bridge, actor: Actor) -> Counter[str]:
     """Count the workers that are up by the name that they were given, empty for none."""
     now = bridge.clock.now()
-    up = (each for each in workers.list_recent(bridge.engine) if -_SKEW < now - each.seen_at < WORKER_SEEN_WITHIN)
+    up = (each for each in workers.list_recent(bridge.engine) if worker_names.is_up(each.seen_at, now))
     return Counter(each.label or "" for each in up)

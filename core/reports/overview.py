@@ -12,7 +12,6 @@ from core.bridge import Bridge
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
-from core.leases.workers import WORKER_SEEN_WITHIN
 from core.rules import due_times
 from core.rules.matching import id_kind
 from core.syncs.checks import queries_an_hour
@@ -34,6 +33,7 @@ from data.models import (
 )
 from data.query_budget import BudgetStatus
 from data.run_stats import Size
+from data.worker_names import SEEN_WITHIN
 from data.workers import list_recent
 
 _ON_TIME_OVER = timedelta(days=7)
@@ -211,7 +211,7 @@ def _blames(run: Run, side: str) -> bool:
 def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
     """List the workers that are up, the latest heartbeat first; without one, the last that was."""
     recent, now = list_recent(bridge.engine), bridge.clock.now()
-    up = [worker for worker in recent if now - worker.seen_at < WORKER_SEEN_WITHIN]
+    up = [worker for worker in recent if now - worker.seen_at < SEEN_WITHIN]
     return up or recent[:1]
 
 
