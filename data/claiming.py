@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from data import leases, worker_names
-from data.models import Group, LeaseKind, Run, RunStatus
+from data.models import TO_CLAIM, Group, LeaseKind, Run, RunStatus
 
 # No wait for a query slot is longer than the window that they are counted in, none after a death than an interval.
 _LONGEST_WAITING, _LONGEST_QUEUED = timedelta(hours=1), timedelta(days=1)
@@ -79,7 +79,5 @@ def _is_waiting(run: type[Run]) -> ColumnElement[bool]:
 
     Said as a plain list it would have SQLite take the index of all statuses, and sort all that wait.
     """
-    words: list[ColumnElement[str]] = [
-        literal_column(f"'{status}'") for status in (RunStatus.QUEUED, RunStatus.WAITING)
-    ]
+    words: list[ColumnElement[str]] = [literal_column(f"'{status}'") for status in TO_CLAIM]
     return col(run.status).in_(words).self_group().op("IS")(literal_column("TRUE"))

@@ -16,14 +16,13 @@ from sqlmodel import Session, col, select
 
 from data import leases
 from data.engine import one_at_a_time, read_session, write_session
-from data.models import Group, LeaseKind, Run, RunStatus
+from data.models import TO_CLAIM, UNFINISHED, Group, LeaseKind, Run
 
 # Known to the functions that the schema's migration 0026 makes.
 SCHEMA, TASK, PREVIEWS = "cohort_bridge_jobs", "cohort_bridge.run", "previews"
 # What its tables do by themselves names others of them without their schema.
 WITH_ITS_SCHEMA = f"SELECT set_config('search_path', current_setting('search_path') || ', {SCHEMA}', true)"
 _INSTALLED_WITHIN_S = 10.0  # a process that is asked to end waits for that
-_WAITING = (RunStatus.QUEUED, RunStatus.WAITING)
 
 
 def queue_name(destination_id: int | None) -> str:
@@ -49,7 +48,7 @@ def ring(session: Session, run_ids: Collection[int | None]) -> None:
     rung = (
         select(func.cohort_bridge_ring(Run.id, queue, by_group, Run.waiting_until))
         .join(Group, col(Group.id) == Run.group_id)
-        .where(col(Run.id).in_(run_ids), col(Run.status).in_(_WAITING), ~leases.is_held(LeaseKind.RUN, Run.id))
+        .where(col(Run.id).in_(run_ids), col(Run.status).in_(TO_CLAIM), ~leases.is_held(LeaseKind.RUN, Run.id))
         .order_by(col(Run.id))
     )
     session.exec(rung).all()
@@ -65,7 +64,7 @@ def forget_ended(engine: Engine) -> int:
     """Remove the jobs of runs that have ended, which nobody came for; returns how many."""
     if not _version(engine):
         return 0
-    unfinished = ", ".join(f"'{status}'" for status in (*_WAITING, RunStatus.RUNNING))
+    unfinished = ", ".join(f"'{status}'" for status in UNFINISHED)
     ended = (
         f"DELETE FROM {SCHEMA}.procrastinate_jobs AS job WHERE task_name = '{TASK}' AND NOT EXISTS (SELECT FROM run "
         f"WHERE run.id::text = job.args ->> 'run_id' AND run.status IN ({unfinished}))"
@@ -95,7 +94,7 @@ def install(engine: Engine, home: Path, *, tables: str, version: str) -> bool:
         driver.execute(tables)  # many statements, which the driver takes where there are no parameters
         driver.execute(f"COMMENT ON SCHEMA {SCHEMA} IS '{version}'")
     with write_session(engine) as session:
-        ring(session, session.exec(select(Run.id).where(col(Run.status).in_(_WAITING))).all())
+        ring(session, session.exec(select(Run.id).where(col(Run.status).in_(TO_CLAIM))).all())
     return True
 
 

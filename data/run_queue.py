@@ -18,7 +18,19 @@ from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
 from data.locks import RELYING, of_group
-from data.models import UNFINISHED, Group, Lease, LeaseKind, Run, RunLogRow, RunStatus, Sync, SyncState, Timing
+from data.models import (
+    TO_CLAIM,
+    UNFINISHED,
+    Group,
+    Lease,
+    LeaseKind,
+    Run,
+    RunLogRow,
+    RunStatus,
+    Sync,
+    SyncState,
+    Timing,
+)
 from data.repeating import repeated
 from data.run_outcome import RunProgress
 
@@ -100,7 +112,7 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
                 update(Run)
                 .where(
                     col(Run.id) == run_id,
-                    col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING)),
+                    col(Run.status).in_(TO_CLAIM),
                     ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
                     ~leases.is_kind_held(LeaseKind.FORGETTING),
                 )

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from data import alert_states, leases, run_jobs, run_queue
-from data.models import UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import TO_CLAIM, UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.run_queue import RunRequest
 
 
@@ -32,7 +32,7 @@ def cancel_queued(session: Session, which: ColumnElement[bool], *, now: datetime
     """Cancel the runs that no process holds yet: they would write after, and against, what was just decided."""
     session.exec(
         update(Run)
-        .where(which, col(Run.status).in_((RunStatus.QUEUED, RunStatus.WAITING)), is_unclaimed())
+        .where(which, col(Run.status).in_(TO_CLAIM), is_unclaimed())
         .values(status=RunStatus.CANCELLED, finished_at=now, waiting_until=None)
     )
 
