@@ -25,8 +25,8 @@ class Which:
     """Which runs may be claimed: not those of a destination that is full, nor what was queued later than that."""
 
     now: datetime
-    full: Collection[int]
-    queued_before: datetime | None
+    full: Collection[int] = ()
+    queued_before: datetime | None = None
     only: int | None = None
 
 
@@ -57,7 +57,10 @@ def started(now: datetime, lease_owner: str) -> dict[str, Any]:
 
 
 def may_start(run: type[Run], which: Which) -> list[ColumnElement[bool]]:
-    """Build the conditions, beside a group that was joined, that a worker may claim a run now."""
+    """Build the conditions, beside a group that was joined, that a worker may claim a run now.
+
+    One that waits for longer than any wait takes began to wait before the clock was set back: it may be claimed too.
+    """
     now, until = which.now, col(run.waiting_until)
     latest: ColumnElement[Any] = case(
         (col(run.status) == RunStatus.QUEUED, now + _LONGEST_QUEUED), else_=now + _LONGEST_WAITING

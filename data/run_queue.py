@@ -135,35 +135,11 @@ class ClaimableRun(NamedTuple):
     destination_id: int | None
 
 
-def claimable(
-    engine: Engine,
-    *,
-    now: datetime,
-    full: Collection[int] = (),
-    queued_before: datetime | None = None,
-    limit: int = 20,
-) -> list[ClaimableRun]:
-    """List the runs that a worker may try to claim now, but those of destinations that are `full`, the oldest first.
-
-    One that waits for longer than any wait takes began to wait before the clock was set back: it may try as well.
-    """
-    with read_session(engine) as session:
-        rows = session.exec(
-            select(Run.id, Run.dry_run, Group.destination_id)
-            .where(Run.group_id == Group.id, *may_start(Run, Which(now, full, queued_before)))
-            .order_by(col(Run.queued_at), col(Run.id))
-            .limit(limit)
-        ).all()
-    return [_claimable_run(*row) for row in rows]
-
-
-def is_one_claimable(
-    engine: Engine, *, now: datetime, full: Collection[int] = (), queued_before: datetime | None = None
-) -> bool:
+def is_one_claimable(engine: Engine, which: Which) -> bool:
     """Return whether a worker may try to claim any run. Takes no locks, and puts nothing in an order."""
-    conditions = may_start(Run, Which(now, full, queued_before))
+    may_any = select(Run.id).where(Run.group_id == Group.id, *may_start(Run, which)).limit(1)
     with read_session(engine) as session:
-        return session.exec(select(Run.id).where(Run.group_id == Group.id, *conditions).limit(1)).first() is not None
+        return session.exec(may_any).first() is not None
 
 
 def claim_next(
@@ -172,11 +148,10 @@ def claim_next(
     lease_owner: str,
     now: datetime,
     full: Collection[int] = (),
-    queued_before: datetime | None = None,
     only: int | None = None,
 ) -> ClaimableRun | None:
     """Take the oldest of the claimable runs, or that `only` one, with its lease; None where there is none."""
-    which = Which(now, full, queued_before, only)
+    which = Which(now, only=only)
     return next(iter(claim_several(engine, which, lambda _: full, lease_owner=lease_owner, most=1)), None)
 
 

@@ -73,13 +73,13 @@ class RunTasks:
         return self._places.find_room(destinations=len(self._destinations))
 
     def _is_one_waiting(self, queued_before: datetime | None) -> bool:
-        now, full = self._bridge.clock.now(), self._find_full()
-        return run_queue.is_one_claimable(self._bridge.engine, full=full, now=now, queued_before=queued_before)
+        which = Which(self._bridge.clock.now(), self._find_full(), queued_before)
+        return run_queue.is_one_claimable(self._bridge.engine, which)
 
     def _claim_several(self, queued_before: datetime | None, most: int) -> list[ClaimableRun]:
         return run_queue.claim_several(
             self._bridge.engine,
-            Which(self._bridge.clock.now(), (), queued_before),
+            Which(self._bridge.clock.now(), queued_before=queued_before),
             self._find_full,
             lease_owner=self._lease_owner,
             most=most,

@@ -31,6 +31,7 @@ from tests.faults.population import (
     sync_once,
     without_ids,
 )
+from tests.stage.claims import claimable
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
 from tests.stage.sandbox import NOON
@@ -234,7 +235,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_taken_up_again_when_its_holder_le
     else:
         run_queue.hand_back(bridge.engine, run_id, lease_owner="one", now=now)
 
-    assert run_queue.claimable(bridge.engine, now=now) == []
+    assert claimable(bridge, now=now) == []
     assert last(bridge).status == RunStatus.CANCELLED
 
 

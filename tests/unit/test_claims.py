@@ -15,6 +15,7 @@ from data import leases, run_queue
 from data.engine import read_session, write_session
 from data.models import Connection, ConnectionKind, Group, LeaseKind, Run, RunStatus
 from data.run_queue import ClaimableRun
+from tests.stage.claims import list_claimable
 
 WORKERS = 4
 
@@ -151,9 +152,9 @@ def test_what_is_claimed_is_what_was_shown_as_claimable_first(bridge: Bridge, gr
     queue_in_groups_of_their_own(bridge, group_with_runs[0], 4)
 
     for _ in range(5):
-        (first,) = run_queue.claimable(bridge.engine, now=bridge.clock.now(), limit=1)
+        first = list_claimable(bridge)[0]
         assert claim_next(bridge) == first
-    assert run_queue.claimable(bridge.engine, now=bridge.clock.now()) == []
+    assert list_claimable(bridge) == []
 
 
 def test_the_next_of_very_many_runs_is_found_without_looking_at_all_of_them(bridge: Bridge, group_with_runs: list[Run]):

@@ -10,6 +10,7 @@ from core.worker.service import Worker
 from data import run_queue
 from data.engine import write_session
 from data.models import Connection, ConnectionKind, Group, Run
+from tests.stage.claims import claimable
 from tests.stage.clock import FakeClock
 
 
@@ -94,6 +95,6 @@ def test_a_worker_passes_over_a_full_destination_and_claims_the_oldest_runs_of_t
 
     Worker(bridge).dispatch()
 
-    waiting = [run.id for run in run_queue.claimable(bridge.engine, now=bridge.clock.now(), limit=100)]
+    waiting = claimable(bridge)
     assert waiting == queued[2:]
     assert {preview, other}.isdisjoint(waiting)

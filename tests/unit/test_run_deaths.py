@@ -14,6 +14,7 @@ from data import leases, run_queue, run_records
 from data.engine import write_session
 from data.models import LeaseKind, Run, RunFilter, RunStatus, Sync, SyncKind
 from data.run_outcome import RunOutcome, RunProgress
+from tests.stage.claims import claimable
 from tests.stage.clock import FakeClock
 
 MINUTE_S = 60.0
@@ -21,10 +22,6 @@ MINUTE_S = 60.0
 
 def newest(bridge: Bridge) -> Run:
     return runs.list_runs(bridge, LOCAL, RunFilter(), limit=1)[0]
-
-
-def claimable(bridge: Bridge) -> list[int]:
-    return [run.id for run in run_queue.claimable(bridge.engine, now=bridge.clock.now())]
 
 
 def begin(bridge: Bridge, run: Run, step: str, *, lease_owner: str = "one") -> None:

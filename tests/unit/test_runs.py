@@ -37,19 +37,12 @@ from data.models import (
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
 from data.run_queue import RunRequest
 from data.syncs import SyncPlace
+from tests.stage.claims import claimable
 from tests.stage.clock import FakeClock
 
 
 def claim(bridge: Bridge, run: Run, lease_owner: str = "one") -> bool:
     return run_queue.claim(bridge.engine, run.id or 0, lease_owner=lease_owner, now=bridge.clock.now())
-
-
-def claimable(bridge: Bridge) -> list[int]:
-    return ids(run_queue.claimable(bridge.engine, now=bridge.clock.now()))
-
-
-def ids(claimable_runs: list[run_queue.ClaimableRun]) -> list[int]:
-    return [run.id for run in claimable_runs]
 
 
 def lease_on(bridge: Bridge, run: Run) -> Lease:
@@ -181,7 +174,7 @@ def test_a_waiting_run_is_not_taken_up_before_its_time(bridge: Bridge, group_wit
     run_queue.wait(bridge.engine, run.id or 0, lease_owner="one", until=at, keep=False, now=now)
 
     assert run.id not in claimable(bridge)
-    assert run.id in ids(run_queue.claimable(bridge.engine, now=at))
+    assert run.id in claimable(bridge, now=at)
 
 
 def test_a_dead_run_is_recovered_by_a_run_that_overwrites_in_full(bridge: Bridge, group_with_runs: list[Run]):
