@@ -8,8 +8,6 @@ from core.worker.dispatch.embedded import EmbeddedDispatch
 from core.worker.dispatch.port import Dispatch
 from core.worker.run_tasks import RunTasks
 
-EMBEDDED, PROCRASTINATE = "embedded", "procrastinate"
-
 
 def choose_dispatch(bridge: Bridge, runs: RunTasks) -> Dispatch:
     """Return what is set; without that Procrastinate, where the database is PostgreSQL and it is installed.
@@ -17,7 +15,7 @@ def choose_dispatch(bridge: Bridge, runs: RunTasks) -> Dispatch:
     Raises SettingsError where it is set and cannot be.
     """
     wanted, is_shared = bridge.settings.dispatch, bridge.engine.dialect.name == "postgresql"
-    if wanted == EMBEDDED or not (wanted or is_shared):
+    if wanted == "embedded" or not (wanted or is_shared):
         return EmbeddedDispatch(runs)
     if not is_shared:
         raise _refused("its jobs lie in PostgreSQL, and the database is SQLite", "Unset it, or use PostgreSQL.")
