@@ -33,7 +33,7 @@ class RunTasks:
         self._claimed: list[int] = []
         self._are_more_waiting = False
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._http: HttpClient | None = None
+        self.http: HttpClient | None = None  # which all runs share; it is there before any starts
         # Since a run has ended: for the loop, and for what tells of runs.
         self.has_place, self.has_place_for_jobs = asyncio.Event(), asyncio.Event()
         self.choosing = asyncio.Lock()  # who looks for runs to give the places to, one at a time
@@ -138,16 +138,15 @@ class RunTasks:
         self._claimed.append(run_id)
         return True
 
-    def start_claimed(self, http: HttpClient) -> None:
-        """Start what was claimed, with the client that all runs share."""
-        self._http = http
+    def start_claimed(self) -> None:
+        """Start what was claimed."""
         while self._claimed:
             self._start(self._claimed.pop())
 
     def _start(self, run_id: int) -> None:
-        assert self._http is not None
+        assert self.http is not None
         log.info("run starts run_id=%s", run_id)
-        work = carry_out(self._bridge, run_id, lease_owner=self._lease_owner, http=self._http)
+        work = carry_out(self._bridge, run_id, lease_owner=self._lease_owner, http=self.http)
         self._tasks[run_id] = asyncio.create_task(work)
         self._tasks[run_id].add_done_callback(lambda _: self._note_place())
 

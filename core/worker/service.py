@@ -85,7 +85,7 @@ class Worker:
                 asyncio.create_task(service_accounts.watch(self._bridge, http)),
                 asyncio.create_task(self._alerts.serve()),
             ]
-            self._runs.start_claimed(http)  # none yet: it is told of the client
+            self._runs.http = http
             handing_out = asyncio.create_task(dispatch.serve())
             try:
                 while not stop.is_set() and self._ended_by is None:
@@ -93,7 +93,7 @@ class Worker:
                     if self._is_signed_on():
                         self._ping.note_tick()
                     await self._take_next(dispatch)
-                    self._runs.start_claimed(http)
+                    self._runs.start_claimed()
                     self._associations.start_claimed(http)
                     await _wait_for_any(stop, self._runs.has_place, within_s=_TICK_S)
             finally:
@@ -138,6 +138,7 @@ class Worker:
         await asyncio.to_thread(self.pause_unplannable)
         await asyncio.to_thread(self.end_pauses)
         async with self._connect() as http:
+            self._runs.http = http
             try:
                 while True:
                     with storage_errors():
@@ -146,7 +147,7 @@ class Worker:
                         await asyncio.to_thread(self.look_for_dead)
                         await to_its_end(self.dispatch)
                     done += self._runs.claimed
-                    self._runs.start_claimed(http)
+                    self._runs.start_claimed()
                     self._associations.start_claimed(http)
                     working = [*self._runs.tasks, *self._associations.tasks]
                     if working:

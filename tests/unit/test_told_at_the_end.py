@@ -17,7 +17,7 @@ def test_a_run_that_is_claimed_while_the_worker_ends_waits_for_another(bridge: B
     tasks = RunTasks(bridge, "one")
 
     async def end_meanwhile() -> None:
-        tasks.start_claimed(cast("Any", object()))
+        tasks.http = cast("Any", object())
         with write_session(bridge.engine) as session:  # the claim waits for this
             session.connection()
             doing = asyncio.create_task(tasks.do(run_id))
