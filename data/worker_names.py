@@ -11,11 +11,22 @@ from data.models import WorkerHeartbeat
 
 # A worker gives a heartbeat every ten seconds. One that is further ahead was given before the clock was set back.
 SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
+_HOST_LENGTH = 24
 
 
 def is_up(seen_at: datetime, now: datetime) -> bool:
     """Return whether a worker that gave its last heartbeat then is there still."""
     return -_SKEW < now - seen_at < SEEN_WITHIN
+
+
+def shorten_host(host: str) -> str:
+    """Return a machine's name as the names of claims begin with it."""
+    return host[:_HOST_LENGTH]
+
+
+def host_of(lease_owner: str) -> str:
+    """Return the machine that a claim belongs to, shortened."""
+    return lease_owner.partition(":")[0]
 
 
 def place_of(lease_owner: str) -> str:

@@ -17,6 +17,7 @@ from data import account_alerts, alert_states, connections, run_stats, workers
 from data.alert_states import Finding, SyncHealth
 from data.models import MIXPANEL_SIDE, Connection, SyncState
 from data.outbox_models import CRITICAL, DISK, WARNING, AlertState, Condition
+from data.worker_names import host_of, shorten_host
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,8 @@ def _find_disk(bridge: Bridge, present: AlertState | None) -> dict[str, Finding 
 
 
 def _has_worker(bridge: Bridge, host: object) -> bool:
-    return any(worker.name.startswith(f"{str(host)[:24]}:") for worker in workers.list_recent(bridge.engine))
+    name = shorten_host(str(host))
+    return any(host_of(worker.name) == name for worker in workers.list_recent(bridge.engine))
 
 
 def _look_at_sync(bridge: Bridge, health: SyncHealth, now: datetime, *, may_be_late: bool) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 from core.bridge import Bridge, storage_errors
 from core.errors import LeaseLost, RunCancelled, StorageFailed
 from data.leases import Renewal
+from data.worker_names import shorten_host
 
 log = logging.getLogger(__name__)
 
 
 def new_lease_owner() -> str:
     """Name one process's claims: unique, and telling where it runs."""
-    return f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(6)}"
+    return f"{shorten_host(socket.gethostname())}:{os.getpid()}:{secrets.token_hex(6)}"
 
 
 class HeldLease:

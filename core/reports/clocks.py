@@ -9,9 +9,9 @@ from datetime import timedelta
 from core.access.roles import LOCAL, Actor, Role, action
 from core.bridge import Bridge
 from core.reports import overview
+from data.worker_names import host_of, shorten_host
 
 _SHOWN_FROM = timedelta(minutes=1)
-_HOST_LENGTH = 24  # of which the name of a worker begins
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class ClockOff:
 def list_clocks_off(bridge: Bridge, actor: Actor) -> list[ClockOff]:
     """List the machines, this one and those of the workers that are up, whose clock is off by more than a minute."""
     ahead = {
-        worker.name.partition(":")[0]: worker.clock_ahead_s
+        host_of(worker.name): worker.clock_ahead_s
         for worker in overview.workers(bridge, actor)
         if worker.clock_ahead_s is not None
     }
     own = bridge.clock.find_ahead_s()
     if own is not None:
-        ahead[socket.gethostname()[:_HOST_LENGTH]] = own
+        ahead[shorten_host(socket.gethostname())] = own
     off = [ClockOff(host, ahead_s) for host, ahead_s in ahead.items() if abs(ahead_s) > _SHOWN_FROM.total_seconds()]
     return sorted(off, key=lambda clock: clock.host)
 
