@@ -37,13 +37,11 @@ def list_sealed(engine: Engine) -> list[Sealed]:
         return [_sealed(row) for row in _list_present(session)]
 
 
-def seal_all_again(
-    engine: Engine, *, prepare: Callable[[Sequence[Sealed]], None], seals: Seals, list_checks: Callable[[], list[str]]
-) -> int:
+def seal_all_again(engine: Engine, *, prepare: Callable[[Sequence[Sealed]], None], seals: Seals) -> int:
     """Seal every secret again, in one transaction, and make the hashes again; returns how many secrets those are.
 
     `prepare` is given all of them before any is changed: it makes the new key, or raises, and nothing is changed. The
-    newest key is then the only one that is needed: the first of the values that `list_checks` returns.
+    newest key is then the only one that is needed.
     """
     with write_session(engine) as session:
         rows = _list_present(session)
@@ -56,7 +54,7 @@ def seal_all_again(
                     count += 1
             session.add(row)
         receivers.refresh_hashes(session, seals)
-        installation.keep_keys(session, list_checks()[:1])
+        installation.keep_keys(session, seals.list_checks()[:1])
         session.flush()
     return count
 

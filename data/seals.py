@@ -21,6 +21,10 @@ class Seals(Protocol):
         """Return whether two sealed texts hold the same secret."""
         ...
 
+    def list_checks(self) -> list[str]:
+        """List a value for each key, newest first, that tells keys apart, and of which no key can be found."""
+        ...
+
     def hash_text(self, text: str) -> str:
         """Return a hash of a text that nobody can make without the newest key."""
         ...

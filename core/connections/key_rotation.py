@@ -43,7 +43,7 @@ def _rotate(bridge: Bridge) -> int:
         if vault.path:
             added.append(vault.add_key())
 
-    count = sealed.seal_all_again(bridge.engine, prepare=prepare, seals=vault, list_checks=vault.list_checks)
+    count = sealed.seal_all_again(bridge.engine, prepare=prepare, seals=vault)
     # The old keys go only once nothing that they sealed is left. Who sealed with one meanwhile waited for the
     # transaction above, and seals again before storing (data.seals.SealAgain).
     for key in added:
