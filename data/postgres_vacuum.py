@@ -35,13 +35,14 @@ def rewrite(connection: Connection, table: str) -> None:
     try:
         time_limits.lift(connection)
         connection.exec_driver_sql(f"SET lock_timeout = '{WITHIN_S * 1000:.0f}ms'")
-        connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
-        while any(map(_number_of_deleted, told)):
+        while True:
+            told.clear()
+            connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
+            if not any(map(_number_of_deleted, told)):
+                return
             if time.monotonic() > until_s:
                 raise TimeoutError
             time.sleep(_AGAIN_S)
-            told.clear()
-            connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
     finally:
         connection.invalidate()  # with what was set of it
 
