@@ -100,8 +100,6 @@ def install(engine: Engine, home: Path, *, tables: str, version: str) -> bool:
 
 def _version(engine: Engine) -> str | None:
     """Return of which version the engine's tables are; None where there are none."""
-    if engine.dialect.name != "postgresql":
-        return None
     query = text("SELECT obj_description(to_regnamespace(:schema), 'pg_namespace')").bindparams(schema=SCHEMA)
     with read_session(engine) as session:
         return session.connection().execute(query).scalar()
