@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from data import placing, row_copy
 from data.engine import StorageError, make_engine, read_session, sqlite_url, write_session
 from data.models import AuditEntry
+from data.tables import list_tables
 
 _TAKEN = "The database was used by something else before the restore into it had ended."
 _GIVE_UP = (
@@ -87,7 +88,7 @@ def clear(home: Path) -> None:
 
 def _be_alone(session: Session) -> None:
     """Let nobody else write until the end; those who read see what was there."""
-    names = ", ".join(f'"{table.name}"' for table in row_copy.list_tables())
+    names = ", ".join(f'"{table.name}"' for table in list_tables())
     session.connection().execute(text(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE"))
 
 

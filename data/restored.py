@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import inspect, update
-from sqlmodel import Session, SQLModel, col, delete, select
+from sqlmodel import Session, col, delete, select
 
 from data import deliveries, installation, outbox, sign_ins, tokens
 from data.audit import chain
@@ -28,6 +28,7 @@ from data.models import (
     SyncState,
     WorkerHeartbeat,
 )
+from data.tables import list_tables
 
 _SIGNED_OUT = "Cohort Bridge was restored from a backup: sign in again."
 _RUN = Failure(
@@ -48,7 +49,7 @@ def settle(engine: Engine, mark: Path, scope: Scope, *, subject: str, now: datet
     All in one transaction, and `mark`, which lies beside it, after that. Returns how many groups are in doubt. Raises
     StorageError.
     """
-    if not SQLModel.metadata.tables.keys() <= set(inspect(engine).get_table_names()):
+    if not {table.name for table in list_tables()} <= set(inspect(engine).get_table_names()):
         raise StorageError("The database lacks a table.")
     with write_session(engine) as session:
         number, groups = deliveries.note_backup_restored(session, mark, now=now)

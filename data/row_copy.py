@@ -13,31 +13,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Connection, Engine, Table, func, inspect, literal, select, text, tuple_
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlmodel import SQLModel
 
-from data import (
-    alert_models,
-    models,
-    outbox_models,
-    proof_models,
-    query_models,
-    sign_in_models,
-    sync_models,
-    token_models,
-)
 from data.engine import StorageError, make_engine, open_database, read_session, sqlite_url, write_session
+from data.tables import list_tables
 
-# Whoever imports these fills the metadata with our tables.
-MODELS = (
-    alert_models,
-    models,
-    outbox_models,
-    proof_models,
-    query_models,
-    sign_in_models,
-    sync_models,
-    token_models,
-)
 # A row may hold a list of thousands of cohorts: so many are in memory at a time.
 _AT_ONCE = 200
 # What is there once a process was started and nothing was done, which a restore takes the place of.
@@ -53,11 +32,6 @@ class Tally(NamedTuple):
 
     rows: int = 0
     digest: int = 0
-
-
-def list_tables() -> list[Table]:
-    """List our tables, each after those that it refers to."""
-    return SQLModel.metadata.sorted_tables
 
 
 def copy_to_file(engine: Engine, target: Path) -> None:

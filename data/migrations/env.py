@@ -3,13 +3,8 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-import data.alert_models  # noqa: F401
-import data.models  # noqa: F401  (fills the metadata)
-import data.outbox_models  # noqa: F401
 import data.partial_indexes  # noqa: F401
-import data.proof_models  # noqa: F401
-import data.query_models  # noqa: F401
-import data.sign_in_models  # noqa: F401
+import data.tables  # noqa: F401  (fills the metadata)
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,20 @@
+"""All tables that are ours: whoever imports this has the models of each in the metadata."""
+
+from __future__ import annotations
+
+from sqlalchemy import Table
+from sqlmodel import SQLModel
+
+from data import alert_models as alert_models
+from data import models as models
+from data import outbox_models as outbox_models
+from data import proof_models as proof_models
+from data import query_models as query_models
+from data import sign_in_models as sign_in_models
+from data import sync_models as sync_models
+from data import token_models as token_models
+
+
+def list_tables() -> list[Table]:
+    """List our tables, each after those that it refers to."""
+    return SQLModel.metadata.sorted_tables
