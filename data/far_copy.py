@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from data import association_retention, associations, home_copy
+from data import association_retention, associations, home_copy, row_copy
 from data.audit.chain import find_head
 from data.engine import Engine, StorageError, read_session, schema_revision
 from data.home_copy import HomeCopy, KeptAt
@@ -60,7 +60,7 @@ class _Fetching:
         for tries_left in reversed(range(_TRIES)):
             before = home_copy.look_beside(self._kept)
             home_copy.copy_to_file(self._engine, database)
-            with home_copy.opened(database) as copy:
+            with row_copy.opened(database) as copy:
                 named = named_files(copy)
                 yield from self._fetch_members(sorted(named - self._held - self._gone))
                 if tries_left and (self._gone & named) - named_files(self._engine):

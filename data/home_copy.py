@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import func
 from sqlmodel import col, select
 
+from data import row_copy
 from data.audit.anchor import read_anchor
 from data.audit.chain import find_head
-from data.engine import Engine, copy_database, make_engine, read_session, schema_revision, sqlite_url
+from data.engine import Engine, copy_database, read_session, schema_revision
 from data.models import Association, Connection, Group, ImportStage, Person, Run, Sync
 from data.notes import Note, read_note
 from data.placing import ASSOCIATIONS, AUDIT_HEAD, DATABASE, DELIVERY_MARK, SNAPSHOTS, is_name
@@ -64,7 +65,7 @@ def collect(engine: Engine, kept: KeptAt, into: Path) -> HomeCopy:
         before = _look(kept, into)
         copy_to_file(engine, into / DATABASE)
         _link_all(kept.snapshots, into / SNAPSHOTS)
-        with opened(into / DATABASE) as copy:
+        with row_copy.opened(into / DATABASE) as copy:
             named = named_files(copy)
             lost = {name for name in named if not _is_kept(into, f"{SNAPSHOTS}/{name}.parquet")}
             if tries_left and lost - named_files(engine):
@@ -83,8 +84,6 @@ def copy_to_file(engine: Engine, target: Path) -> None:
     if engine.dialect.name == "sqlite":
         copy_database(engine, target)
         return
-    from data import row_copy  # most homes have a file, and do without
-
     row_copy.copy_to_file(engine, target)
 
 
@@ -119,16 +118,6 @@ def _empty(path: Path) -> Path:
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     return path
-
-
-@contextmanager
-def opened(database: Path) -> Generator[Engine]:
-    """Open a copy of a database."""
-    engine = make_engine(sqlite_url(database))
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 # --- files of members ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session, col, select
 
 from data import placing, row_copy
-from data.engine import StorageError, make_engine, read_session, sqlite_url, write_session
+from data.engine import StorageError, read_session, write_session
 from data.models import AuditEntry
 from data.tables import list_tables
 
@@ -93,22 +93,14 @@ def _be_alone(session: Session) -> None:
 
 
 def _put_rows(session: Session, folder: Path) -> None:
-    unpacked = make_engine(sqlite_url(folder / placing.DATABASE))
-    try:
-        with read_session(unpacked) as source:
-            tallies = row_copy.copy_rows(source.connection(), session.connection())
-    finally:
-        unpacked.dispose()
+    with row_copy.opened(folder / placing.DATABASE) as unpacked, read_session(unpacked) as source:
+        tallies = row_copy.copy_rows(source.connection(), session.connection())
     row_copy.require_same(session.connection(), tallies)
 
 
 def _is_of(session: Session, unpacked: Path) -> bool:
     """Return whether the database holds the line of the audit log that the restore wrote."""
-    copy = make_engine(sqlite_url(unpacked))
-    try:
-        with read_session(copy) as source:
-            line = source.exec(select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(1)).one()
-    finally:
-        copy.dispose()
+    with row_copy.opened(unpacked) as copy, read_session(copy) as source:
+        line = source.exec(select(AuditEntry).order_by(col(AuditEntry.number).desc()).limit(1)).one()
     there = session.get(AuditEntry, line.number)
     return there is not None and there.hash == line.hash

@@ -6,7 +6,8 @@ Procrastinate's own tables are not among them: what it hands out is found again 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,18 +89,25 @@ def list_filled(connection: Connection, *, besides: Sequence[str]) -> list[str]:
     ]
 
 
+@contextmanager
+def opened(database: Path) -> Generator[Engine]:
+    """Open a SQLite file as it is, and close it again: its schema is not brought up to date."""
+    engine = make_engine(sqlite_url(database))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def is_of_a_start(database: Path) -> bool:
     """Return whether a SQLite file holds what a start alone leaves, and no process has it open."""
     if database.is_symlink() or not database.is_file() or database.with_name(f"{database.name}-wal").exists():
         return False
-    looked = make_engine(sqlite_url(database))
     try:
-        with read_session(looked) as session:
+        with opened(database) as looked, read_session(looked) as session:
             return not list_filled(session.connection(), besides=OF_A_START)
     except StorageError:
         return False
-    finally:
-        looked.dispose()
 
 
 def _read(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:

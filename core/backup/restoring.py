@@ -25,10 +25,10 @@ from core.errors import SecretKeyLost, SettingsError, StorageFailed
 from core.files import open_file
 from core.settings import Settings
 from core.text import shown
-from data import engine, placing, restored, run_retention, sealed, tokens
+from data import engine, placing, restored, row_copy, run_retention, sealed, tokens
 from data.association_retention import list_bundles
 from data.audit.scope import Scope
-from data.engine import Engine, StorageError, make_engine, open_database
+from data.engine import Engine, StorageError, open_database
 from data.members.files import flush_to_disk
 from data.storage.port import Storage
 
@@ -137,22 +137,19 @@ def _settle(unpacked: Path, manifest: Manifest, clock: Clock, filling: Filling |
 
     Raises: StorageError.
     """
-    url = engine.sqlite_url(unpacked / placing.DATABASE)
-    checked = make_engine(url)
     try:
-        engine.require_plain(checked)
-        if engine.schema_revision(checked) != manifest.revision:
-            raise BackupUnusable("This backup is damaged: its database is of another version than it says.")
+        with row_copy.opened(unpacked / placing.DATABASE) as checked:
+            engine.require_plain(checked)
+            if engine.schema_revision(checked) != manifest.revision:
+                raise BackupUnusable("This backup is damaged: its database is of another version than it says.")
     except StorageError as exc:
         raise BackupUnusable("This backup is damaged: its database cannot be used.") from exc
-    finally:
-        checked.dispose()
     scope = Scope(LOCAL.name, "home_restored", unpacked / placing.AUDIT_HEAD, clock.now)
     subject = (
         f"Restored from the backup of {shown(manifest.made_at, most=40)}, made by version "
         f"{shown(manifest.version, most=40)}: what was done after that is not in this log."
     )
-    opened = open_database(url, unpacked)
+    opened = open_database(engine.sqlite_url(unpacked / placing.DATABASE), unpacked)
     try:
         _require_names(opened)
         restored.settle(opened, unpacked / placing.DELIVERY_MARK, scope, subject=subject, now=clock.now())
