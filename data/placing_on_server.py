@@ -35,7 +35,7 @@ def require_empty(engine: Engine) -> None:
 
 
 def _require_empty(session: Session) -> None:
-    if filled := row_copy.list_filled(session.connection(), besides=row_copy.OF_A_START):
+    if filled := row_copy.list_filled(session.connection()):
         raise DatabaseNotEmpty(f"The database is not empty: it holds {', '.join(filled)}. Nothing was restored.")
 
 
@@ -63,7 +63,7 @@ def finish(home: Path, engine: Engine) -> bool:
         return False
     with write_session(engine) as session:
         _be_alone(session)
-        if row_copy.list_filled(session.connection(), besides=row_copy.OF_A_START):
+        if row_copy.list_filled(session.connection()):
             if not _is_of(session, whole / placing.DATABASE):
                 raise StorageError(_TAKEN, advice=_GIVE_UP)
         else:

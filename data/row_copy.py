@@ -21,7 +21,7 @@ from data.tables import list_tables
 # A row may hold a list of thousands of cohorts: so many are in memory at a time.
 _AT_ONCE = 200
 # What is there once a process was started and nothing was done, which a restore takes the place of.
-OF_A_START = ("delivery_count", "installation", "lease", "worker_beat")
+_OF_A_START = ("delivery_count", "installation", "lease", "worker_beat")
 _VERSION = "alembic_version"
 _ENGINES_OWN = "procrastinate_"
 _ODD = "Make another backup; if that is so again, the database is damaged."
@@ -78,12 +78,12 @@ def require_same(target: Connection, tallies: dict[str, Tally]) -> None:
             )
 
 
-def list_filled(connection: Connection, *, besides: Sequence[str]) -> list[str]:
-    """List our tables that hold a row, and tables that are not ours."""
+def list_filled(connection: Connection) -> list[str]:
+    """List our tables that hold a row which a start alone does not leave, and tables that are not ours."""
     ours = {table.name: table for table in list_tables()}
     found = inspect(connection).get_table_names()
     strange = [name for name in found if name not in ours and name != _VERSION and not name.startswith(_ENGINES_OWN)]
-    there = [table for name, table in ours.items() if name in found and name not in besides]
+    there = [table for name, table in ours.items() if name in found and name not in _OF_A_START]
     return strange + [
         table.name for table in there if connection.execute(select(1).select_from(table).limit(1)).first()
     ]
@@ -105,7 +105,7 @@ def is_of_a_start(database: Path) -> bool:
         return False
     try:
         with opened(database) as looked, read_session(looked) as session:
-            return not list_filled(session.connection(), besides=OF_A_START)
+            return not list_filled(session.connection())
     except StorageError:
         return False
 
