@@ -21,6 +21,7 @@ from data.members.files import flush_to_disk, make_folder, replacing
 from data.storage.address import check_name
 from data.storage.port import (
     MOST_SMALL,
+    ObjectGone,
     SmallObject,
     StorageUnavailable,
     Stored,
@@ -111,8 +112,8 @@ class FolderStorage:
         """Put a small file in the place of the one that was read, while nobody else does."""
         with _disk_errors(self._folder), self._locked(name):
             try:
-                now = self._read_version(name)
-            except FileNotFoundError:
+                now = self.read(name).version
+            except ObjectGone:
                 now = None
             if now != version:
                 raise version_moved(name)
@@ -143,10 +144,6 @@ class FolderStorage:
         if known is None:
             raise gone(name)
         return known
-
-    def _read_version(self, name: str) -> str:
-        with _opened(self._path(name)) as file:
-            return _version(file.read(MOST_SMALL))
 
     @contextmanager
     def _part(self, target: Path) -> Generator[Path]:
