@@ -98,22 +98,16 @@ class _Fetching:
 
     def _fetch(self, name: str) -> Path | None:
         target = self._into / f"{secrets.token_hex(8)}.part"
-        for is_last in (False, True):
-            try:
-                self._storage.get_file(name, target)
-            except ObjectGone:
-                return None
-            except ObjectDamaged:
-                if is_last:
-                    return None
-            except OSError as exc:
-                raise StorageError(
-                    f"A file of members could not be fetched for the backup: {exc.strerror or exc}.",
-                    advice="Check that the disk of COHORT_BRIDGE_HOME has space for a copy of the database.",
-                ) from exc
-            else:
-                return target
-        return None
+        try:
+            self._storage.get_file(name, target)
+        except (ObjectGone, ObjectDamaged):
+            return None
+        except OSError as exc:
+            raise StorageError(
+                f"A file of members could not be fetched for the backup: {exc.strerror or exc}.",
+                advice="Check that the disk of COHORT_BRIDGE_HOME has space for a copy of the database.",
+            ) from exc
+        return target
 
     # --- associations ----------------------------------------------------------------------------------------------
 

@@ -246,7 +246,7 @@ class CopiedPlace:
     def _copy(self, name: str) -> None:
         part = self._lent / f"{secrets.token_hex(8)}{END}"
         try:
-            self._adopt(part, name, self._get(name, part))
+            self._adopt(part, name, self._storage.get_file(f"{name}{END}", part))
         except ObjectGone:
             self._known.pop(name, None)
             raise MembersGone(_GONE, advice=_EXPORT_AGAIN) from None
@@ -254,13 +254,6 @@ class CopiedPlace:
             raise MembersDamaged(str(exc), advice=exc.advice) from None
         finally:
             part.unlink(missing_ok=True)
-
-    def _get(self, name: str, part: Path) -> Stored:
-        """Get an object, once more where what came is not what was put."""
-        try:
-            return self._storage.get_file(f"{name}{END}", part)
-        except ObjectDamaged:
-            return self._storage.get_file(f"{name}{END}", part)
 
     def _adopt(self, part: Path, name: str, known: Stored) -> None:
         """Make a whole file the copy of an object."""

@@ -129,8 +129,11 @@ class S3Storage:
         self._until_settled(put, lambda: self._holds(name, digest), taken=lambda: already_there(name))
 
     def get_file(self, name: str, target: Path) -> Stored:
-        """Get a file whole, and compare it with what was put."""
-        return self._trying(lambda: self._get_file(name, target), name)
+        """Get a file whole, and compare it with what was put: once more where what came is something else."""
+        try:
+            return self._trying(lambda: self._get_file(name, target), name)
+        except ObjectDamaged:
+            return self._trying(lambda: self._get_file(name, target), name)
 
     def _get_file(self, name: str, target: Path) -> Stored:
         first = self._first_part(check_name(name))
