@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Column, MetaData, String, Table, update
@@ -23,8 +22,6 @@ from data.proofs import FILE_COLUMNS
 
 # What an earlier version called the files of excluded profiles.
 _LEFT_OUT = re.compile("^left-out-")
-# So many names are written down at a time.
-_AT_ONCE = 1000
 
 
 def rename_members(engine: Engine) -> dict[str, str]:
@@ -67,7 +64,6 @@ def _note(session: Session, names: dict[str, str]) -> Table:
         prefixes=["TEMPORARY"],
     )
     renamed.create(session.connection())
-    left = iter(names.items())
-    while some := list(islice(left, _AT_ONCE)):
-        session.connection().execute(renamed.insert(), [{"old": old, "new": new} for old, new in some])
+    if names:
+        session.connection().execute(renamed.insert(), [{"old": old, "new": new} for old, new in names.items()])
     return renamed
