@@ -177,11 +177,6 @@ class FolderPlace:
 
     def drop_compared(self, names: Sequence[str]) -> None:
         """Remove what pages have compared of files that are no longer to be kept."""
-        drop_compared(self.folder, names)
-
-
-def drop_compared(folder: Path, names: Sequence[str]) -> None:
-    """Remove the comparisons in a folder of files that are no longer to be kept."""
-    for path in folder.glob(f"{COMPARED}*{END}"):
-        if any(name in path.stem for name in names):
-            path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"{COMPARED}*{END}"):
+            if any(name in path.stem for name in names):
+                path.unlink(missing_ok=True)
