@@ -13,7 +13,7 @@ _LONGEST = 200
 # An address of a service has no name, password, query or blank in it.
 _IN_ADDRESS = re.compile(r"[A-Za-z0-9:/._~\[\]-]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\]|::1)")
+_LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|::1)")
 
 
 class StorageAddressUnusable(ValueError):
@@ -116,8 +116,5 @@ def _read_endpoint(environ: Mapping[str, str]) -> str | None:
 
 
 def _is_loopback(endpoint: str | None) -> bool:
-    """Return whether a service runs on this machine."""
-    try:
-        return bool(endpoint and _LOOPBACK.fullmatch(urlsplit(endpoint).hostname or ""))
-    except ValueError:
-        return False
+    """Return whether a service runs on this machine, by an address that was read."""
+    return bool(endpoint and _LOOPBACK.fullmatch(urlsplit(endpoint).hostname or ""))
