@@ -14,7 +14,7 @@ from typing import IO
 
 from core.access.roles import Actor, Role, action
 from core.associate import bundles
-from core.associate.files import folder_of, import_rows, outcome_lines
+from core.associate.files import import_rows, outcome_lines
 from core.associate.rows import ACCEPTABLE
 from core.associate.target import aliases_ids, connection_to_write, property_to_set
 from core.bridge import Bridge
@@ -87,7 +87,7 @@ def start_association(
         return associations.add(
             bridge.engine,
             association,
-            before_commit=lambda number: replace_folder(folder, folder_of(bridge, number, bundle)),
+            before_commit=lambda number: replace_folder(folder, bundles.folder_of(bridge, number, bundle)),
             lease_owner=lease_owner,
             now=bridge.clock.now(),
         )

@@ -36,7 +36,7 @@ def open_rows(bridge: Bridge, association_id: int) -> ImportRows:
     """Return the rows of an association, fetched if they are not here. Raises StorageError."""
     association = associations.get(bridge.engine, association_id)
     name = association.bundle if association else ""
-    rows = _rows(bridge, association_id, name)
+    rows = rows_here(bridge, association_id, name)
     if name and not rows.folder.is_dir():
         make_folder(rows.folder.parent)
         part = rows.folder.parent / f".{secrets.token_hex(8)}.tar.part"
@@ -81,7 +81,7 @@ def remove(bridge: Bridge, name: str) -> None:
 
 def forget(bridge: Bridge, association_id: int, name: str) -> None:
     """Remove what is kept of an association whose row is gone. Raises StorageError."""
-    _rows(bridge, association_id, name).remove()
+    rows_here(bridge, association_id, name).remove()
     if name:
         remove(bridge, name)
 
@@ -106,11 +106,13 @@ def drop_stale(bridge: Bridge, named: Mapping[int, str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def folder_of(bridge: Bridge, association_id: int, name: str) -> Path:
-    """Return the folder here of a bundle of an association."""
-    return bridge.settings.associations / f"{association_id:08d}.{name}"
+def folder_of(bridge: Bridge, association_id: int, name: str = "") -> Path:
+    """Return the folder here of the files of an association; of those in a bundle by the bundle's name."""
+    of_bundle = f".{name}" if are_used(bridge) else ""
+    return bridge.settings.associations / f"{association_id:08d}{of_bundle}"
 
 
-def _rows(bridge: Bridge, association_id: int, name: str) -> ImportRows:
+def rows_here(bridge: Bridge, association_id: int, name: str = "") -> ImportRows:
+    """Return the rows of an association as they are here, or are not."""
     folder = folder_of(bridge, association_id, name)
     return ImportRows(folder, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from core import spreadsheet
 from core.associate import bundles, rows
@@ -20,15 +19,7 @@ def import_rows(bridge: Bridge, association_id: int) -> ImportRows:
     """Return where the rows of an association are kept; what lies elsewhere is fetched. Raises StorageError."""
     if bundles.are_used(bridge):
         return bundles.open_rows(bridge, association_id)
-    folder = folder_of(bridge, association_id)
-    return ImportRows(folder, scratch=bridge.settings.scratch, memory_mb=bridge.settings.snapshot_memory_mb)
-
-
-def folder_of(bridge: Bridge, association_id: int, bundle: str = "") -> Path:
-    """Return the folder here of the files of an association."""
-    if bundles.are_used(bridge):
-        return bundles.folder_of(bridge, association_id, bundle)
-    return bridge.settings.associations / f"{association_id:08d}"
+    return bundles.rows_here(bridge, association_id)
 
 
 def outcome_lines(bridge: Bridge, association_id: int) -> Iterator[str]:

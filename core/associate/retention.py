@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from core.associate import bundles
-from core.associate.files import import_rows
 from core.bridge import Bridge
 from data import association_retention, associations
 
@@ -18,10 +17,7 @@ def forget_old(bridge: Bridge) -> int:
     for association_id in old:
         association = associations.get(bridge.engine, association_id)
         association_retention.forget(bridge.engine, association_id)
-        if not bundles.are_used(bridge):
-            import_rows(bridge, association_id).remove()
-        elif association:
-            bundles.forget(bridge, association_id, association.bundle)
+        bundles.forget(bridge, association_id, association.bundle if association else "")
     if bundles.are_used(bridge):
         bundles.tidy(bridge)
     return len(old)
