@@ -174,10 +174,8 @@ class AssociationFilesWithout:
         self._take_bundles()
         folder = self.bridge.settings.associations
         young_s = self.bridge.clock.host_now().timestamp() - _YOUNG_S
-        for path in folder.glob(".*.part"):
-            if is_older(path, young_s):
-                shutil.rmtree(path, ignore_errors=True)
-        for path in folder.glob("*/*.part"):
+        left = [path for path in folder.glob(".*.part") if is_older(path, young_s)]
+        for path in (*left, *folder.glob("*/*.part")):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

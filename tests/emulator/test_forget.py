@@ -279,6 +279,10 @@ def test_what_was_set_aside_and_what_dead_runs_left_goes_with_the_person(home: H
     (folder / ".run-00000096.parquet.0a0b.part").write_text(ids[0])
     (home.path / "scratch" / "read-of-the-dead").mkdir(parents=True)
     (home.path / "scratch" / "read-of-the-dead" / "000000.txt").write_text(ids[0])
+    (home.path / "associations").mkdir(exist_ok=True)
+    packed = home.path / "associations" / ".0a0b0c0d0e0f0a0b.tar.part"
+    packed.write_text(ids[0])
+    os.utime(packed, (0, 0))
     (home.path / "logs").mkdir(exist_ok=True)
     log = home.path / "logs" / "worker.log"
     log.write_text(f"a line with {ids[1]}, and {ids[1]}0 of somebody else\n")
