@@ -110,6 +110,7 @@ class AssociationFilesWithout:
             if association is None:
                 self._removed.append(kept.folder)  # its row went first, and its process died then
                 continue
+            self._folders[number] = kept.folder
             self._take_upload(association, kept, ids)
             for path in self._find_in(number, _files_of(kept), ids):
                 new = path.with_name(f"{path.name}{_NEW}")
@@ -126,10 +127,8 @@ class AssociationFilesWithout:
     def _keep_bundles(self) -> None:
         """Put what the folders will hold into bundles, before any row names them. Raises StorageError."""
         changed = {*self._replaced, *self._removed}
-        for number in _list_kept(self.bridge):
-            folder = import_rows(self.bridge, number).folder
+        for number, folder in self._folders.items():
             if any(path.is_relative_to(folder) for path in changed):
-                self._folders[number] = folder
                 self.new_bundles[number] = bundles.keep_folder(self.bridge, folder, instead=self._instead)
 
     def _instead(self, path: Path) -> Path | None:
