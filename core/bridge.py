@@ -120,18 +120,20 @@ def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: Le
         keys = vault.open_vault(settings.secret_key, settings.home)
     except (OSError, TimeoutError) as exc:
         raise StorageFailed("The secret key could not be read or made.") from exc
-    storage = open_storage(
-        settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts
-    )
     snapshots = Snapshots(
         settings.snapshots,
         scratch=settings.scratch,
         memory_mb=settings.snapshot_memory_mb,
-        storage=storage,
+        storage=find_storage(settings),
         cache_mb=settings.cache_mb,
     )
     usual = SHARED_LEASE_TIMES if opened.dialect.name == "postgresql" else LEASE_TIMES
     return Bridge(settings, opened, snapshots, keys, clock, lease_times or usual)
+
+
+def find_storage(settings: Settings) -> Storage:
+    """Return the storage that the settings name; nothing is asked of it yet."""
+    return open_storage(settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts)
 
 
 def _open_and_place(settings: Settings) -> Engine:

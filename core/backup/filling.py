@@ -16,25 +16,23 @@ from pathlib import Path
 
 from core.backup.archive import Archive, BackupUnusable
 from core.backup.target import HomeNotEmpty
+from core.bridge import find_storage
 from core.settings import Settings
 from data import placing, restored_names
 from data.association_retention import object_of
 from data.engine import Engine, StorageError
 from data.members import bundle
-from data.storage.opening import open_storage
 from data.storage.port import AlreadyThere, Storage
 
 # So many files are put, and lie on the disk, at a time.
 _AT_ONCE = 8
 
 
-def find_storage(settings: Settings) -> Storage | None:
+def open_other_storage(settings: Settings) -> Storage | None:
     """Return the storage that is to be filled; None where the files have their place in the home."""
     if settings.snapshots == settings.home / placing.SNAPSHOTS:
         return None
-    storage = open_storage(
-        settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts
-    )
+    storage = find_storage(settings)
     storage.be_patient()
     return storage
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from core import vault
 from core.access.roles import LOCAL
 from core.backup.archive import Archive, BackupUnusable, Manifest, newer
-from core.backup.filling import Filling, find_storage
+from core.backup.filling import Filling, open_other_storage
 from core.backup.leftovers import restoring_alone
 from core.backup.target import HomeNotEmpty as HomeNotEmpty
 from core.backup.target import Target, open_target
@@ -62,7 +62,7 @@ def restore(settings: Settings, file: Path, clock: Clock) -> Restored:
                 archive = Archive(opened)
                 if not _finish_earlier(target, archive):
                     target.require_empty()
-                    _restore(target, archive, target.clock(clock), find_storage(settings))
+                    _restore(target, archive, target.clock(clock), open_other_storage(settings))
     except FileNotFoundError as exc:
         raise SettingsError(f"FILE: there is no file {file}.") from exc
     except OSError as exc:
