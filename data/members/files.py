@@ -22,16 +22,23 @@ def replacing(target: Path, *, within: AbstractContextManager[object] | None = N
 
     That happens inside `within`, which may raise as it is entered: then `target` stays as it was.
     """
-    make_folder(target.parent)
-    _require_file_or_nothing(target)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
-    try:
+    with part_of(target) as part:
+        _require_file_or_nothing(target)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         yield part
         flush_to_disk(part)
         with within or nullcontext():
             part.replace(target)
             flush_to_disk(target.parent)
+
+
+@contextmanager
+def part_of(target: Path) -> Generator[Path]:
+    """Give a name of one's own beside a file, which nothing has, and remove what has it in the end."""
+    make_folder(target.parent)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield part
     finally:
         part.unlink(missing_ok=True)
 

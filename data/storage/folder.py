@@ -9,7 +9,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Generator, Iterator
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from data.members.files import flush_to_disk, make_folder, replacing
+from data.members.files import flush_to_disk, make_folder, part_of, replacing
 from data.storage.address import check_name
 from data.storage.port import (
     MOST_SMALL,
@@ -65,7 +64,7 @@ class FolderStorage:
     def put_file(self, file: Path, name: str) -> Stored:
         """Put a copy of a file under a name that is free."""
         target = self._path(name)
-        with _disk_errors(self._folder), self._part(target) as part:
+        with _disk_errors(self._folder), part_of(target) as part:
             shutil.copyfile(file, part)
             if not _link(part, target) and digest_of(target) != digest_of(part):
                 raise already_there(name)
@@ -102,7 +101,7 @@ class FolderStorage:
     def put(self, name: str, content: bytes) -> str:
         """Put a small file under a name that is free."""
         target = self._path(name)
-        with _disk_errors(self._folder), self._part(target) as part:
+        with _disk_errors(self._folder), part_of(target) as part:
             part.write_bytes(content)
             if not _link(part, target) and self.read(name).content != content:
                 raise already_there(name)
@@ -144,16 +143,6 @@ class FolderStorage:
         if known is None:
             raise gone(name)
         return known
-
-    @contextmanager
-    def _part(self, target: Path) -> Generator[Path]:
-        """Give a name of one's own beside a file, on the same disk."""
-        make_folder(target.parent)
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        try:
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, name: str) -> Generator[None]:
