@@ -70,6 +70,8 @@ class CopiedPlace:
         self._known = dict[str, Stored]()
         # What this process put, or tried to.
         self._made = set[str]()
+        # The copies for which no room was made yet.
+        self._uncounted = set[str]()
         self._locks = dict[str, threading.Lock]()
         self._lock = threading.Lock()
         self._readers = threading.local()
@@ -151,7 +153,7 @@ class CopiedPlace:
             self._adopt(part, name, known)
         finally:
             part.unlink(missing_ok=True)
-        self._make_room()
+        self._make_room(name)
         return result
 
     @_cache_errors()
@@ -240,7 +242,7 @@ class CopiedPlace:
             if self._use(path):
                 return path
             self._copy(name)
-        self._make_room()
+        self._make_room(name)
         return Path(f"{self.folder}/{name}{END}")
 
     def _copy(self, name: str) -> None:
@@ -286,9 +288,17 @@ class CopiedPlace:
         readers[-1].append(handle)
         return True
 
-    def _make_room(self) -> None:
-        """Remove what was used longest ago until the copies take no more than they may."""
+    def _make_room(self, name: str) -> None:
+        """Remove what was used longest ago until the copies take no more than they may, now that one more is here.
+
+        To look at all of them takes a while: who waits for that need not do it again, if it was begun after their own
+        copy was here.
+        """
+        self._uncounted.add(name)
         with self._lock:
+            if name not in self._uncounted:
+                return
+            self._uncounted.clear()
             copies = sorted(self._copies(self.folder), key=lambda copy: copy.used_s)
             size = sum(copy.size for copy in copies)
             for copy in copies:
