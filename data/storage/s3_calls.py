@@ -76,7 +76,7 @@ class S3Calls:
         with self._library(within_s) as (obstore, store):
             obstore.delete(store, name)
 
-    def list(self, prefix: str, *, within_s: float, chunk: int = 1000, tries: int = 3) -> Iterator[Stored]:
+    def list(self, prefix: str, *, within_s: float, chunk: int, tries: int) -> Iterator[Stored]:
         """Yield what lies below a prefix, a request for so many."""
         with self._library(within_s, tries) as (obstore, store):
             pages = obstore.list(store, prefix=prefix or None, chunk_size=chunk)
@@ -87,7 +87,7 @@ class S3Calls:
                 return
             yield from (_stored(each["path"], each) for each in page)
 
-    def list_here(self, prefix: str, *, within_s: float, tries: int = 3) -> Iterator[Stored]:
+    def list_here(self, prefix: str, *, within_s: float, tries: int) -> Iterator[Stored]:
         """Yield what lies right below a prefix; what lies deeper is not looked at, whatever it is called."""
         with self._library(within_s, tries) as (obstore, store):
             found = obstore.list_with_delimiter(store, prefix=prefix or None)
