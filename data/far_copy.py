@@ -21,6 +21,7 @@ from data.audit.chain import find_head
 from data.engine import Engine, StorageError, read_session, schema_revision
 from data.home_copy import HomeCopy, KeptAt
 from data.members import bundle
+from data.members.duck import MembersDamaged
 from data.models import Association, AuditEntry
 from data.placing import ASSOCIATIONS, DATABASE, SNAPSHOTS, is_name
 from data.run_retention import named_files
@@ -131,7 +132,7 @@ class _Fetching:
                 try:
                     bundle.unpack(fetched, folder)
                     return True
-                except bundle.MembersDamaged:
+                except MembersDamaged:
                     return False
                 finally:
                     fetched.unlink(missing_ok=True)
