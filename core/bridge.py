@@ -65,7 +65,7 @@ class Bridge:
     def _note_of(self, file: Path) -> Note:
         """Return a file of the home, or what takes its place where other machines may use the storage as well."""
         folder = self.storage.folder
-        if not self.settings.storage_url or (folder and folder.resolve().is_relative_to(self.settings.home)):
+        if not self.settings.storage_url or (folder and folder.is_relative_to(self.settings.home)):
             return file
         if folder and folder.name == SNAPSHOTS and (folder.parent / self.settings.delivery_mark.name).is_file():
             return folder.parent / file.name  # it is the storage of a home that has these files
