@@ -88,6 +88,7 @@ def open_bridge(
     opened = _open_database(settings)
     try:
         with storage_errors():
+            _finish_restore(settings.home, opened)
             if must_belong:
                 installation.require_key_file(settings, opened)
             bridge = _open_rest(settings, opened, clock.by(find_clock(opened)), lease_times)
@@ -105,13 +106,20 @@ def open_bridge(
 def _open_database(settings: Settings) -> Engine:
     with storage_errors():
         try:
-            return _open_and_place(settings)
+            return open_database(settings.database_url, settings.home)
         except UrlUnusable as exc:
             raise SettingsError(
                 f"COHORT_BRIDGE_DATABASE_URL cannot be used: {exc}.",
                 advice=exc.advice or "Set it to one such as sqlite:////folder/file.db, or unset it.",
                 code="bad_setting",
             ) from exc
+
+
+def _finish_restore(home: Path, opened: Engine) -> None:
+    try:
+        placing_on_server.finish_earlier(home, opened)
+    except OSError as exc:
+        raise StorageError(f"What was restored could not be put in place: {exc.strerror or exc}.") from exc
 
 
 def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: LeaseTimes | None) -> Bridge:
@@ -134,19 +142,6 @@ def _open_rest(settings: Settings, opened: Engine, clock: Clock, lease_times: Le
 def find_storage(settings: Settings) -> Storage:
     """Return the storage that the settings name; nothing is asked of it yet."""
     return open_storage(settings.storage_url, default=settings.snapshots, allow_plain_http=settings.allow_private_hosts)
-
-
-def _open_and_place(settings: Settings) -> Engine:
-    opened = open_database(settings.database_url, settings.home)
-    try:
-        placing_on_server.finish_earlier(settings.home, opened)
-    except OSError as exc:
-        opened.dispose()
-        raise StorageError(f"What was restored could not be put in place: {exc.strerror or exc}.") from exc
-    except BaseException:
-        opened.dispose()
-        raise
-    return opened
 
 
 def _carry_over(bridge: Bridge) -> None:
