@@ -18,7 +18,7 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from data import row_copy
-from data.audit.anchor import read_anchor
+from data.audit.anchor import format_anchor, read_anchor
 from data.audit.chain import find_head
 from data.engine import Engine, copy_database, read_session, schema_revision
 from data.models import Association, Connection, Group, ImportStage, Person, Run, Sync
@@ -215,7 +215,7 @@ def choose(folder: Path, stage: str) -> Iterator[tuple[str, Path]]:
 
 def write_notes(into: Path, head: tuple[int, str] | None, mark: str | None) -> dict[str, Path]:
     """Write what is noted beside the database, and name it."""
-    texts = {AUDIT_HEAD: f"{head[0]} {head[1]}\n" if head else None, DELIVERY_MARK: mark}
+    texts = {AUDIT_HEAD: format_anchor(*head) if head else None, DELIVERY_MARK: mark}
     for name, text in texts.items():
         if text is not None:
             (into / name).write_text(text, encoding="ascii")

@@ -44,7 +44,7 @@ class _Head(NamedTuple):
 
     @property
     def text(self) -> str:
-        return f"{self.number} {self.hash}\n"
+        return format_anchor(self.number, self.hash)
 
 
 def note_after_commit(session: Session, anchor: Note, entry: AuditEntry) -> None:
@@ -141,7 +141,7 @@ def carry_over(engine: Engine, file: Path, anchor: Note) -> None:
         present = _parse(text)
         with read_session(engine) as session:
             is_next = anchor_holds(session, present) and (present is None or present[0] < ours[0])
-        return f"{ours[0]} {ours[1]}\n" if present is None or (holds and is_next) or is_restored else None
+        return format_anchor(*ours) if present is None or (holds and is_next) or is_restored else None
 
     change_note(anchor, change)
     if holds:
@@ -158,6 +158,11 @@ def read_anchor(anchor: Note) -> tuple[int, str] | None:
         return _parse(read_note(anchor))
     except OSError:
         return _UNREADABLE
+
+
+def format_anchor(number: int, hashed: str) -> str:
+    """Format the number and hash of a line as they are noted."""
+    return f"{number} {hashed}\n"
 
 
 def _parse(text: str | None) -> tuple[int, str] | None:
