@@ -15,6 +15,7 @@ from data import installation, run_retention, sealed
 from data.engine import Engine, StorageError, is_up_to_date, sqlite_file
 from data.installation import Own
 from data.members.store import is_ours
+from data.storage.port import Storage
 
 if TYPE_CHECKING:
     from core.bridge import Bridge
@@ -89,8 +90,7 @@ def adopt(bridge: Bridge, *, key: bool, storage: bool) -> None:
         if key:
             own = own._replace(keys=tuple(bridge.vault.list_checks()))
         if storage:
-            named = installation.name_storage(bridge.storage)
-            own = own._replace(storage_id=named, storage_address=bridge.storage.address[:400])
+            own = own.kept_in(bridge.storage, installation.name_storage(bridge.storage))
         if installation.bind(bridge.engine, before, own):
             return
     raise StorageError(
@@ -155,16 +155,16 @@ def _with_storage(bridge: Bridge, own: Own) -> Own:
             return own
         is_taken = own.storage_id is None or (_is_alone(bridge.settings) and _is_free_to_move(bridge, present))
         if is_taken and not (present and _is_of_others(bridge)):
-            named = present or installation.name_storage(storage, own.storage_id)
-            return own._replace(storage_id=named, storage_address=storage.address[:400])
+            return own.kept_in(storage, present or installation.name_storage(storage, own.storage_id))
     except StorageError as exc:
         # That it does not answer says nothing of whose it is, and nothing can be read or written there meanwhile.
         bridge.storage_watch.note(exc, now_s=bridge.clock.steady_s())
         return own
-    raise _another_storage(own, present, storage.address)
+    raise _another_storage(own, present, storage)
 
 
-def _another_storage(own: Own, present: str | None, address: str) -> OfAnotherInstallation:
+def _another_storage(own: Own, present: str | None, storage: Storage) -> OfAnotherInstallation:
+    address = storage.address
     lost = "if what is kept there is lost for good, run `python -m core installation adopt --storage`."
     if own.storage_id is None:
         return OfAnotherInstallation(
@@ -172,7 +172,7 @@ def _another_storage(own: Own, present: str | None, address: str) -> OfAnotherIn
             advice="Set COHORT_BRIDGE_STORAGE_URL to a folder or prefix of its own; if the other installation is gone, "
             "run `python -m core installation adopt --storage`: what it kept there is removed after a day.",
         )
-    if present is None and own.storage_address == address[:400]:
+    if present is None and own.is_called_as(storage):
         return OfAnotherInstallation(
             f"The storage {address} does not say any more whose it is: it was emptied, or is another one of that name.",
             advice=f"Put back what was there, with {installation.NAME}; {lost}",

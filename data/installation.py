@@ -12,7 +12,7 @@ from data.placing import STORAGE_ID as NAME
 from data.proof_models import Installation
 from data.storage.port import AlreadyThere, ObjectGone, Storage
 
-_LONGEST = 64
+_LONGEST, _LONGEST_ADDRESS = 64, 400
 
 
 class Own(NamedTuple):
@@ -21,6 +21,14 @@ class Own(NamedTuple):
     storage_id: str | None = None
     storage_address: str | None = None
     keys: tuple[str, ...] = ()
+
+    def kept_in(self, storage: Storage, storage_id: str) -> Own:
+        """Return the same with another storage, which has this id."""
+        return self._replace(storage_id=storage_id, storage_address=_address_of(storage))
+
+    def is_called_as(self, storage: Storage) -> bool:
+        """Return whether the installation's own storage was called by the address of this one."""
+        return self.storage_address == _address_of(storage)
 
 
 def find(engine: Engine) -> Own | None:
@@ -61,6 +69,10 @@ def _own(session: Session) -> Own | None:
     if row is None:
         return None
     return Own(row.storage_id, row.storage_address, tuple((row.key_checks or "").split(",")) if row.key_checks else ())
+
+
+def _address_of(storage: Storage) -> str:
+    return storage.address[:_LONGEST_ADDRESS]
 
 
 # --- the storage ---------------------------------------------------------------------------------------------------
