@@ -49,7 +49,7 @@ def count_delivery(session: Session) -> int:
     The last that is done in its transaction: others count when that has ended.
     """
     locks.take(session, DELIVERIES)
-    count = session.get(DeliveryCount, 1, populate_existing=True) or DeliveryCount()
+    count = _get(session)
     count.number += 1
     session.add(count)
     session.flush()
@@ -138,7 +138,7 @@ def last_noticed(engine: Engine) -> tuple[datetime, str] | None:
 
 
 def _get(session: Session) -> DeliveryCount:
-    return session.get(DeliveryCount, 1) or DeliveryCount()
+    return session.get(DeliveryCount, 1, populate_existing=True) or DeliveryCount()
 
 
 def _why_older(session: Session, count: DeliveryCount, noted: _Noted) -> str | None:
