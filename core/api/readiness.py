@@ -27,7 +27,7 @@ def look(bridge: Bridge) -> Readiness:
     troubles = find_troubles(bridge)
     if troubles:
         return Readiness(troubles)
-    with suppress(CohortBridgeError), storage_errors():
+    with suppress(CohortBridgeError):
         return Readiness([], find_warnings(bridge))
     return Readiness([])
 
