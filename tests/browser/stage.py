@@ -20,6 +20,7 @@ from sqlalchemy import Connection, text
 from core.access.roles import LOCAL
 from core.bridge import open_bridge
 from core.cli.up import connect_sandbox
+from core.sandbox.people import SLOT_S
 from core.settings import Settings
 from core.syncs import one_time, runs
 from data.engine import make_engine
@@ -99,7 +100,15 @@ class Everything:
 
     def shift(self, seconds: float) -> None:
         """Set the sandbox's clock: membership changes with it."""
-        httpx.put(f"{self.sandbox}/sandbox/api/clock", json={"shift_seconds": seconds}).raise_for_status()
+        self._set_clock(shift_seconds=seconds)
+
+    def begin_slot(self) -> None:
+        """Set the sandbox's clock to the beginning of its next time slot: until that ends cohorts stay as they are."""
+        now = httpx.get(f"{self.sandbox}/sandbox/api/clock").raise_for_status().json()["now"]
+        self._set_clock(now=(now // SLOT_S + 1) * SLOT_S)
+
+    def _set_clock(self, **to: float) -> None:
+        httpx.put(f"{self.sandbox}/sandbox/api/clock", json=to).raise_for_status()
 
     def group_id(self, cohort: int) -> int:
         """Return the id of the cohort's group."""

@@ -40,6 +40,7 @@ def bold(place: Locator) -> list[str]:
 
 @LONG
 def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, page: Page, other_page: Page):
+    everything.begin_slot()  # the export is to find whom the preview found
     go(page, f"{everything.url}/cohorts", "Cohorts")
     press_in_row(page, "Cohorts of the Mixpanel project", "Trial ends this week")
     press(page.get_by_role("button", name="Preview"))
