@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,11 @@ from sqlalchemy import Connection, Engine, make_url, text
 from sqlmodel import Session
 
 from core.bridge import Bridge
-from data.engine import StorageError, make_engine, open_database, read_session, write_session
+from data.engine import StorageError, open_database, read_session, write_session
 from data.models import Connection as Kept
 from data.models import Person
-from tests.stage import databases
+from tests.postgres.sessions import end, is_gone
 from tests.stage.sandbox import wait_until
-
-
-@pytest.fixture
-def server() -> Generator[Connection]:
-    """The server, as who administers it."""
-    engine = make_engine(databases.SERVER.format("postgres"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield connection
-    engine.dispose()
 
 
 def name_of(bridge: Bridge) -> str:
@@ -51,16 +42,6 @@ def sentence_of(does: Callable[[], object]) -> tuple[str, str]:
 
 def ask(session: Session, what: str) -> Any:
     return session.connection().execute(text(what))
-
-
-def end(server: Connection, pid: int) -> None:
-    """End a session of the server, and wait until it is gone."""
-    server.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-    wait_until(lambda: is_gone(server, pid))
-
-
-def is_gone(server: Connection, pid: int) -> bool:
-    return not server.execute(text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid"), {"pid": pid}).scalar()
 
 
 def test_a_read_only_standby(bridge: Bridge, server: Connection):

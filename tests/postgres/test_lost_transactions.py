@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
@@ -11,34 +10,21 @@ from sqlmodel import Session, select
 
 from core.bridge import Bridge
 from data import time_limits
-from data.engine import StorageError, TransactionLost, as_one, make_engine, read_session, write_session
+from data.engine import StorageError, TransactionLost, as_one, read_session, write_session
 from data.models import Person
 from data.repeating import repeated
-from tests.stage import databases
-from tests.stage.sandbox import wait_until
+from tests.postgres.sessions import end
 
 LIMITS = ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
 
 
-@pytest.fixture
-def server() -> Generator[Connection]:
-    """The server, as who administers it."""
-    engine = make_engine(databases.SERVER.format("postgres"))
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        yield connection
-    engine.dispose()
-
-
-def cut(server: Connection, session: Any) -> None:
-    """End the session's connection from the server's side, and wait until it is gone."""
-    pid = session.execute(text("SELECT pg_backend_pid()")).scalar()
-    server.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
-    present = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
-    wait_until(lambda: not server.execute(present, {"pid": pid}).scalar())
+def cut(server: Connection, connection: Connection) -> None:
+    """End a connection from the server's side, and wait until it is gone."""
+    end(server, connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
 
 
 def cut_in_the_middle(server: Connection, session: Session) -> None:
-    cut(server, session)
+    cut(server, session.connection())
     session.connection().execute(text("SELECT 1"))
 
 
@@ -79,11 +65,11 @@ def test_what_was_cut_before_the_commit_is_done_again_as_a_whole(bridge: Bridge,
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])
 def test_what_the_server_ended_for_another_s_sake_is_done_again(bridge: Bridge, code: str):
-    def end(session: Session, number: int) -> None:
+    def fail(session: Session, number: int) -> None:
         if number == 1:
             session.connection().execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{code}'; END $$"))
 
-    add_person, tries = adding(bridge, end)
+    add_person, tries = adding(bridge, fail)
 
     add_person()
 
@@ -110,8 +96,7 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(bridge: Bridge, server
             return
         if is_kept:
             connection.exec_driver_sql("COMMIT")
-        driver: Any = connection.connection.driver_connection
-        cut(server, driver_session(driver))
+        cut(server, connection)  # it asks, and so there is something to commit once more
 
     add_person, tries = adding(bridge, lambda *_: event.listen(bridge.engine, "commit", lose))
 
@@ -122,18 +107,6 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(bridge: Bridge, server
     assert caught.value.advice == "Look whether the change is there before you make it again."
     assert tries == [1]
     assert count_people(bridge) == int(is_kept)
-
-
-def driver_session(driver: Any) -> Any:
-    """Return a connection of the driver as something that is asked like a session."""
-
-    class Asked:
-        @staticmethod
-        def execute(statement: Any) -> Any:
-            found = driver.execute(str(statement)).fetchone()
-            return type("Answer", (), {"scalar": staticmethod(lambda: found[0])})
-
-    return Asked
 
 
 def test_a_part_of_a_larger_transaction_is_not_done_again_by_itself(bridge: Bridge, server: Connection):
