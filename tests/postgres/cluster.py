@@ -7,11 +7,12 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
+
+from tests.stage.sandbox import wait_until
 
 # Debian keeps them off the PATH, a folder for each version.
 INSTALLED = "/usr/lib/postgresql/*/bin"
@@ -103,8 +104,8 @@ def _start(
 
 def wait_for(folder: Path) -> None:
     """Return once the server takes connections: it notes that in its file."""
-    note, until_s = folder / "data" / "postmaster.pid", time.monotonic() + _WITHIN_S
-    while not (note.exists() and note.read_text().rstrip().endswith("ready")):
-        if time.monotonic() > until_s:
-            raise NoPostgres(f"PostgreSQL did not start: {(folder / 'log').read_text().strip()[-500:]}")
-        time.sleep(0.05)
+    note = folder / "data" / "postmaster.pid"
+    try:
+        wait_until(lambda: note.exists() and note.read_text().rstrip().endswith("ready"), within_s=_WITHIN_S)
+    except AssertionError:
+        raise NoPostgres(f"PostgreSQL did not start: {(folder / 'log').read_text().strip()[-500:]}") from None

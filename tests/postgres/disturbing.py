@@ -15,10 +15,13 @@ from typing import NamedTuple
 from data.models import LeaseKind
 from tests.postgres.machines import Machines, Worker
 from tests.stage.object_storage import Asked
+from tests.stage.sandbox import wait_until
 
 # A worker that ends by itself so soon after its start found no database.
 _STARTING_S = 20.0
 _CHANGE_EVERY_S = 0.2
+# Longer than anything that goes wrong lasts.
+_ENDING_S = 120.0
 _HOLDERS = "SELECT lease_owner, key FROM lease WHERE kind = %s"
 
 
@@ -59,9 +62,7 @@ class Disturber:
             self._go_on()
             self.stage.change_a_cohort()
             time.sleep(_CHANGE_EVERY_S)  # this is the pace of what is tested
-        while self._later:
-            self._go_on()
-            time.sleep(_CHANGE_EVERY_S)
+        wait_until(self._has_ended_all, within_s=_ENDING_S)
 
     def keep_up(self) -> None:
         """Start again whoever is not there: a supervisor does."""
@@ -80,6 +81,10 @@ class Disturber:
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         self.keep_up()
+
+    def _has_ended_all(self) -> bool:
+        self._go_on()
+        return not self._later
 
     def _then(self, after_s: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._later, (time.monotonic() + after_s, next(self._turns), do))

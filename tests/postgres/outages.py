@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from tests.postgres import cluster
+from tests.stage.sandbox import wait_until
 
 _WITHIN_S = 60.0
 # What was committed outlives the server, which is killed here; only a power cut may take it.
@@ -77,10 +78,7 @@ class Server:
         """Stop it: in order and without waiting for anybody, or as if it had crashed."""
         note = self.folder / "data" / "postmaster.pid"
         os.kill(int(note.read_text().split()[0]), signal.SIGQUIT if at_once else signal.SIGINT)
-        until_s = time.monotonic() + _WITHIN_S
-        while note.exists():
-            assert time.monotonic() < until_s, "the server did not stop"
-            time.sleep(0.02)
+        wait_until(lambda: not note.exists(), within_s=_WITHIN_S)
         if self._again:
             self._again.wait()
 
