@@ -363,10 +363,12 @@ def test_a_backup_of_a_server_that_is_killed_leaves_no_file(backup: Path, tmp_pa
     assert rows_in(tmp_path / "second.tar")[Group.__tablename__] == all_groups(server)
 
 
-def lose_connection(engine: Engine) -> None:
+def lose_connections(server: Settings) -> None:
+    engine = make_engine(server.database_url)
     with engine.connect() as connection:
         others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
         connection.execute(text(others + "pg_backend_pid()"))
+    engine.dispose()
 
 
 def test_a_server_that_is_lost_in_the_middle_leaves_nothing_and_takes_it_the_next_time(
@@ -376,9 +378,7 @@ def test_a_server_that_is_lost_in_the_middle_leaves_nothing_and_takes_it_the_nex
     require_same = row_copy.require_same
 
     def lose(target: Any, tallies: Any) -> None:
-        other = make_engine(server.database_url)
-        lose_connection(other)
-        other.dispose()
+        lose_connections(server)
         require_same(target, tallies)
 
     monkeypatch.setattr(row_copy, "require_same", lose)
@@ -401,9 +401,7 @@ def test_a_restore_that_had_decided_when_its_server_was_lost_is_finished(
 
     def lose(home: Path) -> None:
         place_beside(home)
-        other = make_engine(server.database_url)
-        lose_connection(other)
-        other.dispose()
+        lose_connections(server)
 
     monkeypatch.setattr(placing, "place_beside", lose)
     with pytest.raises(StorageFailed):
@@ -493,9 +491,7 @@ def test_a_backup_that_loses_its_server_leaves_no_file(backup: Path, tmp_path: P
 
     def lose(table: Table, source: Any, target: Any) -> Any:
         if table.name == "run":
-            other = make_engine(server.database_url)
-            lose_connection(other)
-            other.dispose()
+            lose_connections(server)
         return copy_table(table, source, target)
 
     monkeypatch.setattr(row_copy, "_copy_table", lose)
