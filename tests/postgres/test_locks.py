@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -266,8 +267,6 @@ def test_of_two_that_wait_for_each_other_one_is_done_again(bridge: Bridge):
                 session.get_one(Person, number).name = name
                 session.flush()
                 between()
-
-    import threading
 
     barrier = threading.Barrier(2)
     met_once = [False, False]
