@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -34,7 +33,7 @@ from tests.faults.population import (
 from tests.stage.claims import claimable
 from tests.stage.clock import BothClocks
 from tests.stage.home import Home, group_row
-from tests.stage.sandbox import NOON
+from tests.stage.sandbox import NOON, wait_until
 from tests.stage.seeds import LONG, SEEDS, few
 
 # What the sandbox is slow to take arrives at a cohort that no other test looks at.
@@ -204,11 +203,9 @@ def test_a_run_that_is_cancelled_ends_at_its_next_heartbeat_and_the_next_slot_is
     recurring.add_sync(bridge, LOCAL, LATE)
     worker = process.start(home, "worker", lease_s=None)
     population.wait_for("cohort-sync", page=2)
-    began = time.monotonic()
     runs.cancel_run(bridge, LOCAL, last(bridge).id or 0)
 
-    while list_unfinished(bridge) and time.monotonic() < began + 15:
-        time.sleep(0.02)
+    wait_until(lambda: not list_unfinished(bridge), within_s=15)
 
     process.stop(worker)
     assert last(bridge).status == RunStatus.CANCELLED
