@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.stage.processes import free_port
+from tests.stage.serving import serving
 
 USER, ID = "user-{:07}", "i_{:07}"
 # Every so many rows one is refused, by its own number: which rows these are does not depend on the batch.
@@ -91,21 +88,13 @@ def _answer(count: int, refused: list[dict[str, Any]]) -> Response:
 @contextmanager
 def receiving(rows: int) -> Generator[Receiver]:
     """Serve from a thread while inside."""
-    receiver, port = Receiver(rows), free_port()
-    receiver.url = f"http://127.0.0.1:{port}"
+    receiver = Receiver(rows)
     app = Starlette(
         routes=[
             Route("/engage", receiver.engage, methods=["POST"]),
             Route("/import", receiver.import_, methods=["POST"]),
         ]
     )
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
+    with serving(app) as port:
+        receiver.url = f"http://127.0.0.1:{port}"
         yield receiver
-    finally:
-        server.should_exit = True
-        thread.join(10)
