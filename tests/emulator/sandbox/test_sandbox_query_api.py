@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from core.sandbox import people
+from tests.stage.sandbox import wait_until
 
 EVERYONE, POWER, EXACT, EMPTY, HIDDEN, GROUPS, NAMED, NO_IDS, TRIAL, ODD = range(5167401, 5167411)
 POLICY = '"project";q=60;w=3600, "project-concurrency";q=5;qu="concurrent-requests"'
@@ -335,8 +336,7 @@ def test_queries_are_forgotten_while_they_are_answered(client: Any):
     client.delete("/sandbox/api/requests")
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(client.engage, HIDDEN)
-        while not client.requests()["requests"]:
-            pass
+        wait_until(lambda: client.requests()["requests"])
 
         client.delete("/sandbox/api/requests", params={"queries": 1})
         meanwhile = client.cohorts().headers["RateLimit"]
