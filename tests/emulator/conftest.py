@@ -13,6 +13,7 @@ from core.bridge import Bridge
 from tests.stage.api import Api, exported_api
 from tests.stage.clock import BothClocks, FakeClock
 from tests.stage.home import Home, connect, copy_home
+from tests.stage.machines import Machines, machines_of
 from tests.stage.sandbox import POWER, Sandbox, sandbox_at_noon
 
 
@@ -35,6 +36,13 @@ def clock(sandbox: Sandbox, fake_clock: FakeClock) -> BothClocks:
 @pytest.fixture
 def bridge(home: Home, fake_clock: FakeClock) -> Generator[Bridge]:
     with home.bridge(clock=fake_clock.clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def machines(home: Home, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
+    """Machines that share the connected home's database and key, and a bucket."""
+    with machines_of(home, fake_clock, monkeypatch) as opened:
         yield opened
 
 

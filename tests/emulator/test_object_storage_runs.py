@@ -6,7 +6,6 @@ import asyncio
 import io
 import os
 import shutil
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -22,18 +21,11 @@ from core.syncs import groups, undo
 from core.worker import retention, service
 from data.models import ImportStage, RunStatus
 from tests.emulator.test_associate import enter_token, outcomes, rows
-from tests.stage.clock import FakeClock
-from tests.stage.home import Home, export, group_row, newest_run
-from tests.stage.machines import PREFIX, Machines, copies, machines_of, members_of, named
+from tests.stage.home import export, group_row, newest_run
+from tests.stage.machines import PREFIX, Machines, copies, members_of, named
 from tests.stage.object_storage import storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 from tests.stage.seeds import LONG
-
-
-@pytest.fixture
-def machines(home: Home, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
-    with machines_of(home, fake_clock, monkeypatch) as opened:
-        yield opened
 
 
 def test_the_whole_way_of_a_group_over_two_machines(machines: Machines, sandbox: Sandbox):

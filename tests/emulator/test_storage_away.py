@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Generator
 
 import pytest
 
@@ -21,21 +20,14 @@ from data.models import RunStatus
 from data.storage.s3 import IN_BACKGROUND, PERSON_WAITS, Patience
 from tests.emulator.test_probes import samples
 from tests.stage.api import served
-from tests.stage.clock import FakeClock
-from tests.stage.home import Home, export, newest_run
-from tests.stage.machines import Machines, machines_of, members_of, named
+from tests.stage.home import export, newest_run
+from tests.stage.machines import Machines, members_of, named
 from tests.stage.object_storage import BRIEF
 from tests.stage.sandbox import LATER_S, TRIAL, Sandbox
 from tests.stage.seeds import LONG
 
 AWAY = "The object storage cannot be reached, or broke off its answer."
 PATIENT = Patience(request_s=1, part_s=1, overall_s=10)
-
-
-@pytest.fixture
-def machines(home: Home, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
-    with machines_of(home, fake_clock, monkeypatch) as opened:
-        yield opened
 
 
 def look_anew(machines: Machines, bridge: Bridge) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
 from contextlib import closing
 
 import pytest
@@ -17,19 +16,12 @@ from core.worker import service
 from data.engine import write_session
 from data.models import AuditEntry, RunFilter, RunStatus, SyncState
 from tests.stage import databases
-from tests.stage.clock import FakeClock
-from tests.stage.home import Home, export, group_row, newest_run
-from tests.stage.machines import PREFIX, Machines, machines_of
+from tests.stage.home import export, group_row, newest_run
+from tests.stage.machines import PREFIX, Machines
 from tests.stage.object_storage import Asked, storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 
 MARK, HEAD = "deliveries.mark", "audit.head"
-
-
-@pytest.fixture
-def machines(home: Home, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
-    with machines_of(home, fake_clock, monkeypatch) as opened:
-        yield opened
 
 
 def stored(machines: Machines, name: str) -> str:
