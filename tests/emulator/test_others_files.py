@@ -18,7 +18,7 @@ from core.worker import retention
 from data.engine import StorageError
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row
-from tests.stage.object_storage import environ, make_bucket, put_as_others, storage_at
+from tests.stage.object_storage import make_bucket, put_as_others, storage_at, use_keys
 from tests.stage.sandbox import TRIAL, Sandbox
 
 YEAR_S = 366 * 24 * 3600
@@ -77,8 +77,7 @@ def test_an_attempt_that_wakes_late_writes_over_no_file_that_a_row_names(home: H
 def test_objects_of_others_in_a_bucket_stay(
     home: Home, sandbox: Sandbox, fake_clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    use_keys(monkeypatch)
     bucket = make_bucket()
     theirs = {*OTHERS, "associations/0a.tar", "associations/of marketing.tar", "associations/2024.csv"}
     put_as_others(bucket, {f"members/{name}" for name in theirs})
@@ -110,8 +109,7 @@ def put_folders(folder: Path, name: str) -> None:
 def test_a_cache_that_cannot_be_used_ends_in_a_sentence(
     home: Home, sandbox: Sandbox, put: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
 ):
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    use_keys(monkeypatch)
     with home.bridge(storage_url=f"s3://{make_bucket()}/members") as bridge:
         run = export(bridge, TRIAL)
         put(home.path / "cache", run.snapshot or "")

@@ -28,7 +28,7 @@ from tests.faults.process import Kill
 from tests.postgres.test_moving import NOON, OLD_HOME, all_rows
 from tests.stage import databases
 from tests.stage.home import RETRY_OVER_S, Home, connect, export
-from tests.stage.object_storage import environ, make_bucket, storage_at
+from tests.stage.object_storage import environ, make_bucket, storage_at, use_keys
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 from tests.stage.seeds import PAGE_SIZE
 
@@ -39,8 +39,7 @@ _NAMES = re.compile(r"'(run|difference|excluded|tried)-\d{8}(-[0-9a-f]+)?'|'[0-9
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    use_keys(monkeypatch)
 
 
 def in_file(home: Path) -> dict[str, str]:

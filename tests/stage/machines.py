@@ -18,7 +18,7 @@ from data.storage.address import S3Address
 from data.storage.s3 import Patience, S3Storage
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, group_row
-from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at
+from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at, use_keys
 
 PREFIX = "members"
 
@@ -78,8 +78,7 @@ class Machines:
 @contextmanager
 def machines_of(home: Home, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
     """Let the home that was connected be one that only others' database and key come from."""
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    use_keys(monkeypatch)
     with faults() as way:
         machines = Machines(home, make_bucket(), way, clock, monkeypatch)
         with home.bridge() as bridge, write_session(bridge.engine) as session:

@@ -16,6 +16,8 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
+import pytest
+
 from data.storage.address import S3Address
 from data.storage.s3 import Patience, S3Storage
 
@@ -53,6 +55,12 @@ def put_as_others(bucket: str, keys: Iterable[str]) -> None:
 def environ(port: int | None = None) -> dict[str, str]:
     """Return the environment of a process that uses the server, or what stands before it."""
     return KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port or server_port()}"}
+
+
+def use_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process use the server, wherever it opens a bucket."""
+    for name, value in environ().items():
+        monkeypatch.setenv(name, value)
 
 
 def storage_at(bucket: str, *, port: int | None = None, prefix: str = "", patience: Patience = CALM) -> S3Storage:

@@ -32,7 +32,7 @@ from data.models import Run
 from data.proofs import FILE_COLUMNS
 from data.run_retention import named_files
 from data.storage.s3 import S3Storage
-from tests.stage.object_storage import environ, make_bucket, storage_at
+from tests.stage.object_storage import make_bucket, storage_at, use_keys
 from tests.stage.processes import ROOT
 
 pytestmark = pytest.mark.sqlite_file
@@ -44,8 +44,7 @@ Contents = dict[tuple[str, int], bytes | None]
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    use_keys(monkeypatch)
 
 
 def settings_of(home: Path, **values: Any) -> Settings:
@@ -195,9 +194,8 @@ def test_objects_that_are_gone_or_damaged_are_told_as_lost(far: tuple[Bridge, st
     known = sorted(name for name in named_files(bridge.engine) if not bridge.snapshots.exists(name))
     gone, damaged = there[:2]
     storage.remove(f"{gone}.parquet")
-    monkey = storage_at(bucket, prefix=PREFIX)
-    monkey.remove(f"{damaged}.parquet")
-    monkey._calls.put(f"{damaged}.parquet", b"other", within_s=5, attributes={"sha256": "0" * 64})
+    storage.remove(f"{damaged}.parquet")
+    storage._calls.put(f"{damaged}.parquet", b"other", within_s=5, attributes={"sha256": "0" * 64})
 
     manifest = backed_up(bridge, tmp_path / "second.tar")
 
@@ -273,12 +271,10 @@ def test_a_restore_that_comes_to_nothing_takes_back_what_it_put_and_can_be_done_
         return put_file(self, file, name)
 
     to = far_settings(tmp_path / "far", bucket)
-    monkeypatch.setattr(S3Storage, "put_file", fail)
-    with pytest.raises(BackupUnusable):
-        restored(to, made[0])
-    monkeypatch.undo()
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Storage, "put_file", fail)
+        with pytest.raises(BackupUnusable):
+            restored(to, made[0])
     assert objects(bucket) == {}
     assert placing.list_occupied(to.home, to.home / placing.DATABASE) == []
 

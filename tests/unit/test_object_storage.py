@@ -15,13 +15,12 @@ from data.storage.folder import FolderStorage
 from data.storage.opening import open_storage
 from data.storage.port import AlreadyThere, ObjectGone, Storage, StorageUnavailable, VersionMoved
 from data.storage.s3 import S3Storage
-from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, put_as_others, storage_at
+from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, put_as_others, storage_at, use_keys
 
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environ().items():
-        monkeypatch.setenv(name, value)
+    use_keys(monkeypatch)
 
 
 @pytest.fixture(params=["folder", "s3"])
