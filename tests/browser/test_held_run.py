@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.stage import EXPORT_MS, Everything, go, press
 from tests.stage.sandbox import IMPORTED
-from tests.stage.seeds import LONG, few
+from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -75,7 +75,6 @@ def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(
 
 
 @LONG
-@few(1)
 @pytest.mark.parametrize("closed_by", ["Escape", "button"])
 def test_a_dialog_that_was_closed_does_not_come_back_when_the_page_is_drawn_again(
     everything: Everything, page: Page, closed_by: str

@@ -94,7 +94,6 @@ def test_a_row_is_opened_from_the_keyboard(everything: Everything, page: Page):
 
 
 @LONG
-@few(1)
 @pytest.mark.parametrize(
     ("entered", "sentence"),
     [

@@ -25,7 +25,7 @@ from tests.stage.home import export, group_row, newest_run
 from tests.stage.machines import PREFIX, Machines, copies, members_of, named
 from tests.stage.object_storage import storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import LONG
+from tests.stage.seeds import LONG, few
 
 
 def test_the_whole_way_of_a_group_over_two_machines(machines: Machines, sandbox: Sandbox):
@@ -161,25 +161,24 @@ def test_a_copy_that_is_damaged_is_fetched_again_before_its_object_counts_as_dam
         assert third.snapshot not in (first.snapshot, second.snapshot)
 
 
+@few(1)
 @pytest.mark.parametrize(
-    ("fault", "method", "times"),
+    ("fault", "method"),
     [
-        ("unconfirmed", "PUT", 1),
-        pytest.param("error", "PUT", 1, marks=LONG),
-        pytest.param("cut", "GET", 1, marks=LONG),
-        pytest.param("half", "GET", 1, marks=LONG),
-        pytest.param("error", "HEAD", 1, marks=LONG),
-        pytest.param("slow", "PUT", 1, marks=LONG),
+        ("unconfirmed", "PUT"),
+        ("error", "PUT"),
+        ("cut", "GET"),
+        ("half", "GET"),
+        ("error", "HEAD"),
+        ("slow", "PUT"),
     ],
 )
-def test_what_goes_wrong_once_changes_nothing(
-    machines: Machines, sandbox: Sandbox, fault: str, method: str, times: int
-):
+def test_what_goes_wrong_once_changes_nothing(machines: Machines, sandbox: Sandbox, fault: str, method: str):
     with machines.machine("a") as one:
         export(one, TRIAL)
     sandbox.at(LATER_S)
     with machines.machine("b") as other:
-        machines.way.times(times, fault, method)
+        machines.way.times(1, fault, method)
         run = export(other, TRIAL)
 
         assert (run.status, run.write, run.notice) == (RunStatus.SUCCEEDED, "delta", None)
@@ -187,14 +186,15 @@ def test_what_goes_wrong_once_changes_nothing(
         assert members_of(other, TRIAL) == set(sandbox.group(TRIAL) or {})
 
 
+@LONG
 @pytest.mark.parametrize(
     ("fault", "method", "told"),
     [
-        pytest.param("expired", "PUT", "refuses these credentials", marks=LONG),
-        pytest.param("error", "PUT", "answered with errors", marks=LONG),
-        pytest.param("cut", "GET", "cannot be reached", marks=LONG),
-        pytest.param("error", "HEAD", "answered with errors", marks=LONG),
-        pytest.param("slow", "PUT", "did not answer in time", marks=LONG),
+        ("expired", "PUT", "refuses these credentials"),
+        ("error", "PUT", "answered with errors"),
+        ("cut", "GET", "cannot be reached"),
+        ("error", "HEAD", "answered with errors"),
+        ("slow", "PUT", "did not answer in time"),
     ],
 )
 def test_what_lasts_fails_the_run_with_a_sentence_and_the_group_stays(

@@ -24,7 +24,7 @@ from tests.stage.home import export, newest_run
 from tests.stage.machines import Machines, members_of, named
 from tests.stage.object_storage import BRIEF
 from tests.stage.sandbox import LATER_S, TRIAL, Sandbox
-from tests.stage.seeds import LONG
+from tests.stage.seeds import few
 
 AWAY = "The object storage cannot be reached, or broke off its answer."
 PATIENT = Patience(request_s=1, part_s=1, overall_s=10)
@@ -109,9 +109,9 @@ def test_every_process_says_at_its_start_that_the_storage_cannot_be_used_and_a_w
     assert "refuses these credentials: they have ended. Renew them." in said[0]
 
 
+@few(1)
 @pytest.mark.parametrize(
-    ("away_s", "patience", "background"),
-    [(1.5, BRIEF, PATIENT), pytest.param(20.0, PERSON_WAITS, IN_BACKGROUND, marks=LONG)],
+    ("away_s", "patience", "background"), [(1.5, BRIEF, PATIENT), (20.0, PERSON_WAITS, IN_BACKGROUND)]
 )
 def test_a_worker_survives_a_storage_that_is_away_for_longer_than_a_person_waits(
     machines: Machines, sandbox: Sandbox, away_s: float, patience: Patience, background: Patience

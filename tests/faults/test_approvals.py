@@ -355,7 +355,6 @@ def test_an_approval_survives_the_death_of_its_run(group: Group, home: Home, kil
 
 
 @LONG
-@few(1)
 @pytest.mark.parametrize("after", [0, 1])
 def test_an_approval_survives_runs_that_fail_until_one_does_what_was_approved(group: Group, after: int):
     group.population.set(ONE, [*PEOPLE[:50], 3000])
