@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from sqlmodel import col, select, update
 
 from core.bridge import Bridge
@@ -390,12 +391,18 @@ def test_a_lease_is_renewed_while_all_threads_wait_for_a_writer_that_hangs(
 
     async def renew() -> None:
         bound_threads()
+        loop, all_wait = asyncio.get_running_loop(), asyncio.Event()
+
+        def note(*_: object) -> None:
+            if pool.checkedout() > min(cores + 4, 10):
+                loop.call_soon_threadsafe(all_wait.set)
+
+        event.listen(bridge.engine, "checkout", note)
         with write_session(bridge.engine) as session:  # as a process that was frozen
             session.connection()
             waiting = [asyncio.create_task(asyncio.to_thread(set_up, bridge)) for _ in range(40)]
             async with asyncio.timeout(10):
-                while pool.checkedout() <= min(cores + 4, 10):
-                    await asyncio.sleep(0.01)
+                await all_wait.wait()
                 await RunLease(bridge, run_id, "one", Progress(RunLog(clock=bridge.clock))).renew()
         await asyncio.gather(*waiting)
 
