@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from sqlmodel import Session, text
 
 from core.access import people
 from core.access.roles import LOCAL
@@ -17,18 +16,12 @@ from data.engine import read_session
 
 @pytest.fixture
 def crowd(bridge: Bridge, monkeypatch: pytest.MonkeyPatch):
-    """Have every connection of the process in use, and nobody wait long for one."""
+    """Have every connection of the process in use, and no one wait long for one."""
     pool: Any = bridge.engine.pool
     monkeypatch.setattr(pool, "_timeout", 0.05)
     with ExitStack() as stack:
-
-        def take() -> Session:
-            session = stack.enter_context(read_session(bridge.engine))
-            session.exec(text("SELECT 1"))  # type: ignore[call-overload]
-            return session
-
         for _ in range(pool.size() + pool._max_overflow):
-            take()
+            stack.enter_context(read_session(bridge.engine)).connection()
         yield
 
 
