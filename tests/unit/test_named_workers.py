@@ -16,6 +16,7 @@ from core.reports import overview
 from core.syncs import runs
 from core.worker.service import Worker
 from data import run_queue
+from data import workers as worker_rows
 from data.models import Run
 
 HERE = re.escape(socket.gethostname()[:24]) + r":\d+"
@@ -60,7 +61,7 @@ def test_the_log_says_once_which_worker_is_at_work(bridge: Bridge, caplog: pytes
 def test_two_workers_of_one_name_are_told_apart_by_where_they_run(bridge: Bridge):
     now = bridge.clock.now()
     for owner in ("one:7:ab", "two:7:cd"):
-        workers.workers.sign_on(bridge.engine, owner, started_at=now, now=now, label="A")
+        worker_rows.sign_on(bridge.engine, owner, started_at=now, now=now, label="A")
     Worker(bridge).sign_on()
 
     called = sorted(workers.called(worker) for worker in overview.workers(bridge, LOCAL))
