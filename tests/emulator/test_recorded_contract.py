@@ -21,7 +21,7 @@ def differing(kept: list[dict[str, Any]], played: list[dict[str, Any]]) -> list[
 
 
 def without_gaps(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Number the groups anew, in their order: a server's numbers have gaps, where one was refused after it had one."""
+    """Number the groups from 1, in their order: a server skips a number where a group was refused after it had one."""
     fields = list(fields_of_groups(steps))
     numbers = sorted({holder[name] for holder, name in fields})
     for holder, name in fields:

@@ -1,4 +1,4 @@
-"""A storage that cannot be used: said at once wherever one looks, and waited for by whoever works in the background."""
+"""A storage that cannot be used: said at once wherever one looks, and waited for by what works in the background."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AWAY = "The object storage cannot be reached, or broke off its answer."
 PATIENT = Patience(request_s=1, part_s=1, overall_s=10)
 
 
-def look_anew(machines: Machines, bridge: Bridge) -> None:
+def look_again(machines: Machines, bridge: Bridge) -> None:
     """Let what is remembered be too old to count, and wait for what comes in its place."""
     machines.clock.ahead_s += 61
     bridge.storage_watch.find_trouble(bridge.storage, bridge.clock.steady_s, wait_s=10)
@@ -46,16 +46,16 @@ def test_it_is_said_at_once_by_readiness_numbers_and_reports_and_once_in_the_log
 
         machines.way.fault = lambda asked: "cut"
         assert find_storage_trouble(bridge, LOCAL) is None, "an answer is remembered for a while"
-        look_anew(machines, bridge)
+        look_again(machines, bridge)
         ready = client.get("/readyz")
         asked = len(machines.way.asked)
 
         assert ready.status_code == 503
         assert [told for told in ready.json()["troubles"] if told.startswith(AWAY) and "AWS_ENDPOINT_URL" in told]
         assert samples(client)["storage_usable",] == 0
-        assert len(machines.way.asked) == asked, "whoever looks does not ask each time"
+        assert len(machines.way.asked) == asked, "not each look asks"
         machines.way.fault = lambda asked: None
-        look_anew(machines, bridge)
+        look_again(machines, bridge)
         assert client.get("/readyz").status_code == 200
 
     said = [record.getMessage() for record in caplog.records if record.name == "core.storage_watch"]

@@ -113,7 +113,7 @@ class WallClock:
     steady_s: float = 0.0
     speed: float = 1.0
     moved_by: str = ""
-    is_hosts: bool = False  # a machine's own, which a database that has a clock of its own knows better
+    is_hosts: bool = False  # a machine's own, which a database with its own clock knows better
 
     def now_s(self) -> float:
         real = self.start_s + (time.monotonic() - self.steady_s) * self.speed if self.start_s else _REAL_TIME()
@@ -203,13 +203,13 @@ def _carry_out(orders: Orders) -> None:
 
 
 def _move_to(machine: str) -> None:
-    """Let the process be known as one of another machine: nobody here can see by its id whether it has ended."""
+    """Let the process be known as one of another machine: no one here can see by its id whether it has ended."""
     socket.gethostname = lambda: machine
     process_identity._machine = lambda: f"{machine}/{machine}"  # pyright: ignore[reportPrivateUsage]
 
 
 def _hosts_clock(ahead_s: float) -> Clock:
-    """Return the clock of a host, which a database that has one of its own knows better."""
+    """Return the clock of a host, which a database with its own clock knows better."""
     if not ahead_s:
         return SYSTEM_CLOCK
     shown = WallClock(start_s=_REAL_TIME() + ahead_s, steady_s=time.monotonic())

@@ -30,7 +30,7 @@ class Kill(NamedTuple):
 
     at_s: float
     runs: list[int]
-    with_machine: bool  # which leaves nobody to see by itself that the process has ended
+    with_machine: bool  # then no one can see by itself that the process has ended
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Disturber:
         wait_until(self._has_ended_all, within_s=_ENDING_S)
 
     def keep_up(self) -> None:
-        """Start again whoever is not there: a supervisor does."""
+        """Start workers again that have ended, as a supervisor does."""
         for worker in self.stage.workers:
             if worker.process is not None and not worker.is_up:
                 self._note_end(worker)
@@ -206,7 +206,7 @@ class Disturber:
         self._busy.add("storage")
         name = self.stage.rng.choice(("error", "slow", "cut", "unconfirmed", "half"))
         ways, share = self.stage.ways, self.stage.rng.choice((0.5, 1.0))
-        rng = random.Random(self.stage.rng.random())  # of its own: requests come in any order
+        rng = random.Random(self.stage.rng.random())  # not the stage's: requests come in any order
 
         def fault(asked: Asked) -> str | None:
             is_hit = rng.random() < share

@@ -139,7 +139,7 @@ def _list_scheduled(runs: Sequence[Run]) -> list[Run]:
 def _of_whole_writes(stage: Machines, runs: Sequence[Run]) -> list[str]:
     """A group is written in full by its first run and after one that did not succeed, and not for another machine.
 
-    One that was handed back may have been in the middle of it: whoever goes on with it writes in full too.
+    One that was handed back may have been in the middle of it: the worker that continues it writes in full too.
     """
     before, wrong = dict[int, Run](), list[str]()
     starts = Counter(map(int, re.findall(r"run starts run_id=(\d+)", stage.read_log())))
@@ -196,7 +196,7 @@ def _of_words(stage: Machines, runs: Sequence[Run]) -> list[str]:
     log = stage.read_log()
     errors = re.findall(r"^  Traceback \(most recent(?:.*\n  )*?.*\n(?=\d{4}-)", log, re.MULTILINE)
     if errors:
-        wrong.append(f"{len(errors)} errors that nobody foresaw: {_last_lines(errors)}")
+        wrong.append(f"{len(errors)} errors that no one foresaw: {_last_lines(errors)}")
     odd = Counter(run.error_message for run in runs if run.error_code == "unexpected")
     return wrong + ([f"runs failed for no reason that was foreseen: {odd}"] if odd else [])
 
@@ -236,7 +236,7 @@ def tell(stage: Machines, disturber: Disturber) -> list[str]:
 
 
 def _recoveries(stage: Machines, runs: Sequence[Run], kills: Sequence[Kill]) -> list[float]:
-    """List after how many real seconds the groups were at work again whose runs a killed worker held."""
+    """List after how many real seconds a run of each group started again whose run a killed worker held."""
     group_of = {run.id: run.group_id for run in runs}
     started = sorted((run.started_at.timestamp(), run.group_id, run.id) for run in runs if run.started_at)
     taken = list[float]()

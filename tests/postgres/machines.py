@@ -1,4 +1,4 @@
-"""Workers as if each was on a machine of its own: on one PostgreSQL, one object storage and one sandbox."""
+"""Workers as if each was on another machine: on one PostgreSQL, one object storage and one sandbox."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DATABASE = "machines"
 _FIRST_COHORT = 101
 # What a group holds: some take two messages, most one.
 _SIZES = (5, 20, 60, 150, 1300)
-# How long each answer of the vendors takes, so that whoever is killed is often in the middle of a run.
+# How long each answer of the vendors takes, so that a worker that is killed is often in the middle of a run.
 _SLOW_S = 0.5
 
 

@@ -58,7 +58,7 @@ class Server:
         return f"postgresql+psycopg://tests@/{name}?host={self.folder}"
 
     def do(self, statement: Any, *values: Any, database: str = "postgres") -> list[Any]:
-        """Do one statement with a connection of its own, and return its rows."""
+        """Do one statement with its own connection, and return its rows."""
         with closing(psycopg.connect(f"postgresql://tests@/{database}?host={self.folder}", autocommit=True)) as server:
             done = server.execute(statement, values or None)
             return done.fetchall() if done.description is not None else []

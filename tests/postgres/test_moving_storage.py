@@ -114,7 +114,7 @@ def test_a_home_moves_to_a_server_and_a_bucket_and_back_with_every_row_and_membe
     last = restored(tmp_path / "last", tmp_path / "second.tar", key, in_file(tmp_path / "last"))
     with last.bridge(**in_file(last.path), **opened) as bridge:
         rows = told(bridge)
-        # Each restore writes a line of its own; and a backup that was made tells of that.
+        # Each restore writes another line; and a backup that was made tells of that.
         changed = {table for table in rows if rows[table] != expected[table]}
         assert changed <= {"audit_entry", "delivery_count", "sync", "group_at_destination", "lease", "worker_beat"}
         assert members(bridge) == files

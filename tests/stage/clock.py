@@ -36,7 +36,7 @@ class FakeClock:
 
     @property
     def of_host(self) -> Clock:
-        """The wall clock of a machine, which a database that has a clock of its own knows better."""
+        """The wall clock of a machine, which a database with its own clock knows better."""
         return replace(self.clock, is_hosts=True)
 
 

@@ -132,7 +132,7 @@ def _make(name: str) -> None:
 
 
 def _copy(name: str, target: str) -> None:
-    """Make one database, or make it again, as another is: a moment at which nobody is connected to that."""
+    """Make one database, or make it again, as another is: a moment at which no one is connected to that."""
     for each in (name, target):
         close_all(each)
     _do(

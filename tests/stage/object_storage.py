@@ -70,7 +70,7 @@ def storage_at(bucket: str, *, port: int | None = None, prefix: str = "", patien
 
 
 class Asked(NamedTuple):
-    """A request on its way: how often there was one that a fault was for is counted by whoever makes the fault."""
+    """A request on its way: a fault counts by itself how often there was one for it."""
 
     method: str
     path: str

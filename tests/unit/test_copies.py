@@ -1,4 +1,4 @@
-"""The cache of copies: what goes when it is full, and what stays, whoever reads, in this process or in others."""
+"""The cache of copies: what goes when it is full, and what stays while this process or another reads it."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def test_watchers_that_each_live_shorter_than_a_lease_find_out_together_what_is_
         fake_clock.ahead_s += 4
         recovered.append(watch.look())
         watch.note()
-        fake_clock.ahead_s += HOUR_S  # nobody watches: that it does not move then says nothing
+        fake_clock.ahead_s += HOUR_S  # no one watches: that it does not move then says nothing
 
     assert recovered == [0] * 11 + [1]
 
