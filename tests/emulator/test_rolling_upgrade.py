@@ -8,8 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, text
 
 from core.access.roles import LOCAL
@@ -17,6 +15,7 @@ from core.settings import Settings
 from core.syncs import recurring
 from data import engine as data_engine
 from data.engine import StorageError, make_engine, open_database, own_revision, schema_revision
+from tests.stage import databases
 from tests.stage.home import Home
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import POWER, Sandbox, wait_until
@@ -33,19 +32,15 @@ def earlier(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
     home = tmp_path / "home"
     home.mkdir()
     engine = make_engine(Settings(home=home, _env_file=None).database_url)  # type: ignore[call-arg]
-    config = Config()
-    config.set_main_option("script_location", str(data_engine._MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, getattr(request, "param", "0022"))
+    databases.upgrade(engine, getattr(request, "param", "0022"))
     yield engine
     engine.dispose()
 
 
 def sign_on(engine: Engine, name: str, *, ago: timedelta = timedelta(seconds=5), **more: str) -> None:
     """Let a worker have given a heartbeat so long ago, by the database's own clock."""
-    now = "now()" if engine.dialect.name == "postgresql" else "datetime('now')"
-    at = f"now() - interval '{ago.seconds} seconds'" if now == "now()" else f"datetime('now', '-{ago.seconds} seconds')"
+    is_server = engine.dialect.name == "postgresql"
+    at = f"now() - interval '{ago.seconds} seconds'" if is_server else f"datetime('now', '-{ago.seconds} seconds')"
     values = {
         "name": f"'{name}'",
         "started_at": at,

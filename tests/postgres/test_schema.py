@@ -13,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import JSON, Boolean, DateTime, Engine, MetaData, Table, create_engine, select
 
-from data import engine as data_engine
 from data.engine import StorageError, one_at_a_time, open_database, sqlite_url
 from tests.stage import databases
 from tests.stage.processes import ROOT, clean_environment
@@ -44,7 +41,7 @@ def test_rows_of_an_earlier_version_become_the_same_as_on_sqlite(tmp_path: Path)
     databases.environment(tmp_path)
     url = databases.url_of(tmp_path)
     with engine_of(file) as before, engine_of(url) as server:
-        upgrade(server, EARLIER)
+        databases.upgrade(server, EARLIER)
         carry_over(before, server)
 
     for each in (file, url):
@@ -61,14 +58,6 @@ def engine_of(url: str) -> Generator[Engine]:
     engine = create_engine(url)  # as SQLAlchemy makes it, with nothing of ours
     yield engine
     engine.dispose()
-
-
-def upgrade(engine: Engine, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(data_engine._MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
 
 
 def tables_of(engine: Engine) -> list[Table]:

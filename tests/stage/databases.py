@@ -10,10 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from alembic import command
+from alembic.config import Config
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from sqlalchemy import Engine, event
 
 from core.settings import Settings
+from data import engine as data_engine
 
 # The URL of a server's databases but for their name; empty where each home has a SQLite file.
 SERVER = os.environ.get("TEST_POSTGRES_URL", "")
@@ -68,6 +71,15 @@ def put_back(home: Path, file: Path) -> None:
     for path in home.glob(f"{FILE}*"):
         path.unlink()
     shutil.copy(file, home / FILE)
+
+
+def upgrade(engine: Engine, revision: str) -> None:
+    """Make a database be one of an earlier version, or of this one."""
+    config = Config()
+    config.set_main_option("script_location", str(data_engine._MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def drop_below(folder: Path) -> None:
