@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import select
 
 from core.access import audit_log
 from core.access.roles import LOCAL
@@ -20,14 +19,14 @@ from core.settings import Settings
 from core.syncs import groups, recurring
 from core.worker import service
 from data import placing
-from data.engine import read_session, sqlite_url
+from data.engine import sqlite_url
 from data.models import RunStatus
-from data.proofs import FILE_COLUMNS
 from tests.faults import process
 from tests.faults.process import Kill
 from tests.postgres.test_moving import NOON, OLD_HOME, all_rows
 from tests.stage import databases
 from tests.stage.home import RETRY_OVER_S, Home, connect, export
+from tests.stage.members import contents
 from tests.stage.object_storage import environ, make_bucket, storage_at, use_keys
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 from tests.stage.seeds import PAGE_SIZE
@@ -64,19 +63,6 @@ def told(bridge: Bridge) -> dict[str, list[str]]:
     return {table: sorted(_NAMES.sub("NAME", row) for row in rows) for table, rows in all_rows(bridge.engine).items()}
 
 
-def members(bridge: Bridge) -> dict[tuple[str, int], bytes]:
-    """Return what each file of members holds that a row names, by the row."""
-    found = dict[tuple[str, int], bytes]()
-    with read_session(bridge.engine) as session:
-        for column in FILE_COLUMNS:
-            table = column.class_
-            number = table.id if hasattr(table, "id") else table.group_id
-            for row, name in session.exec(select(number, column).where(column.is_not(None))).all():
-                if bridge.snapshots.exists(name):
-                    found[f"{table.__tablename__}.{column.key}", row] = bridge.snapshots.path(name).read_bytes()
-    return found
-
-
 def assert_next_runs_are_right(bridge: Bridge, sandbox: Sandbox, *, write: str = "full") -> None:
     for cohort in (TRIAL, POWER):
         run = export(bridge, cohort)
@@ -98,14 +84,14 @@ def test_a_home_moves_to_a_server_and_a_bucket_and_back_with_every_row_and_membe
     key = first.path / "secret.key"
     near = restored(tmp_path / "near", tmp_path / "first.tar", key, in_file(tmp_path / "near"))
     with near.bridge(**in_file(near.path)) as bridge:
-        expected, files = told(bridge), members(bridge)
-    assert len(files) > 5
+        expected, files = told(bridge), contents(bridge)
+    assert sum(content is not None for content in files.values()) > 5
 
     there = far(tmp_path / "server", bucket)
     server = restored(tmp_path / "server", tmp_path / "first.tar", key, there)
     with server.bridge(**there, **opened) as bridge:
         assert told(bridge) == expected
-        assert members(bridge) == files
+        assert contents(bridge) == files
         assert all(group.in_doubt for group in groups.list_groups(bridge, LOCAL))
         assert audit_log.verify_audit(bridge, LOCAL).problems == []
         back_up(bridge, LOCAL, tmp_path / "second.tar")
@@ -117,7 +103,7 @@ def test_a_home_moves_to_a_server_and_a_bucket_and_back_with_every_row_and_membe
         # Each restore writes another line; and a backup that was made tells of that.
         changed = {table for table in rows if rows[table] != expected[table]}
         assert changed <= {"audit_entry", "delivery_count", "sync", "group_at_destination", "lease", "worker_beat"}
-        assert members(bridge) == files
+        assert contents(bridge) == files
         assert all(group.in_doubt for group in groups.list_groups(bridge, LOCAL))
         sandbox.at(LATER_S * 2)
         assert_next_runs_are_right(bridge, sandbox)
@@ -154,7 +140,7 @@ def test_a_restore_into_a_bucket_that_is_killed_is_done_again(backup: Path, tmp_
     assert process.run(home, "restore", str(backup), env=env) == 0
 
     with near.bridge(**in_file(near.path)) as one, home.bridge(**there) as other:
-        assert members(other) == members(one)
+        assert contents(other) == contents(one)
         assert before <= {known.name for known in storage_at(bucket, prefix=PREFIX).list()}, "others' objects stay"
         assert audit_log.verify_audit(other, LOCAL).problems == []
     assert not (home.path / placing.WHOLE).exists()

@@ -29,9 +29,9 @@ from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import read_session, write_session
 from data.models import Run
-from data.proofs import FILE_COLUMNS
 from data.run_retention import named_files
 from data.storage.s3 import S3Storage
+from tests.stage.members import contents
 from tests.stage.object_storage import make_bucket, storage_at, use_keys
 from tests.stage.processes import ROOT
 
@@ -39,7 +39,6 @@ pytestmark = pytest.mark.sqlite_file
 
 OLD_HOME = ROOT / "tests" / "fixtures" / "home-0005"
 PREFIX = "members"
-Contents = dict[tuple[str, int], bytes | None]
 
 
 @pytest.fixture(autouse=True)
@@ -91,21 +90,6 @@ def far(made: tuple[Path, Manifest], tmp_path: Path) -> Iterator[tuple[Bridge, s
 def objects(bucket: str) -> dict[str, bytes]:
     storage = storage_at(bucket, prefix=PREFIX)
     return {known.name: storage.read(known.name).content for known in storage.list()}
-
-
-def contents(bridge: Bridge) -> Contents:
-    """Return what each row's file of members holds, by the column that names it; None where it is not there."""
-    found = Contents()
-    with read_session(bridge.engine) as session:
-        for column in FILE_COLUMNS:
-            table = column.class_
-            number = table.id if hasattr(table, "id") else table.group_id
-            for row, name in session.exec(select(number, column).where(column.is_not(None))).all():
-                there = bridge.snapshots.exists(name)
-                found[f"{table.__tablename__}.{column.key}", row] = (
-                    bridge.snapshots.path(name).read_bytes() if there else None
-                )
-    return found
 
 
 def outcomes(bridge: Bridge) -> list[str]:
