@@ -23,6 +23,7 @@ from data.models import RunFilter, RunStatus, SyncState
 from data.proof_models import Installation
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, newest_run
+from tests.stage.machines import unbind
 from tests.stage.sandbox import POWER, Sandbox
 
 
@@ -103,6 +104,7 @@ def test_a_storage_that_is_lost_for_good_can_be_replaced(home: Home, sandbox: Sa
 
 
 def test_a_new_database_takes_no_storage_in_which_another_keeps_members(home: Home, sandbox: Sandbox, tmp_path: Path):
+    unbind(home)
     lake = {"COHORT_BRIDGE_STORAGE_URL": str(tmp_path / "lake")}
     assert home.run("export", str(POWER), env=lake).code == 0
     other = Home(tmp_path / "other" / "home", env=lake)
@@ -116,6 +118,7 @@ def test_a_new_database_takes_no_storage_in_which_another_keeps_members(home: Ho
 
 
 def test_a_storage_that_says_no_longer_whose_it_is_is_told(home: Home, sandbox: Sandbox, tmp_path: Path):
+    unbind(home)
     lake = {"COHORT_BRIDGE_STORAGE_URL": str(tmp_path / "lake")}
     assert home.run("export", str(POWER), env=lake).code == 0
     (tmp_path / "lake" / "installation.id").unlink()
@@ -131,6 +134,7 @@ def test_nothing_is_removed_from_a_storage_that_turns_out_to_be_another(
     home: Home, sandbox: Sandbox, tmp_path: Path, fake_clock: FakeClock
 ):
     lake = tmp_path / "lake"
+    unbind(home)
     with home.bridge(storage_url=str(lake), clock=fake_clock.clock) as bridge:
         export(bridge, POWER)
         left = lake / "run-00000099-0a0a0a0a.parquet"

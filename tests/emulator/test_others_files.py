@@ -18,6 +18,7 @@ from core.worker import retention
 from data.engine import StorageError
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row
+from tests.stage.machines import unbind
 from tests.stage.object_storage import make_bucket, put_as_others, storage_at, use_keys
 from tests.stage.sandbox import TRIAL, Sandbox
 
@@ -30,6 +31,12 @@ OTHERS = (
     "download.part",
     "old.damaged",
 )
+
+
+@pytest.fixture(autouse=True)
+def unbound(home: Home) -> None:
+    """A server's database stays with the storage that it was first opened with."""
+    unbind(home)
 
 
 @pytest.fixture

@@ -75,14 +75,19 @@ class Machines:
         }
 
 
+def unbind(home: Home) -> None:
+    """Let a home that was opened be bound to whichever storage it is opened with next."""
+    with home.bridge() as bridge, write_session(bridge.engine) as session:
+        installation.unbind(session)
+
+
 @contextmanager
 def machines_of(home: Home, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generator[Machines]:
     """Let the home that was connected be one that only others' database and key come from."""
     use_keys(monkeypatch)
     with faults() as way:
         machines = Machines(home, make_bucket(), way, clock, monkeypatch)
-        with home.bridge() as bridge, write_session(bridge.engine) as session:
-            installation.unbind(session)
+        unbind(home)
         with home.bridge(storage_url=machines.storage_url) as bridge:  # the storage is the database's from now on
             machines.database_url = bridge.engine.url.render_as_string(hide_password=False)
         yield machines
