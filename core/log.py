@@ -43,9 +43,10 @@ def _is_of_a_lost_connection(record: logging.LogRecord) -> bool:
     return record.name.startswith(_CONNECT_AGAIN) and error is not None and error.__name__ in _LOST
 
 
-def configure(level: str = "INFO") -> None:
-    """Send this process's events to standard error."""
+def configure(level: str = "INFO", *, without: str = "") -> None:
+    """Send this process's events to standard error, but those of one module, which is told of in another way."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(lambda record: record.name != without)
     handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -55,8 +56,3 @@ def configure(level: str = "INFO") -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Tries that are repeated are logged by the run that repeats them.
     logging.getLogger("stamina").setLevel(logging.ERROR)
-
-
-def leave_out(name: str) -> None:
-    """Leave out the warnings of a module, from now on: what it warns of is told in another way."""
-    logging.getLogger(name).setLevel(logging.ERROR)

@@ -69,9 +69,11 @@ def read_here() -> tuple[Settings, Clock]:
     from core import log, settings
 
     configured = settings.read()
-    log.configure(configured.log_level if configured.log_level != "INFO" or _is_service() else "WARNING")
-    if not _is_service():
-        log.leave_out("core.storage_watch")  # a command that needs the storage says so itself
+    if _is_service():
+        log.configure(configured.log_level)
+    else:  # a command that needs the storage says in its own sentence that it cannot be used
+        level = configured.log_level if configured.log_level != "INFO" else "WARNING"
+        log.configure(level, without="core.storage_watch")
     return configured, _times.get().clock
 
 
