@@ -11,7 +11,7 @@ from core.reports.match_funnel import Funnel
 from core.rules.id_words import IdWords, id_words
 from core.rules.matching import id_kind
 from data.models import MIXPANEL_SIDE, Connection, Run
-from pages.parts import links, matching_charts, run_status, tables
+from pages.parts import flow, links, matching_charts, run_status, tables
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
@@ -23,23 +23,6 @@ from pages.shell import gate, page_frame, resources
 
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
 ALL = "All cohorts"
-
-
-_WITH_ID = {"distinct": "Every profile has a distinct id."}
-
-
-def list_steps(funnel: Funnel, words: IdWords) -> list[tuple[str, int, str]]:
-    """List the steps of the funnel that are known, each with what it counts."""
-    steps: list[tuple[str, int | None, str]] = [
-        ("In cohort", funnel.in_cohort, "As Mixpanel last counted, users without a profile included."),
-        ("With a profile", funnel.with_profile, "Users who have at least one profile property."),
-        ("With an id", funnel.with_id, _WITH_ID.get(words.code, "Profiles that have the match property.")),
-        ("Valid", funnel.valid, "Profiles whose id can be used."),
-        ("Distinct", funnel.distinct, "Different ids: the members of the group."),
-    ]
-    if funnel.expects_prefix:
-        steps.append(("With a prefix", funnel.prefixed, "Members whose id starts with i_ or a_."))
-    return [(label, value, text) for label, value, text in steps if value is not None]
 
 
 def show_funnel(bridge: Bridge, person: Actor) -> None:
@@ -137,15 +120,8 @@ def show_excluded_before(bridge: Bridge, person: Actor, run: Run, reads: list[Ru
 
 
 def show_numbers(funnel: Funnel, words: IdWords) -> None:
-    """Show the steps of the funnel, the excluded profiles, and what the members' ids start with."""
-    matching_charts.show_steps(list_steps(funnel, words))
-    run_status.tiles(
-        [
-            ("Unmatched", number(funnel.unmatched), words.unmatched),
-            ("Invalid", number(funnel.invalid), "Profiles whose id cannot be used."),
-            ("Duplicates", number(funnel.duplicates), "Profiles with an id that another one has too."),
-        ]
-    )
+    """Show the way from cohort to group, and what the members' ids start with."""
+    flow.show(funnel, words, key="matching")
     if funnel.expects_prefix:
         run_status.tiles(
             [

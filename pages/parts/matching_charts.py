@@ -1,4 +1,4 @@
-"""Charts of matching: where a cohort's profiles went, and which share of each cohort can be targeted."""
+"""Charts of matching over time: where a cohort's profiles went, and which share of each cohort can be targeted."""
 
 from __future__ import annotations
 
@@ -10,43 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from data.models import Run
-from pages.parts.formatting import fine_percent, number, percent_number, pluralize, zone
+from pages.parts.formatting import number, percent_number, pluralize, zone
 
 # More lines than these cannot be distinguished.
 _LINES = 6
 _TIMES = "%-d %b, %H:%M"
 _PARTS = {"Members": "members", "Unmatched": "unmatched", "Invalid": "invalid", "Duplicates": "duplicates"}
-
-
-def show_steps(steps: list[tuple[str, int, str]]) -> None:
-    """Show the steps of the funnel as bars, with their numbers beside them."""
-    most = max((value for _, value, _ in steps), default=0) or 1
-    table = pd.DataFrame(
-        {
-            "Step": [label for label, _, _ in steps],
-            "Users": [value for _, value, _ in steps],
-            "Share": [fine_percent(value / most) for _, value, _ in steps],
-            "What it counts": [text for _, _, text in steps],
-        }
-    )
-    left, right = st.columns([5, 4], gap="medium")
-    bars = alt.Chart(table).encode(
-        y=alt.Y("Step:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
-        x=alt.X("Users:Q", title=None, axis=alt.Axis(tickCount=4, format=",d")),
-        tooltip=["Step", alt.Tooltip("Users", format=",d"), "Share", "What it counts"],
-    )
-    left.altair_chart(
-        bars.mark_bar(cornerRadiusEnd=3, height=20),
-        height=44 * len(steps) + 20,
-        key="matching_funnel",
-        alt="From cohort to group: " + ", ".join(f"{label} {value:,}" for label, value, _ in steps),
-    )
-    with right:
-        st.table(
-            table[["Step", "Users", "Share"]].assign(Users=table["Users"].map("{:,}".format)),
-            hide_index=True,
-            border="horizontal",
-        )
 
 
 def show_trend(reads: list[Run]) -> None:

@@ -12,13 +12,13 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.export.progress import accepted_messages
-from core.reports import overview
+from core.reports import match_funnel, overview
 from core.reports.group_state import GroupNow
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
 from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
-from pages.parts import links
+from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
 from pages.parts.connections.wording import CANNOT_HEAL
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, message_text, number, pluralize
@@ -337,21 +337,14 @@ ONLY_COUNTS = "A dry run from the terminal only counts: an export, or a preview 
 
 
 def funnel(run: Run) -> None:
-    """Show how many profiles became how many members, and what the others lack: the counts add up."""
+    """Show how many users of the cohort became members, and what the others lack: the counts add up."""
     if run.trigger == "undo":
         st.caption("Nothing was read from Mixpanel: the members are those that the group had after an earlier run.")
         return
     words = words_for(run.matched_by)
     if words.note:
         st.caption(words.note)
-    parts = [
-        ("Profiles", run.profiles, "Users with a profile who were in the cohort when it was read."),
-        ("= Members", run.members, words.members),
-        ("+ Duplicates", run.duplicates, "Profiles with an id that another profile has too: it counts once."),
-        ("+ Unmatched", run.unmatched, words.unmatched),
-        ("+ Invalid", run.invalid, "Profiles with an id that cannot be used; the reasons are below."),
-    ]
-    tiles([(label, number(value), help_text) for label, value, help_text in parts])
+    flow.show(match_funnel.get_funnel(run), words, key=f"run_{run.id}")
     if run.reasons:
         reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
         with st.container(width=560):

@@ -92,3 +92,13 @@ def _text(node: Element) -> str:
         for name in ("title", "label", "body", "text", "value", "caption", "help", "url")
         if isinstance(value := getattr(proto, name, None), str) and value
     )
+
+
+def flow_figures(at: AppTest) -> dict[str, int]:
+    """Return the numbers of the drawing from cohort to group, by what they count, as its table has them."""
+    table = next(table.value for table in at.table if "What it counts" in table.value)
+    return {
+        step: int(users.replace(",", ""))
+        for step, users in zip(table["Step"], table["Users"], strict=True)
+        if users != "not known"
+    }

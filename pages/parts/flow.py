@@ -1,0 +1,277 @@
+"""The way from a cohort to its group as one drawing: what is left at each step, and what branches off before it.
+
+Nothing of a vendor is in the drawing: numbers and words of ours alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from core.reports.match_funnel import Funnel
+from core.rules.id_words import IdWords
+from pages.parts.formatting import fine_percent, number
+
+# By these names the theme's colors are given out, in its order: the same ones as in the charts of Matching. Text takes
+# the gray, which can be read in light and dark.
+_TONES = ["members", "unmatched", "invalid", "duplicates", "no prefix", "plain"]
+_COLORS = alt.Color("tone:N", scale=alt.Scale(domain=_TONES), legend=None)
+_WIDTH = 760
+# Pixels: a line of text, a bar below its lines, and the room below that in which branches leave.
+_LINE, _BAR, _GAP = 21, 14, 12
+# Streamlit keeps so much free below a chart, out of the height that it is given.
+_BELOW = 20
+# Shares of the drawing's width: the room that branches keep from the members, and what is drawn of very few.
+_APART, _LEAST = 0.04, 0.006
+_CURVE = 16
+_WITH_ID = {"distinct": "Every profile has a distinct id."}
+_OF_PROFILES = "of profiles"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Users who do not get to a step, or who do and are to be noticed; `count` is None where that is not known."""
+
+    label: str
+    tone: str
+    count: int | None
+    share: str
+    base: str
+    """What it is a share of."""
+    meaning: str
+
+    @property
+    def text(self) -> str:
+        """The branch in a few words: Unmatched 200 · 2.1%."""
+        if self.count is None:
+            return f"{self.label}: not known"
+        return f"{self.label} {number(self.count)} · {self.share}" if self.count else f"{self.label}: none"
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """Its line of the table."""
+        if self.count is None:
+            return self.label, "not known", "", self.meaning
+        return self.label, number(self.count), f"{self.share} {self.base}", self.meaning
+
+
+@dataclass(frozen=True)
+class Step:
+    """Users who get to a step, with those who do not, and with some of them that are to be noticed."""
+
+    label: str
+    count: int
+    share: str
+    meaning: str
+    branches: tuple[Branch, ...] = ()
+    noticed: Branch | None = None
+
+    @property
+    def lines(self) -> list[Branch]:
+        """What is written beside the step, one line each."""
+        return [*self.branches, *([self.noticed] if self.noticed else [])]
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """Its line of the table."""
+        return self.label, number(self.count), self.share, self.meaning
+
+
+class _Level(NamedTuple):
+    """Where a step is drawn: the top and the bottom of its bar, in pixels from the top of the drawing."""
+
+    step: Step
+    top: int
+    bottom: int
+
+
+def show(funnel: Funnel, words: IdWords, *, key: str) -> None:
+    """Show the drawing, and below it the same numbers as a table, once a person opens that.
+
+    `words` are safe in Markdown.
+    """
+    steps = list_steps(funnel, words)
+    with st.container(width=_WIDTH, gap="small"):
+        st.altair_chart(draw(steps), key=f"{key}_flow", alt=_in_words(steps))
+        with st.expander("The numbers as a table", key=f"{key}_flow_numbers", icon=":material/table_rows:"):
+            st.table(_rows(funnel, steps), hide_index=True, border="horizontal")
+
+
+def list_steps(funnel: Funnel, words: IdWords) -> list[Step]:
+    """List the steps from the cohort to the members; each is the one before without its branches."""
+    profiles, unmatched, invalid, duplicates = (
+        funnel.with_profile,
+        _left_out("Unmatched", funnel.unmatched, funnel, words.unmatched),
+        _left_out("Invalid", funnel.invalid, funnel, "Profiles whose id cannot be used."),
+        _left_out("Duplicates", funnel.duplicates, funnel, "Profiles with an id that another one has too."),
+    )
+    with_id = _WITH_ID.get(words.code, "Profiles that have the match property, with an id that can be used.")
+    steps = [
+        _step("Profiles", profiles, funnel, "Users with a profile who were in the cohort when it was read."),
+        _step("Usable ids", funnel.valid, funnel, with_id, unmatched, invalid),
+        _step("Distinct ids", funnel.distinct, funnel, "Different ids: each counts once.", duplicates),
+        replace(_step("Members", funnel.distinct, funnel, words.members), noticed=_no_prefix(funnel)),
+    ]
+    return steps if funnel.in_cohort is None else [*_from_cohort(funnel.in_cohort, steps[0]), *steps[1:]]
+
+
+def _step(label: str, count: int, funnel: Funnel, meaning: str, *branches: Branch) -> Step:
+    return Step(label, count, f"{_share(count, funnel.with_profile)} {_OF_PROFILES}", meaning, branches)
+
+
+def _left_out(label: str, count: int, funnel: Funnel, meaning: str) -> Branch:
+    return Branch(label, label.lower(), count, _share(count, funnel.with_profile), _OF_PROFILES, meaning)
+
+
+def _from_cohort(in_cohort: int, profiles: Step) -> Iterator[Step]:
+    """Begin with the cohort as Mixpanel last counted it: an earlier moment than that of the read."""
+    yield Step("Cohort", in_cohort, "", "As Mixpanel last counted, users without a profile included.")
+    missing: int | None = in_cohort - profiles.count
+    meaning = "Users without a profile are never exported."
+    if missing < 0:
+        missing, meaning = None, "More profiles were read than Mixpanel had counted in the cohort before."
+    share = _share(missing or 0, in_cohort)
+    yield replace(profiles, branches=(Branch("No profile", "plain", missing, share, "of the cohort", meaning),))
+
+
+def _no_prefix(funnel: Funnel) -> Branch | None:
+    if not funnel.unprefixed:
+        return None
+    meaning = "Members whose id starts with neither i_ nor a_: Apptimize will probably not recognize them."
+    share = _share(funnel.unprefixed, funnel.distinct)
+    return Branch("Of them no prefix", "no prefix", funnel.unprefixed, share, "of members", meaning)
+
+
+def _share(count: int, of: int) -> str:
+    return fine_percent(count / of) if of else "–"
+
+
+# --- for those who cannot see it -------------------------------------------------------------------------------------
+
+
+def _in_words(steps: list[Step]) -> str:
+    parts = [f"{step.label} {number(step.count)}" + "".join(f", {line.text}" for line in step.lines) for step in steps]
+    return f"From cohort to group. {'; '.join(parts)}."
+
+
+def _rows(funnel: Funnel, steps: list[Step]) -> pd.DataFrame:
+    """List the steps, each after what branches off before it."""
+    rows = [row for step in steps for row in (*(branch.row for branch in step.branches), step.row, *_noticed(step))]
+    if funnel.expects_prefix:
+        share = f"{_share(funnel.prefixed, funnel.distinct)} of members"
+        rows.append(("With a prefix", number(funnel.prefixed), share, "Members whose id starts with i_ or a_."))
+    return pd.DataFrame(rows, columns=["Step", "Users", "Share", "What it counts"])
+
+
+def _noticed(step: Step) -> list[tuple[str, str, str, str]]:
+    return [step.noticed.row] if step.noticed else []
+
+
+# --- the drawing ------------------------------------------------------------------------------------------------------
+
+
+def draw(steps: list[Step]) -> alt.LayerChart | alt.FacetChart:
+    """Draw the steps below each other, and what branches off before each at its right."""
+    levels = list(_levels(steps))
+    height, most = levels[-1].bottom, max(step.count for step in steps) or 1
+    full = most * (1 + _APART)
+    frames = _Frames([], [], [])
+    for before, level in zip([None, *levels], levels, strict=False):
+        _place(frames, before, level, full)
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, height], reverse=True, nice=False))
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, full], nice=False))
+    told = [alt.Tooltip("Step:N"), alt.Tooltip("Users:N"), alt.Tooltip("Share:N")]
+    ribbons = alt.Chart(pd.DataFrame(frames.ribbons), height=height + _BELOW).mark_area(
+        orient="horizontal", opacity=0.22, line=False, tooltip=None, aria=False
+    )
+    bars = alt.Chart(pd.DataFrame(frames.bars)).mark_rect(cornerRadius=2, aria=False)
+    return alt.layer(
+        ribbons.encode(y=y, x=x, x2="x2:Q", color=_COLORS, detail="ribbon:N"),
+        bars.encode(y=y, y2="y2:Q", x=x, x2="x2:Q", color=_COLORS, tooltip=told),
+        *_texts(pd.DataFrame(frames.texts), y),
+    )
+
+
+def _levels(steps: list[Step]) -> Iterator[_Level]:
+    top = 0
+    for step in steps:
+        top += _LINE * max(1, len(step.lines))
+        yield _Level(step, top, top + _BAR)
+        top += _BAR + _GAP
+
+
+class _Frames(NamedTuple):
+    """What is drawn, as the rows of each kind of mark."""
+
+    ribbons: list[dict[str, Any]]
+    bars: list[dict[str, Any]]
+    texts: list[dict[str, Any]]
+
+
+def _place(frames: _Frames, before: _Level | None, level: _Level, full: float) -> None:
+    """Place a step and what leads to it: members go straight down, what branches off ends at the right edge."""
+    step, least = level.step, full * _LEAST
+    kept = max(step.count, least) if step.count else 0
+    if kept:
+        frames.bars.append(_bar(level, step, "members", 0, kept))
+    if before and kept:
+        straight = min(kept, before.step.count)
+        frames.ribbons.extend(
+            {"ribbon": step.label, "tone": "members", "y": y, "x": 0, "x2": straight}
+            for y in (before.bottom, level.top)
+        )
+    frames.texts.append(_text(level, 1, f"{step.label}  {number(step.count)}", "step"))
+    if step.noticed and step.noticed.count:
+        frames.bars.append(_bar(level, step.noticed, "no prefix", kept - max(step.noticed.count, least), kept))
+    leaves, ends = float(before.step.count if before else 0), full
+    for place, line in enumerate(reversed(step.lines), start=1):
+        frames.texts.append(_text(level, place, line.text, line.tone))
+        if line is step.noticed or not line.count or not before:
+            continue
+        width = max(line.count, least)
+        frames.bars.append(_bar(level, line, line.tone, ends - width, ends))
+        frames.ribbons.extend(_curve(line, (leaves - width, ends - width), width, before, level))
+        leaves, ends = leaves - line.count, ends - width - least
+
+
+def _bar(level: _Level, of: Step | Branch, tone: str, x: float, x2: float) -> dict[str, Any]:
+    label, users, share, _ = of.row
+    place = {"y": level.top, "y2": level.bottom, "x": x, "x2": x2}
+    return {"tone": tone, "Step": label, "Users": users, "Share": share, **place}
+
+
+def _text(level: _Level, line: int, text: str, tone: str) -> dict[str, Any]:
+    return {"y": level.top - _LINE * line + _LINE / 2, "text": text, "tone": tone}
+
+
+def _curve(
+    branch: Branch, ways: tuple[float, float], width: float, before: _Level, level: _Level
+) -> Iterator[dict[str, Any]]:
+    """Lead a branch from where it leaves the bar above to its own end, in a curve."""
+    (start, end), fall = ways, level.top - before.bottom
+    for place in range(_CURVE + 1):
+        part = place / _CURVE
+        x = start + (end - start) * part * part * (3 - 2 * part)
+        yield {"ribbon": branch.label, "tone": branch.tone, "y": before.bottom + fall * part, "x": x, "x2": x + width}
+
+
+def _texts(frame: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:
+    """Write each step at the left, and what branches off at the right, with its color beside it."""
+    plain = alt.Color("ink:N", scale=alt.Scale(domain=_TONES), legend=None)
+    steps = frame[frame["tone"] == "step"].assign(ink="plain")
+    branches = frame[frame["tone"] != "step"].assign(ink="plain")
+    left = alt.Chart(steps).mark_text(align="left", fontSize=14, fontWeight=600, tooltip=None, aria=False)
+    charts = [left.encode(y=y, x=alt.value(0), text="text:N", color=plain)]
+    if len(branches):
+        right = alt.Chart(branches).mark_text(align="right", dx=-14, fontSize=13, tooltip=None, aria=False)
+        key = alt.Chart(branches).mark_square(size=70, xOffset=-5, opacity=1, tooltip=None, aria=False)
+        charts += [
+            right.encode(y=y, x=alt.value("width"), text="text:N", color=plain),
+            key.encode(y=y, x=alt.value("width"), color=_COLORS),
+        ]
+    return charts
