@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select
 
 from data.engine import Engine, read_session
-from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
 from data.sync_models import read_timing
 
 # Of very many runs only what makes a change is loaded.
@@ -85,6 +85,18 @@ def newest_of_each_group(engine: Engine) -> list[Run]:
     with read_session(engine) as session:
         runs = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
     return sorted(runs, key=lambda run: run.id or 0, reverse=True)
+
+
+def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
+    """Return the newest run that has ended of each group of a cohort, and of those meant to write, newest first."""
+    ended = select(Run.id).where(Run.group_id == Group.id, col(Run.status).not_in(UNFINISHED))
+    newest = [
+        query.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+        for query in (ended, ended.where(col(Run.dry_run).is_(False)))
+    ]
+    ids = [col(Run.id).in_(select(each).select_from(Group).where(Group.cohort_id == cohort_id)) for each in newest]
+    with read_session(engine) as session:
+        return list(session.exec(select(Run).where(or_(*ids)).order_by(col(Run.id).desc())).all())
 
 
 def newest_reads(engine: Engine) -> list[Run]:

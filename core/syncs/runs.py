@@ -6,7 +6,7 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
 from core.export.retention import SNAPSHOTS_KEPT
-from data import run_queue, runs
+from data import run_queue, run_stats, runs
 from data.models import UNFINISHED, Run, RunFilter
 
 
@@ -39,6 +39,12 @@ def list_runs(
 
 
 @action(Role.VIEWER)
+def newest_of_cohort(bridge: Bridge, actor: Actor, cohort_id: int) -> list[Run]:
+    """List the newest run that has ended of each group of a cohort, and of those meant to write, newest first."""
+    return run_stats.newest_ended_of_cohort(bridge.engine, cohort_id)
+
+
+@action(Role.VIEWER)
 def count_runs(bridge: Bridge, actor: Actor, which: RunFilter | None = None) -> int:
     """Count the runs that `list_runs` pages through."""
     return runs.count_runs(bridge.engine, which or RunFilter())
@@ -47,8 +53,7 @@ def count_runs(bridge: Bridge, actor: Actor, which: RunFilter | None = None) -> 
 @action(Role.VIEWER)
 def active_runs(bridge: Bridge, actor: Actor, cohort_id: int | None = None) -> list[Run]:
     """List the runs that are queued, waiting or running, newest first."""
-    active = runs.list_runs(bridge.engine, RunFilter(statuses=UNFINISHED), limit=100)
-    return [run for run in active if cohort_id is None or run.cohort_id == cohort_id]
+    return runs.list_runs(bridge.engine, RunFilter(statuses=UNFINISHED, cohort_id=cohort_id), limit=100)
 
 
 def unknown_run(run_id: int) -> NotFound:

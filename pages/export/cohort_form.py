@@ -9,44 +9,34 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections.project import destination_rule
-from core.rules.due_times import INTERVALS
-from core.syncs import one_time, recurring
 from core.syncs.cohorts import why_not_exportable
+from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import Connection, ConnectionKind, Group, Sync
-from pages.export import sync_settings, timing_fields
-from pages.parts import answers
-from pages.parts.actions import perform
+from data.models import Connection, ConnectionKind, Run, Sync, SyncState
+from pages.export import export_settings, sync_settings
+from pages.export.cohort_now import CohortNow
+from pages.export.export_settings import ONE_TIME, RECURRING, GroupNames
+from pages.parts import answers, links
+from pages.parts.actions import perform, subject
 from pages.parts.connections.wording import is_apptimize
-from pages.parts.formatting import escape_markdown
+from pages.parts.formatting import clock, escape_markdown, timing_phrase
 from pages.parts.member_words import words_for
+from pages.shell import page_frame
 
 PLACE = "cohorts"
-ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
 
 
-def show(bridge: Bridge, person: Actor, cohort: Cohort, destinations: list[Connection], groups: list[Group]) -> None:
-    """Show what an export needs, and the buttons that start or preview it."""
-    st.subheader("Export to Apptimize", anchor=False)
-    if cohort.of_groups:
-        st.info(
-            "This is a group-analytics cohort: it holds companies or accounts, not users, so no user can be targeted "
-            "with it. Choose a cohort of users.",
-            title="It cannot be exported",
-            icon=":material/domain:",
-        )
-        return
-    if reason := why_not_exportable(cohort):
-        st.info(
-            f"{escape_markdown(reason)} Save the cohort again in Mixpanel, then refresh the list of cohorts.",
-            title="It cannot be exported",
-            icon=":material/rule:",
-        )
-        return
-    places = {connection.id: connection.name for connection in destinations}
-    own = [group for group in groups if group.cohort_id == cohort.id and group.destination_id in places]
+def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
+    """Show what an export needs, and the buttons that start or preview it. It stands still while runs come and go.
+
+    Returns the destination that is chosen, None where the cohort cannot be exported.
+    """
+    cohort = now.cohort
+    st.subheader(_heading(now), anchor=False)
+    if _explain_why_not(cohort):
+        return None
     with st.container(border=True):
-        _target_fields(cohort, destinations, own[0] if own else None)
+        _target_fields(now)
         kind = st.radio(
             "Kind of export",
             [ONE_TIME, RECURRING],
@@ -59,40 +49,81 @@ def show(bridge: Bridge, person: Actor, cohort: Cohort, destinations: list[Conne
         )
         if kind == RECURRING:
             sync_settings.schedule_fields("cohorts", cohort.id)
-        _buttons(bridge, person, cohort, {places[group.destination_id]: group.name for group in own})
+        present = now.sync_at(chosen(now))
+        if present:
+            _explain_present(present, kind)
+        _buttons(bridge, person, now, is_refused=present is not None and kind == RECURRING)
     answers.show(bridge, person, PLACE)
+    return chosen(now)
 
 
-def _target_fields(cohort: Cohort, destinations: list[Connection], present: Group | None) -> None:
-    ids = [connection.id for connection in destinations]
+def chosen(now: CohortNow) -> Connection:
+    """Return the destination that the form is set to, or would be at first."""
+    by_name = {place.name: place for place in now.destinations}
+    name = st.session_state.get(f"cohorts_to_{now.cohort.id}", "")
+    return by_name.get(name) or now.destinations[_first_index(now)]
+
+
+def _explain_why_not(cohort: Cohort) -> bool:
+    """Show why a cohort cannot be exported, if that is so."""
+    if cohort.of_groups:
+        text, icon = (
+            "This is a group-analytics cohort: it holds companies or accounts, not users, so no user can be targeted "
+            "with it. Choose a cohort of users.",
+            "domain",
+        )
+    elif reason := why_not_exportable(cohort):
+        text = f"{escape_markdown(reason)} Save the cohort again in Mixpanel, then refresh the list of cohorts."
+        icon = "rule"
+    else:
+        return False
+    st.info(text, title="It cannot be exported", icon=f":material/{icon}:")
+    return True
+
+
+def _heading(now: CohortNow) -> str:
+    """Name the kind of what is exported to; to Apptimize as people know it from there."""
+    place = chosen(now)
+    if place.kind == ConnectionKind.CSV:
+        return "Export to a CSV folder"
+    return "Export to Apptimize" if is_apptimize(place) else "Export to another receiver"
+
+
+def _target_fields(now: CohortNow) -> None:
+    cohort_id, destinations = now.cohort.id, now.destinations
+    index = _first_index(now)
     left, right = st.columns(2)
     left.text_input(
         "Group name",
-        value=present.name if present else cohort.name,
+        value=now.group_names.present.get(destinations[index].name, now.cohort.name),
         max_chars=200,
-        key=f"cohorts_group_{cohort.id}",
+        key=f"cohorts_group_{cohort_id}",
         help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organization. A group that was "
         "delivered keeps its name.",
     )
-    to = right.selectbox(
+    right.selectbox(
         "Export to",
         [connection.name for connection in destinations],
-        index=ids.index(present.destination_id) if present else _default_index(destinations),
+        index=index,
         format_func={place.name: f"{place.name} ({_kind_text(place)})" for place in destinations}.__getitem__,
-        key=f"cohorts_to_{cohort.id}",
+        key=f"cohorts_to_{cohort_id}",
     )
-    chosen = next(place for place in destinations if place.name == to)
-    if note := words_for(str(destination_rule(chosen) or "")).note:
+    if note := words_for(str(destination_rule(chosen(now)) or "")).note:
         st.caption(note)
 
 
-def _default_index(destinations: list[Connection]) -> int:
-    """Offer Apptimize before other receivers, and those before a folder, which leaves an upload to be done by hand."""
+def _first_index(now: CohortNow) -> int:
+    """Offer where the cohort went last; else Apptimize before other receivers, and those before a folder, which leaves
+    an upload to be done by hand."""
+    names = [place.name for place in now.destinations]
+    if last := next((name for name in now.latest_places if name in names), None):
+        return names.index(last)
 
     def rank(index: int) -> tuple[bool, bool]:
-        return not is_apptimize(destinations[index]), destinations[index].kind != ConnectionKind.ENDPOINT
+        place = now.destinations[index]
+        return not is_apptimize(place), place.kind != ConnectionKind.ENDPOINT
 
-    return min(range(len(destinations)), key=rank)
+    return min(range(len(names)), key=rank)
 
 
 def _kind_text(destination: Connection) -> str:
@@ -102,21 +133,47 @@ def _kind_text(destination: Connection) -> str:
     return ("Apptimize" if is_apptimize(destination) else "another receiver") + practice
 
 
-def _buttons(bridge: Bridge, person: Actor, cohort: Cohort, present_names: dict[str, str]) -> None:
-    arguments = (bridge, person, cohort.id, present_names, cohort.name)
+def _explain_present(view: SyncView, kind: str) -> None:
+    """Show what the form's button would do to the recurring sync that keeps the group already."""
+    sync = view.sync
+    every = escape_markdown(timing_phrase(sync))
+    if kind == RECURRING:
+        text = (
+            f"Sync {sync.id} keeps this group already, {every}: a group has one recurring sync. Change that one, or "
+            "resume it if it is paused."
+        )
+    elif sync.state == SyncState.PAUSED:
+        paused = f"paused until {clock(sync.paused_until)}" if sync.paused_until else "paused"
+        text = f"Sync {sync.id}, which keeps this group, is {paused}. Start sync exports once, and leaves it paused."
+    else:
+        text = (
+            f"Sync {sync.id} keeps this group equal to the cohort, {every}. Start sync exports once more, now, and "
+            "changes nothing about that sync."
+        )
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(f":material/sync: {text}", width="content")
+        links.view_sync(sync.id)
+
+
+def _buttons(bridge: Bridge, person: Actor, now: CohortNow, *, is_refused: bool) -> None:
+    cohort_id, arguments = now.cohort.id, (bridge, person, now.cohort.id, now.group_names)
+    # One run at a time writes a group: what the buttons would queue has to wait for the one that is on its way.
+    is_busy = chosen(now).name in {run.destination for run in now.active}
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Start sync",
-            key=f"cohorts_start_{cohort.id}",
+            key=f"cohorts_start_{cohort_id}",
             type="primary",
             icon=":material/play_arrow:",
+            disabled=is_busy or is_refused,
             on_click=_start,
             args=arguments,
         )
         st.button(
             "Preview",
-            key=f"cohorts_preview_{cohort.id}",
+            key=f"cohorts_preview_{cohort_id}",
             icon=":material/experiment:",
+            disabled=is_busy,
             help="Reads the cohort and shows which members it would add and remove. Writes nothing; costs one query, "
             "as an export does.",
             on_click=_preview,
@@ -124,41 +181,18 @@ def _buttons(bridge: Bridge, person: Actor, cohort: Cohort, present_names: dict[
         )
 
 
-def _entered(cohort_id: int, present_names: dict[str, str], usual_name: str) -> tuple[str | None, str]:
-    """Return the group's name and the destination. A name that was not changed is None: it may change until then."""
-    name, to = st.session_state[f"cohorts_group_{cohort_id}"], st.session_state[f"cohorts_to_{cohort_id}"]
-    return None if name.strip() == present_names.get(to, usual_name) else name, to
+def _start(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> None:
+    show_started(perform(PLACE, partial(export_settings.start_entered, bridge, person, cohort_id, names)))
 
 
-def _start(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[str, str], usual_name: str) -> None:
-    if st.session_state[f"cohorts_kind_{cohort_id}"] != RECURRING:
-        _queue(bridge, person, cohort_id, _entered(cohort_id, present_names, usual_name), dry_run=False)
-        return
-    add = partial(_add, bridge, person, cohort_id, _entered(cohort_id, present_names, usual_name))
-    perform(PLACE, add, lambda sync: f"Sync {sync.id} is active: its first run is due now.")
+def _preview(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> None:
+    show_started(perform(PLACE, partial(export_settings.preview, bridge, person, cohort_id, names)))
 
 
-def _add(bridge: Bridge, person: Actor, cohort_id: int, target: tuple[str | None, str]) -> Sync:
-    timing, max_shrink = sync_settings.read_schedule("cohorts", cohort_id)
-    (every, schedule), (group, to) = timing_fields.parts_of(timing), target
-    return recurring.add_sync(
-        bridge,
-        person,
-        cohort_id,
-        every_minutes=every or INTERVALS[0],
-        schedule=schedule,
-        group=group,
-        to=to,
-        max_shrink=max_shrink,
-    )
-
-
-def _preview(bridge: Bridge, person: Actor, cohort_id: int, present_names: dict[str, str], usual_name: str) -> None:
-    _queue(bridge, person, cohort_id, _entered(cohort_id, present_names, usual_name), dry_run=True)
-
-
-def _queue(bridge: Bridge, person: Actor, cohort_id: int, target: tuple[str | None, str], *, dry_run: bool) -> None:
-    group, to = target
-    run = perform(PLACE, partial(one_time.start_export, bridge, person, cohort_id, group=group, to=to, dry_run=dry_run))
-    if run:
-        st.toast(f"Run {run.id} was queued.", icon=":material/schedule:")
+def show_started(started: Run | Sync | None) -> None:
+    """Tell that a run was queued, for a moment, or what the new sync does; a failure has been told."""
+    if isinstance(started, Sync):
+        text = f"Sync {started.id} is active: its first run is due now."
+        page_frame.answer(PLACE, text, about=subject(started))
+    elif started:
+        st.toast(f"Run {started.id} was queued.", icon=":material/schedule:")

@@ -8,16 +8,14 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.reports import overview
-from core.reports.group_state import GroupNow, GroupState, group_states
-from core.syncs import cohorts, groups, listing, runs
+from core.syncs import cohorts, groups, listing
 from core.syncs.cohorts import cohorts_read_at, count_cohorts_left_out, get_query_budget, why_not_exportable
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import MIXPANEL_SIDE, Connection, Group, Run, RunFilter, RunStatus, SyncKind, SyncState
-from pages.export import cohort_form
-from pages.parts import answers, held_run, held_run_dialog, links, membership_changes, run_status, tables
+from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind, SyncState
+from pages.export import cohort_form, cohort_now, cohort_results
+from pages.parts import held_run_dialog, links, tables
 from pages.parts.actions import show_errors
-from pages.parts.connections import sandbox_link
 from pages.parts.filters import Filters
 from pages.parts.formatting import (
     age,
@@ -26,7 +24,6 @@ from pages.parts.formatting import (
     escape_markdown,
     number,
     paused_text,
-    percent,
     percent_number,
     pluralize,
     timing_text,
@@ -35,11 +32,6 @@ from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
-STATES: dict[GroupState, tuple[str, run_status.Color]] = {
-    GroupState.AS_DELIVERED: ("check_circle", "green"),
-    GroupState.ROLLED_BACK: ("undo", "orange"),
-    GroupState.IN_DOUBT: ("help", "orange"),
-}
 COHORTS = Selection(
     "cohort", key="cohorts_back", all_rows="All cohorts", unknown="Mixpanel lists no cohort {} in this project."
 )
@@ -228,59 +220,6 @@ def table_row(cohort: Cohort, group: Group | None, read: Run | None, views: list
     }
 
 
-def show_groups(bridge: Bridge, person: Actor, cohort: Cohort) -> dict[int, GroupNow]:
-    """Show each group of a cohort as it is now, where one could be taken for another; returns them all, by id."""
-    states = group_states(bridge, person)
-    own = [now for now in states.values() if now.group.cohort_id == cohort.id]
-    if len(own) < 2 and all(now.state is GroupState.AS_DELIVERED for now in own):
-        return states
-    for now in own:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            icon, color = STATES[now.state]
-            st.badge(now.state, icon=f":material/{icon}:", color=color)
-            verified = f", last equal to the cohort {age(now.group.verified_at)}" if now.group.verified_at else ""
-            st.caption(
-                f"{pluralize(now.group.members, 'member')} at {escape_markdown(now.destination)}{verified}.",
-                width="content",
-            )
-            links.view_group(now.group.id or 0)
-    return states
-
-
-def show_run(
-    bridge: Bridge,
-    person: Actor,
-    run: Run,
-    *,
-    states: dict[int, GroupNow],
-    destinations: list[Connection],
-    project_id: int,
-) -> None:
-    """Show how the cohort's latest run ended, and where its users are now."""
-    st.subheader("Preview" if run.dry_run else "Latest export", anchor=False)
-    place = escape_markdown(run.destination)
-    run_status.headline(run, f"To {place}, {age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
-    run_status.outcome(run, states.get(run.group_id))
-    held_run.held(bridge, person, run, place="cohorts")
-    if run.dry_run or (run.status == RunStatus.HELD and run.removed):
-        run_status.changes(run)
-        membership_changes.show(bridge, person, run, key="cohorts_difference")
-    if run.status == RunStatus.SUCCEEDED:
-        if not run.dry_run:
-            show_destination(run, destinations, project_id)
-        run_status.funnel(run)
-        if not run.dry_run:
-            run_status.changes(run)
-
-
-def show_destination(run: Run, destinations: list[Connection], project_id: int) -> None:
-    """Link to the group: here, and on the sandbox's own page in practice mode."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        place = next((each for each in destinations if each.name == run.destination), None)
-        sandbox_link.show(place, project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
-        links.view_group(run.group_id, label="Members")
-
-
 def show_syncs(views: list[SyncView]) -> None:
     """Show which recurring syncs keep a group of the cohort up to date."""
     for view in views:
@@ -298,45 +237,31 @@ def show_syncs(views: list[SyncView]) -> None:
 
 
 def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection]) -> None:
-    """Show one cohort: what it is, its export, and its runs that are active or ended last."""
+    """Show one cohort: what it is, the form that exports it, and below that what became of it.
+
+    Nothing above the form, and of the form, changes by a run: it stands where it is while one comes and goes.
+    """
     COHORTS.back_button()
     st.header(escape_markdown(cohort.name), anchor=False)
-    show_facts(bridge, person, cohort)
-    show_syncs(recurring_by_cohort(bridge, person).get(cohort.id, []))
-    states = show_groups(bridge, person, cohort)
-    active = runs.active_runs(bridge, person, cohort.id)
-    for run in active:
-        assert run.id is not None
-        run_status.progress(bridge, person, run.id)
-    if active:
-        answers.show(bridge, person, cohort_form.PLACE)
-    destinations = [connection for connection in connections if connection.side != MIXPANEL_SIDE]
-    if not destinations:
+    show_facts(cohort)
+    now = cohort_now.load(bridge, person, cohort, connections)
+    show_syncs(now.syncs)
+    chosen = None
+    if now.destinations:
+        chosen = cohort_form.show(bridge, person, now)
+    else:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
         page_frame.link_to_connections(person)
-        return
-    if not active:
-        of_cohort = RunFilter(cohort_id=cohort.id)
-        last = next(iter(runs.list_runs(bridge, person, of_cohort, limit=1)), None)
-        run_status.watch(bridge, person, of_cohort, last.id if last else None)
-        if last:
-            project_id = next(side.project_id for side in connections if side.side == MIXPANEL_SIDE)
-            show_run(bridge, person, last, states=states, destinations=destinations, project_id=project_id)
-        cohort_form.show(bridge, person, cohort, destinations, groups.list_groups(bridge, person))
+    cohort_results.show(bridge, person, now, chosen)
 
 
-def show_facts(bridge: Bridge, person: Actor, cohort: Cohort) -> None:
-    """Show what Mixpanel knows of the cohort, and how much of it was matched."""
+def show_facts(cohort: Cohort) -> None:
+    """Show what Mixpanel knows of the cohort."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for mark in marks(cohort):
             st.badge(mark, color="gray")
-        matched = match_rate(overview.match_rates(bridge, person).get(cohort.id))
-        rate = "" if matched is None else f" At the last read {percent(matched)} of the profiles had a usable id."
         counted = "" if cohort.count is None else f" Mixpanel last counted {pluralize(cohort.count, 'user')}."
-        st.caption(
-            f"Cohort {cohort.id}.{counted} Users without a profile are never exported.{rate}",
-            width="content",
-        )
+        st.caption(f"Cohort {cohort.id}.{counted} Users without a profile are never exported.", width="content")
     if cohort.description:
         st.text(cohort.description)
 

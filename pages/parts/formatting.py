@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.errors import CohortBridgeError
 from core.rules.schedules import text_of
-from data.models import Group, Schedule, Sync
+from data.models import Group, Schedule, Sync, Timing
 
 # Everything that Markdown could take for a sign; Streamlit adds ":", "$" and "<" to the usual ones.
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
@@ -34,7 +34,11 @@ def timing_text(sync: Sync) -> str:
 
 def timing_phrase(sync: Sync) -> str:
     """Format how often a sync runs within a sentence: names of days keep their capital."""
-    timing = sync.timing
+    return interval_phrase(sync.timing)
+
+
+def interval_phrase(timing: Timing | None) -> str:
+    """Format an interval or a schedule within a sentence; None: once."""
     if isinstance(timing, Schedule):
         return text_of(timing)
     return EVERY.get(timing or 0, f"Every {timing} minutes" if timing else "Once").lower()

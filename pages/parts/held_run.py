@@ -16,15 +16,15 @@ from pages.parts.actions import confirm_buttons, perform
 from pages.parts.formatting import escape_markdown, moment, pluralize
 
 
-def held(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
-    """Show what can be done with a held run."""
+def held(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str = "") -> None:
+    """Show what can be done with a held run; a `key` tells it from another one on the same page."""
     if run.status != RunStatus.HELD or run.dry_run or run.id is None:
         return
     if person.role < Role.ANALYST:
         st.caption("An analyst can apply it once, or discard it.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        buttons(bridge, person, run, place=place, key=place)
+        buttons(bridge, person, run, place=place, key=key or place)
         st.caption("Applying reads the cohort again, and writes what goes no further than this.", width="content")
 
 

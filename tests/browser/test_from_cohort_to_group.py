@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.stage import EXPORT_MS, Everything, go, picture, press, press_in_row, settled
-from tests.stage.seeds import LONG
+from tests.browser.stage import EXPORT_MS, Everything, go, picture, press, press_in_row, settled, wait_for_rest
+from tests.stage.sandbox import TRIAL
+from tests.stage.seeds import LONG, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -29,12 +31,49 @@ def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, 
 
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
-    members = page.get_by_test_id("stMetric").filter(has_text="= Members").get_by_test_id("stMetricValue").inner_text()
+    members = re.search(r"holds ([\d,]+) members", page.get_by_text("As of this run the group at").inner_text())
+    assert members
     with page.expect_popup() as opened:
         press(page.get_by_role("link", name="See it on Apptimize's Groups page"))
     group = opened.value
     expect(group.get_by_role("heading", name="Mixpanel: Power users")).to_be_visible()
-    expect(group.locator("body")).to_contain_text(members)
+    expect(group.locator("body")).to_contain_text(members[1])
+
+
+# Notes every place in which the buttons and the first field of the form were drawn, however shortly.
+_NOTE_PLACES = """() => {
+    const main = document.querySelector("[data-testid=stMain]"), places = window.places = {};
+    const look = () => {
+        for (const name of ["group", "start", "preview"]) {
+            const each = document.querySelector(`[class*=st-key-cohorts_${name}_]`);
+            const top = each && Math.round(each.getBoundingClientRect().top + main.scrollTop);
+            (places[name] ??= new Set()).add(top);
+        }
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+
+
+@few(1)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_form_stands_still_while_a_preview_is_made_that_is_then_exported(
+    everything: Everything, page: Page, width: int
+):
+    everything.begin_slot()
+    page.set_viewport_size({"width": width, "height": 900})
+    go(page, f"{everything.url}/cohorts?cohort={TRIAL}", "Cohorts")
+    wait_for_rest(page)
+    page.evaluate(_NOTE_PLACES)
+
+    press(page.get_by_role("button", name="Preview", exact=True))
+    expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
+    wait_for_rest(page)
+    places = page.evaluate("() => Object.entries(window.places).map(([name, tops]) => [name, ...tops])")
+    assert [len(tops) for tops in places] == [2, 2, 2], places
+
+    press(page.get_by_role("button", name="Export these"))
+    expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
 
 @LONG

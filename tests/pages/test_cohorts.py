@@ -11,7 +11,7 @@ from core.errors import NotFound
 from core.reports import members
 from core.syncs import one_time, recurring, runs, undo
 from core.worker import service
-from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, open_page, shown
+from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, flow_figures, open_page, shown
 from tests.stage.home import export, get_counts, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, SPENDERS, TRIAL, WEB, Sandbox
 
@@ -125,12 +125,12 @@ def test_the_funnel_adds_up_on_the_screen(practising: Bridge, sandbox: Sandbox):
 
     at = open_page(COHORTS, cohort=EVERYONE)
 
-    figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric}
+    figures = flow_figures(at)
     assert figures["Profiles"] == len(sandbox.raw(EVERYONE))
-    parts = ("= Members", "+ Duplicates", "+ Unmatched", "+ Invalid")
-    assert figures["Profiles"] == sum(figures[part] for part in parts)
-    reasons = at.table[0].value
-    assert sum(int(count) for count in reasons["Profiles"]) == figures["+ Invalid"] == get_counts(run)["invalid"]
+    assert figures["Cohort"] == figures["No profile"] + figures["Profiles"]
+    assert figures["Profiles"] == sum(figures[part] for part in ("Members", "Duplicates", "Unmatched", "Invalid"))
+    reasons = next(table.value for table in at.table if "Why an id is invalid" in table.value)
+    assert sum(int(count) for count in reasons["Profiles"]) == figures["Invalid"] == get_counts(run)["invalid"]
     assert "The id is blank" in list(reasons["Why an id is invalid"])
     assert "start with neither" in shown(at) or "starts with neither" in shown(at)
 

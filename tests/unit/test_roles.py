@@ -41,7 +41,7 @@ from core.reports import (
     storage,
     user_lookup,
 )
-from core.syncs import cohorts, groups, held_runs, listing, one_time, recurring, runs, settings, undo
+from core.syncs import cohorts, groups, held_runs, listing, one_time, previews, recurring, runs, settings, undo
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
 from data.models import (
@@ -102,6 +102,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     ),
     "check_member": (Role.VIEWER, ELSEWHERE, lambda on, who: member_check.check_member(on.bridge, who, 1, "i_1")),
     "list_runs": (Role.VIEWER, READS, lambda on, who: runs.list_runs(on.bridge, who)),
+    "newest_of_cohort": (Role.VIEWER, READS, lambda on, who: runs.newest_of_cohort(on.bridge, who, 7)),
     "list_syncs": (Role.VIEWER, READS, lambda on, who: listing.list_syncs(on.bridge, who)),
     "get_query_budget": (Role.VIEWER, READS, lambda on, who: cohorts.get_query_budget(on.bridge, who)),
     "save_group_csv": (
@@ -195,6 +196,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "remove_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.remove_sync(on.bridge, who, on.active)),
     "resume_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.resume_sync(on.bridge, who, on.paused)),
     "run_now": (Role.ANALYST, WORKED, lambda on, who: recurring.run_now(on.bridge, who, on.active)),
+    "require_current": (Role.ANALYST, ELSEWHERE, lambda on, who: previews.require_current(on.bridge, who, on.queued)),
     "start_export": (Role.ANALYST, WORKED, lambda on, who: one_time.start_export(on.bridge, who, 8)),
     "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: undo.undo_to(on.bridge, who, on.queued)),
     "associate_one": (

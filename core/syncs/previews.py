@@ -1,0 +1,49 @@
+"""Previews: whether an export of now would do what one showed."""
+
+from __future__ import annotations
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.lookup import find_mixpanel
+from core.connections.project import match_rule
+from core.errors import SettingsError
+from core.syncs.runs import unknown_run
+from core.text import shown
+from data import runs
+from data.models import Run, RunFilter, RunStatus
+from data.runs import RunRows
+
+_AGAIN = "Nothing was exported. Preview again, and look at the new result."
+
+
+@action(Role.ANALYST)
+def require_current(bridge: Bridge, actor: Actor, run_id: int) -> Run:
+    """Return a preview whose group, destination and matching are those that an export would have now.
+
+    Raises: NotFound, NotConnected, and SettingsError naming what is another by now.
+    """
+    rows = runs.get_with_its_rows(bridge.engine, run_id)
+    if rows is None:
+        raise unknown_run(run_id)
+    if not rows.run.dry_run or rows.run.status != RunStatus.SUCCEEDED:
+        raise SettingsError(f"Run {run_id} is not a preview that succeeded.", advice=_AGAIN)
+    if what := _what_is_another(bridge, rows):
+        raise SettingsError(f"Preview {run_id}: {what}", advice=_AGAIN)
+    return rows.run
+
+
+def _what_is_another(bridge: Bridge, rows: RunRows) -> str:
+    """Return in a sentence what is not any more as the preview had it; empty if all of it is."""
+    run, destination, mixpanel = rows.run, rows.destination, find_mixpanel(bridge)
+    if destination is None or destination.removed or destination.name != run.destination:
+        return f"its destination {shown(run.destination, most=100)} was removed or renamed since."
+    if mixpanel.id != rows.sync.mixpanel_id:
+        return "cohorts are read through another Mixpanel connection by now."
+    if run.matched_by != str(match_rule(mixpanel, rows.sync, destination)):
+        return "users are matched in another way by now."
+    if rows.group.name != run.group_name:
+        return f"the group is called {shown(rows.group.name, most=100)} by now."
+    newest = runs.list_runs(bridge.engine, RunFilter(group_id=run.group_id, with_dry_runs=False), limit=1)
+    if newest and (newest[0].id or 0) > (run.id or 0):
+        return f"run {newest[0].id} has come after it."
+    return ""

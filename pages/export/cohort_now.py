@@ -1,0 +1,100 @@
+"""A cohort as its page shows it: what is known of it at this moment, loaded once for each drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.reports.group_state import GroupNow, group_states
+from core.syncs import listing, runs
+from core.syncs.listing import SyncView
+from core.vendors.mixpanel_answers import Cohort
+from data.models import MIXPANEL_SIDE, Connection, Run, SyncKind
+from pages.export.export_settings import GroupNames
+
+
+@dataclass(frozen=True)
+class GroupRuns:
+    """A cohort's group at a destination: as it is now, None if it was never delivered, and its newest runs that ended.
+
+    `latest` is a preview where nothing was written since; `export` is the newest that was meant to write.
+    """
+
+    place: str
+    group_id: int
+    now: GroupNow | None
+    latest: Run | None
+    export: Run | None
+
+
+@dataclass(frozen=True)
+class CohortNow:
+    """A cohort with its destinations, groups, recurring syncs and runs."""
+
+    cohort: Cohort
+    project_id: int
+    destinations: list[Connection]
+    states: list[GroupNow]
+    syncs: list[SyncView]
+    active: list[Run]
+    ended: list[Run]
+    """The newest run that ended of each group, and the newest that was meant to write, the newest first."""
+
+    @property
+    def group_names(self) -> GroupNames:
+        """The names that its groups have at the destinations that there are."""
+        ids = {place.id: place.name for place in self.destinations}
+        previewed = {run.destination: run.group_name for run in reversed(self.ended)}
+        groups = [now.group for now in self.states if now.group.destination_id in ids]
+        delivered = {ids[group.destination_id]: group.name for group in groups}
+        return GroupNames(previewed | delivered, self.cohort.name)
+
+    @property
+    def latest_places(self) -> list[str]:
+        """The destinations that it went to, or is going to, the latest first."""
+        return [run.destination for run in (*self.active, *self.ended)]
+
+    @property
+    def newest_run_id(self) -> int | None:
+        """The newest of its runs."""
+        return max((run.id for run in (*self.active, *self.ended) if run.id), default=None)
+
+    def sync_at(self, place: Connection) -> SyncView | None:
+        """Return the recurring sync that keeps the group at a destination."""
+        return next((view for view in self.syncs if view.group.destination_id == place.id), None)
+
+    def group_runs(self) -> list[GroupRuns]:
+        """List its groups with their runs, the one that something ended in last first."""
+        now = {state.group.id or 0: state for state in self.states}
+        runs_of: dict[int, list[Run]] = {group_id: [] for group_id in now}
+        for run in self.ended:
+            runs_of.setdefault(run.group_id, []).append(run)
+        rows = [
+            GroupRuns(
+                place=now[group_id].destination if group_id in now else own[0].destination,
+                group_id=group_id,
+                now=now.get(group_id),
+                latest=own[0] if own else None,
+                export=next((run for run in own if not run.dry_run), None),
+            )
+            for group_id, own in runs_of.items()
+        ]
+        return sorted(rows, key=lambda row: -(row.latest.id or 0) if row.latest else 0)
+
+
+def load(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection]) -> CohortNow:
+    """Load what is known of a cohort."""
+    return CohortNow(
+        cohort=cohort,
+        project_id=next(side.project_id for side in connections if side.side == MIXPANEL_SIDE),
+        destinations=[connection for connection in connections if connection.side != MIXPANEL_SIDE],
+        states=[now for now in group_states(bridge, person).values() if now.group.cohort_id == cohort.id],
+        syncs=[
+            view
+            for view in listing.list_syncs(bridge, person)
+            if view.sync.kind == SyncKind.RECURRING and view.sync.cohort_id == cohort.id
+        ],
+        active=runs.active_runs(bridge, person, cohort.id),
+        ended=runs.newest_of_cohort(bridge, person, cohort.id),
+    )

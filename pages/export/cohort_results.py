@@ -1,0 +1,173 @@
+"""What becomes of a cohort, below its form: the runs on their way, the preview, and each group by its destination."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.reports.group_state import GroupNow, GroupState
+from data.models import Connection, Run, RunFilter, RunStatus
+from pages.export import cohort_form, export_settings
+from pages.export.cohort_now import CohortNow, GroupRuns
+from pages.export.export_settings import ExportSettings, GroupNames
+from pages.parts import held_run, links, membership_changes, run_status
+from pages.parts.actions import perform
+from pages.parts.connections import sandbox_link
+from pages.parts.formatting import age, escape_markdown, interval_phrase, pluralize
+
+STATES: dict[GroupState, tuple[str, run_status.Color]] = {
+    GroupState.AS_DELIVERED: ("check_circle", "green"),
+    GroupState.ROLLED_BACK: ("undo", "orange"),
+    GroupState.IN_DOUBT: ("help", "orange"),
+}
+
+
+def show(bridge: Bridge, person: Actor, now: CohortNow, chosen: Connection | None) -> None:
+    """Show what was and is done: of the chosen destination all that is known, of the others how they are."""
+    for run in now.active:
+        assert run.id is not None
+        run_status.progress(bridge, person, run.id)
+    run_status.watch(bridge, person, RunFilter(cohort_id=now.cohort.id), now.newest_run_id)
+    rows = now.group_runs()
+    shown = next((row for row in rows if chosen and row.place == chosen.name), None)
+    if shown:
+        _show_whole(bridge, person, now, shown)
+    elif chosen and not now.active:
+        st.caption(
+            f"Nothing was exported to {escape_markdown(chosen.name)} yet. A preview shows who would be in the group, "
+            "and writes nothing."
+        )
+    others = [row for row in rows if row is not shown]
+    if others:
+        st.subheader("At other destinations" if shown else "Groups", anchor=False)
+    for row in others:
+        _show_in_short(bridge, person, now, row)
+
+
+def _show_whole(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -> None:
+    """Show a group's preview, where that is the latest, or its latest export, and how the group is."""
+    if row.latest and row.latest.dry_run:
+        _show_preview(bridge, person, now, row.latest, row.now)
+    if row.export is None and row.now is None:
+        return
+    st.subheader(f"Group at {escape_markdown(row.place)}", anchor=False)
+    if row.export is None:
+        _show_state(row)
+        return
+    if row.export is not row.latest:
+        _show_state(row)
+        _show_end(bridge, person, row.export, row.now, place=cohort_form.PLACE)
+        return
+    if has_state := len(now.states) > 1 or bool(row.now and row.now.state is not GroupState.AS_DELIVERED):
+        _show_state(row)
+    _show_end(bridge, person, row.export, row.now, place=cohort_form.PLACE, with_success=True)
+    _show_export(bridge, person, now, row.export, with_link=not has_state)
+
+
+def _show_preview(bridge: Bridge, person: Actor, now: CohortNow, run: Run, group: GroupNow | None) -> None:
+    st.subheader("Preview", anchor=False)
+    run_status.headline(run, _when(run))
+    run_status.outcome(run, group)
+    if run.status == RunStatus.SUCCEEDED:
+        _offer_export(bridge, person, now, run)
+    # One that was held before it was compared knows of no change.
+    has_changes = run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and bool(run.removed))
+    if has_changes:
+        run_status.changes(run)
+    if has_changes or (run.status == RunStatus.HELD and run.profiles):
+        run_status.funnel(run)
+    if has_changes:
+        membership_changes.show(bridge, person, run, key="cohorts_difference")
+
+
+def _offer_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run) -> None:
+    """Offer to export what was previewed, as long as the form is set to that."""
+    settings, names = export_settings.kept(run), now.group_names
+    changes = export_settings.list_changes(settings, run.cohort_id, names)
+    is_busy = any(other.group_id == run.group_id for other in now.active)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Export these",
+            key=f"cohorts_export_these_{run.cohort_id}",
+            type="primary" if run.members else "secondary",
+            icon=":material/play_arrow:",
+            disabled=bool(changes) or is_busy,
+            on_click=_export_these,
+            args=(bridge, person, run, settings, names),
+        )
+        if changes:
+            text = f"The form has changed since this preview: {', '.join(changes)}. Preview again to export that."
+        else:
+            text = f"{_in_words(settings)}. The cohort is read again: who joins or leaves until then counts."
+        st.caption(text, width="content")
+
+
+def _in_words(settings: ExportSettings) -> str:
+    """Format what a preview is exported as: its kind, where to, and under which name."""
+    timing = export_settings.timing_of(settings)
+    kind = settings["kind"] + (f", {escape_markdown(interval_phrase(timing))}" if timing else "")
+    return f"{kind}, to {escape_markdown(settings['to'])}, as {escape_markdown(settings['name'])}"
+
+
+def _export_these(bridge: Bridge, person: Actor, run: Run, settings: ExportSettings, names: GroupNames) -> None:
+    start = partial(export_settings.start_previewed, bridge, person, run, settings, names)
+    cohort_form.show_started(perform(cohort_form.PLACE, start))
+
+
+def _show_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run, *, with_link: bool) -> None:
+    """Show what the latest export did."""
+    if run.status == RunStatus.HELD and run.removed:
+        run_status.changes(run)
+        membership_changes.show(bridge, person, run, key="cohorts_held_difference")
+    if run.status != RunStatus.SUCCEEDED:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        place = next((each for each in now.destinations if each.name == run.destination), None)
+        sandbox_link.show(place, now.project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
+        if with_link:
+            links.view_group(run.group_id, label="Members")
+    run_status.changes(run)
+    run_status.funnel(run)
+
+
+def _show_in_short(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -> None:
+    with st.container(border=True):
+        _show_state(row)
+        if row.place not in {place.name for place in now.destinations}:
+            st.caption("This destination was removed: nothing writes the group any more.")
+        if row.latest and row.latest.dry_run:
+            run_status.headline(row.latest, _when(row.latest))
+        if row.export:
+            _show_end(bridge, person, row.export, row.now, place=f"cohorts_{row.group_id}")
+
+
+def _show_state(row: GroupRuns) -> None:
+    """Show how a group is now."""
+    if row.now is None:
+        st.caption(f"Nothing was delivered to {escape_markdown(row.place)} yet.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        icon, color = STATES[row.now.state]
+        st.badge(row.now.state, icon=f":material/{icon}:", color=color)
+        verified_at = row.now.group.verified_at
+        verified = f", last equal to the cohort {age(verified_at)}" if verified_at else ""
+        members = pluralize(row.now.group.members, "member")
+        st.caption(f"{members} at {escape_markdown(row.place)}{verified}.", width="content")
+        links.view_group(row.group_id)
+
+
+def _show_end(
+    bridge: Bridge, person: Actor, run: Run, now: GroupNow | None, *, place: str, with_success: bool = False
+) -> None:
+    """Show how the latest export of a group ended, and what can be done about it; of a success its state is enough."""
+    run_status.headline(run, _when(run))
+    if with_success or run.status != RunStatus.SUCCEEDED:
+        run_status.outcome(run, now)
+    held_run.held(bridge, person, run, place=cohort_form.PLACE, key=place)
+
+
+def _when(run: Run) -> str:
+    return f"To {escape_markdown(run.destination)}, {age(run.finished_at)}, took {run_status.took(run) or 'no time'}"

@@ -1,0 +1,173 @@
+"""Below the form of a cohort: the preview, exporting what it showed, and each group by its destination."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from sqlmodel import select
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.connections import removal
+from core.connections.destinations import connect_csv
+from core.errors import SettingsError
+from core.syncs import listing, one_time, previews, recurring, runs
+from core.worker import service
+from data.engine import write_session
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, SyncKind
+from tests.pages.dashboard import COHORTS, drawn, open_page, page_buttons, shown
+from tests.stage.home import export, newest_run
+from tests.stage.sandbox import POWER, TRIAL, Sandbox
+
+START, PREVIEW, THESE = (f"cohorts_{name}_{POWER}" for name in ("start", "preview", "export_these"))
+
+
+@pytest.fixture
+def previewed(practising: Bridge) -> Run:
+    """A preview that somebody else asked for."""
+    one_time.start_export(practising, LOCAL, POWER, dry_run=True)
+    service.once(practising)
+    return newest_run(practising)
+
+
+def test_a_preview_of_a_recurring_sync_is_exported_with_the_settings_that_it_was_made_with(
+    practising: Bridge, sandbox: Sandbox
+):
+    at = open_page(COHORTS, cohort=POWER)
+    drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
+    at.selectbox(key=f"cohorts_every_{POWER}").set_value(30)
+    at.text_input(key=f"cohorts_group_{POWER}").set_value("Launch audience")
+    drawn(at.button(key=PREVIEW).click().run())
+    service.once(practising)
+    drawn(at.run())
+
+    drawn(at.button(key=THESE).click().run())
+
+    view = next(view for view in listing.list_syncs(practising, LOCAL) if view.sync.kind == SyncKind.RECURRING)
+    assert (view.sync.every_minutes, view.group.name) == (30, "Launch audience")
+    assert "Sync 2 is active" in shown(at)
+    service.once(practising)
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+    assert sandbox.group_name(POWER) == "Launch audience"
+
+
+def test_a_preview_by_somebody_else_is_exported_once_to_where_it_was_for(
+    practising: Bridge, previewed: Run, sandbox: Sandbox
+):
+    at = open_page(COHORTS, cohort=POWER)
+
+    drawn(at.button(key=THESE).click().run())
+    assert at.button(key=THESE).disabled
+    service.once(practising)
+
+    assert not newest_run(practising).dry_run
+    assert sandbox.group(POWER) == sandbox.answer(POWER).group
+
+
+def test_what_was_previewed_is_not_exported_once_the_form_says_something_else(practising: Bridge, previewed: Run):
+    at = open_page(COHORTS, cohort=POWER)
+    # Typed and pressed at once: the button was drawn before the field changed.
+    at.text_input(key=f"cohorts_group_{POWER}").set_value("Another")
+    drawn(at.button(key=THESE).click().run())
+
+    assert "The form has changed since the preview: Group name. Nothing was exported." in shown(at)
+    assert newest_run(practising).id == previewed.id
+    assert at.button(key=THESE).disabled
+
+    drawn(at.text_input(key=f"cohorts_group_{POWER}").set_value("Power users").run())
+    assert not at.button(key=THESE).disabled
+    drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
+    assert "changed since this preview: Kind of export, Interval" in shown(at)
+
+
+def remove_destination(bridge: Bridge) -> None:
+    with write_session(bridge.engine) as session:
+        connection = session.exec(select(Connection).where(Connection.side == DESTINATION_SIDE)).one()
+    removal.remove_connection(bridge, LOCAL, connection.id or 0)
+
+
+def match_otherwise(bridge: Bridge) -> None:
+    with write_session(bridge.engine) as session:
+        session.exec(select(Connection).where(Connection.side == MIXPANEL_SIDE)).one().match_property = "player_id"
+
+
+def rename_group(bridge: Bridge) -> None:
+    with write_session(bridge.engine) as session:
+        session.exec(select(Group)).one().name = "Another"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (remove_destination, "was removed or renamed since"),
+        (match_otherwise, "matched in another way by now"),
+        (rename_group, "the group is called Another by now"),
+        (lambda bridge: export(bridge, POWER), "run 2 has come after it"),
+    ],
+)
+def test_a_preview_whose_surroundings_changed_is_not_current(
+    practising: Bridge, previewed: Run, change: Callable[[Bridge], object], says: str
+):
+    assert previews.require_current(practising, LOCAL, previewed.id or 0).id == previewed.id
+
+    change(practising)
+
+    with pytest.raises(SettingsError, match=says):
+        previews.require_current(practising, LOCAL, previewed.id or 0)
+
+
+def test_the_form_stays_and_waits_while_a_run_is_on_its_way(practising: Bridge):
+    before = page_buttons(open_page(COHORTS, cohort=POWER))
+    run = one_time.start_export(practising, LOCAL, POWER)
+
+    at = open_page(COHORTS, cohort=POWER)
+
+    assert at.button(key=START).disabled
+    assert at.button(key=PREVIEW).disabled
+    buttons = page_buttons(at)
+    assert buttons[: len(before)] == before
+    assert buttons.index(f"run_cancel_{run.id}") >= len(before)
+
+
+def test_the_heading_names_what_is_exported_to(practising: Bridge):
+    connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
+    at = open_page(COHORTS, cohort=POWER)
+    assert at.subheader[0].value == "Export to Apptimize"
+
+    drawn(at.selectbox(key=f"cohorts_to_{POWER}").set_value("csv").run())
+
+    assert at.subheader[0].value == "Export to a CSV folder"
+    assert "Nothing was exported to csv yet." in shown(at)
+
+
+def test_groups_at_two_destinations_are_shown_each_by_its_own(practising: Bridge):
+    connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
+    export(practising, TRIAL, to="csv")
+    export(practising, TRIAL, to="default")
+
+    at = open_page(COHORTS, cohort=TRIAL)
+
+    assert [heading.value for heading in at.subheader] == [
+        "Export to Apptimize", "Group at default", "At other destinations",
+    ]  # fmt: skip
+    drawn(at.selectbox(key=f"cohorts_to_{TRIAL}").set_value("csv").run())
+    assert [heading.value for heading in at.subheader][1] == "Group at csv"
+    assert "Latest export" not in shown(at)
+
+
+def test_what_start_sync_would_do_beside_a_recurring_sync_is_said(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, POWER)
+    service.once(practising)
+    at = open_page(COHORTS, cohort=POWER)
+    assert "Start sync exports once more, now, and changes nothing about that sync." in shown(at)
+    assert not at.button(key=START).disabled
+
+    drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
+    assert f"Sync {sync.id} keeps this group already, every 15 minutes: a group has one recurring sync." in shown(at)
+    assert at.button(key=START).disabled
+
+    recurring.pause_sync(practising, LOCAL, sync.id or 0)
+    text = shown(open_page(COHORTS, cohort=POWER))
+    assert "is paused. Start sync exports once, and leaves it paused." in text
+    assert len(runs.list_runs(practising, LOCAL)) == 1
