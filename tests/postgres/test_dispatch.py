@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from procrastinate import __version__
-from procrastinate.schema import SchemaManager
+from psycopg import AsyncConnection
 from sqlalchemy import text
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.syncs import one_time, runs
+from core.worker.dispatch.procrastinate import TABLES, VERSION, use_its_schema
 from data import run_jobs
 from data.engine import as_one, read_session, write_session
 from data.models import Run, RunStatus
@@ -359,7 +360,7 @@ OF_ANOTHER_VERSION = f"{run_jobs.SCHEMA}.of_another_version"
 
 
 def install(home: Home, bridge: Bridge) -> bool:
-    return run_jobs.install(bridge.engine, home.path, tables=SchemaManager.get_schema(), version=__version__)
+    return run_jobs.install(bridge.engine, home.path, tables=TABLES, version=VERSION)
 
 
 def test_tables_of_an_earlier_version_are_made_again_with_a_job_for_each_run_that_waits(
@@ -372,7 +373,7 @@ def test_tables_of_an_earlier_version_are_made_again_with_a_job_for_each_run_tha
 
     assert install(home, bridge)
 
-    assert find_version(bridge) == (__version__, False)
+    assert find_version(bridge) == (VERSION, False)
     assert [row[0] for row in ask(bridge, f"SELECT args FROM {JOBS} ORDER BY id")] == [
         {"run_id": each} for each in queued
     ]
@@ -394,3 +395,28 @@ def test_tables_of_a_later_version_stay_as_they_are_and_runs_are_found_in_the_ta
     assert run.status == RunStatus.SUCCEEDED
     assert find_version(bridge) == ("3.100.0", True)
     assert "engine not used" in Path(f"{home.path}.log").read_text()
+
+
+def test_a_job_is_found_without_a_look_at_all_that_wait(sandbox: Sandbox, home: Home, bridge: Bridge):
+    assert install(home, bridge)
+    many = "SELECT 'destination-1', 'any', 'group-' || number FROM generate_series(1, 300) AS number"
+    change(bridge, f"INSERT INTO {JOBS} (queue_name, task_name, lock) {many}")
+
+    looked_at = asyncio.run(fetch_and_count(bridge))
+
+    assert looked_at < 20
+
+
+async def fetch_and_count(bridge: Bridge) -> int:
+    """Fetch a job as a worker does, and return how many rows of jobs were read for it."""
+    arguments = run_jobs.connect_arguments(bridge.engine)
+    async with await AsyncConnection.connect(**arguments, autocommit=True) as connection:
+        await use_its_schema(connection)
+        async with connection.transaction():
+            await connection.execute("SELECT id FROM procrastinate_fetch_job_v2(ARRAY['destination-1'], NULL)")
+            counted = await connection.execute(
+                "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'procrastinate_jobs'"
+            )
+            row = await counted.fetchone()
+    assert row
+    return int(row[0])

@@ -33,6 +33,16 @@ _JOBS_END_WITHIN_S = 2.0  # their runs go on
 _ANSWERS_WITHIN_S = 5.0
 _CONNECT_AGAIN_S, _OTHER_VERSION_S = 2.0, 60.0
 _RESCUE_QUEUE = "rescue"
+# The library's tables, with what looks a job up by the run it points to, or another one of its group: without that a
+# fetch goes through all jobs that wait. The last part of the version is that of what we add.
+TABLES = f"""{SchemaManager.get_schema()}
+CREATE INDEX cohort_bridge_lock ON procrastinate_jobs (lock);
+CREATE INDEX cohort_bridge_queueing_lock ON procrastinate_jobs (queueing_lock);
+"""
+VERSION = f"{__version__}.1"
+# A fetch is to walk along the order of an index to the first job that it can have. A planner that has not counted the
+# jobs yet, as in the first minute of many, would sort all that wait instead, for each of them.
+_NOT_PLANNED_WITH = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")
 
 
 class ProcrastinateDispatch:
@@ -68,11 +78,9 @@ class ProcrastinateDispatch:
 
     def _install(self) -> bool:
         with storage_errors():
-            is_ours = run_jobs.install(
-                self._bridge.engine, self._bridge.settings.home, tables=SchemaManager.get_schema(), version=__version__
-            )
+            is_ours = run_jobs.install(self._bridge.engine, self._bridge.settings.home, tables=TABLES, version=VERSION)
         if not is_ours:
-            log.warning("engine not used: its tables were made by a later version than %s", __version__)
+            log.warning("engine not used: its tables were made by a later version than %s", VERSION)
         return is_ours
 
     async def _listen(self) -> None:
@@ -80,7 +88,7 @@ class ProcrastinateDispatch:
         places = self._bridge.settings.runs_in_flight
         connector = PsycopgConnector(
             kwargs=run_jobs.connect_arguments(self._bridge.engine),
-            configure=_use_its_schema,
+            configure=use_its_schema,
             min_size=1,
             max_size=places + 2,
             timeout=10.0,
@@ -125,8 +133,11 @@ class ProcrastinateDispatch:
         run_jobs.forget_ended(self._bridge.engine)
 
 
-async def _use_its_schema(connection: Any) -> None:
+async def use_its_schema(connection: Any) -> None:
+    """Let a connection of the engine find its tables, and its jobs in their order."""
     await connection.execute(f"SET search_path TO {run_jobs.SCHEMA}")
+    for way in _NOT_PLANNED_WITH:
+        await connection.execute(f"SET enable_{way} TO off")
     if not connection.autocommit:
         await connection.commit()
 
