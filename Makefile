@@ -4,6 +4,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PORT ?= 8501
 SEEDS ?= 1
+# What is used is compiled when it is first imported: to compile all of it takes as long as to install it.
+INSTALL := $(PYTHON) -m pip install -qq --disable-pip-version-check --no-compile
 
 # Tests start the program some hundred times: compiling it each time would take longer than what they test.
 unexport PYTHONDONTWRITEBYTECODE
@@ -70,18 +72,18 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 	@echo "Installing what Cohort Bridge needs (a minute or two, the first time)"
-	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements.txt
+	@$(INSTALL) -r requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing what Cohort Bridge and its tests need (a minute or two, the first time)"
-	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-dev.txt
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-postgres: requirements-postgres.txt $(VENV)/.installed-dev
-	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-postgres.txt
+	@$(INSTALL) -r requirements-postgres.txt
 	@touch $@
 
 $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
-	@$(PYTHON) -m pip install -qq --disable-pip-version-check -r requirements-bench.txt
+	@$(INSTALL) -r requirements-bench.txt
 	@touch $@
