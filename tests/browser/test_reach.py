@@ -154,6 +154,7 @@ def tab_to(page: Page, target: Locator) -> None:
     raise AssertionError(f"Tab does not lead to {target}")
 
 
+@LONG
 def test_a_cohort_is_exported_from_the_keyboard_alone(everything: Everything, used: dict[str, str], page: Page):
     go(page, everything.url, "Overview")
     tab_to(page, page.get_by_test_id("stSidebarNav").get_by_role("link", name="Cohorts", exact=True))

@@ -63,6 +63,7 @@ def test_a_reload_shows_the_list_as_it_was_filtered(exported: Everything, page: 
     expect(page.get_by_text("1–1 of 1 run")).to_be_visible()
 
 
+@LONG
 def test_a_user_is_looked_up_by_what_is_typed(exported: Everything, page: Page):
     go(page, f"{exported.url}/users", "Look up a user")
     field = page.get_by_role("textbox", name="Distinct id or Apptimize id")

@@ -174,6 +174,7 @@ def test_a_product_manager_finds_out_since_when_a_user_is_in_a_group(
     expect(page.get_by_role("heading", level=2)).to_contain_text("Power users")
 
 
+@LONG
 def test_a_member_is_opened_from_the_group_and_the_way_back_leads_there(
     everything: Everything, power_group: int, page: Page
 ):

@@ -85,6 +85,7 @@ def assert_no_ids(sandbox: Sandbox, bridge: Bridge) -> None:
     assert not [one for pair in members.items() for one in pair if len(one) > 5 and one in kept]
 
 
+@LONG
 def test_a_worker_that_does_what_is_due_once_also_sends_what_waits(sandbox: Sandbox, home: Home, hook: Webhook):
     sandbox.fault("unauthorized", target="apptimize")
     with home.bridge() as bridge:

@@ -136,6 +136,7 @@ def test_a_number_that_is_no_run_or_sync_however_large_is_said_to_be_none(home: 
         assert re.match(f"There is no {kind} {number}[.]", done.err), done.err
 
 
+@LONG
 def test_a_run_that_failed_is_printed_with_its_error(sandbox: Sandbox, home: Home):
     sandbox.fault("unauthorized", target="apptimize")
 
@@ -235,6 +236,7 @@ def test_a_reader_that_stops_reading_is_no_reason_for_a_traceback(sandbox: Sandb
 # --- connecting ----------------------------------------------------------------------------------------------------
 
 
+@LONG
 def test_both_sides_are_connected_from_the_terminal(sandbox: Sandbox, empty_home: Home, tmp_path: Path):
     home = empty_home
     home.env = {
@@ -286,6 +288,7 @@ def test_no_secret_is_ever_printed_or_kept_in_clear(sandbox: Sandbox, home: Home
 # --- options of an export ------------------------------------------------------------------------------------------
 
 
+@LONG
 def test_a_group_can_have_a_name_of_its_own(sandbox: Sandbox, home: Home):
     done = home.run("export", str(POWER), "--group", "Stammkunden 東京", "--full", "--json")
 
@@ -327,6 +330,7 @@ def test_the_name_is_still_refused_when_it_comes_from_the_cohort_itself(sandbox:
     assert sandbox.group(POWER) is None
 
 
+@LONG
 def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
@@ -343,6 +347,7 @@ def test_the_destination_is_chosen_by_name_when_there_are_several(sandbox: Sandb
     assert sandbox.messages() == []
 
 
+@LONG
 def test_a_dry_run_compares_and_writes_nothing(sandbox: Sandbox, home: Home, tmp_path: Path):
     with home.bridge() as bridge:
         destinations.connect_csv(bridge, LOCAL, folder=str(tmp_path / "groups"))
@@ -384,6 +389,7 @@ def test_wait_waits_for_the_slot_and_says_until_when(sandbox: Sandbox, home: Hom
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
+@LONG
 def test_runs_are_listed_newest_first_and_not_more_than_asked(sandbox: Sandbox, home: Home):
     with home.bridge() as bridge:
         for cohort in (WEB, TESTERS, WEB):
@@ -446,6 +452,7 @@ def test_a_worker_with_nothing_to_do_once_ends_at_once(home: Home):
     assert (done.code, done.out) == (0, "")
 
 
+@LONG
 def test_a_sync_is_edited_from_the_terminal_and_found_by_its_tags(sandbox: Sandbox, home: Home):
     def told(done: Done) -> tuple[object, ...]:
         return tuple(done.json[name] for name in ("every_minutes", "max_shrink", "tags"))

@@ -166,6 +166,7 @@ def test_an_export_under_nohup_continues_when_its_terminal_is_closed(sandbox: Sa
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
 
 
+@LONG
 def test_a_worker_whose_terminal_is_closed_hands_its_run_back(sandbox: Sandbox, home: Home):
     sandbox.fault("slow", target="mixpanel", page=1, seconds=60)
     with home.bridge() as bridge:

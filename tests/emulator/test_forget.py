@@ -38,7 +38,7 @@ from tests.stage.adding import lead_to
 from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.processes import ROOT
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, WEB, Sandbox, wait_until
-from tests.stage.seeds import few
+from tests.stage.seeds import LONG, few
 
 # What stands in for the vendors keeps what vendors keep, and is no part of what is forgotten.
 NOT_OURS = ("sandbox", "receivers")
@@ -328,6 +328,7 @@ def test_while_somebody_is_forgotten_no_run_begins_and_one_that_died_of_it_holds
     assert newest_run(bridge).status == "succeeded"
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("at", ["before it is recorded", "after it is recorded"])
 def test_a_process_that_is_killed_has_changed_nothing_or_is_made_up_for_by_the_next(
@@ -366,6 +367,7 @@ def test_an_id_that_leads_to_too_many_is_refused_unless_it_is_forgotten_alone(
     assert forget(bridge, "u-7", alone=True).leftovers == 1
 
 
+@LONG
 def test_a_group_is_rolled_back_to_members_without_the_person(bridge: Bridge, sandbox: Sandbox):
     ids = stayer(sandbox)
     first, _ = two_runs(bridge, sandbox)
@@ -396,6 +398,7 @@ def test_the_command_says_what_was_removed_and_that_groups_are_not_touched(
     assert places_of(home.path, *ids) == []
 
 
+@LONG
 def test_a_command_that_is_told_to_end_while_it_waits_has_changed_nothing(home: Home, bridge: Bridge, sandbox: Sandbox):
     ids = stayer(sandbox)
     export(bridge, TRIAL)

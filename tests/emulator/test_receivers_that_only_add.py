@@ -29,7 +29,7 @@ from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.home import connect as connect_vendors
 from tests.stage.receivers import Receiver, connect, form_of
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
-from tests.stage.seeds import few
+from tests.stage.seeds import LONG, few
 
 DAY_S = 24 * 3600
 # Times at which the cohort is another one each, none of which holds another.
@@ -125,6 +125,7 @@ def test_a_first_delivery_that_was_cut_off_leaves_nobody_behind(
     assert export(bridge, TRIAL).write == "none"
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("full", [True, False], ids=["all members", "a difference"])
 def test_each_message_may_be_the_last_of_a_later_delivery(
@@ -179,6 +180,7 @@ def test_a_failure_in_the_body_of_a_success_is_one(bridge: Bridge, sandbox: Sand
     assert held(receiver) == cohort(sandbox)
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("lost", ["base", "tried"])
 def test_a_file_that_is_lost_holds_the_run_until_a_person_applies_it(
@@ -215,6 +217,7 @@ def base_of(bridge: Bridge) -> str:
     return group_row(bridge, TRIAL).base_snapshot or ""
 
 
+@LONG
 def test_whom_deliveries_began_with_outlives_retention_and_the_sweep_of_orphans(
     bridge: Bridge, sandbox: Sandbox, receiver: Receiver, fake_clock: FakeClock
 ):
@@ -260,6 +263,7 @@ def test_a_cohort_that_is_being_deleted_there_pauses_as_ever(bridge: Bridge, san
     assert view.sync.state == SyncState.PAUSED
 
 
+@LONG
 def test_a_rollback_removes_by_name_too(bridge: Bridge, sandbox: Sandbox, receiver: Receiver):
     first = export(bridge, TRIAL)
     before = held(receiver)
@@ -305,6 +309,7 @@ def password(bridge: Bridge, text: str) -> str:
     return bridge.vault.encrypt(text)
 
 
+@LONG
 def test_another_password_leads_to_the_same_group_or_to_an_empty_one_the_first_time(
     bridge: Bridge, sandbox: Sandbox, receiver: Receiver
 ):
@@ -362,6 +367,7 @@ def set_column(bridge: Bridge, **values: object) -> None:
         session.exec(update(Connection).where(col(Connection.id) == destination(bridge).id).values(**values))
 
 
+@LONG
 def test_a_password_that_may_be_an_earlier_one_holds(bridge: Bridge, sandbox: Sandbox, receiver: Receiver):
     export(bridge, TRIAL)
     enter(bridge, secret=password(bridge, "second"))
@@ -405,6 +411,7 @@ def test_a_connection_to_where_a_removed_one_led_is_held_first(bridge: Bridge, s
     assert export(bridge, TRIAL, to="again").write == "none"
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("then", ["moved", "signed in otherwise", "moved, then removed"])
 def test_a_connection_to_where_another_one_led_before_is_held_first(
@@ -428,6 +435,7 @@ def test_a_connection_to_where_another_one_led_before_is_held_first(
     assert export(bridge, POWER, to="again").status == RunStatus.SUCCEEDED  # no one wrote it there
 
 
+@LONG
 def test_a_connection_to_where_one_leads_that_no_key_opens_is_held_first(home: Home, sandbox: Sandbox, bridge: Bridge):
     receiver = sandbox.receiver("secret-path")
     connect(bridge, receiver)

@@ -19,6 +19,7 @@ from data.models import Run, RunStatus, SyncState
 from tests.stage.clock import BothClocks
 from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, POWER, SPENDERS, TRIAL, Sandbox
+from tests.stage.seeds import SEEDS, few
 
 
 def work(bridge: Bridge) -> None:
@@ -29,6 +30,7 @@ def last(bridge: Bridge) -> Run:
     return runs.list_runs(bridge, LOCAL, limit=1)[0]
 
 
+@few(1)
 def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equal_to_its_cohort(
     bridge: Bridge, sandbox: Sandbox, clock: BothClocks
 ):
@@ -38,8 +40,9 @@ def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equ
     work(bridge)
     before = {cohort: sandbox.group(cohort) or {} for cohort in cohorts}
 
-    for _ in range(8):
-        clock.pass_minutes(15)
+    rounds, minutes = (8, 15) if SEEDS else (3, 40)
+    for _ in range(rounds):
+        clock.pass_minutes(minutes)
         sandbox.forget_requests()
         work(bridge)
 
@@ -53,7 +56,7 @@ def test_three_syncs_over_two_hours_send_the_differences_and_keep_each_group_equ
             before[cohort] = now
 
     runs = list_runs(bridge, LOCAL, limit=100)
-    assert len(runs) == 3 * 9
+    assert len(runs) == 3 * (rounds + 1)
     assert {run.status for run in runs} == {RunStatus.SUCCEEDED}
 
 

@@ -93,6 +93,7 @@ def test_a_worker_does_several_cohorts_side_by_side_within_five_requests(sandbox
         assert sandbox.group(cohort) == sandbox.answer(cohort).group
 
 
+@LONG
 def test_two_workers_share_a_queue_and_do_each_run_once(sandbox: Sandbox, home: Home):
     cohorts = (POWER, NEWSLETTER, WEB, TRIAL, SPENDERS, TESTERS)
     with home.bridge() as bridge:

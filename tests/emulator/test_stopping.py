@@ -68,6 +68,7 @@ def test_an_export_that_is_stopped_between_two_messages_leaves_the_group_whole(s
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("kind", ["engage", "cohort-sync"])
 def test_an_export_that_is_killed_leaves_the_group_as_it_was_and_a_later_one_works(

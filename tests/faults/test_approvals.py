@@ -199,6 +199,7 @@ def test_a_larger_number_at_the_new_read_is_held_again_and_a_smaller_one_goes_th
     assert group.is_right()
 
 
+@LONG
 def test_more_who_join_than_was_looked_at_are_held_again(group: Group):
     looked_at = group.shrink(to=50)
     group.population.set(ONE, [*PEOPLE[:50], *range(2200, 2210)])
@@ -220,6 +221,7 @@ def test_an_approval_of_no_usable_ids_does_not_skip_the_shrink_limit(group: Grou
     assert group.members() == group.before
 
 
+@LONG
 def test_no_usable_ids_that_were_looked_at_empty_the_group_once_approved(group: Group):
     without_ids(group.population, PEOPLE)
     looked_at = group.next_slot()
@@ -308,6 +310,7 @@ def test_a_base_that_a_one_time_export_moved_meanwhile_is_not_the_one_that_was_l
     assert group.members() == exported != group.before
 
 
+@LONG
 def test_a_match_setting_that_was_changed_meanwhile_is_held_again(group: Group):
     looked_at = group.shrink(to=50)
     settings.change_sync_matching(group.bridge, LOCAL, 1, match_property="$user_id", expects_prefix=False)
@@ -340,6 +343,7 @@ def test_an_approval_survives_the_hold_of_a_run_that_was_reading_when_it_was_giv
     assert group.is_right()
 
 
+@LONG
 @few(1)
 @pytest.mark.parametrize("kill", [Kill("page", "after"), Kill("message", "before"), Kill("record", "before")], ids=str)
 def test_an_approval_survives_the_death_of_its_run(group: Group, home: Home, kill: Kill):

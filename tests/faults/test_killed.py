@@ -33,7 +33,7 @@ from tests.faults.population import (
 from tests.faults.process import Kill, WallClock
 from tests.stage.home import Home
 from tests.stage.sandbox import wait_until
-from tests.stage.seeds import SEEDS, few
+from tests.stage.seeds import LONG, SEEDS, few
 
 # How often a run of some 1,500 changing members takes each step.
 _TIMES = {"ask": 3, "page": 2, "message": 4}
@@ -73,7 +73,7 @@ def assert_recovered(bridge: Bridge, population: Population, cohort: int = ONE) 
     assert_counts_add_up(all_runs(bridge))
 
 
-@few(3)
+@few(2)
 @pytest.mark.parametrize("seed", range(max(1, SEEDS)))
 @pytest.mark.parametrize("kill", EVERY_STEP if SEEDS else SHORT, ids=str)
 def test_a_worker_that_is_killed_at_a_step_leaves_nothing_that_the_next_does_not_make_good(
@@ -196,6 +196,7 @@ def test_a_killed_worker_gives_back_its_turn_to_read_the_cohorts_and_its_places_
     ran("kills")
 
 
+@LONG
 def test_a_worker_of_the_command_line_works_again_within_seconds_of_a_kill_and_a_restart(
     home: Home, bridge: Bridge, population: Population, ran: Tally
 ):

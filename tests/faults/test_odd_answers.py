@@ -42,7 +42,7 @@ from tests.stage.seeds import SEEDS
 COHORT, PAGE_SIZE, PROFILES = 901, 5, 12
 MOST_MEMORY = 300 * 2**20
 ANY_ANSWER = settings(
-    max_examples=2000 * SEEDS or 30,
+    max_examples=2000 * SEEDS or 20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

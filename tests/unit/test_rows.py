@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core.associate.rows import PROBLEMS, Problem, read_rows
@@ -39,7 +39,6 @@ def test_every_problem_has_a_sentence():
     assert PROBLEMS.keys() == {*Problem, *Suspect, *Warn}
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_stands_in_a_file_every_line_gets_one_answer(content: bytes):
     lines = [line for line in content.split(b"\n") if line.strip()]
@@ -56,7 +55,6 @@ def test_whatever_stands_in_a_file_every_line_gets_one_answer(content: bytes):
         "".join(row.member).encode()  # can be kept, whatever it was
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=80))
 def test_whatever_a_file_begins_with_it_is_read_or_refused_with_a_sentence(content: bytes):
     with suppress(SettingsError):
