@@ -20,7 +20,7 @@ run: $(VENV)/.installed ## Install what is needed, then start sandbox, worker an
 	@exec $(PYTHON) -m core up --port $(PORT)
 
 test: $(VENV)/.installed-dev ## Install what is needed, then run every test
-	@$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 10
+	@$(PYTHON) -m pytest -n 5 --dist loadfile --no-loadscope-reorder --durations 10
 
 test-postgres: $(VENV)/.installed-postgres ## Run the tests on a PostgreSQL server that is started for them
 	@$(PYTHON) -m tests.postgres -n 4 --dist loadfile --no-loadscope-reorder --durations 10

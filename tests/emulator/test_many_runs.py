@@ -144,8 +144,8 @@ def test_a_run_that_changes_nothing_asks_the_database_little(sandbox: Sandbox, h
             recurring.add_sync(bridge, LOCAL, cohort)
         count_statements(bridge, cohorts)
 
-        # What is asked for two further runs, not what is asked by a worker that looks around; a run that has to wait for
-        # something, as one may at any time, asks for more, but not each time.
+        # What is asked for two further runs, not what is asked by a worker that looks around. A run that has to wait,
+        # as one may at any time, asks for more, but not each time.
         further = [count_statements(bridge, cohorts) - count_statements(bridge, cohorts[:1]) for _ in range(2)]
 
         assert {run.write for run in runs.list_runs(bridge, LOCAL)[:8]} == {"none"}
