@@ -138,6 +138,12 @@ class S3Storage:
     def _get_file(self, name: str, target: Path) -> Stored:
         first = self._first_part(check_name(name))
         known, digest, found = first.known, first.attributes.get(_DIGEST), hashlib.sha256()
+        if digest is None:  # what cannot be compared is not believed
+            raise ObjectDamaged(
+                f"The object storage holds {name} without the digest that Cohort Bridge puts with each file: something "
+                "else put or copied it there.",
+                advice="Copy it there again with its metadata, or export the cohort again.",
+            )
         with replacing(target) as part, part.open("wb") as file:
             file.write(first.content)
             found.update(first.content)
@@ -149,7 +155,7 @@ class S3Storage:
             file.flush()
             if file.tell() != known.size:
                 raise Failed("broken off")
-            if digest and digest != found.hexdigest():
+            if digest != found.hexdigest():
                 raise ObjectDamaged(
                     f"What the object storage holds as {name} is not what was put there.",
                     advice="Export the cohort again: that keeps its members under another name.",
@@ -245,12 +251,9 @@ class S3Storage:
         return self._calls.list(prefix, within_s=self._patience.request_s, chunk=chunk, tries=tries)
 
     def _holds(self, name: str, digest: str) -> bool:
-        """Return whether an object is there with that content: by its digest, or else by reading it."""
+        """Return whether an object is there with that content, by its digest."""
         with suppress(ObjectGone):
-            part = self._trying(lambda: self._first_part(name), name)
-            if known := part.attributes.get(_DIGEST):
-                return known == digest
-            return part.known.size <= PART and hashlib.sha256(part.content).hexdigest() == digest
+            return self._trying(lambda: self._first_part(name), name).attributes.get(_DIGEST) == digest
         return False
 
     def _until_settled(

@@ -13,7 +13,7 @@ from data.storage import s3
 from data.storage.address import StorageAddressUnusable
 from data.storage.folder import FolderStorage
 from data.storage.opening import open_storage
-from data.storage.port import AlreadyThere, ObjectGone, Storage, StorageUnavailable, VersionMoved
+from data.storage.port import AlreadyThere, ObjectDamaged, ObjectGone, Storage, StorageUnavailable, VersionMoved
 from data.storage.s3 import S3Storage
 from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, put_as_others, storage_at, use_keys
 
@@ -68,6 +68,20 @@ def test_a_file_takes_no_name_that_another_has(storage: Storage, tmp_path: Path)
 
     storage.put_file(local(tmp_path), "one/run-1.parquet")  # the same once more is as good
     assert storage.read("one/run-1.parquet").content == b"members"
+
+
+def test_an_object_without_a_digest_is_refused(tmp_path: Path):
+    bucket = make_bucket()
+    put_as_others(bucket, ["pre/run-1.parquet"])
+    storage = storage_at(bucket, prefix="pre")
+
+    with pytest.raises(ObjectDamaged, match=r"holds run-1\.parquet without the digest") as refused:
+        storage.get_file("run-1.parquet", tmp_path / "got")
+
+    assert "metadata" in (refused.value.advice or "")
+    assert not (tmp_path / "got").exists()
+    with pytest.raises(AlreadyThere):
+        storage.put_file(local(tmp_path, b"of others"), "run-1.parquet")
 
 
 def test_what_is_not_there_is_told_as_gone(storage: Storage, tmp_path: Path):
