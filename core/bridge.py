@@ -103,6 +103,13 @@ def open_bridge(
     return bridge
 
 
+def open_if_there(settings: Settings) -> Bridge | None:
+    """Open a home that is there: whoever restores a backup needs an empty one. Raises as `open_bridge` does."""
+    with storage_errors():
+        file = engine.sqlite_file(settings.database_url)
+    return open_bridge(settings) if file is None or file.exists() else None
+
+
 def _open_database(settings: Settings) -> Engine:
     with storage_errors():
         try:

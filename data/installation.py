@@ -1,11 +1,12 @@
-"""What the database knows to be its own: which storage, and which keys."""
+"""What the database knows to be its own: which storage, and which keys; and who looks through that storage."""
 
 from __future__ import annotations
 
 import secrets
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlmodel import Session
+from sqlmodel import Session, col, or_, update
 
 from data.engine import Engine, read_session, write_session
 from data.placing import STORAGE_ID as NAME
@@ -13,6 +14,8 @@ from data.proof_models import Installation
 from data.storage.port import AlreadyThere, ObjectGone, Storage
 
 _LONGEST, _LONGEST_ADDRESS = 64, 400
+# A time that is so far ahead was written before a clock was set back.
+_AHEAD = timedelta(hours=1)
 
 
 class Own(NamedTuple):
@@ -94,3 +97,25 @@ def name_storage(storage: Storage, known: str | None = None) -> str:
     except AlreadyThere:
         return read_storage_id(storage) or storage_id
     return storage_id
+
+
+# --- looking through it --------------------------------------------------------------------------------------------
+
+
+def take_search(engine: Engine, *, now: datetime, every: timedelta) -> bool:
+    """Take it on to look through the whole storage, unless another worker did so a short time ago. Raises StorageError.
+
+    Of several that ask at once one has it: the statement says what must be so.
+    """
+    at = col(Installation.searched_at)
+    is_due = or_(at.is_(None), at <= now - every, at > now + _AHEAD)
+    with write_session(engine, by_rows=True) as session:
+        taken = session.exec(update(Installation).where(col(Installation.id) == 1, is_due).values(searched_at=now))
+        return taken.rowcount == 1
+
+
+def give_search_back(engine: Engine, *, taken_at: datetime, as_of: datetime) -> None:
+    """Let it count as begun at another time, since it came to no end. Raises StorageError."""
+    with write_session(engine, by_rows=True) as session:
+        mine = (col(Installation.id) == 1, col(Installation.searched_at) == taken_at)
+        session.exec(update(Installation).where(*mine).values(searched_at=as_of))

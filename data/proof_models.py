@@ -48,6 +48,7 @@ class Installation(SQLModel, table=True):
     storage_id: str | None = Field(default=None, max_length=64)  # that lies in the storage itself
     storage_address: str | None = Field(default=None, max_length=400)  # as the process called it that bound it
     key_checks: str | None = None  # of each key, newest first; they are no keys
+    searched_at: datetime | None = None  # when a worker last began to look for what lies there and no row names
 
 
 class Untraced(StrEnum):

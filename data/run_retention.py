@@ -10,11 +10,14 @@ from sqlmodel import Session, col, delete, select
 
 from data import proofs
 from data.engine import read_session, write_session
+from data.members.store import run_of
 from data.models import UNFINISHED, Group, Run, RunStatus
 from data.repeating import repeated
 
 # What waits for a person waits for as long as they need.
 _KEPT = (*UNFINISHED, RunStatus.HELD)
+# So many names are asked for at a time.
+_AT_ONCE = 500
 
 
 @repeated
@@ -52,6 +55,23 @@ def _list_unnamed(session: Session, names: Sequence[str]) -> list[str]:
         for name in session.exec(select(column).where(col(column).in_(names))).all()
     }
     return [name for name in names if name not in kept]
+
+
+def list_left(engine: Engine, names: Sequence[str]) -> list[str]:
+    """Return those of some files of members that no row names, and none will: the runs that they are of have ended."""
+    return [name for start in range(0, len(names), _AT_ONCE) for name in _left(engine, names[start : start + _AT_ONCE])]
+
+
+def _left(engine: Engine, names: Sequence[str]) -> list[str]:
+    theirs = col(Run.id).in_({run_of(name) for name in names})
+    with read_session(engine) as session:
+        # Asked first: one that ends after that has named its files by then.
+        working = set(session.exec(select(Run.id).where(theirs, col(Run.status).in_(UNFINISHED))).all())
+        own = session.exec(select(Run.snapshot, Run.difference, Run.excluded).where(theirs)).all()
+        named = {name for files in own for name in files if name}
+        # What the run itself names is found at once. All rows are looked through for the few that are left.
+        left = [name for name in names if name not in named and run_of(name) not in working]
+        return _list_unnamed(session, left) if left else []
 
 
 def named_files(engine: Engine) -> set[str]:

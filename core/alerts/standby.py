@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 
 from core.access.roles import LOCAL
 from core.alerts.sending import AlertSender, watch_senders
-from core.bridge import Bridge, open_bridge, storage_errors
+from core.bridge import Bridge, open_if_there, storage_errors
 from core.errors import CohortBridgeError
 from core.leases.lease import new_lease_owner
 from core.leases.workers import worker_is_up, worker_seen_at
 from core.settings import Settings
 from data import alert_states, run_metrics, workers
 from data.alert_states import Finding
-from data.engine import sqlite_file
 from data.outbox_models import CRITICAL, WORKER, Condition
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,8 @@ async def serve(settings: Settings) -> None:
         while True:
             await asyncio.sleep(_LOOK_EVERY_S)
             try:
-                standby = standby or await asyncio.to_thread(_open, settings)
+                if standby is None and (bridge := await asyncio.to_thread(open_if_there, settings)):
+                    standby = Standby(bridge)
                 if standby:
                     await standby.look()
                 trouble = ""
@@ -108,10 +108,3 @@ async def serve(settings: Settings) -> None:
     finally:
         if standby:
             await standby.stop()
-
-
-def _open(settings: Settings) -> Standby | None:
-    """Open the home, if one is there: whoever restores a backup needs an empty one. Raises CohortBridgeError."""
-    with storage_errors():
-        file = sqlite_file(settings.database_url)
-    return Standby(open_bridge(settings)) if file is None or file.exists() else None

@@ -19,10 +19,12 @@ from data import associations
 from data.association_retention import FOLDER, list_bundles, object_of
 from data.members import bundle
 from data.members.association_rows import ImportRows
-from data.members.files import make_folder
+from data.members.files import is_older, make_folder
 from data.storage.port import ObjectGone
 
 _OBJECT = re.compile(rf"{FOLDER}/([0-9a-f]{{24}})\.tar")
+# What is being packed, unpacked or uploaded here.
+_PART = re.compile(r"\.[0-9a-f]{16}(\.tar)?\.part|\.\.[0-9a-f]{16}\.tar\.part\.[0-9a-f]{8}\.part")
 # A bundle that no row names was left by a process that died, or is about to be named.
 _YOUNG_S = 24 * 3600
 
@@ -86,16 +88,30 @@ def forget(bridge: Bridge, association_id: int, name: str) -> None:
         remove(bridge, name)
 
 
-def tidy(bridge: Bridge) -> None:
-    """Remove bundles that no row names, after a day, and folders here of what is another bundle by now."""
+def remove_unnamed(bridge: Bridge, *, is_stopped: Callable[[], bool] = lambda: False) -> int:
+    """Remove bundles that no row names, after a day; returns how many."""
     young_s = bridge.clock.now().timestamp() - _YOUNG_S
     old = [known.name for known in bridge.storage.list(f"{FOLDER}/") if known.written_s < young_s]
     kept = [found[1] for found in map(_OBJECT.fullmatch, old) if found]  # what is called otherwise is not ours
-    named = list_bundles(bridge.engine)
-    unnamed = [name for name in kept if name not in named.values()]
+    named = set(list_bundles(bridge.engine).values())
+    unnamed = [name for name in kept if name not in named]
+    removed = 0
     for name in unnamed if unnamed and installation.has_own_storage(bridge) else ():
+        if is_stopped():
+            break
         remove(bridge, name)
-    drop_stale(bridge, named)
+        removed += 1
+    return removed
+
+
+def tidy_here(bridge: Bridge, *, now_s: float) -> None:
+    """Remove what lies here alone: folders of what is another bundle by now, and what processes left that died."""
+    for path in bridge.settings.associations.glob(".*.part"):
+        if _PART.fullmatch(path.name) and is_older(path, now_s - _YOUNG_S):
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+    if are_used(bridge):
+        drop_stale(bridge, list_bundles(bridge.engine))
 
 
 def drop_stale(bridge: Bridge, named: Mapping[int, str]) -> None:

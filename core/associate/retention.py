@@ -18,6 +18,4 @@ def forget_old(bridge: Bridge) -> int:
         association = associations.get(bridge.engine, association_id)
         association_retention.forget(bridge.engine, association_id)
         bundles.forget(bridge, association_id, association.bundle if association else "")
-    if bundles.are_used(bridge):
-        bundles.tidy(bridge)
     return len(old)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 from core import installation
@@ -18,7 +20,9 @@ log = logging.getLogger(__name__)
 
 _RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
-# A file of a run that has just begun has no name in its row yet.
+# So many files are looked up at a time.
+_AT_ONCE = 1000
+# What is being written at this moment is younger; what else is to stay is told by its run.
 _YOUNG_S = 24 * 3600
 # A file that was found damaged is there to be looked at.
 _SET_ASIDE_FOR_S = 30 * 24 * 3600
@@ -36,27 +40,32 @@ def forget_old_runs(bridge: Bridge, *, most: int = _STEP) -> int:
     return number
 
 
-def remove_unnamed_files(bridge: Bridge) -> int:
-    """Remove the snapshots and differences that no row names and that are not being written; returns how many.
+def remove_unnamed_files(bridge: Bridge, *, is_stopped: Callable[[], bool] = lambda: False) -> int:
+    """Remove the snapshots and differences that no row names, and none will; returns how many.
 
     A listing that lags may tell of too few files or of some that are gone, and never of one that is named: what rows
-    name is asked after it, and no name comes twice.
+    name is asked after it, and no name comes twice. A file of a run that has not ended stays, however old it is.
     """
-    if bridge.snapshots.place.is_elsewhere:
-        return _remove_unnamed_objects(bridge)
-    folder = bridge.snapshots.folder
-    young_s = bridge.clock.host_now().timestamp() - _YOUNG_S
-    files = [path for end in ("parquet", "part") for path in folder.glob(f"*.{end}") if _is_ours(path)]
-    files = [path for path in files if is_older(path, young_s)]
-    if not files:
-        return 0
-    named = run_retention.named_files(bridge.engine)
-    unnamed = [path for path in files if path.stem not in named]
-    if unnamed and not _is_own(bridge):
-        return 0
-    for path in unnamed:
+    place, removed = bridge.snapshots.place, 0
+    now = bridge.clock.now() if place.is_elsewhere else bridge.clock.host_now()  # files are as old as this machine says
+    young_s = now.timestamp() - _YOUNG_S
+    old = (name for name, written_s in place.list() if written_s < young_s and is_ours(name))
+    while not is_stopped() and (names := list(islice(old, _AT_ONCE))):
+        left = run_retention.list_left(bridge.engine, names)
+        if left and not _is_own(bridge):
+            return removed
+        for name in left:
+            bridge.snapshots.remove(name)
+        removed += len(left)
+    return removed + (0 if place.is_elsewhere else _remove_parts(bridge.snapshots.folder, young_s))
+
+
+def _remove_parts(folder: Path, young_s: float) -> int:
+    """Remove what processes were writing that died; returns how many."""
+    parts = [path for path in folder.glob("*.part") if is_part(path) and is_older(path, young_s)]
+    for path in parts:
         path.unlink(missing_ok=True)
-    return len(unnamed)
+    return len(parts)
 
 
 def _is_own(bridge: Bridge) -> bool:
@@ -66,26 +75,6 @@ def _is_own(bridge: Bridge) -> bool:
             return True
     log.warning("nothing was removed from %s: it is not known to be this installation's own", bridge.storage.address)
     return False
-
-
-def _is_ours(path: Path) -> bool:
-    """Return whether a file is one that we make: the folder may hold others, of whoever keeps something there."""
-    return is_part(path) if path.suffix == ".part" else is_ours(path.stem)
-
-
-def _remove_unnamed_objects(bridge: Bridge) -> int:
-    """Remove objects that no row names, after a day, and copies of what no row names, which others removed."""
-    young_s = bridge.clock.now().timestamp() - _YOUNG_S
-    place = bridge.snapshots.place
-    old = [name for name, written_s in place.list() if written_s < young_s and is_ours(name)]
-    named = run_retention.named_files(bridge.engine)
-    unnamed = [name for name in old if name not in named]
-    if unnamed and not _is_own(bridge):
-        return 0
-    for name in unnamed:
-        bridge.snapshots.remove(name)
-    place.tidy(named.__contains__, now_s=bridge.clock.host_now().timestamp())
-    return len(unnamed)
 
 
 def remove_set_aside(bridge: Bridge) -> int:

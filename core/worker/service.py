@@ -33,6 +33,7 @@ from core.worker.dispatch.port import Dispatch
 from core.worker.jobs import Jobs, guarded
 from core.worker.run_execution import watch_runs
 from core.worker.run_tasks import RunTasks
+from core.worker.upkeep import Upkeep
 from data import workers
 from data.members.duck import clear_scratch
 from data.storage.port import hurried
@@ -59,6 +60,7 @@ class Worker:
         self._runs = RunTasks(bridge, self._lease_owner)
         self._associations = running.JobRunner(bridge, self._lease_owner)
         self._watching = Watching(bridge)
+        self._upkeep = Upkeep(bridge)
         self._alerts, self._ping = AlertSender(bridge, self._lease_owner), DeadMansPing(bridge)
         self._watches = (
             watch_forgetting(bridge),
@@ -87,6 +89,7 @@ class Worker:
             ]
             self._runs.http = http
             handing_out = asyncio.create_task(dispatch.serve())
+            self._upkeep.start()
             try:
                 while not stop.is_set() and self._ended_by is None:
                     await asyncio.to_thread(jobs.run_pending)
@@ -101,7 +104,7 @@ class Worker:
                 for task in beside:
                     task.cancel()
                 await asyncio.gather(*beside, self._ping.stop(), return_exceptions=True)
-                await self._stop_all()
+                await asyncio.gather(self._stop_all(), asyncio.to_thread(self._upkeep.stop))
                 await _end(handing_out)
                 with suppress(CohortBridgeError), storage_errors():
                     await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
@@ -259,7 +262,6 @@ class Worker:
         clear_scratch(self._bridge.settings.scratch, older_than_s=_SCRATCH_KEPT_S, now_s=now_s)
         with hurried():  # what is due waits for it
             retention.forget_old_runs(self._bridge)
-            retention.remove_unnamed_files(self._bridge)
             retention.remove_set_aside(self._bridge)
             forget_old_associations(self._bridge)
         forget_old_alerts(self._bridge)

@@ -2,7 +2,8 @@
 
 A copy is whole or not there. It is told by its name from any other, since no name is ever used twice; what is done with
 it is what a process knows of the object, so that one machine's copies and another's are alike. What was used longest
-ago goes first. A copy that is being read stays: its reader holds a lock on it, which ends with the process.
+ago goes first. A copy that is being read stays: its reader holds a lock on it, which ends with the process. Its time is
+a mark of its object: a copy that something else wrote to has another one, and is fetched again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -22,7 +23,9 @@ from typing import NamedTuple, TypeVar
 
 from data.engine import StorageError
 from data.members.duck import MembersDamaged, MembersGone
+from data.members.files import is_older, is_part
 from data.members.places import COMPARED, END, Stamp
+from data.members.steady import Steady
 from data.storage.port import ObjectDamaged, ObjectGone, Storage, Stored
 
 T = TypeVar("T")
@@ -35,6 +38,8 @@ _JUST_USED_S = 60.0
 _UNNAMED_FOR_S = 600.0
 # Files that only this machine has: a run's own, and what pages compared. They go after a day.
 _LENT, _LENT_FOR_S = "lent", 24 * 3600.0
+# The time of a copy is a mark of its object: whole seconds, as no file has that something else wrote to.
+_MARK_NS = 1_000_000_000
 _GONE = "The members are no longer kept."
 _EXPORT_AGAIN = "Export the cohort again: that keeps them."
 
@@ -75,6 +80,7 @@ class CopiedPlace:
         self._locks = dict[str, threading.Lock]()
         self._lock = threading.Lock()
         self._readers = threading.local()
+        self._holding = threading.Lock()
 
     @property
     def is_elsewhere(self) -> bool:
@@ -115,16 +121,20 @@ class CopiedPlace:
 
     @contextmanager
     def reading(self) -> Generator[None]:
-        """Hold what is read inside, until the end."""
-        held = list[int]()
-        readers: list[list[int]] = self._readers.__dict__.setdefault("held", [])
-        readers.append(held)
+        """Hold what is read inside, until the end. Raises MembersDamaged for what something else changed meanwhile."""
+        held = list[Steady]()
+        readers: list[list[Steady]] = self._readers.__dict__.setdefault("held", [])
+        with self._holding:
+            readers.append(held)
         try:
             yield
+            for file in held:
+                file.require_unchanged()
         finally:
-            readers[:] = [each for each in readers if each is not held]
-            for handle in held:
-                os.close(handle)
+            with self._holding:  # what is read some rows at a time may end in another thread than it began in
+                readers[:] = [each for each in readers if each is not held]
+            for file in held:
+                file.close()
 
     def stamp(self, name: str) -> Stamp | None:
         """Return what tells the object from another one: that of its copy is the same on every machine."""
@@ -198,13 +208,20 @@ class CopiedPlace:
                 yield known.name.removesuffix(END), known.written_s
 
     @_cache_errors()
-    def tidy(self, is_named: Callable[[str], bool], *, now_s: float) -> int:
+    def tidy(self, list_unnamed: Callable[[Sequence[str]], Collection[str]], *, now_s: float) -> int:
         """Remove copies that no row names and nobody uses, and what only this machine had; return how many."""
-        old = [copy.path for copy in self._copies(self.folder) if self._is_unnamed(copy, is_named, now_s)]
-        old += [copy.path for copy in self._copies(self._lent) if self._is_unneeded(copy, is_named, now_s)]
-        for path in old:
+        unused = [copy for copy in self._copies(self.folder) if now_s - copy.used_s > _UNNAMED_FOR_S]
+        lent = {copy.path: _compared(copy.path.stem) for copy in self._copies(self._lent)}
+        asked = {copy.path.stem for copy in unused}.union(*lent.values())
+        unnamed = set(list_unnamed(sorted(asked))) if asked else set[str]()
+        removed = sum(_remove_unused(copy.path) for copy in unused if copy.path.stem in unnamed)
+        old = [copy.path for copy in self._copies(self._lent) if now_s - copy.used_s > _LENT_FOR_S]
+        old += [path for path, names in lent.items() if not unnamed.isdisjoint(names)]
+        old += [path for path in self._parts() if is_older(path, now_s - _LENT_FOR_S)]
+        for path in {*old}:
             path.unlink(missing_ok=True)
-        return len(old)
+        self._forget(unnamed)
+        return removed + len({*old})
 
     @_cache_errors()
     def drop_compared(self, names: Sequence[str]) -> None:
@@ -212,17 +229,16 @@ class CopiedPlace:
         for copy in self._copies(self._lent):
             copy.path.unlink(missing_ok=True)
 
-    def _is_unnamed(self, copy: _Copy, is_named: Callable[[str], bool], now_s: float) -> bool:
-        return now_s - copy.used_s > _UNNAMED_FOR_S and not is_named(copy.path.stem)
+    def _parts(self) -> Iterator[Path]:
+        """Yield what processes were writing that died, or do at this moment."""
+        for folder in (self.folder, self._lent):
+            yield from (path for path in folder.glob("*.part") if is_part(path))
 
-    def _is_unneeded(self, copy: _Copy, is_named: Callable[[str], bool], now_s: float) -> bool:
-        """Return whether a file of this machine alone is old, or was compared of files that are named no longer."""
-        name = copy.path.stem
-        if name.startswith(COMPARED):
-            first, _, second = name.removeprefix(COMPARED).partition("-run-")
-            if not (is_named(first) and is_named(f"run-{second}")):
-                return True
-        return now_s - copy.used_s > _LENT_FOR_S
+    def _forget(self, names: Collection[str]) -> None:
+        """Forget what was known of files that no row names any more."""
+        for name in names:
+            self._known.pop(name, None)
+            self._made.discard(name)
 
     def _look(self, name: str) -> Stored | None:
         if name not in self._known:
@@ -265,27 +281,30 @@ class CopiedPlace:
         part.replace(f"{self.folder}/{name}{END}")
 
     def _use(self, path: Path) -> bool:
-        """Note that a copy is used now; False where there is none."""
+        """Note that a copy is used now; False where there is none, or one that something else wrote to."""
         try:
-            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+            written_ns = path.stat().st_mtime_ns
+            if written_ns % _MARK_NS and path.parent == self.folder:
+                path.unlink(missing_ok=True)
+                return False
+            os.utime(path, ns=(time.time_ns(), written_ns))
         except FileNotFoundError:
             return False
         return True
 
     def _hold(self, path: Path) -> bool:
         """Hold a copy for the reader around, if there is one; False where it went away meanwhile."""
-        readers: list[list[int]] = self._readers.__dict__.get("held", [])
+        readers: list[list[Steady]] = self._readers.__dict__.get("held", [])
         if not readers:
             return path.exists()
         try:
-            handle = os.open(path, os.O_RDONLY)
+            file = Steady(path, is_alone=path.parent == self._lent)
         except FileNotFoundError:
             return False
-        fcntl.flock(handle, fcntl.LOCK_SH)
-        if not os.fstat(handle).st_nlink:
-            os.close(handle)
+        if not file.lock():
+            file.close()
             return False
-        readers[-1].append(handle)
+        readers[-1].append(file)
         return True
 
     def _make_room(self, name: str) -> None:
@@ -341,4 +360,12 @@ def _remove_unused(path: Path) -> bool:
 
 def _written_ns(known: Stored) -> int:
     """Return the time that a copy has, in place of when it was written: one that comes of the object's tag alone."""
-    return int.from_bytes(hashlib.sha256(known.tag.encode()).digest()[:4]) // 2 * 1_000_000_000
+    return int.from_bytes(hashlib.sha256(known.tag.encode()).digest()[:4]) // 2 * _MARK_NS
+
+
+def _compared(name: str) -> list[str]:
+    """Return the two files that one of this machine alone was compared of, none where it is another kind."""
+    if not name.startswith(COMPARED):
+        return []
+    first, _, second = name.removeprefix(COMPARED).partition("-run-")
+    return [first, f"run-{second}"]

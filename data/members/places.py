@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -44,7 +44,7 @@ class Place(Protocol):
         ...
 
     def reading(self) -> AbstractContextManager[object]:
-        """Keep what is read inside where it is until the end."""
+        """Keep what is read inside where it is until the end. Raises MembersDamaged if a copy was changed by then."""
         ...
 
     def stamp(self, name: str) -> Stamp | None:
@@ -83,7 +83,7 @@ class Place(Protocol):
         """Yield the files with the time each was written; a listing may lag, and nothing is decided by it alone."""
         ...
 
-    def tidy(self, is_named: Callable[[str], bool], *, now_s: float) -> int:
+    def tidy(self, list_unnamed: Callable[[Sequence[str]], Collection[str]], *, now_s: float) -> int:
         """Remove what is here of files that no row names any more; return how many."""
         ...
 
@@ -171,7 +171,7 @@ class FolderPlace:
             except FileNotFoundError:
                 continue
 
-    def tidy(self, is_named: Callable[[str], bool], *, now_s: float) -> int:
+    def tidy(self, list_unnamed: Callable[[Sequence[str]], Collection[str]], *, now_s: float) -> int:
         """Do nothing: what lies here is no copy."""
         return 0
 

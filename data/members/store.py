@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.members.copies import CopiedPlace
-from data.members.duck import MembersDamaged, MembersGone, SharedConnection, quoted, reused
+from data.members.duck import MembersDamaged, MembersGone, SharedConnection, duckdb_errors, quoted, reused
 from data.members.places import COMPARED, END, FolderPlace, Place
 from data.members.places import SET_ASIDE as SET_ASIDE
 from data.members.places import Stamp as Stamp
+from data.members.steady import Steady, changed
 from data.models import Member
 from data.storage.folder import FolderStorage
-from data.storage.port import Storage
+from data.storage.port import Storage, digest_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _FILES_AT_ONCE = 1000
 # Of those that are copied to be read fewer, so that what copies take is bounded.
 _COPIES_AT_ONCE = 100
+# Of so many files it is remembered what they held as they were made, or proved themselves.
+_CONTENTS_KNOWN = 1000
 # Many files in place of one table, each row with the file that it is from.
 _AS_TABLE = "read_parquet([{0}], filename = true)"
 T = TypeVar("T")
@@ -34,12 +37,19 @@ OF_RUNS = re.compile(r"(run|difference|excluded|tried)-\d{8}")
 # What files are called that runs and pages make, with an attempt, a token, or that of a copy without a person; others
 # in the same storage are none of ours, and nobody touches them. What earlier versions made is `left-out`.
 _OF_RUN = r"(?:run|difference|excluded|tried|leavers|left-out)-\d{8,19}(?:-[0-9a-f]{1,20})*"
+_NUMBER = re.compile(r"-(\d{8,19})")
 _OURS = re.compile(rf"{_OF_RUN}|{COMPARED}{_OF_RUN}-{_OF_RUN}")
 
 
 def is_ours(name: str) -> bool:
     """Return whether a file of this name is one that runs or pages make."""
     return _OURS.fullmatch(name) is not None
+
+
+def run_of(name: str) -> int:
+    """Return the number of the run that a file of ours is called after; of what pages compared, the first one's."""
+    found = _NUMBER.search(name)
+    return int(found[1]) if found else 0
 
 
 class MemberFiles:
@@ -64,6 +74,8 @@ class MemberFiles:
         # The files that were found damaged, and those that proved to be what they say, as they were then.
         self._damaged: dict[str, Stamp | None] = {}
         self._renewed = set[str]()
+        # What files held as this process made them, or as they proved themselves, as digests.
+        self._contents: dict[str, str] = {}
         self.proven: dict[str, Stamp | None] = {}
         # Those that have as many rows as they should: what began a group is counted as a difference, and that proves no
         # snapshot.
@@ -78,7 +90,54 @@ class MemberFiles:
 
         One that is not kept is for this process alone. Raises StorageError.
         """
-        return self.place.make(name, write, is_kept=is_kept)
+
+        def write_and_note(target: Path) -> T:
+            result = write(target)
+            with duckdb_errors():
+                self._note_content(name, digest_of(target))
+            return result
+
+        return self.place.make(name, write_and_note, is_kept=is_kept)
+
+    def digest(self, name: str) -> str:
+        """Return what tells the present content of a file from any other. Raises StorageError."""
+        with duckdb_errors(), closing(Steady(self.path(name))) as file:
+            return file.digest()
+
+    def note_proven(self, name: str, stamp: Stamp | None, content: str) -> None:
+        """Remember that a file proved to be what it says, as it was then, with that content."""
+        self.proven[name] = stamp
+        self._note_content(name, content)
+
+    def _note_content(self, name: str, content: str) -> None:
+        self._contents[name] = content
+        while len(self._contents) > _CONTENTS_KNOWN:
+            del self._contents[next(iter(self._contents))]
+
+    @contextmanager
+    def as_made(self, name: str) -> Generator[None]:
+        """Let what is read of a file inside be what it held when it was made, or proved itself, and nothing else.
+
+        Raises: MembersDamaged, before anything is read or at the end; MembersGone, StorageError.
+        """
+        file, content = self._open_as_made(name)
+        with closing(file):
+            yield
+            file.require_unchanged()
+            if file.digest() != content:
+                raise changed()
+
+    def _open_as_made(self, name: str) -> tuple[Steady, str]:
+        for _ in range(2):
+            with duckdb_errors():
+                file = Steady(self.path(name))
+                content = file.digest()
+            if self._contents.get(name, content) == content:
+                return file, content
+            file.close()
+            if not self.place.renew(name):
+                break
+        raise changed()
 
     def table(self, name: str) -> str:
         """Return the file as a table of SQL."""
@@ -160,6 +219,11 @@ class MemberFiles:
         with self.place.reading(), reused(self.scratch, memory_mb=self.memory_mb) as db:
             yield db
 
+    def hold(self, names: Sequence[str]) -> None:
+        """Have files stay as they are until the DuckDB around is given back, or that raise. Raises StorageError."""
+        for name in names:
+            self.place.read(name)
+
     @contextmanager
     def cursor(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Give a cursor of the DuckDB that stays open, for what a screen asks. Raises StorageError."""
@@ -167,10 +231,11 @@ class MemberFiles:
             yield db
 
     def chunks(
-        self, query: str, values: Sequence[str] = (), *, chunk: int = 1000, setting: str = ""
+        self, query: str, values: Sequence[str] = (), *, of: Sequence[str], chunk: int = 1000, setting: str = ""
     ) -> Iterator[list[Any]]:
-        """Yield the rows of a query, some at a time, from a DuckDB that is opened with the first of them."""
+        """Yield the rows of a query of these files, some at a time, from a DuckDB that is opened with the first."""
         with self.open() as db:
+            self.hold(of)
             if setting:
                 db.execute(setting)
             cursor = db.execute(query, values)
@@ -178,10 +243,10 @@ class MemberFiles:
                 yield rows
 
     def member_chunks(
-        self, query: str, values: Sequence[str] = (), *, chunk: int, setting: str = ""
+        self, query: str, values: Sequence[str] = (), *, of: Sequence[str], chunk: int, setting: str = ""
     ) -> Iterator[list[Member]]:
-        """Yield the members of a query of `apptimize_id, distinct_id`, in this order."""
-        for rows in self.chunks(query, values, chunk=chunk, setting=setting):
+        """Yield the members of a query of `apptimize_id, distinct_id`, in this order, of these files."""
+        for rows in self.chunks(query, values, of=of, chunk=chunk, setting=setting):
             yield as_members(rows)
 
     @property
@@ -212,9 +277,10 @@ class MemberFiles:
         names = [name for name in self.place.bring(names) if self.exists(name)]
         if not names:
             return []
-        files = source.format(", ".join(quoted(self.place.file(name)) for name in names))
         try:
             with self.cursor() as db:
+                where = self.place.read if self.place.is_elsewhere else self.place.file
+                files = source.format(", ".join(quoted(where(name)) for name in names))
                 return db.execute(f"SELECT {query.format(files)}", values).fetchall()
         except (MembersGone, MembersDamaged) as exc:
             if len(names) == 1:

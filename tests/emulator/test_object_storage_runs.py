@@ -18,7 +18,7 @@ from core.forgetting import person
 from core.leases import lease
 from core.reports import comparison, match_funnel, members, user_lookup
 from core.syncs import groups, undo
-from core.worker import retention, service
+from core.worker import retention, service, upkeep
 from data.models import ImportStage, RunStatus
 from tests.emulator.test_associate import enter_token, outcomes, rows
 from tests.stage.home import export, group_row, newest_run
@@ -104,7 +104,7 @@ def test_a_person_who_is_forgotten_is_in_no_object_and_in_no_copy(machines: Mach
         for path in one.snapshots.folder.rglob("*.parquet"):
             os.utime(path, ns=(0, path.stat().st_mtime_ns))  # used long ago
         assert someone not in members_of(one, TRIAL)
-        retention.remove_unnamed_files(one)
+        upkeep.tidy_copies(one)
         assert copies(one) <= machines.objects()
 
 
@@ -270,7 +270,7 @@ def test_an_association_queued_on_one_machine_is_checked_and_written_on_others(m
         assert len(outcomes(one, done)) == 4
 
         machines.clock.shift_s += 31 * 24 * 3600
-        forget_old(one)
+        forget_old(one)  # by name, at once
         assert machines.objects() == set()
 
 

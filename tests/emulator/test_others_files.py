@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from core.associate.retention import forget_old
 from core.bridge import Bridge
 from core.export.job import load
 from core.forgetting import person
-from core.worker import retention
+from core.worker import retention, upkeep
 from data.engine import StorageError
 from tests.stage.clock import FakeClock
 from tests.stage.home import Home, export, group_row
@@ -92,7 +93,7 @@ def test_objects_of_others_in_a_bucket_stay(
         export(bridge, TRIAL)
         fake_clock.shift_s += YEAR_S
 
-        assert retention.remove_unnamed_files(bridge) == 0
+        assert upkeep.remove_unnamed(bridge, threading.Event()) == 0
         forget_old(bridge)
         assert person.forget_person(bridge, LOCAL, first_member(bridge), patience_s=0.0).unreadable == 0
 
@@ -125,4 +126,4 @@ def test_a_cache_that_cannot_be_used_ends_in_a_sentence(
         assert failed.error_code == "storage_failed"
         assert "could not be kept in the cache" in (failed.error_message or "")
         with pytest.raises(StorageError, match="could not be kept in the cache"):
-            retention.remove_unnamed_files(bridge)
+            upkeep.tidy_copies(bridge)

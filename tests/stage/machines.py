@@ -21,6 +21,8 @@ from tests.stage.home import Home, group_row
 from tests.stage.object_storage import BRIEF, Faults, environ, faults, make_bucket, storage_at, use_keys
 
 PREFIX = "members"
+# What lies in a storage beside the files.
+NOTES = {NAME, "audit.head", "deliveries.mark"}
 
 
 @dataclass
@@ -68,11 +70,7 @@ class Machines:
 
     def objects(self) -> set[str]:
         """Return the names of all members' files and associations that lie in the bucket."""
-        return {each.name for each in storage_at(self.bucket, prefix=PREFIX).list()} - {
-            NAME,
-            "audit.head",
-            "deliveries.mark",
-        }
+        return {each.name for each in storage_at(self.bucket, prefix=PREFIX).list()} - NOTES
 
 
 def unbind(home: Home) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from data.members.copies import CopiedPlace
+from data.members.duck import MembersDamaged
 from data.storage.folder import FolderStorage
 
 SIZE = 1000
@@ -35,6 +36,11 @@ def read_long_ago(place: CopiedPlace, names: str) -> None:
     for turn, name in enumerate(names):
         path = place.read(name)
         os.utime(path, ns=(turn * 10**9, path.stat().st_mtime_ns))
+
+
+def all_but_a(names: Sequence[str]) -> list[str]:
+    """What no row names."""
+    return [name for name in names if name != "a"]
 
 
 def here(place: CopiedPlace) -> str:
@@ -147,7 +153,74 @@ def test_a_copy_goes_once_no_row_names_it_and_nobody_used_it_for_ten_minutes(pla
     place.read("c")
     now_s = (place.folder / "c.parquet").stat().st_atime
 
-    assert place.tidy(lambda name: name == "a", now_s=now_s + 599) == 1
+    assert place.tidy(all_but_a, now_s=now_s + 599) == 1
     assert here(place) == "ac"
-    assert place.tidy(lambda name: name == "a", now_s=now_s + 601) == 1
+    os.utime(place.folder / "c.parquet", ns=(0, (place.folder / "c.parquet").stat().st_mtime_ns))
+    assert place.tidy(all_but_a, now_s=now_s + 601) == 1
     assert here(place) == "a"
+
+
+def test_a_copy_that_is_being_read_is_not_tidied_away(place: CopiedPlace):
+    with place.reading():
+        path = place.read("b")
+        os.utime(path, ns=(0, path.stat().st_mtime_ns))
+        assert place.tidy(all_but_a, now_s=1000.0) == 0
+
+    assert place.tidy(all_but_a, now_s=1000.0) == 1
+
+
+def test_what_a_process_was_writing_that_died_goes_after_a_day(place: CopiedPlace):
+    now_s = place.read("a").stat().st_atime
+    left = [place.folder / "lent" / f".{name}.parquet.0a0a0a0a.part" for name in ("old", "young")]
+    for path, age_s in zip(left, (25 * 3600, 3600), strict=True):
+        path.write_bytes(b"half")
+        os.utime(path, (now_s - age_s, now_s - age_s))
+
+    assert place.tidy(all_but_a, now_s=now_s) == 1
+    assert [path.exists() for path in left] == [False, True]
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file, in place."""
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+def test_a_copy_that_something_else_wrote_to_is_fetched_again(place: CopiedPlace):
+    flip(place.read("a"))
+    assert place.bring(["a", "b"]) == ["a", "b"]
+    assert Path(place.file("a")).read_bytes() == b"a" * SIZE
+
+    flip(place.read("a"))
+    assert place.read("a").read_bytes() == b"a" * SIZE
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, SIZE // 2)
+
+
+def replace(path: Path) -> None:
+    other = path.with_suffix(".other")
+    other.write_bytes(b"x" * SIZE)
+    other.replace(path)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, replace])
+def test_a_copy_that_something_else_changes_while_it_is_read_is_told_at_the_end(
+    place: CopiedPlace, damage: Callable[[Path], None]
+):
+    with pytest.raises(MembersDamaged, match="changed by something else"), place.reading():
+        damage(place.read("a"))
+
+    with place.reading():
+        assert place.read("a").read_bytes() == b"a" * SIZE
+
+
+def test_a_copy_that_is_removed_or_fetched_again_while_it_is_read_is_no_other_one(place: CopiedPlace):
+    with place.reading():
+        place.read("a")
+        place.read("b").unlink()
+        assert place.renew("a")
