@@ -62,8 +62,11 @@ def compare_read(
     is what was found of it already.
     """
     base = base or expect_base(bridge, job)
-    if base.snapshot is not None:
-        failed: StorageError | None = None
+    failed: StorageError | None = None
+    # A copy that turned out to be damaged is another one by then: what is kept elsewhere is compared once more.
+    for _ in range(2 if bridge.snapshots.place.is_elsewhere and not job.run.only_counts else 1):
+        if base.snapshot is None:
+            break
         try:
             comparison = _compare(bridge.snapshots, job, tally, collector, base)
         except (MembersDamaged, MembersGone, MemoryTooSmall) as exc:
@@ -71,20 +74,23 @@ def compare_read(
         if comparison is not None:
             return comparison
         base = find_base(bridge, job.group, key=job.key)
-        if base.snapshot is not None:
-            raise failed or members_lost()
+    if base.snapshot is not None:
+        raise failed or members_lost()
     return _begin(bridge.snapshots, job, tally, collector, base)
 
 
 def compare_kept(snapshots: Snapshots, job: Job, snapshot: str, proof: Proof, base: Base) -> Comparison:
     """Compare an earlier snapshot, which the group is rolled back to, with the base."""
+    before = base.proof
     if base.snapshot is None:
         difference, changes = Difference(proof.members, 0, 0), snapshot
     else:
         changes = job.files.difference
-        difference = snapshots.keep_difference(changes, snapshot, base.snapshot)
+        difference = snapshots.keep_difference(changes, snapshot, base.snapshot, key=proof.key)
     for name in filter(None, (snapshot, base.snapshot)):
         require_proven(snapshots, name)
+    if before and before.sums and proof.sums and before.key == proof.key and not _adds_up(difference, before, proof):
+        raise members_lost()
     return Comparison(
         snapshot, proof.members, base.snapshot, difference, base.damage, base.notice, proof, changes=changes
     )
@@ -95,12 +101,13 @@ def require_whole(snapshots: Snapshots, comparison: Comparison) -> None:
 
     Raises: StorageError.
     """
-    name, proof, stamp = comparison.snapshot, comparison.proof, snapshots.stamp(comparison.snapshot)
-    if proof is None or snapshots.proven.get(name) == stamp:
+    name, proof = comparison.snapshot, comparison.proof
+    if proof is None or snapshots.proven.get(name) == snapshots.stamp(name):
         return
+    content, stamp = snapshots.digest(name), snapshots.stamp(name)
     if make_proof(snapshots, name, key=proof.key or "").sums != proof.sums:
         raise members_lost()
-    snapshots.proven[name] = stamp
+    snapshots.note_proven(name, stamp, content)
 
 
 def _compare(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, base: Base) -> Comparison | None:
@@ -112,7 +119,8 @@ def _compare(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector,
     proof = None
     try:
         if is_counted_only:
-            difference = collector.compare(snapshots.path(base.snapshot))
+            with snapshots.place.reading():
+                difference = collector.compare(snapshots.path(base.snapshot))
         else:
             proof = _keep(snapshots, job, tally, collector, is_kept=not job.run.dry_run)
             difference = snapshots.keep_difference(files.difference, files.snapshot, base.snapshot, key=job.key)
@@ -145,12 +153,12 @@ def _keep(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, *,
     return Proof(tally.members, tally.sums.fingerprint, job.key).of(snapshots.stamp(name))
 
 
-def _adds_up(difference: Difference, base: Proof, tally: Tally) -> bool:
-    """Return whether the base with what changed is what was read."""
+def _adds_up(difference: Difference, base: Proof, now: Tally | Proof) -> bool:
+    """Return whether the base with what changed is what there is now."""
     before = difference.unchanged + difference.removed
     after = difference.unchanged + difference.added
     sums = (base.sums or Sums()).plus(difference.sums or Sums())
-    return (before, after, sums) == (base.members, tally.members, tally.sums)
+    return (before, after, sums) == (base.members, now.members, now.sums)
 
 
 def members_lost() -> StorageFailed:

@@ -37,7 +37,7 @@ def _excluded(
 ) -> Iterator[list[ExcludedProfile]]:
     where, values = _where(reasons, search)
     query = f"SELECT reason, distinct_id, apptimize_id FROM {files.table(name)} {where} {window}"
-    for rows in files.chunks(query, values):
+    for rows in files.chunks(query, values, of=[name]):
         yield [ExcludedProfile(*row) for row in rows]
 
 

@@ -94,16 +94,24 @@ class Search:
         table = f"read_parquet([{', '.join(map(quoted, paths))}], filename = true)"
         try:
             with self.files.open() as db:
+                self.files.hold([path.stem for path in paths if self._is_copy(path)])
                 rows = db.execute(f"SELECT {query.format(table)}", values).fetchall()
         except (MembersGone, MembersDamaged) as exc:
             if len(paths) == 1:
-                self._note(paths[0], exc)
+                if self._is_copy(paths[0]) and self.files.renew(paths[0].stem):
+                    yield from self._ask_some(paths, query, values)
+                else:
+                    self._note(paths[0], exc)
                 return
             half = len(paths) // 2
             for part in (paths[:half], paths[half:]):
                 yield from self._ask_some(part, query, values)
         else:
             yield rows
+
+    def _is_copy(self, path: Path) -> bool:
+        """Return whether a file is a copy of one that lies elsewhere, and can be fetched again."""
+        return self.files.place.is_elsewhere and path == Path(self.files.place.file(path.stem))
 
     def _note(self, path: Path, exc: StorageError) -> None:
         if not path.exists():

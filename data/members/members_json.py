@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from data.engine import StorageError
 from data.members.duck import ONE_THREAD, MemoryTooSmall
 from data.members.store import MemberFiles
 from data.models import Member, MembershipChange
@@ -35,26 +34,36 @@ class StoredMembers:
     change: MembershipChange | None = None
 
     def chunks(self, *, chunk: int = 1000) -> Iterator[list[Member]]:
-        """Yield the members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
+        """Yield the members in order of Apptimize id, `chunk` at a time; one chunk is in memory.
+
+        Raises: MembersDamaged, before the first or after the last, where the file is not, all the time, what was made.
+        """
+        with self.files.as_made(self.name):
+            yield from self._chunks(chunk)
+
+    def _chunks(self, chunk: int) -> Iterator[list[Member]]:
         rows, values = self._rows
-        return self.files.member_chunks(f"SELECT apptimize_id, distinct_id {rows}", values, chunk=chunk)
+        query = f"SELECT apptimize_id, distinct_id {rows}"
+        return self.files.member_chunks(query, values, of=[self.name], chunk=chunk)
 
     def json_chunks(self, *, distinct_id: str, apptimize_id: str, chunk: int = 1000) -> Iterator[JsonChunk]:
         """Yield the members in order of Apptimize id as JSON objects with these two keys, `chunk` at a time.
 
-        Where both keys are the same, it has the id that members are known by. One chunk is in memory. Raises
-        StorageError.
+        Where both keys are the same, it has the id that members are known by. One chunk is in memory. Raises as
+        `chunks` does.
         """
-        stamp, done = self.files.stamp(self.name), 0
+        with self.files.as_made(self.name):
+            yield from self._json_chunks(distinct_id, apptimize_id, chunk)
+
+    def _json_chunks(self, distinct_id: str, apptimize_id: str, chunk: int) -> Iterator[JsonChunk]:
+        done = 0
         try:
             for each in self._written_by_duckdb(distinct_id, apptimize_id, chunk):
                 yield each
                 done += 1
         except MemoryTooSmall:
             # Long ids that fit into its memory may not fit a second time, as JSON: the rest is written by msgspec.
-            for members in islice(self.chunks(chunk=chunk), done, None):
-                if self.files.stamp(self.name) != stamp:
-                    raise StorageError("A file of members was changed by something else while it was read.") from None
+            for members in islice(self._chunks(chunk), done, None):
                 text = as_json(members, distinct_id=distinct_id, apptimize_id=apptimize_id)
                 yield JsonChunk(text, len(members))
 
@@ -63,7 +72,7 @@ class StoredMembers:
         keys = [apptimize_id] if distinct_id == apptimize_id else [distinct_id, apptimize_id]
         pairs = "?, apptimize_id" if len(keys) == 1 else "?, distinct_id, ?, apptimize_id"
         query = f"SELECT json_object({pairs})::VARCHAR {rows}"
-        for objects in self.files.chunks(query, keys + values, chunk=chunk, setting=ONE_THREAD):
+        for objects in self.files.chunks(query, keys + values, of=[self.name], chunk=chunk, setting=ONE_THREAD):
             text = ",".join([text for (text,) in objects]).encode()
             yield JsonChunk(_with_small_letters(text), len(objects))
 

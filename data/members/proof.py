@@ -86,11 +86,12 @@ def check_proof(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage |
 
 
 def _check(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage | None, Proof]:
-    stamp = snapshots.stamp(name)
-    if stamp is None:
+    if snapshots.stamp(name) is None:
         return Damage.GONE, proof
     is_first = (proof.fingerprint or "").startswith("1:")
     try:
+        content = snapshots.digest(name)
+        stamp = snapshots.stamp(name)  # after that: a copy may have been fetched again
         now, first = _work_out(snapshots, name, proof.key or new_key(), _VERSION_1 if is_first else "0")
     except MembersGone:
         return Damage.GONE if snapshots.stamp(name) is None else Damage.UNREADABLE, proof
@@ -99,5 +100,5 @@ def _check(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage | None
     is_other = f"1:{first:x}" != proof.fingerprint if is_first else proof.sums is not None and now.sums != proof.sums
     if now.members != proof.members or is_other:
         return Damage.OTHER_MEMBERS, proof
-    snapshots.proven[name] = stamp
+    snapshots.note_proven(name, stamp, content)
     return None, now

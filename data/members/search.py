@@ -48,13 +48,13 @@ class _Query:
 
 def find_members(snapshots: Snapshots, name: str, request: PageRequest) -> SearchPage:
     """Return a page of a snapshot's members in order of Apptimize id. Raises StorageError."""
-    return _find(snapshots, name, _Query(f"(FROM {snapshots.table(name)})"), request)
+    return _find(snapshots, [name], _Query(f"(FROM {snapshots.table(name)})"), request)
 
 
 def find_changes(snapshots: Snapshots, difference: str, change: MembershipChange, request: PageRequest) -> SearchPage:
     """Return a page of who was added, or removed, as `find_members` does. Raises StorageError."""
     table = f"(FROM {snapshots.changes(difference)} WHERE change = ?)"
-    return _find(snapshots, difference, _Query(table, [change]), request)
+    return _find(snapshots, [difference], _Query(table, [change]), request)
 
 
 def find_others(
@@ -71,15 +71,18 @@ def find_others(
     Raises: StorageError.
     """
     table = f"(FROM {snapshots.others(name, difference, change)})"
-    return _find(snapshots, name, _Query(table, order="ORDER BY apptimize_id", total=total), request)
+    names = [name, *filter(None, [difference])]
+    return _find(snapshots, names, _Query(table, order="ORDER BY apptimize_id", total=total), request)
 
 
-def _find(snapshots: Snapshots, name: str, query: _Query, request: PageRequest) -> SearchPage:
+def _find(snapshots: Snapshots, names: Sequence[str], query: _Query, request: PageRequest) -> SearchPage:
+    """Find what is asked for in the files of a query; the first has everybody who may be found."""
     with snapshots.cursor() as db:
+        snapshots.hold(names)
         if not request.text:
             return _page(db, query, request)
         columns = f"SELECT apptimize_id, distinct_id FROM {query.table}"
-        where = f"WHERE {_condition(snapshots, db, name, request.text)}"
+        where = f"WHERE {_condition(snapshots, db, names[0], request.text)}"
         values = [*query.values, request.text, request.text, request.most + 1]
         rows = db.execute(f"{columns} {where} {query.order} LIMIT ?", values).fetchall()
     shown = rows[: request.most][request.offset : request.offset + request.limit]

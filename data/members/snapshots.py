@@ -39,7 +39,8 @@ class Snapshots(MemberFiles):
 
     def iterate(self, name: str, *, chunk: int = 1000) -> Iterator[list[Member]]:
         """Yield all members in order of Apptimize id, `chunk` at a time; one chunk is in memory."""
-        return self.member_chunks(f"SELECT apptimize_id, distinct_id FROM {self.table(name)}", chunk=chunk)
+        query = f"SELECT apptimize_id, distinct_id FROM {self.table(name)}"
+        return self.member_chunks(query, of=[name], chunk=chunk)
 
     def compare(self, name: str, base: str | None) -> Difference:
         """Compare a snapshot with a base; without one everything is added."""
@@ -100,7 +101,7 @@ class Snapshots(MemberFiles):
     ) -> Iterator[list[Member]]:
         """Yield the members that were added, or removed, in order of Apptimize id, `chunk` at a time."""
         query = f"SELECT apptimize_id, distinct_id FROM {self.changes(difference)} WHERE change = ?"
-        return self.member_chunks(query, [change], chunk=chunk)
+        return self.member_chunks(query, [change], of=[difference], chunk=chunk)
 
     def iterate_others(
         self, name: str, difference: str | None, change: MembershipChange, *, chunk: int = 1000
@@ -108,7 +109,8 @@ class Snapshots(MemberFiles):
         """Yield a snapshot's members who are not among those that were added, or removed, `chunk` at a time, sorted."""
         others = self.others(name, difference, change)
         query = f"SELECT apptimize_id, distinct_id FROM {others} ORDER BY apptimize_id"
-        return self.member_chunks(query, chunk=chunk, setting=ONE_THREAD)
+        names = [name, *filter(None, [difference])]
+        return self.member_chunks(query, of=names, chunk=chunk, setting=ONE_THREAD)
 
     def others(self, name: str, difference: str | None, change: MembershipChange) -> str:
         """Return, as a table of SQL, a snapshot's members who are not among those that were added, or removed."""
