@@ -36,6 +36,7 @@ from core.export.record import Recorder
 from core.leases import slots
 from core.vendors import cohort_sync, mixpanel
 from data import (
+    associations,
     home_copy,
     outbox,
     page_sizes,
@@ -48,6 +49,7 @@ from data import (
     run_records,
 )
 from data.members import collector, snapshots
+from data.members.copies import CopiedPlace
 from data.storage.s3 import S3Storage
 from tests.stage import databases
 from tests.stage.home import PAGES, RETRY_OVER_S, Home
@@ -78,7 +80,6 @@ BACKUP_STEPS: dict[str, tuple[Any, str]] = {
     "copy": (home_copy, "copy_database"),
     "archive": (backing_up, "write"),
     "unpack": (Archive, "unpack"),
-    "put": (S3Storage, "put_file"),
     "settle": (restored, "settle"),
     "decide": (placing, "decide"),
     "place": (placing, "_place"),
@@ -88,6 +89,14 @@ BACKUP_STEPS: dict[str, tuple[Any, str]] = {
     "compare_rows": (row_copy, "require_same"),
     "place_beside": (placing, "place_beside"),
     "clear": (placing_on_server, "clear"),
+}
+# Those of what is kept in object storage: the whole put, its request, the copy here, and the row of an association.
+STORAGE_STEPS: dict[str, tuple[Any, str]] = {
+    "put": (S3Storage, "put_file"),
+    "send": (S3Storage, "_put_at_once"),
+    "adopt": (CopiedPlace, "_adopt"),
+    "add_association": (associations, "add"),
+    "record_check": (associations, "record_check"),
 }
 _REAL_TIME = time.time
 
@@ -252,7 +261,7 @@ def _fill_disk() -> None:
 
 
 def _plant(kill: Kill) -> None:
-    owner, name = (STEPS | ALERT_STEPS | BACKUP_STEPS)[kill.step]
+    owner, name = (STEPS | ALERT_STEPS | BACKUP_STEPS | STORAGE_STEPS)[kill.step]
     real: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
