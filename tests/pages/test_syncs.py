@@ -288,7 +288,8 @@ def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):
 
     at = open_page(SYNCS, sync=sync_id)
 
-    assert len(at.get("vega_lite_chart")) == 2
+    # Its size, what was added and removed, and the way from cohort to group.
+    assert len(at.get("vega_lite_chart")) == 3
     assert f"{run.members} members at the end of this period" in shown(at)
 
 
