@@ -21,9 +21,12 @@ from pages.parts.actions import perform, subject
 from pages.parts.connections.wording import is_apptimize
 from pages.parts.formatting import clock, escape_markdown, timing_phrase
 from pages.parts.member_words import words_for
+from pages.parts.selection import set_param
 from pages.shell import page_frame
 
 PLACE = "cohorts"
+# The parameter of the address that names the destination.
+TO = "to"
 
 
 def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
@@ -32,6 +35,7 @@ def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
     Returns the destination that is chosen, None where the cohort cannot be exported.
     """
     cohort = now.cohort
+    _follow_address(now)
     st.subheader(_heading(now), anchor=False)
     if _explain_why_not(cohort):
         return None
@@ -58,10 +62,43 @@ def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
 
 
 def chosen(now: CohortNow) -> Connection:
-    """Return the destination that the form is set to, or would be at first."""
+    """Return the destination that the form is set to."""
     by_name = {place.name: place for place in now.destinations}
-    name = st.session_state.get(f"cohorts_to_{now.cohort.id}", "")
-    return by_name.get(name) or now.destinations[_first_index(now)]
+    return by_name[st.session_state[_place_key(now.cohort.id)]]
+
+
+def _follow_address(now: CohortNow) -> None:
+    """Set the form to the destination that the address names, where that is another since, or to the first offered."""
+    key, asked = _place_key(now.cohort.id), st.query_params.get(TO, "")
+    names = [place.name for place in now.destinations]
+    if asked and asked not in names:
+        text = f"There is no destination {escape_markdown(asked)}, which the address asks for."
+        st.warning(text, icon=":material/search_off:")
+    is_another = asked in names and st.session_state.get(f"{key}_asked") != asked
+    if is_another or st.session_state.get(key) not in names:
+        st.session_state[key] = asked if asked in names else names[_first_index(now)]
+    st.session_state[f"{key}_asked"] = asked
+
+
+def _keep_place(cohort_id: int, names: GroupNames) -> None:
+    """Keep in the address where the form exports to, and give the group the name that it has there.
+
+    A name that was entered stays, where no group has one yet.
+    """
+    key = _place_key(cohort_id)
+    place, entered = st.session_state[key], st.session_state[_name_key(cohort_id)]
+    st.session_state[f"{key}_asked"] = place
+    set_param(TO, place)
+    if place in names.present or entered.strip() in (names.usual, *names.present.values()):
+        st.session_state[_name_key(cohort_id)] = names.at(place)
+
+
+def _name_key(cohort_id: int) -> str:
+    return f"cohorts_group_{cohort_id}"
+
+
+def _place_key(cohort_id: int) -> str:
+    return f"cohorts_to_{cohort_id}"
 
 
 def _explain_why_not(cohort: Cohort) -> bool:
@@ -91,22 +128,22 @@ def _heading(now: CohortNow) -> str:
 
 def _target_fields(now: CohortNow) -> None:
     cohort_id, destinations = now.cohort.id, now.destinations
-    index = _first_index(now)
+    st.session_state.setdefault(_name_key(cohort_id), now.group_names.at(chosen(now).name))
     left, right = st.columns(2)
     left.text_input(
         "Group name",
-        value=now.group_names.present.get(destinations[index].name, now.cohort.name),
         max_chars=200,
-        key=f"cohorts_group_{cohort_id}",
+        key=_name_key(cohort_id),
         help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organization. A group that was "
         "delivered keeps its name.",
     )
     right.selectbox(
         "Export to",
         [connection.name for connection in destinations],
-        index=index,
         format_func={place.name: f"{place.name} ({_kind_text(place)})" for place in destinations}.__getitem__,
-        key=f"cohorts_to_{cohort_id}",
+        key=_place_key(cohort_id),
+        on_change=_keep_place,
+        args=(cohort_id, now.group_names),
     )
     if note := words_for(str(destination_rule(chosen(now)) or "")).note:
         st.caption(note)

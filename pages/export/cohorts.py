@@ -33,7 +33,11 @@ from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
 COHORTS = Selection(
-    "cohort", key="cohorts_back", all_rows="All cohorts", unknown="Mixpanel lists no cohort {} in this project."
+    "cohort",
+    key="cohorts_back",
+    all_rows="All cohorts",
+    unknown="Mixpanel lists no cohort {} in this project.",
+    row_params=(cohort_form.TO,),
 )
 
 

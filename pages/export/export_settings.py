@@ -24,6 +24,10 @@ class GroupNames(NamedTuple):
     present: dict[str, str]
     usual: str
 
+    def at(self, place: str) -> str:
+        """Return the name of the group at a destination, there or to come."""
+        return self.present.get(place, self.usual)
+
 
 class ExportSettings(TypedDict):
     """What an export is to do. `group` is None where the group keeps its name, or follows the cohort's."""
@@ -54,7 +58,7 @@ def read(cohort_id: int, names: GroupNames) -> ExportSettings:
     name, to = entered[f"cohorts_group_{cohort_id}"].strip(), entered[f"cohorts_to_{cohort_id}"]
     settings = _plain(name, to)
     settings["kind"] = entered[f"cohorts_kind_{cohort_id}"]
-    if name != names.present.get(to, names.usual):  # one that was not changed may change until then
+    if name != names.at(to):  # one that was not changed may change until then
         settings["group"] = name
     if settings["kind"] == RECURRING:
         timing, settings["max_shrink"] = sync_settings.read_schedule("cohorts", cohort_id)

@@ -130,6 +130,21 @@ def test_the_form_stays_and_waits_while_a_run_is_on_its_way(practising: Bridge):
     assert buttons.index(f"run_cancel_{run.id}") >= len(before)
 
 
+def test_a_group_of_its_own_name_gives_it_to_no_other_destination(practising: Bridge):
+    connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
+    one_time.start_export(practising, LOCAL, POWER, to="default", group="Launch audience")
+    service.once(practising)
+    at = open_page(COHORTS, cohort=POWER)
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Launch audience"
+
+    drawn(at.selectbox(key=f"cohorts_to_{POWER}").set_value("csv").run())
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Power users"
+
+    at.text_input(key=f"cohorts_group_{POWER}").set_value("Mine")
+    drawn(at.selectbox(key=f"cohorts_to_{POWER}").set_value("default").run())
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Launch audience"
+
+
 def test_the_heading_names_what_is_exported_to(practising: Bridge):
     connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
     at = open_page(COHORTS, cohort=POWER)
@@ -153,7 +168,23 @@ def test_groups_at_two_destinations_are_shown_each_by_its_own(practising: Bridge
     ]  # fmt: skip
     drawn(at.selectbox(key=f"cohorts_to_{TRIAL}").set_value("csv").run())
     assert [heading.value for heading in at.subheader][1] == "Group at csv"
+    assert at.query_params["to"] == "csv"
     assert "Latest export" not in shown(at)
+
+
+def test_the_address_names_the_destination_whose_group_is_shown(practising: Bridge):
+    connect_csv(practising, LOCAL, folder=str(practising.settings.csv_folder))
+    export(practising, TRIAL, to="csv")
+    export(practising, TRIAL, to="default")
+
+    at = open_page(COHORTS, cohort=TRIAL, to="csv")
+    assert [heading.value for heading in at.subheader][1] == "Group at csv"
+    drawn(at.button(key="cohorts_back").click().run())
+    assert "to" not in at.query_params
+
+    at = open_page(COHORTS, cohort=TRIAL, to="gone")
+    assert "There is no destination gone" in shown(at)
+    assert [heading.value for heading in at.subheader][1] == "Group at default"
 
 
 def test_what_start_sync_would_do_beside_a_recurring_sync_is_said(practising: Bridge):
