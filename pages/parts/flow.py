@@ -144,7 +144,7 @@ def _no_prefix(funnel: Funnel) -> Branch | None:
         return None
     meaning = "Members whose id starts with neither i_ nor a_: Apptimize will probably not recognize them."
     share = _share(funnel.unprefixed, funnel.distinct)
-    return Branch("Without prefix", "no prefix", funnel.unprefixed, share, "of members", meaning)
+    return Branch("Incl. no prefix", "no prefix", funnel.unprefixed, share, "of members", meaning)
 
 
 def _share(count: int, of: int) -> str:

@@ -65,7 +65,7 @@ def test_what_is_left_out_has_its_count_and_its_share():
         "Unmatched 90 · 9.0%",
         "Invalid 10 · 1.0%",
         "Duplicates 4 · 0.4%",
-        "Without prefix 9 · 1.0%",
+        "Incl. no prefix 9 · 1.0%",
     ]
 
 
