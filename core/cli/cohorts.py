@@ -56,4 +56,4 @@ def print_cohorts(cohorts: Sequence[Cohort]) -> None:
         )
         for cohort in cohorts
     ]
-    print_table(("Cohort", "Name", "Count", ""), rows, right=(0, 2))
+    print_table(("Cohort", "Name", "Count", "Note"), rows, right=(0, 2))

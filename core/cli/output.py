@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _is_json_printed = False
 # Longer than any line of ours, and any cell: a name of other origin is cut.
 LONGEST_LINE, _LONGEST_CELL = 2000, 300
+# So far columns of a table are apart.
+_BETWEEN = 2
 
 
 def print_json(document: Any) -> None:
@@ -74,7 +76,7 @@ def print_text(text: str) -> None:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Print a table; the columns whose numbers are in `right` are aligned there."""
+    """Print a table; the columns whose numbers are in `right` are aligned there, and lines end between words."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -82,13 +84,33 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
     if not rows:
         print_note("None yet.")
         return
-    table = Table(box=None, pad_edge=False)
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False)
+    cells = [[shown(cell, most=_LONGEST_CELL) for cell in row] for row in rows]
+    between = _BETWEEN * (len(header) - 1)
+    widths = _share_out(console.width - between, list(zip(header, *cells, strict=True)))
     for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(shown(cell, most=_LONGEST_CELL)) for cell in row))  # never markup: names are not ours
+        justify = "right" if number in right else "left"
+        table.add_column(name, justify=justify, overflow="fold", width=widths[number] if widths else None)
+    for row in cells:
+        table.add_row(*map(Text, row))  # never markup: names are not ours
     with printing():
-        Console(highlight=False).print(table)
+        console.print(table)
+
+
+def _share_out(room: int, columns: Sequence[Sequence[str]]) -> list[int] | None:
+    """Return how wide columns are that lie in a terminal of this width beside each other, with all their words whole.
+
+    None where each has the room that it needs, or no width leaves the words whole. Left to itself, the library narrows
+    the widest columns, whose words it breaks then.
+    """
+    from rich.cells import cell_len
+
+    whole = [max(map(cell_len, column)) for column in columns]
+    least = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns]
+    wanted, spare = sum(whole) - sum(least), room - sum(least)
+    if sum(whole) <= room or spare < 0:
+        return None
+    return [low + (high - low) * spare // wanted for low, high in zip(least, whole, strict=True)]
 
 
 def print_styled(lines: Iterable[Text]) -> None:

@@ -52,8 +52,9 @@ def print_groups(
 
 
 def print_syncs(views: Sequence[SyncView]) -> None:
+    header = ["Sync", "Schedule", "State", "Group", "Destination", "Next run", "Last run", "Tags"]
     rows = [
-        (
+        [
             str(view.sync.id),
             _often(view.sync),
             _sync_state(view.sync),
@@ -62,10 +63,12 @@ def print_syncs(views: Sequence[SyncView]) -> None:
             time_text(view.sync.next_run_at),
             _state(view.last_run) if view.last_run else "",
             ", ".join(view.sync.tags),
-        )
+        ]
         for view in views
     ]
-    print_table(("Sync", "Kind", "State", "Group", "Destination", "Next run", "Last run", "Tags"), rows, right=(0,))
+    # A column that is empty for every sync only takes room away from the schedules.
+    used = [number for number in range(len(header)) if any(row[number] for row in rows)]
+    print_table([header[number] for number in used], [[row[number] for number in used] for row in rows], right=(0,))
 
 
 def _often(sync: Sync) -> str:
@@ -91,7 +94,7 @@ def print_people(views: Sequence[PersonView]) -> None:
         )
         for view in views
     ]
-    print_table(("Address", "Role", "", "Signed in"), rows)
+    print_table(("Address", "Role", "Note", "Signed in"), rows)
 
 
 def print_run(run: Run) -> None:

@@ -88,4 +88,4 @@ def print_user(user: user_lookup.UserLookup) -> None:
         )
         for answer in user.groups
     ]
-    print_table(("Group", "Destination", "", "Since", "Why"), rows)
+    print_table(("Group", "Destination", "State", "Since", "Why"), rows)

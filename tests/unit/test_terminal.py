@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +15,9 @@ from core.cli.match import print_funnel
 from core.cli.who import print_user
 from core.reports.memberships import Lookback
 from core.reports.user_lookup import UserLookup
+from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import Run, RunStatus
+from data.models import Group, Run, RunStatus, Schedule, Sync, SyncKind
 
 STEERING = "\x1b[31mred\x1b]0;title\x07\r\x9b2J\u202e\u2028"
 SHOWN = "\ufffd[31mred\ufffd]0;title"
@@ -105,3 +109,42 @@ def test_a_json_document_holds_it_all_and_steers_no_terminal(capsys: pytest.Capt
     assert json.loads(text) == {"name": name}
     assert "Größe 東京 👩‍💻" in text
     assert not [sign for sign in text.rstrip("\n") if not (sign.isprintable() or sign == "\u200d")]
+
+
+def sync_view(timing: int | Schedule, name: str) -> SyncView:
+    now = datetime(2026, 11, 30, 8, tzinfo=UTC)
+    sync = Sync(id=3, kind=SyncKind.RECURRING, mixpanel_id=1, group_id=1, project_id=1, cohort_id=1, created_at=now)
+    sync.set_timing(timing)
+    sync.next_run_at = now
+    group = Group(destination_id=1, project_id=1, cohort_id=1, cohort_name=name, name=name, created_at=now)
+    return SyncView(sync, group, "default", run_of(name))
+
+
+@pytest.mark.parametrize(
+    ("columns", "zone"),
+    [(80, "Europe/Berlin"), (100, "America/Argentina/Buenos_Aires"), (200, "America/Argentina/Buenos_Aires")],
+)
+def test_a_list_of_syncs_breaks_no_word_of_a_schedule(
+    columns: int, zone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long = Schedule("0 8,17 * * 1-5", zone)
+    name = "People who paid twice in November and came back"
+
+    tables.print_syncs([sync_view(15, "Buyers"), sync_view(long, name)])
+
+    words = printed(capsys).split()
+    assert {"Schedule", zone, "08:00", "weekdays", "November", "failed"} <= set(words)
+    assert "Tags" not in words, "no sync has any"
+
+
+def test_every_column_of_a_list_has_a_heading():
+    headings: list[str] = []
+    files = [path for path in Path(output.__file__).parent.glob("*.py") if path.name != "output.py"]
+    for call in (node for path in files for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print_table":
+            header = call.args[0]
+            headings += [ast.literal_eval(name) for name in header.elts] if isinstance(header, ast.Tuple) else []
+
+    assert len(headings) > 20
+    assert "" not in headings

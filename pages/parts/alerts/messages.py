@@ -117,6 +117,7 @@ def show_latest(bridge: Bridge, person: Actor) -> None:
 
 def show_setting(bridge: Bridge, person: Actor) -> None:
     """Show after how many failures in a row somebody is told, and let that be changed."""
+    st.header("When a sync is failing", anchor=False)
     present = listing.get_failing_after(bridge, person)
     st.session_state.setdefault(SETTING, present)
     st.number_input(
