@@ -13,7 +13,7 @@ SHELL = Path(__file__).parent / "pages" / "shell"
 def draw() -> None:
     """Draw the page that was asked for, and the menu beside it."""
     # Here, for the caches of the pages complain of a missing runtime.
-    from pages.shell import gate, menu, return_to, uploads
+    from pages.shell import gate, menu, resources, return_to, uploads
     from pages.shell.menu import Section
 
     # The menu, with the choice of light or dark, appears in minimal mode only if it has an entry.
@@ -25,28 +25,29 @@ def draw() -> None:
         menu_items={"About": "**Cohort Bridge** exports Mixpanel cohorts into Apptimize groups, exactly."},
     )
     st.logo(str(SHELL / "logo.svg"), icon_image=str(SHELL / "icon.svg"), size="large")
-    sections = {
-        "Export": [
-            Section("export/overview", "Overview", "home"),
-            Section("export/cohorts", "Cohorts", "groups", Role.ANALYST, opens="cohort", noun="Cohort"),
-            Section("export/syncs", "Syncs", "sync", Role.ANALYST, opens="sync", noun="Sync"),
-        ],
-        "Observe": [
-            Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
-            Section("observe/users", "Look up a user", "person_search", opens="id", noun="User"),
-            Section("observe/history", "History", "history", opens="run", noun="Run"),
-            Section("observe/matching", "Matching", "join", opens="association", noun="Association"),
-        ],
-        "Admin": [
-            Section("admin/connections", "Connections", "cable", Role.ADMIN),
-            Section("admin/alerts", "Alerts", "notifications", Role.ADMIN, opens="channel", noun="Channel"),
-            Section("admin/people", "People", "badge", Role.ADMIN, opens="person", noun="Person"),
-            Section("admin/audit", "Audit log", "policy", Role.ADMIN, opens="line", noun="Line"),
-            Section("admin/practice", "How to connect for real", "school"),
-        ],
-    }
     with uploads.watch():
         person = gate.who()
+        attention = resources.attention(person) if person else 0
+        sections = {
+            "Export": [
+                Section("export/overview", "Overview", "home", count=attention),
+                Section("export/cohorts", "Cohorts", "groups", Role.ANALYST, opens="cohort", noun="Cohort"),
+                Section("export/syncs", "Syncs", "sync", Role.ANALYST, opens="sync", noun="Sync"),
+            ],
+            "Observe": [
+                Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
+                Section("observe/users", "Look up a user", "person_search", opens="id", noun="User"),
+                Section("observe/history", "History", "history", opens="run", noun="Run"),
+                Section("observe/matching", "Matching", "join", opens="association", noun="Association"),
+            ],
+            "Admin": [
+                Section("admin/connections", "Connections", "cable", Role.ADMIN),
+                Section("admin/alerts", "Alerts", "notifications", Role.ADMIN, opens="channel", noun="Channel"),
+                Section("admin/people", "People", "badge", Role.ADMIN, opens="person", noun="Person"),
+                Section("admin/audit", "Audit log", "policy", Role.ADMIN, opens="line", noun="Line"),
+                Section("admin/practice", "How to connect for real", "school"),
+            ],
+        }
         chosen, listed = menu.choose(sections, person.role if person else None)
         if person is None:
             return_to.remember(chosen)

@@ -17,6 +17,7 @@ from core.rules.matching import id_kind
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import deliveries, groups, run_stats, runs
+from data.attention import MOST_HELD
 from data.models import (
     MIXPANEL_SIDE,
     Connection,
@@ -41,7 +42,6 @@ _TREND_OVER = timedelta(days=14)
 # What Excel takes; a longer history is filtered first.
 _ROWS_OF_A_SHEET = 1_000_000
 _ROWS_AT_ONCE = 1000
-_MOST_HELD = 1000
 FAILING = (RunStatus.FAILED, RunStatus.HELD, RunStatus.INTERRUPTED)
 
 
@@ -89,11 +89,6 @@ class AttentionItems:
     paused: list[SyncView]
     runs: list[Run]
     restored: RestoredDatabase | None = None
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether nothing needs a person."""
-        return not (self.paused or self.runs or self.restored)
 
 
 @dataclass(frozen=True)
@@ -158,11 +153,12 @@ def get_health_and_attention(
     ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
     health = [_health(connection, ended[::-1]) for connection in connections]
     # What is held waits for a person until it is superseded, whatever was queued, or has failed, since.
-    held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=_MOST_HELD)
-    return health, replace(_attention(newest, held, views), restored=_restored(bridge))
+    held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=MOST_HELD)
+    return health, replace(_attention(newest, held, views), restored=find_restored(bridge))
 
 
-def _restored(bridge: Bridge) -> RestoredDatabase | None:
+def find_restored(bridge: Bridge) -> RestoredDatabase | None:
+    """Return that the database is older than what was delivered, until all groups were written again."""
     noticed = deliveries.last_noticed(bridge.engine)
     if noticed is None:
         return None
@@ -172,6 +168,7 @@ def _restored(bridge: Bridge) -> RestoredDatabase | None:
 
 
 def _attention(newest: Sequence[Run], held: list[Run], views: Sequence[SyncView]) -> AttentionItems:
+    # data/attention.py counts the same for the menu.
     paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
     with_sync = {view.group.id for view in paused}
     failed = [run for run in newest if run.status in FAILING and run.status != RunStatus.HELD]

@@ -9,18 +9,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
-from core.alerts import listing as alert_listing
+from core.alerts.attention import Attention, get_attention
 from core.bridge import Bridge
 from core.leases import workers
 from core.reports import clocks, overview, storage
-from core.reports.overview import (
-    AttentionItems,
-    DoubtfulGroup,
-    Freshness,
-    Health,
-    QuotaStatus,
-    RestoredDatabase,
-)
+from core.reports.overview import DoubtfulGroup, Freshness, Health, QuotaStatus, RestoredDatabase
 from core.syncs import listing, one_time, recurring, runs
 from core.syncs.listing import SyncView
 from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState, WorkerHeartbeat
@@ -200,19 +193,16 @@ def _show_quota(quota: QuotaStatus) -> None:
     st.caption(text)
 
 
-def show_attention(bridge: Bridge, person: Actor, items: AttentionItems) -> None:
+def show_attention(bridge: Bridge, person: Actor, attention: Attention) -> None:
     """Show what stopped, why, and the button that fixes it."""
-    lost = alert_listing.list_lost_messages(bridge, person)
-    listed = {run.group_id for run in items.runs} | {view.group.id for view in items.paused}
-    alerts = messages.select_open(alert_listing.list_open_alerts(bridge, person), shown_groups=listed)
-    is_nothing = items.is_nothing and not lost and not alerts
-    st.header("Nothing needs attention" if is_nothing else "Needs attention", anchor=False)
+    st.header("Needs attention" if attention.count else "Nothing needs attention", anchor=False)
     answers.show(bridge, person, "overview")
-    if is_nothing:
+    if not attention.count:
         st.caption("The latest run of every group ended well, and no sync is paused.")
         return
-    messages.show_lost(bridge, person, lost, place="overview")
-    messages.show_open(person, alerts)
+    messages.show_lost(bridge, person, attention.lost, place="overview")
+    messages.show_open(person, attention.alerts)
+    items = attention.items
     if items.restored:
         show_restored(bridge, person, items.restored)
     for run in items.runs[:MOST_ITEMS]:
@@ -403,11 +393,15 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
         show_clocks(bridge, person)
         show_cards(bridge, person, health)
         latest = runs.list_runs(bridge, person, limit=SHOWN)
+        attention = get_attention(bridge, person, items)
+        if attention.count or (is_ready and (latest or views)):
+            show_attention(bridge, person, attention)
         if is_ready and (latest or views):
-            show_attention(bridge, person, items)
             show_freshness(overview.freshness(bridge, person, views), person)
         if latest:
             show_latest_runs(latest)
+        if resources.note_attention(bridge, attention.count):
+            gate.redraw()
 
 
 person = gate.require(Role.VIEWER)

@@ -12,7 +12,7 @@ from core.alerts.channels import AlertChannel
 from core.errors import CohortBridgeError
 from data.models import Connection, Person, Run, Sync
 from pages.parts.formatting import error_text
-from pages.shell import page_frame
+from pages.shell import page_frame, resources
 
 _OF_CHANNELS = ("name", "shown", "all_syncs", "sync_ids", "tags", "warnings")
 Result = TypeVar("Result")
@@ -45,6 +45,7 @@ def perform(
         at = (fields or {}).get(exc.message.partition(":")[0], place)
         page_frame.answer(at, f"{failure} {error_text(exc)}".strip(), failed=True)
         return None
+    resources.forget_attention()
     if answer is None:
         page_frame.forget_answer()
     else:

@@ -14,7 +14,7 @@ from data.models import Run
 from pages.parts import run_status
 from pages.parts.actions import subject
 from pages.parts.formatting import error_text, escape_markdown, number
-from pages.shell import page_frame
+from pages.shell import page_frame, resources
 
 _DIALOG = "held_run"
 # In the session until the page was drawn with the dialog.
@@ -109,6 +109,7 @@ def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
         text = f"Run {queued.id} is queued: it reads the cohort again, and writes what goes no further."
         page_frame.answer(asked["place"], text, about=subject(queued))
         page_frame.close_dialog()
+        resources.forget_attention()
 
 
 def _newer(bridge: Bridge, person: Actor, run_id: int) -> dict[str, Any]:

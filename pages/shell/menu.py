@@ -21,7 +21,10 @@ _FOLDER = "pages"
 
 @dataclass(frozen=True)
 class Section:
-    """A page of the menu. `opens` is the parameter of the address that names what is open in it, `noun` its kind."""
+    """A page of the menu. `opens` is the parameter of the address that names what is open in it, `noun` its kind.
+
+    `count` stands as a badge beside its title: how many things there wait for a person; none for 0.
+    """
 
     path: str
     title: str
@@ -29,6 +32,7 @@ class Section:
     role: Role = Role.VIEWER
     opens: str = ""
     noun: str = ""
+    count: int = 0
 
     @property
     def _url_path(self) -> str:
@@ -44,11 +48,16 @@ class Section:
         url = st.context.url
         return not url or urlsplit(url).path.rstrip("/").endswith(f"/{self._url_path}")
 
+    @property
+    def label(self) -> str:
+        """The title, with the badge: of what Markdown has it takes code, whose box is what a badge looks like."""
+        return f"{self.title} `{self.count:,}`" if self.count else self.title
+
     def list_page(self, role: Role | None, *, default: bool = False) -> StreamlitPage:
         """Put the section into the menu of those whose role may open it; to the others the page itself says why."""
         return st.Page(
             f"{_FOLDER}/{self.path}.py",
-            title=self.title,
+            title=self.label,
             icon=f":material/{self.icon}:",
             url_path=self._url_path,
             visibility="visible" if role is not None and role >= self.role else "hidden",

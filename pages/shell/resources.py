@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib import import_module
@@ -12,6 +13,7 @@ import streamlit as st
 from core import bridge as core_bridge
 from core import settings
 from core.access.roles import Actor
+from core.alerts.attention import count_attention
 from core.bridge import Bridge
 from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError
@@ -76,3 +78,46 @@ def _trends(home: str, _bridge: Bridge, _person: Actor) -> dict[int, list[int]]:
 def trends(bridge: Bridge, person: Actor) -> dict[int, list[int]]:
     """Return each group's size on each of the last days; a minute old at most, since it looks at every run of them."""
     return _trends(str(bridge.settings.home), bridge, person)
+
+
+# So old the number beside Overview in the menu may be; Overview itself notes what it has just found.
+_ATTENTION_FOR_S = 15.0
+_SHOWN = "resources_attention_shown"
+
+
+@dataclass
+class _AttentionCount:
+    """How many things needed a person, and when that was counted, by the clock that never stands still or jumps."""
+
+    count: int = 0
+    at_s: float | None = None
+
+
+@st.cache_resource(show_spinner=False)
+def _attention(home: str) -> _AttentionCount:
+    return _AttentionCount()
+
+
+def attention(person: Actor) -> int:
+    """Return how many things need a person, for the menu: counted at most once in a while for all who look."""
+    try:
+        bridge = _open()
+        kept, now_s = _attention(str(bridge.settings.home)), bridge.clock.steady_s()
+        if kept.at_s is None or now_s - kept.at_s >= _ATTENTION_FOR_S:
+            kept.count, kept.at_s = count_attention(bridge, person), now_s
+    except CohortBridgeError:
+        return 0  # the page itself says what cannot be read
+    st.session_state[_SHOWN] = kept.count
+    return kept.count
+
+
+def note_attention(bridge: Bridge, count: int) -> bool:
+    """Note what Overview has found to need a person. Returns whether the menu beside it shows another number."""
+    kept = _attention(str(bridge.settings.home))
+    kept.count, kept.at_s = count, bridge.clock.steady_s()
+    return st.session_state.get(_SHOWN, count) != count
+
+
+def forget_attention() -> None:
+    """Have the menu count again what needs a person: somebody may have done something about it."""
+    _attention.clear()

@@ -15,10 +15,14 @@ from data.engine import write_session
 from data.models import Group, RunStatus, SyncState
 from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
-from tests.pages.dashboard import OVERVIEW, drawn, open_page, page_buttons, shown, sign_in_as
+from pages.shell.menu import Section
+from tests.pages.dashboard import HISTORY, OVERVIEW, drawn, open_page, page_buttons, shown, sign_in_as
 from tests.stage.alerts import add_channel
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import NEWSLETTER, POWER, Sandbox
+
+# What the menu shows beside Overview.
+COUNT = "resources_attention_shown"
 
 
 def test_a_newcomer_is_led_to_the_cohorts(practising: Bridge):
@@ -219,3 +223,22 @@ def test_what_may_not_have_arrived_is_shown_until_somebody_has_seen_it(practisin
     assert "may not have arrived" not in shown(at)
     assert "Needs attention" in shown(at)  # the disk is as full as before
     assert alert_listing.list_told_messages(practising, LOCAL)[0].seen_by == "local"
+
+
+def test_the_menu_shows_on_every_page_how_many_things_need_a_person(practising: Bridge, sandbox: Sandbox):
+    assert open_page(HISTORY).session_state[COUNT] == 0
+    sandbox.fault("unauthorized", target="apptimize")
+    failed = export(practising, POWER)
+    export(practising, NEWSLETTER)
+    sandbox.clear_faults()
+
+    at = open_page(OVERVIEW)
+    assert at.session_state[COUNT] == 2, "Overview corrects what was counted a moment before"
+    assert open_page(HISTORY).session_state[COUNT] == 2
+    drawn(at.button(key=f"overview_again_{failed.id}").click().run())
+    assert at.session_state[COUNT] == 1, "an action has it counted again"
+
+
+def test_a_number_in_the_menu_is_a_badge_beside_the_title():
+    assert Section("export/overview", "Overview", "home", count=1234).label == "Overview `1,234`"
+    assert Section("export/overview", "Overview", "home").label == "Overview"

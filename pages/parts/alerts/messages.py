@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import streamlit as st
@@ -52,12 +52,6 @@ def show_lost(bridge: Bridge, person: Actor, lost: Sequence[ToldMessage], *, pla
                     lambda count: f"{pluralize(count, 'alert')} marked as seen.",
                 ),
             )
-
-
-def select_open(alerts: Sequence[OpenAlert], *, shown_groups: Collection[int | None]) -> list[OpenAlert]:
-    """Return what is not well and has no place of its own on Overview: late groups, queries, the disk."""
-    own = [alert for alert in alerts if alert.condition in ("sync_late", "budget_too_small", "disk_low")]
-    return [alert for alert in own if alert.group_id is None or alert.group_id not in shown_groups]
 
 
 def show_open(person: Actor, alerts: Sequence[OpenAlert]) -> None:

@@ -1,0 +1,31 @@
+"""What needs a person, as the menu asks for it: which groups, and nothing more of them."""
+
+from __future__ import annotations
+
+from sqlmodel import col, select, union_all
+
+from data.engine import Engine, read_session
+from data.models import Group, Run, RunStatus, Sync, SyncKind, SyncState
+
+# So many held runs are listed, and counted, at most.
+MOST_HELD = 1000
+
+
+def list_groups(engine: Engine) -> list[int]:
+    """List the group of each paused recurring sync, of each held run, and of each newest run that failed.
+
+    A group whose sync is paused is not listed for its failure again: core/reports/overview.py lists the same one by
+    one, with all that is known of each.
+    """
+    paused = select(col(Sync.group_id)).where(Sync.kind == SyncKind.RECURRING, Sync.state == SyncState.PAUSED)
+    held = select(col(Run.group_id)).where(Run.status == RunStatus.HELD, col(Run.dry_run).is_(False))
+    held = select(held.limit(MOST_HELD).subquery().c.group_id)
+    newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
+    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    failed = select(col(Run.group_id)).where(
+        col(Run.id).in_(select(newest).select_from(Group)),
+        col(Run.status).in_((RunStatus.FAILED, RunStatus.INTERRUPTED)),
+        col(Run.group_id).not_in(paused),
+    )
+    with read_session(engine) as session:
+        return list(session.connection().execute(union_all(paused, held, failed)).scalars())
