@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_
 from sqlalchemy.orm import InstrumentedAttribute, load_only
-from sqlmodel import col, extract, select
+from sqlmodel import col, extract, select, union_all
 
 from data.engine import Engine, read_session
 from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
@@ -322,3 +322,17 @@ def intervals(engine: Engine) -> list[tuple[int, Timing]]:
         ).all()
     timings = [(project, read_timing(every, cron, zone)) for project, every, cron, zone in rows]
     return [(project, timing) for project, timing in timings if timing is not None]
+
+
+def planned_changes(engine: Engine, *, only: int | None = None, limit: int) -> list[Run]:
+    """List the newest runs whose change to a group is kept and was not made, newest first: of each group the one that
+    is held, or, where it was never delivered, its last preview.
+    """
+    of_group = [] if only is None else [Run.group_id == only]
+    newest = select(func.max(Run.id)).where(col(Run.difference).is_not(None), *of_group).group_by(col(Run.group_id))
+    held = newest.where(Run.status == RunStatus.HELD, col(Run.dry_run).is_(False))
+    never_delivered = select(Group.id).where(col(Group.delivered_at).is_(None))
+    previews = newest.where(Run.status == RunStatus.SUCCEEDED, col(Run.dry_run), col(Run.group_id).in_(never_delivered))
+    query = select(Run).where(col(Run.id).in_(union_all(held, previews)))
+    with read_session(engine) as session:
+        return list(session.exec(query.order_by(col(Run.id).desc()).limit(limit)).all())

@@ -122,6 +122,14 @@ def get_with_group(engine: Engine, sync_id: int) -> tuple[Sync, Group, str] | No
         return session.exec(query).first()
 
 
+def recurring_by_group(engine: Engine, group_ids: Sequence[int]) -> dict[int, Sync]:
+    """Return the recurring sync of each of these groups that has one."""
+    query = select(Sync).where(Sync.kind == SyncKind.RECURRING, col(Sync.state) != SyncState.REMOVED)
+    with read_session(engine) as session:
+        kept = session.exec(query.where(col(Sync.group_id).in_(group_ids))).all()
+        return {sync.group_id: sync for sync in kept}
+
+
 IN_ITS_GROUP = (col(Sync.group_id) == col(Group.id), col(Group.destination_id) == col(Connection.id))
 
 

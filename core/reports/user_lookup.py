@@ -29,6 +29,8 @@ from data.models import DUPLICATE, Association, Group, ImportStage, Member, Memb
 FAR_BACK = 20_000
 # The reason where the members of a group are gone from the disk.
 LOST = "lost"
+# The reason where a run removed the user from a group.
+REMOVED = "removed"
 # An association that was cancelled, or waits to be resumed, has written what came before.
 _MAY_HAVE_WRITTEN = (
     ImportStage.TO_WRITE,
@@ -322,7 +324,7 @@ def _as_removed(files: GroupFiles, ids: UserIds, changes: _Changes) -> InGroup |
                 apptimize_id=user_id,
                 since=membership.until,
                 run_id=membership.until_run,
-                reason="removed",
+                reason=REMOVED,
                 kind=files.kind,
                 by_rollback=membership.until_undo,
             )

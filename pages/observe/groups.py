@@ -99,13 +99,7 @@ def _show_search(filters: Filters) -> str:
         search = filters.text(
             st.text_input, "Search groups", "search", live=True, placeholder="Group or cohort", width=340
         )
-        st.text_input(
-            "Look up a user",
-            key="groups_lookup",
-            placeholder="Whole Apptimize id or distinct id",
-            on_change=look_up,
-            width=340,
-        )
+        user_reasons.lookup_field("groups_lookup")
     return search
 
 
@@ -154,12 +148,6 @@ def update_text(view: SyncView | None) -> str:
         return "Once"
     every = timing_text(view.sync)
     return f"{every}, p{paused_text(view.sync)[1:]}" if view.sync.state == SyncState.PAUSED else every
-
-
-def look_up() -> None:
-    """Look up the user that was entered."""
-    if user_id := st.session_state["groups_lookup"]:
-        opener(links.USERS, "id")(user_id)
 
 
 # --- one group -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -11,7 +14,7 @@ from core.reports.match_funnel import Funnel
 from core.rules.id_words import IdWords, id_words
 from core.rules.matching import id_kind
 from data.models import MIXPANEL_SIDE, Connection, Run
-from pages.parts import flow, links, matching_charts, run_status, tables
+from pages.parts import flow, links, matching_charts, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
@@ -100,11 +103,17 @@ def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
     ]
     matching_charts.show_trend(reads)
     if run.excluded:
-        show_excluded(bridge, person, run)
+        show_excluded(bridge, person, run, explanation(bridge, person, run))
     elif run.only_counts:
         show_excluded_before(bridge, person, run, reads)
     elif run.profiles > run.members:
         st.caption("The excluded profiles are no longer kept: the next export or preview keeps them.")
+
+
+def explanation(bridge: Bridge, person: Actor, run: Run) -> Callable[[str], None]:
+    """Return what shows what became of a user whom a search does not find among the excluded."""
+    title = "No excluded profile matches the search."
+    return partial(user_reasons.explain_search, bridge, person, run.group_id, title=title)
 
 
 def show_excluded_before(bridge: Bridge, person: Actor, run: Run, reads: list[Run]) -> None:
@@ -116,7 +125,7 @@ def show_excluded_before(bridge: Bridge, person: Actor, run: Run, reads: list[Ru
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(f"Below are those of the read before that kept them, {age(kept.finished_at)}.", width="content")
             run_status.link(kept)
-        show_excluded(bridge, person, kept)
+        show_excluded(bridge, person, kept, explanation(bridge, person, kept))
 
 
 def show_numbers(funnel: Funnel, words: IdWords) -> None:
@@ -182,21 +191,27 @@ def pick_mixpanel(connections: list[Connection]) -> Connection | None:
     return next((source for source in sources if source.name == "default"), sources[0] if sources else None)
 
 
+def first_view() -> str:
+    """Choose the view that the address asks for."""
+    asks = "association" in st.query_params or st.query_params.get("view") == "associate"
+    return ASSOCIATE if asks else FUNNEL
+
+
 def choose_view(person: Actor) -> str:
-    """Show the choice of a view to those who have one, and the link to look a user up."""
-    with st.container(horizontal=True, vertical_alignment="center"):
+    """Show the choice of a view to those who have one, and the field that looks a user up."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         view = FUNNEL
         if person.role >= Role.ANALYST:
             view = st.segmented_control(
                 "View",
                 [FUNNEL, ASSOCIATE],
-                default=ASSOCIATE if "association" in st.query_params else FUNNEL,
+                default=first_view(),
                 required=True,
                 format_func=in_gray,
                 key="matching_view",
                 label_visibility="collapsed",
             )
-        st.page_link(links.USERS, label="Look up a user", icon=":material/person_search:")
+        user_reasons.lookup_field("matching_lookup")
     return view
 
 

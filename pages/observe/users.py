@@ -9,11 +9,12 @@ from core.bridge import Bridge
 from core.connections import lookup
 from core.invisible import revealed
 from core.reports import user_lookup
+from core.reports.absence import PLANNED, explain_absence
 from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
 from core.syncs import groups
 from data.models import Group
-from pages.parts import forget_dialog, links, lookback, tables
+from pages.parts import forget_dialog, links, lookback, tables, user_absence
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
@@ -58,24 +59,31 @@ def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[s
 
 def show_user(bridge: Bridge, person: Actor, user_id: str, group: Group | None) -> None:
     """Show all that is known of one user."""
+    group_id = group.id if group else None
     with st.spinner("Searching the groups …"):
         user = user_lookup.look_up_user(
             bridge,
             person,
             user_id,
-            group_id=group.id if group else None,
+            group_id=group_id,
             look_through=lookback.look_through("users"),
         )
     st.header(escape_markdown(revealed(user_id)), anchor=False)
     show_lost(user.lost)
     if user.is_known:
         show_present(user)
+        if not any(answer.is_member for answer in user.groups):
+            user_absence.show(bridge, person, explain_absence(bridge, person, user, group_id=group_id))
         show_ids(user)
         show_groups(user)
         show_history(user)
     else:
-        show_unknown(group, _elsewhere(bridge, person, user_id) if group else [])
+        elsewhere = _elsewhere(bridge, person, user_id) if group else []
+        absences = explain_absence(bridge, person, user, group_id=group_id)
+        show_unknown(group, elsewhere, is_planned=any(absence.cause in PLANNED for absence in absences))
         hint_at_invisible(user_id)
+        if not elsewhere:
+            user_absence.show(bridge, person, absences)
     lookback.show(user.lookback, place="users")
     forget_dialog.show_button(bridge, person, user_id)
     if group:
@@ -94,8 +102,14 @@ def _elsewhere(bridge: Bridge, person: Actor, user_id: str) -> list[InGroup]:
     return user.groups if user.is_known else []
 
 
-def show_unknown(group: Group | None, elsewhere: list[InGroup]) -> None:
-    """Explain that no group has the id, or that one does not and what others know of it."""
+def show_unknown(group: Group | None, elsewhere: list[InGroup], *, is_planned: bool) -> None:
+    """Explain that no group has the id, or that one does not and what others know of it.
+
+    `is_planned`: a run would add it that was held, or that previewed a cohort.
+    """
+    if is_planned and not elsewhere:
+        st.info("No group has this id so far.", title="In no group now", icon=":material/person_off:")
+        return
     where = "No group has this id, and neither does any cohort as it was last read."
     if group:
         where = "This group does not have this id, and neither does its cohort as it was last read."
@@ -111,12 +125,7 @@ def show_unknown(group: Group | None, elsewhere: list[InGroup]) -> None:
             icon=":material/person_search:",
         )
         return
-    st.info(
-        f"{where} The user may have no profile, or be in no exported cohort. Enter the whole id, as Mixpanel or "
-        "Apptimize spells it; capital letters count.",
-        title="Not found",
-        icon=":material/person_search:",
-    )
+    st.info(where, title="Not found", icon=":material/person_search:")
 
 
 def show_lost(lost: list[Group]) -> None:

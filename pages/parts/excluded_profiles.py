@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -87,8 +88,11 @@ def _what_to_do(matched_by: str) -> list[tuple[str, str, str]]:
 
 
 @st.fragment
-def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
-    """Search and page through the profiles that made no member, and offer them for download."""
+def show_excluded(bridge: Bridge, person: Actor, run: Run, explain: Callable[[str], None]) -> None:
+    """Search and page through the profiles that made no member, and offer them for download.
+
+    `explain` shows what became of a search that none of them matches.
+    """
     assert run.id is not None
     st.header("Excluded profiles", anchor=False)
     filters = Filters("matching", PAGER)
@@ -109,6 +113,8 @@ def show_excluded(bridge: Bridge, person: Actor, run: Run) -> None:
             _show_page(page, run.matched_by)
         else:
             filters.show_none("No profile matches the filters.")
+            if search and not reasons:
+                explain(search)
 
 
 def _show_filters(run: Run, filters: Filters) -> tuple[list[str], str]:
