@@ -149,7 +149,8 @@ def _next_run(absence: Absence) -> str:
         return "No sync keeps the group: it changes when the cohort is exported again."
     if sync.state == SyncState.PAUSED:
         return f"{paused_text(sync)}: its sync changes nothing until it is resumed."
-    return f"The next run is due at {clock(sync.next_run_at)}." if sync.next_run_at else ""
+    of = f" of **{escape_markdown(group_name(absence.groups[0]))}**" if absence.groups[1:] else ""
+    return f"The next run{of} is due at {clock(sync.next_run_at)}." if sync.next_run_at else ""
 
 
 def _show_step(absence: Absence, bridge: Bridge, person: Actor) -> None:

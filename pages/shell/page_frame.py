@@ -29,9 +29,13 @@ def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Con
 
     Leads on to another page instead when a click on this one asked for it.
     """
+    from pages.shell import search_box  # not above: it is drawn in this frame
+
     selection.follow()
     _forget_answers_of_other_pages(title)
-    st.title(title, anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(title, anchor=False)
+        search_box.show(bridge, person)
     st.caption(intro)
     try:
         connections = lookup.list_connections(bridge, person)

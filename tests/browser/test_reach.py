@@ -172,6 +172,37 @@ def test_a_cohort_is_exported_from_the_keyboard_alone(everything: Everything, us
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
 
+def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse(
+    everything: Everything, used: dict[str, str], page: Page
+):
+    go(page, f"{everything.url}/history", "History")
+    dialog = page.get_by_role("dialog", name="Search")
+    for keys in ("/", "Control+k"):
+        page.keyboard.press(keys)
+        expect(dialog).to_be_visible()
+        wait_for_rest(page)
+        assert dialog.evaluate("element => element.contains(document.activeElement)")
+        if keys == "/":
+            page.keyboard.press("Escape")
+            expect(dialog).to_be_hidden()
+            wait_for_rest(page)
+    tab_to(page, dialog.get_by_role("searchbox"))
+    page.keyboard.type("a/b run 1")
+    expect(dialog.get_by_role("searchbox")).to_have_value("a/b run 1")
+    for _ in "a/b ":
+        page.keyboard.press("Home")
+        page.keyboard.press("Delete")
+    found = dialog.get_by_role("button", name="Run 1, succeeded")
+    expect(found).to_be_visible()
+    assert broken(page) == []
+    tab_to(page, found)
+    page.keyboard.press("Enter")
+
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("heading", level=2).first).to_contain_text("Run 1: ")
+    expect(page).to_have_url(f"{everything.url}/history?run=1")
+
+
 @LONG
 def test_a_question_takes_the_focus_and_escape_means_no(everything: Everything, used: dict[str, str], page: Page):
     sync = everything.recurring_sync_id(POWER)

@@ -72,8 +72,8 @@ def drawn(at: AppTest) -> AppTest:
 
 
 def page_buttons(at: AppTest) -> list[str | None]:
-    """Return the keys of all buttons, in the order of the page, but for those that sign out."""
-    return [button.key for button in at.button if not button.label.startswith("Sign out")]
+    """Return the keys of all buttons, in the order of the page, but for those of every page: to search, to sign out."""
+    return [button.key for button in at.button if button.label != "Search" and not button.label.startswith("Sign out")]
 
 
 def shown(at: AppTest) -> str:

@@ -18,7 +18,7 @@ from sqlmodel import func, select
 import core
 from core.access import audit_log, people, roles, sign_in, tokens
 from core.access.roles import Actor, Role
-from core.alerts import channels
+from core.alerts import attention, channels
 from core.alerts import listing as told
 from core.alerts.channels import ChannelForm
 from core.associate import actions
@@ -31,6 +31,7 @@ from core.errors import CohortBridgeError, NotAllowed
 from core.forgetting import person
 from core.leases import workers
 from core.reports import (
+    absence,
     clocks,
     comparison,
     group_state,
@@ -38,9 +39,11 @@ from core.reports import (
     member_check,
     members,
     overview,
+    search,
     storage,
     user_lookup,
 )
+from core.reports.overview import AttentionItems
 from core.syncs import cohorts, groups, held_runs, listing, one_time, previews, recurring, runs, settings, undo
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
@@ -174,6 +177,18 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "sizes": (Role.VIEWER, READS, lambda on, who: overview.sizes(on.bridge, who, 1, over=timedelta(days=1))),
     "sync_names": (Role.VIEWER, READS, lambda on, who: overview.sync_names(on.bridge, who)),
     "trends": (Role.VIEWER, READS, lambda on, who: overview.trends(on.bridge, who)),
+    "count_attention": (Role.VIEWER, READS, lambda on, who: attention.count_attention(on.bridge, who)),
+    "get_attention": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: attention.get_attention(on.bridge, who, AttentionItems(paused=[], runs=[])),
+    ),
+    "search_everything": (Role.VIEWER, READS, lambda on, who: search.search_everything(on.bridge, who, "any")),
+    "explain_absence": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: absence.explain_absence(on.bridge, who, user_lookup.look_up_user(on.bridge, who, "i_1")),
+    ),
     "look_up_user": (Role.VIEWER, READS, lambda on, who: user_lookup.look_up_user(on.bridge, who, "i_1")),
     "list_run_actors": (Role.VIEWER, READS, lambda on, who: overview.list_run_actors(on.bridge, who)),
     "workers": (Role.VIEWER, READS, lambda on, who: overview.workers(on.bridge, who)),

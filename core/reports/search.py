@@ -1,0 +1,139 @@
+"""What the search box finds: groups, syncs and cohorts by name or number, and runs by number.
+
+Nobody at a vendor is asked: cohorts are those of the list that was last shared. Names are compared as the lists of the
+pages compare them, so that both find the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.lookup import find_mixpanel
+from core.connections.project import project_key
+from core.errors import NotConnected
+from data import cohort_list, runs, search
+from data.search import NamedRow
+
+MOST_HITS = 20
+# An id of a person has no blanks, and is rarely a word: else it is looked up where nothing else is found.
+_LIKE_AN_ID = re.compile(r"\S*[\d_@$:-]\S*")
+_NUMBER = re.compile(r"(?:(group|sync|cohort|run)\s*)?#?\s*(\d{1,18})", re.IGNORECASE)
+
+
+class Kind(IntEnum):
+    """What can be found; of two that bear the same name the first of these is listed first."""
+
+    GROUP = 1
+    SYNC = 2
+    COHORT = 3
+    RUN = 4
+
+
+class _Match(IntEnum):
+    EXACT = 1
+    BEGINS = 2
+    CONTAINS = 3
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Something that was found, with its name and where it is; `status` is that of a run."""
+
+    kind: Kind
+    id: int
+    name: str
+    destination: str = ""
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found, the best first, and whether more matched than are listed."""
+
+    hits: list[Hit]
+    is_more: bool = False
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was entered: its words, compared without case, and the number that it is, of one kind or of any."""
+
+    words: str
+    number: int | None
+    kind: Kind | None
+
+    def is_number(self, kind: Kind, number: int) -> bool:
+        # Nothing shows the number of a group but its address: one means it that is named so.
+        return self.number == number and (self.kind is kind or (self.kind is None and kind is not Kind.GROUP))
+
+    def match(self, kind: Kind, number: int, *names: str) -> _Match | None:
+        """Return how well something matches by its number or one of its names, None if it does not."""
+        folded = [name.casefold() for name in names]
+        if self.is_number(kind, number) or self.words in folded:
+            return _Match.EXACT
+        if any(name.startswith(self.words) for name in folded):
+            return _Match.BEGINS
+        return _Match.CONTAINS if any(self.words in name for name in folded) else None
+
+
+@action(Role.VIEWER)
+def search_everything(bridge: Bridge, actor: Actor, text: str) -> Findings:
+    """Find what bears a name or number, as far as the person may open it: exact ones first, then by how names begin."""
+    asked = _read(text)
+    if not asked.words:
+        return Findings([])
+    found = list(_find(bridge, asked, with_all=actor.role >= Role.ANALYST))
+    found.sort(key=lambda each: (each[0], each[1].name.casefold(), each[1].kind, each[1].id))
+    return Findings([hit for _, hit in found[:MOST_HITS]], is_more=len(found) > MOST_HITS)
+
+
+def may_be_user_id(text: str, findings: Findings) -> bool:
+    """Return whether a text is worth looking up as the id of a user."""
+    return bool(text.strip()) and (not findings.hits or bool(_LIKE_AN_ID.fullmatch(text.strip())))
+
+
+def _read(text: str) -> _Asked:
+    words = text.strip()
+    number = _NUMBER.fullmatch(words)
+    if number is None:
+        return _Asked(words.casefold(), None, None)
+    return _Asked(words.casefold(), int(number[2]), Kind[number[1].upper()] if number[1] else None)
+
+
+def _find(bridge: Bridge, asked: _Asked, *, with_all: bool) -> Iterator[tuple[_Match, Hit]]:
+    yield from _match_rows(Kind.GROUP, search.list_groups(bridge.engine), asked)
+    if with_all:
+        yield from _match_rows(Kind.SYNC, search.list_syncs(bridge.engine, asked.number), asked)
+        yield from _find_cohorts(bridge, asked)
+    yield from _find_run(bridge, asked)
+
+
+def _match_rows(kind: Kind, rows: Iterable[NamedRow], asked: _Asked) -> Iterator[tuple[_Match, Hit]]:
+    for row in rows:
+        name = row.delivered_name or row.name
+        if match := asked.match(kind, row.id, name, row.name, row.cohort_name, str(row.cohort_id)):
+            yield match, Hit(kind, row.id, name, row.destination)
+
+
+def _find_cohorts(bridge: Bridge, asked: _Asked) -> Iterator[tuple[_Match, Hit]]:
+    try:
+        project = project_key(find_mixpanel(bridge))
+    except NotConnected:
+        return
+    listed = cohort_list.get(bridge.engine, project)
+    for cohort in listed.cohorts if listed else ():
+        number, name = int(cohort["id"]), str(cohort["name"])
+        if match := asked.match(Kind.COHORT, number, name, str(number)):
+            yield match, Hit(Kind.COHORT, number, name)
+
+
+def _find_run(bridge: Bridge, asked: _Asked) -> Iterator[tuple[_Match, Hit]]:
+    if asked.number is None or not asked.is_number(Kind.RUN, asked.number):
+        return
+    if run := runs.get(bridge.engine, asked.number):
+        yield _Match.EXACT, Hit(Kind.RUN, asked.number, run.group_name, run.destination, run.status)

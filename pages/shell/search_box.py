@@ -1,0 +1,139 @@
+"""Search, on every page: what bears a name or number is opened from the keyboard, and a user is looked up."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.elements.lib import shortcut_utils
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.invisible import revealed
+from core.reports import user_lookup
+from core.reports.absence import explain_absence
+from core.reports.search import MOST_HITS, Findings, Hit, Kind, may_be_user_id, search_everything
+from core.reports.user_lookup import UserLookup
+from pages.parts import links, run_status, user_absence, user_reasons
+from pages.parts.actions import show_errors
+from pages.parts.formatting import escape_markdown, group_name, pluralize
+from pages.parts.selection import opener
+from pages.shell import page_frame
+
+# The browser's part of Streamlit takes several shortcuts with commas between, and “/” as well: only its check in Python
+# knows neither, and takes what it is told to be the name of a key.
+_KEYS = "k, /"
+shortcut_utils._KEY_ALIASES.setdefault(_KEYS, _KEYS)  # noqa: SLF001
+SHORTCUT = f"Ctrl+{_KEYS}"
+
+_DIALOG, _TEXT = "search", "search_text"
+_MOST_CHARS, _SHOWN_CHARS = 1024, 80
+_MOST_GROUPS = 3
+
+_PAGES = {
+    Kind.GROUP: (links.GROUPS, "group", "patient_list"),
+    Kind.SYNC: (links.SYNCS, "sync", "sync"),
+    Kind.COHORT: (links.COHORTS, "cohort", "groups"),
+    Kind.RUN: (links.HISTORY, "run", "history"),
+}
+
+
+def show(bridge: Bridge, person: Actor) -> None:
+    """Show the button that opens the search, and the search while it is open."""
+    st.button("Search", key="frame_search", icon=":material/search:", shortcut=SHORTCUT, on_click=_open)
+    if page_frame.dialog_state(_DIALOG) is not None:
+        _show(bridge, person)
+
+
+def _open() -> None:
+    page_frame.open_dialog(_DIALOG, {"address": st.query_params.to_dict()})
+
+
+@st.dialog("Search", icon=":material/search:", width="medium", on_dismiss=page_frame.close_dialog)
+def _show(bridge: Bridge, person: Actor) -> None:
+    state = page_frame.dialog_state(_DIALOG)
+    if state is None or state["address"] != st.query_params.to_dict():
+        page_frame.close_dialog()  # something was opened
+        st.rerun()
+    text = st.text_input(
+        "Name, number or user id",
+        key=_TEXT,
+        type="search",
+        live="200ms",
+        placeholder="Group, sync or cohort; run 12; the whole id of a user",
+    )[:_MOST_CHARS]
+    with show_errors():
+        findings = search_everything(bridge, person, text)
+        _show_hits(findings)
+        if may_be_user_id(text, findings):
+            _show_user(bridge, person, text, is_alone=not findings.hits)
+        elif text.strip() and " " not in text.strip():
+            _show_way_to_user(f"Look up “{_short(text)}” as a user's id", text)
+        else:
+            st.caption("Tab leads to the field, and on to what was found; Enter opens it.")
+
+
+def _show_hits(findings: Findings) -> None:
+    with st.container(gap=None):
+        for hit in findings.hits:
+            page, name, icon = _PAGES[hit.kind]
+            _show_way(_label(hit), f"{name}_{hit.id}", icon, page, name, str(hit.id))
+    if findings.is_more:
+        st.caption(f"The best {MOST_HITS} are shown: enter more of the name.")
+
+
+def _label(hit: Hit) -> str:
+    name, place = _short(hit.name), escape_markdown(hit.destination)
+    match hit.kind:
+        case Kind.RUN:
+            return f"**Run {hit.id}**, {run_status.status_name(hit.status).lower()}: {name}, to {place}"
+        case Kind.SYNC:
+            return f"**{name}**, sync {hit.id} to {place}"
+        case Kind.COHORT:
+            return f"**{name}**, cohort {hit.id}"
+        case Kind.GROUP:
+            return f"**{name}**, group at {place}"
+
+
+def _show_user(bridge: Bridge, person: Actor, text: str, *, is_alone: bool) -> None:
+    """Show in which groups a user is who has this id, or why in none."""
+    with st.spinner("Looking the user up …"):
+        user = user_lookup.look_up_user(bridge, person, text)
+        if not user.is_known and text != text.strip():  # a blank at its end may be a part of an id, and rarely is
+            text = text.strip()
+            user = user_lookup.look_up_user(bridge, person, text)
+        is_member = any(answer.is_member for answer in user.groups)
+        absences = [] if is_member else explain_absence(bridge, person, user)
+    if not any(absence.groups for absence in absences) and not is_member and not is_alone:
+        st.caption("No user is known by this id.")
+        return
+    if user.is_known:
+        _show_way_to_user(f"**{_short(text)}**, user {_where(user)}", text)
+    else:
+        st.caption("Nothing has this name or number, and no user this id.")
+    user_reasons.hint_at_invisible(text)
+    user_absence.show(bridge, person, absences)
+
+
+def _where(user: UserLookup) -> str:
+    names = [_short(group_name(answer.group)) for answer in user.groups if answer.is_member]
+    more = f" and {pluralize(len(names) - _MOST_GROUPS, 'more group')}" if len(names) > _MOST_GROUPS else ""
+    return f"in {', '.join(names[:_MOST_GROUPS])}{more}" if names else "in no group"
+
+
+def _show_way_to_user(label: str, user_id: str) -> None:
+    _show_way(label, "user", "person_search", links.USERS, "id", user_id)
+
+
+def _show_way(label: str, key: str, icon: str, page: str, name: str, value: str) -> None:
+    st.button(
+        label, key=f"search_{key}", icon=f":material/{icon}:", type="tertiary", on_click=_go, args=(page, name, value)
+    )
+
+
+def _go(page: str, name: str, value: str) -> None:
+    page_frame.close_dialog()
+    opener(page, name)(value)
+
+
+def _short(text: str) -> str:
+    shown = revealed(text)
+    return escape_markdown(shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}…")
