@@ -52,6 +52,7 @@ def require_own(bridge: Bridge) -> None:
             continue
         if own == before or installation.bind(bridge.engine, before, own):
             return
+    raise _is_being_changed()
 
 
 def _find_own(bridge: Bridge, before: Own | None, *, is_sure: bool) -> Own:
@@ -93,7 +94,11 @@ def adopt(bridge: Bridge, *, key: bool, storage: bool) -> None:
             own = own.kept_in(bridge.storage, installation.name_storage(bridge.storage))
         if installation.bind(bridge.engine, before, own):
             return
-    raise StorageError(
+    raise _is_being_changed()
+
+
+def _is_being_changed() -> StorageError:
+    return StorageError(
         "Another process changes the keys or the storage of this installation at this moment.",
         advice="Try again when it has ended.",
     )
