@@ -10,13 +10,19 @@ from sqlmodel import col, select
 from data.models import WorkerHeartbeat
 
 # A worker gives a heartbeat every ten seconds. One that is further ahead was given before the clock was set back.
-SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
+_SEEN_WITHIN, _SKEW = timedelta(seconds=60), timedelta(minutes=5)
 _HOST_LENGTH = 24
 
 
 def is_up(seen_at: datetime, now: datetime) -> bool:
     """Return whether a worker that gave its last heartbeat then is there still."""
-    return -_SKEW < now - seen_at < SEEN_WITHIN
+    return -_SKEW < now - seen_at < _SEEN_WITHIN
+
+
+def are_up(now: datetime) -> ColumnElement[bool]:
+    """Build the same condition, for the rows of workers."""
+    seen_at = col(WorkerHeartbeat.seen_at)
+    return (seen_at > now - _SEEN_WITHIN) & (seen_at < now + _SKEW)
 
 
 def shorten_host(host: str) -> str:

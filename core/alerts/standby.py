@@ -72,7 +72,7 @@ class Standby:
         What time it wrote says nothing but that: its clock, or this one, may have been set meanwhile.
         """
         before = self._beats
-        self._beats = {worker.name: worker.seen_at for worker in workers.list_recent(self._bridge.engine)}
+        self._beats = {worker.name: worker.seen_at for worker in workers.list_beats(self._bridge.engine)}
         if before is None:
             return worker_is_up(self._bridge, LOCAL)
         return any(before.get(name) != seen_at for name, seen_at in self._beats.items())

@@ -52,7 +52,7 @@ def _find_begin(bridge: Bridge, now: datetime) -> datetime:
     """Return since when workers are there, one after the other: one that dies time and again makes groups late."""
     begun = now
     with storage_errors():
-        for worker in workers.list_recent(bridge.engine):
+        for worker in workers.list_beats(bridge.engine):
             if begun - worker.seen_at > _LONGEST_BREAK:
                 break
             begun = min(begun, worker.started_at)
@@ -121,7 +121,7 @@ def _find_disk(bridge: Bridge, present: AlertState | None) -> dict[str, Finding 
 
 def _has_worker(bridge: Bridge, host: object) -> bool:
     name = shorten_host(str(host))
-    return any(host_of(worker.name) == name for worker in workers.list_recent(bridge.engine))
+    return any(host_of(worker.name) == name for worker in workers.list_beats(bridge.engine))
 
 
 def _look_at_sync(bridge: Bridge, health: SyncHealth, now: datetime, *, may_be_late: bool) -> None:

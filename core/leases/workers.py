@@ -39,13 +39,10 @@ def worker_seen_at(bridge: Bridge, actor: Actor) -> datetime | None:
 @action(Role.VIEWER)
 def worker_is_up(bridge: Bridge, actor: Actor) -> bool:
     """Return whether a worker is there to do what is queued."""
-    seen_at = worker_seen_at(bridge, actor)
-    return seen_at is not None and worker_names.is_up(seen_at, bridge.clock.now())
+    return workers.is_one_up(bridge.engine, now=bridge.clock.now())
 
 
 @action(Role.VIEWER)
 def workers_up(bridge: Bridge, actor: Actor) -> Counter[str]:
     """Count the workers that are up by the name that they were given, empty for none."""
-    now = bridge.clock.now()
-    up = (each for each in workers.list_recent(bridge.engine) if worker_names.is_up(each.seen_at, now))
-    return Counter(each.label or "" for each in up)
+    return Counter(each.label or "" for each in workers.list_up(bridge.engine, now=bridge.clock.now()))

@@ -17,6 +17,7 @@ from core.rules.matching import id_kind
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import deliveries, groups, run_stats, runs
+from data import workers as worker_rows
 from data.attention import MOST_HELD
 from data.models import (
     MIXPANEL_SIDE,
@@ -34,8 +35,6 @@ from data.models import (
 )
 from data.query_budget import BudgetStatus
 from data.run_stats import Size
-from data.worker_names import SEEN_WITHIN
-from data.workers import list_recent
 
 _ON_TIME_OVER = timedelta(days=7)
 _TREND_OVER = timedelta(days=14)
@@ -207,9 +206,10 @@ def _blames(run: Run, side: str) -> bool:
 @action(Role.VIEWER)
 def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
     """List the workers that are up, the latest heartbeat first; without one, the last that was."""
-    recent, now = list_recent(bridge.engine), bridge.clock.now()
-    up = [worker for worker in recent if now - worker.seen_at < SEEN_WITHIN]
-    return up or recent[:1]
+    if up := worker_rows.list_up(bridge.engine, now=bridge.clock.now()):
+        return up
+    last = worker_rows.find_last(bridge.engine)
+    return [last] if last else []
 
 
 @action(Role.VIEWER)

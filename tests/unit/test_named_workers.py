@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from datetime import timedelta
 
 import pytest
 
@@ -71,3 +72,25 @@ def test_two_workers_of_one_name_are_told_apart_by_where_they_run(bridge: Bridge
     with Metrics(bridge).read() as registry:
         assert registry.get_sample_value("cohort_bridge_workers", {"name": "A"}) == 2
         assert registry.get_sample_value("cohort_bridge_workers", {"name": ""}) == 1
+
+
+def test_all_workers_are_counted_that_are_there_and_no_other(bridge: Bridge):
+    now = bridge.clock.now()
+    seen = {f"here:{number}:ab": now for number in range(30)}
+    seen |= {"gone:1:ab": now - timedelta(minutes=2), "before the clock was set back:1:ab": now + timedelta(hours=1)}
+    for owner, seen_at in seen.items():
+        worker_rows.sign_on(bridge.engine, owner, started_at=now, now=seen_at, label=owner.partition(":")[0])
+
+    assert len(overview.workers(bridge, LOCAL)) == 30
+    assert workers.workers_up(bridge, LOCAL) == {"here": 30}
+    assert workers.worker_is_up(bridge, LOCAL)
+
+
+def test_without_a_worker_the_last_that_was_is_told_of(bridge: Bridge):
+    now = bridge.clock.now()
+    assert overview.workers(bridge, LOCAL) == []
+    for owner, minutes in (("first:1:ab", 9), ("last:1:ab", 3)):
+        worker_rows.sign_on(bridge.engine, owner, started_at=now, now=now - timedelta(minutes=minutes))
+
+    assert [worker.name for worker in overview.workers(bridge, LOCAL)] == ["last:1:ab"]
+    assert not workers.worker_is_up(bridge, LOCAL)
