@@ -23,7 +23,7 @@ from data.engine import sqlite_url
 from data.models import RunStatus
 from tests.faults import process
 from tests.faults.process import Kill
-from tests.postgres.test_moving import NOON, OLD_HOME, all_rows
+from tests.postgres.moving import NOON, OLD_HOME, all_rows
 from tests.stage import databases
 from tests.stage.home import RETRY_OVER_S, Home, connect, export
 from tests.stage.members import contents
