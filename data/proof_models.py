@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, ForeignKey
 from sqlmodel import Field, SQLModel
 
 from data import models as models  # (the tables that these refer to: a reference has the type of its column)
-from data.row_ids import RowId as RowId  # the type that every id is given
+from data.row_ids import RowId  # the type that every id is given
 
 
 class SnapshotProof(SQLModel, table=True):
@@ -33,7 +33,7 @@ class DeliveryCount(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "delivery_count"
 
     id: int = Field(default=1, primary_key=True, sa_column_kwargs={"autoincrement": False})
-    number: int = 0
+    number: int = Field(default=0, sa_type=RowId)
     noticed_at: datetime | None = None  # when it was last noticed that this database is older than what was delivered
     noticed_why: str | None = Field(default=None, max_length=16)
     noticed_anchor: str = Field(default="", max_length=100)  # the audit log's anchor that this database lacks

@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Connection, Engine, Table, func, inspect, lit
 from sqlalchemy.exc import DataError, IntegrityError
 
 from data.engine import StorageError, make_engine, open_database, read_session, sqlite_url, write_session
+from data.row_ids import RowId
 from data.tables import list_tables
 
 # A row may hold a list of thousands of cohorts: so many are in memory at a time.
@@ -157,7 +158,7 @@ def _why_not_kept(kind: Any, value: Any) -> str | None:
     if isinstance(value, str):
         longest = getattr(kind, "length", None) or len(value)
         return "a longer text" if len(value) > longest else "another character" if "\0" in value else None
-    is_narrow = isinstance(value, int) and not isinstance(kind, BigInteger)
+    is_narrow = isinstance(value, int) and not isinstance(kind, BigInteger | RowId)
     return "a larger number" if is_narrow and not -(2**31) <= value < 2**31 else None
 
 

@@ -1,4 +1,4 @@
-"""The type of rows' numbers: one in a question that no row could have finds none, on either kind of database."""
+"""The type of rows' numbers: 64 bits wide, and one that no row could have finds none, on either kind of database."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MOST, _LEAST = 2**63 - 1, -(2**63)
 
 
 class RowId(TypeDecorator[int]):
-    """A whole number that is kept as INTEGER, and asked for as what people and programs sent, however large.
+    """A whole number of 64 bits, which may be asked for as what people and programs sent, however large.
 
     PostgreSQL would call it an error that a number is not of the column's type, and SQLite's driver that it has more
-    than 64 bits.
+    than 64 bits. SQLite counts up a column by itself only where that is an INTEGER, which is as wide.
     """
 
     impl = Integer

@@ -24,6 +24,7 @@ VERSIONS = ROOT / "data" / "migrations" / "versions"
 # The first of a release: what was before it was never beside it.
 RELEASE = "0021"
 ADDS = {"add_column", "create_table", "create_index", "create_foreign_key", "batch_alter_table", "get_bind"}
+WIDENING = {'ALTER TABLE "', '" ', 'ALTER COLUMN "', '" TYPE bigint', ", ", "ALTER SEQUENCE ", " AS bigint"}
 
 
 @pytest.fixture
@@ -154,12 +155,18 @@ def what_it_does_besides_adding(path: Path) -> list[str]:
         if call.func.attr == "execute":
             said = ast.literal_eval(call.args[0]) if isinstance(call.args[0], ast.Constant) else ""
             said = texts.get(call.args[0].id, "") if isinstance(call.args[0], ast.Name) else said
-            adds = str(said).strip().upper().startswith("CREATE ")
+            adds = str(said).strip().upper().startswith("CREATE ") or is_wider(call)
         else:
             adds = call.func.attr in ADDS and "unique=True" not in written
             adds &= call.func.attr != "add_column" or "nullable=False" not in written or "server_default=" in written
         found += [] if adds else [written]
     return found
+
+
+def is_wider(call: ast.Call) -> bool:
+    """Return whether nothing is said but that whole numbers have 64 bits: whoever reads 32 of them reads the same."""
+    said = {each.value for each in ast.walk(call) if isinstance(each, ast.Constant)}
+    return bool(said) and said <= WIDENING
 
 
 @pytest.mark.parametrize("path", of_this_release(), ids=lambda path: path.stem)
@@ -174,6 +181,8 @@ def test_a_migration_that_takes_away_is_noticed(tmp_path: Path):
         'op.add_column("run", sa.Column("x", sa.Integer(), nullable=False))',
         'op.create_index("once", "run", ["x"], unique=True)',
         'op.execute("UPDATE run SET worker = NULL")',
+        "op.execute(NAMED_NOWHERE)",
+        """op.execute(f'ALTER TABLE "{table}" ALTER COLUMN "{name}" TYPE text')""",
     ]
     (tmp_path / "0099_x.py").write_text("\n".join(lines))
 

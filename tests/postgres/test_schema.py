@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import JSON, Boolean, DateTime, Engine, MetaData, Table, create_engine, select
 
 from data.engine import StorageError, one_at_a_time, open_database, sqlite_url
+from data.tables import list_tables
 from tests.stage import databases
 from tests.stage.processes import ROOT, clean_environment
 from tests.unit.test_home_of_an_earlier_version import HOME
@@ -104,6 +105,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, bool):
         return int(value)
     return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) and value.tzinfo else value
+
+
+def test_rows_are_counted_up_beyond_32_bits(tmp_path: Path):
+    databases.environment(tmp_path)
+    engine = open_database(databases.url_of(tmp_path), tmp_path)
+    counted = [table for table in list_tables() if table.autoincrement_column is not None]
+    with engine.connect() as connection:
+        for table in counted:
+            sequence = f"pg_get_serial_sequence('{table.name}', '{table.autoincrement_column.name}')"
+            assert connection.exec_driver_sql(f"SELECT setval({sequence}, 2147483647)").scalar() == 2**31 - 1
+            assert connection.exec_driver_sql(f"SELECT nextval({sequence})").scalar() == 2**31
+    engine.dispose()
+    assert {"run", "query_spend", "sync"} <= {table.name for table in counted}
 
 
 def test_who_waits_for_a_process_that_hangs_as_it_changes_tables_is_told_so(tmp_path: Path):
