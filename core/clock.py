@@ -70,5 +70,6 @@ class LeaseTimes:
 SYSTEM_CLOCK = Clock(is_hosts=True)
 LEASE_TIMES = LeaseTimes()
 # Where several machines share a database nobody sees of most holders whether their process has ended: a killed worker's
-# run is to be at work again within 40 seconds of its last heartbeat.
-SHARED_LEASE_TIMES = LeaseTimes(lease_s=30.0)
+# run is to be at work again within 40 seconds of its last heartbeat. And a machine may be paused whole (a virtual one
+# that is moved, or saved): no clock of its own tells it that time has passed, so it asks each time.
+SHARED_LEASE_TIMES = LeaseTimes(lease_s=30.0, fresh_s=0.0)

@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from core.bridge import Bridge
-from core.clock import LEASE_TIMES, LeaseTimes
+from core.clock import LEASE_TIMES, SHARED_LEASE_TIMES, LeaseTimes
 from core.errors import LeaseLost, RunCancelled
 from core.leases.lease import HeldLease
 from core.leases.lock import in_turn
@@ -141,14 +141,30 @@ def test_a_heartbeat_after_the_end_was_recorded_does_not_end_the_work_as_lost(
     assert run.status == RunStatus.SUCCEEDED
 
 
-def test_the_lease_is_asked_for_before_a_message_only_when_the_last_heartbeat_is_old(
+def test_on_one_machine_the_lease_is_asked_for_before_a_message_only_when_the_last_heartbeat_is_old(
     bridge: Bridge, group_with_runs: list[Run], fake_clock: FakeClock
 ):
     async def check() -> None:
-        held_lease = holding(bridge, group_with_runs[0])
+        held_lease = holding(replace(bridge, lease_times=LEASE_TIMES), group_with_runs[0])
         take_over(bridge)
         await held_lease.check()
-        fake_clock.ahead_s = bridge.lease_times.fresh_s
+        fake_clock.ahead_s = LEASE_TIMES.fresh_s
+        with pytest.raises(LeaseLost):
+            await held_lease.check()
+
+    asyncio.run(check())
+
+
+def test_a_machine_whose_clocks_all_stood_still_begins_no_message_beside_its_successor(
+    bridge: Bridge, group_with_runs: list[Run]
+):
+    stopped_s = bridge.clock.steady_s()
+    paused = replace(bridge.clock, steady_s=lambda: stopped_s, elapsed_s=lambda: stopped_s)
+
+    async def check() -> None:
+        held_lease = holding(replace(bridge, clock=paused, lease_times=SHARED_LEASE_TIMES), group_with_runs[0])
+        await held_lease.check()
+        take_over(bridge)
         with pytest.raises(LeaseLost):
             await held_lease.check()
 
@@ -320,7 +336,9 @@ def test_of_watchers_that_come_go_freeze_and_overlap_none_adds_a_second_twice(
             moved_at_s = fake_clock.steady_s()
 
 
-@pytest.mark.parametrize(("database_s", "steady_s", "counted"), [(4, 20, 4), (HOUR_S, 20, 20), (-HOUR_S, 20, 0)])
+@pytest.mark.parametrize(
+    ("database_s", "steady_s", "counted"), [(4, 20, 4), (HOUR_S, 20, 20), (HOUR_S, 0, 0), (-HOUR_S, 20, 0)]
+)
 def test_no_more_counts_than_passed_by_the_databases_clock_and_by_the_watchers_own(
     bridge: Bridge, fake_clock: FakeClock, database_s: float, steady_s: float, counted: float
 ):
