@@ -122,7 +122,6 @@ class WallClock:
     steady_s: float = 0.0
     speed: float = 1.0
     moved_by: str = ""
-    is_hosts: bool = False  # a machine's own, which a database with its own clock knows better
 
     def now_s(self) -> float:
         real = self.start_s + (time.monotonic() - self.steady_s) * self.speed if self.start_s else _REAL_TIME()
@@ -131,7 +130,7 @@ class WallClock:
     @property
     def clock(self) -> Clock:
         """The clock to inject: the steady ones are never set."""
-        return Clock(now=lambda: datetimes.datetime.fromtimestamp(self.now_s(), datetimes.UTC), is_hosts=self.is_hosts)
+        return Clock(now=lambda: datetimes.datetime.fromtimestamp(self.now_s(), datetimes.UTC))
 
 
 @dataclass(frozen=True)
