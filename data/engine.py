@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -24,7 +24,7 @@ from sqlalchemy.exc import (
 )
 from sqlmodel import Session, create_engine
 
-from data import database_clock, earlier_workers, locks, placing, postgres_vacuum, time_limits
+from data import database_clock, earlier_workers, locks, placing, postgres_vacuum, time_limits, transactions
 from data.database_errors import (
     BUSY_TIMEOUT_MS,
     DAMAGED,
@@ -51,13 +51,6 @@ _ALONE_WITHIN_S, _LOOK_AGAIN_S = 120.0, 0.1
 _REVISION = re.compile(r'^(revision|down_revision) = "(\w+)"$', re.MULTILINE)
 _VERSION = text("SELECT version_num FROM alembic_version")
 _PG_MIGRATION_LOCK = 7_021_126
-# All that one session reads is of one moment, as on SQLite. A writer looks once it has its locks, and what it reads
-# then is what it writes over.
-_POSTGRES: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
-_PG_WRITER = {"isolation_level": "READ COMMITTED"}
-# Have the first rows of an order found by its index: the planner, which knows little of a queue that was filled a
-# moment ago, sorts all of it instead, for each that is taken.
-_IN_ORDER = "".join(f", set_config('enable_{way}', 'off', true)" for way in ("sort", "bitmapscan"))
 
 
 def make_engine(url: str) -> Engine:
@@ -69,7 +62,7 @@ def make_engine(url: str) -> Engine:
     try:
         # An error that nobody foresaw goes into a log as it is: sealed secrets, hashes and addresses stay out of it.
         if kind == "postgresql":
-            engine = create_engine(time_limits.of_network(make_url(url)), hide_parameters=True, **_POSTGRES)
+            engine = create_engine(time_limits.of_network(make_url(url)), hide_parameters=True, **transactions.POSTGRES)
         else:
             engine = create_engine(url, hide_parameters=True)
     except (ImportError, NoSuchModuleError) as exc:
@@ -77,10 +70,10 @@ def make_engine(url: str) -> Engine:
     if kind == "postgresql":
         database_clock.follow(engine)
         time_limits.limit(engine)
-        event.listen(engine, "begin", _begin_postgres)
+        event.listen(engine, "begin", transactions.begin_postgres)
         return engine
     event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", transactions.begin_sqlite)
     return engine
 
 
@@ -111,23 +104,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _begin_sqlite(connection: Any) -> None:
-    # A deferred transaction that reads first and then writes fails at once when another wrote in between, whatever the
-    # busy timeout says. A writer therefore takes its place in the queue when it begins.
-    writer = connection.get_execution_options().get("writer", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-
-
-def _begin_postgres(connection: Any) -> None:
-    if wanted := connection.get_execution_options().get("locks"):
-        in_order = _IN_ORDER if connection.get_execution_options().get("in_order") else ""
-        connection.exec_driver_sql(locks.statement(wanted) + in_order)
-
-
-def _of_writer(engine: Engine, wanted: Sequence[Lock]) -> dict[str, Any]:
-    return {"locks": tuple(wanted), **_PG_WRITER} if engine.dialect.name == "postgresql" else {"writer": True}
 
 
 # The session that all others of its engine are a part of, while `as_one` lasts.
@@ -166,8 +142,9 @@ def read_session(engine: Engine) -> Generator[Session]:
         with _storage_errors():
             yield joint
         return
-    with _storage_errors(), Session(engine, expire_on_commit=False) as session:
+    with _storage_errors(), Session(engine, expire_on_commit=False, autoflush=False) as session:
         yield session
+        transactions.end_reading(session)
 
 
 @contextmanager
@@ -185,7 +162,7 @@ def write_session(engine: Engine, *wanted: Lock, by_rows: bool = False, in_order
             locks.take(joint, *wanted)
             yield joint
         return
-    options = {"in_order": in_order, **_of_writer(engine, wanted or (() if by_rows else (SETUP,)))}
+    options = transactions.of_writer(wanted or (() if by_rows else (SETUP,)), in_order=in_order)
     with _storage_errors(), Session(engine.execution_options(**options), expire_on_commit=False) as session:
         yield session
         _commit(session)
@@ -431,7 +408,7 @@ def _upgrade(engine: Engine) -> None:
             # driver itself: within a transaction, which anything else would begin, SQLite ignores it.
             _set_foreign_keys(connection, "OFF")
         try:
-            writer = connection.execution_options(**_of_writer(engine, (SETUP,)))
+            writer = connection.execution_options(**transactions.of_writer((SETUP,)))
             config.attributes["connection"] = writer
             with writer.begin():
                 if engine.dialect.name == "postgresql":

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Engine, String, cast, delete, exists, update
+from sqlalchemy import ColumnElement, Engine, String, bindparam, cast, delete, exists, insert, update
 from sqlmodel import Session, col, select
 
 from data.engine import read_session, write_session
@@ -20,10 +20,22 @@ from data.locks import SETUP, of_lease
 from data.models import Lease, LeaseKind
 from data.process_identity import identify_process
 from data.repeating import repeated
+from data.tables import table_of
 
 # A heartbeat starts anywhere below this: a lease that was handed back and taken again by the same owner must not look
 # like one that has not moved.
 _FIRST_HEARTBEAT_BELOW = 2**30
+
+# What every run, request slot and message asks again and again: built once, which takes longer than to ask it.
+_LEASE = table_of(Lease)
+IS_OURS = (
+    _LEASE.c.kind == bindparam("of_kind"),
+    _LEASE.c.key == bindparam("of_key"),
+    _LEASE.c.lease_owner == bindparam("of_owner"),
+)
+_TAKE = insert(_LEASE)
+_HOLD = update(_LEASE).where(*IS_OURS).values(heartbeat=_LEASE.c.heartbeat + 1, still_s=0.0)
+_HAND_BACK = delete(_LEASE).where(*IS_OURS)
 
 
 class Renewal(NamedTuple):
@@ -60,33 +72,26 @@ def claim(
 
 def take_free(session: Session, kind: LeaseKind, *keys: object, lease_owner: str, now: datetime) -> None:
     """Take leases that are known to be free, in a writing session."""
-    process = identify_process()
-    session.add_all(
-        Lease(
-            kind=kind,
-            key=str(key),
-            lease_owner=lease_owner,
-            heartbeat=secrets.randbelow(_FIRST_HEARTBEAT_BELOW),
-            machine=process.machine,
-            pid_namespace=process.pid_namespace,
-            pid=process.pid,
-            process_started=process.process_started,
-            taken_at=now,
-        )
+    process = asdict(identify_process())
+    rows = [
+        {
+            "kind": kind,
+            "key": str(key),
+            "lease_owner": lease_owner,
+            "heartbeat": secrets.randbelow(_FIRST_HEARTBEAT_BELOW),
+            "taken_at": now,
+            "still_s": 0.0,
+            **process,
+        }
         for key in keys
-    )
-    session.flush()
+    ]
+    if rows:
+        session.connection().execute(_TAKE, rows)
 
 
 def hold(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Renew a lease, and let no one take it before the transaction ends. False when it is not ours any more."""
-    renewed = session.exec(
-        update(Lease)
-        .where(*_is(kind, key), col(Lease.lease_owner) == lease_owner)
-        .values(heartbeat=Lease.heartbeat + 1, still_s=0.0)
-        .execution_options(synchronize_session=False)
-    )
-    return renewed.rowcount == 1
+    return session.connection().execute(_HOLD, values_of(kind, key, lease_owner)).rowcount == 1
 
 
 def hold_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_owner: str) -> list[str]:
@@ -130,8 +135,7 @@ def release(engine: Engine, kind: LeaseKind, key: object, *, lease_owner: str) -
 
 def hand_back(session: Session, kind: LeaseKind, key: object, *, lease_owner: str) -> bool:
     """Give a lease up. False when it was not ours any more."""
-    mine = delete(Lease).where(*_is(kind, key), col(Lease.lease_owner) == lease_owner)
-    return session.exec(mine.execution_options(synchronize_session=False)).rowcount == 1
+    return session.connection().execute(_HAND_BACK, values_of(kind, key, lease_owner)).rowcount == 1
 
 
 def hand_back_all(session: Session, kind: LeaseKind, keys: Collection[str], *, lease_owner: str) -> None:
@@ -210,6 +214,11 @@ def is_free(kind: LeaseKind, key: Any) -> ColumnElement[bool]:
 def is_kind_held(kind: LeaseKind) -> ColumnElement[bool]:
     """Build the condition that a process holds any lease of a kind."""
     return exists().where(col(Lease.kind) == kind)
+
+
+def values_of(kind: LeaseKind, key: object, lease_owner: str) -> dict[str, str]:
+    """Return the values of a statement with the conditions of `IS_OURS`."""
+    return {"of_kind": kind, "of_key": str(key), "of_owner": lease_owner}
 
 
 def _is(kind: LeaseKind, key: object) -> tuple[ColumnElement[bool], ...]:

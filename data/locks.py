@@ -23,10 +23,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from zlib import crc32
 
+from sqlalchemy import ColumnElement, Integer, cast, func
 from sqlmodel import Session
 
 # What other programs in the same database would have to guess to meet us.
 _OURS = 7_021_000
+# So many groups have a lock of their own.
+_GROUPS = 2**31
 
 
 class Kind(IntEnum):
@@ -64,6 +67,11 @@ def of_group(group_id: int) -> Lock:
     return Lock(Kind.GROUP, str(group_id))
 
 
+def taken_of_group(group_id: ColumnElement[int]) -> ColumnElement[None]:
+    """Build what takes that lock as a part of a statement on PostgreSQL, where the group is not known before."""
+    return func.pg_advisory_xact_lock(_OURS + Kind.GROUP, cast(group_id % _GROUPS, Integer))
+
+
 def of_project(project: str) -> Lock:
     """Return the lock of what is counted and remembered of a Mixpanel project."""
     return Lock(Kind.PROJECT, project)
@@ -83,15 +91,17 @@ def take(session: Session, *locks: Lock) -> None:
 
 def statement(locks: Sequence[Lock]) -> str:
     """Write the statement that takes locks, one after the other in their order."""
-    ordered = sorted(set(locks), key=lambda lock: (lock.kind, _number(lock.key), lock.shared))
+    ordered = sorted(set(locks), key=lambda lock: (lock.kind, _number(lock), lock.shared))
     return "SELECT " + ", ".join(_call(lock) for lock in ordered)
 
 
 def _call(lock: Lock) -> str:
     shared = "_shared" if lock.shared else ""
-    return f"pg_advisory_xact_lock{shared}({_OURS + lock.kind}, {_number(lock.key)})"
+    return f"pg_advisory_xact_lock{shared}({_OURS + lock.kind}, {_number(lock)})"
 
 
-def _number(key: str) -> int:
+def _number(lock: Lock) -> int:
     """Return a number of 32 bits with a sign for a key; two that have one by chance wait for each other, no more."""
-    return crc32(key.encode()) - 2**31 if key else 0
+    if lock.kind == Kind.GROUP:
+        return int(lock.key) % _GROUPS
+    return crc32(lock.key.encode()) - 2**31 if lock.key else 0

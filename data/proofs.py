@@ -7,14 +7,16 @@ from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
-from data import locks
 from data.engine import Engine, read_session, write_session
-from data.locks import RELYING, of_lease
+from data.locks import RELYING
 from data.members.proof import Damage, Proof, check_proof
 from data.members.snapshots import Snapshots
 from data.models import Group, Run
 from data.proof_models import SnapshotProof, TriedDelivery
+from data.tables import table_of
+from data.upserts import put
 
+_PROOF = table_of(SnapshotProof)
 # So many names are asked for by themselves.
 _FEW = 500
 # Where a row names a file of members: of a run by these columns.
@@ -28,8 +30,7 @@ FILE_COLUMNS: tuple[Any, ...] = (
 
 def keep(session: Session, name: str, proof: Proof) -> None:
     """Keep the proof of a snapshot that a row names from now on; an older one of that name is not true any more."""
-    locks.take(session, of_lease("proof", name))  # of two that keep the first one, the second finds it
-    session.merge(SnapshotProof(name=name, **proof._asdict()))
+    put(session, _PROOF, {"name": name, **proof._asdict()})
 
 
 def get(session: Session, name: str | None) -> Proof | None:

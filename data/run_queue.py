@@ -12,8 +12,8 @@ from sqlalchemy import Engine, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from data import alert_states, leases, locks, run_jobs
-from data.claiming import Which, claiming, may_start, started
+from data import alert_states, leases, locks, run_changes, run_jobs, worker_names
+from data.claiming import RUN, Which, claiming, finding, started
 from data.engine import read_session, write_session
 from data.failure import Failure
 from data.leases import Renewal
@@ -25,7 +25,6 @@ from data.models import (
     Lease,
     LeaseKind,
     Run,
-    RunLogRow,
     RunStatus,
     Sync,
     SyncState,
@@ -108,17 +107,14 @@ def claim(engine: Engine, run_id: int, *, lease_owner: str, now: datetime) -> bo
     """
     try:
         with write_session(engine, RELYING) as session:
-            taken = session.exec(
-                update(Run)
-                .where(
-                    col(Run.id) == run_id,
-                    col(Run.status).in_(TO_CLAIM),
-                    ~leases.is_held(LeaseKind.RUN, Run.id, but_by=lease_owner),
-                    ~leases.is_kind_held(LeaseKind.FORGETTING),
-                )
-                .values(**started(now, lease_owner))
-                .execution_options(synchronize_session=False)
+            which = (
+                RUN.c.id == run_id,
+                RUN.c.status.in_(TO_CLAIM),
+                ~leases.is_held(LeaseKind.RUN, RUN.c.id, but_by=lease_owner),
+                ~leases.is_kind_held(LeaseKind.FORGETTING),
             )
+            values = {"now": now, **worker_names.values_of(lease_owner)}
+            taken = session.connection().execute(update(RUN).where(*which).values(started()), values)
             if taken.rowcount != 1:
                 return False
             if not leases.claim(session, LeaseKind.RUN, run_id, lease_owner=lease_owner, now=now):
@@ -137,9 +133,8 @@ class ClaimableRun(NamedTuple):
 
 def is_one_claimable(engine: Engine, which: Which) -> bool:
     """Return whether a worker may try to claim any run. Takes no locks, and puts nothing in an order."""
-    may_any = select(Run.id).where(Run.group_id == Group.id, *may_start(Run, which)).limit(1)
     with read_session(engine) as session:
-        return session.exec(may_any).first() is not None
+        return session.connection().execute(finding(which.limits), which.values).first() is not None
 
 
 def claim_next(
@@ -175,8 +170,8 @@ def claim_several(
             with write_session(engine, RELYING, in_order=True) as session:
                 taken = list[ClaimableRun]()
                 while len(taken) < most:
-                    statement = claiming(replace(which, full=find_full(taken)), lease_owner)
-                    if (row := session.exec(statement).first()) is None:
+                    claim = claiming(replace(which, full=find_full(taken)), lease_owner)
+                    if (row := session.connection().execute(*claim).first()) is None:
                         break
                     taken.append(_claimable_run(*row))
                 leases.take_free(
@@ -188,8 +183,7 @@ def claim_several(
     return []
 
 
-def _claimable_run(run_id: int | None, dry_run: bool, destination_id: int) -> ClaimableRun:
-    assert run_id is not None
+def _claimable_run(run_id: int, dry_run: bool, destination_id: int) -> ClaimableRun:
     return ClaimableRun(run_id, None if dry_run else destination_id)
 
 
@@ -207,24 +201,10 @@ def heartbeat(
         if not leases.hold(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
             return Renewal(ours=False, cancel_asked=False)
         if log is not None:
-            keep_log(session, run_id, log)
+            run_changes.keep_log(session, run_id, log)
         if progress is None:
             return Renewal(ours=True, cancel_asked=session.exec(select(Run.cancel_asked).where(Run.id == run_id)).one())
-        noted = session.exec(
-            update(Run)
-            .where(col(Run.id) == run_id)
-            .values(**asdict(progress))
-            .returning(col(Run.cancel_asked))
-            .execution_options(synchronize_session=False)
-        )
-        return Renewal(ours=True, cancel_asked=noted.scalars().one())
-
-
-def keep_log(session: Session, run_id: int, log: dict[str, Any]) -> None:
-    """Keep the log of a run, in place of the one before."""
-    own = update(RunLogRow).where(col(RunLogRow.run_id) == run_id).values(log=log)
-    if not session.exec(own.execution_options(synchronize_session=False)).rowcount:
-        session.add(RunLogRow(run_id=run_id, log=log))
+        return Renewal(ours=True, cancel_asked=run_changes.note_progress(session, run_id, asdict(progress)))
 
 
 @repeated

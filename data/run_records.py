@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, func, update
+from sqlalchemy import Engine, Select, bindparam, exists, func, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 
-from data import alert_states, deliveries, leases, locks, proofs, receivers, tried
+from data import alert_states, deliveries, leases, proofs, receivers, run_changes, tried
 from data.audit import recorder
 from data.engine import read_session, write_session
-from data.locks import RELYING, of_group
+from data.locks import RELYING
 from data.members.proof import Proof
 from data.models import UNFINISHED, Connection, DoubtCause, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
 from data.proof_models import TriedDelivery, Untraced
 from data.repeating import repeated
+from data.run_changes import Ended
 from data.run_outcome import GroupOutcome, Pause, RunOutcome
-from data.run_queue import keep_log
 from data.sync_runs import supersede_held
+from data.tables import table_of
 from data.tried import Tried
+
+# Where a destination leads. An address that is a secret is not in `url`: that another one was entered is seen by the
+# number of times.
+_LEADS = ("kind", "url", "folder", "times_replaced")
 
 
 @repeated
@@ -55,42 +62,57 @@ def record(engine: Engine, run_id: int, outcome: RunOutcome, *, lease_owner: str
     Returns False, and records nothing, when the lease is lost.
     """
     with write_session(engine, RELYING) as session:
-        if not leases.hand_back(session, LeaseKind.RUN, run_id, lease_owner=lease_owner):
+        if not run_changes.let_go(session, run_id, lease_owner=lease_owner):
             return False
-        ended = update(Run).where(col(Run.id) == run_id).values(**_run_columns(outcome))
-        which = ended.returning(col(Run.group_id), col(Run.sync_id), col(Run.dry_run))
-        group_id, sync_id, is_dry = session.exec(which.execution_options(synchronize_session=False)).one()
+        ended = run_changes.end(session, run_id, _run_columns(outcome))
         if outcome.log is not None:
-            keep_log(session, run_id, outcome.log)
-        locks.take(session, of_group(group_id))  # another run of it may end just now, or be found dead
+            run_changes.keep_log(session, run_id, outcome.log)
         if outcome.group:
-            _record_group(session, run_id, group_id, outcome.group, outcome.finished_at)
+            _record_group(session, run_id, ended.group_id, outcome.group, outcome.finished_at)
         if outcome.pause:
-            _pause(session, sync_id, outcome.pause, outcome.finished_at)
-        if outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED) and not is_dry:
-            # The run that ended last read last, whichever was queued first.
-            supersede_held(session, group_id, by=run_id)
-        if not is_dry:
-            alert_states.note_run_end(session, group_id, run_id, outcome.status, now=outcome.finished_at)
+            _pause(session, ended.sync_id, outcome.pause, outcome.finished_at)
+        if not ended.dry_run:
+            _tell(session, run_id, ended, outcome)
         return True
 
 
+def _tell(session: Session, run_id: int, ended: Ended, outcome: RunOutcome) -> None:
+    """Settle what waited for a run that was meant to write to end, and who is told of it."""
+    if ended.is_other_held and outcome.status in (RunStatus.HELD, RunStatus.SUCCEEDED):
+        # The run that ended last read last, whichever was queued first.
+        supersede_held(session, ended.group_id, by=run_id)
+    if ended.is_told_of or outcome.status != RunStatus.SUCCEEDED:
+        alert_states.note_run_end(session, ended.group_id, run_id, outcome.status, now=outcome.finished_at)
+
+
 def _record_group(session: Session, run_id: int, group_id: int, outcome: GroupOutcome, at: datetime) -> None:
-    known = select(Group.doubts, Group.doubt_cause, Group.untraced).where(Group.id == group_id)
-    doubts, doubt_cause, untraced = session.exec(known).one()
+    of = {"of_group": group_id, "of_destination": outcome.destination.id}
+    known = dict(session.connection().execute(_known(), of).mappings().one())
     columns = _group_columns(run_id, outcome, at)
-    if _was_moved(session, outcome.destination):
-        columns |= {"in_doubt": True, "doubt_cause": DoubtCause.CONNECTION, "untraced": untraced}
-    elif outcome.doubts is not None and outcome.doubts != doubts:
+    if any(known[name] != getattr(outcome.destination, name) for name in _LEADS):
+        columns |= {"in_doubt": True, "doubt_cause": DoubtCause.CONNECTION, "untraced": known["untraced"]}
+    elif outcome.doubts is not None and outcome.doubts != known["doubts"]:
         # Something else put it in doubt since the run began: it may not have been written as that asks for.
-        columns |= {"in_doubt": True, "doubt_cause": doubt_cause, "untraced": untraced}
-    elif outcome.delivered:
+        columns |= {"in_doubt": True, "doubt_cause": known["doubt_cause"], "untraced": known["untraced"]}
+    elif outcome.delivered and known["has_tried"]:
         tried.forget(session, group_id)
     if columns:
-        group = update(Group).where(col(Group.id) == group_id).values(**columns)
-        session.exec(group.execution_options(synchronize_session=False))
+        run_changes.change_group(session, group_id, columns)
     if base := outcome.base:
         proofs.keep(session, base.snapshot, base.proof or Proof(base.members))
+
+
+@cache
+def _known() -> Select[Any]:
+    """Build the question what is known of a group, and where its destination leads now; nowhere where it is gone."""
+    group, destination, delivery = map(table_of, (Group, Connection, TriedDelivery))
+    has_tried = exists().where(delivery.c.group_id == group.c.id).label("has_tried")
+    leads = [destination.c[name] for name in _LEADS]
+    return (
+        select_columns(group.c.doubts, group.c.doubt_cause, group.c.untraced, has_tried, *leads)
+        .outerjoin_from(group, destination, destination.c.id == bindparam("of_destination"))
+        .where(group.c.id == bindparam("of_group"))
+    )
 
 
 def _run_columns(outcome: RunOutcome) -> dict[str, Any]:
@@ -199,13 +221,3 @@ def forget_excluded(engine: Engine, run_id: int) -> list[str]:
         names = session.exec(select(Run.excluded).where(*older)).all()
         session.exec(update(Run).where(*older).values(excluded=None).execution_options(synchronize_session=False))
     return [name for name in names if name]
-
-
-def _was_moved(session: Session, before: Connection) -> bool:
-    now = session.get(Connection, before.id)
-    return now is None or _leads(now) != _leads(before)
-
-
-def _leads(connection: Connection) -> tuple[str, str, str, int]:
-    # An address that is a secret is not in `url`; that another one was entered is seen by the number of times.
-    return connection.kind, connection.url, connection.folder, connection.times_replaced

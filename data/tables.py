@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from sqlalchemy import Table
 from sqlmodel import SQLModel
 
@@ -13,6 +15,11 @@ from data import query_models as query_models
 from data import sign_in_models as sign_in_models
 from data import sync_models as sync_models
 from data import token_models as token_models
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """Return the table of a model, for statements that are about columns and no objects."""
+    return SQLModel.metadata.tables[cast("Any", model).__tablename__]
 
 
 def list_tables() -> list[Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, String, bindparam, func
 from sqlmodel import col, select
 
 from data.models import WorkerHeartbeat
@@ -45,8 +45,14 @@ def called(label: str | None, lease_owner: str) -> str:
     return f"{label} ({place_of(lease_owner)})" if label else place_of(lease_owner)
 
 
-def called_now(lease_owner: str) -> ColumnElement[str]:
+def called_now() -> ColumnElement[str]:
     """Return the same as a part of a statement, by the name that a worker has signed on with."""
-    place = place_of(lease_owner)
-    label = col(WorkerHeartbeat.label) + f" ({place})"
-    return func.coalesce(select(label).where(col(WorkerHeartbeat.name) == lease_owner).scalar_subquery(), place)
+    place = bindparam("of_place", type_=String())
+    label = col(WorkerHeartbeat.label) + " (" + place + ")"
+    signed_on = select(label).where(col(WorkerHeartbeat.name) == bindparam("of_worker")).scalar_subquery()
+    return func.coalesce(signed_on, place)
+
+
+def values_of(lease_owner: str) -> dict[str, str]:
+    """Return the values of `called_now` for a claim."""
+    return {"of_worker": lease_owner, "of_place": place_of(lease_owner)}

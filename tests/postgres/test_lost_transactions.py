@@ -95,8 +95,8 @@ def test_a_commit_whose_answer_was_lost_is_not_done_again(bridge: Bridge, server
         if not to_lose or not to_lose.pop():
             return
         if is_kept:
-            connection.exec_driver_sql("COMMIT")
-        cut(server, connection)  # it asks, and so there is something to commit once more
+            connection.exec_driver_sql("COMMIT; BEGIN")  # so that there is something to commit once more
+        cut(server, connection)
 
     add_person, tries = adding(bridge, lambda *_: event.listen(bridge.engine, "commit", lose))
 
