@@ -13,17 +13,21 @@ import pytest
 from core.access.roles import LOCAL
 from core.associate import actions, running
 from core.associate.retention import forget_old
+from core.backup.backing_up import back_up
+from core.backup.restoring import restore
 from core.errors import StorageFailed
 from core.forgetting import person
 from core.leases import lease
 from core.reports import comparison, match_funnel, members, user_lookup
+from core.settings import Settings
 from core.syncs import groups, undo
 from core.worker import retention, service, upkeep
 from data.models import ImportStage, RunStatus
 from tests.emulator.test_associate import enter_token, outcomes, rows
-from tests.stage.home import export, group_row, newest_run
+from tests.stage.clock import FakeClock
+from tests.stage.home import Home, export, group_row, newest_run
 from tests.stage.machines import PREFIX, Machines, copies, members_of, named
-from tests.stage.object_storage import storage_at
+from tests.stage.object_storage import environ, storage_at
 from tests.stage.sandbox import LATER_S, POWER, TRIAL, Sandbox
 from tests.stage.seeds import LONG, few
 
@@ -288,3 +292,38 @@ def test_an_association_whose_storage_is_out_of_reach_ends_with_a_sentence(machi
         with pytest.raises(StorageFailed, match="object storage cannot be reached"):
             actions.start_association(one, LOCAL, io.BytesIO(rows(("a-profile", "i_an-id"))))
         assert len(actions.list_associations(one, LOCAL)) == 1
+
+
+@LONG
+def test_an_installation_and_its_backup_that_works_beside_it_in_one_prefix_write_right_groups(
+    machines: Machines, sandbox: Sandbox, tmp_path: Path
+):
+    """They remove each other's files, and notice each other: what each of them writes is all of what it has read."""
+    for name, value in environ(machines.way.port).items():
+        machines.monkeypatch.setenv(name, value)
+    with machines.machine("a") as one:
+        export(one, POWER)
+        back_up(one, LOCAL, tmp_path / "backup.tar")
+    twin = twin_of(machines, tmp_path / "backup.tar")
+    later = FakeClock(shift_s=2 * 24 * 3600.0)
+    for hour in range(1, 4):
+        sandbox.at(hour * LATER_S)
+        with machines.machine("a") as one:
+            run = export(one, POWER)
+            assert (run.status, run.write) == (RunStatus.SUCCEEDED, "full" if hour > 1 else "delta")
+            assert members_of(one, POWER) == set(sandbox.group(POWER) or {}) == set(sandbox.answer(POWER).group)
+        with twin.bridge(clock=later.clock, storage_url=machines.storage_url) as other:
+            assert retention.remove_unnamed_files(other) > 0
+            run = export(other, POWER)
+            assert (run.status, run.write) == (RunStatus.SUCCEEDED, "full")
+            assert members_of(other, POWER) == set(sandbox.group(POWER) or {}) == set(sandbox.answer(POWER).group)
+
+
+def twin_of(machines: Machines, file: Path) -> Home:
+    """Return a home of its own that a backup is restored to, over the storage that its first installation uses."""
+    twin = Home(file.parent / "twin")
+    twin.path.mkdir()
+    shutil.copy(machines.first.path / "secret.key", twin.path)
+    settings = Settings(home=twin.path, storage_url=machines.storage_url, _env_file=None)  # type: ignore[call-arg]
+    restore(settings, file, machines.clock.clock)
+    return twin
