@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ from core.text import shown
 
 # Longer than any sentence of ours: what a name of other origin would make of it is cut.
 _LONGEST = 1000
+# Of so many cohorts it is said in a sentence why they are refused.
+_NAMED = 3
 
 
 class CohortBridgeError(Exception):
@@ -143,6 +146,19 @@ class BudgetTooSmall(CohortBridgeError):
     """The project's queries an hour do not allow one more sync at this interval."""
 
     code = "budget_too_small"
+
+
+class CohortsRefused(CohortBridgeError):
+    """Of several cohorts that were to be exported at once some cannot be, so none is; `causes` has why, by cohort."""
+
+    code = "cohorts_refused"
+    default_advice = "Leave them out, or settle what speaks against them."
+
+    def __init__(self, causes: Mapping[int, str], *, of: int) -> None:
+        named = " ".join(f"Cohort {cohort_id}: {cause}" for cohort_id, cause in [*causes.items()][:_NAMED])
+        more = f" The same or another cause holds for {len(causes) - _NAMED} more." if len(causes) > _NAMED else ""
+        super().__init__(f"{len(causes)} of {of} cohorts cannot be exported so: nothing was started. {named}{more}")
+        self.causes = dict(causes)
 
 
 class CohortNotExportable(CohortBridgeError):

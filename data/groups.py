@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
@@ -30,6 +32,12 @@ def list_groups(engine: Engine, *, only: int | None = None) -> list[Group]:
 
 def _is_it(group_id: int | None) -> list[ColumnElement[bool]]:
     return [] if group_id is None else [col(Group.id) == group_id]
+
+
+def get_names(engine: Engine, group_ids: Sequence[int]) -> dict[int, str]:
+    """Return what these groups are to be called, by id."""
+    with read_session(engine) as session:
+        return dict(session.exec(select(Group.id, Group.name).where(col(Group.id).in_(group_ids))).all())  # pyright: ignore[reportReturnType] - an id that was read is none
 
 
 def list_delivered(engine: Engine, *, after: int, limit: int) -> list[tuple[Group, str]]:

@@ -58,6 +58,12 @@ def get(engine: Engine, run_id: int) -> Run | None:
         return session.get(Run, run_id)
 
 
+def get_several(engine: Engine, run_ids: Sequence[int]) -> list[Run]:
+    """Return the runs of these ids, by id; those that are unknown are left out."""
+    with read_session(engine) as session:
+        return list(session.exec(select(Run).where(col(Run.id).in_(run_ids)).order_by(col(Run.id))).all())
+
+
 @dataclass(frozen=True)
 class RunRows:
     """A run and the rows that it refers to; None: that connection was removed for good.

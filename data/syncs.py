@@ -115,6 +115,13 @@ def list_with_group(engine: Engine, *, after: int = 0, limit: int | None = None)
         return list(session.exec(query.where(*IN_ITS_GROUP).order_by(col(Sync.id)).limit(limit)).all())
 
 
+def get_several(engine: Engine, sync_ids: Sequence[int]) -> list[tuple[Sync, Group, str]]:
+    """Return the syncs of these ids, removed ones too, each with group and destination's name, by id."""
+    query = select(Sync, Group, Connection.name).where(col(Sync.id).in_(sync_ids), *IN_ITS_GROUP)
+    with read_session(engine) as session:
+        return list(session.exec(query.order_by(col(Sync.id))).all())
+
+
 def get_with_group(engine: Engine, sync_id: int) -> tuple[Sync, Group, str] | None:
     """Return a sync with group and destination's name, removed ones too, None if unknown."""
     query = select(Sync, Group, Connection.name).where(Sync.id == sync_id, *IN_ITS_GROUP)
@@ -144,16 +151,20 @@ def start_one_time(
     *,
     arrange: ArrangeGroup,
     check_matching: CheckMatching,
+    as_of: datetime | None = None,
     now: datetime,
 ) -> Run:
     """Queue a one-time export, or return the one that is queued already and that no process holds.
 
+    With `as_of` the newest is returned too that the same person asked for since then, whatever has become of it.
     Raises: NameTaken, SharedReceiver, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
         sync = _one_time(session, place, group, request.actor, now)
         _require_same_matching(session, sync, check_matching)
+        if as_of and (asked := _asked_since(session, sync, request, as_of)):
+            return asked
         if not request.dry_run:
             give_up_undo(session, sync.group_id, now=now)
         queued = session.exec(
@@ -171,6 +182,18 @@ def start_one_time(
         return add_run(session, sync, request, now=now)
 
 
+def _asked_since(session: Session, sync: Sync, request: RunRequest, as_of: datetime) -> Run | None:
+    """Return the newest run of a sync that the same person asked for in the same way since then."""
+    asked = select(Run).where(
+        Run.sync_id == sync.id,
+        Run.actor == request.actor,
+        Run.trigger == request.trigger,
+        Run.dry_run == request.dry_run,
+        Run.queued_at >= as_of,
+    )
+    return session.exec(asked.order_by(col(Run.id).desc()).limit(1)).first()
+
+
 def add_recurring(
     engine: Engine,
     place: SyncPlace,
@@ -180,15 +203,20 @@ def add_recurring(
     arrange: ArrangeGroup,
     check_room: CheckRoom,
     paused_reason: str | None = None,
+    as_of: datetime | None = None,
     now: datetime,
 ) -> Sync:
     """Add a recurring sync that is due at once, or, with a reason, paused.
 
+    With `as_of` the one is returned that the same person gave this group since then, to run at the same times.
     Raises: NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
-        _require_first(session, group)
+        if other := _find_recurring_of(session, group):
+            if as_of and other.created_at >= as_of and (other.created_by, other.timing) == (actor, settings.timing):
+                return other
+            raise SyncExists(other.id, group.name)
         sync = _new_sync(SyncKind.RECURRING, place, group, actor, now)
         sync.set_timing(settings.timing)
         sync.max_shrink, sync.tags = settings.max_shrink, settings.tags or []
@@ -255,14 +283,13 @@ def _new_sync(kind: SyncKind, place: SyncPlace, group: Group, actor: str, now: d
     )
 
 
-def _require_first(session: Session, group: Group) -> None:
-    other = session.exec(
+def _find_recurring_of(session: Session, group: Group) -> Sync | None:
+    """Find the recurring sync that keeps a group up to date, or would if it were not paused."""
+    return session.exec(
         select(Sync).where(
             Sync.group_id == group.id, Sync.kind == SyncKind.RECURRING, col(Sync.state) != SyncState.REMOVED
         )
     ).first()
-    if other:
-        raise SyncExists(other.id, group.name)
 
 
 def _require_same_matching(session: Session, sync: Sync, check: CheckMatching) -> None:

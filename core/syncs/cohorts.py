@@ -81,11 +81,16 @@ def check_cohort_id(cohort_id: int) -> None:
 
 def known_cohort(bridge: Bridge, mixpanel: Connection, cohort_id: int) -> Cohort | None:
     """Look the cohort up in the shared list. The run itself asks Mixpanel; this only saves people the wait."""
-    shared = cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key)
+    shared = get_shared_list(bridge, mixpanel)
     cohort = cohort_list.pick(shared, cohort_id) if shared else None
     if cohort and cohort.of_groups:
         raise CohortNotExportable(f"Cohort {cohort_id} is a group-analytics cohort: its members are not users.")
     return None if cohort and cohort.odd_field else cohort
+
+
+def get_shared_list(bridge: Bridge, mixpanel: Connection) -> CohortListing | None:
+    """Return the shared list of a connection's project, if it is recent."""
+    return cohort_list.get_shared(bridge, project_for(bridge, mixpanel).key)
 
 
 def why_not_exportable(cohort: Cohort) -> str | None:

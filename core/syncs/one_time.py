@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 from core.access.roles import Actor, Role, action
@@ -9,6 +10,7 @@ from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
 from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.placing import arrange_group, placing_errors, require_same_matching
+from core.vendors.mixpanel_answers import Cohort
 from data import syncs
 from data.models import Run
 from data.run_queue import RunRequest
@@ -40,13 +42,31 @@ def start_export(
     mixpanel = find_mixpanel(bridge)
     place = SyncPlace(mixpanel, find_destination(bridge, to), cohort_id)
     known = known_cohort(bridge, mixpanel, cohort_id)
+    request = RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, lease_owner=lease_owner)
+    return queue_export(bridge, place, request, known=known, group=group)
+
+
+def queue_export(
+    bridge: Bridge,
+    place: SyncPlace,
+    request: RunRequest,
+    *,
+    known: Cohort | None,
+    group: str | None = None,
+    as_of: datetime | None = None,
+) -> Run:
+    """Queue a one-time export of a cohort, `known` as Mixpanel lists it; see `data.syncs.start_one_time`.
+
+    Raises: SettingsError, GroupTaken, ReceiverShared.
+    """
     now = bridge.clock.now()
     with placing_errors():
         return syncs.start_one_time(
             bridge.engine,
             place,
-            RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, lease_owner=lease_owner),
+            request,
             arrange=arrange_group(place, known, group, now),
             check_matching=partial(require_same_matching, place.destination),
+            as_of=as_of,
             now=now,
         )

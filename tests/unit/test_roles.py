@@ -34,6 +34,7 @@ from core.reports import (
     absence,
     clocks,
     comparison,
+    export_forecast,
     group_state,
     match_funnel,
     member_check,
@@ -44,7 +45,8 @@ from core.reports import (
     user_lookup,
 )
 from core.reports.overview import AttentionItems
-from core.syncs import cohorts, groups, held_runs, listing, one_time, previews, recurring, runs, settings, undo
+from core.syncs import cohorts, groups, held_runs, listing, one_time, previews, recurring, runs, settings, several, undo
+from core.syncs.several import ExportSettings
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
 from data.models import (
@@ -93,6 +95,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "count_cohorts_left_out": (Role.VIEWER, READS, lambda on, who: cohorts.count_cohorts_left_out(on.bridge, who)),
     "count_runs": (Role.VIEWER, READS, lambda on, who: runs.count_runs(on.bridge, who)),
     "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.find_group(on.bridge, who, 7)),
+    "get_exports": (Role.VIEWER, READS, lambda on, who: several.get_exports(on.bridge, who, [on.queued], [on.active])),
     "get_run": (Role.VIEWER, READS, lambda on, who: runs.get_run(on.bridge, who, on.queued)),
     "get_sync": (Role.VIEWER, READS, lambda on, who: listing.get_sync(on.bridge, who, on.active)),
     "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.group_csv(on.bridge, who, 1)),
@@ -212,6 +215,18 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "resume_sync": (Role.ANALYST, WORKED, lambda on, who: recurring.resume_sync(on.bridge, who, on.paused)),
     "run_now": (Role.ANALYST, WORKED, lambda on, who: recurring.run_now(on.bridge, who, on.active)),
     "require_current": (Role.ANALYST, ELSEWHERE, lambda on, who: previews.require_current(on.bridge, who, on.queued)),
+    "start_exports": (
+        Role.ANALYST,
+        WORKED,
+        lambda on, who: several.start_exports(on.bridge, who, [8], ExportSettings()),
+    ),
+    "check_exports": (
+        Role.ANALYST,
+        READS,
+        lambda on, who: several.check_exports(on.bridge, who, [8, 9], ExportSettings()),
+    ),
+    "cancel_waiting": (Role.ANALYST, WORKED, lambda on, who: several.cancel_waiting(on.bridge, who, [on.queued])),
+    "forecast_exports": (Role.ANALYST, READS, lambda on, who: export_forecast.forecast_exports(on.bridge, who, [])),
     "start_export": (Role.ANALYST, WORKED, lambda on, who: one_time.start_export(on.bridge, who, 8)),
     "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: undo.undo_to(on.bridge, who, on.queued)),
     "associate_one": (

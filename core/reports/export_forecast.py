@@ -1,0 +1,54 @@
+"""When several exports would be done, if they were started now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.cohort_list import SHARED_FOR
+from core.reports import overview
+from core.rules.query_forecast import Budget, Forecast, forecast
+from core.syncs import cohorts, runs
+from core.vendors.mixpanel_answers import Cohort
+from data.models import TO_CLAIM, Run, RunFilter
+
+# What a run takes whatever it reads, and how many profiles a second it reads and writes where no run tells; one that
+# took longer than slow ones waited for a query meanwhile.
+_LEAST = timedelta(seconds=3)
+_PROFILES_A_S, _FEWEST_A_S = 2000, 100
+_MOST_AHEAD = 200
+
+
+@action(Role.ANALYST)
+def forecast_exports(bridge: Bridge, actor: Actor, chosen: Sequence[Cohort]) -> Forecast:
+    """Return when exports of these cohorts, or the first runs of syncs of them, would be done. Raises NotConnected."""
+    now, quota = bridge.clock.now(), overview.get_quota_status(bridge, actor)
+    reads = overview.match_rates(bridge, actor)
+    works = [_work(cohort, reads.get(cohort.id)) for cohort in chosen]
+    waiting = runs.list_runs(bridge, actor, RunFilter(statuses=TO_CLAIM), limit=_MOST_AHEAD)
+    budget = Budget(
+        limit=quota.budget.limit,
+        window=timedelta(seconds=quota.budget.window_s),
+        returns=quota.frees_at,
+        blocked_until=quota.budget.next_at if quota.budget.used < quota.budget.limit else None,
+        ahead=len(waiting) + _count_list_reads(bridge, actor, works),
+        planned=quota.planned,
+    )
+    # A destination that shares a worker with others has half of its places.
+    return forecast(works, budget, at_once=max(1, bridge.settings.runs_in_flight // 2), now=now)
+
+
+def _work(cohort: Cohort, read: Run | None) -> timedelta:
+    if read and read.started_at and read.finished_at:
+        slowest = _LEAST + timedelta(seconds=read.profiles / _FEWEST_A_S)
+        return min(max(_LEAST, read.finished_at - read.started_at), slowest)
+    return _LEAST + timedelta(seconds=(cohort.count or 0) / _PROFILES_A_S)
+
+
+def _count_list_reads(bridge: Bridge, actor: Actor, works: Sequence[timedelta]) -> int:
+    """Count the reads of the shared list of cohorts that runs need before all of them could begin."""
+    read_at = cohorts.cohorts_read_at(bridge, actor)
+    is_old = read_at is None or bridge.clock.now() + _LEAST * len(works) >= read_at + SHARED_FOR
+    return int(is_old)

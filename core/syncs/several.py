@@ -1,0 +1,261 @@
+"""Several cohorts at once: all of them exported alike, or none where something speaks against one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.connections.cohort_list import pick
+from core.connections.lookup import find_destination, find_mixpanel
+from core.errors import (
+    BudgetTooSmall,
+    CohortBridgeError,
+    CohortNotExportable,
+    CohortsRefused,
+    CohortUnknown,
+    GroupTaken,
+    SettingsError,
+)
+from core.rules.due_times import INTERVALS
+from core.syncs.checks import check_settings, get_query_limit, require_room
+from core.syncs.cohorts import check_cohort_id, get_shared_list, why_not_exportable
+from core.syncs.one_time import queue_export
+from core.syncs.placing import arrange_group, placing_errors
+from core.vendors.mixpanel_answers import Cohort
+from core.vendors.mixpanel_lists import CohortListing
+from data import groups, run_queue, run_stats, runs, syncs
+from data.engine import Engine, as_one
+from data.models import TO_CLAIM, Connection, Run, Schedule, Sync, Timing
+from data.repeating import repeated
+from data.run_queue import RunRequest
+from data.syncs import SyncPlace, SyncSettings
+
+Result = TypeVar("Result")
+# So many are started in one transaction, in which other writers wait.
+MOST = 50
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What several exports have in common: where to, and, where they recur, how often and the shrink limit."""
+
+    to: str | None = None
+    recurring: bool = False
+    every_minutes: int | None = INTERVALS[0]
+    schedule: Schedule | None = None
+    max_shrink: int | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A cohort that cannot be exported so, and why."""
+
+    cohort_id: int
+    why: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """What was started: runs of one-time exports, or recurring syncs, whose first runs are due at once."""
+
+    runs: list[Run] = field(default_factory=list[Run])
+    syncs: list[Sync] = field(default_factory=list[Sync])
+
+
+@dataclass(frozen=True)
+class ExportNow:
+    """What has become of one of several exports; no run: a recurring sync whose first is not queued yet."""
+
+    cohort_id: int
+    cohort_name: str
+    destination: str
+    run: Run | None
+
+
+@action(Role.ANALYST)
+def check_exports(bridge: Bridge, actor: Actor, cohort_ids: Sequence[int], settings: ExportSettings) -> list[Refused]:
+    """Return which of these cohorts could not be exported so at this moment. Nothing is changed.
+
+    Raises: NotConnected, SettingsError naming the field.
+    """
+    return _Several(bridge, actor, settings).check(_checked_ids(cohort_ids))
+
+
+@action(Role.ANALYST)
+def start_exports(
+    bridge: Bridge,
+    actor: Actor,
+    cohort_ids: Sequence[int],
+    settings: ExportSettings,
+    *,
+    as_of: datetime | None = None,
+) -> Started:
+    """Queue one-time exports of these cohorts, or add recurring syncs of them: all, or none where one is refused.
+
+    Each has its own line of the audit log. What the same person started of it since `as_of` is returned instead of
+    being started again: to press twice starts nothing twice.
+
+    Raises: CohortsRefused naming each with its cause, NotConnected, SettingsError naming the field.
+    """
+    started = _Several(bridge, actor, settings, as_of).start(_checked_ids(cohort_ids))
+    return Started(
+        runs=[each for each in started if isinstance(each, Run)],
+        syncs=[each for each in started if isinstance(each, Sync)],
+    )
+
+
+@action(Role.VIEWER)
+def get_exports(bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: Sequence[int] = ()) -> list[ExportNow]:
+    """Return what has become of these runs, and of the newest runs of these syncs; unknown ones are left out."""
+    own = runs.get_several(bridge.engine, list(run_ids)[:MOST])
+    kept = syncs.get_several(bridge.engine, list(sync_ids)[:MOST])
+    newest = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in kept if sync.id is not None])
+    of_syncs = [
+        ExportNow(sync.cohort_id, group.cohort_name, place, newest.get(sync.id or 0)) for sync, group, place in kept
+    ]
+    return [ExportNow(run.cohort_id, run.cohort_name, run.destination, run) for run in own] + of_syncs
+
+
+@action(Role.ANALYST)
+def cancel_waiting(bridge: Bridge, actor: Actor, run_ids: Sequence[int]) -> int:
+    """Cancel those of these runs that wait, and leave those alone that work or have ended; returns how many.
+
+    Each has its own line of the audit log.
+    """
+    return _cancel_waiting(bridge.engine, list(run_ids)[:MOST], bridge.clock.now())
+
+
+@repeated
+def _cancel_waiting(engine: Engine, run_ids: Sequence[int], now: datetime) -> int:
+    with as_one(engine):
+        waiting = [run.id for run in runs.get_several(engine, run_ids) if run.status in TO_CLAIM]
+        for run_id in waiting:
+            run_queue.ask_to_cancel(engine, run_id or 0, now=now)
+        return len(waiting)
+
+
+def _checked_ids(cohort_ids: Sequence[int]) -> list[int]:
+    """Return each cohort's id once. Raises SettingsError."""
+    ids = list(dict.fromkeys(cohort_ids))
+    for cohort_id in ids:
+        check_cohort_id(cohort_id)
+    if not ids:
+        raise SettingsError("Cohorts: choose at least one.")
+    if len(ids) > MOST:
+        raise SettingsError(f"Cohorts: choose at most {MOST} at a time.")
+    return ids
+
+
+class _NothingIsKept(Exception):
+    """Ends a transaction whose changes are not to be kept."""
+
+
+class _Several:
+    """One way to export cohorts: what they have in common is looked up once."""
+
+    def __init__(self, bridge: Bridge, actor: Actor, settings: ExportSettings, as_of: datetime | None = None) -> None:
+        self._bridge, self._actor, self._settings, self._as_of = bridge, actor, settings, as_of
+        self._mixpanel: Connection = find_mixpanel(bridge)
+        self._destination: Connection = find_destination(bridge, settings.to)
+        self._listed: CohortListing | None = get_shared_list(bridge, self._mixpanel)
+        self._timing: Timing | None = None
+        if settings.recurring:
+            self._timing = check_settings(settings.every_minutes, settings.schedule, settings.max_shrink)
+            self._limit = get_query_limit(bridge, self._mixpanel)
+
+    def check(self, cohort_ids: Sequence[int]) -> list[Refused]:
+        """Return what would be refused: all is started, and then taken back, so nothing is judged in another way."""
+        refused = list[Refused]()
+
+        def try_all() -> None:
+            refused[:] = self._try_all(cohort_ids)[1]
+            raise _NothingIsKept
+
+        try:
+            _as_one(self._bridge.engine, try_all)
+        except _NothingIsKept:
+            return refused
+        raise AssertionError("unreachable")
+
+    def start(self, cohort_ids: Sequence[int]) -> list[Run | Sync]:
+        """Start all. Raises CohortsRefused, and nothing is kept."""
+
+        def start_all() -> list[Run | Sync]:
+            started, refused = self._try_all(cohort_ids)
+            if refused:
+                causes = {each.cohort_id: f"{each.why} {each.advice}" for each in refused}
+                raise CohortsRefused(causes, of=len(cohort_ids))
+            return started
+
+        return _as_one(self._bridge.engine, start_all)
+
+    def _try_all(self, cohort_ids: Sequence[int]) -> tuple[list[Run | Sync], list[Refused]]:
+        started, refused = dict[int, Run | Sync](), list[Refused]()
+        for cohort_id in cohort_ids:
+            try:
+                started[cohort_id] = self._start(cohort_id)
+            except CohortBridgeError as exc:
+                refused.append(Refused(cohort_id, exc.message, exc.advice))
+        return list(started.values()), refused + self._list_namesakes(started)
+
+    def _start(self, cohort_id: int) -> Run | Sync:
+        known, place = self._find(cohort_id), SyncPlace(self._mixpanel, self._destination, cohort_id)
+        if self._timing is None:
+            request = RunRequest("manual", self._actor.name)
+            return queue_export(self._bridge, place, request, known=known, as_of=self._as_of)
+        timing, now = self._timing, self._bridge.clock.now()
+        with placing_errors():
+            return syncs.add_recurring(
+                self._bridge.engine,
+                place,
+                SyncSettings(timing, self._settings.max_shrink),
+                actor=self._actor.name,
+                arrange=arrange_group(place, known, None, now),
+                check_room=lambda _, present: self._require_room(present, timing, now),
+                as_of=self._as_of,
+                now=now,
+            )
+
+    def _require_room(self, present: Sequence[Timing], timing: Timing, now: datetime) -> None:
+        try:
+            require_room(self._limit, present, timing, now=now)
+        except BudgetTooSmall as exc:
+            advice = "Have all of them run less often, or leave this one out."
+            raise BudgetTooSmall(exc.message, advice=advice) from None
+
+    def _find(self, cohort_id: int) -> Cohort | None:
+        """Return a cohort as it is listed; None where the list is too old to say. Raises what speaks against it."""
+        if self._listed is None:
+            return None
+        cohort = pick(self._listed, cohort_id)
+        if cohort is None:
+            raise CohortUnknown(f"Mixpanel lists no cohort {cohort_id} in this project.")
+        if why := why_not_exportable(cohort):
+            raise CohortNotExportable(why)
+        return cohort
+
+    def _list_namesakes(self, started: dict[int, Run | Sync]) -> list[Refused]:
+        """List the cohorts whose groups would have the name of one that is chosen too: a group has one cohort."""
+        names = groups.get_names(self._bridge.engine, [each.group_id for each in started.values()])
+        first, refused = dict[str, int](), list[Refused]()
+        for cohort_id, each in started.items():
+            other = first.setdefault(names[each.group_id], cohort_id)
+            if other != cohort_id:
+                taken = GroupTaken(
+                    f"Cohort {other}, which is chosen too, has the same name: a group fed by two cohorts would hold "
+                    "neither.",
+                    advice="Export it by itself, under another group name.",
+                )
+                refused.append(Refused(cohort_id, taken.message, taken.advice))
+        return refused
+
+
+@repeated
+def _as_one(engine: Engine, work: Callable[[], Result]) -> Result:
+    with as_one(engine):
+        return work()
