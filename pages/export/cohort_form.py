@@ -15,7 +15,7 @@ from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, ConnectionKind, Run, Sync, SyncState
 from pages.export import export_settings, sync_settings
 from pages.export.cohort_now import CohortNow
-from pages.export.export_settings import ONE_TIME, RECURRING, GroupNames
+from pages.export.export_settings import KINDS, RECURRING, GroupNames
 from pages.parts import answers, links
 from pages.parts.actions import perform, subject
 from pages.parts.connections.wording import is_apptimize
@@ -43,11 +43,8 @@ def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
         _target_fields(now)
         kind = st.radio(
             "Kind of export",
-            [ONE_TIME, RECURRING],
-            captions=[
-                "Overwrites the group with the users who are in the cohort now. It is not updated afterwards.",
-                "Keeps the group equal to the cohort, again and again.",
-            ],
+            list(KINDS),
+            captions=list(KINDS.values()),
             key=f"cohorts_kind_{cohort.id}",
             horizontal=True,
         )
@@ -140,7 +137,7 @@ def _target_fields(now: CohortNow) -> None:
     right.selectbox(
         "Export to",
         [connection.name for connection in destinations],
-        format_func={place.name: f"{place.name} ({_kind_text(place)})" for place in destinations}.__getitem__,
+        format_func={place.name: f"{place.name} ({kind_text(place)})" for place in destinations}.__getitem__,
         key=_place_key(cohort_id),
         on_change=_keep_place,
         args=(cohort_id, now.group_names),
@@ -150,20 +147,24 @@ def _target_fields(now: CohortNow) -> None:
 
 
 def _first_index(now: CohortNow) -> int:
-    """Offer where the cohort went last; else Apptimize before other receivers, and those before a folder, which leaves
-    an upload to be done by hand."""
+    """Offer where the cohort went last."""
     names = [place.name for place in now.destinations]
     if last := next((name for name in now.latest_places if name in names), None):
         return names.index(last)
+    return usual_index(now.destinations)
+
+
+def usual_index(destinations: list[Connection]) -> int:
+    """Offer Apptimize before other receivers, and those before a folder, which leaves an upload to be done by hand."""
 
     def rank(index: int) -> tuple[bool, bool]:
-        place = now.destinations[index]
-        return not is_apptimize(place), place.kind != ConnectionKind.ENDPOINT
+        return not is_apptimize(destinations[index]), destinations[index].kind != ConnectionKind.ENDPOINT
 
-    return min(range(len(names)), key=rank)
+    return min(range(len(destinations)), key=rank)
 
 
-def _kind_text(destination: Connection) -> str:
+def kind_text(destination: Connection) -> str:
+    """Format what kind of destination it is."""
     practice = ", practice" if destination.practice else ""
     if destination.kind == ConnectionKind.CSV:
         return f"CSV folder{practice}"

@@ -13,7 +13,7 @@ from core.syncs.cohorts import cohorts_read_at, count_cohorts_left_out, get_quer
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind, SyncState
-from pages.export import cohort_form, cohort_now, cohort_results
+from pages.export import cohort_form, cohort_now, cohort_results, several, several_progress
 from pages.parts import held_run_dialog, links, tables
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
@@ -33,11 +33,11 @@ from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
 COHORTS = Selection(
-    "cohort",
+    several.CHOSEN,
     key="cohorts_back",
     all_rows="All cohorts",
     unknown="Mixpanel lists no cohort {} in this project.",
-    row_params=(cohort_form.TO,),
+    row_params=(cohort_form.TO, several.RUNS, several.SYNCS),
 )
 
 
@@ -172,11 +172,15 @@ def syncs_text(views: list[SyncView]) -> str:
 def table(
     shown: list[Cohort], groups: dict[int, Group], reads: dict[int, Run], views: dict[int, list[SyncView]]
 ) -> None:
-    """Show cohorts as rows, each with the button that exports it."""
-    tables.rows_to_open(
+    """Show cohorts as rows, each with the button that exports it, to be selected to export several."""
+    ids = tuple(cohort.id for cohort in shown)
+    # A selection is places in the list: where other cohorts stand there now, nothing is selected.
+    key = st.session_state["cohorts_list"] = f"cohorts_{hash(ids) & 0xFFFFFFFF:x}"
+    several.offer(tables.selected(key, ids), COHORTS.go_to)
+    tables.rows_to_select(
         [table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, [])) for cohort in shown],
-        [cohort.id for cohort in shown],
-        key="cohorts",
+        ids,
+        key=key,
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         button_width=75,
@@ -283,6 +287,12 @@ all_cohorts = load(bridge, person)
 with show_errors():
     if not COHORTS.requested:
         show_list(bridge, person, all_cohorts, groups.list_groups(bridge, person))
+    elif several_progress.is_asked_for():
+        COHORTS.back_button()
+        several_progress.show(bridge, person)
+    elif len(chosen := several.read_ids(COHORTS.requested)) > 1:
+        COHORTS.back_button()
+        several.show(bridge, person, chosen, all_cohorts, connections, groups.list_groups(bridge, person))
     elif cohort := COHORTS.find({cohort.id: cohort for cohort in all_cohorts}.get):
         show_one(bridge, person, cohort, connections)
 held_run_dialog.show(bridge, person)

@@ -15,6 +15,11 @@ from data.models import Run, Schedule, Sync, Timing
 from pages.export import sync_settings, timing_fields
 
 ONE_TIME, RECURRING = "One-time", "Recurring (dynamic)"
+# What each kind of export does to its group.
+KINDS = {
+    ONE_TIME: "Overwrites the group with the users who are in the cohort now. It is not updated afterwards.",
+    RECURRING: "Keeps the group equal to the cohort, again and again.",
+}
 _KEPT = "cohorts_previewed"
 
 

@@ -58,6 +58,7 @@ def rows_to_select(
     label: str,
     go_to: Callable[[Any], None],
     columns: dict[str, Any],
+    order: list[str] | None = None,
     button_width: int = 70,
 ) -> None:
     """Show rows that are opened by their button, and of which any number can be selected: see `selected`."""
@@ -69,6 +70,7 @@ def rows_to_select(
         hide_index=True,
         height=height(len(rows)),
         placeholder="",
+        column_order=order,
         alt=label,
         column_config={"": _open_column(key, ids, go_to, button_width), **columns},
     )

@@ -79,7 +79,9 @@ class Section:
 
     def _open_title(self) -> str:
         row_id = parse_id(self._requested)
-        return self.noun if row_id is None else f"{self.noun} {row_id}"
+        if row_id is None:
+            return f"{self.noun}s" if "," in self._requested else self.noun
+        return f"{self.noun} {row_id}"
 
     def other_page(self, chosen: StreamlitPage) -> bool:
         """Return whether the address asks for the other one of the section's two pages than the one that is chosen."""

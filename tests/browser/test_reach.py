@@ -62,6 +62,8 @@ def used(everything: Everything) -> dict[str, str]:
         | views
         | {
             f"cohorts?cohort={TRIAL}": "Cohorts",
+            f"cohorts?cohort={TRIAL},{POWER}": "Cohorts",
+            f"cohorts?cohort={TRIAL},{POWER}&exports=1": "Cohorts",
             f"syncs?sync={sync}": "Syncs",
             f"users?id={member}": "Look up a user",
             "history?run=1": "History",

@@ -71,6 +71,28 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
 
 
 @LONG
+def test_an_analyst_exports_several_cohorts_at_once_and_watches_them_by_their_address(
+    everything: Everything, page: Page
+):
+    go(page, f"{everything.url}/cohorts", "Cohorts")
+    for text in ("spenders", "Newsletter readers"):
+        tick_row(page, text)
+    press(page.get_by_role("button", name="Export 2 cohorts"))
+    expect(page.get_by_text("All 2 would be done by about")).to_be_visible()
+    everything.fault("slow", seconds=8, target="mixpanel")
+    press(page.get_by_role("button", name="Start 2 exports"))
+    expect(page.get_by_text("the runs continue")).to_be_visible()
+
+    page.reload()
+    expect(page.get_by_text("the runs continue")).to_be_visible()
+    everything.clear_faults()
+    expect(page.get_by_text("2 succeeded")).to_be_visible(timeout=EXPORT_MS)
+    expect(page.get_by_text("All have ended.")).to_be_visible()
+    press(page.get_by_role("link", name="Cohorts", exact=True))
+    expect(page.get_by_role("button", name="Export several")).to_be_visible()
+
+
+@LONG
 def test_an_analyst_pauses_and_resumes_many_at_once_after_a_question_that_names_them(
     everything: Everything, page: Page
 ):

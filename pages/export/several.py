@@ -1,0 +1,264 @@
+"""Several cohorts at once: chosen in the list, exported alike, and watched together; the address names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.connections.project import destination_rule
+from core.errors import CohortBridgeError
+from core.reports.export_forecast import forecast_exports
+from core.rules.query_forecast import Forecast
+from core.syncs import several
+from core.syncs.several import MOST, ExportSettings, Started
+from core.vendors.mixpanel_answers import Cohort
+from data.models import MIXPANEL_SIDE, Connection, Group
+from pages.export import cohort_form, sync_settings, timing_fields
+from pages.export.cohort_form import PLACE
+from pages.export.export_settings import KINDS, RECURRING
+from pages.parts import answers, tables
+from pages.parts.actions import perform
+from pages.parts.formatting import clock, error_text, escape_markdown, number, pluralize
+from pages.parts.member_words import words_for
+from pages.parts.selection import parse_id, set_param
+from pages.shell import page_frame, resources
+
+# The parameters of the address: what is chosen, as one cohort that is open is; and what was started of it.
+CHOSEN, RUNS, SYNCS = "cohort", "exports", "recurring"
+_PREFIX, _ROW = "several", 0
+_CHECKED = "several_checked"
+# What others do meanwhile may speak against a cohort, or not any more.
+_CHECKED_FOR = timedelta(seconds=30)
+
+
+def read_ids(text: str) -> list[int]:
+    """Return the ids that a text of the address lists, each once; what is none is left out."""
+    ids = (parse_id(part) for part in text.split(","))
+    return list(dict.fromkeys(each for each in ids if each is not None))
+
+
+def offer(ids: Sequence[int], go_to: Callable[[int], None]) -> None:
+    """Show the button that exports the cohorts that are selected in the list; one by itself is opened by `go_to`."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Export {pluralize(len(ids), 'cohort')}" if len(ids) > 1 else "Export several",
+            key="several_open",
+            icon=":material/playlist_add_check:",
+            disabled=not 1 < len(ids) <= MOST,
+            on_click=_choose,
+            args=(tuple(ids),),
+        )
+        if len(ids) == 1:
+            st.button("Open", key="several_open_one", on_click=go_to, args=(ids[0],))
+        text = "Select cohorts to export several at once."
+        if len(ids) > MOST:
+            text = f"{number(len(ids))} cohorts selected: choose at most {MOST} at a time."
+        elif ids:
+            text = f"{pluralize(len(ids), 'cohort')} selected."
+        st.caption(text, width="content")
+
+
+def _choose(ids: Sequence[int]) -> None:
+    set_param(CHOSEN, ",".join(map(str, ids)))
+
+
+def show(
+    bridge: Bridge,
+    person: Actor,
+    ids: Sequence[int],
+    cohorts: Sequence[Cohort],
+    connections: Sequence[Connection],
+    groups: Sequence[Group],
+) -> None:
+    """Show how the cohorts that are chosen are to be exported, and when that would be done."""
+    by_id = {cohort.id: cohort for cohort in cohorts}
+    chosen = [by_id[each] for each in ids if each in by_id][:MOST]
+    st.header(f"Export {pluralize(len(chosen), 'cohort')}", anchor=False)
+    _show_missing(ids, by_id)
+    destinations = [connection for connection in connections if connection.side != MIXPANEL_SIDE]
+    if not destinations:
+        st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
+        page_frame.link_to_connections(person)
+        return
+    if not chosen:
+        return
+    destination = _fields(destinations)
+    refused, as_of = _check(bridge, person, [cohort.id for cohort in chosen])
+    left = [cohort for cohort in chosen if cohort.id not in refused]
+    _show_forecast(bridge, person, left, is_recurring=_is_recurring())
+    _buttons(bridge, person, [cohort.id for cohort in chosen], refused, as_of)
+    answers.show(bridge, person, PLACE)
+    _show_cohorts(chosen, refused, [group for group in groups if group.destination_id == destination.id])
+
+
+def _show_missing(ids: Sequence[int], by_id: dict[int, Cohort]) -> None:
+    missing = [each for each in ids if each not in by_id]
+    if missing:
+        listed = ", ".join(map(str, missing[:5])) + (" and others" if len(missing) > 5 else "")
+        st.warning(f"Mixpanel does not list these cohorts in this project: {listed}.", icon=":material/search_off:")
+    if len(ids) - len(missing) > MOST:
+        st.warning(f"At most {MOST} cohorts are exported at a time: the others are left out.", icon=":material/rule:")
+
+
+def _fields(destinations: list[Connection]) -> Connection:
+    with st.container(border=True):
+        to = st.selectbox(
+            "Export to",
+            [connection.name for connection in destinations],
+            index=cohort_form.usual_index(destinations),
+            format_func={
+                place.name: f"{place.name} ({cohort_form.kind_text(place)})" for place in destinations
+            }.__getitem__,
+            key="several_to",
+        )
+        destination = next(place for place in destinations if place.name == to)
+        if note := words_for(str(destination_rule(destination) or "")).note:
+            st.caption(note)
+        kind = st.radio(
+            "Kind of export", list(KINDS), captions=list(KINDS.values()), key="several_kind", horizontal=True
+        )
+        if kind == RECURRING:
+            sync_settings.schedule_fields(_PREFIX, _ROW)
+        st.caption("Each group keeps its name; a new one is named after its cohort.")
+    return destination
+
+
+def _is_recurring() -> bool:
+    return st.session_state["several_kind"] == RECURRING
+
+
+def _entered() -> ExportSettings:
+    """Return what all are to have in common. Raises SettingsError naming the field."""
+    to = st.session_state["several_to"]
+    if not _is_recurring():
+        return ExportSettings(to)
+    timing, max_shrink = sync_settings.read_schedule(_PREFIX, _ROW)
+    every, schedule = timing_fields.parts_of(timing)
+    return ExportSettings(to, recurring=True, every_minutes=every, schedule=schedule, max_shrink=max_shrink)
+
+
+def _check(bridge: Bridge, person: Actor, ids: list[int]) -> tuple[dict[int, str], datetime | None]:
+    """Return what speaks against cohorts, and as of when; None where what is entered cannot be used.
+
+    To look takes the place of a writer for a moment: it is done where something else is entered, and now and then.
+    """
+    try:
+        settings = _entered()
+        asked = [*ids, repr(settings)]
+        kept: dict[str, Any] | None = st.session_state.get(_CHECKED)
+        now = resources.now()
+        if kept is None or kept["asked"] != asked or not now - _CHECKED_FOR < kept["at"] <= now:
+            refused = several.check_exports(bridge, person, ids, settings)
+            causes = {each.cohort_id: f"{each.why} {each.advice}" for each in refused}
+            kept = {"asked": asked, "at": now, "refused": causes}
+            st.session_state[_CHECKED] = kept
+    except CohortBridgeError as exc:
+        st.error(error_text(exc), icon=":material/error:")
+        return {}, None
+    return kept["refused"], kept["at"]
+
+
+def _show_forecast(bridge: Bridge, person: Actor, chosen: list[Cohort], *, is_recurring: bool) -> None:
+    if chosen:
+        st.info(
+            forecast_text(forecast_exports(bridge, person, chosen), len(chosen), is_recurring=is_recurring),
+            icon=":material/schedule:",
+        )
+
+
+def forecast_text(forecast: Forecast, count: int, *, is_recurring: bool) -> str:
+    """Format when exports would be done, and what they wait for meanwhile."""
+    whole_minute = forecast.done_at.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    what = "The first run" if is_recurring and count == 1 else "The first runs" if is_recurring else "The export"
+    if not is_recurring and count > 1:
+        what = f"All {number(count)}"
+    text = f"{what} would be done by about {clock(whole_minute)}."
+    if forecast.waiting and forecast.first_at:
+        who = f"{number(forecast.waiting)} of them" if count > 1 else "It"
+        waits = "waits" if forecast.waiting == 1 else "wait"
+        text += f" {who} {waits} for a Mixpanel query: the next is free at {clock(forecast.first_at)}."
+    return text
+
+
+def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, str], as_of: datetime | None) -> None:
+    left = [each for each in ids if each not in refused]
+    what = "sync" if _is_recurring() else "export"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Start {pluralize(len(ids), what)}",
+            key="several_start",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=bool(refused) or as_of is None,
+            on_click=_start,
+            args=(bridge, person, tuple(ids), as_of),
+        )
+        if refused and left:
+            st.button(
+                f"Leave {number(len(refused))} out",
+                key="several_leave_out",
+                icon=":material/playlist_remove:",
+                on_click=_choose,
+                args=(tuple(left),),
+            )
+        if refused:
+            cannot = "1 cohort cannot" if len(refused) == 1 else f"{number(len(refused))} cohorts cannot"
+            st.caption(f"{cannot} be exported so: the list says why. All start together, or none.", width="content")
+
+
+def _start(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -> None:
+    if not st.query_params.get(CHOSEN) or st.query_params.get(RUNS) or st.query_params.get(SYNCS):
+        return  # pressed twice: the first press has led on
+    started = perform(PLACE, partial(_start_all, bridge, person, ids, as_of))
+    st.session_state.pop(_CHECKED, None)
+    if started:
+        set_param(RUNS, ",".join(str(run.id) for run in started.runs) or None)
+        set_param(SYNCS, ",".join(str(sync.id) for sync in started.syncs) or None)
+
+
+def _start_all(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -> Started:
+    return several.start_exports(bridge, person, ids, _entered(), as_of=as_of)
+
+
+def _show_cohorts(chosen: list[Cohort], refused: dict[int, str], groups: list[Group]) -> None:
+    if refused:
+        st.table(
+            [
+                {
+                    "Cannot be exported so": escape_markdown(cohort.name),
+                    "What speaks against it": escape_markdown(refused[cohort.id]),
+                }
+                for cohort in chosen
+                if cohort.id in refused
+            ],
+            hide_index=True,
+            border="horizontal",
+        )
+    present = {group.cohort_id: group for group in groups}
+    rows = [_row(cohort, present.get(cohort.id)) for cohort in chosen if cohort.id not in refused]
+    if rows:
+        st.dataframe(
+            rows,
+            key="several_table",
+            hide_index=True,
+            height=tables.height(len(rows)),
+            placeholder="",
+            alt="The cohorts that are to be exported",
+            column_config=tables.counts("Users", "Members"),
+        )
+
+
+def _row(cohort: Cohort, group: Group | None) -> dict[str, object]:
+    return {
+        "Cohort": cohort.name,
+        "Users": cohort.count,
+        "Group": group.name if group else "New",
+        "Members": group.members if group else None,
+        "Id": str(cohort.id),
+    }

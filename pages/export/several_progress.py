@@ -1,0 +1,146 @@
+"""What becomes of several exports that were started together: one progress for all, and a line for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+import streamlit as st
+
+from core.access.roles import Actor
+from core.bridge import Bridge
+from core.syncs import several
+from core.syncs.several import ExportNow
+from data.models import TO_CLAIM, Run, RunStatus
+from pages.export.several import RUNS, SYNCS, read_ids
+from pages.parts import links, run_status, selection, tables
+from pages.parts.actions import perform, show_errors
+from pages.parts.formatting import clock, number, pluralize
+from pages.parts.selection import opener
+from pages.shell import gate, page_frame
+
+PLACE = "several"
+_OPENED = "several_progress"
+
+
+def is_asked_for() -> bool:
+    """Return whether the address names exports that were started."""
+    return bool(st.query_params.get(RUNS) or st.query_params.get(SYNCS))
+
+
+def show(bridge: Bridge, person: Actor) -> None:
+    """Show the exports that the address names, kept up to date while one of them has not ended."""
+    run_ids, sync_ids = (read_ids(st.query_params.get(name, "")) for name in (RUNS, SYNCS))
+    exports = several.get_exports(bridge, person, run_ids, sync_ids)
+    if not exports:
+        st.warning("None of these exports is there any more.", icon=":material/search_off:")
+        return
+    st.header(f"{'Syncs' if sync_ids else 'Exports'} of {pluralize(len(exports), 'cohort')}", anchor=False)
+    every = "1s" if any(is_open(each) for each in exports) else None
+    # A fragment's timer is set where it is made: of what has ended, none runs.
+    st.fragment(_show, run_every=every)(bridge, person, run_ids, sync_ids, bool(every))
+
+
+def is_open(export: ExportNow) -> bool:
+    """Return whether an export has not ended, or not begun."""
+    return export.run is None or run_status.is_active(export.run)
+
+
+def _show(bridge: Bridge, person: Actor, run_ids: list[int], sync_ids: list[int], was_open: bool) -> None:
+    selection.redraw_if_opened(_OPENED)
+    with show_errors():
+        exports = several.get_exports(bridge, person, run_ids, sync_ids)
+        if was_open and not any(is_open(each) for each in exports):
+            gate.redraw()
+        done = sum(0.0 if each.run is None else _fraction(each.run) for each in exports)
+        st.progress(min(done / max(len(exports), 1), 1.0), text=summary_text(exports))
+        _buttons(bridge, person, exports)
+        _show_lines(exports)
+
+
+def _fraction(run: Run) -> float:
+    return run_status.fraction(run) if run_status.is_active(run) else 1.0
+
+
+def summary_text(exports: Sequence[ExportNow]) -> str:
+    """Format how many exports are in which state, what is open first."""
+    states = Counter(each.run.status if each.run else str(RunStatus.QUEUED) for each in exports)
+    order = [*run_status.BADGES]
+    parts = [f"{number(states[state])} {run_status.status_name(state).lower()}" for state in order if states[state]]
+    return ", ".join(parts)
+
+
+def _buttons(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> None:
+    waiting = [each.run.id or 0 for each in exports if each.run and each.run.status in TO_CLAIM]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            f"Cancel {number(len(waiting))} that {'waits' if len(waiting) == 1 else 'wait'}" if waiting else "Cancel",
+            key="several_cancel",
+            icon=":material/cancel:",
+            disabled=not waiting,
+            on_click=_cancel,
+            args=(bridge, person, tuple(waiting)),
+        )
+        st.caption(_hint(exports, waiting), width="content")
+    page_frame.show_answer(PLACE)
+
+
+def _hint(exports: Sequence[ExportNow], waiting: Sequence[int]) -> str:
+    if not any(is_open(each) for each in exports):
+        return "All have ended."
+    later = [run.waiting_until for each in exports if (run := each.run) and run.id in waiting and run.waiting_until]
+    until = f"Queries of Mixpanel's hour are free again from {clock(min(later))} on. " if later else ""
+    return f"{until}You can leave this page; the runs continue."
+
+
+def _cancel(bridge: Bridge, person: Actor, run_ids: Sequence[int]) -> None:
+    perform(PLACE, partial(several.cancel_waiting, bridge, person, run_ids), _cancelled_text)
+
+
+def _cancelled_text(count: int) -> str:
+    return f"{pluralize(count, 'run')} cancelled." if count else "None of them waits any more."
+
+
+def _show_lines(exports: Sequence[ExportNow]) -> None:
+    tables.rows_to_open(
+        [_row(each) for each in exports],
+        [each.run.id if each.run else None for each in exports],
+        key="several_runs",
+        label="The exports that were started together",
+        go_to=selection.redraw_page_for(_OPENED, opener(links.HISTORY, "run")),
+        columns={
+            "Cohort": st.column_config.TextColumn(width="medium"),
+            "State": st.column_config.TextColumn(width=95),
+            "Detail": st.column_config.TextColumn(width="large"),
+            **tables.counts("Profiles", "Members", "Added", "Removed"),
+        },
+    )
+
+
+def _row(export: ExportNow) -> dict[str, object]:
+    run = export.run
+    counts = run if run and run.status in (RunStatus.SUCCEEDED, RunStatus.HELD) else None
+    return {
+        "": "Open" if run else "",
+        "Cohort": export.cohort_name,
+        "State": run_status.status_text(run) if run else "Due now",
+        "Profiles": run.profiles if run and run.profiles else None,
+        "Members": counts.members if counts else None,
+        "Added": counts.added if counts else None,
+        "Removed": counts.removed if counts else None,
+        "Detail": _doing(run),
+        "Destination": export.destination,
+        "Run": str(run.id) if run else "",
+    }
+
+
+def _doing(run: Run | None) -> str:
+    """Format what a run does, or why it ended as it did."""
+    if run is None:
+        return "Its first run is queued within seconds"
+    if run_status.is_active(run):
+        return run_status.step_text(run)
+    if run.status == RunStatus.SUCCEEDED:
+        return "Nothing to write" if run.write == "none" else ""
+    return f"{run.error_message or ''} {run.error_advice or ''}".strip()

@@ -1,0 +1,100 @@
+"""Several cohorts on the screen: chosen in the list, exported alike, and watched together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from streamlit.testing.v1 import AppTest
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.rules.query_forecast import Forecast
+from core.syncs import recurring, runs
+from core.worker import service
+from data.models import RunStatus
+from pages.export.several import forecast_text, read_ids
+from tests.pages.dashboard import COHORTS, drawn, open_page, shown
+from tests.stage.sandbox import COMPANIES, NEWSLETTER, POWER, SPENDERS, Sandbox
+
+
+def _chosen(*cohorts: int) -> AppTest:
+    return open_page(COHORTS, cohort=",".join(map(str, cohorts)))
+
+
+def test_rows_that_are_selected_lead_to_one_export_of_all(practising: Bridge):
+    at = open_page(COHORTS)
+    assert "Select cohorts to export several at once." in shown(at)
+
+    at.session_state[f"{at.session_state['cohorts_list']}_table"] = {
+        "selection": {"rows": [0, 2], "columns": [], "cells": []}
+    }
+    drawn(at.run())
+    drawn(at.button(key="several_open").click().run())
+
+    assert len(read_ids(at.query_params["cohort"])) == 2
+    assert "Export 2 cohorts" in shown(at)
+
+
+def test_several_are_started_watched_and_cancelled_together(practising: Bridge, sandbox: Sandbox):
+    at = _chosen(POWER, NEWSLETTER, SPENDERS)
+    assert "All 3 would be done by about" in shown(at)
+
+    drawn(at.button(key="several_start").click().run())
+
+    queued = runs.list_runs(practising, LOCAL)
+    assert {run.cohort_id for run in queued} == {POWER, NEWSLETTER, SPENDERS}
+    assert at.query_params["exports"] == ",".join(str(run.id) for run in reversed(queued))
+    assert "3 queued" in shown(at)
+    assert "Big <b>spenders</b>" in shown(at)
+
+    service.once(practising)
+    at = open_page(COHORTS, cohort=f"{POWER},{SPENDERS}", exports=f"{queued[-1].id},{queued[0].id}")
+    text = shown(at)
+    assert "2 succeeded" in text
+    assert "All have ended." in text
+    assert at.button(key="several_cancel").disabled
+
+
+def test_what_waits_is_cancelled_from_there(practising: Bridge):
+    at = _chosen(POWER, NEWSLETTER)
+    drawn(at.button(key="several_start").click().run())
+
+    drawn(at.button(key="several_cancel").click().run())
+
+    assert {run.status for run in runs.list_runs(practising, LOCAL)} == {RunStatus.CANCELLED}
+    assert "2 runs cancelled." in shown(at)
+
+
+def test_what_speaks_against_a_cohort_is_said_before_and_it_can_be_left_out(practising: Bridge):
+    recurring.add_sync(practising, LOCAL, POWER, every_minutes=60)
+    at = _chosen(POWER, NEWSLETTER, SPENDERS, COMPANIES)
+    at.radio(key="several_kind").set_value("Recurring (dynamic)")
+
+    drawn(at.run())
+
+    assert at.button(key="several_start").disabled
+    assert "keeps the group Power users up to date already" in shown(at)
+    assert "its members are not users" in shown(at)
+    assert "2 cohorts cannot be exported so" in shown(at)
+
+    drawn(at.button(key="several_leave_out").click().run())
+    drawn(at.button(key="several_start").click().run())
+
+    assert "Syncs of 2 cohorts" in shown(at)
+    assert "Due now" in shown(at)
+    assert at.query_params["recurring"] == "2,3"
+
+
+def test_an_address_that_names_what_is_not_there_says_so(practising: Bridge):
+    assert "does not list these cohorts in this project: 4, 5." in shown(_chosen(POWER, 4, 5))
+    assert "None of these exports is there any more." in shown(open_page(COHORTS, cohort="1,2", exports="77,x,-1"))
+
+
+def test_the_forecast_says_who_waits_for_queries_and_until_when():
+    at = datetime(2026, 3, 2, 14, 34, 20, tzinfo=UTC)
+    first = at - timedelta(minutes=20)
+
+    assert forecast_text(Forecast(at), 20, is_recurring=False).startswith("All 20 would be done by about ")
+    waiting = forecast_text(Forecast(at, 6, first), 20, is_recurring=False)
+    assert "6 of them wait for a Mixpanel query: the next is free at " in waiting
+    assert forecast_text(Forecast(at), 3, is_recurring=True).startswith("The first runs would be done by about ")
