@@ -24,7 +24,10 @@ _NAME, _APART, _TESTING = f"{_PREFIX}_connection_name", f"{_PREFIX}_apart", f"{_
 def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the form that connects a receiver."""
     present = [connection for connection in connections if connection.kind == ConnectionKind.ENDPOINT]
-    with st.expander("Connect another receiver", key="connections_receiver", icon=":material/add_link:"):
+    form = st.expander(
+        "Connect another receiver", key="connections_receiver", icon=":material/add_link:", on_change="rerun"
+    )
+    with form:
         if sandbox := page_frame.find_sandbox(connections):
             st.link_button(
                 "Open the practice receivers",
@@ -36,7 +39,8 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
         kind = receiver_fields.sign_in_fields(_PREFIX, None)
         _show_neighbors(bridge, present, kind)
         receiver_fields.member_fields(_PREFIX, None)
-        receiver_fields.show_example(_PREFIX)
+        if form.open:  # what draws code takes a browser longer to load than all else on the page, seen or not
+            receiver_fields.show_example(_PREFIX)
         with st.form(f"{_PREFIX}_form", border=False):
             receiver_fields.secret_fields(_PREFIX, kind, None)
             _name_field(bridge, person)

@@ -25,7 +25,8 @@ SIGN_INS = {
 
 
 def choose(at: AppTest, *, sign_in: SignInKind = SignInKind.BASIC, member_id: MemberId = MemberId.DISTINCT) -> AppTest:
-    """Choose how the receiver is signed in to, and which id it knows people by."""
+    """Open the form, and choose how the receiver is signed in to, and which id it knows people by."""
+    at.session_state["connections_receiver"] = True
     at.selectbox(key="receiver_sign_in").set_value(sign_in)
     at.radio(key="receiver_member_id").set_value(member_id)
     return drawn(at.run())
@@ -169,6 +170,9 @@ def assert_error_at_field(at: AppTest, label: str, sentence: str) -> None:
 
 def test_the_example_is_the_message_that_would_be_sent(practising: Bridge):
     at = open_page(CONNECTIONS)
+    assert not at.code, "what draws it is loaded once the form is opened"
+
+    choose(at)
     drawn(at.text_input(key="receiver_url").set_value("https://e.example/in?key=hidden").run())
     assert example(at).startswith("POST https://e.example/in\nAuthorization: Basic ••••\n")
     assert example_members(at) == [
