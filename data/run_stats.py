@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import select as select_columns
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select, union_all
 
@@ -219,6 +220,43 @@ def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
         ).all():
             sizes_by_group.setdefault(group_id, []).append(members)
     return sizes_by_group
+
+
+class LoggedChange(NamedTuple):
+    """How many joined and left with a run, and the file of them; None where none is named."""
+
+    run_id: int
+    at: datetime
+    added: int
+    removed: int
+    difference: str | None
+    trigger: str
+    matched_by: str
+
+
+def changes_between(
+    engine: Engine, group_id: int, *, since: datetime | None = None, until: datetime | None = None, limit: int
+) -> list[LoggedChange]:
+    """List the newest runs that changed who is in a group in a period, newest first: only what counts of each."""
+    conditions = [
+        col(Run.group_id) == group_id,
+        col(Run.status) == RunStatus.SUCCEEDED,
+        col(Run.dry_run).is_(False),
+        or_(col(Run.added) > 0, col(Run.removed) > 0),
+        *([] if since is None else [col(Run.finished_at) >= since]),
+        *([] if until is None else [col(Run.finished_at) < until]),
+    ]
+    query = select_columns(
+        col(Run.id), col(Run.finished_at), col(Run.added), col(Run.removed), col(Run.difference), col(Run.trigger),
+        col(Run.matched_by),
+    ).where(*conditions).order_by(col(Run.id).desc()).limit(limit)  # fmt: skip
+    with read_session(engine) as session:
+        rows = session.connection().execute(query).all()
+    return [
+        LoggedChange(run_id, at, added, removed, difference, trigger, matched_by)
+        for run_id, at, added, removed, difference, trigger, matched_by in rows
+        if run_id is not None and at is not None
+    ]
 
 
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:

@@ -17,6 +17,7 @@ from data.members import search as member_search
 from data.members.duck import MembersDamaged
 from data.members.search import PageRequest, SearchPage
 from data.models import MembershipChange, Run, RunStatus
+from data.run_stats import LoggedChange
 
 
 @action(Role.VIEWER)
@@ -142,7 +143,7 @@ def _difference(bridge: Bridge, run_id: int) -> str:
     run = _run(bridge, run_id)
     if run.difference is None or not bridge.snapshots.exists(run.difference):
         raise NotFound(f"Who joined and left with run {run_id} is not kept.", advice="Choose a later run.")
-    if not _is_what_it_says(bridge, run, run.difference):
+    if not is_what_it_says(bridge, run, run.difference):
         raise StorageFailed(
             f"The file of who joined and left with run {run_id} is damaged.",
             advice="Choose another run: no group and no other run is affected.",
@@ -150,7 +151,7 @@ def _difference(bridge: Bridge, run_id: int) -> str:
     return run.difference
 
 
-def _is_what_it_says(bridge: Bridge, run: Run, difference: str) -> bool:
+def is_what_it_says(bridge: Bridge, run: Run | LoggedChange, difference: str) -> bool:
     """Return whether a difference has as many members as its run added and removed; asked once while it is as it is."""
     snapshots = bridge.snapshots
     stamp = snapshots.stamp(difference)
@@ -165,7 +166,7 @@ def _is_what_it_says(bridge: Bridge, run: Run, difference: str) -> bool:
     return True
 
 
-def _adds_up(bridge: Bridge, run: Run, difference: str, counts: tuple[int, int]) -> bool:
+def _adds_up(bridge: Bridge, run: Run | LoggedChange, difference: str, counts: tuple[int, int]) -> bool:
     """Return whether these are the counts of a run's difference: of one without somebody who was forgotten fewer."""
     if counts == (run.added, run.removed):
         return True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from core.bridge import Bridge
 from data import run_stats
 from data.models import Group, MembershipChange
 
+# For so long it is kept who joined and left, with the run that did it.
+CHANGES_KEPT_FOR = timedelta(days=180)
 # So many changes are looked through in about a tenth of a second; a person may ask for more.
 LOOKED_THROUGH = 300
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
 from core import installation
 from core.bridge import Bridge
+from core.reports.memberships import CHANGES_KEPT_FOR
 from data import run_retention
 from data.engine import StorageError
 from data.members.files import is_older, is_part
@@ -18,7 +18,6 @@ from data.members.store import SET_ASIDE, is_ours
 
 log = logging.getLogger(__name__)
 
-_RUNS_KEPT_FOR = timedelta(days=180)
 _STEP = 200
 # So many files are looked up at a time.
 _AT_ONCE = 1000
@@ -33,7 +32,7 @@ def forget_old_runs(bridge: Bridge, *, most: int = _STEP) -> int:
 
     The run that a group's members come from stays, and so does what waits for a person.
     """
-    before = bridge.clock.now() - _RUNS_KEPT_FOR
+    before = bridge.clock.now() - CHANGES_KEPT_FOR
     number, names = run_retention.forget_runs(bridge.engine, before=before, limit=most)
     for name in names:
         bridge.snapshots.remove(name)

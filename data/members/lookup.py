@@ -1,4 +1,4 @@
-"""Look exact ids up in many files of members at once; files that are gone hold no one."""
+"""Look exact ids up in many files of members at once, or read many small ones; files that are gone hold no one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from data.members.duck import marks
 from data.members.store import SNAPSHOT, MemberFiles, as_members
 from data.models import Member, MembershipChange
+
+KINDS: tuple[MembershipChange, ...] = ("added", "removed")
 
 
 def list_membership_changes(
@@ -37,3 +39,20 @@ def list_members_with(files: MemberFiles, names: Iterable[str], ids: Sequence[st
         f"SELECT filename, apptimize_id, distinct_id FROM {{0}} WHERE distinct_id {one_of}"
     )
     return {name: as_members(rows) for name, rows in files.ask_each(names, query, [*ids, *ids]).items()}
+
+
+def list_changed(files: MemberFiles, differences: Iterable[str]) -> dict[str, dict[MembershipChange, list[Member]]]:
+    """Return whom each of some small differences added and removed, in order of Apptimize id, by difference.
+
+    All of them are in memory. What is gone or damaged is left out; a snapshot is no difference here.
+    """
+    query = "filename, change, apptimize_id, distinct_id FROM {0} ORDER BY filename, change, apptimize_id"
+    return {
+        name: {
+            kind: as_members(
+                (apptimize_id, distinct_id) for change, apptimize_id, distinct_id in rows if change == kind
+            )
+            for kind in KINDS
+        }
+        for name, rows in files.ask_each(differences, query, ()).items()
+    }

@@ -8,14 +8,14 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.reports import comparison, members
+from core.reports import comparison, members, members_since
 from core.reports.comparison import Comparison
 from core.reports.group_state import GroupNow, GroupState, group_states
 from core.syncs import groups, listing
 from core.syncs.listing import SyncView
 from core.vendors.csv_files import TAKES_EFFECT, csv_name
 from data.models import Connection, DoubtCause, Group, MembershipChange, Run, SyncKind, SyncState
-from pages.parts import charts, download, links, member_list, run_status, tables, user_reasons
+from pages.parts import charts, download, joined_left, links, member_list, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.connections import sandbox_link
 from pages.parts.connections.wording import CANNOT_HEAL, is_written_for_apptimize
@@ -41,9 +41,9 @@ GROUPS = Selection(
     key="groups_back",
     all_rows="All groups",
     unknown="There is no delivered group {}: it appears once its cohort was exported.",
-    row_params=("view", "before", "after"),
+    row_params=("view", "before", "after", *joined_left.PARAMS),
 )
-VIEWS = MEMBERS, SIZE, COMPARE = "Members", "Size over time", "Compare two runs"
+VIEWS = MEMBERS, JOINED, SIZE, COMPARE = "Members", "Joined and left", "Size over time", "Compare two runs"
 IN_DOUBT = {
     DoubtCause.DELIVERY: "A delivery began and was not confirmed to its end, so the destination may hold a part of it.",
     DoubtCause.RESTORED: "The database may be older than what was delivered; the destination may hold something else.",
@@ -167,6 +167,8 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
     )  # fmt: skip
     if shown == SIZE:
         charts.size_over_time(bridge, person, group.id, key="groups")
+    elif shown == JOINED:
+        joined_left.show(bridge, person, group)
     elif shown == COMPARE:
         compare(bridge, person, group)
     else:
@@ -178,6 +180,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
             matched_by=group.base_match,
             open_member=opener(links.USERS, "id", group=group.id),
             explain=partial(user_reasons.explain_search, bridge, person, group.id),
+            since=partial(members_since.list_since, bridge, person, group.id),
         )
 
 

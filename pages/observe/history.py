@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import streamlit as st
@@ -28,13 +28,12 @@ from pages.parts import (
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize, zone
+from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
-from pages.parts.periods import IN_ADDRESS, PERIODS, since
+from pages.parts.periods import CHOSEN_DAYS, IN_ADDRESS, PERIODS, between, since
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
-CHOSEN_DAYS = "Chosen days"
 ANY_TIME = next(iter(PERIODS))
 RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.")
 PAGER = Pager("history_page", name="page")
@@ -81,15 +80,6 @@ def _period_filter(bridge: Bridge, filters: Filters, column: DeltaGenerator) -> 
         first = filters.day(column.date_input, "From", "from")
         return between(first, filters.day(column.date_input, "To", "to"))
     return since(period, bridge.clock.now()), None
-
-
-def between(first: date | None, last: date | None) -> tuple[datetime | None, datetime | None]:
-    """Turn days of the reader's zone, in either order, into a time from and a time to."""
-    if first and last and last < first:
-        first, last = last, first
-    start = datetime.combine(first, time.min, zone()) if first else None
-    end = datetime.combine(last + timedelta(days=1), time.min, zone()) if last else None
-    return start, end
 
 
 def show_list(bridge: Bridge, person: Actor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.reports.memberships import LOOKED_THROUGH, Lookback
+from core.reports.memberships import CHANGES_KEPT_FOR, LOOKED_THROUGH, Lookback
 from pages.parts.formatting import moment, pluralize
 
 FURTHER = 4
@@ -23,7 +23,7 @@ def show(lookback: Lookback, *, place: str) -> None:
     whole = "" if lookback.is_more else ", all that are kept"
     st.caption(
         f"Searched {pluralize(lookback.changes, 'change')} of groups{whole}, back to {moment(lookback.back_to)}. "
-        "Changes are kept for 180 days."
+        f"Changes are kept for {CHANGES_KEPT_FOR.days} days."
     )
     if lookback.is_more:
         st.button(

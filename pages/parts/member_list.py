@@ -8,17 +8,28 @@ from typing import Any
 import streamlit as st
 
 from core.invisible import revealed
+from core.reports import members_since
 from core.reports.members import SearchPage
+from core.reports.memberships import Membership
 from core.rules.id_words import IdWords, id_words
 from pages.parts import selection, tables
 from pages.parts.actions import show_errors
-from pages.parts.formatting import number, pluralize
+from pages.parts.formatting import moment, number, pluralize
 from pages.parts.pager import Pager
 
 _PAGE_ROWS = 50
 _SHOWN_ROWS = 12
 _ID_PX, _LAST_PX = 272, 434
 _DISTINCT_ID = "Mixpanel distinct id"
+_SINCE, _SINCE_PX = "In the group since", 200
+_SINCE_HELP = (
+    f"As the latest {members_since.LOOKED_THROUGH} changes of the group tell. Of who is in longer, History shows more."
+)
+
+
+def since_text(membership: Membership) -> str:
+    """Format since when somebody is in a group, as far as is known."""
+    return moment(membership.since) if membership.since else f"Before {moment(membership.kept_since)}"
 
 
 @st.fragment
@@ -31,11 +42,12 @@ def show(
     matched_by: str,
     open_member: Callable[[Any], None] | None = None,
     explain: Callable[[str], None] | None = None,
+    since: Callable[[list[str]], dict[str, Membership]] | None = None,
 ) -> None:
     """Show what `find(search=, offset=, limit=)` returns; `open_member` gets the row that was chosen.
 
-    `empty` is shown where there are no members; `explain` shows why none matches a search. `matched_by` tells what
-    their id is.
+    `since` tells since when the members of a page are in the group, `explain` why none matches a search. `empty` is
+    shown where there are no members. `matched_by` tells what their id is.
     """
     selection.redraw_if_opened(key)
     pager = Pager(f"{key}_page", _PAGE_ROWS)
@@ -50,7 +62,8 @@ def show(
     with show_errors():
         page = find(search=search, offset=pager.offset(), limit=pager.rows)
         if page.total:
-            _show_page(page, pager, id_words(matched_by), key=key, label=label, open_member=open_member)
+            known = since([member.apptimize_id for member in page.rows]) if since else None
+            _show_page(page, pager, id_words(matched_by), known, key=key, label=label, open_member=open_member)
         elif search:
             _show_none(search, pager, key=key, explain=explain)
         else:
@@ -74,6 +87,7 @@ def _show_page(
     page: SearchPage,
     pager: Pager,
     words: IdWords,
+    since: dict[str, Membership] | None,
     *,
     key: str,
     label: str,
@@ -82,9 +96,11 @@ def _show_page(
     of = f"more than {number(page.total)} members" if page.is_more else pluralize(page.total, "member")
     st.caption(pager.range_text(len(page.rows), of))
     own = {} if words.code == "distinct" else {words.title: _ID_PX}
-    last = _ID_PX if open_member is None else _LAST_PX
+    last = _ID_PX if open_member is None or since else _LAST_PX
     rows: list[dict[str, Any]] = [
-        {title: revealed(member.apptimize_id) for title in own} | {_DISTINCT_ID: revealed(member.distinct_id)}
+        {title: revealed(member.apptimize_id) for title in own}
+        | {_DISTINCT_ID: revealed(member.distinct_id)}
+        | ({_SINCE: since_text(since[member.apptimize_id])} if since else {})
         for member in page.rows
     ]
     # An id of either kind is as long as a UUID, though the first rows may hold shorter ones.
@@ -92,6 +108,7 @@ def _show_page(
     columns = {
         **{title: st.column_config.TextColumn(width=width) for title, width in own.items()},
         _DISTINCT_ID: st.column_config.TextColumn(width=last if own else _ID_PX + last),
+        **({_SINCE: st.column_config.TextColumn(width=_SINCE_PX, help=_SINCE_HELP)} if since else {}),
     }
     if open_member is None:
         height = tables.height(len(rows), most=_SHOWN_ROWS)

@@ -55,7 +55,8 @@ def used(everything: Everything) -> dict[str, str]:
     group, sync = everything.group_id(TRIAL), everything.recurring_sync_id(POWER)
     member = everything.core("groups", "members", str(TRIAL)).splitlines()[3]
     views = {
-        f"groups?group={group}&view={view}": "Groups" for view in ("Members", "Size over time", "Compare two runs")
+        f"groups?group={group}&view={view}": "Groups"
+        for view in ("Members", "Joined and left", "Size over time", "Compare two runs")
     }
     return (
         PAGES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from core.access.roles import LOCAL, Actor, Role
@@ -10,6 +12,7 @@ from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
 from data.models import Run
+from pages.parts.formatting import moment
 from tests.pages.dashboard import CONNECTIONS, GROUPS, HISTORY, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.adding import lead_to
 from tests.stage.home import export, group_row, newest_run
@@ -190,6 +193,79 @@ def test_size_over_time_is_drawn_and_told_in_words(practising: Bridge, two_runs:
 
     assert f"{second.members} members at the end of this period" in shown(at)
     assert len(at.get("vega_lite_chart")) == 2
+
+
+def test_the_first_import_does_not_flatten_what_later_days_brought_and_is_told_in_words(
+    practising: Bridge, two_runs: tuple[Run, Run]
+):
+    first, second = two_runs
+    with practising.engine.begin() as database:  # an import of 100,000, and a day of some dozens
+        for run in (first, second):
+            database.exec_driver_sql(f"UPDATE run SET members = 100000 + {run.id} WHERE id = {run.id}")
+        database.exec_driver_sql(f"UPDATE run SET added = 100001 WHERE id = {first.id}")
+
+    at = open_page(GROUPS, group=group_row(practising, TRIAL).id, view="Size over time")
+
+    line, bars = (json.loads(chart.proto.spec) for chart in at.get("vega_lite_chart"))
+    assert {layer["encoding"]["text"]["field"] for layer in bars["layer"] if "text" in layer["encoding"]} == {
+        "added_label",
+        "removed_label",
+    }
+    assert line["layer"][0]["encoding"]["y"]["scale"]["domain"][0] == 100_000
+    assert line["layer"][0]["encoding"]["y"]["title"] == "Members, axis cut"
+    assert "100,001 added to an empty group" in shown(at)
+
+
+def test_who_joined_and_left_in_a_period_is_one_list_over_all_its_runs(
+    practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]
+):
+    sandbox.at(0)
+    before = set(sandbox.answer(TRIAL).ids)
+    sandbox.at(LATER_S)
+    after = set(sandbox.answer(TRIAL).ids)
+    group = group_row(practising, TRIAL).id
+
+    at = open_page(GROUPS, group=group, view="Joined and left")
+
+    total = len(before) + len(after ^ before)
+    assert f"{len(before) + len(after - before)} joined and {len(before - after)} left, in 2 runs." in shown(at)
+    assert f"1–50 of {total:,}" in shown(at)
+    listed = at.dataframe[0].value
+    joined = sorted(after - before)[:50]
+    assert list(listed["Apptimize id"])[: len(joined)] == joined
+    assert set(listed["Run"]) <= {str(run.id) for run in two_runs}
+
+    drawn(at.selectbox(key="groups_change").set_value("removed").run())
+    assert at.query_params["change"] == "left"
+    assert set(at.dataframe[0].value["Apptimize id"]) == set(sorted(before - after)[:50])
+    again = open_page(GROUPS, group=group, view="Joined and left", change="left", period="hour", page=99)
+    assert list(again.dataframe[0].value["Change"])[:1] == ["Left"]
+
+    practising.snapshots.remove(two_runs[1].difference)
+    lost = shown(open_page(GROUPS, group=group, view="Joined and left"))
+    assert f"The list of run {two_runs[1].id} is gone or damaged" in lost
+
+
+def test_nobody_joined_or_left_in_a_period_says_so(practising: Bridge):
+    export(practising, POWER)
+
+    at = open_page(GROUPS, group=1, view="Joined and left", change="left", period="hour")
+
+    assert "Nobody joined or left in this period" in shown(at)
+    drawn(at.button(key="groups_clear").click().run())
+    assert "change" not in at.query_params
+    assert len(at.dataframe[0].value) == 50
+
+
+def test_members_are_told_since_when_they_are_in(practising: Bridge, sandbox: Sandbox, two_runs: tuple[Run, Run]):
+    sandbox.at(0)
+    before = set(sandbox.answer(TRIAL).ids)
+
+    at = open_page(GROUPS, group=group_row(practising, TRIAL).id)
+
+    listed = at.dataframe[0].value
+    for member, since in zip(listed["Apptimize id"], listed["In the group since"], strict=True):
+        assert since == moment(two_runs[0 if member in before else 1].finished_at)
 
 
 def test_a_viewer_sees_who_is_in_and_is_led_to_no_page_that_is_closed_to_them(practising: Bridge):
