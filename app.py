@@ -36,6 +36,7 @@ def draw() -> None:
             ],
             "Observe": [
                 Section("observe/groups", "Groups", "patient_list", opens="group", noun="Group"),
+                Section("observe/overlap", "Overlap", "grid_on", opens="pair", noun="In both"),
                 Section("observe/users", "Look up a user", "person_search", opens="id", noun="User"),
                 Section("observe/history", "History", "history", opens="run", noun="Run"),
                 Section("observe/matching", "Matching", "join", opens="association", noun="Association"),

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
+from core.cli.as_json import overlap_as_json
 from core.cli.common import Json, To, open_here, whole_number
 from core.cli.output import print_csv, print_json, print_note
-from core.cli.tables import print_groups
+from core.cli.tables import print_groups, print_overlap
 from core.connections import lookup
-from core.reports import group_state
+from core.reports import group_state, overlap
 from core.rules.id_words import id_words
 from core.syncs import groups
 from core.syncs.as_json import group_as_json
@@ -55,3 +56,17 @@ def save_members(
         print_note(f"{count:,} members written to {out}.")
         return
     print_csv(groups.group_csv(bridge, LOCAL, group.id))
+
+
+@groups_app.command("overlap")
+def compare(
+    cohort_ids: Annotated[list[str], typer.Argument(metavar="COHORT_ID...")], to: To = None, as_json: Json = False
+) -> None:
+    """Count how many members each two of these cohorts' groups share."""
+    bridge = open_here()
+    found = [groups.find_group(bridge, LOCAL, whole_number(text, "COHORT_ID"), to=to) for text in cohort_ids]
+    compared = overlap.compare_groups(bridge, LOCAL, [group.id or 0 for group in found])
+    if as_json:
+        print_json(overlap_as_json(compared))
+    else:
+        print_overlap(compared)

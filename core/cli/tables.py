@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     # A command that lists something else does without what makes these.
     from core.access.people import PersonView
     from core.reports.group_state import GroupNow
+    from core.reports.overlap import Overlap
     from core.syncs.listing import SyncView
+
+
+_WHY_NOT = {
+    "in_doubt": "what its destination holds is in doubt. The next export ends that.",
+    "lost": "its members are no longer kept, or their file is damaged. Export the cohort again.",
+}
 
 
 def print_runs(runs: Sequence[Run]) -> None:
@@ -49,6 +56,30 @@ def print_groups(
         for group in groups
     ]
     print_table(("Cohort", "Group", "Members", "Destination", "Delivered", "State"), rows, right=(0, 2))
+
+
+def print_overlap(overlap: Overlap) -> None:
+    rows = [
+        (
+            str(pair.first.cohort_id),
+            pair.first.name,
+            str(pair.second.cohort_id),
+            pair.second.name,
+            f"{pair.members:,}",
+            f"{pair.share_of(pair.first) or 0:.1%}",
+            f"{pair.share_of(pair.second) or 0:.1%}",
+        )
+        for pair in overlap.sharing
+    ]
+    if rows:
+        header = ("Cohort", "Group", "Cohort", "Group", "Shared", "Of the first", "Of the second")
+        print_table(header, rows, right=(0, 2, 4, 5, 6))
+    else:
+        say("No two of these groups share a member, as far as is known.")
+    for group, why in overlap.not_compared:
+        say(f"{shown(group.name)} was not compared: {_WHY_NOT[why.value]}")
+    if len(overlap.kinds) > 1:
+        say("Groups that know people by different ids were not compared with each other.")
 
 
 def print_syncs(views: Sequence[SyncView]) -> None:

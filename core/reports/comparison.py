@@ -15,6 +15,7 @@ from data.members import search as member_search
 from data.members.duck import MembersDamaged
 from data.members.places import COMPARED
 from data.members.search import PageRequest, SearchPage
+from data.members.snapshots import Snapshots
 from data.models import MembershipChange, Run
 
 
@@ -61,6 +62,18 @@ def _require_present(bridge: Bridge, name: str, *compared: Run) -> None:
             raise members_not_kept(run.id)
 
 
+def is_made_of(snapshots: Snapshots, name: str, *made_of: str) -> bool:
+    """Return whether a file is there, and was made of these snapshots.
+
+    A database that was restored gives a run the number, and its snapshot the name, that another one had.
+    """
+    made, stamps = snapshots.stamp(name), [snapshots.stamp(snapshot) for snapshot in made_of]
+    # In object storage no name comes twice, and times say nothing.
+    return made is not None and (
+        snapshots.place.is_elsewhere or all(stamp is not None and stamp[2] <= made[2] for stamp in stamps)
+    )
+
+
 def _members(bridge: Bridge, run: Run) -> int:
     """Return how many members the snapshot of a run has: without those who were forgotten fewer than the run had."""
     members = proofs.members_of(bridge.engine, run.snapshot or "")
@@ -68,19 +81,9 @@ def _members(bridge: Bridge, run: Run) -> int:
 
 
 def _count_kept(bridge: Bridge, name: str, before: Run, after: Run) -> tuple[int, int] | None:
-    """Count what is kept of a comparison; None where nothing is, or what is there is not one of these two snapshots.
-
-    A database that was restored gives a run the number, and its snapshot the name, that another one had.
-    """
+    """Count what is kept of a comparison; None where nothing is, or what is there is not one of these two snapshots."""
     snapshots = bridge.snapshots
-    made_from = [snapshots.stamp(snapshot) for snapshot in (before.snapshot, after.snapshot) if snapshot]
-    made = snapshots.stamp(name)
-    # In object storage no name comes twice, and times say nothing.
-    if (
-        made is None
-        or not snapshots.place.is_elsewhere
-        and any(stamp is None or stamp[2] > made[2] for stamp in made_from)
-    ):
+    if not is_made_of(snapshots, name, before.snapshot or "", after.snapshot or ""):
         return None
     try:
         added, removed = snapshots.count_changes(name)

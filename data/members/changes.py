@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # So much of both sets, as it is in their files, is compared at a time, or a quarter of the memory: it does not spill.
 _AT_ONCE = 24 * 2**20
 _TABLE = "changes"
-# Who is in some sets of members and not in another one.
+# Who is in some sets of members, and not in another one or in another one too.
 OTHERS = "others"
 
 
@@ -35,7 +35,7 @@ class Difference:
     sums: Sums | None = field(default=None, compare=False)
 
 
-def _find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[Path], at_once: int) -> list[str]:
+def find_cuts(db: duckdb.DuckDBPyConnection, files: Sequence[Path], at_once: int) -> list[str]:
     """Find where to cut sorted files of members so that what lies between is at most so many bytes of all of them.
 
     Any text cuts two sets into the same ranges: what the files say of themselves need not be true for that.
@@ -60,12 +60,11 @@ def list_changes(db: duckdb.DuckDBPyConnection, new: Path, old: Path, *, memory_
     (of renamed ones); those of each kind are in order of Apptimize id.
     """
     db.execute(ONE_THREAD)
-    cuts = _find_cuts(db, [new, old], min(_AT_ONCE, memory_mb * 2**20 // 4))
+    cuts = find_cuts(db, [new, old], min(_AT_ONCE, memory_mb * 2**20 // 4))
     db.execute(
         f"CREATE TABLE {_TABLE} (change VARCHAR, apptimize_id VARCHAR, distinct_id VARCHAR, distinct_id_before VARCHAR)"
     )
-    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
-        where, values = _between(first, last)
+    for where, values in ranges(cuts):
         db.execute(
             f"INSERT INTO {_TABLE} SELECT CASE WHEN old.apptimize_id IS NULL THEN 'added' "
             "WHEN new.apptimize_id IS NULL THEN 'removed' ELSE 'renamed' END AS change, "
@@ -87,12 +86,11 @@ def list_others(
     and how many of the other one are: with those that are listed, they add up.
     """
     db.execute(ONE_THREAD)
-    cuts = _find_cuts(db, [*known, present], min(_AT_ONCE, memory_mb * 2**20 // 4))
+    cuts = find_cuts(db, [*known, present], min(_AT_ONCE, memory_mb * 2**20 // 4))
     db.execute(f"CREATE TABLE {OTHERS} (apptimize_id VARCHAR, distinct_id VARCHAR)")
     files = f"read_parquet([{', '.join(map(quoted, known))}])"
     in_any = in_both = 0
-    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
-        where, values = _between(first, last)
+    for where, values in ranges(cuts):
         db.execute(
             "CREATE TEMP TABLE part AS SELECT apptimize_id, min(known.distinct_id) AS distinct_id, "
             f"bool_or(present.apptimize_id IS NOT NULL) AS is_present FROM (FROM {files} {where}) AS known "
@@ -112,11 +110,10 @@ def list_others(
 def list_union(db: duckdb.DuckDBPyConnection, files: Sequence[Path], *, memory_mb: int) -> int:
     """List who is in any of some sorted files of members in the table `others`, as `list_others` does; count them."""
     db.execute(ONE_THREAD)
-    cuts = _find_cuts(db, files, min(_AT_ONCE, memory_mb * 2**20 // 4))
+    cuts = find_cuts(db, files, min(_AT_ONCE, memory_mb * 2**20 // 4))
     db.execute(f"CREATE TABLE {OTHERS} (apptimize_id VARCHAR, distinct_id VARCHAR)")
     members = 0
-    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
-        where, values = _between(first, last)
+    for where, values in ranges(cuts):
         part = f"FROM read_parquet([{', '.join(map(quoted, files))}]) {where}"
         row = db.execute(f"SELECT count(DISTINCT apptimize_id) {part}", values).fetchone() or (0,)
         members += row[0]
@@ -125,6 +122,27 @@ def list_union(db: duckdb.DuckDBPyConnection, files: Sequence[Path], *, memory_m
             values,
         )
     return members
+
+
+def list_shared(db: duckdb.DuckDBPyConnection, first: Path, second: Path, *, memory_mb: int) -> int:
+    """List who is in both of two sorted files of members in the table `others`, as the first has them; count them."""
+    db.execute(ONE_THREAD)
+    cuts = find_cuts(db, [first, second], min(_AT_ONCE, memory_mb * 2**20 // 4))
+    db.execute(f"CREATE TABLE {OTHERS} (apptimize_id VARCHAR, distinct_id VARCHAR)")
+    for where, values in ranges(cuts):
+        db.execute(
+            f"INSERT INTO {OTHERS} SELECT apptimize_id, distinct_id FROM (FROM {_table(first)} {where}) AS first "
+            f"SEMI JOIN (FROM {_table(second)} {where}) AS second USING (apptimize_id) ORDER BY apptimize_id",
+            [*values, *values],
+        )
+    row = db.execute(f"SELECT count(*) FROM {OTHERS}").fetchone()
+    return row[0] if row else 0
+
+
+def ranges(cuts: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the condition of each range of ids between cuts, and its values."""
+    for first, last in zip([None, *cuts], [*cuts, None], strict=True):
+        yield _between(first, last)
 
 
 def _between(first: str | None, last: str | None) -> tuple[str, list[str]]:

@@ -12,7 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.members.changes import OTHERS, Difference, count_changes, drop_changes, list_changes, list_others, list_union
+from data.members.changes import (
+    OTHERS,
+    Difference,
+    count_changes,
+    drop_changes,
+    list_changes,
+    list_others,
+    list_shared,
+    list_union,
+)
 from data.members.collector import Collector
 from data.members.duck import ONE_THREAD, ROW_GROUP, quoted
 from data.members.files import replacing
@@ -87,6 +96,17 @@ class Snapshots(MemberFiles):
             self.make(target, _copying(db, OTHERS))
             db.execute(f"DROP TABLE {OTHERS}")
         return members
+
+    def keep_shared(self, target: str, first: str, second: str) -> int:
+        """Keep who is in both of two snapshots as one snapshot, as the first has them; count them.
+
+        The file is for this process alone, and appears under its name only when it is whole. Raises StorageError.
+        """
+        with self.open() as db:
+            shared = list_shared(db, self.path(first), self.path(second), memory_mb=self.memory_mb)
+            self.make(target, _copying(db, OTHERS), is_kept=False)
+            db.execute(f"DROP TABLE {OTHERS}")
+        return shared
 
     @contextmanager
     def _changes(self, name: str, base: str) -> Generator[duckdb.DuckDBPyConnection]:

@@ -80,6 +80,8 @@ class MemberFiles:
         # Those that have as many rows as they should: what began a group is counted as a difference, and that proves no
         # snapshot.
         self.counted: dict[str, Stamp | None] = {}
+        # How many members each two of these files share, as far as was asked.
+        self.shared_counts: dict[frozenset[tuple[str, Stamp | None]], int] = {}
 
     def path(self, name: str) -> Path:
         """Return where the file of this name lies, or would lie; a copy of it is fetched. Raises StorageError."""

@@ -253,6 +253,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
                 links.view_sync(view.sync.id)
         if group.base_run_id:
             links.view_run(group.base_run_id, label="View last delivery")
+        st.page_link(links.OVERLAP, label="Overlap with other groups", icon=":material/grid_on:")
     st.caption(f"**The CSV:** {TAKES_EFFECT}" if words.is_apptimize else words.note)
 
 

@@ -18,21 +18,12 @@ from pages.parts import forget_dialog, links, lookback, tables, user_absence
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
-from pages.parts.selection import opener, set_param, tell_apart
+from pages.parts.group_labels import group_labels
+from pages.parts.selection import opener, set_param
 from pages.parts.user_reasons import hint_at_invisible, why_missing
 from pages.shell import gate, page_frame, resources
 
 MOST_IDS, MOST_GROUPS = 20, 10
-
-
-def group_labels(delivered: list[Group], destinations: dict[int, str]) -> dict[int, str]:
-    """Label each group by its name, and by its destination where another has the same name."""
-    by_id = {group.id: group for group in delivered if group.id is not None}
-
-    def place(group_id: int) -> str:
-        return f", to {destinations.get(by_id[group_id].destination_id, f'a removed destination ({group_id})')}"
-
-    return tell_apart({group_id: group_name(group) for group_id, group in by_id.items()}, place)
 
 
 def show_search(delivered: list[Group], destinations: dict[int, str]) -> tuple[str, Group | None]:

@@ -7,6 +7,7 @@ import streamlit as st
 COHORTS = "pages/export/cohorts.py"
 SYNCS = "pages/export/syncs.py"
 GROUPS = "pages/observe/groups.py"
+OVERLAP = "pages/observe/overlap.py"
 USERS = "pages/observe/users.py"
 HISTORY = "pages/observe/history.py"
 MATCHING = "pages/observe/matching.py"

@@ -235,6 +235,8 @@ def full_pages(everything: Everything) -> dict[str, str]:
         f"history?run={everything.newest_run_id(POWER)}": "History",
         f"groups?group={group}": "Groups",
         f"groups?group={group}&view=Size+over+time": "Groups",
+        f"groups?group={group}&view=Joined+and+left": "Groups",
+        f"overlap?pair={group}-{everything.group_id(POWER)}": "Overlap",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
         f"users?id={a_member(everything)}": "Look up a user",
         f"matching?cohort={IMPORTED}": "Matching",

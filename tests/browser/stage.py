@@ -39,6 +39,7 @@ PAGES = {
     "cohorts": "Cohorts",
     "syncs": "Syncs",
     "groups": "Groups",
+    "overlap": "Overlap",
     "users": "Look up a user",
     "history": "History",
     "matching": "Matching",

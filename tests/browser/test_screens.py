@@ -11,7 +11,17 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from core.sandbox import people
-from tests.browser.stage import EXPORT_MS, Everything, find_cell, go, plain_text, press, press_in_row, settled
+from tests.browser.stage import (
+    EXPORT_MS,
+    Everything,
+    find_cell,
+    go,
+    plain_text,
+    press,
+    press_in_row,
+    settled,
+    wait_for_rest,
+)
 from tests.stage.sandbox import POWER, SPENDERS
 from tests.stage.seeds import LONG, few
 
@@ -33,6 +43,15 @@ def faulty(everything: Everything) -> Iterator[Everything]:
 
 def get_cohort_name(everything: Everything, cohort: int) -> str:
     return next(entry["name"] for entry in json.loads(everything.core("cohorts", "--json")) if entry["id"] == cohort)
+
+
+def press_cell_of_matrix(page: Page, *, row: int, column: int) -> None:
+    """Press a cell of the overlap's grid, which is drawn on a canvas: its rows are 33 pixels high below 36."""
+    grid = page.get_by_test_id("stDataFrame").first
+    wait_for_rest(page)
+    box = grid.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 190 + 120 * column + 60, box["y"] + 36 + 33 * row + 16)
 
 
 @LONG
@@ -172,6 +191,27 @@ def test_members_are_searched_while_typing(everything: Everything, exported: dic
     page.get_by_label("Search members").press_sequentially(first)
 
     expect(page.get_by_text("1–1 of 1 member")).to_be_visible()
+
+
+@LONG
+def test_a_cell_of_the_overlap_opens_the_list_of_who_is_in_both_groups(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page
+):
+    go(page, f"{everything.url}/overlap", "Overlap")
+    grid = page.get_by_test_id("stDataFrame").first
+    shared = find_cell(grid, "%)").inner_text().partition(" ")[0]
+
+    press_cell_of_matrix(page, row=0, column=1)
+
+    expect(page.get_by_role("heading", level=2)).to_contain_text("In both")
+    page.wait_for_url("**/overlap?pair=*")
+    with page.expect_download() as download:
+        press(page.get_by_role("button", name="Download for a spreadsheet"))
+    assert len(Path(download.value.path()).read_text().splitlines()) == 1 + int(shared.replace(",", ""))
+    press(page.get_by_role("button", name="All groups"))
+    expect(page.get_by_role("heading", name="Groups that share members")).to_be_visible()
+    press_in_row(page, "Groups that share members", "spenders")
+    expect(page.get_by_role("heading", level=2)).to_contain_text("In both")
 
 
 @LONG

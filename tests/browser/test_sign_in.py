@@ -49,7 +49,8 @@ from tests.stage.processes import ROOT, free_port
 from tests.stage.seeds import LONG, SEEDS, few
 
 pytestmark = pytest.mark.browser
-PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit")
+PATHS = ("", "cohorts", "syncs", "groups", "users", "history", "matching", "connections", "practice", "people", "audit",
+         "overlap")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

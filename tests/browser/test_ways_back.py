@@ -16,6 +16,7 @@ OPEN = {
     "cohorts": ("cohort", str(POWER), "Cohorts"),
     "syncs": ("sync", "1", "Syncs"),
     "groups": ("group", "1", "Groups"),
+    "overlap": ("pair", "1-2", "Overlap"),
     "users": ("id", "nobody", "Look up a user"),
     "history": ("run", "1", "History"),
     "alerts": ("channel", "99", "Alerts"),

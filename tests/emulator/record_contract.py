@@ -303,6 +303,8 @@ def _hold(player: Player, sync_id: int) -> None:
 def _groups(player: Player) -> None:
     player.look("groups --json", f"groups members {POWER} --to default", f"groups members {TESTERS} --to csv")
     player.look(f"groups members {UNKNOWN}", f"groups members {POWER} --to nowhere")
+    overlap = f"groups overlap {POWER} {SPENDERS} {WEB}"
+    player.look(f"{overlap} --to default --json", f"{overlap} --json", f"groups overlap {UNKNOWN} --json")
     player.do(f"groups members {SPENDERS} --to default --out members.csv")
     player.file_written("members.csv")
 

@@ -88,6 +88,7 @@ COMMANDS: list[tuple[str, int]] = [
     ("groups", 0),
     ("groups --json", 0),
     ("groups members {cohort} --to 東京😀", 0),
+    ("groups overlap {cohort} --to 東京😀", 0),
     ("groups members {cohort} --out {folder}/東京/😀.csv", 0),
     ("who 東京😀", 1),
     ("who 東京😀 --json", 1),

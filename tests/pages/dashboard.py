@@ -18,6 +18,7 @@ COHORTS = "pages/export/cohorts.py"
 GROUPS = "pages/observe/groups.py"
 HISTORY = "pages/observe/history.py"
 MATCHING = "pages/observe/matching.py"
+OVERLAP = "pages/observe/overlap.py"
 USERS = "pages/observe/users.py"
 CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
@@ -25,7 +26,21 @@ SYNCS = "pages/export/syncs.py"
 PEOPLE = "pages/admin/people.py"
 ALERTS = "pages/admin/alerts.py"
 AUDIT = "pages/admin/audit.py"
-PAGES = (OVERVIEW, COHORTS, SYNCS, GROUPS, USERS, HISTORY, MATCHING, CONNECTIONS, PRACTICE, PEOPLE, AUDIT, ALERTS)
+PAGES = (
+    OVERVIEW,
+    COHORTS,
+    SYNCS,
+    GROUPS,
+    OVERLAP,
+    USERS,
+    HISTORY,
+    MATCHING,
+    CONNECTIONS,
+    PRACTICE,
+    PEOPLE,
+    AUDIT,
+    ALERTS,
+)
 
 
 def claims(email: str = "ann@example.com", **more: Any) -> dict[str, Any]:
