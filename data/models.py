@@ -12,10 +12,12 @@ from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Index, Text, Unique
 from sqlmodel import Field, SQLModel
 
 from data.sync_models import VENDOR_ID
+from data.sync_models import Pause as Pause
 from data.sync_models import Schedule as Schedule
 from data.sync_models import Sync as Sync
 from data.sync_models import SyncKind as SyncKind
 from data.sync_models import SyncState as SyncState
+from data.sync_models import TimedRun as TimedRun
 from data.sync_models import Timing as Timing
 
 # The two sides of a connection: names are unique on each.
@@ -297,6 +299,7 @@ class RunFilter:
     statuses: Sequence[str] = ()
     triggers: Sequence[str] = ()
     actor: str = ""
+    destination: str = ""
     text: str = ""
     since: datetime | None = None
     until: datetime | None = None

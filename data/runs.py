@@ -140,17 +140,18 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
 def list_runs(engine: Engine, which: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:
     """List runs, newest first."""
     with read_session(engine) as session:
-        query = select(Run).where(*_conditions(which)).order_by(col(Run.id).desc()).limit(limit).offset(offset)
+        query = select(Run).where(*conditions(which)).order_by(col(Run.id).desc()).limit(limit).offset(offset)
         return list(session.exec(query).all())
 
 
 def count_runs(engine: Engine, which: RunFilter) -> int:
     """Count the runs that `list_runs` would page through."""
     with read_session(engine) as session:
-        return session.exec(select(func.count()).select_from(Run).where(*_conditions(which))).one()
+        return session.exec(select(func.count()).select_from(Run).where(*conditions(which))).one()
 
 
-def _conditions(which: RunFilter) -> list[Any]:
+def conditions(which: RunFilter) -> list[Any]:
+    """Build the conditions of a statement for the runs that a filter asks for."""
     conditions: list[Any] = []
     if which.sync_id is not None:
         conditions.append(col(Run.sync_id) == which.sync_id)
@@ -164,6 +165,8 @@ def _conditions(which: RunFilter) -> list[Any]:
         conditions.append(col(Run.trigger).in_(which.triggers))
     if which.actor:
         conditions.append(col(Run.actor) == which.actor)
+    if which.destination:
+        conditions.append(col(Run.destination) == which.destination)
     if which.text:
         in_cohort_name = col(Run.cohort_name).icontains(which.text, autoescape=True)
         conditions.append(or_(in_cohort_name, col(Run.group_name).icontains(which.text, autoescape=True)))

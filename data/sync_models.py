@@ -37,6 +37,21 @@ class Schedule(NamedTuple):
     zone: str
 
 
+class Pause(NamedTuple):
+    """A time that a sync was paused; without an end it still is."""
+
+    began_at: datetime
+    ended_at: datetime | None
+
+
+class TimedRun(NamedTuple):
+    """When a run of a sync was queued, when it ended, and how."""
+
+    queued_at: datetime
+    finished_at: datetime | None
+    status: str
+
+
 # The minutes of an interval, or set times.
 Timing = int | Schedule
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstanceState, Mapper, class_mapper
 from data.alert_models import AlertChannel
 from data.models import Connection, Group, Person, Run, Sync
 from data.outbox_models import AlertSetting
+from data.saved_filter_models import SavedFilter
 from data.token_models import ApiToken
 
 # Sealed or not, a secret has no place in a log that is read and downloaded.
@@ -119,6 +120,8 @@ def name_values(table: type[Any], values: dict[str, Any]) -> str:
         return f"run {values['id']}"
     if issubclass(table, ApiToken):
         return f"token {values['name']}"
+    if issubclass(table, SavedFilter):
+        return f"saved filter {values['name']}"
     mapper: Mapper[Any] = class_mapper(table)
     keys = [str(values.get(mapper.get_property_by_column(column).key)) for column in mapper.primary_key]
     return f"{table.__tablename__} {' '.join(keys)}"
