@@ -15,6 +15,7 @@ from typing import Any, cast
 from sqlalchemy import exists
 from sqlmodel import Session, col, func, select
 
+from data import pauses
 from data.alert_channels import list_present_in
 from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
@@ -92,6 +93,7 @@ def note_paused(
 ) -> None:
     """Tell that syncs were just paused, for the reason that their rows hold; `again`: it is another one than before."""
     session.flush()
+    pauses.begin(session, sync_ids, now=now)
     for sync_id in sync_ids:
         present = find_open(session, f"sync:{sync_id}")
         if sync_id is None or (present is not None and present.condition == Condition.PAUSED and not again):
@@ -117,7 +119,9 @@ def note_resumed(session: Session, sync_id: int, *, now: datetime) -> None:
     """Tell that a paused sync runs again; where it was held or failing before, that is what it is in once more."""
     present = find_open(session, f"sync:{sync_id}")
     if present is None or present.condition != Condition.PAUSED:
+        pauses.end(session, sync_id, now=now)
         return
+    pauses.end(session, sync_id, since=present.changed_at, now=now)
     facts = _sync_facts(session, sync_id)
     held = select(Run.id).where(Run.group_id == facts["group_id"], Run.status == RunStatus.HELD)
     held_id = session.exec(held.where(col(Run.dry_run).is_(False)).order_by(col(Run.id).desc())).first()
@@ -134,6 +138,7 @@ def note_resumed(session: Session, sync_id: int, *, now: datetime) -> None:
 
 def note_removed(session: Session, sync_id: int, *, now: datetime) -> None:
     """Tell who was told of a sync that it was removed."""
+    pauses.end(session, sync_id, now=now)
     present = find_open(session, f"sync:{sync_id}")
     if present is not None:
         _close(session, present, {"how": "removed"}, now)

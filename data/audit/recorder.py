@@ -29,6 +29,7 @@ from data.audit.row_values import (
 from data.audit.scope import Scope
 from data.models import AuditEntry, Lease, WorkerHeartbeat
 from data.outbox_models import AlertMessage, AlertState
+from data.pause_models import SyncPause
 from data.proof_models import DeliveryCount, Installation, LeftPlace, SnapshotProof, TriedDelivery
 from data.query_models import CohortList, PageSize, QueryBudget, QuerySpend
 from data.sign_in_models import SignIn
@@ -48,6 +49,7 @@ _MACHINERY = (
     QuerySpend,
     SignIn,
     SnapshotProof,
+    SyncPause,
     TriedDelivery,
     WorkerHeartbeat,
 )
