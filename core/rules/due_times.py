@@ -104,6 +104,14 @@ def count_slots(sync_id: int, timing: Timing, *, since: datetime, until: datetim
     return max((until - first) // timedelta(minutes=timing) + 1, 0)
 
 
+def list_slots(sync_id: int, timing: Timing, *, since: datetime, until: datetime) -> list[datetime]:
+    """List the times after `since` that a sync was due at up to `until`; those of a schedule that is unknown: none."""
+    if isinstance(timing, Schedule):
+        return _set_times(timing, since, until)
+    first, count = next_slot(sync_id, timing, after=since), count_slots(sync_id, timing, since=since, until=until)
+    return [first + timedelta(minutes=timing) * number for number in range(count)]
+
+
 def _set_times(schedule: Schedule, since: datetime, until: datetime) -> list[datetime]:
     try:
         return list(takewhile(lambda slot: slot <= until, cron.list_slots(schedule, after=since)))

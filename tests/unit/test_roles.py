@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlmodel import func, select
 
 import core
-from core.access import audit_log, people, roles, sign_in, tokens
+from core.access import audit_log, people, roles, saved_filters, sign_in, tokens
 from core.access.roles import Actor, Role
 from core.alerts import attention, channels
 from core.alerts import listing as told
@@ -43,7 +43,9 @@ from core.reports import (
     members_since,
     overlap,
     overview,
+    run_history,
     search,
+    slots,
     storage,
     user_lookup,
 )
@@ -66,6 +68,7 @@ from data.models import (
     SyncState,
 )
 from data.outbox_models import AlertSetting
+from data.saved_filter_models import SavedFilter
 from data.sign_in_models import SignIn
 from data.token_models import ApiToken
 
@@ -212,6 +215,42 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "look_up_user": (Role.VIEWER, READS, lambda on, who: user_lookup.look_up_user(on.bridge, who, "i_1")),
     "list_run_actors": (Role.VIEWER, READS, lambda on, who: overview.list_run_actors(on.bridge, who)),
     "workers": (Role.VIEWER, READS, lambda on, who: overview.workers(on.bridge, who)),
+    "list_slot_lines": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: slots.list_slot_lines(on.bridge, who, [listing.get_sync(on.bridge, who, on.active)]),
+    ),
+    "list_latest_in_a_row": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: run_history.list_latest_in_a_row(on.bridge, who, [on.active]),
+    ),
+    "count_runs_by_day": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: run_history.count_runs_by_day(on.bridge, who, RunFilter(), []),
+    ),
+    "list_run_destinations": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: run_history.list_run_destinations(on.bridge, who),
+    ),
+    "list_saved_filters": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: saved_filters.list_saved_filters(on.bridge, who, "history"),
+    ),
+    # What everyone may keep for themselves.
+    "save_filter": (
+        Role.VIEWER,
+        WORKED,
+        lambda on, who: saved_filters.save_filter(on.bridge, who, "history", "Failed", "status=failed"),
+    ),
+    "remove_saved_filter": (
+        Role.VIEWER,
+        ELSEWHERE,
+        lambda on, who: saved_filters.remove_saved_filter(on.bridge, who, 1),
+    ),
     # What everyone may do with their own sign-in.
     "end_my_sign_ins": (Role.VIEWER, WORKED, lambda on, who: people.end_my_sign_ins(on.bridge, who)),
     "sign_out": (Role.VIEWER, WORKED, lambda on, who: sign_in.sign_out(on.bridge, who)),
@@ -475,7 +514,9 @@ def lines(bridge: Bridge) -> list[tuple[str, str, str]]:
 def everything(bridge: Bridge) -> list[tuple[object, ...]]:
     """What the tables that people decide about hold."""
     with read_session(bridge.engine) as session:
-        tables = (AlertChannel, AlertSetting, ApiToken, Association, Connection, Group, Person, Run, Sync)
+        tables = (
+            AlertChannel, AlertSetting, ApiToken, Association, Connection, Group, Person, Run, SavedFilter, Sync,
+        )  # fmt: skip
         return [
             tuple(row) for table in tables for row in session.connection().execute(select(*table.__table__.columns))
         ]

@@ -1,0 +1,81 @@
+"""Many runs as pictures show them: the last of each sync, what each day had, and what times were met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import func, literal, union_all
+from sqlmodel import col, select
+
+from data.engine import Engine, read_session
+from data.models import Run, RunFilter, Sync, TimedRun
+from data.runs import conditions
+
+# Of columns with names of their own pyright knows no type.
+_select = cast("Any", select)
+# More runs of a few syncs than this are not looked at for a picture: as many as a sync every minute has in two weeks.
+_MOST_RUNS = 20_000
+
+
+class RunMark(NamedTuple):
+    """A run in a row of them."""
+
+    run_id: int
+    status: str
+
+
+def latest_of_syncs(engine: Engine, sync_ids: Sequence[int], *, limit: int) -> dict[int, list[RunMark]]:
+    """List the latest runs of each of these syncs that were meant to write, the oldest first, by sync."""
+    # Where they begin is asked sync by sync, so that only those runs are read and not all that there are.
+    begin = select(Run.id).where(Run.sync_id == Sync.id, col(Run.dry_run).is_(False))
+    begin = begin.order_by(col(Run.id).desc()).offset(limit - 1).limit(1).correlate(Sync).scalar_subquery()
+    syncs = _select(col(Sync.id).label("sync_id"), func.coalesce(begin, 0).label("begin"))
+    begins = syncs.where(col(Sync.id).in_(sync_ids)).cte("begins")
+    query = (
+        select(Run.sync_id, Run.id, Run.status)
+        .join(begins, (col(Run.sync_id) == begins.c.sync_id) & (col(Run.id) >= begins.c.begin))
+        .where(col(Run.dry_run).is_(False))
+        .order_by(col(Run.id))
+    )
+    marks: dict[int, list[RunMark]] = {}
+    with read_session(engine) as session:
+        for sync_id, run_id, status in session.exec(query).all():
+            if run_id is not None:
+                marks.setdefault(sync_id, []).append(RunMark(run_id, status))
+    return marks
+
+
+def count_by_day(engine: Engine, which: RunFilter, days: Sequence[tuple[datetime, datetime]]) -> list[dict[str, int]]:
+    """Count the runs that a filter asks for by status, for each of these stretches of time that they were queued in."""
+    counts: list[dict[str, int]] = [{} for _ in days]
+    if not days:
+        return counts
+    each = [_count_in(number, conditions(which), *day) for number, day in enumerate(days)]
+    together = union_all(*each).subquery()
+    with read_session(engine) as session:
+        for number, name, runs in session.exec(select(together.c.number, together.c.status, together.c.runs)).all():
+            counts[number][name] = runs
+    return counts
+
+
+def _count_in(number: int, wanted: list[Any], begins: datetime, ends: datetime) -> Any:
+    """Build the query for how many runs a day has of each status; `number` says which day it is."""
+    # By time, not in the order of an index on `status`: see `runs_by_status` in data/run_stats.py.
+    status = func.coalesce(Run.status, "")
+    columns: list[Any] = [literal(number).label("number"), status.label("status"), func.count().label("runs")]
+    return _select(*columns).where(*wanted, col(Run.queued_at) >= begins, col(Run.queued_at) < ends).group_by(status)
+
+
+def list_timed(engine: Engine, sync_ids: Sequence[int], *, since: datetime) -> dict[int, list[TimedRun]]:
+    """List the runs of these syncs queued since then that were to make a group equal to its cohort, by sync."""
+    is_meant = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
+    query = select(Run.sync_id, Run.queued_at, Run.finished_at, Run.status)
+    query = query.where(col(Run.sync_id).in_(sync_ids), col(Run.queued_at) >= since, *is_meant)
+    runs: dict[int, list[TimedRun]] = {}
+    with read_session(engine) as session:
+        newest = query.order_by(col(Run.id).desc()).limit(_MOST_RUNS)
+        for sync_id, queued_at, finished_at, status in session.exec(newest).all():
+            runs.setdefault(sync_id, []).append(TimedRun(queued_at, finished_at, status))
+    return {sync_id: timed[::-1] for sync_id, timed in runs.items()}

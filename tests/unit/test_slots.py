@@ -1,0 +1,147 @@
+"""What became of the times that a sync was due at: met, late, missed, or no times at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlmodel import delete
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.reports import slots as lines
+from core.rules.due_times import count_slots, list_slots
+from core.rules.slots import SlotState, judge
+from core.syncs import listing, recurring, settings
+from data.engine import write_session
+from data.models import Connection, Pause, Run, RunStatus, Schedule, Sync, SyncKind, SyncState, TimedRun
+from data.pause_models import SyncPause
+from tests.stage.clock import FakeClock
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+# Due at noon and at each of the next two hours; the one at three is not over.
+DUE = [NOON + HOUR * hours for hours in range(4)]
+LATER = NOON + HOUR * 3 - MINUTE
+MET, LATE, MISSED, PAUSED, OPEN = (
+    SlotState.MET, SlotState.LATE, SlotState.MISSED, SlotState.PAUSED, SlotState.OPEN,
+)  # fmt: skip
+
+
+def run(queued: float, finished: float | None, status: str = RunStatus.SUCCEEDED) -> TimedRun:
+    """Make up a run that was queued, and ended, so many minutes after noon."""
+    return TimedRun(NOON + MINUTE * queued, None if finished is None else NOON + MINUTE * finished, status)
+
+
+@pytest.mark.parametrize(
+    ("runs", "states"),
+    [
+        ([run(0, 2), run(60, 62), run(120, 122)], [MET, MET, MET]),
+        # No worker was up, and one run was made for all that was missed.
+        ([run(130, 132)], [MISSED, MISSED, MET]),
+        # One that takes over an hour stands for the hour that it took from the next one as well.
+        ([run(0, 70), run(120, 121)], [LATE, LATE, MET]),
+        ([run(0, 2, RunStatus.FAILED), run(60, 61, RunStatus.HELD), run(120, None, RunStatus.RUNNING)],
+         [MISSED, MISSED, OPEN]),
+        # Somebody ran it again after it failed.
+        ([run(0, 2, RunStatus.FAILED), run(10, 12), run(60, 62)], [MET, MET, OPEN]),
+        ([run(0, None, RunStatus.RUNNING)], [OPEN, OPEN, OPEN]),
+        ([], [MISSED, MISSED, OPEN]),
+    ],
+)  # fmt: skip
+def test_a_time_is_met_by_a_run_that_is_done_before_the_next_one(runs: list[TimedRun], states: list[SlotState]):
+    assert [slot.state for slot in judge(DUE, runs, [], now=LATER)] == states
+
+
+def test_a_pause_has_no_times_to_be_missed_and_what_was_met_in_it_is_met():
+    paused = [Pause(NOON - MINUTE, NOON + HOUR + MINUTE)]
+
+    assert [slot.state for slot in judge(DUE, [], paused, now=LATER)] == [PAUSED, PAUSED, OPEN]
+    assert [slot.state for slot in judge(DUE, [run(5, 6)], paused, now=LATER)] == [MET, PAUSED, OPEN]
+    lasting = [Pause(NOON + HOUR, None)]
+    assert [slot.state for slot in judge(DUE, [], lasting, now=LATER)] == [MISSED, PAUSED, PAUSED]
+
+
+@pytest.mark.parametrize("timing", [15, 1440, Schedule("0 8,17 * * *", "Europe/Berlin")])
+def test_slots_are_listed_as_they_are_counted(timing: int | Schedule):
+    since, until = NOON - timedelta(days=3), NOON
+
+    slots = list_slots(7, timing, since=since, until=until)
+
+    assert len(slots) == count_slots(7, timing, since=since, until=until)
+    assert all(since < slot <= until for slot in slots)
+    assert slots == sorted(set(slots))
+
+
+@pytest.fixture
+def sync(bridge: Bridge, group_with_runs: list[Run]) -> Sync:
+    """A sync that runs every hour, and is two days old; its group's runs are not among these."""
+    with write_session(bridge.engine) as session:
+        sync = session.get_one(Sync, group_with_runs[0].sync_id)
+        sync.kind, sync.every_minutes, sync.state = SyncKind.RECURRING, 60, SyncState.ACTIVE
+        sync.created_at = bridge.clock.now() - timedelta(days=2)
+        session.add(sync)
+        mixpanel = session.get_one(Connection, sync.mixpanel_id)
+        mixpanel.secret = bridge.vault.encrypt("made up")  # who resumes a sync looks at the budget of its project
+        session.add(mixpanel)
+        for each in group_with_runs:
+            session.delete(session.get_one(Run, each.id))
+    return sync
+
+
+def line_of(bridge: Bridge, sync: Sync) -> lines.SlotLine:
+    view = listing.get_sync(bridge, LOCAL, sync.id or 0)
+    return lines.list_slot_lines(bridge, LOCAL, [view])[sync.id or 0]
+
+
+def test_a_paused_time_is_no_miss_however_it_ended_and_times_before_a_change_are_not_judged(
+    bridge: Bridge, sync: Sync, fake_clock: FakeClock
+):
+    assert line_of(bridge, sync).counts[MISSED] in (23, 24)
+    for _ in range(2):  # the first pause counts as well as the last
+        recurring.pause_sync(bridge, LOCAL, sync.id or 0)
+        fake_clock.shift_s += 3 * 3600
+        recurring.resume_sync(bridge, LOCAL, sync.id or 0)
+        fake_clock.shift_s += 2 * 3600
+
+    counts = line_of(bridge, sync).counts
+    settings.edit_sync(bridge, LOCAL, sync.id or 0, every_minutes=30, max_shrink=None)
+    changed = line_of(bridge, sync).counts
+
+    assert counts[PAUSED] == 6
+    assert counts[MISSED] + counts[OPEN] in (17, 18, 19)
+    assert sum(changed.values()) <= 1
+
+
+def test_a_sync_that_was_paused_before_pauses_were_noted_missed_nothing_since(
+    bridge: Bridge, sync: Sync, fake_clock: FakeClock
+):
+    recurring.pause_sync(bridge, LOCAL, sync.id or 0)
+    with write_session(bridge.engine) as session:
+        session.exec(delete(SyncPause))
+    fake_clock.shift_s += 3 * 3600
+
+    paused = line_of(bridge, sync).counts
+    recurring.resume_sync(bridge, LOCAL, sync.id or 0)
+    resumed = line_of(bridge, sync).counts
+
+    assert paused[MISSED] == 0
+    assert resumed[PAUSED] == 3
+    assert resumed[MISSED] in (20, 21)
+
+
+def test_runs_in_the_database_meet_the_times_they_were_queued_in(bridge: Bridge, sync: Sync):
+    due = list_slots(sync.id or 0, 60, since=bridge.clock.now() - timedelta(hours=5), until=bridge.clock.now())
+    facts = {"sync_id": sync.id, "group_id": sync.group_id, "cohort_id": 7, "cohort_name": "", "group_name": "",
+             "destination": "", "trigger": "schedule", "actor": "schedule"}  # fmt: skip
+    with write_session(bridge.engine) as session:
+        for at in due[:3]:
+            session.add(Run(**facts, status="succeeded", queued_at=at, finished_at=at + MINUTE))
+        # Neither says anything of freshness.
+        session.add(Run(**facts, status="succeeded", dry_run=True, queued_at=due[3], finished_at=due[3]))
+        undo = {"restore_snapshot": "run-1", "queued_at": due[3], "finished_at": due[3]}
+        session.add(Run(**facts, status="succeeded", **undo))
+
+    by_time = {slot.at: slot.state for slot in line_of(bridge, sync).slots}
+
+    assert [by_time[at] for at in due[:4]] == [MET, MET, MET, MISSED]
