@@ -13,6 +13,7 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import overview
 from core.reports.overview import Size
+from pages.parts.colors import DRAWN
 from pages.parts.formatting import clock, in_gray, number, pluralize
 
 SPANS = {
@@ -21,7 +22,7 @@ SPANS = {
     "Month": timedelta(days=30),
     "All": timedelta(days=180),
 }
-_BLUE, _GREEN, _RED, _GRAY = "#5577e0", "#2f9e62", "#d65a57", "#808495"
+_BLUE, _GREEN, _RED, _GRAY = DRAWN["blue"], DRAWN["green"], DRAWN["red"], DRAWN["gray"]
 # From zero, a line that moves within so small a share of its height looks as if it did not move at all.
 _SEEN_FROM_ZERO = 0.2
 # A bar so many times as high as the next one flattens it. So few of all bars may be cut for the others, or one.

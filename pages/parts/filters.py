@@ -63,6 +63,11 @@ class Filters:
         self._names: list[str] = []
         self._unknown: list[str] = []
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The filters that were drawn so far, as the address names them."""
+        return tuple(self._names)
+
     def asks_for(self, name: str) -> bool:
         """Return whether the address asks for something by this filter."""
         return bool(_asked(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import partial
-from typing import Literal, NamedTuple, TypedDict, cast
+from typing import NamedTuple, TypedDict, cast
 
 import streamlit as st
 
@@ -20,13 +20,12 @@ from core.syncs import held_runs, one_time, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
+from pages.parts.colors import Color
 from pages.parts.connections.wording import CANNOT_HEAL
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, message_text, number, pluralize
 from pages.parts.links import MATCHING
 from pages.parts.member_words import matching_key, words_for
 from pages.shell import gate, resources
-
-Color = Literal["red", "orange", "blue", "green", "gray"]
 
 
 class RunLog(TypedDict):
@@ -102,7 +101,7 @@ def badge(run: Run) -> None:
     """Show the run's state, and whether it wrote at all."""
     look = badge_for(run)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
-        st.badge(_word(run), icon=f":material/{look.icon}:", color=look.color)
+        st.badge(state_word(run), icon=f":material/{look.icon}:", color=look.color)
         if run.dry_run:
             st.badge("Preview", icon=":material/experiment:", color="gray")
 
@@ -117,10 +116,10 @@ def headline(run: Run, text: str) -> None:
 
 def status_text(run: Run) -> str:
     """Format the run's state for a table."""
-    return f"{_word(run)}{' (preview)' if run.dry_run else ''}"
+    return f"{state_word(run)}{' (preview)' if run.dry_run else ''}"
 
 
-def _word(run: Run) -> str:
+def state_word(run: Run) -> str:
     """Return the run's state in a word; of one that was held, what a person decided."""
     return run.step.capitalize() if held_runs.decision(run) else badge_for(run).word
 

@@ -1,4 +1,4 @@
-"""Lists of which one row can be opened: by its button, by selecting it, or from the keyboard."""
+"""Lists of which one row can be opened: by its name, by selecting it, or from the keyboard."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import streamlit as st
 # are others.
 ROWS = 25
 _ROW_PX, _HEADER_PX = 33, 36
+# Nobody sees it, and a name that begins with it is a name to Streamlit, whatever comes next.
+_JOINER = "\u2060"
 
 
 def height(rows: int, *, most: int = ROWS) -> Literal["content"] | int:
@@ -26,18 +28,20 @@ def rows_to_open(
     key: str,
     label: str,
     go_to: Callable[[Any], None],
-    columns: dict[str, Any],
+    columns: dict[str, Any] | None = None,
+    opens: str = "",
     order: list[str] | None = None,
     button_width: int = 70,
     most_rows: int = ROWS,
 ) -> None:
-    """Show rows, whose column "" is the button's text; `ids` are theirs, and `go_to` is called with the one to open.
+    """Show rows, of which a click on the column `opens` calls `go_to` with the row's id out of `ids`.
 
-    The ids are frozen when the list is drawn, so a click opens the row that the person saw. A button on a canvas cannot
-    be reached from the keyboard; a row can be chosen there with Shift and Space.
+    That is the column of the names, which stays in view when the others are scrolled, or "", which holds the words of
+    buttons. The ids are frozen when the list is drawn, so a click opens the row that the person saw. A button on a
+    canvas cannot be reached from the keyboard; a row can be chosen there with Shift and Space.
     """
     st.dataframe(
-        rows,
+        _with_buttons(rows, opens),
         key=f"{key}_table",
         on_select=partial(_selected, key, tuple(ids), go_to),
         selection_mode="single-row",
@@ -46,7 +50,7 @@ def rows_to_open(
         placeholder="",
         column_order=order,
         alt=label,
-        column_config={"": _open_column(key, ids, go_to, button_width), **columns},
+        column_config={**(columns or {}), opens: _open_column(key, ids, go_to, opens, button_width)},
     )
 
 
@@ -57,13 +61,14 @@ def rows_to_select(
     key: str,
     label: str,
     go_to: Callable[[Any], None],
-    columns: dict[str, Any],
+    columns: dict[str, Any] | None = None,
+    opens: str = "",
     order: list[str] | None = None,
     button_width: int = 70,
 ) -> None:
-    """Show rows that are opened by their button, and of which any number can be selected: see `selected`."""
+    """Show rows that are opened as those of `rows_to_open`, and of which any number can be selected: see `selected`."""
     st.dataframe(
-        rows,
+        _with_buttons(rows, opens),
         key=f"{key}_table",
         on_select="rerun",
         selection_mode="multi-row",
@@ -72,7 +77,7 @@ def rows_to_select(
         placeholder="",
         column_order=order,
         alt=label,
-        column_config={"": _open_column(key, ids, go_to, button_width), **columns},
+        column_config={**(columns or {}), opens: _open_column(key, ids, go_to, opens, button_width)},
     )
 
 
@@ -87,10 +92,28 @@ def counts(*names: str) -> dict[str, Any]:
     return {name: st.column_config.NumberColumn(format="localized") for name in names}
 
 
-def _open_column(key: str, ids: Sequence[Any], go_to: Callable[[Any], None], width: int) -> Any:
+def _open_column(key: str, ids: Sequence[Any], go_to: Callable[[Any], None], opens: str, width: int) -> Any:
     return st.column_config.ButtonColumn(
-        width=width, on_click=_pressed, args=(key, tuple(ids), go_to), key=f"{key}_open", type="secondary"
+        width=width,
+        on_click=_pressed,
+        args=(key, tuple(ids), go_to),
+        key=f"{key}_open",
+        type="tertiary" if opens else "secondary",
+        alignment="left" if opens else None,
+        pinned=bool(opens),
     )
+
+
+def _with_buttons(rows: list[dict[str, Any]], opens: str) -> list[dict[str, Any]]:
+    return [row | {opens: _button_text(str(row[opens]))} for row in rows] if opens else rows
+
+
+def _button_text(name: str) -> str:
+    """Return a name as the text of its button: without one there would be nothing to click on.
+
+    Streamlit would take one in brackets for a list of buttons, and one between colons for an icon.
+    """
+    return f"{_JOINER}{name}" if name.lstrip().startswith(("[", ":")) else name if name.strip() else "(no name)"
 
 
 def _selected(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:

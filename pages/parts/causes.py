@@ -1,0 +1,71 @@
+"""Why something is not as it should be, in so few words that a column of a list holds them."""
+
+from __future__ import annotations
+
+import re
+
+from core.syncs.listing import SyncView
+from data.models import Run, RunStatus, SyncState
+from pages.parts.formatting import pause_reason
+from pages.parts.state_chips import is_failing
+
+# By the error's code; where a code names the vendor, what stands after that decides.
+_WORDS = {
+    "held_shrink": "Too many would be removed",
+    "held_no_ids": "No usable id",
+    "held_total": "Total does not add up",
+    "held_unknown_members": "Not known whom it holds",
+    "incomplete_read": "Read was not complete",
+    "cohort_unknown": "Cohort not found",
+    "took_too_long": "Took too long",
+    "out_of_memory": "Out of memory",
+    "lease_lost": "Slept too long",
+    "storage_failed": "Storage cannot be used",
+    "secret_key_lost": "Secret key is lost",
+    "csv_not_written": "File not written",
+    "connection_changed": "Connection was changed",
+    "members_damaged": "Kept members are damaged",
+    "no_query_slot": "No query slot",
+    "session_lost": "Query session was lost",
+    "rate_limited": "Too many requests",
+    "cancelled": "Stopped",
+}
+_SIDES = {"mixpanel": "Mixpanel", "apptimize": "Destination", "receiver": "Destination"}
+_BY_SIDE = {
+    "unauthorized": "{} refused access",
+    "refused": "{} refused it",
+    "unavailable": "{} is failing",
+    "unreachable": "{} not reached",
+    "untrusted_certificate": "{} not trusted",
+}
+_FIRST_SENTENCE = re.compile(r"(.+?[.!?])(?=\s|$)", re.DOTALL)
+
+
+def of_run(run: Run) -> str:
+    """Return why a run did not succeed; empty for one that did, or has not ended."""
+    if run.status == RunStatus.SUCCEEDED or not run.error_message:
+        return ""
+    return _by_code(run.error_code or "") or first_sentence(run.error_message)
+
+
+def of_sync(view: SyncView) -> str:
+    """Return what paused a sync, or why its last run did not succeed."""
+    failed = view.last_run if view.last_run is not None and is_failing(view) else None
+    if view.sync.state != SyncState.PAUSED:
+        return of_run(failed) if failed else ""
+    reason = pause_reason(view.sync)
+    is_of_run = failed is not None and reason.startswith(failed.error_message or reason)
+    return of_run(failed) if failed and is_of_run else first_sentence(reason)
+
+
+def first_sentence(text: str) -> str:
+    """Return a text up to the end of its first sentence, without the full stop."""
+    match = _FIRST_SENTENCE.match(text.strip())
+    return (match[1] if match else text.strip()).removesuffix(".")
+
+
+def _by_code(code: str) -> str:
+    if words := _WORDS.get(code):
+        return words
+    side, _, what = code.partition("_")
+    return _BY_SIDE[what].format(_SIDES[side]) if side in _SIDES and what in _BY_SIDE else ""

@@ -1,0 +1,112 @@
+"""The latest runs of a sync as a strip of cells, as status pages have it: one a run, the newest at the right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from core.reports.run_history import IN_A_ROW, RunMark
+from data.models import Run, RunStatus
+from pages.parts import causes, links, run_status
+from pages.parts.colors import DRAWN
+from pages.parts.formatting import age, number, pluralize
+from pages.parts.pictures import PADDING_PX, Bar, picture
+from pages.parts.selection import opener
+
+_CELL, _GAP, _HIGH, _LOW = 4, 1, 20, 13
+_PICK = "run"
+
+
+def column() -> Any:
+    """Return the configuration of a list's column that holds such strips."""
+    told = (
+        f"The latest {IN_A_ROW} runs, one cell each, the newest at the right: green succeeded, red failed, orange was "
+        "held or interrupted, gray was cancelled, blue is not done. Beside it in words."
+    )
+    return st.column_config.ImageColumn(width=IN_A_ROW * _CELL + PADDING_PX, help=told)
+
+
+def strip(marks: Sequence[RunMark]) -> str:
+    """Return a strip as the address of a picture: what did not succeed is higher, for those who see no colors."""
+    bars = list[Bar]()
+    for place, mark in enumerate(marks, start=IN_A_ROW - len(marks)):
+        height = _LOW if mark.status == RunStatus.SUCCEEDED else _HIGH
+        bars.append(Bar(place * _CELL, _CELL - _GAP, height, _color(mark.status)))
+    return picture(bars, width=IN_A_ROW * _CELL)
+
+
+def words(marks: Sequence[RunMark]) -> str:
+    """Say the same in words: `30 succeeded`, `27 of 30 succeeded, 2 failed`."""
+    if not marks:
+        return "No run yet"
+    counts = Counter(_name(mark.status) for mark in marks)
+    succeeded = counts.pop(_name(RunStatus.SUCCEEDED), 0)
+    if not counts:
+        return f"{number(succeeded)} succeeded"
+    others = ", ".join(f"{number(count)} {name}" for name, count in counts.most_common())
+    return f"{number(succeeded)} of {number(len(marks))} succeeded, {others}"
+
+
+def show(runs: Sequence[Run], *, key: str) -> None:
+    """Show the strip of one sync, of these runs, the newest first: a cell tells of its run, and opens it."""
+    written = [run for run in runs if not run.dry_run][:IN_A_ROW][::-1]
+    if not written:
+        return
+    told = words([RunMark(run.id or 0, run.status) for run in written])
+    st.caption(f"The last {pluralize(len(written), 'run')}: {told}.")
+    frame = pd.DataFrame(
+        {
+            "run": [run.id or 0 for run in written],
+            "state": [run_status.state_word(run) for run in written],
+            "color": [_color(run.status) for run in written],
+            "height": [0.65 if run.status == RunStatus.SUCCEEDED else 1.0 for run in written],
+            "when": [age(run.finished_at or run.queued_at) for run in written],
+            "cause": [causes.of_run(run) for run in written],
+        }
+    )
+    pick = alt.selection_point(name=_PICK, fields=["run"], on="click")
+    tooltip = [
+        alt.Tooltip("run:O", title="Run"), alt.Tooltip("state:N", title="State"),
+        alt.Tooltip("when:N", title="When"), alt.Tooltip("cause:N", title="Cause"),
+    ]  # fmt: skip
+    chart = (
+        alt.Chart(frame, height=34)
+        .mark_bar(cornerRadius=2, cursor="pointer")
+        .encode(
+            x=alt.X("run:O", axis=None, scale=alt.Scale(paddingInner=0.18)),
+            y=alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
+            color=alt.Color("color:N", scale=None),
+            tooltip=tooltip,
+        )
+        .add_params(pick)
+    )
+    st.altair_chart(
+        chart,
+        key=f"{key}_strip",
+        alt=f"The latest runs of this sync, the newest at the right: {told}.",
+        on_select=partial(_open, f"{key}_strip"),
+        selection_mode=_PICK,
+        width=min(24 * len(written), 720),
+    )
+
+
+def _open(key: str) -> None:
+    picked = st.session_state[key]["selection"].get(_PICK) or []
+    if picked:
+        opener(links.HISTORY, "run")(picked[0]["run"])
+
+
+def _color(status: str) -> str:
+    badge = run_status.BADGES.get(status)
+    return DRAWN[badge.color if badge else "gray"]
+
+
+def _name(status: str) -> str:
+    badge = run_status.BADGES.get(status)
+    return (badge.word if badge else status).lower()

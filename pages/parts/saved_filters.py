@@ -1,0 +1,68 @@
+"""What a person keeps of a list's filters under a name: each is an address, which can be shared as well."""
+
+from __future__ import annotations
+
+from functools import partial
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from core.access import saved_filters
+from core.access.roles import Actor
+from core.bridge import Bridge
+from pages.parts.actions import perform
+from pages.parts.filters import Filters
+from pages.parts.formatting import escape_markdown
+from pages.shell import page_frame
+
+
+def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: str) -> None:
+    """Show the filters that the person has kept of this list, and the field to keep those that it has now."""
+    kept, place = saved_filters.list_saved_filters(bridge, person, page), f"{page}_saved"
+    with st.popover("Saved filters", icon=":material/bookmarks:", key=f"{page}_saved_popover"):
+        for each in kept:
+            with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+                st.page_link(
+                    path,
+                    label=escape_markdown(each.name),
+                    icon=":material/bookmark:",
+                    query_params=saved_filters.read_query(each.query),
+                )
+                st.button(
+                    "Remove",
+                    key=f"{page}_saved_remove_{each.id}",
+                    type="tertiary",
+                    icon=":material/delete:",
+                    on_click=perform,
+                    args=(
+                        place,
+                        partial(saved_filters.remove_saved_filter, bridge, person, each.id or 0),
+                        f"The filter {escape_markdown(each.name)} is removed.",
+                    ),
+                )
+        query = urlencode(_asked(filters))
+        if not query:
+            st.caption("Filter the list, then keep that here under a name.")
+        else:
+            st.text_input(
+                "Name", key=f"{page}_saved_name", max_chars=saved_filters.LONGEST_NAME, placeholder="Failed this week"
+            )
+            st.button(
+                "Save these filters",
+                key=f"{page}_save",
+                icon=":material/bookmark_add:",
+                on_click=_save,
+                args=(bridge, person, page, query, place),
+            )
+    page_frame.show_answer(place)
+
+
+def _asked(filters: Filters) -> list[tuple[str, str]]:
+    """Return what of the address is about these filters."""
+    return [(name, text) for name in filters.names for text in st.query_params.get_all(name) if text]
+
+
+def _save(bridge: Bridge, person: Actor, page: str, query: str, place: str) -> None:
+    name = st.session_state.get(f"{page}_saved_name", "")
+    save = partial(saved_filters.save_filter, bridge, person, page, name, query)
+    perform(place, save, lambda kept: f"The filter {escape_markdown(kept.name)} is saved.")

@@ -1,0 +1,72 @@
+"""The column of a list that shows states: each as a word on its color, the same for a state on every page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import streamlit as st
+
+from core.reports import overview
+from core.reports.overview import Freshness
+from core.syncs.listing import SyncView
+from data.models import Run, RunStatus, SyncState
+from pages.parts import run_status
+from pages.parts.colors import Color, behind_words
+from pages.parts.formatting import paused_text
+
+PREVIEW = "Preview"
+LATE, ACTIVE, PAUSED = "Late", "Active", "Paused"
+_COLORS: dict[str, Color] = {
+    **{badge.word: badge.color for badge in run_status.BADGES.values()},
+    "Applied": "gray",
+    "Discarded": "gray",
+    PREVIEW: "gray",
+    ACTIVE: "green",
+    LATE: "red",
+    PAUSED: "orange",
+    "In the group": "green",
+    "In the group, in doubt": "orange",
+    "Not in the group": "gray",
+    "Not known": "orange",
+}
+# What a character takes in the font of lists, and what surrounds a word: a chip that is too wide is cut off.
+_CHARACTER_PX, _AROUND_PX, _CELL_PX, _LEAST_PX, _MOST_PX = 7, 14, 18, 90, 220
+
+
+def column(states: Iterable[list[str]]) -> Any:
+    """Return the configuration of a column that holds these states, as wide as the widest of them."""
+    states = list(states)
+    words = sorted({word for each in states for word in each})
+    widths = [sum(len(word) * _CHARACTER_PX + _AROUND_PX for word in each) + _CELL_PX for each in states]
+    return st.column_config.MultiselectColumn(
+        options=words,
+        color=[behind_words(_color_of(word)) for word in words] or None,
+        width=min(max([_LEAST_PX, *widths]), _MOST_PX),  # type: ignore[arg-type]  # pixels are taken as well
+    )
+
+
+def _color_of(word: str) -> Color:
+    return _COLORS.get(word, "orange" if word.startswith(PAUSED) else "gray")
+
+
+def of_run(run: Run) -> list[str]:
+    """Return the state of a run, and that it was a preview: one that succeeded was nothing else."""
+    if run.dry_run and run.status == RunStatus.SUCCEEDED:
+        return [PREVIEW]
+    return [run_status.state_word(run), *([PREVIEW] if run.dry_run else [])]
+
+
+def of_sync(sync: Freshness) -> list[str]:
+    """Return what is to be known of a recurring sync: that it is paused, or late, and how its last run ended."""
+    if sync.view.sync.state == SyncState.PAUSED:
+        return [paused_text(sync.view.sync)]
+    states = [LATE] if sync.is_late else []
+    if sync.view.last_run is not None and is_failing(sync.view):
+        states.append(run_status.state_word(sync.view.last_run))
+    return states or [ACTIVE]
+
+
+def is_failing(view: SyncView) -> bool:
+    """Return whether the last run of a sync did not succeed, and waits for somebody."""
+    return view.last_run is not None and view.last_run.status in overview.FAILING
