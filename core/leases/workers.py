@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 
 from core.access.roles import Actor, Role, action
@@ -40,6 +41,12 @@ def worker_seen_at(bridge: Bridge, actor: Actor) -> datetime | None:
 def worker_is_up(bridge: Bridge, actor: Actor) -> bool:
     """Return whether a worker is there to do what is queued."""
     return workers.is_one_up(bridge.engine, now=bridge.clock.now())
+
+
+def is_one_up(bridge: Bridge, heartbeats: Iterable[WorkerHeartbeat]) -> bool:
+    """Return whether one of these workers is there to do what is queued."""
+    now = bridge.clock.now()
+    return any(worker_names.is_up(each.seen_at, now) for each in heartbeats)
 
 
 @action(Role.VIEWER)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from core.access.roles import LOCAL, Actor, Role, action
 from core.bridge import Bridge
 from core.reports import overview
+from data.models import WorkerHeartbeat
 from data.worker_names import host_of, shorten_host
 
 _SHOWN_FROM = timedelta(minutes=1)
@@ -39,13 +41,15 @@ class ClockOff:
 
 
 @action(Role.VIEWER)
-def list_clocks_off(bridge: Bridge, actor: Actor) -> list[ClockOff]:
-    """List the machines, this one and those of the workers that are up, whose clock is off by more than a minute."""
-    ahead = {
-        host_of(worker.name): worker.clock_ahead_s
-        for worker in overview.workers(bridge, actor)
-        if worker.clock_ahead_s is not None
-    }
+def list_clocks_off(
+    bridge: Bridge, actor: Actor, heartbeats: Sequence[WorkerHeartbeat] | None = None
+) -> list[ClockOff]:
+    """List the machines, this one and those of the workers that are up, whose clock is off by more than a minute.
+
+    The workers are read unless the caller has them.
+    """
+    up = overview.workers(bridge, actor) if heartbeats is None else heartbeats
+    ahead = {host_of(worker.name): worker.clock_ahead_s for worker in up if worker.clock_ahead_s is not None}
     own = bridge.clock.find_ahead_s()
     if own is not None:
         ahead[shorten_host(socket.gethostname())] = own

@@ -36,6 +36,7 @@ from data.models import (
 from data.query_budget import BudgetStatus
 from data.run_stats import Size
 
+DAY = timedelta(days=1)
 _ON_TIME_OVER = timedelta(days=7)
 _TREND_OVER = timedelta(days=14)
 # What Excel takes; a longer history is filtered first.
@@ -82,12 +83,14 @@ class RestoredDatabase:
 class AttentionItems:
     """What needs a person: syncs that are paused with what stopped them, what is held, and what failed last of a group.
 
-    A run whose sync is paused is with its sync. `restored` lasts until all groups were written again.
+    A run whose sync is paused is with its sync. `restored` lasts until all groups were written again. `not_recovered`
+    is the number of groups whose newest run, of the last day, did not succeed or is held.
     """
 
     paused: list[SyncView]
     runs: list[Run]
     restored: RestoredDatabase | None = None
+    not_recovered: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,8 @@ def get_health_and_attention(
     health = [_health(connection, ended[::-1]) for connection in connections]
     # What is held waits for a person until it is superseded, whatever was queued, or has failed, since.
     held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=MOST_HELD)
-    return health, replace(_attention(newest, held, views), restored=find_restored(bridge))
+    items = _attention(newest, held, views, since=bridge.clock.now() - DAY)
+    return health, replace(items, restored=find_restored(bridge))
 
 
 def find_restored(bridge: Bridge) -> RestoredDatabase | None:
@@ -166,12 +170,14 @@ def find_restored(bridge: Bridge) -> RestoredDatabase | None:
     return RestoredDatabase(at, deliveries.REASONS.get(why, ""), doubtful) if doubtful else None
 
 
-def _attention(newest: Sequence[Run], held: list[Run], views: Sequence[SyncView]) -> AttentionItems:
+def _attention(newest: Sequence[Run], held: list[Run], views: Sequence[SyncView], *, since: datetime) -> AttentionItems:
     # data/attention.py counts the same for the menu.
     paused = [view for view in views if view.sync.kind == SyncKind.RECURRING and view.sync.state == SyncState.PAUSED]
     with_sync = {view.group.id for view in paused}
     failed = [run for run in newest if run.status in FAILING and run.status != RunStatus.HELD]
-    return AttentionItems(paused, held + [run for run in failed if run.group_id not in with_sync])
+    not_recovered = {run.group_id for run in held + failed if run.queued_at >= since}
+    shown = held + [run for run in failed if run.group_id not in with_sync]
+    return AttentionItems(paused, shown, not_recovered=len(not_recovered))
 
 
 @action(Role.VIEWER)

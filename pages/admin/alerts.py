@@ -46,6 +46,8 @@ def show_list(bridge: Bridge, person: Actor, found: list[AlertChannel]) -> None:
         key="alerts",
         label="Channels",
         go_to=CHANNELS.go_to,
+        opens="Name",
+        button_width=150,
         columns={"Goes to": st.column_config.TextColumn(width="medium")},
     )
 
@@ -53,7 +55,6 @@ def show_list(bridge: Bridge, person: Actor, found: list[AlertChannel]) -> None:
 def table_row(channel: AlertChannel) -> dict[str, object]:
     """Format a channel for the table."""
     return {
-        "": "Open",
         "Name": channel.name,
         "State": state_text(channel),
         "Goes to": channel.shown,

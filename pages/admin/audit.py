@@ -86,6 +86,8 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         key="audit",
         label="Lines of the audit log",
         go_to=LINES.go_to,
+        opens="Action",
+        button_width=150,
         columns={
             "When": st.column_config.TextColumn(width=140),
             "Outcome": st.column_config.TextColumn(width=90),
@@ -98,7 +100,6 @@ def show_list(bridge: Bridge, person: Actor) -> None:
 def table_row(entry: AuditEntry) -> dict[str, object]:
     """Format a line for the table."""
     return {
-        "": "Open",
         "When": moment(entry.at),
         "Who": entry.who,
         "Action": action_text(entry.action),

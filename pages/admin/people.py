@@ -120,14 +120,14 @@ def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
         key="people",
         label="People",
         go_to=PEOPLE.go_to,
-        columns={"Address": st.column_config.TextColumn(width=180)},
+        opens="Address",
+        button_width=200,
     )
 
 
 def table_row(view: PersonView) -> dict[str, object]:
     """Format a person for the table."""
     return {
-        "": "Open",
         "Address": view.person.email,
         "Role": view.role.label.capitalize() + (" (by setting)" if view.fixed else ""),
         "State": state_text(view),

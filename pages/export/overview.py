@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 
 import streamlit as st
@@ -13,11 +12,22 @@ from core.alerts.attention import Attention, get_attention
 from core.bridge import Bridge
 from core.leases import workers
 from core.reports import clocks, overview, storage
-from core.reports.overview import DoubtfulGroup, Freshness, Health, QuotaStatus, RestoredDatabase
+from core.reports.overview import DoubtfulGroup, Health, QuotaStatus, RestoredDatabase
 from core.syncs import listing, one_time, recurring, runs
 from core.syncs.listing import SyncView
-from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, SyncState, WorkerHeartbeat
-from pages.parts import answers, held_run, held_run_dialog, links, run_status, selection, tables
+from data.models import MIXPANEL_SIDE, Connection, Run, RunStatus, SyncKind, WorkerHeartbeat
+from pages.export import freshness_table
+from pages.parts import (
+    answers,
+    causes,
+    held_run,
+    held_run_dialog,
+    links,
+    run_status,
+    selection,
+    state_chips,
+    tables,
+)
 from pages.parts.actions import perform, show_errors
 from pages.parts.alerts import messages
 from pages.parts.formatting import (
@@ -28,20 +38,14 @@ from pages.parts.formatting import (
     number,
     pause_reason,
     paused_text,
-    percent,
-    percent_number,
     pluralize,
-    timing_text,
 )
 from pages.shell import gate, page_frame, resources
 
-DAY = timedelta(days=1)
 SHOWN = 8
 # So many runs or syncs that need attention are shown one by one; the pages they lead to have all.
 MOST_ITEMS = 5
 MOST_WORKERS = 5
-# So many syncs are listed, the stalest first.
-MOST_SYNCS = 12
 
 
 def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> bool:
@@ -73,11 +77,16 @@ def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> b
     return True
 
 
-def show_cards(bridge: Bridge, person: Actor, health: list[Health]) -> None:
+def show_cards(
+    bridge: Bridge,
+    person: Actor,
+    health: list[Health],
+    heartbeats: list[WorkerHeartbeat],
+    not_recovered: int,
+) -> None:
     """Show connections, worker and the last day, side by side, and the query budget."""
     mixpanel = [each for each in health if each.connection.side == MIXPANEL_SIDE]
     destinations = [each for each in health if each.connection.side != MIXPANEL_SIDE]
-    heartbeats = overview.workers(bridge, person)
     # Two pairs: side by side where there is room for four, one above the other in each where there is not.
     with st.container(horizontal=True, gap="small"):
         with st.container(horizontal=True, gap="small"):
@@ -89,7 +98,7 @@ def show_cards(bridge: Bridge, person: Actor, health: list[Health]) -> None:
             with _card("Worker"):
                 _show_worker(bridge, person, heartbeats)
             with _card("Last 24 hours"):
-                _show_last_day(overview.count_recent_runs(bridge, person, DAY))
+                _show_last_day(overview.count_recent_runs(bridge, person, overview.DAY), not_recovered)
     _show_names(heartbeats)
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
@@ -130,7 +139,7 @@ def _connection_name(health: Health) -> str:
 
 
 def _show_worker(bridge: Bridge, person: Actor, heartbeats: list[WorkerHeartbeat]) -> None:
-    is_up = workers.worker_is_up(bridge, person)
+    is_up = workers.is_one_up(bridge, heartbeats)
     st.badge(
         "Running" if is_up else "Not running",
         icon=":material/check_circle:" if is_up else ":material/power_off:",
@@ -157,20 +166,23 @@ def _show_names(heartbeats: list[WorkerHeartbeat]) -> None:
         st.caption(f"{title}: {escape_markdown(', '.join(named[:MOST_WORKERS]))}{more}")
 
 
-def _show_last_day(counts: dict[str, int]) -> None:
-    failed = sum(counts.get(status, 0) for status in overview.FAILING)
+def _show_last_day(counts: dict[str, int], not_recovered: int) -> None:
+    """Show how the runs of the last day ended: in red only what no later run has made good."""
     succeeded = counts.get(RunStatus.SUCCEEDED, 0)
     if not sum(counts.values()):
         st.badge("No runs", icon=":material/bedtime:", color="gray")
         return
-    if failed:
-        st.badge(f"{number(failed)} did not succeed", icon=":material/error:", color="red")
+    has_failed = any(counts.get(status) for status in overview.FAILING)
+    if not_recovered:
+        st.badge(f"{number(not_recovered)} did not succeed", icon=":material/error:", color="red")
+    elif has_failed:
+        st.badge("None failing now", icon=":material/check_circle:", color="green")
     else:
         st.badge("All succeeded", icon=":material/check_circle:", color="green")
     others = [
         f"{number(count)} {run_status.status_name(status).lower()}"
         for status, count in counts.items()
-        if count and status not in (*overview.FAILING, RunStatus.SUCCEEDED)
+        if count and status != RunStatus.SUCCEEDED
     ]
     rest = f"  \n{', '.join(others).capitalize()}" if others else ""
     st.caption(f"{pluralize(succeeded, 'run')} succeeded{rest}")
@@ -292,92 +304,49 @@ def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
                 links.view_sync(view.sync.id)
 
 
-def show_freshness(freshness: list[Freshness], person: Actor) -> None:
-    """Show how old each recurring group's members are, the stalest first."""
-    if not freshness:
-        return
-    late, shown = sum(each.is_late for each in freshness), freshness[:MOST_SYNCS]
-    # The page of a sync is for those who may change it; others are led to the group.
-    may_change = person.role >= Role.ANALYST
-    st.header("Freshness of recurring syncs", anchor=False)
-    st.caption(
-        pluralize(len(freshness), "recurring sync")
-        + (f", {number(late)} late" if late else ", none late")
-        + (f". The {MOST_SYNCS} that were updated the longest ago:" if len(freshness) > MOST_SYNCS else ".")
-    )
-    tables.rows_to_open(
-        [
-            {
-                "": "Open",
-                "Group": each.view.group.name,
-                "State": state_text(each),
-                "Updated": age(each.at) if each.at else "Not delivered yet",
-                "On-time runs, 7 days": percent_number(each.on_time_share),
-                "Scheduled runs": each.scheduled_runs,
-                "Schedule": timing_text(each.view.sync),
-            }
-            for each in shown
-        ],
-        [each.view.sync.id if may_change else each.view.group.id for each in shown],
-        key="overview_fresh",
-        label="Freshness of recurring syncs, the stalest first",
-        go_to=selection.opener(links.SYNCS, "sync") if may_change else selection.opener(links.GROUPS, "group"),
-        columns={
-            "Group": st.column_config.TextColumn(width="medium"),
-            "On-time runs, 7 days": st.column_config.ProgressColumn(
-                format="%.1f%%",
-                min_value=0,
-                max_value=100,
-                help="Scheduled runs that succeeded, out of the times they were due. Time that a sync was paused "
-                "counts as missed.",
-            ),
-            **tables.counts("Scheduled runs"),
-        },
-    )
-
-
-def state_text(freshness: Freshness) -> str:
-    """Format whether a group is as fresh as its interval promises."""
-    if freshness.view.sync.state == SyncState.PAUSED:
-        return paused_text(freshness.view.sync)
-    if freshness.on_time_share is not None and freshness.on_time_share < 1 and not freshness.is_late:
-        return f"Fresh, missed {percent(1 - freshness.on_time_share)}"
-    return "Late" if freshness.is_late else "Fresh"
-
-
 def show_storage(bridge: Bridge, person: Actor) -> None:
     """Say that members can be neither kept nor read, while that is so."""
     if trouble := storage.find_storage_trouble(bridge, person):
         st.error(escape_markdown(f"{trouble.message} {trouble.advice}"), icon=":material/cloud_off:")
 
 
-def show_clocks(bridge: Bridge, person: Actor) -> None:
+def show_clocks(bridge: Bridge, person: Actor, heartbeats: list[WorkerHeartbeat]) -> None:
     """Warn of machines whose clock is off."""
-    for clock_off in clocks.list_clocks_off(bridge, person):
+    for clock_off in clocks.list_clocks_off(bridge, person, heartbeats):
         st.warning(escape_markdown(f"{clock_off.message} {clock_off.advice}"), icon=":material/schedule:")
 
 
 def show_latest_runs(latest: list[Run]) -> None:
     """Show the newest runs, each of which leads to its detail."""
     st.header("Latest runs", anchor=False)
+    states = [state_chips.of_run(run) for run in latest]
     tables.rows_to_open(
-        [
-            {
-                "": "Open",
-                "State": run_status.status_text(run),
-                "Group": run.group_name,
-                "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
-                "Destination": run.destination,
-                "When": age(run.finished_at or run.queued_at),
-            }
-            for run in latest
-        ],
+        [latest_row(run, state) for run, state in zip(latest, states, strict=True)],
         [run.id for run in latest],
         key="overview",
         label="The newest runs",
         go_to=selection.opener(links.HISTORY, "run"),
-        columns={"Group": st.column_config.TextColumn(width="medium"), **tables.counts("Members")},
+        opens="Group",
+        button_width=150,
+        columns={
+            "State": state_chips.column(states),
+            "Members": st.column_config.NumberColumn(format="localized", width=85),
+            "Cause": st.column_config.TextColumn(width=190),
+            "Destination": st.column_config.TextColumn(width=110),
+        },
     )
+
+
+def latest_row(run: Run, states: list[str]) -> dict[str, object]:
+    """Format a run for the table."""
+    return {
+        "Group": run.group_name,
+        "State": states,
+        "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
+        "Cause": causes.of_run(run),
+        "When": age(run.finished_at or run.queued_at),
+        "Destination": run.destination,
+    }
 
 
 @st.fragment(run_every="5s")
@@ -386,18 +355,20 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     selection.follow()
     held_run_dialog.redraw_if_asked()
     with show_errors():
+        heartbeats = overview.workers(bridge, person)
+        page_frame.show_worker_notice(bridge, person, heartbeats)
         is_ready = next_step(bridge, person, connections)
         views = [view for view in listing.list_syncs(bridge, person) if view.sync.kind == SyncKind.RECURRING]
         health, items = overview.get_health_and_attention(bridge, person, connections, views)
         show_storage(bridge, person)
-        show_clocks(bridge, person)
-        show_cards(bridge, person, health)
+        show_clocks(bridge, person, heartbeats)
+        show_cards(bridge, person, health, heartbeats, items.not_recovered)
         latest = runs.list_runs(bridge, person, limit=SHOWN)
         attention = get_attention(bridge, person, items)
         if attention.count or (is_ready and (latest or views)):
             show_attention(bridge, person, attention)
         if is_ready and (latest or views):
-            show_freshness(overview.freshness(bridge, person, views), person)
+            freshness_table.show(bridge, person, overview.freshness(bridge, person, views))
         if latest:
             show_latest_runs(latest)
         if resources.note_attention(bridge, attention.count):
@@ -406,6 +377,8 @@ def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
 
 person = gate.require(Role.VIEWER)
 bridge = resources.bridge()
-connections = page_frame.open_page(bridge, person, "Overview", "Whether everything is all right, and what comes next.")
+connections = page_frame.open_page(
+    bridge, person, "Overview", "Whether everything is all right, and what comes next.", with_worker_notice=False
+)
 show(bridge, person, connections)
 held_run_dialog.show(bridge, person)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from core.reports import overview
 from core.reports.overview import Freshness
+from core.reports.run_history import RunMark
 from core.syncs.listing import SyncView
 from data.models import RunStatus, SyncState
-from pages.parts import run_status, tables
+from pages.parts import causes, run_status, run_strip, state_chips, tables
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, clock, in_gray, number, paused_text, percent_number, timing_text
+from pages.parts.formatting import age, clock, in_gray, number, percent_number, timing_text
 from pages.shell import resources
 
 ALL, ACTIVE, PAUSED, LATE, FAILING = "All", "Active", "Paused", "Late", "Failing"
@@ -54,31 +54,45 @@ def filtered(syncs: list[Freshness], filters: Filters) -> list[Freshness]:
 def is_in(sync: Freshness, state: str) -> bool:
     """Return whether a sync is in one of the states that can be asked for."""
     is_on = sync.view.sync.state == SyncState.ACTIVE
-    return {ALL: True, ACTIVE: is_on, PAUSED: not is_on, LATE: sync.is_late, FAILING: _is_failing(sync.view)}[state]
+    return {
+        ALL: True,
+        ACTIVE: is_on,
+        PAUSED: not is_on,
+        LATE: sync.is_late,
+        FAILING: state_chips.is_failing(sync.view),
+    }[state]
 
 
-def _is_failing(view: SyncView) -> bool:
-    return view.last_run is not None and view.last_run.status in overview.FAILING
-
-
-def show(syncs: list[Freshness], go_to: Callable[[Any], None]) -> None:
-    """Show syncs as rows: each with its button, and to be selected for what is done with many."""
+def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to: Callable[[Any], None]) -> None:
+    """Show syncs as rows: each to be opened by its name, and to be selected for what is done with many."""
     ids = tuple(sync.view.sync.id for sync in syncs)
     # A selection is places in the list: when other syncs stand there now, it is a new list, with nothing selected.
     key = f"{_TABLE}_{hash(ids) & 0xFFFFFFFF:x}_{st.session_state.get(_ROUND, 0)}"
     st.session_state[_TABLE] = key
     now = resources.now()
+    states = [state_chips.of_sync(sync) for sync in syncs]
     tables.rows_to_select(
-        [_row(sync, now) for sync in syncs],
+        [
+            _row(sync, state, latest.get(sync.view.sync.id or 0, ()), now)
+            for sync, state in zip(syncs, states, strict=True)
+        ],
         ids,
         key=key,
         label="Recurring syncs",
         go_to=go_to,
+        opens="Group",
+        button_width=140,
         columns={
-            "Group": st.column_config.TextColumn(width="medium"),
-            "On-time runs, 7 days": st.column_config.ProgressColumn(format="%.1f%%", min_value=0, max_value=100),
+            "State": state_chips.column(states),
+            "Members": st.column_config.NumberColumn(format="localized", width=80),
+            "Latest runs": run_strip.column(),
+            "Cause": st.column_config.TextColumn(width=165),
+            "Destination": st.column_config.TextColumn(width=85),
+            "Updated": st.column_config.TextColumn(width=110),
+            "On-time runs, 7 days": st.column_config.ProgressColumn(
+                format="%.1f%%", min_value=0, max_value=100, width=130
+            ),
             "Tags": st.column_config.ListColumn(),
-            **tables.counts("Members"),
         },
     )
 
@@ -94,29 +108,23 @@ def clear_selection() -> None:
     st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
 
 
-def _row(sync: Freshness, now: datetime) -> dict[str, object]:
+def _row(sync: Freshness, states: list[str], latest: Sequence[RunMark], now: datetime) -> dict[str, object]:
     view = sync.view
     return {
-        "": "Open",
         "Group": view.group.name,
-        "State": _state_text(sync),
+        "State": states,
         "Members": view.group.members if view.group.delivered_at else None,
-        "Updated": "Not delivered yet" if sync.at is None else age(sync.at) + (" (late)" if sync.is_late else ""),
+        "Latest runs": run_strip.strip(latest),
+        "Cause": causes.of_sync(view),
+        "Destination": view.destination,
+        "Updated": "Not delivered yet" if sync.at is None else age(sync.at),
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
+        "Latest runs in words": run_strip.words(latest),
         "On-time runs, 7 days": percent_number(sync.on_time_share),
         "Schedule": timing_text(view.sync),
-        "Destination": view.destination,
         "Tags": view.sync.tags,
     }
-
-
-def _state_text(sync: Freshness) -> str:
-    if sync.view.sync.state == SyncState.PAUSED:
-        return paused_text(sync.view.sync)
-    if sync.view.last_run and _is_failing(sync.view):
-        return f"Active, last run {run_status.status_name(sync.view.last_run.status).lower()}"
-    return "Active, late" if sync.is_late else "Active"
 
 
 def _last_result(view: SyncView) -> str:

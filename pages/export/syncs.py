@@ -8,22 +8,26 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.reports import overview
+from core.reports import overview, run_history
 from core.reports.group_state import group_states
 from core.reports.overview import Freshness
+from core.reports.run_history import IN_A_ROW
 from core.syncs import listing, runs
 from core.syncs.listing import SyncView
 from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState
 from pages.export import sync_actions, sync_settings, sync_table
 from pages.parts import (
     answers,
+    causes,
     charts,
     held_run,
     held_run_dialog,
     links,
     membership_changes,
     run_status,
+    run_strip,
     selection,
+    state_chips,
     tables,
 )
 from pages.parts.actions import show_errors
@@ -73,7 +77,8 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             filters.show_none("No sync matches the filters.")
             return
         go_to = selection.redraw_page_for("syncs", SYNCS.go_to)
-        sync_table.show(shown, go_to)
+        ids = [sync.view.sync.id for sync in shown if sync.view.sync.id is not None]
+        sync_table.show(shown, run_history.list_latest_in_a_row(bridge, person, ids), go_to)
         sync_actions.buttons_for_selected(bridge, person, shown, go_to)
 
 
@@ -173,33 +178,42 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
 
 def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
     """Show the sync's latest runs, each of which leads to its detail."""
-    latest = runs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=10)
+    in_a_row = runs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=IN_A_ROW)
+    latest = in_a_row[:10]
     st.subheader("Latest runs", anchor=False)
     if not latest:
         st.caption("None yet: the first one is due at once.")
         return
+    run_strip.show(in_a_row, key="syncs")
+    states = [state_chips.of_run(run) for run in latest]
     tables.rows_to_open(
-        [run_row(run) for run in latest],
+        [run_row(run, state) for run, state in zip(latest, states, strict=True)],
         [run.id for run in latest],
         key="syncs_runs",
         label="Latest runs of this sync",
         go_to=selection.opener(links.HISTORY, "run"),
-        columns=tables.counts("Members", "Added", "Removed"),
+        opens="Run",
+        button_width=75,
+        columns={
+            "State": state_chips.column(states),
+            "Cause": st.column_config.TextColumn(width=190),
+            **tables.counts("Members", "Added", "Removed"),
+        },
     )
     sync = {"sync": str(sync_id)}
     st.page_link(links.HISTORY, label="All runs of this sync", icon=":material/history:", query_params=sync)
 
 
-def run_row(run: Run) -> dict[str, object]:
+def run_row(run: Run, states: list[str]) -> dict[str, object]:
     """Format a run for the table."""
     is_good = run.status == RunStatus.SUCCEEDED
     return {
-        "": "Open",
         "Run": str(run.id),
-        "State": run_status.status_text(run),
+        "State": states,
         "Members": run.members if is_good else None,
         "Added": run.added if is_good else None,
         "Removed": run.removed if is_good else None,
+        "Cause": causes.of_run(run),
         "Wrote": WRITES.get(run.write or "", ""),
         "When": age(run.finished_at or run.queued_at),
         "Took": run_status.took(run),

@@ -117,8 +117,9 @@ def _show_table(shown: list[Group], rows: list[dict[str, object]]) -> None:
         label="Delivered groups",
         go_to=GROUPS.go_to,
         order=[name for name in rows[0] if name not in hidden],
+        opens="Group",
+        button_width=210,
         columns={
-            "Group": st.column_config.TextColumn(width=230),
             "Last 14 days": st.column_config.LineChartColumn(width=110),
             **tables.counts("Members"),
         },
@@ -130,7 +131,6 @@ def table_row(
 ) -> dict[str, object]:
     """Format a group for the table."""
     return {
-        "": "Open",
         "Group": group_name(group),
         "Members": group.members,
         "Last 14 days": trend if trend and len(trend) > 1 else None,

@@ -10,27 +10,31 @@ from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.reports import overview
+from core.reports import overview, run_history
 from core.reports.group_state import group_states
 from core.syncs import runs
 from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
 from pages.parts import (
     answers,
+    causes,
     download,
     held_run,
     held_run_dialog,
     links,
     membership_changes,
+    run_days,
     run_log,
     run_status,
+    saved_filters,
+    state_chips,
     tables,
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
-from pages.parts.periods import CHOSEN_DAYS, IN_ADDRESS, PERIODS, between, since
+from pages.parts.periods import BY_DAYS, CHOSEN_DAYS, IN_ADDRESS, PERIODS, between, since
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
@@ -41,12 +45,14 @@ PAGER = Pager("history_page", name="page")
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     """Show the filters and return what they ask for."""
-    text_column, status_column, period_column = st.columns([3, 3, 2])
+    text_column, status_column, place_column, period_column = st.columns(4)
     text = filters.text(text_column.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name")
     statuses = filters.many(
         status_column.multiselect, "State", "status",
         {status: run_status.status_name(status) for status in run_status.BADGES}, placeholder="All",
     )  # fmt: skip
+    places = {place: place for place in run_history.list_run_destinations(bridge, person)}
+    destination = filters.one(place_column.selectbox, "Destination", "destination", places, placeholder="Any")
     start, end = _period_filter(bridge, filters, period_column)
     trigger_column, sync_column, actor_column = st.columns([3, 3, 2])
     triggers = filters.many(
@@ -64,6 +70,7 @@ def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
         statuses=statuses,
         triggers=triggers,
         actor=actor or "",
+        destination=destination or "",
         text=text,
         since=start,
         until=end,
@@ -74,7 +81,7 @@ def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
 def _period_filter(bridge: Bridge, filters: Filters, column: DeltaGenerator) -> tuple[datetime | None, datetime | None]:
     periods = {period: period for period in (*PERIODS, CHOSEN_DAYS)}
     period = filters.one(
-        column.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=IN_ADDRESS | {CHOSEN_DAYS: "days"}
+        column.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=IN_ADDRESS | {CHOSEN_DAYS: BY_DAYS}
     )
     if period == CHOSEN_DAYS:
         first = filters.day(column.date_input, "From", "from")
@@ -87,6 +94,8 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     filters = Filters("history", PAGER)
     asked = show_filters(bridge, person, filters)
     filters.show_unknown()
+    saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
+    run_days.show(bridge, person, asked, key="history_days", pager=PAGER, by_days=BY_DAYS)
     total = count_runs(bridge, person, asked)
     if not total:
         _show_none(bridge, person, filters)
@@ -101,19 +110,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             key="history_download",
             help="All runs that match the filters, with all their counts; times are in UTC.",
         )
-    tables.rows_to_open(
-        [table_row(run, bridge.clock.now()) for run in runs],
-        [run.id for run in runs],
-        key="history",
-        label="Runs",
-        go_to=RUNS.go_to,
-        columns={
-            # Without a width it is as narrow as the first rows: a preview's state would be cut off.
-            "State": st.column_config.TextColumn(width=140),
-            "Group": st.column_config.TextColumn(width=140),
-            **tables.counts("Members", "Added", "Removed"),
-        },
-    )
+    _show_table(runs, bridge.clock.now())
     PAGER.buttons(total)
 
 
@@ -126,20 +123,44 @@ def _show_none(bridge: Bridge, person: Actor, filters: Filters) -> None:
         links.pick_cohort()
 
 
-def table_row(run: Run, now: datetime) -> dict[str, object]:
+def _show_table(runs: list[Run], now: datetime) -> None:
+    states = [state_chips.of_run(run) for run in runs]
+    tables.rows_to_open(
+        [table_row(run, state, now) for run, state in zip(runs, states, strict=True)],
+        [run.id for run in runs],
+        key="history",
+        label="Runs",
+        go_to=RUNS.go_to,
+        opens="Group",
+        button_width=150,
+        # As wide together as there is room for at 1280 pixels.
+        columns={
+            "State": state_chips.column(states),
+            "Members": st.column_config.NumberColumn(format="localized", width=72),
+            "Cause": st.column_config.TextColumn(width=165),
+            "Added": st.column_config.NumberColumn(format="localized", width=60),
+            "Removed": st.column_config.NumberColumn(format="localized", width=72),
+            "Destination": st.column_config.TextColumn(width=82),
+            "Queued": st.column_config.TextColumn(width=110),
+            "Run": st.column_config.TextColumn(width=60),
+        },
+    )
+
+
+def table_row(run: Run, states: list[str], now: datetime) -> dict[str, object]:
     """Format a run for the table."""
     is_good = run.status == RunStatus.SUCCEEDED
     return {
-        "": "Open",
-        "Run": str(run.id),
-        "State": run_status.status_text(run),
         "Group": run.group_name,
+        "State": states,
         "Members": run.members if is_good else None,
+        "Cause": causes.of_run(run),
         "Added": run.added if is_good else None,
         "Removed": run.removed if is_good else None,
-        "Queued": when(run.queued_at, now),
-        "Took": run_status.took(run),
         "Destination": run.destination,
+        "Queued": when(run.queued_at, now),
+        "Run": str(run.id),
+        "Took": run_status.took(run),
         "Started": run_status.TRIGGERS.get(run.trigger, run.trigger),
         "By": run.actor,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -14,7 +16,7 @@ from core.reports.memberships import Membership
 from core.reports.user_lookup import InGroup, MembershipHistory, UserLookup
 from core.syncs import groups
 from data.models import Group
-from pages.parts import forget_dialog, links, lookback, tables, user_absence
+from pages.parts import forget_dialog, links, lookback, state_chips, tables, user_absence
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, escape_markdown, group_name, moment, number, pluralize
@@ -204,36 +206,37 @@ def show_groups(user: UserLookup) -> None:
         st.caption("No group was delivered yet.")
         return
     answers = sorted(user.groups, key=lambda answer: not answer.is_member)
-    has_several = has_several_places(user)
+    rows = [group_row(answer) for answer in answers]
     tables.rows_to_open(
-        [group_row(answer) for answer in answers],
+        rows,
         [answer.group.id for answer in answers],
         key="users_groups",
         label="The user's groups",
         go_to=opener(links.GROUPS, "group"),
-        order=["", "Group", *(["Destination"] if has_several else []), "State", "Since", "Why"],
+        opens="Group",
+        button_width=170,
         columns={
-            "Group": st.column_config.TextColumn(width=160 if has_several else 200),
+            "State": state_chips.column([row["State"] for row in rows]),
             # Without a width it is as narrow as the first rows, which may have none.
             "Since": st.column_config.TextColumn(width=155),
-            "Why": st.column_config.TextColumn(width=215 if has_several else 285),
+            "Why": st.column_config.TextColumn(width=300),
+            "Destination": st.column_config.TextColumn(width=100),
         },
     )
 
 
-def group_row(answer: InGroup) -> dict[str, object]:
+def group_row(answer: InGroup) -> dict[str, Any]:
     """Format what one group knows of the user."""
     return {
-        "": "Open",
         "Group": group_name(answer.group),
-        "State": state_text(answer),
+        "State": [state_text(answer)],
+        "Destination": answer.destination,
         "Since": moment(answer.since)
         if answer.since
         else f"Before {moment(answer.kept_since)}"
         if answer.is_member
         else "",
         "Why": why_missing(answer),
-        "Destination": answer.destination,
     }
 
 
@@ -252,7 +255,6 @@ def show_history(user: UserLookup) -> None:
     st.subheader("Membership history", anchor=False)
     title = "Id" if any(answer.kind for answer in user.groups) else "Apptimize id"
     places = {answer.group.id: answer.destination for answer in user.groups}
-    has_several = has_several_places(user)
     tables.rows_to_open(
         [
             membership_row(history, membership, title) | {"Destination": places.get(membership.group.id, "")}
@@ -262,13 +264,12 @@ def show_history(user: UserLookup) -> None:
         key="users_history",
         label="Membership history",
         go_to=opener(links.HISTORY, "run"),
+        opens="Group",
+        button_width=170,
         order=[
-            "", "Group", *(["Destination"] if has_several else []),
-            "Joined", "Left", "Joined with run", "Left with run",
+            "Group", "Destination", "Joined", "Left", "Joined with run", "Left with run",
             *([title] if len(user.histories) > 1 else []),
         ],
-        columns={"Group": st.column_config.TextColumn(width=160 if has_several else 200)},
-        button_width=90,
     )  # fmt: skip
 
 
@@ -276,7 +277,6 @@ def membership_row(history: MembershipHistory, membership: Membership, title: st
     """Format one time that an id was in a group; `title` is what the id is called."""
     before = f"Before {moment(membership.kept_since)}"
     return {
-        "": "Open run",
         "Group": group_name(membership.group),
         "Joined": moment(membership.since) if membership.since else before,
         "Left": moment(membership.until) if membership.until else "Still in" if membership.is_in else "Not known",

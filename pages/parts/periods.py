@@ -9,7 +9,8 @@ import streamlit as st
 from pages.parts.filters import Filters
 from pages.parts.formatting import zone
 
-CHOSEN_DAYS = "Chosen days"
+# The choice of days, from `from` to `to`, and how the address names it.
+CHOSEN_DAYS, BY_DAYS = "Chosen days", "days"
 PERIODS: dict[str, timedelta | None] = {
     "Any time": None,
     "Last hour": timedelta(hours=1),
@@ -35,7 +36,7 @@ def since(period: str, now: datetime) -> datetime | None:
 def choose(filters: Filters, now: datetime, *, default: str) -> tuple[datetime | None, datetime | None]:
     """Show the choice of a period, which the address keeps; return its begin and end, None where it has none."""
     periods = {period: period for period in (*PERIODS, CHOSEN_DAYS)}
-    in_address = {"Any time": "any", **IN_ADDRESS, CHOSEN_DAYS: "days"}
+    in_address = {"Any time": "any", **IN_ADDRESS, CHOSEN_DAYS: BY_DAYS}
     period = filters.one(st.selectbox, "Time", "period", periods, default=default, in_address=in_address, width=170)
     if period == CHOSEN_DAYS:
         first = filters.day(st.date_input, "From", "from", width=150)

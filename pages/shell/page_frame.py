@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -11,8 +12,9 @@ from core.bridge import Bridge
 from core.connections import lookup, service_accounts
 from core.errors import CohortBridgeError
 from core.leases import workers
+from core.reports import overview
 from core.vendors import practice
-from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind, WorkerHeartbeat
 from pages.parts import links, selection
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 from pages.shell import resources
@@ -24,10 +26,13 @@ _ANSWER, _DIALOG = "frame_answer", "frame_dialog"
 _OPENS = ("cohort", "sync", "group", "run", "association", "person", "line", "channel")
 
 
-def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Connection]:
+def open_page(
+    bridge: Bridge, person: Actor, title: str, intro: str, *, with_worker_notice: bool = True
+) -> list[Connection]:
     """Show the page's heading and what holds for every page. Returns what is connected.
 
-    Leads on to another page instead when a click on this one asked for it.
+    Leads on to another page instead when a click on this one asked for it. A page that reads the workers itself shows
+    `show_worker_notice` on its own.
     """
     from pages.shell import search_box  # not above: it is drawn in this frame
 
@@ -47,7 +52,8 @@ def open_page(bridge: Bridge, person: Actor, title: str, intro: str) -> list[Con
     for connection in connections:
         if title != "Connections":
             account_notice(connection)
-    worker_notice(bridge, person)
+    if with_worker_notice:
+        worker_notice(bridge, person)
     return connections
 
 
@@ -85,13 +91,15 @@ def _show_practice(connections: list[Connection], *, with_link: bool) -> None:
 @st.fragment(run_every="5s")
 def worker_notice(bridge: Bridge, person: Actor) -> None:
     """Show that queued runs wait because no worker is running, for as long as that is so."""
-    try:
-        if workers.worker_is_up(bridge, person):
-            return
-        seen = workers.worker_seen_at(bridge, person)
-    except CohortBridgeError:
-        return  # the page itself says that the storage cannot be read
-    last = f" The last heartbeat was {age(seen)}." if seen else ""
+    with suppress(CohortBridgeError):  # the page itself says that the storage cannot be read
+        show_worker_notice(bridge, person, overview.workers(bridge, person))
+
+
+def show_worker_notice(bridge: Bridge, person: Actor, heartbeats: list[WorkerHeartbeat]) -> None:
+    """Show that queued runs wait, unless one of these workers, the latest heartbeat first, is running."""
+    if workers.is_one_up(bridge, heartbeats):
+        return
+    last = f" The last heartbeat was {age(heartbeats[0].seen_at)}." if heartbeats else ""
     who = "Start one" if person.role >= Role.ADMIN else "Ask the operator of Cohort Bridge to start one"
     st.warning(
         f"Nothing is exported until one is: recurring syncs do not run, and new runs wait.{last} {who} "

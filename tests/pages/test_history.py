@@ -197,6 +197,37 @@ def test_runs_are_filtered_by_sync_and_by_person(exported: Bridge):
     assert at.query_params["sync"] == "1"
 
 
+def test_runs_are_filtered_by_destination_and_say_why_they_failed(exported: Bridge, sandbox: Sandbox):
+    sandbox.fault("unauthorized", target="apptimize")
+    export(exported, SPENDERS)
+    with write_session(exported.engine) as session:
+        session.exec(update(Run).where(Run.id == 1).values(destination="removed"))
+
+    at = open_page(HISTORY)
+    assert list(at.dataframe[0].value["Cause"]) == ["Destination refused access", ""]
+    assert [list(states) for states in at.dataframe[0].value["State"]] == [["Failed"], ["Succeeded"]]
+    drawn(at.selectbox(key="history_destination").set_value("default").run())
+
+    assert ids(at) == ["2"]
+    assert at.query_params["destination"] == "default"
+
+
+def test_filters_are_kept_under_a_name_for_whoever_kept_them(exported: Bridge):
+    vera = sign_in_as(exported, Role.VIEWER)
+    at = open_page(HISTORY, user=vera, status="failed", text="a&b")
+    at.text_input(key="history_saved_name").set_value("*Failed*")
+    drawn(at.button(key="history_save").click().run())
+
+    kept = next(link.proto for link in at.get("page_link") if "Failed" in link.proto.label)
+
+    assert "The filter *Failed* is saved." in shown(at)
+    assert kept.label == r"\*Failed\*"
+    assert kept.query_string == "text=a%26b&status=failed"
+    assert "*Failed*" not in shown(open_page(HISTORY))  # another person's page
+    drawn(at.button(key="history_saved_remove_1").click().run())
+    assert not [link for link in at.get("page_link") if "Failed" in link.proto.label]
+
+
 def test_an_address_leads_to_the_runs_of_a_sync(exported: Bridge):
     export(exported, SPENDERS)
 

@@ -129,7 +129,7 @@ def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridg
 
     assert at.title[0].value == "Look up a user"
     assert at.query_params == {"id": member}
-    assert list(at.dataframe[0].value["State"]) == ["In the group"]
+    assert [list(states) for states in at.dataframe[0].value["State"]] == [["In the group"]]
 
 
 def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: Sandbox):

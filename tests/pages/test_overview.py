@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+
+from sqlalchemy import Engine, event
 
 from core.access.roles import LOCAL, Role
 from core.alerts import listing as alert_listing
@@ -12,7 +15,7 @@ from core.worker import service
 from data import alert_states, outbox, workers
 from data.alert_states import Finding
 from data.engine import write_session
-from data.models import Group, RunStatus, SyncState
+from data.models import Group, RunStatus, Sync, SyncState
 from data.outbox import Outcome
 from data.outbox_models import Condition, MessageStatus
 from pages.shell.menu import Section
@@ -91,10 +94,57 @@ def test_a_storage_that_cannot_be_used_is_said_with_what_helps(practising: Bridg
 def test_a_failure_that_was_recovered_since_needs_no_attention(practising: Bridge, sandbox: Sandbox):
     sandbox.fault("unauthorized", target="apptimize")
     export(practising, POWER)
+    before = shown(open_page(OVERVIEW))
     sandbox.clear_faults()
     export(practising, POWER)
 
-    assert "Nothing needs attention" in shown(open_page(OVERVIEW))
+    text = shown(open_page(OVERVIEW))
+
+    assert "1 did not succeed" in before
+    assert "Nothing needs attention" in text
+    assert "did not succeed" not in text
+    assert "None failing now" in text
+    assert "1 run succeeded  \n1 failed" in text
+
+
+def test_two_rows_that_look_alike_are_told_apart_by_state_destination_and_cause(practising: Bridge, sandbox: Sandbox):
+    export(practising, POWER)
+    sandbox.fault("unauthorized")
+    export(practising, POWER)
+
+    rows = open_page(OVERVIEW).dataframe[-1].value.to_dict("records")
+
+    assert [list(row["State"]) for row in rows] == [["Failed"], ["Succeeded"]]
+    assert [row["Cause"] for row in rows] == ["Mixpanel refused access", ""]
+    assert {row["Destination"] for row in rows} == {"default"}
+
+
+def test_the_workers_are_read_once_for_a_drawing(practising: Bridge):
+    service.Worker(practising, "alone").sign_on()
+    open_page(OVERVIEW)
+    asked = list[str]()
+
+    def note(*call: object) -> None:
+        asked.append(str(call[2]))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    open_page(OVERVIEW)
+    event.remove(Engine, "before_cursor_execute", note)
+
+    assert sum("worker_beat" in statement for statement in asked) == 1
+
+
+def test_the_last_day_of_a_sync_is_a_line_and_words(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, POWER)
+    with write_session(practising.engine) as session:
+        kept = session.get_one(Sync, sync.id)
+        kept.created_at = practising.clock.now() - timedelta(hours=3)
+        session.add(kept)
+
+    (row,) = open_page(OVERVIEW).dataframe[0].value.to_dict("records")
+
+    assert row["Last 24 hours"].startswith("data:image/svg+xml,")
+    assert re.fullmatch(r"0 of 1[12] on time, 1[12] missed", row["Last 24 hours in words"])
 
 
 def test_a_failed_dry_run_does_not_hide_or_raise_an_alarm(exported: Bridge, sandbox: Sandbox):
@@ -164,7 +214,7 @@ def test_freshness_says_what_is_late_and_the_last_day_what_failed(practising: Br
     at = open_page(OVERVIEW)
 
     assert "1 recurring sync, 1 late." in shown(at)
-    assert list(at.dataframe[0].value["State"]) == ["Late"]
+    assert [list(states) for states in at.dataframe[0].value["State"]] == [["Late"]]
     assert list(at.dataframe[0].value["Updated"]) == ["3 hours ago"]
     assert "1 did not succeed" in shown(at)
     assert "Failing" in shown(at)

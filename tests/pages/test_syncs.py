@@ -71,9 +71,25 @@ def test_syncs_are_listed_with_what_they_did_last_paused_ones_first(practising: 
 
     table = open_page(SYNCS).dataframe[0].value
 
-    assert list(table["State"]) == ["Paused", "Active"]
+    assert [list(states) for states in table["State"]] == [["Paused"], ["Active"]]
     assert list(table["Group"])[0] == '"Big <b>spenders</b>" & Käufer 東京'
     assert "added" in list(table["Last result"])[1]
+
+
+def test_the_last_runs_of_a_sync_are_a_strip_and_words(practising: Bridge, sandbox: Sandbox):
+    sync_id = start(practising)
+    work(practising)
+    sandbox.fault("unauthorized")
+    recurring.run_now(practising, LOCAL, sync_id)
+    work(practising)
+
+    (row,) = open_page(SYNCS).dataframe[0].value.to_dict("records")
+    text = shown(open_page(SYNCS, sync=sync_id))
+
+    assert row["Latest runs"].startswith("data:image/svg+xml,")
+    assert row["Latest runs in words"] == "1 of 2 succeeded, 1 failed"
+    assert row["Cause"] == "Mixpanel refused access"
+    assert "The last 2 runs: 1 of 2 succeeded, 1 failed." in text
 
 
 def test_a_paused_sync_says_why_and_which_button_starts_it_again(practising: Bridge, sandbox: Sandbox):
@@ -221,7 +237,7 @@ def test_states_are_counted_and_filtered(practising: Bridge):
     assert "Paused (1)" in str(at.segmented_control[0].proto)
     drawn(at.segmented_control(key="syncs_state").set_value("Paused").run())
 
-    assert list(at.dataframe[0].value["State"]) == ["Paused"]
+    assert [list(states) for states in at.dataframe[0].value["State"]] == [["Paused"]]
     drawn(at.text_input(key="syncs_search").set_value("nothing like it").run())
     assert "No sync matches the filters." in shown(at)
 
@@ -288,8 +304,8 @@ def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):
 
     at = open_page(SYNCS, sync=sync_id)
 
-    # Its size, what was added and removed, and the way from cohort to group.
-    assert len(at.get("vega_lite_chart")) == 3
+    # Its size, what was added and removed, the way from cohort to group, and the strip of its runs.
+    assert len(at.get("vega_lite_chart")) == 4
     assert f"{run.members} members at the end of this period" in shown(at)
 
 
@@ -333,7 +349,7 @@ def test_the_end_of_a_pause_is_shown_wherever_the_pause_is(practising: Bridge):
     sync_id = start(practising)
     recurring.pause_sync(practising, LOCAL, sync_id, until=practising.clock.now() + timedelta(days=3))
 
-    assert open_page(SYNCS).dataframe[0].value["State"][0].startswith("Paused until ")
+    assert open_page(SYNCS).dataframe[0].value["State"][0][0].startswith("Paused until ")
     assert "A worker resumes it at" in shown(open_page(SYNCS, sync=sync_id))
     assert "A worker resumes it at" in shown(open_page(OVERVIEW))
     assert "Resumes at" in shown(open_page(COHORTS, cohort=TRIAL))

@@ -97,7 +97,6 @@ def _show_list(bridge: Bridge, person: Actor) -> None:
     tables.rows_to_open(
         [
             {
-                "": "Open",
                 "What": association.source or "One user",
                 "State": BADGES[association.stage].word,
                 "Rows": association.rows,
@@ -111,10 +110,9 @@ def _show_list(bridge: Bridge, person: Actor) -> None:
         key="associate",
         label="Associations by hand",
         go_to=ASSOCIATIONS.go_to,
-        columns={
-            "What": st.column_config.TextColumn(width="medium"),
-            **tables.counts("Rows", "Written"),
-        },
+        opens="What",
+        button_width=200,
+        columns=tables.counts("Rows", "Written"),
     )
 
 

@@ -1,0 +1,89 @@
+"""How fresh the groups of recurring syncs are: their last 24 hours as lines, those that need attention first."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.access.roles import Actor, Role
+from core.bridge import Bridge
+from core.reports import slots
+from core.reports.overview import Freshness
+from core.reports.slots import SlotLine
+from data.models import SyncState
+from pages.parts import causes, links, selection, slot_line, state_chips, tables
+from pages.parts.formatting import age, number, percent_number, pluralize, timing_text
+
+# So many syncs are listed; Syncs has them all.
+MOST_SYNCS = 12
+
+
+def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
+    """Show the syncs that need attention, then those whose groups are the oldest."""
+    if not freshness:
+        return
+    late, shown = sum(each.is_late for each in freshness), sorted(freshness, key=_order)[:MOST_SYNCS]
+    lines = slots.list_slot_lines(bridge, person, [each.view for each in shown])
+    # The page of a sync is for those who may change it; others are led to the group.
+    may_change = person.role >= Role.ANALYST
+    st.header("Freshness of recurring syncs", anchor=False)
+    st.caption(
+        pluralize(len(freshness), "recurring sync")
+        + (f", {number(late)} late" if late else ", none late")
+        + (f". The {MOST_SYNCS} that need attention first:" if len(freshness) > MOST_SYNCS else ".")
+    )
+    slot_line.legend()
+    states = [state_chips.of_sync(each) for each in shown]
+    tables.rows_to_open(
+        [table_row(each, state, lines[each.view.sync.id or 0]) for each, state in zip(shown, states, strict=True)],
+        [each.view.sync.id if may_change else each.view.group.id for each in shown],
+        key="overview_fresh",
+        label="Freshness of recurring syncs, those that need attention first",
+        go_to=selection.opener(links.SYNCS, "sync") if may_change else selection.opener(links.GROUPS, "group"),
+        opens="Group",
+        button_width=145,
+        columns={
+            "State": state_chips.column(states),
+            "Last 24 hours": slot_line.column(),
+            "Updated": st.column_config.TextColumn(width=105),
+            "Cause": st.column_config.TextColumn(width=155),
+            "Destination": st.column_config.TextColumn(width=85),
+            "On-time runs, 7 days": st.column_config.ProgressColumn(
+                format="%.1f%%",
+                min_value=0,
+                max_value=100,
+                width=130,
+                help="Scheduled runs that succeeded, out of the times they were due. Time that a sync was paused "
+                "counts as missed.",
+            ),
+            **tables.counts("Scheduled runs"),
+        },
+    )
+    if may_change and len(freshness) > MOST_SYNCS:
+        more = f"All {number(len(freshness))} recurring syncs: see Syncs"
+        st.page_link(links.SYNCS, label=more, icon=":material/sync:")
+
+
+def _order(sync: Freshness) -> tuple[bool, bool, bool]:
+    """Put what is late first, then what fails, then what is paused; the stalest first among each."""
+    return (
+        not sync.is_late,
+        not state_chips.is_failing(sync.view),
+        sync.view.sync.state != SyncState.PAUSED,
+    )
+
+
+def table_row(sync: Freshness, states: list[str], line: SlotLine) -> dict[str, object]:
+    """Format how fresh a sync's group is for the table."""
+    view = sync.view
+    return {
+        "Group": view.group.name,
+        "State": states,
+        "Last 24 hours": slot_line.line(line),
+        "Updated": age(sync.at) if sync.at else "Not delivered yet",
+        "Cause": causes.of_sync(view),
+        "Destination": view.destination,
+        "Last 24 hours in words": slot_line.words(line),
+        "On-time runs, 7 days": percent_number(sync.on_time_share),
+        "Schedule": timing_text(view.sync),
+        "Scheduled runs": sync.scheduled_runs,
+    }
