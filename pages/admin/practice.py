@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.access.roles import Role
 from core.vendors.csv_files import TAKES_EFFECT
+from pages.parts import whom_to_ask
 from pages.shell import gate, page_frame, resources
 
 WHAT_IT_IS = """
@@ -75,4 +76,4 @@ st.header("Apptimize, with an endpoint", anchor=False)
 st.markdown(ENDPOINT)
 st.header("Another receiver", anchor=False)
 st.markdown(RECEIVER)
-page_frame.link_to_connections(person)
+whom_to_ask.show_way_to_connections(bridge, person)

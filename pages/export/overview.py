@@ -20,6 +20,7 @@ from pages.export import freshness_table
 from pages.parts import (
     answers,
     causes,
+    failure_help,
     held_run,
     held_run_dialog,
     links,
@@ -40,6 +41,7 @@ from pages.parts.formatting import (
     paused_text,
     pluralize,
 )
+from pages.parts.whom_to_ask import admins_text
 from pages.shell import gate, page_frame, resources
 
 SHOWN = 8
@@ -58,7 +60,7 @@ def next_step(bridge: Bridge, person: Actor, connections: list[Connection]) -> b
             st.header(f"Connect {missing}", anchor=False)
             st.write("Cohort Bridge reads cohorts from a Mixpanel project and writes them as groups to Apptimize.")
             if person.role < Role.ADMIN:
-                st.caption("An admin does that, on Connections.")
+                st.caption(f"An admin does that, on Connections. {admins_text(bridge, person)}")
             elif st.button("Go to Connections", key="overview_connect", type="primary", icon=":material/cable:"):
                 st.switch_page(links.CONNECTIONS)
         return has_mixpanel
@@ -276,8 +278,7 @@ def show_failed_run(bridge: Bridge, person: Actor, run: Run) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             if person.role >= Role.ANALYST and run.status == RunStatus.HELD:
                 held_run.buttons(bridge, person, run, place="overview", key=f"overview_{run.id}")
-            elif person.role >= Role.ANALYST:
-                run_status.run_again(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
+            failure_help.show(bridge, person, run, key=f"overview_again_{run.id}", place="overview")
             run_status.link(run)
 
 
@@ -302,6 +303,8 @@ def show_paused(bridge: Bridge, person: Actor, view: SyncView) -> None:
                     ),
                 )
                 links.view_sync(view.sync.id)
+            if view.last_run:
+                failure_help.show(bridge, person, view.last_run, key="", place="overview", with_retry=False)
 
 
 def show_storage(bridge: Bridge, person: Actor) -> None:
@@ -353,7 +356,7 @@ def latest_row(run: Run, states: list[str]) -> dict[str, object]:
 def show(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show all of it, and keep it up to date without a reload."""
     selection.follow()
-    held_run_dialog.redraw_if_asked()
+    page_frame.redraw_for_dialog()
     with show_errors():
         heartbeats = overview.workers(bridge, person)
         page_frame.show_worker_notice(bridge, person, heartbeats)

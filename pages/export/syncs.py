@@ -15,15 +15,17 @@ from core.reports.run_history import IN_A_ROW
 from core.syncs import listing, runs
 from core.syncs.listing import SyncView
 from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState
-from pages.export import sync_actions, sync_settings, sync_table
+from pages.export import sync_actions, sync_dialogs, sync_settings, sync_table
 from pages.parts import (
     answers,
     causes,
     charts,
+    failure_help,
     held_run,
     held_run_dialog,
     links,
     membership_changes,
+    run_outcome,
     run_status,
     run_strip,
     selection,
@@ -59,6 +61,7 @@ def recurring_syncs(bridge: Bridge, person: Actor) -> list[Freshness]:
 def show_list(bridge: Bridge, person: Actor) -> None:
     """Show the recurring syncs, kept up to date without a reload."""
     selection.redraw_if_opened("syncs")
+    page_frame.redraw_for_dialog()
     with show_errors():
         syncs = recurring_syncs(bridge, person)
         if not syncs:
@@ -72,14 +75,14 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         filters = Filters("syncs")
         shown = sync_table.filtered(syncs, filters)
         filters.show_unknown()
-        answers.show(bridge, person, sync_actions.PLACE)
+        answers.show(bridge, person, sync_dialogs.PLACE)
         if not shown:
             filters.show_none("No sync matches the filters.")
             return
         go_to = selection.redraw_page_for("syncs", SYNCS.go_to)
         ids = [sync.view.sync.id for sync in shown if sync.view.sync.id is not None]
         sync_table.show(shown, run_history.list_latest_in_a_row(bridge, person, ids), go_to)
-        sync_actions.buttons_for_selected(bridge, person, shown, go_to)
+        sync_actions.buttons_for_selected(shown, go_to)
 
 
 def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Connection]) -> None:
@@ -91,10 +94,10 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
     is_kept = view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED
     if is_kept:
         show_state(overview.freshness(bridge, person, [view])[0])
-        sync_actions.show_buttons(bridge, person, view, connections, SYNCS.go_to)
+        sync_actions.show_buttons(bridge, person, view, connections)
     else:
         st.info(ended_text(view))
-        answers.show(bridge, person, sync_actions.PLACE)
+        answers.show(bridge, person, sync_dialogs.PLACE)
     run = view.last_run
     if run is None or not run_status.is_active(run):
         run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
@@ -167,13 +170,14 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
         return
     st.subheader("Last run", anchor=False)
     run_status.headline(run, f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
-    run_status.outcome(run, group_states(bridge, person).get(run.group_id))
-    held_run.held(bridge, person, run, place=sync_actions.PLACE)
+    run_outcome.show(run, group_states(bridge, person).get(run.group_id))
+    held_run.held(bridge, person, run, place=sync_dialogs.PLACE)
+    failure_help.show(bridge, person, run, key="syncs_again", place=sync_dialogs.PLACE, with_retry=False)
     if run.status == RunStatus.HELD:
         membership_changes.show(bridge, person, run, key="syncs_held")
     if run.status == RunStatus.SUCCEEDED:
-        run_status.funnel(run)
         run_status.changes(run)
+        run_status.funnel(run)
 
 
 def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
@@ -231,3 +235,4 @@ with show_errors():
     elif view := SYNCS.find(partial(listing.get_sync, bridge, person)):
         show_one(bridge, person, view, connections)
 held_run_dialog.show(bridge, person)
+sync_dialogs.show(bridge, person, connections, SYNCS.go_to)

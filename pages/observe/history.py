@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -19,12 +20,14 @@ from pages.parts import (
     answers,
     causes,
     download,
+    failure_help,
     held_run,
     held_run_dialog,
     links,
     membership_changes,
     run_days,
     run_log,
+    run_outcome,
     run_status,
     saved_filters,
     state_chips,
@@ -32,14 +35,14 @@ from pages.parts import (
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize
+from pages.parts.formatting import age, clock, escape_markdown, in_gray, moment, number, pluralize
 from pages.parts.pager import Pager
 from pages.parts.periods import BY_DAYS, CHOSEN_DAYS, IN_ADDRESS, PERIODS, between, since
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 ANY_TIME = next(iter(PERIODS))
-RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.")
+RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.", row_params=("show",))
 PAGER = Pager("history_page", name="page")
 
 
@@ -172,7 +175,7 @@ def when(at: datetime, now: datetime) -> str:
 
 
 def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
-    """Show all that is known of one run."""
+    """Show all that is known of one run: how it ended and what to do, what it changed, and on request the rest."""
     assert run.id is not None
     RUNS.back_button()
     st.header(f"Run {run.id}: {escape_markdown(run.group_name)}", anchor=False)
@@ -189,37 +192,55 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
         run_status.progress(bridge, person, run.id)
     else:
         _show_outcome(bridge, person, run)
-    if run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and run.profiles):
+    if _has_changes(run):
+        would = run.dry_run or run.status == RunStatus.HELD
+        st.subheader("What would have changed" if would else "What changed", anchor=False)
+        run_status.changes(run)
+    if _has_read(run):
         st.subheader("From profiles to members", anchor=False)
         run_status.funnel(run)
-        # A run that was held before it was compared knows of no change.
-        if run.status != RunStatus.HELD or run.removed:
-            would = run.dry_run or run.status == RunStatus.HELD
-            st.subheader("What would have changed" if would else "What changed", anchor=False)
-            run_status.changes(run)
-            membership_changes.show(bridge, person, run, key="history_difference")
-    _show_log(bridge, person, run)
+    _show_details(bridge, person, run)
     _show_links(person, run)
 
 
+def _has_read(run: Run) -> bool:
+    return run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and run.profiles > 0)
+
+
+def _has_changes(run: Run) -> bool:
+    """Return whether a run was compared: one that was held before that knows of no change."""
+    return _has_read(run) and (run.status != RunStatus.HELD or run.removed > 0)
+
+
 def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
-    run_status.outcome(run, group_states(bridge, person).get(run.group_id))
+    run_outcome.show(run, group_states(bridge, person).get(run.group_id))
     held_run.held(bridge, person, run, place="history")
-    if person.role < Role.ANALYST:
+    failure_help.show(bridge, person, run, key="history_again", place="history")
+    held_run.show_undo(bridge, person, run, place="history")
+
+
+def _show_details(bridge: Bridge, person: Actor, run: Run) -> None:
+    """Show one of the longer lists of a run; the address names it."""
+    details = {"members": "Members"} if _has_changes(run) else {}
+    details |= {"steps": "Steps", "calls": "API calls"}
+    usual = "members" if _has_changes(run) and (run.added or run.removed) else "steps"
+    filters = Filters("history_run")
+    chosen = filters.one(
+        st.segmented_control, "Details", "show", {name: in_gray(label) for name, label in details.items()},
+        default=usual, required=True,
+    )  # fmt: skip
+    if chosen == "members":
+        membership_changes.show(bridge, person, run, key="history_difference")
         return
-    with st.container(horizontal=True):
-        held_run.show_undo(bridge, person, run, place="history")
-        if run.status in (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED):
-            run_status.run_again(bridge, person, run, key="history_again", place="history")
-
-
-def _show_log(bridge: Bridge, person: Actor, run: Run) -> None:
-    assert run.id is not None
-    log = overview.get_run_log(bridge, person, run.id)
-    st.subheader("Steps", anchor=False)
+    log = overview.get_run_log(bridge, person, run.id or 0)
+    if chosen == "calls":
+        _show_calls(run, log)
+        return
     with st.container(width=720):
         st.table(run_log.steps(run, log), hide_index=True, border="horizontal")
-    st.subheader("API calls", anchor=False)
+
+
+def _show_calls(run: Run, log: dict[str, Any] | None) -> None:
     run_status.tiles(
         [
             ("Queries", number(run.queries), "Counted against the hourly limit of the Mixpanel project."),

@@ -36,13 +36,15 @@ def perform(
     """Perform an action and keep its answer, to be shown at `place`: `answer`, or the error with its advice.
 
     `answer` may be made from the action's result; None drops the answer before. `toast` is shown for a moment only, and
-    `failure` before the error. An error that names one of the `fields` is shown at the place that those give for it.
+    `failure` before the error. An error that names one of the `fields`, or whose code is one of them, is shown at the
+    place that those give for it.
     Returns the result, None on failure.
     """
     try:
         result = action()
     except CohortBridgeError as exc:
-        at = (fields or {}).get(exc.message.partition(":")[0], place)
+        places = fields or {}
+        at = places.get(exc.message.partition(":")[0], places.get(exc.code, place))
         page_frame.answer(at, f"{failure} {error_text(exc)}".strip(), failed=True)
         return None
     resources.forget_attention()
@@ -84,9 +86,17 @@ def show_errors() -> Iterator[None]:
 
 
 def confirm_buttons(label: str, *, key: str, icon: str, action: Callable[[], Any], cancel: str = "Cancel") -> None:
-    """Show a dialog's two buttons: one that does what the dialog describes, one that closes it."""
+    """Show a dialog's two buttons: one that does what the dialog describes, one that closes it.
+
+    Both close the dialog that `page_frame.open_dialog` keeps open, if it is that.
+    """
     with st.container(horizontal=True):
-        if st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=action):
+        if st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=_act_and_close, args=(action,)):
             st.rerun()
-        if st.button(cancel, key=f"{key}_no"):
+        if st.button(cancel, key=f"{key}_no", on_click=page_frame.close_dialog):
             st.rerun()
+
+
+def _act_and_close(action: Callable[[], Any]) -> None:
+    action()
+    page_frame.close_dialog()

@@ -22,6 +22,8 @@ _REWRITTEN = re.compile(
 _JOINER = "\u2060"
 # A command in a message of ours: the letters in it can be no sign.
 _COMMAND = re.compile(r"`(python -m core[a-z0-9 -]*)`")
+_ASKING = re.compile(r"\bAsk an admin(?: of Cohort Bridge)? to (\w)")
+_READER_IS_ADMIN = "formatting_reader_is_admin"
 # How the intervals of a recurring sync, in minutes, are called.
 EVERY = {15: "Every 15 minutes", 30: "Every 30 minutes", 60: "Every hour", 1440: "Every day"}
 
@@ -52,7 +54,7 @@ def paused_text(sync: Sync, *, now: datetime | None = None) -> str:
 def pause_reason(sync: Sync) -> str:
     """Format why a sync is paused, and who ends that when."""
     resumes = f" A worker resumes it at {clock(sync.paused_until)}." if sync.paused_until else ""
-    return (sync.paused_reason or "Paused.") + resumes
+    return to_reader(sync.paused_reason or "Paused.") + resumes
 
 
 def escape_markdown(text: object) -> str:
@@ -77,10 +79,22 @@ def error_text(exc: CohortBridgeError) -> str:
 
 
 def message_text(message: str | None, advice: str | None) -> str:
-    """Format what went wrong and what to do about it; of its signs only a command of ours works, as code."""
-    text = f"{message or ''} {advice or ''}".strip()
+    """Format what went wrong and what the reader can do about it; only a command of ours works in it, as code."""
+    text = to_reader(f"{message or ''} {advice or ''}".strip())
     parts = _COMMAND.split(text)  # every second part is a command
     return "".join(f"`{part}`" if place % 2 else escape_markdown(part) for place, part in enumerate(parts))
+
+
+def know_reader(*, is_admin: bool) -> None:
+    """Note who reads this session's pages: errors do not know whom they tell to ask an admin."""
+    st.session_state[_READER_IS_ADMIN] = is_admin
+
+
+def to_reader(text: str) -> str:
+    """Return advice as it is to be said to the reader: an admin is told what to do, and not to ask one."""
+    if not st.session_state.get(_READER_IS_ADMIN):
+        return text
+    return _ASKING.sub(lambda match: match[1].upper(), text)
 
 
 def group_name(group: Group) -> str:

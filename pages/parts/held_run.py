@@ -9,11 +9,10 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports.members import are_members_kept
-from core.syncs import held_runs, undo
+from core.syncs import held_runs
 from data.models import Run, RunStatus
 from pages.parts import held_run_dialog
-from pages.parts.actions import confirm_buttons, perform
-from pages.parts.formatting import escape_markdown, moment, pluralize
+from pages.parts.actions import perform
 
 
 def held(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str = "") -> None:
@@ -62,26 +61,11 @@ def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:
         return
     if run.status != RunStatus.SUCCEEDED or run.dry_run or not are_members_kept(bridge, person, run):
         return
-    if st.button(
+    st.button(
         "Roll back to this run",
         key=f"{place}_undo",
         icon=":material/undo:",
         help="Writes the members that the group had after this run, and pauses its recurring sync.",
-    ):
-        _ask_to_roll_back(bridge, person, run, place)
-
-
-@st.dialog("Roll this group back?", icon=":material/undo:")
-def _ask_to_roll_back(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
-    st.markdown(
-        f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)} gets back the "
-        f"{pluralize(run.members, 'member')} that it had after run {run.id} of "
-        f"{escape_markdown(moment(run.finished_at))}. Its recurring sync, if it has one, is paused: otherwise the "
-        "next run would undo the rollback."
+        on_click=held_run_dialog.ask_to_roll_back,
+        args=(run, place),
     )
-
-    def roll_back() -> None:
-        action = partial(undo.undo_to, bridge, person, run.id or 0)
-        perform(place, action, lambda queued: f"Run {queued.id} is queued: it rolls the group back to run {run.id}.")
-
-    confirm_buttons("Roll back", key="held_run_undo", icon=":material/undo:", action=roll_back)

@@ -1,43 +1,44 @@
-"""The dialog that applies a held run once: it stays with what was looked at until it is answered."""
+"""The dialogs that apply a held run once, or roll a group back: they stay until they are answered."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.errors import CohortBridgeError, HoldChanged
-from core.syncs import held_runs
-from data.models import Run
+from core.errors import BadNote, CohortBridgeError, HoldChanged
+from core.syncs import held_runs, runs, undo
+from data.models import NOTE_LENGTH, Run
 from pages.parts import run_status
-from pages.parts.actions import subject
-from pages.parts.formatting import error_text, escape_markdown, number
+from pages.parts.actions import confirm_buttons, perform, show_errors, subject
+from pages.parts.formatting import error_text, escape_markdown, moment, number, pluralize
 from pages.shell import page_frame, resources
 
-_DIALOG = "held_run"
-# In the session until the page was drawn with the dialog.
-_TO_DRAW = "held_run_to_draw"
+_DIALOG, _UNDO = "held_run", "roll_back"
+_NOTE = "held_run_note"
 
 
 def ask(run: Run, place: str) -> None:
     """Open the dialog about a held run, with what is shown of it now. Its answer is shown at `place`."""
     page_frame.open_dialog(_DIALOG, _about(run) | {"place": place, "failure": ""})
-    st.session_state[_TO_DRAW] = True
+    st.session_state[_NOTE] = ""
 
 
-def redraw_if_asked() -> None:
-    """Draw the whole page when the button was pressed in a fragment: the dialog is the page's, not the fragment's."""
-    if st.session_state.pop(_TO_DRAW, False):
-        st.rerun()
+def ask_to_roll_back(run: Run, place: str) -> None:
+    """Open the dialog that rolls a group back to a run. Its answer is shown at `place`."""
+    page_frame.open_dialog(_UNDO, {"run_id": run.id, "place": place})
 
 
 def show(bridge: Bridge, person: Actor) -> None:
     """Show the dialog while it is open: a page that is drawn again meanwhile, for whatever reason, leaves it so."""
-    st.session_state.pop(_TO_DRAW, None)
     if page_frame.dialog_state(_DIALOG):
         _show(bridge, person)
+    elif asked := page_frame.dialog_state(_UNDO):
+        with show_errors():
+            _show_undo(bridge, person, runs.get_run(bridge, person, asked["run_id"]), asked["place"])
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -48,6 +49,7 @@ def _about(run: Run) -> dict[str, Any]:
         "group": run.group_name,
         "destination": run.destination,
         "at_most": ", at most" if run.notice else "",  # whom the group holds is not known any more
+        "note_failure": "",
     }
 
 
@@ -60,6 +62,8 @@ def _show(bridge: Bridge, person: Actor) -> None:
         st.warning(asked["failure"], icon=":material/front_hand:")
     if asked["hold"] is not None or not asked["failure"]:
         _show_numbers(asked)
+    if asked["run_id"] is not None:
+        _ask_for_note(asked)
     with st.container(horizontal=True):
         if asked["run_id"] is not None:
             st.button(
@@ -75,6 +79,18 @@ def _show(bridge: Bridge, person: Actor) -> None:
             key="held_run_apply_no",
             on_click=page_frame.close_dialog,
         )
+
+
+def _ask_for_note(asked: dict[str, Any]) -> None:
+    st.text_input(
+        "Why it is let through (optional)",
+        key=_NOTE,
+        max_chars=NOTE_LENGTH,
+        placeholder="The campaign has ended",
+        help="Shown with the run in History, and kept in the audit log for good: name no users.",
+    )
+    if asked["note_failure"]:
+        st.error(asked["note_failure"], icon=":material/error:")
 
 
 def _show_numbers(asked: dict[str, Any]) -> None:
@@ -100,7 +116,9 @@ def _numbers(asked: dict[str, Any]) -> list[tuple[str, int]]:
 def _apply(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
     """Apply what the button was drawn with. What cannot be applied any more is said where it was pressed."""
     try:
-        queued = held_runs.apply_held(bridge, person, asked["run_id"], asked["hold"])
+        queued = held_runs.apply_held(bridge, person, asked["run_id"], asked["hold"], note=st.session_state[_NOTE])
+    except BadNote as exc:
+        asked["note_failure"] = error_text(exc)
     except HoldChanged as exc:
         asked.update(_newer(bridge, person, asked["run_id"]), failure=error_text(exc))
     except CohortBridgeError as exc:
@@ -117,3 +135,19 @@ def _newer(bridge: Bridge, person: Actor, run_id: int) -> dict[str, Any]:
         return _about(held_runs.find_held(bridge, person, run_id))
     except CohortBridgeError:
         return {"run_id": None, "hold": None}  # it was decided on just now
+
+
+@st.dialog("Roll this group back?", icon=":material/undo:", on_dismiss=page_frame.close_dialog)
+def _show_undo(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
+    st.markdown(
+        f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)} gets back the "
+        f"{pluralize(run.members, 'member')} that it had after run {run.id} of "
+        f"{escape_markdown(moment(run.finished_at))}. Its recurring sync, if it has one, is paused: otherwise the "
+        "next run would undo the rollback."
+    )
+
+    def roll_back() -> None:
+        action = partial(undo.undo_to, bridge, person, run.id or 0)
+        perform(place, action, lambda queued: f"Run {queued.id} is queued: it rolls the group back to run {run.id}.")
+
+    confirm_buttons("Roll back", key="held_run_undo", icon=":material/undo:", action=roll_back)

@@ -13,7 +13,6 @@ from core.bridge import Bridge
 from core.errors import CohortBridgeError
 from core.export.progress import accepted_messages
 from core.reports import match_funnel, overview
-from core.reports.group_state import GroupNow
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
 from core.syncs import held_runs, one_time, runs
@@ -21,8 +20,7 @@ from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
 from pages.parts.colors import Color
-from pages.parts.connections.wording import CANNOT_HEAL
-from pages.parts.formatting import clock, duration, error_text, escape_markdown, message_text, number, pluralize
+from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
 from pages.parts.links import MATCHING
 from pages.parts.member_words import matching_key, words_for
 from pages.shell import gate, resources
@@ -250,87 +248,6 @@ def _cancel(bridge: Bridge, person: Actor, run_id: int) -> None:
     st.toast(f"Run {run_id} is being cancelled.")
 
 
-def outcome(run: Run, now: GroupNow | None) -> None:
-    """Show in a sentence how the run ended, with cause and advice when it did not end well.
-
-    `now` is its group at this moment, None while nothing was delivered to that.
-    """
-    cause = message_text(run.error_message, run.error_advice)
-    if run.status == RunStatus.SUCCEEDED:
-        _success(run, now)
-    elif run.status == RunStatus.FAILED:
-        st.error(cause, title="The run failed", icon=":material/error:")
-    elif run.status == RunStatus.HELD:
-        st.warning(cause, title="Held: nothing was written", icon=":material/front_hand:")
-    elif run.status == RunStatus.INTERRUPTED:
-        st.warning(cause, title="Interrupted", icon=":material/power_off:")
-    elif run.status == RunStatus.SUPERSEDED:
-        cause = f"{escape_markdown(run.error_message or '')} A newer run has taken its place."
-        st.info(cause, title="Superseded", icon=":material/history:")
-    elif decision := held_runs.decision(run):
-        cause = f"{escape_markdown(run.error_message or '')} {escape_markdown(decision)}"
-        st.info(cause, title=f"Held, then {run.step}", icon=":material/front_hand:")
-    elif run.status == RunStatus.CANCELLED:
-        if (run.error_code or "").startswith("held"):
-            cause = f"{escape_markdown(run.error_message or '')} Its sync was removed."
-        st.info(cause or "The run was cancelled.", title="Cancelled", icon=":material/cancel:")
-    # What was held for the damage has told of it.
-    if run.notice and run.error_code not in ("held_shrink", "held_unknown_members"):
-        st.warning(escape_markdown(run.notice), title="Not as usual", icon=":material/info:")
-    if now and now.only_adds:
-        st.caption(CANNOT_HEAL)
-
-
-def _success(run: Run, now: GroupNow | None) -> None:
-    members, place = pluralize(run.members, "member"), escape_markdown(run.destination)
-    if run.dry_run and run.profiles and not run.members:
-        st.warning(
-            f"None of the {pluralize(run.profiles, 'profile')} has a usable {words_for(run.matched_by).name}. "
-            "Nothing was written.",
-            title="The group would be empty",
-            icon=":material/group_off:",
-        )
-        return
-    if run.dry_run:
-        text, title, icon = f"The group would hold {members}. Nothing was written.", "The preview is done", "experiment"
-    elif now is None or not now.is_as_of(run):
-        _past_success(run, now)
-        return
-    elif run.trigger == "undo":
-        text = f"The group at {place} holds the {members} of an earlier run again, and does not follow its cohort."
-        title, icon = "Rolled back", "undo"
-    elif run.write == "none":
-        text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
-        title, icon = "The group equals its cohort", "check_circle"
-    else:
-        text = f"As of this run the group at {place} holds {members}."
-        title, icon = "The group equals its cohort", "check_circle"
-    st.success(text, title=title, icon=f":material/{icon}:")
-
-
-def _past_success(run: Run, now: GroupNow | None) -> None:
-    """Show what the group held after a run, where that is not known to be what it holds now."""
-    place, members = escape_markdown(run.destination), pluralize(run.members, "member")
-    title = "The group was rolled back" if run.trigger == "undo" else "The group equaled its cohort after this run"
-    st.info(
-        f"The group at {place} held {members} then. {_since(run, now)}".strip(), title=title, icon=":material/history:"
-    )
-
-
-def _since(run: Run, now: GroupNow | None) -> str:
-    """Format what has become of the group since a run."""
-    if now is None:
-        return ""
-    if now.group.in_doubt:
-        return "What it holds now is in doubt."
-    later = now.settled_by
-    if later is None or later.id is None or later.id <= (run.id or 0):
-        return ""
-    if later.trigger == "undo":
-        return f"It was rolled back by run {later.id} since, to {pluralize(later.members, 'member')}."
-    return f"Run {later.id} has made it equal to its cohort since, with {pluralize(later.members, 'member')}."
-
-
 # What is said of a dry run from the terminal where a list of users would be.
 ONLY_COUNTS = "A dry run from the terminal only counts: an export, or a preview in the browser, keeps them."
 
@@ -344,17 +261,7 @@ def funnel(run: Run) -> None:
     if words.note:
         st.caption(words.note)
     flow.show(match_funnel.get_funnel(run), words, key=f"run_{run.id}")
-    if run.reasons:
-        reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
-        with st.container(width=560):
-            st.table(
-                [
-                    {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
-                    for name, count in reasons
-                ],
-                hide_index=True,
-                border="horizontal",
-            )
+    invalid_reasons(run)
     if run.unprefixed:
         st.warning(
             f"{pluralize(run.unprefixed, 'member has', 'members have')} an id that starts with neither `i_` nor `a_`. "
@@ -368,6 +275,23 @@ def funnel(run: Run) -> None:
         st.caption(f"The excluded profiles are not kept. {ONLY_COUNTS}")
     elif run.status in (RunStatus.SUCCEEDED, RunStatus.HELD) and run.profiles > run.members:
         st.caption("The excluded profiles are no longer kept.")
+
+
+def invalid_reasons(run: Run) -> None:
+    """Show why ids of a run are invalid, folded behind how many are."""
+    if not run.reasons:
+        return
+    reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
+    label = f"Why {pluralize(run.invalid, 'id is', 'ids are')} invalid"
+    with st.expander(label, key=f"run_reasons_{run.id}", icon=":material/rule:", width=560):
+        st.table(
+            [
+                {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
+                for name, count in reasons
+            ],
+            hide_index=True,
+            border="horizontal",
+        )
 
 
 def changes(run: Run) -> None:

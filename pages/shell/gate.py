@@ -11,7 +11,7 @@ from core.access import people, roles, sign_in
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NotAllowed, SettingsError, SignedOut, SignInRefused
-from pages.parts.formatting import error_text, escape_markdown
+from pages.parts.formatting import error_text, escape_markdown, know_reader
 from pages.shell import resources, sign_in_setup
 
 _BY_ITSELF = "guard_by_itself"
@@ -37,6 +37,7 @@ def require(role: Role) -> Actor:
         _close(exc, "Signing in did not work")
     else:
         if person is not None:
+            know_reader(is_admin=person.role >= Role.ADMIN)
             _show_person(person)
             _require_role(person, role)
             return person

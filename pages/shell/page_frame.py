@@ -15,13 +15,15 @@ from core.leases import workers
 from core.reports import overview
 from core.vendors import practice
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind, WorkerHeartbeat
-from pages.parts import links, selection
+from pages.parts import links, selection, whom_to_ask
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 from pages.shell import resources
 
 PRACTICE_TITLE = "How to connect for real"
 
 _ANSWER, _DIALOG = "frame_answer", "frame_dialog"
+# In the session until the page was drawn with the dialog that a press opened.
+_DIALOG_TO_DRAW = "frame_dialog_to_draw"
 # The parameters of the address that name what is open on a page.
 _OPENS = ("cohort", "sync", "group", "run", "association", "person", "line", "channel")
 
@@ -37,6 +39,7 @@ def open_page(
     from pages.shell import search_box  # not above: it is drawn in this frame
 
     selection.follow()
+    st.session_state.pop(_DIALOG_TO_DRAW, None)
     _forget_answers_of_other_pages(title)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
@@ -51,24 +54,35 @@ def open_page(
         _show_practice(connections, with_link=title != PRACTICE_TITLE)
     for connection in connections:
         if title != "Connections":
-            account_notice(connection)
+            account_notice(bridge, person, connection)
+            if connection.account_trouble and person.role >= Role.ADMIN:
+                whom_to_ask.show_way_to_connections(bridge, person)
     if with_worker_notice:
         worker_notice(bridge, person)
     return connections
 
 
-def account_notice(connection: Connection) -> None:
+def account_notice(bridge: Bridge, person: Actor, connection: Connection) -> None:
     """Show that a service account is no longer accepted, or that it expires soon."""
+    is_admin = person.role >= Role.ADMIN
     if connection.account_trouble:
+        to_do = (
+            "Give it the role in Mixpanel's project settings, or connect another account: until then exports may fail."
+            if is_admin
+            else f"Until an admin gives it the role, or connects another one, exports may fail. "
+            f"{whom_to_ask.admins_text(bridge, person)}"
+        )
         st.error(
-            f"{escape_markdown(connection.account_trouble)} Give it the role in Mixpanel's project settings, or "
-            "connect another account: until then exports may fail.",
+            f"{escape_markdown(connection.account_trouble)} {to_do}",
             title=f"Mixpanel no longer accepts the connection {escape_markdown(connection.name)}",
             icon=":material/key_off:",
         )
     elif service_accounts.expires_soon(connection, resources.bridge().clock.now()):
         st.warning(
-            "Before then, an admin has to connect a new one that has the project role admin or owner in Mixpanel.",
+            "Before then, connect a new one that has the project role admin or owner in Mixpanel, on Connections."
+            if is_admin
+            else "Before then, an admin has to connect a new one that has the project role admin or owner in Mixpanel. "
+            f"{whom_to_ask.admins_text(bridge, person)}",
             title=f"The service account of {escape_markdown(connection.name)} expires on "
             f"{escape_markdown(moment(connection.account_expires_at))}",
             icon=":material/timer:",
@@ -107,14 +121,6 @@ def show_worker_notice(bridge: Bridge, person: Actor, heartbeats: list[WorkerHea
         title="No worker is running",
         icon=":material/power_off:",
     )
-
-
-def link_to_connections(person: Actor) -> None:
-    """Link to Connections, or show who can open it."""
-    if person.role >= Role.ADMIN:
-        st.page_link(links.CONNECTIONS, label="Go to Connections", icon=":material/cable:")
-    else:
-        st.caption("An admin does that, on Connections.")
 
 
 def find_sandbox(connections: list[Connection]) -> str | None:
@@ -174,6 +180,13 @@ def show_answer(place: str) -> None:
 def open_dialog(name: str, state: dict[str, Any]) -> None:
     """Keep a dialog open with its state, whatever draws the page again, until it is closed or the page is left."""
     st.session_state[_DIALOG] = {"name": name, "state": state, "opened": _opened()}
+    st.session_state[_DIALOG_TO_DRAW] = True
+
+
+def redraw_for_dialog() -> None:
+    """Draw the whole page when a button in this fragment opened a dialog: that is the page's, not the fragment's."""
+    if st.session_state.pop(_DIALOG_TO_DRAW, False):
+        st.rerun()
 
 
 def dialog_state(name: str) -> dict[str, Any] | None:

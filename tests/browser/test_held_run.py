@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.stage import EXPORT_MS, Everything, go, press
-from tests.stage.sandbox import IMPORTED
+from tests.stage.sandbox import IMPORTED, TRIAL
 from tests.stage.seeds import LONG
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -108,3 +108,22 @@ def test_the_dialog_of_the_overview_stays_while_that_is_kept_up_to_date(everythi
     expect(dialog).to_have_count(0)
     # What is said of the run goes as soon as a worker has taken it, which may be before anybody looks.
     assert json.loads(everything.core("run", "show", str(newer), "--json"))["decision"] == "applied"
+
+
+@LONG
+def test_a_question_about_a_sync_stays_with_what_was_entered_while_newer_runs_go_by(everything: Everything, page: Page):
+    everything.core("syncs", "add", str(TRIAL), "--to", "default")
+    sync_id = everything.recurring_sync_id(TRIAL)
+    go(page, f"{everything.url}/syncs?sync={sync_id}", "Syncs")
+    press(page.get_by_role("button", name="Pause until"))
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Day").fill("2030/01/07")
+    page.keyboard.press("Tab")
+    everything.core("syncs", "run", str(sync_id))
+    everything.core("export", str(TRIAL), "--to", "default")
+    expect(behind_dialog(page, everything.newest_run_id(TRIAL))).to_be_attached(timeout=EXPORT_MS)
+
+    expect(dialog.get_by_label("Day")).to_have_value("2030/01/07")
+    press(dialog.get_by_role("button", name="Cancel"))
+
+    expect(dialog).to_have_count(0)

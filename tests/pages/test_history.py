@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import update
 
+from core.access import people
 from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.reports import overview
@@ -89,13 +90,13 @@ def test_many_runs_are_paged_and_a_filter_begins_at_the_first_page(exported: Bri
 def test_a_run_shows_counts_that_add_up_its_steps_and_what_it_cost(practising: Bridge):
     run = export(practising, POWER)
 
-    at = open_page(HISTORY, run=run.id)
+    at = open_page(HISTORY, run=run.id, show="calls")
 
     figures = {metric.label: int(metric.value.replace(",", "")) for metric in at.metric} | flow_figures(at)
     parts = ("Members", "Duplicates", "Unmatched", "Invalid")
     assert figures["Profiles"] == run.profiles == sum(figures[part] for part in parts)
     assert (figures["Added"], figures["Queries"], figures["Messages"]) == (run.added, run.queries, run.messages)
-    steps = list(at.table[-1].value["Step"])
+    steps = list(open_page(HISTORY, run=run.id, show="steps").table[-1].value["Step"])
     assert steps == [
         "Queued",
         "Started",
@@ -119,6 +120,79 @@ def test_a_failed_run_has_its_cause_and_the_button_that_fixes_it(practising: Bri
 
     drawn(at.button(key="history_again").click().run())
     assert [active.cohort_id for active in runs.active_runs(practising, LOCAL)] == [POWER]
+
+
+def test_a_failed_run_speaks_to_who_looks_at_it(practising: Bridge, sandbox: Sandbox):
+    sandbox.fault("unauthorized", target="mixpanel")
+    run = export(practising, POWER)
+    assert run.error_code == "mixpanel_unauthorized"
+    vera = sign_in_as(practising, Role.VIEWER)
+    people.add_person(practising, LOCAL, "boss@example.com", Role.ADMIN.label)
+
+    admins = open_page(HISTORY, run=run.id)
+    viewers = open_page(HISTORY, user=vera, run=run.id)
+
+    assert "Check the Mixpanel connection on the Connections page." in shown(admins)
+    assert "Ask an admin" not in shown(admins)
+    assert "Go to Connections" in shown(admins)
+    assert "history_again" in page_buttons(admins)
+    assert "Ask an admin to check the Mixpanel connection" in shown(viewers)
+    assert "An admin does that, on Connections. Ask boss@example.com." in shown(viewers)
+    assert "Go to Connections" not in shown(viewers)
+    assert "history_again" not in page_buttons(viewers)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, "The run was cancelled. Nothing was written: the group is as it was."),
+        (
+            {"began_writing": True, "step": "queued", "messages_expected": 12, "messages": 3},
+            "The run was cancelled. It had begun to write: 3 of 12 messages were sent. What the group held then is in "
+            "doubt: the run after it writes all again.",
+        ),
+        (
+            {"began_writing": True, "messages_expected": None, "messages": 0},
+            "It had begun to write. What the group held then is in doubt",
+        ),
+        # A version before this one noted the step alone.
+        ({"began_writing": None, "step": "delivering", "messages_expected": 2, "messages": 0}, "0 of 2 messages"),
+        ({"began_writing": True, "dry_run": True}, "The run was cancelled."),
+    ],
+)
+def test_a_cancelled_run_says_whether_anything_was_written(exported: Bridge, values: dict[str, object], said: str):
+    usual = {"status": "cancelled", "step": "reading", "began_writing": False, "messages": 0}
+    with write_session(exported.engine) as session:
+        session.exec(update(Run).values(**usual | values))
+
+    text = shown(open_page(HISTORY, run=1))
+
+    assert said in text
+    assert ("Nothing was written" in text) == (not values)
+
+
+def test_reasons_of_invalid_ids_are_folded_behind_how_many_there_are(practising: Bridge):
+    run = export(practising, POWER)
+    assert run.invalid > 1
+
+    (box,) = [each for each in open_page(HISTORY, run=run.id).expander if "invalid" in each.label]
+
+    assert box.label == f"Why {run.invalid} ids are invalid"
+    assert not box.proto.expanded
+    assert sum(int(count) for count in box.table[0].value["Profiles"]) == run.invalid
+
+
+def test_which_list_of_a_run_is_shown_stands_in_the_address(practising: Bridge):
+    run = export(practising, POWER)
+    at = open_page(HISTORY, run=run.id)
+    assert at.text_input(key="history_difference_added_search")
+
+    drawn(at.segmented_control(key="history_run_show").set_value("steps").run())
+
+    assert at.query_params["show"] == "steps"
+    assert "Checked that every profile arrived" in shown(at)
+    drawn(at.button(key="history_back").click().run())
+    assert "show" not in at.query_params
 
 
 def test_a_held_and_an_interrupted_run_say_what_they_are(exported: Bridge):
@@ -240,7 +314,7 @@ def test_requests_and_messages_are_shown_with_status_and_time(practising: Bridge
     run = export(practising, POWER)
     assert run.status == "succeeded"
 
-    at = open_page(HISTORY, run=run.id)
+    at = open_page(HISTORY, run=run.id, show="calls")
     drawn(at.toggle(key="run_log_each").set_value(True).run())
 
     tables = [table.value for table in at.dataframe]

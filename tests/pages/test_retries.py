@@ -80,7 +80,7 @@ def test_a_run_that_tries_again_says_why_and_when(
     assert "1 try has failed in this step; it is tried again" in text
     assert bar in at.main.get("progress")[0].proto.text
     assert ended.status == RunStatus.SUCCEEDED
-    steps = open_page(HISTORY, run=run.id).table[-1].value
+    steps = open_page(HISTORY, run=run.id, show="steps").table[-1].value
     assert [what for what in steps["What"] if row in what and what.endswith(", 1 try failed")]
 
 

@@ -55,7 +55,7 @@ def show_connected(
             _show_heading(connection, arguments)
             st.text(describe(connection))
             _show_members(connection)
-            page_frame.account_notice(connection)
+            page_frame.account_notice(bridge, person, connection)
             has_twins = _show_neighbors(connection, neighbors.get(connection.id or 0, []))
             buttons = _buttons(connection)
             with st.container(horizontal=True, gap="small"):

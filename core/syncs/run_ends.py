@@ -1,0 +1,30 @@
+"""What a run that did not succeed had written when it ended."""
+
+from __future__ import annotations
+
+from core.syncs.held_runs import decision
+from data.models import Run, RunStatus
+
+_NOT_DONE = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.CANCELLED)
+
+
+def began_writing(run: Run) -> bool:
+    """Return whether a run had begun to write its group, as far as is known.
+
+    The step and the messages tell it of runs of earlier versions.
+    """
+    if run.dry_run:
+        return False
+    return bool(run.began_writing) or run.step == "delivering" or run.messages > 0
+
+
+def written_text(run: Run) -> str:
+    """Format whether anything was written before a run failed, was interrupted or cancelled; "" for all others."""
+    if run.status not in _NOT_DONE or run.dry_run or decision(run):
+        return ""
+    if not began_writing(run):
+        return "Nothing was written: the group is as it was."
+    sent = ""
+    if run.messages_expected is not None:
+        sent = f": {min(run.messages, run.messages_expected):,} of {run.messages_expected:,} messages were sent"
+    return f"It had begun to write{sent}. What the group held then is in doubt: the run after it writes all again."

@@ -1,0 +1,103 @@
+"""How a run ended, in a sentence: what the group holds since, or why it does not, and what had been written."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.reports.group_state import GroupNow
+from core.syncs import held_runs, run_ends
+from data.models import Run, RunStatus
+from pages.parts.connections.wording import CANNOT_HEAL
+from pages.parts.formatting import escape_markdown, message_text, pluralize
+from pages.parts.member_words import words_for
+
+# Said of a run that keeps no error.
+_UNSAID: dict[str, str] = {RunStatus.CANCELLED: "The run was cancelled."}
+
+
+def show(run: Run, now: GroupNow | None) -> None:
+    """Show in a sentence how the run ended, with cause, advice and what it had written when it did not end well.
+
+    `now` is its group at this moment, None while nothing was delivered to that.
+    """
+    cause = _with_written(run, message_text(run.error_message or _UNSAID.get(run.status), run.error_advice))
+    if run.status == RunStatus.SUCCEEDED:
+        _success(run, now)
+    elif run.status == RunStatus.FAILED:
+        st.error(cause, title="The run failed", icon=":material/error:")
+    elif run.status == RunStatus.HELD:
+        st.warning(cause, title="Held: nothing was written", icon=":material/front_hand:")
+    elif run.status == RunStatus.INTERRUPTED:
+        st.warning(cause, title="Interrupted", icon=":material/power_off:")
+    elif run.status == RunStatus.SUPERSEDED:
+        cause = f"{escape_markdown(run.error_message or '')} A newer run has taken its place."
+        st.info(cause, title="Superseded", icon=":material/history:")
+    elif decision := held_runs.decision(run):
+        cause = f"{escape_markdown(run.error_message or '')} {escape_markdown(decision)}"
+        st.info(cause, title=f"Held, then {run.step}", icon=":material/front_hand:")
+    elif run.status == RunStatus.CANCELLED:
+        if (run.error_code or "").startswith("held"):
+            cause = f"{escape_markdown(run.error_message or '')} Its sync was removed."
+        st.info(cause, title="Cancelled", icon=":material/cancel:")
+    # What was held for the damage has told of it.
+    if run.notice and run.error_code not in ("held_shrink", "held_unknown_members"):
+        st.warning(escape_markdown(run.notice), title="Not as usual", icon=":material/info:")
+    if now and now.only_adds:
+        st.caption(CANNOT_HEAL)
+
+
+def _with_written(run: Run, cause: str) -> str:
+    """Add what was written to why a run ended early, unless that says so."""
+    written = run_ends.written_text(run)
+    is_said = not run_ends.began_writing(run) and "Nothing was written" in cause
+    return cause if is_said else f"{cause} {written}".strip()
+
+
+def _success(run: Run, now: GroupNow | None) -> None:
+    members, place = pluralize(run.members, "member"), escape_markdown(run.destination)
+    if run.dry_run and run.profiles and not run.members:
+        st.warning(
+            f"None of the {pluralize(run.profiles, 'profile')} has a usable {words_for(run.matched_by).name}. "
+            "Nothing was written.",
+            title="The group would be empty",
+            icon=":material/group_off:",
+        )
+        return
+    if run.dry_run:
+        text, title, icon = f"The group would hold {members}. Nothing was written.", "The preview is done", "experiment"
+    elif now is None or not now.is_as_of(run):
+        _past_success(run, now)
+        return
+    elif run.trigger == "undo":
+        text = f"The group at {place} holds the {members} of an earlier run again, and does not follow its cohort."
+        title, icon = "Rolled back", "undo"
+    elif run.write == "none":
+        text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
+        title, icon = "The group equals its cohort", "check_circle"
+    else:
+        text = f"As of this run the group at {place} holds {members}."
+        title, icon = "The group equals its cohort", "check_circle"
+    st.success(text, title=title, icon=f":material/{icon}:")
+
+
+def _past_success(run: Run, now: GroupNow | None) -> None:
+    """Show what the group held after a run, where that is not known to be what it holds now."""
+    place, members = escape_markdown(run.destination), pluralize(run.members, "member")
+    title = "The group was rolled back" if run.trigger == "undo" else "The group equaled its cohort after this run"
+    st.info(
+        f"The group at {place} held {members} then. {_since(run, now)}".strip(), title=title, icon=":material/history:"
+    )
+
+
+def _since(run: Run, now: GroupNow | None) -> str:
+    """Format what has become of the group since a run."""
+    if now is None:
+        return ""
+    if now.group.in_doubt:
+        return "What it holds now is in doubt."
+    later = now.settled_by
+    if later is None or later.id is None or later.id <= (run.id or 0):
+        return ""
+    if later.trigger == "undo":
+        return f"It was rolled back by run {later.id} since, to {pluralize(later.members, 'member')}."
+    return f"Run {later.id} has made it equal to its cohort since, with {pluralize(later.members, 'member')}."
