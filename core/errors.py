@@ -42,6 +42,10 @@ class SettingsError(CohortBridgeError):
     default_advice = "Correct it and try again."
 
 
+class BadNote(SettingsError):
+    """What was written on why a held run is let through cannot be kept."""
+
+
 class AddressNotAllowed(SettingsError):
     """An address that was entered leads to a place that nothing may be sent to."""
 

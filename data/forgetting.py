@@ -35,6 +35,8 @@ from data.proof_models import SnapshotProof, TriedDelivery, Untraced
 ALL = "all"
 # What stands in place of a reason of Mixpanel's that names a person.
 NOT_KEPT = "Mixpanel's reason is not kept: it named somebody who was forgotten."
+# What stands in place of a person's note that names somebody.
+NOTE_NOT_KEPT = "Not kept: it named somebody who was forgotten."
 _ROWS_AT_ONCE = 1000
 
 
@@ -97,6 +99,7 @@ def record(
         for number, rows in forgotten.rows.items():
             _forget_rows(session, number, rows)
         _forget_reasons(session, forgotten.ids)
+        _forget_notes(session, forgotten.ids)
         for number, summary in forgotten.checked.items():
             session.exec(update(Association).where(col(Association.id) == number).values(**check_values(summary)))
         for number, bundle in forgotten.bundles.items():
@@ -176,6 +179,14 @@ def _forget_rows(session: Session, association_id: int, rows: Collection[int]) -
 def _forget_reasons(session: Session, ids: Sequence[str]) -> None:
     """Forget reasons of Mixpanel's, of whichever rows, that hold one of these ids."""
     _change_reasons(session, lambda reasons: {row: _without(reason, ids) for row, reason in reasons.items()})
+
+
+def _forget_notes(session: Session, ids: Sequence[str]) -> None:
+    """Forget what was written of held runs where it holds one of these ids."""
+    noted = session.exec(select(Run.id, Run.decision_note).where(col(Run.decision_note).is_not(None))).all()
+    named = [number for number, note in noted if note and any(user_id in note for user_id in ids)]
+    for some in _parts(named):
+        session.exec(update(Run).where(col(Run.id).in_(some)).values(decision_note=NOTE_NOT_KEPT))
 
 
 def _without(reason: str, ids: Sequence[str]) -> str:

@@ -20,6 +20,8 @@ from data.sync_models import SyncState as SyncState
 from data.sync_models import TimedRun as TimedRun
 from data.sync_models import Timing as Timing
 
+# The most characters of what a person writes on why a held run is let through.
+NOTE_LENGTH = 300
 # The two sides of a connection: names are unique on each.
 MIXPANEL_SIDE, DESTINATION_SIDE = "mixpanel", "destination"
 
@@ -241,6 +243,9 @@ class Run(SQLModel, table=True):
     approvals: list[dict[str, Any]] | None = Field(default=None, sa_column=Column("approvals", JSON(none_as_null=True)))
     hold: dict[str, Any] | None = Field(default=None, sa_column=Column("hold", JSON(none_as_null=True)))
     decided_by: str | None = None  # who applied or discarded it: its step says which
+    decision_note: str | None = Field(default=None, max_length=NOTE_LENGTH)  # why it was let through, as they wrote
+    # Set before its first message goes out; None: made by an earlier version, which did not note that.
+    began_writing: bool | None = False
     restore_snapshot: str | None = None  # an undo: the snapshot that the group is rolled back to
     status: str = Field(default=RunStatus.QUEUED, max_length=16, index=True)
     step: str = Field(default="queued", max_length=16)

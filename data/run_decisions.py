@@ -47,17 +47,24 @@ class MembersNotKept(LookupError):
 
 @repeated
 def apply_held(
-    engine: Engine, run_id: int, looked_at: HoldRow | None, *, actor: str, keeps_to: KeepsTo, now: datetime
+    engine: Engine,
+    run_id: int,
+    looked_at: HoldRow | None,
+    *,
+    actor: str,
+    keeps_to: KeepsTo,
+    now: datetime,
+    note: str | None = None,
 ) -> Run:
     """Queue an approved run in place of a held one, or of the newer one that took its place and keeps to it.
 
-    `looked_at` is what the person saw of the run, as it is kept with it; None: what is kept.
+    `looked_at` is what the person saw of the run, as it is kept with it; None: what is kept. `note` says why.
 
     Raises: RunUnknown, RunNotHeld, HoldChanged.
     """
     with write_session(engine) as session:
         held, approvals = _find_decidable(session, run_id, looked_at, keeps_to)
-        _end(session, held, "applied", actor)
+        _end(session, held, "applied", actor, note)
         request = RunRequest(trigger="manual", actor=actor, approved=True, approvals=approvals)
         return add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
 
@@ -123,8 +130,9 @@ def _approvals(asked: Run, looked_at: HoldRow | None) -> list[HoldRow]:
     return [*earlier, looked_at]
 
 
-def _end(session: Session, run: Run, step: str, actor: str) -> None:
+def _end(session: Session, run: Run, step: str, actor: str, note: str | None = None) -> None:
     run.status, run.step, run.decided_by, run.difference = RunStatus.CANCELLED, step, actor, None
+    run.decision_note = note
     session.add(run)
 
 

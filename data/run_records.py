@@ -34,7 +34,9 @@ _LEADS = ("kind", "url", "folder", "times_replaced")
 def mark_in_doubt(
     engine: Engine, run_id: int, group_id: int, *, lease_owner: str, tries: Tried | None = None
 ) -> int | None:
-    """Note that the group may soon hold something unknown; returns the number of the delivery that is to begin.
+    """Note that the group may soon hold something unknown, and that the run has begun to write.
+
+    Returns the number of the delivery that is to begin.
 
     `tries` is what it begins with, where that has to be known afterward. None, and nothing noted, when the lease is
     lost. Raises SharedReceiver.
@@ -52,6 +54,7 @@ def mark_in_doubt(
             first = receivers.find_first_untraced(session, group, session.get_one(Connection, group.destination_id))
             values["untraced"] = func.coalesce(Group.untraced, first)
         session.exec(update(Group).where(col(Group.id) == group_id).values(**values))
+        session.exec(update(Run).where(col(Run.id) == run_id).values(began_writing=True))
         return deliveries.count_delivery(session)
 
 

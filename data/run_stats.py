@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import ColumnElement, case, func, or_
 from sqlalchemy import select as select_columns
 from sqlalchemy.orm import InstrumentedAttribute, load_only
 from sqlmodel import col, extract, select, union_all
@@ -199,6 +199,32 @@ def first_success(engine: Engine, group_id: int, *, since: datetime) -> datetime
                 col(Run.finished_at) >= since,
             )
         ).one()
+
+
+def largest_drop(engine: Engine, group_id: int, *, changes: int) -> float | None:
+    """Return the largest share of its members that one of a group's newest `changes` took from it.
+
+    None: there was no change. What a person let through, or asked for, is no measure of what is usual.
+    """
+    newest = (
+        select(Run.removed, Run.unchanged)
+        .where(
+            Run.group_id == group_id,
+            col(Run.difference).is_not(None),
+            Run.status == RunStatus.SUCCEEDED,
+            col(Run.dry_run).is_(False),
+            col(Run.approved).is_(False),
+            Run.trigger != "undo",
+        )
+        .order_by(col(Run.id).desc())
+        .limit(changes)
+        .subquery()
+    )
+    before = newest.c.removed + newest.c.unchanged
+    share = case((before > 0, newest.c.removed * 1.0 / before), else_=0.0)
+    with read_session(engine) as session:
+        largest = session.exec(select(func.max(share))).one()
+    return None if largest is None else float(largest)
 
 
 def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:

@@ -40,9 +40,15 @@ def show_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json
 
 
 @run_app.command("apply")
-def apply_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
+def apply_run(
+    run_id: Annotated[int, typer.Argument(metavar="ID")],
+    note: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why it is let through: kept with the run, and in the audit log.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Apply a held run once: it reads again, and writes what goes no further than this run, or is held again."""
-    show_queued(held_runs.apply_held(open_here(), LOCAL, run_id), as_json=as_json)
+    show_queued(held_runs.apply_held(open_here(), LOCAL, run_id, note=note), as_json=as_json)
 
 
 @run_app.command("discard")

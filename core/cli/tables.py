@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from core.cli.output import LONGEST_LINE, marks, print_table, say, time_text
 from core.rules.id_words import id_words
 from core.rules.schedules import text_of
-from core.syncs import held_runs
+from core.syncs import held_runs, run_ends
 from core.text import shown
 from data.models import Group, Run, RunStatus, Schedule, Sync, SyncKind
 
@@ -152,6 +152,8 @@ def print_run(run: Run) -> None:
         say(run.notice)
     if run.error_message:
         say(shown(f"{run.error_message} {advice_for(run)}".rstrip(), most=LONGEST_LINE))
+    if written := run_ends.written_text(run):
+        say(written)
 
 
 def _state(run: Run) -> str:

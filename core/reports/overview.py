@@ -277,7 +277,7 @@ _COLUMNS = (
     "id", "status", "trigger", "actor", "dry_run", "cohort_id", "cohort_name", "group_name", "destination", "write",
     "queued_at", "started_at", "finished_at", "profiles", "members", "duplicates", "unmatched", "invalid",
     "unprefixed", "added", "removed", "unchanged", "queries", "requests", "messages", "error_code", "error_message",
-    "error_advice", "step", "decided_by", "worker",
+    "error_advice", "step", "decided_by", "worker", "decision_note",
 )  # fmt: skip
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.errors import RunHeld
 from core.rules.matching import MatchRule
+
+# The shrink limit that is offered for a group without a past, and the least for any, in percent.
+LEAST_SUGGESTED = 10
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,13 @@ def keeps_to(row: dict[str, Any], looked_at: dict[str, Any]) -> bool:
 def is_approved(hold: Hold, approvals: Iterable[dict[str, Any]] | None) -> bool:
     """Return whether one of the approvals that are kept with a run lets this through."""
     return any(hold.keeps_to(read_hold(row)) for row in approvals or ())
+
+
+def suggest_shrink_limit(largest_drop: float | None) -> int:
+    """Return the shrink limit to offer, in percent: twice the largest share that a group lost at once, in its past."""
+    # A share such as 0.07 is not exact: twice it is 14 %, not 15.
+    twice = math.ceil(round((largest_drop or 0.0) * 200, 6))
+    return min(max(twice, LEAST_SUGGESTED), 100)
 
 
 def furthest_total(totals: Sequence[int], *, profiles: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.rules.id_words import id_words
 from core.rules.schedules import text_of
-from core.syncs import held_runs
+from core.syncs import held_runs, run_ends
 from data.models import Association, Group, Run, Schedule, Sync
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "known_by": id_words(run.matched_by).code if run.matched_by else None,  # not known before it read
         "group_id": run.group_id,
         "worker": run.worker,
+        "decision_note": run.decision_note,
+        "began_writing": run_ends.began_writing(run),
     }
 
 

@@ -8,23 +8,30 @@ from typing import Any
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.errors import CohortBridgeError, HoldChanged, SettingsError
+from core.errors import BadNote, CohortBridgeError, HoldChanged, SettingsError
+from core.invisible import is_unseen
 from core.rules import holding
 from core.syncs.runs import unknown_run
+from core.text import shown
+from core.validation import clean_line
 from data import run_decisions
-from data.models import Run, RunStatus
+from data.models import NOTE_LENGTH, Run, RunStatus
 from data.run_decisions import RunNotHeld, RunUnknown
 
 
 @action(Role.ANALYST)
-def apply_held(bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, Any] | None = None) -> Run:
+def apply_held(
+    bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, Any] | None = None, *, note: str = ""
+) -> Run:
     """Let a held run through once: queue a run that reads again and writes what does not go beyond what was looked at.
 
     `looked_at` is the `hold` of the run as the person saw it; None: as it is kept. Where a newer held run has taken its
     place and keeps to it, the decision is for that one. What goes beyond it when it is read again is held again.
+    `note` says why it is let through, in one line; it is kept with the decision, and in the audit log.
 
-    Raises: NotFound, HoldChanged, SettingsError.
+    Raises: NotFound, HoldChanged, BadNote, SettingsError.
     """
+    why = _clean_note(note)
     with _held_errors(run_id):
         return run_decisions.apply_held(
             bridge.engine,
@@ -33,6 +40,7 @@ def apply_held(bridge: Bridge, actor: Actor, run_id: int, looked_at: dict[str, A
             actor=actor.name,
             keeps_to=holding.keeps_to,
             now=bridge.clock.now(),
+            note=why,
         )
 
 
@@ -61,10 +69,21 @@ def find_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
 
 
 def decision(run: Run) -> str:
-    """Return what a person decided about a run that was held, and who; "" for one that still waits, or never did."""
+    """Return what a person decided about a run that was held, who and why; "" for one that waits, or never did."""
     if run.status != RunStatus.CANCELLED or run.step not in ("applied", "discarded"):
         return ""
-    return f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."
+    decided = f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."
+    return f"{decided} Note: “{shown(run.decision_note, most=NOTE_LENGTH)}”" if run.decision_note else decided
+
+
+def _clean_note(note: str) -> str | None:
+    """Return a note as it is kept, None for an empty one. Raises BadNote."""
+    if is_unseen(note.strip()):
+        return None
+    try:
+        return clean_line(note, "Note", most=NOTE_LENGTH)
+    except SettingsError as exc:
+        raise BadNote(exc.message, advice=exc.advice) from None
 
 
 @contextmanager

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.project import match_rule
+from core.rules import holding
 from core.rules.due_times import next_slot
 from core.rules.matching import MatchRule
 from core.rules.personal_properties import require_impersonal
 from core.syncs.checks import check_settings, checked_tags, get_limit_for, require_room
 from core.syncs.listing import SyncView, sync_errors
 from core.validation import clean_exact_line
-from data import connections, syncs
+from data import connections, run_stats, syncs
 from data.models import Schedule, Sync
 from data.syncs import SyncSettings
+
+# A group that changes every 15 minutes has so many in ten days.
+_CHANGES_LOOKED_AT = 1000
 
 
 @action(Role.ANALYST)
@@ -45,6 +50,21 @@ def edit_sync(
             check_room=lambda _, present: require_room(limit, present, timing, now=now),
             now=now,
         )
+
+
+@dataclass(frozen=True)
+class ShrinkSuggestion:
+    """A shrink limit to offer, in percent, and the largest share that the group lost at once, None without a past."""
+
+    percent: int
+    largest_drop: float | None = None
+
+
+@action(Role.VIEWER)
+def suggest_shrink_limit(bridge: Bridge, actor: Actor, group_id: int | None) -> ShrinkSuggestion:
+    """Suggest a shrink limit for a recurring sync of a group from that group's past; None: there is no group yet."""
+    drop = None if group_id is None else run_stats.largest_drop(bridge.engine, group_id, changes=_CHANGES_LOOKED_AT)
+    return ShrinkSuggestion(holding.suggest_shrink_limit(drop), drop)
 
 
 @action(Role.VIEWER)

@@ -177,6 +177,21 @@ def test_a_held_run_says_how_it_is_decided_and_afterwards_what_became_of_it(sand
     assert "discarded" in home.run("runs").out
 
 
+def test_why_a_held_run_is_let_through_is_kept_with_it(sandbox: Sandbox, home: Home):
+    sandbox.fault("total_wrong", by=3)
+    assert home.run("export", str(IMPORTED), "--json").json["status"] == "held"
+
+    refused = home.run("run", "apply", "1", "--note", "x" * 301)
+    home.run("run", "apply", "1", "--note", "They moved the cohort", "--json")
+
+    check_failure(refused, 1, "Note: at most 300 characters.")
+    shown = home.run("run", "show", "1", "--json").json
+    assert (shown["decision"], shown["decision_note"], shown["began_writing"]) == (
+        "applied", "They moved the cohort", False
+    )  # fmt: skip
+    assert "Applied by local. Note: “They moved the cohort”" in home.run("run", "show", "1").out
+
+
 def test_without_json_people_read_tables_and_sentences(sandbox: Sandbox, home: Home):
     exported = home.run("export", str(SPENDERS))
     cohorts, runs, groups, show = home.run_all(("cohorts",), ("runs",), ("groups",), ("run", "show", "1"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from sqlmodel import select
+from sqlmodel import select, update
 
 from core.access import audit_log
 from core.access.roles import LOCAL
@@ -120,11 +120,16 @@ def test_nothing_in_the_home_holds_either_id_of_who_was_forgotten(
     ids = stayer(sandbox)
     first, second = two_runs(bridge, sandbox)
     comparison.compare_runs(bridge, LOCAL, first.id or 0, second.id or 0)
+    with write_session(bridge.engine) as session:
+        session.exec(update(Run).where(Run.id == first.id).values(decision_note=f"About {ids[0]} and {ids[1]}"))
+        session.exec(update(Run).where(Run.id == second.id).values(decision_note="About nobody"))
     assert places_of(home.path, *ids)
 
     traces = forget(bridge, ids[0] if by == "Apptimize id" else ids[1])
 
     assert places_of(home.path, *ids) == []
+    notes = [runs.get_run(bridge, LOCAL, run.id or 0).decision_note for run in (first, second)]
+    assert notes == ["Not kept: it named somebody who was forgotten.", "About nobody"]
     assert (traces.distinct_ids, traces.apptimize_ids, traces.members, traces.groups_in_doubt) == (1, 1, 2, 1)
     line = last_line(bridge)
     assert (line.who, line.action, line.outcome) == ("local", "forget_person", "done")

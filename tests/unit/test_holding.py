@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.rules.holding import Hold, furthest_total, is_approved, read_hold
+from core.rules.holding import Hold, furthest_total, is_approved, read_hold, suggest_shrink_limit
 
 SHRINK = Hold("held_shrink", "original:id", "run-1", removed=50, added=10)
 TOTAL = Hold("held_total", "original:id", "run-1", total=5_000, profiles=4_990)
@@ -62,3 +62,13 @@ def test_of_several_approvals_each_is_for_its_own_cause():
 def test_of_totals_that_differ_the_one_that_disagrees_most_is_looked_at():
     assert furthest_total([53, 48], profiles=50) == 53
     assert furthest_total([51, 47], profiles=50) == 47
+
+
+@pytest.mark.parametrize(
+    ("largest_drop", "percent"),
+    [(None, 10), (0.0, 10), (0.04, 10), (0.05, 10), (0.0501, 11), (0.07, 14), (0.333, 67), (0.5, 100), (0.9, 100)],
+)
+def test_the_suggested_shrink_limit_is_twice_the_largest_drop_and_at_least_ten_percent(
+    largest_drop: float | None, percent: int
+):
+    assert suggest_shrink_limit(largest_drop) == percent

@@ -188,6 +188,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         READS,
         lambda on, who: settings.get_match_rule(on.bridge, who, listing.get_sync(on.bridge, who, on.active)),
     ),
+    "suggest_shrink_limit": (Role.VIEWER, READS, lambda on, who: settings.suggest_shrink_limit(on.bridge, who, 1)),
     "list_reads": (Role.VIEWER, READS, lambda on, who: match_funnel.list_reads(on.bridge, who)),
     "group_states": (Role.VIEWER, READS, lambda on, who: group_state.group_states(on.bridge, who)),
     "get_run_log": (Role.VIEWER, READS, lambda on, who: overview.get_run_log(on.bridge, who, on.queued)),

@@ -116,6 +116,22 @@ def test_days_end_at_midnight_in_utc_and_not_at_noon(bridge: Bridge, sync: Sync)
     assert [hour.members for hour in hours] == [1, 2, 3, 5]
 
 
+def test_the_largest_drop_is_what_runs_took_by_themselves(bridge: Bridge, sync: Sync):
+    def largest(changes: int = 100) -> float | None:
+        return rows.largest_drop(bridge.engine, sync.group_id, changes=changes)
+
+    assert largest() is None
+    ended(bridge, sync, hours_ago=9, difference="d1", added=100)  # the first one
+    assert largest() == 0.0
+    ended(bridge, sync, hours_ago=8, difference="d2", removed=7, unchanged=93)
+    ended(bridge, sync, hours_ago=7, difference="d3", removed=2, unchanged=91, added=50)
+    for let_through in ({"approved": True}, {"trigger": "undo"}, {"dry_run": True}, {"status": RunStatus.HELD}):
+        ended(bridge, sync, hours_ago=6, difference="d4", removed=60, unchanged=40, **let_through)
+
+    assert largest() == pytest.approx(0.07)
+    assert largest(changes=1) == pytest.approx(2 / 93)
+
+
 def test_the_last_day_is_counted_by_status_without_dry_runs(bridge: Bridge, sync: Sync, group_with_runs: list[Run]):
     ended(bridge, sync, hours_ago=1)
     ended(bridge, sync, hours_ago=2, status=RunStatus.FAILED)
