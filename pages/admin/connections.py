@@ -33,6 +33,7 @@ def connect_mixpanel(bridge: Bridge, person: Actor) -> None:
         "mixpanel",
         partial(mixpanel_connection.connect_mixpanel, bridge, person, form, if_taken="refuse"),
         lambda made: f"Project {made.project_id} is connected as {escape_markdown(made.name)}.",
+        fields=fields.error_places("connections") | {"Name": "connections_mixpanel_name"},
     )
     _end(toast, "Mixpanel", connection, "connections_mixpanel_name")
 
@@ -57,7 +58,16 @@ def connect_apptimize(bridge: Bridge, person: Actor, connections: list[Connectio
             if_taken="refuse",
             apart=choice == APART and bool(there),
         )
-    connection = perform("endpoint", action, lambda made: f"Apptimize is connected as {escape_markdown(made.name)}.")
+    connection = perform(
+        "endpoint",
+        action,
+        lambda made: f"Apptimize is connected as {escape_markdown(made.name)}.",
+        fields={
+            "Endpoint": "connections_endpoint",
+            "Token": "connections_token",
+            "Name": "endpoint" if choice else "connections_endpoint_name",
+        },
+    )
     _end(toast, "Apptimize", connection, "connections_endpoint_name")
 
 
@@ -68,6 +78,7 @@ def connect_csv(bridge: Bridge, person: Actor) -> None:
         "csv",
         partial(destinations.connect_csv, bridge, person, folder=folder, name=name, if_taken="refuse"),
         lambda made: f"Groups can be written to {escape_markdown(made.folder)} as {escape_markdown(made.name)}.",
+        fields={"Folder": "connections_folder", "Name": "connections_csv_name"},
     )
     if connection:
         _forget("connections_csv_name", "connections_folder")
@@ -120,12 +131,9 @@ def show_mixpanel(bridge: Bridge, person: Actor, connections: list[Connection]) 
 def _name_field(bridge: Bridge, person: Actor, column: DeltaGenerator, side: str, usual: str, key: str) -> None:
     if key not in st.session_state:  # a default would not replace what the browser still shows
         st.session_state[key] = entering.suggest_name(bridge, person, side, usual)
-    column.text_input(
-        "Name",
-        key=key,
-        max_chars=100,
-        help="One that no other connection has.",
-    )
+    with column:
+        st.text_input("Name", key=key, max_chars=100, help="One that no other connection has.")
+        page_frame.show_answer(key)
 
 
 def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
@@ -155,10 +163,13 @@ def show_apptimize(bridge: Bridge, person: Actor, connections: list[Connection])
             help="The address that takes cohort-sync messages. Apptimize publishes none; without one, use a CSV "
             "folder.",
         )
+        page_frame.show_answer("connections_endpoint")
         choice = _ask_for_choice(bridge, person, destinations.find_at(bridge, url, present)) if url else None
         with st.form("connections_apptimize_form", border=False):
             left, right = st.columns(2)
-            left.text_input("Apptimize token", type="password", key="connections_token")
+            with left:
+                st.text_input("Apptimize token", type="password", key="connections_token")
+                page_frame.show_answer("connections_token")
             if not choice:
                 _name_field(bridge, person, right, DESTINATION_SIDE, "default", "connections_endpoint_name")
             st.form_submit_button(
@@ -203,11 +214,10 @@ def show_csv(bridge: Bridge, person: Actor, connections: list[Connection]) -> No
         st.form("connections_csv_form", border=False),
     ):
         left, right = st.columns([2, 1])
-        left.text_input(
-            "Folder on this server",
-            value="" if present else str(bridge.settings.csv_folder),
-            key="connections_folder",
-        )
+        with left:
+            folder = "" if present else str(bridge.settings.csv_folder)
+            st.text_input("Folder on this server", value=folder, key="connections_folder")
+            page_frame.show_answer("connections_folder")
         _name_field(bridge, person, right, DESTINATION_SIDE, "csv", "connections_csv_name")
         st.form_submit_button(
             "Connect folder", key="connections_csv_save", type="primary", on_click=connect_csv, args=(bridge, person)

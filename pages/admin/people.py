@@ -41,6 +41,7 @@ def add(bridge: Bridge, person: Actor) -> None:
         "people",
         partial(people.add_person, bridge, person, entered["people_email"], entered["people_role"]),
         lambda added: f"{escape_markdown(added.email)} can sign in as {added.role}.",
+        fields={"Address": "people_email"},
     )
     if added:
         entered["people_email"] = ""
@@ -103,7 +104,9 @@ def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
     with st.expander("Add person", expanded=not views, key="people_add", icon=":material/person_add:"):
         with st.form("people_form", border=False):
             left, right = st.columns([2, 1])
-            left.text_input("E-mail address", key="people_email", max_chars=320, placeholder="ann@example.com")
+            with left:
+                st.text_input("E-mail address", key="people_email", max_chars=320, placeholder="ann@example.com")
+                page_frame.show_answer("people_email")
             right.selectbox("Role", list(ROLES), key="people_role", format_func=str.capitalize)
             st.form_submit_button("Add", key="people_add_yes", type="primary", on_click=add, args=(bridge, person))
         st.caption("No e-mail is sent: they have access when they sign in with this address.")

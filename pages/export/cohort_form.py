@@ -9,6 +9,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.connections.project import destination_rule
+from core.syncs import settings
 from core.syncs.cohorts import why_not_exportable
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
@@ -49,7 +50,8 @@ def show(bridge: Bridge, person: Actor, now: CohortNow) -> Connection | None:
             horizontal=True,
         )
         if kind == RECURRING:
-            sync_settings.schedule_fields("cohorts", cohort.id)
+            suggestion = settings.suggest_shrink_limit(bridge, person, now.group_id_at(chosen(now)))
+            sync_settings.schedule_fields("cohorts", cohort.id, suggestion=suggestion)
         present = now.sync_at(chosen(now))
         if present:
             _explain_present(present, kind)
@@ -125,15 +127,9 @@ def _heading(now: CohortNow) -> str:
 
 def _target_fields(now: CohortNow) -> None:
     cohort_id, destinations = now.cohort.id, now.destinations
-    st.session_state.setdefault(_name_key(cohort_id), now.group_names.at(chosen(now).name))
     left, right = st.columns(2)
-    left.text_input(
-        "Group name",
-        max_chars=200,
-        key=_name_key(cohort_id),
-        help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organization. A group that was "
-        "delivered keeps its name.",
-    )
+    with left:
+        _name_field(now)
     right.selectbox(
         "Export to",
         [connection.name for connection in destinations],
@@ -144,6 +140,26 @@ def _target_fields(now: CohortNow) -> None:
     )
     if note := words_for(str(destination_rule(chosen(now)) or "")).note:
         st.caption(note)
+
+
+def _name_field(now: CohortNow) -> None:
+    """Ask for the group's name; one that was delivered keeps its name, so that is no field any more."""
+    key, place, entered = _name_key(now.cohort.id), chosen(now), st.session_state
+    name = now.group_names.at(place.name)
+    if now.group_id_at(place) is not None:
+        entered[key] = name
+        st.caption("Group name")
+        st.markdown(f"**{escape_markdown(name)}**", help="A group that was delivered keeps its name.")
+        return
+    entered.setdefault(key, name)
+    st.text_input(
+        "Group name",
+        max_chars=200,
+        key=key,
+        help="Apptimize shows it as “Mixpanel: ” and this name, to everyone in the organization. A group that was "
+        "delivered keeps its name.",
+    )
+    page_frame.show_answer(key)
 
 
 def _first_index(now: CohortNow) -> int:
@@ -220,11 +236,18 @@ def _buttons(bridge: Bridge, person: Actor, now: CohortNow, *, is_refused: bool)
 
 
 def _start(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> None:
-    show_started(perform(PLACE, partial(export_settings.start_entered, bridge, person, cohort_id, names)))
+    start = partial(export_settings.start_entered, bridge, person, cohort_id, names)
+    show_started(perform(PLACE, start, fields=_error_places(cohort_id)))
 
 
 def _preview(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> None:
-    show_started(perform(PLACE, partial(export_settings.preview, bridge, person, cohort_id, names)))
+    preview = partial(export_settings.preview, bridge, person, cohort_id, names)
+    show_started(perform(PLACE, preview, fields=_error_places(cohort_id)))
+
+
+def _error_places(cohort_id: int) -> dict[str, str]:
+    """Return where an error about one of the fields is shown, by the name that it begins with."""
+    return sync_settings.error_places("cohorts", cohort_id) | {"Group name": _name_key(cohort_id)}
 
 
 def show_started(started: Run | Sync | None) -> None:

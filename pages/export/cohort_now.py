@@ -64,6 +64,10 @@ class CohortNow:
         """Return the recurring sync that keeps the group at a destination."""
         return next((view for view in self.syncs if view.group.destination_id == place.id), None)
 
+    def group_id_at(self, place: Connection) -> int | None:
+        """Return the group that was delivered to a destination."""
+        return next((state.group.id for state in self.states if state.group.destination_id == place.id), None)
+
     def group_runs(self) -> list[GroupRuns]:
         """List its groups with their runs, the one that something ended in last first."""
         now = {state.group.id or 0: state for state in self.states}

@@ -13,7 +13,7 @@ from data.models import Connection, Run, RunFilter, RunStatus
 from pages.export import cohort_form, export_settings
 from pages.export.cohort_now import CohortNow, GroupRuns
 from pages.export.export_settings import ExportSettings, GroupNames
-from pages.parts import held_run, links, membership_changes, run_status
+from pages.parts import failure_help, held_run, links, membership_changes, run_outcome, run_status
 from pages.parts.actions import perform
 from pages.parts.connections import sandbox_link
 from pages.parts.formatting import age, escape_markdown, interval_phrase, pluralize
@@ -70,7 +70,7 @@ def _show_whole(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -
 def _show_preview(bridge: Bridge, person: Actor, now: CohortNow, run: Run, group: GroupNow | None) -> None:
     st.subheader("Preview", anchor=False)
     run_status.headline(run, _when(run))
-    run_status.outcome(run, group)
+    run_outcome.show(run, group)
     if run.status == RunStatus.SUCCEEDED:
         _offer_export(bridge, person, now, run)
     # One that was held before it was compared knows of no change.
@@ -165,7 +165,8 @@ def _show_end(
     """Show how the latest export of a group ended, and what can be done about it; of a success its state is enough."""
     run_status.headline(run, _when(run))
     if with_success or run.status != RunStatus.SUCCEEDED:
-        run_status.outcome(run, now)
+        run_outcome.show(run, now)
+    failure_help.show(bridge, person, run, key=f"{place}_again", place=cohort_form.PLACE, with_retry=False)
     held_run.held(bridge, person, run, place=cohort_form.PLACE, key=place)
 
 

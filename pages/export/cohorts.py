@@ -14,7 +14,7 @@ from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind, SyncState
 from pages.export import cohort_form, cohort_now, cohort_results, several, several_progress
-from pages.parts import held_run_dialog, links, tables
+from pages.parts import held_run_dialog, links, tables, whom_to_ask
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import (
@@ -50,7 +50,9 @@ def load(bridge: Bridge, person: Actor) -> list[Cohort]:
         except CohortBridgeError as exc:
             st.session_state[FAILURE] = error_text(exc)
     st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
-    st.button("Try again", key="cohorts_again", icon=":material/refresh:", on_click=refresh, args=(bridge, person))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Try again", key="cohorts_again", icon=":material/refresh:", on_click=refresh, args=(bridge, person))
+        whom_to_ask.show_way_to_connections(bridge, person)
     return st.stop()
 
 
@@ -130,9 +132,10 @@ def show_filters(bridge: Bridge, person: Actor, cohorts: list[Cohort], filters: 
     hidden = sum(not cohort.is_visible for cohort in cohorts)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = filters.text(st.text_input, "Search", "search", live=True, placeholder="Name, text or id", width=340)
-        with_hidden = filters.switch(
-            st.toggle, f"Show hidden cohorts ({number(hidden)})", "hidden", default=False, disabled=not hidden
-        )
+        with_hidden = False
+        if hidden or filters.asks_for("hidden"):
+            label = f"Show hidden cohorts ({number(hidden)})"
+            with_hidden = filters.switch(st.toggle, label, "hidden", default=False)
         st.button(
             "Refresh",
             key="cohorts_refresh",
@@ -259,7 +262,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
         chosen = cohort_form.show(bridge, person, now)
     else:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
-        page_frame.link_to_connections(person)
+        whom_to_ask.show_way_to_connections(bridge, person)
     cohort_results.show(bridge, person, now, chosen)
 
 
@@ -281,7 +284,7 @@ connections = page_frame.open_page(
 )
 if not any(connection.side == MIXPANEL_SIDE for connection in connections):
     st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
-    page_frame.link_to_connections(person)
+    whom_to_ask.show_way_to_connections(bridge, person)
     st.stop()
 all_cohorts = load(bridge, person)
 with show_errors():

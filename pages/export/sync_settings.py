@@ -9,73 +9,137 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.rules.due_times import INTERVALS
+from core.rules.holding import LEAST_SUGGESTED
 from core.syncs import settings
 from core.syncs.listing import SyncView
+from core.syncs.settings import ShrinkSuggestion
 from data.models import Sync, Timing
 from pages.export import timing_fields
+from pages.parts import answers
 from pages.parts.actions import perform
-from pages.parts.formatting import escape_markdown
+from pages.parts.formatting import escape_markdown, fine_percent
 from pages.parts.member_words import words_for
+from pages.shell import page_frame
 
-_USUAL_LIMIT = 20
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
+# Where the answers about the settings of a sync, and about its matching, are shown: beside their buttons.
+_SAVED, _MATCHED = "syncs_settings", "syncs_matching"
 
 
-def schedule_fields(prefix: str, row_id: int, *, timing: Timing = INTERVALS[0], max_shrink: int | None = None) -> None:
-    """Show the fields for the times and the shrink limit; `read_schedule` returns what they hold."""
-    left, right = st.columns(2, vertical_alignment="bottom")
-    with left:
-        timing_fields.show_interval(prefix, row_id, timing)
-    right.number_input(
-        "Shrink limit, in percent",
-        min_value=0,
-        max_value=100,
-        value=_USUAL_LIMIT if max_shrink is None else max_shrink,
-        key=f"{prefix}_shrink_limit_{row_id}",
-        help="The share of the group's members that one run may remove.",
-    )
-    timing_fields.show_times(prefix, row_id, timing)
-    st.checkbox(
-        "Hold a run that would remove more members than the shrink limit",
-        value=max_shrink is not None,
-        key=f"{prefix}_has_shrink_limit_{row_id}",
+def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion) -> None:
+    """Show the fields for the times and the shrink limit of a new sync; `read_schedule` returns what they hold."""
+    with st.columns(2)[0]:
+        timing_fields.show_interval(prefix, row_id, INTERVALS[0])
+    timing_fields.show_times(prefix, row_id, INTERVALS[0])
+    shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion)
+
+
+def shrink_fields(
+    prefix: str, row_id: int, *, max_shrink: int | None, has_limit: bool, suggestion: ShrinkSuggestion
+) -> None:
+    """Show the tick for a shrink limit, and below it the limit: its own, else the suggested one."""
+    is_ticked = st.checkbox(
+        "Hold a run that would remove many members at once",
+        value=has_limit,
+        key=_key(prefix, "has_shrink_limit", row_id),
         help="Nothing is written until someone has reviewed it.",
     )
+    if not is_ticked:
+        return
+    key, offered = _key(prefix, "shrink_limit", row_id), _key(prefix, "offered_limit", row_id)
+    offer, entered = suggestion.percent if max_shrink is None else max_shrink, st.session_state
+    # What was entered stays; what was only offered follows the group that is chosen.
+    if key not in entered or (entered[key] == entered.get(offered) and entered[key] != offer):
+        entered[key] = offer
+    entered[offered] = offer
+    with st.container(width=320):
+        st.number_input(
+            "Shrink limit, in percent",
+            min_value=0,
+            max_value=100,
+            key=key,
+            help="The share of the group's members that one run may remove.",
+        )
+        page_frame.show_answer(_key(prefix, "shrink_limit", row_id))
+    st.caption(_suggestion_text(suggestion))
+
+
+def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
+    drop = suggestion.largest_drop
+    if drop is None:
+        return f"Suggested: {suggestion.percent}%. The group has no past yet to go by."
+    if not drop:
+        return f"Suggested: {suggestion.percent}%. No run has removed members from this group so far."
+    largest = f"The most that a run has removed so far is {fine_percent(drop)} of the members"
+    return f"Suggested: {suggestion.percent}%. {largest}; this is twice that, and at least {LEAST_SUGGESTED}%."
 
 
 def read_schedule(prefix: str, row_id: int) -> tuple[Timing, int | None]:
     """Return how often to run, and the shrink limit in percent, None without one. Raises SettingsError."""
     entered = st.session_state
-    has_limit = entered[f"{prefix}_has_shrink_limit_{row_id}"]
-    max_shrink = entered[f"{prefix}_shrink_limit_{row_id}"] if has_limit else None
+    has_limit = entered[_key(prefix, "has_shrink_limit", row_id)]
+    max_shrink = entered[_key(prefix, "shrink_limit", row_id)] if has_limit else None
     return timing_fields.read(prefix, row_id), max_shrink
+
+
+def error_places(prefix: str, row_id: int) -> dict[str, str]:
+    """Return where an error about one of `schedule_fields` is shown, by the name that it begins with, or its code."""
+    limit = {"Shrink limit": _key(prefix, "shrink_limit", row_id)}
+    return timing_fields.error_places(prefix, row_id) | limit
+
+
+def _key(prefix: str, name: str, row_id: int) -> str:
+    return f"{prefix}_{name}_{row_id}"
 
 
 def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
     """Show times, shrink limit and tags, to be changed."""
     assert view.sync.id is not None
-    sync_id = view.sync.id
+    sync_id, max_shrink = view.sync.id, view.sync.max_shrink
+    timing = view.sync.timing or INTERVALS[0]
     st.subheader("Interval, shrink limit and tags", anchor=False)
-    # No form: what there is to enter depends on how often it runs.
+    # No form: what there is to enter depends on how often it runs. The button stands beside the fields, and after the
+    # last of them where the window is narrow: a list that is open below its field covers what is under that alone.
     with st.container(border=True):
-        schedule_fields("syncs", sync_id, timing=view.sync.timing or INTERVALS[0], max_shrink=view.sync.max_shrink)
-        st.multiselect(
-            "Tags",
-            view.sync.tags,
-            default=view.sync.tags,
-            accept_new_options=True,
-            max_selections=10,
-            key=f"syncs_tags_{sync_id}",
-            placeholder="Type a word and press Enter",
-            help="To find and to pause together what belongs together.",
-        )
-        st.button(
+        fields, button = st.columns([5, 1])
+        with fields:
+            left, right = st.columns(2)
+            with left:
+                timing_fields.show_interval("syncs", sync_id, timing)
+            with right:
+                _tags_field(view)
+            timing_fields.show_times("syncs", sync_id, timing)
+            shrink_fields(
+                "syncs",
+                sync_id,
+                max_shrink=max_shrink,
+                has_limit=max_shrink is not None,
+                suggestion=settings.suggest_shrink_limit(bridge, person, view.group.id),
+            )
+        button.button(
             "Save", key=f"syncs_save_{sync_id}", icon=":material/save:", on_click=_save, args=(bridge, person, sync_id)
         )
+        answers.show(bridge, person, _SAVED)
+
+
+def _tags_field(view: SyncView) -> None:
+    sync_id = view.sync.id or 0
+    st.multiselect(
+        "Tags",
+        view.sync.tags,
+        default=view.sync.tags,
+        accept_new_options=True,
+        max_selections=10,
+        key=_key("syncs", "tags", sync_id),
+        placeholder="Type a word and press Enter",
+        help="To find and to pause together what belongs together.",
+    )
+    page_frame.show_answer(_key("syncs", "tags", sync_id))
 
 
 def _save(bridge: Bridge, person: Actor, sync_id: int) -> None:
-    perform("syncs", partial(_edit, bridge, person, sync_id), toast="Saved.")
+    fields = error_places("syncs", sync_id) | {name: _key("syncs", "tags", sync_id) for name in ("Tags", "Tag")}
+    perform(_SAVED, partial(_edit, bridge, person, sync_id), "Saved.", fields=fields)
 
 
 def _edit(bridge: Bridge, person: Actor, sync_id: int) -> Sync:
@@ -106,19 +170,22 @@ def show_matching(bridge: Bridge, person: Actor, view: SyncView) -> None:
                 icon=":material/warning:",
             )
         _matching_form(bridge, person, view)
+        answers.show(bridge, person, _MATCHED)
 
 
 def _matching_form(bridge: Bridge, person: Actor, view: SyncView) -> None:
     sync_id = view.sync.id
     with st.form(f"syncs_match_form_{sync_id}", border=False):
         left, right = st.columns(2)
-        left.text_input(
-            "Match property of this sync",
-            value=view.sync.match_property or "",
-            key=f"syncs_property_{sync_id}",
-            placeholder="Same as the connection",
-            help="Another property overwrites the group in full at the next run.",
-        )
+        with left:
+            st.text_input(
+                "Match property of this sync",
+                value=view.sync.match_property or "",
+                key=f"syncs_property_{sync_id}",
+                placeholder="Same as the connection",
+                help="Another property overwrites the group in full at the next run.",
+            )
+            page_frame.show_answer(f"syncs_property_{sync_id}")
         right.selectbox(
             "Expected to start with i_ or a_",
             list(_EXPECTED),
@@ -144,4 +211,5 @@ def _save_matching(bridge: Bridge, person: Actor, sync_id: int) -> None:
         match_property=entered[f"syncs_property_{sync_id}"],
         expects_prefix=_EXPECTED[entered[f"syncs_prefix_{sync_id}"]],
     )
-    perform("syncs", change, toast="Saved: the next run uses it.")
+    places = {"Match property": f"syncs_property_{sync_id}"}
+    perform(_MATCHED, change, "Saved: the next run uses it.", fields=places)

@@ -8,15 +8,16 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from core.errors import CohortBridgeError, SettingsError
-from core.rules import cron, schedules
+from core.errors import BudgetTooSmall, CohortBridgeError, SettingsError
+from core.rules import cron, schedules, zones
 from core.rules.due_times import INTERVALS
 from core.rules.schedules import DAYS, WEEKDAYS
 from core.rules.zones import list_zones
 from data.models import Schedule, Timing
 from pages.parts.formatting import EVERY, error_text, escape_markdown, zone
-from pages.shell import resources
+from pages.shell import page_frame, resources
 
 AT_SET_TIMES, CRON = "At set times", "As cron"
 _CHOICES = (*INTERVALS, AT_SET_TIMES, CRON)
@@ -25,6 +26,8 @@ _DAY_NAMES = {number: day[:3] for number, day in enumerate(DAYS)}
 _USUAL_TIMES, _USUAL_CRON = ["08:00"], "0 8 * * 1-5"
 _OFFERED = [f"{hour:02}:{minute:02}" for hour in range(24) for minute in (0, 30)]
 _SHOWN_TIMES = 3
+# The fields that errors about set times name.
+_FIELDS = {"Days": "days", "Times": "times", schedules.FIELD: "times", cron.FIELD: "cron", zones.FIELD: "zone"}
 
 
 class _Start(NamedTuple):
@@ -37,15 +40,23 @@ class _Start(NamedTuple):
     zone: str
 
 
+def error_places(prefix: str, row_id: int) -> dict[str, str]:
+    """Return where an error about one of these fields is shown, by the name that it begins with, or its code."""
+    fields = {**_FIELDS, "Interval": "every", BudgetTooSmall.code: "every"}
+    return {name: _key(prefix, field, row_id) for name, field in fields.items()}
+
+
 def show_interval(prefix: str, row_id: int, timing: Timing) -> None:
     """Show the choice of an interval, or of set times; `read` returns what is entered."""
+    key = _key(prefix, "every", row_id)
     st.selectbox(
         "Interval",
         _CHOICES,
         index=_CHOICES.index(_start(timing).choice),
         format_func=_NAMES.__getitem__,
-        key=_key(prefix, "every", row_id),
+        key=key,
     )
+    page_frame.show_answer(key)
 
 
 def show_times(prefix: str, row_id: int, timing: Timing) -> None:
@@ -53,6 +64,7 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
     start, choice = _start(timing), st.session_state[_key(prefix, "every", row_id)]
     if choice not in (AT_SET_TIMES, CRON):
         return
+    spots = dict[str, DeltaGenerator]()
     if choice == AT_SET_TIMES:
         st.pills(
             "Days",
@@ -62,7 +74,8 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
             format_func=_DAY_NAMES.__getitem__,
             key=_key(prefix, "days", row_id),
         )
-    left, right = st.columns(2, vertical_alignment="bottom")
+        spots["days"] = st.empty()
+    left, right = st.columns(2)
     if choice == AT_SET_TIMES:
         left.multiselect(
             "Times",
@@ -72,6 +85,7 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
             placeholder="Choose, or type 07:45",
             key=_key(prefix, "times", row_id),
         )
+        spots["times"] = left.empty()
     else:
         left.text_input(
             "Cron expression",
@@ -79,9 +93,11 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
             key=_key(prefix, "cron", row_id),
             help="Five fields: minute, hour, day of the month, month, day of the week. Several with “;” between.",
         )
-    zones = list(list_zones())
-    right.selectbox("Time zone", zones, index=zones.index(start.zone), key=_key(prefix, "zone", row_id))
-    _show_next(prefix, row_id)
+        spots["cron"] = left.empty()
+    known = list(list_zones())
+    right.selectbox("Time zone", known, index=known.index(start.zone), key=_key(prefix, "zone", row_id))
+    spots["zone"] = right.empty()
+    _show_next(prefix, row_id, spots)
 
 
 def read(prefix: str, row_id: int) -> Timing:
@@ -125,14 +141,20 @@ def _time(text: str) -> time:
         raise SettingsError(f"Times: “{text[:20]}” is not a time of day.", advice="Write it as 07:45.") from None
 
 
-def _show_next(prefix: str, row_id: int) -> None:
-    """Show the first times of what is entered, in its zone and, where that is another, as the reader's clocks do."""
+def _show_next(prefix: str, row_id: int, spots: dict[str, DeltaGenerator]) -> None:
+    """Show the first times of what is entered, in its zone and, where that is another, as the reader's clocks do.
+
+    What is wrong with it stands at its field, whether it was tried to save it or not, until it is right.
+    """
     try:
         schedule = read(prefix, row_id)
         assert isinstance(schedule, Schedule)
         slots = list(islice(cron.list_slots(schedule, after=resources.now()), _SHOWN_TIMES))
     except CohortBridgeError as exc:
-        st.warning(error_text(exc), icon=":material/schedule:")
+        field = _FIELDS.get(exc.message.partition(":")[0], "")
+        spot = spots.get(field, next(iter(spots.values())))
+        show = spot.error if page_frame.has_failed(_key(prefix, field, row_id)) else spot.warning
+        show(error_text(exc), icon=":material/schedule:")
         return
     text = f"Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
     if _listed(slots, zone()) != _listed(slots, ZoneInfo(schedule.zone)):

@@ -8,16 +8,30 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlmodel import update
 from streamlit.testing.v1 import AppTest
 
+from core.access import audit_log
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.connections import destinations
 from core.syncs import cohorts, held_runs, listing, recurring, runs, settings
 from core.worker import service
+from data.engine import write_session
 from data.models import Run, RunStatus, Schedule, SyncState
-from tests.pages.dashboard import COHORTS, HISTORY, OVERVIEW, SYNCS, drawn, open_page, shown
+from tests.pages.dashboard import (
+    AUDIT,
+    COHORTS,
+    HISTORY,
+    OVERVIEW,
+    SYNCS,
+    drawn,
+    open_page,
+    page_buttons,
+    shown,
+)  # fmt: skip
 from tests.stage.clock import FakeClock
+from tests.stage.home import export
 from tests.stage.sandbox import IMPORTED, NOON, SPENDERS, TRIAL, Sandbox
 
 
@@ -52,14 +66,15 @@ def test_a_recurring_sync_is_started_from_its_cohort(practising: Bridge):
     at = open_page(COHORTS, cohort=TRIAL)
     drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
     at.selectbox(key=f"cohorts_every_{TRIAL}").set_value(30)
-    drawn(at.checkbox(key=f"cohorts_has_shrink_limit_{TRIAL}").set_value(True).run())
-    at.number_input(key=f"cohorts_shrink_limit_{TRIAL}").set_value(10)
+    assert at.checkbox(key=f"cohorts_has_shrink_limit_{TRIAL}").value
+    assert at.number_input(key=f"cohorts_shrink_limit_{TRIAL}").value == 10
+    at.number_input(key=f"cohorts_shrink_limit_{TRIAL}").set_value(12)
 
     at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
 
     (view,) = listing.list_syncs(practising, LOCAL)
     assert (view.sync.cohort_id, view.sync.every_minutes, view.sync.state) == (TRIAL, 30, SyncState.ACTIVE)
-    assert view.sync.max_shrink == 10
+    assert view.sync.max_shrink == 12
     assert "its first run is due now" in shown(at)
 
 
@@ -109,13 +124,47 @@ def test_interval_and_shrink_limit_are_changed(practising: Bridge):
     work(practising)
     at = open_page(SYNCS, sync=sync_id)
     at.selectbox(key=f"syncs_every_{sync_id}").set_value(60)
-    at.checkbox(key=f"syncs_has_shrink_limit_{sync_id}").set_value(True)
+    assert f"syncs_shrink_limit_{sync_id}" not in {field.key for field in at.number_input}
+    drawn(at.checkbox(key=f"syncs_has_shrink_limit_{sync_id}").set_value(True).run())
     at.number_input(key=f"syncs_shrink_limit_{sync_id}").set_value(5)
 
-    drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+    at = drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
 
     sync = listing.get_sync(practising, LOCAL, sync_id).sync
     assert (sync.every_minutes, sync.max_shrink) == (60, 5)
+    assert "Saved." in shown(at)
+
+
+def test_the_shrink_limit_that_is_offered_goes_by_what_the_chosen_group_lost(practising: Bridge, tmp_path: Path):
+    destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    run = export(practising, TRIAL, to="default")
+    with write_session(practising.engine) as session:
+        dropped = {"removed": 15, "unchanged": 85, "difference": "d"}
+        session.exec(update(Run).where(Run.id == run.id).values(**dropped))
+    at = open_page(COHORTS, cohort=TRIAL)
+    drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
+    limit = f"cohorts_shrink_limit_{TRIAL}"
+    assert at.number_input(key=limit).value == 30
+    assert "The most that a run has removed so far is 15.0% of the members" in shown(at)
+
+    drawn(at.selectbox(key=f"cohorts_to_{TRIAL}").set_value("csv").run())
+    assert at.number_input(key=limit).value == 10
+    assert "The group has no past yet" in shown(at)
+    drawn(at.number_input(key=limit).set_value(33).run())
+    drawn(at.selectbox(key=f"cohorts_to_{TRIAL}").set_value("default").run())
+
+    assert at.number_input(key=limit).value == 33, "what was entered stays"
+
+
+def test_a_sync_without_a_limit_is_started_by_taking_the_tick_away(practising: Bridge):
+    at = open_page(COHORTS, cohort=TRIAL)
+    drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
+    drawn(at.checkbox(key=f"cohorts_has_shrink_limit_{TRIAL}").set_value(False).run())
+
+    drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
+
+    (view,) = listing.list_syncs(practising, LOCAL)
+    assert view.sync.max_shrink is None
 
 
 def test_run_now_queues_a_run_and_shows_it(practising: Bridge):
@@ -191,6 +240,26 @@ def test_a_press_for_what_somebody_decided_meanwhile_says_who_and_what(practisin
     drawn(at.button(key="held_run_apply_no").click().run())
     assert "is made equal to it" not in shown(at)
     assert "Discarded by ann." in shown(at)
+
+
+def test_why_a_held_run_was_let_through_is_kept_and_shown(practising: Bridge, held: Run):
+    at = open_page(HISTORY, run=held.id)
+    drawn(at.button(key="history_apply").click().run())
+    drawn(at.text_input(key="held_run_note").set_value("Campaign\x00 over").run())
+
+    drawn(at.button(key="held_run_apply_yes").click().run())
+    assert "Note: it holds characters that cannot be used here." in shown(at)
+    assert runs.get_run(practising, LOCAL, held.id or 0).status == RunStatus.HELD
+    drawn(at.text_input(key="held_run_note").set_value(" The *campaign* is over ").run())
+    drawn(at.button(key="held_run_apply_yes").click().run())
+
+    kept = runs.get_run(practising, LOCAL, held.id or 0)
+    assert (kept.step, kept.decision_note) == ("applied", "The *campaign* is over")
+    told = "Applied by local. Note: “The *campaign* is over”"
+    assert told in shown(open_page(HISTORY, run=held.id))
+    line = audit_log.list_audit(practising, LOCAL)[0]
+    assert line.after[f"run {held.id}"]["decision_note"] == "The *campaign* is over"
+    assert "Why it was let through" in shown(open_page(AUDIT, line=line.number))
 
 
 def test_a_dialog_that_is_closed_or_left_by_another_page_is_closed(practising: Bridge, held: Run):
@@ -296,6 +365,53 @@ def test_a_copy_asks_for_the_destination_and_names_what_is_copied(practising: Br
 
     assert "at the other destination: every 30 minutes, shrink limit 10%" in shown(at)
     assert at.selectbox(key="syncs_clone_to").options == ["csv"]
+
+
+@pytest.mark.parametrize(
+    ("button", "field"), [("syncs_until", "date_input"), ("syncs_clone", "selectbox"), ("syncs_remove", "")]
+)
+def test_a_question_about_a_sync_stays_while_the_page_is_drawn_again(
+    practising: Bridge, tmp_path: Path, button: str, field: str
+):
+    sync_id = start(practising, TRIAL)
+    destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    at = open_page(SYNCS, sync=sync_id)
+    drawn(at.button(key=button).click().run())
+
+    work(practising)
+    drawn(at.run())  # by itself: there is a newer run
+
+    assert f"{button}_yes" in page_buttons(at)
+    assert not field or at.get(field)
+    drawn(at.button(key=f"{button}_no").click().run())
+    assert f"{button}_yes" not in page_buttons(drawn(at.run()))
+
+
+def test_a_question_about_several_syncs_stays_while_the_list_is_kept_up_to_date(practising: Bridge):
+    for cohort in (TRIAL, SPENDERS):
+        start(practising, cohort)
+    at = tick(open_page(SYNCS), 0, 1)
+    drawn(at.button(key="syncs_bulk_pause").click().run())
+
+    drawn(at.run())
+    drawn(at.button(key="syncs_many_yes").click().run())
+
+    assert all(view.sync.state == SyncState.PAUSED for view in listing.list_syncs(practising, LOCAL))
+    assert "2 syncs paused." in shown(at)
+    assert "syncs_many_yes" not in page_buttons(at)
+
+
+def test_what_is_wrong_with_a_field_stands_at_the_field(practising: Bridge):
+    sync_id = start(practising)
+    at = open_page(SYNCS, sync=sync_id)
+    at.multiselect(key=f"syncs_tags_{sync_id}").set_value(["a" * 41])
+
+    drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+
+    elements = [node for node in at._tree if getattr(node, "type", "") in ("multiselect", "error", "checkbox")]
+    kinds = [element.type for element in elements]
+    assert "Tag: at most 40 characters." in at.error[0].value.replace("\\", "")
+    assert kinds.index("multiselect") < kinds.index("error") < kinds.index("checkbox")
 
 
 def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import streamlit as st
@@ -88,21 +88,24 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             ReceiverForm(SecretStr(entered["connections_change_url"]), secret=take_secret("connections_change_token")),
             apart=entered["connections_change_apart"],
         )
-        perform(place, change, f"{escape_markdown(connection.name)} leads to another address now.")
+        perform(place, change, f"{escape_markdown(connection.name)} leads to another address now.", fields=places)
 
+    places = {"Endpoint": "connections_change_url", "Token": "connections_change_token"}
     with st.form("connections_change_form", border=False):
         st.text_input(
             "Endpoint URL", value="" if connection.practice else connection.url, key="connections_change_url",
             placeholder="https://…",
         )  # fmt: skip
+        page_frame.show_answer("connections_change_url")
         st.text_input(
             "Apptimize token", type="password", key="connections_change_token", help="The one that this address takes."
         )
+        page_frame.show_answer("connections_change_token")
         st.checkbox(
             "Another workspace, if the address is connected already: its groups are kept apart",
             key="connections_change_apart",
         )
-        submit("Change address", save, place)
+        submit("Change address", save, place, has_failed=_have_failed(places))
 
 
 @st.dialog("Change folder", icon=":material/edit:")
@@ -131,6 +134,7 @@ def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affect
     """Ask for another service account, or another secret of it."""
     show_subject(connection)
     show_affected(affected, "will be read with the new account; what they hold stays known:")
+    places = fields.error_places("connections_replace", only=("username", "secret"))
 
     def save() -> None:
         change = partial(
@@ -141,11 +145,11 @@ def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affect
             username=st.session_state["connections_replace_username"],
             secret=take_secret("connections_replace_secret"),
         )
-        perform(place, change, f"{escape_markdown(connection.name)} asks with another secret now.")
+        perform(place, change, f"{escape_markdown(connection.name)} asks with another secret now.", fields=places)
 
     with st.form("connections_replace_form", border=False):
         fields.account_fields(st.container(), st.container(), "connections_replace", connection)
-        submit("Replace secret", save, place)
+        submit("Replace secret", save, place, has_failed=_have_failed(places))
 
 
 @st.dialog("Change project", icon=":material/edit:", width="large")
@@ -163,14 +167,16 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
             place,
             partial(mixpanel_connection.change_project, bridge, person, connection.id or 0, form),
             f"{escape_markdown(connection.name)} leads to project {escape_markdown(form.project_id)} now.",
+            fields=places,
         )
 
+    places = fields.error_places("connections_change")
     current = None if connection.practice else connection
     fields.merge_fields("connections_change", current)
     with st.form("connections_change_form", border=False):
         fields.account_fields(*st.columns(2), "connections_change", current)
         fields.project_fields("connections_change", current)
-        submit("Change project", save, place)
+        submit("Change project", save, place, has_failed=_have_failed(places))
 
 
 @st.dialog("Keep the groups apart?", icon=":material/call_split:")
@@ -198,6 +204,10 @@ def ask_to_keep_apart(bridge: Bridge, person: Actor, connection: Connection, aff
 def show_subject(connection: Connection) -> None:
     """Show which connection a dialog is about."""
     st.markdown(f"**{escape_markdown(connection.name)}**: {escape_markdown(describe(connection))}")
+
+
+def _have_failed(places: Mapping[str, str]) -> bool:
+    return any(page_frame.has_failed(place) for place in places.values())
 
 
 def submit(label: str, save: Callable[[], None], place: str, *, has_failed: bool = False) -> None:

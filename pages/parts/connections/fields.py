@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -11,6 +13,32 @@ from data.models import Connection
 from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, REGIONS, take_secret
 from pages.parts.formatting import escape_markdown
 from pages.shell import page_frame
+
+# Which field an error is about, by the name that it begins with, or by its code.
+_FIELDS = {
+    "Username": "username",
+    "Secret": "secret",
+    "Project id": "project",
+    "Region": "region",
+    "Workspace id": "workspace",
+    "Project token": "project_token",
+    "mixpanel_unauthorized": "secret",
+    "mixpanel_not_admin": "username",
+    "mixpanel_forbidden": "project",
+    "mixpanel_not_found": "project",
+    "mixpanel_other_region": "region",
+}
+
+
+def error_places(prefix: str, *, only: Iterable[str] = ()) -> dict[str, str]:
+    """Return where an error is shown that is about one of the fields, or of `only` these: right below the field."""
+    shown = set(only) or set(_FIELDS.values())
+    return {name: f"{prefix}_{field}" for name, field in _FIELDS.items() if field in shown}
+
+
+def _show_error(column: DeltaGenerator, key: str) -> None:
+    with column:
+        page_frame.show_answer(key)
 
 
 def merge_fields(prefix: str, current: Connection | None) -> None:
@@ -54,13 +82,16 @@ def account_fields(left: DeltaGenerator, right: DeltaGenerator, prefix: str, cur
         help="Create one in Mixpanel under Organization settings, Service accounts, with the project role admin or "
         "owner.",
     )
+    _show_error(left, f"{prefix}_username")
     right.text_input("Service account secret", type="password", key=f"{prefix}_secret")
+    _show_error(right, f"{prefix}_secret")
 
 
 def project_fields(prefix: str, current: Connection | None) -> None:
     """Ask for the project, and where its data is kept: in rows, so that a narrow window keeps the order."""
     left, right = st.columns(2)
     left.text_input("Project id", value=str(current.project_id) if current else "", key=f"{prefix}_project")
+    _show_error(left, f"{prefix}_project")
     right.selectbox(
         "Region",
         list(REGIONS),
@@ -69,6 +100,7 @@ def project_fields(prefix: str, current: Connection | None) -> None:
         key=f"{prefix}_region",
         help="Where the project's data is kept. Mixpanel shows it in the project settings.",
     )
+    _show_error(right, f"{prefix}_region")
     left, right = st.columns(2)
     left.text_input(
         "Workspace id",
@@ -77,6 +109,7 @@ def project_fields(prefix: str, current: Connection | None) -> None:
         placeholder="Optional",
         help="Only for projects with data views.",
     )
+    _show_error(left, f"{prefix}_workspace")
     right.text_input(
         "Project token",
         type="password",
@@ -84,6 +117,7 @@ def project_fields(prefix: str, current: Connection | None) -> None:
         placeholder="Optional",
         help="Only for associating users by hand. Mixpanel shows it in the project settings.",
     )
+    _show_error(right, f"{prefix}_project_token")
 
 
 def read_form(prefix: str, name: str = "") -> MixpanelForm:
