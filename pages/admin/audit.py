@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 
 import streamlit as st
@@ -14,6 +13,7 @@ from core.bridge import Bridge
 from data.models import AuditEntry
 from pages.parts import download, tables
 from pages.parts.actions import show_errors
+from pages.parts.audit_words import action_text, column_text, value_text
 from pages.parts.filters import Filters
 from pages.parts.formatting import escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
@@ -26,11 +26,6 @@ OUTCOMES = {"All": "", "Done": "done", "Refused": "refused"}
 ANY_TIME = next(iter(PERIODS))
 LINES = Selection("line", key="audit_back", all_rows="All lines", unknown="There is no line {}.")
 PAGER = Pager("audit_page", name="page")
-
-
-def action_text(action: str) -> str:
-    """Format an action's name for reading."""
-    return action.replace("_", " ").capitalize().replace("csv", "CSV").replace("mixpanel", "Mixpanel")
 
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> AuditFilter:
@@ -139,20 +134,14 @@ def list_changes(entry: AuditEntry) -> list[dict[str, str]]:
     for subject in dict.fromkeys([*entry.before, *entry.after]):
         old, new = entry.before.get(subject), entry.after.get(subject)
         if not isinstance(old, dict) and not isinstance(new, dict):
-            changes.append({"What": subject, "Value": "", "Before": value_text(old), "After": value_text(new)})
+            before, after = value_text("", old), value_text("", new)
+            changes.append({"What": subject, "Value": "", "Before": before, "After": after})
             continue
         old, new = old or {}, new or {}
         for name in dict.fromkeys([*old, *new]):
-            before, after = value_text(old.get(name)), value_text(new.get(name))
-            changes.append({"What": subject, "Value": action_text(name), "Before": before, "After": after})
+            before, after = value_text(name, old.get(name)), value_text(name, new.get(name))
+            changes.append({"What": subject, "Value": column_text(name), "Before": before, "After": after})
     return changes
-
-
-def value_text(value: object) -> str:
-    """Format a value as it was kept."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 person = gate.require(Role.ADMIN)

@@ -397,7 +397,7 @@ def test_the_audit_log_is_filtered_and_a_line_shows_before_and_after(practising:
     drawn(at.run())
 
     assert f"Line {line.number}: Add person" in shown(at)
-    assert "*bob*@example.com,Role,,viewer" in shown(at)
+    assert "*bob*@example.com,Role,,Viewer" in shown(at)
     assert line.hash in shown(at)
 
 
