@@ -25,6 +25,7 @@ from pages.parts.selection import tell_apart
 from pages.shell import gate, page_frame, resources
 
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
+IN_ADDRESS = {FUNNEL: "funnel", ASSOCIATE: "associate"}
 ALL = "All cohorts"
 
 
@@ -191,24 +192,21 @@ def pick_mixpanel(connections: list[Connection]) -> Connection | None:
     return next((source for source in sources if source.name == "default"), sources[0] if sources else None)
 
 
-def first_view() -> str:
-    """Choose the view that the address asks for."""
-    asks = "association" in st.query_params or st.query_params.get("view") == "associate"
-    return ASSOCIATE if asks else FUNNEL
-
-
 def choose_view(person: Actor) -> str:
-    """Show the choice of a view to those who have one, and the field that looks a user up."""
+    """Show the field that looks a user up, and the choice of a view, which the address names, to those who have it."""
+    if "association" in st.query_params and "view" not in st.query_params:
+        st.query_params["view"] = IN_ADDRESS[ASSOCIATE]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = FUNNEL
         if person.role >= Role.ANALYST:
-            view = st.segmented_control(
+            view = Filters("matching").one(
+                st.segmented_control,
                 "View",
-                [FUNNEL, ASSOCIATE],
-                default=first_view(),
+                "view",
+                {name: in_gray(name) for name in IN_ADDRESS},
+                default=FUNNEL,
+                in_address=IN_ADDRESS,
                 required=True,
-                format_func=in_gray,
-                key="matching_view",
                 label_visibility="collapsed",
             )
         user_reasons.lookup_field("matching_lookup")

@@ -68,7 +68,7 @@ def test_every_link_download_and_upload_leads_below_the_path(below: Everything, 
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(file)
     press(page.get_by_role("button", name="Check file"))
     expect(page.get_by_role("heading", name="What will change")).to_be_visible(timeout=EXPORT_MS)
-    expect(page).to_have_url(f"{below.url}/matching?association=1")
+    expect(page).to_have_url(f"{below.url}/matching?view=associate&association=1")
     root = below.url.removesuffix(PATH)
     outside = [url for url in asked if url.startswith(root) and not url.startswith(f"{below.url}/")]
     assert set(outside) <= {f"{root}/", below.url}

@@ -132,6 +132,19 @@ def test_an_address_that_looked_a_user_up_leads_on_to_the_user(practising: Bridg
     assert [list(states) for states in at.dataframe[0].value["State"]] == [["In the group"]]
 
 
+def test_the_view_that_is_chosen_stands_in_the_address_and_outlives_a_reload(with_token: Bridge):
+    at = open_page(MATCHING)
+    drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
+    assert at.query_params["view"] == "associate"
+
+    again = open_page(MATCHING, view="associate")
+    assert again.text_input(key="associate_distinct_id")
+    drawn(again.segmented_control(key="matching_view").set_value("From cohort to group").run())
+
+    assert "view" not in again.query_params
+    assert "No cohort was read yet" in shown(again)
+
+
 def test_one_user_is_checked_confirmed_and_told_of(with_token: Bridge, sandbox: Sandbox):
     at = open_page(MATCHING)
     drawn(at.segmented_control(key="matching_view").set_value("Associate by hand").run())
