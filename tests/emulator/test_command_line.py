@@ -184,7 +184,7 @@ def test_why_a_held_run_is_let_through_is_kept_with_it(sandbox: Sandbox, home: H
     refused = home.run("run", "apply", "1", "--note", "x" * 301)
     home.run("run", "apply", "1", "--note", "They moved the cohort", "--json")
 
-    check_failure(refused, 1, "Note: at most 300 characters.")
+    check_failure(refused, 2, "Note: at most 300 characters.")
     shown = home.run("run", "show", "1", "--json").json
     assert (shown["decision"], shown["decision_note"], shown["began_writing"]) == (
         "applied", "They moved the cohort", False
