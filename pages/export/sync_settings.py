@@ -97,10 +97,9 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
     assert view.sync.id is not None
     sync_id, max_shrink = view.sync.id, view.sync.max_shrink
     timing = view.sync.timing or INTERVALS[0]
-    st.subheader("Interval, shrink limit and tags", anchor=False)
     # No form: what there is to enter depends on how often it runs. The button stands beside the fields, and after the
     # last of them where the window is narrow: a list that is open below its field covers what is under that alone.
-    with st.container(border=True):
+    with st.expander("Interval, shrink limit and tags", key=f"syncs_settings_{sync_id}", icon=":material/tune:"):
         fields, button = st.columns([5, 1])
         with fields:
             left, right = st.columns(2)

@@ -37,6 +37,7 @@ from pages.parts.filters import Filters
 from pages.parts.formatting import (
     age,
     escape_markdown,
+    in_gray,
     number,
     pause_reason,
     paused_text,
@@ -46,7 +47,10 @@ from pages.parts.formatting import (
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
-SYNCS = Selection("sync", key="syncs_back", all_rows="All syncs", unknown="There is no sync {}.")
+SYNCS = Selection("sync", key="syncs_back", all_rows="All syncs", unknown="There is no sync {}.", row_params=("show",))
+RUNS, SIZE = "Latest runs", "Size over time"
+IN_ADDRESS = {RUNS: "runs", SIZE: "size"}
+LATEST = 8
 WRITES = {"full": "Everything", "delta": "What changed", "none": "Nothing"}
 
 
@@ -102,17 +106,29 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
     if run is None or not run_status.is_active(run):
         run_status.watch(bridge, person, RunFilter(sync_id=view.sync.id), run.id if run else None)
     show_last_run(bridge, person, run)
-    if view.group.delivered_at:
-        st.subheader("Size over time", anchor=False)
-        charts.size_over_time(bridge, person, view.group.id, key="syncs")
+    show_past(bridge, person, view)
     if is_kept:
         sync_settings.show_settings(bridge, person, view)
         sync_settings.show_matching(bridge, person, view)
-    show_runs(bridge, person, view.sync.id)
     with st.container(horizontal=True, vertical_alignment="center"):
         links.view_cohort(view.sync.cohort_id)
         if view.group.delivered_at:
             links.view_group(view.group.id)
+
+
+def show_past(bridge: Bridge, person: Actor, view: SyncView) -> None:
+    """Show the latest runs, or the size of the group over time; the address names which."""
+    assert view.sync.id is not None
+    shown = RUNS
+    if view.group.delivered_at:
+        shown = Filters("syncs_one").one(
+            st.segmented_control, "Past", "show", {name: in_gray(name) for name in IN_ADDRESS},
+            default=RUNS, in_address=IN_ADDRESS, required=True, label_visibility="collapsed",
+        )  # fmt: skip
+    if shown == RUNS:
+        show_runs(bridge, person, view.sync.id)
+    else:
+        charts.size_over_time(bridge, person, view.group.id or 0, key="syncs")
 
 
 def show_state(sync: Freshness) -> None:
@@ -141,7 +157,8 @@ def state_text(sync: Freshness) -> str:
     updated = f"Updated {age(sync.at)}" if sync.at else "Not delivered yet"
     next_run = sync_table.next_run(view, resources.now()) or "none"
     next_run = next_run[0].lower() + next_run[1:]
-    text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}."
+    limit = "No shrink limit" if view.sync.max_shrink is None else f"Shrink limit {view.sync.max_shrink}%"
+    text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}. {limit}."
     if sync.scheduled_runs:
         on_time, scheduled = (
             number(min(sync.on_time_runs, sync.scheduled_runs)),
@@ -177,14 +194,12 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
         membership_changes.show(bridge, person, run, key="syncs_held")
     if run.status == RunStatus.SUCCEEDED:
         run_status.changes(run)
-        run_status.funnel(run)
 
 
 def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
     """Show the sync's latest runs, each of which leads to its detail."""
     in_a_row = runs.list_runs(bridge, person, RunFilter(sync_id=sync_id), limit=IN_A_ROW)
-    latest = in_a_row[:10]
-    st.subheader("Latest runs", anchor=False)
+    latest = in_a_row[:LATEST]
     if not latest:
         st.caption("None yet: the first one is due at once.")
         return

@@ -43,6 +43,8 @@ from pages.shell import gate, page_frame, resources
 
 ANY_TIME = next(iter(PERIODS))
 RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.", row_params=("show",))
+# What is shown of a run, one at a time.
+DETAILS = {"summary": "Summary", "members": "Members", "steps": "Steps", "calls": "API calls"}
 PAGER = Pager("history_page", name="page")
 
 
@@ -192,13 +194,6 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
         run_status.progress(bridge, person, run.id)
     else:
         _show_outcome(bridge, person, run)
-    if _has_changes(run):
-        would = run.dry_run or run.status == RunStatus.HELD
-        st.subheader("What would have changed" if would else "What changed", anchor=False)
-        run_status.changes(run)
-    if _has_read(run):
-        st.subheader("From profiles to members", anchor=False)
-        run_status.funnel(run)
     _show_details(bridge, person, run)
     _show_links(person, run)
 
@@ -220,24 +215,39 @@ def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
 
 
 def _show_details(bridge: Bridge, person: Actor, run: Run) -> None:
-    """Show one of the longer lists of a run; the address names it."""
-    details = {"members": "Members"} if _has_changes(run) else {}
-    details |= {"steps": "Steps", "calls": "API calls"}
-    usual = "members" if _has_changes(run) and (run.added or run.removed) else "steps"
-    filters = Filters("history_run")
-    chosen = filters.one(
-        st.segmented_control, "Details", "show", {name: in_gray(label) for name, label in details.items()},
-        default=usual, required=True,
+    """Show what a run came to, or one of its longer lists; the address names which."""
+    details = list(DETAILS if _has_changes(run) else [name for name in DETAILS if name != "members"])
+    if not _has_read(run):
+        details.remove("summary")
+    # What is held is looked at before it is decided; of a failure the last step says most.
+    usual = "members" if run.status == RunStatus.HELD and _has_changes(run) else details[0]
+    chosen = Filters("history_run").one(
+        st.segmented_control, "Details", "show", {name: in_gray(DETAILS[name]) for name in details},
+        default=usual, required=True, label_visibility="collapsed",
     )  # fmt: skip
-    if chosen == "members":
-        membership_changes.show(bridge, person, run, key="history_difference")
-        return
-    log = overview.get_run_log(bridge, person, run.id or 0)
-    if chosen == "calls":
-        _show_calls(run, log)
-        return
-    with st.container(width=720):
-        st.table(run_log.steps(run, log), hide_index=True, border="horizontal")
+    match chosen:
+        case "summary":
+            _show_summary(run)
+        case "members":
+            membership_changes.show(bridge, person, run, key="history_difference")
+        case "steps":
+            with st.container(width=720):
+                st.table(run_log.steps(run, _log_of(bridge, person, run)), hide_index=True, border="horizontal")
+        case _:
+            _show_calls(run, _log_of(bridge, person, run))
+
+
+def _log_of(bridge: Bridge, person: Actor, run: Run) -> dict[str, Any] | None:
+    return overview.get_run_log(bridge, person, run.id or 0)
+
+
+def _show_summary(run: Run) -> None:
+    if _has_changes(run):
+        would = run.dry_run or run.status == RunStatus.HELD
+        st.subheader("What would have changed" if would else "What changed", anchor=False)
+        run_status.changes(run)
+    st.subheader("From profiles to members", anchor=False)
+    run_status.funnel(run)
 
 
 def _show_calls(run: Run, log: dict[str, Any] | None) -> None:

@@ -285,7 +285,7 @@ def test_a_run_that_wrote_nothing_says_that_it_verified(practising: Bridge):
     recurring.run_now(practising, LOCAL, sync_id)
     run = work(practising)
 
-    assert "verified: nothing had changed" in shown(open_page(HISTORY, run=run.id))
+    assert "verified: nothing had changed" in shown(open_page(HISTORY, run=run.id, show="steps"))
 
 
 def test_an_address_that_names_no_sync_says_so(practising: Bridge):
@@ -419,9 +419,11 @@ def test_the_size_of_the_group_is_drawn_over_time(practising: Bridge):
     run = work(practising)
 
     at = open_page(SYNCS, sync=sync_id)
+    assert list(at.dataframe[-1].value["Run"]) == [str(run.id)]
+    drawn(at.segmented_control(key="syncs_one_show").set_value("Size over time").run())
 
-    # Its size, what was added and removed, the way from cohort to group, and the strip of its runs.
-    assert len(at.get("vega_lite_chart")) == 4
+    assert at.query_params["show"] == "size"
+    assert len(at.get("vega_lite_chart")) == 2
     assert f"{run.members} members at the end of this period" in shown(at)
 
 
