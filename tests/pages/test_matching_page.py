@@ -98,6 +98,7 @@ def test_of_a_dry_run_from_the_terminal_it_is_said_what_is_not_kept_and_what_kee
         text = shown(page)
         assert "excluded profiles" in text
         assert "not kept. A dry run from the terminal only counts: an export, or a preview in the browser" in text
+    text = shown(open_page(HISTORY, run=run.id, show="members"))
     assert "The members are not kept. A dry run from the terminal only counts" in text
 
 
