@@ -14,20 +14,22 @@ from core.bridge import Bridge
 from core.connections.project import destination_rule
 from core.errors import CohortBridgeError
 from core.reports.export_forecast import forecast_exports
+from core.rules.holding import LEAST_SUGGESTED
 from core.rules.query_forecast import Forecast
 from core.syncs import several
+from core.syncs.settings import ShrinkSuggestion
 from core.syncs.several import MOST, ExportSettings, Started
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group
 from pages.export import cohort_form, sync_settings, timing_fields
 from pages.export.cohort_form import PLACE
 from pages.export.export_settings import KINDS, RECURRING
-from pages.parts import answers, tables
+from pages.parts import answers, tables, whom_to_ask
 from pages.parts.actions import perform
 from pages.parts.formatting import clock, error_text, escape_markdown, number, pluralize
 from pages.parts.member_words import words_for
 from pages.parts.selection import parse_id, set_param
-from pages.shell import page_frame, resources
+from pages.shell import resources
 
 # The parameters of the address: what is chosen, as one cohort that is open is; and what was started of it.
 CHOSEN, RUNS, SYNCS = "cohort", "exports", "recurring"
@@ -84,7 +86,7 @@ def show(
     destinations = [connection for connection in connections if connection.side != MIXPANEL_SIDE]
     if not destinations:
         st.info("Connect Apptimize, or a folder for CSV files, before you export.", icon=":material/cable:")
-        page_frame.link_to_connections(person)
+        whom_to_ask.show_way_to_connections(bridge, person)
         return
     if not chosen:
         return
@@ -124,7 +126,8 @@ def _fields(destinations: list[Connection]) -> Connection:
             "Kind of export", list(KINDS), captions=list(KINDS.values()), key="several_kind", horizontal=True
         )
         if kind == RECURRING:
-            sync_settings.schedule_fields(_PREFIX, _ROW)
+            # What each of the groups lost so far is not one suggestion for all.
+            sync_settings.schedule_fields(_PREFIX, _ROW, suggestion=ShrinkSuggestion(LEAST_SUGGESTED))
         st.caption("Each group keeps its name; a new one is named after its cohort.")
     return destination
 

@@ -13,10 +13,9 @@ from core.reports.absence import Absence, Cause
 from core.rules.id_words import id_words
 from core.rules.matching import Reason
 from data.models import Group, SyncState
-from pages.parts import links
+from pages.parts import links, whom_to_ask
 from pages.parts.excluded_profiles import reason_text
 from pages.parts.formatting import age, clock, escape_markdown, group_name, moment, paused_text, pluralize
-from pages.shell import page_frame
 
 # So many reasons are told, of each so many groups.
 _MOST, _MOST_GROUPS = 3, 3
@@ -156,7 +155,7 @@ def _next_run(absence: Absence) -> str:
 def _show_step(absence: Absence, bridge: Bridge, person: Actor) -> None:
     """Show the links to the step, or whom to ask for it."""
     if absence.cause is Cause.NOT_CONNECTED:
-        page_frame.link_to_connections(person)
+        whom_to_ask.show_way_to_connections(bridge, person)
         return
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if absence.run_id:

@@ -6,7 +6,7 @@ from alembic import op
 from sqlmodel.sql.sqltypes import UTCDateTime
 
 revision = "0028"
-down_revision = "0031"
+down_revision = "0032"
 
 Text = sqlmodel.sql.sqltypes.AutoString
 
