@@ -47,7 +47,7 @@ def show_list(bridge: Bridge, person: Actor, found: list[AlertChannel]) -> None:
         label="Channels",
         go_to=CHANNELS.go_to,
         opens="Name",
-        button_width=150,
+        opens_width=150,
         columns={"Goes to": st.column_config.TextColumn(width="medium")},
     )
 

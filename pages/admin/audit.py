@@ -82,7 +82,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         label="Lines of the audit log",
         go_to=LINES.go_to,
         opens="Action",
-        button_width=150,
+        opens_width=150,
         columns={
             "When": st.column_config.TextColumn(width=140),
             "Outcome": st.column_config.TextColumn(width=90),

@@ -124,7 +124,7 @@ def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
         label="People",
         go_to=PEOPLE.go_to,
         opens="Address",
-        button_width=200,
+        opens_width=200,
     )
 
 

@@ -186,14 +186,15 @@ def table(
         key=key,
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
+        opens="Cohort",
+        opens_width=200,
         button_width=75,
         # A column that is empty for every cohort only takes room away from the names.
-        order=["", "Cohort", "Users"]
+        order=["Cohort", "", "Users"]
         + (["Matched", "Members", "Sync", "Delivered"] if groups or reads or views else [])
         + (["Note"] if any(map(marks, shown)) else [])
         + ["Description", "Id"],
         columns={
-            "Cohort": st.column_config.TextColumn(width="medium"),
             "Users": st.column_config.NumberColumn(
                 format="localized", help="As Mixpanel last counted them. An export reads the cohort again."
             ),

@@ -40,7 +40,7 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
         label="Freshness of recurring syncs, those that need attention first",
         go_to=selection.opener(links.SYNCS, "sync") if may_change else selection.opener(links.GROUPS, "group"),
         opens="Group",
-        button_width=145,
+        opens_width=145,
         columns={
             "State": state_chips.column(states),
             "Last 24 hours": slot_line.column(),

@@ -330,7 +330,7 @@ def show_latest_runs(latest: list[Run]) -> None:
         label="The newest runs",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Group",
-        button_width=150,
+        opens_width=150,
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=85),

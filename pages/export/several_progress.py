@@ -14,7 +14,7 @@ from core.syncs import several
 from core.syncs.several import ExportNow
 from data.models import TO_CLAIM, Run, RunStatus
 from pages.export.several import RUNS, SYNCS, read_ids
-from pages.parts import links, run_status, selection, tables
+from pages.parts import links, run_status, selection, state_chips, tables
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, number, pluralize
 from pages.parts.selection import opener
@@ -103,28 +103,28 @@ def _cancelled_text(count: int) -> str:
 
 
 def _show_lines(exports: Sequence[ExportNow]) -> None:
+    states = [state_chips.of_run(each.run) if each.run else ["Due now"] for each in exports]
     tables.rows_to_open(
-        [_row(each) for each in exports],
+        [_row(each, state) for each, state in zip(exports, states, strict=True)],
         [each.run.id if each.run else None for each in exports],
         key="several_runs",
         label="The exports that were started together",
         go_to=selection.redraw_page_for(_OPENED, opener(links.HISTORY, "run")),
+        opens="Cohort",
         columns={
-            "Cohort": st.column_config.TextColumn(width="medium"),
-            "State": st.column_config.TextColumn(width=95),
+            "State": state_chips.column(states),
             "Detail": st.column_config.TextColumn(width="large"),
             **tables.counts("Profiles", "Members", "Added", "Removed"),
         },
     )
 
 
-def _row(export: ExportNow) -> dict[str, object]:
+def _row(export: ExportNow, states: list[str]) -> dict[str, object]:
     run = export.run
     counts = run if run and run.status in (RunStatus.SUCCEEDED, RunStatus.HELD) else None
     return {
-        "": "Open" if run else "",
         "Cohort": export.cohort_name,
-        "State": run_status.status_text(run) if run else "Due now",
+        "State": states,
         "Profiles": run.profiles if run and run.profiles else None,
         "Members": counts.members if counts else None,
         "Added": counts.added if counts else None,

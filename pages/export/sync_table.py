@@ -81,7 +81,7 @@ def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to:
         label="Recurring syncs",
         go_to=go_to,
         opens="Group",
-        button_width=140,
+        opens_width=140,
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=80),

@@ -212,7 +212,7 @@ def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
         label="Latest runs of this sync",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Run",
-        button_width=75,
+        opens_width=75,
         columns={
             "State": state_chips.column(states),
             "Cause": st.column_config.TextColumn(width=190),

@@ -118,7 +118,7 @@ def _show_table(shown: list[Group], rows: list[dict[str, object]]) -> None:
         go_to=GROUPS.go_to,
         order=[name for name in rows[0] if name not in hidden],
         opens="Group",
-        button_width=210,
+        opens_width=210,
         columns={
             "Last 14 days": st.column_config.LineChartColumn(width=110),
             **tables.counts("Members"),

@@ -100,7 +100,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     asked = show_filters(bridge, person, filters)
     filters.show_unknown()
     saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
-    run_days.show(bridge, person, asked, key="history_days", pager=PAGER, by_days=BY_DAYS)
+    run_days.show(bridge, person, asked, key="history_days", pager=PAGER)
     total = count_runs(bridge, person, asked)
     if not total:
         _show_none(bridge, person, filters)
@@ -137,7 +137,7 @@ def _show_table(runs: list[Run], now: datetime) -> None:
         label="Runs",
         go_to=RUNS.go_to,
         opens="Group",
-        button_width=150,
+        opens_width=150,
         # As wide together as there is room for at 1280 pixels.
         columns={
             "State": state_chips.column(states),

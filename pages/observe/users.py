@@ -214,7 +214,7 @@ def show_groups(user: UserLookup) -> None:
         label="The user's groups",
         go_to=opener(links.GROUPS, "group"),
         opens="Group",
-        button_width=170,
+        opens_width=170,
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
             # Without a width it is as narrow as the first rows, which may have none.
@@ -265,7 +265,7 @@ def show_history(user: UserLookup) -> None:
         label="Membership history",
         go_to=opener(links.HISTORY, "run"),
         opens="Group",
-        button_width=170,
+        opens_width=170,
         order=[
             "Group", "Destination", "Joined", "Left", "Joined with run", "Left with run",
             *([title] if len(user.histories) > 1 else []),

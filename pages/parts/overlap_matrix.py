@@ -92,8 +92,9 @@ def show_pairs(overlap: Overlap, labels: Mapping[int, str], open_pair: Callable[
         key="overlap_pairs",
         label="Groups that share members",
         go_to=open_pair,
+        opens="Group",
+        opens_width=200,
         columns={
-            "Group": st.column_config.TextColumn(width=200),
             "Other group": st.column_config.TextColumn(width=200),
             **tables.counts("Shared"),
         },
@@ -104,9 +105,8 @@ def show_pairs(overlap: Overlap, labels: Mapping[int, str], open_pair: Callable[
 
 def _pair_row(pair: Shared, labels: Mapping[int, str]) -> dict[str, Any]:
     return {
-        "": "Open",
-        "Shared": pair.members,
         "Group": labels[pair.first.id or 0],
+        "Shared": pair.members,
         "Other group": labels[pair.second.id or 0],
         "Of the group": percent(pair.share_of(pair.first) or 0),
         "Of the other": percent(pair.share_of(pair.second) or 0),

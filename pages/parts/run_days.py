@@ -19,6 +19,7 @@ from data.models import RunFilter
 from pages.parts.colors import DRAWN, Color
 from pages.parts.formatting import number, pluralize, zone
 from pages.parts.pager import Pager
+from pages.parts.periods import BY_DAYS
 from pages.parts.selection import set_param
 
 USUAL_DAYS = 30
@@ -26,11 +27,8 @@ _COLORS: dict[str, Color] = {"Succeeded": "green", "Held": "orange", "Failed": "
 _PICK = "day"
 
 
-def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pager, by_days: str) -> None:
-    """Show the days around the time that is asked for, those within it in full color; a click asks for that day.
-
-    `by_days` is how the address says that days are asked for, from `from` to `to`.
-    """
+def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pager) -> None:
+    """Show the days around the time that is asked for, those within it in full color; a click asks for that day."""
     now = bridge.clock.now()
     days = run_history.count_runs_by_day(bridge, person, asked, stretches(asked, now))
     if not any(sum(day.ended.values()) for day in days):
@@ -55,7 +53,7 @@ def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pa
         _chart(frame, [day.begins.date().isoformat() for day in days]),
         key=key,
         alt=f"Runs per day: {told}",
-        on_select=partial(_choose, key, pager, by_days),
+        on_select=partial(_choose, key, pager),
         selection_mode=_PICK,
     )
 
@@ -112,12 +110,12 @@ def _chart(frame: pd.DataFrame, days: list[str]) -> alt.Chart:
     )
 
 
-def _choose(key: str, pager: Pager, by_days: str) -> None:
+def _choose(key: str, pager: Pager) -> None:
     """Ask for the day that was clicked on, and for no day any more after another click on it."""
     picked = st.session_state[key]["selection"].get(_PICK) or []
     day = picked[0]["day"] if picked else None
     is_off = day is None or st.query_params.get("from") == st.query_params.get("to") == day
-    set_param("period", None if is_off else by_days)
+    set_param("period", None if is_off else BY_DAYS)
     for name in ("from", "to"):
         set_param(name, None if is_off else day)
     pager.to_first_page()

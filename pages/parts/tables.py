@@ -30,15 +30,16 @@ def rows_to_open(
     go_to: Callable[[Any], None],
     columns: dict[str, Any] | None = None,
     opens: str = "",
+    opens_width: int = 150,
     order: list[str] | None = None,
     button_width: int = 70,
     most_rows: int = ROWS,
 ) -> None:
     """Show rows, of which a click on the column `opens` calls `go_to` with the row's id out of `ids`.
 
-    That is the column of the names, which stays in view when the others are scrolled, or "", which holds the words of
-    buttons. The ids are frozen when the list is drawn, so a click opens the row that the person saw. A button on a
-    canvas cannot be reached from the keyboard; a row can be chosen there with Shift and Space.
+    That is the column of the names, which stays in view when the others are scrolled. Where rows have a column "", it
+    holds the words of buttons that do the same. The ids are frozen when the list is drawn: a click opens the row that
+    the person saw. A button on a canvas cannot be reached from the keyboard; there a row is chosen by Shift and Space.
     """
     st.dataframe(
         _with_buttons(rows, opens),
@@ -50,7 +51,10 @@ def rows_to_open(
         placeholder="",
         column_order=order,
         alt=label,
-        column_config={**(columns or {}), opens: _open_column(key, ids, go_to, opens, button_width)},
+        column_config={
+            **(columns or {}),
+            **_button_columns(rows, key, partial(_pressed, tuple(ids), go_to), {opens: opens_width, "": button_width}),
+        },
     )
 
 
@@ -63,6 +67,7 @@ def rows_to_select(
     go_to: Callable[[Any], None],
     columns: dict[str, Any] | None = None,
     opens: str = "",
+    opens_width: int = 150,
     order: list[str] | None = None,
     button_width: int = 70,
 ) -> None:
@@ -77,7 +82,10 @@ def rows_to_select(
         placeholder="",
         column_order=order,
         alt=label,
-        column_config={**(columns or {}), opens: _open_column(key, ids, go_to, opens, button_width)},
+        column_config={
+            **(columns or {}),
+            **_button_columns(rows, key, partial(_pressed, tuple(ids), go_to), {opens: opens_width, "": button_width}),
+        },
     )
 
 
@@ -92,16 +100,23 @@ def counts(*names: str) -> dict[str, Any]:
     return {name: st.column_config.NumberColumn(format="localized") for name in names}
 
 
-def _open_column(key: str, ids: Sequence[Any], go_to: Callable[[Any], None], opens: str, width: int) -> Any:
-    return st.column_config.ButtonColumn(
-        width=width,
-        on_click=_pressed,
-        args=(key, tuple(ids), go_to),
-        key=f"{key}_open",
-        type="tertiary" if opens else "secondary",
-        alignment="left" if opens else None,
-        pinned=bool(opens),
-    )
+def _button_columns(
+    rows: list[dict[str, Any]], key: str, pressed: Callable[[str], None], widths: dict[str, int]
+) -> dict[str, Any]:
+    """Return the configuration of the columns whose cells are pressed: the names, and the words of buttons."""
+    there = [name for name in widths if rows and name in rows[0]]
+    return {
+        name: st.column_config.ButtonColumn(
+            width=widths[name],
+            on_click=pressed,
+            args=(f"{key}_name" if name else f"{key}_open",),
+            key=f"{key}_name" if name else f"{key}_open",
+            type="tertiary" if name else "secondary",
+            alignment="left" if name else None,
+            pinned=bool(name),
+        )
+        for name in there
+    }
 
 
 def _with_buttons(rows: list[dict[str, Any]], opens: str) -> list[dict[str, Any]]:
@@ -122,5 +137,5 @@ def _selected(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> N
         go_to(ids[rows[0]])
 
 
-def _pressed(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
-    go_to(ids[st.session_state[f"{key}_open"]["row"]])
+def _pressed(ids: tuple[Any, ...], go_to: Callable[[Any], None], key: str) -> None:
+    go_to(ids[st.session_state[key]["row"]])

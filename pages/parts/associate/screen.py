@@ -111,7 +111,7 @@ def _show_list(bridge: Bridge, person: Actor) -> None:
         label="Associations by hand",
         go_to=ASSOCIATIONS.go_to,
         opens="What",
-        button_width=200,
+        opens_width=200,
         columns=tables.counts("Rows", "Written"),
     )
 
