@@ -98,18 +98,20 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 
 
 def _share_out(room: int, columns: Sequence[Sequence[str]]) -> list[int] | None:
-    """Return how wide columns are that lie in a terminal of this width beside each other, with all their words whole.
+    """Return how wide columns are that have so much room beside each other: so wide that their words stay whole.
 
-    None where each has the room that it needs, or no width leaves the words whole. Left to itself, the library narrows
-    the widest columns, whose words it breaks then.
+    Where they cannot, the longest words are broken, and no others. None where every column has the room that it needs,
+    or there is none at all. Left to itself, the library narrows the widest columns, and breaks whatever is in them.
     """
     from rich.cells import cell_len
 
     whole = [max(map(cell_len, column)) for column in columns]
     least = [max((cell_len(word) for cell in column for word in cell.split()), default=0) for column in columns]
-    wanted, spare = sum(whole) - sum(least), room - sum(least)
-    if sum(whole) <= room or spare < 0:
+    if sum(whole) <= room or room < len(columns):
         return None
+    most = next(most for most in range(max(least), 0, -1) if sum(min(low, most) for low in least) <= room)
+    least = [min(low, most) for low in least]
+    wanted, spare = sum(whole) - sum(least), room - sum(least)
     return [low + (high - low) * spare // wanted for low, high in zip(least, whole, strict=True)]
 
 

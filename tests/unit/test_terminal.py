@@ -138,6 +138,29 @@ def test_a_list_of_syncs_breaks_no_word_of_a_schedule(
     assert "Tags" not in words, "no sync has any"
 
 
+def test_where_a_word_is_longer_than_there_is_room_for_no_other_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    tables.print_syncs([sync_view(Schedule("30 6 1 * *", "America/Argentina/Buenos_Aires"), "People of November")])
+
+    lines = printed(capsys).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {"Destination", "America/Argentina/Bueno", "s_Aires", "November", "failed"} <= set(" ".join(lines).split())
+
+
+@pytest.mark.parametrize("columns", [1, 5, 20])
+def test_a_list_in_hardly_any_room_is_printed_all_the_same(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    tables.print_syncs([sync_view(15, "Buyers")])
+
+    assert printed(capsys)
+
+
 def test_every_column_of_a_list_has_a_heading():
     headings: list[str] = []
     files = [path for path in Path(output.__file__).parent.glob("*.py") if path.name != "output.py"]
