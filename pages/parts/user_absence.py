@@ -152,6 +152,21 @@ def _next_run(absence: Absence) -> str:
     return f"The next run{of} is due at {clock(sync.next_run_at)}." if sync.next_run_at else ""
 
 
+# What those can do who may change something.
+_ASKED = {
+    Cause.HELD: "let the run through, or discard it",
+    Cause.PREVIEWED: "export the cohort",
+    Cause.SET_BY_HAND: "export the cohort sooner",
+    Cause.EXCLUDED: "set the id by hand",
+    Cause.ROLLED_BACK: "resume its sync, or export the cohort",
+    Cause.LEFT: "look at the cohort",
+    Cause.LOST: "export the cohort again",
+    Cause.NOT_IN_COHORT: "look at the cohort",
+    Cause.NOTHING_READ: "export a cohort",
+    Cause.UNKNOWN: "export a cohort that the user is in",
+}
+
+
 def _show_step(absence: Absence, bridge: Bridge, person: Actor) -> None:
     """Show the links to the step, or whom to ask for it."""
     if absence.cause is Cause.NOT_CONNECTED:
@@ -163,13 +178,18 @@ def _show_step(absence: Absence, bridge: Bridge, person: Actor) -> None:
         if person.role >= Role.ANALYST:
             _show_links(absence)
         else:
-            st.caption(_whom_to_ask(bridge))
+            st.caption(_whom_to_ask(absence, bridge))
+
+
+def _is_set_by_hand(absence: Absence) -> bool:
+    """Return whether the id that an excluded profile lacks is one that can be set by hand."""
+    return not absence.kind and absence.reason in [*Reason]
 
 
 def _show_links(absence: Absence) -> None:
     if absence.cause in (Cause.NOTHING_READ, Cause.UNKNOWN):
         links.pick_cohort()
-    elif absence.cause is Cause.EXCLUDED and not absence.kind and absence.reason in [*Reason]:
+    elif absence.cause is Cause.EXCLUDED and _is_set_by_hand(absence):
         st.page_link(links.MATCHING, label="Associate by hand", icon=":material/join:", query_params=_ASSOCIATE)
     elif absence.sync and absence.sync.state == SyncState.PAUSED:
         links.view_sync(absence.sync.id)
@@ -177,6 +197,8 @@ def _show_links(absence: Absence) -> None:
         links.view_cohort(absence.group.cohort_id)
 
 
-def _whom_to_ask(bridge: Bridge) -> str:
+def _whom_to_ask(absence: Absence, bridge: Bridge) -> str:
+    can_associate = absence.cause is not Cause.EXCLUDED or _is_set_by_hand(absence)
+    asked = _ASKED[absence.cause if can_associate else Cause.NOT_IN_COHORT]
     admins = ", ".join(escape_markdown(admin) for admin in roles.admins(bridge)[:_MOST_ADMINS])
-    return f"An analyst or an admin does that: {admins}." if admins else "An analyst or an admin does that."
+    return f"An analyst or an admin can {asked}{f': {admins}' if admins else ''}."

@@ -130,8 +130,26 @@ def test_a_user_who_is_nowhere_is_told_the_same_from_every_screen(practising: Br
     assert "the id contains a line break or another control character" in shown(open_page(USERS, id=twin))
 
 
-def test_the_step_leads_to_where_ids_are_set(practising: Bridge):
-    assert open_page(MATCHING, view="associate").segmented_control(key="matching_view").value == "Associate by hand"
+def test_the_step_leads_to_where_ids_are_set_from_that_page_too(practising: Bridge):
+    at = open_page(MATCHING)
+    assert at.segmented_control(key="matching_view").value == "From cohort to group"
+
+    at.query_params["view"] = "associate"
+
+    assert drawn(at.run()).segmented_control(key="matching_view").value == "Associate by hand"
+    drawn(at.segmented_control(key="matching_view").set_value("From cohort to group").run())
+    assert "view" not in at.query_params
+
+
+def test_another_group_is_opened_from_the_page_of_one(exported: Bridge):
+    export(exported, IMPORTED)
+    other = group_row(exported, IMPORTED).id
+
+    at = search(open_page(GROUPS, group=group_row(exported, POWER).id), "imported")
+    drawn(at.button(key=f"search_group_{other}").click().run())
+
+    assert at.query_params == {"group": str(other)}
+    assert "Imported from the old shop" in shown(at)
 
 
 def test_who_may_not_take_the_step_is_told_whom_to_ask(practising: Bridge):
@@ -140,7 +158,7 @@ def test_who_may_not_take_the_step_is_told_whom_to_ask(practising: Bridge):
 
     at = open_page(USERS, user=sign_in_as(practising, Role.VIEWER), id=user)
 
-    assert "An analyst or an admin does that" in shown(at)
+    assert "An analyst or an admin can set the id by hand" in shown(at)
     assert "Associate by hand" not in links(at)
 
 
