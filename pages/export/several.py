@@ -169,23 +169,22 @@ def _check(bridge: Bridge, person: Actor, ids: list[int]) -> tuple[dict[int, str
 
 def _show_forecast(bridge: Bridge, person: Actor, chosen: list[Cohort], *, is_recurring: bool) -> None:
     if chosen:
-        st.info(
-            forecast_text(forecast_exports(bridge, person, chosen), len(chosen), is_recurring=is_recurring),
-            icon=":material/schedule:",
-        )
+        forecast = forecast_exports(bridge, person, chosen)
+        text = forecast_text(forecast, len(chosen), is_recurring=is_recurring, now=resources.now())
+        st.info(text, icon=":material/schedule:")
 
 
-def forecast_text(forecast: Forecast, count: int, *, is_recurring: bool) -> str:
+def forecast_text(forecast: Forecast, count: int, *, is_recurring: bool, now: datetime) -> str:
     """Format when exports would be done, and what they wait for meanwhile."""
     whole_minute = forecast.done_at.replace(second=0, microsecond=0) + timedelta(minutes=1)
     what = "The first run" if is_recurring and count == 1 else "The first runs" if is_recurring else "The export"
     if not is_recurring and count > 1:
         what = f"All {number(count)}"
-    text = f"{what} would be done by about {clock(whole_minute)}."
+    text = f"{what} would be done by about {clock(whole_minute, now=now)}."
     if forecast.waiting and forecast.first_at:
         who = f"{number(forecast.waiting)} of them" if count > 1 else "It"
         waits = "waits" if forecast.waiting == 1 else "wait"
-        text += f" {who} {waits} for a Mixpanel query: the next is free at {clock(forecast.first_at)}."
+        text += f" {who} {waits} for a Mixpanel query: the next is free at {clock(forecast.first_at, now=now)}."
     return text
 
 

@@ -14,7 +14,7 @@ from core.syncs import several
 from core.syncs.several import ExportNow
 from data.models import TO_CLAIM, Run, RunStatus
 from pages.export.several import RUNS, SYNCS, read_ids
-from pages.parts import links, run_status, selection, state_chips, tables
+from pages.parts import causes, links, run_status, selection, state_chips, tables
 from pages.parts.actions import perform, show_errors
 from pages.parts.formatting import clock, number, pluralize
 from pages.parts.selection import opener
@@ -22,6 +22,7 @@ from pages.shell import gate, page_frame
 
 PLACE = "several"
 _OPENED = "several_progress"
+_QUEUED = run_status.BADGES[RunStatus.QUEUED].word
 
 
 def is_asked_for() -> bool:
@@ -103,7 +104,7 @@ def _cancelled_text(count: int) -> str:
 
 
 def _show_lines(exports: Sequence[ExportNow]) -> None:
-    states = [state_chips.of_run(each.run) if each.run else ["Due now"] for each in exports]
+    states = [state_chips.of_run(each.run) if each.run else [_QUEUED] for each in exports]
     tables.rows_to_open(
         [_row(each, state) for each, state in zip(exports, states, strict=True)],
         [each.run.id if each.run else None for each in exports],
@@ -111,9 +112,10 @@ def _show_lines(exports: Sequence[ExportNow]) -> None:
         label="The exports that were started together",
         go_to=selection.redraw_page_for(_OPENED, opener(links.HISTORY, "run")),
         opens="Cohort",
+        opens_width=150,
         columns={
             "State": state_chips.column(states),
-            "Detail": st.column_config.TextColumn(width="large"),
+            "Detail": st.column_config.TextColumn(width=260),
             **tables.counts("Profiles", "Members", "Added", "Removed"),
         },
     )
@@ -125,17 +127,17 @@ def _row(export: ExportNow, states: list[str]) -> dict[str, object]:
     return {
         "Cohort": export.cohort_name,
         "State": states,
-        "Profiles": run.profiles if run and run.profiles else None,
         "Members": counts.members if counts else None,
+        "Detail": _detail(run),
         "Added": counts.added if counts else None,
         "Removed": counts.removed if counts else None,
-        "Detail": _doing(run),
+        "Profiles": run.profiles if run and run.profiles else None,
         "Destination": export.destination,
         "Run": str(run.id) if run else "",
     }
 
 
-def _doing(run: Run | None) -> str:
+def _detail(run: Run | None) -> str:
     """Format what a run does, or why it ended as it did."""
     if run is None:
         return "Its first run is queued within seconds"
@@ -143,4 +145,4 @@ def _doing(run: Run | None) -> str:
         return run_status.step_text(run)
     if run.status == RunStatus.SUCCEEDED:
         return "Nothing to write" if run.write == "none" else ""
-    return f"{run.error_message or ''} {run.error_advice or ''}".strip()
+    return causes.of_run(run)
