@@ -23,6 +23,7 @@ import duckdb
 from sqlalchemy import Engine, func, insert
 from sqlmodel import col, select
 
+from bench import presses
 from core.bridge import Bridge, open_bridge
 from core.settings import Settings
 from core.vendors.mixpanel_answers import Cohort
@@ -44,6 +45,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNS, SYNCS, MEMBERS = 100_000, 300, 1_000_000
 DAYS = 14
 LIMIT_MS = 300
+PRESS_ROUNDS = 3
 BEGIN, END = "<!-- pages -->", "<!-- /pages -->"
 BIG = 1  # the group of a million
 PROJECT = 3713224
@@ -61,12 +63,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         os.environ["COHORT_BRIDGE_HOME"] = str(home)
-        bridge = open_bridge(Settings(home=home, _env_file=None))
-        print(f"Filling {RUNS:,} runs, {SYNCS} syncs, a group of {MEMBERS:,}", file=sys.stderr)
-        newest = fill(bridge)
+        bridge, newest = fill_home(home)
         measured = {name: measure(prepare, asked.rounds) for name, prepare in cases(newest).items()}
         bridge.engine.dispose()
-    text = table(measured, asked.rounds)
+        text = f"{table(measured, asked.rounds)}\n\n{presses.measured(home, PRESS_ROUNDS)}"
     print(text)
     if asked.write:
         write(ROOT / "docs" / "benchmarks.md", text)
@@ -74,6 +74,13 @@ def main() -> None:
 
 
 # --- a home with a lot in it ---------------------------------------------------------------------------------------
+
+
+def fill_home(home: Path) -> tuple[Bridge, int]:
+    """Make a home with all that is to be shown, and open it; returns the newest run of the group of a million too."""
+    bridge = open_bridge(Settings(home=home, _env_file=None))
+    print(f"Filling {RUNS:,} runs, {SYNCS} syncs, a group of {MEMBERS:,}", file=sys.stderr)
+    return bridge, fill(bridge)
 
 
 def fill(bridge: Bridge) -> int:
