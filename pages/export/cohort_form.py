@@ -17,7 +17,7 @@ from data.models import Connection, ConnectionKind, Run, Sync, SyncState
 from pages.export import export_settings, sync_settings
 from pages.export.cohort_now import CohortNow
 from pages.export.export_settings import KINDS, RECURRING, GroupNames
-from pages.parts import answers, links
+from pages.parts import answers
 from pages.parts.actions import perform, subject
 from pages.parts.connections.wording import is_apptimize
 from pages.parts.formatting import clock, escape_markdown, timing_phrase
@@ -194,7 +194,7 @@ def _explain_present(view: SyncView, kind: str) -> None:
     if kind == RECURRING:
         text = (
             f"Sync {sync.id} keeps this group already, {every}: a group has one recurring sync. Change that one, or "
-            "resume it if it is paused."
+            "resume it if it is paused; its link is above."
         )
     elif sync.state == SyncState.PAUSED:
         paused = f"paused until {clock(sync.paused_until)}" if sync.paused_until else "paused"
@@ -204,9 +204,7 @@ def _explain_present(view: SyncView, kind: str) -> None:
             f"Sync {sync.id} keeps this group equal to the cohort, {every}. Start sync exports once more, now, and "
             "changes nothing about that sync."
         )
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.caption(f":material/sync: {text}", width="content")
-        links.view_sync(sync.id)
+    st.caption(f":material/sync: {text}")
 
 
 def _buttons(bridge: Bridge, person: Actor, now: CohortNow, *, is_refused: bool) -> None:
