@@ -76,6 +76,7 @@ def _follow_address(now: CohortNow) -> None:
     is_another = asked in names and st.session_state.get(f"{key}_asked") != asked
     if is_another or st.session_state.get(key) not in names:
         st.session_state[key] = asked if asked in names else names[_first_index(now)]
+        st.session_state.pop(_name_key(now.cohort.id), None)  # what is kept is the name of a group at another one
     st.session_state[f"{key}_asked"] = asked
 
 

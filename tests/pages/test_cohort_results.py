@@ -140,6 +140,12 @@ def test_a_group_of_its_own_name_gives_it_to_no_other_destination(practising: Br
     drawn(at.selectbox(key=f"cohorts_to_{POWER}").set_value("csv").run())
     assert at.text_input(key=f"cohorts_group_{POWER}").value == "Power users"
 
+    at.query_params["to"] = "default"
+    drawn(at.run())
+    at.query_params["to"] = "csv"
+    drawn(at.run())
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Power users"
+
     at.text_input(key=f"cohorts_group_{POWER}").set_value("Mine")
     drawn(at.selectbox(key=f"cohorts_to_{POWER}").set_value("default").run())
     assert "**Launch audience**" in [text.value for text in at.markdown]
