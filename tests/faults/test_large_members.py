@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.members.fingerprint import Sums
+from data.members.overlap import count_shared
 from data.members.snapshots import Snapshots
 from tests.faults.conftest import Tally
 from tests.stage.seeds import SEEDS
 
 MEMBERS, STEP = (1_000_000, 10_000) if SEEDS else (3_000, 500)
+# As many groups as are compared at a time, with ids as long as can be.
+GROUPS, EACH, ID = (50, 20_000, 250) if SEEDS else (3, 200, 250)
 
 
 def keep(snapshots: Snapshots, name: str, *, shift: int) -> Sums:
@@ -35,3 +38,21 @@ def test_members_of_whom_half_are_others_are_sorted_and_compared_in_little_memor
     assert difference.sums
     assert before.plus(difference.sums) == after
     ran("large sets of members")
+
+
+def test_as_many_groups_as_are_compared_at_a_time_are_counted_in_little_memory(tmp_path: Path, ran: Tally):
+    """Each shares half of its members with the next one."""
+    snapshots = Snapshots(tmp_path / "kept", scratch=tmp_path / "scratch", memory_mb=40)
+    names = [f"group-{number}" for number in range(GROUPS)]
+    for number, name in enumerate(names):
+        members = range(number * EACH // 2, number * EACH // 2 + EACH)
+        with snapshots.collector() as collector:
+            ids = [f"i_{member:0{ID}}" for member in members]
+            collector.add(distinct_ids=[f"user-{member}" for member in members], apptimize_ids=ids)
+            collector.write(snapshots.path(name))
+
+    counts = count_shared(snapshots, names)
+
+    shared = {0: EACH, 1: EACH // 2}
+    assert counts == [[shared.get(abs(one - other), 0) for other in range(GROUPS)] for one in range(GROUPS)]
+    ran("groups that share members")

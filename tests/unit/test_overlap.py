@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,13 +15,16 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.cli.as_json import overlap_as_json
 from core.errors import CohortBridgeError, NotFound, SettingsError, StorageFailed
+from core.forgetting.person import forget_person
 from core.reports import overlap
 from core.reports.overlap import MOST_GROUPS, NotCompared
 from data.engine import write_session
 from data.members import overlap as counting
+from data.members.copies import CopiedPlace
 from data.members.overlap import count_shared
 from data.members.snapshots import Snapshots
 from data.models import Connection, ConnectionKind, Group, Member
+from data.storage.folder import FolderStorage
 
 ids = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=3)
 
@@ -49,15 +53,31 @@ def test_what_sets_share_is_counted_whatever_the_ids(snapshots: Snapshots, sets:
     assert shared == [Member(id, f"user of {id} in {names[0]}") for id in sorted(sets[0] & sets[-1], key=str.encode)]
 
 
-def test_sets_that_are_counted_range_by_range_come_to_the_same(snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_sets_that_are_counted_range_by_range_come_to_the_same(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, one_by_one: bool
+):
     sets = [{f"i_{number:05}" for number in range(0, 45_000, step)} for step in (1, 2, 3)]
     for number, members in enumerate(sets):
         write(snapshots, f"large-{number}", sorted(members))
     monkeypatch.setattr(counting, "_AT_ONCE", 100_000)  # less than a row group: as many ranges as there can be
 
-    counts = count_shared(snapshots, [f"large-{number}" for number in range(3)])
+    counts = count_shared(snapshots, [f"large-{number}" for number in range(3)], one_by_one=one_by_one)
 
     assert counts == [[len(one & other) for other in sets] for one in sets]
+
+
+def test_files_that_lie_elsewhere_are_counted_by_their_copies(tmp_path: Path):
+    home = Snapshots(tmp_path / "home", scratch=tmp_path / "scratch", memory_mb=60)
+    home.place = CopiedPlace(FolderStorage(tmp_path / "storage"), tmp_path / "cache", most_bytes=2**20)
+    for name, members in (("run-00000001", ["i_1", "i_2"]), ("run-00000002", ["i_2", "i_3"])):
+        write(home, name, members)
+    for copy in (tmp_path / "cache").glob("*.parquet"):
+        copy.unlink()
+
+    assert count_shared(home, ["run-00000001", "run-00000002"]) == [[2, 1], [1, 2]]
+    assert home.keep_shared("compare-run-00000001-run-00000002", "run-00000001", "run-00000002") == 1
+    assert not list((tmp_path / "storage").glob("compare-*")), "what pages compare is theirs alone"
 
 
 def test_as_many_as_are_compared_have_a_bit_each(snapshots: Snapshots):
@@ -193,6 +213,18 @@ def test_who_is_shared_is_worked_out_again_once_a_group_changed(bridge: Bridge, 
         session.get_one(Group, other.id).base_snapshot = "run-00000099"
 
     assert [row.apptimize_id for row in overlap.find_shared(bridge, LOCAL, *pair_of(one, other)).rows] == ["i_2"]
+
+
+def test_nobody_who_was_forgotten_is_left_in_a_list_of_who_is_shared(bridge: Bridge, destination: int):
+    pair = pair_of(*(deliver(bridge, destination, number, ["i_someone-in-both", f"i_{number}"]) for number in (1, 2)))
+    assert overlap.find_shared(bridge, LOCAL, *pair).total == 1
+    assert list(bridge.snapshots.folder.glob("compare-*"))
+
+    forget_person(bridge, LOCAL, "i_someone-in-both", patience_s=0.0)
+
+    assert not list(bridge.snapshots.folder.glob("compare-*"))
+    with pytest.raises(StorageFailed, match="in doubt"):  # the destination may hold them still
+        overlap.find_shared(bridge, LOCAL, *pair)
 
 
 def test_scripts_are_told_each_pair_and_why_a_group_has_none(bridge: Bridge, destination: int):
