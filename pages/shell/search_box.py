@@ -36,8 +36,9 @@ _PAGES = {
 }
 
 
+@st.fragment
 def show(bridge: Bridge, person: Actor) -> None:
-    """Show the button that opens the search, and the search while it is open."""
+    """Show the button that opens the search, and the search while it is open: the page is not drawn again for it."""
     st.button("Search", key="frame_search", icon=":material/search:", shortcut=SHORTCUT, on_click=_open)
     if page_frame.dialog_state(_DIALOG) is not None:
         _show(bridge, person)
