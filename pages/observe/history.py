@@ -264,7 +264,7 @@ def _show_calls(run: Run, log: dict[str, Any] | None) -> None:
 def _show_links(person: Actor, run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if person.role >= Role.ANALYST:
-            links.view_cohort(run.cohort_id)
+            links.view_cohort(run.cohort_id, to=run.destination)
             links.view_sync(run.sync_id)
         links.view_group(run.group_id)
 

@@ -16,9 +16,10 @@ ALERTS = "pages/admin/alerts.py"
 PRACTICE = "pages/admin/practice.py"
 
 
-def view_cohort(cohort_id: int) -> None:
-    """Link to a cohort."""
-    st.page_link(COHORTS, label="View cohort", icon=":material/groups:", query_params={"cohort": str(cohort_id)})
+def view_cohort(cohort_id: int, *, to: str = "") -> None:
+    """Link to a cohort, and there to its group at a destination."""
+    asked = {"cohort": str(cohort_id)} | ({"to": to} if to else {})
+    st.page_link(COHORTS, label="View cohort", icon=":material/groups:", query_params=asked)
 
 
 def view_sync(sync_id: int | None) -> None:

@@ -16,7 +16,7 @@ from core.syncs import listing, one_time, previews, recurring, runs
 from core.worker import service
 from data.engine import write_session
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, SyncKind
-from tests.pages.dashboard import COHORTS, drawn, open_page, page_buttons, shown
+from tests.pages.dashboard import COHORTS, HISTORY, drawn, open_page, page_buttons, shown
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import POWER, TRIAL, Sandbox
 
@@ -188,6 +188,7 @@ def test_the_address_names_the_destination_whose_group_is_shown(practising: Brid
     drawn(at.button(key="cohorts_back").click().run())
     assert "to" not in at.query_params
 
+    assert f"cohort={TRIAL}&to=csv" in [link.proto.query_string for link in open_page(HISTORY, run=1).get("page_link")]
     at = open_page(COHORTS, cohort=TRIAL, to="gone")
     assert "There is no destination gone" in shown(at)
     assert [heading.value for heading in at.subheader][1] == "Group at default"
