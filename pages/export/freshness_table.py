@@ -33,10 +33,12 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
     )
     slot_line.legend()
     states = [state_chips.of_sync(each) for each in shown]
+    rows = [table_row(each, state, lines[each.view.sync.id or 0]) for each, state in zip(shown, states, strict=True)]
     tables.rows_to_open(
-        [table_row(each, state, lines[each.view.sync.id or 0]) for each, state in zip(shown, states, strict=True)],
+        rows,
         [each.view.sync.id if may_change else each.view.group.id for each in shown],
         key="overview_fresh",
+        order=tables.filled(rows, "Cause"),
         label="Freshness of recurring syncs, those that need attention first",
         go_to=selection.opener(links.SYNCS, "sync") if may_change else selection.opener(links.GROUPS, "group"),
         opens="Group",

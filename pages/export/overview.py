@@ -323,10 +323,12 @@ def show_latest_runs(latest: list[Run]) -> None:
     """Show the newest runs, each of which leads to its detail."""
     st.header("Latest runs", anchor=False)
     states = [state_chips.of_run(run) for run in latest]
+    rows = [latest_row(run, state) for run, state in zip(latest, states, strict=True)]
     tables.rows_to_open(
-        [latest_row(run, state) for run, state in zip(latest, states, strict=True)],
+        rows,
         [run.id for run in latest],
         key="overview",
+        order=tables.filled(rows, "Members", "Cause"),
         label="The newest runs",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Group",

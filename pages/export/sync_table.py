@@ -71,13 +71,15 @@ def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to:
     st.session_state[_TABLE] = key
     now = resources.now()
     states = [state_chips.of_sync(sync) for sync in syncs]
+    rows = [
+        _row(sync, state, latest.get(sync.view.sync.id or 0, ()), now)
+        for sync, state in zip(syncs, states, strict=True)
+    ]
     tables.rows_to_select(
-        [
-            _row(sync, state, latest.get(sync.view.sync.id or 0, ()), now)
-            for sync, state in zip(syncs, states, strict=True)
-        ],
+        rows,
         ids,
         key=key,
+        order=tables.filled(rows, "Cause"),
         label="Recurring syncs",
         go_to=go_to,
         opens="Group",

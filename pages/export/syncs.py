@@ -205,10 +205,12 @@ def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
         return
     run_strip.show(in_a_row, key="syncs")
     states = [state_chips.of_run(run) for run in latest]
+    rows = [run_row(run, state) for run, state in zip(latest, states, strict=True)]
     tables.rows_to_open(
-        [run_row(run, state) for run, state in zip(latest, states, strict=True)],
+        rows,
         [run.id for run in latest],
         key="syncs_runs",
+        order=tables.filled(rows, "Members", "Added", "Removed", "Cause"),
         label="Latest runs of this sync",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Run",

@@ -49,7 +49,7 @@ PAGER = Pager("history_page", name="page")
 
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
-    """Show the filters and return what they ask for."""
+    """Show the filters, with those that the person has kept; return what they ask for."""
     text_column, status_column, place_column, period_column = st.columns(4)
     text = filters.text(text_column.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name")
     statuses = filters.many(
@@ -70,6 +70,10 @@ def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     )  # fmt: skip
     actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}
     actor = filters.one(actor_column.selectbox, "By", "actor", actors, placeholder="Anyone")
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        with_dry_runs = filters.switch(st.toggle, "With previews", "dry", default=True)
+        saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
+    page_frame.show_answer(saved_filters.place_of("history"))
     return RunFilter(
         sync_id=sync_id,
         statuses=statuses,
@@ -79,7 +83,7 @@ def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
         text=text,
         since=start,
         until=end,
-        with_dry_runs=filters.switch(st.toggle, "With previews", "dry", default=True),
+        with_dry_runs=with_dry_runs,
     )
 
 
@@ -99,7 +103,6 @@ def show_list(bridge: Bridge, person: Actor) -> None:
     filters = Filters("history", PAGER)
     asked = show_filters(bridge, person, filters)
     filters.show_unknown()
-    saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
     run_days.show(bridge, person, asked, key="history_days", pager=PAGER)
     total = count_runs(bridge, person, asked)
     if not total:
@@ -130,10 +133,12 @@ def _show_none(bridge: Bridge, person: Actor, filters: Filters) -> None:
 
 def _show_table(runs: list[Run], now: datetime) -> None:
     states = [state_chips.of_run(run) for run in runs]
+    rows = [table_row(run, state, now) for run, state in zip(runs, states, strict=True)]
     tables.rows_to_open(
-        [table_row(run, state, now) for run, state in zip(runs, states, strict=True)],
+        rows,
         [run.id for run in runs],
         key="history",
+        order=tables.filled(rows, "Members", "Cause", "Added", "Removed"),
         label="Runs",
         go_to=RUNS.go_to,
         opens="Group",

@@ -11,7 +11,7 @@ from pages.parts.state_chips import is_failing
 
 # By the error's code; where a code names the vendor, what stands after that decides.
 _WORDS = {
-    "held_shrink": "Too many would be removed",
+    "held_shrink": "Too many would leave",
     "held_no_ids": "No usable id",
     "held_total": "Total does not add up",
     "held_unknown_members": "Not known whom it holds",

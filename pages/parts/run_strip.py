@@ -76,7 +76,7 @@ def show(runs: Sequence[Run], *, key: str) -> None:
         alt.Tooltip("when:N", title="When"), alt.Tooltip("cause:N", title="Cause"),
     ]  # fmt: skip
     chart = (
-        alt.Chart(frame, height=34)
+        alt.Chart(frame, height=52)
         .mark_bar(cornerRadius=2, cursor="pointer")
         .encode(
             x=alt.X("run:O", axis=None, scale=alt.Scale(paddingInner=0.18)),
@@ -92,7 +92,7 @@ def show(runs: Sequence[Run], *, key: str) -> None:
         alt=f"The latest runs of this sync, the newest at the right: {told}.",
         on_select=partial(_open, f"{key}_strip"),
         selection_mode=_PICK,
-        width=min(24 * len(written), 720),
+        width=14 * len(written) + 10,
     )
 
 

@@ -13,12 +13,14 @@ from core.bridge import Bridge
 from pages.parts.actions import perform
 from pages.parts.filters import Filters
 from pages.parts.formatting import escape_markdown
-from pages.shell import page_frame
 
 
 def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: str) -> None:
-    """Show the filters that the person has kept of this list, and the field to keep those that it has now."""
-    kept, place = saved_filters.list_saved_filters(bridge, person, page), f"{page}_saved"
+    """Show the filters that the person has kept of this list, and the field to keep those that it has now.
+
+    What a press comes to is answered at `place_of` the page.
+    """
+    kept, place = saved_filters.list_saved_filters(bridge, person, page), place_of(page)
     with st.popover("Saved filters", icon=":material/bookmarks:", key=f"{page}_saved_popover"):
         for each in kept:
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
@@ -54,7 +56,11 @@ def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: st
                 on_click=_save,
                 args=(bridge, person, page, query, place),
             )
-    page_frame.show_answer(place)
+
+
+def place_of(page: str) -> str:
+    """Return where a press on one of these is answered."""
+    return f"{page}_saved"
 
 
 def _asked(filters: Filters) -> list[tuple[str, str]]:

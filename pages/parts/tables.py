@@ -95,6 +95,15 @@ def selected(key: str, ids: Sequence[Any]) -> list[Any]:
     return [ids[row] for row in state["selection"]["rows"] if row < len(ids)] if state else []
 
 
+def filled(rows: Sequence[dict[str, Any]], *may_be_empty: str) -> list[str]:
+    """Return the columns of a list in their order, without those of these that no row has anything in.
+
+    They would only take room from the others.
+    """
+    empty = {name for name in may_be_empty if all(row[name] in (None, "") for row in rows)}
+    return [name for name in (rows[0] if rows else ()) if name not in empty]
+
+
 def counts(*names: str) -> dict[str, Any]:
     """Return the configuration of columns that hold counts: with thousands separators."""
     return {name: st.column_config.NumberColumn(format="localized") for name in names}
