@@ -161,8 +161,7 @@ def start_one_time(
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
-        sync = _one_time(session, place, group, request.actor, now)
-        _require_same_matching(session, sync, check_matching)
+        sync = _one_time(session, place, group, request.actor, check_matching, now)
         if as_of and (asked := _asked_since(session, sync, request, as_of)):
             return asked
         if not request.dry_run:
@@ -180,6 +179,14 @@ def start_one_time(
             start_at_once(session, queued)
             return queued
         return add_run(session, sync, request, now=now)
+
+
+def place_one_time(
+    engine: Engine, place: SyncPlace, actor: str, *, arrange: ArrangeGroup, check_matching: CheckMatching, now: datetime
+) -> Sync:
+    """Find or make the sync of a one-time export without queueing one. Raises as `start_one_time` does."""
+    with write_session(engine) as session:
+        return _one_time(session, place, _place_group(session, place, arrange), actor, check_matching, now)
 
 
 def _asked_since(session: Session, sync: Sync, request: RunRequest, as_of: datetime) -> Run | None:
@@ -251,7 +258,9 @@ def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> G
     return group
 
 
-def _one_time(session: Session, place: SyncPlace, group: Group, actor: str, now: datetime) -> Sync:
+def _one_time(
+    session: Session, place: SyncPlace, group: Group, actor: str, check_matching: CheckMatching, now: datetime
+) -> Sync:
     sync = session.exec(
         select(Sync).where(
             Sync.group_id == group.id, Sync.kind == SyncKind.ONE_TIME, col(Sync.state) != SyncState.REMOVED
@@ -266,6 +275,7 @@ def _one_time(session: Session, place: SyncPlace, group: Group, actor: str, now:
         assert place.mixpanel.id is not None
         sync.mixpanel_id = place.mixpanel.id
         session.add(sync)
+    _require_same_matching(session, sync, check_matching)
     return sync
 
 

@@ -12,7 +12,7 @@ from core.syncs.cohorts import check_cohort_id, known_cohort
 from core.syncs.placing import arrange_group, placing_errors, require_same_matching
 from core.vendors.mixpanel_answers import Cohort
 from data import syncs
-from data.models import Run
+from data.models import Run, Sync
 from data.run_queue import RunRequest
 from data.syncs import SyncPlace
 
@@ -68,5 +68,19 @@ def queue_export(
             arrange=arrange_group(place, known, group, now),
             check_matching=partial(require_same_matching, place.destination),
             as_of=as_of,
+            now=now,
+        )
+
+
+def place_export(bridge: Bridge, place: SyncPlace, actor: Actor, *, known: Cohort | None) -> Sync:
+    """Find or make what a one-time export of a cohort needs, without queueing it. Raises as `queue_export` does."""
+    now = bridge.clock.now()
+    with placing_errors():
+        return syncs.place_one_time(
+            bridge.engine,
+            place,
+            actor.name,
+            arrange=arrange_group(place, known, None, now),
+            check_matching=partial(require_same_matching, place.destination),
             now=now,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -23,7 +24,7 @@ from core.errors import (
 from core.rules.due_times import INTERVALS
 from core.syncs.checks import check_settings, get_query_limit, require_room
 from core.syncs.cohorts import check_cohort_id, get_shared_list, why_not_exportable
-from core.syncs.one_time import queue_export
+from core.syncs.one_time import place_export, queue_export
 from core.syncs.placing import arrange_group, placing_errors
 from core.vendors.mixpanel_answers import Cohort
 from core.vendors.mixpanel_lists import CohortListing
@@ -169,15 +170,15 @@ class _Several:
             self._limit = get_query_limit(bridge, self._mixpanel)
 
     def check(self, cohort_ids: Sequence[int]) -> list[Refused]:
-        """Return what would be refused: all is started, and then taken back, so nothing is judged in another way."""
+        """Return what would be refused: all is made, but for the runs, and taken back: nothing is judged otherwise."""
         refused = list[Refused]()
 
         def try_all() -> None:
-            refused[:] = self._try_all(cohort_ids)[1]
+            refused[:] = self._try_all(cohort_ids, self._place)[1]
             raise _NothingIsKept
 
         try:
-            _as_one(self._bridge.engine, try_all)
+            Context().run(_as_one, self._bridge.engine, try_all)  # on nobody's behalf: no line of the audit log is made
         except _NothingIsKept:
             return refused
         raise AssertionError("unreachable")
@@ -186,7 +187,7 @@ class _Several:
         """Start all. Raises CohortsRefused, and nothing is kept."""
 
         def start_all() -> list[Run | Sync]:
-            started, refused = self._try_all(cohort_ids)
+            started, refused = self._try_all(cohort_ids, self._start)
             if refused:
                 causes = {each.cohort_id: f"{each.why} {each.advice}" for each in refused}
                 raise CohortsRefused(causes, of=len(cohort_ids))
@@ -194,14 +195,22 @@ class _Several:
 
         return _as_one(self._bridge.engine, start_all)
 
-    def _try_all(self, cohort_ids: Sequence[int]) -> tuple[list[Run | Sync], list[Refused]]:
+    def _try_all(
+        self, cohort_ids: Sequence[int], start: Callable[[int], Run | Sync]
+    ) -> tuple[list[Run | Sync], list[Refused]]:
         started, refused = dict[int, Run | Sync](), list[Refused]()
         for cohort_id in cohort_ids:
             try:
-                started[cohort_id] = self._start(cohort_id)
+                started[cohort_id] = start(cohort_id)
             except CohortBridgeError as exc:
                 refused.append(Refused(cohort_id, exc.message, exc.advice))
         return list(started.values()), refused + self._list_namesakes(started)
+
+    def _place(self, cohort_id: int) -> Run | Sync:
+        if self._timing is not None:
+            return self._start(cohort_id)
+        place = SyncPlace(self._mixpanel, self._destination, cohort_id)
+        return place_export(self._bridge, place, self._actor, known=self._find(cohort_id))
 
     def _start(self, cohort_id: int) -> Run | Sync:
         known, place = self._find(cohort_id), SyncPlace(self._mixpanel, self._destination, cohort_id)
