@@ -127,7 +127,9 @@ def _fields(destinations: list[Connection]) -> Connection:
         )
         if kind == RECURRING:
             # What each of the groups lost so far is not one suggestion for all.
-            sync_settings.schedule_fields(_PREFIX, _ROW, suggestion=ShrinkSuggestion(LEAST_SUGGESTED))
+            sync_settings.schedule_fields(
+                _PREFIX, _ROW, suggestion=ShrinkSuggestion(LEAST_SUGGESTED), why="The same for each of the groups."
+            )
         st.caption("Each group keeps its name; a new one is named after its cohort.")
     return destination
 
@@ -211,7 +213,9 @@ def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, s
             )
         if refused:
             cannot = "1 cohort cannot" if len(refused) == 1 else f"{number(len(refused))} cohorts cannot"
-            st.caption(f"{cannot} be exported so: the list says why. All start together, or none.", width="content")
+            st.caption(
+                f"{cannot} be exported so: the causes stand below. All start together, or none.", width="content"
+            )
 
 
 def _start(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -> None:
@@ -252,7 +256,11 @@ def _show_cohorts(chosen: list[Cohort], refused: dict[int, str], groups: list[Gr
             height=tables.height(len(rows)),
             placeholder="",
             alt="The cohorts that are to be exported",
-            column_config=tables.counts("Users", "Members"),
+            column_config={
+                "Cohort": st.column_config.TextColumn(width=200),
+                "Group": st.column_config.TextColumn(width=200),
+                **tables.counts("Users", "Members"),
+            },
         )
 
 

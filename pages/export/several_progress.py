@@ -115,7 +115,7 @@ def _show_lines(exports: Sequence[ExportNow]) -> None:
         opens_width=150,
         columns={
             "State": state_chips.column(states),
-            "Detail": st.column_config.TextColumn(width=260),
+            "Detail": st.column_config.TextColumn(width=230),
             **tables.counts("Profiles", "Members", "Added", "Removed"),
         },
     )

@@ -26,16 +26,19 @@ _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True
 _SAVED, _MATCHED = "syncs_settings", "syncs_matching"
 
 
-def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion) -> None:
-    """Show the fields for the times and the shrink limit of a new sync; `read_schedule` returns what they hold."""
+def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion, why: str = "") -> None:
+    """Show the fields for the times and the shrink limit of a new sync; `read_schedule` returns what they hold.
+
+    `why` stands in place of what is said of the suggestion.
+    """
     with st.columns(2)[0]:
         timing_fields.show_interval(prefix, row_id, INTERVALS[0])
     timing_fields.show_times(prefix, row_id, INTERVALS[0])
-    shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion)
+    shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion, why=why)
 
 
 def shrink_fields(
-    prefix: str, row_id: int, *, max_shrink: int | None, has_limit: bool, suggestion: ShrinkSuggestion
+    prefix: str, row_id: int, *, max_shrink: int | None, has_limit: bool, suggestion: ShrinkSuggestion, why: str = ""
 ) -> None:
     """Show the tick for a shrink limit, and below it the limit: its own, else the suggested one."""
     is_ticked = st.checkbox(
@@ -61,7 +64,7 @@ def shrink_fields(
             help="The share of the group's members that one run may remove.",
         )
         page_frame.show_answer(_key(prefix, "shrink_limit", row_id))
-    st.caption(_suggestion_text(suggestion))
+    st.caption(why or _suggestion_text(suggestion))
 
 
 def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
