@@ -9,13 +9,14 @@ revision = "0028"
 down_revision = "0032"
 
 Text = sqlmodel.sql.sqltypes.AutoString
+Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
     op.create_table(
         "saved_filter",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("person_id", sa.Integer(), nullable=False),
+        sa.Column("id", Number, nullable=False),
+        sa.Column("person_id", Number, nullable=False),
         sa.Column("page", Text(length=32), nullable=False),
         sa.Column("name", Text(length=60), nullable=False),
         sa.Column("query", sa.Text(), nullable=False),
@@ -25,8 +26,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "sync_pause",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("sync_id", sa.Integer(), nullable=False),
+        sa.Column("id", Number, nullable=False),
+        sa.Column("sync_id", Number, nullable=False),
         sa.Column("began_at", UTCDateTime(), nullable=False),
         sa.Column("ended_at", UTCDateTime(), nullable=True),
         sa.ForeignKeyConstraint(["sync_id"], ["sync.id"]),

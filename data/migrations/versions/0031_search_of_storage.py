@@ -2,10 +2,11 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlmodel.sql.sqltypes import UTCDateTime
 
 revision = "0031"
 down_revision = "0027"
 
 
 def upgrade() -> None:
-    op.add_column("installation", sa.Column("searched_at", sa.DateTime(), nullable=True))
+    op.add_column("installation", sa.Column("searched_at", UTCDateTime(), nullable=True))
