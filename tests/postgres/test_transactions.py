@@ -69,6 +69,16 @@ def test_a_writer_that_waited_reads_what_the_one_before_it_wrote(bridge: Bridge,
         assert session.get_one(Person, person).name == "40"
 
 
+def test_what_the_driver_had_the_server_prepare_outlasts_who_only_read(bridge: Bridge, person: int):
+    for _ in range(8):
+        with read_session(bridge.engine) as session:
+            assert session.exec(select(Person.name).where(Person.id == person)).one() == "0"
+
+    with read_session(bridge.engine) as session:
+        prepared = session.connection().exec_driver_sql("SELECT statement FROM pg_prepared_statements").scalars().all()
+    assert [statement for statement in prepared if "FROM person" in statement]
+
+
 def test_what_was_forgotten_is_not_left_in_the_file_of_the_table(bridge: Bridge, batch: int):
     change(bridge, batch)
     assert KNOWN in file_of_batches(bridge)

@@ -212,6 +212,17 @@ def test_no_error_of_the_database_repeats_what_was_to_be_written(bridge: Bridge)
     assert "'airflow'" not in said
 
 
+def test_who_only_reads_writes_nothing(bridge: Bridge, group_with_runs: list[Run]):
+    with read_session(bridge.engine) as session:
+        session.get_one(Run, group_with_runs[0].id).status = RunStatus.RUNNING
+        session.add(Person(email="a@example.com", role="admin", created_at=bridge.clock.now()))
+        session.exec(select(Run)).all()
+
+    with read_session(bridge.engine) as session:
+        assert set(session.exec(select(Run.status)).all()) == {RunStatus.QUEUED}
+        assert session.exec(select(Person)).all() == []
+
+
 def test_a_group_has_at_most_one_running_run(bridge: Bridge, group_with_runs: list[Run]):
     first, second = group_with_runs[:2]
     with write_session(bridge.engine) as session:
