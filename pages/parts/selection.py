@@ -82,6 +82,11 @@ def set_param(name: str, value: object | None) -> None:
         st.query_params[name] = value if isinstance(value, list) else str(value)
 
 
+def all_params() -> dict[str, list[str]]:
+    """Return the parameters of the address, each with all that it says: Streamlit's own dictionary has the last."""
+    return {name: st.query_params.get_all(name) for name in st.query_params}
+
+
 def tell_apart(names: dict[Key, str], detail: Callable[[Key], str]) -> dict[Key, str]:
     """Label options by their names, with a detail where another has the same name.
 

@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
-from pages.parts.selection import parse_id
+from pages.parts.selection import all_params, parse_id
 
 _FOLDER = "pages"
 
@@ -118,7 +118,7 @@ def choose(sections: dict[str, list[Section]], role: Role | None) -> tuple[Strea
     for section in lists:
         if section.other_page(chosen):
             place = lists if isinstance(chosen, _OpenPage) else opened
-            st.switch_page(place[section], query_params=st.query_params.to_dict())
+            st.switch_page(place[section], query_params=all_params())
     if not st.query_params:
         # Tells the browser, which otherwise keeps the parameters of the page that the link led from.
         st.query_params.clear()

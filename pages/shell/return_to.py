@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 from streamlit.web.server.starlette.starlette_app_utils import decode_xsrf_token_string
 
+from pages.parts.selection import all_params
+
 _KEPT_FOR_S = 15 * 60
 # Visits that never lead to a sign-in must not fill the memory.
 _MOST = 1000
 _LONGEST = 2000
 
-Target = tuple[str, dict[str, str]]
+Target = tuple[str, Mapping[str, str | list[str]]]
 """The address of a page, and the parameters of its address."""
 
 
@@ -49,9 +51,9 @@ def _targets() -> ReturnTargets:
 
 def remember(page: StreamlitPage) -> None:
     """Keep which page was asked for by a browser that has to sign in first, parameters included."""
-    browser, asked = _browser(), st.query_params.to_dict()
+    browser, asked = _browser(), all_params()
     is_elsewhere = bool(page.url_path or asked)
-    if browser and is_elsewhere and sum(map(len, [*asked, *asked.values()])) < _LONGEST:
+    if browser and is_elsewhere and sum(len(name) + sum(map(len, values)) for name, values in asked.items()) < _LONGEST:
         _targets().remember(browser, (page.url_path, asked))
 
 
