@@ -11,9 +11,10 @@ import streamlit as st
 
 from core.reports.overlap import Overlap, Shared
 from data.models import Group
-from pages.parts import tables
+from pages.parts import links, tables
 from pages.parts.formatting import number, percent
 from pages.parts.pager import Pager
+from pages.parts.selection import opener
 
 PAGER = Pager("overlap_page", rows=15, name="page")
 _KEY = "overlap_matrix"
@@ -27,7 +28,7 @@ _GROUP = "Group"
 def show(overlap: Overlap, labels: Mapping[int, str], open_pair: Callable[[tuple[int, int]], None]) -> None:
     """Show for each two groups how many members of the row's are in the column's too, and their share of the row's.
 
-    `open_pair` is called with the ids of the two groups whose cell was chosen.
+    `open_pair` is called with the ids of the two groups whose cell was chosen; that of a group and itself opens it.
     """
     groups = overlap.groups
     texts = {_GROUP: [labels[group.id or 0] for group in groups]}
@@ -77,7 +78,11 @@ def _chosen(ids: tuple[int, ...], open_pair: Callable[[tuple[int, int]], None]) 
         return
     row, column = cells[0]
     _, _, other = str(column).partition("of ")
-    if other.isdigit() and ids[row] != int(other):
+    if not other.isdigit():
+        return
+    if ids[row] == int(other):
+        opener(links.GROUPS, "group")(ids[row])
+    else:
         open_pair((ids[row], int(other)))
 
 
