@@ -80,7 +80,7 @@ class Section:
     def _open_title(self) -> str:
         row_id = parse_id(self._requested)
         if row_id is None:
-            return f"{self.noun}s" if "," in self._requested else self.noun
+            return f"Several {self.noun.lower()}s" if "," in self._requested else self.noun
         return f"{self.noun} {row_id}"
 
     def other_page(self, chosen: StreamlitPage) -> bool:
