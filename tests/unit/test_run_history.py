@@ -61,7 +61,7 @@ def test_the_last_runs_of_each_sync_are_those_that_were_meant_to_write(bridge: B
     event.remove(*listen)
     assert [mark.status for mark in marks[first.sync_id]] == ["failed", *["succeeded"] * 28, "held"]
     assert [mark.status for mark in marks[second.sync_id]] == ["queued"]
-    assert len([statement for statement in asked if statement != "BEGIN"]) == 1
+    assert len([statement for statement in asked if not statement.startswith("BEGIN")]) == 1
     assert run_history.list_latest_in_a_row(bridge, LOCAL, []) == {}
 
 
