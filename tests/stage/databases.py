@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _HOMES: dict[str, Path] = {}
 # What is connected to each. The driver complains of a connection that is garbage before it was closed, and so of each
 # engine that a test leaves open: in whichever test the garbage collector comes by.
 _CONNECTED: dict[str, list[Any]] = {}
+_NOTING = threading.Lock()
 
 
 def url_of(home: Path) -> str:
@@ -127,8 +129,9 @@ def _make_where_missing(_dialect: object, _record: object, _arguments: object, p
 
 def _note_connection(connection: Any, _record: object) -> None:
     if info := getattr(connection, "info", None):  # SQLite's has none
-        still = [each for each in _CONNECTED.get(info.dbname, []) if not each.closed]
-        _CONNECTED[info.dbname] = [*still, connection]
+        with _NOTING:  # of two threads that connect at once neither forgets the other's
+            still = [each for each in _CONNECTED.get(info.dbname, []) if not each.closed]
+            _CONNECTED[info.dbname] = [*still, connection]
 
 
 def close_all(name: str) -> None:
