@@ -107,6 +107,7 @@ def test_a_row_is_opened_from_the_keyboard(everything: Everything, page: Page):
     page.locator("canvas").first.focus()
     for key in ("ArrowDown", "ArrowDown", "Shift+Space"):
         page.keyboard.press(key)
+    page.get_by_role("button", name="Open", exact=True).press("Enter")  # any number of cohorts can be selected
 
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
 
