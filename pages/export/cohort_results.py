@@ -129,7 +129,7 @@ def _show_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run, *, wit
         sandbox_link.show(place, now.project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
         if with_link:
             links.view_group(run.group_id, label="Members")
-    run_status.changes(run)
+    st.caption(run_status.change_text(run))
     run_status.funnel(run)
 
 

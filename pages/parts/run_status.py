@@ -261,13 +261,18 @@ def funnel(run: Run) -> None:
     if words.note:
         st.caption(words.note)
     flow.show(match_funnel.get_funnel(run), words, key=f"run_{run.id}")
-    invalid_reasons(run)
     if run.unprefixed:
-        st.warning(
-            f"{pluralize(run.unprefixed, 'member has', 'members have')} an id that starts with neither `i_` nor `a_`. "
-            "They are exported, but Apptimize will probably not recognize them.",
-            icon=":material/warning:",
+        st.caption(
+            f":material/warning: {pluralize(run.unprefixed, 'member has', 'members have')} an id that starts with "
+            "neither `i_` nor `a_`. They are exported, but Apptimize will probably not recognize them."
         )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        invalid_reasons(run)
+        _link_to_excluded(run)
+
+
+def _link_to_excluded(run: Run) -> None:
+    """Link to the profiles that made no member, or show why they are not there."""
     if run.excluded:
         cohort = {"cohort": matching_key(run)}
         st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=cohort)
@@ -283,7 +288,7 @@ def invalid_reasons(run: Run) -> None:
         return
     reasons = sorted(run.reasons.items(), key=lambda item: (-item[1], item[0]))
     label = f"Why {pluralize(run.invalid, 'id is', 'ids are')} invalid"
-    with st.expander(label, key=f"run_reasons_{run.id}", icon=":material/rule:", width=560):
+    with st.expander(label, key=f"run_reasons_{run.id}", icon=":material/rule:", width=480):
         st.table(
             [
                 {"Why an id is invalid": REASONS.get(name, escape_markdown(name)), "Profiles": number(count)}
@@ -308,6 +313,11 @@ def changes(run: Run) -> None:
     )
     if run.notice and not run.removed and not run.unchanged:
         st.caption("Whom the group held before is not known any more: all of its members count as added.")
+
+
+def change_text(run: Run) -> str:
+    """Format in a line what a run changed."""
+    return f"{number(run.added)} added, {number(run.removed)} removed, {number(run.unchanged)} unchanged."
 
 
 def change_words(run: Run) -> tuple[str, str]:
