@@ -26,7 +26,7 @@ test-postgres: $(VENV)/.installed-postgres ## Run the tests on a PostgreSQL serv
 	@$(PYTHON) -m tests.postgres -n 4 --dist loadfile --no-loadscope-reorder --durations 10
 
 test-postgres-short: $(VENV)/.installed-postgres ## Run there what rests most on the database (a minute)
-	@$(PYTHON) -m tests.postgres --short -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PYTHON) -m tests.postgres --short -n 4 --dist loadfile --no-loadscope-reorder
 
 counterparts: $(VENV)/.installed-dev ## Let public readers read every cohort of the sandbox, and compare
 	@$(PYTHON) -m tests.counterparts
