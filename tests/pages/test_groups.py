@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
+from data.engine import write_session
 from data.models import Run
 from pages.parts.formatting import moment
 from tests.pages.dashboard import CONNECTIONS, GROUPS, HISTORY, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
@@ -199,10 +203,11 @@ def test_the_first_import_does_not_flatten_what_later_days_brought_and_is_told_i
     practising: Bridge, two_runs: tuple[Run, Run]
 ):
     first, second = two_runs
-    with practising.engine.begin() as database:  # an import of 100,000, and a day of some dozens
-        for run in (first, second):
-            database.exec_driver_sql(f"UPDATE run SET members = 100000 + {run.id} WHERE id = {run.id}")
-        database.exec_driver_sql(f"UPDATE run SET added = 100001 WHERE id = {first.id}")
+    assert first.finished_at
+    imported = {"added": 100_001, "members": 100_001, "finished_at": first.finished_at - timedelta(days=1)}
+    with write_session(practising.engine) as session:  # an import of 100,000, and a day of some dozens
+        session.exec(update(Run).where(col(Run.id) == first.id).values(**imported))
+        session.exec(update(Run).where(col(Run.id) == second.id).values(members=100_002))
 
     at = open_page(GROUPS, group=group_row(practising, TRIAL).id, view="Size over time")
 
