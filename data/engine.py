@@ -211,7 +211,7 @@ def drop_leftovers(engine: Engine) -> None:
         dbapi: Any = engine.dialect.loaded_dbapi
         try:
             if engine.dialect.name == "postgresql":
-                postgres_vacuum.rewrite(connection, "association_batch")  # the one table that holds people's ids
+                postgres_vacuum.rewrite(connection)
             else:
                 _vacuum_sqlite(connection.connection.driver_connection)
         except (DBAPIError, dbapi.Error, TimeoutError) as exc:

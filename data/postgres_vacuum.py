@@ -1,4 +1,4 @@
-"""Writing a table of PostgreSQL again, so that its files hold nothing of what was deleted or changed in it."""
+"""Writing tables of PostgreSQL again, so that their files hold nothing of what was deleted or changed in them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ WITHIN_S = 30.0
 _AGAIN_S = 0.1
 # The function of the server that tells, in whichever language, how many deleted rows it wrote again.
 _TELLS = "copy_table_data"
+# Whether the table of runs, which may be large, can have held ids of people: what is forgotten of a note is replaced.
+_HAS_NOTES = "SELECT EXISTS (SELECT FROM run WHERE decision_note IS NOT NULL)"
 
 
-def rewrite(connection: Connection, table: str) -> None:
-    """Write a table again without what was deleted. Raises DBAPIError, TimeoutError when others hold it for too long.
+def rewrite(connection: Connection) -> None:
+    """Write the tables again that may hold ids of people, without what was deleted.
 
     The server writes a deleted row again as long as any session of the database, whatever it reads, began before the
-    row was deleted, or has only just begun: it is done once more then.
+    row was deleted, or has only just begun: it is done once more then. Raises DBAPIError, TimeoutError when others hold
+    one of them for too long.
     """
     told = list[str]()
 
@@ -31,20 +34,26 @@ def rewrite(connection: Connection, table: str) -> None:
 
     driver: Any = connection.connection.driver_connection
     driver.add_notice_handler(listen)
-    until_s = time.monotonic() + WITHIN_S
     try:
         time_limits.lift(connection)
         connection.exec_driver_sql(f"SET lock_timeout = '{WITHIN_S * 1000:.0f}ms'")
-        while True:
-            told.clear()
-            connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
-            if not any(map(_number_of_deleted, told)):
-                return
-            if time.monotonic() > until_s:
-                raise TimeoutError
-            time.sleep(_AGAIN_S)
+        _rewrite(connection, "association_batch", told)
+        if connection.exec_driver_sql(_HAS_NOTES).scalar():
+            _rewrite(connection, "run", told)
     finally:
         connection.invalidate()  # with what was set of it
+
+
+def _rewrite(connection: Connection, table: str, told: list[str]) -> None:
+    until_s = time.monotonic() + WITHIN_S
+    while True:
+        told.clear()
+        connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
+        if not any(map(_number_of_deleted, told)):
+            return
+        if time.monotonic() > until_s:
+            raise TimeoutError
+        time.sleep(_AGAIN_S)
 
 
 def _number_of_deleted(detail: str) -> int:

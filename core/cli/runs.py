@@ -43,7 +43,11 @@ def show_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json
 def apply_run(
     run_id: Annotated[int, typer.Argument(metavar="ID")],
     note: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why it is let through: kept with the run, and in the audit log.")
+        str,
+        typer.Option(
+            metavar="TEXT",
+            help="Why it is let through: kept with the run, and in the audit log for good: name no users.",
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:

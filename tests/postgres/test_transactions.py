@@ -12,7 +12,7 @@ from core.bridge import Bridge
 from data import engine as data_engine
 from data import postgres_vacuum
 from data.engine import StorageError, read_session, write_session
-from data.models import Association, AssociationBatch, Connection, Person
+from data.models import Association, AssociationBatch, Connection, Group, Person, Run, Sync
 from tests.stage.sandbox import wait_until
 
 KNOWN, LEFT = "Mixpanel says: jane-doe-77 is unknown", "Mixpanel's reason is not kept"
@@ -43,6 +43,30 @@ def batch(bridge: Bridge) -> int:
         number = association.id or 0
         session.add(AssociationBatch(association_id=number, start=0, end=1, size=1, refused={"0": KNOWN}))
     return number
+
+
+@pytest.fixture
+def noted(bridge: Bridge) -> int:
+    """A run that was let through with a note that names somebody."""
+    now = bridge.clock.now()
+    with write_session(bridge.engine) as session:
+        place = Connection(side="destination", kind="csv", name="csv", created_at=now)
+        session.add(place)
+        session.flush()
+        known = {"project_id": 1, "cohort_id": 7, "created_at": now}
+        group = Group(destination_id=place.id or 0, cohort_name="c", name="g", **known)
+        session.add(group)
+        session.flush()
+        sync = Sync(kind="one_time", mixpanel_id=place.id or 0, group_id=group.id or 0, **known)
+        session.add(sync)
+        session.flush()
+        run = Run(
+            sync_id=sync.id or 0, group_id=group.id or 0, cohort_id=7, cohort_name="c", group_name="g",
+            destination="csv", trigger="manual", actor="a", queued_at=now, decision_note=KNOWN,
+        )  # fmt: skip
+        session.add(run)
+        session.flush()
+        return run.id or 0
 
 
 def test_all_that_one_session_reads_is_of_one_moment(bridge: Bridge, person: int):
@@ -87,6 +111,17 @@ def test_what_was_forgotten_is_not_left_in_the_file_of_the_table(bridge: Bridge,
 
     assert KNOWN not in file_of_batches(bridge)
     assert LEFT in file_of_batches(bridge)
+
+
+def test_a_note_that_was_forgotten_is_not_left_in_the_file_of_the_runs(bridge: Bridge, noted: int):
+    with write_session(bridge.engine) as session:
+        session.get_one(Run, noted).decision_note = LEFT
+    assert KNOWN in file_of(bridge, "run")
+
+    data_engine.drop_leftovers(bridge.engine)
+
+    assert KNOWN not in file_of(bridge, "run")
+    assert LEFT in file_of(bridge, "run")
 
 
 def test_what_somebody_may_still_look_at_is_dropped_as_soon_as_nobody_may(bridge: Bridge, batch: int):
@@ -136,8 +171,12 @@ def file_name(bridge: Bridge) -> str:
 
 
 def file_of_batches(bridge: Bridge) -> str:
-    """Return what the file of the table holds on the disk, as far as it is text."""
+    return file_of(bridge, "association_batch")
+
+
+def file_of(bridge: Bridge, table: str) -> str:
+    """Return what the file of a table holds on the disk, as far as it is text."""
     with bridge.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("CHECKPOINT"))
-        query = text("SELECT pg_read_binary_file(pg_relation_filepath('association_batch'))")
-        return bytes(connection.execute(query).scalar_one()).decode("latin-1")
+        query = text("SELECT pg_read_binary_file(pg_relation_filepath(:table))")
+        return bytes(connection.execute(query, {"table": table}).scalar_one()).decode("latin-1")
