@@ -71,6 +71,8 @@ _LABELS = {
     "warnings": "Told of warnings too",
     "zone": "Time zone",
 }
+# The columns that are kept as JSON.
+_STRUCTURES = ("approvals", "effects", "hold", "problems", "refused", "sync_ids", "tags", "unaliased", "warnings")
 _KINDS = {"mixpanel": "Mixpanel", "endpoint": "Endpoint", "csv": "CSV folder"}
 _CAUSES = {
     "held_shrink": "Shrink limit",
@@ -107,11 +109,11 @@ def value_text(name: str, value: object) -> str:
         return str(value) if name == "id" or name.endswith("_id") else number(value)
     if isinstance(value, str):
         return _text(name, value)
-    return _structure(value)
+    return _structure(value) if isinstance(value, list | dict) else str(value)
 
 
 def _text(name: str, text: str) -> str:
-    if text[:1] in ("[", "{"):
+    if name in _STRUCTURES:  # a name or a note may look like one, and is what somebody wrote
         try:
             return _structure(json.loads(text))
         except ValueError:

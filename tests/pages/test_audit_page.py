@@ -58,6 +58,10 @@ def test_a_line_says_in_words_what_was_changed(practising: Bridge):
         ("reasons", '{"blank": 3}', "Why ids are invalid", "The id is blank: 3"),
         ("cron", "not cron", "Set times", "not cron"),
         ("secret", "(not shown) 12ab34", "Secret", "(not shown) 12ab34"),
+        ("own_name", "[1.5]", "Name of its own", "[1.5]"),
+        ("decision_note", '{"cause": "held_shrink"}', "Why it was let through", '{"cause": "held_shrink"}'),
+        ("share", 1.5, "Share", "1.5"),
+        ("shares", [1.5], "Shares", "1.5"),
         ("new_column", {"some_name": 5}, "New column", "some name: 5"),
     ],
 )
