@@ -215,13 +215,13 @@ def add_recurring(
 ) -> Sync:
     """Add a recurring sync that is due at once, or, with a reason, paused.
 
-    With `as_of` the one is returned that the same person gave this group since then, to run at the same times.
+    With `as_of` the one is returned that the same person gave this group since then, set to the same.
     Raises: NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
         group = _place_group(session, place, arrange)
         if other := _find_recurring_of(session, group):
-            if as_of and other.created_at >= as_of and (other.created_by, other.timing) == (actor, settings.timing):
+            if as_of and other.created_at >= as_of and _is_as_asked(other, place, settings, actor):
                 return other
             raise SyncExists(other.id, group.name)
         sync = _new_sync(SyncKind.RECURRING, place, group, actor, now)
@@ -239,6 +239,12 @@ def add_recurring(
             session.flush()
             alert_states.note_paused(session, [sync.id], by_person=True, now=now)
     return sync
+
+
+def _is_as_asked(sync: Sync, place: SyncPlace, settings: SyncSettings, actor: str) -> bool:
+    """Return whether a sync is what this person asks for: one that holds runs otherwise is not."""
+    present = (sync.created_by, sync.mixpanel_id, sync.timing, sync.max_shrink)
+    return present == (actor, place.mixpanel.id, settings.timing, settings.max_shrink)
 
 
 def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> Group:

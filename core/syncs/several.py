@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from core.access.roles import Actor, Role, action
@@ -38,6 +38,9 @@ from data.syncs import SyncPlace, SyncSettings
 Result = TypeVar("Result")
 # So many are started in one transaction, in which other writers wait.
 MOST = 50
+# A button that is pressed twice, in two tabs too, is so within this. What was started before is no part of it: a page
+# may stand open for hours before it is pressed.
+_PRESSED_TWICE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,13 @@ def start_exports(
 ) -> Started:
     """Queue one-time exports of these cohorts, or add recurring syncs of them: all, or none where one is refused.
 
-    Each has its own line of the audit log. What the same person started of it since `as_of` is returned instead of
-    being started again: to press twice starts nothing twice.
+    Each has its own line of the audit log. What the same person started of it since `as_of`, at most a minute ago, is
+    returned instead of being started again: to press twice starts nothing twice.
 
     Raises: CohortsRefused naming each with its cause, NotConnected, SettingsError naming the field.
     """
-    started = _Several(bridge, actor, settings, as_of).start(_checked_ids(cohort_ids))
+    since = as_of and max(as_of, bridge.clock.now() - _PRESSED_TWICE)
+    started = _Several(bridge, actor, settings, since).start(_checked_ids(cohort_ids))
     return Started(
         runs=[each for each in started if isinstance(each, Run)],
         syncs=[each for each in started if isinstance(each, Sync)],

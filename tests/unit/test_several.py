@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -167,6 +167,30 @@ def test_pressing_again_later_exports_again(listed: Bridge, fake_clock: FakeCloc
     [second] = several.start_exports(listed, LOCAL, [1], ONCE, as_of=listed.clock.now()).runs
 
     assert second.id != first.id
+
+
+def test_a_sync_that_holds_runs_otherwise_is_none_that_was_pressed_twice(listed: Bridge):
+    as_of = listed.clock.now()
+    several.start_exports(listed, LOCAL, [1], replace(DAILY, max_shrink=10), as_of=as_of)
+
+    for other in (None, 50):
+        with pytest.raises(CohortsRefused, match="keeps the group Cohort 1 up to date already"):
+            several.start_exports(listed, LOCAL, [1, 2], replace(DAILY, max_shrink=other), as_of=as_of)
+
+    assert [sync.max_shrink for sync in _all(listed, Sync)] == [10]
+
+
+def test_what_was_started_while_a_page_stood_open_for_long_is_exported_anew(listed: Bridge, fake_clock: FakeClock):
+    opened = listed.clock.now()
+    fake_clock.shift_s += 60
+    [elsewhere] = several.start_exports(listed, LOCAL, [1], ONCE).runs
+    with write_session(listed.engine) as session:
+        session.get_one(Run, elsewhere.id).status = RunStatus.SUCCEEDED
+    fake_clock.shift_s += 7200
+
+    [pressed] = several.start_exports(listed, LOCAL, [1], ONCE, as_of=opened).runs
+
+    assert pressed.id != elsewhere.id
 
 
 @pytest.mark.parametrize("ids", [[], [0], list(range(1, MOST + 2))], ids=["none", "no id", "too many"])
