@@ -15,7 +15,7 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_key
-from core.errors import NotConnected
+from core.errors import NotConnected, SettingsError
 from data import cohort_list, runs, search
 from data.search import NamedRow
 
@@ -123,7 +123,7 @@ def _match_rows(kind: Kind, rows: Iterable[NamedRow], asked: _Asked) -> Iterator
 def _find_cohorts(bridge: Bridge, asked: _Asked) -> Iterator[tuple[_Match, Hit]]:
     try:
         project = project_key(find_mixpanel(bridge))
-    except NotConnected:
+    except (NotConnected, SettingsError):  # none is connected, or none of several is the one that is meant
         return
     listed = cohort_list.get(bridge.engine, project)
     for cohort in listed.cohorts if listed else ():

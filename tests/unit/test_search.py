@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import event
+from sqlmodel import select
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
@@ -13,7 +14,7 @@ from core.connections.project import project_key
 from core.reports.search import MOST_HITS, Kind, may_be_user_id, search_everything
 from data import cohort_list
 from data.engine import write_session
-from data.models import Connection, ConnectionKind, Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import MIXPANEL_SIDE, Connection, ConnectionKind, Group, Run, RunStatus, Sync, SyncKind, SyncState
 
 ANALYST, VIEWER = Actor("ann", Role.ANALYST), Actor("vera", Role.VIEWER)
 NAMES = ["Buyers", "Bold buyers", "100% _loyal_", "100 percent loyal", "Überflieger", "<b>Straße</b>"]
@@ -160,6 +161,20 @@ def test_a_search_asks_one_question_of_each_kind_and_nobody_outside(bridge: Brid
 
 def test_without_mixpanel_what_is_here_is_found(bridge: Bridge):
     assert search_everything(bridge, LOCAL, "buyers").hits == []
+
+
+def test_where_none_of_several_projects_is_meant_what_is_here_is_found(named: Bridge):
+    with write_session(named.engine) as session:
+        for connection in session.exec(select(Connection).where(Connection.side == MIXPANEL_SIDE)).all():
+            connection.name = "one"
+        session.add(
+            Connection(
+                side=MIXPANEL_SIDE, kind=ConnectionKind.MIXPANEL, name="two", project_id=2,
+                created_at=named.clock.now(),
+            )
+        )  # fmt: skip
+
+    assert {kind for kind, _ in found(named, "buyers")} >= {Kind.GROUP}
 
 
 @pytest.mark.parametrize(
