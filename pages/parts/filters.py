@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from pages.parts.formatting import escape_markdown
+from pages.parts.formatting import escape_markdown, pluralize
 from pages.parts.pager import Pager
 from pages.parts.selection import set_param
 
@@ -21,6 +21,8 @@ Option = TypeVar("Option")
 
 # A calendar's first and last day: Streamlit ends the page at others.
 _DAYS = date(2000, 1, 1), date(2099, 12, 31)
+# An address may ask for thousands of things that are not there: so many are named.
+_MOST_UNKNOWN = 5
 _SWITCH = {True: "yes", False: "no"}
 
 
@@ -121,7 +123,10 @@ class Filters:
     def show_unknown(self) -> None:
         """Say what the address asks for and is not there: the list is not the one that was meant."""
         if self._unknown:
-            st.warning(" ".join(self._unknown), icon=":material/search_off:")
+            more = len(self._unknown) - _MOST_UNKNOWN
+            others = f" {pluralize(more, 'other')} of what it asks for {'is' if more == 1 else 'are'} left out too."
+            text = " ".join(self._unknown[:_MOST_UNKNOWN]) + (others if more > 0 else "")
+            st.warning(text, icon=":material/search_off:")
 
     def show_none(self, sentence: str) -> None:
         """Say that the filters find nothing, and offer to clear them."""

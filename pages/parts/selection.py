@@ -88,12 +88,14 @@ def all_params() -> dict[str, list[str]]:
 
 
 def tell_apart(names: dict[Key, str], detail: Callable[[Key], str]) -> dict[Key, str]:
-    """Label options by their names, with a detail where another has the same name.
+    """Label options by their names, with a detail where another has the same name, and the key where that is the same.
 
     The browser sends back the label that was chosen: two options with one label would be one.
     """
     counts = Counter(names.values())
-    return {key: name if counts[name] == 1 else name + detail(key) for key, name in names.items()}
+    labels = {key: name if counts[name] == 1 else name + detail(key) for key, name in names.items()}
+    counts = Counter(labels.values())
+    return {key: label if counts[label] == 1 else f"{label} ({key})" for key, label in labels.items()}
 
 
 def opener(page: str, name: str, **params: object) -> Callable[[object | None], None]:

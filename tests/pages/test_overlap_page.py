@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 
 from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
 from core.reports import overlap
+from data.models import Group
+from pages.parts.group_labels import group_labels
 from tests.pages.dashboard import GROUPS, OVERLAP, drawn, open_page, shown, sign_in_as
 from tests.stage.home import export, group_row
 from tests.stage.sandbox import POWER, REFUND, SPENDERS, TRIAL, Sandbox
@@ -64,8 +69,29 @@ def test_the_choice_is_in_the_address(practising: Bridge, two_groups: tuple[set[
     assert at.multiselect(key="overlap_groups").value == [1, 3], "what was chosen stays, all of it"
     unknown = shown(open_page(OVERLAP, groups="99"))
     assert "“Groups” cannot be “99”" in unknown
+    at.query_params["groups"] = [str(number) for number in range(100, 600)]
+    many = shown(drawn(at.run()))
+    assert "“104”" in many
+    assert "“105”" not in many
+    assert "495 others of what it asks for are left out too." in many
     assert "These are not two delivered groups." in shown(open_page(OVERLAP, pair="1-99"))
     assert "The two groups share no member." in shown(open_page(OVERLAP, pair="3-1"))
+
+
+def test_no_two_groups_have_one_label_whatever_they_are_called():
+    common: dict[str, Any] = {
+        "destination_id": 7, "project_id": 1, "cohort_name": "", "created_at": datetime(2026, 3, 2, tzinfo=UTC)
+    }  # fmt: skip
+    groups = [
+        # Renamed since it was delivered, and its name given to another.
+        Group(id=1, cohort_id=1, name="Other", delivered_name="VIP", **common),
+        Group(id=2, cohort_id=2, name="VIP", delivered_name="VIP", **common),
+        Group(id=3, cohort_id=3, name="VIP, to csv", delivered_name="VIP, to csv", **common),
+    ]
+
+    labels = group_labels(groups, {7: "csv"})
+
+    assert len(set(labels.values())) == 3, labels
 
 
 def test_groups_of_which_nothing_is_known_say_so_instead_of_a_number(
