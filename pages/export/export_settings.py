@@ -133,7 +133,8 @@ def start_previewed(bridge: Bridge, person: Actor, run: Run, settings: ExportSet
             advice="Preview again, or press Start sync to export what the form is set to.",
         )
     previews.require_current(bridge, person, run.id or 0)
-    return start(bridge, person, run.cohort_id, settings)
+    # As the form says it: its cohort may be called otherwise since, and what was a name of no one's own is one now.
+    return start(bridge, person, run.cohort_id, read(run.cohort_id, names))
 
 
 def preview(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> Run:
