@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotConnected, SettingsError
 from data import connections
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
+_USUAL = "default"
+
 
 @action(Role.VIEWER)
 def list_connections(bridge: Bridge, actor: Actor) -> list[Connection]:
     """List what is connected, Mixpanel first, then by name. Secrets in them are sealed."""
     return connections.list_connections(bridge.engine)
+
+
+def choose_mixpanel(present: Sequence[Connection]) -> Connection | None:
+    """Choose of these connections the one that `find_mixpanel` finds, None where there is none."""
+    projects = [connection for connection in present if connection.side == MIXPANEL_SIDE]
+    return next((each for each in projects if each.name == _USUAL), projects[0] if projects else None)
 
 
 def find_mixpanel(bridge: Bridge, name: str | None = None) -> Connection:
@@ -29,7 +39,7 @@ def _find(bridge: Bridge, side: str, name: str | None, none_at_all: str) -> Conn
     present = connections.list_side(bridge.engine, side)
     if not present:
         raise NotConnected(none_at_all)
-    named = [connection for connection in present if connection.name == (name or "default")]
+    named = [connection for connection in present if connection.name == (name or _USUAL)]
     if name is not None and not named:
         raise NotConnected(f"There is no connection called {name}.")
     if named and (name is not None or side == MIXPANEL_SIDE):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports.group_state import GroupNow, group_states
-from core.syncs import listing, runs
+from core.syncs import groups, listing, runs
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import MIXPANEL_SIDE, Connection, Run, SyncKind
+from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind
 from pages.export.export_settings import GroupNames
 
 
@@ -40,25 +40,28 @@ class CohortNow:
     active: list[Run]
     ended: list[Run]
     """The newest run that ended of each group, and the newest that was meant to write, the newest first."""
+    groups: list[Group]
+    """All groups that it has, those too that were never delivered."""
+    newest_run_id: int | None
+    """The newest run of a cohort of this number, which another project may have too."""
 
     @property
     def group_names(self) -> GroupNames:
         """The names that its groups have at the destinations that there are."""
-        ids = {place.id: place.name for place in self.destinations}
-        previewed = {run.destination: run.group_name for run in reversed(self.ended)}
-        groups = [now.group for now in self.states if now.group.destination_id in ids]
-        delivered = {ids[group.destination_id]: group.name for group in groups}
-        return GroupNames(previewed | delivered, self.cohort.name)
+        # By the rows, as an export takes them: a run knows the name that its destination had, and another may have now.
+        names = {group.destination_id: self._name(group) for group in self.groups}
+        places = [place for place in self.destinations if place.id in names]
+        return GroupNames({place.name: names[place.id or 0] for place in places}, self.cohort.name)
+
+    def _name(self, group: Group) -> str:
+        """Return the name that the next export gives a group, where nobody asks for another."""
+        is_there = group.delivered_at is not None or group.in_doubt
+        return group.name if is_there else group.own_name or self.cohort.name
 
     @property
     def latest_places(self) -> list[str]:
         """The destinations that it went to, or is going to, the latest first."""
         return [run.destination for run in (*self.active, *self.ended)]
-
-    @property
-    def newest_run_id(self) -> int | None:
-        """The newest of its runs."""
-        return max((run.id for run in (*self.active, *self.ended) if run.id), default=None)
 
     def sync_at(self, place: Connection) -> SyncView | None:
         """Return the recurring sync that keeps the group at a destination."""
@@ -87,18 +90,23 @@ class CohortNow:
         return sorted(rows, key=lambda row: -(row.latest.id or 0) if row.latest else 0)
 
 
-def load(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection]) -> CohortNow:
-    """Load what is known of a cohort."""
+def load(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection], project_id: int) -> CohortNow:
+    """Load what is known of a cohort of a project."""
+    own = groups.list_of_cohort(bridge, person, cohort.id, project_id=project_id)
+    ids = {group.id for group in own}
+    active, ended = runs.active_runs(bridge, person, cohort.id), runs.newest_of_cohort(bridge, person, cohort.id)
     return CohortNow(
         cohort=cohort,
-        project_id=next(side.project_id for side in connections if side.side == MIXPANEL_SIDE),
+        project_id=project_id,
         destinations=[connection for connection in connections if connection.side != MIXPANEL_SIDE],
-        states=[now for now in group_states(bridge, person).values() if now.group.cohort_id == cohort.id],
+        states=[now for now in group_states(bridge, person).values() if now.group.id in ids],
         syncs=[
             view
             for view in listing.list_syncs(bridge, person)
-            if view.sync.kind == SyncKind.RECURRING and view.sync.cohort_id == cohort.id
+            if view.sync.kind == SyncKind.RECURRING and view.group.id in ids
         ],
-        active=runs.active_runs(bridge, person, cohort.id),
-        ended=runs.newest_of_cohort(bridge, person, cohort.id),
+        active=[run for run in active if run.group_id in ids],
+        ended=[run for run in ended if run.group_id in ids],
+        groups=own,
+        newest_run_id=max((run.id for run in (*active, *ended) if run.id), default=None),
     )

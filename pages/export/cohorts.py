@@ -6,13 +6,14 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
+from core.connections.lookup import choose_mixpanel
 from core.errors import CohortBridgeError
 from core.reports import overview
 from core.syncs import cohorts, groups, listing
 from core.syncs.cohorts import cohorts_read_at, count_cohorts_left_out, get_query_budget, why_not_exportable
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
-from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind, SyncState
+from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.export import cohort_form, cohort_now, cohort_results, several, several_progress
 from pages.parts import held_run_dialog, links, tables, whom_to_ask
 from pages.parts.actions import show_errors
@@ -78,7 +79,7 @@ def marks(cohort: Cohort) -> list[str]:
     return [mark for mark, holds in every.items() if holds]
 
 
-def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list[Group]) -> None:
+def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list[Group], project: Connection) -> None:
     """Show the cohorts with search; hidden ones only on request."""
     filters = Filters("cohorts")
     search, with_hidden = show_filters(bridge, person, cohorts, filters)
@@ -104,7 +105,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
         shown,
         latest_by_cohort(groups),
         overview.match_rates(bridge, person),
-        recurring_by_cohort(bridge, person),
+        recurring_by_cohort(bridge, person, project),
     )
 
 
@@ -117,6 +118,11 @@ def show_left_out(bridge: Bridge, person: Actor) -> None:
             "a cohort without a usable id of its own cannot be read. The others are not affected.",
             icon=":material/rule:",
         )
+
+
+def delivered(bridge: Bridge, person: Actor, project: Connection) -> list[Group]:
+    """List the groups of a project's cohorts that were delivered."""
+    return [group for group in groups.list_groups(bridge, person) if group.project_id == project.project_id]
 
 
 def latest_by_cohort(groups: list[Group]) -> dict[int, Group]:
@@ -147,11 +153,11 @@ def show_filters(bridge: Bridge, person: Actor, cohorts: list[Cohort], filters: 
     return search.casefold(), with_hidden
 
 
-def recurring_by_cohort(bridge: Bridge, person: Actor) -> dict[int, list[SyncView]]:
-    """Return the recurring syncs of each cohort that has one."""
+def recurring_by_cohort(bridge: Bridge, person: Actor, project: Connection) -> dict[int, list[SyncView]]:
+    """Return the recurring syncs of each cohort of a project that has one: another may have the same numbers."""
     views: dict[int, list[SyncView]] = {}
     for view in listing.list_syncs(bridge, person):
-        if view.sync.kind == SyncKind.RECURRING:
+        if view.sync.kind == SyncKind.RECURRING and view.sync.project_id == project.project_id:
             views.setdefault(view.sync.cohort_id, []).append(view)
     return views
 
@@ -248,7 +254,7 @@ def show_syncs(views: list[SyncView]) -> None:
             links.view_sync(view.sync.id)
 
 
-def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection]) -> None:
+def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection], project: Connection) -> None:
     """Show one cohort: what it is, the form that exports it, and below that what became of it.
 
     Nothing above the form, and of the form, changes by a run: it stands where it is while one comes and goes.
@@ -256,7 +262,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     COHORTS.back_button()
     st.header(escape_markdown(cohort.name), anchor=False)
     show_facts(cohort)
-    now = cohort_now.load(bridge, person, cohort, connections)
+    now = cohort_now.load(bridge, person, cohort, connections, project.project_id)
     show_syncs(now.syncs)
     chosen = None
     if now.destinations:
@@ -283,20 +289,21 @@ bridge = resources.bridge()
 connections = page_frame.open_page(
     bridge, person, "Cohorts", "Pick a cohort of the Mixpanel project and export it to Apptimize."
 )
-if not any(connection.side == MIXPANEL_SIDE for connection in connections):
+project = choose_mixpanel(connections)
+if project is None:
     st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
     whom_to_ask.show_way_to_connections(bridge, person)
     st.stop()
 all_cohorts = load(bridge, person)
 with show_errors():
     if not COHORTS.requested:
-        show_list(bridge, person, all_cohorts, groups.list_groups(bridge, person))
+        show_list(bridge, person, all_cohorts, delivered(bridge, person, project), project)
     elif several_progress.is_asked_for():
         COHORTS.back_button()
         several_progress.show(bridge, person)
     elif len(chosen := several.read_ids(COHORTS.requested)) > 1:
         COHORTS.back_button()
-        several.show(bridge, person, chosen, all_cohorts, connections, groups.list_groups(bridge, person))
+        several.show(bridge, person, chosen, all_cohorts, connections, delivered(bridge, person, project))
     elif cohort := COHORTS.find({cohort.id: cohort for cohort in all_cohorts}.get):
-        show_one(bridge, person, cohort, connections)
+        show_one(bridge, person, cohort, connections, project)
 held_run_dialog.show(bridge, person)

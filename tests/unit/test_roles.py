@@ -107,6 +107,11 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "group_csv": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.group_csv(on.bridge, who, 1)),
     "list_connections": (Role.VIEWER, READS, lambda on, who: lookup.list_connections(on.bridge, who)),
     "list_groups": (Role.VIEWER, READS, lambda on, who: groups.list_groups(on.bridge, who)),
+    "list_of_cohort": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: groups.list_of_cohort(on.bridge, who, 1, project_id=1),
+    ),
     "list_delivered": (
         Role.VIEWER,
         READS,
