@@ -41,20 +41,16 @@ def shrink_fields(
     prefix: str, row_id: int, *, max_shrink: int | None, has_limit: bool, suggestion: ShrinkSuggestion, why: str = ""
 ) -> None:
     """Show the tick for a shrink limit, and below it the limit: its own, else the suggested one."""
+    _offer(_key(prefix, "has_shrink_limit", row_id), has_limit)
     is_ticked = st.checkbox(
         "Hold a run that would remove many members at once",
-        value=has_limit,
         key=_key(prefix, "has_shrink_limit", row_id),
         help="Nothing is written until someone has reviewed it.",
     )
     if not is_ticked:
         return
-    key, offered = _key(prefix, "shrink_limit", row_id), _key(prefix, "offered_limit", row_id)
-    offer, entered = suggestion.percent if max_shrink is None else max_shrink, st.session_state
-    # What was entered stays; what was only offered follows the group that is chosen.
-    if key not in entered or (entered[key] == entered.get(offered) and entered[key] != offer):
-        entered[key] = offer
-    entered[offered] = offer
+    key = _key(prefix, "shrink_limit", row_id)
+    _offer(key, suggestion.percent if max_shrink is None else max_shrink)
     with st.container(width=320):
         st.number_input(
             "Shrink limit, in percent",
@@ -63,8 +59,19 @@ def shrink_fields(
             key=key,
             help="The share of the group's members that one run may remove.",
         )
-        page_frame.show_answer(_key(prefix, "shrink_limit", row_id))
+        page_frame.show_answer(key)
     st.caption(why or _suggestion_text(suggestion))
+
+
+def _offer(key: str, value: object) -> None:
+    """Set a field to this where nothing else was entered.
+
+    What was entered stays; what was only offered follows the group that is chosen, and what others store meanwhile.
+    """
+    entered, offered = st.session_state, f"{key}_offered"
+    if key not in entered or (entered[key] == entered.get(offered) and entered[key] != value):
+        entered[key] = value
+    entered[offered] = value
 
 
 def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
@@ -79,9 +86,8 @@ def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
 
 def read_schedule(prefix: str, row_id: int) -> tuple[Timing, int | None]:
     """Return how often to run, and the shrink limit in percent, None without one. Raises SettingsError."""
-    entered = st.session_state
-    has_limit = entered[_key(prefix, "has_shrink_limit", row_id)]
-    max_shrink = entered[_key(prefix, "shrink_limit", row_id)] if has_limit else None
+    has_limit = timing_fields.entered(prefix, "has_shrink_limit", row_id)
+    max_shrink = timing_fields.entered(prefix, "shrink_limit", row_id) if has_limit else None
     return timing_fields.read(prefix, row_id), max_shrink
 
 

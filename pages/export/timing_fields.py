@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -102,15 +102,29 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
 
 def read(prefix: str, row_id: int) -> Timing:
     """Return what was entered. Raises SettingsError naming the field."""
-    entered = st.session_state
-    choice = entered[_key(prefix, "every", row_id)]
+    choice = entered(prefix, "every", row_id)
     if choice not in (AT_SET_TIMES, CRON):
         return choice
-    place = entered[_key(prefix, "zone", row_id)]
+    place = entered(prefix, "zone", row_id)
     if choice == CRON:
-        return schedules.from_cron(entered[_key(prefix, "cron", row_id)], place)
-    times = [_time(text) for text in entered[_key(prefix, "times", row_id)]]
-    return schedules.from_days(entered[_key(prefix, "days", row_id)], times, place)
+        return schedules.from_cron(entered(prefix, "cron", row_id), place)
+    times = [_time(text) for text in entered(prefix, "times", row_id)]
+    return schedules.from_days(entered(prefix, "days", row_id), times, place)
+
+
+def entered(prefix: str, name: str, row_id: int) -> Any:
+    """Return what a field holds. Raises SettingsError where it was not shown yet.
+
+    A choice that shows more fields, and the button right after it, come together: nobody has seen what those hold.
+    """
+    try:
+        return st.session_state[_key(prefix, name, row_id)]
+    except KeyError:
+        raise SettingsError(
+            "What was chosen last has shown more fields, which nobody had seen when the button was pressed. Nothing "
+            "was done.",
+            advice="Look at them, then press it again.",
+        ) from None
 
 
 def parts_of(timing: Timing) -> tuple[int | None, Schedule | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlmodel import select
@@ -11,11 +12,14 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.connections import removal
 from core.connections.destinations import connect_csv
+from core.connections.lookup import find_mixpanel
+from core.connections.project import project_key
 from core.errors import SettingsError
 from core.syncs import listing, one_time, previews, recurring, runs
 from core.worker import service
+from data import cohort_list
 from data.engine import write_session
-from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, SyncKind
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, Sync, SyncKind
 from tests.pages.dashboard import COHORTS, HISTORY, drawn, open_page, page_buttons, shown
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import POWER, TRIAL, Sandbox
@@ -92,6 +96,17 @@ def match_otherwise(bridge: Bridge) -> None:
         session.exec(select(Connection).where(Connection.side == MIXPANEL_SIDE)).one().match_property = "player_id"
 
 
+def enter_again(bridge: Bridge) -> None:
+    with write_session(bridge.engine) as session:
+        connection = session.exec(select(Connection).where(Connection.side == DESTINATION_SIDE)).one()
+        connection.checked_at = bridge.clock.now() + timedelta(seconds=1)
+
+
+def read_another_project(bridge: Bridge) -> None:
+    with write_session(bridge.engine) as session:
+        session.exec(select(Connection).where(Connection.side == MIXPANEL_SIDE)).one().project_id += 1
+
+
 def rename_group(bridge: Bridge) -> None:
     with write_session(bridge.engine) as session:
         session.exec(select(Group)).one().name = "Another"
@@ -102,6 +117,8 @@ def rename_group(bridge: Bridge) -> None:
     [
         (remove_destination, "was removed or renamed since"),
         (match_otherwise, "matched in another way by now"),
+        (enter_again, "the connection default was entered again since"),
+        (read_another_project, "or from another project, by now"),
         (rename_group, "the group is called Another by now"),
         (lambda bridge: export(bridge, POWER), "run 2 has come after it"),
     ],
@@ -114,6 +131,18 @@ def test_a_preview_whose_surroundings_changed_is_not_current(
     change(practising)
 
     with pytest.raises(SettingsError, match=says):
+        previews.require_current(practising, LOCAL, previewed.id or 0)
+
+
+def test_a_preview_is_not_current_once_an_export_ended_that_was_asked_for_before_it(practising: Bridge):
+    waiting = one_time.start_export(practising, LOCAL, POWER)
+    previewed = one_time.start_export(practising, LOCAL, POWER, dry_run=True)
+    for _ in range(2):  # one run of a group at a time
+        service.once(practising)
+    with write_session(practising.engine) as session:
+        session.get_one(Run, waiting.id).finished_at = practising.clock.now()
+
+    with pytest.raises(SettingsError, match=f"run {waiting.id} has come after it"):
         previews.require_current(practising, LOCAL, previewed.id or 0)
 
 
@@ -149,6 +178,64 @@ def test_a_group_of_its_own_name_gives_it_to_no_other_destination(practising: Br
     at.text_input(key=f"cohorts_group_{POWER}").set_value("Mine")
     drawn(at.selectbox(key=f"cohorts_to_{POWER}").set_value("default").run())
     assert "**Launch audience**" in [text.value for text in at.markdown]
+
+
+def test_a_group_that_was_never_delivered_is_shown_under_the_name_that_it_would_be_given(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, POWER, group="Launch audience")
+    recurring.remove_sync(practising, LOCAL, sync.id or 0)
+    at = open_page(COHORTS, cohort=POWER)
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Launch audience"
+
+    at.text_input(key=f"cohorts_group_{POWER}").set_value("Power users")
+    drawn(at.button(key=START).click().run())
+
+    assert newest_run(practising).group_name == "Power users"
+
+
+def test_a_cohort_of_another_project_that_has_its_number_is_not_taken_for_it(practising: Bridge):
+    recurring.add_sync(practising, LOCAL, POWER, group="Of the other project")
+    service.once(practising)
+    with write_session(practising.engine) as session:
+        for row in (*session.exec(select(Group)).all(), *session.exec(select(Sync)).all()):
+            row.project_id += 1
+
+    at = open_page(COHORTS, cohort=POWER)
+
+    assert at.text_input(key=f"cohorts_group_{POWER}").value == "Power users"
+    assert "Recurring" not in [badge.value for badge in at.get("badge")]
+    assert "Of the other project" not in shown(at)
+    drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
+    assert not at.button(key=START).disabled
+
+
+def test_what_was_previewed_keeps_the_name_that_is_shown_though_its_cohort_was_renamed_since(practising: Bridge):
+    at = open_page(COHORTS, cohort=POWER)
+    drawn(at.button(key=PREVIEW).click().run())
+    service.once(practising)
+    key, now = project_key(find_mixpanel(practising)), practising.clock.now()
+    listed = cohort_list.get(practising.engine, key)
+    assert listed
+    renamed = [each | ({"name": "Renamed"} if each["id"] == POWER else {}) for each in listed.cohorts]
+    cohort_list.share(practising.engine, key, renamed, now=now)
+    drawn(at.run())
+    assert "as Power users" in shown(at)
+
+    drawn(at.button(key=THESE).click().run())
+
+    assert newest_run(practising).group_name == "Power users"
+
+
+def test_fields_that_nobody_has_seen_start_nothing(practising: Bridge):
+    at = open_page(COHORTS, cohort=POWER)
+    at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)")
+
+    drawn(at.button(key=START).click().run())
+
+    assert "which nobody had seen when the button was pressed. Nothing was done." in shown(at)
+    assert not listing.list_syncs(practising, LOCAL)
+    drawn(at.button(key=START).click().run())
+    [view] = listing.list_syncs(practising, LOCAL)
+    assert (view.sync.every_minutes, view.sync.max_shrink) == (15, 10)
 
 
 def test_the_heading_names_what_is_exported_to(practising: Bridge):

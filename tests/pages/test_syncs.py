@@ -135,6 +135,20 @@ def test_interval_and_shrink_limit_are_changed(practising: Bridge):
     assert "Saved." in shown(at)
 
 
+def test_a_limit_that_somebody_else_took_away_or_set_is_not_stored_again_with_something_else(practising: Bridge):
+    sync_id = start(practising, max_shrink=20)
+    at = open_page(SYNCS, sync=sync_id)
+    tick = f"syncs_has_shrink_limit_{sync_id}"
+    assert at.checkbox(key=tick).value
+
+    for limit in (None, 30):
+        settings.edit_sync(practising, LOCAL, sync_id, every_minutes=15, max_shrink=limit)
+        drawn(at.run())
+        assert at.checkbox(key=tick).value is (limit is not None)
+        drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+        assert listing.get_sync(practising, LOCAL, sync_id).sync.max_shrink == limit
+
+
 def test_the_shrink_limit_that_is_offered_goes_by_what_the_chosen_group_lost(practising: Bridge, tmp_path: Path):
     destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
     run = export(practising, TRIAL, to="default")
