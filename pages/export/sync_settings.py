@@ -41,7 +41,7 @@ def shrink_fields(
     prefix: str, row_id: int, *, max_shrink: int | None, has_limit: bool, suggestion: ShrinkSuggestion, why: str = ""
 ) -> None:
     """Show the tick for a shrink limit, and below it the limit: its own, else the suggested one."""
-    _offer(_key(prefix, "has_shrink_limit", row_id), has_limit)
+    timing_fields.offer(_key(prefix, "has_shrink_limit", row_id), has_limit)
     is_ticked = st.checkbox(
         "Hold a run that would remove many members at once",
         key=_key(prefix, "has_shrink_limit", row_id),
@@ -50,7 +50,7 @@ def shrink_fields(
     if not is_ticked:
         return
     key = _key(prefix, "shrink_limit", row_id)
-    _offer(key, suggestion.percent if max_shrink is None else max_shrink)
+    timing_fields.offer(key, suggestion.percent if max_shrink is None else max_shrink)
     with st.container(width=320):
         st.number_input(
             "Shrink limit, in percent",
@@ -61,17 +61,6 @@ def shrink_fields(
         )
         page_frame.show_answer(key)
     st.caption(why or _suggestion_text(suggestion))
-
-
-def _offer(key: str, value: object) -> None:
-    """Set a field to this where nothing else was entered.
-
-    What was entered stays; what was only offered follows the group that is chosen, and what others store meanwhile.
-    """
-    entered, offered = st.session_state, f"{key}_offered"
-    if key not in entered or (entered[key] == entered.get(offered) and entered[key] != value):
-        entered[key] = value
-    entered[offered] = value
 
 
 def _suggestion_text(suggestion: ShrinkSuggestion) -> str:
@@ -132,10 +121,10 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
 
 def _tags_field(view: SyncView) -> None:
     sync_id = view.sync.id or 0
+    timing_fields.offer(_key("syncs", "tags", sync_id), list(view.sync.tags))
     st.multiselect(
         "Tags",
         view.sync.tags,
-        default=view.sync.tags,
         accept_new_options=True,
         max_selections=10,
         key=_key("syncs", "tags", sync_id),

@@ -46,13 +46,24 @@ def error_places(prefix: str, row_id: int) -> dict[str, str]:
     return {name: _key(prefix, field, row_id) for name, field in fields.items()}
 
 
+def offer(key: str, value: object) -> None:
+    """Set a field to this where nothing else was entered.
+
+    What was entered stays; what was only offered follows the group that is chosen, and what others store meanwhile.
+    """
+    kept, offered = st.session_state, f"{key}_offered"
+    if key not in kept or (kept[key] == kept.get(offered) and kept[key] != value):
+        kept[key] = value
+    kept[offered] = value
+
+
 def show_interval(prefix: str, row_id: int, timing: Timing) -> None:
     """Show the choice of an interval, or of set times; `read` returns what is entered."""
     key = _key(prefix, "every", row_id)
+    offer(key, _start(timing).choice)
     st.selectbox(
         "Interval",
         _CHOICES,
-        index=_CHOICES.index(_start(timing).choice),
         format_func=_NAMES.__getitem__,
         key=key,
     )
@@ -66,11 +77,12 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
         return
     spots = dict[str, DeltaGenerator]()
     if choice == AT_SET_TIMES:
+        offer(_key(prefix, "days", row_id), start.days)
+        offer(_key(prefix, "times", row_id), list(start.times))
         st.pills(
             "Days",
             list(_DAY_NAMES),
             selection_mode="multi",
-            default=start.days,
             format_func=_DAY_NAMES.__getitem__,
             key=_key(prefix, "days", row_id),
         )
@@ -80,22 +92,21 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
         left.multiselect(
             "Times",
             sorted({*_OFFERED, *start.times}),
-            default=start.times,
             accept_new_options=True,
             placeholder="Choose, or type 07:45",
             key=_key(prefix, "times", row_id),
         )
         spots["times"] = left.empty()
     else:
+        offer(_key(prefix, "cron", row_id), start.expressions)
         left.text_input(
             "Cron expression",
-            value=start.expressions,
             key=_key(prefix, "cron", row_id),
             help="Five fields: minute, hour, day of the month, month, day of the week. Several with “;” between.",
         )
         spots["cron"] = left.empty()
-    known = list(list_zones())
-    right.selectbox("Time zone", known, index=known.index(start.zone), key=_key(prefix, "zone", row_id))
+    offer(_key(prefix, "zone", row_id), start.zone)
+    right.selectbox("Time zone", list(list_zones()), key=_key(prefix, "zone", row_id))
     spots["zone"] = right.empty()
     _show_next(prefix, row_id, spots)
 

@@ -149,6 +149,27 @@ def test_a_limit_that_somebody_else_took_away_or_set_is_not_stored_again_with_so
         assert listing.get_sync(practising, LOCAL, sync_id).sync.max_shrink == limit
 
 
+def test_what_somebody_else_stored_is_not_taken_back_by_saving_something_else(practising: Bridge):
+    sync_id = start(practising)
+    at = open_page(SYNCS, sync=sync_id)
+    mondays = Schedule("45 7 * * 1", "Europe/Berlin")
+    fridays = Schedule("0 9,17 * * 5", "Europe/Berlin")
+
+    for every, schedule, tags in (
+        (60, None, ["vip"]),
+        (None, mondays, ["launch"]),
+        (None, fridays, []),
+        (30, None, []),
+    ):
+        settings.edit_sync(
+            practising, LOCAL, sync_id, every_minutes=every, schedule=schedule, max_shrink=None, tags=tags
+        )
+        drawn(at.run())
+        drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+        sync = listing.get_sync(practising, LOCAL, sync_id).sync
+        assert (sync.timing, sync.tags) == (schedule or every, tags)
+
+
 def test_the_shrink_limit_that_is_offered_goes_by_what_the_chosen_group_lost(practising: Bridge, tmp_path: Path):
     destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
     run = export(practising, TRIAL, to="default")
