@@ -8,9 +8,10 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
+from core.errors import SettingsError
 from core.rules.due_times import INTERVALS
 from core.rules.holding import LEAST_SUGGESTED
-from core.syncs import settings
+from core.syncs import listing, settings
 from core.syncs.listing import SyncView
 from core.syncs.settings import ShrinkSuggestion
 from data.models import Sync, Timing
@@ -114,9 +115,17 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
                 suggestion=settings.suggest_shrink_limit(bridge, person, view.group.id),
             )
         button.button(
-            "Save", key=f"syncs_save_{sync_id}", icon=":material/save:", on_click=_save, args=(bridge, person, sync_id)
+            "Save",
+            key=f"syncs_save_{sync_id}",
+            icon=":material/save:",
+            on_click=_save,
+            args=(bridge, person, view.sync),
         )
         answers.show(bridge, person, _SAVED)
+
+
+def _settings_of(sync: Sync) -> tuple[Timing | None, int | None, list[str]]:
+    return sync.timing, sync.max_shrink, sync.tags
 
 
 def _tags_field(view: SyncView) -> None:
@@ -134,12 +143,20 @@ def _tags_field(view: SyncView) -> None:
     page_frame.show_answer(_key("syncs", "tags", sync_id))
 
 
-def _save(bridge: Bridge, person: Actor, sync_id: int) -> None:
+def _save(bridge: Bridge, person: Actor, drawn: Sync) -> None:
+    sync_id = drawn.id or 0
     fields = error_places("syncs", sync_id) | {name: _key("syncs", "tags", sync_id) for name in ("Tags", "Tag")}
-    perform(_SAVED, partial(_edit, bridge, person, sync_id), "Saved.", fields=fields)
+    perform(_SAVED, partial(_edit, bridge, person, drawn), "Saved.", fields=fields)
 
 
-def _edit(bridge: Bridge, person: Actor, sync_id: int) -> Sync:
+def _edit(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
+    """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
+    sync_id = drawn.id or 0
+    if _settings_of(listing.get_sync(bridge, person, sync_id).sync) != _settings_of(drawn):
+        raise SettingsError(
+            "Somebody else has changed this sync meanwhile. Nothing was saved.",
+            advice="Look at its settings as they are now, then save yours again.",
+        )
     timing, max_shrink = read_schedule("syncs", sync_id)
     every, schedule = timing_fields.parts_of(timing)
     tags = st.session_state[f"syncs_tags_{sync_id}"]

@@ -170,6 +170,21 @@ def test_what_somebody_else_stored_is_not_taken_back_by_saving_something_else(pr
         assert (sync.timing, sync.tags) == (schedule or every, tags)
 
 
+def test_what_somebody_else_stored_since_the_page_was_drawn_is_not_overwritten_unseen(practising: Bridge):
+    sync_id = start(practising, every_minutes=30)
+    at = open_page(SYNCS, sync=sync_id)
+    settings.edit_sync(practising, LOCAL, sync_id, every_minutes=60, max_shrink=5)
+
+    drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+
+    assert "Somebody else has changed this sync meanwhile. Nothing was saved." in shown(at)
+    sync = listing.get_sync(practising, LOCAL, sync_id).sync
+    assert (sync.every_minutes, sync.max_shrink) == (60, 5)
+    assert at.selectbox(key=f"syncs_every_{sync_id}").value == 60
+    drawn(at.button(key=f"syncs_save_{sync_id}").click().run())
+    assert "Saved." in shown(at)
+
+
 def test_the_shrink_limit_that_is_offered_goes_by_what_the_chosen_group_lost(practising: Bridge, tmp_path: Path):
     destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
     run = export(practising, TRIAL, to="default")
