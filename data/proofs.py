@@ -66,7 +66,7 @@ def is_proven(engine: Engine, snapshots: Snapshots, name: str | None, *, members
     """
     if name is None or not snapshots.exists(name):
         return False
-    if name in snapshots.proven and snapshots.proven[name] == snapshots.stamp(name):
+    if snapshots.proven.knows(name, snapshots.stamp(name)):
         return True
     damage, _ = check(engine, snapshots, name, members=members)
     return damage is None

@@ -161,7 +161,7 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
     """Check that the file has as many profiles as made no member; asked once while it is as it is."""
     snapshots = bridge.snapshots
     stamp = snapshots.stamp(name)
-    if stamp is None or snapshots.counted.get(name) == stamp:
+    if stamp is None or snapshots.counted.knows(name, stamp):
         return  # what is gone says so when it is read
     try:
         excluded = count_excluded(snapshots, name)
@@ -174,4 +174,4 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
             "The file of the profiles that this run excluded is damaged.",
             advice="Export the cohort again, or preview it: that keeps them.",
         )
-    snapshots.counted[name] = stamp
+    snapshots.counted.note(name, stamp)

@@ -27,8 +27,6 @@ from data.models import Group
 
 # More columns than these nobody reads.
 MOST_GROUPS = 50
-# So many counts of two snapshots are remembered: those of the largest choice, some times over.
-_PAIRS_KNOWN = 20_000
 
 Pair = tuple[int, int]
 
@@ -176,9 +174,8 @@ def _counts(bridge: Bridge, names: Sequence[str]) -> dict[frozenset[str], int]:
         for pair in keys:
             numbers = [place[name] for name in pair]
             counts[pair] = shared[numbers[0]][numbers[-1]]
-        if len(known) + len(keys) > _PAIRS_KNOWN:
-            known.clear()
-        known.update({key: counts[pair] or 0 for pair, key in keys.items()})
+        for pair, key in keys.items():
+            known.note(key, counts[pair])
     return {pair: count or 0 for pair, count in counts.items()}
 
 
@@ -221,7 +218,7 @@ def _keep_shared(bridge: Bridge, first: int, second: int) -> str:
         if any(snapshots.stamp(each) is None for each in (one, other)):
             snapshots.discard(name)  # what is in it may be of somebody who was forgotten meanwhile
             raise StorageFailed("The members of a group were replaced meanwhile.", advice="Try again.")
-        snapshots.counted[name] = snapshots.stamp(name)
+        snapshots.counted.note(name, snapshots.stamp(name))
     return name
 
 
@@ -229,10 +226,10 @@ def _is_kept(snapshots: Snapshots, name: str, one: str, other: str) -> bool:
     """Return whether a file is there, was made of these two snapshots, and can be read, which is tried once."""
     if not is_made_of(snapshots, name, one, other):
         return False
-    if snapshots.counted.get(name) != snapshots.stamp(name):
+    if not snapshots.counted.knows(name, snapshots.stamp(name)):
         if not snapshots.is_readable(name):
             return False
-        snapshots.counted[name] = snapshots.stamp(name)
+        snapshots.counted.note(name, snapshots.stamp(name))
     return True
 
 

@@ -241,12 +241,10 @@ class CopiedPlace:
             self._made.discard(name)
 
     def _look(self, name: str) -> Stored | None:
-        if name not in self._known:
-            known = self._storage.look(f"{name}{END}")
-            if known is None:
-                return None
+        known = self._known.get(name)
+        if known is None and (known := self._storage.look(f"{name}{END}")):
             self._known[name] = known
-        return self._known[name]
+        return known
 
     def _fetch(self, name: str) -> Path:
         path = Path(self.file(name))

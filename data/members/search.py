@@ -13,9 +13,6 @@ from data.models import Member, MembershipChange
 if TYPE_CHECKING:
     import duckdb
 
-# Of so many files it is remembered whether capitals matter in them.
-_FILES_KNOWN = 1000
-
 
 @dataclass(frozen=True)
 class SearchPage:
@@ -111,11 +108,11 @@ def _condition(snapshots: Snapshots, db: duckdb.DuckDBPyConnection, name: str, t
 
 def _has_capitals(snapshots: Snapshots, db: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Return whether any id changes when it is lowered; asked of each file once, since files never change."""
-    known, key = snapshots.has_capitals, (name, snapshots.stamp(name))
-    if key not in known:
-        if len(known) >= _FILES_KNOWN:
-            known.clear()
+    key = name, snapshots.stamp(name)
+    known = snapshots.has_capitals.get(key)
+    if known is None:
         changes = "apptimize_id <> lower(apptimize_id) OR distinct_id <> lower(distinct_id)"
         row = db.execute(f"SELECT EXISTS (FROM {snapshots.table(name)} WHERE {changes})").fetchone()
-        known[key] = bool(row and row[0])
-    return known[key]
+        known = bool(row and row[0])
+        snapshots.has_capitals.note(key, known)
+    return known

@@ -13,6 +13,7 @@ from data.members.duck import MembersDamaged, MembersGone, SharedConnection, duc
 from data.members.places import COMPARED, END, FolderPlace, Place
 from data.members.places import SET_ASIDE as SET_ASIDE
 from data.members.places import Stamp as Stamp
+from data.members.remembered import Remembered
 from data.members.steady import Steady, changed
 from data.models import Member
 from data.storage.folder import FolderStorage
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 _FILES_AT_ONCE = 1000
 # Of those that are copied to be read fewer, so that what copies take is bounded.
 _COPIES_AT_ONCE = 100
-# Of so many files it is remembered what they held as they were made, or proved themselves.
-_CONTENTS_KNOWN = 1000
+# Of so many files it is remembered what they held as they were made, and of so many whether they are what they say:
+# more than there are groups, each of which a screen asks about.
+_CONTENTS_KNOWN, _FILES_KNOWN = 1000, 20_000
+# So many counts of two files are remembered: those of the largest choice, some times over.
+_PAIRS_KNOWN = 20_000
 # Many files in place of one table, each row with the file that it is from.
 _AS_TABLE = "read_parquet([{0}], filename = true)"
 T = TypeVar("T")
@@ -70,18 +74,18 @@ class MemberFiles:
         self.memory_mb = memory_mb
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)
         # Whether ids of a file have capital letters, as far as searches found out.
-        self.has_capitals: dict[tuple[str, Stamp | None], bool] = {}
+        self.has_capitals = Remembered[tuple[str, Stamp | None], bool](_CONTENTS_KNOWN)
         # The files that were found damaged, and those that proved to be what they say, as they were then.
         self._damaged: dict[str, Stamp | None] = {}
         self._renewed = set[str]()
         # What files held as this process made them, or as they proved themselves, as digests.
-        self._contents: dict[str, str] = {}
-        self.proven: dict[str, Stamp | None] = {}
+        self._contents = Remembered[str, str](_CONTENTS_KNOWN)
+        self.proven = Remembered[str, Stamp](_FILES_KNOWN)
         # Those that have as many rows as they should: what began a group is counted as a difference, and that proves no
         # snapshot.
-        self.counted: dict[str, Stamp | None] = {}
+        self.counted = Remembered[str, Stamp](_FILES_KNOWN)
         # How many members each two of these files share, as far as was asked.
-        self.shared_counts: dict[frozenset[tuple[str, Stamp | None]], int] = {}
+        self.shared_counts = Remembered[frozenset[tuple[str, Stamp | None]], int](_PAIRS_KNOWN)
 
     def path(self, name: str) -> Path:
         """Return where the file of this name lies, or would lie; a copy of it is fetched. Raises StorageError."""
@@ -96,7 +100,7 @@ class MemberFiles:
         def write_and_note(target: Path) -> T:
             result = write(target)
             with duckdb_errors():
-                self._note_content(name, digest_of(target))
+                self._contents.note(name, digest_of(target))
             return result
 
         return self.place.make(name, write_and_note, is_kept=is_kept)
@@ -108,13 +112,8 @@ class MemberFiles:
 
     def note_proven(self, name: str, stamp: Stamp | None, content: str) -> None:
         """Remember that a file proved to be what it says, as it was then, with that content."""
-        self.proven[name] = stamp
-        self._note_content(name, content)
-
-    def _note_content(self, name: str, content: str) -> None:
-        self._contents[name] = content
-        while len(self._contents) > _CONTENTS_KNOWN:
-            del self._contents[next(iter(self._contents))]
+        self.proven.note(name, stamp)
+        self._contents.note(name, content)
 
     @contextmanager
     def as_made(self, name: str) -> Generator[None]:
@@ -134,7 +133,7 @@ class MemberFiles:
             with duckdb_errors():
                 file = Steady(self.path(name))
                 content = file.digest()
-            if self._contents.get(name, content) == content:
+            if self._contents.get(name) in (None, content):
                 return file, content
             file.close()
             if not self.place.renew(name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from data.engine import StorageError
 from data.members import changes
 from data.members.collector import Tally
 from data.members.lookup import list_members_with, list_membership_changes
+from data.members.remembered import Remembered
 from data.members.search import PageRequest, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
@@ -227,3 +230,35 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_one_before(snapshots: Snap
 def test_a_snapshot_that_is_gone_is_said_in_a_sentence(snapshots: Snapshots):
     with pytest.raises(StorageError, match="no longer kept"):
         snapshots.count("never-written")
+
+
+def test_threads_that_note_what_they_found_of_files_at_once_lose_none_of_it(snapshots: Snapshots):
+    def note(thread: int) -> bool:
+        known = list[bool]()
+        for number in range(3000):  # together more than are remembered
+            name, stamp = f"run-{thread}-{number}", (0, 0, number)
+            snapshots.note_proven(name, stamp, "a digest")
+            known.append(snapshots.proven.knows(name, stamp))
+        return all(known)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert all(threads.map(note, range(8)))
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_what_was_noted_of_most_files_ago_is_forgotten_first():
+    known = Remembered[str, int](2)
+    known.note("first", 1)
+    known.note("second", 2)
+    known.note("first", 3)
+
+    known.note("third", 4)
+
+    assert [known.get(name) for name in ("first", "second", "third")] == [3, None, 4]
+    known.note("third", None)
+    assert known.get("third") is None
+    assert not known.knows("third", None)
