@@ -20,6 +20,8 @@ from tests.stage.sandbox import Sandbox, sandbox_at_noon
 from tests.stage.seeds import SEEDS, is_short
 from tests.stage.statements import share_statements
 
+# Nothing that is imported or collected is garbage: see pytest_collection_finish.
+gc.disable()
 share_statements()
 databases.use_server()
 
@@ -67,9 +69,9 @@ def pytest_collection_finish() -> None:
 
     And search less often than Python would: what tests leave is small, and the searches took a twentieth of the time.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

@@ -5,7 +5,6 @@ What a group is written from is read so: the last message, or the whole file, go
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import shutil
@@ -20,10 +19,7 @@ from data.storage.folder import FolderStorage
 from data.storage.port import Storage
 
 # Ids that do not compress, in three groups of rows that are read one after the other.
-MEMBERS = {
-    f"i_{number:06}": base64.b85encode(hashlib.sha256(b"%d" % number).digest()[:20]).decode()
-    for number in range(45_000)
-}
+MEMBERS = {f"i_{number:06}": hashlib.sha256(b"%d" % number).hexdigest()[:32] for number in range(45_000)}
 KEYS = {"distinct_id": "mixpanel_distinct_id", "apptimize_id": "$apptimize_user_id"}
 
 
