@@ -62,6 +62,12 @@ def _why(answer: user_lookup.InGroup) -> str:
     return answer.reason or ("" if answer.is_member else "not in the cohort when it was last read")
 
 
+def _since(answer: user_lookup.InGroup) -> str:
+    if answer.since is None and answer.is_member:
+        return f"before {time_text(answer.kept_since)}"
+    return time_text(answer.since)
+
+
 def print_user(user: user_lookup.UserLookup) -> None:
     say(f"Distinct ids: {', '.join(user.distinct_ids) or 'none known'}")
     say(f"Apptimize ids: {', '.join(user.apptimize_ids) or 'none known'}")
@@ -83,7 +89,7 @@ def print_user(user: user_lookup.UserLookup) -> None:
             else "not known"
             if answer.reason == user_lookup.LOST
             else "missing",
-            time_text(answer.since),
+            _since(answer),
             _why(answer),
         )
         for answer in user.groups

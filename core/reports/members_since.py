@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound
-from core.reports.memberships import Membership, changes_back, list_memberships
+from core.reports.memberships import Membership, Stretch, changes_back, list_kept_by_group, list_memberships
 from data import groups
 from data.members.lookup import list_membership_changes
 from data.run_stats import Change
@@ -34,18 +34,14 @@ def list_since(
     some = list(apptimize_ids)[:MOST_MEMBERS]
     newest, _ = changes_back(bridge, group_id, look_through)
     bridge.snapshots.place.bring([change.difference for change in newest])  # elsewhere, one after another takes long
-    kept = _without_gap(bridge, newest)
+    kept = _last_stretch(bridge, newest)
     kinds = list_membership_changes(bridge.snapshots, [change.difference for change in kept], *some)
     # A file that turned out to be damaged tells nothing, and not that no one joined or left.
-    kept = _without_gap(bridge, newest)
+    kept = _last_stretch(bridge, newest)
     return {apptimize_id: list_memberships(group, kept, kinds[apptimize_id], is_in=True)[-1] for apptimize_id in some}
 
 
-def _without_gap(bridge: Bridge, newest: Sequence[Change]) -> list[Change]:
-    """Return the changes after the last one whose file is not there, the oldest first."""
-    kept = list[Change]()
-    for change in newest:
-        if not bridge.snapshots.exists(change.difference):
-            break
-        kept.append(change)
-    return kept[::-1]
+def _last_stretch(bridge: Bridge, newest: list[Change]) -> Stretch:
+    """Return the changes of a group after the last one whose file is not there."""
+    stretches = [stretches[-1] for stretches in list_kept_by_group(bridge, newest).values()]
+    return stretches[0] if stretches else []

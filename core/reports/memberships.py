@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,13 +15,15 @@ from data.models import Group, MembershipChange
 CHANGES_KEPT_FOR = timedelta(days=180)
 # So many changes are looked through in about a tenth of a second; a person may ask for more.
 LOOKED_THROUGH = 300
+# Changes of one group that followed each other, the oldest first.
+Stretch = list[run_stats.Change]
 
 
 @dataclass(frozen=True)
 class Membership:
-    """One time that a member was in a group. `since` None: it began before `kept_since`, all that is kept.
+    """One time that a member was in a group. `since` None: it began before `kept_since`, and no more is kept.
 
-    `until` None: the member is in the group now, as far as is known.
+    `until` None: the member `is_in` the group now, or it is not known when they left.
     """
 
     group: Group
@@ -49,19 +52,38 @@ def changes_back(bridge: Bridge, group_id: int | None, most: int) -> tuple[list[
     return changes, Lookback(len(changes), changes[-1].at if changes else None, is_more=len(newest) > most)
 
 
-def list_kept_by_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[int, list[run_stats.Change]]:
-    """Sort changes whose file is still there by group, the oldest first."""
-    by_group: dict[int, list[run_stats.Change]] = defaultdict(list)
+def list_kept_by_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[int, list[Stretch]]:
+    """Sort changes by group, the oldest first, in stretches: a change whose file is not there parts two.
+
+    The last stretch leads to what the group holds now; it is empty where the file of the newest change is gone.
+    """
+    by_group: dict[int, list[Stretch]] = defaultdict(lambda: [[]])
     for change in reversed(changes):
+        stretches = by_group[change.group_id]
         if bridge.snapshots.exists(change.difference):
-            by_group[change.group_id].append(change)
+            stretches[-1].append(change)
+        elif stretches[-1]:
+            stretches.append([])
     return by_group
 
 
-def list_memberships(
-    group: Group, changes: list[run_stats.Change], kinds: dict[str, MembershipChange], *, is_in: bool
+def list_over_gaps(
+    group: Group, stretches: Sequence[Stretch], kinds: dict[str, MembershipChange], *, is_in: bool
 ) -> list[Membership]:
-    """Put together when a member was in a group, from its changes, the oldest first.
+    """Put together when a member was in a group, as `list_memberships` does, from stretches of its changes.
+
+    Who was in at the end of one may have left and come back before the next: since when they are in is known only as
+    far as the stretch goes.
+    """
+    *earlier, last = stretches
+    told = [each for stretch in earlier for each in list_memberships(group, stretch, kinds, is_in=False)]
+    return told + list_memberships(group, last, kinds, is_in=is_in)
+
+
+def list_memberships(
+    group: Group, changes: Stretch, kinds: dict[str, MembershipChange], *, is_in: bool
+) -> list[Membership]:
+    """Put together when a member was in a group, from a stretch of its changes.
 
     `kinds` has what those differences that name the member did to them. A run after which the group held only those
     that it added shows of every user whether they were in: whom it does not name had left by then. Where the changes

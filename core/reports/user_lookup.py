@@ -13,9 +13,11 @@ from core.reports.memberships import (
     LOOKED_THROUGH,
     Lookback,
     Membership,
+    Stretch,
     changes_back,
     list_kept_by_group,
     list_memberships,
+    list_over_gaps,
     newest_first,
 )
 from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, get_reads
@@ -45,11 +47,11 @@ _MAY_HAVE_WRITTEN = (
 class InGroup:
     """What one group knows of a user.
 
-    `since` is the end of the run that added them, None when it was before `kept_since`, where the lookback ended. Of a
-    user who is missing `reason` says why: a matching reason, `duplicate` (with the member's distinct id in `instead`),
-    `removed` (at `since`), `lost` when the group's members are gone from the disk and it cannot be known, or None when
-    the group's latest read did not have them at all. `kind` is that of the group's ids, empty for Apptimize ids, and
-    `apptimize_id` is of that kind.
+    `since` is the end of the run that added them, None when it was before `kept_since`, where the lookback ended, or
+    the file of a change is gone. Of a user who is missing `reason` says why: a matching reason, `duplicate` (with the
+    member's distinct id in `instead`), `removed` (at `since`), `lost` when the group's members are gone from the disk
+    and it cannot be known, or None when the group's latest read did not have them at all. `kind` is that of the group's
+    ids, empty for Apptimize ids, and `apptimize_id` is of that kind.
     """
 
     group: Group
@@ -114,18 +116,22 @@ class UserLookup:
 
 @dataclass(frozen=True)
 class _Changes:
-    """The changes that were looked through, of each group the oldest first, and what they did to the ids."""
+    """The changes that were looked through, in stretches of each group, and what they did to the ids."""
 
-    by_group: dict[int, list[run_stats.Change]]
+    by_group: dict[int, list[Stretch]]
     kinds: dict[str, dict[str, MembershipChange]]
 
     def memberships(self, group: Group, apptimize_id: str, *, is_in: bool) -> list[Membership]:
-        kinds = self.kinds.get(apptimize_id, {})
-        return list_memberships(group, self.by_group.get(group.id or 0, []), kinds, is_in=is_in)
+        return list_over_gaps(group, self._stretches(group), self.kinds.get(apptimize_id, {}), is_in=is_in)
 
     def last_membership(self, group: Group, apptimize_id: str, *, is_in: bool) -> Membership | None:
-        memberships = self.memberships(group, apptimize_id, is_in=is_in)
+        """Return the newest one that is known to be the last: none from before a file that is gone."""
+        last = self._stretches(group)[-1]
+        memberships = list_memberships(group, last, self.kinds.get(apptimize_id, {}), is_in=is_in)
         return memberships[-1] if memberships else None
+
+    def _stretches(self, group: Group) -> list[Stretch]:
+        return self.by_group.get(group.id or 0, [[]])
 
 
 @action(Role.VIEWER)
@@ -204,7 +210,7 @@ def _associated(bridge: Bridge, ids: UserIds) -> Iterator[tuple[Association, Mem
 
 def _changes(bridge: Bridge, recent: list[run_stats.Change], user_ids: list[str]) -> _Changes:
     by_group = list_kept_by_group(bridge, recent)
-    names = [change.difference for changes in by_group.values() for change in changes]
+    names = [change.difference for stretches in by_group.values() for stretch in stretches for change in stretch]
     kinds = list_membership_changes(bridge.snapshots, names, *dict.fromkeys(user_ids))
     # A file that turned out to be damaged tells nothing, and not that no one joined or left.
     return _Changes(list_kept_by_group(bridge, recent), kinds)

@@ -14,6 +14,7 @@ from core.errors import NotFound
 from core.reports.joined_left import Period, PeriodPage, joined_and_left_csv, list_joined_and_left
 from core.reports.members_since import list_since
 from core.reports.memberships import CHANGES_KEPT_FOR
+from core.reports.user_lookup import UserLookup, look_up_user
 from data.engine import write_session
 from data.models import Group, Run, RunStatus
 
@@ -228,3 +229,35 @@ def test_nothing_is_made_up_of_what_came_before_a_file_that_is_gone(past: Past):
 
     assert known["a"].since == at[5]
     assert [(known[id].since, known[id].kept_since) for id in ("g", "h")] == [(None, at[5])] * 2
+
+
+def look_up(past: Past, member: str) -> UserLookup:
+    return look_up_user(past.bridge, LOCAL, member)
+
+
+def test_a_lookup_reaches_over_no_file_that_is_gone(past: Past):
+    at = [run.finished_at for run in past.runs]
+    past.bridge.snapshots.remove(past.runs[4].difference or "")
+
+    [joined_since] = look_up(past, "a").groups
+    [unknown] = look_up(past, "g").groups
+    [history] = look_up(past, "g").histories
+    [may_have_come_back] = look_up(past, "f").groups
+
+    assert (joined_since.since, joined_since.run_id) == (at[5], past.runs[5].id)
+    assert (unknown.is_member, unknown.since, unknown.kept_since) == (True, None, at[5])
+    assert [(each.since, each.until, each.is_in) for each in history.memberships] == [
+        (None, None, True),
+        (at[2], None, False),
+    ]
+    assert (may_have_come_back.is_member, may_have_come_back.reason) == (False, None)
+
+
+def test_a_lookup_tells_nothing_of_before_the_newest_change_if_its_file_is_gone(past: Past):
+    past.bridge.snapshots.remove(past.runs[5].difference or "")
+
+    [answer] = look_up(past, "g").groups
+    [removed] = look_up(past, "c").groups
+
+    assert (answer.since, answer.kept_since) == (None, past.group.delivered_at)
+    assert (removed.is_member, removed.reason, removed.since) == (False, None, None)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.reports.memberships import Membership, list_memberships
+from core.reports.memberships import Membership, list_memberships, list_over_gaps
 from data.models import Group, MembershipChange
 from data.run_stats import Change
 
@@ -48,11 +48,16 @@ def expected(member_sets: list[frozenset[str]]) -> list[tuple[datetime, datetime
     return spans
 
 
-def stays(member_sets: list[frozenset[str]], *, forgotten: int = 0) -> list[Membership]:
+def stays(member_sets: list[frozenset[str]], *, forgotten: int = 0, gone: int | None = None) -> list[Membership]:
     changes, ways = history(member_sets)
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     group.delivered_at = at(len(member_sets))
-    return list_memberships(group, changes[forgotten:], ways, is_in=US in member_sets[-1])
+    return list_over_gaps(group, cut(changes[forgotten:], gone), ways, is_in=US in member_sets[-1])
+
+
+def cut(changes: list[Change], gone: int | None) -> list[list[Change]]:
+    """Part the changes where the file of one is gone."""
+    return [changes] if gone is None or gone >= len(changes) else [changes[:gone], changes[gone + 1 :]]
 
 
 @given(groups)
@@ -79,6 +84,23 @@ def test_what_is_no_longer_kept_is_said_and_not_made_up(member_sets: list[frozen
     if kept_from:
         told_in_full = [(membership.since, membership.until) for membership in told if membership.since]
         assert told_in_full == [stay for stay in true if stay[0] >= kept_from]
+
+
+@given(groups, st.integers(0, 11))
+def test_nothing_is_told_to_last_beyond_a_change_whose_file_is_gone(member_sets: list[frozenset[str]], gone: int):
+    changes, _ = history(member_sets)
+    kept_again_at = changes[gone + 1].at if gone + 1 < len(changes) else at(len(member_sets))
+    true = expected(member_sets)
+
+    told = stays(member_sets, gone=gone)
+
+    assert any(membership.is_in for membership in told) is (US in member_sets[-1])
+    for membership in told:
+        starts = [since for since, until in true if membership.until in (None, until)]
+        assert membership.since in starts if membership.since else any(since <= kept_again_at for since in starts)
+        if gone < len(changes) and membership.since and membership.since < changes[gone].at:
+            assert not membership.is_in
+            assert membership.until is None or membership.until < changes[gone].at
 
 
 def test_after_a_base_was_lost_and_all_was_recorded_again_no_membership_is_told_twice_or_too_long():
