@@ -100,12 +100,13 @@ def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
         return list(session.exec(select(Run).where(or_(*ids)).order_by(col(Run.id).desc())).all())
 
 
-def newest_reads(engine: Engine) -> list[Run]:
-    """Return each group's newest run that read its cohort whole."""
+def newest_reads(engine: Engine, project_id: int) -> list[Run]:
+    """Return the newest run of each group of a project's cohorts that read its cohort whole."""
     newest = select(Run.id).where(Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, Run.trigger != "undo")
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    of_project = select(newest).select_from(Group).where(Group.project_id == project_id)
     with read_session(engine) as session:
-        return list(session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all())
+        return list(session.exec(select(Run).where(col(Run.id).in_(of_project))).all())
 
 
 def newest_success_of_each_group(engine: Engine) -> dict[int, Run]:

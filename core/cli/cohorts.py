@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.common import Json, open_here
+from core.cli.common import Json, Mixpanel, open_here
 from core.cli.output import marks, print_json, print_note, print_table
 from core.syncs import cohorts
 from core.vendors.mixpanel_answers import Cohort
@@ -17,15 +17,15 @@ app = typer.Typer()
 
 
 @app.command("cohorts")
-def list_cohorts(as_json: Json = False) -> None:
+def list_cohorts(mixpanel: Mixpanel = None, as_json: Json = False) -> None:
     """List the project's cohorts, fresh from Mixpanel."""
     bridge = open_here()
-    listed = cohorts.list_cohorts(bridge, LOCAL)
+    listed = cohorts.list_cohorts(bridge, LOCAL, mixpanel=mixpanel)
     if as_json:
         print_json([cohort_as_json(cohort) for cohort in listed])
     else:
         print_cohorts(listed)
-    if left_out := cohorts.count_cohorts_left_out(bridge, LOCAL):
+    if left_out := cohorts.count_cohorts_left_out(bridge, LOCAL, mixpanel=mixpanel):
         print_note(f"Left out, since Mixpanel lists them without a usable “id” of their own: {left_out:,}.")
 
 

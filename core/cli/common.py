@@ -39,6 +39,11 @@ CohortId = Annotated[str, typer.Argument(metavar="COHORT_ID")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for a query slot as long as it takes.")]
 To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destination; not needed while there is one.")]
 
+Mixpanel = Annotated[
+    str | None,
+    typer.Option("--mixpanel", metavar="NAME", help="Mixpanel connection; not needed for the only one, or default."),
+]
+
 
 # --- starting ------------------------------------------------------------------------------------------------------
 

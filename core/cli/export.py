@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from core.access.roles import LOCAL
-from core.cli.common import CohortId, Json, To, Wait, open_here, patience, whole_number
+from core.cli.common import CohortId, Json, Mixpanel, To, Wait, open_here, patience, whole_number
 from core.cli.output import print_json
 from core.cli.run_here import fail, run_here
 from core.cli.tables import print_run
@@ -23,6 +23,7 @@ def export(
     cohort_id: CohortId,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
     to: To = None,
+    mixpanel: Mixpanel = None,
     full: Annotated[bool, typer.Option("--full", help="Overwrite in full, whatever it holds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and compare, write nothing.")] = False,
     wait: Wait = False,
@@ -40,6 +41,7 @@ def export(
                 number,
                 group=group,
                 to=to,
+                mixpanel=mixpanel,
                 full=full,
                 dry_run=dry_run,
                 trigger="cli",

@@ -10,7 +10,7 @@ import typer
 
 from core.access.roles import LOCAL
 from core.cli.as_json import overlap_as_json
-from core.cli.common import Json, To, open_here, whole_number
+from core.cli.common import Json, Mixpanel, To, open_here, whole_number
 from core.cli.output import print_csv, print_json, print_note
 from core.cli.tables import print_groups, print_overlap
 from core.connections import lookup
@@ -41,13 +41,14 @@ def list_groups(context: typer.Context, as_json: Json = False) -> None:
 def save_members(
     cohort_id: Annotated[str, typer.Argument(metavar="COHORT_ID")],
     to: To = None,
+    mixpanel: Mixpanel = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", parser=Path, help="Write there: whole, or not at all.")
     ] = None,
 ) -> None:
     """Print the last delivered members as the CSV that Apptimize takes."""
     bridge = open_here()
-    group = groups.find_group(bridge, LOCAL, whole_number(cohort_id, "COHORT_ID"), to=to)
+    group = groups.find_group(bridge, LOCAL, whole_number(cohort_id, "COHORT_ID"), to=to, mixpanel=mixpanel)
     assert group.id is not None
     if note := id_words(group.base_match).note:
         print_note(f"{note} The file is not for Apptimize.")
@@ -60,12 +61,16 @@ def save_members(
 
 @groups_app.command("overlap")
 def compare(
-    cohort_ids: Annotated[list[str], typer.Argument(metavar="COHORT_ID...")], to: To = None, as_json: Json = False
+    cohort_ids: Annotated[list[str], typer.Argument(metavar="COHORT_ID...")],
+    to: To = None,
+    mixpanel: Mixpanel = None,
+    as_json: Json = False,
 ) -> None:
     """Count how many members each two of these cohorts' groups share."""
     bridge = open_here()
-    found = [groups.find_group(bridge, LOCAL, whole_number(text, "COHORT_ID"), to=to) for text in cohort_ids]
-    compared = overlap.compare_groups(bridge, LOCAL, [group.id or 0 for group in found])
+    numbers = [whole_number(text, "COHORT_ID") for text in cohort_ids]
+    chosen = [groups.find_group(bridge, LOCAL, number, to=to, mixpanel=mixpanel) for number in numbers]
+    compared = overlap.compare_groups(bridge, LOCAL, [group.id or 0 for group in chosen])
     if as_json:
         print_json(overlap_as_json(compared))
     else:

@@ -9,10 +9,9 @@ import typer
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.cli.common import CohortId, Json, To, Wait, open_here, patience, whole_number
+from core.cli.common import CohortId, Json, Mixpanel, To, Wait, open_here, patience, whole_number
 from core.cli.output import print_json, print_table, say
 from core.cli.run_here import fail, run_here
-from core.errors import NotFound
 from core.reports import match_funnel
 from core.rules.id_words import id_words
 from core.rules.matching import read_rule
@@ -28,32 +27,28 @@ app = typer.Typer()
 def show_match(
     cohort_id: CohortId,
     to: To = None,
+    mixpanel: Mixpanel = None,
     last: Annotated[bool, typer.Option("--last", help="As of the last read; Mixpanel is not asked.")] = False,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Read a cohort: how many of its users can be targeted, and why the others cannot; nothing is written."""
     number, bridge = whole_number(cohort_id, "COHORT_ID"), open_here()
-    run = _last_read(bridge, number, to=to) if last else _read_now(bridge, number, to=to, patience_s=patience(wait))
+    if last:
+        run = match_funnel.find_last_read(bridge, LOCAL, number, to=to, mixpanel=mixpanel)
+    else:
+        run = _read_now(bridge, number, to=to, mixpanel=mixpanel, patience_s=patience(wait))
     if as_json:
         print_json(funnel_as_json(run))
     else:
         print_funnel(run)
 
 
-def _last_read(bridge: Bridge, cohort_id: int, *, to: str | None) -> Run:
-    reads = match_funnel.list_reads(bridge, LOCAL, cohort_id, limit=1 if to is None else 200)
-    reads = [run for run in reads if to in (None, run.destination)]
-    if not reads:
-        raise NotFound(f"Cohort {cohort_id} was not read yet.", advice="Omit --last to read it now.")
-    return reads[-1]
-
-
-def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, patience_s: float | None) -> Run:
+def _read_now(bridge: Bridge, cohort_id: int, *, to: str | None, mixpanel: str | None, patience_s: float | None) -> Run:
     run = run_here(
         bridge,
         lambda lease_owner: one_time.start_export(
-            bridge, LOCAL, cohort_id, to=to, dry_run=True, trigger="cli", lease_owner=lease_owner
+            bridge, LOCAL, cohort_id, to=to, mixpanel=mixpanel, dry_run=True, trigger="cli", lease_owner=lease_owner
         ),
         patience_s=patience_s,
     )

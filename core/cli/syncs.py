@@ -13,7 +13,7 @@ import typer
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.cli.common import Json, MaxShrink, Tags, To, open_here, whole_number
+from core.cli.common import Json, MaxShrink, Mixpanel, Tags, To, open_here, whole_number
 from core.cli.output import print_json, say
 from core.cli.runs import show_queued
 from core.cli.tables import print_syncs
@@ -52,6 +52,7 @@ def add_sync(
     zone: Zone = None,
     group: Annotated[str | None, typer.Option(metavar="NAME", help="Group name; else it follows the cohort's.")] = None,
     to: To = None,
+    mixpanel: Mixpanel = None,
     max_shrink: MaxShrink = None,
     tag: Tags = None,
     as_json: Json = False,
@@ -71,6 +72,7 @@ def add_sync(
         to=to,
         max_shrink=max_shrink,
         tags=tag or (),
+        mixpanel=mixpanel,
     )
     _show_sync(bridge, sync, "is active: a worker keeps its group up to date", as_json=as_json)
 

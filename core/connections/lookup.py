@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotConnected, SettingsError
+from core.text import shown, whole_of
 from data import connections
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection
 
@@ -26,25 +27,59 @@ def choose_mixpanel(present: Sequence[Connection]) -> Connection | None:
 
 
 def find_mixpanel(bridge: Bridge, name: str | None = None) -> Connection:
-    """Find the Mixpanel connection; without a name the only one, or the one called default. Raises NotConnected."""
-    return _find(bridge, MIXPANEL_SIDE, name, "Mixpanel is not connected.")
+    """Find the Mixpanel connection; without a name the only one, or the one called default.
+
+    Raises: NotConnected, SettingsError.
+    """
+    return _find(bridge, MIXPANEL_SIDE, name)
+
+
+def find_project(bridge: Bridge, name: str) -> int:
+    """Find a Mixpanel project by its connection's name, or by its own number where no connection leads to it any more.
+
+    Raises: NotConnected.
+    """
+    present = connections.list_side(bridge.engine, MIXPANEL_SIDE)
+    named = [connection.project_id for connection in present if connection.name == name]
+    number = named[0] if named else whole_of(name)
+    if number is None:
+        raise _not_there(name)
+    return number
+
+
+def require_one_project(bridge: Bridge, project_ids: Collection[int], cohort_id: int) -> None:
+    """Refuse a cohort's number where it is one in several of these projects. Raises SettingsError."""
+    if len(project_ids) < 2:
+        return
+    present = connections.list_side(bridge.engine, MIXPANEL_SIDE)
+    names = {connection.project_id: connection.name for connection in present}
+    called = ", ".join(shown(names.get(number) or str(number), most=100) for number in sorted(project_ids))
+    raise SettingsError(
+        f"Cohort: {cohort_id} is the number of one in each of several projects: {called}.",
+        advice="Choose one of these with --mixpanel NAME.",
+    )
 
 
 def find_destination(bridge: Bridge, name: str | None = None) -> Connection:
     """Find a destination; the name may be omitted while there is one. Raises NotConnected, SettingsError."""
-    return _find(bridge, DESTINATION_SIDE, name, "No destination is connected.")
+    return _find(bridge, DESTINATION_SIDE, name)
 
 
-def _find(bridge: Bridge, side: str, name: str | None, none_at_all: str) -> Connection:
-    present = connections.list_side(bridge.engine, side)
+def _find(bridge: Bridge, side: str, name: str | None) -> Connection:
+    present, is_mixpanel = connections.list_side(bridge.engine, side), side == MIXPANEL_SIDE
     if not present:
-        raise NotConnected(none_at_all)
+        raise NotConnected("Mixpanel is not connected." if is_mixpanel else "No destination is connected.")
     named = [connection for connection in present if connection.name == (name or _USUAL)]
     if name is not None and not named:
-        raise NotConnected(f"There is no connection called {name}.")
-    if named and (name is not None or side == MIXPANEL_SIDE):
+        raise _not_there(name)
+    if named and (name is not None or is_mixpanel):
         return named[0]
     if len(present) > 1:
+        what, option = ("Mixpanel connection", "--mixpanel") if is_mixpanel else ("Destination", "--to")
         names = ", ".join(connection.name for connection in present)
-        raise SettingsError(f"Destination: choose one of {names}.", advice="On the command line: --to NAME.")
+        raise SettingsError(f"{what}: choose one of {names}.", advice=f"On the command line: {option} NAME.")
     return present[0]
+
+
+def _not_there(name: str) -> NotConnected:
+    return NotConnected(f"There is no connection called {shown(name, most=100)}.")

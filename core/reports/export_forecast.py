@@ -8,6 +8,7 @@ from datetime import timedelta
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.cohort_list import SHARED_FOR
+from core.connections.lookup import find_mixpanel
 from core.reports import overview
 from core.rules.query_forecast import Budget, Forecast, forecast
 from core.syncs import cohorts, runs
@@ -25,7 +26,7 @@ _MOST_AHEAD = 200
 def forecast_exports(bridge: Bridge, actor: Actor, chosen: Sequence[Cohort]) -> Forecast:
     """Return when exports of these cohorts, or the first runs of syncs of them, would be done. Raises NotConnected."""
     now, quota = bridge.clock.now(), overview.get_quota_status(bridge, actor)
-    reads = overview.match_rates(bridge, actor)
+    reads = overview.match_rates(bridge, actor, find_mixpanel(bridge).project_id)
     works = [_work(cohort, reads.get(cohort.id)) for cohort in chosen]
     waiting = runs.list_runs(bridge, actor, RunFilter(statuses=TO_CLAIM), limit=_MOST_AHEAD)
     budget = Budget(

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors_of
+from core.connections.lookup import find_project, require_one_project
 from core.errors import NotFound, StorageFailed
 from core.rules.id_words import id_words
 from core.rules.matching import id_kind
-from data import proofs, run_stats, runs
+from data import groups, proofs, run_stats, runs
 from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
@@ -98,6 +99,28 @@ def latest_reads(bridge: Bridge, actor: Actor) -> list[Run]:
 def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, limit: int = 200) -> list[Run]:
     """List the latest reads of a cohort, or of all, dry runs too, oldest first."""
     return run_stats.list_reads(bridge.engine, cohort_id, limit=limit)[::-1]
+
+
+@action(Role.VIEWER)
+def find_last_read(
+    bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None = None, mixpanel: str | None = None
+) -> Run:
+    """Find the latest read of a cohort, dry runs too, or the latest for a destination.
+
+    Raises: NotFound, NotConnected, SettingsError.
+    """
+    project_id = find_project(bridge, mixpanel) if mixpanel else None
+    every = groups.list_with_destination(bridge.engine)
+    projects = {group.id: group.project_id for group, _ in every if group.cohort_id == cohort_id}
+    reads = [
+        run
+        for run in run_stats.latest_reads(bridge.engine)
+        if run.group_id in projects and to in (None, run.destination) and project_id in (None, projects[run.group_id])
+    ]
+    if not reads:
+        raise NotFound(f"Cohort {cohort_id} was not read yet.", advice="Omit --last to read it now.")
+    require_one_project(bridge, {projects[run.group_id] for run in reads}, cohort_id)
+    return max(reads, key=lambda run: run.id or 0)
 
 
 @dataclass(frozen=True)

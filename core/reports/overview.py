@@ -219,10 +219,10 @@ def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
 
 
 @action(Role.VIEWER)
-def match_rates(bridge: Bridge, actor: Actor) -> dict[int, Run]:
-    """Return, by cohort, the newest run that read it whole and matched it by Apptimize ids."""
+def match_rates(bridge: Bridge, actor: Actor, project_id: int) -> dict[int, Run]:
+    """Return, by cohort of a project, the newest run that read it whole and matched it by Apptimize ids."""
     newest: dict[int, Run] = {}
-    for run in run_stats.newest_reads(bridge.engine):
+    for run in run_stats.newest_reads(bridge.engine, project_id):
         other = newest.get(run.cohort_id)
         if not id_kind(run.matched_by) and (other is None or (other.id or 0) < (run.id or 0)):
             newest[run.cohort_id] = run

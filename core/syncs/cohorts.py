@@ -62,9 +62,9 @@ def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
 
 
 @action(Role.VIEWER)
-def count_cohorts_left_out(bridge: Bridge, actor: Actor) -> int:
+def count_cohorts_left_out(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None) -> int:
     """Return how many entries of the shared list could not be read, and so are no cohorts of it."""
-    return cohort_list.count_left_out(bridge, project_for(bridge, find_mixpanel(bridge)).key)
+    return cohort_list.count_left_out(bridge, project_for(bridge, find_mixpanel(bridge, mixpanel)).key)
 
 
 @action(Role.VIEWER)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors_of
-from core.connections.lookup import find_destination
+from core.connections.lookup import find_destination, find_project, require_one_project
 from core.errors import NotFound, SettingsError, StorageFailed
 from core.rules.id_words import id_words
 from core.vendors import csv_files
@@ -35,16 +35,25 @@ def list_of_cohort(bridge: Bridge, actor: Actor, cohort_id: int, *, project_id: 
 
 
 @action(Role.VIEWER)
-def find_group(bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None = None) -> Group:
-    """Find a cohort's delivered group; the destination may be omitted while one has it. Raises NotFound."""
+def find_group(
+    bridge: Bridge, actor: Actor, cohort_id: int, *, to: str | None = None, mixpanel: str | None = None
+) -> Group:
+    """Find a cohort's delivered group; destination and Mixpanel connection may be omitted while no other has one.
+
+    Raises: NotFound, NotConnected, SettingsError.
+    """
     destination = find_destination(bridge, to) if to else None
+    project_id = find_project(bridge, mixpanel) if mixpanel else None
     delivered = [
         group
         for group in groups.list_groups(bridge.engine)
-        if group.cohort_id == cohort_id and (destination is None or group.destination_id == destination.id)
+        if group.cohort_id == cohort_id
+        and (destination is None or group.destination_id == destination.id)
+        and project_id in (None, group.project_id)
     ]
     if not delivered:
         raise NotFound(f"Cohort {cohort_id} has no group yet.", advice="Export it first.")
+    require_one_project(bridge, {group.project_id for group in delivered}, cohort_id)
     if len(delivered) > 1:
         raise SettingsError("Destination: the cohort has groups at several.", advice="Choose one with --to NAME.")
     return delivered[0]

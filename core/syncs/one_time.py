@@ -25,6 +25,7 @@ def start_export(
     *,
     group: str | None = None,
     to: str | None = None,
+    mixpanel: str | None = None,
     full: bool = False,
     dry_run: bool = False,
     trigger: str = "manual",
@@ -33,15 +34,15 @@ def start_export(
     """Queue a one-time export for a worker, or return the one that is queued already.
 
     With a `lease_owner` the run is for that process alone, which does it itself. Without `group` the group follows the
-    cohort's name, or keeps its own name.
+    cohort's name, or keeps its own name. `mixpanel` names the connection that is read through, where there are several.
 
     Raises: NotConnected, SettingsError, GroupTaken, CohortUnknown, CohortNotExportable (from the shared list of
     cohorts, if it is recent).
     """
     check_cohort_id(cohort_id)
-    mixpanel = find_mixpanel(bridge)
-    place = SyncPlace(mixpanel, find_destination(bridge, to), cohort_id)
-    known = known_cohort(bridge, mixpanel, cohort_id)
+    project = find_mixpanel(bridge, mixpanel)
+    place = SyncPlace(project, find_destination(bridge, to), cohort_id)
+    known = known_cohort(bridge, project, cohort_id)
     request = RunRequest(trigger, actor.name, dry_run=dry_run, force_full=full, lease_owner=lease_owner)
     return queue_export(bridge, place, request, known=known, group=group)
 

@@ -104,7 +104,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
     table(
         shown,
         latest_by_cohort(groups),
-        overview.match_rates(bridge, person),
+        overview.match_rates(bridge, person, project.project_id),
         recurring_by_cohort(bridge, person, project),
     )
 

@@ -247,7 +247,7 @@ def test_matching_tells_reads_by_different_ids_apart(both: Both):
         "distinct:$distinct_id",
         "property:$user_id",
     ]
-    assert [run.matched_by for run in overview.match_rates(both.bridge, LOCAL).values()] == [
+    assert [run.matched_by for run in overview.match_rates(both.bridge, LOCAL, people.PROJECT_ID).values()] == [
         "original:$apptimize_user_id"
     ]
 
