@@ -94,7 +94,8 @@ def show(funnel: Funnel, words: IdWords, *, key: str) -> None:
     """
     steps = list_steps(funnel, words)
     with st.container(width=_WIDTH, gap="small"):
-        st.vega_lite_chart(spec=draw(steps), key=f"{key}_flow", alt=_in_words(steps))
+        # Given to Streamlit, and not said in the drawing: so its room is kept until it is there.
+        st.vega_lite_chart(spec=draw(steps), height=height_of(steps), key=f"{key}_flow", alt=_in_words(steps))
         with st.expander("The numbers as a table", key=f"{key}_flow_numbers", icon=":material/table_rows:"):
             st.table(_rows(funnel, steps), hide_index=True, border="horizontal")
 
@@ -178,12 +179,12 @@ def draw(steps: list[Step]) -> dict[str, Any]:
     Altair would take ten times as long to say the same, at every press on the page.
     """
     levels = list(_levels(steps))
-    height, most = levels[-1].bottom, max(step.count for step in steps) or 1
+    most = max(step.count for step in steps) or 1
     full = most * (1 + _APART)
     frames = _Frames([], [], [], [])
     for before, level in zip([None, *levels], levels, strict=False):
         _place(frames, before, level, full)
-    y = _number("y", {"domain": [0, height], "reverse": True, "nice": False})
+    y = _number("y", {"domain": [0, levels[-1].bottom], "reverse": True, "nice": False})
     span = {"x": _number("x", {"domain": [0, full], "nice": False}), "x2": {"field": "x2"}}
     told = [{"field": name, "type": "nominal"} for name in ("Step", "Users", "Share")]
     right = {"y": y, "x": {"value": "width"}}
@@ -191,7 +192,6 @@ def draw(steps: list[Step]) -> dict[str, Any]:
     ribbon = {"detail": {"field": "ribbon", "type": "nominal"}, "color": _color("tone")}
     bar = {"y2": {"field": "y2"}, "color": _color("tone"), "tooltip": told}
     return {
-        "height": height + _BELOW,
         "layer": [
             _layer(frames.ribbons, {"y": y, **span, **ribbon}, type="area", orient="horizontal", opacity=0.22),
             _layer(frames.bars, {"y": y, **span, **bar}, type="rect", cornerRadius=2),
@@ -203,6 +203,11 @@ def draw(steps: list[Step]) -> dict[str, Any]:
             _layer(frames.branches, {**right, "color": _color("tone")}, type="square", size=70, xOffset=-5, opacity=1),
         ],
     }  # fmt: skip
+
+
+def height_of(steps: list[Step]) -> int:
+    """Return how high the drawing is, in pixels."""
+    return list(_levels(steps))[-1].bottom + _BELOW
 
 
 def _layer(rows: list[dict[str, Any]], encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:

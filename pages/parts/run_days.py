@@ -25,6 +25,7 @@ from pages.parts.selection import set_param
 USUAL_DAYS = 30
 _COLORS: dict[str, Color] = {"Succeeded": "green", "Held": "orange", "Failed": "red", "Cancelled": "gray"}
 _PICK = "day"
+_HEIGHT_PX = 190
 
 
 def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pager) -> None:
@@ -51,6 +52,7 @@ def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pa
     )
     st.altair_chart(
         _chart(frame, [day.begins.date().isoformat() for day in days]),
+        height=_HEIGHT_PX,
         key=key,
         alt=f"Runs per day: {told}",
         on_select=partial(_choose, key, pager),
@@ -96,7 +98,7 @@ def _chart(frame: pd.DataFrame, days: list[str]) -> alt.Chart:
         alt.Tooltip("runs:Q", title="Runs", format=","),
     ]
     return (
-        alt.Chart(frame, height=190)
+        alt.Chart(frame)
         .mark_bar(cursor="pointer")
         .encode(
             x=alt.X("day:O", axis=axis, scale=alt.Scale(domain=days, paddingInner=0.25)),

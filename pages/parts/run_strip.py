@@ -21,6 +21,7 @@ from pages.parts.selection import opener
 
 _CELL, _GAP, _HIGH, _LOW = 4, 1, 20, 13
 _PICK = "run"
+_HEIGHT_PX = 52
 
 
 def column() -> Any:
@@ -76,7 +77,7 @@ def show(runs: Sequence[Run], *, key: str) -> None:
         alt.Tooltip("when:N", title="When"), alt.Tooltip("cause:N", title="Cause"),
     ]  # fmt: skip
     chart = (
-        alt.Chart(frame, height=52)
+        alt.Chart(frame)
         .mark_bar(cornerRadius=2, cursor="pointer")
         .encode(
             x=alt.X("run:O", axis=None, scale=alt.Scale(paddingInner=0.18)),
@@ -88,6 +89,7 @@ def show(runs: Sequence[Run], *, key: str) -> None:
     )
     st.altair_chart(
         chart,
+        height=_HEIGHT_PX,
         key=f"{key}_strip",
         alt=f"The latest runs of this sync, the newest at the right: {told}.",
         on_select=partial(_open, f"{key}_strip"),
