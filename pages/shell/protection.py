@@ -9,13 +9,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import config, file_util
+from streamlit import config
 from streamlit.url_util import make_url_path
 from streamlit.web.server.server_util import is_allowed_origin
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
@@ -36,10 +35,11 @@ Headers = list[tuple[bytes, bytes]]
 class Protection:
     """Answer only what is asked for by a name of the dashboard, and say with every answer what it may be used for."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, page: str = "") -> None:
+        """`page` is what everything is drawn into, with its scripts."""
         self._app = app
         self._hosts = list_allowed_hosts()
-        self._headers = list_headers()
+        self._headers = list_headers(page)
         base = st.get_option("server.baseUrlPath") or ""
         self._root = make_url_path(base, "")
         self._closed = tuple(make_url_path(base, path) for path in _CLOSED)
@@ -131,9 +131,8 @@ def list_allowed_hosts() -> list[str]:
     return list(dict.fromkeys([*named, *filter(None, [sign_in_setup.redirect_host()])]))
 
 
-def list_headers() -> Headers:
-    """List the headers of every answer."""
-    page = (Path(file_util.get_static_dir()) / "index.html").read_text()
+def list_headers(page: str) -> Headers:
+    """List the headers of every answer, with the scripts that may run within the page."""
     headers = {
         "content-security-policy": content_security_policy(_INLINE_SCRIPT.findall(page)),
         "x-frame-options": "DENY",
@@ -146,7 +145,7 @@ def list_headers() -> Headers:
 def content_security_policy(inline_scripts: Iterable[str]) -> str:
     """Format what pages may load, and that none of them is shown inside of another one.
 
-    Of scripts within the page only Streamlit's own run: they are known by their hashes.
+    Of scripts within the page only those run that it was made with: they are known by their hashes.
     """
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline_scripts]
     directives = {

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import streamlit as st
 from starlette.types import ASGIApp
-from streamlit import config
+from streamlit import config, file_util
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.web import bootstrap, cli
 
@@ -26,7 +26,9 @@ from core.encoding import prepare_streams, start_in_utf8
 from core.errors import SettingsError
 from core.vendors import proxies
 from pages.shell import sign_in_setup
+from pages.shell.index_page import IndexPage
 from pages.shell.protection import Protection
+from pages.shell.static_files import StaticFiles
 
 APP = Path(__file__).parents[2] / "app.py"
 # What lets other sites, or anyone who says to be somebody, in where it is not so.
@@ -59,7 +61,9 @@ def protect(app: ASGIApp) -> Protection:
         check_protection()
         _require_sign_in_or_loopback()
         proxies.prepare_for_libraries(os.environ)  # the provider of sign-in is asked by one
-        protected = Protection(app)
+        folder, base = Path(file_util.get_static_dir()), st.get_option("server.baseUrlPath") or ""
+        page = IndexPage(app, folder, base)
+        protected = Protection(StaticFiles(page, folder / "static", base), page.text)
     except SettingsError as exc:
         _exit(exc)
     # Else the first visitor of a process is shown the files in `pages/` as if they were the pages.

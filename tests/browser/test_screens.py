@@ -25,6 +25,13 @@ from tests.browser.stage import (
 from tests.stage.sandbox import POWER, SPENDERS
 from tests.stage.seeds import LONG, few
 
+# How far what is seen has moved since the page was loaded, without anyone having pressed anything.
+_MOVED = """() => {
+    const watch = new PerformanceObserver(() => {});
+    watch.observe({type: "layout-shift", buffered: true});
+    return watch.takeRecords().filter(move => !move.hadRecentInput).reduce((sum, move) => sum + move.value, 0);
+}"""
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
@@ -60,6 +67,15 @@ def test_the_first_visitor_of_a_fresh_process_may_come_by_a_deep_link(everything
 
     expect(page.get_by_role("button", name="Start sync")).to_be_visible()
     expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_what_is_seen_of_a_page_stays_where_it_is_while_the_rest_is_loaded(
+    everything: Everything, exported: dict[int, dict[str, object]], page: Page
+):
+    go(page, f"{everything.url}/history", "History")
+    expect(page.get_by_test_id("stVegaLiteChart").locator("svg.marks")).to_be_visible()
+
+    assert page.evaluate(_MOVED) <= 0.02
 
 
 def test_a_name_with_markup_is_text_wherever_it_is_shown(

@@ -193,7 +193,7 @@ def test_below_a_path_it_protects_the_same_and_leads_there(path: str):
 def test_scripts_within_the_page_are_known_by_what_the_installed_streamlit_serves():
     page = (Path(file_util.get_static_dir()) / "index.html").read_text()
     within = [script for script in re.findall(r"<script[^>]*>", page) if "src=" not in script]
-    policy = dict(list_headers())[b"content-security-policy"].decode()
+    policy = dict(list_headers(page))[b"content-security-policy"].decode()
 
     assert within == ["<script>"], "all of them are found by what is looked for"
     assert policy.count("'sha256-") == 1
