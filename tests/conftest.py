@@ -16,12 +16,14 @@ from core.settings import Settings
 from tests.stage import databases
 from tests.stage.clock import FakeClock
 from tests.stage.home import copy_connected, copy_home, forked_commands
+from tests.stage.memory import use_memory
 from tests.stage.sandbox import Sandbox, sandbox_at_noon
 from tests.stage.seeds import SEEDS, is_short
 from tests.stage.statements import share_statements
 
 # Nothing that is imported or collected is garbage: see pytest_collection_finish.
 gc.disable()
+use_memory()
 share_statements()
 databases.use_server()
 

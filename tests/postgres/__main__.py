@@ -13,12 +13,14 @@ from importlib.util import find_spec
 
 from tests.postgres import short
 from tests.postgres.cluster import NoPostgres, find_programs, running
+from tests.stage.memory import use_memory
 
 SHORT = "--short"
 
 
 def main(arguments: list[str]) -> int:
     """Return pytest's exit status; 1 where there is nothing to run the tests on."""
+    use_memory()
     try:
         if find_spec("psycopg") is None:
             raise NoPostgres("The driver is missing: `make test-postgres` installs it (requirements-postgres.txt).")
