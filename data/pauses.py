@@ -17,7 +17,7 @@ _KEPT_FOR = timedelta(days=30)
 
 def begin(session: Session, sync_ids: Sequence[int | None], *, now: datetime) -> None:
     """Note that syncs are paused from now on, those that are not already."""
-    wanted = [sync_id for sync_id in sync_ids if sync_id is not None]
+    wanted = list(dict.fromkeys(sync_id for sync_id in sync_ids if sync_id is not None))
     is_open = col(SyncPause.sync_id).in_(wanted) & col(SyncPause.ended_at).is_(None)
     present = set(session.exec(select(SyncPause.sync_id).where(is_open)).all())
     session.add_all(SyncPause(sync_id=sync_id, began_at=now) for sync_id in wanted if sync_id not in present)

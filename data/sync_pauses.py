@@ -34,11 +34,16 @@ def pause(
     Raises: SyncUnknown, SyncNotRecurring.
     """
     with write_session(engine) as session:
-        syncs = [find_recurring(session, sync_id) for sync_id in sync_ids]
+        syncs = _find_each(session, sync_ids)
         were_active = [sync.id for sync in syncs if sync.state == SyncState.ACTIVE]
         count = sum(_pause(session, sync, reason, until, now) for sync in syncs)
         alert_states.note_paused(session, were_active, by_person=by_person, now=now)
         return ChangedSyncs(syncs, count)
+
+
+def _find_each(session: Session, sync_ids: Sequence[int]) -> list[Sync]:
+    """Return these syncs, each once however often it is named."""
+    return [find_recurring(session, sync_id) for sync_id in dict.fromkeys(sync_ids)]
 
 
 def _pause(session: Session, sync: Sync, reason: str, until: datetime | None, now: datetime) -> bool:
@@ -61,7 +66,7 @@ def resume(engine: Engine, sync_ids: Sequence[int], *, check_room: CheckRoom, no
     Raises: SyncUnknown, SyncNotRecurring, SharedReceiver, and what `check_room` raises.
     """
     with write_session(engine) as session:
-        syncs = [find_recurring(session, sync_id) for sync_id in sync_ids]
+        syncs = _find_each(session, sync_ids)
         return ChangedSyncs(syncs, sum(_resume(session, sync, check_room, now) for sync in syncs))
 
 

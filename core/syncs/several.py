@@ -117,8 +117,8 @@ def start_exports(
 @action(Role.VIEWER)
 def get_exports(bridge: Bridge, actor: Actor, run_ids: Sequence[int], sync_ids: Sequence[int] = ()) -> list[ExportNow]:
     """Return what has become of these runs, and of the newest runs of these syncs; unknown ones are left out."""
-    own = runs.get_several(bridge.engine, list(run_ids)[:MOST])
-    kept = syncs.get_several(bridge.engine, list(sync_ids)[:MOST])
+    own = runs.get_several(bridge.engine, _each_once(run_ids))
+    kept = syncs.get_several(bridge.engine, _each_once(sync_ids))
     newest = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in kept if sync.id is not None])
     of_syncs = [
         ExportNow(sync.cohort_id, group.cohort_name, place, newest.get(sync.id or 0)) for sync, group, place in kept
@@ -132,7 +132,7 @@ def cancel_waiting(bridge: Bridge, actor: Actor, run_ids: Sequence[int]) -> int:
 
     Each has its own line of the audit log.
     """
-    return _cancel_waiting(bridge.engine, list(run_ids)[:MOST], bridge.clock.now())
+    return _cancel_waiting(bridge.engine, _each_once(run_ids), bridge.clock.now())
 
 
 @repeated
@@ -142,6 +142,10 @@ def _cancel_waiting(engine: Engine, run_ids: Sequence[int], now: datetime) -> in
         for run_id in waiting:
             run_queue.ask_to_cancel(engine, run_id or 0, now=now)
         return len(waiting)
+
+
+def _each_once(ids: Sequence[int]) -> list[int]:
+    return list(dict.fromkeys(ids))[:MOST]
 
 
 def _checked_ids(cohort_ids: Sequence[int]) -> list[int]:

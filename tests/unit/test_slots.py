@@ -16,6 +16,7 @@ from core.syncs import listing, recurring, settings
 from data.engine import write_session
 from data.models import Connection, Pause, Run, RunStatus, Schedule, Sync, SyncKind, SyncState, TimedRun
 from data.pause_models import SyncPause
+from data.pauses import list_pauses
 from tests.stage.clock import FakeClock
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -128,6 +129,17 @@ def test_a_sync_that_was_paused_before_pauses_were_noted_missed_nothing_since(
     assert paused[MISSED] == 0
     assert resumed[PAUSED] == 3
     assert resumed[MISSED] in (20, 21)
+
+
+def test_a_sync_that_is_named_twice_is_paused_once(bridge: Bridge, sync: Sync):
+    twice = [sync.id or 0] * 2
+    began, until = bridge.clock.now() - MINUTE, bridge.clock.now() + HOUR
+
+    assert recurring.pause_syncs(bridge, LOCAL, twice) == 1
+    assert recurring.pause_syncs(bridge, LOCAL, twice, until=until) == 1  # it has an end now
+    assert [pause.ended_at for pause in list_pauses(bridge.engine, twice, since=began)[twice[0]]] == [None]
+    assert recurring.resume_syncs(bridge, LOCAL, twice) == 1
+    assert len(list_pauses(bridge.engine, twice, since=began)[twice[0]]) == 1
 
 
 def test_runs_in_the_database_meet_the_times_they_were_queued_in(bridge: Bridge, sync: Sync):
