@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from data.members.duck import Stopper, stop_by
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -73,6 +75,23 @@ def in_time(call: Callable[[], T], *, within_s: float | None = None) -> T:
     if not results:
         raise TimeoutError
     return results[0]
+
+
+def leave_within(seconds: float) -> None:
+    """Have this process, which was asked to end, end with 0 after so long, whatever it waits for by then.
+
+    A database that somebody else holds, a storage that does not answer and a thread that hangs each have a limit of
+    their own, and one wait may follow the other: whoever asked would end the process by force before that. What it held
+    is recovered as that of one that died.
+    """
+
+    def leave() -> None:
+        log.warning("ends with work left: it took longer than %.0f s to hand it back, others recover it", seconds)
+        os._exit(0)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 async def in_own_thread(call: Callable[[], T]) -> T:

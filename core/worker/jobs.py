@@ -24,11 +24,15 @@ Job = tuple[int, Callable[[], object]]
 
 
 class Jobs:
-    """Does each job at its interval, and all of them at once to begin with. A job that fails is logged, no more."""
+    """Does each job at its interval, and all of them at once to begin with. A job that fails is logged, no more.
 
-    def __init__(self, jobs: list[Job], clock: Clock) -> None:
+    None is begun once `is_ending`: each may wait for the database as long as that takes.
+    """
+
+    def __init__(self, jobs: list[Job], clock: Clock, *, is_ending: Callable[[], bool]) -> None:
         self._jobs = jobs
         self._clock = clock
+        self._is_ending = is_ending
         self._scheduler, self._clocks = self._begin()
 
     def _begin(self) -> tuple[Scheduler, tuple[datetime, float]]:
@@ -37,10 +41,14 @@ class Jobs:
         scheduler = Scheduler()
         every: Any = scheduler.every  # the library types it only in part
         for seconds, job in self._jobs:
-            every(seconds).seconds.do(guarded, job)
+            every(seconds).seconds.do(self._do, job)
         clocks = self._both_clocks()
         scheduler.run_all()
         return scheduler, clocks
+
+    def _do(self, job: Callable[[], object]) -> None:
+        if not self._is_ending():
+            guarded(job)
 
     def run_pending(self) -> None:
         """Do the jobs that are due."""

@@ -24,7 +24,7 @@ from core.leases.lease import new_lease_owner
 from core.leases.watch import look_together
 from core.signals import end_signals
 from core.syncs import pauses, queueing, shared_receivers
-from core.threads import bound_threads, to_its_end
+from core.threads import bound_threads, leave_within, to_its_end
 from core.vendors.certificates import load_trusted
 from core.vendors.http import HttpClient, connect_http
 from core.worker import retention
@@ -45,6 +45,8 @@ _TICK_S = 0.5
 _SCRATCH_KEPT_S = 24 * 3600
 _SIGNED_ON_FOR_S = 60.0
 _ENGINE_ENDS_WITHIN_S = 5.0
+# Less than services are given before they are killed: 30 s in the unit of systemd and in compose.yaml.
+_ENDS_WITHIN_S = 20.0
 
 
 class Worker:
@@ -80,7 +82,8 @@ class Worker:
         from core.api.server import ApiServer  # takes a while to import, and work that is done once needs none
 
         api, dispatch = ApiServer(self._bridge), choose_dispatch(self._bridge, self._runs)
-        jobs = self._list_jobs(api.open)
+        # In a thread from the first time on: what asks the process to end is heard meanwhile.
+        jobs = await asyncio.to_thread(self._list_jobs, api.open, stop)
         async with self._connect() as http:
             # Beside the loop, like runs: an answer of Mixpanel's can take minutes.
             beside = [
@@ -110,8 +113,8 @@ class Worker:
                     await asyncio.to_thread(workers.sign_off, self._bridge.engine, self._lease_owner)
         self._require_place()
 
-    def _list_jobs(self, open_api: Callable[[], object]) -> Jobs:
-        """List what is done every so many seconds."""
+    def _list_jobs(self, open_api: Callable[[], object], stop: asyncio.Event) -> Jobs:
+        """List what is done every so many seconds, and do all of it once."""
         return Jobs(
             [
                 (2, self.look_whether_ours),
@@ -127,6 +130,7 @@ class Worker:
                 (600, self.tidy),
             ],
             self._bridge.clock,
+            is_ending=stop.is_set,
         )
 
     async def once(self) -> int:
@@ -269,8 +273,8 @@ class Worker:
 
     async def _stop_all(self) -> None:
         self._bridge.storage.be_patient(False)  # who asks a worker to end waits for it
-        await asyncio.gather(self._associations.stop(), self._alerts.stop())
-        await self._runs.stop()
+        # Beside each other: none waits for what another cannot record.
+        await asyncio.gather(self._associations.stop(), self._alerts.stop(), self._runs.stop())
         for watch in self._watches:
             await asyncio.to_thread(guarded, watch.note)
 
@@ -293,11 +297,19 @@ async def _wait_for_any(*events: asyncio.Event, within_s: float) -> None:
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Generator[None]:
-    """Call `stop` on what ends a process while inside, within the running loop; under nohup SIGHUP does not."""
+    """Call `stop` on what ends a process while inside, within the running loop; under nohup SIGHUP does not.
+
+    From then on the process has a bounded time to end.
+    """
     loop = asyncio.get_running_loop()
     numbers = end_signals()
+
+    def end() -> None:
+        leave_within(_ENDS_WITHIN_S)
+        stop()
+
     for number in numbers:
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, end)
     try:
         yield
     finally:

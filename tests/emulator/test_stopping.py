@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from datetime import timedelta
 from subprocess import Popen
 
@@ -131,6 +133,24 @@ def test_a_worker_that_waits_for_work_ends_at_once_and_signs_off(home: Home):
 
         assert (done.code, done.out) == (0, "")
         assert not workers.worker_is_up(bridge, LOCAL)
+
+
+@LONG
+@pytest.mark.sqlite_file
+def test_a_worker_ends_in_time_whoever_holds_the_database(home: Home):
+    with (
+        home.bridge() as bridge,
+        closing(sqlite3.connect(home.path / "cohort_bridge.db", isolation_level=None)) as another,
+    ):
+        up = home.start("worker")
+        wait_until(lambda: workers.worker_is_up(bridge, LOCAL))
+        another.execute("BEGIN IMMEDIATE")
+
+        up.terminate()
+        done = home.finish(up, within_s=27)  # each write waits for 30 s
+
+    assert (done.code, done.out) == (0, "")
+    assert "ends with work left" in done.err
 
 
 def test_a_worker_does_what_is_queued_while_it_is_up(sandbox: Sandbox, home: Home):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -109,6 +111,18 @@ def test_a_file_whose_check_is_stopped_is_not_taken_for_damaged(snapshots: Snaps
 
     assert [type(exc) for exc in raised] == [Stopped]
     assert snapshots.exists("whole")
+
+
+def test_a_process_that_is_asked_to_end_ends_in_time_whatever_it_waits_for():
+    hangs = (
+        "import threading; from core.threads import leave_within; leave_within(0.1); "
+        "lock = threading.Lock(); lock.acquire(); lock.acquire()"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", hangs], capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "ends with work left" in ended.stderr
 
 
 def test_a_task_that_the_thread_does_not_stop_with_may_be_cancelled(snapshots: Snapshots):
