@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlmodel import Session, col, delete, select
 
 from data.engine import Engine, read_session, write_session
 from data.locks import RELYING
-from data.members.proof import Damage, Proof, check_proof
+from data.members.proof import Damage, Proof, check_proof, stands
 from data.members.snapshots import Snapshots
 from data.models import Group, Run
 from data.proof_models import SnapshotProof, TriedDelivery
@@ -36,7 +36,11 @@ def keep(session: Session, name: str, proof: Proof) -> None:
 def get(session: Session, name: str | None) -> Proof | None:
     """Return the proof that is kept of a snapshot."""
     kept = session.get(SnapshotProof, name) if name else None
-    return Proof(kept.members, kept.fingerprint, kept.key, kept.size, kept.written_ns) if kept else None
+    return _proof_of(kept) if kept else None
+
+
+def _proof_of(row: SnapshotProof) -> Proof:
+    return Proof(row.members, row.fingerprint, row.key, row.size, row.written_ns)
 
 
 def check(
@@ -70,6 +74,25 @@ def is_proven(engine: Engine, snapshots: Snapshots, name: str | None, *, members
         return True
     damage, _ = check(engine, snapshots, name, members=members)
     return damage is None
+
+
+def find_proven(engine: Engine, snapshots: Snapshots, expected: Mapping[str, int]) -> set[str]:
+    """Return which of some snapshots, each with its members, are what they say. Raises StorageError.
+
+    For numbers that people look at, and for nothing that leaves here: a file with the size and time of the one that
+    proved itself last, to whichever process, need not again, as a run needs no other to find a group unchanged.
+    """
+    asked = [name for name in expected if not snapshots.proven.knows(name, snapshots.stamp(name))]
+    recorded = set[str]()
+    if asked:
+        with read_session(engine) as session:
+            rows = session.exec(select(SnapshotProof).where(col(SnapshotProof.name).in_(asked))).all()
+        recorded = {row.name for row in rows if stands(snapshots, row.name, _proof_of(row))}
+    return {
+        name
+        for name, members in expected.items()
+        if name in recorded or is_proven(engine, snapshots, name, members=members)
+    }
 
 
 def members_of(engine: Engine, name: str) -> int | None:

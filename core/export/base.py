@@ -9,7 +9,7 @@ from core.errors import NotFound, SettingsError
 from core.export.job import Job
 from core.rules.matching import MatchRule, id_kind
 from data import proofs, run_stats
-from data.members.proof import Damage, Proof
+from data.members.proof import Damage, Proof, stands
 from data.members.snapshots import Snapshots
 from data.members.store import SET_ASIDE
 from data.models import Group
@@ -55,9 +55,7 @@ def find_base(bridge: Bridge, group: Group, *, key: str | None = None) -> Base:
 def find_standing_proof(snapshots: Snapshots, job: Job) -> Proof | None:
     """Return the proof of the base of a run's group, where its file is there as it proved itself last."""
     name, proof = job.group.base_snapshot, job.base_proof
-    if name and proof and proof.sums and snapshots.exists(name) and proof.is_of(snapshots.stamp(name)):
-        return proof
-    return None
+    return proof if name and proof and stands(snapshots, name, proof) else None
 
 
 def expect_base(bridge: Bridge, job: Job) -> Base:

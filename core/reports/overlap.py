@@ -101,7 +101,9 @@ def _by_kind(compared: Sequence[Group]) -> dict[str, list[Group]]:
 def compare_groups(bridge: Bridge, actor: Actor, group_ids: Sequence[int]) -> Overlap:
     """Count how many members each two of at most 50 groups share, as last delivered. Raises SettingsError, NotFound.
 
-    Each snapshot proves itself first. A choice whose snapshots were counted in this process takes no time again.
+    Each snapshot has proved itself, and its file is the one that did. A choice whose snapshots were counted in this
+    process takes no time again.
+
     """
     asked = list(dict.fromkeys(group_ids))
     if len(asked) > MOST_GROUPS:
@@ -111,13 +113,12 @@ def compare_groups(bridge: Bridge, actor: Actor, group_ids: Sequence[int]) -> Ov
     delivered = {group.id: group for group in groups.list_groups(bridge.engine)}
     if unknown := [group_id for group_id in asked if group_id not in delivered]:
         raise NotFound(f"There is no delivered group {unknown[0]}.", advice="See Groups.")
-    names, not_compared = dict[int, str](), list[tuple[Group, NotCompared]]()
-    for group_id in asked:
-        name = _believed(bridge, delivered[group_id])
-        if isinstance(name, NotCompared):
-            not_compared.append((delivered[group_id], name))
-        else:
-            names[group_id] = name
+    names = _believed(bridge, [delivered[group_id] for group_id in asked])
+    not_compared = [
+        (delivered[group_id], NotCompared.IN_DOUBT if delivered[group_id].in_doubt else NotCompared.LOST)
+        for group_id in asked
+        if group_id not in names
+    ]
     pairs = dict[Pair, Shared]()
     for same in _by_kind([delivered[group_id] for group_id in names]).values():
         lost = _count_pairs(bridge, {group.id or 0: names[group.id or 0] for group in same}, delivered, pairs)
@@ -126,14 +127,11 @@ def compare_groups(bridge: Bridge, actor: Actor, group_ids: Sequence[int]) -> Ov
     return Overlap([delivered[group_id] for group_id in names if group_id not in gone], not_compared, pairs)
 
 
-def _believed(bridge: Bridge, group: Group) -> str | NotCompared:
-    """Return the snapshot of a group's members that can be believed, or why there is none."""
-    if group.in_doubt:
-        return NotCompared.IN_DOUBT
-    name = group.base_snapshot
-    if name and proofs.is_proven(bridge.engine, bridge.snapshots, name, members=group.members):
-        return name
-    return NotCompared.LOST
+def _believed(bridge: Bridge, asked: Sequence[Group]) -> dict[int, str]:
+    """Return the snapshots of groups' members that can be believed, in the order of the groups."""
+    known = [(group, group.base_snapshot) for group in asked if group.base_snapshot and not group.in_doubt]
+    proven = proofs.find_proven(bridge.engine, bridge.snapshots, {name: group.members for group, name in known})
+    return {group.id or 0: name for group, name in known if name in proven}
 
 
 def _count_pairs(

@@ -71,6 +71,11 @@ def _work_out(snapshots: Snapshots, name: str, key: str, also: str) -> tuple[Pro
     return Proof(members if sums.members == members else -1, sums.fingerprint, key).of(stamp), other
 
 
+def stands(snapshots: Snapshots, name: str, proof: Proof) -> bool:
+    """Return whether a snapshot's file is there as it proved itself last, by its size and time: it is not read."""
+    return proof.sums is not None and snapshots.exists(name) and proof.is_of(snapshots.stamp(name))
+
+
 def check_proof(snapshots: Snapshots, name: str, proof: Proof) -> tuple[Damage | None, Proof]:
     """Check a snapshot against its proof; returns what is wrong with it, and the proof that it has now.
 

@@ -18,12 +18,15 @@ from core.errors import CohortBridgeError, NotFound, SettingsError, StorageFaile
 from core.forgetting.person import forget_person
 from core.reports import overlap
 from core.reports.overlap import MOST_GROUPS, NotCompared
+from data import proofs
 from data.engine import write_session
 from data.members import overlap as counting
 from data.members.copies import CopiedPlace
+from data.members.fingerprint import Sums
 from data.members.overlap import count_shared
 from data.members.snapshots import Snapshots
 from data.models import Connection, ConnectionKind, Group, Member
+from data.proof_models import SnapshotProof
 from data.storage.folder import FolderStorage
 
 ids = st.text(alphabet=st.characters(codec="utf-8"), min_size=1, max_size=3)
@@ -202,6 +205,25 @@ def test_what_was_compared_once_is_not_read_again_until_a_group_changes(bridge: 
     with write_session(bridge.engine) as session:
         session.get_one(Group, groups[1].id).base_snapshot = "run-00000099"
     assert [group.id for group, _ in compared(bridge, *groups[1:]).not_compared] == [groups[2].id]
+
+
+def test_a_file_that_proved_itself_to_another_process_is_not_read_for_that_until_it_changes(
+    bridge: Bridge, destination: int
+):
+    group = deliver(bridge, destination, 1, ["i_1", "i_2"])
+    name = group.base_snapshot or ""
+    compared(bridge, group)
+
+    def proves_itself() -> bool:
+        known = bridge.snapshots
+        later = Snapshots(known.folder, scratch=known.scratch, memory_mb=known.memory_mb)
+        return name in proofs.find_proven(bridge.engine, later, {name: 2})
+
+    with write_session(bridge.engine) as session:
+        session.get_one(SnapshotProof, name).fingerprint = Sums(2, 1, 1).fingerprint  # to read it would tell
+    assert proves_itself()
+    os.utime(bridge.snapshots.path(name))
+    assert not proves_itself()
 
 
 def test_who_is_shared_is_worked_out_again_once_a_group_changed(bridge: Bridge, destination: int):
