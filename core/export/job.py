@@ -17,6 +17,7 @@ from data.members.proof import Proof
 from data.members.store import SNAPSHOT
 from data.models import Connection, ConnectionKind, Group, Run, Sync
 from data.receivers import SharedReceiver
+from data.runs import RunRows
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,22 @@ class Job:
         return FileNames(self.run.id, self.attempt, self.token)
 
 
-def load(bridge: Bridge, run_id: int) -> Job:
-    """Load a run with all that it needs. Raises NotFound, NotConnected, ReceiverShared."""
-    rows = runs.get_with_its_rows(bridge.engine, run_id)
-    if rows is None:
-        raise NotFound(f"There is no run {run_id}.")
+def find_connections(rows: RunRows) -> tuple[Connection, Connection]:
+    """Return what a run reads through, and where it writes. Raises NotConnected."""
     mixpanel, destination = rows.mixpanel, rows.destination
     if mixpanel is None or mixpanel.removed or mixpanel.project_id != rows.sync.project_id:
         raise NotConnected("The Mixpanel connection of this sync was removed, or leads to another project now.")
     if destination is None or destination.removed:
         raise NotConnected(f"The destination {rows.run.destination} was removed.")
+    return mixpanel, destination
+
+
+def load(bridge: Bridge, run_id: int) -> Job:
+    """Load a run with all that it needs. Raises NotFound, NotConnected, ReceiverShared."""
+    rows = runs.get_with_its_rows(bridge.engine, run_id)
+    if rows is None:
+        raise NotFound(f"There is no run {run_id}.")
+    mixpanel, destination = find_connections(rows)
     if rows.shared:
         raise receiver_shared(rows.shared)
     proof = rows.base_proof

@@ -15,7 +15,7 @@ from core.export.progress import accepted_messages
 from core.reports import match_funnel, overview
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
-from core.syncs import held_runs, one_time, runs
+from core.syncs import held_runs, retry, runs
 from data.models import UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
@@ -338,16 +338,15 @@ def link(run: Run) -> None:
 
 
 def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
-    """Show the button that exports the run's cohort once more, to the same place, to those who may."""
+    """Show the button that does once more what a run was to do, to those who may."""
     if person.role < Role.ANALYST:
         return
-    again = partial(one_time.start_export, bridge, person, run.cohort_id, to=run.destination, dry_run=run.dry_run)
     st.button(
         "Run again",
         key=key,
         icon=":material/replay:",
         on_click=perform,
-        args=(place, again, _is_queued),
+        args=(place, partial(retry.run_again, bridge, person, run.id or 0), _is_queued),
     )
 
 

@@ -50,7 +50,20 @@ from core.reports import (
     user_lookup,
 )
 from core.reports.overview import AttentionItems
-from core.syncs import cohorts, groups, held_runs, listing, one_time, previews, recurring, runs, settings, several, undo
+from core.syncs import (
+    cohorts,
+    groups,
+    held_runs,
+    listing,
+    one_time,
+    previews,
+    recurring,
+    retry,
+    runs,
+    settings,
+    several,
+    undo,
+)
 from core.syncs.several import ExportSettings
 from data.alert_models import AlertChannel
 from data.engine import read_session, write_session
@@ -291,6 +304,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "cancel_waiting": (Role.ANALYST, WORKED, lambda on, who: several.cancel_waiting(on.bridge, who, [on.queued])),
     "forecast_exports": (Role.ANALYST, READS, lambda on, who: export_forecast.forecast_exports(on.bridge, who, [])),
     "start_export": (Role.ANALYST, WORKED, lambda on, who: one_time.start_export(on.bridge, who, 8)),
+    "run_again": (Role.ANALYST, WORKED, lambda on, who: retry.run_again(on.bridge, who, on.queued)),
     "undo_to": (Role.ANALYST, ELSEWHERE, lambda on, who: undo.undo_to(on.bridge, who, on.queued)),
     "associate_one": (
         Role.ANALYST,

@@ -1,0 +1,61 @@
+"""Do once more what a run was to do that did not succeed."""
+
+from __future__ import annotations
+
+from core.access.roles import Actor, Role, action
+from core.bridge import Bridge
+from core.errors import NotConnected, NotFound
+from core.export.job import find_connections
+from core.syncs.cohorts import known_cohort
+from core.syncs.one_time import queue_export
+from core.syncs.recurring import run_now
+from core.syncs.runs import unknown_run
+from core.syncs.undo import undo_to
+from data import run_stats, runs
+from data.models import Run, SyncKind, SyncState
+from data.run_queue import RunRequest
+from data.runs import RunRows
+from data.syncs import SyncPlace
+
+
+@action(Role.ANALYST)
+def run_again(bridge: Bridge, actor: Actor, run_id: int) -> Run:
+    """Queue once more what a run was to do: a preview as one, a rollback to the same members.
+
+    A recurring sync's is its own again, with its shrink limit. Any other export is between the same connections,
+    whatever they are called by now. Returns the run that is queued for it already, if there is one.
+
+    Raises: NotFound, NotConnected, SettingsError, GroupTaken, ReceiverShared, CohortUnknown, CohortNotExportable.
+    """
+    rows = runs.get_with_its_rows(bridge.engine, run_id)
+    if rows is None:
+        raise unknown_run(run_id)
+    run, sync = rows.run, rows.sync
+    if run.restore_snapshot:
+        return undo_to(bridge, actor, _find_earlier(bridge, run, run.restore_snapshot))
+    if not run.dry_run and sync.kind == SyncKind.RECURRING and sync.state != SyncState.REMOVED:
+        return run_now(bridge, actor, run.sync_id)
+    place = _find_place(rows)
+    request = RunRequest("manual", actor.name, dry_run=run.dry_run, force_full=run.force_full)
+    return queue_export(bridge, place, request, known=known_cohort(bridge, place.mixpanel, place.cohort_id))
+
+
+def _find_earlier(bridge: Bridge, run: Run, snapshot: str) -> int:
+    """Return the run whose members a rollback was to write."""
+    kept = run_stats.kept_runs(bridge.engine, run.group_id)
+    earlier = next((each.id for each in kept if each.snapshot == snapshot), None)
+    if earlier is None:
+        raise NotFound(
+            f"The members that run {run.id} was to write are not kept any more.",
+            advice="Roll back to a later run, or resume its sync: the group equals the cohort again then.",
+        )
+    return earlier
+
+
+def _find_place(rows: RunRows) -> SyncPlace:
+    """Return where a run read and wrote. Raises NotConnected."""
+    try:
+        mixpanel, destination = find_connections(rows)
+    except NotConnected as exc:
+        raise NotConnected(exc.message, advice="Export the cohort from Cohorts, to what is connected now.") from None
+    return SyncPlace(mixpanel, destination, rows.run.cohort_id)

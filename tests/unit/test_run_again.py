@@ -1,0 +1,130 @@
+"""Running a run again that did not succeed: it does what that one was to do, where that one was to do it."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import select
+
+from core.access.roles import LOCAL
+from core.bridge import Bridge
+from core.errors import NotConnected, NotFound
+from core.syncs import one_time, recurring, retry
+from data.engine import write_session
+from data.models import Connection, ConnectionKind, Run, RunStatus, SyncState
+
+COHORT = 7
+
+
+@pytest.fixture
+def home(bridge: Bridge) -> Bridge:
+    """A home with connections to two projects and to two folders, none of them the usual one."""
+    now, secret = bridge.clock.now(), bridge.vault.encrypt("made up")
+    with write_session(bridge.engine) as session:
+        for number, name in ((1, "shop"), (2, "news")):
+            session.add(
+                Connection(
+                    side="mixpanel", kind=ConnectionKind.MIXPANEL, name=name, project_id=number, username="a",
+                    base_url="https://mixpanel.invalid", secret=secret, created_at=now,
+                )
+            )  # fmt: skip
+            session.add(
+                Connection(
+                    side="destination", kind=ConnectionKind.CSV, name=f"csv-{name}", folder=f"unused-{name}",
+                    created_at=now,
+                )
+            )  # fmt: skip
+    return bridge
+
+
+def change(bridge: Bridge, run: Run, **values: object) -> Run:
+    with write_session(bridge.engine) as session:
+        row = session.get_one(Run, run.id)
+        for name, value in values.items():
+            setattr(row, name, value)
+        session.add(row)
+    return row
+
+
+def failed(bridge: Bridge, run: Run, **values: object) -> int:
+    change(bridge, run, status=RunStatus.FAILED, finished_at=bridge.clock.now(), **values)
+    return run.id or 0
+
+
+def connection(bridge: Bridge, called: str, **values: object) -> None:
+    with write_session(bridge.engine) as session:
+        row = session.exec(select(Connection).where(Connection.name == called)).one()
+        for name, value in values.items():
+            setattr(row, name, value)
+        session.add(row)
+
+
+def test_an_export_goes_between_the_same_connections_whatever_they_are_called_by_now(home: Bridge):
+    run = one_time.start_export(home, LOCAL, COHORT, mixpanel="news", to="csv-news")
+    connection(home, "csv-news", name="papers")
+    connection(home, "csv-shop", name="csv-news")
+
+    again = retry.run_again(home, LOCAL, failed(home, run))
+
+    assert (again.id != run.id, again.sync_id, again.group_id) == (True, run.sync_id, run.group_id)
+    assert (again.status, again.destination, again.trigger) == (RunStatus.QUEUED, "papers", "manual")
+    assert retry.run_again(home, LOCAL, run.id or 0).id == again.id
+
+
+@pytest.mark.parametrize("asked", [{"dry_run": True}, {"full": True}], ids=["preview", "full"])
+def test_a_preview_writes_nothing_again_and_a_full_overwrite_stays_one(home: Bridge, asked: dict[str, bool]):
+    run = one_time.start_export(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop", **asked)
+
+    again = retry.run_again(home, LOCAL, failed(home, run))
+
+    assert again.id != run.id
+    assert (again.dry_run, again.force_full) == (asked.get("dry_run", False), asked.get("full", False))
+
+
+def test_a_run_of_a_recurring_sync_is_its_own_again_with_its_shrink_limit(home: Bridge):
+    sync = recurring.add_sync(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop", max_shrink=10)
+    run = recurring.run_now(home, LOCAL, sync.id or 0)
+
+    again = retry.run_again(home, LOCAL, failed(home, run))
+
+    assert (again.id != run.id, again.sync_id) == (True, sync.id)
+    recurring.remove_sync(home, LOCAL, sync.id or 0)
+    assert retry.run_again(home, LOCAL, run.id or 0).sync_id != sync.id  # there is no such limit any more
+
+
+def test_a_rollback_is_one_again_and_to_the_same_members(home: Bridge):
+    sync = recurring.add_sync(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop")
+    earlier = recurring.run_now(home, LOCAL, sync.id or 0)
+    with home.snapshots.collector() as collector:
+        collector.add(distinct_ids=["user"], apptimize_ids=["i_1"])
+        home.snapshots.make("run-00000001", collector.write)
+    change(
+        home, earlier, status=RunStatus.SUCCEEDED, finished_at=home.clock.now(), snapshot="run-00000001", members=1,
+        matched_by="original:$apptimize_user_id",
+    )  # fmt: skip
+    run = recurring.run_now(home, LOCAL, sync.id or 0)
+    number = failed(home, run, trigger="undo", restore_snapshot="run-00000001")
+
+    again = retry.run_again(home, LOCAL, number)
+
+    assert (again.trigger, again.restore_snapshot) == ("undo", "run-00000001")
+    assert recurring.pause_sync(home, LOCAL, sync.id or 0).state == SyncState.PAUSED
+    change(home, earlier, snapshot=None)
+    with pytest.raises(NotFound, match=f"The members that run {number} was to write are not kept"):
+        retry.run_again(home, LOCAL, number)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("shop", {"removed": True}), ("shop", {"project_id": 3}), ("csv-shop", {"removed": True})],
+    ids=["no project", "another project", "no destination"],
+)
+def test_what_is_no_longer_connected_is_not_exported_to_or_from_elsewhere(
+    home: Bridge, name: str, values: dict[str, object]
+):
+    run = one_time.start_export(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop")
+    connection(home, name, **values)
+
+    with pytest.raises(NotConnected, match="was removed") as refused:
+        retry.run_again(home, LOCAL, failed(home, run))
+
+    assert refused.value.advice == "Export the cohort from Cohorts, to what is connected now."
