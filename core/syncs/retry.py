@@ -1,9 +1,10 @@
-"""Do once more what a run was to do that did not succeed."""
+"""Do once more what a run was to do that did not succeed, or write a group once more."""
 
 from __future__ import annotations
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
+from core.connections.lookup import choose_mixpanel
 from core.errors import NotConnected, NotFound
 from core.export.job import find_connections
 from core.syncs.cohorts import known_cohort
@@ -11,7 +12,7 @@ from core.syncs.one_time import queue_export
 from core.syncs.recurring import run_now
 from core.syncs.runs import unknown_run
 from core.syncs.undo import undo_to
-from data import run_stats, runs
+from data import connections, groups, run_stats, runs
 from data.models import Run, SyncKind, SyncState
 from data.run_queue import RunRequest
 from data.runs import RunRows
@@ -38,6 +39,25 @@ def run_again(bridge: Bridge, actor: Actor, run_id: int) -> Run:
     place = _find_place(rows)
     request = RunRequest("manual", actor.name, dry_run=run.dry_run, force_full=run.force_full)
     return queue_export(bridge, place, request, known=known_cohort(bridge, place.mixpanel, place.cohort_id))
+
+
+@action(Role.ANALYST)
+def export_again(bridge: Bridge, actor: Actor, group_id: int) -> Run:
+    """Queue an export of the cohort that feeds a group, to that group, or return the one that is queued already.
+
+    Raises: NotFound, NotConnected, GroupTaken, ReceiverShared, CohortUnknown, CohortNotExportable.
+    """
+    group = groups.get_group(bridge.engine, group_id)
+    if group is None:
+        raise NotFound(f"There is no group {group_id}.", advice="See Groups.")
+    present = connections.list_connections(bridge.engine)
+    mixpanel = choose_mixpanel([each for each in present if each.project_id == group.project_id])
+    destination = next((each for each in present if each.id == group.destination_id), None)
+    if mixpanel is None or destination is None:
+        raise NotConnected("Its Mixpanel project, or its destination, is not connected any more.")
+    place = SyncPlace(mixpanel, destination, group.cohort_id)
+    known = known_cohort(bridge, mixpanel, group.cohort_id)
+    return queue_export(bridge, place, RunRequest("manual", actor.name), known=known)
 
 
 def _find_earlier(bridge: Bridge, run: Run, snapshot: str) -> int:

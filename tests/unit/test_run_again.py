@@ -70,6 +70,18 @@ def test_an_export_goes_between_the_same_connections_whatever_they_are_called_by
     assert retry.run_again(home, LOCAL, run.id or 0).id == again.id
 
 
+def test_a_group_is_written_again_from_its_own_project(home: Bridge):
+    run = one_time.start_export(home, LOCAL, COHORT, mixpanel="news", to="csv-news")
+    failed(home, run)
+
+    again = retry.export_again(home, LOCAL, run.group_id)
+
+    assert (again.id != run.id, again.group_id, again.sync_id) == (True, run.group_id, run.sync_id)
+    connection(home, "news", removed=True)
+    with pytest.raises(NotConnected, match="not connected any more"):
+        retry.export_again(home, LOCAL, run.group_id)
+
+
 @pytest.mark.parametrize("asked", [{"dry_run": True}, {"full": True}], ids=["preview", "full"])
 def test_a_preview_writes_nothing_again_and_a_full_overwrite_stays_one(home: Bridge, asked: dict[str, bool]):
     run = one_time.start_export(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop", **asked)
