@@ -10,26 +10,19 @@ import argparse
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.error import URLError
 
-from bench.measure import ROOT, plain_environment
+from bench.browsing import IS_DRAWN, WINDOW, dashboard, open_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 LIMIT_MS, LIMIT_LOAD_MS, LIMIT_SHIFT = 300, 2000, 0.02
-_WINDOW = {"width": 1280, "height": 900}
-_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 # What moves by itself, and not because of a press half a second before, from the first byte on.
 _WATCH_SHIFTS = """
     window.shifts = 0;
@@ -37,18 +30,9 @@ _WATCH_SHIFTS = """
         for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifts += entry.value;
     }).observe({type: "layout-shift", buffered: true});
 """
-# Whether a page is drawn to its end: its heading, its parts that load when they are first needed, its grids.
-_IS_DRAWN = """heading => {
-    const app = document.querySelector("[data-testid=stApp]");
-    const title = document.querySelector("[data-testid=stMain] h1");
-    return app && app.dataset.testScriptState === "notRunning" && title && title.innerText.trim() === heading
-        && !document.querySelector("[data-testid=stSkeleton]")
-        && [...document.querySelectorAll("[data-testid=stDataFrame]")]
-            .every(grid => !grid.offsetParent || grid.querySelector("canvas"));
-}"""
 # Times one press: from its event to the frame after the page shows what it does.
 _TIME_PRESS = f"""([heading, shown]) => {{
-    const isDrawn = {_IS_DRAWN}, isShown = () => !shown || document.querySelector(shown);
+    const isDrawn = {IS_DRAWN}, isShown = () => !shown || document.querySelector(shown);
     window.took = new Promise(done => {{
         let pressed = 0, begun = false;
         const note = event => {{ pressed ||= event.timeStamp; }};
@@ -165,7 +149,7 @@ def measured(home: Path, rounds: int) -> str:
 
 def measure(home: Path, rounds: int) -> tuple[dict[str, Figures], dict[str, Figures]]:
     """Return how long pages take to load in a browser that has nothing of them, and presses to show what they do."""
-    with _dashboard(home) as url, _browser() as browser:
+    with dashboard(home) as url, open_browser() as browser:
         loads = {name: _load(browser, f"{url}/{name}", heading, rounds) for name, heading in LOADS.items()}
         return loads, {name: _press(browser, url, press, rounds) for name, press in presses().items()}
 
@@ -173,12 +157,12 @@ def measure(home: Path, rounds: int) -> tuple[dict[str, Figures], dict[str, Figu
 def _load(browser: Browser, url: str, heading: str, rounds: int) -> Figures:
     took_ms, cpu_ms, shifts = list[float](), list[float](), list[float]()
     for _ in range(rounds):
-        context = browser.new_context(viewport=_WINDOW)  # type: ignore[arg-type]
+        context = browser.new_context(viewport=WINDOW)
         context.add_init_script(_WATCH_SHIFTS)
         page = context.new_page()
         processor = _Processor(page)
         page.goto(url, wait_until="commit")
-        page.wait_for_function(_IS_DRAWN, arg=heading, timeout=60_000)
+        page.wait_for_function(IS_DRAWN, arg=heading, timeout=60_000)
         took_ms.append(page.evaluate("() => new Promise(done => requestAnimationFrame(() => done(performance.now())))"))
         cpu_ms.append(processor.used_ms())
         page.wait_for_timeout(500)  # what comes late moves things as well
@@ -192,10 +176,10 @@ def _press(browser: Browser, url: str, press: Press, rounds: int) -> Figures:
     """Press in a browser that has seen the page before and not what the press leads to, as a person's at first."""
     took_ms, cpu_ms = list[float](), list[float]()
     for number in range(rounds):
-        context = browser.new_context(viewport=_WINDOW)  # type: ignore[arg-type]
+        context = browser.new_context(viewport=WINDOW)
         page = context.new_page()
         page.goto(f"{url}/{press.at.format(number=number + 1)}")
-        page.wait_for_function(_IS_DRAWN, arg=press.from_heading, timeout=60_000)
+        page.wait_for_function(IS_DRAWN, arg=press.from_heading, timeout=60_000)
         page.wait_for_timeout(1500)  # a person looks first
         processor = _Processor(page)
         page.evaluate(_TIME_PRESS, [press.heading, press.shown])
@@ -205,42 +189,6 @@ def _press(browser: Browser, url: str, press: Press, rounds: int) -> Figures:
         context.close()
     print(".", end="", file=sys.stderr, flush=True)
     return Figures(took_ms, cpu_ms)
-
-
-@contextmanager
-def _browser() -> Generator[Browser]:
-    from playwright.sync_api import sync_playwright
-
-    from tests.stage.processes import find_chromium
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=find_chromium(), args=_ARGUMENTS)
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def _dashboard(home: Path) -> Generator[str]:
-    from tests.stage.processes import free_port
-
-    port = free_port()
-    environment = {**plain_environment(), "COHORT_BRIDGE_HOME": str(home)}
-    command = [sys.executable, "app.py", f"--server.port={port}", f"--secrets.files={home / 'no-sign-in.toml'}"]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _wait_for(url: str) -> None:
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s:
-        with suppress(URLError, ConnectionError), urllib.request.urlopen(url, timeout=5):
-            return
-        time.sleep(0.1)
-    raise TimeoutError("The dashboard did not start.")
 
 
 def table(loads: dict[str, Figures], pressed: dict[str, Figures], rounds: int) -> str:
