@@ -135,6 +135,7 @@ def _tags_field(view: SyncView) -> None:
         "Tags",
         view.sync.tags,
         accept_new_options=True,
+        select_all=False,
         max_selections=10,
         key=_key("syncs", "tags", sync_id),
         placeholder="Type a word and press Enter",

@@ -93,6 +93,7 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
             "Times",
             sorted({*_OFFERED, *start.times}),
             accept_new_options=True,
+            select_all=False,
             placeholder="Choose, or type 07:45",
             key=_key(prefix, "times", row_id),
         )

@@ -108,6 +108,8 @@ class Filters:
         self, show: Callable[..., Any], label: str, name: str, options: Mapping[Option, str], **look: Any
     ) -> list[Option]:
         """Show the choice of any number of options by their labels."""
+        # Else the first thing that Enter takes is all that is like what was typed.
+        look["select_all"] = False
         return self._draw(show, label, name, _of_options(options, None, [], many=True), **_choice(options), **look)
 
     def switch(self, show: Callable[..., Any], label: str, name: str, *, default: bool, **look: Any) -> bool:

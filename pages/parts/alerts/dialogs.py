@@ -84,12 +84,15 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
     if st.session_state[f"{prefix}_which"] == SOME:
         kept = [sync_id for sync_id in st.session_state[f"{prefix}_syncs"] if sync_id not in names]
         labels = {**names, **{sync_id: f"Sync {sync_id} (removed)" for sync_id in kept}}
-        st.multiselect("Syncs", list(labels), key=f"{prefix}_syncs", format_func=lambda each: labels[each])
+        st.multiselect(
+            "Syncs", list(labels), key=f"{prefix}_syncs", format_func=lambda each: labels[each], select_all=False
+        )
         st.multiselect(
             "Or every sync with one of these tags",
             sorted({*tags, *st.session_state[f"{prefix}_tags"]}, key=str.casefold),
             key=f"{prefix}_tags",
             accept_new_options=True,
+            select_all=False,
         )
         st.caption("What is about no single sync, such as a missing worker, is told in any case.")
     st.radio("Severity", list(_SEVERITIES), captions=list(_SEVERITIES.values()), key=f"{prefix}_severity")
