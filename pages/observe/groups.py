@@ -29,7 +29,7 @@ from pages.parts.formatting import (
     number,
     paused_text,
     pluralize,
-    timing_text,
+    timing_phrase,
 )
 from pages.parts.member_words import words_for
 from pages.parts.pager import Pager
@@ -144,9 +144,15 @@ def table_row(
 
 def update_text(view: SyncView | None) -> str:
     """Format how a group is kept up to date."""
+    text = update_phrase(view)
+    return text[0].upper() + text[1:]
+
+
+def update_phrase(view: SyncView | None) -> str:
+    """Format how a group is kept up to date within a sentence: names of days and zones keep their capitals."""
     if view is None:
-        return "Once"
-    every = timing_text(view.sync)
+        return "once"
+    every = timing_phrase(view.sync)
     return f"{every}, p{paused_text(view.sync)[1:]}" if view.sync.state == SyncState.PAUSED else every
 
 
@@ -191,7 +197,7 @@ def _show_figures(group: Group, place: Connection | None, view: SyncView | None,
     st.header(escape_markdown(name), anchor=False)
     st.caption(
         f"Made of the cohort {escape_markdown(group.cohort_name)} ({group.cohort_id}), delivered to {destination}, "
-        f"{escape_markdown(update_text(view).lower())}. {shown_as}".strip()
+        f"{escape_markdown(update_phrase(view))}. {shown_as}".strip()
     )
     if group.in_doubt:
         cause = IN_DOUBT[DoubtCause(group.doubt_cause or DoubtCause.DELIVERY)]

@@ -15,7 +15,7 @@ from core.reports import comparison, match_funnel, members
 from core.syncs import groups, recurring, runs, undo
 from core.worker import service
 from data.engine import write_session
-from data.models import Run
+from data.models import Run, Schedule
 from pages.parts.formatting import moment
 from tests.pages.dashboard import CONNECTIONS, GROUPS, HISTORY, PRACTICE, USERS, drawn, open_page, shown, sign_in_as
 from tests.stage.adding import lead_to
@@ -36,6 +36,13 @@ def test_groups_are_listed_by_name_and_how_apptimize_shows_it_is_said_once(pract
     assert "Apptimize shows it as “Mixpanel: Power users”." in shown(open_page(GROUPS, group=1))
     drawn(at.text_input(key="groups_search").set_value("SPEND").run())
     assert len(at.dataframe[0].value) == 1
+
+
+def test_a_schedule_keeps_the_capitals_of_its_days_and_its_zone_within_a_sentence(practising: Bridge):
+    export(practising, POWER)
+    recurring.add_sync(practising, LOCAL, POWER, schedule=Schedule("0 8 * * 1", "Europe/Berlin"))
+
+    assert "delivered to default, Mondays at 08:00 Europe/Berlin." in shown(open_page(GROUPS, group=1))
 
 
 def test_members_are_paged_and_searched(practising: Bridge, sandbox: Sandbox):
