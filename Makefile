@@ -12,7 +12,7 @@ COMPILE := $(PYTHON) -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-postgres test-postgres-short counterparts faults faults-postgres check format unit bench bench-pages bench-scale pictures clean
+.PHONY: help run test test-postgres test-postgres-short counterparts faults faults-postgres check format unit bench bench-pages bench-tour bench-scale pictures clean
 
 help: ## Show what can be done
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: $(VENV)/.installed-bench ## Measure exports beside other tools, the worke
 
 bench-pages: $(VENV)/.installed-dev ## Measure how fast the pages are (takes some minutes)
 	@$(PYTHON) -m bench.pages
+
+bench-tour: $(VENV)/.installed-dev ## Count what tasks cost in a browser: clicks, seconds, scrolling (takes some minutes)
+	@$(PYTHON) -m bench.tour
 
 bench-scale: $(VENV)/.installed-postgres ## Measure how fast runs are handed out, with one worker and several (takes some minutes)
 	@$(PYTHON) -m bench.scale

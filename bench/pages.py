@@ -96,7 +96,9 @@ def fill(bridge: Bridge) -> int:
 def _connections(bridge: Bridge) -> None:
     secret = bridge.vault.encrypt("made up")
     now = _now()
-    cohorts = [asdict(Cohort(i, _name(i), "Made up for a measurement", i * 7, "", True, False)) for i in range(1, 301)]
+    cohorts = [
+        asdict(Cohort(i, cohort_name(i), "Made up for a measurement", i * 7, "", True, False)) for i in range(1, 301)
+    ]
     with write_session(bridge.engine) as session:
         session.add(Connection(side="mixpanel", kind="mixpanel", name="default", username="made.up", secret=secret,
                                project_id=PROJECT, base_url="https://mixpanel.invalid", created_at=now))  # fmt: skip
@@ -112,7 +114,8 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _name(number: int) -> str:
+def cohort_name(number: int) -> str:
+    """Return what a cohort is called, and its group."""
     return f'Cohort {number} <b>of users</b> & "more" 東京'
 
 
@@ -121,8 +124,9 @@ def _groups(engine: Engine) -> None:
     with write_session(engine) as session:
         for i in range(1, SYNCS + 1):
             members = MEMBERS if i == BIG else 1000
-            session.add(Group(id=i, destination_id=2, project_id=PROJECT, cohort_id=i, cohort_name=_name(i),
-                              name=_name(i), delivered_name=_name(i), delivered_at=now, verified_at=now, full_at=now,
+            name = cohort_name(i)
+            session.add(Group(id=i, destination_id=2, project_id=PROJECT, cohort_id=i, cohort_name=name, name=name,
+                              delivered_name=name, delivered_at=now, verified_at=now, full_at=now,
                               base_snapshot=f"base-{i}", members=members, created_at=now))  # fmt: skip
         session.flush()
         for i in range(1, SYNCS + 1):
@@ -163,8 +167,8 @@ def _run(number: int, group: int, status: str, at: Any, chance: random.Random) -
         "sync_id": group,
         "group_id": group,
         "cohort_id": group,
-        "cohort_name": _name(group),
-        "group_name": _name(group),
+        "cohort_name": cohort_name(group),
+        "group_name": cohort_name(group),
         "destination": "default",
         "trigger": "schedule" if number % 9 else "manual",
         "actor": "schedule" if number % 9 else f"person{number % 40}@example.com",
