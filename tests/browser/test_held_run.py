@@ -14,13 +14,6 @@ from tests.stage.seeds import LONG
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def hold(everything: Everything, *, by: int) -> int:
-    """Let an export find a total that is wrong by so many; returns the run that is held."""
-    everything.fault("total_wrong", by=by)
-    everything.core("export", str(IMPORTED), "--to", "default")
-    return everything.newest_run_id(IMPORTED)
-
-
 def open_dialog(everything: Everything, page: Page) -> Locator:
     go(page, f"{everything.url}/cohorts?cohort={IMPORTED}", "Cohorts")
     press(page.get_by_role("button", name="Apply once"))
@@ -42,9 +35,9 @@ def behind_dialog(page: Page, run_id: int) -> Locator:
 def test_an_open_dialog_stays_while_a_newer_run_is_held_and_its_press_is_for_that_one(
     everything: Everything, page: Page
 ):
-    hold(everything, by=3)
+    everything.hold(IMPORTED, by=3)
     dialog = open_dialog(everything, page)
-    newer = hold(everything, by=3)
+    newer = everything.hold(IMPORTED, by=3)
     expect(behind_dialog(page, newer)).to_be_attached()
 
     press(dialog.get_by_role("button", name="Apply once"))
@@ -58,10 +51,10 @@ def test_an_open_dialog_stays_while_a_newer_run_is_held_and_its_press_is_for_tha
 
 @LONG
 def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(everything: Everything, page: Page):
-    looked_at = hold(everything, by=4)
+    looked_at = everything.hold(IMPORTED, by=4)
     dialog = open_dialog(everything, page)
     announced = int(figure(dialog, "Announced").inner_text())
-    newer = hold(everything, by=6)
+    newer = everything.hold(IMPORTED, by=6)
     expect(behind_dialog(page, newer)).to_be_attached()
     assert int(figure(dialog, "Announced").inner_text()) == announced, "what is looked at does not change by itself"
 
@@ -79,7 +72,7 @@ def test_a_press_that_a_newer_held_run_goes_beyond_is_answered_with_its_numbers(
 def test_a_dialog_that_was_closed_does_not_come_back_when_the_page_is_drawn_again(
     everything: Everything, page: Page, closed_by: str
 ):
-    hold(everything, by=4)
+    everything.hold(IMPORTED, by=4)
     dialog = open_dialog(everything, page)
 
     if closed_by == "Escape":
@@ -88,19 +81,19 @@ def test_a_dialog_that_was_closed_does_not_come_back_when_the_page_is_drawn_agai
         press(dialog.get_by_role("button", name="Cancel"))
 
     expect(dialog).to_have_count(0)
-    newer = hold(everything, by=4)
+    newer = everything.hold(IMPORTED, by=4)
     expect(page.get_by_role("link", name=f"Run {newer} in History")).to_be_visible()
     expect(dialog).to_have_count(0)
 
 
 @LONG
 def test_the_dialog_of_the_overview_stays_while_that_is_kept_up_to_date(everything: Everything, page: Page):
-    looked_at = hold(everything, by=4)
+    looked_at = everything.hold(IMPORTED, by=4)
     go(page, everything.url, "Overview")
     press(page.get_by_role("button", name="Apply once"))
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text(f"run {looked_at}")).to_be_visible()
-    newer = hold(everything, by=4)
+    newer = everything.hold(IMPORTED, by=4)
     expect(behind_dialog(page, newer)).to_be_attached()
 
     press(dialog.get_by_role("button", name="Apply once"))

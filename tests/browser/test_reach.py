@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,8 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, turn_to, wait_for_rest
-from tests.stage.sandbox import POWER, TRIAL
+from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, tick_row, turn_to, wait_for_rest
+from tests.stage.sandbox import COMPANIES, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 from tests.stage.seeds import LONG, SEEDS, few
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -29,6 +30,9 @@ FITS = """() => {
     return main.scrollWidth <= main.clientWidth;
 }"""
 NEEDED = ("serious", "critical")
+# So many pages are walked through in the short form.
+FEW_PAGES = 6
+WIDE, NARROW, PHONE = 1280, 800, 390
 
 
 def broken(page: Page, *, only: list[str] | None = None) -> list[str]:
@@ -69,7 +73,36 @@ def used(everything: Everything) -> dict[str, str]:
             f"users?id={member}": "Look up a user",
             "history?run=1": "History",
         }
+        | (_seldom(everything, group) if SEEDS else {})
     )
+
+
+def _seldom(everything: Everything, group: int) -> dict[str, str]:
+    """Let something fail, be held and be paused; return the pages that show it, and those that few people open."""
+    everything.core("export", str(SPENDERS))
+    everything.fault("unauthorized", target="apptimize")
+    everything.core("export", str(NEWSLETTER))
+    everything.clear_faults()
+    held, failed = everything.hold(IMPORTED), everything.newest_run_id(NEWSLETTER)
+    everything.clear_faults()
+    details = {f"history?run=1&show={name}": "History" for name in ("members", "steps", "calls")}
+    return details | {
+        f"overlap?pair={group}-{everything.group_id(SPENDERS)}": "Overlap",
+        f"cohorts?cohort={COMPANIES}": "Cohorts",
+        f"cohorts?cohort={NEWSLETTER}": "Cohorts",
+        f"cohorts?cohort={IMPORTED}": "Cohorts",
+        f"history?run={failed}": "History",
+        f"history?run={held}": "History",
+        "history?status=failed&destination=default": "History",
+        "history?text=nobody+bears+this+name": "History",
+        f"syncs?sync={everything.recurring_sync_id(POWER)}&show=size": "Syncs",
+        "syncs?state=paused": "Syncs",
+        f"matching?cohort={TRIAL}": "Matching",
+        "matching?view=associate": "Matching",
+        "users?id=i_nobody": "Look up a user",
+        "audit?line=1": "Audit log",
+        "groups?group=99": "Groups",
+    }
 
 
 @dataclass
@@ -83,6 +116,20 @@ class Walk:
     asked: list[str] = field(default_factory=list[str])
     said: list[str] = field(default_factory=list[str])
 
+    def look(self, page: Page, path: str, width: int) -> None:
+        """Look at a page in the light, in a window of this width."""
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_for_rest(page)
+        self.unlabeled[f"{path} at {width}"] = broken(page)
+        if not fits(page):
+            self.too_wide.append(f"{path} at {width}")
+
+    def look_in_the_dark(self, page: Page, path: str, width: int) -> None:
+        """Look at the colors of a page that was turned dark."""
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_for_rest(page)
+        self.pale_in_the_dark[f"{path} at {width}"] = broken(page, only=["color-contrast"])
+
 
 def fits(page: Page) -> bool:
     """Return whether the page fits into its window; a chart takes its new width a moment after the window."""
@@ -95,31 +142,34 @@ def fits(page: Page) -> bool:
 
 @pytest.fixture(scope="module")
 def walk(everything: Everything, used: dict[str, str], context: BrowserContext) -> Walk:
-    """Walk through every page once: in the light, then in a narrow window, then in the dark.
+    """Walk through every page once: in the light, then in the dark, in wide and in narrow windows.
 
-    The short form sees every fifth one; the tests of it are marked so that the long form takes them as well.
+    The short form sees a few; the tests of it are marked so that the long form takes them as well.
     """
     walk, page = Walk(), context.new_page()
     page.on("request", lambda request: walk.asked.append(request.url))
     page.on("console", lambda message: walk.said.append(message.text) if message.type == "error" else None)
     go(page, everything.url, "Overview")
-    for path, heading in list(used.items())[:: 1 if SEEDS else 5]:
+    for path, heading in list(used.items())[:: 1 if SEEDS else -(-len(used) // FEW_PAGES)]:
+        page.set_viewport_size({"width": WIDE, "height": 900})
         turn_to(page, f"{everything.url}/{path}", heading)
-        walk.unlabeled[path] = broken(page)
         walk.headings[path] = page.locator("h1").count()
-        page.set_viewport_size({"width": 800, "height": 900})
-        wait_for_rest(page)
-        if not fits(page):
-            walk.too_wide.append(path)
-        page.emulate_media(color_scheme="dark")
+        for width in (WIDE, NARROW, PHONE) if SEEDS else (WIDE, NARROW):
+            walk.look(page, path, width)
+        turn_dark(page)
         settled(page, heading)
-        page.wait_for_function(IS_DARK)  # the page follows the system's setting
-        wait_for_rest(page)
-        walk.pale_in_the_dark[path] = broken(page, only=["color-contrast"])
+        for width in (PHONE, NARROW, WIDE) if SEEDS else (NARROW,):
+            walk.look_in_the_dark(page, path, width)
         page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 1280, "height": 900})
     page.close()
     return walk
+
+
+def turn_dark(page: Page) -> None:
+    """Have the system's setting be dark, which the page follows."""
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(IS_DARK)
+    wait_for_rest(page)
 
 
 @few(1)
@@ -220,3 +270,62 @@ def test_a_question_takes_the_focus_and_escape_means_no(everything: Everything, 
 
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("button", name="Remove", exact=True)).to_be_visible()
+
+
+Opened = Callable[[Page], object]
+
+
+def named(name: str) -> Opened:
+    """Return what presses the last button of this name."""
+    return lambda page: press(page.get_by_role("button", name=name, exact=True).last)
+
+
+def tick_all(page: Page) -> None:
+    tick_row(page, "Power users")
+    press(page.get_by_role("button", name="Pause 1"))
+
+
+def find_nobody(page: Page) -> None:
+    press(page.get_by_role("button", name="Search", exact=True))
+    page.get_by_role("dialog").get_by_role("searchbox").fill("i_nobody")
+    expect(page.get_by_text("Nothing has this name or number")).to_be_visible()
+
+
+# What opens above a page, and what opens it: the address, its heading, and the press.
+ABOVE: dict[str, tuple[str, str, Opened]] = {
+    "search": ("", "Overview", find_nobody),
+    "held run": ("", "Overview", named("Apply once")),
+    "saved filters": ("history?status=failed", "History", named("Saved filters")),
+    "copy": ("syncs?sync={sync}", "Syncs", named("Copy")),
+    "pause until": ("syncs?sync={sync}", "Syncs", named("Pause until")),
+    "remove sync": ("syncs?sync={sync}", "Syncs", named("Remove")),
+    "pause": ("syncs", "Syncs", tick_all),
+    "roll back": ("history?run=1", "History", named("Roll back to this run")),
+    "forget": ("users?id=i_nobody", "Look up a user", named("Forget this person")),
+    "change project": ("connections", "Connections", named("Change project")),
+    "remove connection": ("connections", "Connections", named("Remove")),
+    "alert channel": ("alerts", "Alerts", named("Add channel")),
+    "token": ("connections", "Connections", named("Make token")),
+}
+
+
+@LONG
+@pytest.mark.parametrize("what", ABOVE)
+def test_nothing_that_opens_above_a_page_leaves_out_a_label_or_is_too_pale(
+    everything: Everything, used: dict[str, str], page: Page, what: str
+):
+    everything.core("connect", "csv", "--folder", str(everything.home / "groups"), "--name", "archive")
+    path, heading, open_it = ABOVE[what]
+    go(page, f"{everything.url}/{path.format(sync=everything.recurring_sync_id(POWER))}", heading)
+    open_it(page)
+    wait_for_rest(page)
+    for width in (WIDE, NARROW, PHONE):
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_for_rest(page)
+        assert broken(page) == [], f"light, {width}"
+    turn_dark(page)
+    for width in (PHONE, NARROW, WIDE):
+        page.set_viewport_size({"width": width, "height": 900})
+        wait_for_rest(page)
+        assert broken(page, only=["color-contrast"]) == [], f"dark, {width}"
+    page.emulate_media(color_scheme="light")
