@@ -1,4 +1,4 @@
-"""Make pictures of every page, light and dark, wide and narrow: `python -m tests.browser.pictures [FOLDER]`.
+"""Make pictures of every page, light and dark, in three widths: `python -m tests.browser.pictures [FOLDER]`.
 
 Set up over the sandbox are: nothing connected, a run and an association under way, runs that failed, plenty of
 everything, searches that find nothing, forms and questions; then the same without a worker, for each role, and with
@@ -8,32 +8,34 @@ files that are gone.
 from __future__ import annotations
 
 import re
-import sqlite3
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import stage
+from tests.browser.picture_homes import (
+    a_member,
+    associate,
+    fill,
+    lose_members,
+    plenty,
+    trouble_the_account,
+)
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row
+from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row, turn_to
 from tests.stage.processes import find_chromium
-from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
+from tests.stage.sandbox import COMPANIES, EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 
 SCHEMES = ("light", "dark")
-WIDTHS = (1280, 800)
+WIDTHS = (1280, 800, 390)
 VARIANTS = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
-# Of what is seldom seen, two are enough to see each scheme and width.
-CORNERS = (("light", 1280), ("dark", 800))
+# Of what is seldom seen, three are enough to see each scheme and width.
+CORNERS = (("light", 1280), ("dark", 800), ("light", 390))
 NO_MATCH = "nobody bears this name"
-TIMES = {
-    "run": ("queued_at", "started_at", "finished_at"),  # the last as the last: it tells which have ended
-    "group_at_destination": ("delivered_at", "verified_at", "full_at"),
-}
 
 
 def main() -> None:
@@ -59,6 +61,8 @@ def main() -> None:
             take(browser, everything, folder / "full", full_pages(everything))
             take(browser, everything, folder / "none", unknown_pages(), CORNERS)
             take_searches(browser, everything, folder / "none")
+            take_search_box(browser, everything, folder / "full")
+            take_saved_filters(browser, everything, folder / "forms")
             take_forms(browser, everything, folder / "forms")
             take_signed_in(browser, home, folder / "signed-in")
             take_questions(browser, everything, folder / "forms")
@@ -78,21 +82,6 @@ def main() -> None:
             take(browser, everything, folder / "lost", lost_pages(everything), CORNERS)
         take_broken(browser, home / "broken", folder / "lost")
     print(folder)
-
-
-def fill(everything: Everything) -> None:
-    """Export this and that, and let three exports fail, each in its own way."""
-    for cohort in (POWER, EVERYONE, SPENDERS):
-        everything.core("export", str(cohort))
-    everything.core("export", str(POWER), "--dry-run")
-    for fault, cohort, target in (("unauthorized", NEWSLETTER, "apptimize"), ("total_wrong", IMPORTED, "mixpanel")):
-        everything.fault(fault, target=target)
-        everything.core("export", str(cohort))
-        everything.clear_faults()
-    everything.shift(3600)  # or there would be nothing to send
-    everything.fault("server_error", target="apptimize")
-    everything.core("export", str(SPENDERS))
-    everything.clear_faults()
 
 
 def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
@@ -131,81 +120,6 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                     page.screenshot(path=folder / f"deactivate-{end}", animations="disabled")
 
 
-def plenty(everything: Everything) -> None:
-    """Let recurring syncs live through a day in which people join and leave, one is held and one is paused."""
-    everything.core("connect", "csv", "--folder", str(everything.home / "groups"), "--name", "archive")
-    for cohort, every, max_shrink in ((TRIAL, "15", "0"), (SPENDERS, "60", "30"), (POWER, "30", "50")):
-        everything.core(
-            "syncs", "add", str(cohort), "--every", every, "--max-shrink", max_shrink, "--to", "default",
-        )  # fmt: skip
-    everything.core("syncs", "pause", str(everything.recurring_sync_id(POWER)))
-    for hour, passed in ((2, 1), (5, 3), (9, 4), (14, 5), (20, 6), (24, 4)):
-        everything.shift(hour * 3600)
-        lie_further_back(everything, passed)
-        for cohort in (TRIAL, SPENDERS):
-            everything.core("export", str(cohort), "--to", "default")
-    everything.shift(26 * 3600)
-    lie_further_back(everything, 2)
-    everything.preview(POWER)
-
-
-def lie_further_back(everything: Everything, hours: int) -> None:
-    """Let what was done lie some hours further back: unlike the sandbox's clock, this machine's cannot be set."""
-
-    def earlier(match: re.Match[str]) -> str:
-        return f'"at": "{(datetime.fromisoformat(match[1]) - timedelta(hours=hours)).isoformat()}"'
-
-    with changing(everything) as database:
-        for table, columns in TIMES.items():
-            for column in columns:
-                at = f"strftime('%Y-%m-%d %H:%M:%f', {column}, '-{hours} hours') || '000'"
-                ended = "finished_at IS NOT NULL" if table == "run" else "true"
-                database.execute(f"UPDATE {table} SET {column} = {at} WHERE {ended}")
-        for run_id, log in database.execute("SELECT run_id, log FROM run_log").fetchall():
-            log = re.sub(r'"at": "([^"]+)"', earlier, log)
-            database.execute("UPDATE run_log SET log = ? WHERE run_id = ?", [log, run_id])
-
-
-@contextmanager
-def changing(everything: Everything) -> Iterator[sqlite3.Connection]:
-    """Open the database, to set up what would take days to come about."""
-    with closing(sqlite3.connect(everything.home / "cohort_bridge.db", timeout=30)) as database, database:
-        yield database
-
-
-def trouble_the_account(everything: Everything) -> None:
-    """Let the service account expire soon."""
-    at = datetime.now(UTC) + timedelta(days=3)
-    with changing(everything) as database:
-        database.execute("UPDATE connection SET account_expires_at = ? WHERE side = 'mixpanel'", [f"{at:%F %T}.000000"])
-
-
-def lose_members(everything: Everything) -> None:
-    """Let the files with members of a group be gone, as on a disk that someone tidied up."""
-    with changing(everything) as database:
-        for kind in ("snapshot", "difference"):
-            query = f"SELECT {kind} FROM run WHERE cohort_id = ? AND {kind} IS NOT NULL"
-            for (name,) in database.execute(query, [SPENDERS]).fetchall():
-                for file in (everything.home / "snapshots").glob(f"{name}*"):
-                    file.unlink()
-
-
-def a_member(everything: Everything) -> str:
-    """Name one who is in a group."""
-    return everything.core("groups", "members", str(SPENDERS)).splitlines()[3]
-
-
-def associate(everything: Everything, folder: Path) -> None:
-    """Associate users by hand: one file that is written, one that waits for a word, one that cannot be used."""
-    file = folder / "users.csv"
-    lines = [f"picture-{number},i_{number}" for number in range(40)]
-    file.write_text("\n".join(["distinct_id,apptimize_id", *lines, ",i_77", "bare,4711", "torn,i_1", "=1+1,i_78"]))
-    everything.core("associate", "--file", str(file), "--json")
-    everything.core("associate", "--file", str(file), "--dry-run")
-    file.write_text("name,apptimize_id\nAda,i_1\n")
-    everything.core("associate", "--file", str(file), "--json")
-
-
 def failed_pages(everything: Everything) -> dict[str, str]:
     """Return the pages that show failures."""
     return {
@@ -237,6 +151,11 @@ def full_pages(everything: Everything) -> dict[str, str]:
         f"groups?group={group}&view=Size+over+time": "Groups",
         f"groups?group={group}&view=Joined+and+left": "Groups",
         f"overlap?pair={group}-{everything.group_id(POWER)}": "Overlap",
+        f"cohorts?cohort={TRIAL},{POWER},{COMPANIES}": "Cohorts",
+        f"cohorts?cohort={TRIAL},{POWER}&exports=1,2": "Cohorts",
+        f"history?run={everything.newest_run_id(TRIAL)}&show=members": "History",
+        f"syncs?sync={everything.recurring_sync_id(TRIAL)}&show=size": "Syncs",
+        "matching?view=associate": "Matching",
         f"groups?group={group}&view=Compare+two+runs": "Groups",
         f"users?id={a_member(everything)}": "Look up a user",
         f"matching?cohort={IMPORTED}": "Matching",
@@ -302,12 +221,14 @@ def take(
     pages: dict[str, str],
     variants: tuple[tuple[str, int], ...] = VARIANTS,
 ) -> None:
-    """Take a picture of each page, in both colour schemes and widths."""
+    """Take a picture of each page, in both color schemes and all widths."""
     for scheme, width in variants:
         with window(browser, scheme, width) as page:
+            show = go
             for path, heading in pages.items():
-                go(page, f"{everything.url}/{path}", heading)
+                show(page, f"{everything.url}/{path}", heading)
                 picture(page, folder / f"{picture_name(path)}-{scheme}-{width}.png")
+                show = turn_to  # the next one: to load the dashboard again takes longest
 
 
 def picture_name(path: str) -> str:
@@ -335,6 +256,34 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
                 )
                 expect(page.get_by_text(says)).to_be_visible()
                 picture(page, folder / f"search-{picture_name(path)}-{scheme}-{width}.png")
+
+
+def take_search_box(browser: Browser, everything: Everything, folder: Path) -> None:
+    """Take pictures of the search on every page: empty, with what it found, of a user, and of nobody."""
+    texts = {"empty": "", "found": "power", "user": a_member(everything), "nobody": "i_nobody", "run": "run 2"}
+    for scheme, width in VARIANTS:
+        with window(browser, scheme, width) as page:
+            go(page, everything.url, "Overview")
+            page.keyboard.press("Control+k")
+            field = page.get_by_role("dialog").get_by_role("searchbox")
+            for name, text in texts.items():
+                field.fill(text)
+                page.wait_for_timeout(1500)  # what is found is drawn while one types
+                folder.mkdir(parents=True, exist_ok=True)
+                page.screenshot(path=folder / f"search-box-{name}-{scheme}-{width}.png", animations="disabled")
+
+
+def take_saved_filters(browser: Browser, everything: Everything, folder: Path) -> None:
+    """Take pictures of filters that were kept under a name."""
+    for number, (scheme, width) in enumerate(CORNERS):
+        with window(browser, scheme, width) as page:
+            go(page, f"{everything.url}/history?status=failed", "History")
+            press(page.get_by_role("button", name="Saved filters"))
+            if not number:
+                page.get_by_label("Name", exact=True).fill("Failed runs")
+                press(page.get_by_role("button", name="Save these filters"))
+                expect(page.get_by_text("is saved")).to_be_visible()
+            page.screenshot(path=folder / f"saved-filters-{scheme}-{width}.png", animations="disabled")
 
 
 def take_refresh(browser: Browser, everything: Everything, folder: Path) -> None:
@@ -388,17 +337,17 @@ def take_broken(browser: Browser, home: Path, folder: Path) -> None:
 
 def take_forms(browser: Browser, everything: Everything, folder: Path) -> None:
     """Take pictures of the opened forms, and of the question before a connection is removed."""
-    for scheme in SCHEMES:
-        with window(browser, scheme, 1280) as page:
+    for scheme, width in CORNERS:
+        with window(browser, scheme, width) as page:
             go(page, f"{everything.url}/connections", "Connections")
             press(page.get_by_text("Connect another project"))
             press(page.locator(".st-key-connections_apptimize").get_by_text("Connect", exact=True))
             press(page.get_by_role("button", name="Connect Mixpanel"))
             expect(page.get_by_text("Secret: this is needed.")).to_be_visible()
-            picture(page, folder / f"connections-{scheme}.png")
+            picture(page, folder / f"connections-{scheme}-{width}.png")
             press(page.get_by_role("button", name="Remove").last)
             expect(page.get_by_role("dialog")).to_be_visible()
-            page.screenshot(path=folder / f"remove-{scheme}.png", animations="disabled")
+            page.screenshot(path=folder / f"remove-{scheme}-{width}.png", animations="disabled")
 
 
 def take_questions(browser: Browser, everything: Everything, folder: Path) -> None:
