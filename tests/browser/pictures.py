@@ -43,6 +43,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="pictures-"))
     if not find_chromium():
         sys.exit("There is no Chromium on this machine.")
+    expect.set_options(timeout=20_000)  # the machine may have much other work
     with ExitStack() as stack:
         browser = stack.enter_context(stage.browser())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
