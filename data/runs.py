@@ -137,6 +137,18 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     return kept
 
 
+def find_later(engine: Engine, run: Run) -> int | None:
+    """Return a run that was meant to write the same group, and may have done so since this one began; None: none.
+
+    It may have been asked for before this one, and have waited for longer.
+    """
+    since = run.started_at or run.queued_at
+    is_later = or_(col(Run.id) > run.id, col(Run.status).in_(UNFINISHED), col(Run.finished_at) > since)
+    others = select(Run.id).where(Run.group_id == run.group_id, col(Run.dry_run).is_(False), is_later)
+    with read_session(engine) as session:
+        return session.exec(others.order_by(col(Run.id).desc()).limit(1)).first()
+
+
 def list_runs(engine: Engine, which: RunFilter, *, limit: int = 50, offset: int = 0) -> list[Run]:
     """List runs, newest first."""
     with read_session(engine) as session:

@@ -10,7 +10,7 @@ from core.errors import SettingsError
 from core.syncs.runs import unknown_run
 from core.text import shown
 from data import runs
-from data.models import UNFINISHED, Run, RunFilter, RunStatus
+from data.models import Run, RunStatus
 from data.runs import RunRows
 
 _AGAIN = "Nothing was exported. Preview again, and look at the new result."
@@ -45,14 +45,6 @@ def _what_is_another(bridge: Bridge, rows: RunRows) -> str:
         return "users are matched in another way by now."
     if rows.group.name != run.group_name:
         return f"the group is called {shown(rows.group.name, most=100)} by now."
-    newest = runs.list_runs(bridge.engine, RunFilter(group_id=run.group_id, with_dry_runs=False), limit=1)
-    if newest and _is_later(newest[0], run):
-        return f"run {newest[0].id} has come after it."
+    if later := runs.find_later(bridge.engine, run):
+        return f"run {later} has come after it."
     return ""
-
-
-def _is_later(other: Run, run: Run) -> bool:
-    """Return whether another run of the group was asked for after a preview, or ends later, though asked for before."""
-    if (other.id or 0) > (run.id or 0) or other.status in UNFINISHED:
-        return True
-    return bool(other.finished_at and run.finished_at and other.finished_at > run.finished_at)

@@ -134,18 +134,6 @@ def test_a_preview_whose_surroundings_changed_is_not_current(
         previews.require_current(practising, LOCAL, previewed.id or 0)
 
 
-def test_a_preview_is_not_current_once_an_export_ended_that_was_asked_for_before_it(practising: Bridge):
-    waiting = one_time.start_export(practising, LOCAL, POWER)
-    previewed = one_time.start_export(practising, LOCAL, POWER, dry_run=True)
-    for _ in range(2):  # one run of a group at a time
-        service.once(practising)
-    with write_session(practising.engine) as session:
-        session.get_one(Run, waiting.id).finished_at = practising.clock.now()
-
-    with pytest.raises(SettingsError, match=f"run {waiting.id} has come after it"):
-        previews.require_current(practising, LOCAL, previewed.id or 0)
-
-
 def test_the_form_stays_and_waits_while_a_run_is_on_its_way(practising: Bridge):
     before = page_buttons(open_page(COHORTS, cohort=POWER))
     run = one_time.start_export(practising, LOCAL, POWER)
