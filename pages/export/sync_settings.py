@@ -8,7 +8,6 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.errors import SettingsError
 from core.rules.due_times import INTERVALS
 from core.rules.holding import LEAST_SUGGESTED
 from core.syncs import listing, settings
@@ -20,6 +19,7 @@ from pages.parts import answers
 from pages.parts.actions import perform
 from pages.parts.formatting import escape_markdown, fine_percent
 from pages.parts.member_words import words_for
+from pages.parts.stored import offer, require_unchanged
 from pages.shell import page_frame
 
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
@@ -42,7 +42,7 @@ def shrink_fields(
     prefix: str, row_id: int, *, max_shrink: int | None, has_limit: bool, suggestion: ShrinkSuggestion, why: str = ""
 ) -> None:
     """Show the tick for a shrink limit, and below it the limit: its own, else the suggested one."""
-    timing_fields.offer(_key(prefix, "has_shrink_limit", row_id), has_limit)
+    offer(_key(prefix, "has_shrink_limit", row_id), has_limit)
     is_ticked = st.checkbox(
         "Hold a run that would remove many members at once",
         key=_key(prefix, "has_shrink_limit", row_id),
@@ -51,7 +51,7 @@ def shrink_fields(
     if not is_ticked:
         return
     key = _key(prefix, "shrink_limit", row_id)
-    timing_fields.offer(key, suggestion.percent if max_shrink is None else max_shrink)
+    offer(key, suggestion.percent if max_shrink is None else max_shrink)
     with st.container(width=320):
         st.number_input(
             "Shrink limit, in percent",
@@ -130,7 +130,7 @@ def _settings_of(sync: Sync) -> tuple[Timing | None, int | None, list[str]]:
 
 def _tags_field(view: SyncView) -> None:
     sync_id = view.sync.id or 0
-    timing_fields.offer(_key("syncs", "tags", sync_id), list(view.sync.tags))
+    offer(_key("syncs", "tags", sync_id), list(view.sync.tags))
     st.multiselect(
         "Tags",
         view.sync.tags,
@@ -153,11 +153,7 @@ def _save(bridge: Bridge, person: Actor, drawn: Sync) -> None:
 def _edit(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
     """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
     sync_id = drawn.id or 0
-    if _settings_of(listing.get_sync(bridge, person, sync_id).sync) != _settings_of(drawn):
-        raise SettingsError(
-            "Somebody else has changed this sync meanwhile. Nothing was saved.",
-            advice="Look at its settings as they are now, then save yours again.",
-        )
+    require_unchanged(_settings_of(drawn), _settings_of(listing.get_sync(bridge, person, sync_id).sync), "this sync")
     timing, max_shrink = read_schedule("syncs", sync_id)
     every, schedule = timing_fields.parts_of(timing)
     tags = st.session_state[f"syncs_tags_{sync_id}"]
@@ -193,18 +189,19 @@ def _matching_form(bridge: Bridge, person: Actor, view: SyncView) -> None:
     with st.form(f"syncs_match_form_{sync_id}", border=False):
         left, right = st.columns(2)
         with left:
+            offer(f"syncs_property_{sync_id}", view.sync.match_property or "")
             st.text_input(
                 "Match property of this sync",
-                value=view.sync.match_property or "",
                 key=f"syncs_property_{sync_id}",
                 placeholder="Same as the connection",
                 help="Another property overwrites the group in full at the next run.",
             )
             page_frame.show_answer(f"syncs_property_{sync_id}")
+        names = {expected: name for name, expected in _EXPECTED.items()}
+        offer(f"syncs_prefix_{sync_id}", names[view.sync.expects_prefix])
         right.selectbox(
             "Expected to start with i_ or a_",
             list(_EXPECTED),
-            index=list(_EXPECTED.values()).index(view.sync.expects_prefix),
             key=f"syncs_prefix_{sync_id}",
         )
         st.form_submit_button(
@@ -212,19 +209,27 @@ def _matching_form(bridge: Bridge, person: Actor, view: SyncView) -> None:
             key=f"syncs_match_save_{sync_id}",
             icon=":material/save:",
             on_click=_save_matching,
-            args=(bridge, person, sync_id),
+            args=(bridge, person, view.sync),
         )
 
 
-def _save_matching(bridge: Bridge, person: Actor, sync_id: int) -> None:
-    entered = st.session_state
-    change = partial(
-        settings.change_sync_matching,
+def _save_matching(bridge: Bridge, person: Actor, drawn: Sync) -> None:
+    places = {"Match property": f"syncs_property_{drawn.id}"}
+    perform(_MATCHED, partial(_change_matching, bridge, person, drawn), "Saved: the next run uses it.", fields=places)
+
+
+def _change_matching(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
+    """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
+    sync_id, entered = drawn.id or 0, st.session_state
+    require_unchanged(_matching_of(drawn), _matching_of(listing.get_sync(bridge, person, sync_id).sync), "this sync")
+    return settings.change_sync_matching(
         bridge,
         person,
         sync_id,
         match_property=entered[f"syncs_property_{sync_id}"],
         expects_prefix=_EXPECTED[entered[f"syncs_prefix_{sync_id}"]],
     )
-    places = {"Match property": f"syncs_property_{sync_id}"}
-    perform(_MATCHED, change, "Saved: the next run uses it.", fields=places)
+
+
+def _matching_of(sync: Sync) -> tuple[str | None, bool | None]:
+    return sync.match_property, sync.expects_prefix

@@ -17,6 +17,7 @@ from core.rules.schedules import DAYS, WEEKDAYS
 from core.rules.zones import list_zones
 from data.models import Schedule, Timing
 from pages.parts.formatting import EVERY, error_text, escape_markdown, zone
+from pages.parts.stored import offer
 from pages.shell import page_frame, resources
 
 AT_SET_TIMES, CRON = "At set times", "As cron"
@@ -44,17 +45,6 @@ def error_places(prefix: str, row_id: int) -> dict[str, str]:
     """Return where an error about one of these fields is shown, by the name that it begins with, or its code."""
     fields = {**_FIELDS, "Interval": "every", BudgetTooSmall.code: "every"}
     return {name: _key(prefix, field, row_id) for name, field in fields.items()}
-
-
-def offer(key: str, value: object) -> None:
-    """Set a field to this where nothing else was entered.
-
-    What was entered stays; what was only offered follows the group that is chosen, and what others store meanwhile.
-    """
-    kept, offered = st.session_state, f"{key}_offered"
-    if key not in kept or (kept[key] == kept.get(offered) and kept[key] != value):
-        kept[key] = value
-    kept[offered] = value
 
 
 def show_interval(prefix: str, row_id: int, timing: Timing) -> None:

@@ -185,6 +185,18 @@ def test_what_somebody_else_stored_since_the_page_was_drawn_is_not_overwritten_u
     assert "Saved." in shown(at)
 
 
+def test_match_settings_that_somebody_else_stored_are_not_overwritten_unseen(practising: Bridge):
+    sync_id = start(practising, every_minutes=30)
+    at = open_page(SYNCS, sync=sync_id)
+    settings.change_sync_matching(practising, LOCAL, sync_id, match_property="crm", expects_prefix=False)
+
+    drawn(at.button(key=f"syncs_match_save_{sync_id}").click().run())
+
+    assert "Somebody else has changed this sync meanwhile. Nothing was saved." in shown(at)
+    assert listing.get_sync(practising, LOCAL, sync_id).sync.match_property == "crm"
+    assert at.text_input(key=f"syncs_property_{sync_id}").value == "crm"
+
+
 def test_the_shrink_limit_that_is_offered_goes_by_what_the_chosen_group_lost(practising: Bridge, tmp_path: Path):
     destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
     run = export(practising, TRIAL, to="default")

@@ -11,10 +11,10 @@ from core.access.roles import Actor, Role
 from core.alerts import listing
 from core.alerts.listing import OpenAlert, ToldMessage
 from core.bridge import Bridge
-from core.errors import CohortBridgeError
 from pages.parts import links, tables
 from pages.parts.actions import perform
 from pages.parts.formatting import age, escape_markdown, number, pluralize
+from pages.parts.stored import offer, require_unchanged
 from pages.shell import page_frame
 
 # So many are shown one by one.
@@ -113,7 +113,7 @@ def show_setting(bridge: Bridge, person: Actor) -> None:
     """Show after how many failures in a row somebody is told, and let that be changed."""
     st.header("When a sync is failing", anchor=False)
     present = listing.get_failing_after(bridge, person)
-    st.session_state.setdefault(SETTING, present)
+    offer(SETTING, present)
     st.number_input(
         "Failures in a row until a sync is failing",
         min_value=1,
@@ -123,16 +123,19 @@ def show_setting(bridge: Bridge, person: Actor) -> None:
         width=320,
         help="The first failures of a sync are often over with its next run.",
         on_change=_set_failing_after,
-        args=(bridge, person),
+        args=(bridge, person, present),
     )
+    page_frame.show_answer(SETTING)
 
 
-def _set_failing_after(bridge: Bridge, person: Actor) -> None:
-    failures = st.session_state[SETTING]
-    try:
+def _set_failing_after(bridge: Bridge, person: Actor, drawn: int) -> None:
+    failures: int = st.session_state[SETTING]
+
+    def change() -> int:
+        require_unchanged(drawn, listing.get_failing_after(bridge, person), "this number")
         listing.set_failing_after(bridge, person, failures)
-    except CohortBridgeError as exc:
-        page_frame.answer("alerts", f"{exc.message} {exc.advice}", failed=True)
-        st.session_state.pop(SETTING)
-    else:
-        page_frame.answer("alerts", f"A sync is failing after {pluralize(failures, 'failure')} in a row from now on.")
+        return failures
+
+    told = f"A sync is failing after {pluralize(failures, 'failure')} in a row from now on."
+    if perform(SETTING, change, told) is None:
+        st.session_state.pop(SETTING)  # what is stored is shown again

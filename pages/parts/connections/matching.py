@@ -9,12 +9,14 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.connections import mixpanel_connection
+from core.connections import lookup, mixpanel_connection
 from core.rules.matching import USER_PROPERTY, IdMerge
 from data.models import Connection
 from pages.parts.actions import perform
 from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, take_secret
 from pages.parts.formatting import age, escape_markdown
+from pages.parts.stored import offer, require_unchanged
+from pages.shell import page_frame
 
 EXPECTED: dict[str, bool | None] = {"Default of the mode": None, "Yes": True, "No": False}
 
@@ -37,54 +39,79 @@ def match_settings(bridge: Bridge, person: Actor, connection: Connection) -> Non
         name, meaning = MERGES.get(connection.id_merge, (connection.id_merge, ""))
         st.caption(f"{name} ID merge. {meaning} To change the mode, use **Change project**.")
         with st.form(f"connections_match_form_{connection.id}", border=False):
-            left, right = st.columns(2)
-            left.text_input(
-                "Match property",
-                value=connection.match_property,
-                key=f"connections_match_property_{connection.id}",
-                help="A change overwrites every group in full at its next run. A sync may have its own.",
-            )
-            right.selectbox(
-                "Expected to start with i_ or a_",
-                list(EXPECTED),
-                index=list(EXPECTED.values()).index(connection.expects_prefix),
-                key=f"connections_match_prefix_{connection.id}",
-                help="Ids without one are exported all the same, and counted.",
-            )
-            st.columns(2)[0].text_input(
-                "Project token",
-                type="password",
-                key=f"connections_match_token_{connection.id}",
-                placeholder="Leave empty to keep it",
-                help=f"For associating users by hand; Mixpanel shows it in the project settings. It {token}.",
-            )
+            _fields(connection, token)
             st.form_submit_button(
                 "Save",
                 key=f"connections_match_save_{connection.id}",
                 icon=":material/save:",
                 on_click=save_matching,
-                args=(bridge, person, connection.id),
+                args=(bridge, person, connection),
             )
 
 
-def save_matching(bridge: Bridge, person: Actor, connection_id: int) -> None:
-    """Store how users are matched, and the project token if one was entered."""
-    token = take_secret(f"connections_match_token_{connection_id}")
-    perform(
-        "mixpanel",
-        partial(_change_matching, bridge, person, connection_id, token),
-        lambda changed: f"Users are matched on {escape_markdown(changed.match_property)}.",
+def _fields(connection: Connection, token: str) -> None:
+    """Ask for what is stored; an error about a field stands right below it."""
+    property_key, prefix_key, token_key = (_key(name, connection) for name in ("property", "prefix", "token"))
+    offer(property_key, connection.match_property)
+    offer(prefix_key, next(name for name, expected in EXPECTED.items() if expected is connection.expects_prefix))
+    left, right = st.columns(2)
+    with left:
+        st.text_input(
+            "Match property",
+            key=property_key,
+            help="A change overwrites every group in full at its next run. A sync may have its own.",
+        )
+        page_frame.show_answer(property_key)
+    right.selectbox(
+        "Expected to start with i_ or a_",
+        list(EXPECTED),
+        key=prefix_key,
+        help="Ids without one are exported all the same, and counted.",
     )
+    with st.columns(2)[0]:
+        st.text_input(
+            "Project token",
+            type="password",
+            key=token_key,
+            placeholder="Leave empty to keep it",
+            help=f"For associating users by hand; Mixpanel shows it in the project settings. It {token}.",
+        )
+        page_frame.show_answer(token_key)
 
 
-def _change_matching(bridge: Bridge, person: Actor, connection_id: int, token: SecretStr) -> Connection:
-    entered = st.session_state
+def _key(name: str, connection: Connection) -> str:
+    return f"connections_match_{name}_{connection.id}"
+
+
+def save_matching(bridge: Bridge, person: Actor, drawn: Connection) -> None:
+    """Store how users are matched, and the project token if one was entered."""
+    token = take_secret(_key("token", drawn))
+    changed = perform(
+        "mixpanel",
+        partial(_change_matching, bridge, person, drawn, token),
+        lambda changed: f"Users are matched on {escape_markdown(changed.match_property)}.",
+        fields={"Match property": _key("property", drawn), "Project token": _key("token", drawn)},
+    )
+    if changed:
+        st.session_state[_key("property", drawn)] = changed.match_property  # what is left empty is the usual one
+
+
+def _settings_of(connection: Connection) -> tuple[str, bool | None, str]:
+    return connection.match_property, connection.expects_prefix, connection.project_token_end
+
+
+def _change_matching(bridge: Bridge, person: Actor, drawn: Connection, token: SecretStr) -> Connection:
+    """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
+    entered, connection_id = st.session_state, drawn.id or 0
+    present = {each.id: each for each in lookup.list_connections(bridge, person)}
+    if drawn.id in present:  # the action itself says that it was removed
+        require_unchanged(_settings_of(drawn), _settings_of(present[drawn.id]), "this connection")
     connection = mixpanel_connection.change_match_setting(
         bridge,
         person,
         connection_id,
-        match_property=entered[f"connections_match_property_{connection_id}"],
-        expects_prefix=EXPECTED[entered[f"connections_match_prefix_{connection_id}"]],
+        match_property=entered[_key("property", drawn)],
+        expects_prefix=EXPECTED[entered[_key("prefix", drawn)]],
     )
     if token.get_secret_value():
         mixpanel_connection.set_project_token(bridge, person, connection_id, token)
