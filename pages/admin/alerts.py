@@ -84,12 +84,11 @@ def show_one(bridge: Bridge, person: Actor, channel: AlertChannel, names: Mappin
             title="The last message was not accepted",
             icon=":material/error:",
         )
-    _show_buttons(bridge, person, channel, names, tags)
+    _show_buttons(bridge, person, channel)
+    dialogs.show(bridge, person, names, tags, channel)
 
 
-def _show_buttons(
-    bridge: Bridge, person: Actor, channel: AlertChannel, names: Mapping[int, str], tags: list[str]
-) -> None:
+def _show_buttons(bridge: Bridge, person: Actor, channel: AlertChannel) -> None:
     with st.container(horizontal=True, gap="small"):
         st.button(
             "Send a test",
@@ -103,8 +102,8 @@ def _show_buttons(
             "Edit",
             key="alerts_edit",
             icon=":material/edit:",
-            on_click=dialogs.open_dialog,
-            args=(bridge, person, names, tags, channel),
+            on_click=dialogs.open_form,
+            args=(channel,),
         )
         st.button(
             "Disable" if channel.enabled else "Enable",
@@ -113,8 +112,13 @@ def _show_buttons(
             on_click=toggle,
             args=(bridge, person, channel),
         )
-        if st.button("Remove", key="alerts_remove", icon=":material/delete:"):
-            dialogs.ask_to_remove(bridge, person, channel)
+        st.button(
+            "Remove",
+            key="alerts_remove",
+            icon=":material/delete:",
+            on_click=dialogs.open_removal,
+            args=(channel,),
+        )
 
 
 def send_test(bridge: Bridge, person: Actor, channel: AlertChannel) -> None:
@@ -157,11 +161,11 @@ with show_errors():
             key="alerts_add",
             type="primary",
             icon=":material/add_alert:",
-            on_click=dialogs.open_dialog,
-            args=(bridge, person, names, tags),
+            on_click=dialogs.open_form,
         )
         show_list(bridge, person, found)
         messages.show_latest(bridge, person)
         messages.show_setting(bridge, person)
+        dialogs.show(bridge, person, names, tags)
     elif channel := CHANNELS.find({each.id: each for each in found}.get):
         show_one(bridge, person, channel, names, tags)

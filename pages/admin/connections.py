@@ -17,7 +17,7 @@ from pages.parts import answers
 from pages.parts.actions import perform, show_errors
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, find_affected, show_affected
-from pages.parts.connections.cards import show_connected
+from pages.parts.connections.cards import show_connected, show_dialog
 from pages.parts.connections.wording import is_apptimize, take_secret
 from pages.parts.formatting import escape_markdown
 from pages.shell import gate, page_frame, resources
@@ -259,3 +259,4 @@ with show_errors():
         show_connected(bridge, person, here, affected, neighbors, place)
         answers.show(bridge, person, place)
         show_form(bridge, person, connections)
+    show_dialog(bridge, person, connections, affected)

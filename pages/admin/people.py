@@ -11,10 +11,12 @@ from core.access import people
 from core.access.people import PersonView
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
+from data.models import Person
 from pages.parts import answers, tables, tokens
 from pages.parts.actions import confirm_buttons, perform, show_errors
 from pages.parts.formatting import age, escape_markdown, moment, pluralize
 from pages.parts.selection import Selection
+from pages.parts.stored import offer, require_unchanged
 from pages.shell import gate, page_frame, resources
 
 ROLES = {
@@ -24,6 +26,7 @@ ROLES = {
 }
 DEACTIVATED = "Deactivated"
 COLORS: dict[str, Literal["red", "green"]] = {DEACTIVATED: "red", "Active": "green"}
+DISABLING = "people_disable"
 PEOPLE = Selection("person", key="people_back", all_rows="All people", unknown="There is no person {}.")
 
 
@@ -47,13 +50,27 @@ def add(bridge: Bridge, person: Actor) -> None:
         entered["people_email"] = ""
 
 
-def change_role(bridge: Bridge, person: Actor, person_id: int) -> None:
-    """Give the person the role that was chosen."""
-    perform(
-        "person",
-        partial(people.change_role, bridge, person, person_id, st.session_state[f"people_role_{person_id}"]),
-        lambda changed: f"{escape_markdown(changed.email)} is {changed.role} from the next click on.",
+def change_role(bridge: Bridge, person: Actor, drawn: PersonView) -> None:
+    """Give the person the role that was chosen, unless somebody else has given them another one meanwhile."""
+    person_id = drawn.person.id or 0
+    chosen = st.session_state[role_key(drawn)]
+
+    def change() -> Person:
+        present = {view.person.id: view for view in people.list_people(bridge, person)}
+        if person_id in present:
+            require_unchanged(drawn.role, present[person_id].role, "this role")
+        return people.change_role(bridge, person, person_id, chosen)
+
+    changed = perform(
+        "person", change, lambda changed: f"{escape_markdown(changed.email)} is {changed.role} from the next click on."
     )
+    if changed is None:
+        st.session_state.pop(role_key(drawn))  # what is stored is shown again
+
+
+def role_key(view: PersonView) -> str:
+    """Return the key of the field that holds the person's role."""
+    return f"people_role_{view.person.id}"
 
 
 def end_sign_ins(bridge: Bridge, person: Actor, person_id: int) -> None:
@@ -83,7 +100,7 @@ def disable(bridge: Bridge, person: Actor, person_id: int) -> None:
     )
 
 
-@st.dialog("Deactivate this person?", icon=":material/block:")
+@page_frame.dialog(DISABLING, "Deactivate this person?", icon="block")
 def ask_to_disable(bridge: Bridge, person: Actor, view: PersonView) -> None:
     """Name who loses access before they do."""
     assert view.person.id is not None
@@ -97,6 +114,12 @@ def ask_to_disable(bridge: Bridge, person: Actor, view: PersonView) -> None:
         icon=":material/block:",
         action=partial(disable, bridge, person, view.person.id),
     )
+
+
+def open_question() -> None:
+    """Open the dialog that deactivates the person who is open."""
+    page_frame.forget_answer()
+    page_frame.open_dialog(DISABLING, {})
 
 
 def show_list(bridge: Bridge, person: Actor, views: list[PersonView]) -> None:
@@ -152,17 +175,19 @@ def show_one(bridge: Bridge, person: Actor, view: PersonView) -> None:
             icon=":material/admin_panel_settings:",
         )
     else:
+        offer(role_key(view), view.role.label)
         st.radio(
             "Role",
             list(ROLES),
-            index=list(ROLES).index(view.role.label),
             captions=list(ROLES.values()),
             format_func=str.capitalize,
-            key=f"people_role_{view.person.id}",
+            key=role_key(view),
             on_change=change_role,
-            args=(bridge, person, view.person.id),
+            args=(bridge, person, view),
         )
     _show_buttons(bridge, person, view)
+    if page_frame.dialog_state(DISABLING) is not None:
+        ask_to_disable(bridge, person, view)
 
 
 def _show_state(view: PersonView) -> None:
@@ -193,8 +218,8 @@ def _show_buttons(bridge: Bridge, person: Actor, view: PersonView) -> None:
                 on_click=enable,
                 args=(bridge, person, view.person.id),
             )
-        elif st.button("Deactivate", key="people_disable", icon=":material/block:"):
-            ask_to_disable(bridge, person, view)
+        else:
+            st.button("Deactivate", key="people_disable", icon=":material/block:", on_click=open_question)
 
 
 person = gate.require(Role.ADMIN)

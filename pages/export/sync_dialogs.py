@@ -88,7 +88,7 @@ def _ids(views: Sequence[SyncView]) -> list[int]:
     return [view.sync.id for view in views if view.sync.id is not None]
 
 
-@st.dialog("Pause these syncs?", icon=":material/pause:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_DIALOG, "Pause these syncs?", icon="pause")
 def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
     st.markdown("Their groups stay as they are and are no longer updated. Their queued runs are cancelled.")
@@ -102,7 +102,7 @@ def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> N
     _confirm_many(f"Pause {pluralize(len(views), 'sync')}", pause, "paused")
 
 
-@st.dialog("Resume these syncs?", icon=":material/play_arrow:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_DIALOG, "Resume these syncs?", icon="play_arrow")
 def _ask_to_resume(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
     st.markdown("Each runs at once, and then at its interval, or its set times, again.")
@@ -126,7 +126,7 @@ def _confirm_many(label: str, action: Callable[[], int], done: str) -> None:
     confirm_buttons(label, key="syncs_many", icon=":material/check:", action=perform_it)
 
 
-@st.dialog("Pause this sync until", icon=":material/snooze:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_DIALOG, "Pause this sync until", icon="snooze")
 def _ask_until_when(bridge: Bridge, person: Actor, view: SyncView) -> None:
     st.markdown(
         f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is not updated until then. A "
@@ -152,7 +152,7 @@ def _end_fields(prefix: str) -> datetime:
     return to_utc(datetime.combine(day, at), here)
 
 
-@st.dialog("Copy this sync to another destination", icon=":material/content_copy:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_DIALOG, "Copy this sync to another destination", icon="content_copy")
 def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str], go_to: GoTo) -> None:
     """Ask where the copy delivers to; all else is as it is here."""
     limit = "" if view.sync.max_shrink is None else f", shrink limit {view.sync.max_shrink}%"
@@ -192,7 +192,7 @@ def _copy(bridge: Bridge, person: Actor, view: SyncView, to: str) -> Sync:
     )
 
 
-@st.dialog("Remove this sync?", icon=":material/delete:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_DIALOG, "Remove this sync?", icon="delete")
 def _ask_to_remove(bridge: Bridge, person: Actor, view: SyncView, go_to: GoTo) -> None:
     """Name what is affected before a sync is removed."""
     st.markdown(

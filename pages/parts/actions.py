@@ -32,19 +32,20 @@ def perform(
     toast: str = "",
     failure: str = "",
     fields: Mapping[str, str] | None = None,
+    failed_at: str = "",
 ) -> Result | None:
     """Perform an action and keep its answer, to be shown at `place`: `answer`, or the error with its advice.
 
     `answer` may be made from the action's result; None drops the answer before. `toast` is shown for a moment only, and
     `failure` before the error. An error that names one of the `fields`, or whose code is one of them, is shown at the
-    place that those give for it.
+    place that those give for it, any other one at `failed_at` if that is another place.
     Returns the result, None on failure.
     """
     try:
         result = action()
     except CohortBridgeError as exc:
         places = fields or {}
-        at = places.get(exc.message.partition(":")[0], places.get(exc.code, place))
+        at = places.get(exc.message.partition(":")[0], places.get(exc.code, failed_at or place))
         page_frame.answer(at, f"{failure} {error_text(exc)}".strip(), failed=True)
         return None
     resources.forget_attention()
@@ -86,17 +87,22 @@ def show_errors() -> Iterator[None]:
 
 
 def confirm_buttons(label: str, *, key: str, icon: str, action: Callable[[], Any], cancel: str = "Cancel") -> None:
-    """Show a dialog's two buttons: one that does what the dialog describes, one that closes it.
-
-    Both close the dialog that `page_frame.open_dialog` keeps open, if it is that.
-    """
+    """Show the two buttons of a `page_frame.dialog`: one does what it describes, and either closes it."""
     with st.container(horizontal=True):
-        if st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=_act_and_close, args=(action,)):
-            st.rerun()
-        if st.button(cancel, key=f"{key}_no", on_click=page_frame.close_dialog):
-            st.rerun()
+        st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=_act_and_close, args=(action,))
+        st.button(cancel, key=f"{key}_no", on_click=page_frame.close_dialog)
 
 
 def _act_and_close(action: Callable[[], Any]) -> None:
-    action()
-    page_frame.close_dialog()
+    if page_frame.is_dialog_open():  # pressed twice, it is done once
+        action()
+        page_frame.close_dialog()
+
+
+def save_and_close(save: Callable[[], object | None]) -> None:
+    """Save what was entered in a `page_frame.dialog`. It closes once that worked, and shows why it did not until then.
+
+    `save` returns None where it failed, as `perform` does.
+    """
+    if page_frame.is_dialog_open() and save() is not None:  # pressed twice, it is saved once
+        page_frame.close_dialog()

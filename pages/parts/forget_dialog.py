@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -18,6 +19,7 @@ from pages.shell import page_frame
 
 # Where the answer is shown.
 PLACE = "users_forgotten"
+_DIALOG = "forget"
 # A page does not keep a person waiting for longer: what is running is named then.
 _PATIENCE_S = 20.0
 
@@ -26,21 +28,31 @@ def show_button(bridge: Bridge, person: Actor, user_id: str) -> None:
     """Show the button to those who may press it."""
     if person.role < Role.ADMIN:
         return
-    if st.button("Forget this person", key="users_forget", icon=":material/person_remove:"):
-        page_frame.forget_answer()
-        _ask(bridge, person, user_id)
+    st.button(
+        "Forget this person",
+        key="users_forget",
+        icon=":material/person_remove:",
+        on_click=_open,
+        args=(user_id,),
+    )
+    if asked := page_frame.dialog_state(_DIALOG):
+        _ask(bridge, person, asked)
 
 
-@st.dialog("Forget this person?", icon=":material/person_remove:")
-def _ask(bridge: Bridge, person: Actor, user_id: str) -> None:
+def _open(user_id: str) -> None:
+    page_frame.forget_answer()
+    page_frame.open_dialog(_DIALOG, {"user_id": user_id, "found": None})
+
+
+@page_frame.dialog(_DIALOG, "Forget this person?", icon="person_remove")
+def _ask(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
+    user_id: str = asked["user_id"]
     st.markdown(f"**{escape_markdown(revealed(user_id))}**")
     try:
-        with st.spinner("Searching all that is kept …"):
-            traces = forgetting.find_traces(bridge, person, user_id)
+        found = _find(bridge, person, asked)
     except CohortBridgeError as exc:
         st.error(error_text(exc), icon=":material/error:")
         return
-    found = list_found(traces)
     if found:
         st.write("Removed from all that is kept here, and not to be brought back:")
         st.markdown("\n".join(f"- {escape_markdown(line)}" for line in found))
@@ -57,6 +69,14 @@ def _ask(bridge: Bridge, person: Actor, user_id: str) -> None:
         icon=":material/person_remove:",
         action=partial(_forget, bridge, person, user_id),
     )
+
+
+def _find(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> list[str]:
+    """List what is kept of the person; it is searched for once, however often the dialog is drawn."""
+    if asked["found"] is None:
+        with st.spinner("Searching all that is kept …"):
+            asked["found"] = list_found(forgetting.find_traces(bridge, person, asked["user_id"]))
+    return asked["found"]
 
 
 def _forget(bridge: Bridge, person: Actor, user_id: str) -> None:

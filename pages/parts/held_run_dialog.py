@@ -34,8 +34,8 @@ def ask_to_roll_back(run: Run, place: str) -> None:
 
 def show(bridge: Bridge, person: Actor) -> None:
     """Show the dialog while it is open: a page that is drawn again meanwhile, for whatever reason, leaves it so."""
-    if page_frame.dialog_state(_DIALOG):
-        _show(bridge, person)
+    if asked := page_frame.dialog_state(_DIALOG):
+        _show(bridge, person, asked)
     elif asked := page_frame.dialog_state(_UNDO):
         with show_errors():
             _show_undo(bridge, person, runs.get_run(bridge, person, asked["run_id"]), asked["place"])
@@ -53,11 +53,8 @@ def _about(run: Run) -> dict[str, Any]:
     }
 
 
-@st.dialog("Apply this once?", icon=":material/front_hand:", on_dismiss=page_frame.close_dialog)
-def _show(bridge: Bridge, person: Actor) -> None:
-    asked = page_frame.dialog_state(_DIALOG)
-    if not asked:
-        st.rerun()  # it was answered, or closed
+@page_frame.dialog(_DIALOG, "Apply this once?", icon="front_hand")
+def _show(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
     if asked["failure"]:
         st.warning(asked["failure"], icon=":material/front_hand:")
     if asked["hold"] is not None or not asked["failure"]:
@@ -137,7 +134,7 @@ def _newer(bridge: Bridge, person: Actor, run_id: int) -> dict[str, Any]:
         return {"run_id": None, "hold": None}  # it was decided on just now
 
 
-@st.dialog("Roll this group back?", icon=":material/undo:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_UNDO, "Roll this group back?", icon="undo")
 def _show_undo(bridge: Bridge, person: Actor, run: Run, place: str) -> None:
     st.markdown(
         f"**{escape_markdown(run.group_name)}** at {escape_markdown(run.destination)} gets back the "

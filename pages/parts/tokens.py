@@ -11,15 +11,14 @@ from core.access import tokens
 from core.access.roles import Actor, Role
 from core.access.tokens import TokenView
 from core.bridge import Bridge
-from core.errors import CohortBridgeError
 from pages.parts import answers, tables
-from pages.parts.actions import perform
-from pages.parts.formatting import age, date, error_text, escape_markdown, pluralize
+from pages.parts.actions import confirm_buttons, perform
+from pages.parts.formatting import age, date, escape_markdown, pluralize
 from pages.shell import page_frame
 
 PLACE = "tokens"
 # The dialog that makes a token, or revokes one: it stays whatever draws the page again, so that no new one is lost.
-_DIALOG = "tokens"
+_DIALOG, _IN_DIALOG = "tokens", "tokens_dialog"
 _ROLES = {
     Role.VIEWER.label: "Reads syncs, runs and groups, and asks who is in one.",
     Role.ANALYST.label: "Also queues runs.",
@@ -85,33 +84,29 @@ def state_text(view: TokenView) -> str:
 def _open(token_id: int | None = None) -> None:
     """Open the dialog that makes a token, or the one that revokes this one."""
     page_frame.forget_answer()
-    page_frame.open_dialog(_DIALOG, {"token_id": token_id, "made": "", "failure": ""})
+    page_frame.open_dialog(_DIALOG, {"token_id": token_id, "made": ""})
 
 
 def _show_dialog(bridge: Bridge, person: Actor, asked: dict[str, Any], views: dict[int | None, TokenView]) -> None:
     if asked["token_id"] is None:
-        _ask_for_token(bridge, person)
+        _ask_for_token(bridge, person, asked)
     elif view := views.get(asked["token_id"]):
         _ask_to_revoke(bridge, person, view)
     else:
         page_frame.close_dialog()  # it was revoked elsewhere
 
 
-@st.dialog("Make a token", icon=":material/key:", on_dismiss=page_frame.close_dialog)
-def _ask_for_token(bridge: Bridge, person: Actor) -> None:
-    asked = page_frame.dialog_state(_DIALOG)
-    if not asked:
-        st.rerun()
+@page_frame.dialog(_DIALOG, "Make a token", icon="key")
+def _ask_for_token(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
     if asked["made"]:
         st.success("Copy the token now: it is not shown again.", icon=":material/check_circle:")
         st.code(asked["made"], language=None, wrap_lines=True)
         st.caption("Keep it where your pipeline keeps its secrets, and send it as `Authorization: Bearer`.")
         st.button("Done", key="tokens_done", type="primary", on_click=page_frame.close_dialog)
         return
-    if asked["failure"]:
-        st.error(asked["failure"], icon=":material/error:")
     with st.form("tokens_form", border=False):
         st.text_input("Name", key="tokens_name", max_chars=tokens.LONGEST_NAME, placeholder="airflow")
+        page_frame.show_answer("tokens_name")
         st.radio("Role", list(_ROLES), captions=list(_ROLES.values()), key="tokens_role", format_func=str.capitalize)
         st.selectbox("Expires after", list(_DAYS), index=2, key="tokens_days")
         if person.person_id is not None:
@@ -119,6 +114,7 @@ def _ask_for_token(bridge: Bridge, person: Actor) -> None:
         st.form_submit_button(
             "Make token", key="tokens_make_yes", type="primary", on_click=_make, args=(bridge, person)
         )
+        page_frame.show_answer(_IN_DIALOG)
 
 
 def _make(bridge: Bridge, person: Actor) -> None:
@@ -126,34 +122,22 @@ def _make(bridge: Bridge, person: Actor) -> None:
     if not asked or asked["made"]:
         return  # pressed twice
     days = _DAYS[entered["tokens_days"]]
-    try:
-        made = tokens.make_token(bridge, person, entered["tokens_name"], entered["tokens_role"], days=days)
-    except CohortBridgeError as exc:
-        asked["failure"] = error_text(exc)
-    else:
-        asked.update(made=made.text, failure="")
+    make = partial(tokens.make_token, bridge, person, entered["tokens_name"], entered["tokens_role"], days=days)
+    if made := perform(_IN_DIALOG, make, fields={"Name": "tokens_name"}):
+        asked["made"] = made.text
 
 
-@st.dialog("Revoke this token?", icon=":material/block:", on_dismiss=page_frame.close_dialog)
+@page_frame.dialog(_DIALOG, "Revoke this token?", icon="block")
 def _ask_to_revoke(bridge: Bridge, person: Actor, view: TokenView) -> None:
-    if not page_frame.dialog_state(_DIALOG):
-        st.rerun()
     token, ends_with = view.token, escape_markdown(view.token.secret_end)
     st.markdown(
         f"**{escape_markdown(token.name)}** ({tokens.PREFIX}…{ends_with}) opens nothing from its next request on, and "
         "cannot be brought back. Runs that it asked for continue."
     )
     st.caption(f"Made by {escape_markdown(token.created_by)}. Last used: {escape_markdown(age(token.last_used_at))}.")
-    with st.container(horizontal=True):
-        st.button(
-            "Revoke",
-            key="tokens_revoke_yes",
-            type="primary",
-            icon=":material/block:",
-            on_click=_revoke,
-            args=(bridge, person, token.id),
-        )
-        st.button("Cancel", key="tokens_revoke_no", on_click=page_frame.close_dialog)
+    confirm_buttons(
+        "Revoke", key="tokens_revoke", icon=":material/block:", action=partial(_revoke, bridge, person, token.id or 0)
+    )
 
 
 def _revoke(bridge: Bridge, person: Actor, token_id: int) -> None:
@@ -162,4 +146,3 @@ def _revoke(bridge: Bridge, person: Actor, token_id: int) -> None:
         partial(tokens.revoke_token, bridge, person, token_id),
         lambda token: f"{escape_markdown(token.name)} is revoked.",
     )
-    page_frame.close_dialog()

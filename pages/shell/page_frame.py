@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import wraps
+from typing import Any, Literal, ParamSpec
 
 import streamlit as st
 
@@ -19,13 +21,15 @@ from pages.parts import links, selection, whom_to_ask
 from pages.parts.formatting import age, error_text, escape_markdown, moment
 from pages.shell import resources
 
+Arguments = ParamSpec("Arguments")
+
 PRACTICE_TITLE = "How to connect for real"
 
 _ANSWER, _DIALOG = "frame_answer", "frame_dialog"
 # In the session until the page was drawn with the dialog that a press opened.
 _DIALOG_TO_DRAW = "frame_dialog_to_draw"
 # The parameters of the address that name what is open on a page.
-_OPENS = ("cohort", "sync", "group", "run", "association", "person", "line", "channel")
+_OPENS = ("cohort", "sync", "group", "pair", "id", "run", "association", "person", "line", "channel")
 
 
 def open_page(
@@ -177,6 +181,29 @@ def show_answer(place: str) -> None:
         st.success(latest["text"], icon=":material/check_circle:")
 
 
+def dialog(
+    name: str, title: str, *, icon: str, width: Literal["small", "medium", "large"] = "small"
+) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
+    """Make a function draw the dialog that `open_dialog` keeps open under this name.
+
+    Its page calls it each time that it is drawn while `dialog_state` has something: Streamlit by itself would close the
+    dialog as soon as the page is drawn again, for whatever reason, and with it what was entered. What is pressed in it
+    draws it alone; once that has closed it, the page is drawn without it.
+    """
+
+    def decorate(draw: Callable[Arguments, None]) -> Callable[Arguments, None]:
+        @st.dialog(title, icon=f":material/{icon}:", width=width, on_dismiss=close_dialog)
+        @wraps(draw)
+        def show(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+            if dialog_state(name) is None:
+                st.rerun()
+            draw(*args, **kwargs)
+
+        return show
+
+    return decorate
+
+
 def open_dialog(name: str, state: dict[str, Any]) -> None:
     """Keep a dialog open with its state, whatever draws the page again, until it is closed or the page is left."""
     st.session_state[_DIALOG] = {"name": name, "state": state, "opened": _opened()}
@@ -193,6 +220,11 @@ def dialog_state(name: str) -> dict[str, Any] | None:
     """Return the state of a dialog that is open, to be changed in place."""
     dialog = st.session_state.get(_DIALOG)
     return dialog["state"] if dialog and dialog["name"] == name else None
+
+
+def is_dialog_open() -> bool:
+    """Return whether a dialog is open, whichever."""
+    return _DIALOG in st.session_state
 
 
 def close_dialog() -> None:

@@ -40,18 +40,20 @@ _PAGES = {
 def show(bridge: Bridge, person: Actor) -> None:
     """Show the button that opens the search, and the search while it is open: the page is not drawn again for it."""
     st.button("Search", key="frame_search", icon=":material/search:", shortcut=SHORTCUT, on_click=_open)
-    if page_frame.dialog_state(_DIALOG) is not None:
-        _show(bridge, person)
+    if state := page_frame.dialog_state(_DIALOG):
+        _show(bridge, person, state["address"])
 
 
 def _open() -> None:
+    """Open the search; its keys reach it from another dialog too, which would be lost."""
+    if page_frame.is_dialog_open():
+        return
     page_frame.open_dialog(_DIALOG, {"address": st.query_params.to_dict()})
 
 
-@st.dialog("Search", icon=":material/search:", width="medium", on_dismiss=page_frame.close_dialog)
-def _show(bridge: Bridge, person: Actor) -> None:
-    state = page_frame.dialog_state(_DIALOG)
-    if state is None or state["address"] != st.query_params.to_dict():
+@page_frame.dialog(_DIALOG, "Search", icon="search", width="medium")
+def _show(bridge: Bridge, person: Actor, address: dict[str, str]) -> None:
+    if address != st.query_params.to_dict():
         page_frame.close_dialog()  # something was opened
         st.rerun()
     text = st.text_input(

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.access.roles import LOCAL, Role
 from core.alerts import channels
-from core.alerts.channels import AlertChannel
+from core.alerts.channels import AlertChannel, ChannelForm
 from core.bridge import Bridge
 from core.vendors.notifiers import WEBHOOK
 from data import alert_states, outbox
@@ -105,6 +105,17 @@ def test_a_channel_is_changed_and_keeps_its_address(bridge: Bridge):
     assert (changed.name, changed.warnings) == ("Team", True)
     assert bridge.vault.decrypt(changed.address).endswith("s3cret-path")
     assert "Team was changed." in shown(at)
+
+
+def test_a_channel_that_somebody_else_has_changed_is_not_saved_over_unseen(bridge: Bridge):
+    channel_id = put(bridge)
+    at = drawn(open_page(ALERTS, channel=channel_id).button(key="alerts_edit").click().run())
+    channels.edit_channel(bridge, LOCAL, channel_id, ChannelForm("Theirs"))
+
+    at = enter(drawn(at.run()), f"alerts_of_{channel_id}", name="Mine")
+
+    assert "Somebody else has changed this channel meanwhile. Nothing was saved." in shown(at)
+    assert [each.name for each in channels.list_channels(bridge, LOCAL)] == ["Theirs"]
 
 
 def test_a_channel_is_disabled_and_removed(bridge: Bridge):

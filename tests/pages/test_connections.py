@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
-from core.connections import destinations, lookup
+from core.connections import destinations, lookup, mixpanel_connection
 from core.sandbox import people
 from core.syncs import recurring
 from data.engine import write_session
@@ -202,7 +202,7 @@ def test_replacing_a_token_names_what_is_affected_and_tells_what_is_wrong(practi
     assert not group_row(practising, POWER).in_doubt
 
     token = new_token(sandbox)
-    drawn(at.button(key=f"connections_token_{present.id}").click().run())
+    drawn(at.run())  # whatever draws the page again leaves the dialog open
     at.text_input(key="connections_replace_token").set_value(token)
     drawn(at.button(key="connections_dialog_save").click().run())
 
@@ -246,6 +246,43 @@ def test_an_address_is_changed_at_its_connection(practising: Bridge, sandbox: Sa
 
     assert "default leads to another address now." in shown(at)
     assert [connection.url for connection in endpoints(practising)] == [f"{sandbox.endpoint}?of=us"]
+
+
+def test_a_dialog_saves_nothing_over_what_somebody_else_has_entered_since_it_was_opened(
+    practising: Bridge, sandbox: Sandbox, tmp_path: Path
+):
+    folder = destinations.connect_csv(practising, LOCAL, folder=str(tmp_path / "groups"))
+    at = open_page(CONNECTIONS)
+    drawn(at.button(key=f"connections_folder_{folder.id}").click().run())
+    destinations.change_folder(practising, LOCAL, folder.id or 0, folder=str(tmp_path / "theirs"))
+
+    drawn(at.run())
+    at.text_input(key="connections_change_folder").set_value(str(tmp_path / "mine"))
+    drawn(at.button(key="connections_dialog_save").click().run())
+
+    assert "Somebody else has changed this connection meanwhile. Nothing was saved." in shown(at)
+    del at.session_state["frame_dialog"]  # it is closed
+    drawn(drawn(at.run()).button(key=f"connections_folder_{folder.id}").click().run())
+    assert at.text_input(key="connections_change_folder").value == str(tmp_path / "theirs")
+
+
+def test_match_settings_follow_what_others_store_and_save_nothing_over_it_unseen(practising: Bridge):
+    at = open_page(CONNECTIONS)
+    project = lookup.find_mixpanel(practising).id or 0
+    key = f"connections_match_property_{project}"
+    mixpanel_connection.change_match_setting(practising, LOCAL, project, match_property="crm", expects_prefix=False)
+
+    at.text_input(key=key).set_value("mine")
+    drawn(at.button(key=f"connections_match_save_{project}").click().run())
+    assert "Somebody else has changed this connection meanwhile. Nothing was saved." in shown(at)
+
+    at.text_input(key=key).set_value("$email")
+    drawn(at.button(key=f"connections_match_save_{project}").click().run())
+    assert "Match property: " in shown(at)
+    at.text_input(key=key).set_value("")
+    drawn(at.button(key=f"connections_match_save_{project}").click().run())
+    assert at.text_input(key=key).value == lookup.find_mixpanel(practising).match_property == "$apptimize_user_id"
+    assert at.selectbox(key=f"connections_match_prefix_{project}").value == "No"
 
 
 def test_a_secret_and_a_project_are_changed_at_their_connection(practising: Bridge):

@@ -260,6 +260,12 @@ def test_no_page_lies_where_streamlit_would_open_it_unguarded():
     assert list((ROOT / "pages").glob("*.py")) == []
 
 
+def test_every_dialog_is_one_that_stays_open_when_its_page_is_drawn_again():
+    makers = [path.name for path in (ROOT / "pages").rglob("*.py") if "st.dialog(" in path.read_text()]
+
+    assert makers == ["page_frame.py"], "by itself Streamlit closes it: page_frame.dialog keeps it"
+
+
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 450, 50
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import streamlit as st
 from pydantic import SecretStr
@@ -12,11 +13,14 @@ from core.access.roles import Actor
 from core.alerts import channels
 from core.alerts.channels import AlertChannel, ChannelForm
 from core.bridge import Bridge
-from pages.parts.actions import confirm_buttons, perform
+from pages.parts.actions import confirm_buttons, perform, save_and_close
 from pages.parts.formatting import escape_markdown
+from pages.parts.stored import OPEN_AGAIN, require_unchanged
 from pages.shell import page_frame
 
 PLACE = "alerts"
+_DIALOG, _IN_DIALOG = "alerts", "alerts_dialog"
+ADD, EDIT, REMOVE = "add", "edit", "remove"
 ALL, SOME = "All syncs", "Some syncs"
 CRITICAL, WARNINGS = "Critical only", "Warnings too"
 _SEVERITIES = {
@@ -30,11 +34,8 @@ _EXAMPLES = (
 )
 
 
-def open_dialog(
-    bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str], channel: AlertChannel | None = None
-) -> None:
+def open_form(channel: AlertChannel | None = None) -> None:
     """Open the dialog that adds a channel, or changes this one, with what holds now."""
-    page_frame.forget_answer()
     prefix, entered = _prefix(channel), st.session_state
     entered[f"{prefix}_name"] = channel.name if channel else ""
     entered[f"{prefix}_address"] = ""
@@ -42,26 +43,52 @@ def open_dialog(
     entered[f"{prefix}_syncs"] = channel.sync_ids if channel else []
     entered[f"{prefix}_tags"] = channel.tags if channel else []
     entered[f"{prefix}_severity"] = WARNINGS if channel and channel.warnings else CRITICAL
+    _open(ADD if channel is None else EDIT, channel)
+
+
+def open_removal(channel: AlertChannel) -> None:
+    """Open the dialog that removes a channel."""
+    _open(REMOVE, channel)
+
+
+def _open(question: str, channel: AlertChannel | None) -> None:
+    page_frame.forget_answer()
+    page_frame.open_dialog(_DIALOG, {"question": question, "seen": _settings_of(channel) if channel else None})
+
+
+def show(
+    bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str], channel: AlertChannel | None = None
+) -> None:
+    """Show the dialog that is open, about this channel if one is open on the page."""
+    asked = page_frame.dialog_state(_DIALOG)
+    if not asked:
+        return
     if channel is None:
-        ask_for_new(bridge, person, names, tags)
+        _ask_for_new(bridge, person, names, tags)
+    elif asked["question"] == EDIT:
+        _ask_for_changes(bridge, person, names, tags, channel)
     else:
-        ask_for_changes(bridge, person, names, tags, channel)
+        _ask_to_remove(bridge, person, channel)
 
 
-@st.dialog("Add channel", icon=":material/add_alert:")
-def ask_for_new(bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str]) -> None:
-    """Ask where alerts are to go, and which."""
+def _settings_of(channel: AlertChannel) -> list[Any]:
+    """Return what another person could change of a channel, the address by how it is sealed."""
+    names = ("name", "address", "all_syncs", "sync_ids", "tags", "warnings")
+    return [getattr(channel, name) for name in names]
+
+
+@page_frame.dialog(_DIALOG, "Add channel", icon="add_alert")
+def _ask_for_new(bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str]) -> None:
     _fields(None, names, tags)
     _save_button("Add channel", partial(_add, bridge, person), None)
 
 
-@st.dialog("Edit channel", icon=":material/edit:")
-def ask_for_changes(
+@page_frame.dialog(_DIALOG, "Edit channel", icon="edit")
+def _ask_for_changes(
     bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str], channel: AlertChannel
 ) -> None:
-    """Ask what a channel is to want from now on, and where it is to lead."""
     _fields(channel, names, tags)
-    _save_button("Save", partial(_edit, bridge, person, channel.id or 0), channel)
+    _save_button("Save", partial(_edit, bridge, person, channel), channel)
 
 
 def _prefix(channel: AlertChannel | None) -> str:
@@ -72,6 +99,7 @@ def _prefix(channel: AlertChannel | None) -> str:
 def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[str]) -> None:
     prefix = _prefix(channel)
     st.text_input("Name", key=f"{prefix}_name", max_chars=channels.NAME_LENGTH, placeholder="Ops channel")
+    page_frame.show_answer(f"{prefix}_name")
     st.text_input(
         "Address",
         type="password",
@@ -79,6 +107,7 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
         help=_EXAMPLES,
         placeholder=f"Leave empty to keep {channel.shown}" if channel else "https://",
     )
+    page_frame.show_answer(f"{prefix}_address")
     st.caption("It is kept sealed and not shown again.")
     st.radio("Told of", [ALL, SOME], key=f"{prefix}_which", horizontal=True)
     if st.session_state[f"{prefix}_which"] == SOME:
@@ -87,6 +116,7 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
         st.multiselect(
             "Syncs", list(labels), key=f"{prefix}_syncs", format_func=lambda each: labels[each], select_all=False
         )
+        page_frame.show_answer(f"{prefix}_syncs")
         st.multiselect(
             "Or every sync with one of these tags",
             sorted({*tags, *st.session_state[f"{prefix}_tags"]}, key=str.casefold),
@@ -94,17 +124,14 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
             accept_new_options=True,
             select_all=False,
         )
+        page_frame.show_answer(f"{prefix}_tags")
         st.caption("What is about no single sync, such as a missing worker, is told in any case.")
     st.radio("Severity", list(_SEVERITIES), captions=list(_SEVERITIES.values()), key=f"{prefix}_severity")
 
 
-def _save_button(label: str, save: partial[None], channel: AlertChannel | None) -> None:
-    """Show the button that saves. The dialog closes once that worked, and shows why it did not until then."""
-    is_pressed = st.button(label, key=f"{_prefix(channel)}_save", type="primary", on_click=save)
-    if page_frame.has_failed(PLACE):
-        page_frame.show_answer(PLACE)
-    elif is_pressed:
-        st.rerun()
+def _save_button(label: str, save: partial[AlertChannel | None], channel: AlertChannel | None) -> None:
+    st.button(label, key=f"{_prefix(channel)}_save", type="primary", on_click=save_and_close, args=(save,))
+    page_frame.show_answer(_IN_DIALOG)
 
 
 def _form(prefix: str) -> ChannelForm:
@@ -122,37 +149,56 @@ def _form(prefix: str) -> ChannelForm:
     )
 
 
-def _add(bridge: Bridge, person: Actor) -> None:
-    perform(
+def _add(bridge: Bridge, person: Actor) -> AlertChannel | None:
+    return perform(
         PLACE,
-        partial(channels.add_channel, bridge, person, _form("alerts_new")),
+        partial(channels.add_channel, bridge, person, _form(_prefix(None))),
         lambda added: f"{escape_markdown(added.name)} was added. Only a message shows whether it arrives: send a test.",
+        fields=_error_places(None),
+        failed_at=_IN_DIALOG,
     )
 
 
-def _edit(bridge: Bridge, person: Actor, channel_id: int) -> None:
-    perform(
+def _edit(bridge: Bridge, person: Actor, channel: AlertChannel) -> AlertChannel | None:
+    """Change a channel, unless somebody else has changed it since the dialog was opened."""
+    seen, form = (page_frame.dialog_state(_DIALOG) or {}).get("seen"), _form(_prefix(channel))
+
+    def edit() -> AlertChannel:
+        present = {each.id: each for each in channels.list_channels(bridge, person)}
+        if channel.id in present:  # the action itself says that it was removed
+            require_unchanged(seen, _settings_of(present[channel.id]), "this channel", advice=OPEN_AGAIN)
+        return channels.edit_channel(bridge, person, channel.id or 0, form)
+
+    return perform(
         PLACE,
-        partial(channels.edit_channel, bridge, person, channel_id, _form(f"alerts_of_{channel_id}")),
+        edit,
         lambda edited: f"{escape_markdown(edited.name)} was changed.",
+        fields=_error_places(channel),
+        failed_at=_IN_DIALOG,
     )
 
 
-@st.dialog("Remove this channel?", icon=":material/delete:")
-def ask_to_remove(bridge: Bridge, person: Actor, channel: AlertChannel) -> None:
+def _error_places(channel: AlertChannel | None) -> dict[str, str]:
+    """Return where an error about one of the fields is shown, by the name that it begins with."""
+    prefix = _prefix(channel)
+    places = {"Name": "name", "Address": "address", "Syncs": "syncs", "Tags": "tags", "Tag": "tags"}
+    return {name: f"{prefix}_{field}" for name, field in places.items()}
+
+
+@page_frame.dialog(_DIALOG, "Remove this channel?", icon="delete")
+def _ask_to_remove(bridge: Bridge, person: Actor, channel: AlertChannel) -> None:
     """Name what is removed before it is."""
     st.markdown(
         f"**{escape_markdown(channel.name)}**, {escape_markdown(channel.shown)}, is sent nothing any more, and its "
         "address is deleted."
     )
+    confirm_buttons(
+        "Remove", key="alerts_remove", icon=":material/delete:", action=partial(_remove, bridge, person, channel)
+    )
 
-    def remove() -> None:
-        def act() -> None:
-            channels.remove_channel(bridge, person, channel.id or 0)
 
-        perform(PLACE, act, f"{escape_markdown(channel.name)} was removed.")
-        if not page_frame.has_failed(PLACE):
-            st.query_params.pop("channel", None)
-            page_frame.take_answer_along()
-
-    confirm_buttons("Remove", key="alerts_remove", icon=":material/delete:", action=remove)
+def _remove(bridge: Bridge, person: Actor, channel: AlertChannel) -> None:
+    remove = partial(channels.remove_channel, bridge, person, channel.id or 0)
+    if perform(PLACE, remove, f"{escape_markdown(channel.name)} was removed."):
+        st.query_params.pop("channel", None)
+        page_frame.take_answer_along()

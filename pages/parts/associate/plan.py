@@ -16,6 +16,9 @@ from pages.parts.associate.actions import accept_problems, cancel, choose_prefix
 from pages.parts.associate.rows import show_problems, show_warnings
 from pages.parts.associate.wording import EFFECTS, PREFIXES
 from pages.parts.formatting import escape_markdown, number, pluralize
+from pages.shell import page_frame
+
+_DIALOG = "associate_write"
 
 
 def show_plan(bridge: Bridge, person: Actor, association: Association) -> None:
@@ -84,14 +87,15 @@ def _show_ticks(bridge: Bridge, person: Actor, association: Association) -> None
 
 def _show_buttons(bridge: Bridge, person: Actor, association: Association) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button(
+        st.button(
             f"Write {pluralize(association.writable, 'row')} …",
             key="associate_write",
             type="primary",
             icon=":material/edit:",
             disabled=not association.writable,
-        ):
-            _ask_to_write(bridge, person, association)
+            on_click=page_frame.open_dialog,
+            args=(_DIALOG, {}),
+        )
         st.button(
             "Discard",
             key="associate_discard",
@@ -99,9 +103,11 @@ def _show_buttons(bridge: Bridge, person: Actor, association: Association) -> No
             on_click=cancel,
             args=(bridge, person, association.id),
         )
+    if page_frame.dialog_state(_DIALOG) is not None:
+        _ask_to_write(bridge, person, association)
 
 
-@st.dialog("Write to Mixpanel?", icon=":material/edit:")
+@page_frame.dialog(_DIALOG, "Write to Mixpanel?", icon="edit")
 def _ask_to_write(bridge: Bridge, person: Actor, association: Association) -> None:
     assert association.id is not None
     changed = association.effects.get(CHANGED, 0)

@@ -37,7 +37,8 @@ _RECEIVER_BUTTONS: list[Button] = [
     ("Change members", "members", "id_card", receiver_dialogs.ask_for_members),
     ("Send a test", "test", "outgoing_mail", receiver_dialogs.ask_to_test),
 ]
-_TWIN_BUTTONS = [("Another workspace", "apart", "call_split", dialogs.ask_to_keep_apart)]
+_TWIN_BUTTONS: list[Button] = [("Another workspace", "apart", "call_split", dialogs.ask_to_keep_apart)]
+_REMOVE: Button = ("Remove", "remove", "delete", dialogs.ask_to_remove)
 
 
 def show_connected(
@@ -50,23 +51,16 @@ def show_connected(
 ) -> None:
     """Show what is connected, each with the buttons that replace and remove it."""
     for connection in connections:
-        arguments = (bridge, person, connection, affected[connection.id or 0], place)
         with st.container(border=True):
-            _show_heading(connection, arguments)
+            _show_heading(connection, place)
             st.text(describe(connection))
             _show_members(connection)
             page_frame.account_notice(bridge, person, connection)
             has_twins = _show_neighbors(connection, neighbors.get(connection.id or 0, []))
             buttons = _buttons(connection)
             with st.container(horizontal=True, gap="small"):
-                for label, key, icon, dialog in [*_TWIN_BUTTONS, *buttons] if has_twins else buttons:
-                    st.button(
-                        label,
-                        key=f"connections_{key}_{connection.id}",
-                        icon=f":material/{icon}:",
-                        on_click=dialogs.open_dialog,
-                        args=(dialog, *arguments),
-                    )
+                for button in [*_TWIN_BUTTONS, *buttons] if has_twins else buttons:
+                    _show_button(button, connection, place)
             if connection.kind == ConnectionKind.MIXPANEL:
                 _show_use(bridge, connection)
                 show_matching(connection)
@@ -98,7 +92,7 @@ def _show_use(bridge: Bridge, connection: Connection) -> None:
         st.caption(f"Not in use: cohorts are listed and exported through {escape_markdown(used.name)}.")
 
 
-def _show_heading(connection: Connection, arguments: tuple[object, ...]) -> None:
+def _show_heading(connection: Connection, place: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if connection.account_trouble:
             st.badge("Not accepted", icon=":material/error:", color="red")
@@ -108,13 +102,28 @@ def _show_heading(connection: Connection, arguments: tuple[object, ...]) -> None
             st.badge("Practice", icon=":material/science:", color="orange")
         st.markdown(f"**{escape_markdown(connection.name)}**", width="content")
         st.space("stretch")
-        st.button(
-            "Remove",
-            key=f"connections_remove_{connection.id}",
-            icon=":material/delete:",
-            on_click=dialogs.open_dialog,
-            args=(dialogs.ask_to_remove, *arguments),
-        )
+        _show_button(_REMOVE, connection, place)
+
+
+def _show_button(button: Button, connection: Connection, place: str) -> None:
+    """Show the button that opens a dialog about the connection: its key is the question that is open then."""
+    label, question, icon, _ = button
+    st.button(
+        label,
+        key=f"connections_{question}_{connection.id}",
+        icon=f":material/{icon}:",
+        on_click=dialogs.open_dialog,
+        args=(question, connection, place),
+    )
+
+
+def show_dialog(bridge: Bridge, person: Actor, connections: list[Connection], affected: dict[int, Affected]) -> None:
+    """Show the dialog that is open about one of the connections."""
+    if asked := dialogs.open_question(connections):
+        question, connection, place = asked
+        by_question = {key: ask for _, key, _, ask in (_REMOVE, *_TWIN_BUTTONS, *_buttons(connection))}
+        if ask := by_question.get(question):
+            ask(bridge, person, connection, affected[connection.id or 0], place)
 
 
 def _show_neighbors(connection: Connection, neighbors: list[Connection]) -> bool:

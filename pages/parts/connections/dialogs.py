@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import Any, Literal, ParamSpec
 
 import streamlit as st
 from pydantic import SecretStr
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.connections import destinations, mixpanel_connection, removal
+from core.connections import destinations, lookup, mixpanel_connection, removal
 from core.connections.receiver_form import ReceiverForm
 from data.models import Connection, ConnectionKind
-from pages.parts.actions import confirm_buttons, perform
+from pages.parts.actions import confirm_buttons, perform, save_and_close
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
 from pages.parts.connections.wording import credential, describe, take_secret
 from pages.parts.formatting import escape_markdown
+from pages.parts.stored import OPEN_AGAIN, require_unchanged
 from pages.shell import page_frame
 
+Arguments = ParamSpec("Arguments")
 
-def open_dialog(dialog: Callable[..., object], *args: object) -> None:
-    """Open a dialog, without what an earlier one answered."""
+_DIALOG = "connections"
+# Where a dialog shows what is about none of its fields.
+_IN_DIALOG = "connections_dialog"
+
+
+def open_dialog(question: str, connection: Connection, place: str) -> None:
+    """Open the dialog that asks this about a connection; what becomes of it is shown at `place`."""
     page_frame.forget_answer()
-    dialog(*args)
+    state = {"question": question, "connection_id": connection.id, "place": place, "seen": _settings_of(connection)}
+    page_frame.open_dialog(_DIALOG, state)
 
 
-@st.dialog("Remove this connection?", icon=":material/delete:")
+def _settings_of(connection: Connection) -> list[Any]:
+    """Return what another person could change of a connection."""
+    names = ("times_replaced", "match_property", "expects_prefix", "project_token_end", "apart")
+    return [getattr(connection, name) for name in names]
+
+
+def dialog(
+    title: str, icon: str, *, width: Literal["small", "large"] = "small"
+) -> Callable[[Callable[Arguments, None]], Callable[Arguments, None]]:
+    """Make a function draw the dialog that is open about a connection."""
+    return page_frame.dialog(_DIALOG, title, icon=icon, width=width)
+
+
+def open_question(connections: Iterable[Connection]) -> tuple[str, Connection, str] | None:
+    """Return what is asked about which of these connections, and where the answer is shown; None: nothing is."""
+    asked = page_frame.dialog_state(_DIALOG)
+    if not asked:
+        return None
+    connection = next((each for each in connections if each.id == asked["connection_id"]), None)
+    if connection is None:
+        page_frame.close_dialog()  # it was removed elsewhere
+        return None
+    return asked["question"], connection, asked["place"]
+
+
+@dialog("Remove this connection?", "delete")
 def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Name what is removed, and the groups that depend on it, before it is."""
     show_subject(connection)
@@ -53,34 +87,39 @@ def _remove(bridge: Bridge, person: Actor, connection: Connection, place: str) -
     )
 
 
-@st.dialog("Replace token", icon=":material/key:")
+@dialog("Replace token", "key")
 def ask_for_token(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another token of the same address."""
     show_subject(connection)
     show_affected(affected, IN_DOUBT)
 
-    def save() -> None:
+    def save() -> Connection | None:
         token = take_secret("connections_replace_token")
-        perform(
-            place,
+        return change(
+            bridge,
+            person,
+            connection,
             partial(destinations.replace_token, bridge, person, connection.id or 0, token),
             f"The token of {escape_markdown(connection.name)} was replaced.",
+            place=place,
+            fields={"Token": "connections_replace_token"},
         )
 
     with st.form("connections_replace_form", border=False):
         st.text_input("Apptimize token", type="password", key="connections_replace_token")
-        submit("Replace token", save, place)
+        page_frame.show_answer("connections_replace_token")
+        submit("Replace token", save)
 
 
-@st.dialog("Change address", icon=":material/edit:")
+@dialog("Change address", "edit")
 def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another address, and for the token that it takes: a stored one is sent nowhere else."""
     show_subject(connection)
     show_affected(affected, IN_DOUBT)
 
-    def save() -> None:
+    def save() -> Connection | None:
         entered = st.session_state
-        change = partial(
+        lead_elsewhere = partial(
             destinations.change_address,
             bridge,
             person,
@@ -88,7 +127,8 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             ReceiverForm(SecretStr(entered["connections_change_url"]), secret=take_secret("connections_change_token")),
             apart=entered["connections_change_apart"],
         )
-        perform(place, change, f"{escape_markdown(connection.name)} leads to another address now.", fields=places)
+        answer = f"{escape_markdown(connection.name)} leads to another address now."
+        return change(bridge, person, connection, lead_elsewhere, answer, place=place, fields=places)
 
     places = {"Endpoint": "connections_change_url", "Token": "connections_change_token"}
     with st.form("connections_change_form", border=False):
@@ -105,10 +145,10 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             "Another workspace, if the address is connected already: its groups are kept apart",
             key="connections_change_apart",
         )
-        submit("Change address", save, place, has_failed=_have_failed(places))
+        submit("Change address", save)
 
 
-@st.dialog("Change folder", icon=":material/edit:")
+@dialog("Change folder", "edit")
 def ask_for_folder(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another folder."""
     show_subject(connection)
@@ -116,28 +156,33 @@ def ask_for_folder(bridge: Bridge, person: Actor, connection: Connection, affect
         affected, "will be written to the new folder by the next run; the files that are there stay where they are:"
     )
 
-    def save() -> None:
+    def save() -> Connection | None:
         folder = st.session_state["connections_change_folder"]
-        perform(
-            place,
+        return change(
+            bridge,
+            person,
+            connection,
             partial(destinations.change_folder, bridge, person, connection.id or 0, folder=folder),
             f"{escape_markdown(connection.name)} writes to another folder now.",
+            place=place,
+            fields={"Folder": "connections_change_folder"},
         )
 
     with st.form("connections_change_form", border=False):
         st.text_input("Folder on this server", value=connection.folder, key="connections_change_folder")
-        submit("Change folder", save, place)
+        page_frame.show_answer("connections_change_folder")
+        submit("Change folder", save)
 
 
-@st.dialog("Replace secret", icon=":material/key:")
+@dialog("Replace secret", "key")
 def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another service account, or another secret of it."""
     show_subject(connection)
     show_affected(affected, "will be read with the new account; what they hold stays known:")
     places = fields.error_places("connections_replace", only=("username", "secret"))
 
-    def save() -> None:
-        change = partial(
+    def save() -> Connection | None:
+        replace = partial(
             mixpanel_connection.replace_secret,
             bridge,
             person,
@@ -145,14 +190,15 @@ def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affect
             username=st.session_state["connections_replace_username"],
             secret=take_secret("connections_replace_secret"),
         )
-        perform(place, change, f"{escape_markdown(connection.name)} asks with another secret now.", fields=places)
+        answer = f"{escape_markdown(connection.name)} asks with another secret now."
+        return change(bridge, person, connection, replace, answer, place=place, fields=places)
 
     with st.form("connections_replace_form", border=False):
         fields.account_fields(st.container(), st.container(), "connections_replace", connection)
-        submit("Replace secret", save, place, has_failed=_have_failed(places))
+        submit("Replace secret", save)
 
 
-@st.dialog("Change project", icon=":material/edit:", width="large")
+@dialog("Change project", "edit", width="large")
 def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for all that describes a project; the connection's name stays."""
     show_subject(connection)
@@ -161,12 +207,15 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
         "will be in doubt. If it is another project, the syncs of the present one are paused at their next run:",
     )
 
-    def save() -> None:
+    def save() -> Connection | None:
         form = fields.read_form("connections_change")
-        perform(
-            place,
+        return change(
+            bridge,
+            person,
+            connection,
             partial(mixpanel_connection.change_project, bridge, person, connection.id or 0, form),
             f"{escape_markdown(connection.name)} leads to project {escape_markdown(form.project_id)} now.",
+            place=place,
             fields=places,
         )
 
@@ -176,10 +225,10 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
     with st.form("connections_change_form", border=False):
         fields.account_fields(*st.columns(2), "connections_change", current)
         fields.project_fields("connections_change", current)
-        submit("Change project", save, place, has_failed=_have_failed(places))
+        submit("Change project", save)
 
 
-@st.dialog("Keep the groups apart?", icon=":material/call_split:")
+@dialog("Keep the groups apart?", "call_split")
 def ask_to_keep_apart(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask whether a destination is another workspace than the others at its address."""
     show_subject(connection)
@@ -206,18 +255,33 @@ def show_subject(connection: Connection) -> None:
     st.markdown(f"**{escape_markdown(connection.name)}**: {escape_markdown(describe(connection))}")
 
 
-def _have_failed(places: Mapping[str, str]) -> bool:
-    return any(page_frame.has_failed(place) for place in places.values())
+def change(
+    bridge: Bridge,
+    person: Actor,
+    connection: Connection,
+    action: Callable[[], Connection],
+    answer: str,
+    *,
+    place: str,
+    fields: Mapping[str, str],
+) -> Connection | None:
+    """Change a connection as a dialog has it, unless somebody else has changed it since the dialog was opened.
 
-
-def submit(label: str, save: Callable[[], None], place: str, *, has_failed: bool = False) -> None:
-    """Show the button that saves. The dialog closes once that worked, and shows why it did not until then.
-
-    `has_failed`: why is shown at a field already.
+    `fields` are the places of errors about one field, as `perform` takes them. Returns None where nothing was stored.
     """
-    is_pressed = st.form_submit_button(label, key="connections_dialog_save", type="primary", on_click=save)
-    if not has_failed and not page_frame.has_failed(place):
-        if is_pressed:
-            st.rerun()
-        return
-    page_frame.show_answer(place)
+    asked = page_frame.dialog_state(_DIALOG) or {}
+
+    def change_it() -> Connection:
+        present = {each.id: each for each in lookup.list_connections(bridge, person)}
+        if connection.id in present:  # the action itself says that it was removed
+            now = _settings_of(present[connection.id])
+            require_unchanged(asked.get("seen"), now, "this connection", advice=OPEN_AGAIN)
+        return action()
+
+    return perform(place, change_it, answer, fields=fields, failed_at=_IN_DIALOG)
+
+
+def submit(label: str, save: Callable[[], Connection | None]) -> None:
+    """Show the button that saves, and below it what is about none of the fields."""
+    st.form_submit_button(label, key="connections_dialog_save", type="primary", on_click=save_and_close, args=(save,))
+    page_frame.show_answer(_IN_DIALOG)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -14,7 +13,7 @@ from data.models import Connection
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.connections import receiver_fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
-from pages.parts.connections.dialogs import show_subject, submit
+from pages.parts.connections.dialogs import change, dialog, show_subject, submit
 from pages.parts.connections.wording import TEST_TAKEN, explain_test
 from pages.parts.formatting import escape_markdown
 
@@ -35,7 +34,7 @@ def _prefix(what: str, connection: Connection) -> str:
     return f"connections_{what}_{connection.id}"
 
 
-@st.dialog("Replace sign-in", icon=":material/key:")
+@dialog("Replace sign-in", "key")
 def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for other credentials at the same address."""
     prefix = _prefix("sign_in_of", connection)
@@ -43,22 +42,25 @@ def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affec
     show_affected(affected, IN_DOUBT)
     _show_held(affected, is_held=connection.adds_only and connection.times_replaced > 0)
 
-    def save() -> None:
+    def save() -> Connection | None:
         form = receiver_fields.read_form(prefix, connection)
-        perform(
-            place,
+        return change(
+            bridge,
+            person,
+            connection,
             partial(destinations.replace_sign_in, bridge, person, connection.id or 0, form),
             f"The sign-in of {escape_markdown(connection.name)} was replaced.",
+            place=place,
             fields=receiver_fields.error_places(prefix),
         )
 
     kind = receiver_fields.sign_in_fields(prefix, connection, with_address=False)
     with st.form(f"{prefix}_dialog", border=False):
         receiver_fields.secret_fields(prefix, kind, connection)
-        _submit("Replace sign-in", save, place, prefix)
+        submit("Replace sign-in", save)
 
 
-@st.dialog("Change address", icon=":material/edit:")
+@dialog("Change address", "edit")
 def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another address, and for what signs in there: a stored secret is sent nowhere else."""
     prefix = _prefix("address_of", connection)
@@ -66,8 +68,8 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
     show_affected(affected, IN_DOUBT)
     _show_held(affected, is_held=connection.adds_only)
 
-    def save() -> None:
-        change = partial(
+    def save() -> Connection | None:
+        lead_elsewhere = partial(
             destinations.change_address,
             bridge,
             person,
@@ -76,7 +78,8 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             apart=st.session_state[f"{prefix}_apart"],
         )
         answer = f"{escape_markdown(connection.name)} leads to another address now."
-        perform(place, change, answer, fields=receiver_fields.error_places(prefix))
+        places = receiver_fields.error_places(prefix)
+        return change(bridge, person, connection, lead_elsewhere, answer, place=place, fields=places)
 
     kind = receiver_fields.sign_in_fields(prefix, connection)
     with st.form(f"{prefix}_dialog", border=False):
@@ -84,36 +87,35 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
         st.checkbox(
             "Another account, if the address is connected already: its groups are kept apart", key=f"{prefix}_apart"
         )
-        _submit("Change address", save, place, prefix)
+        submit("Change address", save)
 
 
-@st.dialog("Change members", icon=":material/id_card:")
+@dialog("Change members", "id_card")
 def ask_for_members(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Ask for another id that the receiver knows people by, another key, and what a full delivery does there."""
     prefix = _prefix("members_of", connection)
     show_subject(connection)
     show_affected(affected, IN_DOUBT)
 
-    def save() -> None:
+    def save() -> Connection | None:
         members = receiver_fields.read_members(prefix)
-        perform(
-            place,
+        return change(
+            bridge,
+            person,
+            connection,
             partial(destinations.change_receiver, bridge, person, connection.id or 0, **members),
             f"The member settings of {escape_markdown(connection.name)} were changed.",
+            place=place,
             fields=receiver_fields.error_places(prefix),
         )
 
     receiver_fields.member_fields(prefix, connection)
     _show_held(affected, is_held=receiver_fields.adds_only(prefix))
     with st.form(f"{prefix}_dialog", border=False):
-        _submit("Change members", save, place, prefix)
+        submit("Change members", save)
 
 
-def _submit(label: str, save: Callable[[], None], place: str, prefix: str) -> None:
-    submit(label, save, place, has_failed=receiver_fields.has_error(prefix))
-
-
-@st.dialog("Send a test?", icon=":material/outgoing_mail:")
+@dialog("Send a test?", "outgoing_mail")
 def ask_to_test(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
     """Say what a test does before it is sent."""
     show_subject(connection)
