@@ -12,6 +12,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 _PLACE = "\ufffd"
 # More than any number here has, and few enough that to read them takes no time.
 _MOST_DIGITS = 20
+# The largest number that a database keeps, and so that a row of ours or something of a vendor's is known by.
+MOST_ID = 2**63 - 1
 
 
 def shown(text: str, *, most: int = 200) -> str:
@@ -38,3 +40,9 @@ def whole_of(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
     return int(text.lstrip("0")[:_MOST_DIGITS] or "0")
+
+
+def id_of(text: str) -> int | None:
+    """Return the number that digits spell, None where nothing can be known by it."""
+    number = whole_of(text)
+    return None if number is None or number > MOST_ID else number

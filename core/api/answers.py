@@ -18,6 +18,7 @@ from core.reports.lookup_json import in_group_as_json
 from core.reports.member_check import check_member
 from core.syncs import groups, listing, recurring, runs
 from core.syncs.as_json import group_as_json, run_as_json, sync_as_json
+from core.text import MOST_ID
 from data.models import UNFINISHED, Run
 
 T = TypeVar("T")
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT_S = 60
 _LOOK_EVERY_S = 0.5
 _ROWS, _MOST_ROWS = 100, 1000
-_MOST_CURSOR = 2**31 - 1
 OPENAPI = Path(__file__).with_name("openapi.json")
 
 
@@ -93,7 +93,7 @@ def _page_of(asked: Asked) -> tuple[int, int]:
     """Return after which id a page begins, and how many rows it has."""
     values = asked.query("limit", "cursor")
     limit = whole(values, "limit", _ROWS, least=1, most=_MOST_ROWS)
-    return whole(values, "cursor", 0, least=0, most=_MOST_CURSOR), limit
+    return whole(values, "cursor", 0, least=0, most=MOST_ID), limit
 
 
 def _page(

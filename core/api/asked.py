@@ -18,13 +18,12 @@ from core.access.roles import Actor
 from core.api.responses import HttpProblem
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
-from core.text import whole_of
+from core.text import MOST_ID, whole_of
 from core.threads import in_own_thread
 from data.storage.port import hurried
 
 T = TypeVar("T")
 
-_MOST_ID = 2**31 - 1  # of a row of ours, in either kind of database
 _LONGEST_ID = 1024  # of a person
 _MOST_PARAMETERS = 10
 _NO_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -96,7 +95,7 @@ class Asked:
         number = whole_of(self.path[name])
         if number is None:
             raise SettingsError(f"{name}: this is a whole number.")
-        if number > _MOST_ID:
+        if number > MOST_ID:
             raise NotFound(f"{name}: there is none of this number.", advice="See the list of them.")
         return number
 

@@ -54,7 +54,7 @@ from core.rules.matching import APPTIMIZE_PROPERTY, IdMerge
 from core.rules.personal_properties import require_impersonal
 from core.syncs.checks import check_interval, check_shrink_limit, checked_tags
 from core.syncs.placing import checked_group_name
-from core.text import shown
+from core.text import MOST_ID, shown
 from core.validation import clean_exact_line, clean_line, whole_number
 from core.vendors.mixpanel_project import REGIONS
 from data.models import MemberId, SignInKind
@@ -272,7 +272,7 @@ def _sync_names(fields: Fields) -> tuple[SyncName, ...]:
     names = list[SyncName]()
     for each in fields.tables("syncs"):
         cohort_id, mixpanel, destination = (each.get(name) for name in ("cohort_id", "mixpanel", "destination"))
-        is_number = isinstance(cohort_id, int) and not isinstance(cohort_id, bool) and 0 < cohort_id < 2**63
+        is_number = isinstance(cohort_id, int) and not isinstance(cohort_id, bool) and 0 < cohort_id <= MOST_ID
         is_name = is_number and all(isinstance(name, str | None) for name in (mixpanel, destination))
         if not is_name or each.keys() - {"cohort_id", "mixpanel", "destination"}:
             fields.refuse("syncs", 'each of these is { cohort_id = 1, mixpanel = "NAME", destination = "NAME" }.')
@@ -290,7 +290,7 @@ def _person(fields: Fields) -> PersonEntry | None:
 
 def _sync(fields: Fields) -> SyncEntry | None:
     cohort = fields.take("cohort_id", int, needed=True)
-    if cohort is not None and not 0 < cohort < 2**63:
+    if cohort is not None and not 0 < cohort <= MOST_ID:
         fields.refuse("cohort_id", "this is the number of a cohort, as `python -m core cohorts` lists them.")
     every, schedule = fields.take("every_minutes", int), fields.text("schedule", schedules.parse)
     if every is not None and fields.has("schedule"):

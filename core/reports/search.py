@@ -16,13 +16,14 @@ from core.bridge import Bridge
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_key
 from core.errors import NotConnected, SettingsError
+from core.text import id_of
 from data import cohort_list, runs, search
 from data.search import NamedRow
 
 MOST_HITS = 20
 # An id of a person has no blanks, and is rarely a word: else it is looked up where nothing else is found.
 _LIKE_AN_ID = re.compile(r"\S*[\d_@$:-]\S*")
-_NUMBER = re.compile(r"(?:(group|sync|cohort|run)\s*)?#?\s*(\d{1,18})", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:(group|sync|cohort|run)\s*)?#?\s*([0-9]+)", re.IGNORECASE)
 
 
 class Kind(IntEnum):
@@ -99,10 +100,10 @@ def may_be_user_id(text: str, findings: Findings) -> bool:
 
 def _read(text: str) -> _Asked:
     words = text.strip()
-    number = _NUMBER.fullmatch(words)
-    if number is None:
-        return _Asked(words.casefold(), None, None)
-    return _Asked(words.casefold(), int(number[2]), Kind[number[1].upper()] if number[1] else None)
+    numbered = _NUMBER.fullmatch(words)
+    number = id_of(numbered[2]) if numbered else None
+    kind = Kind[numbered[1].upper()] if numbered and numbered[1] else None
+    return _Asked(words.casefold(), number, kind)
 
 
 def _find(bridge: Bridge, asked: _Asked, *, with_all: bool) -> Iterator[tuple[_Match, Hit]]:

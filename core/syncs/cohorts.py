@@ -12,6 +12,7 @@ from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.errors import CohortNotExportable, SettingsError
+from core.text import MOST_ID
 from core.vendors.http import connect_http
 from core.vendors.mixpanel import Mixpanel
 from core.vendors.mixpanel_answers import Cohort
@@ -75,7 +76,7 @@ def get_query_budget(bridge: Bridge, actor: Actor) -> BudgetStatus:
 
 def check_cohort_id(cohort_id: int) -> None:
     """Refuse what can be no cohort's id. Raises SettingsError."""
-    if not 0 < cohort_id < 2**63:
+    if not 0 < cohort_id <= MOST_ID:
         raise SettingsError("Cohort: the id is a whole number, as the list of cohorts shows it.")
 
 

@@ -11,13 +11,12 @@ from typing import TypeVar
 import streamlit as st
 
 from core.errors import NotFound
+from core.text import id_of
 from pages.parts.formatting import escape_markdown
 
 Row = TypeVar("Row")
 Key = TypeVar("Key", int, str)
 
-# More digits than any id of the database or of Mixpanel has; they would not fit into a column either.
-_MOST_DIGITS = 18
 _LEAVE_FOR = "selection_leave_for"
 
 
@@ -71,7 +70,7 @@ class Selection:
 
 def parse_id(text: str) -> int | None:
     """Return the id that a text of the address is; None when it cannot be one."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+    return id_of(text)
 
 
 def set_param(name: str, value: object | None) -> None:

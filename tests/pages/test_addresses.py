@@ -33,7 +33,21 @@ from tests.stage.sandbox import NEWSLETTER, POWER, SPENDERS, Sandbox
 
 TODAY = datetime.now(UTC).date()
 
-ODD = ("abc", "99999999999", "999999", "-1", "0", "9" * 17, "1" + "0" * 30, "1.0", " 1", "\u0661", "<b>**x**</b>")
+ODD = (
+    "abc",
+    "99999999999",
+    "999999",
+    "-1",
+    "0",
+    "9" * 17,
+    str(2**63 - 1),
+    str(2**63),
+    "1" + "0" * 30,
+    "1.0",
+    " 1",
+    "\u0661",
+    "<b>**x**</b>",
+)
 # Fields and what is chosen in them: the kind, the key, and the value.
 Chosen = list[tuple[str, str, Any]]
 HISTORY_FILTERS: list[Chosen] = [

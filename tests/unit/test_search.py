@@ -110,9 +110,17 @@ def test_a_number_with_its_kind_finds_that_alone(named: Bridge, text: str, kind:
     assert found(named, text) == [(kind, number)]
 
 
-@pytest.mark.parametrize("number", ["0", "99", "9" * 18, "9" * 40, "-1"])
+@pytest.mark.parametrize("number", ["0", "99", "9" * 18, str(2**63 - 1), str(2**63), "9" * 40, "-1"])
 def test_a_number_that_nothing_has_finds_no_run(named: Bridge, number: str):
     assert [hit for hit in found(named, number) if hit[0] is Kind.RUN] == []
+
+
+def test_the_largest_number_is_found_as_any_other(named: Bridge):
+    largest = 2**63 - 1
+    with write_session(named.engine) as session:
+        session.get_one(Run, 1).id = largest
+
+    assert found(named, f"run {largest}") == [(Kind.RUN, largest)]
 
 
 def test_a_sync_that_was_removed_or_exports_once_is_found_by_its_number_alone(named: Bridge):

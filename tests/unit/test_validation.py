@@ -9,6 +9,7 @@ from core.errors import SettingsError
 from core.hosts import split_address
 from core.text import whole_of
 from core.validation import clean_exact_line, clean_line, clean_secret, whole_number
+from pages.parts.selection import parse_id
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b", "\ufeff \u2060", "\u00ad"])
@@ -54,6 +55,23 @@ def test_a_secret_holds_nothing_that_nobody_sees_and_is_not_told(secret: str):
 )
 def test_digits_are_a_number_and_nothing_else_is(text: str, number: int | None):
     assert whole_of(text) == number
+
+
+@pytest.mark.parametrize("number", [1, 10**18, 2**63 - 1])
+def test_a_number_that_64_bits_hold_is_taken_wherever_one_is_entered(number: int):
+    text = f"0{number}"
+
+    assert whole_number(text, "Project id") == cli_number(text, "cohort") == parse_id(text) == number
+
+
+def test_the_first_number_that_64_bits_do_not_hold_is_refused():
+    text = str(2**63)
+
+    assert parse_id(text) is None
+    with pytest.raises(SettingsError, match="Project id"):
+        whole_number(text, "Project id")
+    with pytest.raises(SettingsError, match="cohort"):
+        cli_number(text, "cohort")
 
 
 @pytest.mark.parametrize("nines", [30, 5000])
