@@ -101,6 +101,7 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
                 "The project has no cohorts to show. Save one in Mixpanel, then refresh.", icon=":material/search_off:"
             )
         return
+    several.offer(cohorts, [cohort.id for cohort in shown], COHORTS.go_to)
     table(
         shown,
         latest_by_cohort(groups),
@@ -182,14 +183,10 @@ def table(
     shown: list[Cohort], groups: dict[int, Group], reads: dict[int, Run], views: dict[int, list[SyncView]]
 ) -> None:
     """Show cohorts as rows, each with the button that exports it, to be selected to export several."""
-    ids = tuple(cohort.id for cohort in shown)
-    # A selection is places in the list: where other cohorts stand there now, nothing is selected.
-    key = st.session_state["cohorts_list"] = f"cohorts_{hash(ids) & 0xFFFFFFFF:x}"
-    several.offer(tables.selected(key, ids), COHORTS.go_to)
     tables.rows_to_select(
         [table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, [])) for cohort in shown],
-        ids,
-        key=key,
+        [cohort.id for cohort in shown],
+        key=several.TABLE,
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         opens="Cohort",

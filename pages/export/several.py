@@ -33,6 +33,8 @@ from pages.shell import resources
 
 # The parameters of the address: what is chosen, as one cohort that is open is; and what was started of it.
 CHOSEN, RUNS, SYNCS = "cohort", "exports", "recurring"
+# The list that they are selected in.
+TABLE = "cohorts"
 _PREFIX, _ROW = "several", 0
 _CHECKED = "several_checked"
 # What others do meanwhile may speak against a cohort, or not any more.
@@ -45,8 +47,13 @@ def read_ids(text: str) -> list[int]:
     return list(dict.fromkeys(each for each in ids if each is not None))
 
 
-def offer(ids: Sequence[int], go_to: Callable[[int], None]) -> None:
-    """Show the button that exports the cohorts that are selected in the list; one by itself is opened by `go_to`."""
+def offer(cohorts: Sequence[Cohort], shown: Sequence[int], go_to: Callable[[int], None]) -> None:
+    """Show the button that exports those of the cohorts that are selected; one by itself is opened by `go_to`.
+
+    `shown` are the ids of those that the list shows at the moment: others may be selected too.
+    """
+    ids = tables.selected(TABLE, [cohort.id for cohort in cohorts])
+    hidden = len(set(ids) - set(shown))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             f"Export {pluralize(len(ids), 'cohort')}" if len(ids) > 1 else "Export several",
@@ -59,11 +66,19 @@ def offer(ids: Sequence[int], go_to: Callable[[int], None]) -> None:
         if len(ids) == 1:
             st.button("Open", key="several_open_one", on_click=go_to, args=(ids[0],))
         text = "Select cohorts to export several at once."
+        if ids:
+            text = tables.selection_text(len(ids), "cohort", hidden=hidden)
         if len(ids) > MOST:
-            text = f"{number(len(ids))} cohorts selected: choose at most {MOST} at a time."
-        elif ids:
-            text = f"{pluralize(len(ids), 'cohort')} selected."
+            text += f" Choose at most {MOST} at a time."
         st.caption(text, width="content")
+        if hidden:
+            st.button(
+                "Select none",
+                key="several_none",
+                type="tertiary",
+                on_click=tables.clear_selection,
+                args=(TABLE,),
+            )
 
 
 def _choose(ids: Sequence[int]) -> None:
@@ -224,6 +239,7 @@ def _start(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -
     started = perform(PLACE, partial(_start_all, bridge, person, ids, as_of))
     st.session_state.pop(_CHECKED, None)
     if started:
+        tables.clear_selection(TABLE)
         set_param(RUNS, ",".join(str(run.id) for run in started.runs) or None)
         set_param(SYNCS, ",".join(str(sync.id) for sync in started.syncs) or None)
 

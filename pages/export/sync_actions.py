@@ -15,14 +15,15 @@ from core.syncs.listing import SyncView
 from data.models import Connection, SyncState
 from pages.export import sync_dialogs, sync_table
 from pages.export.sync_dialogs import PLACE, GoTo, Question
-from pages.parts import answers
+from pages.parts import answers, tables
 from pages.parts.actions import perform
-from pages.parts.formatting import number, pluralize
+from pages.parts.formatting import number
 
 
-def buttons_for_selected(syncs: list[Freshness], go_to: GoTo) -> None:
-    """Show what can be done with the syncs that are selected in the table."""
+def buttons_for_selected(syncs: list[Freshness], shown: list[Freshness], go_to: GoTo) -> None:
+    """Show what can be done with those of the syncs that are selected, in the table that shows some of them."""
     selected = sync_table.selected(syncs)
+    hidden = len(selected) - len(sync_table.selected(shown))
     active = [view for view in selected if view.sync.state == SyncState.ACTIVE]
     paused = [view for view in selected if view.sync.state == SyncState.PAUSED]
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -44,8 +45,10 @@ def buttons_for_selected(syncs: list[Freshness], go_to: GoTo) -> None:
         )
         if len(selected) == 1:
             st.button("Open", key="syncs_open_one", on_click=go_to, args=(selected[0].sync.id,))
-        count = f"{pluralize(len(selected), 'sync')} selected"
+        count = tables.selection_text(len(selected), "sync", hidden=hidden)
         st.caption(count if selected else "Select syncs to pause or resume several at once.", width="content")
+        if hidden:
+            st.button("Select none", key="syncs_select_none", type="tertiary", on_click=sync_table.clear_selection)
 
 
 def show_buttons(bridge: Bridge, person: Actor, view: SyncView, connections: list[Connection]) -> None:

@@ -19,8 +19,7 @@ from pages.shell import resources
 
 ALL, ACTIVE, PAUSED, LATE, FAILING = "All", "Active", "Paused", "Late", "Failing"
 _STATES = (ALL, ACTIVE, PAUSED, LATE, FAILING)
-_TABLE = "syncs_table"
-_ROUND = "syncs_round"
+_TABLE = "syncs"
 
 
 def filtered(syncs: list[Freshness], filters: Filters) -> list[Freshness]:
@@ -65,10 +64,6 @@ def is_in(sync: Freshness, state: str) -> bool:
 
 def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to: Callable[[Any], None]) -> None:
     """Show syncs as rows: each to be opened by its name, and to be selected for what is done with many."""
-    ids = tuple(sync.view.sync.id for sync in syncs)
-    # A selection is places in the list: when other syncs stand there now, it is a new list, with nothing selected.
-    key = f"{_TABLE}_{hash(ids) & 0xFFFFFFFF:x}_{st.session_state.get(_ROUND, 0)}"
-    st.session_state[_TABLE] = key
     now = resources.now()
     states = [state_chips.of_sync(sync) for sync in syncs]
     rows = [
@@ -77,8 +72,8 @@ def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to:
     ]
     tables.rows_to_select(
         rows,
-        ids,
-        key=key,
+        [sync.view.sync.id for sync in syncs],
+        key=_TABLE,
         order=tables.filled(rows, "Cause"),
         label="Recurring syncs",
         go_to=go_to,
@@ -100,14 +95,14 @@ def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to:
 
 
 def selected(syncs: list[Freshness]) -> list[SyncView]:
-    """Return the syncs that are selected in the table that `show` drew of these."""
-    ids = tables.selected(st.session_state[_TABLE], [sync.view.sync.id for sync in syncs])
+    """Return which of these syncs are selected in the table, whether it shows them at the moment or not."""
+    ids = tables.selected(_TABLE, [sync.view.sync.id for sync in syncs])
     return [sync.view for sync in syncs if sync.view.sync.id in ids]
 
 
 def clear_selection() -> None:
     """Select nothing at the next drawing."""
-    st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
+    tables.clear_selection(_TABLE)
 
 
 def _row(sync: Freshness, states: list[str], latest: Sequence[RunMark], now: datetime) -> dict[str, object]:

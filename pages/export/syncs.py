@@ -86,7 +86,7 @@ def show_list(bridge: Bridge, person: Actor) -> None:
         go_to = selection.redraw_page_for("syncs", SYNCS.go_to)
         ids = [sync.view.sync.id for sync in shown if sync.view.sync.id is not None]
         sync_table.show(shown, run_history.list_latest_in_a_row(bridge, person, ids), go_to)
-        sync_actions.buttons_for_selected(shown, go_to)
+        sync_actions.buttons_for_selected(syncs, shown, go_to)
 
 
 def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Connection]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import streamlit as st
+
+from pages.parts.formatting import number, pluralize
 
 # Rows that are shown without scrolling inside the list, as many as a page of them has; half a row more says that there
 # are others.
@@ -44,7 +46,7 @@ def rows_to_open(
     st.dataframe(
         _with_buttons(rows, opens),
         key=f"{key}_table",
-        on_select=partial(_selected, key, tuple(ids), go_to),
+        on_select=partial(_select_one, key, tuple(ids), go_to),
         selection_mode="single-row",
         hide_index=True,
         height=height(len(rows), most=most_rows),
@@ -72,11 +74,17 @@ def rows_to_select(
     button_width: int = 70,
 ) -> None:
     """Show rows that are opened as those of `rows_to_open`, and of which any number can be selected: see `selected`."""
+    chosen = set(_note_selected(key))
+    # A selection is places in a list: where other rows stand there now, it is another list, which begins with theirs.
+    table = f"{key}_{hash(tuple(ids)) & 0xFFFFFFFF:x}_{st.session_state.get(_round(key), 0)}"
+    st.session_state[_drawn(key)] = {"table": f"{table}_table", "ids": list(ids)}
+    open_it = partial(_pressed, tuple(ids), go_to)
     st.dataframe(
         _with_buttons(rows, opens),
-        key=f"{key}_table",
+        key=f"{table}_table",
         on_select="rerun",
         selection_mode="multi-row",
+        selection_default={"selection": {"rows": [row for row, each in enumerate(ids) if each in chosen]}},
         hide_index=True,
         height=height(len(rows)),
         placeholder="",
@@ -84,15 +92,57 @@ def rows_to_select(
         alt=label,
         column_config={
             **(columns or {}),
-            **_button_columns(rows, key, partial(_pressed, tuple(ids), go_to), {opens: opens_width, "": button_width}),
+            **_button_columns(rows, table, open_it, {opens: opens_width, "": button_width}),
         },
     )
 
 
-def selected(key: str, ids: Sequence[Any]) -> list[Any]:
-    """Return the ids of the rows that are selected in the list of this key, which must hold these ids in this order."""
-    state = st.session_state.get(f"{key}_table")
-    return [ids[row] for row in state["selection"]["rows"] if row < len(ids)] if state else []
+def selected(key: str, of: Iterable[Any]) -> list[Any]:
+    """Return which of these ids are selected in the list of this key, whether it shows them at the moment or not.
+
+    What is selected stays so while other rows are asked for, and on other pages, until `clear_selection`.
+    """
+    chosen = set(_note_selected(key))
+    return [each for each in of if each in chosen]
+
+
+def selection_text(count: int, noun: str, *, hidden: int) -> str:
+    """Format how many are selected, and how many of them the list does not show."""
+    of_them = "" if hidden == count else f"{number(hidden)} of them "
+    not_here = f", {of_them}not in this list" if hidden else ""
+    return f"{pluralize(count, noun)} selected{not_here}."
+
+
+def clear_selection(key: str) -> None:
+    """Select nothing in the list of this key."""
+    for name in (_selected_ids(key), _drawn(key)):
+        st.session_state.pop(name, None)
+    st.session_state[_round(key)] = st.session_state.get(_round(key), 0) + 1
+
+
+def _note_selected(key: str) -> list[Any]:
+    """Return what is selected, after noting what of the rows that were drawn last is so by now."""
+    chosen: list[Any] = st.session_state.get(_selected_ids(key), [])
+    drawn = st.session_state.get(_drawn(key))
+    if drawn and (state := st.session_state.get(drawn["table"])):
+        ids = drawn["ids"]
+        chosen = [each for each in chosen if each not in ids]
+        chosen += [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
+        st.session_state[_selected_ids(key)] = chosen
+    return chosen
+
+
+def _selected_ids(key: str) -> str:
+    return f"{key}_selected"
+
+
+def _drawn(key: str) -> str:
+    """Name where the list that was drawn last is kept: the key of its table, and the ids of its rows."""
+    return f"{key}_drawn"
+
+
+def _round(key: str) -> str:
+    return f"{key}_round"
 
 
 def filled(rows: Sequence[dict[str, Any]], *may_be_empty: str) -> list[str]:
@@ -140,7 +190,7 @@ def _button_text(name: str) -> str:
     return f"{_JOINER}{name}" if name.lstrip().startswith(("[", ":")) else name if name.strip() else "(no name)"
 
 
-def _selected(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
+def _select_one(key: str, ids: tuple[Any, ...], go_to: Callable[[Any], None]) -> None:
     rows = st.session_state[f"{key}_table"]["selection"]["rows"]
     if rows:
         go_to(ids[rows[0]])

@@ -13,7 +13,7 @@ from core.syncs import recurring, runs
 from core.worker import service
 from data.models import RunStatus
 from pages.export.several import forecast_text, read_ids
-from tests.pages.dashboard import COHORTS, drawn, open_page, shown
+from tests.pages.dashboard import COHORTS, GROUPS, drawn, open_page, shown
 from tests.stage.sandbox import COMPANIES, NEWSLETTER, POWER, SPENDERS, Sandbox
 
 
@@ -25,10 +25,14 @@ def test_rows_that_are_selected_lead_to_one_export_of_all(practising: Bridge):
     at = open_page(COHORTS)
     assert "Select cohorts to export several at once." in shown(at)
 
-    at.session_state[f"{at.session_state['cohorts_list']}_table"] = {
+    at.session_state[at.session_state["cohorts_drawn"]["table"]] = {
         "selection": {"rows": [0, 2], "columns": [], "cells": []}
     }
     drawn(at.run())
+    drawn(at.text_input(key="cohorts_search").set_value("newsletter").run())
+    assert "2 cohorts selected, 1 of them not in this list." in shown(at)
+    drawn(at.switch_page(GROUPS).run())
+    drawn(at.switch_page(COHORTS).run())
     drawn(at.button(key="several_open").click().run())
 
     assert len(read_ids(at.query_params["cohort"])) == 2

@@ -355,8 +355,8 @@ def test_an_address_that_names_no_sync_says_so(practising: Bridge):
 
 
 def tick(at: AppTest, *rows: int) -> AppTest:
-    key = f"{at.session_state['syncs_table']}_table"
-    at.session_state[key] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    table = at.session_state["syncs_drawn"]["table"]
+    at.session_state[table] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
     return drawn(at.run())
 
 
@@ -378,6 +378,9 @@ def test_several_syncs_are_paused_after_a_question_that_names_them(practising: B
     for cohort in (TRIAL, SPENDERS, IMPORTED):
         start(practising, cohort)
     at = tick(open_page(SYNCS), 0, 1)
+    drawn(at.text_input(key="syncs_search").set_value("trial").run())
+    assert "2 syncs selected, 1 of them not in this list." in shown(at)
+    drawn(at.text_input(key="syncs_search").set_value("").run())
 
     drawn(at.button(key="syncs_bulk_pause").click().run())
 
