@@ -16,7 +16,7 @@ from pages.parts import links, run_status, user_absence, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.formatting import escape_markdown, group_name, pluralize
 from pages.parts.selection import opener
-from pages.shell import page_frame
+from pages.shell import first_field, page_frame
 
 # The browser's part of Streamlit takes several shortcuts with commas between, and “/” as well: only its check in Python
 # knows neither, and takes what it is told to be the name of a key.
@@ -39,7 +39,8 @@ _PAGES = {
 @st.fragment
 def show(bridge: Bridge, person: Actor) -> None:
     """Show the button that opens the search, and the search while it is open: the page is not drawn again for it."""
-    st.button("Search", key="frame_search", icon=":material/search:", shortcut=SHORTCUT, on_click=_open)
+    with st.container(horizontal_alignment="right"):
+        st.button("Search", key="frame_search", icon=":material/search:", shortcut=SHORTCUT, on_click=_open)
     if state := page_frame.dialog_state(_DIALOG):
         _show(bridge, person, state["address"])
 
@@ -56,13 +57,15 @@ def _show(bridge: Bridge, person: Actor, address: dict[str, str]) -> None:
     if address != st.query_params.to_dict():
         page_frame.close_dialog()  # something was opened
         st.rerun()
-    text = st.text_input(
-        "Name, number or user id",
-        key=_TEXT,
-        type="search",
-        live="200ms",
-        placeholder="Group, sync or cohort; run 12; the whole id of a user",
-    )[:_MOST_CHARS]
+    with st.container(gap=None):
+        text = st.text_input(
+            "Name, number or user id",
+            key=_TEXT,
+            type="search",
+            live="200ms",
+            placeholder="Group, sync or cohort; run 12; the whole id of a user",
+        )[:_MOST_CHARS]
+        first_field.put_cursor_there()
     with show_errors():
         findings = search_everything(bridge, person, text)
         _show_hits(findings)
@@ -71,7 +74,7 @@ def _show(bridge: Bridge, person: Actor, address: dict[str, str]) -> None:
         elif text.strip() and " " not in text.strip():
             _show_way_to_user(f"Look up “{_short(text)}” as a user's id", text)
         else:
-            st.caption("Tab leads to the field, and on to what was found; Enter opens it.")
+            st.caption("Tab leads to what was found, Enter opens it.")
 
 
 def _show_hits(findings: Findings) -> None:
