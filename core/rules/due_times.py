@@ -18,7 +18,7 @@ _SPREAD = 0.6180339887498949
 # Clocks of two machines differ, and time passes between reading a clock and reading the database.
 _SKEW = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 # A run works no longer than this many intervals of its sync, and may always work so long.
