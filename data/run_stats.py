@@ -79,13 +79,24 @@ def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
     return dict(rows)
 
 
-def newest_of_each_group(engine: Engine) -> list[Run]:
+class RunBetween(NamedTuple):
+    """A run, and the connections that it is between."""
+
+    run: Run
+    mixpanel_id: int
+    destination_id: int
+
+
+def newest_of_each_group(engine: Engine) -> list[RunBetween]:
     """Return each group's newest run that was meant to write, the newest first."""
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    between = select(Run, Sync.mixpanel_id, Group.destination_id).where(
+        Run.sync_id == Sync.id, Run.group_id == Group.id
+    )
     with read_session(engine) as session:
-        runs = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
-    return sorted(runs, key=lambda run: run.id or 0, reverse=True)
+        rows = session.exec(between.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+    return sorted((RunBetween(*row) for row in rows), key=lambda row: row.run.id or 0, reverse=True)
 
 
 def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:

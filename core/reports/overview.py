@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
+from core.connections.failures import DESTINATION_CODES, MIXPANEL_CODES
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
@@ -34,7 +35,7 @@ from data.models import (
     WorkerHeartbeat,
 )
 from data.query_budget import BudgetStatus
-from data.run_stats import Size
+from data.run_stats import RunBetween, Size
 
 DAY = timedelta(days=1)
 _ON_TIME_OVER = timedelta(days=7)
@@ -152,11 +153,13 @@ def get_health_and_attention(
 ) -> tuple[list[Health], AttentionItems]:
     """Return how each connection did when a run last used it, and what stopped, or was held, and waits for a person."""
     newest = run_stats.newest_of_each_group(bridge.engine)
-    ended = sorted((run for run in newest if run.finished_at), key=lambda run: run.finished_at or run.queued_at)
+    ended = sorted(
+        (row for row in newest if row.run.finished_at), key=lambda row: row.run.finished_at or row.run.queued_at
+    )
     health = [_health(connection, ended[::-1]) for connection in connections]
     # What is held waits for a person until it is superseded, whatever was queued, or has failed, since.
     held = runs.list_runs(bridge.engine, RunFilter(statuses=(RunStatus.HELD,), with_dry_runs=False), limit=MOST_HELD)
-    items = _attention(newest, held, views, since=bridge.clock.now() - DAY)
+    items = _attention([row.run for row in newest], held, views, since=bridge.clock.now() - DAY)
     return health, replace(items, restored=find_restored(bridge))
 
 
@@ -197,16 +200,18 @@ def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
     return QuotaStatus(budget.status(), budget.list_returns(), planned, has_schedules)
 
 
-def _health(connection: Connection, newest: Sequence[Run]) -> Health:
+def _health(connection: Connection, newest: Sequence[RunBetween]) -> Health:
+    """Return how a connection did by the runs that used it, the newest first."""
     if connection.side == MIXPANEL_SIDE:
-        own = next((run for run in newest if run.profiles or _blames(run, "mixpanel")), None)
-        return Health(connection, own, own is None or not _blames(own, "mixpanel"))
-    own = next((run for run in newest if run.destination == connection.name), None)
-    return Health(connection, own, own is None or not (_blames(own, "apptimize") or _blames(own, "csv")))
+        read = [row.run for row in newest if row.mixpanel_id == connection.id]
+        own = next((run for run in read if run.profiles or _blames(run, MIXPANEL_CODES)), None)
+        return Health(connection, own, own is None or not _blames(own, MIXPANEL_CODES))
+    own = next((row.run for row in newest if row.destination_id == connection.id), None)
+    return Health(connection, own, own is None or not _blames(own, DESTINATION_CODES))
 
 
-def _blames(run: Run, side: str) -> bool:
-    return run.status == RunStatus.FAILED and (run.error_code or "").startswith(f"{side}_")
+def _blames(run: Run, codes: tuple[str, ...]) -> bool:
+    return run.status == RunStatus.FAILED and (run.error_code or "").startswith(codes)
 
 
 @action(Role.VIEWER)

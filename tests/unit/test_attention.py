@@ -12,6 +12,7 @@ from sqlalchemy import event
 from core.access.roles import LOCAL
 from core.alerts.attention import count_attention, get_attention
 from core.bridge import Bridge
+from core.connections import lookup
 from core.reports.overview import get_health_and_attention
 from core.syncs import listing
 from data.engine import write_session
@@ -104,3 +105,38 @@ def counted(bridge: Bridge) -> Callable[[], int]:
     questions: list[str] = []
     event.listen(bridge.engine, "before_cursor_execute", lambda *about: questions.append(about[2]))
     return lambda: sum(question.lstrip().upper().startswith("SELECT") for question in questions)
+
+
+@pytest.mark.parametrize(
+    ("error", "well"),
+    [
+        ("mixpanel_unauthorized", (False, True, True, True)), ("receiver_unauthorized", (True, True, False, True)),
+        ("apptimize_unavailable", (True, True, False, True)), ("csv_not_written", (True, True, False, True)),
+        ("incomplete_read", (True, True, True, True)),
+    ],
+)  # fmt: skip
+def test_a_failure_is_that_of_the_connections_that_the_run_was_between(
+    bridge: Bridge, error: str, well: tuple[bool, ...]
+):
+    now = bridge.clock.now()
+    add_groups(bridge, [(SyncKind.RECURRING, SyncState.ACTIVE)] * 2)
+    other_project = Connection(
+        created_at=now, side="mixpanel", kind=ConnectionKind.MIXPANEL, name="other", project_id=2
+    )
+    other_folder = Connection(created_at=now, side="destination", kind=ConnectionKind.CSV, name="moved")
+    add(bridge, other_project, other_folder)
+    with write_session(bridge.engine) as session:
+        second = session.get_one(Group, 2)
+        second.destination_id = other_folder.id or 0
+        session.get_one(Sync, 2).mixpanel_id = other_project.id or 0
+    for group, values in ((2, {"profiles": 7}), (1, {"error_code": error})):
+        run = run_of(bridge, group, RunStatus.FAILED if "error_code" in values else RunStatus.SUCCEEDED)
+        for name, value in values.items():
+            setattr(run, name, value)
+        add(bridge, run)
+
+    by_name = {each.name: each for each in lookup.list_connections(bridge, LOCAL)}
+    shown = [by_name[name] for name in ("default", "other", "csv", "moved")]
+    health, _ = get_health_and_attention(bridge, LOCAL, shown, [])
+
+    assert tuple(each.is_well for each in health) == well
