@@ -373,7 +373,7 @@ def remove(engine: Engine, connection_id: int, *, reason: str, now: datetime) ->
         session.add(connection)
         groups = select(Group.id).where(Group.destination_id == connection_id)
         uses_it = (col(Sync.mixpanel_id) == connection_id) | col(Sync.group_id).in_(groups)
-        stop_syncs(session, uses_it, now=now, paused_reason=reason.format(name=connection.name))
+        stop_syncs(session, uses_it, reason=reason.format(name=connection.name), now=now)
         account_alerts.note_account(session, connection, now=now)
     return True
 

@@ -159,7 +159,7 @@ def roll_back(
 
 def _stop_syncs(session: Session, group_id: int, reason: str, now: datetime) -> None:
     of_group = (col(Sync.group_id) == group_id, col(Sync.kind) == SyncKind.RECURRING)
-    stop_syncs(session, *of_group, now=now, next_run_at=None, paused_reason=reason)
+    stop_syncs(session, *of_group, reason=reason, now=now)
     cancel_queued(session, col(Run.group_id) == group_id, now=now)
     # One that is running would write after the undo if it has to wait, or to be recovered, meanwhile.
     session.exec(

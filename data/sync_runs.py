@@ -76,13 +76,14 @@ def discard_held(session: Session, which: ColumnElement[bool], *, by: str) -> No
     )
 
 
-def stop_syncs(session: Session, *which: ColumnElement[bool], now: datetime, **values: object) -> None:
+def stop_syncs(session: Session, *which: ColumnElement[bool], reason: str, now: datetime) -> None:
     """Pause those of these syncs that run, or are paused for a time only, and tell of it as a person's doing."""
     going_to_run = (*which, (col(Sync.state) == SyncState.ACTIVE) | col(Sync.paused_until).is_not(None))
     recurring = session.exec(select(Sync.id).where(*going_to_run, Sync.kind == SyncKind.RECURRING)).all()
-    paused = update(Sync).where(*going_to_run).values(state=SyncState.PAUSED, paused_until=None, **values)
-    session.exec(paused)
-    alert_states.note_paused(session, recurring, by_person=True, now=now)
+    paused = {"state": SyncState.PAUSED, "paused_reason": reason, "paused_until": None, "next_run_at": None}
+    session.exec(update(Sync).where(*going_to_run).values(**paused))
+    # What was told of a pause with an end is not true any more.
+    alert_states.note_paused(session, recurring, by_person=True, now=now, again=True)
 
 
 def is_unclaimed() -> ColumnElement[bool]:

@@ -280,6 +280,22 @@ def test_every_way_to_pause_a_sync_tells_of_it(bridge: Bridge, sync: Sync):
     assert told(bridge) == [(PAUSED, "warning"), (PAUSED, "recovered"), (PAUSED, "warning")]
 
 
+def test_a_pause_with_an_end_that_something_else_takes_the_place_of_is_shown_as_that(bridge: Bridge, sync: Sync):
+    add_channel(bridge)
+    recurring.pause_sync(bridge, LOCAL, sync.id or 0, until=bridge.clock.now() + timedelta(days=1))
+    with read_session(bridge.engine) as session:
+        destination = session.exec(select(Connection.id).where(Connection.name == "csv")).one()
+
+    remove_connection(bridge, LOCAL, destination or 0)
+
+    [shown] = list_open_alerts(bridge, LOCAL)
+    assert "until" not in shown.text
+    assert told(bridge) == [(PAUSED, "warning"), (PAUSED, "warning")]
+    assert "csv" in notice_of(list_messages(bridge)[-1], dashboard_url="https://x").lines[1]
+    with read_session(bridge.engine) as session:
+        assert session.get_one(Sync, sync.id).next_run_at is None
+
+
 def run_decisions_roll_back(bridge: Bridge, run_id: int) -> None:
     run_decisions.roll_back(
         bridge.engine, run_id, actor="local", reason="Rolled back.", is_kept=bool, now=bridge.clock.now()
