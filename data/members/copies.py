@@ -25,13 +25,16 @@ from data.engine import StorageError
 from data.members.duck import MembersDamaged, MembersGone
 from data.members.files import is_older, is_part
 from data.members.places import COMPARED, END, Stamp
+from data.members.remembered import Remembered
 from data.members.steady import Steady
 from data.storage.port import ObjectDamaged, ObjectGone, Storage, Stored
 
 T = TypeVar("T")
 
-# So many files are fetched at a time.
-_AT_ONCE = 8
+# So many files are fetched at a time, and by so many locks each of them once.
+_AT_ONCE, _LOCKS = 8, 64
+# Of so many files it is remembered that they are there, or that this process put them: each run makes some.
+_NAMES_KNOWN = 20_000
 # A reader that has many files opens them within so many seconds, without a lock on each.
 _JUST_USED_S = 60.0
 # A copy whose object no row names any more goes once nobody has used it for so long.
@@ -72,12 +75,13 @@ class CopiedPlace:
         self._most_bytes = most_bytes
         self._lent = folder / _LENT
         # What was seen to be there, by name: that stays so until it is removed here, or turns out to be gone.
-        self._known = dict[str, Stored]()
+        self._known = Remembered[str, Stored](_NAMES_KNOWN)
         # What this process put, or tried to.
-        self._made = set[str]()
+        self._made = Remembered[str, bool](_NAMES_KNOWN)
         # The copies for which no room was made yet.
         self._uncounted = set[str]()
-        self._locks = dict[str, threading.Lock]()
+        # Who fetches a file holds one of these; two files may share one.
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
         self._lock = threading.Lock()
         self._readers = threading.local()
         self._holding = threading.Lock()
@@ -153,12 +157,12 @@ class CopiedPlace:
         """Have a file written here, whole, put it where it is kept, and keep the copy. Raises StorageError."""
         if not is_kept:
             return write(self._lent / f"{name}{END}")
-        if name in self._made:
+        if self._made.get(name):
             self.discard(name)  # an attempt that came to nothing: no row names it yet
         part = self._lent / f"{secrets.token_hex(8)}{END}"
         try:
             result = write(part)
-            self._made.add(name)
+            self._made.note(name, True)
             known = self._storage.put_file(part, f"{name}{END}")
             self._adopt(part, name, known)
         finally:
@@ -197,9 +201,9 @@ class CopiedPlace:
     def discard(self, name: str) -> None:
         """Remove a file if this process put it, or tried to: nothing is asked for otherwise."""
         self._drop(name)
-        if name in self._made:
+        if self._made.get(name):
             self._storage.remove(f"{name}{END}")
-            self._made.discard(name)
+            self._made.note(name, None)
 
     def list(self) -> Iterator[tuple[str, float]]:
         """Yield the files at the top of the storage with the time each was written. Raises StorageError."""
@@ -237,22 +241,20 @@ class CopiedPlace:
     def _forget(self, names: Collection[str]) -> None:
         """Forget what was known of files that no row names any more."""
         for name in names:
-            self._known.pop(name, None)
-            self._made.discard(name)
+            self._known.note(name, None)
+            self._made.note(name, None)
 
     def _look(self, name: str) -> Stored | None:
         known = self._known.get(name)
         if known is None and (known := self._storage.look(f"{name}{END}")):
-            self._known[name] = known
+            self._known.note(name, known)
         return known
 
     def _fetch(self, name: str) -> Path:
         path = Path(self.file(name))
         if self._use(path):
             return path
-        with self._lock:
-            lock = self._locks.setdefault(name, threading.Lock())
-        with lock:
+        with self._locks[hash(name) % _LOCKS]:
             if self._use(path):
                 return path
             self._copy(name)
@@ -264,7 +266,7 @@ class CopiedPlace:
         try:
             self._adopt(part, name, self._storage.get_file(f"{name}{END}", part))
         except ObjectGone:
-            self._known.pop(name, None)
+            self._known.note(name, None)
             raise MembersGone(_GONE, advice=_EXPORT_AGAIN) from None
         except ObjectDamaged as exc:
             raise MembersDamaged(str(exc), advice=exc.advice) from None
@@ -273,7 +275,7 @@ class CopiedPlace:
 
     def _adopt(self, part: Path, name: str, known: Stored) -> None:
         """Make a whole file the copy of an object."""
-        self._known[name] = known
+        self._known.note(name, known)
         written_ns = _written_ns(known)
         os.utime(part, ns=(time.time_ns(), written_ns))
         part.replace(f"{self.folder}/{name}{END}")
@@ -333,7 +335,7 @@ class CopiedPlace:
                         yield _Copy(Path(entry.path), status.st_size, status.st_atime)
 
     def _drop(self, name: str) -> None:
-        self._known.pop(name, None)
+        self._known.note(name, None)
         for folder in (self._lent, self.folder):
             Path(f"{folder}/{name}{END}").unlink(missing_ok=True)
 
