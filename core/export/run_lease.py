@@ -40,7 +40,8 @@ class RunLease(HeldLease):
     async def keep_progress(self) -> None:
         """Record what was asked so far, since another attempt will continue counting from it."""
         with storage_errors():
-            await self._write(self._progress.run_log.kept())
+            async with self._turn:
+                await self._write(self._progress.run_log.kept())
 
     async def _write_heartbeat(self) -> Renewal:
         # A process that dies leaves what it had begun, and a person sees what is tried again and why; what was answered

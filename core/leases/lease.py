@@ -45,6 +45,8 @@ class HeldLease:
         self._number = number
         self._renew = renew
         self._after = after
+        # One heartbeat at a time: of two, the one that began with the older progress could be the last to be written.
+        self._turn = asyncio.Lock()
         self._renewed_at_s = self._clock.elapsed_s()
         self._ended_by: Exception | None = None
         self._is_ending = False
@@ -79,7 +81,9 @@ class HeldLease:
             await asyncio.sleep(self._times.heartbeat_s)
             try:
                 with storage_errors():
-                    self.accept(await self._renew())
+                    async with self._turn:
+                        renewal = await self._renew()
+                    self.accept(renewal)
                     if self._after:
                         await self._after()
             except StorageFailed as exc:
@@ -96,7 +100,8 @@ class HeldLease:
     async def renew(self) -> None:
         """Renew the lease now. Raises: LeaseLost, RunCancelled, StorageFailed."""
         with storage_errors():
-            renewal = await self._renew()
+            async with self._turn:
+                renewal = await self._renew()
         self.accept(renewal)
 
     async def check(self) -> None:

@@ -110,6 +110,38 @@ def test_what_no_one_foresaw_beside_a_heartbeat_ends_the_work_and_not_the_heartb
     assert [renewal.ours for renewal in heartbeats[:3]] == [True] * 3
 
 
+def test_a_heartbeat_that_takes_long_is_not_written_over_one_that_began_after_it(
+    bridge: Bridge, group_with_runs: list[Run]
+):
+    """A process that dies is judged by the step it had recorded last."""
+    step, written = "finding", list[str]()
+
+    async def work() -> None:
+        nonlocal step
+        slow, go_on = asyncio.Event(), asyncio.Event()
+
+        async def renew() -> Renewal:
+            told = step
+            if told == "finding":
+                slow.set()
+                await go_on.wait()
+            written.append(told)
+            return Renewal(ours=True, cancel_asked=False)
+
+        held_lease = HeldLease(quick(bridge), "run", group_with_runs[0].id or 0, renew)
+        async with held_lease.kept():
+            await asyncio.wait_for(slow.wait(), 20)
+            step = "reading"
+            begun = asyncio.create_task(held_lease.renew())
+            await asyncio.sleep(0)  # it asks for its turn
+            go_on.set()
+            await asyncio.wait_for(begun, 20)
+
+    asyncio.run(work())
+
+    assert written[:2] == ["finding", "reading"]
+
+
 def test_a_heartbeat_after_the_end_was_recorded_does_not_end_the_work_as_lost(
     bridge: Bridge, group_with_runs: list[Run]
 ):
