@@ -35,6 +35,10 @@ def fields_of_groups(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
         name = "id" if "last_run_id" in value else "group_id"
         if isinstance(value.get(name), int):
             yield value, name
+        for compared in value.get("pairs", ()):  # of two groups each
+            yield from ((compared, "first"), (compared, "second"))
+        if "pairs" in value:
+            yield from ((group, "id") for group in value["groups"])
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from fields_of_groups(item)
 

@@ -223,7 +223,8 @@ def test_a_full_disk_under_the_database_is_told(sandbox: Sandbox, home: Home, sm
 def test_a_full_disk_under_the_snapshots_is_told(sandbox: Sandbox, home: Home, small_disk: Path):
     sandbox.fill(EVERYONE, BEFORE)
     sandbox.forget_requests()
-    (home.path / "snapshots").replace(home.path / "moved-away")
+    moved = (home.path / "snapshots").replace(home.path / "moved-away")
+    shutil.copytree(moved, small_disk, dirs_exist_ok=True)  # what says whose storage it is, above all
     (home.path / "snapshots").symlink_to(small_disk)
     fill_up(small_disk)
 
