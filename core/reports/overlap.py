@@ -103,7 +103,6 @@ def compare_groups(bridge: Bridge, actor: Actor, group_ids: Sequence[int]) -> Ov
 
     Each snapshot has proved itself, and its file is the one that did. A choice whose snapshots were counted in this
     process takes no time again.
-
     """
     asked = list(dict.fromkeys(group_ids))
     if len(asked) > MOST_GROUPS:
