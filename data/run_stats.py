@@ -43,6 +43,17 @@ class Size:
     run_id: int
 
 
+class ReadShare(NamedTuple):
+    """Which share of its profiles a read of a cohort matched, and by which id."""
+
+    run_id: int
+    cohort_id: int
+    cohort_name: str
+    matched_by: str
+    at: datetime
+    share: float
+
+
 @dataclass(frozen=True)
 class Change:
     """A run that changed who is in a group. `is_whole`: what it added is all that the group held after it."""
@@ -145,6 +156,21 @@ def list_reads(engine: Engine, cohort_id: int | None, *, limit: int) -> list[Run
     with read_session(engine) as session:
         query = select(Run).where(*which, *_READS).order_by(col(Run.id).desc()).limit(limit)
         return list(session.exec(query).all())
+
+
+def list_shares(engine: Engine, *, limit: int) -> list[ReadShare]:
+    """List which share of its profiles each of the latest whole reads matched, dry runs too, newest first."""
+    query = select_columns(
+        col(Run.id), col(Run.cohort_id), col(Run.cohort_name), col(Run.matched_by), col(Run.finished_at),
+        col(Run.profiles), col(Run.members) + col(Run.duplicates),
+    )  # fmt: skip
+    with read_session(engine) as session:
+        rows = session.connection().execute(query.where(*_READS).order_by(col(Run.id).desc()).limit(limit)).all()
+    return [
+        ReadShare(run_id, cohort_id, name, matched_by, at, usable / profiles)
+        for run_id, cohort_id, name, matched_by, at, profiles, usable in rows
+        if run_id and at and profiles
+    ]
 
 
 def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Run]:

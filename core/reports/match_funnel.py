@@ -17,6 +17,7 @@ from data import groups, proofs, run_stats, runs
 from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
+from data.run_stats import ReadShare
 
 _EXCLUDED_COLUMNS = ("reason", "distinct_id")
 
@@ -99,6 +100,13 @@ def latest_reads(bridge: Bridge, actor: Actor) -> list[Run]:
 def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, limit: int = 200) -> list[Run]:
     """List the latest reads of a cohort, or of all, dry runs too, oldest first."""
     return run_stats.list_reads(bridge.engine, cohort_id, limit=limit)[::-1]
+
+
+@action(Role.VIEWER)
+def list_shares(bridge: Bridge, actor: Actor, *, limit: int) -> list[ReadShare]:
+    """List which share of its profiles each of the latest reads matched by Apptimize id, dry runs too, oldest first."""
+    reads = run_stats.list_shares(bridge.engine, limit=limit)
+    return [read for read in reversed(reads) if not id_kind(read.matched_by)]
 
 
 @action(Role.VIEWER)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from itertools import compress
 from typing import cast
 
@@ -117,6 +118,7 @@ def by_property(name: str) -> MatchRule:
     return MatchRule(match_property=name, member_id=MemberId.PROPERTY)
 
 
+@lru_cache(maxsize=1000)
 def read_rule(text: str) -> MatchRule | None:
     """Return the rule that a run or a group was matched by, as `str` wrote it; None where none is noted."""
     way, _, match_property = text.partition(":")

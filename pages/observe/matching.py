@@ -27,6 +27,8 @@ from pages.shell import gate, page_frame, resources
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
 IN_ADDRESS = {FUNNEL: "funnel", ASSOCIATE: "associate"}
 ALL = "All cohorts"
+# So many reads, the latest of all cohorts, are drawn at most.
+MOST_READS = 500
 
 
 def show_funnel(bridge: Bridge, person: Actor) -> None:
@@ -84,8 +86,8 @@ def show_all(bridge: Bridge, person: Actor, latest: list[Run]) -> None:
     if len(ours) < len(latest):
         st.caption("Reads for destinations that know people by another id are listed, and not added up.")
     show_cohorts(latest)
-    reads = [run for run in match_funnel.list_reads(bridge, person, limit=500) if not id_kind(run.matched_by)]
-    matching_charts.show_shares(reads, [run.cohort_id for run in ours])
+    shares = match_funnel.list_shares(bridge, person, limit=MOST_READS)
+    matching_charts.show_shares(shares, [run.cohort_id for run in ours])
 
 
 def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:

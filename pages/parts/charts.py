@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import overview
 from core.reports.overview import Size
+from pages.parts import vega
 from pages.parts.colors import DRAWN
 from pages.parts.formatting import clock, in_gray, number, pluralize
 
@@ -30,6 +29,8 @@ _FLATTENS, _CUT_OF_ALL = 8, 5
 # So many bars that were cut are told one by one.
 _TOLD = 3
 _SIZE_PX, _BARS_PX = 230, 180
+_COUNTS = {"format": ",d", "tickCount": 4, "tickMinStep": 1, "minExtent": 64}
+_UNTIL = vega.time("at", title="Until", format="%-d %b %Y, %H:%M")
 
 
 def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) -> None:
@@ -46,14 +47,14 @@ def size_over_time(bridge: Bridge, person: Actor, group_id: int, *, key: str) ->
     st.caption(words)
     begins, most = axis_begin(sizes), tallest_bar(sizes)
     time = _time(sizes, "%H:%M" if span == "Day" else "%-d %b, %H:%M" if span == "Week" else "%-d %b")
-    frame = _frame(sizes, most)
+    rows = _rows(sizes, most)
     cut = f" The axis begins at {number(begins)}, not at zero." if begins else ""
-    st.altair_chart(
-        _line(frame, time, begins), height=_SIZE_PX, key=f"{key}_size", alt=f"Members over time: {words}{cut}"
+    st.vega_lite_chart(
+        spec=_line(rows, time, begins), height=_SIZE_PX, key=f"{key}_size", alt=f"Members over time: {words}{cut}"
     )
     beyond = _beyond_in_words(sizes, most)
-    st.altair_chart(
-        _bars(frame, time, most),
+    st.vega_lite_chart(
+        spec=_bars(rows, time, most),
         height=_BARS_PX,
         key=f"{key}_changes",
         alt=f"Members added and removed over time: {words} {beyond}",
@@ -88,27 +89,28 @@ def tallest_bar(sizes: Sequence[Size]) -> int | None:
     return heights[gaps[-1]] if gaps else None
 
 
-def _frame(sizes: Sequence[Size], most: int | None) -> pd.DataFrame:
+def _rows(sizes: Sequence[Size], most: int | None) -> list[vega.Spec]:
     def drawn(height: int) -> int:
         return height if most is None else min(height, most)
 
     def label(height: int, sign: str) -> str:
         return f"{sign}{number(height)}" if most is not None and height > most else ""
 
-    return pd.DataFrame(
+    return [
         {
-            "at": [size.at for size in sizes],
-            "members": [size.members for size in sizes],
-            "added": [size.added for size in sizes],
-            "removed": [size.removed for size in sizes],
-            "up": [drawn(size.added) for size in sizes],
-            "down": [-drawn(size.removed) for size in sizes],
-            "added_label": [label(size.added, "+") for size in sizes],
-            "removed_label": [label(size.removed, "\u2212") for size in sizes],
+            "at": vega.moment(size.at),
+            "members": size.members,
+            "added": size.added,
+            "removed": size.removed,
+            "up": drawn(size.added),
+            "down": -drawn(size.removed),
+            "added_label": label(size.added, "+"),
+            "removed_label": label(size.removed, "\u2212"),
             # A label stays within the picture: to the right of a bar in its left half, else to the left.
-            "is_early": [_is_early(size.at, sizes) for size in sizes],
+            "is_early": _is_early(size.at, sizes),
         }
-    )
+        for size in sizes
+    ]
 
 
 def _is_early(at: datetime, sizes: Sequence[Size]) -> bool:
@@ -138,79 +140,63 @@ def _change_in_words(size: Size) -> str:
     return f"{clock(size.at)}, {' and '.join(parts)}{' to an empty group' if was_empty else ''}"
 
 
-def _time(sizes: Sequence[Size], time_format: str) -> alt.X:
+def _time(sizes: Sequence[Size], time_format: str) -> vega.Spec:
     # A single run, or a few within a minute, would be spread over thousandths of a second.
     last = sizes[-1].at
     first = min(sizes[0].at, last - timedelta(minutes=10))
-    scale = alt.Scale(domain=[first.isoformat(), last.isoformat()])
-    return alt.X("at:T", title=None, scale=scale, axis=alt.Axis(format=time_format, labelOverlap=True, tickCount=6))
+    axis = {"format": time_format, "labelOverlap": True, "tickCount": 6}
+    return vega.time("at", title=None, scale={"domain": [vega.moment(first), vega.moment(last)]}, axis=axis)
 
 
-def _line(frame: pd.DataFrame, time: alt.X, begins: int) -> alt.LayerChart | alt.FacetChart | alt.Chart:
-    scale = alt.Scale(zero=True)
+def _line(rows: list[vega.Spec], time: vega.Spec, begins: int) -> vega.Spec:
+    scale: vega.Spec = {"zero": True}
     if begins:
-        most = max(frame["members"].tolist())
-        scale = alt.Scale(domain=[begins, most + max(1, (most - begins) // 10)])
-    line = (
-        alt.Chart(frame)
-        .mark_line(interpolate="step-after", point=len(frame) < 40, color=_BLUE)
-        .encode(
-            x=time,
-            y=alt.Y("members:Q", title="Members, axis cut" if begins else "Members", scale=scale, axis=_counts()),
-            tooltip=[
-                alt.Tooltip("at:T", title="Until", format="%-d %b %Y, %H:%M"),
-                alt.Tooltip("members:Q", title="Members", format=","),
-            ],
-        )
-    )
-    return alt.layer(line, _cut_mark(begins)) if begins else line
+        most = max(row["members"] for row in rows)
+        scale = {"domain": [begins, most + max(1, (most - begins) // 10)]}
+    title = "Members, axis cut" if begins else "Members"
+    mark = {"type": "line", "interpolate": "step-after", "point": len(rows) < 40, "color": _BLUE}
+    encoding = {
+        "x": time,
+        "y": vega.count("members", title=title, scale=scale, axis=_COUNTS),
+        "tooltip": [_UNTIL, vega.count("members", title="Members", format=",")],
+    }
+    line = vega.layer(rows, mark, encoding)
+    return vega.chart(line, _cut_mark(begins)) if begins else vega.chart(line)
 
 
-def _cut_mark(begins: int) -> alt.Chart:
+def _cut_mark(begins: int) -> vega.Spec:
     """Draw the sign of an axis that is cut, across its lower end."""
-    sign = alt.Chart(pd.DataFrame({"sign": ["\u2248"]}))
-    return sign.mark_text(size=22, fontWeight="bold", color=_GRAY, dy=-5).encode(
-        x=alt.value(0), y=alt.YDatum(begins), text="sign:N"
-    )
+    mark = {"type": "text", "size": 22, "fontWeight": "bold", "color": _GRAY, "dy": -5}
+    encoding = {"x": {"value": 0}, "y": {"datum": begins}, "text": vega.name("sign")}
+    return vega.layer([{"sign": "\u2248"}], mark, encoding)
 
 
-def _bars(frame: pd.DataFrame, time: alt.X, most: int | None) -> alt.LayerChart | alt.FacetChart:
-    plain = alt.Chart(frame)
-    tooltip = [
-        alt.Tooltip("at:T", title="Until", format="%-d %b %Y, %H:%M"),
-        alt.Tooltip("added:Q", title="Added", format=","),
-        alt.Tooltip("removed:Q", title="Removed", format=","),
-    ]
-    width = max(2, min(14, 500 // len(frame)))
-    axis = alt.Axis(format=",d", tickCount=4, tickMinStep=1, minExtent=64)
+def _bars(rows: list[vega.Spec], time: vega.Spec, most: int | None) -> vega.Spec:
+    changes = [vega.count(field, title=field.capitalize(), format=",") for field in ("added", "removed")]
+    width = max(2, min(14, 500 // len(rows)))
+    encoding = {"x": time, "tooltip": [_UNTIL, *changes]}
+    up = {**encoding, "y": vega.count("up", title="Added, removed", axis=_COUNTS)}
+    down = {**encoding, "y": vega.count("down")}
     layers = [
-        plain.mark_bar(color=_GREEN, width=width).encode(
-            x=time, y=alt.Y("up:Q", title="Added, removed", axis=axis), tooltip=tooltip
-        ),
-        plain.mark_bar(color=_RED, width=width).encode(x=time, y=alt.Y("down:Q"), tooltip=tooltip),
+        vega.layer(rows, {"type": "bar", "color": _GREEN, "width": width}, up),
+        vega.layer(rows, {"type": "bar", "color": _RED, "width": width}, down),
     ]
     if most is not None:
-        layers += _labels(plain, time, "added", "up", _GREEN) + _labels(plain, time, "removed", "down", _RED)
-    return alt.layer(*layers)
+        layers += _labels(rows, time, "added", "up", _GREEN) + _labels(rows, time, "removed", "down", _RED)
+    return vega.chart(*layers)
 
 
-def _labels(plain: alt.Chart, time: alt.X, name: str, edge: str, color: str) -> list[alt.Chart]:
+def _labels(rows: list[vega.Spec], time: vega.Spec, name: str, edge: str, color: str) -> list[vega.Spec]:
     """Write beside each bar that is cut how many it stands for."""
-    is_up = edge == "up"
+    is_up, label = edge == "up", f"{name}_label"
+    mark = {"type": "text", "baseline": "bottom" if is_up else "top", "dy": -3 if is_up else 3, "color": color}
+    encoding = {"x": time, "y": vega.count(edge), "text": vega.name(label)}
+    sides = {True: {"align": "left", "dx": -4}, False: {"align": "right", "dx": 4}}
     return [
-        plain.transform_filter(f"datum.{name}_label != '' && {'' if early else '!'}datum.is_early")
-        .mark_text(
-            align="left" if early else "right",
-            baseline="bottom" if is_up else "top",
-            dx=-4 if early else 4,
-            dy=-3 if is_up else 3,
-            color=color,
-            fontWeight="bold",
+        vega.layer(
+            [row for row in rows if row[label] and row["is_early"] == early],
+            mark | {"fontWeight": "bold"} | side,
+            encoding,
         )
-        .encode(x=time, y=alt.Y(f"{edge}:Q"), text=f"{name}_label:N")
-        for early in (True, False)
+        for early, side in sides.items()
     ]
-
-
-def _counts() -> alt.Axis:
-    return alt.Axis(format=",d", tickCount=4, tickMinStep=1, minExtent=64)

@@ -7,8 +7,6 @@ from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from core.access.roles import Actor
@@ -16,6 +14,7 @@ from core.bridge import Bridge
 from core.reports import run_history
 from core.reports.run_history import MOST_DAYS, OUTCOMES, DayOfRuns
 from data.models import RunFilter
+from pages.parts import vega
 from pages.parts.colors import DRAWN, Color
 from pages.parts.formatting import number, pluralize, zone
 from pages.parts.pager import Pager
@@ -35,23 +34,21 @@ def show(bridge: Bridge, person: Actor, asked: RunFilter, *, key: str, pager: Pa
     if not any(sum(day.ended.values()) for day in days):
         return
     told = _in_words(days)
-    frame = pd.DataFrame(
-        [
-            {
-                "day": day.begins.date().isoformat(),
-                "shown": day.begins.strftime("%-d %b"),
-                "outcome": outcome,
-                "order": place,
-                "runs": runs,
-                "is_asked": _is_asked(day, asked),
-            }
-            for day in days
-            for place, (outcome, runs) in enumerate(day.ended.items())
-            if runs
-        ]
-    )
-    st.altair_chart(
-        _chart(frame, [day.begins.date().isoformat() for day in days]),
+    rows = [
+        {
+            "day": day.begins.date().isoformat(),
+            "shown": day.begins.strftime("%-d %b"),
+            "outcome": outcome,
+            "order": place,
+            "runs": runs,
+            "is_asked": _is_asked(day, asked),
+        }
+        for day in days
+        for place, (outcome, runs) in enumerate(day.ended.items())
+        if runs
+    ]
+    st.vega_lite_chart(
+        spec=_draw(rows, [day.begins.date().isoformat() for day in days]),
         height=_HEIGHT_PX,
         key=key,
         alt=f"Runs per day: {told}",
@@ -87,29 +84,23 @@ def _in_words(days: Sequence[DayOfRuns]) -> str:
     return f"in the {pluralize(len(days), 'day')} up to {days[-1].begins.strftime('%-d %b')}, {counts}."
 
 
-def _chart(frame: pd.DataFrame, days: list[str]) -> alt.Chart:
-    pick = alt.selection_point(name=_PICK, fields=["day"], on="click")
+def _draw(rows: list[dict[str, Any]], days: list[str]) -> vega.Spec:
     label = "timeFormat(toDate(datum.value + 'T00:00'), '%-d %b')"
-    axis = alt.Axis(title=None, labelExpr=label, labelOverlap=True, labelAngle=0, ticks=False)
-    colors = alt.Scale(domain=list(_COLORS), range=[DRAWN[color] for color in _COLORS.values()])
-    tooltip: list[Any] = [
-        alt.Tooltip("shown:N", title="Day"),
-        alt.Tooltip("outcome:N", title="State"),
-        alt.Tooltip("runs:Q", title="Runs", format=","),
-    ]
-    return (
-        alt.Chart(frame)
-        .mark_bar(cursor="pointer")
-        .encode(
-            x=alt.X("day:O", axis=axis, scale=alt.Scale(domain=days, paddingInner=0.25)),
-            y=alt.Y("runs:Q", title="Runs", stack="zero", axis=alt.Axis(format=",d", tickCount=3, tickMinStep=1)),
-            color=alt.Color("outcome:N", scale=colors, legend=alt.Legend(title=None, orient="top")),
-            order=alt.Order("order:Q"),
-            opacity=alt.condition("datum.is_asked", alt.value(1.0), alt.value(0.35)),
-            tooltip=tooltip,
-        )
-        .add_params(pick)
-    )
+    axis = {"title": None, "labelExpr": label, "labelOverlap": True, "labelAngle": 0, "ticks": False}
+    colors = {"domain": list(_COLORS), "range": [DRAWN[color] for color in _COLORS.values()]}
+    encoding = {
+        "x": {"field": "day", "type": "ordinal", "axis": axis, "scale": {"domain": days, "paddingInner": 0.25}},
+        "y": vega.count("runs", title="Runs", stack="zero", axis={"format": ",d", "tickCount": 3, "tickMinStep": 1}),
+        "color": vega.name("outcome", scale=colors, legend={"title": None, "orient": "top"}),
+        "order": vega.count("order"),
+        "opacity": {"condition": {"test": "datum.is_asked", "value": 1.0}, "value": 0.35},
+        "tooltip": [
+            vega.name("shown", title="Day"),
+            vega.name("outcome", title="State"),
+            vega.count("runs", title="Runs", format=","),
+        ],
+    }
+    return vega.chart(vega.layer(rows, {"type": "bar", "cursor": "pointer"}, encoding), pick=_PICK)
 
 
 def _choose(key: str, pager: Pager) -> None:

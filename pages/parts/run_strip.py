@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import altair as alt
-import pandas as pd
 import streamlit as st
 
 from core.reports.run_history import IN_A_ROW, RunMark
 from data.models import Run, RunStatus
-from pages.parts import causes, links, run_status
+from pages.parts import causes, links, run_status, vega
 from pages.parts.colors import DRAWN
 from pages.parts.formatting import age, number, pluralize
 from pages.parts.pictures import PADDING_PX, Bar, picture
@@ -61,34 +59,8 @@ def show(runs: Sequence[Run], *, key: str) -> None:
         return
     told = words([RunMark(run.id or 0, run.status) for run in written])
     st.caption(f"The last {pluralize(len(written), 'run')}: {told}.")
-    frame = pd.DataFrame(
-        {
-            "run": [run.id or 0 for run in written],
-            "state": [run_status.state_word(run) for run in written],
-            "color": [_color(run.status) for run in written],
-            "height": [0.65 if run.status == RunStatus.SUCCEEDED else 1.0 for run in written],
-            "when": [age(run.finished_at or run.queued_at) for run in written],
-            "cause": [causes.of_run(run) for run in written],
-        }
-    )
-    pick = alt.selection_point(name=_PICK, fields=["run"], on="click")
-    tooltip = [
-        alt.Tooltip("run:O", title="Run"), alt.Tooltip("state:N", title="State"),
-        alt.Tooltip("when:N", title="When"), alt.Tooltip("cause:N", title="Cause"),
-    ]  # fmt: skip
-    chart = (
-        alt.Chart(frame)
-        .mark_bar(cornerRadius=2, cursor="pointer")
-        .encode(
-            x=alt.X("run:O", axis=None, scale=alt.Scale(paddingInner=0.18)),
-            y=alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[0, 1])),
-            color=alt.Color("color:N", scale=None),
-            tooltip=tooltip,
-        )
-        .add_params(pick)
-    )
-    st.altair_chart(
-        chart,
+    st.vega_lite_chart(
+        spec=_draw(written),
         height=_HEIGHT_PX,
         key=f"{key}_strip",
         alt=f"The latest runs of this sync, the newest at the right: {told}.",
@@ -96,6 +68,28 @@ def show(runs: Sequence[Run], *, key: str) -> None:
         selection_mode=_PICK,
         width=14 * len(written) + 10,
     )
+
+
+def _draw(written: Sequence[Run]) -> vega.Spec:
+    rows = [
+        {
+            "run": run.id or 0,
+            "state": run_status.state_word(run),
+            "color": _color(run.status),
+            "height": 0.65 if run.status == RunStatus.SUCCEEDED else 1.0,
+            "when": age(run.finished_at or run.queued_at),
+            "cause": causes.of_run(run),
+        }
+        for run in written
+    ]
+    told = {"run": "Run", "state": "State", "when": "When", "cause": "Cause"}
+    encoding = {
+        "x": {"field": "run", "type": "ordinal", "axis": None, "scale": {"paddingInner": 0.18}},
+        "y": vega.count("height", axis=None, scale={"domain": [0, 1]}),
+        "color": vega.name("color", scale=None),
+        "tooltip": [vega.name(field, title=title) for field, title in told.items()],
+    }
+    return vega.chart(vega.layer(rows, {"type": "bar", "cornerRadius": 2, "cursor": "pointer"}, encoding), pick=_PICK)
 
 
 def _open(key: str) -> None:

@@ -38,7 +38,7 @@ def _freeze_modules() -> None:
 
     It stays as long as the process does; each full collection would cost a visitor a quarter of a second.
     """
-    import_module("altair")  # large, and on the first chart otherwise
+    import_module("pandas")  # large, and on the first list otherwise
     gc.collect()
     gc.freeze()
 
@@ -66,8 +66,8 @@ def bridge() -> Bridge:
 
 
 def now() -> datetime:
-    """Return what time it is, by the bridge's clock."""
-    return bridge().clock.now()
+    """Return what time it is, by the bridge's clock: a list asks for it once a row."""
+    return (opened() or bridge()).clock.now()
 
 
 @st.cache_data(ttl=60, max_entries=4, show_spinner=False)

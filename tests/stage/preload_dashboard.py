@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 
-import altair  # noqa: F401
 import authlib.integrations.starlette_client  # noqa: F401
 import pandas  # noqa: F401
 import pyarrow  # noqa: F401

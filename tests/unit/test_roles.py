@@ -208,6 +208,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     ),
     "suggest_shrink_limit": (Role.VIEWER, READS, lambda on, who: settings.suggest_shrink_limit(on.bridge, who, 1)),
     "find_last_read": (Role.VIEWER, ELSEWHERE, lambda on, who: match_funnel.find_last_read(on.bridge, who, 7)),
+    "list_shares": (Role.VIEWER, READS, lambda on, who: match_funnel.list_shares(on.bridge, who, limit=1)),
     "list_reads": (Role.VIEWER, READS, lambda on, who: match_funnel.list_reads(on.bridge, who)),
     "group_states": (Role.VIEWER, READS, lambda on, who: group_state.group_states(on.bridge, who)),
     "get_run_log": (Role.VIEWER, READS, lambda on, who: overview.get_run_log(on.bridge, who, on.queued)),
