@@ -72,7 +72,7 @@ def wait_for(url: str) -> None:
     """Wait until something answers at an address. Raises TimeoutError."""
     deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
-        with suppress(URLError, ConnectionError), urllib.request.urlopen(url, timeout=5):
+        with suppress(URLError, ConnectionError, TimeoutError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.1)
     raise TimeoutError(f"Nothing answers at {url}.")

@@ -89,7 +89,7 @@ def presses() -> dict[str, Press]:
         ),
         "One sync: Run now": Press("syncs?sync={number}", "Syncs", _button("Run now"), "Syncs", toast),
         "One group: Size over time": Press(
-            "groups?group=1", "Groups", _choice("Size over time"), "Groups", "[data-testid=stVegaLiteChart] canvas"
+            "groups?group=1", "Groups", _choice("Size over time"), "Groups", "[data-testid=stVegaLiteChart] svg.marks"
         ),
     }
 

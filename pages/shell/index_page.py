@@ -6,6 +6,7 @@ those that nearly every one has, so that they are on their way before the first 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +25,14 @@ _IMPORT = re.compile(r'(?:from|import)"\./([^"]+\.js)"')
 _WHERE_THE_SERVER_IS = 'window.__streamlit = { BACKEND_BASE_URL: new URL("./", location.href).href }'
 # The page is answered whole: neither by saying that a browser has theirs already, nor compressed.
 _NOT_ASKED = (b"if-none-match", b"if-modified-since", b"accept-encoding")
+# What a part does when it is loaded is done while nothing else is to do, and not after the first press that needs it.
+_LOAD_AT_LEISURE = """
+      addEventListener("load", () => {
+        const parts = %s, leisure = window.requestIdleCallback || setTimeout
+        const loadNext = () => { if (parts.length) import(parts.shift()).finally(() => leisure(loadNext)) }
+        setTimeout(() => leisure(loadNext), 1000)
+      })
+    """
 _CSS = Path(__file__).parent / "index_page.css"
 
 
@@ -99,8 +108,10 @@ def _lines(static: Path) -> Iterator[str]:
     scripts = static / "js"
     for font in (path for name in _FONTS for path in (static / "media").glob(f"{name}.*.woff2")):
         yield f'<link rel="preload" href="./static/media/{font.name}" as="font" type="font/woff2" crossorigin />'
-    for script in imported(scripts, find_parts(scripts)):
+    parts = find_parts(scripts)
+    for script in imported(scripts, parts):
         yield f'<link rel="modulepreload" crossorigin href="./static/js/{script}" />'
+    yield f"<script>{_LOAD_AT_LEISURE % json.dumps([f'./static/js/{part}' for part in parts])}</script>"
     yield f"<style>\n{_CSS.read_text(encoding='utf-8')}</style>"
 
 

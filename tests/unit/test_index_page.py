@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -15,6 +18,7 @@ from starlette.routing import Route
 from streamlit import file_util
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_assets_routes
 
+from pages.shell import first_field
 from pages.shell.index_page import PARTS, IndexPage, find_parts, imported
 from pages.shell.protection import Protection
 from pages.shell.static_files import StaticFiles
@@ -49,6 +53,7 @@ def test_every_address_of_a_page_gets_theirs_with_ours_in_it(url: str, path: str
     assert page.status_code == 200
     assert "<style>" in page.text
     assert f'<link rel="modulepreload" crossorigin href="./static/js/{find_parts(SCRIPTS)[0]}" />' in page.text
+    assert f'"./static/js/{find_parts(SCRIPTS)[-1]}"]' in page.text, "each is loaded before a press needs it"
     ours = set(page.text.splitlines())
     assert all(line in ours for line in (THEIRS / "index.html").read_text().splitlines())
     assert "etag" not in page.headers, "another page of ours would not be fetched"
@@ -56,9 +61,12 @@ def test_every_address_of_a_page_gets_theirs_with_ours_in_it(url: str, path: str
 
 
 def test_the_policy_lets_the_scripts_of_the_page_run_and_no_other(url: str):
-    policy = get(f"{url}/cohorts", **BROWSER).headers["Content-Security-Policy"]
+    page = get(f"{url}/cohorts", **BROWSER)
+    policy = page.headers["Content-Security-Policy"]
 
-    assert policy.count("'sha256-") == 2
+    within = [*re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL), first_field.SCRIPT]
+    assert len(within) == policy.count("'sha256-") == 4
+    assert all(base64.b64encode(sha256(script.encode()).digest()).decode() in policy for script in within)
     assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
 
 
