@@ -351,4 +351,6 @@ def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) 
 
 
 def _is_queued(run: Run) -> str:
+    if run.status != RunStatus.QUEUED:
+        return f"Run {run.id} of the same sync has begun already."
     return f"Run {run.id} is queued."

@@ -51,6 +51,19 @@ def test_a_run_that_was_queued_is_not_called_queued_once_it_has_moved_on(
     assert f"Run {queued.id} in History" in text
 
 
+def test_a_run_that_has_begun_already_is_not_called_queued(exported: Bridge):
+    sync = recurring.add_sync(exported, LOCAL, POWER)
+    ended = recurring.run_now(exported, LOCAL, sync.id or 0).id or 0
+    end(exported, ended, "failed")
+    begun = recurring.run_now(exported, LOCAL, sync.id or 0).id or 0
+    end(exported, begun, "running")
+    at = open_page(HISTORY, run=ended)
+
+    drawn(at.button(key="history_again").click().run())
+
+    assert f"Run {begun} of the same sync has begun already." in shown(at)
+
+
 def test_on_overview_the_answer_goes_with_what_it_spoke_of(exported: Bridge, sandbox: Sandbox):
     failed = fail(exported, sandbox)
     at = open_page(OVERVIEW)
