@@ -79,7 +79,7 @@ class ForkServer:
         return int(self._server.stdout.readline())
 
     def close(self) -> None:
-        self._server.communicate(timeout=10)
+        self._server.communicate(timeout=60)  # what it has imported takes a while to go, on a busy machine above all
 
 
 def serve() -> None:
