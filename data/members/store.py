@@ -37,7 +37,7 @@ T = TypeVar("T")
 # What the snapshots of runs begin with. One is read as a difference too: of a group that began with all of its members.
 SNAPSHOT = "run-"
 # What the files that rows name begin with.
-OF_RUNS = re.compile(r"(run|difference|excluded|tried)-\d{8}")
+OF_RUNS = re.compile(r"(run|difference|excluded|tried)-\d{8,19}")
 # What files are called that runs and pages make, with an attempt, a token, or that of a copy without a person; others
 # in the same storage are none of ours, and nobody touches them. What earlier versions made is `left-out`.
 _OF_RUN = r"(?:run|difference|excluded|tried|leavers|left-out)-\d{8,19}(?:-[0-9a-f]{1,20})*"

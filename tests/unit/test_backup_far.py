@@ -28,7 +28,9 @@ from data.association_retention import list_bundles, object_of
 from data.audit import chain
 from data.audit.scope import Scope
 from data.engine import read_session, write_session
+from data.members.store import is_ours, run_of
 from data.models import Run
+from data.restored_names import rename_members
 from data.run_retention import named_files
 from data.storage.s3 import S3Storage
 from tests.stage.members import contents
@@ -310,3 +312,17 @@ def test_the_disk_holds_the_database_and_a_few_files_alone(
     with closing(sqlite3.connect(here / placing.DATABASE)) as database:
         assert database.execute("SELECT count(*) FROM run").fetchone()[0] == made[1].counts["runs"]
     assert not (here / "snapshots").exists()
+
+
+@pytest.mark.parametrize("number", [7, 12_345_678, 123_456_789, 2**63 - 1])
+def test_a_file_that_is_called_otherwise_is_of_the_same_run_still(
+    bridge: Bridge, group_with_runs: list[Run], number: int
+):
+    with write_session(bridge.engine) as session:
+        session.exec(update(Run).where(col(Run.id) == group_with_runs[0].id).values(snapshot=f"run-{number:08d}"))
+
+    [(old, new)] = rename_members(bridge.engine).items()
+
+    assert new != old
+    assert is_ours(new)
+    assert run_of(new) == number
