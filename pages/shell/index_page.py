@@ -33,6 +33,17 @@ _LOAD_AT_LEISURE = """
         setTimeout(() => leisure(loadNext), 1000)
       })
     """
+# The cursor in the search that was just opened, for which Streamlit has no word. Who is elsewhere in it stays there.
+_CURSOR_IN_SEARCH = """
+      const met = new WeakSet()
+      new MutationObserver(() => {
+        const field = document.querySelector('[role="dialog"] input[type="search"]')
+        if (!field || met.has(field)) return
+        met.add(field)
+        const dialog = field.closest('[role="dialog"]'), here = document.activeElement
+        if (here === dialog || !dialog.contains(here)) field.focus()
+      }).observe(document, { childList: true, subtree: true })
+    """
 _CSS = Path(__file__).parent / "index_page.css"
 
 
@@ -112,6 +123,7 @@ def _lines(static: Path) -> Iterator[str]:
     for script in imported(scripts, parts):
         yield f'<link rel="modulepreload" crossorigin href="./static/js/{script}" />'
     yield f"<script>{_LOAD_AT_LEISURE % json.dumps([f'./static/js/{part}' for part in parts])}</script>"
+    yield f"<script>{_CURSOR_IN_SEARCH}</script>"
     yield f"<style>\n{_CSS.read_text(encoding='utf-8')}</style>"
 
 

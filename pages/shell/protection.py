@@ -19,7 +19,7 @@ from streamlit.url_util import make_url_path
 from streamlit.web.server.server_util import is_allowed_origin
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from pages.shell import first_field, sign_in_setup
+from pages.shell import sign_in_setup
 from pages.shell.standby import standing_by
 
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
@@ -134,7 +134,7 @@ def list_allowed_hosts() -> list[str]:
 def list_headers(page: str) -> Headers:
     """List the headers of every answer, with the scripts that may run within the page."""
     headers = {
-        "content-security-policy": content_security_policy([*_INLINE_SCRIPT.findall(page), first_field.SCRIPT]),
+        "content-security-policy": content_security_policy(_INLINE_SCRIPT.findall(page)),
         "x-frame-options": "DENY",
         "x-content-type-options": "nosniff",
         "referrer-policy": "same-origin",
@@ -145,8 +145,7 @@ def list_headers(page: str) -> Headers:
 def content_security_policy(inline_scripts: Iterable[str]) -> str:
     """Format what pages may load, and that none of them is shown inside of another one.
 
-    Of scripts within the page only those run that it was made with, and the one that puts the cursor into a field: they
-    are known by their hashes.
+    Of scripts within the page only those run that it was made with: they are known by their hashes.
     """
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in inline_scripts]
     directives = {

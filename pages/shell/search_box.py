@@ -16,7 +16,7 @@ from pages.parts import links, run_status, user_absence, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.formatting import escape_markdown, group_name, pluralize
 from pages.parts.selection import opener
-from pages.shell import first_field, page_frame
+from pages.shell import page_frame
 
 # The browser's part of Streamlit takes several shortcuts with commas between, and “/” as well: only its check in Python
 # knows neither, and takes what it is told to be the name of a key.
@@ -57,15 +57,13 @@ def _show(bridge: Bridge, person: Actor, address: dict[str, str]) -> None:
     if address != st.query_params.to_dict():
         page_frame.close_dialog()  # something was opened
         st.rerun()
-    with st.container(gap=None):
-        text = st.text_input(
-            "Name, number or user id",
-            key=_TEXT,
-            type="search",
-            live="200ms",
-            placeholder="Group, sync or cohort; run 12; the whole id of a user",
-        )[:_MOST_CHARS]
-        first_field.put_cursor_there()
+    text = st.text_input(
+        "Name, number or user id",
+        key=_TEXT,
+        type="search",
+        live="200ms",
+        placeholder="Group, sync or cohort; run 12; the whole id of a user",
+    )[:_MOST_CHARS]
     with show_errors():
         findings = search_everything(bridge, person, text)
         _show_hits(findings)
