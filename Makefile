@@ -86,10 +86,11 @@ $(VENV)/.installed-dev: requirements.txt requirements-dev.txt | $(VENV)/bin/pyth
 	@$(COMPILE)
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-postgres: requirements-postgres.txt $(VENV)/.installed-dev
-	@$(INSTALL) -r requirements-postgres.txt
+$(VENV)/.installed-postgres: requirements.txt requirements-dev.txt requirements-postgres.txt | $(VENV)/bin/python
+	@echo "Installing what Cohort Bridge and its tests need (a minute or two, the first time)"
+	@$(INSTALL) -r requirements-dev.txt -r requirements-postgres.txt
 	@$(COMPILE)
-	@touch $@
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-dev
 
 $(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
 	@$(INSTALL) -r requirements-bench.txt
