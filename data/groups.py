@@ -34,10 +34,10 @@ def _is_it(group_id: int | None) -> list[ColumnElement[bool]]:
     return [] if group_id is None else [col(Group.id) == group_id]
 
 
-def get_names(engine: Engine, group_ids: Sequence[int]) -> dict[int, str]:
-    """Return what these groups are to be called, by id."""
+def get_several(engine: Engine, group_ids: Sequence[int]) -> dict[int, Group]:
+    """Return these groups by id; unknown ones are left out."""
     with read_session(engine) as session:
-        return dict(session.exec(select(Group.id, Group.name).where(col(Group.id).in_(group_ids))).all())  # pyright: ignore[reportReturnType] - an id that was read is none
+        return {group.id or 0: group for group in session.exec(select(Group).where(col(Group.id).in_(group_ids)))}
 
 
 def list_delivered(engine: Engine, *, after: int, limit: int) -> list[tuple[Group, str]]:

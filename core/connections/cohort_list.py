@@ -48,6 +48,12 @@ def _shared_since(bridge: Bridge, project: str, since: datetime) -> CohortListin
     return CohortListing([Cohort(**cohort) for cohort in shared.cohorts], shared.left_out)
 
 
+def last_names(bridge: Bridge, project: str) -> dict[int, str]:
+    """Return what a project's cohorts were called when they were read last, however long ago, by id."""
+    shared = cohort_list.get(bridge.engine, project)
+    return {int(cohort["id"]): str(cohort["name"]) for cohort in shared.cohorts} if shared else {}
+
+
 def read_at(bridge: Bridge, project: str) -> datetime | None:
     """Return when the shared list was read."""
     shared = cohort_list.get(bridge.engine, project)

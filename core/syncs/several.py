@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.cohort_list import pick
+from core.connections.cohort_list import last_names, pick
 from core.connections.lookup import find_destination, find_mixpanel
+from core.connections.project import project_key
 from core.errors import (
     BudgetTooSmall,
     CohortBridgeError,
@@ -257,11 +258,17 @@ class _Several:
         return cohort
 
     def _list_namesakes(self, started: dict[int, Run | Sync]) -> list[Refused]:
-        """List the cohorts whose groups would have the name of one that is chosen too: a group has one cohort."""
-        names = groups.get_names(self._bridge.engine, [each.group_id for each in started.values()])
+        """List the cohorts whose groups would have the name of one that is chosen too: a group has one cohort.
+
+        Also where the list is too old to go by: until a run asks, a group without a name of its own has none else.
+        """
+        called = last_names(self._bridge, project_key(self._mixpanel))
+        made = groups.get_several(self._bridge.engine, [each.group_id for each in started.values()])
         first, refused = dict[str, int](), list[Refused]()
         for cohort_id, each in started.items():
-            other = first.setdefault(names[each.group_id], cohort_id)
+            group = made[each.group_id]
+            name = group.own_name or called.get(cohort_id, group.name)
+            other = first.setdefault(name, cohort_id)
             if other != cohort_id:
                 taken = GroupTaken(
                     f"Cohort {other}, which is chosen too, has the same name: a group fed by two cohorts would hold "

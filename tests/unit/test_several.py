@@ -120,6 +120,15 @@ def test_looking_beforehand_says_the_same_and_changes_nothing(listed: Bridge):
     assert [each.cohort_id for each in several.check_exports(listed, LOCAL, [1, 2, 70], ONCE)] == [70]
 
 
+def test_equal_names_are_told_apart_by_a_list_of_however_long_ago(listed: Bridge, fake_clock: FakeClock):
+    fake_clock.shift_s = 3600.0  # the list is not to be gone by any more
+
+    assert [each.cohort_id for each in several.check_exports(listed, LOCAL, [71, 72, 1], ONCE)] == [72]
+
+    one_time.start_export(listed, LOCAL, 72, to="csv", group="A name of its own")
+    assert several.check_exports(listed, LOCAL, [71, 72, 1], ONCE) == []
+
+
 def test_a_name_that_another_cohorts_group_has_is_refused(listed: Bridge):
     one_time.start_export(listed, LOCAL, 71, to="csv")
     with write_session(listed.engine) as session:
