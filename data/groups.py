@@ -104,37 +104,46 @@ def get_group(engine: Engine, group_id: int) -> Group | None:
 def is_called(engine: Engine, run: Run, group: Group, cohort_name: str) -> bool:
     """Return whether a run and its group, as they were loaded, follow a cohort's name already, and no other has it.
 
-    Raises: NameTaken.
+    A preview has its names for itself: those of the group do not matter. Raises: NameTaken.
     """
     other = aliased(Group)
-    name = func.coalesce(func.nullif(col(Group.own_name), ""), cohort_name)
-    elsewhere = select(other.id).where(other.name == name, other.id != Group.id, _is_there(other)).exists()
+    previewed = _own_name_of_preview(run) or cohort_name
+    called = previewed if run.dry_run else func.coalesce(func.nullif(col(Group.own_name), ""), cohort_name)
+    elsewhere = select(other.id).where(other.name == called, other.id != Group.id, _is_there(other)).exists()
     query = select(Group.cohort_name, Group.name, Group.own_name, elsewhere).where(Group.id == group.id)
     with read_session(engine) as session:
         *now, own_name, is_elsewhere = session.exec(query).one()
-        name = own_name or cohort_name
+        name = previewed if run.dry_run else own_name or cohort_name
         if is_elsewhere:  # perhaps at another receiver
             require_free_name(session, group, name)
     followed = [cohort_name, name]
-    return now == followed == [group.cohort_name, group.name] == [run.cohort_name, run.group_name]
+    if followed != [run.cohort_name, run.group_name]:
+        return False
+    return run.dry_run or now == followed == [group.cohort_name, group.name]
 
 
 @repeated
 def follow_cohort_name(engine: Engine, run_id: int, cohort_name: str) -> tuple[Run, Group]:
-    """Note the present name of a run's cohort; a group without its own name is called the same.
+    """Note the present name of a run's cohort; a group without its own name is called the same, but for a preview's.
 
     Raises: NameTaken, and notes nothing.
     """
     with write_session(engine) as session:
         run = session.get_one(Run, run_id)
         group = session.get_one(Group, run.group_id)
-        name = group.own_name or cohort_name
+        name = (_own_name_of_preview(run) if run.dry_run else group.own_name) or cohort_name
         require_free_name(session, group, name)
-        group.cohort_name = run.cohort_name = cohort_name
-        group.name = run.group_name = name
+        run.cohort_name, run.group_name = cohort_name, name
+        if not run.dry_run:
+            group.cohort_name, group.name = cohort_name, name
         session.add_all([group, run])
         session.flush()
     return run, group
+
+
+def _own_name_of_preview(run: Run) -> str | None:
+    """Return the name that a preview has in view, None where that is its cohort's, whichever that is by now."""
+    return None if run.group_name == run.cohort_name else run.group_name
 
 
 def require_free_name(session: Session, group: Group, name: str) -> None:

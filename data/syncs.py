@@ -7,8 +7,9 @@ in a function that raises to refuse; nothing is kept then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -29,8 +30,17 @@ from data.sync_runs import (
     start_at_once,
 )
 
+
+class Placed(NamedTuple):
+    """The group of a cohort at a destination, and the names of both: a preview gives them to its run alone."""
+
+    group: Group
+    cohort_name: str
+    name: str
+
+
 # The cohort's group at a destination as it shall be, from the one that is there.
-ArrangeGroup = Callable[[Group | None], Group]
+ArrangeGroup = Callable[[Group | None], Placed]
 # Whether a sync fits beside the project's other active syncs, which run so often.
 CheckRoom = Callable[[Sync, Sequence[Timing]], None]
 # Whether a sync and its connection match users as another sync of the same group, with its connection, does.
@@ -160,8 +170,8 @@ def start_one_time(
     Raises: NameTaken, SharedReceiver, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
-        group = _place_group(session, place, arrange)
-        sync = _one_time(session, place, group, request.actor, check_matching, now)
+        placed = _place_group(session, place, arrange)
+        sync = _one_time(session, place, placed.group, request.actor, check_matching, now)
         if as_of and (asked := _asked_since(session, sync, request, as_of)):
             return asked
         if not request.dry_run:
@@ -176,9 +186,10 @@ def start_one_time(
         ).first()
         if queued and request.lease_owner is None:
             queued.force_full = queued.force_full or request.force_full
+            queued.cohort_name, queued.group_name = placed.cohort_name, placed.name
             start_at_once(session, queued)
             return queued
-        return add_run(session, sync, request, now=now)
+        return add_run(session, sync, replace(request, called=(placed.cohort_name, placed.name)), now=now)
 
 
 def place_one_time(
@@ -186,7 +197,7 @@ def place_one_time(
 ) -> Sync:
     """Find or make the sync of a one-time export without queueing one. Raises as `start_one_time` does."""
     with write_session(engine) as session:
-        return _one_time(session, place, _place_group(session, place, arrange), actor, check_matching, now)
+        return _one_time(session, place, _place_group(session, place, arrange).group, actor, check_matching, now)
 
 
 def _asked_since(session: Session, sync: Sync, request: RunRequest, as_of: datetime) -> Run | None:
@@ -219,7 +230,7 @@ def add_recurring(
     Raises: NameTaken, SharedReceiver, SyncExists, and what the functions raise that are handed in.
     """
     with write_session(engine) as session:
-        group = _place_group(session, place, arrange)
+        group = _place_group(session, place, arrange).group
         if other := _find_recurring_of(session, group):
             if as_of and other.created_at >= as_of and _is_as_asked(other, place, settings, actor):
                 return other
@@ -247,7 +258,7 @@ def _is_as_asked(sync: Sync, place: SyncPlace, settings: SyncSettings, actor: st
     return present == (actor, place.mixpanel.id, settings.timing, settings.max_shrink)
 
 
-def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> Group:
+def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> Placed:
     """Find or make the cohort's one group at the destination."""
     present = session.exec(
         select(Group).where(
@@ -256,12 +267,12 @@ def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> G
             Group.cohort_id == place.cohort_id,
         )
     ).first()
-    group = arrange(present)
-    session.add(group)
+    placed = arrange(present)
+    session.add(placed.group)
     session.flush()
-    receivers.require_own(session, group)
-    require_free_name(session, group, group.name)
-    return group
+    receivers.require_own(session, placed.group)
+    require_free_name(session, placed.group, placed.name)
+    return placed
 
 
 def _one_time(

@@ -9,7 +9,7 @@ from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.lookup import find_destination, find_mixpanel
 from core.syncs.cohorts import check_cohort_id, known_cohort
-from core.syncs.placing import arrange_group, placing_errors, require_same_matching
+from core.syncs.placing import arrange_group, arrange_preview, placing_errors, require_same_matching
 from core.vendors.mixpanel_answers import Cohort
 from data import syncs
 from data.models import Run, Sync
@@ -66,7 +66,7 @@ def queue_export(
             bridge.engine,
             place,
             request,
-            arrange=arrange_group(place, known, group, now),
+            arrange=(arrange_preview if request.dry_run else arrange_group)(place, known, group, now),
             check_matching=partial(require_same_matching, place.destination),
             as_of=as_of,
             now=now,

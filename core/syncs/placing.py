@@ -17,7 +17,7 @@ from core.vendors.mixpanel_answers import Cohort
 from data.groups import NameTaken
 from data.models import Connection, Group, Sync
 from data.receivers import SharedReceiver
-from data.syncs import ArrangeGroup, SyncExists, SyncPlace
+from data.syncs import ArrangeGroup, Placed, SyncExists, SyncPlace
 
 _NAME_LENGTH = 200
 
@@ -27,13 +27,38 @@ def arrange_group(place: SyncPlace, known: Cohort | None, asked: str | None, now
     return partial(_arranged, place, known, asked, now)
 
 
-def _arranged(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None) -> Group:
+def arrange_preview(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime) -> ArrangeGroup:
+    """Build what finds the cohort's group for a preview, which gives it no name: that is the preview's own.
+
+    It raises as that of `arrange_group` does.
+    """
+    return partial(_previewed, place, known, asked, now)
+
+
+def _arranged(
+    place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None
+) -> Placed:
+    placed, own_name = _placed(place, known, asked, now, present)
+    group = placed.group
+    group.cohort_name, group.own_name, group.name = placed.cohort_name, own_name, placed.name
+    return placed
+
+
+def _previewed(
+    place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None
+) -> Placed:
+    return _placed(place, known, asked, now, present)[0]
+
+
+def _placed(
+    place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None
+) -> tuple[Placed, str | None]:
+    """Return the group as it would be placed, and the name of its own, None where it follows the cohort's."""
     group = present or _new_group(place, known, now)
-    if known:
-        group.cohort_name = known.name
+    cohort_name = known.name if known else group.cohort_name
     own_name = checked_group_name(asked) if asked is not None else group.own_name
-    if own_name == group.cohort_name:
-        own_name = None  # it follows the cohort's name
+    if own_name == cohort_name:
+        own_name = None
     exists = group.delivered_at is not None or group.in_doubt
     if exists and own_name != group.own_name:
         name = shown(group.name, most=100)
@@ -41,8 +66,7 @@ def _arranged(place: SyncPlace, known: Cohort | None, asked: str | None, now: da
             f"Cohort {place.cohort_id} already has the group {name} at {place.destination.name}.",
             advice="A cohort has one group at a destination: leave the name as it is, or choose another destination.",
         )
-    group.own_name, group.name = own_name, own_name or group.cohort_name
-    return group
+    return Placed(group, cohort_name, own_name or cohort_name), own_name
 
 
 def checked_group_name(name: str) -> str:

@@ -10,7 +10,7 @@ from core.errors import SettingsError
 from core.syncs.runs import unknown_run
 from core.text import shown
 from data import runs
-from data.models import Run, RunStatus
+from data.models import Group, Run, RunStatus
 from data.runs import RunRows
 
 _AGAIN = "Nothing was exported. Preview again, and look at the new result."
@@ -43,8 +43,15 @@ def _what_is_another(bridge: Bridge, rows: RunRows) -> str:
         return "cohorts are read through another Mixpanel connection, or from another project, by now."
     if run.matched_by != str(match_rule(mixpanel, rows.sync, destination)):
         return "users are matched in another way by now."
-    if rows.group.name != run.group_name:
-        return f"the group is called {shown(rows.group.name, most=100)} by now."
+    if (name := _kept_name(rows.group, run)) != run.group_name:
+        return f"the group is called {shown(name, most=100)} by now."
     if later := runs.find_later(bridge.engine, run):
         return f"run {later} has come after it."
     return ""
+
+
+def _kept_name(group: Group, run: Run) -> str:
+    """Return what the group is called whatever an export asks for: one that was not delivered takes any name."""
+    if group.delivered_at is None and not group.in_doubt:
+        return run.group_name
+    return group.own_name or run.cohort_name

@@ -18,11 +18,11 @@ from core.errors import SettingsError
 from core.syncs import listing, one_time, previews, recurring, runs
 from core.worker import service
 from data import cohort_list
-from data.engine import write_session
-from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, Sync, SyncKind
+from data.engine import read_session, write_session
+from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, RunStatus, Sync, SyncKind
 from tests.pages.dashboard import COHORTS, HISTORY, drawn, open_page, page_buttons, shown
 from tests.stage.home import export, newest_run
-from tests.stage.sandbox import POWER, TRIAL, Sandbox
+from tests.stage.sandbox import POWER, SPENDERS, TRIAL, Sandbox
 
 START, PREVIEW, THESE = (f"cohorts_{name}_{POWER}" for name in ("start", "preview", "export_these"))
 
@@ -109,7 +109,9 @@ def read_another_project(bridge: Bridge) -> None:
 
 def rename_group(bridge: Bridge) -> None:
     with write_session(bridge.engine) as session:
-        session.exec(select(Group)).one().name = "Another"
+        group = session.exec(select(Group)).one()
+        group.own_name = group.name = "Another"
+        group.in_doubt = True  # until something was delivered, or may have been, an export may give it any name
 
 
 @pytest.mark.parametrize(
@@ -132,6 +134,28 @@ def test_a_preview_whose_surroundings_changed_is_not_current(
 
     with pytest.raises(SettingsError, match=says):
         previews.require_current(practising, LOCAL, previewed.id or 0)
+
+
+def placed_group(bridge: Bridge, cohort_id: int) -> Group:
+    with read_session(bridge.engine) as session:
+        return session.exec(select(Group).where(Group.cohort_id == cohort_id)).one()
+
+
+def test_a_preview_gives_its_name_to_no_group(practising: Bridge):
+    sync = recurring.add_sync(practising, LOCAL, POWER, group="Theirs")
+    recurring.pause_sync(practising, LOCAL, sync.id or 0)
+    for name in ("Mine", "Rather this"):
+        one_time.start_export(practising, LOCAL, POWER, group=name, dry_run=True)
+
+    service.once(practising)
+
+    run, group = newest_run(practising), placed_group(practising, POWER)
+    assert (run.status, run.cohort_name, run.group_name) == (RunStatus.SUCCEEDED, "Power users", "Rather this")
+    assert (group.own_name, group.name) == ("Theirs", "Theirs")
+    assert previews.require_current(practising, LOCAL, run.id or 0).id == run.id
+    one_time.start_export(practising, LOCAL, SPENDERS, group="Mine", dry_run=True)
+    assert one_time.start_export(practising, LOCAL, SPENDERS).group_name != "Mine"
+    assert placed_group(practising, SPENDERS).own_name is None
 
 
 def test_the_form_stays_and_waits_while_a_run_is_on_its_way(practising: Bridge):
