@@ -13,11 +13,12 @@ from core.connections.failures import DESTINATION_CODES, MIXPANEL_CODES
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
-from core.rules import due_times
+from core.rules import due_times, slots
 from core.rules.matching import id_kind
+from core.rules.slots import Expected
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
-from data import deliveries, groups, run_stats, runs
+from data import deliveries, groups, pauses, run_stats, runs
 from data import workers as worker_rows
 from data.attention import MOST_HELD
 from data.models import (
@@ -29,7 +30,6 @@ from data.models import (
     RunFilter,
     RunStatus,
     Schedule,
-    Sync,
     SyncKind,
     SyncState,
     WorkerHeartbeat,
@@ -123,28 +123,27 @@ class Health:
 def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[Freshness]:
     """Return how fresh the groups of these recurring syncs are, the stalest first."""
     now = bridge.clock.now()
-    on_time = run_stats.on_time_runs(bridge.engine, since=now - _ON_TIME_OVER)
-    ages = [_freshness(view, on_time.get(view.sync.id or 0, 0), now) for view in views]
+    since, ids = now - _ON_TIME_OVER, [view.sync.id for view in views if view.sync.id is not None]
+    paused = pauses.list_pauses(bridge.engine, ids, since=since)
+    expected = {
+        view.sync.id: slots.expected_of(view.sync, paused.get(view.sync.id, []), since=since)
+        for view in views
+        if view.sync.id is not None
+    }
+    rescheduled = [sync_id for sync_id, each in expected.items() if each.is_rescheduled]
+    on_time = run_stats.on_time_runs(bridge.engine, since=since, rescheduled=rescheduled)
+    ages = [
+        _freshness(view, expected[view.sync.id], on_time.get(view.sync.id, 0), now)
+        for view in views
+        if view.sync.id is not None
+    ]
     return sorted(ages, key=lambda group: group.at or group.view.sync.created_at)
 
 
-def _freshness(view: SyncView, on_time_runs: int, now: datetime) -> Freshness:
+def _freshness(view: SyncView, expected: Expected, on_time_runs: int, now: datetime) -> Freshness:
     sync, at = view.sync, view.group.verified_at or view.group.delivered_at
     is_late = due_times.is_late(sync, view.group, now)
-    return Freshness(view, at, is_late, count_scheduled_runs(sync, now), on_time_runs)
-
-
-def count_scheduled_runs(sync: Sync, now: datetime) -> int:
-    """Count the runs that a sync was to have since it was made, of the last days, as often as it runs at present."""
-    timing = sync.timing
-    assert timing is not None
-    assert sync.id is not None
-    since = max(sync.created_at, now - _ON_TIME_OVER)
-    # The first run of a sync is due at once, in the slot that it was made in.
-    is_recent = sync.created_at >= now - _ON_TIME_OVER
-    # The run of a slot just now may still be running.
-    passed = due_times.count_slots(sync.id, timing, since=since, until=now - timedelta(minutes=2))
-    return passed + (1 if is_recent and now - sync.created_at > timedelta(minutes=2) else 0)
+    return Freshness(view, at, is_late, slots.count_expected(sync, expected, now=now), on_time_runs)
 
 
 @action(Role.VIEWER)

@@ -15,7 +15,7 @@ from core.rules.slots import Slot as Slot
 from core.rules.slots import SlotState as SlotState
 from core.syncs.listing import SyncView
 from data import pauses, run_history
-from data.models import Pause, Sync, SyncState, TimedRun
+from data.models import Pause, Sync, TimedRun
 
 # A run may have been queued before the day began, and be at work in it.
 _LOOKED_BACK = timedelta(hours=2)
@@ -53,13 +53,8 @@ def _line(sync: Sync, runs: list[TimedRun], paused: list[Pause], since: datetime
     timing = sync.timing
     if timing is None or sync.id is None:
         return SlotLine(since, now, [])
-    begin = max(since, sync.created_at)
-    if sync.state == SyncState.PAUSED and not any(pause.ended_at is None for pause in paused):
-        paused = [*paused, Pause(since, None)]  # it was before pauses were noted
-    # Its times before it was given others are not known; a resumed one has those that it had.
-    if sync.expected_since and all(pause.ended_at != sync.expected_since for pause in paused):
-        begin = max(begin, sync.expected_since)
-    due = due_times.list_slots(sync.id, timing, since=begin, until=now)
+    expected = slots.expected_of(sync, paused, since=since)
+    due = due_times.list_slots(sync.id, timing, since=expected.since, until=now)
     if due and due_times.is_plannable(timing, now):
         due.append(due_times.next_slot(sync.id, timing, after=now))
-    return SlotLine(since, now, slots.judge(due, runs, paused, now=now))
+    return SlotLine(since, now, slots.judge(due, runs, expected.pauses, now=now))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
-from data.models import UNFINISHED, Pause, RunStatus, TimedRun
+from core.rules import due_times
+from data.models import UNFINISHED, Pause, RunStatus, Sync, SyncState, TimedRun
+
+# What was due in the last minutes, of now or before a pause, may not be done yet.
+_TIME_TO_RUN = timedelta(minutes=2)
 
 
 class SlotState(StrEnum):
@@ -28,6 +32,49 @@ class Slot(NamedTuple):
     at: datetime
     until: datetime
     state: SlotState
+
+
+class Expected(NamedTuple):
+    """Since when it is known what was expected of a sync, and when nothing was: its pauses, the oldest first."""
+
+    since: datetime
+    pauses: Sequence[Pause]
+    is_rescheduled: bool  # it was given other times since then, which begin it
+
+
+def expected_of(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> Expected:
+    """Return what is known since then of what was expected of a recurring sync, by its pauses that are noted."""
+    pauses = list(noted)
+    if sync.state == SyncState.PAUSED and not any(pause.ended_at is None for pause in noted):
+        pauses.append(Pause(since, None))  # it was before pauses were noted
+    begin, changed_at = max(since, sync.created_at), sync.expected_since
+    # Its times before it was given others are not known; a resumed one has those that it had.
+    if changed_at and changed_at > begin and all(pause.ended_at != changed_at for pause in pauses):
+        return Expected(changed_at, pauses, is_rescheduled=True)
+    return Expected(begin, pauses, is_rescheduled=False)
+
+
+def count_expected(sync: Sync, expected: Expected, *, now: datetime) -> int:
+    """Count the runs that a recurring sync was to have: at its times, and at once when it was made or resumed."""
+    timing = sync.timing
+    if timing is None or sync.id is None:
+        return 0
+    count = 0
+    for begin, end in _not_paused(expected, now):
+        until = end - _TIME_TO_RUN
+        is_at_once = begin == sync.created_at or any(pause.ended_at == begin for pause in expected.pauses)
+        count += due_times.count_slots(sync.id, timing, since=begin, until=until) + (is_at_once and begin < until)
+    return count
+
+
+def _not_paused(expected: Expected, now: datetime) -> list[tuple[datetime, datetime]]:
+    """List the stretches of time in which runs were expected."""
+    stretches, begin = list[tuple[datetime, datetime]](), expected.since
+    for pause in expected.pauses:
+        if pause.began_at > begin:
+            stretches.append((begin, pause.began_at))
+        begin = max(begin, pause.ended_at or now)
+    return [*stretches, (begin, now)] if begin < now else stretches
 
 
 def judge(due: Sequence[datetime], runs: Sequence[TimedRun], pauses: Sequence[Pause], *, now: datetime) -> list[Slot]:

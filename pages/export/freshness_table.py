@@ -54,8 +54,8 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
                 min_value=0,
                 max_value=100,
                 width=130,
-                help="Scheduled runs that succeeded, out of the times they were due. Time that a sync was paused "
-                "counts as missed.",
+                help="Scheduled runs that succeeded, out of the times that the sync was due. While it is paused, none "
+                "is due.",
             ),
             **tables.counts("Scheduled runs"),
         },

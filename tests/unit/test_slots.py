@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlmodel import delete
+from sqlmodel import delete, select
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
+from core.reports import overview
 from core.reports import slots as lines
 from core.rules.due_times import count_slots, list_slots
 from core.rules.slots import SlotState, judge
@@ -140,6 +141,47 @@ def test_a_sync_that_is_named_twice_is_paused_once(bridge: Bridge, sync: Sync):
     assert [pause.ended_at for pause in list_pauses(bridge.engine, twice, since=began)[twice[0]]] == [None]
     assert recurring.resume_syncs(bridge, LOCAL, twice) == 1
     assert len(list_pauses(bridge.engine, twice, since=began)[twice[0]]) == 1
+
+
+def test_a_paused_sync_misses_nothing_in_its_share_either(bridge: Bridge, sync: Sync, fake_clock: FakeClock):
+    def scheduled() -> int:
+        return overview.freshness(bridge, LOCAL, [listing.get_sync(bridge, LOCAL, sync.id or 0)])[0].scheduled_runs
+
+    before = scheduled()
+    recurring.pause_sync(bridge, LOCAL, sync.id or 0)
+    fake_clock.shift_s += 5 * 3600
+    paused = scheduled()
+    with write_session(bridge.engine) as session:
+        noted = session.exec(select(SyncPause)).one()
+        session.delete(noted)  # as one that began before pauses were noted
+    not_noted = scheduled()
+    with write_session(bridge.engine) as session:
+        session.add(SyncPause(sync_id=noted.sync_id, began_at=noted.began_at))
+    recurring.resume_sync(bridge, LOCAL, sync.id or 0)
+    fake_clock.shift_s += 3 * 3600 + 60
+    resumed = scheduled()
+
+    assert before in (48, 49)
+    assert before - paused in (0, 1)  # what was due just before the pause was cancelled by it
+    assert not_noted == 0
+    assert resumed - paused == 1 + 3  # at once, and at its times since
+
+
+def test_a_sync_that_was_given_other_times_is_judged_by_its_runs_at_these(
+    bridge: Bridge, sync: Sync, fake_clock: FakeClock
+):
+    facts = {"sync_id": sync.id, "group_id": sync.group_id, "cohort_id": 7, "cohort_name": "", "group_name": "",
+             "destination": "", "trigger": "schedule", "actor": "schedule", "status": "succeeded"}  # fmt: skip
+    with write_session(bridge.engine) as session:
+        session.add_all(Run(**facts, queued_at=bridge.clock.now() - HOUR * hours) for hours in range(1, 40))
+    settings.edit_sync(bridge, LOCAL, sync.id or 0, every_minutes=30, max_shrink=None)
+    fake_clock.shift_s += 2 * 3600 + 60
+    with write_session(bridge.engine) as session:
+        session.add(Run(**facts, queued_at=bridge.clock.now() - HOUR))
+
+    (fresh,) = overview.freshness(bridge, LOCAL, [listing.get_sync(bridge, LOCAL, sync.id or 0)])
+
+    assert (fresh.on_time_runs, fresh.scheduled_runs) in ((1, 3), (1, 4))
 
 
 def test_runs_in_the_database_meet_the_times_they_were_queued_in(bridge: Bridge, sync: Sync):
