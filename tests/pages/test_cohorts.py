@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlmodel import select
 
 from core.access.roles import LOCAL
 from core.bridge import Bridge
@@ -11,6 +12,8 @@ from core.errors import NotFound
 from core.reports import members
 from core.syncs import one_time, recurring, runs, undo
 from core.worker import service
+from data.engine import write_session
+from data.models import Group
 from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, flow_figures, open_page, shown
 from tests.stage.home import export, get_counts, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, SPENDERS, TRIAL, WEB, Sandbox
@@ -225,6 +228,11 @@ def test_the_list_tells_match_rate_and_sync_of_each_cohort(practising: Bridge):
 
     assert power["Matched"] == int((run.members + run.duplicates) / run.profiles * 1000) / 10
     assert power["Sync"] == "Every 30 minutes"
+
+    with write_session(practising.engine) as session:
+        session.exec(select(Group)).one().project_id += 1  # a cohort of another project may have the same number
+    table = open_page(COHORTS).dataframe[0].value
+    assert "Matched" not in table or table[table["Id"] == str(POWER)]["Matched"].isna().all()
 
 
 def test_a_group_can_have_a_name_of_its_own_once(practising: Bridge, sandbox: Sandbox):
