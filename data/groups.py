@@ -56,15 +56,22 @@ def list_delivered(engine: Engine, *, after: int, limit: int) -> list[tuple[Grou
         return list(session.exec(query).all())
 
 
-def list_with_destination(engine: Engine, *, only: int | None = None) -> list[tuple[Group, str]]:
-    """List all groups, delivered or not, with the name of their destination, by name, or only the one of an id."""
+def list_with_destination(engine: Engine, *, only: Sequence[int] | None = None) -> list[tuple[Group, str]]:
+    """List groups, delivered or not, with the name of their destination, by name: all, or those of these ids."""
     query = (
         select(Group, Connection.name)
-        .where(col(Group.destination_id) == col(Connection.id), *_is_it(only))
+        .where(col(Group.destination_id) == col(Connection.id))
         .order_by(col(Group.name), col(Group.id))
     )
     with read_session(engine) as session:
         return list(session.exec(query).all())
+
+
+def list_of_cohort(engine: Engine, project_id: int, cohort_id: int) -> list[Group]:
+    """List the groups that a cohort of a project has, those too that were never delivered, by name."""
+    query = select(Group).where(Group.project_id == project_id, Group.cohort_id == cohort_id)
+    with read_session(engine) as session:
+        return list(session.exec(query.order_by(col(Group.name), col(Group.id))).all())
 
 
 def list_only_adding(engine: Engine) -> set[int]:

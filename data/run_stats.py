@@ -136,14 +136,16 @@ def newest_reads(engine: Engine, project_id: int) -> list[Run]:
         return list(session.exec(select(Run).where(col(Run.id).in_(of_project))).all())
 
 
-def newest_success_of_each_group(engine: Engine) -> dict[int, Run]:
-    """Return the newest run of each group that wrote it, or found it as it should be."""
+def newest_success_of_each_group(engine: Engine, *, only: Sequence[int] | None = None) -> dict[int, Run]:
+    """Return the newest run of each group, or of these, that wrote it, or found it as it should be."""
     newest = select(Run.id).where(
         Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)
     )
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+    ids = select(newest).select_from(Group)
+    ids = ids if only is None else ids.where(col(Group.id).in_(only))
     with read_session(engine) as session:
-        runs = session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+        runs = session.exec(select(Run).where(col(Run.id).in_(ids))).all()
     return {run.group_id: run for run in runs}
 
 

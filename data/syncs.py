@@ -118,9 +118,14 @@ def get_mixpanel(engine: Engine, sync: Sync) -> Connection:
         return session.get_one(Connection, sync.mixpanel_id)
 
 
-def list_with_group(engine: Engine, *, after: int = 0, limit: int | None = None) -> list[tuple[Sync, Group, str]]:
-    """List the syncs, after an id, that were not removed, with group and destination's name, by id."""
+def list_with_group(
+    engine: Engine, *, of_groups: Sequence[int] | None = None, after: int = 0, limit: int | None = None
+) -> list[tuple[Sync, Group, str]]:
+    """List the syncs, of all groups or of these, after an id, that were not removed, with group and destination's name,
+    by id.
+    """
     query = select(Sync, Group, Connection.name).where(col(Sync.state) != SyncState.REMOVED, col(Sync.id) > after)
+    query = query if of_groups is None else query.where(col(Sync.group_id).in_(of_groups))
     with read_session(engine) as session:
         return list(session.exec(query.where(*IN_ITS_GROUP).order_by(col(Sync.id)).limit(limit)).all())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,11 +43,12 @@ class GroupNow:
 
 
 @action(Role.VIEWER)
-def group_states(bridge: Bridge, actor: Actor) -> dict[int, GroupNow]:
-    """Return every group that was delivered, by id."""
-    settled, only_adding = run_stats.newest_success_of_each_group(bridge.engine), groups.list_only_adding(bridge.engine)
+def group_states(bridge: Bridge, actor: Actor, *, only: Sequence[int] | None = None) -> dict[int, GroupNow]:
+    """Return the groups that were delivered, all or those of these ids, by id."""
+    settled = run_stats.newest_success_of_each_group(bridge.engine, only=only)
+    only_adding = groups.list_only_adding(bridge.engine)
     return {
         group.id: GroupNow(group, destination, settled.get(group.id), only_adds=group.id in only_adding)
-        for group, destination in groups.list_with_destination(bridge.engine)
+        for group, destination in groups.list_with_destination(bridge.engine, only=only)
         if group.id is not None and group.delivered_at is not None
     }

@@ -137,7 +137,9 @@ def get_reads(bridge: Bridge, group_id: int | None = None) -> UserReads:
     excluded = run_stats.excluded_files(bridge.engine, only=group_id)
     files = [
         _files_of(group, destination, excluded.get(group.id or 0))
-        for group, destination in groups.list_with_destination(bridge.engine, only=group_id)
+        for group, destination in groups.list_with_destination(
+            bridge.engine, only=None if group_id is None else [group_id]
+        )
     ]
     files = [group_files for group_files in files if group_files.members or group_files.excluded]
     names = [group_files.members for group_files in files if group_files.members]

@@ -30,8 +30,7 @@ def list_delivered(bridge: Bridge, actor: Actor, *, after: int, limit: int) -> l
 @action(Role.VIEWER)
 def list_of_cohort(bridge: Bridge, actor: Actor, cohort_id: int, *, project_id: int) -> list[Group]:
     """List the groups that a cohort of a project has, those too that were never delivered."""
-    every = groups.list_with_destination(bridge.engine)
-    return [group for group, _ in every if (group.project_id, group.cohort_id) == (project_id, cohort_id)]
+    return groups.list_of_cohort(bridge.engine, project_id, cohort_id)
 
 
 @action(Role.VIEWER)

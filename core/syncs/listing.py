@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,9 +25,18 @@ class SyncView:
 
 
 @action(Role.VIEWER)
-def list_syncs(bridge: Bridge, actor: Actor, *, after: int = 0, limit: int | None = None) -> list[SyncView]:
-    """List the syncs that were not removed, by id, each with its group and its last run; `limit` of those after one."""
-    rows = syncs.list_with_group(bridge.engine, after=after, limit=limit)
+def list_syncs(
+    bridge: Bridge,
+    actor: Actor,
+    *,
+    of_groups: Sequence[int] | None = None,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[SyncView]:
+    """List the syncs that were not removed, of all groups or of these, by id, each with its group and its last run;
+    `limit` of those after one.
+    """
+    rows = syncs.list_with_group(bridge.engine, of_groups=of_groups, after=after, limit=limit)
     last = run_stats.newest_of_each_sync(bridge.engine, [sync.id for sync, _, _ in rows if sync.id is not None])
     return [SyncView(sync, group, name, last.get(sync.id or 0)) for sync, group, name in rows]
 

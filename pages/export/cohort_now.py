@@ -93,17 +93,15 @@ class CohortNow:
 def load(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection], project_id: int) -> CohortNow:
     """Load what is known of a cohort of a project."""
     own = groups.list_of_cohort(bridge, person, cohort.id, project_id=project_id)
-    ids = {group.id for group in own}
+    ids = [group.id for group in own if group.id is not None]
     active, ended = runs.active_runs(bridge, person, cohort.id), runs.newest_of_cohort(bridge, person, cohort.id)
     return CohortNow(
         cohort=cohort,
         project_id=project_id,
         destinations=[connection for connection in connections if connection.side != MIXPANEL_SIDE],
-        states=[now for now in group_states(bridge, person).values() if now.group.id in ids],
+        states=list(group_states(bridge, person, only=ids).values()),
         syncs=[
-            view
-            for view in listing.list_syncs(bridge, person)
-            if view.sync.kind == SyncKind.RECURRING and view.group.id in ids
+            view for view in listing.list_syncs(bridge, person, of_groups=ids) if view.sync.kind == SyncKind.RECURRING
         ],
         active=[run for run in active if run.group_id in ids],
         ended=[run for run in ended if run.group_id in ids],

@@ -187,7 +187,7 @@ def show_last_run(bridge: Bridge, person: Actor, run: Run | None) -> None:
         return
     st.subheader("Last run", anchor=False)
     run_status.headline(run, f"{age(run.finished_at)}, took {run_status.took(run) or 'no time'}")
-    run_outcome.show(run, group_states(bridge, person).get(run.group_id))
+    run_outcome.show(run, group_states(bridge, person, only=[run.group_id]).get(run.group_id))
     held_run.held(bridge, person, run, place=sync_dialogs.PLACE)
     failure_help.show(bridge, person, run, key="syncs_again", place=sync_dialogs.PLACE, with_retry=False)
     if run.status == RunStatus.HELD:

@@ -165,7 +165,7 @@ def show_one(bridge: Bridge, person: Actor, group: Group, connections: list[Conn
     place = next((connection for connection in connections if connection.id == group.destination_id), None)
     view = feeding_syncs(bridge, person).get(group.id)
     GROUPS.back_button()
-    _show_figures(group, place, view, group_states(bridge, person).get(group.id))
+    _show_figures(group, place, view, group_states(bridge, person, only=[group.id]).get(group.id))
     show_links(bridge, person, group, place, view)
     shown = st.segmented_control(
         "Show", VIEWS, default=first_view(), required=True, format_func=in_gray, key="groups_view",

@@ -213,7 +213,7 @@ def _has_changes(run: Run) -> bool:
 
 
 def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
-    run_outcome.show(run, group_states(bridge, person).get(run.group_id))
+    run_outcome.show(run, group_states(bridge, person, only=[run.group_id]).get(run.group_id))
     held_run.held(bridge, person, run, place="history")
     failure_help.show(bridge, person, run, key="history_again", place="history")
     held_run.show_undo(bridge, person, run, place="history")
