@@ -183,14 +183,17 @@ def table(
     shown: list[Cohort], groups: dict[int, Group], reads: dict[int, Run], views: dict[int, list[SyncView]]
 ) -> None:
     """Show cohorts as rows, each with the button that exports it, to be selected to export several."""
+    rows = [
+        table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, [])) for cohort in shown
+    ]
     tables.rows_to_select(
-        [table_row(cohort, groups.get(cohort.id), reads.get(cohort.id), views.get(cohort.id, [])) for cohort in shown],
+        rows,
         [cohort.id for cohort in shown],
         key=several.TABLE,
         label="Cohorts of the Mixpanel project",
         go_to=COHORTS.go_to,
         opens="Cohort",
-        opens_width=200,
+        opens_width=180,
         button_width=75,
         # A column that is empty for every cohort only takes room away from the names.
         order=["Cohort", "", "Users"]
@@ -205,15 +208,14 @@ def table(
                 format="%.1f%%",
                 min_value=0,
                 max_value=100,
-                width=100,
+                width=90,
                 help="Profiles with a usable Apptimize id, when the cohort was last read.",
             ),
             "Members": st.column_config.NumberColumn(
                 format="localized", help="Of its group; with several groups, of the one that was delivered last."
             ),
-            "Sync": st.column_config.TextColumn(width=115),
             "Delivered": st.column_config.TextColumn(width=105),
-            "Note": st.column_config.TextColumn(width=135),
+            **tables.texts(rows, Sync=120, Note=135),
             "Description": st.column_config.TextColumn(width="medium"),
         },
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from core.access.roles import Actor, Role
@@ -15,6 +17,7 @@ from pages.parts.formatting import age, number, percent_number, pluralize, timin
 
 # So many syncs are listed; Syncs has them all.
 MOST_SYNCS = 12
+ON_TIME = "On time, 7 days"
 
 
 def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
@@ -33,7 +36,10 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
     )
     slot_line.legend()
     states = [state_chips.of_sync(each) for each in shown]
-    rows = [table_row(each, state, lines[each.view.sync.id or 0]) for each, state in zip(shown, states, strict=True)]
+    width = slot_line.NARROW if any(causes.of_sync(each.view) for each in shown) else slot_line.WIDE
+    rows = [
+        table_row(each, state, lines[each.view.sync.id or 0], width) for each, state in zip(shown, states, strict=True)
+    ]
     tables.rows_to_open(
         rows,
         [each.view.sync.id if may_change else each.view.group.id for each in shown],
@@ -42,27 +48,25 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
         label="Freshness of recurring syncs, those that need attention first",
         go_to=selection.opener(links.SYNCS, "sync") if may_change else selection.opener(links.GROUPS, "group"),
         opens="Group",
-        opens_width=145,
+        opens_width=140,
         columns={
             "State": state_chips.column(states),
-            "Last 24 hours": slot_line.column(),
+            **on_time_column(),
+            **tables.texts(rows, Destination=120, Cause=150),
             "Updated": st.column_config.TextColumn(width=105),
-            "Cause": st.column_config.TextColumn(width=155),
-            "Destination": st.column_config.TextColumn(width=85),
-            "On-time runs, 7 days": st.column_config.ProgressColumn(
-                format="%.1f%%",
-                min_value=0,
-                max_value=100,
-                width=130,
-                help="Scheduled runs that succeeded, out of the times that the sync was due. While it is paused, none "
-                "is due.",
-            ),
+            "Last 24 hours": slot_line.column(width),
             **tables.counts("Scheduled runs"),
         },
     )
     if may_change and len(freshness) > MOST_SYNCS:
         more = f"All {number(len(freshness))} recurring syncs: see Syncs"
         st.page_link(links.SYNCS, label=more, icon=":material/sync:")
+
+
+def on_time_column() -> dict[str, Any]:
+    """Return the configuration of the column that holds which share of scheduled runs were on time."""
+    told = "Scheduled runs that succeeded, out of the times that the sync was due. While it is paused, none is due."
+    return {ON_TIME: st.column_config.NumberColumn(format="%.1f%%", width=106, alignment="left", help=told)}
 
 
 def _order(sync: Freshness) -> tuple[bool, bool, bool]:
@@ -74,18 +78,18 @@ def _order(sync: Freshness) -> tuple[bool, bool, bool]:
     )
 
 
-def table_row(sync: Freshness, states: list[str], line: SlotLine) -> dict[str, object]:
+def table_row(sync: Freshness, states: list[str], line: SlotLine, width: int) -> dict[str, object]:
     """Format how fresh a sync's group is for the table."""
     view = sync.view
     return {
         "Group": view.group.name,
         "State": states,
-        "Last 24 hours": slot_line.line(line),
-        "Updated": age(sync.at) if sync.at else "Not delivered yet",
-        "Cause": causes.of_sync(view),
+        ON_TIME: percent_number(sync.on_time_share),
         "Destination": view.destination,
+        "Cause": causes.of_sync(view),
+        "Updated": age(sync.at) if sync.at else "Not delivered yet",
+        "Last 24 hours": slot_line.line(line, width),
         "Last 24 hours in words": slot_line.words(line),
-        "On-time runs, 7 days": percent_number(sync.on_time_share),
         "Schedule": timing_text(view.sync),
         "Scheduled runs": sync.scheduled_runs,
     }

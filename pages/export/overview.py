@@ -169,7 +169,7 @@ def _show_names(heartbeats: list[WorkerHeartbeat]) -> None:
 
 
 def _show_last_day(counts: dict[str, int], not_recovered: int) -> None:
-    """Show how the runs of the last day ended: in red only what no later run has made good."""
+    """Show how the runs of the last day ended: in red only what no later run has recovered."""
     succeeded = counts.get(RunStatus.SUCCEEDED, 0)
     if not sum(counts.values()):
         st.badge("No runs", icon=":material/bedtime:", color="gray")
@@ -335,9 +335,8 @@ def show_latest_runs(latest: list[Run]) -> None:
         opens_width=150,
         columns={
             "State": state_chips.column(states),
-            "Members": st.column_config.NumberColumn(format="localized", width=85),
-            "Cause": st.column_config.TextColumn(width=190),
-            "Destination": st.column_config.TextColumn(width=110),
+            "Members": st.column_config.NumberColumn(format="localized", width=72),
+            **tables.texts(rows, Destination=150, Cause=250),
         },
     )
 
@@ -348,9 +347,9 @@ def latest_row(run: Run, states: list[str]) -> dict[str, object]:
         "Group": run.group_name,
         "State": states,
         "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
+        "Destination": run.destination,
         "Cause": causes.of_run(run),
         "When": age(run.finished_at or run.queued_at),
-        "Destination": run.destination,
     }
 
 

@@ -12,6 +12,7 @@ from core.reports.overview import Freshness
 from core.reports.run_history import RunMark
 from core.syncs.listing import SyncView
 from data.models import RunStatus, SyncState
+from pages.export import freshness_table
 from pages.parts import causes, run_status, run_strip, state_chips, tables
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, clock, in_gray, number, percent_number, timing_text
@@ -81,14 +82,11 @@ def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to:
         opens_width=140,
         columns={
             "State": state_chips.column(states),
-            "Members": st.column_config.NumberColumn(format="localized", width=80),
+            "Members": st.column_config.NumberColumn(format="localized", width=72),
+            **tables.texts(rows, Destination=120, Cause=150),
             "Latest runs": run_strip.column(),
-            "Cause": st.column_config.TextColumn(width=165),
-            "Destination": st.column_config.TextColumn(width=85),
-            "Updated": st.column_config.TextColumn(width=110),
-            "On-time runs, 7 days": st.column_config.ProgressColumn(
-                format="%.1f%%", min_value=0, max_value=100, width=130
-            ),
+            "Updated": st.column_config.TextColumn(width=105),
+            **freshness_table.on_time_column(),
             "Tags": st.column_config.ListColumn(),
         },
     )
@@ -111,14 +109,14 @@ def _row(sync: Freshness, states: list[str], latest: Sequence[RunMark], now: dat
         "Group": view.group.name,
         "State": states,
         "Members": view.group.members if view.group.delivered_at else None,
-        "Latest runs": run_strip.strip(latest),
-        "Cause": causes.of_sync(view),
         "Destination": view.destination,
+        "Cause": causes.of_sync(view),
+        "Latest runs": run_strip.strip(latest),
         "Updated": "Not delivered yet" if sync.at is None else age(sync.at),
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
         "Latest runs in words": run_strip.words(latest),
-        "On-time runs, 7 days": percent_number(sync.on_time_share),
+        freshness_table.ON_TIME: percent_number(sync.on_time_share),
         "Schedule": timing_text(view.sync),
         "Tags": view.sync.tags,
     }

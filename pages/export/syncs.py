@@ -47,7 +47,13 @@ from pages.parts.formatting import (
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
-SYNCS = Selection("sync", key="syncs_back", all_rows="All syncs", unknown="There is no sync {}.", row_params=("show",))
+SYNCS = Selection(
+    "sync",
+    key="syncs_back",
+    all_rows="All syncs",
+    unknown="There is no sync {}.",
+    row_params=("show",),
+)
 RUNS, SIZE = "Latest runs", "Size over time"
 IN_ADDRESS = {RUNS: "runs", SIZE: "size"}
 LATEST = 8
@@ -210,15 +216,15 @@ def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
         rows,
         [run.id for run in latest],
         key="syncs_runs",
-        order=tables.filled(rows, "Members", "Added", "Removed", "Cause"),
+        order=tables.filled(rows, "Members", "Cause", "Change"),
         label="Latest runs of this sync",
         go_to=selection.opener(links.HISTORY, "run"),
         opens="Run",
         opens_width=75,
         columns={
             "State": state_chips.column(states),
-            "Cause": st.column_config.TextColumn(width=190),
-            **tables.counts("Members", "Added", "Removed"),
+            "Members": st.column_config.NumberColumn(format="localized", width=72),
+            **tables.texts(rows, Cause=250, Change=110),
         },
     )
     sync = {"sync": str(sync_id)}
@@ -227,14 +233,12 @@ def show_runs(bridge: Bridge, person: Actor, sync_id: int) -> None:
 
 def run_row(run: Run, states: list[str]) -> dict[str, object]:
     """Format a run for the table."""
-    is_good = run.status == RunStatus.SUCCEEDED
     return {
         "Run": str(run.id),
         "State": states,
-        "Members": run.members if is_good else None,
-        "Added": run.added if is_good else None,
-        "Removed": run.removed if is_good else None,
+        "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
         "Cause": causes.of_run(run),
+        "Change": run_status.change_short(run),
         "Wrote": WRITES.get(run.write or "", ""),
         "When": age(run.finished_at or run.queued_at),
         "Took": run_status.took(run),

@@ -138,41 +138,34 @@ def _show_table(runs: list[Run], now: datetime) -> None:
         rows,
         [run.id for run in runs],
         key="history",
-        order=tables.filled(rows, "Members", "Cause", "Added", "Removed"),
+        order=tables.filled(rows, "Members", "Cause", "Change"),
         label="Runs",
         go_to=RUNS.go_to,
         opens="Group",
-        opens_width=150,
+        opens_width=140,
         # As wide together as there is room for at 1280 pixels.
         columns={
             "State": state_chips.column(states),
             "Members": st.column_config.NumberColumn(format="localized", width=72),
-            "Cause": st.column_config.TextColumn(width=165),
-            "Added": st.column_config.NumberColumn(format="localized", width=60),
-            "Removed": st.column_config.NumberColumn(format="localized", width=72),
-            "Destination": st.column_config.TextColumn(width=82),
-            "Queued": st.column_config.TextColumn(width=110),
-            "Run": st.column_config.TextColumn(width=60),
+            "Queued": st.column_config.TextColumn(width=104),
+            **tables.texts(rows, **{"Destination": 120, "Cause": 150, "Change": 110, "Started by": 150, "Run": 70}),
         },
     )
 
 
 def table_row(run: Run, states: list[str], now: datetime) -> dict[str, object]:
     """Format a run for the table."""
-    is_good = run.status == RunStatus.SUCCEEDED
     return {
         "Group": run.group_name,
         "State": states,
-        "Members": run.members if is_good else None,
-        "Cause": causes.of_run(run),
-        "Added": run.added if is_good else None,
-        "Removed": run.removed if is_good else None,
+        "Members": run.members if run.status == RunStatus.SUCCEEDED else None,
         "Destination": run.destination,
+        "Cause": causes.of_run(run),
+        "Change": run_status.change_short(run),
         "Queued": when(run.queued_at, now),
+        "Started by": run_status.started_by(run),
         "Run": str(run.id),
         "Took": run_status.took(run),
-        "Started": run_status.TRIGGERS.get(run.trigger, run.trigger),
-        "By": run.actor,
     }
 
 

@@ -320,6 +320,21 @@ def change_text(run: Run) -> str:
     return f"{number(run.added)} added, {number(run.removed)} removed, {number(run.unchanged)} unchanged."
 
 
+def change_short(run: Run) -> str:
+    """Format for a list what a run changed: +47 −46. Empty for one that did not succeed."""
+    if run.status != RunStatus.SUCCEEDED:
+        return ""
+    parts = [sign + number(count) for sign, count in (("+", run.added), ("−", run.removed)) if count]
+    return " ".join(parts) or "No change"
+
+
+def started_by(run: Run) -> str:
+    """Format who started a run: the schedule, or a person, and how if not in the browser."""
+    if run.trigger == "schedule":
+        return "Schedule"
+    return run.actor if run.trigger == "manual" else f"{run.actor}, {TRIGGERS.get(run.trigger, run.trigger).lower()}"
+
+
 def change_words(run: Run) -> tuple[str, str]:
     """Return what the members that joined and left are called: those of a preview or a held run are only planned."""
     return ("To add", "To remove") if run.dry_run or run.status == RunStatus.HELD else ("Added", "Removed")

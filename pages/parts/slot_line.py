@@ -12,8 +12,8 @@ from pages.parts.colors import DRAWN, Color
 from pages.parts.formatting import number, zone
 from pages.parts.pictures import PADDING_PX, Bar, picture
 
-# Two pixels for each quarter of an hour.
-_WIDTH = 192
+# Two pixels for each quarter of an hour, and fewer where other columns need the room.
+WIDE, NARROW = 192, 128
 # What is not as it should be is higher, for those who see no colors.
 _LOOKS: dict[SlotState, tuple[Color, int]] = {
     SlotState.MET: ("green", 11),
@@ -33,13 +33,13 @@ _STEP_S = 300
 _TICK_H = 6
 
 
-def column() -> Any:
+def column(width: int) -> Any:
     """Return the configuration of a list's column that holds such lines."""
     told = (
         "A bar for each time that the sync was due, now at the right. Thin lines stand at midnight, at noon and "
         f"{_TICK_H} hours from them. Beside it in words."
     )
-    return st.column_config.ImageColumn(width=_WIDTH + PADDING_PX, help=told)
+    return st.column_config.ImageColumn(width=width + PADDING_PX, help=told)
 
 
 def legend() -> None:
@@ -52,19 +52,19 @@ def legend() -> None:
         st.badge("Paused", color="gray")
 
 
-def line(told: SlotLine) -> str:
+def line(told: SlotLine, width: int) -> str:
     """Return the line as the address of a picture."""
     ends_s = -(-int(told.until.timestamp()) // _STEP_S) * _STEP_S
     begins_s = ends_s - 86_400
-    per_s = _WIDTH / 86_400
+    per_s = width / 86_400
     bars = list[Bar]()
     for slot in told.slots:
         x = max((slot.at.timestamp() - begins_s) * per_s, 0.0)
-        end = min((slot.until.timestamp() - begins_s) * per_s, _WIDTH)
+        end = min((slot.until.timestamp() - begins_s) * per_s, width)
         color, height = _LOOKS[slot.state]
         # A gap of at most a pixel between neighbors, however close they are.
         bars.append(Bar(x, max(end - x - min(1.0, (end - x) / 4), 0.5), height, DRAWN[color]))
-    return picture(bars, width=_WIDTH, ticks=[(at - begins_s) * per_s for at in _ticks(begins_s, ends_s)])
+    return picture(bars, width=width, ticks=[(at - begins_s) * per_s for at in _ticks(begins_s, ends_s)])
 
 
 def _ticks(begins_s: float, ends_s: float) -> list[float]:
