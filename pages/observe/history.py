@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
@@ -46,55 +46,57 @@ RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There 
 # What is shown of a run, one at a time.
 DETAILS = {"summary": "Summary", "members": "Members", "steps": "Steps", "calls": "API calls"}
 PAGER = Pager("history_page", name="page")
+# Two of the fields beside each other on a phone.
+_FIELD_PX, _WIDE_PX = 150, 316
 
 
 def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
     """Show the filters, with those that the person has kept; return what they ask for."""
-    text_column, status_column, place_column, period_column = st.columns(4)
-    text = filters.text(text_column.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name")
-    statuses = filters.many(
-        status_column.multiselect, "State", "status",
-        {status: run_status.status_name(status) for status in run_status.BADGES}, placeholder="All",
-    )  # fmt: skip
-    places = {place: place for place in run_history.list_run_destinations(bridge, person)}
-    destination = filters.one(place_column.selectbox, "Destination", "destination", places, placeholder="Any")
-    start, end = _period_filter(bridge, filters, period_column)
-    trigger_column, sync_column, actor_column = st.columns([3, 3, 2])
-    triggers = filters.many(
-        trigger_column.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way"
-    )
-    sync_id = filters.one(
-        sync_column.selectbox, "Sync", "sync",
-        {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
-        placeholder="Any", unknown="There is no sync {}: the runs of all syncs are shown.",
-    )  # fmt: skip
-    actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}
-    actor = filters.one(actor_column.selectbox, "By", "actor", actors, placeholder="Anyone")
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        with_dry_runs = filters.switch(st.toggle, "With previews", "dry", default=True)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        text = filters.text(
+            st.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name", width=_WIDE_PX
+        )
+        statuses = filters.many(
+            st.multiselect, "State", "status",
+            {status: run_status.status_name(status) for status in run_status.BADGES},
+            placeholder="All", width=_FIELD_PX,
+        )  # fmt: skip
+        places = {place: place for place in run_history.list_run_destinations(bridge, person)}
+        destination = filters.one(
+            st.selectbox, "Destination", "destination", places, placeholder="Any", width=_FIELD_PX
+        )
+        start, end = _period_filter(bridge, filters)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        more = _more_filters(bridge, person, filters)
         saved_filters.show(bridge, person, filters, page="history", path=links.HISTORY)
     page_frame.show_answer(saved_filters.place_of("history"))
-    return RunFilter(
-        sync_id=sync_id,
-        statuses=statuses,
-        triggers=triggers,
-        actor=actor or "",
-        destination=destination or "",
-        text=text,
-        since=start,
-        until=end,
-        with_dry_runs=with_dry_runs,
-    )
+    return replace(more, statuses=statuses, destination=destination or "", text=text, since=start, until=end)
 
 
-def _period_filter(bridge: Bridge, filters: Filters, column: DeltaGenerator) -> tuple[datetime | None, datetime | None]:
+def _more_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
+    """Show the filters that are seldom needed behind a button, which says how many of them are set."""
+    count = sum(filters.asks_for(name) for name in ("trigger", "sync", "actor", "dry"))
+    label = f"More filters ({number(count)})" if count else "More filters"
+    with st.popover(label, icon=":material/filter_list:", key="history_more"):
+        triggers = filters.many(st.multiselect, "Started", "trigger", run_status.TRIGGERS, placeholder="In any way")
+        sync_id = filters.one(
+            st.selectbox, "Sync", "sync",
+            {sync_id: f"{name} (sync {sync_id})" for sync_id, name in overview.sync_names(bridge, person).items()},
+            placeholder="Any", unknown="There is no sync {}: the runs of all syncs are shown.",
+        )  # fmt: skip
+        actors = {actor: actor for actor in overview.list_run_actors(bridge, person)}
+        actor = filters.one(st.selectbox, "By", "actor", actors, placeholder="Anyone")
+        with_dry_runs = filters.switch(st.toggle, "With previews", "dry", default=True)
+    return RunFilter(sync_id=sync_id, triggers=triggers, actor=actor or "", with_dry_runs=with_dry_runs)
+
+
+def _period_filter(bridge: Bridge, filters: Filters) -> tuple[datetime | None, datetime | None]:
     periods = {period: period for period in (*PERIODS, CHOSEN_DAYS)}
-    period = filters.one(
-        column.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=IN_ADDRESS | {CHOSEN_DAYS: BY_DAYS}
-    )
+    names = IN_ADDRESS | {CHOSEN_DAYS: BY_DAYS}
+    period = filters.one(st.selectbox, "Time", "period", periods, default=ANY_TIME, in_address=names, width=_FIELD_PX)
     if period == CHOSEN_DAYS:
-        first = filters.day(column.date_input, "From", "from")
-        return between(first, filters.day(column.date_input, "To", "to"))
+        first = filters.day(st.date_input, "From", "from", width=_FIELD_PX)
+        return between(first, filters.day(st.date_input, "To", "to", width=_FIELD_PX))
     return since(period, bridge.clock.now()), None
 
 
