@@ -13,7 +13,7 @@ from data.models import Connection, Run, RunFilter, RunStatus
 from pages.export import cohort_form, export_settings
 from pages.export.cohort_now import CohortNow, GroupRuns
 from pages.export.export_settings import ExportSettings, GroupNames
-from pages.parts import failure_help, held_run, links, membership_changes, run_outcome, run_status
+from pages.parts import failure_help, held_run, links, membership_changes, run_details, run_outcome, run_status
 from pages.parts.actions import perform
 from pages.parts.connections import sandbox_link
 from pages.parts.formatting import age, escape_markdown, interval_phrase, pluralize
@@ -73,14 +73,7 @@ def _show_preview(bridge: Bridge, person: Actor, now: CohortNow, run: Run, group
     run_outcome.show(run, group)
     if run.status == RunStatus.SUCCEEDED:
         _offer_export(bridge, person, now, run)
-    # One that was held before it was compared knows of no change.
-    has_changes = run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and bool(run.removed))
-    if has_changes:
-        run_status.changes(run)
-    if has_changes or (run.status == RunStatus.HELD and run.profiles):
-        run_status.funnel(run)
-    if has_changes:
-        membership_changes.show(bridge, person, run, key="cohorts_difference")
+    run_details.show(bridge, person, run, key="cohorts")
 
 
 def _offer_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run) -> None:
@@ -120,7 +113,6 @@ def _export_these(bridge: Bridge, person: Actor, run: Run, settings: ExportSetti
 def _show_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run, *, with_link: bool) -> None:
     """Show what the latest export did."""
     if run.status == RunStatus.HELD and run.removed:
-        run_status.changes(run)
         membership_changes.show(bridge, person, run, key="cohorts_held_difference")
     if run.status != RunStatus.SUCCEEDED:
         return

@@ -15,7 +15,7 @@ from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.export import cohort_form, cohort_now, cohort_results, several, several_progress
-from pages.parts import held_run_dialog, links, tables, whom_to_ask
+from pages.parts import held_run_dialog, links, run_details, tables, whom_to_ask
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
 from pages.parts.formatting import (
@@ -38,7 +38,7 @@ COHORTS = Selection(
     key="cohorts_back",
     all_rows="All cohorts",
     unknown="Mixpanel lists no cohort {} in this project.",
-    row_params=(cohort_form.TO, several.RUNS, several.SYNCS),
+    row_params=(cohort_form.TO, several.RUNS, several.SYNCS, *run_details.PARAMS),
 )
 
 

@@ -52,7 +52,7 @@ SYNCS = Selection(
     key="syncs_back",
     all_rows="All syncs",
     unknown="There is no sync {}.",
-    row_params=("show",),
+    row_params=("show", membership_changes.WHO),
 )
 RUNS, SIZE = "Latest runs", "Size over time"
 IN_ADDRESS = {RUNS: "runs", SIZE: "size"}

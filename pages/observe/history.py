@@ -24,8 +24,8 @@ from pages.parts import (
     held_run,
     held_run_dialog,
     links,
-    membership_changes,
     run_days,
+    run_details,
     run_log,
     run_outcome,
     run_status,
@@ -35,16 +35,16 @@ from pages.parts import (
 )
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
-from pages.parts.formatting import age, clock, escape_markdown, in_gray, moment, number, pluralize
+from pages.parts.formatting import age, clock, escape_markdown, moment, number, pluralize
 from pages.parts.pager import Pager
 from pages.parts.periods import BY_DAYS, CHOSEN_DAYS, IN_ADDRESS, PERIODS, between, since
 from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 ANY_TIME = next(iter(PERIODS))
-RUNS = Selection("run", key="history_back", all_rows="All runs", unknown="There is no run {}.", row_params=("show",))
-# What is shown of a run, one at a time.
-DETAILS = {"summary": "Summary", "members": "Members", "steps": "Steps", "calls": "API calls"}
+RUNS = Selection(
+    "run", key="history_back", all_rows="All runs", unknown="There is no run {}.", row_params=run_details.PARAMS
+)
 PAGER = Pager("history_page", name="page")
 # Two of the fields beside each other on a phone.
 _FIELD_PX, _WIDE_PX = 150, 316
@@ -198,15 +198,6 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
     _show_links(person, run)
 
 
-def _has_read(run: Run) -> bool:
-    return run.status == RunStatus.SUCCEEDED or (run.status == RunStatus.HELD and run.profiles > 0)
-
-
-def _has_changes(run: Run) -> bool:
-    """Return whether a run was compared: one that was held before that knows of no change."""
-    return _has_read(run) and (run.status != RunStatus.HELD or run.removed > 0)
-
-
 def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
     run_outcome.show(run, group_states(bridge, person, only=[run.group_id]).get(run.group_id))
     held_run.held(bridge, person, run, place="history")
@@ -215,39 +206,26 @@ def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
 
 
 def _show_details(bridge: Bridge, person: Actor, run: Run) -> None:
-    """Show what a run came to, or one of its longer lists; the address names which."""
-    details = list(DETAILS if _has_changes(run) else [name for name in DETAILS if name != "members"])
-    if not _has_read(run):
-        details.remove("summary")
-    # What is held is looked at before it is decided; of a failure the last step says most.
-    usual = "members" if run.status == RunStatus.HELD and _has_changes(run) else details[0]
-    chosen = Filters("history_run").one(
-        st.segmented_control, "Details", "show", {name: in_gray(DETAILS[name]) for name in details},
-        default=usual, required=True, label_visibility="collapsed",
-    )  # fmt: skip
-    match chosen:
-        case "summary":
-            _show_summary(run)
-        case "members":
-            membership_changes.show(bridge, person, run, key="history_difference")
-        case "steps":
-            with st.container(width=720):
-                st.table(run_log.steps(run, _log_of(bridge, person, run)), hide_index=True, border="horizontal")
-        case _:
-            _show_calls(run, _log_of(bridge, person, run))
+    """Show what a run came to, or one of its longer lists."""
+    run_details.show(
+        bridge,
+        person,
+        run,
+        key="history",
+        more={
+            "steps": ("Steps", lambda: _show_steps(run, _log_of(bridge, person, run))),
+            "calls": ("API calls", lambda: _show_calls(run, _log_of(bridge, person, run))),
+        },
+    )
 
 
 def _log_of(bridge: Bridge, person: Actor, run: Run) -> dict[str, Any] | None:
     return overview.get_run_log(bridge, person, run.id or 0)
 
 
-def _show_summary(run: Run) -> None:
-    if _has_changes(run):
-        would = run.dry_run or run.status == RunStatus.HELD
-        st.subheader("What would have changed" if would else "What changed", anchor=False)
-        run_status.changes(run)
-    st.subheader("From profiles to members", anchor=False)
-    run_status.funnel(run)
+def _show_steps(run: Run, log: dict[str, Any] | None) -> None:
+    with st.container(width=720):
+        st.table(run_log.steps(run, log), hide_index=True, border="horizontal")
 
 
 def _show_calls(run: Run, log: dict[str, Any] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import streamlit as st
 
@@ -12,7 +13,11 @@ from core.reports import members
 from data.models import MembershipChange, Run, RunStatus
 from pages.parts import download, member_list, run_status
 from pages.parts.actions import show_errors
-from pages.parts.formatting import number
+from pages.parts.filters import Filters
+from pages.parts.formatting import in_gray, number
+
+# What names in the address which of them are shown.
+WHO = "who"
 
 
 def show(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
@@ -28,7 +33,7 @@ def _show_kept(bridge: Bridge, person: Actor, run: Run, *, key: str, has_changed
         _show_changed(bridge, person, run, key=key)
     elif has_changed:
         _explain_what_is_missing(run)
-    if run.unchanged and (is_kept or not has_changed) and run.status in (RunStatus.SUCCEEDED, RunStatus.HELD):
+    elif run.unchanged and run.status in (RunStatus.SUCCEEDED, RunStatus.HELD):
         _show_unchanged(bridge, person, run, key=key)
 
 
@@ -42,42 +47,55 @@ def _explain_what_is_missing(run: Run) -> None:
 
 
 def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
+    """Show those that joined, left or are unchanged, one list at a time: beside each other their ids would be cut."""
     assert run.id is not None
     added, removed = run_status.change_words(run)
-    kinds: list[tuple[MembershipChange, int, str]] = [("added", run.added, added), ("removed", run.removed, removed)]
-    shown = [kind for kind in kinds if kind[1]]
-    for column, (kind, count, word) in zip(st.columns(len(shown)), shown, strict=True):
-        with column:
-            st.markdown(f"**{word}: {number(count)}**")
-            member_list.show(
-                partial(members.find_changes, bridge, person, run.id, kind),
-                key=f"{key}_{kind}",
-                label=f"Members {word.lower()}",
-                empty="No members.",
-                matched_by=run.matched_by,
-            )
+    kinds = {"added": (added, run.added), "removed": (removed, run.removed), "unchanged": ("Unchanged", run.unchanged)}
+    shown = {kind: (word, count) for kind, (word, count) in kinds.items() if count}
+    # What is held is held because of those who would leave.
+    usual = "removed" if run.status == RunStatus.HELD and run.removed else next(iter(shown))
+    kind = Filters(key).one(
+        st.segmented_control, "Which members", WHO,
+        {kind: in_gray(f"{word}: {number(count)}") for kind, (word, count) in shown.items()},
+        default=usual, required=True, label_visibility="collapsed",
+    )  # fmt: skip
+    if kind == "unchanged":
+        _list_unchanged(bridge, person, run, key=key)
+        return
+    member_list.show(
+        partial(members.find_changes, bridge, person, run.id, cast("MembershipChange", kind)),
+        key=f"{key}_{kind}",
+        label=f"Members {shown[kind][0].lower()}",
+        empty="No members.",
+        matched_by=run.matched_by,
+    )
     download.offer_csv(
         partial(members.changes_csv, bridge, person, run.id),
         file_name=f"run-{run.id}-members.csv",
         key=f"{key}_download",
+        help="All that joined and left.",
     )
 
 
 def _show_unchanged(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
-    """Show the unchanged members once a person asks: they are nearly all of a group."""
+    """Show the members of a group that did not change once a person asks."""
     box = st.expander(f"Unchanged: {number(run.unchanged)}", key=f"{key}_unchanged_box", on_change="rerun")
-    if not box.open or run.id is None:
-        return
-    with box:
-        member_list.show(
-            partial(members.find_unchanged, bridge, person, run.id),
-            key=f"{key}_unchanged",
-            label="Unchanged members",
-            empty="No members.",
-            matched_by=run.matched_by,
-        )
-        download.offer_csv(
-            partial(members.unchanged_csv, bridge, person, run.id),
-            file_name=f"run-{run.id}-unchanged.csv",
-            key=f"{key}_unchanged_download",
-        )
+    if box.open:
+        with box:
+            _list_unchanged(bridge, person, run, key=key)
+
+
+def _list_unchanged(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
+    assert run.id is not None
+    member_list.show(
+        partial(members.find_unchanged, bridge, person, run.id),
+        key=f"{key}_unchanged",
+        label="Unchanged members",
+        empty="No members.",
+        matched_by=run.matched_by,
+    )
+    download.offer_csv(
+        partial(members.unchanged_csv, bridge, person, run.id),
+        file_name=f"run-{run.id}-unchanged.csv",
+        key=f"{key}_unchanged_download",
+    )

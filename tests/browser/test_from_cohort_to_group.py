@@ -113,7 +113,7 @@ def test_a_token_of_the_tokens_page_connects_and_exports(everything: Everything,
     picture(page, pictures / "history.png")
     press_in_row(page, "Runs", "Newsletter readers")
     expect(page.get_by_role("heading", level=2)).to_contain_text("Newsletter readers")
-    expect(page.get_by_text("From profiles to members")).to_be_visible()
+    expect(page.get_by_text("The numbers as a table")).to_be_visible()
     picture(page, pictures / "run.png")
 
     press(page.get_by_role("link", name="Groups", exact=True))

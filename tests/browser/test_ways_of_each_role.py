@@ -46,6 +46,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     press(page.get_by_role("button", name="Preview"))
     expect(page.get_by_text("The preview is done")).to_be_visible(timeout=EXPORT_MS)
     to_add = figure(page, "To add")
+    press(page.get_by_role("radio", name="Members", exact=True))
     expect(page.get_by_text(f"To add: {to_add}")).to_be_visible()
 
     # The rest of it takes a while, is seen by another person, and after a reload.

@@ -54,7 +54,7 @@ def test_a_run_that_was_held_for_its_total_has_counts_that_add_up_and_tells_of_n
     figures = flow_figures(at)
     assert figures["Profiles"] > 0
     assert figures["Profiles"] == sum(figures[part] for part in ("Members", "Duplicates", "Unmatched", "Invalid"))
-    assert "What would have changed" not in shown(at)
+    assert "To add" not in [tile.label for tile in at.metric]
     drawn(at.button(key="history_apply").click().run())
     assert "would be removed" not in shown(at)
 
@@ -186,7 +186,7 @@ def test_reasons_of_invalid_ids_are_folded_behind_how_many_there_are(practising:
 def test_which_list_of_a_run_is_shown_stands_in_the_address(practising: Bridge):
     run = export(practising, POWER)
     at = open_page(HISTORY, run=run.id)
-    assert "What changed" in shown(at)
+    assert "Unchanged" in [tile.label for tile in at.metric]
     assert "history_difference_added_search" not in {field.key for field in at.text_input}
 
     drawn(at.segmented_control(key="history_run_show").set_value("steps").run())
