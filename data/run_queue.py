@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, func, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -140,6 +140,14 @@ def is_one_claimable(engine: Engine, which: Which) -> bool:
     """Return whether a worker may try to claim any run. Takes no locks, and puts nothing in an order."""
     with read_session(engine) as session:
         return session.connection().execute(finding(which.limits), which.values).first() is not None
+
+
+def count_waiting_reads(engine: Engine, project_id: int) -> int:
+    """Count the runs that wait and are to read a cohort of a project: a rollback reads none."""
+    of_project = select(Group.id).where(Group.project_id == project_id)
+    waiting = (col(Run.status).in_(TO_CLAIM), col(Run.restore_snapshot).is_(None), col(Run.group_id).in_(of_project))
+    with read_session(engine) as session:
+        return session.exec(select(func.count()).select_from(Run).where(*waiting)).one()
 
 
 def claim_next(

@@ -11,9 +11,10 @@ from core.connections.cohort_list import SHARED_FOR
 from core.connections.lookup import find_mixpanel
 from core.reports import overview
 from core.rules.query_forecast import Budget, Forecast, forecast
-from core.syncs import cohorts, runs
+from core.syncs import cohorts
 from core.vendors.mixpanel_answers import Cohort
-from data.models import TO_CLAIM, Run, RunFilter
+from data import run_queue
+from data.models import Run
 
 # What a run takes whatever it reads, and how many profiles a second it reads and writes where no run tells; one that
 # took longer than slow ones waited for a query meanwhile.
@@ -26,15 +27,16 @@ _MOST_AHEAD = 200
 def forecast_exports(bridge: Bridge, actor: Actor, chosen: Sequence[Cohort]) -> Forecast:
     """Return when exports of these cohorts, or the first runs of syncs of them, would be done. Raises NotConnected."""
     now, quota = bridge.clock.now(), overview.get_quota_status(bridge, actor)
-    reads = overview.match_rates(bridge, actor, find_mixpanel(bridge).project_id)
+    project_id = find_mixpanel(bridge).project_id
+    reads = overview.match_rates(bridge, actor, project_id)
     works = [_work(cohort, reads.get(cohort.id)) for cohort in chosen]
-    waiting = runs.list_runs(bridge, actor, RunFilter(statuses=TO_CLAIM), limit=_MOST_AHEAD)
+    waiting = min(run_queue.count_waiting_reads(bridge.engine, project_id), _MOST_AHEAD)
     budget = Budget(
         limit=quota.budget.limit,
         window=timedelta(seconds=quota.budget.window_s),
         returns=quota.frees_at,
         blocked_until=quota.budget.next_at if quota.budget.used < quota.budget.limit else None,
-        ahead=len(waiting) + _count_list_reads(bridge, actor, works),
+        ahead=waiting + _count_list_reads(bridge, actor, works),
         planned=quota.planned,
     )
     # A destination that shares a worker with others has half of its places.

@@ -9,9 +9,14 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import NotConnected, NotFound, SettingsError
 from core.reports import match_funnel, overview
+from core.reports.export_forecast import forecast_exports
 from core.syncs import groups, one_time, recurring
+from core.vendors.mixpanel_answers import Cohort
+from data import run_queue
 from data.engine import write_session
 from data.models import Connection, ConnectionKind, Group, Run, RunStatus
+from tests.stage.clock import FakeClock
+from tests.stage.sandbox import NOON
 
 FIRST, SECOND, COHORT = 11, 22, 7
 
@@ -90,6 +95,17 @@ def test_what_a_cohort_took_to_read_is_told_of_its_own_project(projects: Bridge)
     assert {project: overview.match_rates(projects, LOCAL, project)[COHORT].id for project in reads} == {
         project: read.id for project, read in reads.items()
     }
+
+
+def test_what_waits_for_the_queries_of_another_project_is_not_ahead(projects: Bridge, fake_clock: FakeClock):
+    fake_clock.start_s = NOON
+    chosen = [Cohort(number, "", "", 10, "", is_visible=True, of_groups=False) for number in range(1, 31)]
+    alone = forecast_exports(projects, LOCAL, chosen)
+    for number in range(1, 51):
+        one_time.start_export(projects, LOCAL, number, mixpanel="second")
+
+    assert forecast_exports(projects, LOCAL, chosen) == alone
+    assert run_queue.count_waiting_reads(projects.engine, SECOND) == 50
 
 
 def test_with_no_usual_project_the_refusal_names_the_option_that_chooses_one(projects: Bridge):
