@@ -47,7 +47,8 @@ def open_page(
     _forget_answers_of_other_pages(title)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(title, anchor=False)
-        search_box.show(bridge, person)
+        with st.container(width="content"):  # a fragment alone takes half of the line, and squeezes its button
+            search_box.show(bridge, person)
     st.caption(intro)
     try:
         connections = lookup.list_connections(bridge, person)
