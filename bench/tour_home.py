@@ -216,5 +216,5 @@ def _failure(code: str, message: str) -> dict[str, Any]:
 
 def _ask(url: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return json.load(answer)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser, Page, expect
 
@@ -26,15 +27,18 @@ from tests.browser.picture_homes import (
     trouble_the_account,
 )
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row, turn_to
+from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row, turn, turn_to
 from tests.stage.processes import find_chromium
 from tests.stage.sandbox import COMPANIES, EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 
-SCHEMES = ("light", "dark")
-WIDTHS = (1280, 800, 390)
-VARIANTS = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
+Variant = tuple[Literal["light", "dark"], int]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+WIDTHS, HEIGHT = (1280, 800, 390), 900
+# Below that the menu is folded.
+NARROWEST = 768
+VARIANTS: tuple[Variant, ...] = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
 # Of what is seldom seen, three are enough to see each scheme and width.
-CORNERS = (("light", 1280), ("dark", 800), ("light", 390))
+CORNERS: tuple[Variant, ...] = (("light", 1280), ("dark", 800), ("light", 390))
 NO_MATCH = "nobody bears this name"
 
 
@@ -43,7 +47,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="pictures-"))
     if not find_chromium():
         sys.exit("There is no Chromium on this machine.")
-    expect.set_options(timeout=20_000)  # the machine may have much other work
+    expect.set_options(timeout=60_000)  # the machine may have much other work
     with ExitStack() as stack:
         browser = stack.enter_context(stage.browser())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -220,15 +224,21 @@ def take(
     everything: Everything,
     folder: Path,
     pages: dict[str, str],
-    variants: tuple[tuple[str, int], ...] = VARIANTS,
+    variants: tuple[Variant, ...] = VARIANTS,
 ) -> None:
-    """Take a picture of each page, in both color schemes and all widths."""
-    for scheme, width in variants:
-        with window(browser, scheme, width) as page:
+    """Take pictures of each page, which is drawn once for all wide windows, and once for all narrow ones."""
+    for is_phone in (False, True):
+        looks = [each for each in variants if (each[1] < NARROWEST) is is_phone]
+        if not looks:
+            continue
+        with window(browser, *looks[0]) as page:
             show = go
             for path, heading in pages.items():
                 show(page, f"{everything.url}/{path}", heading)
-                picture(page, folder / f"{picture_name(path)}-{scheme}-{width}.png")
+                for scheme, width in looks:
+                    page.set_viewport_size({"width": width, "height": HEIGHT})
+                    turn(page, scheme=scheme)
+                    picture(page, folder / f"{picture_name(path)}-{scheme}-{width}.png")
                 show = turn_to  # the next one: to load the dashboard again takes longest
 
 
@@ -393,11 +403,11 @@ def take_question(
 
 
 @contextmanager
-def window(browser: Browser, scheme: str, width: int) -> Iterator[Page]:
+def window(browser: Browser, scheme: Literal["light", "dark"], width: int) -> Iterator[Page]:
     """Open a browser window in a colour scheme."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900},
-        color_scheme=scheme,  # type: ignore[arg-type]
+        viewport={"width": width, "height": HEIGHT},
+        color_scheme=scheme,
         timezone_id="Europe/Berlin",
     )
     yield context.new_page()

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -58,6 +58,9 @@ TICK_PX, NAME_PX = 16.5, 68.0
 _GRIDS_ARE_DRAWN = """() => [...document.querySelectorAll("[data-testid=stDataFrame]")]
     .every(grid => !grid.offsetParent || [...grid.querySelectorAll("canvas")].some(canvas => canvas.offsetParent))"""
 
+# Whether its text is light on a dark ground.
+_IS_DARK = """isDark => isDark === getComputedStyle(document.querySelector("[data-testid=stMain]"))
+    .color.match(/\\d+/g).slice(0, 3).every(part => part > 127)"""
 # A press that falls into the drawing of what the one before brought hits nothing: the button has moved meanwhile.
 _IS_AT_REST = """() => {
     const app = document.querySelector("[data-testid=stApp]");
@@ -304,6 +307,13 @@ def press(target: Locator) -> None:
 def wait_for_rest(page: Page) -> None:
     """Wait until the page's script has ended, and nothing on it moves."""
     page.wait_for_function(_IS_AT_REST)
+
+
+def turn(page: Page, *, scheme: Literal["light", "dark"]) -> None:
+    """Have the system's setting be light or dark, which the page follows, and wait until it does."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(_IS_DARK, arg=scheme == "dark")
+    wait_for_rest(page)
 
 
 def press_in_row(page: Page, table: str, text: str) -> None:

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, tick_row, turn_to, wait_for_rest
+from tests.browser.stage import EXPORT_MS, PAGES, Everything, go, press, settled, tick_row, turn, turn_to, wait_for_rest
 from tests.stage.sandbox import COMPANIES, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 from tests.stage.seeds import LONG, SEEDS, few
 
@@ -22,9 +22,6 @@ NOT_OURS = {
     "listitem": "",  # which are therefore in no list
     "aria-dialog-name": "stToast",  # a toast names itself by an element that is not there
 }
-# Its text is light on a dark ground.
-IS_DARK = """() => getComputedStyle(document.querySelector("[data-testid=stMain]"))
-    .color.match(/\\d+/g).slice(0, 3).every(part => part > 127)"""
 FITS = """() => {
     const main = document.querySelector("[data-testid=stMain]");
     return main.scrollWidth <= main.clientWidth;
@@ -156,20 +153,13 @@ def walk(everything: Everything, used: dict[str, str], context: BrowserContext) 
         walk.headings[path] = page.locator("h1").count()
         for width in (WIDE, NARROW, PHONE) if SEEDS else (WIDE, NARROW):
             walk.look(page, path, width)
-        turn_dark(page)
+        turn(page, scheme="dark")
         settled(page, heading)
         for width in (PHONE, NARROW, WIDE) if SEEDS else (NARROW,):
             walk.look_in_the_dark(page, path, width)
-        page.emulate_media(color_scheme="light")
+        turn(page, scheme="light")
     page.close()
     return walk
-
-
-def turn_dark(page: Page) -> None:
-    """Have the system's setting be dark, which the page follows."""
-    page.emulate_media(color_scheme="dark")
-    page.wait_for_function(IS_DARK)
-    wait_for_rest(page)
 
 
 @few(1)
@@ -321,9 +311,9 @@ def test_nothing_that_opens_above_a_page_leaves_out_a_label_or_is_too_pale(
         page.set_viewport_size({"width": width, "height": 900})
         wait_for_rest(page)
         assert broken(page) == [], f"light, {width}"
-    turn_dark(page)
+    turn(page, scheme="dark")
     for width in (PHONE, NARROW, WIDE):
         page.set_viewport_size({"width": width, "height": 900})
         wait_for_rest(page)
         assert broken(page, only=["color-contrast"]) == [], f"dark, {width}"
-    page.emulate_media(color_scheme="light")
+    turn(page, scheme="light")
