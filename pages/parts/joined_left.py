@@ -113,14 +113,16 @@ def _is_undo(row: JoinedOrLeft) -> bool:
 
 def _row(row: JoinedOrLeft, own: str) -> dict[str, object]:
     undo = " (rollback)" if _is_undo(row) else ""
+    # Who comes before when: a narrow window shows the first columns only.
     cells: dict[str, object] = {
         "": "History" if row.member else None,
-        "Time": moment(row.change.at),
         "Change": f"{_WAYS[row.kind]}{undo}",
+        own or _DISTINCT_ID: f"{number(row.people)} of them, not kept who",
+        "Time": moment(row.change.at),
         "Run": str(row.change.run_id),
     }
     if row.member is None:
-        return cells | {own or _DISTINCT_ID: f"{number(row.people)} of them, not kept who"}
+        return cells
     ids = {own: revealed(row.member.apptimize_id)} if own else {}
     return cells | ids | {_DISTINCT_ID: revealed(row.member.distinct_id)}
 

@@ -245,6 +245,7 @@ def test_who_joined_and_left_in_a_period_is_one_list_over_all_its_runs(
     listed = at.dataframe[0].value
     joined = sorted(after - before)[:50]
     assert list(listed["Apptimize id"])[: len(joined)] == joined
+    assert list(listed)[1:4] == ["Change", "Apptimize id", "Time"], "who comes before when, as far as there is room"
     assert set(listed["Run"]) <= {str(run.id) for run in two_runs}
 
     drawn(at.selectbox(key="groups_change").set_value("removed").run())
