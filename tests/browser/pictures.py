@@ -27,13 +27,16 @@ from tests.browser.picture_homes import (
     trouble_the_account,
 )
 from tests.browser.signed import sign_in, signed_dashboard
-from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row, turn, turn_to
+from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row, turn_to, wait_for_rest
 from tests.stage.processes import find_chromium
 from tests.stage.sandbox import COMPANIES, EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
 
-Variant = tuple[Literal["light", "dark"], int]
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+Scheme = Literal["light", "dark"]
+Variant = tuple[Scheme, int]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDTHS, HEIGHT = (1280, 800, 390), 900
+# The machine may have much other work.
+PATIENCE_MS = 60_000
 # Below that the menu is folded.
 NARROWEST = 768
 VARIANTS: tuple[Variant, ...] = tuple((scheme, width) for scheme in SCHEMES for width in WIDTHS)
@@ -47,7 +50,7 @@ def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="pictures-"))
     if not find_chromium():
         sys.exit("There is no Chromium on this machine.")
-    expect.set_options(timeout=60_000)  # the machine may have much other work
+    expect.set_options(timeout=PATIENCE_MS)
     with ExitStack() as stack:
         browser = stack.enter_context(stage.browser())
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -226,18 +229,17 @@ def take(
     pages: dict[str, str],
     variants: tuple[Variant, ...] = VARIANTS,
 ) -> None:
-    """Take pictures of each page, which is drawn once for all wide windows, and once for all narrow ones."""
-    for is_phone in (False, True):
-        looks = [each for each in variants if (each[1] < NARROWEST) is is_phone]
-        if not looks:
-            continue
-        with window(browser, *looks[0]) as page:
+    """Take pictures of each page, drawn once for all wide windows of a color scheme, and once for all narrow ones."""
+    kinds: list[tuple[Scheme, bool]] = list(dict.fromkeys((scheme, width < NARROWEST) for scheme, width in variants))
+    for scheme, is_narrow in kinds:
+        widths = [width for own, width in variants if own == scheme and (width < NARROWEST) is is_narrow]
+        with window(browser, scheme, widths[0]) as page:
             show = go
             for path, heading in pages.items():
                 show(page, f"{everything.url}/{path}", heading)
-                for scheme, width in looks:
+                for width in widths:
                     page.set_viewport_size({"width": width, "height": HEIGHT})
-                    turn(page, scheme=scheme)
+                    wait_for_rest(page)
                     picture(page, folder / f"{picture_name(path)}-{scheme}-{width}.png")
                 show = turn_to  # the next one: to load the dashboard again takes longest
 
@@ -403,13 +405,14 @@ def take_question(
 
 
 @contextmanager
-def window(browser: Browser, scheme: Literal["light", "dark"], width: int) -> Iterator[Page]:
+def window(browser: Browser, scheme: Scheme, width: int) -> Iterator[Page]:
     """Open a browser window in a colour scheme."""
     context = browser.new_context(
         viewport={"width": width, "height": HEIGHT},
         color_scheme=scheme,
         timezone_id="Europe/Berlin",
     )
+    context.set_default_timeout(PATIENCE_MS)
     yield context.new_page()
     context.close()
 
