@@ -123,7 +123,8 @@ class Walker:
 
         grid = find_grid(self.page, table)
         before, y = None, find_row(grid, text)
-        while y != before:  # a list is drawn some time after its text for screen readers
+        # A list takes its rows some time after its text for screen readers does, or before.
+        while y != before or not (box := grid.bounding_box()) or y > box["height"]:
             self.page.wait_for_timeout(_REDRAWN_MS)
             before, y = y, find_row(grid, text)
         self._bring(grid, part=(y - 17, y + 17))
