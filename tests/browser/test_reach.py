@@ -274,7 +274,7 @@ def tick_all(page: Page) -> None:
 
 
 def find_nobody(page: Page) -> None:
-    press(page.get_by_role("button", name="Search", exact=True))
+    page.keyboard.press("Control+k")
     page.get_by_role("dialog").get_by_role("searchbox").fill("i_nobody")
     expect(page.get_by_text("Nothing has this name or number")).to_be_visible()
 
@@ -293,7 +293,7 @@ ABOVE: dict[str, tuple[str, str, Opened]] = {
     "change project": ("connections", "Connections", named("Change project")),
     "remove connection": ("connections", "Connections", named("Remove")),
     "alert channel": ("alerts", "Alerts", named("Add channel")),
-    "token": ("connections", "Connections", named("Make token")),
+    "token": ("people", "People", named("Make token")),
 }
 
 
