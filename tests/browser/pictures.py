@@ -26,10 +26,18 @@ from tests.browser.picture_homes import (
     plenty,
     trouble_the_account,
 )
+from tests.browser.picture_pages import (
+    busy_pages,
+    failed_pages,
+    full_pages,
+    lost_pages,
+    no_worker_pages,
+    unknown_pages,
+)
 from tests.browser.signed import sign_in, signed_dashboard
 from tests.browser.stage import PAGES, Everything, go, picture, press, tick_row, turn_to, wait_for_rest
 from tests.stage.processes import find_chromium
-from tests.stage.sandbox import COMPANIES, EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS, TRIAL
+from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, SPENDERS, TRIAL
 
 Scheme = Literal["light", "dark"]
 Variant = tuple[Scheme, int]
@@ -128,100 +136,6 @@ def take_signed_in(browser: Browser, home: Path, folder: Path) -> None:
                     page.screenshot(path=folder / f"deactivate-{end}", animations="disabled")
 
 
-def failed_pages(everything: Everything) -> dict[str, str]:
-    """Return the pages that show failures."""
-    return {
-        f"cohorts?cohort={IMPORTED}": "Cohorts",
-        f"history?run={everything.newest_run_id(SPENDERS)}": "History",
-        "matching": "Matching",
-        "": "Overview",
-        f"cohorts?cohort={NEWSLETTER}": "Cohorts",
-        "history": "History",
-        "history?run=6": "History",
-        "groups": "Groups",
-        "groups?group=3": "Groups",
-    }
-
-
-def full_pages(everything: Everything) -> dict[str, str]:
-    """Name the pages that show plenty."""
-    group = everything.group_id(TRIAL)
-    return PAGES | {
-        f"cohorts?cohort={EVERYONE}": "Cohorts",
-        f"cohorts?cohort={TRIAL}": "Cohorts",
-        f"syncs?sync={everything.recurring_sync_id(TRIAL)}": "Syncs",
-        f"syncs?sync={everything.recurring_sync_id(POWER)}": "Syncs",
-        "history?run=2": "History",
-        "history?sync=1": "History",
-        f"cohorts?cohort={POWER}": "Cohorts",
-        f"history?run={everything.newest_run_id(POWER)}": "History",
-        f"groups?group={group}": "Groups",
-        f"groups?group={group}&view=Size+over+time": "Groups",
-        f"groups?group={group}&view=Joined+and+left": "Groups",
-        f"overlap?pair={group}-{everything.group_id(POWER)}": "Overlap",
-        f"cohorts?cohort={TRIAL},{POWER},{COMPANIES}": "Cohorts",
-        f"cohorts?cohort={TRIAL},{POWER}&exports=1,2": "Cohorts",
-        f"history?run={everything.newest_run_id(TRIAL)}&show=members": "History",
-        f"syncs?sync={everything.recurring_sync_id(TRIAL)}&show=size": "Syncs",
-        "matching?view=associate": "Matching",
-        f"groups?group={group}&view=Compare+two+runs": "Groups",
-        f"users?id={a_member(everything)}": "Look up a user",
-        f"matching?cohort={IMPORTED}": "Matching",
-        "matching?association=1": "Matching",
-        "matching?association=2": "Matching",
-        "matching?association=3": "Matching",
-        "users?id=i_twin-3": "Look up a user",
-        f"matching?cohort={TRIAL}": "Matching",
-    }
-
-
-def unknown_pages() -> dict[str, str]:
-    """Name addresses that lead to nothing."""
-    return {
-        "cohorts?cohort=1": "Cohorts",
-        "syncs?sync=99": "Syncs",
-        "groups?group=99": "Groups",
-        "users?id=i_nobody": "Look up a user",
-        "history?run=99": "History",
-        "matching?association=99": "Matching",
-        "alerts?channel=99": "Alerts",
-        "people?person=99": "People",
-        "audit?line=99": "Audit log",
-    }
-
-
-def busy_pages(everything: Everything) -> dict[str, str]:
-    """Name the pages that show a run under way."""
-    return {
-        "": "Overview",
-        f"cohorts?cohort={EVERYONE}": "Cohorts",
-        "history": "History",
-        f"history?run={everything.newest_run_id(EVERYONE)}": "History",
-    }
-
-
-def no_worker_pages(everything: Everything) -> dict[str, str]:
-    """Name the pages that show that groups are not kept up to date any more."""
-    return {
-        "": "Overview",
-        f"cohorts?cohort={EVERYONE}": "Cohorts",
-        "syncs": "Syncs",
-        f"groups?group={everything.group_id(TRIAL)}": "Groups",
-        "connections": "Connections",
-    }
-
-
-def lost_pages(everything: Everything) -> dict[str, str]:
-    """Name the pages that show members which are no longer kept."""
-    group = everything.group_id(SPENDERS)
-    return {
-        f"groups?group={group}": "Groups",
-        f"groups?group={group}&view=Compare+two+runs": "Groups",
-        f"history?run={everything.newest_run_id(SPENDERS)}": "History",
-        "users?id=i_nobody": "Look up a user",
-    }
-
-
 def take(
     browser: Browser,
     everything: Everything,
@@ -273,15 +187,22 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
 
 def take_search_box(browser: Browser, everything: Everything, folder: Path) -> None:
     """Take pictures of the search on every page: empty, with what it found, of a user, and of nobody."""
-    texts = {"empty": "", "found": "power", "user": a_member(everything), "nobody": "i_nobody", "run": "run 2"}
+    looked_for = {
+        "empty": ("", "Tab leads to the field"),
+        "found": ("power", "group at"),
+        "user": (a_member(everything), "user in"),
+        "nobody": ("i_nobody", "Why, and what to do"),
+        "run": ("run 2", "Run 2"),
+    }
     for scheme, width in VARIANTS:
         with window(browser, scheme, width) as page:
             go(page, everything.url, "Overview")
             page.keyboard.press("Control+k")
-            field = page.get_by_role("dialog").get_by_role("searchbox")
-            for name, text in texts.items():
-                field.fill(text)
-                page.wait_for_timeout(1500)  # what is found is drawn while one types
+            dialog = page.get_by_role("dialog")
+            for name, (text, says) in looked_for.items():
+                dialog.get_by_role("searchbox").fill(text)
+                expect(dialog.get_by_text(says).first).to_be_visible()
+                wait_for_rest(page)
                 folder.mkdir(parents=True, exist_ok=True)
                 page.screenshot(path=folder / f"search-box-{name}-{scheme}-{width}.png", animations="disabled")
 
