@@ -64,7 +64,7 @@ def list_with_destination(engine: Engine, *, only: Sequence[int] | None = None) 
         .order_by(col(Group.name), col(Group.id))
     )
     with read_session(engine) as session:
-        return list(session.exec(query).all())
+        return list(session.exec(query if only is None else query.where(col(Group.id).in_(only))).all())
 
 
 def list_of_cohort(engine: Engine, project_id: int, cohort_id: int) -> list[Group]:
