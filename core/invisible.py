@@ -1,4 +1,4 @@
-"""Characters that nobody sees: an id that differs by one of them from another looks the same on every screen.
+"""Invisible characters: an id that differs by one of them from another looks the same on every screen.
 
 They are those that Unicode calls format characters (Cf) or ignorable by default (DerivedCoreProperties.txt), apart
 from the signs of Arabic and its neighbors that are drawn although they are Cf, and with two that are blank in every

@@ -30,7 +30,7 @@ def clean_exact_line(text: str, field: str) -> str:
     """Check a one-line text that is another system's, letter by letter. Raises SettingsError naming the field."""
     line = clean_line(text, field)
     if has_invisible_ends(line):
-        raise SettingsError(f"{field}: it begins or ends with a character that nobody sees.", advice=_PASTED)
+        raise SettingsError(f"{field}: it begins or ends with an invisible character.", advice=_PASTED)
     return line
 
 
@@ -43,7 +43,7 @@ def clean_secret(text: str, field: str, hint: str) -> str:
     if is_unseen(line):
         raise SettingsError(f"{field}: this is needed.", advice=hint)
     if INVISIBLE.search(line):
-        raise SettingsError(f"{field}: it holds a character that nobody sees.", advice=_PASTED)
+        raise SettingsError(f"{field}: it holds an invisible character.", advice=_PASTED)
     if len(line) > _LONGEST_SECRET:
         raise SettingsError(f"{field}: at most {_LONGEST_SECRET} characters.", advice=hint)
     if not line.isascii() or not line.isprintable():

@@ -28,7 +28,7 @@ def show_user(user_id: Annotated[str, typer.Argument(metavar="ID")], as_json: Js
     if not user.is_known:
         advice = "Export a cohort that the user is in, or start a preview of it in the browser."
         if INVISIBLE.search(user_id):
-            advice = "It holds a character that nobody sees: type it, or paste it as plain text."
+            advice = "It holds an invisible character: type it, or paste it as plain text."
         complain("No group and no read had this id.", advice)
         raise typer.Exit(FAILED)
 

@@ -18,7 +18,7 @@ Severity = Literal["critical", "warning", "recovered", "test"]
 
 _LONGEST_TITLE, _LONGEST_LINE, _MOST_LINES = 160, 400, 12
 # Signs that Slack, Teams, Discord, Telegram, Matrix, Markdown or HTML act on, and the one of full width that looks like
-# it and does nothing. Never a character that nobody sees, which a name may not hold either.
+# it and does nothing. Never an invisible character, which a name may not hold either.
 # A command of ours stands between backticks: quotes say the same.
 _LIKE = {sign: chr(ord(sign) + 0xFEE0) for sign in "<>@*~\\"} | {"`": "'"}
 _ACTS = re.compile("[" + re.escape("".join(_LIKE)) + "]")

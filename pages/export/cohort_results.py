@@ -94,7 +94,7 @@ def _offer_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run) -> No
         if changes:
             text = f"The form has changed since this preview: {', '.join(changes)}. Preview again to export that."
         else:
-            text = f"{_in_words(settings)}. The cohort is read again: who joins or leaves until then counts."
+            text = f"{_in_words(settings)}. The cohort is read again, with who has joined or left by then."
         st.caption(text, width="content")
 
 

@@ -35,7 +35,7 @@ def show(bridge: Bridge, person: Actor) -> None:
     run_ids, sync_ids = (read_ids(st.query_params.get(name, "")) for name in (RUNS, SYNCS))
     exports = several.get_exports(bridge, person, run_ids, sync_ids)
     if not exports:
-        st.warning("None of these exports is there any more.", icon=":material/search_off:")
+        st.warning("These exports are no longer kept.", icon=":material/search_off:")
         return
     st.header(f"{'Syncs' if sync_ids else 'Exports'} of {pluralize(len(exports), 'cohort')}", anchor=False)
     every = "1s" if any(is_open(each) for each in exports) else None

@@ -105,7 +105,7 @@ def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> N
 @page_frame.dialog(_DIALOG, "Resume these syncs?", icon="play_arrow")
 def _ask_to_resume(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
-    st.markdown("Each runs at once, and then at its interval, or its set times, again.")
+    st.markdown("Each runs now, and then again at its interval or set times.")
     resume = partial(recurring.resume_syncs, bridge, person, _ids(views))
     _confirm_many(f"Resume {pluralize(len(views), 'sync')}", resume, "resumed")
 

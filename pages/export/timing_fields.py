@@ -123,9 +123,8 @@ def entered(prefix: str, name: str, row_id: int) -> Any:
         return st.session_state[_key(prefix, name, row_id)]
     except KeyError:
         raise SettingsError(
-            "What was chosen last has shown more fields, which nobody had seen when the button was pressed. Nothing "
-            "was done.",
-            advice="Look at them, then press it again.",
+            "Your last choice opened more fields after you pressed the button. Nothing was done.",
+            advice="Check those fields, then press it again.",
         ) from None
 
 

@@ -38,7 +38,7 @@ _WHAT_TO_DO = [
     ),
     (
         "Invalid",
-        "The id is there and cannot be used: blank, a list, too long, only characters that nobody sees.",
+        "The id is there and cannot be used: blank, a list, too long, or only invisible characters.",
         "Find what sets the property in your app or import, and have it set what `Apptimize.getPartnerID` returns.",
     ),
     (
@@ -80,7 +80,7 @@ def _what_to_do(matched_by: str) -> list[tuple[str, str, str]]:
         ("Unmatched", f"The profile has no {words.name}.", "Have your app or import set the property."),
         (
             "Invalid",
-            "It cannot be used: blank, a list, too long, only characters that nobody sees.",
+            "It cannot be used: blank, a list, too long, or only invisible characters.",
             "Correct its source.",
         ),
         ("Duplicate", "Several profiles have the same value, which is in the group once.", "Nothing for the group."),

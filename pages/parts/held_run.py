@@ -24,7 +24,7 @@ def held(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str = "") 
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         buttons(bridge, person, run, place=place, key=key or place)
-        st.caption("Applying reads the cohort again, and writes what goes no further than this.", width="content")
+        st.caption("Applying reads the cohort again, and writes no larger change than this one.", width="content")
 
 
 def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) -> None:

@@ -93,7 +93,9 @@ def _ask_for_note(asked: dict[str, Any]) -> None:
 def _show_numbers(asked: dict[str, Any]) -> None:
     st.caption(escape_markdown(asked["cause"]))
     is_partial = (asked["hold"] or {}).get("cause") == "held_unknown_members"
-    becomes = "is given all of it, and who is known to have left is removed" if is_partial else "is made equal to it"
+    becomes = (
+        "gets all of it, and members who are known to have left are removed" if is_partial else "is made equal to it"
+    )
     st.markdown(
         f"The cohort is read again, and **{escape_markdown(asked['group'])}** at "
         f"{escape_markdown(asked['destination'])} {becomes}, unless a number is larger by then than in run "

@@ -43,12 +43,12 @@ def show(bridge: Bridge, person: Actor, group: Group) -> None:
         page = listed(offset=PAGER.offset(page.total))
     if page.known_since:
         st.info(
-            f"Who joined and left before {date(page.known_since)} is not known any more: that is kept for "
-            f"{joined_left.CHANGES_KEPT_FOR.days} days.",
+            f"Who joined and left is kept for {joined_left.CHANGES_KEPT_FOR.days} days: changes before "
+            f"{date(page.known_since)} are no longer listed.",
             icon=":material/history_toggle_off:",
         )
     if not page.total:
-        filters.show_none("Nobody joined or left in this period, as far as is known. Choose a longer one.")
+        filters.show_none("No member joined or left in this period. Choose a longer one.")
         return
     _show_counts(bridge, person, group, period, page)
     _show_rows(group, page)
@@ -135,9 +135,9 @@ def _explain_gaps(page: PeriodPage) -> None:
     if lost:
         named = ", ".join(map(str, lost[:5])) + (" and others" if len(lost) > 5 else "")
         st.caption(
-            f"The list of run {named} is gone or damaged: only how many joined and left with it is known."
+            f"The list of run {named} is missing or damaged: only its counts are known."
             if len(lost) == 1
-            else f"The lists of the runs {named} are gone or damaged: only how many joined and left is known."
+            else f"The lists of the runs {named} are missing or damaged: only their counts are known."
         )
     if page.missing:
         st.caption(

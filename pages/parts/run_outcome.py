@@ -75,7 +75,7 @@ def _success(run: Run, now: GroupNow | None) -> None:
         text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
         title, icon = "The group equals its cohort", "check_circle"
     else:
-        text = f"As of this run the group at {place} holds {members}."
+        text = f"After this run, the group at {place} holds {members}."
         title, icon = "The group equals its cohort", "check_circle"
     st.success(text, title=title, icon=f":material/{icon}:")
 

@@ -67,7 +67,7 @@ STEPS: dict[str, tuple[float, str]] = {
 }
 REASONS: dict[str, str] = {
     Reason.BLANK: "The id is blank",
-    Reason.INVISIBLE: "The id consists of characters that nobody sees",
+    Reason.INVISIBLE: "The id has only invisible characters",
     Reason.BOOLEAN: "The id is true or false, not text",
     Reason.LIST: "The id is a list, not text",
     Reason.OBJECT: "The id is an object, not text",
@@ -312,7 +312,7 @@ def changes(run: Run) -> None:
         ]
     )
     if run.notice and not run.removed and not run.unchanged:
-        st.caption("Whom the group held before is not known any more: all of its members count as added.")
+        st.caption("It is no longer known who was in the group before, so all of its members count as added.")
 
 
 def change_text(run: Run) -> str:

@@ -34,10 +34,10 @@ def why_missing(answer: InGroup) -> str:
 
 
 def hint_at_invisible(user_id: str) -> None:
-    """Point out characters that nobody sees, where an id was not found."""
+    """Point out invisible characters, where an id was not found."""
     if INVISIBLE.search(user_id):
         st.warning(
-            "The id that was looked up holds a character that nobody sees. Pages and documents have such characters: "
+            "The id contains an invisible character, as text copied from pages and documents may: "
             "type the id, or paste it as plain text.",
             icon=":material/visibility_off:",
         )

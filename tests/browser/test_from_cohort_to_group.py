@@ -31,7 +31,7 @@ def test_a_newcomer_gets_from_the_first_page_to_a_group(everything: Everything, 
 
     expect(page.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
 
-    members = re.search(r"holds ([\d,]+) members", page.get_by_text("As of this run the group at").inner_text())
+    members = re.search(r"holds ([\d,]+) members", page.get_by_text("After this run, the group at").inner_text())
     assert members
     with page.expect_popup() as opened:
         press(page.get_by_role("link", name="See it on Apptimize's Groups page"))

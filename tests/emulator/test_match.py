@@ -309,7 +309,7 @@ def test_why_a_user_is_missing_is_told(sandbox: Sandbox, home: Home):
     assert "Export" in done.err
     done = home.run("who", f"{larger}\u200b", "--json")
     assert (done.code, done.json["distinct_ids"]) == (1, [])
-    assert "It holds a character that nobody sees" in done.err
+    assert "It holds an invisible character" in done.err
 
 
 def test_the_match_of_a_cohort_that_was_not_read_says_what_to_do(sandbox: Sandbox, home: Home):

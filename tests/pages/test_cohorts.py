@@ -101,7 +101,7 @@ def test_what_is_said_of_a_group_is_about_that_group_now(practising: Bridge, san
 
     export(practising, TRIAL, to="csv")
     text = shown(open_page(COHORTS, cohort=TRIAL))
-    assert "As of this run the group at csv holds" in text
+    assert "After this run, the group at csv holds" in text
     assert f"{first.members} members at default" in text
     assert f"{second.members} members at csv" in text
 

@@ -125,7 +125,7 @@ def test_a_receiver_of_a_property_that_only_adds_is_connected(practising: Bridge
         (SignInKind.HEADER, {"name": ""}, "Header", "this is needed"),
         (SignInKind.BASIC, {"name": "ann:lee"}, "User name", "it cannot hold a colon"),
         (SignInKind.BASIC, {"secret": ""}, "Password", "this is needed"),
-        (SignInKind.BEARER, {"secret": "a\u200bb"}, "Token", "it holds a character that nobody sees"),
+        (SignInKind.BEARER, {"secret": "a\u200bb"}, "Token", "it holds an invisible character"),
         (SignInKind.ADDRESS, {"address": "no address"}, "Endpoint", "enter a whole address"),
         (SignInKind.BASIC, {"url": "no address"}, "Endpoint", "enter a whole address"),
         (SignInKind.BASIC, {"connection_name": "default"}, "Name", "there is a connection default already"),

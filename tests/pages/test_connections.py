@@ -75,9 +75,9 @@ def test_what_was_typed_as_a_secret_does_not_stay_in_the_session(page: AppTest):
         ({"username": "\u200b"}, "Username: this is needed."),
         (
             {"username": f"{people.ANALYST_USERNAME}\u200b"},
-            "Username: it begins or ends with a character that nobody sees.",
+            "Username: it begins or ends with an invisible character.",
         ),
-        ({"secret": f"{people.ADMIN_SECRET}\ufeff"}, "Secret: it holds a character that nobody sees."),
+        ({"secret": f"{people.ADMIN_SECRET}\ufeff"}, "Secret: it holds an invisible character."),
         ({"project": "12x"}, "Project id: this is a whole number"),
         ({"workspace": "abc"}, "Workspace id: this is a whole number"),
     ],

@@ -99,7 +99,7 @@ def test_what_a_receiver_that_only_adds_cannot_heal_is_said_of_its_group_and_its
     sandbox.at(0)
     page = open_page(HISTORY, run=export(practising, TRIAL).id)
     assert "Earlier deliveries were not confirmed to their end" in shown(page)
-    assert "Whom the group held before is not known any more" not in shown(page)
+    assert "It is no longer known who was in the group" not in shown(page)
 
     practising.snapshots.path(group_row(practising, TRIAL).base_snapshot or "").unlink()
     sandbox.at(LATER_S)
@@ -107,7 +107,7 @@ def test_what_a_receiver_that_only_adds_cannot_heal_is_said_of_its_group_and_its
     at = open_page(HISTORY, run=held.id)
     assert "The file of the members that the group was given last is no longer there." in shown(at)
     drawn(at.button(key="history_apply").click().run())
-    assert "is given all of it, and who is known to have left is removed" in shown(at)
+    assert "gets all of it, and members who are known to have left are removed" in shown(at)
 
 
 def test_doubt_is_explained(practising: Bridge, sandbox: Sandbox):
@@ -256,7 +256,7 @@ def test_who_joined_and_left_in_a_period_is_one_list_over_all_its_runs(
 
     practising.snapshots.remove(two_runs[1].difference)
     lost = shown(open_page(GROUPS, group=group, view="Joined and left"))
-    assert f"The list of run {two_runs[1].id} is gone or damaged" in lost
+    assert f"The list of run {two_runs[1].id} is missing or damaged" in lost
 
 
 def test_nobody_joined_or_left_in_a_period_says_so(practising: Bridge):
@@ -264,7 +264,7 @@ def test_nobody_joined_or_left_in_a_period_says_so(practising: Bridge):
 
     at = open_page(GROUPS, group=1, view="Joined and left", change="left", period="hour")
 
-    assert "Nobody joined or left in this period" in shown(at)
+    assert "No member joined or left in this period" in shown(at)
     drawn(at.button(key="groups_clear").click().run())
     assert "change" not in at.query_params
     assert len(at.dataframe[0].value) == 50

@@ -94,7 +94,7 @@ def test_what_speaks_against_a_cohort_is_said_before_and_it_can_be_left_out(prac
 
 def test_an_address_that_names_what_is_not_there_says_so(practising: Bridge):
     assert "does not list these cohorts in this project: 4, 5." in shown(_chosen(POWER, 4, 5))
-    assert "None of these exports is there any more." in shown(open_page(COHORTS, cohort="1,2", exports="77,x,-1"))
+    assert "These exports are no longer kept." in shown(open_page(COHORTS, cohort="1,2", exports="77,x,-1"))
 
 
 def test_the_forecast_says_who_waits_for_queries_and_until_when():

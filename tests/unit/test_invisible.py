@@ -1,4 +1,4 @@
-"""Characters that nobody sees, held against Unicode's own tables as far as Python has them."""
+"""Invisible characters, held against Unicode's own tables as far as Python has them."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_the_audit_log_says_who_made_and_revoked_one_without_its_text_or_hash(br
         ("", "viewer", None, "Name: this is needed"),
         ("x" * 65, "viewer", None, "Name: at most 64"),
         ("two\nlines", "viewer", None, "Name: it holds characters"),
-        ("air\u200b", "viewer", None, "Name: it begins or ends with a character that nobody sees"),
+        ("air\u200b", "viewer", None, "Name: it begins or ends with an invisible character"),
         ("AIRFLOW", "viewer", None, "Name: a token has it already"),
         ("dbt", "admin", None, "Role: choose viewer or analyst"),
         ("dbt", "Analyst", None, "Role: choose"),
