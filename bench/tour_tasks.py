@@ -112,7 +112,9 @@ def _see_both(walker: Walker) -> None:
     walker.press(chosen)
     for group in BOTH:
         walker.type(name(group))
+        walker.see(walker.page.get_by_role("option").filter(has_text=name(group)))
         walker.strike("Enter")
+        walker.see(walker.page.get_by_test_id("stMultiSelect").get_by_text(name(group)))
     walker.strike("Escape")
     walker.see_text("1 pair of groups shares members")
     walker.press_last_cell("Shared members of each two groups", name(BOTH[0]))
