@@ -15,6 +15,7 @@ from tests.stage.sandbox import EVERYONE, IMPORTED, NEWSLETTER, POWER, SPENDERS,
 TIMES = {
     "run": ("queued_at", "started_at", "finished_at"),  # the last as the last: it tells which have ended
     "sync": ("created_at",),
+    "sync_pause": ("began_at",),
     "group_at_destination": ("delivered_at", "verified_at", "full_at"),
 }
 
