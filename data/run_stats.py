@@ -320,7 +320,7 @@ def changes_between(
     query = select_columns(
         col(Run.id), col(Run.finished_at), col(Run.added), col(Run.removed), col(Run.difference), col(Run.trigger),
         col(Run.matched_by),
-    ).where(*conditions).order_by(col(Run.id).desc()).limit(limit)  # fmt: skip
+    ).where(*conditions).order_by(col(Run.finished_at).desc(), col(Run.id).desc()).limit(limit)  # fmt: skip
     with read_session(engine) as session:
         rows = session.connection().execute(query).all()
     return [
@@ -331,15 +331,16 @@ def changes_between(
 
 
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:
-    """List the newest runs that changed who is in a group, or in any, newest first; dry runs and held ones did not."""
-    conditions = [col(Run.difference).is_not(None), Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)]
+    """List the newest runs that changed who is in a group, or in any: what ended last wrote last, and comes first."""
+    query = select(Run).options(load_only(*_OF_A_CHANGE))
+    query = query.where(
+        col(Run.difference).is_not(None), Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)
+    )
     if group_id is not None:
-        conditions.append(Run.group_id == group_id)
+        query = query.where(Run.group_id == group_id).order_by(col(Run.finished_at).desc())
     with read_session(engine) as session:
-        runs = session.exec(
-            select(Run).options(load_only(*_OF_A_CHANGE)).where(*conditions).order_by(col(Run.id).desc()).limit(limit)
-        ).all()
-    return [
+        runs = session.exec(query.order_by(col(Run.id).desc()).limit(limit)).all()
+    found = [
         Change(
             run.id,
             run.group_id,
@@ -353,6 +354,7 @@ def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]
         for run in runs
         if run.id is not None and run.difference is not None and run.finished_at is not None
     ]
+    return sorted(found, key=lambda change: (change.at, change.run_id), reverse=True)
 
 
 class ExcludedFile(NamedTuple):

@@ -261,3 +261,17 @@ def test_a_lookup_tells_nothing_of_before_the_newest_change_if_its_file_is_gone(
 
     assert (answer.since, answer.kept_since) == (None, past.group.delivered_at)
     assert (removed.is_member, removed.reason, removed.since) == (False, None, None)
+
+
+def test_what_a_run_changed_that_waited_for_longer_than_a_later_one_comes_after_it(past: Past):
+    """Whichever was queued first, the one that ended last wrote last."""
+    at = [run.finished_at for run in past.runs]
+    columns = ("finished_at", "difference", "snapshot", "added", "removed", "unchanged", "members")
+    for number, other in ((2, 4), (4, 2)):
+        past.change(number, **{name: getattr(past.runs[other], name) for name in columns})
+
+    [history] = look_up(past, "f").histories
+    rows = [row for row in past.page().rows if row.member and row.member.apptimize_id == "f"]
+
+    assert [(each.since, each.until) for each in history.memberships] == [(at[2], at[4])]
+    assert [(row.kind, row.change.at) for row in rows] == [("removed", at[4]), ("added", at[2])]
