@@ -83,14 +83,11 @@ def _show_rows(group: Group, page: PeriodPage) -> None:
     words = id_words(group.base_match)
     own = _own_title(words, page)
     ids = [row.member.apptimize_id if row.member else None for row in page.rows]
-    # In a narrow window the first columns are seen: who it was, and whether they joined or left.
-    order = ["", "Change", own or _DISTINCT_ID, "Time", "Run"] + ([_DISTINCT_ID] if own else [])
     tables.rows_to_open(
         [_row(row, own) for row in page.rows],
         ids,
         key="groups_joined",
         label="Who joined and left",
-        order=order,
         go_to=opener(links.USERS, "id", group=group.id),
         columns={
             "Time": st.column_config.TextColumn(width=_TIME_PX),
