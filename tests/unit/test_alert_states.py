@@ -39,7 +39,7 @@ from data.models import Connection, Group, LeaseKind, Run, RunStatus, Sync, Sync
 from data.outbox_models import Condition
 from data.run_outcome import Pause, RunOutcome
 from data.run_queue import Recovery, RunRequest, new_run
-from data.syncs import SyncPlace, SyncSettings
+from data.syncs import Placed, SyncPlace, SyncSettings
 from tests.stage.alerts import add_channel, list_messages, list_open, told
 from tests.stage.clock import FakeClock
 
@@ -306,10 +306,11 @@ def test_a_sync_that_is_declared_as_paused_is_a_persons_doing(bridge: Bridge, sy
     add_channel(bridge)
     (mixpanel, folder), now = connections.list_connections(bridge.engine), bridge.clock.now()
 
-    def arrange(_: Group | None) -> Group:
-        return Group(
+    def arrange(_: Group | None) -> Placed:
+        group = Group(
             destination_id=folder.id or 0, project_id=1, cohort_id=8, cohort_name="New", name="New", created_at=now
         )
+        return Placed(group, "New", "New")
 
     syncs.add_recurring(
         bridge.engine,

@@ -36,7 +36,7 @@ from data.models import (
 )
 from data.run_outcome import Delivered, GroupOutcome, NewBase, ReadCounts, RunOutcome, RunProgress
 from data.run_queue import RunRequest
-from data.syncs import SyncPlace
+from data.syncs import Placed, SyncPlace
 from tests.stage.claims import claimable
 from tests.stage.clock import FakeClock
 
@@ -356,7 +356,7 @@ def test_how_users_are_matched_is_compared_as_it_is_when_the_export_is_queued(
         bridge.engine,
         SyncPlace(read_before, destination, 7),
         RunRequest("manual", "local"),
-        arrange=lambda present: present or group,
+        arrange=lambda present: Placed(present or group, group.cohort_name, group.name),
         check_matching=lambda _, mine, __, ___: compared.append(mine.match_property),
         now=bridge.clock.now(),
     )
