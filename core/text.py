@@ -42,7 +42,7 @@ def whole_of(text: str) -> int | None:
     return int(text.lstrip("0")[:_MOST_DIGITS] or "0")
 
 
-def id_of(text: str) -> int | None:
-    """Return the number that digits spell, None where nothing can be known by it."""
+def parse_id(text: str) -> int | None:
+    """Return the id that digits spell; None for anything else, and for a number too large to be an id."""
     number = whole_of(text)
     return None if number is None or number > MOST_ID else number

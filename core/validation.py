@@ -6,7 +6,7 @@ import re
 
 from core.errors import SettingsError
 from core.invisible import INVISIBLE, has_invisible_ends, is_unseen
-from core.text import id_of
+from core.text import parse_id
 
 # Control characters of ASCII and Latin-1, and lone surrogates: in no line that a person enters.
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -53,7 +53,7 @@ def clean_secret(text: str, field: str, hint: str) -> str:
 
 def whole_number(value: str | int | None, field: str) -> int:
     """Check a number of Mixpanel's project settings. Raises SettingsError naming the field."""
-    number = id_of(str(value).strip())
+    number = parse_id(str(value).strip())
     if not number:
         raise SettingsError(f"{field}: this is a whole number, found in Mixpanel's project settings.")
     return number

@@ -10,7 +10,7 @@ from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge, storage_errors
 from core.errors import SettingsError
-from core.text import id_of
+from core.text import parse_id
 from data.audit import reader
 from data.audit.reader import AuditCheck, AuditFilter
 from data.models import AuditEntry
@@ -55,7 +55,7 @@ def verify_audit(bridge: Bridge, actor: Actor, *, noted_head: str | None = None)
     """Check whether any line was changed or removed; `noted_head` is a `NUMBER:HASH` that was noted elsewhere."""
     if noted_head is not None:
         number, _, hashed = noted_head.partition(":")
-        if id_of(number) is None or not hashed:
+        if parse_id(number) is None or not hashed:
             raise SettingsError("Head: this is NUMBER:HASH, as an earlier check printed it.")
     return reader.verify(bridge.engine, bridge.audit_head, noted_head=noted_head)
 

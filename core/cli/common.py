@@ -18,7 +18,7 @@ import typer
 from core.clock import SYSTEM_CLOCK, Clock, LeaseTimes
 from core.errors import SettingsError
 from core.signals import end_signals
-from core.text import id_of
+from core.text import parse_id
 
 if TYPE_CHECKING:
     # The help of the commands does without all that these need.
@@ -146,7 +146,7 @@ def patience(wait: bool) -> float | None:
 
 
 def whole_number(text: str, field: str) -> int:
-    number = id_of(text)
+    number = parse_id(text)
     if not number:
         raise SettingsError(f"{field}: {text!r} is not a whole number.", advice="`python -m core cohorts` lists them.")
     return number

@@ -10,7 +10,7 @@ from core.access.roles import Actor, note_refusal
 from core.bridge import Bridge
 from core.connections.receiver_form import ReceiverForm
 from core.errors import CohortBridgeError
-from core.text import id_of, shown
+from core.text import parse_id, shown
 from core.vendors.mixpanel_project import REGIONS
 from data import connections
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind, SignInKind
@@ -55,10 +55,9 @@ def folder(name: str, path: str) -> str:
 
 def project(name: str, project_id: str | int, region: str) -> str:
     """Describe a connection to a project. What is no number, or no region, may have been meant for another field."""
-    number = str(project_id).strip()
-    is_number = id_of(number) is not None
+    number = parse_id(str(project_id).strip())
     where = f", {region.strip().lower()}" if region.strip().lower() in REGIONS else ""
-    return f"Mixpanel connection {_name(name)} to " + (f"project {number}{where}" if is_number else "no project")
+    return f"Mixpanel connection {_name(name)} to " + ("no project" if number is None else f"project {number}{where}")
 
 
 def present(connection: Connection | None) -> str:

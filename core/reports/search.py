@@ -16,7 +16,7 @@ from core.bridge import Bridge
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_key
 from core.errors import NotConnected, SettingsError
-from core.text import id_of
+from core.text import parse_id
 from data import cohort_list, runs, search
 from data.search import NamedRow
 
@@ -101,7 +101,7 @@ def may_be_user_id(text: str, findings: Findings) -> bool:
 def _read(text: str) -> _Asked:
     words = text.strip()
     numbered = _NUMBER.fullmatch(words)
-    number = id_of(numbered[2]) if numbered else None
+    number = parse_id(numbered[2]) if numbered else None
     kind = Kind[numbered[1].upper()] if numbered and numbered[1] else None
     return _Asked(words.casefold(), number, kind)
 

@@ -19,6 +19,7 @@ from core.rules.query_forecast import Forecast
 from core.syncs import several
 from core.syncs.settings import ShrinkSuggestion
 from core.syncs.several import MOST, ExportSettings, Started
+from core.text import parse_id
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group
 from pages.export import cohort_form, sync_settings, timing_fields
@@ -28,7 +29,7 @@ from pages.parts import answers, tables, whom_to_ask
 from pages.parts.actions import perform
 from pages.parts.formatting import clock, error_text, escape_markdown, number, pluralize
 from pages.parts.member_words import words_for
-from pages.parts.selection import parse_id, set_param
+from pages.parts.selection import set_param
 from pages.shell import resources
 
 # The parameters of the address: what is chosen, as one cohort that is open is; and what was started of it.

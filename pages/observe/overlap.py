@@ -11,6 +11,7 @@ from core.bridge import Bridge
 from core.reports import overlap
 from core.reports.overlap import MOST_GROUPS, NotCompared, Overlap, Shared
 from core.syncs import groups
+from core.text import parse_id
 from data.models import Connection, Group
 from pages.parts import download, links, member_list, overlap_matrix, run_status
 from pages.parts.actions import show_errors
@@ -18,7 +19,7 @@ from pages.parts.filters import Filters
 from pages.parts.formatting import escape_markdown, number, percent, pluralize
 from pages.parts.group_labels import group_labels
 from pages.parts.member_words import words_for
-from pages.parts.selection import opener, parse_id, set_param
+from pages.parts.selection import opener, set_param
 from pages.shell import gate, page_frame, resources
 
 # So many groups, of so many members in all, are compared until somebody chooses.

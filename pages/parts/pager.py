@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from core.text import parse_id
 from pages.parts.formatting import number
-from pages.parts.selection import parse_id, set_param
+from pages.parts.selection import set_param
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import streamlit as st
 
 from core.errors import NotFound
-from core.text import id_of
+from core.text import parse_id
 from pages.parts.formatting import escape_markdown
 
 Row = TypeVar("Row")
@@ -66,11 +66,6 @@ class Selection:
     def back_button(self) -> None:
         """Show the button that leads back to the list."""
         st.button(self.all_rows, key=self.key, icon=":material/arrow_back:", type="tertiary", on_click=self.go_to)
-
-
-def parse_id(text: str) -> int | None:
-    """Return the id that a text of the address is; None when it cannot be one."""
-    return id_of(text)
 
 
 def set_param(name: str, value: object | None) -> None:

@@ -14,7 +14,8 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
-from pages.parts.selection import all_params, parse_id
+from core.text import parse_id
+from pages.parts.selection import all_params
 
 _FOLDER = "pages"
 

@@ -7,9 +7,8 @@ import pytest
 from core.cli.common import whole_number as cli_number
 from core.errors import SettingsError
 from core.hosts import split_address
-from core.text import whole_of
+from core.text import parse_id, whole_of
 from core.validation import clean_exact_line, clean_line, clean_secret, whole_number
-from pages.parts.selection import parse_id
 
 
 @pytest.mark.parametrize("text", ["", " ", "\u200b", "\ufeff \u2060", "\u00ad"])
