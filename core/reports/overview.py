@@ -15,7 +15,7 @@ from core.connections.project import project_for
 from core.connections.query_budget import budget_for
 from core.rules import due_times, slots
 from core.rules.matching import id_kind
-from core.rules.slots import Expected
+from core.rules.slots import Expectation
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
 from data import deliveries, groups, pauses, run_stats, runs
@@ -125,25 +125,25 @@ def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[F
     now = bridge.clock.now()
     since, ids = now - _ON_TIME_OVER, [view.sync.id for view in views if view.sync.id is not None]
     paused = pauses.list_pauses(bridge.engine, ids, since=since)
-    expected = {
-        view.sync.id: slots.expected_of(view.sync, paused.get(view.sync.id, []), since=since)
+    expectations = {
+        view.sync.id: slots.find_expectation(view.sync, paused.get(view.sync.id, []), since=since)
         for view in views
         if view.sync.id is not None
     }
-    rescheduled = [sync_id for sync_id, each in expected.items() if each.is_rescheduled]
+    rescheduled = [sync_id for sync_id, each in expectations.items() if each.is_rescheduled]
     on_time = run_stats.on_time_runs(bridge.engine, since=since, rescheduled=rescheduled)
     ages = [
-        _freshness(view, expected[view.sync.id], on_time.get(view.sync.id, 0), now)
+        _freshness(view, expectations[view.sync.id], on_time.get(view.sync.id, 0), now)
         for view in views
         if view.sync.id is not None
     ]
     return sorted(ages, key=lambda group: group.at or group.view.sync.created_at)
 
 
-def _freshness(view: SyncView, expected: Expected, on_time_runs: int, now: datetime) -> Freshness:
+def _freshness(view: SyncView, expectation: Expectation, on_time_runs: int, now: datetime) -> Freshness:
     sync, at = view.sync, view.group.verified_at or view.group.delivered_at
     is_late = due_times.is_late(sync, view.group, now)
-    return Freshness(view, at, is_late, slots.count_expected(sync, expected, now=now), on_time_runs)
+    return Freshness(view, at, is_late, slots.count_expected(sync, expectation, now=now), on_time_runs)
 
 
 @action(Role.VIEWER)

@@ -53,8 +53,8 @@ def _line(sync: Sync, runs: list[TimedRun], paused: list[Pause], since: datetime
     timing = sync.timing
     if timing is None or sync.id is None:
         return SlotLine(since, now, [])
-    expected = slots.expected_of(sync, paused, since=since)
-    due = due_times.list_slots(sync.id, timing, since=expected.since, until=now)
+    expectation = slots.find_expectation(sync, paused, since=since)
+    due = due_times.list_slots(sync.id, timing, since=expectation.since, until=now)
     if due and due_times.is_plannable(timing, now):
         due.append(due_times.next_slot(sync.id, timing, after=now))
-    return SlotLine(since, now, slots.judge(due, runs, expected.pauses, now=now))
+    return SlotLine(since, now, slots.judge(due, runs, expectation.pauses, now=now))

@@ -34,47 +34,52 @@ class Slot(NamedTuple):
     state: SlotState
 
 
-class Expected(NamedTuple):
-    """Since when it is known what was expected of a sync, and when nothing was: its pauses, the oldest first."""
+class Expectation(NamedTuple):
+    """When runs of a sync were expected: from `since` on, but for its pauses, the oldest first."""
 
     since: datetime
     pauses: Sequence[Pause]
-    is_rescheduled: bool  # it was given other times since then, which begin it
+    is_rescheduled: bool  # `since` is when the sync was given the times that it has now
 
 
-def expected_of(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> Expected:
-    """Return what is known since then of what was expected of a recurring sync, by its pauses that are noted."""
+def find_expectation(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> Expectation:
+    """Return when runs of a recurring sync were expected, from `since` on, as far as it is known.
+
+    `noted` are its pauses that were recorded.
+    """
     pauses = list(noted)
     if sync.state == SyncState.PAUSED and not any(pause.ended_at is None for pause in noted):
         pauses.append(Pause(since, None))  # it was before pauses were noted
     begin, changed_at = max(since, sync.created_at), sync.expected_since
     # Its times before it was given others are not known; a resumed one has those that it had.
     if changed_at and changed_at > begin and all(pause.ended_at != changed_at for pause in pauses):
-        return Expected(changed_at, pauses, is_rescheduled=True)
-    return Expected(begin, pauses, is_rescheduled=False)
+        return Expectation(changed_at, pauses, is_rescheduled=True)
+    return Expectation(begin, pauses, is_rescheduled=False)
 
 
-def count_expected(sync: Sync, expected: Expected, *, now: datetime) -> int:
-    """Count the runs that a recurring sync was to have: at its times, and at once when it was made or resumed."""
+def count_expected(sync: Sync, expectation: Expectation, *, now: datetime) -> int:
+    """Count the runs that were expected of a recurring sync: at its times, and when it was made or resumed."""
     timing = sync.timing
     if timing is None or sync.id is None:
         return 0
+    starts = {sync.created_at, *(pause.ended_at for pause in expectation.pauses)}
     count = 0
-    for begin, end in _not_paused(expected, now):
+    for begin, end in _list_active_periods(expectation, now):
         until = end - _TIME_TO_RUN
-        is_at_once = begin == sync.created_at or any(pause.ended_at == begin for pause in expected.pauses)
-        count += due_times.count_slots(sync.id, timing, since=begin, until=until) + (is_at_once and begin < until)
+        count += due_times.count_slots(sync.id, timing, since=begin, until=until)
+        if begin in starts and begin < until:
+            count += 1
     return count
 
 
-def _not_paused(expected: Expected, now: datetime) -> list[tuple[datetime, datetime]]:
-    """List the stretches of time in which runs were expected."""
-    stretches, begin = list[tuple[datetime, datetime]](), expected.since
-    for pause in expected.pauses:
+def _list_active_periods(expectation: Expectation, now: datetime) -> list[tuple[datetime, datetime]]:
+    """List the periods in which runs were expected, each with its begin and end."""
+    periods, begin = list[tuple[datetime, datetime]](), expectation.since
+    for pause in expectation.pauses:
         if pause.began_at > begin:
-            stretches.append((begin, pause.began_at))
+            periods.append((begin, pause.began_at))
         begin = max(begin, pause.ended_at or now)
-    return [*stretches, (begin, now)] if begin < now else stretches
+    return [*periods, (begin, now)] if begin < now else periods
 
 
 def judge(due: Sequence[datetime], runs: Sequence[TimedRun], pauses: Sequence[Pause], *, now: datetime) -> list[Slot]:

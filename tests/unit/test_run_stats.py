@@ -12,7 +12,7 @@ from core.clock import SYSTEM_CLOCK
 from core.errors import NotAllowed, NotFound, SettingsError
 from core.reports import overview
 from core.rules.due_times import next_slot
-from core.rules.slots import count_expected, expected_of
+from core.rules.slots import count_expected, find_expectation
 from core.syncs import listing, recurring
 from core.syncs.checks import checked_tags
 from data import run_stats as rows
@@ -41,8 +41,8 @@ def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = RunStat
     return run
 
 
-def _expected(sync: Sync, now: datetime) -> int:
-    return count_expected(sync, expected_of(sync, [], since=now - timedelta(days=7)), now=now)
+def expected_runs(sync: Sync, now: datetime) -> int:
+    return count_expected(sync, find_expectation(sync, [], since=now - timedelta(days=7)), now=now)
 
 
 def test_the_slots_of_an_hourly_sync_that_is_a_day_old_are_its_first_run_and_its_grid(sync: Sync):
@@ -51,13 +51,13 @@ def test_the_slots_of_an_hourly_sync_that_is_a_day_old_are_its_first_run_and_its
     while at <= now - timedelta(minutes=2):
         on_grid, at = on_grid + 1, at + timedelta(hours=1)
 
-    assert _expected(sync, now) == on_grid + 1
+    assert expected_runs(sync, now) == on_grid + 1
 
 
 def test_a_sync_that_was_made_just_now_has_no_slot_behind_it(sync: Sync):
     sync.created_at = SYSTEM_CLOCK.now()
 
-    assert _expected(sync, SYSTEM_CLOCK.now()) == 0
+    assert expected_runs(sync, SYSTEM_CLOCK.now()) == 0
 
 
 def test_only_scheduled_runs_that_succeeded_meet_slots(bridge: Bridge, sync: Sync):
