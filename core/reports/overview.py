@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from core import spreadsheet
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.failures import DESTINATION_CODES, MIXPANEL_CODES
+from core.connections.failures import DESTINATION_PREFIXES, MIXPANEL_PREFIXES
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
@@ -203,14 +203,14 @@ def _health(connection: Connection, newest: Sequence[RunBetween]) -> Health:
     """Return how a connection did by the runs that used it, the newest first."""
     if connection.side == MIXPANEL_SIDE:
         read = [row.run for row in newest if row.mixpanel_id == connection.id]
-        own = next((run for run in read if run.profiles or _blames(run, MIXPANEL_CODES)), None)
-        return Health(connection, own, own is None or not _blames(own, MIXPANEL_CODES))
+        own = next((run for run in read if run.profiles or _blames(run, MIXPANEL_PREFIXES)), None)
+        return Health(connection, own, own is None or not _blames(own, MIXPANEL_PREFIXES))
     own = next((row.run for row in newest if row.destination_id == connection.id), None)
-    return Health(connection, own, own is None or not _blames(own, DESTINATION_CODES))
+    return Health(connection, own, own is None or not _blames(own, DESTINATION_PREFIXES))
 
 
-def _blames(run: Run, codes: tuple[str, ...]) -> bool:
-    return run.status == RunStatus.FAILED and (run.error_code or "").startswith(codes)
+def _blames(run: Run, prefixes: tuple[str, ...]) -> bool:
+    return run.status == RunStatus.FAILED and (run.error_code or "").startswith(prefixes)
 
 
 @action(Role.VIEWER)
