@@ -23,15 +23,6 @@ _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
 ]
 
 
-# Such a read had everything: its run ended well, or it was held with all that it had read. One that was held because
-# Mixpanel's own total did not agree with what was read had a part.
-_READS = (
-    col(Run.status).in_((RunStatus.SUCCEEDED, RunStatus.HELD)),
-    col(Run.error_code).is_distinct_from("held_total"),
-    col(Run.restore_snapshot).is_(None),
-)
-
-
 @dataclass(frozen=True)
 class Size:
     """How many members a group had at the end of a stretch of time, and how many joined and left in it."""
@@ -41,17 +32,6 @@ class Size:
     added: int
     removed: int
     run_id: int
-
-
-class ReadShare(NamedTuple):
-    """Which share of its profiles a read of a cohort matched, and by which id."""
-
-    run_id: int
-    cohort_id: int
-    cohort_name: str
-    matched_by: str
-    at: datetime
-    share: float
 
 
 @dataclass(frozen=True)
@@ -127,15 +107,6 @@ def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
         return list(session.exec(select(Run).where(or_(*ids)).order_by(col(Run.id).desc())).all())
 
 
-def newest_reads(engine: Engine, project_id: int) -> list[Run]:
-    """Return the newest run of each group of a project's cohorts that read its cohort whole."""
-    newest = select(Run.id).where(Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, Run.trigger != "undo")
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
-    of_project = select(newest).select_from(Group).where(Group.project_id == project_id)
-    with read_session(engine) as session:
-        return list(session.exec(select(Run).where(col(Run.id).in_(of_project))).all())
-
-
 def newest_success_of_each_group(engine: Engine, *, only: Sequence[int] | None = None) -> dict[int, Run]:
     """Return the newest run of each group, or of these, that wrote it, or found it as it should be."""
     newest = select(Run.id).where(
@@ -147,37 +118,6 @@ def newest_success_of_each_group(engine: Engine, *, only: Sequence[int] | None =
     with read_session(engine) as session:
         runs = session.exec(select(Run).where(col(Run.id).in_(ids))).all()
     return {run.group_id: run for run in runs}
-
-
-def latest_reads(engine: Engine) -> list[Run]:
-    """Return the latest whole read for each group, dry runs too."""
-    newest = select(Run.id).where(Run.group_id == Group.id, *_READS)
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
-    with read_session(engine) as session:
-        return list(session.exec(select(Run).where(col(Run.id).in_(select(newest).select_from(Group)))).all())
-
-
-def list_reads(engine: Engine, cohort_id: int | None, *, limit: int) -> list[Run]:
-    """List the latest whole reads of a cohort, or of all, dry runs too, newest first."""
-    which = [] if cohort_id is None else [Run.cohort_id == cohort_id]
-    with read_session(engine) as session:
-        query = select(Run).where(*which, *_READS).order_by(col(Run.id).desc()).limit(limit)
-        return list(session.exec(query).all())
-
-
-def list_shares(engine: Engine, *, limit: int) -> list[ReadShare]:
-    """List which share of its profiles each of the latest whole reads matched, dry runs too, newest first."""
-    query = select_columns(
-        col(Run.id), col(Run.cohort_id), col(Run.cohort_name), col(Run.matched_by), col(Run.finished_at),
-        col(Run.profiles), col(Run.members) + col(Run.duplicates),
-    )  # fmt: skip
-    with read_session(engine) as session:
-        rows = session.connection().execute(query.where(*_READS).order_by(col(Run.id).desc()).limit(limit)).all()
-    return [
-        ReadShare(run_id, cohort_id, name, matched_by, at, usable / profiles)
-        for run_id, cohort_id, name, matched_by, at, profiles, usable in rows
-        if run_id and at and profiles
-    ]
 
 
 def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Run]:

@@ -13,11 +13,11 @@ from core.connections.lookup import find_project, require_one_project
 from core.errors import NotFound, StorageFailed
 from core.rules.id_words import id_words
 from core.rules.matching import id_kind
-from data import groups, proofs, run_stats, runs
+from data import cohort_reads, groups, proofs, runs
+from data.cohort_reads import CohortRead, ReadShare
 from data.members.duck import MembersDamaged
 from data.members.excluded import ExcludedProfile, count_excluded, iterate_excluded, list_excluded
 from data.models import Run
-from data.run_stats import ReadShare
 
 _EXCLUDED_COLUMNS = ("reason", "distinct_id")
 
@@ -85,27 +85,42 @@ def add_up(funnels: Sequence[Funnel]) -> Funnel:
 
 
 @action(Role.VIEWER)
-def latest_reads(bridge: Bridge, actor: Actor) -> list[Run]:
-    """List the latest read of each cohort, whichever destination it was for, by the cohort's name.
+def latest_reads(bridge: Bridge, actor: Actor) -> list[CohortRead]:
+    """List the latest read of each project's cohort, whichever destination it was for, by the cohort's name.
 
     Where destinations know people by different ids, there is one for each kind of id; Apptimize's comes first.
     """
-    newest: dict[tuple[int, str], Run] = {}
-    for run in sorted(run_stats.latest_reads(bridge.engine), key=lambda run: run.id or 0):
-        newest[run.cohort_id, id_kind(run.matched_by)] = run
-    return sorted(newest.values(), key=lambda run: (run.cohort_name.casefold(), run.cohort_id, id_kind(run.matched_by)))
+    newest: dict[tuple[int, int, str], CohortRead] = {}
+    for read in sorted(cohort_reads.latest_reads(bridge.engine), key=lambda read: read.run.id or 0):
+        newest[_cohort_and_kind(read)] = read
+    return sorted(newest.values(), key=lambda read: (read.run.cohort_name.casefold(), *_cohort_and_kind(read)))
+
+
+def _cohort_and_kind(read: CohortRead) -> tuple[int, int, str]:
+    return read.run.cohort_id, read.project_id, id_kind(read.run.matched_by)
 
 
 @action(Role.VIEWER)
-def list_reads(bridge: Bridge, actor: Actor, cohort_id: int | None = None, *, limit: int = 200) -> list[Run]:
-    """List the latest reads of a cohort, or of all, dry runs too, oldest first."""
-    return run_stats.list_reads(bridge.engine, cohort_id, limit=limit)[::-1]
+def find_latest_for(bridge: Bridge, actor: Actor, run_id: int) -> CohortRead | None:
+    """Find of the latest reads the one of the cohort that a run read, by the kind of id that it read it by."""
+    run = runs.get(bridge.engine, run_id)
+    group = groups.get_group(bridge.engine, run.group_id) if run else None
+    if run is None or group is None:
+        return None
+    asked = _cohort_and_kind(CohortRead(run, group.project_id))
+    return next((read for read in latest_reads(bridge, actor) if _cohort_and_kind(read) == asked), None)
+
+
+@action(Role.VIEWER)
+def list_reads(bridge: Bridge, actor: Actor, project_id: int, cohort_id: int, *, limit: int = 200) -> list[Run]:
+    """List the latest reads of a project's cohort, dry runs too, oldest first."""
+    return cohort_reads.list_reads(bridge.engine, project_id, cohort_id, limit=limit)[::-1]
 
 
 @action(Role.VIEWER)
 def list_shares(bridge: Bridge, actor: Actor, *, limit: int) -> list[ReadShare]:
     """List which share of its profiles each of the latest reads matched by Apptimize id, dry runs too, oldest first."""
-    reads = run_stats.list_shares(bridge.engine, limit=limit)
+    reads = cohort_reads.list_shares(bridge.engine, limit=limit)
     return [read for read in reversed(reads) if not id_kind(read.matched_by)]
 
 
@@ -118,17 +133,17 @@ def find_last_read(
     Raises: NotFound, NotConnected, SettingsError.
     """
     project_id = find_project(bridge, mixpanel) if mixpanel else None
-    every = groups.list_with_destination(bridge.engine)
-    projects = {group.id: group.project_id for group, _ in every if group.cohort_id == cohort_id}
     reads = [
-        run
-        for run in run_stats.latest_reads(bridge.engine)
-        if run.group_id in projects and to in (None, run.destination) and project_id in (None, projects[run.group_id])
+        read
+        for read in cohort_reads.latest_reads(bridge.engine)
+        if read.run.cohort_id == cohort_id
+        and to in (None, read.run.destination)
+        and project_id in (None, read.project_id)
     ]
     if not reads:
         raise NotFound(f"Cohort {cohort_id} was not read yet.", advice="Omit --last to read it now.")
-    require_one_project(bridge, {projects[run.group_id] for run in reads}, cohort_id)
-    return max(reads, key=lambda run: run.id or 0)
+    require_one_project(bridge, {read.project_id for read in reads}, cohort_id)
+    return max((read.run for read in reads), key=lambda run: run.id or 0)
 
 
 @dataclass(frozen=True)

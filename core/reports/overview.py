@@ -18,7 +18,7 @@ from core.rules.matching import id_kind
 from core.rules.slots import Expectation
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
-from data import deliveries, groups, pauses, run_stats, runs
+from data import cohort_reads, deliveries, groups, pauses, run_stats, runs
 from data import workers as worker_rows
 from data.attention import MOST_HELD
 from data.models import (
@@ -226,7 +226,7 @@ def workers(bridge: Bridge, actor: Actor) -> list[WorkerHeartbeat]:
 def match_rates(bridge: Bridge, actor: Actor, project_id: int) -> dict[int, Run]:
     """Return, by cohort of a project, the newest run that read it whole and matched it by Apptimize ids."""
     newest: dict[int, Run] = {}
-    for run in run_stats.newest_reads(bridge.engine, project_id):
+    for run in cohort_reads.newest_reads(bridge.engine, project_id):
         other = newest.get(run.cohort_id)
         if not id_kind(run.matched_by) and (other is None or (other.id or 0) < (run.id or 0)):
             newest[run.cohort_id] = run

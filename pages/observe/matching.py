@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import streamlit as st
@@ -10,7 +11,7 @@ import streamlit as st
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import match_funnel
-from core.reports.match_funnel import Funnel
+from core.reports.match_funnel import CohortRead, Funnel
 from core.rules.id_words import IdWords, id_words
 from core.rules.matching import id_kind
 from data.models import MIXPANEL_SIDE, Connection, Run
@@ -20,8 +21,8 @@ from pages.parts.associate import screen as associate
 from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, fine_percent, in_gray, number, percent_number, pluralize
-from pages.parts.member_words import matching_key, words_for
-from pages.parts.selection import tell_apart
+from pages.parts.member_words import words_for
+from pages.parts.selection import parse_id, tell_apart
 from pages.shell import gate, page_frame, resources
 
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
@@ -42,25 +43,48 @@ def show_funnel(bridge: Bridge, person: Actor) -> None:
         )
         links.pick_cohort()
         return
-    lead_to_only_read(latest)
+    reads = by_key(latest)
+    lead_to_read(bridge, person, reads)
     filters = Filters("matching", PAGER)
-    cohort_id = filters.one(
-        st.selectbox, "Cohort", "cohort", labels_of(latest), default="", width=420,
+    key = filters.one(
+        st.selectbox, "Cohort", "cohort", labels_of(reads), default="", width=420,
         unknown="No read of a cohort {} is kept: all cohorts are shown.",
     )  # fmt: skip
     filters.show_unknown()
-    chosen = next((run for run in latest if matching_key(run) == cohort_id), None)
+    chosen = reads.get(key)
     if chosen:
         show_cohort(bridge, person, chosen)
     else:
         show_all(bridge, person, latest)
-    explain_reasons(chosen.matched_by if chosen else "")
+    explain_reasons(chosen.run.matched_by if chosen else "")
 
 
-def labels_of(latest: list[Run]) -> dict[str, str]:
+def by_key(latest: Sequence[CohortRead]) -> dict[str, CohortRead]:
+    """Key reads as the address names them: by the cohort, and its project where several have one of that number."""
+    projects = {(read.run.cohort_id, read.project_id) for read in latest}
+    counts = Counter(cohort_id for cohort_id, _ in projects)
+    return {names_of(read)[counts[read.run.cohort_id] > 1]: read for read in latest}
+
+
+def names_of(read: CohortRead) -> tuple[str, str]:
+    """Return what the address may call a read, by its cohort alone and with its project.
+
+    Both have the id that it was matched by, where that is not Apptimize's.
+    """
+    kind = id_kind(read.run.matched_by)
+    by = f" {kind}" if kind else ""
+    return f"{read.run.cohort_id}{by}", f"{read.run.cohort_id}-{read.project_id}{by}"
+
+
+def labels_of(reads: Mapping[str, CohortRead]) -> dict[str, str]:
     """Label the choice of all cohorts, and each cohort by its name, with its id where another has the same label."""
-    names = {"": ALL} | {matching_key(run): label_of(run) for run in latest}
-    return tell_apart(names, lambda key: f" (cohort {key.partition(' ')[0]})" if key else "")
+    names = {"": ALL} | {key: label_of(read.run) for key, read in reads.items()}
+    return tell_apart(names, lambda key: f" (cohort {_number_of(key, reads[key])})" if key else "")
+
+
+def _number_of(key: str, read: CohortRead) -> str:
+    is_shared = key == names_of(read)[1]
+    return f"{read.run.cohort_id} of project {read.project_id}" if is_shared else str(read.run.cohort_id)
 
 
 def label_of(run: Run) -> str:
@@ -69,29 +93,36 @@ def label_of(run: Run) -> str:
     return run.cohort_name if words.is_apptimize else f"{run.cohort_name}, by {words.name}"
 
 
-def lead_to_only_read(latest: list[Run]) -> None:
-    """Let the address of a cohort lead to its read by another id, where it has none for Apptimize ids."""
+def lead_to_read(bridge: Bridge, person: Actor, reads: Mapping[str, CohortRead]) -> None:
+    """Let the address of a run lead to the latest read of its cohort, and that of a cohort to the one that it has."""
+    run_id = parse_id(st.query_params.pop("run", ""))
+    latest = match_funnel.find_latest_for(bridge, person, run_id) if run_id else None
     asked = st.query_params.get("cohort", "")
-    keys = [matching_key(run) for run in latest if str(run.cohort_id) == asked]
-    if keys and asked not in keys:
-        st.query_params["cohort"] = keys[0]
+    if latest is None and asked in reads:
+        return
+    for key, read in reads.items():
+        is_meant = latest == read if latest else asked in (*names_of(read), str(read.run.cohort_id))
+        if is_meant:
+            st.query_params["cohort"] = key
+            return
 
 
-def show_all(bridge: Bridge, person: Actor, latest: list[Run]) -> None:
+def show_all(bridge: Bridge, person: Actor, latest: Sequence[CohortRead]) -> None:
     """Show all cohorts together, and each of them in a line."""
-    ours = [run for run in latest if not id_kind(run.matched_by)]
+    ours = [read for read in latest if not id_kind(read.run.matched_by)]
     if ours:
         st.caption(f"The latest read of {pluralize(len(ours), 'cohort')}; a user in two of them counts twice.")
-        show_numbers(match_funnel.add_up([match_funnel.get_funnel(run) for run in ours]), words_for(""))
+        show_numbers(match_funnel.add_up([match_funnel.get_funnel(read.run) for read in ours]), words_for(""))
     if len(ours) < len(latest):
         st.caption("Reads for destinations that know people by another id are listed, and not added up.")
     show_cohorts(latest)
     shares = match_funnel.list_shares(bridge, person, limit=MOST_READS)
-    matching_charts.show_shares(shares, [run.cohort_id for run in ours])
+    matching_charts.show_shares(shares, [(read.project_id, read.run.cohort_id) for read in ours])
 
 
-def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
+def show_cohort(bridge: Bridge, person: Actor, latest: CohortRead) -> None:
     """Show one cohort: its latest read, the reads before, and the excluded profiles."""
+    run, project_id = latest
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         words = words_for(run.matched_by)
         how = f", {words.how}" if words.how else ""
@@ -101,9 +132,8 @@ def show_cohort(bridge: Bridge, person: Actor, run: Run) -> None:
         st.caption(words.note)
     show_numbers(match_funnel.get_funnel(run), words)
     kind = id_kind(run.matched_by)
-    reads = [
-        read for read in match_funnel.list_reads(bridge, person, run.cohort_id) if id_kind(read.matched_by) == kind
-    ]
+    every = match_funnel.list_reads(bridge, person, project_id, run.cohort_id)
+    reads = [read for read in every if id_kind(read.matched_by) == kind]
     matching_charts.show_trend(reads)
     if run.excluded:
         show_excluded(bridge, person, run, explanation(bridge, person, run))
@@ -149,14 +179,17 @@ def _share_tile(label: str, part: int, funnel: Funnel) -> tuple[str, str, str]:
     return label, share, f"{number(part)} members."
 
 
-def show_cohorts(latest: list[Run]) -> None:
+def show_cohorts(latest: Sequence[CohortRead]) -> None:
     """Show every cohort with its share of users who can be targeted."""
     st.header("By cohort", anchor=False)
-    rows = [table_row(run, match_funnel.get_funnel(run)) for run in latest]
-    has_others = any(id_kind(run.matched_by) for run in latest)
+    rows = [table_row(read, match_funnel.get_funnel(read.run)) for read in latest]
+    told = {
+        "Project": len({read.project_id for read in latest}) > 1,
+        "Member id": any(id_kind(read.run.matched_by) for read in latest),
+    }
     st.dataframe(
         rows,
-        column_order=[name for name in rows[0] if has_others or name != "Member id"],
+        column_order=[name for name in rows[0] if told.get(name, True)],
         key="matching_cohorts",
         hide_index=True,
         height=tables.height(len(latest)),
@@ -172,10 +205,12 @@ def show_cohorts(latest: list[Run]) -> None:
     )
 
 
-def table_row(run: Run, funnel: Funnel) -> dict[str, object]:
+def table_row(read: CohortRead, funnel: Funnel) -> dict[str, object]:
     """Format a cohort for the table."""
+    run = read.run
     return {
         "Cohort": run.cohort_name,
+        "Project": str(read.project_id),
         "Member id": id_words(run.matched_by).title,
         "Profiles": funnel.with_profile,
         "Members": funnel.distinct,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import streamlit as st
@@ -12,6 +13,8 @@ from data.models import Run
 from pages.parts import vega
 from pages.parts.formatting import number, percent_number, pluralize, zone
 
+# A cohort's number is one of its project.
+Cohort = tuple[int, int]
 # More lines than these cannot be distinguished.
 _LINES = 6
 _TIMES = "%-d %b, %H:%M"
@@ -38,25 +41,26 @@ def show_trend(reads: list[Run]) -> None:
     )
 
 
-def show_shares(reads: list[ReadShare], cohort_ids: list[int]) -> None:
-    """Show which share of each cohort could be targeted, over its reads."""
-    counts = Counter(read.cohort_id for read in reads)
-    shown = [cohort_id for cohort_id, times in counts.most_common(_LINES) if times > 1 and cohort_id in cohort_ids]
+def show_shares(reads: list[ReadShare], cohorts: Sequence[Cohort]) -> None:
+    """Show which share of each project's cohort could be targeted, over its reads."""
+    counts = Counter(_cohort_of(read) for read in reads)
+    shown = [cohort for cohort, times in counts.most_common(_LINES) if times > 1 and cohort in cohorts]
     if not shown:
         return
     st.header("Over time", anchor=False)
-    more = len(cohort_ids) - len(shown)
+    more = len(cohorts) - len(shown)
     st.caption(
         "The share of profiles with a usable Apptimize id."
         + (f" {pluralize(more, 'cohort is', 'cohorts are')} not drawn: choose one above." if more > 0 else "")
     )
-    drawn = [read for read in reads if read.cohort_id in shown]
+    drawn = [read for read in reads if _cohort_of(read) in shown]
+    names = _line_names(drawn)
     lines: dict[str, list[float]] = {}
     for read in drawn:
-        lines.setdefault(_line_of(read), []).append(read.share)
+        lines.setdefault(names[_cohort_of(read)], []).append(read.share)
     changes = [f"{name} from {percent_number(line[0])}% to {percent_number(line[-1])}%" for name, line in lines.items()]
     st.vega_lite_chart(
-        spec=_draw_shares(drawn),
+        spec=_draw_shares(drawn, names),
         height=300,
         key="matching_shares",
         alt=f"Matched share of each cohort over its reads: {', '.join(changes)}",
@@ -75,9 +79,10 @@ def _draw_parts(reads: list[Run]) -> vega.Spec:
     return _lines(rows, y, line, [vega.name("Profiles"), vega.count("Number", format=",d")])
 
 
-def _draw_shares(reads: list[ReadShare]) -> vega.Spec:
+def _draw_shares(reads: list[ReadShare], names: Mapping[Cohort, str]) -> vega.Spec:
     rows = [
-        {"Time": _local(read.at), "Run": read.run_id, "Cohort": _line_of(read), "Matched": read.share} for read in reads
+        {"Time": _local(read.at), "Run": read.run_id, "Cohort": names[_cohort_of(read)], "Matched": read.share}
+        for read in reads
     ]
     line = vega.name("Cohort", legend={**_LEGEND, "orient": "bottom", "columns": 2, "labelLimit": 170})
     y = vega.count("Matched", title="Matched", axis={"format": ".0%"}, scale={"domain": [0, 1]})
@@ -91,8 +96,17 @@ def _lines(rows: list[vega.Spec], y: vega.Spec, line: vega.Spec, told: list[vega
     return vega.chart(vega.layer(rows, {"type": "line", "point": True}, encoding))
 
 
-def _line_of(read: ReadShare) -> str:
-    return f"{read.cohort_name} ({read.cohort_id})"
+def _cohort_of(read: ReadShare) -> Cohort:
+    return read.project_id, read.cohort_id
+
+
+def _line_names(reads: Sequence[ReadShare]) -> dict[Cohort, str]:
+    """Name the line of each cohort, by what it is called now: one that was renamed has one line still."""
+    several = len({read.project_id for read in reads}) > 1
+    return {
+        _cohort_of(read): f"{read.cohort_name} ({read.cohort_id}{f', project {read.project_id}' if several else ''})"
+        for read in reads
+    }
 
 
 def _local(at: datetime) -> str:

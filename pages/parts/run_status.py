@@ -22,7 +22,7 @@ from pages.parts.actions import perform, show_errors
 from pages.parts.colors import Color
 from pages.parts.formatting import clock, duration, error_text, escape_markdown, number, pluralize
 from pages.parts.links import MATCHING
-from pages.parts.member_words import matching_key, words_for
+from pages.parts.member_words import words_for
 from pages.shell import gate, resources
 
 
@@ -274,8 +274,9 @@ def funnel(run: Run) -> None:
 def _link_to_excluded(run: Run) -> None:
     """Link to the profiles that made no member, or show why they are not there."""
     if run.excluded:
-        cohort = {"cohort": matching_key(run)}
-        st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=cohort)
+        # The page finds by the run which read of a cohort of that number it is.
+        asked = {"cohort": str(run.cohort_id), "run": str(run.id)}
+        st.page_link(MATCHING, label="Excluded profiles", icon=":material/join:", query_params=asked)
     elif run.only_counts and run.profiles > run.members:
         st.caption(f"The excluded profiles are not kept. {ONLY_COUNTS}")
     elif run.status in (RunStatus.SUCCEEDED, RunStatus.HELD) and run.profiles > run.members:

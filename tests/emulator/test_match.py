@@ -148,7 +148,7 @@ def test_of_a_cohort_the_latest_reading_alone_keeps_who_was_excluded(sandbox: Sa
         other = export(bridge, WEB)
         second = export(bridge, IMPORTED)
 
-        kept = {run.id: run.excluded for run in match_funnel.latest_reads(bridge, LOCAL)}
+        kept = {run.id: run.excluded for run, _ in match_funnel.latest_reads(bridge, LOCAL)}
         files = {path.stem for path in bridge.snapshots.folder.glob("excluded-*")}
 
     assert kept.keys() == {other.id, second.id}
@@ -348,5 +348,5 @@ def test_a_run_that_was_held_because_profiles_were_missing_is_no_read(sandbox: S
         sandbox.clear_faults()
         assert (torn.status, torn.error_code) == ("held", "held_total")
 
-        assert [run.id for run in match_funnel.latest_reads(bridge, LOCAL)] == [whole.id]
-        assert [run.id for run in match_funnel.list_reads(bridge, LOCAL, POWER)] == [whole.id]
+        assert [run.id for run, _ in match_funnel.latest_reads(bridge, LOCAL)] == [whole.id]
+        assert [run.id for run in match_funnel.list_reads(bridge, LOCAL, people.PROJECT_ID, POWER)] == [whole.id]

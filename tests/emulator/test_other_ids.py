@@ -242,7 +242,7 @@ def test_what_is_associated_by_hand_is_compared_with_apptimize_ids_alone(both: B
 
 
 def test_matching_tells_reads_by_different_ids_apart(both: Both):
-    assert [run.matched_by for run in match_funnel.latest_reads(both.bridge, LOCAL)] == [
+    assert [run.matched_by for run, _ in match_funnel.latest_reads(both.bridge, LOCAL)] == [
         "original:$apptimize_user_id",
         "distinct:$distinct_id",
         "property:$user_id",

@@ -7,7 +7,7 @@ import io
 
 import pytest
 from pydantic import SecretStr
-from sqlmodel import update
+from sqlmodel import col, update
 
 from core.access.roles import LOCAL, Role
 from core.associate import actions
@@ -17,7 +17,7 @@ from core.sandbox import people
 from core.syncs import recurring
 from core.worker import service
 from data.engine import write_session
-from data.models import Connection, ImportStage, Run
+from data.models import Connection, Group, ImportStage, Run
 from pages.shell import uploads
 from tests.pages.dashboard import (
     CONNECTIONS,
@@ -74,6 +74,28 @@ def test_cohorts_of_one_name_are_told_apart_where_one_is_chosen(practising: Brid
 
     expected = ["All cohorts", *(f"{name} (cohort {cohort})" for cohort in (IMPORTED, WEB))]
     assert sorted(at.selectbox(key="matching_cohort").options) == sorted(expected)
+
+
+def test_cohorts_of_one_number_in_two_projects_are_told_apart(practising: Bridge):
+    ours, theirs = (export(practising, cohort) for cohort in (IMPORTED, WEB))
+    assert ours.unmatched != theirs.unmatched
+    export(practising, WEB)
+    with write_session(practising.engine) as session:
+        session.exec(update(Run).values(cohort_name="All *users*", cohort_id=IMPORTED))
+        session.exec(update(Group).where(col(Group.id) == theirs.group_id).values(project_id=22, cohort_id=IMPORTED))
+
+    at = open_page(MATCHING)
+
+    assert [int(project) for project in at.dataframe[0].value["Project"]] == [22, people.PROJECT_ID]
+    assert list(at.dataframe[0].value["Unmatched"]) == [theirs.unmatched, ours.unmatched]
+    assert at.selectbox(key="matching_cohort").options[1:] == [
+        f"All *users* (cohort {IMPORTED} of project {project})" for project in (22, people.PROJECT_ID)
+    ]
+    for run, project in ((ours, people.PROJECT_ID), (theirs, 22)):
+        of_run = open_page(MATCHING, cohort=IMPORTED, run=run.id)
+        assert of_run.query_params == {"cohort": f"{IMPORTED}-{project}"}
+        assert flow_figures(of_run)["Unmatched"] == run.unmatched
+        assert ("The trend shows from the second read on." in shown(of_run)) == (run is ours)
 
 
 def test_a_cohort_shows_who_was_excluded_by_reason_to_search_and_download(practising: Bridge):

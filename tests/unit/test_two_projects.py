@@ -89,6 +89,20 @@ def test_the_last_read_is_that_of_the_project_that_is_meant(projects: Bridge):
         match_funnel.find_last_read(projects, LOCAL, COHORT, to="elsewhere")
 
 
+def test_matching_tells_the_reads_of_each_project_apart(projects: Bridge):
+    reads = {FIRST: export_of(projects, "default"), SECOND: export_of(projects, "second")}
+    own = {project: read.id for project, read in reads.items()}
+
+    assert {read.project_id: read.run.id for read in match_funnel.latest_reads(projects, LOCAL)} == own
+    latest = {project: match_funnel.find_latest_for(projects, LOCAL, run_id or 0) for project, run_id in own.items()}
+    assert {project: read and (read.project_id, read.run.id) for project, read in latest.items()} == {
+        project: (project, run_id) for project, run_id in own.items()
+    }
+    assert {
+        project: [run.id for run in match_funnel.list_reads(projects, LOCAL, project, COHORT)] for project in own
+    } == {project: [run_id] for project, run_id in own.items()}
+
+
 def test_what_a_cohort_took_to_read_is_told_of_its_own_project(projects: Bridge):
     reads = {FIRST: export_of(projects, "default"), SECOND: export_of(projects, "second")}
 
