@@ -1,7 +1,7 @@
-"""The files of Streamlit's part in the browser, answered from memory: a page asks for two hundred before it is drawn.
+"""Streamlit's files for the browser, answered from memory: a page asks for two hundred of them before it is drawn.
 
-From the disk each takes a few turns of threads, in the process that draws the pages meanwhile; and as they are sent
-again and again, each that is text is compressed once.
+To read each from the disk would take several switches between threads in the process that draws the pages meanwhile.
+Those that are text are compressed once, and not each time that they are sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.url_util import make_url_path
 
-# Larger ones are of charts that no page here has: whoever asks for them gets them from the disk.
+# Larger ones belong to charts that no page here has: they are answered from the disk.
 _MOST_BYTES = 1_000_000
 _TEXT = (".js", ".css")
 # Their names hold a hash of what is in them.
@@ -33,7 +33,7 @@ class StaticFiles:
             for path in folder.rglob("*")
             if path.is_file() and path.stat().st_size <= _MOST_BYTES
         }
-        self._kept = dict[tuple[Path, bool], Response]()
+        self._responses = dict[tuple[Path, bool], Response]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or one connection of a page."""
@@ -42,18 +42,19 @@ class StaticFiles:
         if path is None or b"range" in headers:
             await self._app(scope, receive, send)
             return
-        is_small = path.suffix in _TEXT and b"gzip" in headers.get(b"accept-encoding", b"")
-        if (path, is_small) not in self._kept:
-            self._kept[path, is_small] = await asyncio.to_thread(_answer, path, is_small=is_small)
-        await self._kept[path, is_small](scope, receive, send)
+        is_compressed = path.suffix in _TEXT and b"gzip" in headers.get(b"accept-encoding", b"")
+        key = path, is_compressed
+        if key not in self._responses:
+            self._responses[key] = await asyncio.to_thread(_build_response, path, is_compressed=is_compressed)
+        await self._responses[key](scope, receive, send)
 
 
-def _answer(path: Path, *, is_small: bool) -> Response:
+def _build_response(path: Path, *, is_compressed: bool) -> Response:
     headers = {"Cache-Control": _CACHE}
     content = path.read_bytes()
     if path.suffix in _TEXT:
         headers["Vary"] = "Accept-Encoding"
-    if is_small:
+    if is_compressed:
         headers["Content-Encoding"] = "gzip"
         content = gzip.compress(content, mtime=0)
     return Response(content, headers=headers, media_type=guess_type(path.name)[0])

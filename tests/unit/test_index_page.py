@@ -18,7 +18,7 @@ from starlette.routing import Route
 from streamlit import file_util
 from streamlit.web.server.starlette.starlette_static_routes import create_streamlit_static_assets_routes
 
-from pages.shell.index_page import PARTS, IndexPage, find_parts, imported
+from pages.shell.index_page import PARTS, IndexPage, find_imports, find_parts
 from pages.shell.protection import Protection
 from pages.shell.static_files import StaticFiles
 from tests.stage.serving import serving
@@ -116,4 +116,4 @@ def test_each_part_that_is_sent_for_beforehand_is_one_of_the_installed_streamlit
     names = find_parts(SCRIPTS)
 
     assert [name.partition(".")[0] for name in names] == list(PARTS)
-    assert set(names) < set(imported(SCRIPTS, names))
+    assert set(names) < set(find_imports(SCRIPTS, names))
