@@ -40,11 +40,18 @@ _CLAIM_TRIES = 3
 _CANCELLED = Failure("cancelled", "The run was cancelled.", "Start the export again when you are ready.")
 
 
+class RunNames(NamedTuple):
+    """What a run calls its cohort and its group."""
+
+    cohort: str
+    group: str
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """Who asks for a run, and of which kind; one with a `lease_owner` is for that process alone.
 
-    `called` are the names of its cohort and group, where it does not take those that the group has.
+    Without `names` the run takes those that the group has.
     """
 
     trigger: str
@@ -55,14 +62,14 @@ class RunRequest:
     approved: bool = False
     approvals: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     restore_snapshot: str | None = None
-    called: tuple[str, str] | None = None
+    names: RunNames | None = None
 
 
 def new_run(sync: Sync, group: Group, request: RunRequest, *, destination: str, now: datetime) -> Run:
     """Build a queued run of a sync; the caller adds it to a session."""
     assert sync.id is not None
     assert group.id is not None
-    cohort_name, group_name = request.called or (group.cohort_name, group.name)
+    cohort_name, group_name = request.names or (group.cohort_name, group.name)
     return Run(
         sync_id=sync.id,
         group_id=group.id,

@@ -19,7 +19,7 @@ from data.engine import Engine, read_session, write_session
 from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
 from data.repeating import repeated
-from data.run_queue import RunRequest
+from data.run_queue import RunNames, RunRequest
 from data.sync_models import read_timing
 from data.sync_runs import (
     add_run,
@@ -32,11 +32,16 @@ from data.sync_runs import (
 
 
 class Placed(NamedTuple):
-    """The group of a cohort at a destination, and the names of both: a preview gives them to its run alone."""
+    """The group of a cohort at a destination, and what both are to be called: a preview calls only its run so."""
 
     group: Group
     cohort_name: str
-    name: str
+    own_name: str | None  # None: the group follows the cohort's name
+
+    @property
+    def names(self) -> RunNames:
+        """What a run calls the cohort and the group."""
+        return RunNames(self.cohort_name, self.own_name or self.cohort_name)
 
 
 # The cohort's group at a destination as it shall be, from the one that is there.
@@ -191,10 +196,10 @@ def start_one_time(
         ).first()
         if queued and request.lease_owner is None:
             queued.force_full = queued.force_full or request.force_full
-            queued.cohort_name, queued.group_name = placed.cohort_name, placed.name
+            queued.cohort_name, queued.group_name = placed.names
             start_at_once(session, queued)
             return queued
-        return add_run(session, sync, replace(request, called=(placed.cohort_name, placed.name)), now=now)
+        return add_run(session, sync, replace(request, names=placed.names), now=now)
 
 
 def place_one_time(
@@ -276,7 +281,7 @@ def _place_group(session: Session, place: SyncPlace, arrange: ArrangeGroup) -> P
     session.add(placed.group)
     session.flush()
     receivers.require_own(session, placed.group)
-    require_free_name(session, placed.group, placed.name)
+    require_free_name(session, placed.group, placed.names.group)
     return placed
 
 

@@ -61,12 +61,13 @@ def queue_export(
     Raises: SettingsError, GroupTaken, ReceiverShared.
     """
     now = bridge.clock.now()
+    arrange = arrange_preview if request.dry_run else arrange_group
     with placing_errors():
         return syncs.start_one_time(
             bridge.engine,
             place,
             request,
-            arrange=(arrange_preview if request.dry_run else arrange_group)(place, known, group, now),
+            arrange=arrange(place, known, group, now),
             check_matching=partial(require_same_matching, place.destination),
             as_of=as_of,
             now=now,

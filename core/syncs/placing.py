@@ -24,36 +24,26 @@ _NAME_LENGTH = 200
 
 def arrange_group(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime) -> ArrangeGroup:
     """Build what finds or makes the cohort's group under the name asked for. It raises GroupTaken, SettingsError."""
-    return partial(_arranged, place, known, asked, now)
+    return partial(_arrange, place, known, asked, now)
 
 
 def arrange_preview(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime) -> ArrangeGroup:
-    """Build what finds the cohort's group for a preview, which gives it no name: that is the preview's own.
+    """Build what finds the cohort's group for a preview, which leaves its names as they are.
 
     It raises as that of `arrange_group` does.
     """
-    return partial(_previewed, place, known, asked, now)
+    return partial(_place, place, known, asked, now)
 
 
-def _arranged(
-    place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None
-) -> Placed:
-    placed, own_name = _placed(place, known, asked, now, present)
-    group = placed.group
-    group.cohort_name, group.own_name, group.name = placed.cohort_name, own_name, placed.name
+def _arrange(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None) -> Placed:
+    placed = _place(place, known, asked, now, present)
+    placed.group.cohort_name, placed.group.name = placed.names
+    placed.group.own_name = placed.own_name
     return placed
 
 
-def _previewed(
-    place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None
-) -> Placed:
-    return _placed(place, known, asked, now, present)[0]
-
-
-def _placed(
-    place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None
-) -> tuple[Placed, str | None]:
-    """Return the group as it would be placed, and the name of its own, None where it follows the cohort's."""
+def _place(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime, present: Group | None) -> Placed:
+    """Return the group, and what an export would call it. Raises GroupTaken, SettingsError."""
     group = present or _new_group(place, known, now)
     cohort_name = known.name if known else group.cohort_name
     own_name = checked_group_name(asked) if asked is not None else group.own_name
@@ -66,7 +56,7 @@ def _placed(
             f"Cohort {place.cohort_id} already has the group {name} at {place.destination.name}.",
             advice="A cohort has one group at a destination: leave the name as it is, or choose another destination.",
         )
-    return Placed(group, cohort_name, own_name or cohort_name), own_name
+    return Placed(group, cohort_name, own_name)
 
 
 def checked_group_name(name: str) -> str:
