@@ -41,7 +41,11 @@ To = Annotated[str | None, typer.Option("--to", metavar="NAME", help="Destinatio
 
 Mixpanel = Annotated[
     str | None,
-    typer.Option("--mixpanel", metavar="NAME", help="Mixpanel connection; not needed for the only one, or default."),
+    typer.Option(
+        "--mixpanel",
+        metavar="NAME",
+        help="Mixpanel connection; not needed if one is called default, or there is only one.",
+    ),
 ]
 
 

@@ -48,14 +48,14 @@ def find_project(bridge: Bridge, name: str) -> int:
 
 
 def require_one_project(bridge: Bridge, project_ids: Collection[int], cohort_id: int) -> None:
-    """Refuse a cohort's number where it is one in several of these projects. Raises SettingsError."""
+    """Refuse a cohort's id that several projects have. Raises SettingsError."""
     if len(project_ids) < 2:
         return
     present = connections.list_side(bridge.engine, MIXPANEL_SIDE)
     names = {connection.project_id: connection.name for connection in present}
     called = ", ".join(shown(names.get(number) or str(number), most=100) for number in sorted(project_ids))
     raise SettingsError(
-        f"Cohort: {cohort_id} is the number of one in each of several projects: {called}.",
+        f"Cohort: several projects have a cohort {cohort_id}: {called}.",
         advice="Choose one of these with --mixpanel NAME.",
     )
 

@@ -54,9 +54,7 @@ def test_the_only_group_of_a_number_is_found_and_one_of_several_by_its_project(p
     assert groups.find_group(projects, LOCAL, COHORT).id == second.group_id
     first = export_of(projects, "default")
 
-    with pytest.raises(
-        SettingsError, match="7 is the number of one in each of several projects: default, second"
-    ) as no:
+    with pytest.raises(SettingsError, match="several projects have a cohort 7: default, second") as no:
         groups.find_group(projects, LOCAL, COHORT, to="csv")
 
     assert "--mixpanel NAME" in no.value.advice
@@ -71,7 +69,7 @@ def test_a_project_that_no_connection_leads_to_any_more_is_found_by_its_number(p
     with write_session(projects.engine) as session:
         session.exec(select(Connection).where(Connection.name == "second")).one().removed = True
 
-    with pytest.raises(SettingsError, match="several projects: default, 22"):
+    with pytest.raises(SettingsError, match="several projects have a cohort 7: default, 22"):
         groups.find_group(projects, LOCAL, COHORT)
 
     assert groups.find_group(projects, LOCAL, COHORT, mixpanel=str(SECOND)).id == runs[1].group_id
