@@ -45,7 +45,7 @@ class Period:
 
 
 class JoinedOrLeft(NamedTuple):
-    """Somebody who joined, or left, with a run. `member` None: it is not kept who, of the `people` that there were."""
+    """Somebody who joined, or left, with a run; without `member` the `people` who did, whose ids are not kept."""
 
     change: LoggedChange
     kind: MembershipChange
@@ -109,7 +109,7 @@ def list_joined_and_left(
 def joined_and_left_csv(bridge: Bridge, actor: Actor, group_id: int, period: Period) -> Iterator[str]:
     """Yield who joined and left in a period, for a spreadsheet: some thousand are in memory. Raises NotFound.
 
-    Where it is not kept who, a row says how many.
+    Where ids are not kept, a row says how many there were.
     """
     group = _get(bridge, group_id)
     changes = _changes(bridge, group_id, period)
@@ -118,7 +118,7 @@ def joined_and_left_csv(bridge: Bridge, actor: Actor, group_id: int, period: Per
         for some in _batches(changes, period.kinds):
             for row in _rows(bridge, some):
                 member = row.member or Member("", "")
-                kind = row.kind if row.member else f"{row.people} {row.kind}, not kept who"
+                kind = row.kind if row.member else f"{row.people} {row.kind}, ids not kept"
                 yield row.change.at, kind, member.apptimize_id, member.distinct_id, row.change.run_id
 
     header = ["time", "change", id_words(group.base_match).column, "distinct_id", "run"]

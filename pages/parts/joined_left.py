@@ -117,7 +117,7 @@ def _row(row: JoinedOrLeft, own: str) -> dict[str, object]:
     cells: dict[str, object] = {
         "": "History" if row.member else None,
         "Change": f"{_WAYS[row.kind]}{undo}",
-        own or _DISTINCT_ID: f"{number(row.people)} of them, not kept who",
+        own or _DISTINCT_ID: f"{pluralize(row.people, 'member')}, ids not kept",
         "Time": moment(row.change.at),
         "Run": str(row.change.run_id),
     }

@@ -159,7 +159,7 @@ def test_of_a_file_that_is_gone_damaged_or_swapped_only_the_counts_are_told(past
     assert shown(page)[-4:] == past.rows[-4:]
     assert page.shown == page.total == len(past.rows)
     lines = list(joined_and_left_csv(past.bridge, LOCAL, past.group.id or 0, Period()))
-    assert any('"6 added, not kept who"' in line for line in lines)
+    assert any('"6 added, ids not kept"' in line for line in lines)
 
 
 def test_what_is_no_longer_kept_is_said(past: Past):
