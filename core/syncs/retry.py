@@ -1,4 +1,4 @@
-"""Do once more what a run was to do that did not succeed, or write a group once more."""
+"""Run again what did not succeed: what a run was to do, or the export of a group."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from data.syncs import SyncPlace
 
 @action(Role.ANALYST)
 def run_again(bridge: Bridge, actor: Actor, run_id: int) -> Run:
-    """Queue once more what a run was to do: a preview as one, a rollback to the same members.
+    """Queue again what a run was to do: a preview stays one, and a rollback goes to the same members.
 
-    A recurring sync's is its own again, with its shrink limit. Any other export is between the same connections,
-    whatever they are called by now. Returns the run that is queued for it already, if there is one.
+    A run of a recurring sync belongs to that again, with its shrink limit. Any other export is between the same
+    connections, even if they were renamed. Returns the run that is already queued for it, if there is one.
 
     Raises: NotFound, NotConnected, SettingsError, GroupTaken, ReceiverShared, CohortUnknown, CohortNotExportable.
     """
@@ -43,7 +43,7 @@ def run_again(bridge: Bridge, actor: Actor, run_id: int) -> Run:
 
 @action(Role.ANALYST)
 def export_again(bridge: Bridge, actor: Actor, group_id: int) -> Run:
-    """Queue an export of the cohort that feeds a group, to that group, or return the one that is queued already.
+    """Queue an export to a group, or return the one that is already queued.
 
     Raises: NotFound, NotConnected, GroupTaken, ReceiverShared, CohortUnknown, CohortNotExportable.
     """

@@ -354,7 +354,7 @@ def link(run: Run) -> None:
 
 
 def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) -> None:
-    """Show the button that does once more what a run was to do, to those who may."""
+    """Show the button that runs a run again, to those who may."""
     if person.role < Role.ANALYST:
         return
     st.button(
@@ -362,11 +362,11 @@ def run_again(bridge: Bridge, person: Actor, run: Run, *, key: str, place: str) 
         key=key,
         icon=":material/replay:",
         on_click=perform,
-        args=(place, partial(retry.run_again, bridge, person, run.id or 0), _is_queued),
+        args=(place, partial(retry.run_again, bridge, person, run.id or 0), _queued_text),
     )
 
 
-def _is_queued(run: Run) -> str:
+def _queued_text(run: Run) -> str:
     if run.status != RunStatus.QUEUED:
-        return f"Run {run.id} of the same sync has begun already."
+        return f"Run {run.id} of the same sync has already begun."
     return f"Run {run.id} is queued."

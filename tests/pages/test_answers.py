@@ -61,7 +61,7 @@ def test_a_run_that_has_begun_already_is_not_called_queued(exported: Bridge):
 
     drawn(at.button(key="history_again").click().run())
 
-    assert f"Run {begun} of the same sync has begun already." in shown(at)
+    assert f"Run {begun} of the same sync has already begun." in shown(at)
 
 
 def test_on_overview_the_answer_goes_with_what_it_spoke_of(exported: Bridge, sandbox: Sandbox):
