@@ -75,24 +75,24 @@ def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
     return dict(rows)
 
 
-class RunBetween(NamedTuple):
-    """A run, and the connections that it is between."""
+class ConnectedRun(NamedTuple):
+    """A run with the connections that it reads and writes through."""
 
     run: Run
     mixpanel_id: int
     destination_id: int
 
 
-def newest_of_each_group(engine: Engine) -> list[RunBetween]:
+def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
     """Return each group's newest run that was meant to write, the newest first."""
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
-    between = select(Run, Sync.mixpanel_id, Group.destination_id).where(
+    connected = select(Run, Sync.mixpanel_id, Group.destination_id).where(
         Run.sync_id == Sync.id, Run.group_id == Group.id
     )
     with read_session(engine) as session:
-        rows = session.exec(between.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
-    return sorted((RunBetween(*row) for row in rows), key=lambda row: row.run.id or 0, reverse=True)
+        rows = session.exec(connected.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+    return sorted((ConnectedRun(*row) for row in rows), key=lambda row: row.run.id or 0, reverse=True)
 
 
 def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:

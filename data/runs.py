@@ -137,10 +137,10 @@ def _list_approvals(session: Session, run: Run) -> list[dict[str, Any]]:
     return kept
 
 
-def find_later(engine: Engine, run: Run) -> int | None:
-    """Return a run that was meant to write the same group, and may have done so since this one began; None: none.
+def find_later_write(engine: Engine, run: Run) -> int | None:
+    """Return the id of a run that may have written the same group since this one began, None where there is none.
 
-    It may have been asked for before this one, and have waited for longer.
+    That may be one that was queued before this one and waited longer.
     """
     since = run.started_at or run.queued_at
     is_later = or_(col(Run.id) > run.id, col(Run.status).in_(UNFINISHED), col(Run.finished_at) > since)

@@ -35,7 +35,7 @@ from data.models import (
     WorkerHeartbeat,
 )
 from data.query_budget import BudgetStatus
-from data.run_stats import RunBetween, Size
+from data.run_stats import ConnectedRun, Size
 
 DAY = timedelta(days=1)
 _ON_TIME_OVER = timedelta(days=7)
@@ -199,7 +199,7 @@ def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
     return QuotaStatus(budget.status(), budget.list_returns(), planned, has_schedules)
 
 
-def _health(connection: Connection, newest: Sequence[RunBetween]) -> Health:
+def _health(connection: Connection, newest: Sequence[ConnectedRun]) -> Health:
     """Return how a connection did by the runs that used it, the newest first."""
     if connection.side == MIXPANEL_SIDE:
         read = [row.run for row in newest if row.mixpanel_id == connection.id]

@@ -45,7 +45,7 @@ def _what_is_another(bridge: Bridge, rows: RunRows) -> str:
         return "users are matched in another way by now."
     if (name := _kept_name(rows.group, run)) != run.group_name:
         return f"the group is called {shown(name, most=100)} by now."
-    if later := runs.find_later(bridge.engine, run):
+    if later := runs.find_later_write(bridge.engine, run):
         return f"run {later} has come after it."
     return ""
 
