@@ -25,13 +25,9 @@ class NameTaken(Exception):
 
 def list_groups(engine: Engine, *, only: int | None = None) -> list[Group]:
     """List the groups that were delivered at least once, by id, or only the one of an id."""
+    query = select(Group).where(col(Group.delivered_at).is_not(None)).order_by(col(Group.id))
     with read_session(engine) as session:
-        query = select(Group).where(col(Group.delivered_at).is_not(None), *_is_it(only)).order_by(col(Group.id))
-        return list(session.exec(query).all())
-
-
-def _is_it(group_id: int | None) -> list[ColumnElement[bool]]:
-    return [] if group_id is None else [col(Group.id) == group_id]
+        return list(session.exec(query if only is None else query.where(Group.id == only)).all())
 
 
 def get_several(engine: Engine, group_ids: Sequence[int]) -> dict[int, Group]:
