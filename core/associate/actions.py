@@ -60,13 +60,15 @@ def start_association(
     source: str = "",
     prefix: str | None = None,
     accepted: Collection[str] = (),
+    mixpanel: str | None = None,
     lease_owner: str | None = None,
 ) -> Association:
     """Keep a CSV with the columns `distinct_id` and `apptimize_id`, and queue it to be checked; nothing is written yet.
 
-    With a `lease_owner` no other process takes it: that process does it itself. Raises: NotConnected, SettingsError.
+    `mixpanel` names the connection to its project, where there are several. With a `lease_owner` no other process
+    takes it: that process does it itself. Raises: NotConnected, SettingsError.
     """
-    connection = find_mixpanel(bridge)
+    connection = find_mixpanel(bridge, mixpanel)
     assert connection.id is not None
     association = Association(
         mixpanel_id=connection.id,
@@ -120,7 +122,13 @@ def _copy(file: IO[bytes], target: Path) -> None:
 
 @action(Role.ANALYST)
 def associate_one(
-    bridge: Bridge, actor: Actor, *, distinct_id: str, apptimize_id: str, lease_owner: str | None = None
+    bridge: Bridge,
+    actor: Actor,
+    *,
+    distinct_id: str,
+    apptimize_id: str,
+    mixpanel: str | None = None,
+    lease_owner: str | None = None,
 ) -> Association:
     """Queue one user to be checked, as a file of one row. Raises: NotConnected, SettingsError naming the field."""
     text = io.StringIO()
@@ -129,7 +137,8 @@ def associate_one(
     rows.writerow(
         [clean_line(distinct_id, "Distinct id", most=1024), clean_line(apptimize_id, "Apptimize id", most=256)]
     )
-    return start_association(bridge, actor, io.BytesIO(text.getvalue().encode()), lease_owner=lease_owner)
+    file = io.BytesIO(text.getvalue().encode())
+    return start_association(bridge, actor, file, mixpanel=mixpanel, lease_owner=lease_owner)
 
 
 @action(Role.ANALYST)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
@@ -24,11 +24,14 @@ _MOST_AHEAD = 200
 
 
 @action(Role.ANALYST)
-def forecast_exports(bridge: Bridge, actor: Actor, chosen: Sequence[Cohort]) -> Forecast:
+def forecast_exports(
+    bridge: Bridge, actor: Actor, chosen: Sequence[Cohort], *, mixpanel: str | None = None
+) -> Forecast:
     """Return when exports of these cohorts, or the first runs of syncs of them, would be done. Raises NotConnected."""
-    now, quota = bridge.clock.now(), overview.get_quota_status(bridge, actor)
-    project_id = find_mixpanel(bridge).project_id
+    now, quota = bridge.clock.now(), overview.get_quota_status(bridge, actor, mixpanel=mixpanel)
+    project_id = find_mixpanel(bridge, mixpanel).project_id
     reads = overview.match_rates(bridge, actor, project_id)
+    read_at = cohorts.cohorts_read_at(bridge, actor, mixpanel=mixpanel)
     works = [_work(cohort, reads.get(cohort.id)) for cohort in chosen]
     waiting = min(run_queue.count_waiting_reads(bridge.engine, project_id), _MOST_AHEAD)
     budget = Budget(
@@ -36,7 +39,7 @@ def forecast_exports(bridge: Bridge, actor: Actor, chosen: Sequence[Cohort]) -> 
         window=timedelta(seconds=quota.budget.window_s),
         returns=quota.frees_at,
         blocked_until=quota.budget.next_at if quota.budget.used < quota.budget.limit else None,
-        ahead=waiting + _count_list_reads(bridge, actor, works),
+        ahead=waiting + _count_list_reads(read_at, works, now=now),
         planned=quota.planned,
     )
     # A destination that shares a worker with others has half of its places.
@@ -50,8 +53,7 @@ def _work(cohort: Cohort, read: Run | None) -> timedelta:
     return _LEAST + timedelta(seconds=(cohort.count or 0) / _PROFILES_A_S)
 
 
-def _count_list_reads(bridge: Bridge, actor: Actor, works: Sequence[timedelta]) -> int:
+def _count_list_reads(read_at: datetime | None, works: Sequence[timedelta], *, now: datetime) -> int:
     """Count the reads of the shared list of cohorts that runs need before all of them could begin."""
-    read_at = cohorts.cohorts_read_at(bridge, actor)
-    is_old = read_at is None or bridge.clock.now() + _LEAST * len(works) >= read_at + SHARED_FOR
+    is_old = read_at is None or now + _LEAST * len(works) >= read_at + SHARED_FOR
     return int(is_old)

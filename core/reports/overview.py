@@ -189,9 +189,9 @@ def count_recent_runs(bridge: Bridge, actor: Actor, length: timedelta) -> dict[s
 
 
 @action(Role.VIEWER)
-def get_quota_status(bridge: Bridge, actor: Actor) -> QuotaStatus:
+def get_quota_status(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None) -> QuotaStatus:
     """Return how much of the connected project's query budget is used. Raises NotConnected."""
-    connection = find_mixpanel(bridge)
+    connection = find_mixpanel(bridge, mixpanel)
     budget = budget_for(bridge, project_for(bridge, connection).key)
     every = [every for project, every in run_stats.intervals(bridge.engine) if project == connection.project_id]
     planned = queries_an_hour(every, now=bridge.clock.now())

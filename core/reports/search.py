@@ -13,11 +13,11 @@ from enum import IntEnum
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
-from core.connections.lookup import find_mixpanel
+from core.connections.lookup import choose_mixpanel
 from core.connections.project import project_key
-from core.errors import NotConnected, SettingsError
 from core.text import parse_id
-from data import cohort_list, runs, search
+from data import cohort_list, connections, runs, search
+from data.models import MIXPANEL_SIDE
 from data.search import NamedRow
 
 MOST_HITS = 20
@@ -122,11 +122,10 @@ def _match_rows(kind: Kind, rows: Iterable[NamedRow], asked: _Asked) -> Iterator
 
 
 def _find_cohorts(bridge: Bridge, asked: _Asked) -> Iterator[tuple[_Match, Hit]]:
-    try:
-        project = project_key(find_mixpanel(bridge))
-    except (NotConnected, SettingsError):  # none is connected, or none of several is the one that is meant
+    project = choose_mixpanel(connections.list_side(bridge.engine, MIXPANEL_SIDE))
+    if project is None:
         return
-    listed = cohort_list.get(bridge.engine, project)
+    listed = cohort_list.get(bridge.engine, project_key(project))
     for cohort in listed.cohorts if listed else ():
         number, name = int(cohort["id"]), str(cohort["name"])
         if match := asked.match(Kind.COHORT, number, name, str(number)):

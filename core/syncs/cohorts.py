@@ -56,9 +56,9 @@ def ask_cohorts(bridge: Bridge, project: Project) -> CohortListing:
 
 
 @action(Role.VIEWER)
-def cohorts_read_at(bridge: Bridge, actor: Actor) -> datetime | None:
+def cohorts_read_at(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None) -> datetime | None:
     """Return when the shared list of cohorts was read."""
-    key = project_for(bridge, find_mixpanel(bridge)).key
+    key = project_for(bridge, find_mixpanel(bridge, mixpanel)).key
     return cohort_list.read_at(bridge, key)
 
 
@@ -69,9 +69,9 @@ def count_cohorts_left_out(bridge: Bridge, actor: Actor, *, mixpanel: str | None
 
 
 @action(Role.VIEWER)
-def get_query_budget(bridge: Bridge, actor: Actor) -> BudgetStatus:
+def get_query_budget(bridge: Bridge, actor: Actor, *, mixpanel: str | None = None) -> BudgetStatus:
     """Return how much of its hour the connected Mixpanel project has used. Raises NotConnected."""
-    return budget_for(bridge, project_for(bridge, find_mixpanel(bridge)).key).status()
+    return budget_for(bridge, project_for(bridge, find_mixpanel(bridge, mixpanel)).key).status()
 
 
 def check_cohort_id(cohort_id: int) -> None:

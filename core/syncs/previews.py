@@ -10,14 +10,14 @@ from core.errors import SettingsError
 from core.syncs.runs import unknown_run
 from core.text import shown
 from data import runs
-from data.models import Group, Run, RunStatus
+from data.models import Connection, Group, Run, RunStatus
 from data.runs import RunRows
 
 _AGAIN = "Nothing was exported. Preview again, and look at the new result."
 
 
 @action(Role.ANALYST)
-def require_current(bridge: Bridge, actor: Actor, run_id: int) -> Run:
+def require_current(bridge: Bridge, actor: Actor, run_id: int, *, mixpanel: str | None = None) -> Run:
     """Return a preview whose group, destination and matching are those that an export would have now.
 
     Raises: NotFound, NotConnected, and SettingsError naming what is another by now.
@@ -27,14 +27,14 @@ def require_current(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         raise unknown_run(run_id)
     if not rows.run.dry_run or rows.run.status != RunStatus.SUCCEEDED:
         raise SettingsError(f"Run {run_id} is not a preview that succeeded.", advice=_AGAIN)
-    if what := _what_is_another(bridge, rows):
+    if what := _what_is_another(bridge, rows, find_mixpanel(bridge, mixpanel)):
         raise SettingsError(f"Preview {run_id}: {what}", advice=_AGAIN)
     return rows.run
 
 
-def _what_is_another(bridge: Bridge, rows: RunRows) -> str:
+def _what_is_another(bridge: Bridge, rows: RunRows, mixpanel: Connection) -> str:
     """Return in a sentence what is not any more as the preview had it; empty if all of it is."""
-    run, destination, mixpanel = rows.run, rows.destination, find_mixpanel(bridge)
+    run, destination = rows.run, rows.destination
     if destination is None or destination.removed or destination.name != run.destination:
         return f"its destination {shown(run.destination, most=100)} was removed or renamed since."
     if destination.checked_at and destination.checked_at > run.queued_at:

@@ -46,13 +46,17 @@ _PRESSED_TWICE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What several exports have in common: where to, and, where they recur, how often and the shrink limit."""
+    """What several exports have in common: where to, and, where they recur, how often and the shrink limit.
+
+    `mixpanel` names the connection that is read through, where there are several.
+    """
 
     to: str | None = None
     recurring: bool = False
     every_minutes: int | None = INTERVALS[0]
     schedule: Schedule | None = None
     max_shrink: int | None = None
+    mixpanel: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class _Several:
 
     def __init__(self, bridge: Bridge, actor: Actor, settings: ExportSettings, as_of: datetime | None = None) -> None:
         self._bridge, self._actor, self._settings, self._as_of = bridge, actor, settings, as_of
-        self._mixpanel: Connection = find_mixpanel(bridge)
+        self._mixpanel: Connection = find_mixpanel(bridge, settings.mixpanel)
         self._destination: Connection = find_destination(bridge, settings.to)
         self._listed: CohortListing | None = get_shared_list(bridge, self._mixpanel)
         self._timing: Timing | None = None

@@ -16,7 +16,7 @@ from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, ConnectionKind, Run, Sync, SyncState
 from pages.export import export_settings, sync_settings
 from pages.export.cohort_now import CohortNow
-from pages.export.export_settings import KINDS, RECURRING, GroupNames
+from pages.export.export_settings import KINDS, RECURRING, ExportNames
 from pages.parts import answers
 from pages.parts.actions import perform, subject
 from pages.parts.connections.wording import is_apptimize
@@ -80,7 +80,7 @@ def _follow_address(now: CohortNow) -> None:
     st.session_state[f"{key}_asked"] = asked
 
 
-def _keep_place(cohort_id: int, names: GroupNames) -> None:
+def _keep_place(cohort_id: int, names: ExportNames) -> None:
     """Keep in the address where the form exports to, and give the group the name that it has there.
 
     A name that was entered stays, where no group has one yet.
@@ -137,7 +137,7 @@ def _target_fields(now: CohortNow) -> None:
         format_func={place.name: f"{place.name} ({kind_text(place)})" for place in destinations}.__getitem__,
         key=_place_key(cohort_id),
         on_change=_keep_place,
-        args=(cohort_id, now.group_names),
+        args=(cohort_id, now.export_names),
     )
     if note := words_for(str(destination_rule(chosen(now)) or "")).note:
         st.caption(note)
@@ -146,7 +146,7 @@ def _target_fields(now: CohortNow) -> None:
 def _name_field(now: CohortNow) -> None:
     """Ask for the group's name; one that was delivered keeps its name, so that is no field any more."""
     key, place, entered = _name_key(now.cohort.id), chosen(now), st.session_state
-    name = now.group_names.at(place.name)
+    name = now.export_names.at(place.name)
     if now.group_id_at(place) is not None:
         entered[key] = name
         st.caption("Group name")
@@ -209,7 +209,7 @@ def _explain_present(view: SyncView, kind: str) -> None:
 
 
 def _buttons(bridge: Bridge, person: Actor, now: CohortNow, *, is_refused: bool) -> None:
-    cohort_id, arguments = now.cohort.id, (bridge, person, now.cohort.id, now.group_names)
+    cohort_id, arguments = now.cohort.id, (bridge, person, now.cohort.id, now.export_names)
     # One run at a time writes a group: what the buttons would queue has to wait for the one that is on its way.
     is_busy = chosen(now).name in {run.destination for run in now.active}
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -234,12 +234,12 @@ def _buttons(bridge: Bridge, person: Actor, now: CohortNow, *, is_refused: bool)
         )
 
 
-def _start(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> None:
+def _start(bridge: Bridge, person: Actor, cohort_id: int, names: ExportNames) -> None:
     start = partial(export_settings.start_entered, bridge, person, cohort_id, names)
     show_started(perform(PLACE, start, fields=_error_places(cohort_id)))
 
 
-def _preview(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> None:
+def _preview(bridge: Bridge, person: Actor, cohort_id: int, names: ExportNames) -> None:
     preview = partial(export_settings.preview, bridge, person, cohort_id, names)
     show_started(perform(PLACE, preview, fields=_error_places(cohort_id)))
 

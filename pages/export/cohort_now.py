@@ -11,7 +11,7 @@ from core.syncs import groups, listing, runs
 from core.syncs.listing import SyncView
 from core.vendors.mixpanel_answers import Cohort
 from data.models import MIXPANEL_SIDE, Connection, Group, Run, SyncKind
-from pages.export.export_settings import GroupNames
+from pages.export.export_settings import ExportNames
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CohortNow:
     """A cohort with its destinations, groups, recurring syncs and runs."""
 
     cohort: Cohort
-    project_id: int
+    project: Connection
     destinations: list[Connection]
     states: list[GroupNow]
     syncs: list[SyncView]
@@ -46,12 +46,12 @@ class CohortNow:
     """The newest run of a cohort of this number, which another project may have too."""
 
     @property
-    def group_names(self) -> GroupNames:
-        """The names that its groups have at the destinations that there are."""
+    def export_names(self) -> ExportNames:
+        """What its exports go by: the names of the connection that is read through, and of its groups."""
         # By the rows, as an export takes them: a run knows the name that its destination had, and another may have now.
         names = {group.destination_id: self._name(group) for group in self.groups}
         places = [place for place in self.destinations if place.id in names]
-        return GroupNames({place.name: names[place.id or 0] for place in places}, self.cohort.name)
+        return ExportNames(self.project.name, {each.name: names[each.id or 0] for each in places}, self.cohort.name)
 
     def _name(self, group: Group) -> str:
         """Return the name that the next export gives a group, where nobody asks for another."""
@@ -90,14 +90,16 @@ class CohortNow:
         return sorted(rows, key=lambda row: -(row.latest.id or 0) if row.latest else 0)
 
 
-def load(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection], project_id: int) -> CohortNow:
+def load(
+    bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Connection], project: Connection
+) -> CohortNow:
     """Load what is known of a cohort of a project."""
-    own = groups.list_of_cohort(bridge, person, cohort.id, project_id=project_id)
+    own = groups.list_of_cohort(bridge, person, cohort.id, project_id=project.project_id)
     ids = [group.id for group in own if group.id is not None]
     active, ended = runs.active_runs(bridge, person, cohort.id), runs.newest_of_cohort(bridge, person, cohort.id)
     return CohortNow(
         cohort=cohort,
-        project_id=project_id,
+        project=project,
         destinations=[connection for connection in connections if connection.side != MIXPANEL_SIDE],
         states=list(group_states(bridge, person, only=ids).values()),
         syncs=[

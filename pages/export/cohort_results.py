@@ -12,7 +12,7 @@ from core.reports.group_state import GroupNow, GroupState
 from data.models import Connection, Run, RunFilter, RunStatus
 from pages.export import cohort_form, export_settings
 from pages.export.cohort_now import CohortNow, GroupRuns
-from pages.export.export_settings import ExportSettings, GroupNames
+from pages.export.export_settings import ExportNames, ExportSettings
 from pages.parts import failure_help, held_run, links, membership_changes, run_details, run_outcome, run_status
 from pages.parts.actions import perform
 from pages.parts.connections import sandbox_link
@@ -78,7 +78,7 @@ def _show_preview(bridge: Bridge, person: Actor, now: CohortNow, run: Run, group
 
 def _offer_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run) -> None:
     """Offer to export what was previewed, as long as the form is set to that."""
-    settings, names = export_settings.kept(run), now.group_names
+    settings, names = export_settings.kept(run), now.export_names
     changes = export_settings.list_changes(settings, run.cohort_id, names)
     is_busy = any(other.group_id == run.group_id for other in now.active)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -105,7 +105,7 @@ def _in_words(settings: ExportSettings) -> str:
     return f"{kind}, to {escape_markdown(settings['to'])}, as {escape_markdown(settings['name'])}"
 
 
-def _export_these(bridge: Bridge, person: Actor, run: Run, settings: ExportSettings, names: GroupNames) -> None:
+def _export_these(bridge: Bridge, person: Actor, run: Run, settings: ExportSettings, names: ExportNames) -> None:
     start = partial(export_settings.start_previewed, bridge, person, run, settings, names)
     cohort_form.show_started(perform(cohort_form.PLACE, start))
 
@@ -118,7 +118,7 @@ def _show_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run, *, wit
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         place = next((each for each in now.destinations if each.name == run.destination), None)
-        sandbox_link.show(place, now.project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
+        sandbox_link.show(place, now.project.project_id, run.cohort_id, key="cohorts_sandbox", type="primary")
         if with_link:
             links.view_group(run.group_id, label="Members")
     st.caption(run_status.change_text(run))

@@ -42,27 +42,33 @@ COHORTS = Selection(
 )
 
 
-def load(bridge: Bridge, person: Actor) -> list[Cohort]:
+def load(bridge: Bridge, person: Actor, mixpanel: str) -> list[Cohort]:
     """Return the cohorts as listed recently, or ask Mixpanel once; a failure is not repeated on every redraw."""
     if FAILURE not in st.session_state:
         try:
             with st.spinner("Asking Mixpanel for the cohorts …"):
-                return cohorts.list_cohorts(bridge, person, refresh=False)
+                return cohorts.list_cohorts(bridge, person, mixpanel=mixpanel, refresh=False)
         except CohortBridgeError as exc:
             st.session_state[FAILURE] = error_text(exc)
     st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Try again", key="cohorts_again", icon=":material/refresh:", on_click=refresh, args=(bridge, person))
+        st.button(
+            "Try again",
+            key="cohorts_again",
+            icon=":material/refresh:",
+            on_click=refresh,
+            args=(bridge, person, mixpanel),
+        )
         whom_to_ask.show_way_to_connections(bridge, person)
     return st.stop()
 
 
-def refresh(bridge: Bridge, person: Actor) -> None:
+def refresh(bridge: Bridge, person: Actor, mixpanel: str) -> None:
     """Ask Mixpanel for the cohorts, even if they were listed recently."""
     toast = st.toast("Asking Mixpanel for the cohorts …", icon="spinner", duration="infinite")
     st.session_state.pop(FAILURE, None)
     try:
-        listed = cohorts.list_cohorts(bridge, person, refresh=True)
+        listed = cohorts.list_cohorts(bridge, person, mixpanel=mixpanel, refresh=True)
         toast.toast(f"{pluralize(len(listed), 'cohort')} read.", icon=":material/check:")
     except CohortBridgeError as exc:
         st.session_state[FAILURE] = error_text(exc)
@@ -82,7 +88,7 @@ def marks(cohort: Cohort) -> list[str]:
 def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list[Group], project: Connection) -> None:
     """Show the cohorts with search; hidden ones only on request."""
     filters = Filters("cohorts")
-    search, with_hidden = show_filters(bridge, person, cohorts, filters)
+    search, with_hidden = show_filters(bridge, person, cohorts, filters, project.name)
     filters.show_unknown()
     shown = [
         cohort
@@ -90,9 +96,9 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
         if (cohort.is_visible or with_hidden or search)
         and search in f"{cohort.name}\n{cohort.description}\n{cohort.id}".casefold()
     ]
-    read_at = cohorts_read_at(bridge, person)
+    read_at = cohorts_read_at(bridge, person, mixpanel=project.name)
     st.caption(f"{pluralize(len(shown), 'cohort')} of {number(len(cohorts))}, as Mixpanel listed them {age(read_at)}.")
-    show_left_out(bridge, person)
+    show_left_out(bridge, person, project.name)
     if not shown:
         if search:
             filters.show_none("No cohort matches the search.")
@@ -110,9 +116,9 @@ def show_list(bridge: Bridge, person: Actor, cohorts: list[Cohort], groups: list
     )
 
 
-def show_left_out(bridge: Bridge, person: Actor) -> None:
+def show_left_out(bridge: Bridge, person: Actor, mixpanel: str) -> None:
     """Show how many cohorts are missing from the list because they could not be read."""
-    if left_out := count_cohorts_left_out(bridge, person):
+    if left_out := count_cohorts_left_out(bridge, person, mixpanel=mixpanel):
         entries = "1 entry is" if left_out == 1 else f"{left_out:,} entries are"
         st.warning(
             f"{entries} left out of Mixpanel's list: "
@@ -133,9 +139,11 @@ def latest_by_cohort(groups: list[Group]) -> dict[int, Group]:
     return {group.cohort_id: group for group in delivered}
 
 
-def show_filters(bridge: Bridge, person: Actor, cohorts: list[Cohort], filters: Filters) -> tuple[str, bool]:
+def show_filters(
+    bridge: Bridge, person: Actor, cohorts: list[Cohort], filters: Filters, mixpanel: str
+) -> tuple[str, bool]:
     """Show the search and the other filters; return the text, casefolded, and whether hidden ones are asked for."""
-    budget = get_query_budget(bridge, person)
+    budget = get_query_budget(bridge, person, mixpanel=mixpanel)
     hidden = sum(not cohort.is_visible for cohort in cohorts)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         search = filters.text(st.text_input, "Search", "search", live=True, placeholder="Name, text or id", width=340)
@@ -149,7 +157,7 @@ def show_filters(bridge: Bridge, person: Actor, cohorts: list[Cohort], filters: 
             icon=":material/refresh:",
             help=f"Asks Mixpanel. Costs one of {budget.limit:,} queries an hour; used so far: {budget.used:,}.",
             on_click=refresh,
-            args=(bridge, person),
+            args=(bridge, person, mixpanel),
         )
     return search.casefold(), with_hidden
 
@@ -261,7 +269,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     COHORTS.back_button()
     st.header(escape_markdown(cohort.name), anchor=False)
     show_facts(cohort)
-    now = cohort_now.load(bridge, person, cohort, connections, project.project_id)
+    now = cohort_now.load(bridge, person, cohort, connections, project)
     show_syncs(now.syncs)
     chosen = None
     if now.destinations:
@@ -293,7 +301,7 @@ if project is None:
     st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
     whom_to_ask.show_way_to_connections(bridge, person)
     st.stop()
-all_cohorts = load(bridge, person)
+all_cohorts = load(bridge, person, project.name)
 with show_errors():
     if not COHORTS.requested:
         show_list(bridge, person, all_cohorts, delivered(bridge, person, project), project)
@@ -302,7 +310,7 @@ with show_errors():
         several_progress.show(bridge, person)
     elif len(chosen := several.read_ids(COHORTS.requested)) > 1:
         COHORTS.back_button()
-        several.show(bridge, person, chosen, all_cohorts, connections, delivered(bridge, person, project))
+        several.show(bridge, person, chosen, all_cohorts, connections, project, delivered(bridge, person, project))
     elif cohort := COHORTS.find({cohort.id: cohort for cohort in all_cohorts}.get):
         show_one(bridge, person, cohort, connections, project)
 held_run_dialog.show(bridge, person)

@@ -23,9 +23,13 @@ KINDS = {
 _KEPT = "cohorts_previewed"
 
 
-class GroupNames(NamedTuple):
-    """The names of a cohort's groups by destination, and the one that a group has where it follows the cohort's."""
+class ExportNames(NamedTuple):
+    """What is called how where a cohort is exported: the connection that it is read through, and its groups.
 
+    `present` are the names of groups by destination, `usual` the one that a group has where it follows the cohort's.
+    """
+
+    mixpanel: str
     present: dict[str, str]
     usual: str
 
@@ -57,7 +61,7 @@ _LABELS = {
 }
 
 
-def read(cohort_id: int, names: GroupNames) -> ExportSettings:
+def read(cohort_id: int, names: ExportNames) -> ExportSettings:
     """Return what the form is set to. Raises SettingsError naming the field."""
     entered = st.session_state
     name, to = entered[f"cohorts_group_{cohort_id}"].strip(), entered[f"cohorts_to_{cohort_id}"]
@@ -94,7 +98,7 @@ def timing_of(settings: ExportSettings) -> Timing | None:
     return Schedule(*settings["schedule"]) if settings["schedule"] else settings["every"]
 
 
-def list_changes(settings: ExportSettings, cohort_id: int, names: GroupNames) -> list[str]:
+def list_changes(settings: ExportSettings, cohort_id: int, names: ExportNames) -> list[str]:
     """List the labels of what the form is set to otherwise by now."""
     try:
         current = read(cohort_id, names)
@@ -103,10 +107,13 @@ def list_changes(settings: ExportSettings, cohort_id: int, names: GroupNames) ->
     return [label for name, label in _LABELS.items() if current[name] != settings[name]]
 
 
-def start(bridge: Bridge, person: Actor, cohort_id: int, settings: ExportSettings) -> Run | Sync:
-    """Queue the export, or add the recurring sync. Raises as `start_export` and `add_sync` do."""
+def start_entered(bridge: Bridge, person: Actor, cohort_id: int, names: ExportNames) -> Run | Sync:
+    """Start what the form is set to: queue the export, or add the recurring sync. Raises as these do."""
+    settings, mixpanel = read(cohort_id, names), names.mixpanel
     if settings["kind"] != RECURRING:
-        return one_time.start_export(bridge, person, cohort_id, group=settings["group"], to=settings["to"])
+        return one_time.start_export(
+            bridge, person, cohort_id, group=settings["group"], to=settings["to"], mixpanel=mixpanel
+        )
     every, schedule = timing_fields.parts_of(timing_of(settings) or INTERVALS[0])
     return recurring.add_sync(
         bridge,
@@ -117,29 +124,35 @@ def start(bridge: Bridge, person: Actor, cohort_id: int, settings: ExportSetting
         group=settings["group"],
         to=settings["to"],
         max_shrink=settings["max_shrink"],
+        mixpanel=mixpanel,
     )
 
 
-def start_entered(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> Run | Sync:
-    """Start what the form is set to."""
-    return start(bridge, person, cohort_id, read(cohort_id, names))
-
-
-def start_previewed(bridge: Bridge, person: Actor, run: Run, settings: ExportSettings, names: GroupNames) -> Run | Sync:
+def start_previewed(
+    bridge: Bridge, person: Actor, run: Run, settings: ExportSettings, names: ExportNames
+) -> Run | Sync:
     """Start what a preview was made with, if the form is still set to it, and all else is as the preview had it."""
     if changes := list_changes(settings, run.cohort_id, names):
         raise SettingsError(
             f"The form has changed since the preview: {', '.join(changes)}. Nothing was exported.",
             advice="Preview again, or press Start sync to export what the form is set to.",
         )
-    previews.require_current(bridge, person, run.id or 0)
+    previews.require_current(bridge, person, run.id or 0, mixpanel=names.mixpanel)
     # As the form says it: its cohort may be called otherwise since, and what was a name of no one's own is one now.
-    return start(bridge, person, run.cohort_id, read(run.cohort_id, names))
+    return start_entered(bridge, person, run.cohort_id, names)
 
 
-def preview(bridge: Bridge, person: Actor, cohort_id: int, names: GroupNames) -> Run:
+def preview(bridge: Bridge, person: Actor, cohort_id: int, names: ExportNames) -> Run:
     """Queue a preview of what the form is set to."""
     settings = read(cohort_id, names)
-    run = one_time.start_export(bridge, person, cohort_id, group=settings["group"], to=settings["to"], dry_run=True)
+    run = one_time.start_export(
+        bridge,
+        person,
+        cohort_id,
+        group=settings["group"],
+        to=settings["to"],
+        mixpanel=names.mixpanel,
+        dry_run=True,
+    )
     keep(run, settings)
     return run

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from core.access.roles import Actor, Role
 from core.alerts.attention import Attention, get_attention
 from core.bridge import Bridge
+from core.connections.lookup import choose_mixpanel
 from core.leases import workers
 from core.reports import clocks, overview, storage
 from core.reports.overview import DoubtfulGroup, Health, QuotaStatus, RestoredDatabase
@@ -105,7 +106,8 @@ def show_cards(
     with st.container(border=True, gap="xsmall"):
         st.markdown("**Mixpanel queries**")
         if mixpanel:
-            _show_quota(overview.get_quota_status(bridge, person))
+            used = choose_mixpanel([each.connection for each in mixpanel])
+            _show_quota(overview.get_quota_status(bridge, person, mixpanel=used.name if used else None))
         else:
             st.caption("Known once Mixpanel is connected.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -40,6 +40,13 @@ _PREFIX, _ROW = "several", 0
 _CHECKED = "several_checked"
 # What others do meanwhile may speak against a cohort, or not any more.
 _CHECKED_FOR = timedelta(seconds=30)
+
+
+class _Drawn(NamedTuple):
+    """What the buttons were drawn with: the connection that the cohorts are listed through, and as of when."""
+
+    mixpanel: str
+    as_of: datetime | None
 
 
 def read_ids(text: str) -> list[int]:
@@ -92,6 +99,7 @@ def show(
     ids: Sequence[int],
     cohorts: Sequence[Cohort],
     connections: Sequence[Connection],
+    project: Connection,
     groups: Sequence[Group],
 ) -> None:
     """Show how the cohorts that are chosen are to be exported, and when that would be done."""
@@ -107,10 +115,10 @@ def show(
     if not chosen:
         return
     destination = _fields(destinations)
-    refused, as_of = _check(bridge, person, [cohort.id for cohort in chosen])
+    refused, as_of = _check(bridge, person, [cohort.id for cohort in chosen], project.name)
     left = [cohort for cohort in chosen if cohort.id not in refused]
-    _show_forecast(bridge, person, left, is_recurring=_is_recurring())
-    _buttons(bridge, person, [cohort.id for cohort in chosen], refused, as_of)
+    _show_forecast(bridge, person, left, project.name)
+    _buttons(bridge, person, [cohort.id for cohort in chosen], refused, _Drawn(project.name, as_of))
     answers.show(bridge, person, PLACE)
     _show_cohorts(chosen, refused, [group for group in groups if group.destination_id == destination.id])
 
@@ -154,23 +162,25 @@ def _is_recurring() -> bool:
     return st.session_state["several_kind"] == RECURRING
 
 
-def _entered() -> ExportSettings:
+def _entered(mixpanel: str) -> ExportSettings:
     """Return what all are to have in common. Raises SettingsError naming the field."""
     to = st.session_state["several_to"]
     if not _is_recurring():
-        return ExportSettings(to)
+        return ExportSettings(to, mixpanel=mixpanel)
     timing, max_shrink = sync_settings.read_schedule(_PREFIX, _ROW)
     every, schedule = timing_fields.parts_of(timing)
-    return ExportSettings(to, recurring=True, every_minutes=every, schedule=schedule, max_shrink=max_shrink)
+    return ExportSettings(
+        to, recurring=True, every_minutes=every, schedule=schedule, max_shrink=max_shrink, mixpanel=mixpanel
+    )
 
 
-def _check(bridge: Bridge, person: Actor, ids: list[int]) -> tuple[dict[int, str], datetime | None]:
+def _check(bridge: Bridge, person: Actor, ids: list[int], mixpanel: str) -> tuple[dict[int, str], datetime | None]:
     """Return what speaks against cohorts, and as of when; None where what is entered cannot be used.
 
     To look takes the place of a writer for a moment: it is done where something else is entered, and now and then.
     """
     try:
-        settings = _entered()
+        settings = _entered(mixpanel)
         asked = [*ids, repr(settings)]
         kept: dict[str, Any] | None = st.session_state.get(_CHECKED)
         now = resources.now()
@@ -185,10 +195,10 @@ def _check(bridge: Bridge, person: Actor, ids: list[int]) -> tuple[dict[int, str
     return kept["refused"], kept["at"]
 
 
-def _show_forecast(bridge: Bridge, person: Actor, chosen: list[Cohort], *, is_recurring: bool) -> None:
+def _show_forecast(bridge: Bridge, person: Actor, chosen: list[Cohort], mixpanel: str) -> None:
     if chosen:
-        forecast = forecast_exports(bridge, person, chosen)
-        text = forecast_text(forecast, len(chosen), is_recurring=is_recurring, now=resources.now())
+        forecast = forecast_exports(bridge, person, chosen, mixpanel=mixpanel)
+        text = forecast_text(forecast, len(chosen), is_recurring=_is_recurring(), now=resources.now())
         st.info(text, icon=":material/schedule:")
 
 
@@ -206,7 +216,7 @@ def forecast_text(forecast: Forecast, count: int, *, is_recurring: bool, now: da
     return text
 
 
-def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, str], as_of: datetime | None) -> None:
+def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, str], drawn: _Drawn) -> None:
     left = [each for each in ids if each not in refused]
     what = "sync" if _is_recurring() else "export"
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -215,9 +225,9 @@ def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, s
             key="several_start",
             type="primary",
             icon=":material/play_arrow:",
-            disabled=bool(refused) or as_of is None,
+            disabled=bool(refused) or drawn.as_of is None,
             on_click=_start,
-            args=(bridge, person, tuple(ids), as_of),
+            args=(bridge, person, tuple(ids), drawn),
         )
         if refused and left:
             st.button(
@@ -234,10 +244,10 @@ def _buttons(bridge: Bridge, person: Actor, ids: list[int], refused: dict[int, s
             )
 
 
-def _start(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -> None:
+def _start(bridge: Bridge, person: Actor, ids: Sequence[int], drawn: _Drawn) -> None:
     if not st.query_params.get(CHOSEN) or st.query_params.get(RUNS) or st.query_params.get(SYNCS):
         return  # pressed twice: the first press has led on
-    started = perform(PLACE, partial(_start_all, bridge, person, ids, as_of))
+    started = perform(PLACE, partial(_start_all, bridge, person, ids, drawn))
     st.session_state.pop(_CHECKED, None)
     if started:
         tables.clear_selection(TABLE)
@@ -245,8 +255,8 @@ def _start(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -
         set_param(SYNCS, ",".join(str(sync.id) for sync in started.syncs) or None)
 
 
-def _start_all(bridge: Bridge, person: Actor, ids: Sequence[int], as_of: datetime) -> Started:
-    return several.start_exports(bridge, person, ids, _entered(), as_of=as_of)
+def _start_all(bridge: Bridge, person: Actor, ids: Sequence[int], drawn: _Drawn) -> Started:
+    return several.start_exports(bridge, person, ids, _entered(drawn.mixpanel), as_of=drawn.as_of)
 
 
 def _show_cohorts(chosen: list[Cohort], refused: dict[int, str], groups: list[Group]) -> None:

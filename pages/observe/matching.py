@@ -10,11 +10,12 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
+from core.connections.lookup import choose_mixpanel
 from core.reports import match_funnel
 from core.reports.match_funnel import CohortRead, Funnel
 from core.rules.id_words import IdWords, id_words
 from core.rules.matching import id_kind
-from data.models import MIXPANEL_SIDE, Connection, Run
+from data.models import Run
 from pages.parts import flow, links, matching_charts, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
 from pages.parts.associate import screen as associate
@@ -223,12 +224,6 @@ def table_row(read: CohortRead, funnel: Funnel) -> dict[str, object]:
     }
 
 
-def pick_mixpanel(connections: list[Connection]) -> Connection | None:
-    """Pick the Mixpanel connection that actions go through."""
-    sources = [connection for connection in connections if connection.side == MIXPANEL_SIDE]
-    return next((source for source in sources if source.name == "default"), sources[0] if sources else None)
-
-
 def choose_view(person: Actor) -> str:
     """Show the field that looks a user up, and the choice of a view, which the address names, to those who have it."""
     if "association" in st.query_params and "view" not in st.query_params:
@@ -268,6 +263,6 @@ connections = page_frame.open_page(
 )
 with show_errors():
     if choose_view(person) == ASSOCIATE:
-        associate.show(bridge, person, pick_mixpanel(connections))
+        associate.show(bridge, person, choose_mixpanel(connections))
     else:
         show_funnel(bridge, person)

@@ -7,15 +7,27 @@ import pytest
 from sqlmodel import select
 
 from core.access.roles import LOCAL
+from core.associate import actions
 from core.bridge import Bridge
 from core.connections.destinations import connect_csv
 from core.errors import NotFound
 from core.reports import members
 from core.syncs import one_time, recurring, runs, undo
 from core.worker import service
-from data.engine import write_session
-from data.models import Group
-from tests.pages.dashboard import COHORTS, HISTORY, SYNCS, drawn, flow_figures, open_page, shown
+from data.engine import read_session, write_session
+from data.models import Connection, ConnectionKind, Group, Sync
+from tests.pages.dashboard import (
+    COHORTS,
+    CONNECTIONS,
+    HISTORY,
+    MATCHING,
+    OVERVIEW,
+    SYNCS,
+    drawn,
+    flow_figures,
+    open_page,
+    shown,
+)
 from tests.stage.home import export, get_counts, newest_run
 from tests.stage.sandbox import COMPANIES, EVERYONE, LATER_S, POWER, SPENDERS, TRIAL, WEB, Sandbox
 
@@ -84,6 +96,36 @@ def test_an_export_is_queued_and_a_worker_does_it(practising: Bridge, sandbox: S
 
     assert sandbox.group(POWER) == sandbox.answer(POWER).group
     assert "The group equals its cohort" in shown(at)
+
+
+def test_with_several_projects_and_no_usual_one_all_goes_through_the_one_that_is_listed(practising: Bridge):
+    with write_session(practising.engine) as session:
+        listed = session.exec(select(Connection).where(Connection.kind == ConnectionKind.MIXPANEL)).one()
+        other = listed.model_dump(exclude={"id", "name", "project_id"})
+        session.add(Connection(**other, name="zoo", project_id=listed.project_id + 1))
+        listed.name = "shop"
+
+    for page in (COHORTS, OVERVIEW, CONNECTIONS, MATCHING):
+        assert "choose one of" not in shown(open_page(page))
+    at = open_page(COHORTS, cohort=POWER)
+    drawn(at.button(key=f"cohorts_preview_{POWER}").click().run())
+    service.once(practising)
+    drawn(at.run())
+    drawn(at.button(key=f"cohorts_export_these_{POWER}").click().run())
+    at = open_page(COHORTS, cohort=f"{SPENDERS},{WEB}")
+    drawn(at.button(key="several_start").click().run())
+    at = open_page(MATCHING, view="associate")
+    at.text_input(key="associate_distinct_id").set_value("u")
+    at.text_input(key="associate_apptimize_id").set_value("i_1")
+    drawn(at.button(key="associate_one_check").click().run())
+
+    queued = runs.list_runs(practising, LOCAL)
+    assert [(run.cohort_id, run.dry_run) for run in reversed(queued)] == [
+        (POWER, True), (POWER, False), (SPENDERS, False), (WEB, False)
+    ]  # fmt: skip
+    with read_session(practising.engine) as session:
+        assert set(session.exec(select(Sync.mixpanel_id)).all()) == {listed.id}
+    assert [each.mixpanel_id for each in actions.list_associations(practising, LOCAL)] == [listed.id]
 
 
 def test_what_is_said_of_a_group_is_about_that_group_now(practising: Bridge, sandbox: Sandbox):

@@ -35,7 +35,7 @@ def show(bridge: Bridge, person: Actor, connection: Connection | None) -> None:
         return
     _explain(connection)
     answers.show(bridge, person, PLACE)
-    _show_forms(bridge, person)
+    _show_forms(bridge, person, connection.name)
     _show_list(bridge, person)
 
 
@@ -60,7 +60,7 @@ def _explain(connection: Connection) -> None:
         )
 
 
-def _show_forms(bridge: Bridge, person: Actor) -> None:
+def _show_forms(bridge: Bridge, person: Actor, mixpanel: str) -> None:
     left, right = st.columns(2, gap="medium")
     with left.container(border=True):
         st.markdown("**A file**")
@@ -79,13 +79,15 @@ def _show_forms(bridge: Bridge, person: Actor) -> None:
             "Check file", key="associate_check", type="primary", icon=":material/rule:", disabled=not uploaded
         ):
             assert uploaded is not None
-            start(partial(actions.start_association, bridge, person, uploaded, source=uploaded.name))
+            begin = partial(actions.start_association, bridge, person, uploaded)
+            start(partial(begin, source=uploaded.name, mixpanel=mixpanel))
     with right.form("associate_one"):
         st.markdown("**One user**")
         distinct_id = st.text_input("Mixpanel distinct id", key="associate_distinct_id")
         apptimize_id = st.text_input("Apptimize id", key="associate_apptimize_id", placeholder="i_… or a_…")
         if st.form_submit_button("Check user", key="associate_one_check", icon=":material/rule:"):
-            start(partial(actions.associate_one, bridge, person, distinct_id=distinct_id, apptimize_id=apptimize_id))
+            begin = partial(actions.associate_one, bridge, person, mixpanel=mixpanel)
+            start(partial(begin, distinct_id=distinct_id, apptimize_id=apptimize_id))
     st.caption("Nothing is written before you have seen what it changes and confirmed it.")
 
 

@@ -8,7 +8,8 @@ import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.connections import destinations, lookup
+from core.connections import destinations
+from core.connections.lookup import choose_mixpanel
 from data.models import Connection, ConnectionKind, SignInKind
 from pages.parts.connections import dialogs, receiver_dialogs
 from pages.parts.connections.affected import Affected
@@ -62,7 +63,7 @@ def show_connected(
                 for button in [*_TWIN_BUTTONS, *buttons] if has_twins else buttons:
                     _show_button(button, connection, place)
             if connection.kind == ConnectionKind.MIXPANEL:
-                _show_use(bridge, connection)
+                _show_use(connection, choose_mixpanel(connections))
                 show_matching(connection)
                 match_settings(bridge, person, connection)
             else:
@@ -85,10 +86,9 @@ def _show_members(connection: Connection) -> None:
             st.caption(CANNOT_HEAL)
 
 
-def _show_use(bridge: Bridge, connection: Connection) -> None:
+def _show_use(connection: Connection, used: Connection | None) -> None:
     """Show of a project beside the one that cohorts are read through that it is not in use."""
-    used = lookup.find_mixpanel(bridge)
-    if used.id != connection.id:
+    if used and used.id != connection.id:
         st.caption(f"Not in use: cohorts are listed and exported through {escape_markdown(used.name)}.")
 
 
