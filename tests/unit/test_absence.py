@@ -24,6 +24,7 @@ from data.models import (
     SyncKind,
 )
 from tests.stage.reads import add_connections, read
+from tests.stage.rows import change_row
 
 
 def explain(bridge: Bridge, user_id: str, group_id: int | None = None) -> list[Absence]:
@@ -33,13 +34,6 @@ def explain(bridge: Bridge, user_id: str, group_id: int | None = None) -> list[A
 
 def causes(bridge: Bridge, user_id: str, group_id: int | None = None) -> list[tuple[Cause, list[str]]]:
     return [(each.cause, [group.name for group in each.groups]) for each in explain(bridge, user_id, group_id)]
-
-
-def change_run(bridge: Bridge, run_id: int, **values: object) -> None:
-    with write_session(bridge.engine) as session:
-        run = session.get_one(Run, run_id)
-        for name, value in values.items():
-            setattr(run, name, value)
 
 
 def set_by_hand(bridge: Bridge, distinct_id: str, *, hours_later: int) -> None:
@@ -114,12 +108,12 @@ def test_a_user_of_a_cohort_that_was_only_previewed_is_told_of_it(bridge: Bridge
     ids = add_connections(bridge)
     read(bridge, ids, 1, [("D1", "i_A")])
     read(bridge, ids, 2, [("D7", "i_G")])
-    change_run(bridge, 2, dry_run=True, difference="members-2")
+    change_row(bridge, Run, 2, dry_run=True, difference="members-2")
     with write_session(bridge.engine) as session:
         group = session.get_one(Group, 2)
         group.delivered_at = group.base_snapshot = None
     bridge.snapshots.path("members-2").rename(bridge.snapshots.path("run-2-x"))
-    change_run(bridge, 2, difference="run-2-x", excluded=None)
+    change_row(bridge, Run, 2, difference="run-2-x", excluded=None)
 
     for asked in ("D7", "i_G"):
         assert causes(bridge, asked) == [(Cause.PREVIEWED, ["Cohort 2"]), (Cause.NOT_IN_COHORT, ["Cohort 1"])]
@@ -131,14 +125,14 @@ def test_a_run_that_is_held_and_would_add_the_user_comes_first(bridge: Bridge):
     read(bridge, ids, 1, [("D1", "i_A")], unmatched=["D7"])
     read(bridge, ids, 2, [("D7", "i_G")])
     bridge.snapshots.path("members-2").rename(bridge.snapshots.path("run-2-x"))
-    change_run(bridge, 2, group_id=1, status=RunStatus.HELD, difference="run-2-x", excluded=None)
+    change_row(bridge, Run, 2, group_id=1, status=RunStatus.HELD, difference="run-2-x", excluded=None)
     with write_session(bridge.engine) as session:
         group = session.get_one(Group, 2)
         group.delivered_at = group.base_snapshot = None
 
     assert causes(bridge, "i_G") == [(Cause.HELD, ["Cohort 1"])]
 
-    change_run(bridge, 2, status=RunStatus.CANCELLED)
+    change_row(bridge, Run, 2, status=RunStatus.CANCELLED)
 
     assert causes(bridge, "i_G") == [(Cause.UNKNOWN, [])]
 

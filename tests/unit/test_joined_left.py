@@ -17,6 +17,7 @@ from core.reports.memberships import CHANGES_KEPT_FOR
 from core.reports.user_lookup import UserLookup, look_up_user
 from data.engine import write_session
 from data.models import Group, Run, RunStatus
+from tests.stage.rows import change_row
 
 # One after the other: what the group held after each of its runs.
 PAST = ("a b c d", "a b c d e", "b c d e f g", "b c d e f g", "b g h", "a g h i j k l m")
@@ -44,11 +45,7 @@ class Past:
         return list_joined_and_left(self.bridge, LOCAL, self.group.id or 0, period or Period(), **which)
 
     def change(self, number: int, **values: object) -> None:
-        with write_session(self.bridge.engine) as session:
-            run = session.get_one(Run, self.runs[number].id)
-            for name, value in values.items():
-                setattr(run, name, value)
-            session.add(run)
+        change_row(self.bridge, Run, self.runs[number].id, **values)
 
 
 def joined(number: int) -> list[str]:

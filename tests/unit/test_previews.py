@@ -12,8 +12,8 @@ from core.connections.project import match_rule
 from core.errors import SettingsError
 from core.syncs import previews
 from data import runs
-from data.engine import write_session
 from data.models import Run, RunStatus
+from tests.stage.rows import change_row
 
 
 @pytest.fixture
@@ -25,20 +25,12 @@ def ended(bridge: Bridge, group_with_runs: list[Run]) -> list[Run]:
     assert rows.mixpanel is not None
     rule = str(match_rule(rows.mixpanel, rows.sync, rows.destination))
     for run, minutes in zip(group_with_runs, (-70, -60, 0), strict=True):
-        change(
-            bridge, run, status=RunStatus.SUCCEEDED, queued_at=began - timedelta(hours=2), matched_by=rule,
+        change_row(
+            bridge, Run, run.id, status=RunStatus.SUCCEEDED, queued_at=began - timedelta(hours=2), matched_by=rule,
             started_at=began + timedelta(minutes=minutes), finished_at=began + timedelta(minutes=minutes + 5),
         )  # fmt: skip
-    change(bridge, group_with_runs[2], dry_run=True)
+    change_row(bridge, Run, group_with_runs[2].id, dry_run=True)
     return group_with_runs
-
-
-def change(bridge: Bridge, run: Run, **values: object) -> None:
-    with write_session(bridge.engine) as session:
-        row = session.get_one(Run, run.id)
-        for name, value in values.items():
-            setattr(row, name, value)
-        session.add(row)
 
 
 def began(run: Run, bridge: Bridge) -> datetime:
@@ -61,10 +53,10 @@ def test_a_preview_does_not_count_once_any_run_may_have_written_since(
 ):
     other, preview = ended[turn], ended[2]
     if how == "is at work":
-        change(bridge, other, status=RunStatus.WAITING, finished_at=None)
+        change_row(bridge, Run, other.id, status=RunStatus.WAITING, finished_at=None)
     else:
         minutes = 60 if how == "ended after it" else 1
-        change(bridge, other, finished_at=began(preview, bridge) + timedelta(minutes=minutes))
+        change_row(bridge, Run, other.id, finished_at=began(preview, bridge) + timedelta(minutes=minutes))
 
     with pytest.raises(SettingsError, match=f"run {other.id} has come after it"):
         previews.require_current(bridge, LOCAL, preview.id or 0)

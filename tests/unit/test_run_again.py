@@ -9,8 +9,9 @@ from core.access.roles import LOCAL
 from core.bridge import Bridge
 from core.errors import NotConnected, NotFound
 from core.syncs import one_time, recurring, retry
-from data.engine import write_session
-from data.models import Connection, ConnectionKind, Run, RunStatus, SyncState
+from data.engine import read_session, write_session
+from data.models import Connection, Run, RunStatus, SyncState
+from tests.stage.rows import build_folder, build_mixpanel, change_row
 
 COHORT = 7
 
@@ -18,50 +19,27 @@ COHORT = 7
 @pytest.fixture
 def home(bridge: Bridge) -> Bridge:
     """A home with connections to two projects and to two folders, none of them the usual one."""
-    now, secret = bridge.clock.now(), bridge.vault.encrypt("made up")
     with write_session(bridge.engine) as session:
         for number, name in ((1, "shop"), (2, "news")):
-            session.add(
-                Connection(
-                    side="mixpanel", kind=ConnectionKind.MIXPANEL, name=name, project_id=number, username="a",
-                    base_url="https://mixpanel.invalid", secret=secret, created_at=now,
-                )
-            )  # fmt: skip
-            session.add(
-                Connection(
-                    side="destination", kind=ConnectionKind.CSV, name=f"csv-{name}", folder=f"unused-{name}",
-                    created_at=now,
-                )
-            )  # fmt: skip
+            session.add_all([build_mixpanel(bridge, name, number), build_folder(bridge, f"csv-{name}")])
     return bridge
 
 
-def change(bridge: Bridge, run: Run, **values: object) -> Run:
-    with write_session(bridge.engine) as session:
-        row = session.get_one(Run, run.id)
-        for name, value in values.items():
-            setattr(row, name, value)
-        session.add(row)
-    return row
-
-
 def failed(bridge: Bridge, run: Run, **values: object) -> int:
-    change(bridge, run, status=RunStatus.FAILED, finished_at=bridge.clock.now(), **values)
+    change_row(bridge, Run, run.id, status=RunStatus.FAILED, finished_at=bridge.clock.now(), **values)
     return run.id or 0
 
 
-def connection(bridge: Bridge, called: str, **values: object) -> None:
-    with write_session(bridge.engine) as session:
-        row = session.exec(select(Connection).where(Connection.name == called)).one()
-        for name, value in values.items():
-            setattr(row, name, value)
-        session.add(row)
+def change_connection(bridge: Bridge, present_name: str, **values: object) -> None:
+    with read_session(bridge.engine) as session:
+        connection_id = session.exec(select(Connection.id).where(Connection.name == present_name)).one()
+    change_row(bridge, Connection, connection_id, **values)
 
 
 def test_an_export_goes_between_the_same_connections_whatever_they_are_called_by_now(home: Bridge):
     run = one_time.start_export(home, LOCAL, COHORT, mixpanel="news", to="csv-news")
-    connection(home, "csv-news", name="papers")
-    connection(home, "csv-shop", name="csv-news")
+    change_connection(home, "csv-news", name="papers")
+    change_connection(home, "csv-shop", name="csv-news")
 
     again = retry.run_again(home, LOCAL, failed(home, run))
 
@@ -77,7 +55,7 @@ def test_a_group_is_written_again_from_its_own_project(home: Bridge):
     again = retry.export_again(home, LOCAL, run.group_id)
 
     assert (again.id != run.id, again.group_id, again.sync_id) == (True, run.group_id, run.sync_id)
-    connection(home, "news", removed=True)
+    change_connection(home, "news", removed=True)
     with pytest.raises(NotConnected, match="not connected any more"):
         retry.export_again(home, LOCAL, run.group_id)
 
@@ -109,9 +87,9 @@ def test_a_rollback_is_one_again_and_to_the_same_members(home: Bridge):
     with home.snapshots.collector() as collector:
         collector.add(distinct_ids=["user"], apptimize_ids=["i_1"])
         home.snapshots.make("run-00000001", collector.write)
-    change(
-        home, earlier, status=RunStatus.SUCCEEDED, finished_at=home.clock.now(), snapshot="run-00000001", members=1,
-        matched_by="original:$apptimize_user_id",
+    change_row(
+        home, Run, earlier.id, status=RunStatus.SUCCEEDED, finished_at=home.clock.now(), snapshot="run-00000001",
+        members=1, matched_by="original:$apptimize_user_id",
     )  # fmt: skip
     run = recurring.run_now(home, LOCAL, sync.id or 0)
     number = failed(home, run, trigger="undo", restore_snapshot="run-00000001")
@@ -120,7 +98,7 @@ def test_a_rollback_is_one_again_and_to_the_same_members(home: Bridge):
 
     assert (again.trigger, again.restore_snapshot) == ("undo", "run-00000001")
     assert recurring.pause_sync(home, LOCAL, sync.id or 0).state == SyncState.PAUSED
-    change(home, earlier, snapshot=None)
+    change_row(home, Run, earlier.id, snapshot=None)
     with pytest.raises(NotFound, match=f"The members that run {number} was to write are not kept"):
         retry.run_again(home, LOCAL, number)
 
@@ -134,7 +112,7 @@ def test_what_is_no_longer_connected_is_not_exported_to_or_from_elsewhere(
     home: Bridge, name: str, values: dict[str, object]
 ):
     run = one_time.start_export(home, LOCAL, COHORT, mixpanel="shop", to="csv-shop")
-    connection(home, name, **values)
+    change_connection(home, name, **values)
 
     with pytest.raises(NotConnected, match="was removed") as refused:
         retry.run_again(home, LOCAL, failed(home, run))

@@ -18,9 +18,10 @@ from core.syncs import one_time, recurring, runs, several
 from core.syncs.several import MOST, ExportSettings
 from core.vendors.mixpanel_answers import Cohort
 from data.engine import read_session, write_session
-from data.models import AuditEntry, Connection, ConnectionKind, Group, Run, RunStatus, Sync
+from data.models import AuditEntry, Group, Run, RunStatus, Sync
 from data.query_models import CohortList
 from tests.stage.clock import FakeClock
+from tests.stage.rows import build_folder, build_mixpanel
 from tests.stage.sandbox import NOON
 
 ONCE, DAILY = ExportSettings("csv"), ExportSettings("csv", recurring=True, every_minutes=1440)
@@ -45,15 +46,10 @@ COHORTS = [
 def listed(bridge: Bridge, fake_clock: FakeClock) -> Bridge:
     """A home that is connected on both sides, and knows the project's cohorts; its clock stands still."""
     fake_clock.start_s = NOON
-    now, secret = bridge.clock.now(), bridge.vault.encrypt("made up")
-    mixpanel = Connection(
-        side="mixpanel", kind=ConnectionKind.MIXPANEL, name="default", project_id=1, base_url="https://mixpanel.invalid",
-        username="a", secret=secret, created_at=now,
-    )  # fmt: skip
-    folder = Connection(side="destination", kind=ConnectionKind.CSV, name="csv", folder="unused", created_at=now)
+    mixpanel = build_mixpanel(bridge, "default", 1)
     with write_session(bridge.engine) as session:
-        session.add_all([mixpanel, folder])
-        key = project.project_key(mixpanel)
+        session.add_all([mixpanel, build_folder(bridge, "csv")])
+        key, now = project.project_key(mixpanel), bridge.clock.now()
         session.add(CohortList(project=key, read_at=now, cohorts=[asdict(cohort) for cohort in COHORTS]))
     return bridge
 

@@ -14,8 +14,9 @@ from core.syncs import groups, one_time, recurring
 from core.vendors.mixpanel_answers import Cohort
 from data import run_queue
 from data.engine import write_session
-from data.models import Connection, ConnectionKind, Group, Run, RunStatus
+from data.models import Connection, Group, Run, RunStatus
 from tests.stage.clock import FakeClock
+from tests.stage.rows import build_folder, build_mixpanel
 from tests.stage.sandbox import NOON
 
 FIRST, SECOND, COHORT = 11, 22, 7
@@ -24,18 +25,9 @@ FIRST, SECOND, COHORT = 11, 22, 7
 @pytest.fixture
 def projects(bridge: Bridge) -> Bridge:
     """A home with a connection to each of two projects, and one folder for both."""
-    now, secret = bridge.clock.now(), bridge.vault.encrypt("made up")
     with write_session(bridge.engine) as session:
-        for name, project_id in (("default", FIRST), ("second", SECOND)):
-            session.add(
-                Connection(
-                    side="mixpanel", kind=ConnectionKind.MIXPANEL, name=name, project_id=project_id, username="a",
-                    base_url="https://mixpanel.invalid", secret=secret, created_at=now,
-                )
-            )  # fmt: skip
-        session.add(
-            Connection(side="destination", kind=ConnectionKind.CSV, name="csv", folder="unused", created_at=now)
-        )
+        session.add_all([build_mixpanel(bridge, "default", FIRST), build_mixpanel(bridge, "second", SECOND)])
+        session.add(build_folder(bridge, "csv"))
     return bridge
 
 
