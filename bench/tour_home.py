@@ -54,8 +54,8 @@ _QUERIES = 1000
 _DUE_AGO = timedelta(hours=16), timedelta(hours=4)
 
 
-def name(cohort_id: int) -> str:
-    """Return what a cohort is called, up to what tells it from all others."""
+def name_start(cohort_id: int) -> str:
+    """Return the beginning of a cohort's name that no other cohort's has."""
     return NEW.get(cohort_id) or f"Cohort {cohort_id} "
 
 

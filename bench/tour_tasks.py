@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.tour_home import BOTH, EXCLUDED, FIRST, HELD, MISSED, PREVIEWED, RECURRING, RUN, TOGETHER, USER, name
+from bench.tour_home import BOTH, EXCLUDED, FIRST, HELD, MISSED, PREVIEWED, RECURRING, RUN, TOGETHER, USER, name_start
 from bench.walker import Walker
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ class Task:
 
 def _export_first(walker: Walker) -> None:
     walker.go_to("Cohorts")
-    walker.open_row(_COHORTS, name(FIRST))
+    walker.open_row(_COHORTS, name_start(FIRST))
     walker.press_button("Start sync")
     walker.see_text(_IS_EQUAL)
 
 
 def _preview_and_export(walker: Walker) -> None:
     walker.go_to("Cohorts")
-    walker.open_row(_COHORTS, name(PREVIEWED))
+    walker.open_row(_COHORTS, name_start(PREVIEWED))
     walker.press_button("Preview")
     walker.see_text("The preview is done")
     walker.press_button("Export these")
@@ -46,7 +46,7 @@ def _preview_and_export(walker: Walker) -> None:
 def _export_three(walker: Walker) -> None:
     walker.go_to("Cohorts")
     for cohort in TOGETHER:
-        walker.tick_row(_COHORTS, name(cohort))
+        walker.tick_row(_COHORTS, name_start(cohort))
     walker.press_button("Export 3 cohorts")
     walker.press_button("Start 3 exports")
     walker.see_text("3 succeeded")
@@ -54,7 +54,7 @@ def _export_three(walker: Walker) -> None:
 
 def _start_recurring(walker: Walker) -> None:
     walker.go_to("Cohorts")
-    walker.open_row(_COHORTS, name(RECURRING))
+    walker.open_row(_COHORTS, name_start(RECURRING))
     walker.press(walker.page.get_by_text("Recurring (dynamic)"))
     walker.see(walker.page.get_by_label("Shrink limit, in percent"))
     walker.press_button("Start sync")
@@ -78,7 +78,7 @@ def _attention_item(walker: Walker, cohort: int) -> Locator:
     """Find what Overview says of a group that needs attention."""
     boxes = walker.page.get_by_test_id("stVerticalBlock").filter(has_not=walker.page.get_by_role("heading"))
     return (
-        boxes.filter(has=walker.page.get_by_text(name(cohort).strip()))
+        boxes.filter(has=walker.page.get_by_text(name_start(cohort).strip()))
         .filter(has=walker.page.get_by_role("button"))
         .last
     )
@@ -103,7 +103,7 @@ def _let_held_through(walker: Walker) -> None:
 
 def _see_missed(walker: Walker) -> None:
     for sync in MISSED:
-        walker.see_row("Freshness of recurring syncs, those that need attention first", name(sync))
+        walker.see_row("Freshness of recurring syncs, those that need attention first", name_start(sync))
 
 
 def _see_both(walker: Walker) -> None:
@@ -111,13 +111,13 @@ def _see_both(walker: Walker) -> None:
     chosen = walker.page.get_by_role("combobox", name="Groups")
     walker.press(chosen)
     for group in BOTH:
-        walker.type(name(group))
-        walker.see(walker.page.get_by_role("option").filter(has_text=name(group)))
+        walker.type(name_start(group))
+        walker.see(walker.page.get_by_role("option").filter(has_text=name_start(group)))
         walker.strike("Enter")
-        walker.see(walker.page.get_by_test_id("stMultiSelect").get_by_text(name(group)))
+        walker.see(walker.page.get_by_test_id("stMultiSelect").get_by_text(name_start(group)))
     walker.strike("Escape")
     walker.see_text("1 pair of groups shares members")
-    walker.press_last_cell("Shared members of each two groups", name(BOTH[0]))
+    walker.press_last_cell("Shared members of each two groups", name_start(BOTH[0]))
     walker.see(walker.page.get_by_role("heading", level=2).filter(has_text="In both"))
     walker.see_list("Members")
 
@@ -130,9 +130,9 @@ def _see_who_joined(walker: Walker) -> None:
 
 def _open_group(walker: Walker) -> None:
     walker.go_to("Groups")
-    walker.type(name(BOTH[0]).strip(), walker.page.get_by_label("Search groups"))
+    walker.type(name_start(BOTH[0]).strip(), walker.page.get_by_label("Search groups"))
     walker.see_text("groups of")
-    walker.open_row("Delivered groups", name(BOTH[0]))
+    walker.open_row("Delivered groups", name_start(BOTH[0]))
 
 
 def _see_since_when(walker: Walker) -> None:
