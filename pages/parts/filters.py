@@ -108,7 +108,7 @@ class Filters:
         self, show: Callable[..., Any], label: str, name: str, options: Mapping[Option, str], **look: Any
     ) -> list[Option]:
         """Show the choice of any number of options by their labels."""
-        # Else the first thing that Enter takes is all that is like what was typed.
+        # Otherwise Enter would choose everything that matches what was typed, and not the first option.
         look["select_all"] = False
         return self._draw(show, label, name, _of_options(options, None, [], many=True), **_choice(options), **look)
 

@@ -45,10 +45,10 @@ def rows_to_open(
 ) -> None:
     """Show rows, of which a click on the column `opens` calls `go_to` with the row's id out of `ids`.
 
-    That is the column of the names, at most `opens_width` wide, which stays in view when the others are scrolled. The
-    first of these are what matters where there is least room for them. Where rows have a column "", it
-    holds the words of buttons that do the same. The ids are frozen when the list is drawn: a click opens the row that
-    the person saw. A button on a canvas cannot be reached from the keyboard; there a row is chosen by Shift and Space.
+    That is the column of the names, at most `opens_width` wide, which stays in view when the others are scrolled. A
+    narrow window shows only the first of the others: what matters most comes first. A column "" holds the words of
+    buttons that do the same. The ids are frozen when the list is drawn: a click opens the row that the person saw. A
+    button on a canvas cannot be reached from the keyboard; there a row is chosen by Shift and Space.
     """
     st.dataframe(
         _with_buttons(rows, opens),
@@ -82,9 +82,9 @@ def rows_to_select(
 ) -> None:
     """Show rows that are opened as those of `rows_to_open`, and of which any number can be selected: see `selected`."""
     chosen = set(_note_selected(key))
-    # A selection is places in a list: where other rows stand there now, it is another list, which begins with theirs.
-    table = f"{key}_{hash(tuple(ids)) & 0xFFFFFFFF:x}_{st.session_state.get(_round(key), 0)}"
-    st.session_state[_drawn(key)] = {"table": f"{table}_table", "ids": list(ids)}
+    # Streamlit keeps a selection as row numbers: a list of other rows needs another key, and is drawn with its own.
+    table = f"{key}_{hash(tuple(ids)) & 0xFFFFFFFF:x}_{st.session_state.get(_round_key(key), 0)}"
+    st.session_state[_drawn_key(key)] = {"table": f"{table}_table", "ids": list(ids)}
     open_it = partial(_pressed, tuple(ids), go_to)
     st.dataframe(
         _with_buttons(rows, opens),
@@ -122,33 +122,34 @@ def selection_text(count: int, noun: str, *, hidden: int) -> str:
 
 def clear_selection(key: str) -> None:
     """Select nothing in the list of this key."""
-    for name in (_selected_ids(key), _drawn(key)):
+    for name in (_selected_key(key), _drawn_key(key)):
         st.session_state.pop(name, None)
-    st.session_state[_round(key)] = st.session_state.get(_round(key), 0) + 1
+    st.session_state[_round_key(key)] = st.session_state.get(_round_key(key), 0) + 1
 
 
 def _note_selected(key: str) -> list[Any]:
-    """Return what is selected, after noting what of the rows that were drawn last is so by now."""
-    chosen: list[Any] = st.session_state.get(_selected_ids(key), [])
-    drawn = st.session_state.get(_drawn(key))
+    """Return the ids that are selected, after taking over what was selected in the list that was drawn last."""
+    chosen: list[Any] = st.session_state.get(_selected_key(key), [])
+    drawn = st.session_state.get(_drawn_key(key))
     if drawn and (state := st.session_state.get(drawn["table"])):
         ids = drawn["ids"]
         chosen = [each for each in chosen if each not in ids]
         chosen += [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
-        st.session_state[_selected_ids(key)] = chosen
+        st.session_state[_selected_key(key)] = chosen
     return chosen
 
 
-def _selected_ids(key: str) -> str:
+def _selected_key(key: str) -> str:
     return f"{key}_selected"
 
 
-def _drawn(key: str) -> str:
-    """Name where the list that was drawn last is kept: the key of its table, and the ids of its rows."""
+def _drawn_key(key: str) -> str:
+    """Return where the list that was drawn last is kept: the key of its table, and the ids of its rows."""
     return f"{key}_drawn"
 
 
-def _round(key: str) -> str:
+def _round_key(key: str) -> str:
+    """Return where it is counted how often the selection was cleared: with the number its table gets another key."""
     return f"{key}_round"
 
 
@@ -171,6 +172,7 @@ def texts(rows: Sequence[dict[str, Any]], **most: int) -> dict[str, Any]:
 
 
 def _fit(texts: Iterable[str], most: int, around: int = _AROUND_PX) -> int:
+    """Return how many pixels the widest of these texts needs, `most` at most."""
     return min(max(round(sum(map(_width_of, text))) + around for text in texts), most)
 
 
