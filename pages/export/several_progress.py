@@ -91,7 +91,7 @@ def _hint(exports: Sequence[ExportNow], waiting: Sequence[int]) -> str:
     if not any(is_open(each) for each in exports):
         return "All have ended."
     later = [run.waiting_until for each in exports if (run := each.run) and run.id in waiting and run.waiting_until]
-    until = f"Queries of Mixpanel's hour are free again from {clock(min(later))} on. " if later else ""
+    until = f"The next Mixpanel query is free at {clock(min(later))}. " if later else ""
     return f"{until}You can leave this page; the runs continue."
 
 
@@ -100,7 +100,7 @@ def _cancel(bridge: Bridge, person: Actor, run_ids: Sequence[int]) -> None:
 
 
 def _cancelled_text(count: int) -> str:
-    return f"{pluralize(count, 'run')} cancelled." if count else "None of them waits any more."
+    return f"{pluralize(count, 'run')} cancelled." if count else "None of them is waiting any more."
 
 
 def _show_lines(exports: Sequence[ExportNow]) -> None:
