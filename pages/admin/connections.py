@@ -249,14 +249,13 @@ person = gate.require(Role.ADMIN)
 bridge = resources.bridge()
 connections = page_frame.open_page(bridge, person, "Connections", "Where cohorts come from, and where groups go.")
 with show_errors():
-    affected = find_affected(bridge, person, connections)
     neighbors = destinations.list_shared(bridge, person)
     for title, intro, stands_here, place, show_form in SECTIONS:
         st.header(title, anchor=False)
         if intro:
             st.caption(intro)
         here = [connection for connection in connections if stands_here(connection)]
-        show_connected(bridge, person, here, affected, neighbors, place)
+        show_connected(bridge, person, here, neighbors, place)
         answers.show(bridge, person, place)
         show_form(bridge, person, connections)
-    show_dialog(bridge, person, connections, affected)
+    show_dialog(bridge, person, connections)

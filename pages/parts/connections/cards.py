@@ -12,7 +12,7 @@ from core.connections import destinations
 from core.connections.lookup import choose_mixpanel
 from data.models import Connection, ConnectionKind, SignInKind
 from pages.parts.connections import dialogs, receiver_dialogs
-from pages.parts.connections.affected import Affected
+from pages.parts.connections.affected import find_affected
 from pages.parts.connections.matching import match_settings, show_matching
 from pages.parts.connections.wording import CANNOT_HEAL, describe, describe_members, is_apptimize
 from pages.parts.formatting import age, escape_markdown
@@ -46,7 +46,6 @@ def show_connected(
     bridge: Bridge,
     person: Actor,
     connections: list[Connection],
-    affected: dict[int, Affected],
     neighbors: dict[int, list[Connection]],
     place: str,
 ) -> None:
@@ -117,12 +116,13 @@ def _show_button(button: Button, connection: Connection, place: str) -> None:
     )
 
 
-def show_dialog(bridge: Bridge, person: Actor, connections: list[Connection], affected: dict[int, Affected]) -> None:
+def show_dialog(bridge: Bridge, person: Actor, connections: list[Connection]) -> None:
     """Show the dialog that is open about one of the connections."""
     if asked := dialogs.open_question(connections):
         question, connection, place = asked
         by_question = {key: ask for _, key, _, ask in (_REMOVE, *_TWIN_BUTTONS, *_buttons(connection))}
         if ask := by_question.get(question):
+            affected = find_affected(bridge, person, [connection])
             ask(bridge, person, connection, affected[connection.id or 0], place)
 
 
