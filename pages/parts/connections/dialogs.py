@@ -102,7 +102,7 @@ def ask_for_token(bridge: Bridge, person: Actor, connection: Connection, affecte
             partial(destinations.replace_token, bridge, person, connection.id or 0, token),
             f"The token of {escape_markdown(connection.name)} was replaced.",
             place=place,
-            fields={"Token": "connections_replace_token"},
+            error_places={"Token": "connections_replace_token"},
         )
 
     with st.form("connections_replace_form", border=False):
@@ -128,7 +128,7 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
             apart=entered["connections_change_apart"],
         )
         answer = f"{escape_markdown(connection.name)} leads to another address now."
-        return change(bridge, person, connection, lead_elsewhere, answer, place=place, fields=places)
+        return change(bridge, person, connection, lead_elsewhere, answer, place=place, error_places=places)
 
     places = {"Endpoint": "connections_change_url", "Token": "connections_change_token"}
     with st.form("connections_change_form", border=False):
@@ -165,7 +165,7 @@ def ask_for_folder(bridge: Bridge, person: Actor, connection: Connection, affect
             partial(destinations.change_folder, bridge, person, connection.id or 0, folder=folder),
             f"{escape_markdown(connection.name)} writes to another folder now.",
             place=place,
-            fields={"Folder": "connections_change_folder"},
+            error_places={"Folder": "connections_change_folder"},
         )
 
     with st.form("connections_change_form", border=False):
@@ -191,7 +191,7 @@ def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affect
             secret=take_secret("connections_replace_secret"),
         )
         answer = f"{escape_markdown(connection.name)} asks with another secret now."
-        return change(bridge, person, connection, replace, answer, place=place, fields=places)
+        return change(bridge, person, connection, replace, answer, place=place, error_places=places)
 
     with st.form("connections_replace_form", border=False):
         fields.account_fields(st.container(), st.container(), "connections_replace", connection)
@@ -216,7 +216,7 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
             partial(mixpanel_connection.change_project, bridge, person, connection.id or 0, form),
             f"{escape_markdown(connection.name)} leads to project {escape_markdown(form.project_id)} now.",
             place=place,
-            fields=places,
+            error_places=places,
         )
 
     places = fields.error_places("connections_change")
@@ -263,11 +263,11 @@ def change(
     answer: str,
     *,
     place: str,
-    fields: Mapping[str, str],
+    error_places: Mapping[str, str],
 ) -> Connection | None:
     """Change a connection as a dialog has it, unless somebody else has changed it since the dialog was opened.
 
-    `fields` are the places of errors about one field, as `perform` takes them. Returns None where nothing was stored.
+    `error_places` are where errors about one field are shown: the `fields` of `perform`. Returns None on failure.
     """
     asked = page_frame.dialog_state(_DIALOG) or {}
 
@@ -278,7 +278,7 @@ def change(
             require_unchanged(asked.get("seen"), now, "this connection", advice=OPEN_AGAIN)
         return action()
 
-    return perform(place, change_it, answer, fields=fields, failed_at=_IN_DIALOG)
+    return perform(place, change_it, answer, fields=error_places, failed_at=_IN_DIALOG)
 
 
 def submit(label: str, save: Callable[[], Connection | None]) -> None:

@@ -51,7 +51,7 @@ def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affec
             partial(destinations.replace_sign_in, bridge, person, connection.id or 0, form),
             f"The sign-in of {escape_markdown(connection.name)} was replaced.",
             place=place,
-            fields=receiver_fields.error_places(prefix),
+            error_places=receiver_fields.error_places(prefix),
         )
 
     kind = receiver_fields.sign_in_fields(prefix, connection, with_address=False)
@@ -79,7 +79,7 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
         )
         answer = f"{escape_markdown(connection.name)} leads to another address now."
         places = receiver_fields.error_places(prefix)
-        return change(bridge, person, connection, lead_elsewhere, answer, place=place, fields=places)
+        return change(bridge, person, connection, lead_elsewhere, answer, place=place, error_places=places)
 
     kind = receiver_fields.sign_in_fields(prefix, connection)
     with st.form(f"{prefix}_dialog", border=False):
@@ -106,7 +106,7 @@ def ask_for_members(bridge: Bridge, person: Actor, connection: Connection, affec
             partial(destinations.change_receiver, bridge, person, connection.id or 0, **members),
             f"The member settings of {escape_markdown(connection.name)} were changed.",
             place=place,
-            fields=receiver_fields.error_places(prefix),
+            error_places=receiver_fields.error_places(prefix),
         )
 
     receiver_fields.member_fields(prefix, connection)
