@@ -89,7 +89,7 @@ def fill(bridge: Bridge) -> int:
     _connections(bridge)
     _groups(bridge.engine)
     newest = _runs(bridge.engine, chance)
-    _files(bridge, newest)
+    _files(bridge)
     return newest
 
 
@@ -194,7 +194,7 @@ def _run(number: int, group: int, status: str, at: Any, chance: random.Random) -
     }
 
 
-def _files(bridge: Bridge, newest: int) -> None:
+def _files(bridge: Bridge) -> None:
     """Write the members of every group, those of two runs of the large one, and what the newest changes changed."""
     folder = bridge.snapshots.folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -44,8 +44,6 @@ from tests.stage.clock import FakeClock
 from tests.stage.home import export
 from tests.stage.sandbox import POWER, Sandbox
 
-SignedIn = Callable[..., AppTest]
-
 
 def open_as(page: str, user: dict[str, Any], **state: object) -> AppTest:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)

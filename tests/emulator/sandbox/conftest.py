@@ -13,7 +13,6 @@ from core.sandbox import people
 from core.sandbox.server import running
 
 SHARED = Path(__file__).parents[4] / "shared"
-IDS_ONLY = json.dumps(["$apptimize_user_id"])
 
 
 class Client(httpx.Client):
