@@ -12,7 +12,6 @@ USERS = "pages/observe/users.py"
 HISTORY = "pages/observe/history.py"
 MATCHING = "pages/observe/matching.py"
 CONNECTIONS = "pages/admin/connections.py"
-ALERTS = "pages/admin/alerts.py"
 PRACTICE = "pages/admin/practice.py"
 
 

@@ -7,6 +7,7 @@ shows its field, and to whom; before a file is read it is asked again whether th
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,6 +75,7 @@ class Uploads:
 
     def __init__(self) -> None:
         self._offers: dict[str, Offer] = {}
+        self._lock = threading.Lock()
         self._drawn = set[str]()
         self._arriving: dict[str, _Arrival] = {}
 
@@ -84,17 +86,19 @@ class Uploads:
     def offer(self, session: str, offer: Offer) -> None:
         """Note that the page shows its field; the oldest session gives way when there are too many."""
         self._drawn.add(session)
-        self._offers.pop(session, None)
-        while len(self._offers) >= _MOST_OFFERS:
-            self._offers.pop(next(iter(self._offers)), None)
-        self._offers[session] = offer
+        with self._lock:  # pages are drawn in threads: what one finds to be the oldest another may just take out
+            self._offers.pop(session, None)
+            while len(self._offers) >= _MOST_OFFERS:
+                del self._offers[next(iter(self._offers))]
+            self._offers[session] = offer
 
     def settle(self, session: str) -> bool:
         """Note that the page has been drawn. Returns whether it no longer shows the field that it showed before."""
         if session in self._drawn:
             self._drawn.discard(session)
             return False
-        return self._offers.pop(session, None) is not None
+        with self._lock:
+            return self._offers.pop(session, None) is not None
 
     def room(self, kept: int) -> int:
         """Return how many bytes more may arrive beside those that are kept."""
