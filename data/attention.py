@@ -6,6 +6,7 @@ from sqlmodel import col, select, union_all
 
 from data.engine import Engine, read_session
 from data.models import Group, Run, RunStatus, Sync, SyncKind, SyncState
+from data.run_stats import FAILED, find_recovery
 
 # So many held runs are listed, and counted, at most.
 MOST_HELD = 1000
@@ -24,7 +25,8 @@ def list_groups(engine: Engine) -> list[int]:
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     failed = select(col(Run.group_id)).where(
         col(Run.id).in_(select(newest).select_from(Group)),
-        col(Run.status).in_((RunStatus.FAILED, RunStatus.INTERRUPTED)),
+        col(Run.status).in_(FAILED),
+        find_recovery(Run).is_(None),
         col(Run.group_id).not_in(paused),
     )
     with read_session(engine) as session:

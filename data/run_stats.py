@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, func, or_
+from sqlalchemy import ColumnElement, ScalarSelect, case, func, or_
 from sqlalchemy import select as select_columns
-from sqlalchemy.orm import InstrumentedAttribute, load_only
+from sqlalchemy.orm import InstrumentedAttribute, aliased, load_only
 from sqlmodel import col, extract, select, union_all
 
 from data.engine import Engine, read_session
@@ -75,6 +75,10 @@ def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
     return dict(rows)
 
 
+# What a run did not do that a later one may have recovered.
+FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
+
+
 class ConnectedRun(NamedTuple):
     """A run with the connections that it reads and writes through."""
 
@@ -83,15 +87,34 @@ class ConnectedRun(NamedTuple):
     destination_id: int
 
 
+def find_recovery(failed: type[Run]) -> ScalarSelect[Any]:
+    """Select the run of a group that ended well after one of it failed, though it may have the smaller number.
+
+    Such a run was overtaken while it waited for a query. One that succeeded has to be asked about nothing.
+    """
+    other = aliased(Run)
+    ended_well = (other.group_id == failed.group_id, other.status == RunStatus.SUCCEEDED, col(other.dry_run).is_(False))
+    later = select(other.id).where(*ended_well, col(other.finished_at) > col(failed.finished_at))
+    return later.order_by(col(other.finished_at).desc()).limit(1).correlate(failed).scalar_subquery()
+
+
 def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
-    """Return each group's newest run that was meant to write, the newest first."""
+    """Return each group's newest run that was meant to write, the newest first.
+
+    In place of one that failed it is the one that ended well after that, if there is one.
+    """
+    failed = aliased(Run)
+    latest = case(
+        (col(failed.status).in_(FAILED), func.coalesce(find_recovery(failed), failed.id)), else_=col(failed.id)
+    )
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
     connected = select(Run, Sync.mixpanel_id, Group.destination_id).where(
         Run.sync_id == Sync.id, Run.group_id == Group.id
     )
     with read_session(engine) as session:
-        rows = session.exec(connected.where(col(Run.id).in_(select(newest).select_from(Group)))).all()
+        ids = select(latest).where(col(failed.id).in_(select(newest).select_from(Group)))
+        rows = session.exec(connected.where(col(Run.id).in_(ids))).all()
     return sorted((ConnectedRun(*row) for row in rows), key=lambda row: row.run.id or 0, reverse=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -84,6 +85,25 @@ def test_the_menu_counts_what_overview_lists(bridge: Bridge, seed: int):
     listed, counted = listed_and_counted(bridge)
 
     assert listed == counted > 5
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.INTERRUPTED])
+def test_what_a_run_recovered_that_was_overtaken_needs_nobody(bridge: Bridge, status: RunStatus):
+    """A run that waits for a query may end after another of its group that came later, and failed meanwhile."""
+    add_groups(bridge, [(SyncKind.RECURRING, SyncState.ACTIVE)] * 2)
+    overtaken, failed = run_of(bridge, 1, RunStatus.WAITING), run_of(bridge, 1, status)
+    add(bridge, overtaken, failed, run_of(bridge, 2, RunStatus.SUCCEEDED), run_of(bridge, 2, status))
+    assert listed_and_counted(bridge) == (2, 2)
+
+    with write_session(bridge.engine) as session:
+        ended = session.get_one(Run, overtaken.id)
+        ended.status, ended.profiles = RunStatus.SUCCEEDED, 1
+        ended.finished_at = bridge.clock.now() + timedelta(seconds=1)
+
+    assert listed_and_counted(bridge) == (1, 1)
+    present = lookup.list_connections(bridge, LOCAL)
+    last = [each.last_run for each in get_health_and_attention(bridge, LOCAL, present, [])[0]]
+    assert [run and run.id for run in last] == [overtaken.id, overtaken.id]
 
 
 def test_where_nothing_happened_nothing_is_counted(bridge: Bridge):
