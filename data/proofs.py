@@ -70,7 +70,7 @@ def is_proven(engine: Engine, snapshots: Snapshots, name: str | None, *, members
     """
     if name is None or not snapshots.exists(name):
         return False
-    if snapshots.proven.knows(name, snapshots.stamp(name)):
+    if snapshots.proven.holds(name, snapshots.stamp(name)):
         return True
     damage, _ = check(engine, snapshots, name, members=members)
     return damage is None
@@ -82,7 +82,7 @@ def find_proven(engine: Engine, snapshots: Snapshots, expected: Mapping[str, int
     For numbers that people look at, and for nothing that leaves here: a file with the size and time of the one that
     proved itself last, to whichever process, need not again, as a run needs no other to find a group unchanged.
     """
-    asked = [name for name in expected if not snapshots.proven.knows(name, snapshots.stamp(name))]
+    asked = [name for name in expected if not snapshots.proven.holds(name, snapshots.stamp(name))]
     recorded = set[str]()
     if asked:
         with read_session(engine) as session:

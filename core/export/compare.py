@@ -102,7 +102,7 @@ def require_whole(snapshots: Snapshots, comparison: Comparison) -> None:
     Raises: StorageError.
     """
     name, proof = comparison.snapshot, comparison.proof
-    if proof is None or snapshots.proven.knows(name, snapshots.stamp(name)):
+    if proof is None or snapshots.proven.holds(name, snapshots.stamp(name)):
         return
     content, stamp = snapshots.digest(name), snapshots.stamp(name)
     if make_proof(snapshots, name, key=proof.key or "").sums != proof.sums:
@@ -142,7 +142,7 @@ def _begin(snapshots: Snapshots, job: Job, tally: Tally, collector: Collector, b
         proof, changes = _keep(snapshots, job, tally, collector), files.snapshot
         if make_proof(snapshots, files.snapshot, key=job.key).sums != tally.sums:
             raise members_lost()
-        snapshots.proven.note(files.snapshot, snapshots.stamp(files.snapshot))
+        snapshots.proven.put(files.snapshot, snapshots.stamp(files.snapshot))
     return Comparison(files.snapshot, tally.members, None, difference, base.damage, base.notice, proof, changes=changes)
 
 
@@ -171,7 +171,7 @@ def members_lost() -> StorageFailed:
 
 def require_proven(snapshots: Snapshots, name: str) -> None:
     """Check that what was compared is still the file that had proved itself. Raises StorageFailed."""
-    if not snapshots.proven.knows(name, snapshots.stamp(name)):
+    if not snapshots.proven.holds(name, snapshots.stamp(name)):
         raise StorageFailed(
             "A file of members was changed by something else while it was compared. Nothing was written.",
             advice="Start the export again, and let nothing but Cohort Bridge write to its snapshots folder.",

@@ -207,7 +207,7 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
     """Check that the file has as many profiles as made no member; asked once while it is as it is."""
     snapshots = bridge.snapshots
     stamp = snapshots.stamp(name)
-    if stamp is None or snapshots.counted.knows(name, stamp):
+    if stamp is None or snapshots.counted.holds(name, stamp):
         return  # what is gone says so when it is read
     try:
         excluded = count_excluded(snapshots, name)
@@ -220,4 +220,4 @@ def _require_whole(bridge: Bridge, run: Run, name: str) -> None:
             "The file of the profiles that this run excluded is damaged.",
             advice="Export the cohort again, or preview it: that keeps them.",
         )
-    snapshots.counted.note(name, stamp)
+    snapshots.counted.put(name, stamp)

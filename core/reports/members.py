@@ -155,14 +155,14 @@ def is_what_it_says(bridge: Bridge, run: Run | LoggedChange, difference: str) ->
     """Return whether a difference has as many members as its run added and removed; asked once while it is as it is."""
     snapshots = bridge.snapshots
     stamp = snapshots.stamp(difference)
-    if not snapshots.counted.knows(difference, stamp):
+    if not snapshots.counted.holds(difference, stamp):
         try:
             counts = snapshots.count_changes(difference)
         except MembersDamaged:
             return False
         if not _adds_up(bridge, run, difference, counts):
             return False
-        snapshots.counted.note(difference, stamp)
+        snapshots.counted.put(difference, stamp)
     return True
 
 

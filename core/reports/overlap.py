@@ -172,7 +172,7 @@ def _counts(bridge: Bridge, names: Sequence[str]) -> dict[frozenset[str], int]:
             numbers = [place[name] for name in pair]
             counts[pair] = shared[numbers[0]][numbers[-1]]
         for pair, key in keys.items():
-            known.note(key, counts[pair])
+            known.put(key, counts[pair])
     return {pair: count or 0 for pair, count in counts.items()}
 
 
@@ -215,7 +215,7 @@ def _keep_shared(bridge: Bridge, first: int, second: int) -> str:
         if any(snapshots.stamp(each) is None for each in (one, other)):
             snapshots.discard(name)  # what is in it may be of somebody who was forgotten meanwhile
             raise StorageFailed("The members of a group were replaced meanwhile.", advice="Try again.")
-        snapshots.counted.note(name, snapshots.stamp(name))
+        snapshots.counted.put(name, snapshots.stamp(name))
     return name
 
 
@@ -223,10 +223,10 @@ def _is_kept(snapshots: Snapshots, name: str, one: str, other: str) -> bool:
     """Return whether a file is there, was made of these two snapshots, and can be read, which is tried once."""
     if not is_made_of(snapshots, name, one, other):
         return False
-    if not snapshots.counted.knows(name, snapshots.stamp(name)):
+    if not snapshots.counted.holds(name, snapshots.stamp(name)):
         if not snapshots.is_readable(name):
             return False
-        snapshots.counted.note(name, snapshots.stamp(name))
+        snapshots.counted.put(name, snapshots.stamp(name))
     return True
 
 

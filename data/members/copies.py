@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from data.engine import StorageError
+from data.members.bounded_cache import BoundedCache
 from data.members.duck import MembersDamaged, MembersGone
 from data.members.files import is_older, is_part
 from data.members.places import COMPARED, END, Stamp
-from data.members.remembered import Remembered
 from data.members.steady import Steady
 from data.storage.port import ObjectDamaged, ObjectGone, Storage, Stored
 
@@ -75,9 +75,9 @@ class CopiedPlace:
         self._most_bytes = most_bytes
         self._lent = folder / _LENT
         # What was seen to be there, by name: that stays so until it is removed here, or turns out to be gone.
-        self._known = Remembered[str, Stored](_NAMES_KNOWN)
+        self._known = BoundedCache[str, Stored](_NAMES_KNOWN)
         # What this process put, or tried to.
-        self._made = Remembered[str, bool](_NAMES_KNOWN)
+        self._made = BoundedCache[str, bool](_NAMES_KNOWN)
         # The copies for which no room was made yet.
         self._uncounted = set[str]()
         # Who fetches a file holds one of these; two files may share one.
@@ -162,7 +162,7 @@ class CopiedPlace:
         part = self._lent / f"{secrets.token_hex(8)}{END}"
         try:
             result = write(part)
-            self._made.note(name, True)
+            self._made.put(name, True)
             known = self._storage.put_file(part, f"{name}{END}")
             self._adopt(part, name, known)
         finally:
@@ -203,7 +203,7 @@ class CopiedPlace:
         self._drop(name)
         if self._made.get(name):
             self._storage.remove(f"{name}{END}")
-            self._made.note(name, None)
+            self._made.forget(name)
 
     def list(self) -> Iterator[tuple[str, float]]:
         """Yield the files at the top of the storage with the time each was written. Raises StorageError."""
@@ -241,13 +241,13 @@ class CopiedPlace:
     def _forget(self, names: Collection[str]) -> None:
         """Forget what was known of files that no row names any more."""
         for name in names:
-            self._known.note(name, None)
-            self._made.note(name, None)
+            self._known.forget(name)
+            self._made.forget(name)
 
     def _look(self, name: str) -> Stored | None:
         known = self._known.get(name)
         if known is None and (known := self._storage.look(f"{name}{END}")):
-            self._known.note(name, known)
+            self._known.put(name, known)
         return known
 
     def _fetch(self, name: str) -> Path:
@@ -266,7 +266,7 @@ class CopiedPlace:
         try:
             self._adopt(part, name, self._storage.get_file(f"{name}{END}", part))
         except ObjectGone:
-            self._known.note(name, None)
+            self._known.forget(name)
             raise MembersGone(_GONE, advice=_EXPORT_AGAIN) from None
         except ObjectDamaged as exc:
             raise MembersDamaged(str(exc), advice=exc.advice) from None
@@ -275,7 +275,7 @@ class CopiedPlace:
 
     def _adopt(self, part: Path, name: str, known: Stored) -> None:
         """Make a whole file the copy of an object."""
-        self._known.note(name, known)
+        self._known.put(name, known)
         written_ns = _written_ns(known)
         os.utime(part, ns=(time.time_ns(), written_ns))
         part.replace(f"{self.folder}/{name}{END}")
@@ -335,7 +335,7 @@ class CopiedPlace:
                         yield _Copy(Path(entry.path), status.st_size, status.st_atime)
 
     def _drop(self, name: str) -> None:
-        self._known.note(name, None)
+        self._known.forget(name)
         for folder in (self._lent, self.folder):
             Path(f"{folder}/{name}{END}").unlink(missing_ok=True)
 

@@ -114,5 +114,5 @@ def _has_capitals(snapshots: Snapshots, db: duckdb.DuckDBPyConnection, name: str
         changes = "apptimize_id <> lower(apptimize_id) OR distinct_id <> lower(distinct_id)"
         row = db.execute(f"SELECT EXISTS (FROM {snapshots.table(name)} WHERE {changes})").fetchone()
         known = bool(row and row[0])
-        snapshots.has_capitals.note(key, known)
+        snapshots.has_capitals.put(key, known)
     return known

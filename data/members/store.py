@@ -8,12 +8,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from data.members.bounded_cache import BoundedCache
 from data.members.copies import CopiedPlace
 from data.members.duck import MembersDamaged, MembersGone, SharedConnection, duckdb_errors, quoted, reused
 from data.members.places import COMPARED, END, FolderPlace, Place
 from data.members.places import SET_ASIDE as SET_ASIDE
 from data.members.places import Stamp as Stamp
-from data.members.remembered import Remembered
 from data.members.steady import Steady, changed
 from data.models import Member
 from data.storage.folder import FolderStorage
@@ -74,18 +74,18 @@ class MemberFiles:
         self.memory_mb = memory_mb
         self._shared = SharedConnection(scratch, memory_mb=memory_mb)
         # Whether ids of a file have capital letters, as far as searches found out.
-        self.has_capitals = Remembered[tuple[str, Stamp | None], bool](_CONTENTS_KNOWN)
+        self.has_capitals = BoundedCache[tuple[str, Stamp | None], bool](_CONTENTS_KNOWN)
         # The files that were found damaged, and those that proved to be what they say, as they were then.
         self._damaged: dict[str, Stamp | None] = {}
         self._renewed = set[str]()
         # What files held as this process made them, or as they proved themselves, as digests.
-        self._contents = Remembered[str, str](_CONTENTS_KNOWN)
-        self.proven = Remembered[str, Stamp](_FILES_KNOWN)
+        self._contents = BoundedCache[str, str](_CONTENTS_KNOWN)
+        self.proven = BoundedCache[str, Stamp](_FILES_KNOWN)
         # Those that have as many rows as they should: what began a group is counted as a difference, and that proves no
         # snapshot.
-        self.counted = Remembered[str, Stamp](_FILES_KNOWN)
+        self.counted = BoundedCache[str, Stamp](_FILES_KNOWN)
         # How many members each two of these files share, as far as was asked.
-        self.shared_counts = Remembered[frozenset[tuple[str, Stamp | None]], int](_PAIRS_KNOWN)
+        self.shared_counts = BoundedCache[frozenset[tuple[str, Stamp | None]], int](_PAIRS_KNOWN)
 
     def path(self, name: str) -> Path:
         """Return where the file of this name lies, or would lie; a copy of it is fetched. Raises StorageError."""
@@ -100,7 +100,7 @@ class MemberFiles:
         def write_and_note(target: Path) -> T:
             result = write(target)
             with duckdb_errors():
-                self._contents.note(name, digest_of(target))
+                self._contents.put(name, digest_of(target))
             return result
 
         return self.place.make(name, write_and_note, is_kept=is_kept)
@@ -112,8 +112,8 @@ class MemberFiles:
 
     def note_proven(self, name: str, stamp: Stamp | None, content: str) -> None:
         """Remember that a file proved to be what it says, as it was then, with that content."""
-        self.proven.note(name, stamp)
-        self._contents.note(name, content)
+        self.proven.put(name, stamp)
+        self._contents.put(name, content)
 
     @contextmanager
     def as_made(self, name: str) -> Generator[None]:

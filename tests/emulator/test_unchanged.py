@@ -192,7 +192,7 @@ def test_that_all_were_counted_who_began_a_group_proves_no_snapshot(bridge: Brid
     first = export(bridge, TRIAL)
     sandbox.at(LATER_S)
     second = export(bridge, TRIAL)
-    bridge.snapshots.proven.note(first.snapshot or "", None)  # as in another process
+    bridge.snapshots.proven.forget(first.snapshot or "")  # as in another process
     DAMAGES["an id changed"](bridge.snapshots.path(first.snapshot or ""))
 
     members.find_changes(bridge, LOCAL, first.id or 0, "added")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from data.engine import StorageError
 from data.members import changes
+from data.members.bounded_cache import BoundedCache
 from data.members.collector import Tally
 from data.members.lookup import list_members_with, list_membership_changes
-from data.members.remembered import Remembered
 from data.members.search import PageRequest, find_members, find_others
 from data.members.snapshots import Snapshots
 from data.models import Member
@@ -238,7 +238,7 @@ def test_threads_that_note_what_they_found_of_files_at_once_lose_none_of_it(snap
         for number in range(3000):  # together more than are remembered
             name, stamp = f"run-{thread}-{number}", (0, 0, number)
             snapshots.note_proven(name, stamp, "a digest")
-            known.append(snapshots.proven.knows(name, stamp))
+            known.append(snapshots.proven.holds(name, stamp))
         return all(known)
 
     before = sys.getswitchinterval()
@@ -250,15 +250,15 @@ def test_threads_that_note_what_they_found_of_files_at_once_lose_none_of_it(snap
         sys.setswitchinterval(before)
 
 
-def test_what_was_noted_of_most_files_ago_is_forgotten_first():
-    known = Remembered[str, int](2)
-    known.note("first", 1)
-    known.note("second", 2)
-    known.note("first", 3)
+def test_a_full_cache_drops_what_was_put_into_it_first():
+    known = BoundedCache[str, int](2)
+    known.put("first", 1)
+    known.put("second", 2)
+    known.put("first", 3)
 
-    known.note("third", 4)
+    known.put("third", 4)
 
     assert [known.get(name) for name in ("first", "second", "third")] == [3, None, 4]
-    known.note("third", None)
+    known.forget("third")
     assert known.get("third") is None
-    assert not known.knows("third", None)
+    assert not known.holds("third", None)
