@@ -92,8 +92,8 @@ def list_joined_and_left(
     in_period = _changes(bridge, group_id, period)
     changes = [change for change in in_period if any(_count(change, kind) for kind in period.kinds)]
     counts = {kind: sum(_count(change, kind) for change in changes) for kind in period.kinds}
-    stretches = list(_cut_out(changes, period.kinds, offset, limit))
-    rows = list(_rows(bridge, stretches))
+    slices = list(_cut_out(changes, period.kinds, offset, limit))
+    rows = list(_rows(bridge, slices))
     return PeriodPage(
         rows,
         joined=counts.get("added", 0),
@@ -101,7 +101,7 @@ def list_joined_and_left(
         runs=len(changes),
         known_since=_known_since(bridge, group, period, in_period),
         has_other_ids=len({id_kind(change.matched_by) for change in changes}) > 1,
-        missing=sum(stretch.limit for stretch in stretches) - sum(row.people for row in rows),
+        missing=sum(part.limit for part in slices) - sum(row.people for row in rows),
     )
 
 
@@ -152,7 +152,7 @@ def _count(change: LoggedChange, kind: MembershipChange) -> int:
 # --- which rows of which files -------------------------------------------------------------------------------------
 
 
-class _Stretch(NamedTuple):
+class _Slice(NamedTuple):
     """Some of those who joined, or left, with a run, counted from the first of them."""
 
     change: LoggedChange
@@ -169,23 +169,23 @@ class _Stretch(NamedTuple):
 
 def _cut_out(
     changes: Iterable[LoggedChange], kinds: Sequence[MembershipChange], offset: int, limit: int
-) -> Iterator[_Stretch]:
+) -> Iterator[_Slice]:
     """Yield what a page consists of. By the counts of the runs alone: no file is read for what is not shown."""
     for change in changes:
         for kind in kinds:
             count = _count(change, kind)
             some = min(count - offset, limit)
             if some > 0:
-                yield _Stretch(change, kind, offset, some)
+                yield _Slice(change, kind, offset, some)
                 limit -= some
                 if not limit:
                     return
             offset = max(0, offset - count)
 
 
-def _batches(changes: Iterable[LoggedChange], kinds: Sequence[MembershipChange]) -> Iterator[list[_Stretch]]:
-    """Yield all rows, in stretches of which some together are read at once."""
-    batch, size = list[_Stretch](), 0
+def _batches(changes: Iterable[LoggedChange], kinds: Sequence[MembershipChange]) -> Iterator[list[_Slice]]:
+    """Yield all rows, in slices of which some together are read at once."""
+    batch, size = list[_Slice](), 0
     for change in changes:
         for kind in kinds:
             count = _count(change, kind)
@@ -194,7 +194,7 @@ def _batches(changes: Iterable[LoggedChange], kinds: Sequence[MembershipChange])
                 if batch and size + some > _AT_ONCE:
                     yield batch
                     batch, size = [], 0
-                batch.append(_Stretch(change, kind, offset, some))
+                batch.append(_Slice(change, kind, offset, some))
                 size += some
     if batch:
         yield batch
@@ -213,36 +213,36 @@ class _Files:
     )
 
 
-def _rows(bridge: Bridge, stretches: Sequence[_Stretch]) -> Iterator[JoinedOrLeft]:
-    files = _read(bridge, stretches)
-    for stretch in stretches:
-        name = stretch.change.difference
+def _rows(bridge: Bridge, slices: Sequence[_Slice]) -> Iterator[JoinedOrLeft]:
+    files = _read(bridge, slices)
+    for part in slices:
+        name = part.change.difference
         if name is None or name not in files.believed:
-            yield JoinedOrLeft(stretch.change, stretch.kind, None, stretch.limit)
+            yield JoinedOrLeft(part.change, part.kind, None, part.limit)
             continue
-        for member in _members(bridge, files, stretch, name):
-            yield JoinedOrLeft(stretch.change, stretch.kind, member)
+        for member in _members(bridge, files, part, name):
+            yield JoinedOrLeft(part.change, part.kind, member)
 
 
-def _members(bridge: Bridge, files: _Files, stretch: _Stretch, name: str) -> list[Member]:
+def _members(bridge: Bridge, files: _Files, part: _Slice, name: str) -> list[Member]:
     if name in files.small:
-        return files.small[name][stretch.kind][stretch.offset : stretch.offset + stretch.limit]
-    request = PageRequest(offset=stretch.offset, limit=stretch.limit)
-    return member_search.find_changes(bridge.snapshots, name, stretch.kind, request).rows
+        return files.small[name][part.kind][part.offset : part.offset + part.limit]
+    request = PageRequest(offset=part.offset, limit=part.limit)
+    return member_search.find_changes(bridge.snapshots, name, part.kind, request).rows
 
 
-def _read(bridge: Bridge, stretches: Sequence[_Stretch]) -> _Files:
+def _read(bridge: Bridge, slices: Sequence[_Slice]) -> _Files:
     """Read the small files whole, all at once; a file that is not what its run counted is looked at more closely."""
-    changes = {stretch.change.difference: stretch for stretch in stretches if stretch.change.difference}
+    changes = {part.change.difference: part for part in slices if part.change.difference}
     sizes = bridge.snapshots.count_each([name for name in changes if name])
     files = _Files()
-    few = [name for name, stretch in changes.items() if name and stretch.is_small and sizes.get(name, _FEW + 1) <= _FEW]
+    few = [name for name, part in changes.items() if name and part.is_small and sizes.get(name, _FEW + 1) <= _FEW]
     files.small.update(list_changed(bridge.snapshots, few))
-    for name, stretch in changes.items():
+    for name, part in changes.items():
         if not name or name not in sizes:
             continue
         named = files.small.get(name)
         counts = (len(named["added"]), len(named["removed"])) if named else None
-        if counts == (stretch.change.added, stretch.change.removed) or is_what_it_says(bridge, stretch.change, name):
+        if counts == (part.change.added, part.change.removed) or is_what_it_says(bridge, part.change, name):
             files.believed.add(name)
     return files
