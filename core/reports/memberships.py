@@ -67,7 +67,7 @@ def list_kept_by_group(bridge: Bridge, changes: list[run_stats.Change]) -> dict[
     return by_group
 
 
-def list_over_gaps(
+def list_memberships_over_gaps(
     group: Group, stretches: Sequence[Stretch], kinds: dict[str, MembershipChange], *, is_in: bool
 ) -> list[Membership]:
     """Put together when a member was in a group, as `list_memberships` does, from stretches of its changes.

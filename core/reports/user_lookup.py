@@ -17,7 +17,7 @@ from core.reports.memberships import (
     changes_back,
     list_kept_by_group,
     list_memberships,
-    list_over_gaps,
+    list_memberships_over_gaps,
     newest_first,
 )
 from core.reports.user_reads import MOST_IDS, GroupFiles, UserIds, UserReads, get_reads
@@ -122,7 +122,7 @@ class _Changes:
     kinds: dict[str, dict[str, MembershipChange]]
 
     def memberships(self, group: Group, apptimize_id: str, *, is_in: bool) -> list[Membership]:
-        return list_over_gaps(group, self._stretches(group), self.kinds.get(apptimize_id, {}), is_in=is_in)
+        return list_memberships_over_gaps(group, self._stretches(group), self.kinds.get(apptimize_id, {}), is_in=is_in)
 
     def last_membership(self, group: Group, apptimize_id: str, *, is_in: bool) -> Membership | None:
         """Return the newest one that is known to be the last: none from before a file that is gone."""

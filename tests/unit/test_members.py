@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.reports.memberships import Membership, list_memberships, list_over_gaps
+from core.reports.memberships import Membership, list_memberships, list_memberships_over_gaps
 from data.models import Group, MembershipChange
 from data.run_stats import Change
 
@@ -52,7 +52,7 @@ def stays(member_sets: list[frozenset[str]], *, forgotten: int = 0, gone: int | 
     changes, ways = history(member_sets)
     group = Group(id=1, destination_id=1, project_id=1, cohort_id=1, cohort_name="", name="")
     group.delivered_at = at(len(member_sets))
-    return list_over_gaps(group, cut(changes[forgotten:], gone), ways, is_in=US in member_sets[-1])
+    return list_memberships_over_gaps(group, cut(changes[forgotten:], gone), ways, is_in=US in member_sets[-1])
 
 
 def cut(changes: list[Change], gone: int | None) -> list[list[Change]]:
