@@ -39,7 +39,7 @@ def forecast_exports(
         window=timedelta(seconds=quota.budget.window_s),
         returns=quota.frees_at,
         blocked_until=quota.budget.next_at if quota.budget.used < quota.budget.limit else None,
-        ahead=waiting + _count_list_reads(read_at, works, now=now),
+        ahead=waiting + (1 if _is_list_read_due(read_at, works, now=now) else 0),
         planned=quota.planned,
     )
     # A destination that shares a worker with others has half of its places.
@@ -53,7 +53,6 @@ def _work(cohort: Cohort, read: Run | None) -> timedelta:
     return _LEAST + timedelta(seconds=(cohort.count or 0) / _PROFILES_A_S)
 
 
-def _count_list_reads(read_at: datetime | None, works: Sequence[timedelta], *, now: datetime) -> int:
-    """Count the reads of the shared list of cohorts that runs need before all of them could begin."""
-    is_old = read_at is None or now + _LEAST * len(works) >= read_at + SHARED_FOR
-    return int(is_old)
+def _is_list_read_due(read_at: datetime | None, works: Sequence[timedelta], *, now: datetime) -> bool:
+    """Return whether the shared list of cohorts is to be read again before all of these runs could begin."""
+    return read_at is None or now + _LEAST * len(works) >= read_at + SHARED_FOR
