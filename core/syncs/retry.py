@@ -38,7 +38,8 @@ def run_again(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         return run_now(bridge, actor, run.sync_id)
     place = _find_place(rows)
     request = RunRequest("manual", actor.name, dry_run=run.dry_run, force_full=run.force_full)
-    return queue_export(bridge, place, request, known=known_cohort(bridge, place.mixpanel, place.cohort_id))
+    known = known_cohort(bridge, place.mixpanel, place.cohort_id)
+    return queue_export(bridge, place, request, known=known, group=_find_previewed_name(rows))
 
 
 @action(Role.ANALYST)
@@ -58,6 +59,15 @@ def export_again(bridge: Bridge, actor: Actor, group_id: int) -> Run:
     place = SyncPlace(mixpanel, destination, group.cohort_id)
     known = known_cohort(bridge, mixpanel, group.cohort_id)
     return queue_export(bridge, place, RunRequest("manual", actor.name), known=known)
+
+
+def _find_previewed_name(rows: RunRows) -> str | None:
+    """Return the name that a preview was made under, None where that is the group's: the run alone knows another."""
+    run, group = rows.run, rows.group
+    is_there = group.delivered_at is not None or group.in_doubt
+    if not run.dry_run or is_there or run.group_name == (group.own_name or run.cohort_name):
+        return None
+    return run.group_name
 
 
 def _find_earlier(bridge: Bridge, run: Run, snapshot: str) -> int:

@@ -10,7 +10,7 @@ from core.bridge import Bridge
 from core.errors import NotConnected, NotFound
 from core.syncs import one_time, recurring, retry
 from data.engine import read_session, write_session
-from data.models import Connection, Run, RunStatus, SyncState
+from data.models import Connection, Group, Run, RunStatus, SyncState
 from tests.stage.rows import build_folder, build_mixpanel, change_row
 
 COHORT = 7
@@ -79,6 +79,18 @@ def test_a_run_of_a_recurring_sync_is_its_own_again_with_its_shrink_limit(home: 
     assert (again.id != run.id, again.sync_id) == (True, sync.id)
     recurring.remove_sync(home, LOCAL, sync.id or 0)
     assert retry.run_again(home, LOCAL, run.id or 0).sync_id != sync.id  # there is no such limit any more
+
+
+def test_a_preview_is_made_again_under_its_own_name(home: Bridge):
+    run = one_time.start_export(home, LOCAL, COHORT, group="Beta", mixpanel="shop", to="csv-shop", dry_run=True)
+
+    again = retry.run_again(home, LOCAL, failed(home, run))
+
+    assert (again.id != run.id, again.dry_run, again.group_name) == (True, True, "Beta")
+    change_row(home, Run, again.id, status=RunStatus.FAILED)
+    one_time.start_export(home, LOCAL, COHORT, group="Gamma", mixpanel="shop", to="csv-shop")
+    change_row(home, Group, run.group_id, delivered_at=home.clock.now())  # a group that is there keeps its name
+    assert retry.run_again(home, LOCAL, run.id or 0).group_name == "Gamma"
 
 
 def test_a_rollback_is_one_again_and_to_the_same_members(home: Bridge):
