@@ -111,7 +111,7 @@ def test_an_unknown_id_is_said_and_shown_as_it_is(practising: Bridge):
     assert "This group does not have this id" in shown(open_page(USERS, id="no**body**", group=1))
 
 
-def test_an_id_that_was_pasted_with_a_character_that_nobody_sees_says_so(practising: Bridge):
+def test_an_id_that_was_pasted_with_an_invisible_character_says_so(practising: Bridge):
     export(practising, POWER)
 
     text = shown(open_page(USERS, id="u1\u200b"))

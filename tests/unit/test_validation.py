@@ -32,7 +32,7 @@ def test_what_is_another_systems_letter_by_letter_begins_and_ends_with_what_is_s
 
 
 @pytest.mark.parametrize("secret", ["s3cret\u200b", "s3\u00adcret", "\ufeffs3cret"])
-def test_a_secret_holds_nothing_that_nobody_sees_and_is_not_told(secret: str):
+def test_a_secret_holds_no_invisible_character_and_is_not_told(secret: str):
     with pytest.raises(SettingsError, match="an invisible character") as told:
         clean_secret(secret, "Secret", "Copy it again.")
 
