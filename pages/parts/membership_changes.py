@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
 
 import streamlit as st
 
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.reports import members
-from data.models import MembershipChange, Run, RunStatus
+from data.models import Run, RunStatus
 from pages.parts import download, member_list, run_status
 from pages.parts.actions import show_errors
 from pages.parts.filters import Filters
@@ -63,7 +62,7 @@ def _show_changed(bridge: Bridge, person: Actor, run: Run, *, key: str) -> None:
         _list_unchanged(bridge, person, run, key=key)
         return
     member_list.show(
-        partial(members.find_changes, bridge, person, run.id, cast("MembershipChange", kind)),
+        partial(members.find_changes, bridge, person, run.id, kind),
         key=f"{key}_{kind}",
         label=f"Members {shown[kind][0].lower()}",
         empty="No members.",
