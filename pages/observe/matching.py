@@ -15,6 +15,7 @@ from core.reports import match_funnel
 from core.reports.match_funnel import CohortRead, Funnel
 from core.rules.id_words import IdWords, id_words
 from core.rules.matching import id_kind
+from core.text import parse_id
 from data.models import Run
 from pages.parts import flow, links, matching_charts, run_status, tables, user_reasons
 from pages.parts.actions import show_errors
@@ -23,7 +24,7 @@ from pages.parts.excluded_profiles import PAGER, explain_reasons, show_excluded
 from pages.parts.filters import Filters
 from pages.parts.formatting import age, fine_percent, in_gray, number, percent_number, pluralize
 from pages.parts.member_words import words_for
-from pages.parts.selection import parse_id, tell_apart
+from pages.parts.selection import tell_apart
 from pages.shell import gate, page_frame, resources
 
 FUNNEL, ASSOCIATE = "From cohort to group", "Associate by hand"
@@ -64,17 +65,19 @@ def by_key(latest: Sequence[CohortRead]) -> dict[str, CohortRead]:
     """Key reads as the address names them: by the cohort, and its project where several have one of that number."""
     projects = {(read.run.cohort_id, read.project_id) for read in latest}
     counts = Counter(cohort_id for cohort_id, _ in projects)
-    return {names_of(read)[counts[read.run.cohort_id] > 1]: read for read in latest}
+    return {
+        key_with_project(read) if counts[read.run.cohort_id] > 1 else key_without_project(read): read for read in latest
+    }
 
 
-def names_of(read: CohortRead) -> tuple[str, str]:
-    """Return what the address may call a read, by its cohort alone and with its project.
+def key_without_project(read: CohortRead) -> str:
+    """Return what the address calls the only read of a cohort, with its kind of id where that is not Apptimize's."""
+    return f"{read.run.cohort_id} {id_kind(read.run.matched_by)}".rstrip()
 
-    Both have the id that it was matched by, where that is not Apptimize's.
-    """
-    kind = id_kind(read.run.matched_by)
-    by = f" {kind}" if kind else ""
-    return f"{read.run.cohort_id}{by}", f"{read.run.cohort_id}-{read.project_id}{by}"
+
+def key_with_project(read: CohortRead) -> str:
+    """Return what the address calls a read where another project has a cohort of the same number."""
+    return f"{read.run.cohort_id}-{read.project_id} {id_kind(read.run.matched_by)}".rstrip()
 
 
 def labels_of(reads: Mapping[str, CohortRead]) -> dict[str, str]:
@@ -84,8 +87,8 @@ def labels_of(reads: Mapping[str, CohortRead]) -> dict[str, str]:
 
 
 def _number_of(key: str, read: CohortRead) -> str:
-    is_shared = key == names_of(read)[1]
-    return f"{read.run.cohort_id} of project {read.project_id}" if is_shared else str(read.run.cohort_id)
+    has_project = key == key_with_project(read)
+    return f"{read.run.cohort_id} of project {read.project_id}" if has_project else str(read.run.cohort_id)
 
 
 def label_of(run: Run) -> str:
@@ -95,15 +98,15 @@ def label_of(run: Run) -> str:
 
 
 def lead_to_read(bridge: Bridge, person: Actor, reads: Mapping[str, CohortRead]) -> None:
-    """Let the address of a run lead to the latest read of its cohort, and that of a cohort to the one that it has."""
+    """Let the address of a run lead to the latest read of its cohort, that of a cohort to the first of its reads."""
     run_id = parse_id(st.query_params.pop("run", ""))
     latest = match_funnel.find_latest_for(bridge, person, run_id) if run_id else None
     asked = st.query_params.get("cohort", "")
     if latest is None and asked in reads:
         return
     for key, read in reads.items():
-        is_meant = latest == read if latest else asked in (*names_of(read), str(read.run.cohort_id))
-        if is_meant:
+        names = (key_without_project(read), key_with_project(read), str(read.run.cohort_id))
+        if read.run.id == latest.run.id if latest else asked in names:
             st.query_params["cohort"] = key
             return
 
