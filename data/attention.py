@@ -6,7 +6,7 @@ from sqlmodel import col, select, union_all
 
 from data.engine import Engine, read_session
 from data.models import Group, Run, RunStatus, Sync, SyncKind, SyncState
-from data.run_stats import FAILED, find_recovery
+from data.run_stats import FAILED, select_recovery
 
 # So many held runs are listed, and counted, at most.
 MOST_HELD = 1000
@@ -26,7 +26,7 @@ def list_groups(engine: Engine) -> list[int]:
     failed = select(col(Run.group_id)).where(
         col(Run.id).in_(select(newest).select_from(Group)),
         col(Run.status).in_(FAILED),
-        find_recovery(Run).is_(None),
+        select_recovery(Run).is_(None),
         col(Run.group_id).not_in(paused),
     )
     with read_session(engine) as session:

@@ -23,6 +23,10 @@ _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
 ]
 
 
+# How runs end that a later run of the group may recover.
+FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
+
+
 @dataclass(frozen=True)
 class Size:
     """How many members a group had at the end of a stretch of time, and how many joined and left in it."""
@@ -75,10 +79,6 @@ def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
     return dict(rows)
 
 
-# What a run did not do that a later one may have recovered.
-FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
-
-
 class ConnectedRun(NamedTuple):
     """A run with the connections that it reads and writes through."""
 
@@ -87,10 +87,10 @@ class ConnectedRun(NamedTuple):
     destination_id: int
 
 
-def find_recovery(failed: type[Run]) -> ScalarSelect[Any]:
-    """Select the run of a group that ended well after one of it failed, though it may have the smaller number.
+def select_recovery(failed: type[Run]) -> ScalarSelect[Any]:
+    """Select the last run of the same group that ended well after one that failed.
 
-    Such a run was overtaken while it waited for a query. One that succeeded has to be asked about nothing.
+    It may have the smaller id, where it waited for a query meanwhile.
     """
     other = aliased(Run)
     ended_well = (other.group_id == failed.group_id, other.status == RunStatus.SUCCEEDED, col(other.dry_run).is_(False))
@@ -105,7 +105,7 @@ def newest_of_each_group(engine: Engine) -> list[ConnectedRun]:
     """
     failed = aliased(Run)
     latest = case(
-        (col(failed.status).in_(FAILED), func.coalesce(find_recovery(failed), failed.id)), else_=col(failed.id)
+        (col(failed.status).in_(FAILED), func.coalesce(select_recovery(failed), failed.id)), else_=col(failed.id)
     )
     newest = select(Run.id).where(Run.group_id == Group.id, col(Run.dry_run).is_(False))
     newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
