@@ -24,6 +24,7 @@ class RunMark(NamedTuple):
 
     run_id: int
     status: str
+    step: str
 
 
 def latest_of_syncs(engine: Engine, sync_ids: Sequence[int], *, limit: int) -> dict[int, list[RunMark]]:
@@ -34,16 +35,16 @@ def latest_of_syncs(engine: Engine, sync_ids: Sequence[int], *, limit: int) -> d
     syncs = _select(col(Sync.id).label("sync_id"), func.coalesce(begin, 0).label("begin"))
     begins = syncs.where(col(Sync.id).in_(sync_ids)).cte("begins")
     query = (
-        select(Run.sync_id, Run.id, Run.status)
+        select(Run.sync_id, Run.id, Run.status, Run.step)
         .join(begins, (col(Run.sync_id) == begins.c.sync_id) & (col(Run.id) >= begins.c.begin))
         .where(col(Run.dry_run).is_(False))
         .order_by(col(Run.id))
     )
     marks: dict[int, list[RunMark]] = {}
     with read_session(engine) as session:
-        for sync_id, run_id, status in session.exec(query).all():
+        for sync_id, run_id, status, step in session.exec(query).all():
             if run_id is not None:
-                marks.setdefault(sync_id, []).append(RunMark(run_id, status))
+                marks.setdefault(sync_id, []).append(RunMark(run_id, status, step))
     return marks
 
 

@@ -68,9 +68,14 @@ def find_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         return run_decisions.find_held(bridge.engine, run_id)
 
 
+def decided_as(status: str, step: str) -> str:
+    """Return `applied` or `discarded` for a run that was held until a person decided; "" for any other."""
+    return step if status == RunStatus.CANCELLED and step in ("applied", "discarded") else ""
+
+
 def decision(run: Run) -> str:
     """Return what a person decided about a run that was held, who and why; "" for one that waits, or never did."""
-    if run.status != RunStatus.CANCELLED or run.step not in ("applied", "discarded"):
+    if not decided_as(run.status, run.step):
         return ""
     decided = f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."
     return f"{decided} Note: “{shown(run.decision_note, most=NOTE_LENGTH)}”" if run.decision_note else decided

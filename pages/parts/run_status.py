@@ -119,7 +119,7 @@ def status_text(run: Run) -> str:
 
 def state_word(run: Run) -> str:
     """Return the run's state in a word; of one that was held, what a person decided."""
-    return run.step.capitalize() if held_runs.decision(run) else badge_for(run).word
+    return held_runs.decided_as(run.status, run.step).capitalize() or badge_for(run).word
 
 
 def took(run: Run) -> str:

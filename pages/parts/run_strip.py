@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from core.reports.run_history import IN_A_ROW, RunMark
+from core.syncs import held_runs
 from data.models import Run, RunStatus
 from pages.parts import causes, links, run_status, vega
 from pages.parts.colors import DRAWN
@@ -26,7 +27,7 @@ def column() -> Any:
     """Return the configuration of a list's column that holds such strips."""
     told = (
         f"The latest {IN_A_ROW} runs, one cell each, the newest at the right: green succeeded, red failed, orange was "
-        "held or interrupted, gray was cancelled, blue is not done. Beside it in words."
+        "held or interrupted, gray was cancelled, applied or discarded, blue is not done. Beside it in words."
     )
     return st.column_config.ImageColumn(width=IN_A_ROW * _CELL + PADDING_PX, help=told)
 
@@ -44,8 +45,8 @@ def words(marks: Sequence[RunMark]) -> str:
     """Say the same in words: `30 succeeded`, `27 of 30 succeeded, 2 failed`."""
     if not marks:
         return "No run yet"
-    counts = Counter(_name(mark.status) for mark in marks)
-    succeeded = counts.pop(_name(RunStatus.SUCCEEDED), 0)
+    counts = Counter(_word(mark) for mark in marks)
+    succeeded = counts.pop(run_status.BADGES[RunStatus.SUCCEEDED].word.lower(), 0)
     if not counts:
         return f"{number(succeeded)} succeeded"
     others = ", ".join(f"{number(count)} {name}" for name, count in counts.most_common())
@@ -57,7 +58,7 @@ def show(runs: Sequence[Run], *, key: str) -> None:
     written = [run for run in runs if not run.dry_run][:IN_A_ROW][::-1]
     if not written:
         return
-    told = words([RunMark(run.id or 0, run.status) for run in written])
+    told = words([RunMark(run.id or 0, run.status, run.step) for run in written])
     st.caption(f"The last {pluralize(len(written), 'run')}: {told}.")
     st.vega_lite_chart(
         spec=_draw(written),
@@ -103,6 +104,6 @@ def _color(status: str) -> str:
     return DRAWN[badge.color if badge else "gray"]
 
 
-def _name(status: str) -> str:
-    badge = run_status.BADGES.get(status)
-    return (badge.word if badge else status).lower()
+def _word(mark: RunMark) -> str:
+    badge = run_status.BADGES.get(mark.status)
+    return held_runs.decided_as(mark.status, mark.step) or (badge.word if badge else mark.status).lower()

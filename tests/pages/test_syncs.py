@@ -107,6 +107,15 @@ def test_the_last_runs_of_a_sync_are_a_strip_and_words(practising: Bridge, sandb
     assert "The last 2 runs: 1 of 2 succeeded, 1 failed." in text
 
 
+def test_a_held_run_that_was_decided_does_not_count_as_cancelled(practising: Bridge, held: Run):
+    held_runs.discard_held(practising, LOCAL, held.id or 0)
+
+    (row,) = open_page(SYNCS).dataframe[0].value.to_dict("records")
+
+    assert row["Latest runs in words"] == "1 of 2 succeeded, 1 discarded"
+    assert "The last 2 runs: 1 of 2 succeeded, 1 discarded." in shown(open_page(SYNCS, sync=held.sync_id))
+
+
 def test_a_paused_sync_says_why_and_which_button_starts_it_again(practising: Bridge, sandbox: Sandbox):
     sync_id = start(practising)
     sandbox.fault("unauthorized", target="apptimize")
