@@ -215,12 +215,10 @@ def show_groups(user: UserLookup) -> None:
         go_to=opener(links.GROUPS, "group"),
         opens="Group",
         opens_width=170,
+        order=tables.filled(rows, "Since", "Why"),
         columns={
             "State": state_chips.column([row["State"] for row in rows]),
-            # Without a width it is as narrow as the first rows, which may have none.
-            "Since": st.column_config.TextColumn(width=155),
-            "Why": st.column_config.TextColumn(width=300),
-            "Destination": st.column_config.TextColumn(width=100),
+            **tables.texts(rows, Since=155, Why=380, Destination=100),
         },
     )
 
