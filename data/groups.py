@@ -112,7 +112,7 @@ def is_called(engine: Engine, run: Run, group: Group, cohort_name: str) -> bool:
     other = aliased(Group)
     previewed = _own_name_of_preview(run) or cohort_name
     called = previewed if run.dry_run else func.coalesce(func.nullif(col(Group.own_name), ""), cohort_name)
-    elsewhere = select(other.id).where(other.name == called, other.id != Group.id, _is_there(other)).exists()
+    elsewhere = select(other.id).where(other.name == called, other.id != Group.id, _may_exist(other)).exists()
     query = select(Group.cohort_name, Group.name, Group.own_name, elsewhere).where(Group.id == group.id)
     with read_session(engine) as session:
         *now, own_name, is_elsewhere = session.exec(query).one()
@@ -158,13 +158,13 @@ def require_free_name(session: Session, group: Group, name: str) -> None:
             col(Group.destination_id).in_(ids),
             Group.name == name,
             col(Group.id) != group.id,
-            _is_there(Group),
+            _may_exist(Group),
         )
     ).first()
     if cohort_id is not None:
         raise NameTaken(name, cohort_id)
 
 
-def _is_there(group: type[Group]) -> ColumnElement[bool]:
+def _may_exist(group: type[Group]) -> ColumnElement[bool]:
     """Build the condition that something was, or may have been, delivered to a group."""
     return col(group.delivered_at).is_not(None) | col(group.in_doubt)

@@ -215,6 +215,11 @@ class Group(SQLModel, table=True):
     doubts: int = 0  # counts up when anything but a delivery puts it in doubt: a run that began before lifts none
     created_at: datetime
 
+    @property
+    def may_exist(self) -> bool:
+        """Whether its destination has it, or may have it: it was delivered, or a delivery was begun."""
+        return self.delivered_at is not None or self.in_doubt
+
 
 class Run(SQLModel, table=True):
     """One execution of a sync: its place in the queue, its progress, its counts, its end."""

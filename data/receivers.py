@@ -152,7 +152,7 @@ def note_left(session: Session, connection: Connection) -> None:
 
 def find_first_untraced(session: Session, group: Group, connection: Connection) -> Untraced | None:
     """Return why a receiver that only adds may hold a cohort already, though this group was never delivered."""
-    if not connection.adds_only or group.delivered_at is not None or group.in_doubt:
+    if not connection.adds_only or group.may_exist:
         return None
     if _was_written_through_another(session, group, connection):
         return Untraced.PLACE

@@ -150,7 +150,7 @@ def _renamed(planning: Planning, entry: SyncEntry, group: Group | None) -> dict[
     own = group.own_name or None if group else None
     if group is None or entry.group_name == own or (own is None and entry.group_name == group.cohort_name):
         return {}
-    if group.delivered_at is not None or group.in_doubt:
+    if group.may_exist:
         keeps = f'write group_name = "{called(own)}" here' if own else "leave group_name out"
         planning.refuse(
             entry, "group_name", f"the group is there as {called(group.name)}, and a group keeps its name: {keeps}."

@@ -49,8 +49,7 @@ def _place(place: SyncPlace, known: Cohort | None, asked: str | None, now: datet
     own_name = checked_group_name(asked) if asked is not None else group.own_name
     if own_name == cohort_name:
         own_name = None
-    exists = group.delivered_at is not None or group.in_doubt
-    if exists and own_name != group.own_name:
+    if group.may_exist and own_name != group.own_name:
         name = shown(group.name, most=100)
         raise GroupTaken(
             f"Cohort {place.cohort_id} already has the group {name} at {place.destination.name}.",

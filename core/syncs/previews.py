@@ -52,6 +52,4 @@ def _what_is_another(bridge: Bridge, rows: RunRows, mixpanel: Connection) -> str
 
 def _kept_name(group: Group, run: Run) -> str:
     """Return what the group is called whatever an export asks for: one that was not delivered takes any name."""
-    if group.delivered_at is None and not group.in_doubt:
-        return run.group_name
-    return group.own_name or run.cohort_name
+    return (group.own_name or run.cohort_name) if group.may_exist else run.group_name

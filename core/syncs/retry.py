@@ -64,8 +64,7 @@ def export_again(bridge: Bridge, actor: Actor, group_id: int) -> Run:
 def _find_previewed_name(rows: RunRows) -> str | None:
     """Return the name that a preview was made under, None where that is the group's: the run alone knows another."""
     run, group = rows.run, rows.group
-    is_there = group.delivered_at is not None or group.in_doubt
-    if not run.dry_run or is_there or run.group_name == (group.own_name or run.cohort_name):
+    if not run.dry_run or group.may_exist or run.group_name == (group.own_name or run.cohort_name):
         return None
     return run.group_name
 

@@ -55,8 +55,7 @@ class CohortNow:
 
     def _name(self, group: Group) -> str:
         """Return the name that the next export gives a group, where nobody asks for another."""
-        is_there = group.delivered_at is not None or group.in_doubt
-        return group.name if is_there else group.own_name or self.cohort.name
+        return group.name if group.may_exist else group.own_name or self.cohort.name
 
     @property
     def latest_places(self) -> list[str]:
