@@ -25,6 +25,9 @@ _OF_A_CHANGE: list[InstrumentedAttribute[Any]] = [
 
 # How runs end that a later run of the group may recover.
 FAILED = (RunStatus.FAILED, RunStatus.INTERRUPTED)
+# Such a run wrote its group, or found it as it should be. The last of them to end made it what it is: one that waits
+# for a query is overtaken by later ones.
+_WROTE = (col(Run.status) == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False))
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,11 @@ def newest_ended_of_cohort(engine: Engine, cohort_id: int) -> list[Run]:
         return list(session.exec(select(Run).where(or_(*ids)).order_by(col(Run.id).desc())).all())
 
 
-def newest_success_of_each_group(engine: Engine, *, only: Sequence[int] | None = None) -> dict[int, Run]:
-    """Return the newest run of each group, or of these, that wrote it, or found it as it should be."""
-    newest = select(Run.id).where(
-        Run.group_id == Group.id, Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)
-    )
-    newest = newest.order_by(col(Run.id).desc()).limit(1).correlate(Group).scalar_subquery()
+def last_success_of_each_group(engine: Engine, *, only: Sequence[int] | None = None) -> dict[int, Run]:
+    """Return the last run to end of each group, or of these, that wrote it, or found it as it should be."""
+    newest = select(Run.id).where(Run.group_id == Group.id, *_WROTE)
+    newest = newest.order_by(col(Run.finished_at).desc(), col(Run.id).desc())
+    newest = newest.limit(1).correlate(Group).scalar_subquery()
     ids = select(newest).select_from(Group)
     ids = ids if only is None else ids.where(col(Group.id).in_(only))
     with read_session(engine) as session:
@@ -154,15 +156,10 @@ def newest_of_each_sync(engine: Engine, sync_ids: Sequence[int]) -> dict[int, Ru
 
 def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> list[Size]:
     """Return a group's size over time, one row for each `bucket_s` seconds in which a run found or made it so."""
-    ended = (
-        Run.group_id == group_id,
-        Run.status == RunStatus.SUCCEEDED,
-        col(Run.finished_at) >= since,
-        col(Run.dry_run).is_(False),
-    )
+    ended = (*_WROTE, col(Run.group_id) == group_id, col(Run.finished_at) >= since)
     last = (
         select(
-            func.max(Run.id).label("run_id"),
+            func.max(Run.finished_at).label("at"),
             func.sum(Run.added).label("added"),
             func.sum(Run.removed).label("removed"),
         )
@@ -170,21 +167,16 @@ def sizes(engine: Engine, group_id: int, *, since: datetime, bucket_s: int) -> l
         .group_by(_stretch(bucket_s))
         .subquery()
     )
+    query = select_columns(col(Run.id), col(Run.finished_at), col(Run.members), last.c.added, last.c.removed)
+    query = query.where(*ended, col(Run.finished_at) == last.c.at).order_by(col(Run.finished_at), col(Run.id))
     with read_session(engine) as session:
-        changed = {
-            run_id: (int(added), int(removed))
-            for run_id, added, removed in session.exec(select(last.c.run_id, last.c.added, last.c.removed)).all()
-        }
-        rows = session.exec(
-            select(Run.id, Run.finished_at, Run.members)
-            .where(col(Run.id).in_(select(last.c.run_id)))
-            .order_by(col(Run.id))
-        ).all()
-    return [
-        Size(at, members, *changed.get(run_id, (0, 0)), run_id)
-        for run_id, at, members in rows
+        rows = session.connection().execute(query).all()
+    points = {
+        at: Size(at, members, int(added), int(removed), run_id)
+        for run_id, at, members, added, removed in rows
         if run_id is not None and at is not None
-    ]
+    }
+    return list(points.values())
 
 
 def _stretch(seconds: int) -> ColumnElement[Any]:
@@ -238,22 +230,19 @@ def largest_drop(engine: Engine, group_id: int, *, changes: int) -> float | None
 def trends(engine: Engine, *, since: datetime) -> dict[int, list[int]]:
     """Return each group's size at the end of each day since then on which a run succeeded."""
     last = (
-        select(func.max(Run.id))
-        .where(
-            Run.status == RunStatus.SUCCEEDED,
-            col(Run.finished_at) >= since,
-            col(Run.dry_run).is_(False),
-            col(Run.group_id).in_(select(Group.id)),
-        )
+        select(col(Run.group_id), func.max(Run.finished_at).label("at"))
+        .where(*_WROTE, col(Run.finished_at) >= since, col(Run.group_id).in_(select(Group.id)))
         .group_by(col(Run.group_id), _stretch(86_400))
+        .subquery()
     )
-    sizes_by_group: dict[int, list[int]] = {}
+    is_last = (*_WROTE, col(Run.group_id) == last.c.group_id, col(Run.finished_at) == last.c.at)
+    query = select(Run.group_id, Run.finished_at, Run.members).where(*is_last)
     with read_session(engine) as session:
-        for group_id, members in session.exec(
-            select(Run.group_id, Run.members).where(col(Run.id).in_(last)).order_by(col(Run.id))
-        ).all():
-            sizes_by_group.setdefault(group_id, []).append(members)
-    return sizes_by_group
+        rows = session.exec(query.order_by(col(Run.finished_at), col(Run.id))).all()
+    sizes_by_group: dict[int, dict[datetime | None, int]] = {}
+    for group_id, at, members in rows:
+        sizes_by_group.setdefault(group_id, {})[at] = members
+    return {group_id: list(by_day.values()) for group_id, by_day in sizes_by_group.items()}
 
 
 class LoggedChange(NamedTuple):

@@ -22,7 +22,7 @@ class GroupState(StrEnum):
 
 @dataclass(frozen=True)
 class GroupNow:
-    """A group at this moment. `settled_by` is the newest run that wrote it, or found it as it should be."""
+    """A group at this moment. `settled_by` is the last run to end that wrote it, or found it as it should be."""
 
     group: Group
     destination: str
@@ -45,7 +45,7 @@ class GroupNow:
 @action(Role.VIEWER)
 def group_states(bridge: Bridge, actor: Actor, *, only: Sequence[int] | None = None) -> dict[int, GroupNow]:
     """Return the groups that were delivered, all or those of these ids, by id."""
-    settled = run_stats.newest_success_of_each_group(bridge.engine, only=only)
+    settled = run_stats.last_success_of_each_group(bridge.engine, only=only)
     only_adding = groups.list_only_adding(bridge.engine)
     return {
         group.id: GroupNow(group, destination, settled.get(group.id), only_adds=group.id in only_adding)

@@ -11,6 +11,7 @@ from core.bridge import Bridge
 from core.clock import SYSTEM_CLOCK
 from core.errors import NotAllowed, NotFound, SettingsError
 from core.reports import overview
+from core.reports.group_state import group_states
 from core.rules.due_times import next_slot
 from core.rules.slots import count_expected, find_expectation
 from core.syncs import listing, recurring
@@ -118,6 +119,23 @@ def test_days_end_at_midnight_in_utc_and_not_at_noon(bridge: Bridge, sync: Sync)
     assert rows.trends(bridge.engine, since=midnight) == {sync.group_id: [3, 5]}
     assert [(day.members, day.added) for day in days] == [(3, 3), (5, 2)]
     assert [hour.members for hour in hours] == [1, 2, 3, 5]
+
+
+def test_a_run_that_was_overtaken_made_the_size_that_it_left(bridge: Bridge, sync: Sync):
+    """It waited for a query while another run of its group, with the larger number, came and went."""
+    for minutes, members in ((1, 7), (3, 5), (61, 4), (63, 2)):
+        ended(bridge, sync, hours_ago=minutes / 60, members=members)
+    with write_session(bridge.engine) as session:
+        session.get_one(Group, sync.group_id).delivered_at = bridge.clock.now()
+    since = bridge.clock.now() - timedelta(hours=2)
+
+    assert rows.sizes(bridge.engine, sync.group_id, since=since, bucket_s=24 * 3600)[-1].members == 7
+    assert rows.trends(bridge.engine, since=since)[sync.group_id][-1] == 7
+    by_minute = rows.sizes(bridge.engine, sync.group_id, since=since, bucket_s=1)
+    assert [point.members for point in by_minute] == [2, 4, 5, 7]
+    settled_by = group_states(bridge, LOCAL)[sync.group_id].settled_by
+    assert settled_by
+    assert settled_by.members == 7
 
 
 def test_the_largest_drop_is_what_runs_took_by_themselves(bridge: Bridge, sync: Sync):
