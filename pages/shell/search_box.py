@@ -49,6 +49,7 @@ def _open() -> None:
     """Open the search; its keys reach it from another dialog too, which would be lost."""
     if page_frame.is_dialog_open():
         return
+    st.session_state[_TEXT] = ""  # what was searched for before would stand in front of what is typed now
     page_frame.open_dialog(_DIALOG, {"address": st.query_params.to_dict()})
 
 

@@ -225,6 +225,7 @@ def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse
         expect(dialog).to_be_visible()
         expect(dialog.get_by_role("searchbox")).to_be_focused()
         if keys == "/":
+            page.keyboard.type("searched for before")
             page.keyboard.press("Escape")
             expect(dialog).to_be_hidden()
             wait_for_rest(page)
