@@ -34,7 +34,7 @@ def schedule_fields(prefix: str, row_id: int, *, suggestion: ShrinkSuggestion, w
     """
     with st.columns(2)[0]:
         timing_fields.show_interval(prefix, row_id, INTERVALS[0])
-    timing_fields.show_times(prefix, row_id, INTERVALS[0])
+    timing_fields.show_times(prefix, row_id, INTERVALS[0], is_new=True)
     shrink_fields(prefix, row_id, max_shrink=None, has_limit=True, suggestion=suggestion, why=why)
 
 

@@ -60,8 +60,11 @@ def show_interval(prefix: str, row_id: int, timing: Timing) -> None:
     page_frame.show_answer(key)
 
 
-def show_times(prefix: str, row_id: int, timing: Timing) -> None:
-    """Show the fields for set times where those are chosen, and below them when the first runs would be."""
+def show_times(prefix: str, row_id: int, timing: Timing, *, is_new: bool = False) -> None:
+    """Show the fields for set times where those are chosen, and below them when the first runs would be.
+
+    The first run of a new sync does not wait for its times.
+    """
     start, choice = _start(timing), st.session_state[_key(prefix, "every", row_id)]
     if choice not in (AT_SET_TIMES, CRON):
         return
@@ -99,7 +102,7 @@ def show_times(prefix: str, row_id: int, timing: Timing) -> None:
     offer(_key(prefix, "zone", row_id), start.zone)
     right.selectbox("Time zone", list(list_zones()), key=_key(prefix, "zone", row_id))
     spots["zone"] = right.empty()
-    _show_next(prefix, row_id, spots)
+    _show_next(prefix, row_id, spots, "The first run starts at once. " if is_new else "")
 
 
 def read(prefix: str, row_id: int) -> Timing:
@@ -156,7 +159,7 @@ def _time(text: str) -> time:
         raise SettingsError(f"Times: “{text[:20]}” is not a time of day.", advice="Write it as 07:45.") from None
 
 
-def _show_next(prefix: str, row_id: int, spots: dict[str, DeltaGenerator]) -> None:
+def _show_next(prefix: str, row_id: int, spots: dict[str, DeltaGenerator], before: str) -> None:
     """Show the first times of what is entered, in its zone and, where that is another, as the reader's clocks do.
 
     What is wrong with it stands at its field, whether it was tried to save it or not, until it is right.
@@ -171,7 +174,7 @@ def _show_next(prefix: str, row_id: int, spots: dict[str, DeltaGenerator]) -> No
         show = spot.error if page_frame.has_failed(_key(prefix, field, row_id)) else spot.warning
         show(error_text(exc), icon=":material/schedule:")
         return
-    text = f"Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
+    text = f"{before}Next: {_listed(slots, ZoneInfo(schedule.zone))} ({escape_markdown(schedule.zone)})."
     if _listed(slots, zone()) != _listed(slots, ZoneInfo(schedule.zone)):
         text += f" For you: {_listed(slots, zone())} ({escape_markdown(zone().key)})."
     st.caption(text)

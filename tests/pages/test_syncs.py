@@ -507,7 +507,7 @@ def test_a_sync_is_started_at_set_times_once_its_next_times_are_shown(practising
     drawn(at.selectbox(key=f"cohorts_every_{TRIAL}").set_value("At set times").run())
     at.multiselect(key=f"cohorts_times_{TRIAL}").set_value(["08:00", "17:30"])
     at = drawn(at.selectbox(key=f"cohorts_zone_{TRIAL}").set_value("Europe/Berlin").run())
-    assert "Next:" in shown(at)
+    assert "The first run starts at once. Next:" in shown(at)
     assert "08:00" in shown(at).replace("\\", "")
     assert "For you:" in shown(at)
 
