@@ -53,10 +53,11 @@ def shrink_fields(
     key = _key(prefix, "shrink_limit", row_id)
     offer(key, suggestion.percent if max_shrink is None else max_shrink)
     with st.container(width=320):
+        # Without bounds of its own: the field would put its last number back in place of one outside them, unsaid, and
+        # the press that follows would start a sync with a limit that nobody entered.
         st.number_input(
             "Shrink limit, in percent",
-            min_value=0,
-            max_value=100,
+            step=1,
             key=key,
             help="The share of the group's members that one run may remove.",
         )

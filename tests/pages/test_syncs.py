@@ -128,6 +128,19 @@ def test_a_paused_sync_says_why_and_which_button_starts_it_again(practising: Bri
     assert listing.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
 
 
+def test_a_shrink_limit_that_cannot_be_is_refused_at_its_field(practising: Bridge):
+    at = open_page(COHORTS, cohort=TRIAL)
+    drawn(at.radio(key=f"cohorts_kind_{TRIAL}").set_value("Recurring (dynamic)").run())
+    limit = at.number_input(key=f"cohorts_shrink_limit_{TRIAL}").set_value(150)
+    assert isinstance(limit.value, int)
+    assert not limit.proto.has_max, "what the field itself refuses is replaced by its last number, unsaid"
+
+    at = drawn(at.button(key=f"cohorts_start_{TRIAL}").click().run())
+
+    assert "Shrink limit: this is a share from 0 to 100 percent." in shown(at)
+    assert listing.list_syncs(practising, LOCAL) == []
+
+
 def test_interval_and_shrink_limit_are_changed(practising: Bridge):
     sync_id = start(practising)
     work(practising)
