@@ -209,6 +209,8 @@ def test_a_cohort_is_exported_from_the_keyboard_alone(everything: Everything, us
     tab_to(page, page.get_by_test_id("stDataFrame").locator("canvas").first)
     for key in ("ArrowDown", "Shift+Space"):
         page.keyboard.press(key)
+    tab_to(page, page.get_by_role("button", name="Open", exact=True))
+    page.keyboard.press("Enter")
     tab_to(page, page.get_by_role("button", name="Start sync"))
     page.keyboard.press("Enter")
 

@@ -62,7 +62,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     everything.clear_faults()
     for each in (page, other_page):
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
-    assert figure(page, "Added") == to_add
+    expect(page.get_by_text(f"{to_add} added")).to_be_visible()
 
     press(page.get_by_role("link", name="View sync"))
     settled(page, "Syncs")
@@ -164,6 +164,7 @@ def test_an_admin_finds_yesterdays_failed_run_and_why(everything: Everything, pa
     expect(page.get_by_test_id("stAlert").filter(has_text="The run failed")).to_contain_text(
         "does not accept the token"
     )
+    press(page.get_by_role("radio", name="API calls", exact=True))
     answers = page.get_by_test_id("stDataFrame").first
     assert find_cell(answers, "401").inner_text() == "401 Credentials not accepted"
     page.reload()
