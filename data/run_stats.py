@@ -72,9 +72,13 @@ def on_time_runs(engine: Engine, *, since: datetime, rescheduled: Sequence[int] 
 
 
 def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
-    """Count the runs that were queued since then, without dry runs, by status."""
+    """Count the runs that were queued since then, without dry runs, by status.
+
+    Of runs that were held, those that a person decided about are counted as `applied` or `discarded`.
+    """
+    is_decided = (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(("applied", "discarded"))
     # SQLite would read all runs in the order of an index on `status` to group by it; by time it reads the few.
-    status = func.coalesce(Run.status, "")
+    status = case((is_decided, col(Run.step)), else_=func.coalesce(Run.status, ""))
     with read_session(engine) as session:
         rows = session.exec(
             select(status, func.count()).where(Run.queued_at >= since, col(Run.dry_run).is_(False)).group_by(status)

@@ -184,7 +184,7 @@ def _show_last_day(counts: dict[str, int], not_recovered: int) -> None:
     else:
         st.badge("All succeeded", icon=":material/check_circle:", color="green")
     others = [
-        f"{number(count)} {run_status.status_name(status).lower()}"
+        f"{number(count)} {run_status.word_of(status)}"
         for status, count in counts.items()
         if count and status != RunStatus.SUCCEEDED
     ]

@@ -71,6 +71,14 @@ def _success(run: Run, now: GroupNow | None) -> None:
     elif run.trigger == "undo":
         text = f"The group at {place} holds the {members} of an earlier run again, and does not follow its cohort."
         title, icon = "Rolled back", "undo"
+    elif run.profiles and not run.members:
+        st.warning(
+            f"None of the {pluralize(run.profiles, 'profile')} has a usable {words_for(run.matched_by).name}, so the "
+            f"group at {place} has no members. **Matching** shows why.",
+            title="The group is empty",
+            icon=":material/group_off:",
+        )
+        return
     elif run.write == "none":
         text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
         title, icon = "The group equals its cohort", "check_circle"

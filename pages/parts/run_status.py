@@ -95,6 +95,12 @@ def status_name(status: str) -> str:
     return BADGES[status].word
 
 
+def word_of(status: str, step: str = "") -> str:
+    """Return a state within a sentence; of a run that was held, what a person decided."""
+    decided = held_runs.decided_as(status, step)
+    return decided or (BADGES[status].word.lower() if status in BADGES else status)
+
+
 def badge(run: Run) -> None:
     """Show the run's state, and whether it wrote at all."""
     look = badge_for(run)

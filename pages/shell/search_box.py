@@ -89,7 +89,7 @@ def _label(hit: Hit) -> str:
     name, place = _short(hit.name), escape_markdown(hit.destination)
     match hit.kind:
         case Kind.RUN:
-            return f"**Run {hit.id}**, {run_status.status_name(hit.status).lower()}: {name}, to {place}"
+            return f"**Run {hit.id}**, {run_status.word_of(hit.status, hit.step)}: {name}, to {place}"
         case Kind.SYNC:
             return f"**{name}**, sync {hit.id} to {place}"
         case Kind.COHORT:

@@ -211,6 +211,16 @@ def test_a_preview_warns_that_the_group_would_be_empty_and_is_nowhere_called_an_
     assert "View group" not in text
 
 
+def test_an_export_warns_that_its_group_has_no_members(practising: Bridge):
+    export(practising, WEB)
+
+    at = open_page(COHORTS, cohort=WEB)
+
+    (warning,) = [warning.value for warning in at.warning if "has a usable Apptimize id" in warning.value]
+    assert "the group at default has no members" in warning
+    assert not at.success
+
+
 def test_a_preview_shows_the_real_difference_against_the_group(practising: Bridge, sandbox: Sandbox):
     export(practising, TRIAL)
     before = set(sandbox.answer(TRIAL).ids)

@@ -158,11 +158,13 @@ def test_the_last_day_is_counted_by_status_without_dry_runs(bridge: Bridge, sync
     ended(bridge, sync, hours_ago=1)
     ended(bridge, sync, hours_ago=2, status=RunStatus.FAILED)
     ended(bridge, sync, hours_ago=2, dry_run=True)
+    ended(bridge, sync, hours_ago=3, status=RunStatus.CANCELLED, step="applied")
+    ended(bridge, sync, hours_ago=3, status=RunStatus.CANCELLED, step="done")
     ended(bridge, sync, hours_ago=25)
 
     counts = overview.count_recent_runs(bridge, LOCAL, timedelta(days=1))
 
-    assert counts == {"queued": len(group_with_runs), "succeeded": 1, "failed": 1}
+    assert counts == {"queued": len(group_with_runs), "succeeded": 1, "failed": 1, "applied": 1, "cancelled": 1}
 
 
 def test_many_syncs_are_paused_and_resumed_all_or_none(bridge: Bridge, sync: Sync):
