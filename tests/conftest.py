@@ -58,12 +58,14 @@ def _beyond_few(items: list[pytest.Item]) -> Iterator[pytest.Item]:
 def _order(items: list[pytest.Item]) -> None:
     """Begin with what takes long, one file of each such folder in turn; each file stays whole, in its own order.
 
-    So no worker of `make test` is left alone with a long file at the end, and what waits runs beside what computes.
+    So no worker of `make test` is left alone with a long file at the end, and what waits runs beside what computes. Of
+    the others the largest come first: they take longest, more or less.
     """
     files = dict.fromkeys(item.path for item in items)
     turns = {folder: itertools.count() for folder in _LONG}
     turn = {path: next(turns.get(path.parent.name, itertools.repeat(len(files)))) for path in files}
-    items.sort(key=lambda item: turn[item.path])
+    size = {path: path.stat().st_size for path in files}
+    items.sort(key=lambda item: (turn[item.path], -size[item.path]))
 
 
 def pytest_collection_finish() -> None:
