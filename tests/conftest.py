@@ -59,14 +59,10 @@ def _order(items: list[pytest.Item]) -> None:
     """Begin with what takes long, one file of each such folder in turn; each file stays whole, in its own order.
 
     So no worker of `make test` is left alone with a long file at the end, and what waits runs beside what computes.
-    Files with a slow test come first, then the larger ones, which take longer, more or less.
     """
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    files = sorted({item.path for item in items}, key=lambda path: (path not in slow, -path.stat().st_size, path))
+    files = dict.fromkeys(item.path for item in items)
     turns = {folder: itertools.count() for folder in _LONG}
-    turn = {
-        path: (next(turns.get(path.parent.name, itertools.repeat(len(files)))), at) for at, path in enumerate(files)
-    }
+    turn = {path: next(turns.get(path.parent.name, itertools.repeat(len(files)))) for path in files}
     items.sort(key=lambda item: turn[item.path])
 
 
