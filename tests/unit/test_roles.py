@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import func, select
 
-import core
 from core.access import audit_log, people, roles, saved_filters, sign_in, tokens
 from core.access.roles import Actor, Role
 from core.alerts import attention, channels
@@ -84,6 +81,7 @@ from data.outbox_models import AlertSetting
 from data.saved_filter_models import SavedFilter
 from data.sign_in_models import SignIn
 from data.token_models import ApiToken
+from tests.stage.modules import import_core
 
 WORKED = "It changes something"
 READS = "It changes nothing"
@@ -548,9 +546,7 @@ def everything(bridge: Bridge) -> list[tuple[object, ...]]:
 
 
 def test_every_action_is_in_the_table_with_the_role_that_it_needs():
-    for module in pkgutil.walk_packages(core.__path__, "core."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    import_core()
 
     assert {name: role for name, (role, _, _) in TABLE.items()} == roles.ACTIONS
 
