@@ -101,14 +101,13 @@ def _cohort_and_kind(read: CohortRead) -> tuple[int, int, str]:
 
 
 @action(Role.VIEWER)
-def find_latest_for(bridge: Bridge, actor: Actor, run_id: int) -> CohortRead | None:
-    """Find of the latest reads the one of the cohort that a run read, by the kind of id that it read it by."""
+def find_read(bridge: Bridge, actor: Actor, run_id: int) -> CohortRead | None:
+    """Find a run, with the project whose cohort it read."""
     run = runs.get(bridge.engine, run_id)
     group = groups.get_group(bridge.engine, run.group_id) if run else None
     if run is None or group is None:
         return None
-    asked = _cohort_and_kind(CohortRead(run, group.project_id))
-    return next((read for read in latest_reads(bridge, actor) if _cohort_and_kind(read) == asked), None)
+    return CohortRead(run, group.project_id)
 
 
 @action(Role.VIEWER)

@@ -100,15 +100,15 @@ def label_of(run: Run) -> str:
 def lead_to_read(bridge: Bridge, person: Actor, reads: Mapping[str, CohortRead]) -> None:
     """Let the address of a run lead to the latest read of its cohort, that of a cohort to the first of its reads."""
     run_id = parse_id(st.query_params.pop("run", ""))
-    latest = match_funnel.find_latest_for(bridge, person, run_id) if run_id else None
+    of_run = match_funnel.find_read(bridge, person, run_id) if run_id else None
     asked = st.query_params.get("cohort", "")
-    if latest is None and asked in reads:
-        return
-    for key, read in reads.items():
-        names = (key_without_project(read), key_with_project(read), str(read.run.cohort_id))
-        if read.run.id == latest.run.id if latest else asked in names:
-            st.query_params["cohort"] = key
-            return
+    by_project = {key_with_project(read): key for key, read in reads.items()}
+    key = by_project.get(key_with_project(of_run)) if of_run else None
+    if key is None and asked not in reads:
+        names = {key: (key_without_project(read), str(read.run.cohort_id)) for key, read in reads.items()}
+        key = by_project.get(asked) or next((key for key, own in names.items() if asked in own), None)
+    if key:
+        st.query_params["cohort"] = key
 
 
 def show_all(bridge: Bridge, person: Actor, latest: Sequence[CohortRead]) -> None:

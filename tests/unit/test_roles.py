@@ -208,7 +208,7 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "find_last_read": (Role.VIEWER, ELSEWHERE, lambda on, who: match_funnel.find_last_read(on.bridge, who, 7)),
     "list_shares": (Role.VIEWER, READS, lambda on, who: match_funnel.list_shares(on.bridge, who, limit=1)),
     "list_reads": (Role.VIEWER, READS, lambda on, who: match_funnel.list_reads(on.bridge, who, 1, 7)),
-    "find_latest_for": (Role.VIEWER, READS, lambda on, who: match_funnel.find_latest_for(on.bridge, who, on.queued)),
+    "find_read": (Role.VIEWER, READS, lambda on, who: match_funnel.find_read(on.bridge, who, on.queued)),
     "group_states": (Role.VIEWER, READS, lambda on, who: group_state.group_states(on.bridge, who)),
     "get_run_log": (Role.VIEWER, READS, lambda on, who: overview.get_run_log(on.bridge, who, on.queued)),
     "runs_csv": (Role.VIEWER, READS, lambda on, who: overview.runs_csv(on.bridge, who, RunFilter())),

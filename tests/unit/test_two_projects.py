@@ -84,7 +84,7 @@ def test_matching_tells_the_reads_of_each_project_apart(projects: Bridge):
     own = {project: read.id for project, read in reads.items()}
 
     assert {read.project_id: read.run.id for read in match_funnel.latest_reads(projects, LOCAL)} == own
-    latest = {project: match_funnel.find_latest_for(projects, LOCAL, run_id or 0) for project, run_id in own.items()}
+    latest = {project: match_funnel.find_read(projects, LOCAL, run_id or 0) for project, run_id in own.items()}
     assert {project: read and (read.project_id, read.run.id) for project, read in latest.items()} == {
         project: (project, run_id) for project, run_id in own.items()
     }
