@@ -67,6 +67,9 @@ class RunStatus(StrEnum):
 
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
+# The steps of a run that was held and is cancelled, by what a person decided about it.
+APPLIED, DISCARDED = "applied", "discarded"
+DECISIONS = (APPLIED, DISCARDED)
 TO_CLAIM = (RunStatus.QUEUED, RunStatus.WAITING)  # in the words of the index `run_to_claim`
 
 

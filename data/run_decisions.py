@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
-from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind
+from data.models import APPLIED, DISCARDED, UNFINISHED, Run, RunStatus, Sync, SyncKind
 from data.repeating import repeated
 from data.run_queue import RunRequest
 from data.sync_runs import add_run, cancel_queued, stop_syncs, supersede_held
@@ -64,7 +64,7 @@ def apply_held(
     """
     with write_session(engine) as session:
         held, approvals = _find_decidable(session, run_id, looked_at, keeps_to)
-        _end(session, held, "applied", actor, note)
+        _end(session, held, APPLIED, actor, note)
         request = RunRequest(trigger="manual", actor=actor, approved=True, approvals=approvals)
         return add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
 
@@ -79,7 +79,7 @@ def discard_held(
     """
     with write_session(engine) as session:
         held, _ = _find_decidable(session, run_id, looked_at, keeps_to)
-        _end(session, held, "discarded", actor)
+        _end(session, held, DISCARDED, actor)
         cancel_queued(session, (col(Run.group_id) == held.group_id) & col(Run.approved), now=now)
     return held
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased, load_only
 from sqlmodel import col, extract, select, union_all
 
 from data.engine import Engine, read_session
-from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.models import DECISIONS, UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
 from data.sync_models import read_timing
 
 # Of very many runs only what makes a change is loaded.
@@ -76,7 +76,7 @@ def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
 
     Of runs that were held, those that a person decided about are counted as `applied` or `discarded`.
     """
-    is_decided = (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(("applied", "discarded"))
+    is_decided = (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(DECISIONS)
     # SQLite would read all runs in the order of an index on `status` to group by it; by time it reads the few.
     status = case((is_decided, col(Run.step)), else_=func.coalesce(Run.status, ""))
     with read_session(engine) as session:
@@ -266,9 +266,8 @@ def changes_between(
 ) -> list[LoggedChange]:
     """List the newest runs that changed who is in a group in a period, newest first: only what counts of each."""
     conditions = [
+        *_WROTE,
         col(Run.group_id) == group_id,
-        col(Run.status) == RunStatus.SUCCEEDED,
-        col(Run.dry_run).is_(False),
         or_(col(Run.added) > 0, col(Run.removed) > 0),
         *([] if since is None else [col(Run.finished_at) >= since]),
         *([] if until is None else [col(Run.finished_at) < until]),
@@ -289,9 +288,7 @@ def changes_between(
 def changes(engine: Engine, group_id: int | None, *, limit: int) -> list[Change]:
     """List the newest runs that changed who is in a group, or in any: what ended last wrote last, and comes first."""
     query = select(Run).options(load_only(*_OF_A_CHANGE))
-    query = query.where(
-        col(Run.difference).is_not(None), Run.status == RunStatus.SUCCEEDED, col(Run.dry_run).is_(False)
-    )
+    query = query.where(col(Run.difference).is_not(None), *_WROTE)
     if group_id is not None:
         query = query.where(Run.group_id == group_id).order_by(col(Run.finished_at).desc())
     with read_session(engine) as session:

@@ -10,7 +10,19 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from data import alert_states, leases, run_jobs, run_queue
-from data.models import TO_CLAIM, UNFINISHED, Connection, Group, LeaseKind, Run, RunStatus, Sync, SyncKind, SyncState
+from data.models import (
+    DISCARDED,
+    TO_CLAIM,
+    UNFINISHED,
+    Connection,
+    Group,
+    LeaseKind,
+    Run,
+    RunStatus,
+    Sync,
+    SyncKind,
+    SyncState,
+)
 from data.run_queue import RunRequest
 
 
@@ -72,7 +84,7 @@ def discard_held(session: Session, which: ColumnElement[bool], *, by: str) -> No
     session.exec(
         update(Run)
         .where(which, col(Run.status) == RunStatus.HELD)
-        .values(status=RunStatus.CANCELLED, step="discarded", decided_by=by, difference=None)
+        .values(status=RunStatus.CANCELLED, step=DISCARDED, decided_by=by, difference=None)
     )
 
 

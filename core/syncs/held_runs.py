@@ -15,7 +15,7 @@ from core.syncs.runs import unknown_run
 from core.text import shown
 from core.validation import clean_line
 from data import run_decisions
-from data.models import NOTE_LENGTH, Run, RunStatus
+from data.models import DECISIONS, NOTE_LENGTH, Run, RunStatus
 from data.run_decisions import RunNotHeld, RunUnknown
 
 
@@ -70,7 +70,7 @@ def find_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
 
 def decided_as(status: str, step: str) -> str:
     """Return `applied` or `discarded` for a run that was held until a person decided; "" for any other."""
-    return step if status == RunStatus.CANCELLED and step in ("applied", "discarded") else ""
+    return step if status == RunStatus.CANCELLED and step in DECISIONS else ""
 
 
 def decision(run: Run) -> str:
