@@ -13,10 +13,11 @@ from enum import IntEnum
 
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
+from core.connections.cohort_list import last_names
 from core.connections.lookup import choose_mixpanel
 from core.connections.project import project_key
 from core.text import parse_id
-from data import cohort_list, connections, runs, search
+from data import connections, runs, search
 from data.models import MIXPANEL_SIDE
 from data.search import NamedRow
 
@@ -126,9 +127,7 @@ def _find_cohorts(bridge: Bridge, asked: _Asked) -> Iterator[tuple[_Match, Hit]]
     project = choose_mixpanel(connections.list_side(bridge.engine, MIXPANEL_SIDE))
     if project is None:
         return
-    listed = cohort_list.get(bridge.engine, project_key(project))
-    for cohort in listed.cohorts if listed else ():
-        number, name = int(cohort["id"]), str(cohort["name"])
+    for number, name in last_names(bridge, project_key(project)).items():
         if match := asked.match(Kind.COHORT, number, name, str(number)):
             yield match, Hit(Kind.COHORT, number, name)
 
