@@ -68,7 +68,7 @@ def summary_text(exports: Sequence[ExportNow]) -> str:
     """Format how many exports are in which state, what is open first."""
     states = Counter(each.run.status if each.run else str(RunStatus.QUEUED) for each in exports)
     order = [*run_status.BADGES]
-    parts = [f"{number(states[state])} {run_status.status_name(state).lower()}" for state in order if states[state]]
+    parts = [f"{number(states[state])} {run_status.word_of(state)}" for state in order if states[state]]
     return ", ".join(parts)
 
 

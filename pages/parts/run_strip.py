@@ -10,7 +10,6 @@ from typing import Any
 import streamlit as st
 
 from core.reports.run_history import IN_A_ROW, RunMark
-from core.syncs import held_runs
 from data.models import Run, RunStatus
 from pages.parts import causes, links, run_status, vega
 from pages.parts.colors import DRAWN
@@ -45,8 +44,8 @@ def words(marks: Sequence[RunMark]) -> str:
     """Say the same in words: `30 succeeded`, `27 of 30 succeeded, 2 failed`."""
     if not marks:
         return "No run yet"
-    counts = Counter(_word(mark) for mark in marks)
-    succeeded = counts.pop(run_status.BADGES[RunStatus.SUCCEEDED].word.lower(), 0)
+    counts = Counter(run_status.word_of(mark.status, mark.step) for mark in marks)
+    succeeded = counts.pop(run_status.word_of(RunStatus.SUCCEEDED), 0)
     if not counts:
         return f"{number(succeeded)} succeeded"
     others = ", ".join(f"{number(count)} {name}" for name, count in counts.most_common())
@@ -102,8 +101,3 @@ def _open(key: str) -> None:
 def _color(status: str) -> str:
     badge = run_status.BADGES.get(status)
     return DRAWN[badge.color if badge else "gray"]
-
-
-def _word(mark: RunMark) -> str:
-    badge = run_status.BADGES.get(mark.status)
-    return held_runs.decided_as(mark.status, mark.step) or (badge.word if badge else mark.status).lower()
