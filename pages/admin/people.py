@@ -56,9 +56,9 @@ def change_role(bridge: Bridge, person: Actor, drawn: PersonView) -> None:
     chosen = st.session_state[role_key(drawn)]
 
     def change() -> Person:
-        present = {view.person.id: view for view in people.list_people(bridge, person)}
-        if person_id in present:
-            require_unchanged(drawn.role, present[person_id].role, "this role")
+        present = people.list_people(bridge, person)
+        now = next((view.role for view in present if view.person.id == person_id), None)
+        require_unchanged(drawn.role, now, "this role")
         return people.change_role(bridge, person, person_id, chosen)
 
     changed = perform(

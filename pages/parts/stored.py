@@ -25,9 +25,9 @@ def offer(key: str, value: object) -> None:
 def require_unchanged(seen: object, now: object, what: str, *, advice: str = _SAVE_AGAIN) -> None:
     """Raise SettingsError where something was stored since it was seen: a form saves all that it holds.
 
-    `what` is what it is called, such as “this sync”.
+    `what` is what it is called, such as “this sync”. `now` is None where it is gone: the action itself says so then.
     """
-    if seen != now:
+    if now not in (None, seen):
         raise SettingsError(
             f"Somebody else has changed {what} meanwhile. Nothing was saved.",
             advice=advice,

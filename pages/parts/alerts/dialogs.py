@@ -164,9 +164,9 @@ def _edit(bridge: Bridge, person: Actor, channel: AlertChannel) -> AlertChannel 
     seen, form = (page_frame.dialog_state(_DIALOG) or {}).get("seen"), _form(_prefix(channel))
 
     def edit() -> AlertChannel:
-        present = {each.id: each for each in channels.list_channels(bridge, person)}
-        if channel.id in present:  # the action itself says that it was removed
-            require_unchanged(seen, _settings_of(present[channel.id]), "this channel", advice=OPEN_AGAIN)
+        present = channels.list_channels(bridge, person)
+        now = next((_settings_of(each) for each in present if each.id == channel.id), None)
+        require_unchanged(seen, now, "this channel", advice=OPEN_AGAIN)
         return channels.edit_channel(bridge, person, channel.id or 0, form)
 
     return perform(

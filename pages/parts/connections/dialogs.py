@@ -272,10 +272,9 @@ def change(
     asked = page_frame.dialog_state(_DIALOG) or {}
 
     def change_it() -> Connection:
-        present = {each.id: each for each in lookup.list_connections(bridge, person)}
-        if connection.id in present:  # the action itself says that it was removed
-            now = _settings_of(present[connection.id])
-            require_unchanged(asked.get("seen"), now, "this connection", advice=OPEN_AGAIN)
+        present = lookup.list_connections(bridge, person)
+        now = next((_settings_of(each) for each in present if each.id == connection.id), None)
+        require_unchanged(asked.get("seen"), now, "this connection", advice=OPEN_AGAIN)
         return action()
 
     return perform(place, change_it, answer, fields=error_places, failed_at=_IN_DIALOG)

@@ -103,9 +103,9 @@ def _settings_of(connection: Connection) -> tuple[str, bool | None, str]:
 def _change_matching(bridge: Bridge, person: Actor, drawn: Connection, token: SecretStr) -> Connection:
     """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
     entered, connection_id = st.session_state, drawn.id or 0
-    present = {each.id: each for each in lookup.list_connections(bridge, person)}
-    if drawn.id in present:  # the action itself says that it was removed
-        require_unchanged(_settings_of(drawn), _settings_of(present[drawn.id]), "this connection")
+    present = lookup.list_connections(bridge, person)
+    now = next((_settings_of(each) for each in present if each.id == drawn.id), None)
+    require_unchanged(_settings_of(drawn), now, "this connection")
     connection = mixpanel_connection.change_match_setting(
         bridge,
         person,
