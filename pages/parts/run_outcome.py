@@ -56,12 +56,7 @@ def _with_written(run: Run, cause: str) -> str:
 def _success(run: Run, now: GroupNow | None) -> None:
     members, place = pluralize(run.members, "member"), escape_markdown(run.destination)
     if run.dry_run and run.profiles and not run.members:
-        st.warning(
-            f"None of the {pluralize(run.profiles, 'profile')} has a usable {words_for(run.matched_by).name}. "
-            "Nothing was written.",
-            title="The group would be empty",
-            icon=":material/group_off:",
-        )
+        _warn_of_no_members(run, ". Nothing was written.", title="The group would be empty")
         return
     if run.dry_run:
         text, title, icon = f"The group would hold {members}. Nothing was written.", "The preview is done", "experiment"
@@ -72,12 +67,8 @@ def _success(run: Run, now: GroupNow | None) -> None:
         text = f"The group at {place} holds the {members} of an earlier run again, and does not follow its cohort."
         title, icon = "Rolled back", "undo"
     elif run.profiles and not run.members:
-        st.warning(
-            f"None of the {pluralize(run.profiles, 'profile')} has a usable {words_for(run.matched_by).name}, so the "
-            f"group at {place} has no members. **Matching** shows why.",
-            title="The group is empty",
-            icon=":material/group_off:",
-        )
+        becomes = f", so the group at {place} has no members. **Matching** shows why."
+        _warn_of_no_members(run, becomes, title="The group is empty")
         return
     elif run.write == "none":
         text = f"Nothing has changed: the group at {place} holds the same {members}. Nothing was sent."
@@ -86,6 +77,12 @@ def _success(run: Run, now: GroupNow | None) -> None:
         text = f"After this run, the group at {place} holds {members}."
         title, icon = "The group equals its cohort", "check_circle"
     st.success(text, title=title, icon=f":material/{icon}:")
+
+
+def _warn_of_no_members(run: Run, becomes: str, *, title: str) -> None:
+    which = words_for(run.matched_by).name
+    text = f"None of the {pluralize(run.profiles, 'profile')} has a usable {which}{becomes}"
+    st.warning(text, title=title, icon=":material/group_off:")
 
 
 def _past_success(run: Run, now: GroupNow | None) -> None:
