@@ -13,6 +13,7 @@ import streamlit as st
 
 from core.reports.match_funnel import Funnel
 from core.rules.id_words import IdWords
+from pages.parts import vega
 from pages.parts.formatting import fine_percent, number
 
 # By these names the theme's colors are given out, in its order: the same ones as in the charts of Matching. Text takes
@@ -173,11 +174,8 @@ def _noticed(step: Step) -> list[tuple[str, str, str, str]]:
 # --- the drawing ------------------------------------------------------------------------------------------------------
 
 
-def draw(steps: list[Step]) -> dict[str, Any]:
-    """Draw the steps below each other, and what branches off before each at its right, as Vega-Lite has it.
-
-    Altair would take ten times as long to say the same, at every press on the page.
-    """
+def draw(steps: list[Step]) -> vega.Spec:
+    """Draw the steps below each other, and what branches off before each at its right."""
     levels = list(_levels(steps))
     most = max(step.count for step in steps) or 1
     full = most * (1 + _APART)
@@ -186,23 +184,20 @@ def draw(steps: list[Step]) -> dict[str, Any]:
         _place(frames, before, level, full)
     y = _number("y", {"domain": [0, levels[-1].bottom], "reverse": True, "nice": False})
     span = {"x": _number("x", {"domain": [0, full], "nice": False}), "x2": {"field": "x2"}}
-    told = [{"field": name, "type": "nominal"} for name in ("Step", "Users", "Share")]
+    told = [vega.name(field) for field in ("Step", "Users", "Share")]
     right = {"y": y, "x": {"value": "width"}}
-    words = {"text": {"field": "text", "type": "nominal"}, "color": _color("ink")}
-    ribbon = {"detail": {"field": "ribbon", "type": "nominal"}, "color": _color("tone")}
+    words = {"text": vega.name("text"), "color": _color("ink")}
+    ribbon = {"detail": vega.name("ribbon"), "color": _color("tone")}
     bar = {"y2": {"field": "y2"}, "color": _color("tone"), "tooltip": told}
-    return {
-        "layer": [
-            _layer(frames.ribbons, {"y": y, **span, **ribbon}, type="area", orient="horizontal", opacity=0.22),
-            _layer(frames.bars, {"y": y, **span, **bar}, type="rect", cornerRadius=2),
-            _layer(
-                frames.steps, {"y": y, "x": {"value": 0}, **words}, type="text", align="left", fontSize=14,
-                fontWeight=600,
-            ),
-            _layer(frames.branches, {**right, **words}, type="text", align="right", dx=-14, fontSize=13),
-            _layer(frames.branches, {**right, "color": _color("tone")}, type="square", size=70, xOffset=-5, opacity=1),
-        ],
-    }  # fmt: skip
+    return vega.chart(
+        _layer(frames.ribbons, {"y": y, **span, **ribbon}, type="area", orient="horizontal", opacity=0.22),
+        _layer(frames.bars, {"y": y, **span, **bar}, type="rect", cornerRadius=2),
+        _layer(
+            frames.steps, {"y": y, "x": {"value": 0}, **words}, type="text", align="left", fontSize=14, fontWeight=600
+        ),
+        _layer(frames.branches, {**right, **words}, type="text", align="right", dx=-14, fontSize=13),
+        _layer(frames.branches, {**right, "color": _color("tone")}, type="square", size=70, xOffset=-5, opacity=1),
+    )
 
 
 def height_of(steps: list[Step]) -> int:
@@ -210,19 +205,19 @@ def height_of(steps: list[Step]) -> int:
     return list(_levels(steps))[-1].bottom + _BELOW
 
 
-def _layer(rows: list[dict[str, Any]], encoding: dict[str, Any], **mark: Any) -> dict[str, Any]:
+def _layer(rows: list[dict[str, Any]], encoding: vega.Spec, **mark: Any) -> vega.Spec:
     # A reader of screens is told of the drawing as a whole: its parts one by one would be places in pixels.
     quiet = mark | {"aria": False} | ({} if "tooltip" in encoding else {"tooltip": None})
-    return {"data": {"values": rows}, "mark": quiet, "encoding": encoding}
+    return vega.layer(rows, quiet, encoding)
 
 
-def _number(field: str, scale: dict[str, Any]) -> dict[str, Any]:
-    return {"field": field, "type": "quantitative", "axis": None, "scale": scale}
+def _number(field: str, scale: vega.Spec) -> vega.Spec:
+    return vega.count(field, axis=None, scale=scale)
 
 
-def _color(field: str) -> dict[str, Any]:
+def _color(field: str) -> vega.Spec:
     """Take the theme's colors, which are given out by the names of all tones, whichever of them are drawn."""
-    return {"field": field, "type": "nominal", "scale": {"domain": _TONES}, "legend": None}
+    return vega.name(field, scale={"domain": _TONES}, legend=None)
 
 
 def _levels(steps: list[Step]) -> Iterator[_Level]:
