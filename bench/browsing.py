@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, ViewportSize
 
 WINDOW: ViewportSize = {"width": 1280, "height": 900}
+# Unlike in tests, scripts are made as quick as in the browsers that people have.
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 # Whether a page is drawn to its end: its heading, its parts that load when they are first needed, its grids.
 IS_DRAWN = """heading => {

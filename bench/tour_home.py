@@ -106,8 +106,8 @@ class TourHome:
         sync_id = json.loads(self._core("syncs", "list", "--json"))[-1]["id"]
         self._core("syncs", "run", str(sync_id), "--json")
         self._core("worker", "--once")
-        held = json.loads(self._core("runs", "--limit", "1", "--json"))[0]
-        assert held["status"] == RunStatus.HELD, held
+        run = json.loads(self._core("runs", "--limit", "1", "--json"))[0]
+        assert run["status"] == RunStatus.HELD, run
 
     def _core(self, *arguments: str) -> str:
         return measure.run(["-m", "core", *arguments], self.settings).output

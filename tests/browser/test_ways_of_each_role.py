@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -62,7 +63,7 @@ def test_an_analyst_previews_exports_watches_and_pauses(everything: Everything, 
     everything.clear_faults()
     for each in (page, other_page):
         expect(each.get_by_text("The group equals its cohort")).to_be_visible(timeout=EXPORT_MS)
-    expect(page.get_by_text(f"{to_add} added")).to_be_visible()
+    expect(page.get_by_text(re.compile(rf"^{re.escape(to_add)} added,"))).to_be_visible()
 
     press(page.get_by_role("link", name="View sync"))
     settled(page, "Syncs")
