@@ -99,10 +99,18 @@ def _act_and_close(action: Callable[[], Any]) -> None:
         page_frame.close_dialog()
 
 
-def save_and_close(save: Callable[[], object | None]) -> None:
-    """Save what was entered in a `page_frame.dialog`. It closes once that worked, and shows why it did not until then.
+def save_buttons(label: str, *, key: str, save: Callable[[], object | None], in_form: bool = False) -> None:
+    """Show the two buttons of a `page_frame.dialog` in which something is entered: one saves it, either closes it.
 
-    `save` returns None where it failed, as `perform` does.
+    `save` returns None where it failed, as `perform` does: then the dialog stays, and shows why. With `in_form` the
+    fields are in a form.
     """
+    button = st.form_submit_button if in_form else st.button
+    with st.container(horizontal=True):
+        button(label, key=key, type="primary", on_click=_save_and_close, args=(save,))
+        button("Cancel", key=f"{key}_no", on_click=page_frame.close_dialog)
+
+
+def _save_and_close(save: Callable[[], object | None]) -> None:
     if page_frame.is_dialog_open() and save() is not None:  # pressed twice, it is saved once
         page_frame.close_dialog()

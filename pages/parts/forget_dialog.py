@@ -52,6 +52,7 @@ def _ask(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None:
         found = _find(bridge, person, asked)
     except CohortBridgeError as exc:
         st.error(error_text(exc), icon=":material/error:")
+        st.button("Close", key="users_forget_close", on_click=page_frame.close_dialog)
         return
     if found:
         st.write("Removed from all that is kept here, and not to be brought back:")

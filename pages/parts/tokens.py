@@ -12,7 +12,7 @@ from core.access.roles import Actor, Role
 from core.access.tokens import TokenView
 from core.bridge import Bridge
 from pages.parts import answers, tables
-from pages.parts.actions import confirm_buttons, perform
+from pages.parts.actions import confirm_buttons, perform, save_buttons
 from pages.parts.formatting import age, date, escape_markdown, pluralize
 from pages.shell import page_frame
 
@@ -32,7 +32,7 @@ def show(bridge: Bridge, person: Actor) -> None:
     st.subheader("Tokens for pipelines", anchor=False)
     st.caption(
         "A script or a pipeline sends one to the worker to run a sync, wait for it, and ask who is in a group: see "
-        "`docs/operate/api.md`. Whoever has a token can do what its role allows."
+        "`docs/operate/api.md`. Anyone who has a token can do what its role allows."
     )
     answers.show(bridge, person, PLACE)
     st.button("Make token", key="tokens_make", icon=":material/key:", on_click=_open)
@@ -111,13 +111,12 @@ def _ask_for_token(bridge: Bridge, person: Actor, asked: dict[str, Any]) -> None
         st.selectbox("Expires after", list(_DAYS), index=2, key="tokens_days")
         if person.person_id is not None:
             st.caption("It stops as well when you are no admin any more: you have seen it.")
-        st.form_submit_button(
-            "Make token", key="tokens_make_yes", type="primary", on_click=_make, args=(bridge, person)
-        )
+        save_buttons("Make token", key="tokens_make_yes", save=partial(_make, bridge, person), in_form=True)
         page_frame.show_answer(_IN_DIALOG)
 
 
 def _make(bridge: Bridge, person: Actor) -> None:
+    """Make the token. The dialog stays open, to show it."""
     entered, asked = st.session_state, page_frame.dialog_state(_DIALOG)
     if not asked or asked["made"]:
         return  # pressed twice

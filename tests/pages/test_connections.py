@@ -261,7 +261,8 @@ def test_a_dialog_saves_nothing_over_what_somebody_else_has_entered_since_it_was
     drawn(at.button(key="connections_dialog_save").click().run())
 
     assert "Somebody else has changed this connection meanwhile. Nothing was saved." in shown(at)
-    del at.session_state["frame_dialog"]  # it is closed
+    drawn(at.button(key="connections_dialog_save_no").click().run())
+    assert "frame_dialog" not in at.session_state
     drawn(drawn(at.run()).button(key=f"connections_folder_{folder.id}").click().run())
     assert at.text_input(key="connections_change_folder").value == str(tmp_path / "theirs")
 

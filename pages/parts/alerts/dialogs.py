@@ -13,7 +13,7 @@ from core.access.roles import Actor
 from core.alerts import channels
 from core.alerts.channels import AlertChannel, ChannelForm
 from core.bridge import Bridge
-from pages.parts.actions import confirm_buttons, perform, save_and_close
+from pages.parts.actions import confirm_buttons, perform, save_buttons
 from pages.parts.formatting import escape_markdown
 from pages.parts.stored import OPEN_AGAIN, require_unchanged
 from pages.shell import page_frame
@@ -80,7 +80,7 @@ def _settings_of(channel: AlertChannel) -> list[Any]:
 @page_frame.dialog(_DIALOG, "Add channel", icon="add_alert")
 def _ask_for_new(bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str]) -> None:
     _fields(None, names, tags)
-    _save_button("Add channel", partial(_add, bridge, person), None)
+    _save_buttons("Add channel", partial(_add, bridge, person), None)
 
 
 @page_frame.dialog(_DIALOG, "Edit channel", icon="edit")
@@ -88,7 +88,7 @@ def _ask_for_changes(
     bridge: Bridge, person: Actor, names: Mapping[int, str], tags: list[str], channel: AlertChannel
 ) -> None:
     _fields(channel, names, tags)
-    _save_button("Save", partial(_edit, bridge, person, channel), channel)
+    _save_buttons("Save", partial(_edit, bridge, person, channel), channel)
 
 
 def _prefix(channel: AlertChannel | None) -> str:
@@ -129,8 +129,8 @@ def _fields(channel: AlertChannel | None, names: Mapping[int, str], tags: list[s
     st.radio("Severity", list(_SEVERITIES), captions=list(_SEVERITIES.values()), key=f"{prefix}_severity")
 
 
-def _save_button(label: str, save: partial[AlertChannel | None], channel: AlertChannel | None) -> None:
-    st.button(label, key=f"{_prefix(channel)}_save", type="primary", on_click=save_and_close, args=(save,))
+def _save_buttons(label: str, save: partial[AlertChannel | None], channel: AlertChannel | None) -> None:
+    save_buttons(label, key=f"{_prefix(channel)}_save", save=save)
     page_frame.show_answer(_IN_DIALOG)
 
 

@@ -14,7 +14,7 @@ from core.bridge import Bridge
 from core.connections import destinations, lookup, mixpanel_connection, removal
 from core.connections.receiver_form import ReceiverForm
 from data.models import Connection, ConnectionKind
-from pages.parts.actions import confirm_buttons, perform, save_and_close
+from pages.parts.actions import confirm_buttons, perform, save_buttons
 from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
 from pages.parts.connections.wording import credential, describe, take_secret
@@ -281,6 +281,6 @@ def change(
 
 
 def submit(label: str, save: Callable[[], Connection | None]) -> None:
-    """Show the button that saves, and below it what is about none of the fields."""
-    st.form_submit_button(label, key="connections_dialog_save", type="primary", on_click=save_and_close, args=(save,))
+    """Show the button that saves and the one that closes, and below them what is about none of the fields."""
+    save_buttons(label, key="connections_dialog_save", save=save, in_form=True)
     page_frame.show_answer(_IN_DIALOG)
