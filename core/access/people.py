@@ -13,6 +13,7 @@ from core.errors import NotFound, SettingsError
 from data import people
 from data.models import Person
 
+ADDRESS_LENGTH = 320
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
 
 
@@ -108,7 +109,7 @@ def _known(person: Person | None) -> Person:
 def checked_address(email: str) -> str:
     """Return an e-mail address in the one form in which it is compared. Raises SettingsError."""
     address = roles.normal(email)
-    if not _ADDRESS.fullmatch(address) or len(address) > 320:
+    if not _ADDRESS.fullmatch(address) or len(address) > ADDRESS_LENGTH:
         raise SettingsError("Address: this is not an e-mail address.")
     return address
 

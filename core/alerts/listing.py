@@ -17,6 +17,8 @@ from data.outbox import SentMessage
 from data.outbox_models import LOST, Condition, MessageStatus
 
 LATEST = 50
+# After how many failures in a row a sync can be failing at the soonest; MOST_FAILURES: at the latest.
+LEAST_FAILURES = 1
 # What a screen calls a message of each status.
 STATUSES = {
     MessageStatus.WAITING: "Waiting",
@@ -109,8 +111,8 @@ def set_failing_after(bridge: Bridge, actor: Actor, failures: int) -> None:
 
 def check_failures(failures: int) -> int:
     """Return how many failures in a row are too many, if that can be meant. Raises SettingsError."""
-    if not 1 <= failures <= MOST_FAILURES:
-        raise SettingsError(f"Failures in a row: this is a number from 1 to {MOST_FAILURES}.")
+    if not LEAST_FAILURES <= failures <= MOST_FAILURES:
+        raise SettingsError(f"Failures in a row: this is a number from {LEAST_FAILURES} to {MOST_FAILURES}.")
     return failures
 
 

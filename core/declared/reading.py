@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 
 from pydantic import SecretStr
 
+from core.access.people import ADDRESS_LENGTH, checked_role
 from core.access.people import checked_address as checked_email
-from core.access.people import checked_role
 from core.access.roles import normal
 from core.alerts.listing import check_failures
 from core.connections import receiver_checks
@@ -329,7 +329,7 @@ def _pause_end(fields: Fields, state: str | None) -> datetime | None:
 
 def _email(text: str) -> str:
     """Return an address that somebody may have signed in with; one that is added is checked once more."""
-    address = normal(clean_line(text, "Address", most=320))
+    address = normal(clean_line(text, "Address", most=ADDRESS_LENGTH))
     return address if "@" in address else checked_email(address)
 
 

@@ -17,7 +17,7 @@ from core.validation import clean_line
 from data import syncs
 from data.models import Connection, Schedule, Sync, Timing
 
-_TAG_LENGTH, _MOST_TAGS = 40, 10
+_TAG_LENGTH, MOST_TAGS = 40, 10
 
 
 def queries_an_hour(timings: Sequence[Timing], *, now: datetime) -> float:
@@ -84,8 +84,8 @@ def get_limit_for(bridge: Bridge, sync_id: int) -> int:
 def checked_tags(tags: Sequence[str]) -> list[str]:
     """Return tags as they are kept: trimmed, each once, in order. Raises SettingsError."""
     kept = sorted({clean_line(tag, "Tag", most=_TAG_LENGTH) for tag in tags if tag.strip()}, key=str.casefold)
-    if len(kept) > _MOST_TAGS:
-        raise SettingsError(f"Tags: a sync has at most {_MOST_TAGS}.")
+    if len(kept) > MOST_TAGS:
+        raise SettingsError(f"Tags: a sync has at most {MOST_TAGS}.")
     return kept
 
 

@@ -19,7 +19,7 @@ from data.models import Connection, Group, Sync
 from data.receivers import SharedReceiver
 from data.syncs import ArrangeGroup, Placed, SyncExists, SyncPlace
 
-_NAME_LENGTH = 200
+NAME_LENGTH = 200
 
 
 def arrange_group(place: SyncPlace, known: Cohort | None, asked: str | None, now: datetime) -> ArrangeGroup:
@@ -60,7 +60,7 @@ def _place(place: SyncPlace, known: Cohort | None, asked: str | None, now: datet
 
 def checked_group_name(name: str) -> str:
     """Return a group's own name. Raises SettingsError."""
-    return clean_line(name, "Group name", most=_NAME_LENGTH)
+    return clean_line(name, "Group name", most=NAME_LENGTH)
 
 
 def _new_group(place: SyncPlace, known: Cohort | None, now: datetime) -> Group:

@@ -71,8 +71,10 @@ def show_one(bridge: Bridge, person: Actor, channel: AlertChannel, names: Mappin
     state = state_text(channel)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(state, color=_COLORS.get(state, "gray"), icon=_ICONS.get(state, ":material/help:"))
-        accepted = age(channel.checked_at) if channel.checked_at else "nothing so far"
-        st.caption(f"Last accepted: {escape_markdown(accepted)}.", width="content")
+        accepted = (
+            f"Last accepted: {age(channel.checked_at)}." if channel.checked_at else "No message was accepted yet."
+        )
+        st.caption(escape_markdown(accepted), width="content")
     st.text(f"Goes to {channel.shown}")
     st.text(f"Told of: {wants_text(channel)}")
     if channel.sync_ids:

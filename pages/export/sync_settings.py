@@ -11,6 +11,7 @@ from core.bridge import Bridge
 from core.rules.due_times import INTERVALS
 from core.rules.holding import LEAST_SUGGESTED
 from core.syncs import listing, settings
+from core.syncs.checks import MOST_TAGS
 from core.syncs.listing import SyncView
 from core.syncs.settings import ShrinkSuggestion
 from data.models import Sync, Timing
@@ -137,7 +138,7 @@ def _tags_field(view: SyncView) -> None:
         view.sync.tags,
         accept_new_options=True,
         select_all=False,
-        max_selections=10,
+        max_selections=MOST_TAGS,
         key=_key("syncs", "tags", sync_id),
         placeholder="Type a word and press Enter",
         help="To find and to pause together what belongs together.",

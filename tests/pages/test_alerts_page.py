@@ -77,6 +77,8 @@ def test_what_cannot_be_used_is_said_in_the_dialog_and_nothing_is_added(bridge: 
     at = enter(at, "alerts_new", name="Ops", address="https://127.0.0.1/s3cret-path")
 
     assert "Address: this leads to a private address." in shown(at)
+    drawn(at.button(key="alerts_new_save_no").click().run())
+    assert "frame_dialog" not in at.session_state
     assert channels.list_channels(bridge, LOCAL) == []
 
 
@@ -176,9 +178,11 @@ def test_what_was_told_is_listed_with_what_became_of_it_and_the_row_of_failures_
     at = open_page(ALERTS)
     row = at.dataframe[-1].value.iloc[0]
     at = drawn(at.number_input(key="alerts_failing_after").set_value(5).run())
+    beyond = drawn(open_page(ALERTS).number_input(key="alerts_failing_after").set_value(21).run())
 
     assert (row["Message"], row["Channel"]) == ("Disk almost full: Cohort Bridge", "Ops")
     assert (row["Outcome"], row["Reason"]) == ("Given up", "The webhook refused the message (403).")
     assert "1 alert may not have arrived" in shown(at)
     assert "A sync is failing after 5 failures in a row from now on." in shown(at)
+    assert "Failures in a row: this is a number from 1 to 20." in shown(beyond)
     assert alert_states.read_failing_after(bridge.engine) == 5

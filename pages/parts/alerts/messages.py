@@ -79,7 +79,7 @@ def show_latest(bridge: Bridge, person: Actor) -> None:
         bridge, person, [message for message in latest if message.is_lost and not message.seen_by], place="alerts"
     )
     if not latest:
-        st.caption("Nothing was told so far.")
+        st.caption("No messages yet. What is sent to a channel is listed here, with what became of it.")
         return
     st.caption(f"The latest {number(len(latest))}, the newest first." if len(latest) > 1 else "The latest one.")
     st.dataframe(
@@ -114,14 +114,14 @@ def show_setting(bridge: Bridge, person: Actor) -> None:
     st.header("When a sync is failing", anchor=False)
     present = listing.get_failing_after(bridge, person)
     offer(SETTING, present)
+    # Without bounds of its own: the field would put its last number back in place of one outside them, unsaid.
     st.number_input(
         "Failures in a row until a sync is failing",
-        min_value=1,
-        max_value=listing.MOST_FAILURES,
         step=1,
         key=SETTING,
         width=320,
-        help="The first failures of a sync are often over with its next run.",
+        help="The first failures of a sync are often over with its next run. "
+        f"From {listing.LEAST_FAILURES} to {listing.MOST_FAILURES}.",
         on_change=_set_failing_after,
         args=(bridge, person, present),
     )
