@@ -70,6 +70,8 @@ UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
 # The steps of a run that was held and is cancelled, by what a person decided about it.
 APPLIED, DISCARDED = "applied", "discarded"
 DECISIONS = (APPLIED, DISCARDED)
+# What stands beside an approval, and beside the hold of a run that was applied: the other run of the two.
+HELD_RUN_ID, APPLIED_RUN_ID = "held_run_id", "applied_run_id"
 TO_CLAIM = (RunStatus.QUEUED, RunStatus.WAITING)  # in the words of the index `run_to_claim`
 
 
@@ -295,6 +297,16 @@ class Run(SQLModel, table=True):
     error_code: str | None = None
     error_message: str | None = None
     error_advice: str | None = None
+
+    @property
+    def held_run_id(self) -> int | None:
+        """The held run that this one was queued to let through."""
+        return self.approvals[-1].get(HELD_RUN_ID) if self.approvals else None
+
+    @property
+    def applied_run_id(self) -> int | None:
+        """The run that was queued to let this one through, which was held."""
+        return self.hold.get(APPLIED_RUN_ID) if self.hold else None
 
     @property
     def only_counts(self) -> bool:

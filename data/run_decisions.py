@@ -10,7 +10,17 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from data.engine import Engine, read_session, write_session
-from data.models import APPLIED, DISCARDED, UNFINISHED, Run, RunStatus, Sync, SyncKind
+from data.models import (
+    APPLIED,
+    APPLIED_RUN_ID,
+    DISCARDED,
+    HELD_RUN_ID,
+    UNFINISHED,
+    Run,
+    RunStatus,
+    Sync,
+    SyncKind,
+)
 from data.repeating import repeated
 from data.run_queue import RunRequest
 from data.sync_runs import add_run, cancel_queued, stop_syncs, supersede_held
@@ -65,8 +75,12 @@ def apply_held(
     with write_session(engine) as session:
         held, approvals = _find_decidable(session, run_id, looked_at, keeps_to)
         _end(session, held, APPLIED, actor, note)
+        # Each of the two names the other.
+        approvals[-1:] = [row | {HELD_RUN_ID: held.id} for row in approvals[-1:]]
         request = RunRequest(trigger="manual", actor=actor, approved=True, approvals=approvals)
-        return add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
+        queued = add_run(session, session.get_one(Sync, held.sync_id), request, now=now)
+        held.hold = (held.hold or {}) | {APPLIED_RUN_ID: queued.id}
+    return queued
 
 
 @repeated

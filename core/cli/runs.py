@@ -35,8 +35,9 @@ def list_runs(
 @run_app.command("show")
 def show_run(run_id: Annotated[int, typer.Argument(metavar="ID")], as_json: Json = False) -> None:
     """Show a run."""
-    run = runs.get_run(open_here(), LOCAL, run_id)
-    print_json(run_as_json(run)) if as_json else print_run(run)
+    bridge = open_here()
+    run = runs.get_run(bridge, LOCAL, run_id)
+    print_json(run_as_json(run)) if as_json else print_run(run, held_runs.find_applied(bridge, LOCAL, run))
 
 
 @run_app.command("apply")

@@ -128,7 +128,8 @@ def print_people(views: Sequence[PersonView]) -> None:
     print_table(("Address", "Role", "Note", "Signed in"), rows)
 
 
-def print_run(run: Run) -> None:
+def print_run(run: Run, held: Run | None = None) -> None:
+    """Print one run; `held` is the held run that it was queued to let through, if there is one."""
     done = "would be" if run.dry_run else "are"
     cohort, group = shown(run.cohort_name), shown(run.group_name)
     say(f"Run {run.id}: {_state(run)}. Cohort {cohort} to group {group} ({run.destination}).")
@@ -136,6 +137,8 @@ def print_run(run: Run) -> None:
         f"{run.profiles:,} profiles = {run.members:,} members + {run.duplicates:,} duplicates + "
         f"{run.unmatched:,} unmatched + {run.invalid:,} invalid"
     )
+    if text := held_runs.follows(run, held):
+        say(shown(text, most=LONGEST_LINE))
     if note := id_words(run.matched_by).note:
         say(note)
     if run.worker:
@@ -168,5 +171,5 @@ def advice_for(run: Run) -> str:
     if run.status == RunStatus.SUPERSEDED:
         return "A newer run has taken its place."
     if run.status == RunStatus.CANCELLED and (run.error_code or "").startswith("held"):
-        return held_runs.decision(run) or "Its sync was removed."
+        return f"{held_runs.decision(run)} {held_runs.followed_by(run)}".strip() or "Its sync was removed."
     return advice

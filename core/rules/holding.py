@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from core.errors import RunHeld
@@ -51,9 +51,12 @@ class Hold:
         return self.removed, self.added, total, profiles, abs(total - profiles)
 
 
+_FIELDS = frozenset(field.name for field in fields(Hold))
+
+
 def read_hold(row: dict[str, Any]) -> Hold:
-    """Return what `as_row` kept."""
-    return Hold(**row)
+    """Return what `as_row` kept; what else stands in the row, such as the run that it leads to, is not asked for."""
+    return Hold(**{name: value for name, value in row.items() if name in _FIELDS})
 
 
 def keeps_to(row: dict[str, Any], looked_at: dict[str, Any]) -> bool:
@@ -124,7 +127,7 @@ def hold_for_unknown_members(*, gap: str | None) -> None:
     """Hold a full write to a receiver that only adds and may hold somebody who is not known. Raises: RunHeld."""
     if gap is not None:
         raise RunHeld(
-            f"{gap} The receiver only adds, so whoever else it holds stays there, in the cohort or not. Nothing was "
+            f"{gap} The receiver only adds, so anyone else it holds stays there, in the cohort or not. Nothing was "
             "written.",
             advice="Empty the group at the receiver, or compare it with the cohort. Then apply it once: that adds the "
             "whole cohort, and removes who is known to have left.",

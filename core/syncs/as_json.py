@@ -36,6 +36,8 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "worker": run.worker,
         "decision_note": run.decision_note,
         "began_writing": run_ends.began_writing(run),
+        "held_run_id": run.held_run_id,
+        "applied_run_id": run.applied_run_id,
     }
 
 

@@ -14,7 +14,7 @@ from core.rules import holding
 from core.syncs.runs import unknown_run
 from core.text import shown
 from core.validation import clean_line
-from data import run_decisions
+from data import run_decisions, runs
 from data.models import DECISIONS, NOTE_LENGTH, Run, RunStatus
 from data.run_decisions import RunNotHeld, RunUnknown
 
@@ -68,6 +68,12 @@ def find_held(bridge: Bridge, actor: Actor, run_id: int) -> Run:
         return run_decisions.find_held(bridge.engine, run_id)
 
 
+@action(Role.VIEWER)
+def find_applied(bridge: Bridge, actor: Actor, run: Run) -> Run | None:
+    """Return the held run that a run was queued to let through; None if there is none, or it is no longer kept."""
+    return None if run.held_run_id is None else runs.get(bridge.engine, run.held_run_id)
+
+
 def decided_as(status: str, step: str) -> str:
     """Return `applied` or `discarded` for a run that was held until a person decided; "" for any other."""
     return step if status == RunStatus.CANCELLED and step in DECISIONS else ""
@@ -79,6 +85,23 @@ def decision(run: Run) -> str:
         return ""
     decided = f"{run.step.capitalize()} by {run.decided_by}." if run.decided_by else f"It was {run.step}."
     return f"{decided} Note: “{shown(run.decision_note, most=NOTE_LENGTH)}”" if run.decision_note else decided
+
+
+def follows(run: Run, held: Run | None) -> str:
+    """Return which held run this one was queued to let through, and who decided so and why; "" for any other.
+
+    `held` is that run, None where it is no longer kept.
+    """
+    if run.held_run_id is None:
+        return ""
+    if held is None:
+        return f"Follows run {run.held_run_id}, which was held, and is no longer kept. Applied by {run.actor}."
+    return f"Follows run {held.id}, which was held. {decision(held)}".rstrip()
+
+
+def followed_by(run: Run) -> str:
+    """Return which run was queued to let this one through, which was held; "" for any other."""
+    return f"Run {run.applied_run_id} followed." if run.applied_run_id else ""
 
 
 def _clean_note(note: str) -> str | None:

@@ -189,6 +189,7 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
             f"{moment(at)}, {age(at)}. To {escape_markdown(run.destination)}, by {escape_markdown(run.actor)}.{worker}",
             width="content",
         )
+    held_run.show_other(bridge, person, run)
     answers.show(bridge, person, "history", follow=True)
     if run_status.is_active(run):
         run_status.progress(bridge, person, run.id)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from core.errors import CohortBridgeError
 from core.rules.schedules import text_of
-from data.models import Schedule
+from data.models import APPLIED_RUN_ID, HELD_RUN_ID, Schedule
 from pages.parts import run_status
 from pages.parts.connections.wording import MEMBER_IDS, MERGES, REGIONS, SIGN_INS
 from pages.parts.formatting import EVERY, moment, number
@@ -83,6 +83,8 @@ _CAUSES = {
 # How the causes of a hold, and what it holds a run for, are counted.
 _COUNTS = {"removed": "to remove", "added": "to add", "total": "announced", "profiles": "read"}
 
+_OTHER_RUNS = {HELD_RUN_ID: "of run", APPLIED_RUN_ID: "applied as run"}
+
 
 def column_text(name: str) -> str:
     """Format a column's name for reading."""
@@ -142,7 +144,8 @@ def _structure(value: object) -> str:
 
 def _hold(cause: str, hold: dict[str, Any]) -> str:
     counts = [f"{number(hold[name])} {words}" for name, words in _COUNTS.items() if hold.get(name)]
-    return f"{_CAUSES.get(cause, action_text(cause))}: {', '.join(counts) or 'no numbers'}"
+    others = [f" ({words} {hold[name]})" for name, words in _OTHER_RUNS.items() if hold.get(name)]
+    return f"{_CAUSES.get(cause, action_text(cause))}: {', '.join(counts) or 'no numbers'}{''.join(others)}"
 
 
 def _one_of(words: dict[Any, Any]) -> Callable[[Any], str]:

@@ -11,8 +11,9 @@ from core.bridge import Bridge
 from core.reports.members import are_members_kept
 from core.syncs import held_runs
 from data.models import Run, RunStatus
-from pages.parts import held_run_dialog
+from pages.parts import held_run_dialog, links
 from pages.parts.actions import perform
+from pages.parts.formatting import escape_markdown
 
 
 def held(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str = "") -> None:
@@ -53,6 +54,22 @@ def buttons(bridge: Bridge, person: Actor, run: Run, *, place: str, key: str) ->
 
 def _is_discarded(run: Run) -> str:
     return f"Run {run.id} was discarded: it writes nothing."
+
+
+def show_other(bridge: Bridge, person: Actor, run: Run) -> None:
+    """Show the run that a held one led to, and for that one the held run, with who decided and why."""
+    held = held_runs.find_applied(bridge, person, run)
+    if text := held_runs.follows(run, held):
+        _show_run(text, held.id if held else None)
+    if text := held_runs.followed_by(run):
+        _show_run(text, run.applied_run_id)
+
+
+def _show_run(text: str, run_id: int | None) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(escape_markdown(text), width="content")
+        if run_id:
+            links.view_run(run_id, label=f"View run {run_id}")
 
 
 def show_undo(bridge: Bridge, person: Actor, run: Run, *, place: str) -> None:

@@ -186,10 +186,13 @@ def test_why_a_held_run_is_let_through_is_kept_with_it(sandbox: Sandbox, home: H
 
     check_failure(refused, 2, "Note: at most 300 characters.")
     shown = home.run("run", "show", "1", "--json").json
-    assert (shown["decision"], shown["decision_note"], shown["began_writing"]) == (
-        "applied", "They moved the cohort", False
+    assert (shown["decision"], shown["decision_note"], shown["began_writing"], shown["applied_run_id"]) == (
+        "applied", "They moved the cohort", False, 2
     )  # fmt: skip
-    assert "Applied by local. Note: “They moved the cohort”" in home.run("run", "show", "1").out
+    assert home.run("run", "show", "2", "--json").json["held_run_id"] == 1
+    told = "Applied by local. Note: “They moved the cohort”"
+    assert f"{told} Run 2 followed." in home.run("run", "show", "1").out
+    assert f"Follows run 1, which was held. {told}" in home.run("run", "show", "2").out
 
 
 def test_without_json_people_read_tables_and_sentences(sandbox: Sandbox, home: Home):

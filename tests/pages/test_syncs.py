@@ -287,7 +287,7 @@ def test_a_press_in_a_dialog_that_a_newer_hold_that_keeps_to_it_has_overtaken_ap
     drawn(at.button(key="held_run_apply_yes").click().run())
 
     queued = runs.list_runs(practising, LOCAL, limit=1)[0]
-    assert (queued.status, queued.approvals) == (RunStatus.QUEUED, [held.hold])
+    assert (queued.status, queued.approvals) == (RunStatus.QUEUED, [(held.hold or {}) | {"held_run_id": newer.id}])
     applied = runs.get_run(practising, LOCAL, newer.id or 0)
     assert (applied.step, applied.decided_by) == ("applied", "local")
     assert f"Run {queued.id} is queued" in shown(at)
@@ -313,7 +313,7 @@ def test_a_press_that_a_newer_hold_goes_beyond_is_answered_in_the_dialog_which_s
     assert get_figures(at, "To remove")[-1] == newer.removed
     assert runs.list_runs(practising, LOCAL, limit=1)[0].id == newer.id
     drawn(at.button(key="held_run_apply_yes").click().run())
-    assert runs.list_runs(practising, LOCAL, limit=1)[0].approvals == [newer.hold]
+    assert runs.list_runs(practising, LOCAL, limit=1)[0].approvals == [(newer.hold or {}) | {"held_run_id": newer.id}]
 
 
 def test_a_press_for_what_somebody_decided_meanwhile_says_who_and_what(practising: Bridge, held: Run):
@@ -345,6 +345,9 @@ def test_why_a_held_run_was_let_through_is_kept_and_shown(practising: Bridge, he
     assert (kept.step, kept.decision_note) == ("applied", "The *campaign* is over")
     told = "Applied by local. Note: “The *campaign* is over”"
     assert told in shown(open_page(HISTORY, run=held.id))
+    queued = runs.list_runs(practising, LOCAL, limit=1)[0]
+    assert f"Run {queued.id} followed." in shown(open_page(HISTORY, run=held.id))
+    assert f"Follows run {held.id}, which was held. {told}" in shown(open_page(HISTORY, run=queued.id))
     line = audit_log.list_audit(practising, LOCAL)[0]
     assert line.after[f"run {held.id}"]["decision_note"] == "The *campaign* is over"
     assert "Why it was let through" in shown(open_page(AUDIT, line=line.number))

@@ -111,6 +111,11 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
     "cohorts_read_at": (Role.VIEWER, READS, lambda on, who: cohorts.cohorts_read_at(on.bridge, who)),
     "count_cohorts_left_out": (Role.VIEWER, READS, lambda on, who: cohorts.count_cohorts_left_out(on.bridge, who)),
     "count_runs": (Role.VIEWER, READS, lambda on, who: runs.count_runs(on.bridge, who)),
+    "find_applied": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: held_runs.find_applied(on.bridge, who, runs.get_run(on.bridge, who, on.queued)),
+    ),
     "find_group": (Role.VIEWER, ELSEWHERE, lambda on, who: groups.find_group(on.bridge, who, 7)),
     "get_exports": (Role.VIEWER, READS, lambda on, who: several.get_exports(on.bridge, who, [on.queued], [on.active])),
     "get_run": (Role.VIEWER, READS, lambda on, who: runs.get_run(on.bridge, who, on.queued)),
