@@ -164,7 +164,7 @@ def why_refused(settings: Settings, token: ApiToken, maker: Person | None, now: 
     if token.expires_at is not None and now >= token.expires_at:
         return EXPIRED
     if token.created_by_id is not None and not (maker and is_enabled_admin(settings, maker)):
-        return "Whoever made this token is no admin any more."
+        return "The person who made this token is no longer an admin."
     return None
 
 

@@ -93,7 +93,7 @@ def make_token(bridge: Bridge, actor: Actor, name: str, role: str, *, days: int 
         if any(other.name.casefold() == line.casefold() for other in present):
             raise SettingsError("Name: a token has it already.", advice="Choose another, or revoke that one first.")
         if len(present) >= MOST_TOKENS:
-            raise SettingsError(f"There are {MOST_TOKENS} tokens already.", advice="Revoke those that nobody uses.")
+            raise SettingsError(f"There are {MOST_TOKENS} tokens already.", advice="Revoke those that no one uses.")
 
     return NewToken(tokens.add(bridge.engine, token, check=check), text)
 

@@ -33,7 +33,7 @@ def backing_up_alone(home: Path) -> Generator[None]:
 @contextmanager
 def restoring_alone(home: Path) -> Generator[None]:
     """Let no other process restore this home. Raises UnderWay."""
-    with _alone(home / _RESTORE, "Another restore of this home is under way."):
+    with _alone(home / _RESTORE, "Another restore of this home is running."):
         yield
 
 

@@ -76,7 +76,7 @@ def connect_apptimize(
     ] = APPTIMIZE_PROPERTY,
     member_key: Annotated[str, typer.Option(help="What the id is sent under, if not as usual.")] = "",
     members: Annotated[
-        str, typer.Option(metavar="WHAT", help="What all members do there: replaces, or adds and removes nobody.")
+        str, typer.Option(metavar="WHAT", help="What all members do there: replaces, or adds and removes no one.")
     ] = "replaces",
     replace: Replace = False,
     apart: Apart = False,

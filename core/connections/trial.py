@@ -50,7 +50,7 @@ def _send(bridge: Bridge, receiver: Receiver, *, practice: bool) -> None:
         cohort_id=TEST_COHORT_ID,
         cohort_name=TEST_NAME,
         group_name=TEST_NAME,
-        description="Sent to see whether messages arrive. Nobody is in it.",
+        description="Sent to see whether messages arrive. No one is in it.",
     )
 
     async def send() -> None:

@@ -76,7 +76,7 @@ def require_known(leavers: Leavers | None) -> None:
     """Check that a rollback makes the group what it is to be. Raises RollbackUnsafe."""
     if leavers and leavers.gap:
         raise RollbackUnsafe(
-            f"{leavers.gap} The receiver only adds, so rolling back would leave whoever else it holds. Nothing was "
+            f"{leavers.gap} The receiver only adds, so rolling back would leave anyone else it holds. Nothing was "
             "written."
         )
 

@@ -50,8 +50,8 @@ def list_found(traces: Traces) -> list[str]:
         (traces.leftovers, "file that nothing used any more", "files that nothing used any more"),
         (
             traces.unreadable,
-            "damaged file, in which nobody can be found",
-            "damaged files, in which nobody can be found",
+            "damaged file, in which no one can be found",
+            "damaged files, in which no one can be found",
         ),
     )
     return [f"{count:,} {one if count == 1 else many}" for count, one, many in kinds if count]
@@ -68,7 +68,7 @@ def list_consequences(traces: Traces) -> list[str]:
         one = traces.groups_only_adding == 1
         subject = "1 of them is" if one else f"{traces.groups_only_adding:,} of them are"
         sentences.append(
-            f"{subject} at a receiver that only adds, where nobody can be removed by an id that is not kept: the next "
+            f"{subject} at a receiver that only adds, where no one can be removed by an id that is not kept: the next "
             "run is held there until somebody applies it. Remove the person at that receiver by hand."
         )
     return sentences

@@ -85,14 +85,14 @@ KINDS = {
             sign_in="basic", key="user_id", replaces=True,
         ),
         Receiver(
-            "only-adds", "Only adds", "A full overwrite adds page by page and removes nobody. Adding and removing are "
+            "only-adds", "Only adds", "A full overwrite adds page by page and removes no one. Adding and removing are "
             "answered 404 for a cohort that it does not know, and every failure comes with its status.",
             sign_in="basic", key="mixpanel_distinct_id", replaces=False, bare_401=True, trims_ids=True,
             max_id_bytes=1024,
         ),
         Receiver(
-            "secret-path", "Secret in the address", "A full overwrite adds and removes nobody. Every answer has the "
-            "status 201, failures too, and whoever has no id is passed over.",
+            "secret-path", "Secret in the address", "A full overwrite adds and removes no one. Every answer has the "
+            "status 201, failures too, and anyone without an id is passed over.",
             sign_in="path", key="user_id", replaces=False, success=201, fails_in_2xx=True, refuses_unusable=False,
             tolerates_unknown=True,
         ),

@@ -34,7 +34,7 @@ class RunLog(TypedDict):
 
 
 class Badge(NamedTuple):
-    """How a state is shown: never by colour alone."""
+    """How a state is shown: never by color alone."""
 
     word: str
     icon: str

@@ -258,7 +258,7 @@ def test_from_a_card_a_test_tells_what_the_receiver_answers(
     receiver.fault(fault)
 
     drawn(at.button(key=f"connections_test_{connected(practising).id}").click().run())
-    assert "nobody is added, and nobody is removed" in shown(at)
+    assert "no one is added, and no one is removed" in shown(at)
     drawn(at.button(key="connections_send_test_yes").click().run())
 
     assert f"receiver did not take the test. {sentence}" in shown(at)

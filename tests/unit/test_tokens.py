@@ -147,7 +147,7 @@ def test_a_token_counts_as_long_as_whoever_made_it_could(bridge: Bridge, take_aw
 
     assert (refused.actor, refused.is_open) == (None, False)
     assert refused.refused
-    assert "no admin any more" in refused.refused.message
+    assert "no longer an admin" in refused.refused.message
     assert [bool(view.refused) for view in tokens.list_tokens(bridge, LOCAL)] == [True]
     people.change_role(bridge, LOCAL, maker.person_id or 0, "admin")
     people.enable_person(bridge, LOCAL, maker.person_id or 0)

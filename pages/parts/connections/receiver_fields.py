@@ -95,7 +95,7 @@ def secret_fields(prefix: str, kind: SignInKind, current: Connection | None) -> 
             type="password",
             key=f"{prefix}_address",
             placeholder="https://…",
-            help="Whoever knows it can write there, so the whole address is kept as a secret: only its host is shown.",
+            help="Anyone who knows it can write there, so all of it is kept as a secret: only its host is shown.",
         )
         show_error(prefix, "Endpoint")
         return

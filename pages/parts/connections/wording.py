@@ -59,8 +59,8 @@ TEST_TAKEN = (
 def explain_test(*, adds_only: bool) -> str:
     """Say what a test does before it is sent."""
     effect = (
-        f"It makes a cohort called “{TEST_NAME}” at the receiver, or leaves it as it is: nobody is added, and "
-        "nobody is removed."
+        f"It makes a cohort called “{TEST_NAME}” at the receiver, or leaves it as it is: no one is added, and "
+        "no one is removed."
         if adds_only
         else f"It makes a cohort called “{TEST_NAME}” at the receiver, or empties the one that an earlier test made."
     )
