@@ -13,12 +13,13 @@ from core.connections.lookup import choose_mixpanel
 from data.models import Connection, ConnectionKind, SignInKind
 from pages.parts.connections import dialogs, receiver_dialogs
 from pages.parts.connections.affected import find_affected
+from pages.parts.connections.dialogs import Question
 from pages.parts.connections.matching import match_settings, show_matching
 from pages.parts.connections.wording import CANNOT_HEAL, describe, describe_members, is_apptimize
 from pages.parts.formatting import age, escape_markdown
 from pages.shell import page_frame
 
-Button = tuple[str, str, str, Callable[..., object]]
+Button = tuple[str, str, str, Callable[[Question], None]]
 # Of each kind, what can be replaced: the button's label, its key, its icon, and the dialog that it opens.
 _BUTTONS: dict[str, list[Button]] = {
     ConnectionKind.MIXPANEL: [
@@ -122,8 +123,8 @@ def show_dialog(bridge: Bridge, person: Actor, connections: list[Connection]) ->
         question, connection, place = asked
         by_question = {key: ask for _, key, _, ask in (_REMOVE, *_TWIN_BUTTONS, *_buttons(connection))}
         if ask := by_question.get(question):
-            affected = find_affected(bridge, person, [connection])
-            ask(bridge, person, connection, affected[connection.id or 0], place)
+            affected = find_affected(bridge, person, [connection])[connection.id or 0]
+            ask(Question(bridge, person, connection, affected, place))
 
 
 def _show_neighbors(connection: Connection, neighbors: list[Connection]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import streamlit as st
 from pydantic import SecretStr
@@ -23,10 +24,31 @@ from pages.parts.stored import OPEN_AGAIN, require_unchanged
 from pages.shell import page_frame
 
 Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 _DIALOG = "connections"
 # Where a dialog shows what is about none of its fields.
 _IN_DIALOG = "connections_dialog"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a dialog asks: who is asked, about which connection, what depends on it, and where the answer is shown."""
+
+    bridge: Bridge
+    person: Actor
+    connection: Connection
+    affected: Affected
+    place: str
+
+    @property
+    def name(self) -> str:
+        """The name of the connection as text of a page."""
+        return escape_markdown(self.connection.name)
+
+    def about(self, action: Callable[..., Result], *args: object, **entered: object) -> Callable[..., Result]:
+        """Return an action as the person would do it to the connection, with what they entered."""
+        return partial(action, self.bridge, self.person, self.connection.id or 0, *args, **entered)
 
 
 def open_dialog(question: str, connection: Connection, place: str) -> None:
@@ -62,48 +84,34 @@ def open_question(connections: Iterable[Connection]) -> tuple[str, Connection, s
 
 
 @dialog("Remove this connection?", "delete")
-def ask_to_remove(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_to_remove(question: Question) -> None:
     """Name what is removed, and the groups that depend on it, before it is."""
-    show_subject(connection)
-    show_affected(affected, "can no longer be updated through it; the members stay as they are:")
-    if not affected.groups:
+    show_subject(question)
+    show_affected(question.affected, "can no longer be updated through it; the members stay as they are:")
+    if not question.affected.groups:
         st.write("No group was delivered through it.")
-    secret = "" if connection.kind == ConnectionKind.CSV else "Its secret is deleted. "
+    secret = "" if question.connection.kind == ConnectionKind.CSV else "Its secret is deleted. "
     st.write(f"{secret}Recurring syncs that use it are paused.")
+    remove = question.about(removal.remove_connection)
     confirm_buttons(
         "Remove",
         key="connections_remove",
         icon=":material/delete:",
-        action=partial(_remove, bridge, person, connection, place),
-    )
-
-
-def _remove(bridge: Bridge, person: Actor, connection: Connection, place: str) -> None:
-    assert connection.id is not None
-    perform(
-        place,
-        partial(removal.remove_connection, bridge, person, connection.id),
-        f"{escape_markdown(connection.name)} was removed.",
+        action=partial(perform, question.place, remove, f"{question.name} was removed."),
     )
 
 
 @dialog("Replace token", "key")
-def ask_for_token(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_token(question: Question) -> None:
     """Ask for another token of the same address."""
-    show_subject(connection)
-    show_affected(affected, IN_DOUBT)
+    show_subject(question)
+    show_affected(question.affected, IN_DOUBT)
 
     def save() -> Connection | None:
         token = take_secret("connections_replace_token")
-        return change(
-            bridge,
-            person,
-            connection,
-            partial(destinations.replace_token, bridge, person, connection.id or 0, token),
-            f"The token of {escape_markdown(connection.name)} was replaced.",
-            place=place,
-            error_places={"Token": "connections_replace_token"},
-        )
+        replace = question.about(destinations.replace_token, token)
+        answer = f"The token of {question.name} was replaced."
+        return change(question, replace, answer, {"Token": "connections_replace_token"})
 
     with st.form("connections_replace_form", border=False):
         st.text_input("Apptimize token", type="password", key="connections_replace_token")
@@ -112,23 +120,20 @@ def ask_for_token(bridge: Bridge, person: Actor, connection: Connection, affecte
 
 
 @dialog("Change address", "edit")
-def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_address(question: Question) -> None:
     """Ask for another address, and for the token that it takes: a stored one is sent nowhere else."""
-    show_subject(connection)
-    show_affected(affected, IN_DOUBT)
+    connection = question.connection
+    show_subject(question)
+    show_affected(question.affected, IN_DOUBT)
 
     def save() -> Connection | None:
         entered = st.session_state
-        lead_elsewhere = partial(
+        lead_elsewhere = question.about(
             destinations.change_address,
-            bridge,
-            person,
-            connection.id or 0,
             ReceiverForm(SecretStr(entered["connections_change_url"]), secret=take_secret("connections_change_token")),
             apart=entered["connections_change_apart"],
         )
-        answer = f"{escape_markdown(connection.name)} leads to another address now."
-        return change(bridge, person, connection, lead_elsewhere, answer, place=place, error_places=places)
+        return change(question, lead_elsewhere, f"{question.name} leads to another address now.", places)
 
     places = {"Endpoint": "connections_change_url", "Token": "connections_change_token"}
     with st.form("connections_change_form", border=False):
@@ -149,78 +154,62 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
 
 
 @dialog("Change folder", "edit")
-def ask_for_folder(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_folder(question: Question) -> None:
     """Ask for another folder."""
-    show_subject(connection)
+    show_subject(question)
     show_affected(
-        affected, "will be written to the new folder by the next run; the files that are there stay where they are:"
+        question.affected,
+        "will be written to the new folder by the next run; the files that are there stay where they are:",
     )
 
     def save() -> Connection | None:
         folder = st.session_state["connections_change_folder"]
-        return change(
-            bridge,
-            person,
-            connection,
-            partial(destinations.change_folder, bridge, person, connection.id or 0, folder=folder),
-            f"{escape_markdown(connection.name)} writes to another folder now.",
-            place=place,
-            error_places={"Folder": "connections_change_folder"},
-        )
+        write_elsewhere = question.about(destinations.change_folder, folder=folder)
+        answer = f"{question.name} writes to another folder now."
+        return change(question, write_elsewhere, answer, {"Folder": "connections_change_folder"})
 
     with st.form("connections_change_form", border=False):
-        st.text_input("Folder on this server", value=connection.folder, key="connections_change_folder")
+        st.text_input("Folder on this server", value=question.connection.folder, key="connections_change_folder")
         page_frame.show_answer("connections_change_folder")
         submit("Change folder", save)
 
 
 @dialog("Replace secret", "key")
-def ask_for_secret(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_secret(question: Question) -> None:
     """Ask for another service account, or another secret of it."""
-    show_subject(connection)
-    show_affected(affected, "will be read with the new account; what they hold stays known:")
+    show_subject(question)
+    show_affected(question.affected, "will be read with the new account; what they hold stays known:")
     places = fields.error_places("connections_replace", only=("username", "secret"))
 
     def save() -> Connection | None:
-        replace = partial(
+        replace = question.about(
             mixpanel_connection.replace_secret,
-            bridge,
-            person,
-            connection.id or 0,
             username=st.session_state["connections_replace_username"],
             secret=take_secret("connections_replace_secret"),
         )
-        answer = f"{escape_markdown(connection.name)} asks with another secret now."
-        return change(bridge, person, connection, replace, answer, place=place, error_places=places)
+        return change(question, replace, f"{question.name} asks with another secret now.", places)
 
     with st.form("connections_replace_form", border=False):
-        fields.account_fields(st.container(), st.container(), "connections_replace", connection)
+        fields.account_fields(st.container(), st.container(), "connections_replace", question.connection)
         submit("Replace secret", save)
 
 
 @dialog("Change project", "edit", width="large")
-def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_project(question: Question) -> None:
     """Ask for all that describes a project; the connection's name stays."""
-    show_subject(connection)
+    show_subject(question)
     show_affected(
-        affected,
+        question.affected,
         "will be in doubt. If it is another project, the syncs of the present one are paused at their next run:",
     )
 
     def save() -> Connection | None:
         form = fields.read_form("connections_change")
-        return change(
-            bridge,
-            person,
-            connection,
-            partial(mixpanel_connection.change_project, bridge, person, connection.id or 0, form),
-            f"{escape_markdown(connection.name)} leads to project {escape_markdown(form.project_id)} now.",
-            place=place,
-            error_places=places,
-        )
+        answer = f"{question.name} leads to project {escape_markdown(form.project_id)} now."
+        return change(question, question.about(mixpanel_connection.change_project, form), answer, places)
 
     places = fields.error_places("connections_change")
-    current = None if connection.practice else connection
+    current = None if question.connection.practice else question.connection
     fields.merge_fields("connections_change", current)
     with st.form("connections_change_form", border=False):
         fields.account_fields(*st.columns(2), "connections_change", current)
@@ -229,41 +218,31 @@ def ask_for_project(bridge: Bridge, person: Actor, connection: Connection, affec
 
 
 @dialog("Keep the groups apart?", "call_split")
-def ask_to_keep_apart(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_to_keep_apart(question: Question) -> None:
     """Ask whether a destination is another workspace than the others at its address."""
-    show_subject(connection)
+    show_subject(question)
     st.write(
-        f"Say so only if {credential(connection)} belongs to another workspace than that of the other connection: what "
-        "is delivered through the one is then never seen through the other."
+        f"Say so only if {credential(question.connection)} belongs to another workspace than that of the other "
+        "connection: what is delivered through the one is then never seen through the other."
     )
-    show_affected(affected, IN_DOUBT)
+    show_affected(question.affected, IN_DOUBT)
+    keep_apart = question.about(destinations.keep_apart)
+    answer = f"The groups of {question.name} are kept apart. Its syncs can be resumed."
     confirm_buttons(
         "Keep apart",
         key="connections_apart",
         icon=":material/call_split:",
-        action=partial(
-            perform,
-            place,
-            partial(destinations.keep_apart, bridge, person, connection.id or 0),
-            f"The groups of {escape_markdown(connection.name)} are kept apart. Its syncs can be resumed.",
-        ),
+        action=partial(perform, question.place, keep_apart, answer),
     )
 
 
-def show_subject(connection: Connection) -> None:
+def show_subject(question: Question) -> None:
     """Show which connection a dialog is about."""
-    st.markdown(f"**{escape_markdown(connection.name)}**: {escape_markdown(describe(connection))}")
+    st.markdown(f"**{question.name}**: {escape_markdown(describe(question.connection))}")
 
 
 def change(
-    bridge: Bridge,
-    person: Actor,
-    connection: Connection,
-    action: Callable[[], Connection],
-    answer: str,
-    *,
-    place: str,
-    error_places: Mapping[str, str],
+    question: Question, action: Callable[[], Connection], answer: str, error_places: Mapping[str, str]
 ) -> Connection | None:
     """Change a connection as a dialog has it, unless somebody else has changed it since the dialog was opened.
 
@@ -272,12 +251,12 @@ def change(
     asked = page_frame.dialog_state(_DIALOG) or {}
 
     def change_it() -> Connection:
-        present = lookup.list_connections(bridge, person)
-        now = next((_settings_of(each) for each in present if each.id == connection.id), None)
+        present = lookup.list_connections(question.bridge, question.person)
+        now = next((_settings_of(each) for each in present if each.id == question.connection.id), None)
         require_unchanged(asked.get("seen"), now, "this connection", advice=OPEN_AGAIN)
         return action()
 
-    return perform(place, change_it, answer, fields=error_places, failed_at=_IN_DIALOG)
+    return perform(question.place, change_it, answer, fields=error_places, failed_at=_IN_DIALOG)
 
 
 def submit(label: str, save: Callable[[], Connection | None]) -> None:

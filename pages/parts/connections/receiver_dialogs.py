@@ -6,16 +6,13 @@ from functools import partial
 
 import streamlit as st
 
-from core.access.roles import Actor
-from core.bridge import Bridge
 from core.connections import destinations, trial
 from data.models import Connection
 from pages.parts.actions import confirm_buttons, perform
 from pages.parts.connections import receiver_fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
-from pages.parts.connections.dialogs import change, dialog, show_subject, submit
+from pages.parts.connections.dialogs import Question, change, dialog, show_subject, submit
 from pages.parts.connections.wording import TEST_TAKEN, explain_test
-from pages.parts.formatting import escape_markdown
 
 _HELD = (
     "This receiver only adds, and may hold people who are not known after this change: the next run is held. Applied "
@@ -35,24 +32,18 @@ def _prefix(what: str, connection: Connection) -> str:
 
 
 @dialog("Replace sign-in", "key")
-def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_sign_in(question: Question) -> None:
     """Ask for other credentials at the same address."""
+    connection = question.connection
     prefix = _prefix("sign_in_of", connection)
-    show_subject(connection)
-    show_affected(affected, IN_DOUBT)
-    _show_held(affected, is_held=connection.adds_only and connection.times_replaced > 0)
+    show_subject(question)
+    show_affected(question.affected, IN_DOUBT)
+    _show_held(question.affected, is_held=connection.adds_only and connection.times_replaced > 0)
 
     def save() -> Connection | None:
-        form = receiver_fields.read_form(prefix, connection)
-        return change(
-            bridge,
-            person,
-            connection,
-            partial(destinations.replace_sign_in, bridge, person, connection.id or 0, form),
-            f"The sign-in of {escape_markdown(connection.name)} was replaced.",
-            place=place,
-            error_places=receiver_fields.error_places(prefix),
-        )
+        replace = question.about(destinations.replace_sign_in, receiver_fields.read_form(prefix, connection))
+        answer = f"The sign-in of {question.name} was replaced."
+        return change(question, replace, answer, receiver_fields.error_places(prefix))
 
     kind = receiver_fields.sign_in_fields(prefix, connection, with_address=False)
     with st.form(f"{prefix}_dialog", border=False):
@@ -61,25 +52,19 @@ def ask_for_sign_in(bridge: Bridge, person: Actor, connection: Connection, affec
 
 
 @dialog("Change address", "edit")
-def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_address(question: Question) -> None:
     """Ask for another address, and for what signs in there: a stored secret is sent nowhere else."""
+    connection = question.connection
     prefix = _prefix("address_of", connection)
-    show_subject(connection)
-    show_affected(affected, IN_DOUBT)
-    _show_held(affected, is_held=connection.adds_only)
+    show_subject(question)
+    show_affected(question.affected, IN_DOUBT)
+    _show_held(question.affected, is_held=connection.adds_only)
 
     def save() -> Connection | None:
-        lead_elsewhere = partial(
-            destinations.change_address,
-            bridge,
-            person,
-            connection.id or 0,
-            receiver_fields.read_form(prefix, connection),
-            apart=st.session_state[f"{prefix}_apart"],
-        )
-        answer = f"{escape_markdown(connection.name)} leads to another address now."
-        places = receiver_fields.error_places(prefix)
-        return change(bridge, person, connection, lead_elsewhere, answer, place=place, error_places=places)
+        form, apart = receiver_fields.read_form(prefix, connection), st.session_state[f"{prefix}_apart"]
+        lead_elsewhere = question.about(destinations.change_address, form, apart=apart)
+        answer = f"{question.name} leads to another address now."
+        return change(question, lead_elsewhere, answer, receiver_fields.error_places(prefix))
 
     kind = receiver_fields.sign_in_fields(prefix, connection)
     with st.form(f"{prefix}_dialog", border=False):
@@ -91,44 +76,37 @@ def ask_for_address(bridge: Bridge, person: Actor, connection: Connection, affec
 
 
 @dialog("Change members", "id_card")
-def ask_for_members(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_for_members(question: Question) -> None:
     """Ask for another id that the receiver knows people by, another key, and what a full delivery does there."""
-    prefix = _prefix("members_of", connection)
-    show_subject(connection)
-    show_affected(affected, IN_DOUBT)
+    prefix = _prefix("members_of", question.connection)
+    show_subject(question)
+    show_affected(question.affected, IN_DOUBT)
 
     def save() -> Connection | None:
-        members = receiver_fields.read_members(prefix)
-        return change(
-            bridge,
-            person,
-            connection,
-            partial(destinations.change_receiver, bridge, person, connection.id or 0, **members),
-            f"The member settings of {escape_markdown(connection.name)} were changed.",
-            place=place,
-            error_places=receiver_fields.error_places(prefix),
-        )
+        change_members = question.about(destinations.change_receiver, **receiver_fields.read_members(prefix))
+        answer = f"The member settings of {question.name} were changed."
+        return change(question, change_members, answer, receiver_fields.error_places(prefix))
 
-    receiver_fields.member_fields(prefix, connection)
-    _show_held(affected, is_held=receiver_fields.adds_only(prefix))
+    receiver_fields.member_fields(prefix, question.connection)
+    _show_held(question.affected, is_held=receiver_fields.adds_only(prefix))
     with st.form(f"{prefix}_dialog", border=False):
         submit("Change members", save)
 
 
 @dialog("Send a test?", "outgoing_mail")
-def ask_to_test(bridge: Bridge, person: Actor, connection: Connection, affected: Affected, place: str) -> None:
+def ask_to_test(question: Question) -> None:
     """Say what a test does before it is sent."""
-    show_subject(connection)
-    st.write(explain_test(adds_only=connection.adds_only))
+    show_subject(question)
+    st.write(explain_test(adds_only=question.connection.adds_only))
     confirm_buttons(
         "Send the test",
         key="connections_send_test",
         icon=":material/outgoing_mail:",
         action=partial(
             perform,
-            place,
-            partial(trial.send_test, bridge, person, connection.id or 0),
-            f"{escape_markdown(connection.name)}: {TEST_TAKEN}",
-            failure=f"{escape_markdown(connection.name)} did not take the test.",
+            question.place,
+            question.about(trial.send_test),
+            f"{question.name}: {TEST_TAKEN}",
+            failure=f"{question.name} did not take the test.",
         ),
     )
