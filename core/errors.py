@@ -42,6 +42,13 @@ class SettingsError(CohortBridgeError):
     default_advice = "Correct it and try again."
 
 
+class ChangedMeanwhile(SettingsError):
+    """Somebody else has stored something since it was looked at; nothing was saved over that."""
+
+    code = "changed_meanwhile"
+    default_advice = "Look at it as it is now, then save again."
+
+
 class BadNote(SettingsError):
     """What was written on why a held run is let through cannot be kept."""
 

@@ -12,6 +12,7 @@ from data.alert_models import AlertChannel
 from data.engine import Engine, read_session, write_session
 from data.repeating import repeated
 from data.seals import SealAgain
+from data.seen import Seen, require_as_seen
 
 
 class ChannelTaken(Exception):
@@ -48,8 +49,10 @@ def add(
 
 
 @repeated
-def edit(engine: Engine, channel_id: int, values: Mapping[str, Any], *, seal_again: SealAgain) -> AlertChannel | None:
-    """Change values of a channel; None when there is none of that id (any more). Raises ChannelTaken.
+def edit(
+    engine: Engine, channel_id: int, values: Mapping[str, Any], *, seen: Seen | None = None, seal_again: SealAgain
+) -> AlertChannel | None:
+    """Change values of a channel; None when there is none of that id (any more). Raises ChannelTaken, ChangedSinceSeen.
 
     Of another address it is not known yet whether it accepts anything.
     """
@@ -57,6 +60,7 @@ def edit(engine: Engine, channel_id: int, values: Mapping[str, Any], *, seal_aga
         channel = session.get(AlertChannel, channel_id)
         if channel is None or channel.removed:
             return None
+        require_as_seen(channel, seen)
         if "name" in values:
             _require_free(session, values["name"], but=channel_id)
         forgotten = {"checked_at": None, "trouble": None} if "address" in values else {}

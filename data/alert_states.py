@@ -31,6 +31,7 @@ from data.outbox_models import (
     MessageStatus,
 )
 from data.repeating import repeated
+from data.seen import ChangedSinceSeen
 
 FAILING_AFTER = 3
 # So many failures in a row can be asked for at most; no more are counted.
@@ -288,9 +289,11 @@ def read_failing_after(engine: Engine) -> int:
 
 
 @repeated
-def set_failing_after(engine: Engine, failures: int) -> None:
-    """Set after how many failures in a row a sync is failing; what is open stays as it is."""
+def set_failing_after(engine: Engine, failures: int, *, seen: int | None = None) -> None:
+    """Set after how many failures in a row a sync is failing; what is open stays as it is. Raises ChangedSinceSeen."""
     with write_session(engine) as session:
+        if seen not in (None, get_failing_after(session)):
+            raise ChangedSinceSeen
         setting = session.get(AlertSetting, 1) or AlertSetting(failing_after=failures)
         setting.failing_after = failures
         session.add(setting)

@@ -28,6 +28,7 @@ from data.proof_models import Untraced
 from data.repeating import repeated
 from data.same_place import is_same_place
 from data.seals import SealAgain, Seals
+from data.seen import Seen, require_as_seen
 from data.sync_runs import stop_syncs, stop_writing
 
 # The columns whose values are sealed.
@@ -74,10 +75,6 @@ class PlaceTaken(Exception):
         self.entered = entered
         self.other = other
         self.is_same = is_same
-
-
-class ConnectionChanged(Exception):
-    """The connection was entered again since what is to be stored was put together from it."""
 
 
 @dataclass(frozen=True)
@@ -166,21 +163,20 @@ def replace(
     values: Mapping[str, Any],
     *,
     apart: bool = False,
-    seen: Connection | None = None,
+    seen: Seen,
     seals: Seals,
     now: datetime,
 ) -> Connection | None:
     """Replace what was entered of a connection; None when there is none of that id (any more).
 
-    With the connection as it was `seen`, no one may have entered it again since. Raises: PlaceTaken, ConnectionChanged.
+    It must still be as it was `seen` by whoever put the values together. Raises: PlaceTaken, ChangedSinceSeen.
     """
     with write_session(engine) as session:
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed:
             return None
+        require_as_seen(connection, seen)
         receivers.refresh_hashes(session, seals)
-        if seen and seen.times_replaced != connection.times_replaced:
-            raise ConnectionChanged(connection.name)
         new = NewConnection(
             connection.side, connection.kind, connection.name, connection.created_by, values, apart=apart
         )
@@ -341,13 +337,17 @@ def _put(connection: Connection, values: Mapping[str, Any], seal_again: SealAgai
 
 @repeated
 def change_mixpanel(
-    engine: Engine, connection_id: int, values: Mapping[str, Any], *, seal_again: SealAgain
+    engine: Engine, connection_id: int, values: Mapping[str, Any], *, seen: Seen | None = None, seal_again: SealAgain
 ) -> Connection | None:
-    """Change values of a Mixpanel connection; None when there is none of that id (any more)."""
+    """Change values of a Mixpanel connection; None when there is none of that id (any more).
+
+    Raises: ChangedSinceSeen.
+    """
     with write_session(engine) as session:
         connection = session.get(Connection, connection_id)
         if connection is None or connection.removed or connection.side != MIXPANEL_SIDE:
             return None
+        require_as_seen(connection, seen)
         _put(connection, values, seal_again)
         session.add(connection)
     return connection

@@ -20,6 +20,7 @@ from data.groups import require_free_name
 from data.models import Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
 from data.repeating import repeated
 from data.run_queue import RunNames, RunRequest
+from data.seen import Seen, require_as_seen
 from data.sync_models import read_timing
 from data.sync_runs import (
     add_run,
@@ -375,14 +376,16 @@ def edit(
     *,
     next_run_at: datetime,
     check_room: CheckRoom,
+    seen: Seen | None = None,
     now: datetime,
 ) -> Sync:
     """Change a recurring sync; one that is active is due at `next_run_at` when it gets other times.
 
-    Raises: SyncUnknown, SyncNotRecurring, and what `check_room` raises.
+    Raises: SyncUnknown, SyncNotRecurring, ChangedSinceSeen, and what `check_room` raises.
     """
     with write_session(engine) as session:
         sync = find_recurring(session, sync_id)
+        require_as_seen(sync, seen)
         is_rescheduled = sync.state == SyncState.ACTIVE and sync.timing != settings.timing
         sync.set_timing(settings.timing)
         sync.max_shrink = settings.max_shrink
@@ -396,10 +399,16 @@ def edit(
 
 
 @repeated
-def set_matching(engine: Engine, sync_id: int, *, match_property: str | None, expects_prefix: bool | None) -> Sync:
-    """Give all syncs of a sync's group these match settings, None for the connection's. Raises SyncUnknown."""
+def set_matching(
+    engine: Engine, sync_id: int, *, match_property: str | None, expects_prefix: bool | None, seen: Seen | None = None
+) -> Sync:
+    """Give all syncs of a sync's group these match settings, None for the connection's.
+
+    Raises: SyncUnknown, ChangedSinceSeen.
+    """
     with write_session(engine) as session:
         sync = find(session, sync_id)
+        require_as_seen(sync, seen)
         session.exec(
             update(Sync)
             .where(col(Sync.group_id) == sync.group_id)

@@ -10,6 +10,7 @@ from core.access import roles
 from core.access.roles import SIGNED_OUT_EVERYWHERE, Actor, Role, action
 from core.bridge import Bridge
 from core.errors import NotFound, SettingsError
+from core.seen import changed_meanwhile
 from data import people
 from data.models import Person
 
@@ -43,11 +44,17 @@ def add_person(bridge: Bridge, actor: Actor, email: str, role: str = Role.VIEWER
 
 
 @action(Role.ADMIN)
-def change_role(bridge: Bridge, actor: Actor, person_id: int, role: str) -> Person:
-    """Give a person another role; it counts at their next click. Raises NotFound, SettingsError."""
+def change_role(bridge: Bridge, actor: Actor, person_id: int, role: str, *, seen: Role | None = None) -> Person:
+    """Give a person another role; it counts at their next click.
+
+    With the role that was `seen`, nobody may have given them another one since.
+    Raises: NotFound, SettingsError, ChangedMeanwhile.
+    """
     granted = checked_role(role)
 
     def check(person: Person, enabled: Sequence[Person]) -> None:
+        if seen not in (None, roles.get_role(bridge.settings, person)):
+            raise changed_meanwhile("this role")
         _require_changeable(bridge, person)
         if granted is not Role.ADMIN:
             _require_another_admin(bridge, person, enabled)

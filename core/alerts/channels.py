@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from core.access.roles import Actor, Role, action, note_refusal
 from core.bridge import Bridge
 from core.errors import CohortBridgeError, NameInUse, NotFound, SettingsError
+from core.seen import saving
 from core.syncs.checks import checked_tags
 from core.text import shown
 from core.validation import clean_line
@@ -24,6 +25,7 @@ from core.vendors.notifiers import NotifyError
 from data import alert_channels
 from data.alert_channels import ChannelTaken
 from data.alert_models import AlertChannel
+from data.seen import Seen, see
 
 NAME_LENGTH = 100
 _LONGEST_ADDRESS = 1000
@@ -48,6 +50,11 @@ class ChannelForm:
     may_want_none: bool = False
 
 
+def see_channel(channel: AlertChannel) -> Seen:
+    """Return what somebody sees who is to edit a channel, the address by how it is sealed."""
+    return see(channel, ("name", "address", "all_syncs", "sync_ids", "tags", "warnings"))
+
+
 @action(Role.ADMIN)
 def list_channels(bridge: Bridge, actor: Actor) -> list[AlertChannel]:
     """List where alerts go, by name."""
@@ -65,13 +72,19 @@ def add_channel(bridge: Bridge, actor: Actor, form: ChannelForm) -> AlertChannel
 
 
 @action(Role.ADMIN)
-def edit_channel(bridge: Bridge, actor: Actor, channel_id: int, form: ChannelForm) -> AlertChannel:
-    """Change a channel; with an address it leads there from now on. Raises: SettingsError, NameInUse, NotFound."""
+def edit_channel(
+    bridge: Bridge, actor: Actor, channel_id: int, form: ChannelForm, *, seen: Seen | None = None
+) -> AlertChannel:
+    """Change a channel; with an address it leads there from now on.
+
+    With what was `seen` of it (`see_channel`), nobody may have changed that since.
+    Raises: SettingsError, NameInUse, NotFound, ChangedMeanwhile.
+    """
     with noted(bridge, actor, "edit_channel", form.name):
         values = wanted_values(form)
         if form.address.get_secret_value().strip():
             values |= address_values(bridge, form.address)
-        return edited(bridge, channel_id, values)
+        return edited(bridge, channel_id, values, seen=seen)
 
 
 @action(Role.ADMIN)
@@ -168,10 +181,11 @@ def added(bridge: Bridge, actor: Actor, values: dict[str, Any]) -> AlertChannel:
         )
 
 
-def edited(bridge: Bridge, channel_id: int, values: dict[str, Any]) -> AlertChannel:
-    """Store values of a channel that were checked. Raises NameInUse, NotFound."""
-    with _taken():
-        return _require(alert_channels.edit(bridge.engine, channel_id, values, seal_again=bridge.vault.seal_again))
+def edited(bridge: Bridge, channel_id: int, values: dict[str, Any], *, seen: Seen | None = None) -> AlertChannel:
+    """Store values of a channel that were checked. Raises NameInUse, NotFound, ChangedMeanwhile."""
+    with _taken(), saving("this channel"):
+        seal_again = bridge.vault.seal_again
+        return _require(alert_channels.edit(bridge.engine, channel_id, values, seen=seen, seal_again=seal_again))
 
 
 def _require(channel: AlertChannel | None) -> AlertChannel:

@@ -11,6 +11,7 @@ from core.alerts import wording
 from core.alerts.wording import Place
 from core.bridge import Bridge
 from core.errors import SettingsError
+from core.seen import saving
 from data import alert_states, outbox
 from data.alert_states import MOST_FAILURES
 from data.outbox import SentMessage
@@ -104,9 +105,14 @@ def get_failing_after(bridge: Bridge, actor: Actor) -> int:
 
 
 @action(Role.ADMIN)
-def set_failing_after(bridge: Bridge, actor: Actor, failures: int) -> None:
-    """Set after how many failures in a row a sync is failing, from the next one on. Raises SettingsError."""
-    alert_states.set_failing_after(bridge.engine, check_failures(failures))
+def set_failing_after(bridge: Bridge, actor: Actor, failures: int, *, seen: int | None = None) -> None:
+    """Set after how many failures in a row a sync is failing, from the next one on.
+
+    With the number that was `seen`, nobody may have set another one since. Raises: SettingsError, ChangedMeanwhile.
+    """
+    checked = check_failures(failures)
+    with saving("this number"):
+        alert_states.set_failing_after(bridge.engine, checked, seen=seen)
 
 
 def check_failures(failures: int) -> int:

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections import attempts, entering
+from core.connections.entering import see_connection
 from core.connections.receiver_form import (
     NO_RECEIVER,
     ReceiverForm,
@@ -39,6 +40,7 @@ from data import connections, receivers
 from data.connections import IfTaken, NewConnection
 from data.models import DESTINATION_SIDE, Connection, ConnectionKind, SignInKind
 from data.same_place import normal_address
+from data.seen import Seen
 
 # A folder may be on another machine, and not answer.
 _TRIED_S = 10.0
@@ -89,51 +91,62 @@ def _connect(bridge: Bridge, actor: Actor, form: ReceiverForm, name: str, if_tak
 
 
 @action(Role.ADMIN)
-def replace_token(bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr) -> Connection:
+def replace_token(
+    bridge: Bridge, actor: Actor, connection_id: int, token: SecretStr, *, seen: Seen | None = None
+) -> Connection:
     """Test another token of Apptimize's at a destination's address, as `replace_sign_in` does."""
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "replace_token", attempts.present(known)):
-        return _replace_sign_in(bridge, known, ReceiverForm(SecretStr(""), secret=token))
+        return _replace_sign_in(bridge, known, ReceiverForm(SecretStr(""), secret=token), seen)
 
 
 @action(Role.ADMIN)
-def replace_sign_in(bridge: Bridge, actor: Actor, connection_id: int, form: ReceiverForm) -> Connection:
+def replace_sign_in(
+    bridge: Bridge, actor: Actor, connection_id: int, form: ReceiverForm, *, seen: Seen | None = None
+) -> Connection:
     """Test how a destination is signed in to from now on, then store it; the groups there are in doubt.
 
     Of the form only the sign-in counts. The address stays, and none needs to be entered, unless it is what signs in;
-    which id is sent stays too: see `change_receiver`.
-    Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
+    which id is sent stays too: see `change_receiver`. Nobody may change the connection meanwhile, nor since it was
+    `seen`. Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "replace_sign_in", attempts.present(known)):
-        return _replace_sign_in(bridge, known, form)
+        return _replace_sign_in(bridge, known, form, seen)
 
 
-def _replace_sign_in(bridge: Bridge, known: Connection | None, form: ReceiverForm) -> Connection:
+def _replace_sign_in(bridge: Bridge, known: Connection | None, form: ReceiverForm, seen: Seen | None) -> Connection:
     present = require_kind(known, ConnectionKind.ENDPOINT)
     is_entered = form.sign_in == SignInKind.ADDRESS
     where = form.url if is_entered else SecretStr(full_address(bridge, present))
     form = checked_sign_in(replace(form, url=where))
     is_hidden = present.address is not None and not is_entered
     values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form), is_hidden=is_hidden)
-    return entering.replace(bridge, present.id or 0, values, seen=present)
+    return entering.replace(bridge, present.id or 0, values, seen=seen or see_connection(present))
 
 
 @action(Role.ADMIN)
 def change_address(
-    bridge: Bridge, actor: Actor, connection_id: int, form: ReceiverForm, *, apart: bool = False
+    bridge: Bridge,
+    actor: Actor,
+    connection_id: int,
+    form: ReceiverForm,
+    *,
+    apart: bool = False,
+    seen: Seen | None = None,
 ) -> Connection:
     """Have a destination lead to another address; its groups are in doubt.
 
     All that signs in is entered again: no one sends it anywhere without knowing it. Which id is sent stays.
-    Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse.
+    Nobody may change the connection meanwhile, nor since it was `seen`.
+    Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_address", attempts.receiver(bridge, attempts.name_of(known), form)):
-        require_kind(known, ConnectionKind.ENDPOINT)
+        present = require_kind(known, ConnectionKind.ENDPOINT)
         form = checked_sign_in(form)
         values = sign_in_values(bridge, form, practice=test_sign_in(bridge, form))
-        return entering.replace(bridge, connection_id, values, apart=apart)
+        return entering.replace(bridge, connection_id, values, apart=apart, seen=seen or see_connection(present))
 
 
 @action(Role.ADMIN)
@@ -146,10 +159,12 @@ def change_receiver(
     member_property: str = "",
     member_key: str = "",
     adds_only: bool = False,
+    seen: Seen | None = None,
 ) -> Connection:
     """Change which id a receiver is sent, under which key, and whether it removes anybody by itself.
 
-    The groups there are in doubt, unless nothing of it is another. Raises: SettingsError, NotFound.
+    The groups there are in doubt, unless nothing of it is another. Nobody may have changed the connection since it was
+    `seen`. Raises: SettingsError, NotFound, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_receiver", attempts.present(known)):
@@ -164,19 +179,23 @@ def change_receiver(
         values = member_values(checked_members(entered))
         if all(getattr(present, column) == value for column, value in values.items()):
             return present
-        return entering.replace(bridge, connection_id, values, seen=present)
+        return entering.replace(bridge, connection_id, values, seen=seen or see_connection(present))
 
 
 @action(Role.ADMIN)
-def change_folder(bridge: Bridge, actor: Actor, connection_id: int, *, folder: str) -> Connection:
+def change_folder(
+    bridge: Bridge, actor: Actor, connection_id: int, *, folder: str, seen: Seen | None = None
+) -> Connection:
     """Have a destination write to another folder; its groups are in doubt.
 
-    Raises: SettingsError, StorageFailed, NotFound, PlaceInUse.
+    Nobody may change the connection meanwhile, nor since it was `seen`.
+    Raises: SettingsError, StorageFailed, NotFound, PlaceInUse, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "change_folder", attempts.folder(attempts.name_of(known), folder)):
-        require_kind(known, ConnectionKind.CSV)
-        return entering.replace(bridge, connection_id, tested_folder(bridge, folder))
+        present = require_kind(known, ConnectionKind.CSV)
+        values = tested_folder(bridge, folder)
+        return entering.replace(bridge, connection_id, values, seen=seen or see_connection(present))
 
 
 @action(Role.ADMIN)

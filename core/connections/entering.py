@@ -10,15 +10,25 @@ from typing import Any
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from core.connections.receiver_form import shown_address
-from core.errors import NameInUse, NotFound, PlaceInUse, SettingsError
+from core.errors import NameInUse, NotFound, PlaceInUse
+from core.seen import saving
 from core.validation import clean_line
 from data import connections
-from data.connections import ConnectionChanged, ConnectionTaken, NewConnection, PlaceTaken
+from data.connections import ConnectionTaken, NewConnection, PlaceTaken
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind, SignInKind
+from data.seen import Seen, see
 
 ALREADY_REMOVED = "This connection was removed already."
 NAME_LENGTH = 100
 _OTHERS = "other credentials"
+_WHAT = "this connection"
+# What people change of a connection, by one form or another; whatever a form enters again counts up the first.
+_ENTERED = ("times_replaced", "match_property", "expects_prefix", "project_token_end", "apart")
+
+
+def see_connection(connection: Connection) -> Seen:
+    """Return what somebody sees who is to change a connection."""
+    return see(connection, _ENTERED)
 
 
 @action(Role.ADMIN)
@@ -42,15 +52,29 @@ def replace(
     values: dict[str, Any],
     *,
     apart: bool = False,
-    seen: Connection | None = None,
+    seen: Seen,
 ) -> Connection:
-    """Replace what was entered of a connection; where a part of that is as it was `seen`, it must be so still.
+    """Replace what was entered of a connection, which must still be as it was `seen` (`see_connection`).
 
-    Raises: NotFound, PlaceInUse, SettingsError.
+    Raises: NotFound, PlaceInUse, ChangedMeanwhile.
     """
-    with _taken():
+    with _taken(), saving(_WHAT):
         connection = connections.replace(
             bridge.engine, connection_id, values, apart=apart, seen=seen, seals=bridge.vault, now=bridge.clock.now()
+        )
+    return require_present(connection)
+
+
+def change_mixpanel(
+    bridge: Bridge, connection_id: int, values: dict[str, Any], *, seen: Seen | None = None
+) -> Connection:
+    """Change values of a Mixpanel connection, which must still be as it was `seen`, if that is told.
+
+    Raises: NotFound, ChangedMeanwhile.
+    """
+    with saving(_WHAT):
+        connection = connections.change_mixpanel(
+            bridge.engine, connection_id, values, seen=seen, seal_again=bridge.vault.seal_again
         )
     return require_present(connection)
 
@@ -77,12 +101,6 @@ def _taken() -> Generator[None]:
         raise _name_in_use(exc) from None
     except PlaceTaken as exc:
         raise _place_in_use(exc) from None
-    except ConnectionChanged as exc:
-        raise SettingsError(
-            f"The connection {exc} was changed by somebody else meanwhile. Nothing was stored.",
-            advice="Look at it again, then enter it once more.",
-            code="connection_changed",
-        ) from None
 
 
 def _name_in_use(exc: ConnectionTaken) -> NameInUse:

@@ -28,6 +28,7 @@ from core.vendors.retry import RetryPlan
 from data import connections
 from data.connections import IfTaken, NewConnection
 from data.models import MIXPANEL_SIDE, Connection, ConnectionKind
+from data.seen import Seen
 
 _WHERE_IT_IS = "Mixpanel shows it in the project settings."
 
@@ -64,10 +65,19 @@ def connect_mixpanel(
 
 
 @action(Role.ADMIN)
-def replace_secret(bridge: Bridge, actor: Actor, connection_id: int, *, username: str, secret: SecretStr) -> Connection:
+def replace_secret(
+    bridge: Bridge,
+    actor: Actor,
+    connection_id: int,
+    *,
+    username: str,
+    secret: SecretStr,
+    seen: Seen | None = None,
+) -> Connection:
     """Have a project asked with another service account, or another secret of it.
 
-    Raises: SettingsError, VendorError, VendorAuthFailed, NotFound.
+    Nobody may change the connection meanwhile, nor since it was `seen`.
+    Raises: SettingsError, VendorError, VendorAuthFailed, NotFound, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "replace_secret", attempts.present(known)):
@@ -83,21 +93,25 @@ def replace_secret(bridge: Bridge, actor: Actor, connection_id: int, *, username
             expects_prefix=present.expects_prefix,
         )
         values = checked_values(bridge, form, base_url=present.base_url)
-        return entering.replace(bridge, connection_id, values, seen=present)
+        return entering.replace(bridge, connection_id, values, seen=seen or entering.see_connection(present))
 
 
 @action(Role.ADMIN)
-def change_project(bridge: Bridge, actor: Actor, connection_id: int, form: MixpanelForm) -> Connection:
+def change_project(
+    bridge: Bridge, actor: Actor, connection_id: int, form: MixpanelForm, *, seen: Seen | None = None
+) -> Connection:
     """Have a connection lead to another project, or ask it in another way; its name stays.
 
     Syncs of the project before stop, and are not lost: it may be connected again. Groups that are still fed through the
-    connection are written in full. Raises: SettingsError, VendorError, VendorAuthFailed, NotFound.
+    connection are written in full. Nobody may change the connection meanwhile, nor since it was `seen`.
+    Raises: SettingsError, VendorError, VendorAuthFailed, NotFound, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
     what = attempts.project(attempts.name_of(known), form.project_id, form.region)
     with attempts.noted(bridge, actor, "change_project", what):
-        _require_mixpanel(known)
-        return entering.replace(bridge, connection_id, checked_values(bridge, form))
+        present = _require_mixpanel(known)
+        values = checked_values(bridge, form)
+        return entering.replace(bridge, connection_id, values, seen=seen or entering.see_connection(present))
 
 
 def _require_mixpanel(known: Connection | None) -> Connection:
@@ -225,23 +239,25 @@ def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: S
     """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "set_project_token", attempts.present(known)):
-        return _change(bridge, connection_id, sealed(bridge, "project_token", _checked_token(token)))
+        return entering.change_mixpanel(bridge, connection_id, sealed(bridge, "project_token", _checked_token(token)))
 
 
 @action(Role.ADMIN)
 def change_match_setting(
-    bridge: Bridge, actor: Actor, connection_id: int, *, match_property: str, expects_prefix: bool | None
+    bridge: Bridge,
+    actor: Actor,
+    connection_id: int,
+    *,
+    match_property: str,
+    expects_prefix: bool | None,
+    seen: Seen | None = None,
 ) -> Connection:
     """Change which property users are matched on, and whether a prefix is expected; None: as usual in its mode.
 
     Empty, the property is the mode's usual one. Groups are overwritten in full when another property is matched.
-    Raises: NotFound, SettingsError.
+    Nobody may have changed the connection since it was `seen`. Raises: NotFound, SettingsError, ChangedMeanwhile.
     """
-    connection = connections.get_connection(bridge.engine, connection_id)
-    checked = checked_property(match_property, connection.id_merge if connection else IdMerge.ORIGINAL)
-    return _change(bridge, connection_id, {"match_property": checked, "expects_prefix": expects_prefix})
-
-
-def _change(bridge: Bridge, connection_id: int, values: dict[str, Any]) -> Connection:
-    connection = connections.change_mixpanel(bridge.engine, connection_id, values, seal_again=bridge.vault.seal_again)
-    return entering.require_present(connection)
+    present = _require_mixpanel(connections.get_connection(bridge.engine, connection_id))
+    checked = checked_property(match_property, present.id_merge)
+    values = {"match_property": checked, "expects_prefix": expects_prefix}
+    return entering.change_mixpanel(bridge, connection_id, values, seen=seen or entering.see_connection(present))

@@ -12,15 +12,28 @@ from core.rules import holding
 from core.rules.due_times import next_slot
 from core.rules.matching import MatchRule
 from core.rules.personal_properties import require_impersonal
+from core.seen import saving
 from core.syncs.checks import check_settings, checked_tags, get_limit_for, require_room
 from core.syncs.listing import SyncView, sync_errors
 from core.validation import clean_exact_line
 from data import connections, run_stats, syncs
 from data.models import Schedule, Sync
+from data.seen import Seen, see
 from data.syncs import SyncSettings
 
 # A group that changes every 15 minutes has so many in ten days.
 _CHANGES_LOOKED_AT = 1000
+_WHAT = "this sync"
+
+
+def see_settings(sync: Sync) -> Seen:
+    """Return what somebody sees who is to edit a sync."""
+    return see(sync, ("every_minutes", "cron", "zone", "max_shrink", "tags"))
+
+
+def see_matching(sync: Sync) -> Seen:
+    """Return what somebody sees who is to change how a sync matches users."""
+    return see(sync, ("match_property", "expects_prefix"))
 
 
 @action(Role.ANALYST)
@@ -33,21 +46,24 @@ def edit_sync(
     schedule: Schedule | None = None,
     max_shrink: int | None,
     tags: Sequence[str] | None = None,
+    seen: Seen | None = None,
 ) -> Sync:
     """Change interval or schedule, shrink limit and, if given, tags; the next slot follows the new times.
 
-    Raises: NotFound, SettingsError, BudgetTooSmall.
+    With what was `seen` of it (`see_settings`), nobody may have changed that since.
+    Raises: NotFound, SettingsError, ChangedMeanwhile, BudgetTooSmall.
     """
     timing = check_settings(every_minutes, schedule, max_shrink)
     limit, now = get_limit_for(bridge, sync_id), bridge.clock.now()
     settings = SyncSettings(timing, max_shrink, None if tags is None else checked_tags(tags))
-    with sync_errors():
+    with sync_errors(), saving(_WHAT):
         return syncs.edit(
             bridge.engine,
             sync_id,
             settings,
             next_run_at=next_slot(sync_id, timing, after=now),
             check_room=lambda _, present: require_room(limit, present, timing, now=now),
+            seen=seen,
             now=now,
         )
 
@@ -76,14 +92,21 @@ def get_match_rule(bridge: Bridge, actor: Actor, view: SyncView) -> MatchRule:
 
 @action(Role.ANALYST)
 def change_sync_matching(
-    bridge: Bridge, actor: Actor, sync_id: int, *, match_property: str = "", expects_prefix: bool | None = None
+    bridge: Bridge,
+    actor: Actor,
+    sync_id: int,
+    *,
+    match_property: str = "",
+    expects_prefix: bool | None = None,
+    seen: Seen | None = None,
 ) -> Sync:
     """Give a sync its own match settings, or the connection's again (empty, None).
 
-    All syncs of its group share them. Raises: NotFound, SettingsError.
+    All syncs of its group share them. With what was `seen` of them (`see_matching`), nobody may have changed that
+    since. Raises: NotFound, SettingsError, ChangedMeanwhile.
     """
     own = clean_exact_line(match_property, "Match property") if match_property.strip() else None
     if own:
         require_impersonal(own, "Match property")
-    with sync_errors():
-        return syncs.set_matching(bridge.engine, sync_id, match_property=own, expects_prefix=expects_prefix)
+    with sync_errors(), saving(_WHAT):
+        return syncs.set_matching(bridge.engine, sync_id, match_property=own, expects_prefix=expects_prefix, seen=seen)

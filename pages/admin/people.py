@@ -11,12 +11,11 @@ from core.access import people
 from core.access.people import PersonView
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from data.models import Person
 from pages.parts import answers, tables, tokens
 from pages.parts.actions import confirm_buttons, perform, show_errors
 from pages.parts.formatting import age, escape_markdown, moment, pluralize
 from pages.parts.selection import Selection
-from pages.parts.stored import offer, require_unchanged
+from pages.parts.stored import offer
 from pages.shell import gate, page_frame, resources
 
 ROLES = {
@@ -52,17 +51,11 @@ def add(bridge: Bridge, person: Actor) -> None:
 
 def change_role(bridge: Bridge, person: Actor, drawn: PersonView) -> None:
     """Give the person the role that was chosen, unless somebody else has given them another one meanwhile."""
-    person_id = drawn.person.id or 0
     chosen = st.session_state[role_key(drawn)]
-
-    def change() -> Person:
-        present = people.list_people(bridge, person)
-        now = next((view.role for view in present if view.person.id == person_id), None)
-        require_unchanged(drawn.role, now, "this role")
-        return people.change_role(bridge, person, person_id, chosen)
-
     changed = perform(
-        "person", change, lambda changed: f"{escape_markdown(changed.email)} is {changed.role} from the next click on."
+        "person",
+        partial(people.change_role, bridge, person, drawn.person.id or 0, chosen, seen=drawn.role),
+        lambda changed: f"{escape_markdown(changed.email)} is {changed.role} from the next click on.",
     )
     if changed is None:
         st.session_state.pop(role_key(drawn))  # what is stored is shown again

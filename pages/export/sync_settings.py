@@ -10,7 +10,7 @@ from core.access.roles import Actor
 from core.bridge import Bridge
 from core.rules.due_times import INTERVALS
 from core.rules.holding import LEAST_SUGGESTED
-from core.syncs import listing, settings
+from core.syncs import settings
 from core.syncs.checks import MOST_TAGS
 from core.syncs.listing import SyncView
 from core.syncs.settings import ShrinkSuggestion
@@ -20,7 +20,7 @@ from pages.parts import answers
 from pages.parts.actions import perform
 from pages.parts.formatting import escape_markdown, fine_percent
 from pages.parts.member_words import words_for
-from pages.parts.stored import offer, require_unchanged
+from pages.parts.stored import offer
 from pages.shell import page_frame
 
 _EXPECTED: dict[str, bool | None] = {"Same as the connection": None, "Yes": True, "No": False}
@@ -126,10 +126,6 @@ def show_settings(bridge: Bridge, person: Actor, view: SyncView) -> None:
         answers.show(bridge, person, _SAVED)
 
 
-def _settings_of(sync: Sync) -> tuple[Timing | None, int | None, list[str]]:
-    return sync.timing, sync.max_shrink, sync.tags
-
-
 def _tags_field(view: SyncView) -> None:
     sync_id = view.sync.id or 0
     offer(_key("syncs", "tags", sync_id), list(view.sync.tags))
@@ -153,14 +149,20 @@ def _save(bridge: Bridge, person: Actor, drawn: Sync) -> None:
 
 
 def _edit(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
-    """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
+    """Store what is entered, unless somebody else has stored something since it was drawn."""
     sync_id = drawn.id or 0
-    require_unchanged(_settings_of(drawn), _settings_of(listing.get_sync(bridge, person, sync_id).sync), "this sync")
     timing, max_shrink = read_schedule("syncs", sync_id)
     every, schedule = timing_fields.parts_of(timing)
     tags = st.session_state[f"syncs_tags_{sync_id}"]
     return settings.edit_sync(
-        bridge, person, sync_id, every_minutes=every, schedule=schedule, max_shrink=max_shrink, tags=tags
+        bridge,
+        person,
+        sync_id,
+        every_minutes=every,
+        schedule=schedule,
+        max_shrink=max_shrink,
+        tags=tags,
+        seen=settings.see_settings(drawn),
     )
 
 
@@ -221,17 +223,13 @@ def _save_matching(bridge: Bridge, person: Actor, drawn: Sync) -> None:
 
 
 def _change_matching(bridge: Bridge, person: Actor, drawn: Sync) -> Sync:
-    """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
+    """Store what is entered, unless somebody else has stored something since it was drawn."""
     sync_id, entered = drawn.id or 0, st.session_state
-    require_unchanged(_matching_of(drawn), _matching_of(listing.get_sync(bridge, person, sync_id).sync), "this sync")
     return settings.change_sync_matching(
         bridge,
         person,
         sync_id,
         match_property=entered[f"syncs_property_{sync_id}"],
         expects_prefix=_EXPECTED[entered[f"syncs_prefix_{sync_id}"]],
+        seen=settings.see_matching(drawn),
     )
-
-
-def _matching_of(sync: Sync) -> tuple[str | None, bool | None]:
-    return sync.match_property, sync.expects_prefix

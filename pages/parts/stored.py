@@ -1,14 +1,15 @@
-"""Fields that hold what is stored: they follow what others store meanwhile, and save over nothing that was not seen."""
+"""Fields that hold what is stored: they follow what others store meanwhile, which a dialog's do not."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import streamlit as st
 
-from core.errors import SettingsError
+from core.errors import ChangedMeanwhile
 
-_SAVE_AGAIN = "Look at it as it is now, then save again."
-# For dialogs: what they hold stays as it was when they were opened.
-OPEN_AGAIN = "Close this, look at it as it is now, and begin again."
+_OPEN_AGAIN = "Close this, look at it as it is now, and begin again."
 
 
 def offer(key: str, value: object) -> None:
@@ -22,13 +23,10 @@ def offer(key: str, value: object) -> None:
     kept[offered] = value
 
 
-def require_unchanged(seen: object, now: object, what: str, *, advice: str = _SAVE_AGAIN) -> None:
-    """Raise SettingsError where something was stored since it was seen: a form saves all that it holds.
-
-    `what` is what it is called, such as “this sync”. `now` is None where it is gone: the action itself says so then.
-    """
-    if now not in (None, seen):
-        raise SettingsError(
-            f"Somebody else has changed {what} meanwhile. Nothing was saved.",
-            advice=advice,
-        )
+@contextmanager
+def saving_in_dialog() -> Iterator[None]:
+    """Advise to open a dialog again that saves what somebody else has changed: what it holds stays as it was."""
+    try:
+        yield
+    except ChangedMeanwhile as exc:
+        raise ChangedMeanwhile(exc.message, advice=_OPEN_AGAIN) from None

@@ -385,7 +385,7 @@ def test_a_token_that_is_tested_while_another_admin_changes_the_address_does_not
             return answer({})
 
         server.reply = change_meanwhile
-        with pytest.raises(SettingsError, match="was changed by somebody else"):
+        with pytest.raises(SettingsError, match="Somebody else has changed this connection meanwhile"):
             destinations.replace_token(own, LOCAL, number(theirs), SecretStr("the-third-token"))
 
         assert named(own, "theirs").url == f"{server.url}/moved"

@@ -35,6 +35,7 @@ from data.models import AuditEntry, LeaseKind, Person, Run
 from data.query_budget import BudgetStatus, Spent
 from data.query_models import QueryBudget
 from data.repeating import repeated
+from data.seen import ChangedSinceSeen
 from tests.stage.concurrent import meet
 
 PROJECT = "mixpanel.com/1"
@@ -97,6 +98,20 @@ def test_what_is_a_matter_of_rows_waits_for_no_writer_that_hangs(bridge: Bridge,
 
 def test_what_changes_what_is_set_up_waits_for_another_that_does(bridge: Bridge):
     assert meet(bridge.engine, lambda: set_up(bridge), lambda: set_up(bridge)).waited
+
+
+def test_of_two_who_save_at_once_what_both_saw_otherwise_the_second_is_refused(bridge: Bridge):
+    engine, seen = bridge.engine, alert_states.read_failing_after(bridge.engine)
+
+    met = meet(
+        engine,
+        lambda: alert_states.set_failing_after(engine, 5, seen=seen),
+        lambda: alert_states.set_failing_after(engine, 7, seen=seen),
+    )
+
+    assert met.waited
+    assert isinstance(met.second, ChangedSinceSeen)
+    assert alert_states.read_failing_after(engine) == 5
 
 
 def test_the_last_query_of_an_hour_is_spent_once(bridge: Bridge):

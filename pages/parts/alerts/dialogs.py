@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import streamlit as st
 from pydantic import SecretStr
@@ -15,7 +14,7 @@ from core.alerts.channels import AlertChannel, ChannelForm
 from core.bridge import Bridge
 from pages.parts.actions import confirm_buttons, perform, save_buttons
 from pages.parts.formatting import escape_markdown
-from pages.parts.stored import OPEN_AGAIN, require_unchanged
+from pages.parts.stored import saving_in_dialog
 from pages.shell import page_frame
 
 PLACE = "alerts"
@@ -53,7 +52,7 @@ def open_removal(channel: AlertChannel) -> None:
 
 def _open(question: str, channel: AlertChannel | None) -> None:
     page_frame.forget_answer()
-    page_frame.open_dialog(_DIALOG, {"question": question, "seen": _settings_of(channel) if channel else None})
+    page_frame.open_dialog(_DIALOG, {"question": question, "seen": channels.see_channel(channel) if channel else None})
 
 
 def show(
@@ -69,12 +68,6 @@ def show(
         _ask_for_changes(bridge, person, names, tags, channel)
     else:
         _ask_to_remove(bridge, person, channel)
-
-
-def _settings_of(channel: AlertChannel) -> list[Any]:
-    """Return what another person could change of a channel, the address by how it is sealed."""
-    names = ("name", "address", "all_syncs", "sync_ids", "tags", "warnings")
-    return [getattr(channel, name) for name in names]
 
 
 @page_frame.dialog(_DIALOG, "Add channel", icon="add_alert")
@@ -164,10 +157,8 @@ def _edit(bridge: Bridge, person: Actor, channel: AlertChannel) -> AlertChannel 
     seen, form = (page_frame.dialog_state(_DIALOG) or {}).get("seen"), _form(_prefix(channel))
 
     def edit() -> AlertChannel:
-        present = channels.list_channels(bridge, person)
-        now = next((_settings_of(each) for each in present if each.id == channel.id), None)
-        require_unchanged(seen, now, "this channel", advice=OPEN_AGAIN)
-        return channels.edit_channel(bridge, person, channel.id or 0, form)
+        with saving_in_dialog():
+            return channels.edit_channel(bridge, person, channel.id or 0, form, seen=seen)
 
     return perform(
         PLACE,

@@ -14,7 +14,7 @@ from core.bridge import Bridge
 from pages.parts import links, tables
 from pages.parts.actions import perform
 from pages.parts.formatting import age, escape_markdown, number, pluralize
-from pages.parts.stored import offer, require_unchanged
+from pages.parts.stored import offer
 from pages.shell import page_frame
 
 # So many are shown one by one.
@@ -132,8 +132,7 @@ def _set_failing_after(bridge: Bridge, person: Actor, drawn: int) -> None:
     failures: int = st.session_state[SETTING]
 
     def change() -> int:
-        require_unchanged(drawn, listing.get_failing_after(bridge, person), "this number")
-        listing.set_failing_after(bridge, person, failures)
+        listing.set_failing_after(bridge, person, failures, seen=drawn)
         return failures
 
     told = f"A sync is failing after {pluralize(failures, 'failure')} in a row from now on."

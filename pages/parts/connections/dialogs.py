@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar
 
 import streamlit as st
 from pydantic import SecretStr
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.connections import destinations, lookup, mixpanel_connection, removal
+from core.connections import destinations, mixpanel_connection, removal
+from core.connections.entering import see_connection
 from core.connections.receiver_form import ReceiverForm
 from data.models import Connection, ConnectionKind
 from pages.parts.actions import confirm_buttons, perform, save_buttons
@@ -20,7 +21,7 @@ from pages.parts.connections import fields
 from pages.parts.connections.affected import IN_DOUBT, Affected, show_affected
 from pages.parts.connections.wording import credential, describe, take_secret
 from pages.parts.formatting import escape_markdown
-from pages.parts.stored import OPEN_AGAIN, require_unchanged
+from pages.parts.stored import saving_in_dialog
 from pages.shell import page_frame
 
 Arguments = ParamSpec("Arguments")
@@ -54,14 +55,8 @@ class Question:
 def open_dialog(question: str, connection: Connection, place: str) -> None:
     """Open the dialog that asks this about a connection; what becomes of it is shown at `place`."""
     page_frame.forget_answer()
-    state = {"question": question, "connection_id": connection.id, "place": place, "seen": _settings_of(connection)}
+    state = {"question": question, "connection_id": connection.id, "place": place, "seen": see_connection(connection)}
     page_frame.open_dialog(_DIALOG, state)
-
-
-def _settings_of(connection: Connection) -> list[Any]:
-    """Return what another person could change of a connection."""
-    names = ("times_replaced", "match_property", "expects_prefix", "project_token_end", "apart")
-    return [getattr(connection, name) for name in names]
 
 
 def dialog(
@@ -242,19 +237,18 @@ def show_subject(question: Question) -> None:
 
 
 def change(
-    question: Question, action: Callable[[], Connection], answer: str, error_places: Mapping[str, str]
+    question: Question, action: Callable[..., Connection], answer: str, error_places: Mapping[str, str]
 ) -> Connection | None:
     """Change a connection as a dialog has it, unless somebody else has changed it since the dialog was opened.
 
-    `error_places` are where errors about one field are shown: the `fields` of `perform`. Returns None on failure.
+    `action` takes what was `seen` then; `error_places` are where errors about one field are shown: the `fields` of
+    `perform`. Returns None on failure.
     """
-    asked = page_frame.dialog_state(_DIALOG) or {}
+    seen = (page_frame.dialog_state(_DIALOG) or {}).get("seen")
 
     def change_it() -> Connection:
-        present = lookup.list_connections(question.bridge, question.person)
-        now = next((_settings_of(each) for each in present if each.id == question.connection.id), None)
-        require_unchanged(asked.get("seen"), now, "this connection", advice=OPEN_AGAIN)
-        return action()
+        with saving_in_dialog():
+            return action(seen=seen)
 
     return perform(question.place, change_it, answer, fields=error_places, failed_at=_IN_DIALOG)
 

@@ -9,13 +9,14 @@ from pydantic import SecretStr
 
 from core.access.roles import Actor
 from core.bridge import Bridge
-from core.connections import lookup, mixpanel_connection
+from core.connections import mixpanel_connection
+from core.connections.entering import see_connection
 from core.rules.matching import USER_PROPERTY, IdMerge
 from data.models import Connection
 from pages.parts.actions import perform
 from pages.parts.connections.wording import MERGES, OTHER_PROPERTY, take_secret
 from pages.parts.formatting import age, escape_markdown
-from pages.parts.stored import offer, require_unchanged
+from pages.parts.stored import offer
 from pages.shell import page_frame
 
 EXPECTED: dict[str, bool | None] = {"Default of the mode": None, "Yes": True, "No": False}
@@ -96,22 +97,16 @@ def save_matching(bridge: Bridge, person: Actor, drawn: Connection) -> None:
         st.session_state[_key("property", drawn)] = changed.match_property  # what is left empty is the usual one
 
 
-def _settings_of(connection: Connection) -> tuple[str, bool | None, str]:
-    return connection.match_property, connection.expects_prefix, connection.project_token_end
-
-
 def _change_matching(bridge: Bridge, person: Actor, drawn: Connection, token: SecretStr) -> Connection:
-    """Store what is entered. Raises SettingsError where somebody else has stored something since it was drawn."""
+    """Store what is entered, unless somebody else has stored something since it was drawn."""
     entered, connection_id = st.session_state, drawn.id or 0
-    present = lookup.list_connections(bridge, person)
-    now = next((_settings_of(each) for each in present if each.id == drawn.id), None)
-    require_unchanged(_settings_of(drawn), now, "this connection")
     connection = mixpanel_connection.change_match_setting(
         bridge,
         person,
         connection_id,
         match_property=entered[_key("property", drawn)],
         expects_prefix=EXPECTED[entered[_key("prefix", drawn)]],
+        seen=see_connection(drawn),
     )
     if token.get_secret_value():
         mixpanel_connection.set_project_token(bridge, person, connection_id, token)
