@@ -47,7 +47,7 @@ def add_person(bridge: Bridge, actor: Actor, email: str, role: str = Role.VIEWER
 def change_role(bridge: Bridge, actor: Actor, person_id: int, role: str, *, seen: Role | None = None) -> Person:
     """Give a person another role; it counts at their next click.
 
-    With the role that was `seen`, nobody may have given them another one since.
+    With the role that was `seen`, no one may have given them another one since.
     Raises: NotFound, SettingsError, ChangedMeanwhile.
     """
     granted = checked_role(role)

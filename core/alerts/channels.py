@@ -77,7 +77,7 @@ def edit_channel(
 ) -> AlertChannel:
     """Change a channel; with an address it leads there from now on.
 
-    With what was `seen` of it (`see_channel`), nobody may have changed that since.
+    With what was `seen` of it (`see_channel`), no one may have changed that since.
     Raises: SettingsError, NameInUse, NotFound, ChangedMeanwhile.
     """
     with noted(bridge, actor, "edit_channel", form.name):

@@ -108,7 +108,7 @@ def get_failing_after(bridge: Bridge, actor: Actor) -> int:
 def set_failing_after(bridge: Bridge, actor: Actor, failures: int, *, seen: int | None = None) -> None:
     """Set after how many failures in a row a sync is failing, from the next one on.
 
-    With the number that was `seen`, nobody may have set another one since. Raises: SettingsError, ChangedMeanwhile.
+    With the number that was `seen`, no one may have set another one since. Raises: SettingsError, ChangedMeanwhile.
     """
     checked = check_failures(failures)
     with saving("this number"):

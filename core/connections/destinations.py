@@ -107,7 +107,7 @@ def replace_sign_in(
     """Test how a destination is signed in to from now on, then store it; the groups there are in doubt.
 
     Of the form only the sign-in counts. The address stays, and none needs to be entered, unless it is what signs in;
-    which id is sent stays too: see `change_receiver`. Nobody may change the connection meanwhile, nor since it was
+    which id is sent stays too: see `change_receiver`. No one may change the connection meanwhile, nor since it was
     `seen`. Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
@@ -138,7 +138,7 @@ def change_address(
     """Have a destination lead to another address; its groups are in doubt.
 
     All that signs in is entered again: no one sends it anywhere without knowing it. Which id is sent stays.
-    Nobody may change the connection meanwhile, nor since it was `seen`.
+    No one may change the connection meanwhile, nor since it was `seen`.
     Raises: SettingsError, VendorAuthFailed, VendorUnavailable, NotFound, PlaceInUse, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
@@ -163,7 +163,7 @@ def change_receiver(
 ) -> Connection:
     """Change which id a receiver is sent, under which key, and whether it removes anybody by itself.
 
-    The groups there are in doubt, unless nothing of it is another. Nobody may have changed the connection since it was
+    The groups there are in doubt, unless nothing of it is another. No one may have changed the connection since it was
     `seen`. Raises: SettingsError, NotFound, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
@@ -188,7 +188,7 @@ def change_folder(
 ) -> Connection:
     """Have a destination write to another folder; its groups are in doubt.
 
-    Nobody may change the connection meanwhile, nor since it was `seen`.
+    No one may change the connection meanwhile, nor since it was `seen`.
     Raises: SettingsError, StorageFailed, NotFound, PlaceInUse, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)

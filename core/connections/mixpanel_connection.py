@@ -76,7 +76,7 @@ def replace_secret(
 ) -> Connection:
     """Have a project asked with another service account, or another secret of it.
 
-    Nobody may change the connection meanwhile, nor since it was `seen`.
+    No one may change the connection meanwhile, nor since it was `seen`.
     Raises: SettingsError, VendorError, VendorAuthFailed, NotFound, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
@@ -103,7 +103,7 @@ def change_project(
     """Have a connection lead to another project, or ask it in another way; its name stays.
 
     Syncs of the project before stop, and are not lost: it may be connected again. Groups that are still fed through the
-    connection are written in full. Nobody may change the connection meanwhile, nor since it was `seen`.
+    connection are written in full. No one may change the connection meanwhile, nor since it was `seen`.
     Raises: SettingsError, VendorError, VendorAuthFailed, NotFound, ChangedMeanwhile.
     """
     known = connections.get_connection(bridge.engine, connection_id)
@@ -239,7 +239,7 @@ def set_project_token(bridge: Bridge, actor: Actor, connection_id: int, token: S
     """Store the project token that profiles are written with. Raises NotFound, SettingsError."""
     known = connections.get_connection(bridge.engine, connection_id)
     with attempts.noted(bridge, actor, "set_project_token", attempts.present(known)):
-        return entering.change_mixpanel(bridge, connection_id, sealed(bridge, "project_token", _checked_token(token)))
+        return entering.change_mixpanel(bridge, connection_id, _token_values(bridge, token))
 
 
 @action(Role.ADMIN)
@@ -250,14 +250,24 @@ def change_match_setting(
     *,
     match_property: str,
     expects_prefix: bool | None,
+    project_token: SecretStr | None = None,
     seen: Seen | None = None,
 ) -> Connection:
     """Change which property users are matched on, and whether a prefix is expected; None: as usual in its mode.
 
     Empty, the property is the mode's usual one. Groups are overwritten in full when another property is matched.
-    Nobody may have changed the connection since it was `seen`. Raises: NotFound, SettingsError, ChangedMeanwhile.
+    With a project token that is stored too: all of it, or nothing. No one may have changed the connection since it was
+    `seen`. Raises: NotFound, SettingsError, ChangedMeanwhile.
     """
-    present = _require_mixpanel(connections.get_connection(bridge.engine, connection_id))
-    checked = checked_property(match_property, present.id_merge)
-    values = {"match_property": checked, "expects_prefix": expects_prefix}
-    return entering.change_mixpanel(bridge, connection_id, values, seen=seen or entering.see_connection(present))
+    known = connections.get_connection(bridge.engine, connection_id)
+    with attempts.noted(bridge, actor, "change_match_setting", attempts.present(known)):
+        present = _require_mixpanel(known)
+        checked = checked_property(match_property, present.id_merge)
+        values = {"match_property": checked, "expects_prefix": expects_prefix}
+        if project_token:
+            values |= _token_values(bridge, project_token)
+        return entering.change_mixpanel(bridge, connection_id, values, seen=seen or entering.see_connection(present))
+
+
+def _token_values(bridge: Bridge, token: SecretStr) -> dict[str, Any]:
+    return sealed(bridge, "project_token", _checked_token(token))

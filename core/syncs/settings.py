@@ -50,7 +50,7 @@ def edit_sync(
 ) -> Sync:
     """Change interval or schedule, shrink limit and, if given, tags; the next slot follows the new times.
 
-    With what was `seen` of it (`see_settings`), nobody may have changed that since.
+    With what was `seen` of it (`see_settings`), no one may have changed that since.
     Raises: NotFound, SettingsError, ChangedMeanwhile, BudgetTooSmall.
     """
     timing = check_settings(every_minutes, schedule, max_shrink)
@@ -102,7 +102,7 @@ def change_sync_matching(
 ) -> Sync:
     """Give a sync its own match settings, or the connection's again (empty, None).
 
-    All syncs of its group share them. With what was `seen` of them (`see_matching`), nobody may have changed that
+    All syncs of its group share them. With what was `seen` of them (`see_matching`), no one may have changed that
     since. Raises: NotFound, SettingsError, ChangedMeanwhile.
     """
     own = clean_exact_line(match_property, "Match property") if match_property.strip() else None

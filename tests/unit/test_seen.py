@@ -1,4 +1,4 @@
-"""Saving over what somebody saw: what others stored meanwhile stays."""
+"""Saving over what somebody saw: what others stored meanwhile stays, and of a form all is stored or nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlmodel import SQLModel
 
 from core.access import people
@@ -15,7 +16,7 @@ from core.alerts import channels, listing
 from core.alerts.channels import ChannelForm
 from core.bridge import Bridge
 from core.connections import destinations, entering, mixpanel_connection
-from core.errors import ChangedMeanwhile
+from core.errors import ChangedMeanwhile, SettingsError
 from core.syncs import settings
 from data import alert_states
 from data.alert_models import AlertChannel
@@ -121,3 +122,19 @@ def test_what_was_stored_since_it_was_seen_is_not_saved_over(stored: Bridge, nam
     assert read(stored, name) == before
     save(stored, "mine", look(stored, name))
     assert read(stored, name) != before
+
+
+def test_of_a_form_for_matching_all_is_stored_or_nothing(stored: Bridge):
+    before = read(stored, "matching of a project")
+
+    with pytest.raises(SettingsError, match="^Project token: "):
+        mixpanel_connection.change_match_setting(
+            stored, LOCAL, 1, match_property="crm", expects_prefix=False, project_token=SecretStr("no\u200btoken")
+        )
+
+    assert read(stored, "matching of a project") == before
+    mixpanel_connection.change_match_setting(
+        stored, LOCAL, 1, match_property="crm", expects_prefix=False, project_token=SecretStr("a-token-of-1234")
+    )
+    now = read(stored, "matching of a project")
+    assert (now["match_property"], now["expects_prefix"], now["project_token_end"]) == ("crm", False, "1234")

@@ -99,15 +99,13 @@ def save_matching(bridge: Bridge, person: Actor, drawn: Connection) -> None:
 
 def _change_matching(bridge: Bridge, person: Actor, drawn: Connection, token: SecretStr) -> Connection:
     """Store what is entered, unless somebody else has stored something since it was drawn."""
-    entered, connection_id = st.session_state, drawn.id or 0
-    connection = mixpanel_connection.change_match_setting(
+    entered = st.session_state
+    return mixpanel_connection.change_match_setting(
         bridge,
         person,
-        connection_id,
+        drawn.id or 0,
         match_property=entered[_key("property", drawn)],
         expects_prefix=EXPECTED[entered[_key("prefix", drawn)]],
+        project_token=token if token.get_secret_value() else None,
         seen=see_connection(drawn),
     )
-    if token.get_secret_value():
-        mixpanel_connection.set_project_token(bridge, person, connection_id, token)
-    return connection
