@@ -17,7 +17,8 @@ from data.models import UNFINISHED, Run, RunStatus, Sync, SyncKind, SyncState
 _COUNTED: list[InstrumentedAttribute[Any]] = [
     getattr(Run, name)
     for name in (
-        "id", "status", "error_code", "write", "dry_run", "started_at", "finished_at", "members", "added", "removed",
+        "id", "status", "step", "error_code", "write", "dry_run", "started_at", "finished_at", "members", "added",
+        "removed",
     )
 ]  # fmt: skip
 

@@ -13,7 +13,8 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased, load_only
 from sqlmodel import col, extract, select, union_all
 
 from data.engine import Engine, read_session
-from data.models import DECISIONS, UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.models import UNFINISHED, Connection, Group, Run, RunStatus, Sync, SyncKind, SyncState, Timing
+from data.runs import told_status
 from data.sync_models import read_timing
 
 # Of very many runs only what makes a change is loaded.
@@ -76,9 +77,7 @@ def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
 
     Of runs that were held, those that a person decided about are counted as `applied` or `discarded`.
     """
-    is_decided = (col(Run.status) == RunStatus.CANCELLED) & col(Run.step).in_(DECISIONS)
-    # SQLite would read all runs in the order of an index on `status` to group by it; by time it reads the few.
-    status = case((is_decided, col(Run.step)), else_=func.coalesce(Run.status, ""))
+    status = told_status()
     with read_session(engine) as session:
         rows = session.exec(
             select(status, func.count()).where(Run.queued_at >= since, col(Run.dry_run).is_(False)).group_by(status)

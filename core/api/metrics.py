@@ -23,9 +23,10 @@ from core.leases.workers import worker_seen_at, workers_up
 from core.reports import overview
 from core.reports.storage import find_storage_trouble
 from core.rules import due_times
+from core.syncs import held_runs
 from core.syncs.listing import list_syncs
 from data import outbox, run_metrics
-from data.models import MIXPANEL_SIDE, Run, SyncKind
+from data.models import MIXPANEL_SIDE, Run, RunStatus, SyncKind
 
 _PREFIX = "cohort_bridge"
 _DURATIONS_S = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -111,12 +112,19 @@ class RunCounts:
 
     def add(self, run: Run) -> None:
         """Count a run."""
-        self._runs.labels(run.status, run.error_code or "none", str(run.dry_run).lower()).inc()
+        status = _ended_as(run)
+        self._runs.labels(status, run.error_code or "none", str(run.dry_run).lower()).inc()
         if run.started_at and run.finished_at:
             took_s = (run.finished_at - run.started_at).total_seconds()
-            self._durations.labels(run.status).observe(max(0.0, took_s))
+            self._durations.labels(status).observe(max(0.0, took_s))
         if run.status == "succeeded" and run.write in ("full", "delta") and not run.dry_run:
             self._members.labels(run.write).inc(run.members if run.write == "full" else run.added + run.removed)
+
+
+def _ended_as(run: Run) -> str:
+    """Return the status that a run ended with: one that was held, whatever became of that before it was counted."""
+    is_past = run.status == RunStatus.SUPERSEDED or held_runs.decided_as(run.status, run.step)
+    return RunStatus.HELD if is_past else run.status
 
 
 class CurrentState:

@@ -9,15 +9,16 @@ from datetime import datetime
 from core.access.roles import Actor, Role, action
 from core.bridge import Bridge
 from data import connections, run_history
-from data.models import DESTINATION_SIDE, RunFilter, RunStatus
+from data.models import DECISIONS, DESTINATION_SIDE, RunFilter, RunStatus
 from data.run_history import RunMark as RunMark
 
 # So many of a sync's latest runs are shown in a row, and so many days beside each other.
 IN_A_ROW, MOST_DAYS = 30, 92
-# How runs end, for people: what was held until a newer run took its place was held, what died failed.
-OUTCOMES: dict[str, tuple[RunStatus, ...]] = {
+# How runs end, for people: what was held until a person decided, or a newer run took its place, was held; what died
+# failed.
+OUTCOMES: dict[str, tuple[str, ...]] = {
     "Succeeded": (RunStatus.SUCCEEDED,),
-    "Held": (RunStatus.HELD, RunStatus.SUPERSEDED),
+    "Held": (RunStatus.HELD, RunStatus.SUPERSEDED, *DECISIONS),
     "Failed": (RunStatus.FAILED, RunStatus.INTERRUPTED),
     "Cancelled": (RunStatus.CANCELLED,),
 }

@@ -66,10 +66,10 @@ def _fraction(run: Run) -> float:
 
 def summary_text(exports: Sequence[ExportNow]) -> str:
     """Format how many exports are in which state, what is open first."""
-    states = Counter(each.run.status if each.run else str(RunStatus.QUEUED) for each in exports)
-    order = [*run_status.BADGES]
-    parts = [f"{number(states[state])} {run_status.word_of(state)}" for state in order if states[state]]
-    return ", ".join(parts)
+    queued = run_status.word_of(RunStatus.QUEUED)
+    counts = Counter(run_status.word_of(each.run.status, each.run.step) if each.run else queued for each in exports)
+    words = [name.lower() for name in run_status.status_names().values()]
+    return ", ".join(f"{number(counts[word])} {word}" for word in words if counts[word])
 
 
 def _buttons(bridge: Bridge, person: Actor, exports: Sequence[ExportNow]) -> None:

@@ -57,10 +57,8 @@ def show_filters(bridge: Bridge, person: Actor, filters: Filters) -> RunFilter:
             st.text_input, "Cohort or group", "text", live="400ms", placeholder="Part of the name", width=_WIDE_PX
         )
         statuses = filters.many(
-            st.multiselect, "State", "status",
-            {status: run_status.status_name(status) for status in run_status.BADGES},
-            placeholder="All", width=_FIELD_PX,
-        )  # fmt: skip
+            st.multiselect, "State", "status", run_status.status_names(), placeholder="All", width=_FIELD_PX
+        )
         places = {place: place for place in run_history.list_run_destinations(bridge, person)}
         destination = filters.one(
             st.selectbox, "Destination", "destination", places, placeholder="Any", width=_FIELD_PX

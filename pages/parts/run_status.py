@@ -16,7 +16,7 @@ from core.reports import match_funnel, overview
 from core.rules.matching import MAX_LENGTH, Reason
 from core.run_log import Retry, seconds_left
 from core.syncs import held_runs, retry, runs
-from data.models import UNFINISHED, Run, RunFilter, RunStatus
+from data.models import DECISIONS, UNFINISHED, Run, RunFilter, RunStatus
 from pages.parts import flow, links
 from pages.parts.actions import perform, show_errors
 from pages.parts.colors import Color
@@ -90,9 +90,9 @@ def badge_for(run: Run) -> Badge:
     return BADGES.get(run.status, Badge(run.status, "help", "gray"))
 
 
-def status_name(status: str) -> str:
-    """Return a state's name."""
-    return BADGES[status].word
+def status_names() -> dict[str, str]:
+    """Return the names of the states that runs can be asked for by; what a person decided on a held run is one."""
+    return {status: badge.word for status, badge in BADGES.items()} | {each: each.capitalize() for each in DECISIONS}
 
 
 def word_of(status: str, step: str = "") -> str:

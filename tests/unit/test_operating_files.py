@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from core.api.metrics import CurrentState, RunCounts
 from core.bridge import Bridge
+from data.models import Run
 from tests.stage.processes import ROOT
 
 OPERATE = ROOT / "docs" / "operate"
@@ -44,6 +45,16 @@ def test_rules_and_dashboard_ask_for_numbers_that_there_are(bridge: Bridge):
 
     assert asked
     assert asked - names_of(bridge) == set()
+
+
+@pytest.mark.parametrize(("status", "step"), [("held", "done"), ("superseded", "done"), ("cancelled", "applied")])
+def test_a_run_that_was_held_is_counted_as_held_whatever_became_of_it_before(status: str, step: str):
+    registry = CollectorRegistry()
+
+    RunCounts(registry).add(Run(status=status, step=step, error_code="held_shrink", dry_run=False))
+
+    labels = {"status": "held", "cause": "held_shrink", "dry_run": "false"}
+    assert registry.get_sample_value("cohort_bridge_runs_total", labels) == 1
 
 
 def test_each_number_is_explained(bridge: Bridge):

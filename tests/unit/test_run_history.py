@@ -72,6 +72,8 @@ def test_runs_are_counted_by_the_days_they_were_queued_in_as_the_filter_asks(
     days = [(begin + DAY * number, begin + DAY * (number + 1)) for number in range(3)]
     for number, statuses in enumerate((["succeeded", "failed", "interrupted"], ["held", "superseded", "cancelled"])):
         add_runs(bridge, group_with_runs[0], statuses, queued_at=days[number][0])
+    for decided in ("applied", "discarded"):  # by a person, on a run that was held
+        add_runs(bridge, group_with_runs[0], ["cancelled"], queued_at=days[2][0], step=decided)
     add_runs(bridge, group_with_runs[0], ["succeeded"], queued_at=days[0][0], destination="other")
     add_runs(bridge, group_with_runs[0], ["succeeded"], queued_at=begin - timedelta(seconds=1))
 
@@ -83,12 +85,28 @@ def test_runs_are_counted_by_the_days_they_were_queued_in_as_the_filter_asks(
     assert counted == [
         {"Succeeded": 2, "Held": 0, "Failed": 2, "Cancelled": 0},
         {"Succeeded": 0, "Held": 2, "Failed": 0, "Cancelled": 1},
-        {"Succeeded": 0, "Held": 0, "Failed": 0, "Cancelled": 0},
+        {"Succeeded": 0, "Held": 2, "Failed": 0, "Cancelled": 0},
     ]
     assert [day.ended["Succeeded"] for day in elsewhere] == [1, 0, 0]
     assert len(run_history.count_runs_by_day(bridge, LOCAL, RunFilter(), days * 100)) == run_history.MOST_DAYS
     assert runs.count_runs(bridge, LOCAL, RunFilter(destination="other")) == 1
     assert run_history.list_run_destinations(bridge, LOCAL) == ["csv"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "steps"),
+    [(["cancelled"], ["done"]), (["applied"], ["applied"]), (["cancelled", "discarded"], ["done", "discarded"])],
+)
+def test_what_a_person_decided_on_a_held_run_is_a_state_of_its_own(
+    bridge: Bridge, group_with_runs: list[Run], asked: list[str], steps: list[str]
+):
+    for step in ("done", "applied", "discarded"):
+        add_runs(bridge, group_with_runs[0], ["cancelled"], step=step)
+
+    listed = runs.list_runs(bridge, LOCAL, RunFilter(statuses=asked))
+
+    assert {run.step for run in listed} == set(steps)
+    assert runs.count_runs(bridge, LOCAL, RunFilter(statuses=asked)) == len(steps)
 
 
 def person(bridge: Bridge, name: str) -> Actor:
