@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import func, literal, union_all
-from sqlmodel import col, select
+from sqlalchemy import BigInteger, column, func, literal, union_all, values
+from sqlalchemy.types import TypeEngine
+from sqlmodel import col, extract, select
 
 from data.engine import Engine, read_session
-from data.models import Run, RunFilter, Sync, TimedRun
+from data.models import Run, RunFilter, RunStatus, Sync, TimedRun
 from data.runs import conditions, told_status
 
 # Of columns with names of their own pyright knows no type.
 _select = cast("Any", select)
 # More runs of a few syncs than this are not looked at for a picture: as many as a sync every minute has in two weeks.
 _MOST_RUNS = 20_000
+
+
+# Such a run was to make its group equal to its cohort, and such a one did.
+_IS_MEANT = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
+_MADE_EQUAL = (*_IS_MEANT, col(Run.status) == RunStatus.SUCCEEDED)
 
 
 class RunMark(NamedTuple):
@@ -68,11 +74,51 @@ def _count_in(number: int, wanted: list[Any], begins: datetime, ends: datetime) 
     return _select(*columns).where(*wanted, col(Run.queued_at) >= begins, col(Run.queued_at) < ends).group_by(status)
 
 
+class SlotGrid(NamedTuple):
+    """When a sync with an interval was due: from `begin` on, and last at `end`, which is the time that is not over."""
+
+    sync_id: int
+    group_id: int
+    begin: datetime
+    end: datetime
+    every_s: int
+
+
+def count_met(engine: Engine, grids: Sequence[SlotGrid]) -> dict[int, int]:
+    """Count the times of each of these syncs, of those that are over, in which a run was queued that succeeded before
+    the next one.
+    """
+    if not grids:
+        return {}
+    grid = _as_rows(grids)
+    queued_s, ended_s, begin_s = (
+        extract("epoch", at) for at in (col(Run.queued_at), col(Run.finished_at), grid.c.begin)
+    )
+    into_s = (queued_s - begin_s) % grid.c.every_s  # how far into its slot it was queued
+    query: Any = (
+        _select(grid.c.sync_id, func.count((queued_s - into_s).distinct()))
+        # By group, since there is an index for what made one equal to its cohort lately.
+        .where(col(Run.group_id) == grid.c.group_id, col(Run.sync_id) == grid.c.sync_id, *_MADE_EQUAL)
+        .where(col(Run.finished_at) >= min(each.begin for each in grids))
+        .where(col(Run.queued_at) >= grid.c.begin, col(Run.queued_at) < grid.c.end)
+        .where(ended_s - queued_s <= grid.c.every_s - into_s)
+        .group_by(grid.c.sync_id)
+    )
+    with read_session(engine) as session:
+        return dict(session.exec(query).all())
+
+
+def _as_rows(grids: Sequence[SlotGrid]) -> Any:
+    number, at = BigInteger(), cast("TypeEngine[datetime]", col(Run.queued_at).type)
+    types: tuple[TypeEngine[Any], ...] = (number, number, at, at, number)
+    columns = [column(name, kind) for name, kind in zip(SlotGrid._fields, types, strict=True)]
+    return values(*columns, name="grid").data([tuple(each) for each in grids]).cte("grid")
+
+
 def list_timed(engine: Engine, sync_ids: Sequence[int], *, since: datetime) -> dict[int, list[TimedRun]]:
     """List the runs of these syncs queued since then that were to make a group equal to its cohort, by sync."""
-    is_meant = (col(Run.dry_run).is_(False), col(Run.restore_snapshot).is_(None))
     query = select(Run.sync_id, Run.queued_at, Run.finished_at, Run.status)
-    query = query.where(col(Run.sync_id).in_(sync_ids), col(Run.queued_at) >= since, *is_meant)
+    query = query.where(col(Run.sync_id).in_(sync_ids), col(Run.queued_at) >= since, *_IS_MEANT)
     runs: dict[int, list[TimedRun]] = {}
     with read_session(engine) as session:
         newest = query.order_by(col(Run.id).desc()).limit(_MOST_RUNS)

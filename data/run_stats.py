@@ -56,22 +56,6 @@ class Change:
     is_undo: bool = False
 
 
-def on_time_runs(engine: Engine, *, since: datetime, rescheduled: Sequence[int] = ()) -> dict[int, int]:
-    """Count each sync's scheduled runs since then that succeeded: a slot has at most one run.
-
-    Of those that were given other times since then only the runs at these count.
-    """
-    query = select(Run.sync_id, func.count()).group_by(col(Run.sync_id))
-    query = query.where(Run.trigger == "schedule", Run.status == RunStatus.SUCCEEDED, Run.queued_at >= since)
-    with read_session(engine) as session:
-        counts = dict(session.exec(query).all())
-        if rescheduled:
-            of_these = query.join(Sync, col(Sync.id) == Run.sync_id).where(col(Sync.id).in_(rescheduled))
-            at_present = dict(session.exec(of_these.where(col(Run.queued_at) >= Sync.expected_since)).all())
-            counts |= {sync_id: at_present.get(sync_id, 0) for sync_id in rescheduled}
-    return counts
-
-
 def runs_by_status(engine: Engine, *, since: datetime) -> dict[str, int]:
     """Count the runs that were queued since then, without dry runs, by status.
 

@@ -13,12 +13,11 @@ from core.connections.failures import DESTINATION_PREFIXES, MIXPANEL_PREFIXES
 from core.connections.lookup import find_mixpanel
 from core.connections.project import project_for
 from core.connections.query_budget import budget_for
-from core.rules import due_times, slots
+from core.rules import due_times
 from core.rules.matching import id_kind
-from core.rules.slots import Expectation
 from core.syncs.checks import queries_an_hour
 from core.syncs.listing import SyncView
-from data import cohort_reads, deliveries, groups, pauses, run_stats, runs
+from data import cohort_reads, deliveries, groups, run_stats, runs
 from data import workers as worker_rows
 from data.attention import MOST_HELD
 from data.models import (
@@ -38,7 +37,6 @@ from data.query_budget import BudgetStatus
 from data.run_stats import ConnectedRun, Size
 
 DAY = timedelta(days=1)
-_ON_TIME_OVER = timedelta(days=7)
 _TREND_OVER = timedelta(days=14)
 # What Excel takes; a longer history is filtered first.
 _ROWS_OF_A_SHEET = 1_000_000
@@ -48,18 +46,11 @@ FAILING = (*run_stats.FAILED, RunStatus.HELD)
 
 @dataclass(frozen=True)
 class Freshness:
-    """How old a group's members are, and how many of the runs that were scheduled in the last days were on time."""
+    """How old the members of a recurring sync's group are."""
 
     view: SyncView
     at: datetime | None
     is_late: bool
-    scheduled_runs: int
-    on_time_runs: int
-
-    @property
-    def on_time_share(self) -> float | None:
-        """The share of scheduled runs that were on time, None before the first."""
-        return min(self.on_time_runs / self.scheduled_runs, 1.0) if self.scheduled_runs else None
 
 
 @dataclass(frozen=True)
@@ -123,27 +114,13 @@ class Health:
 def freshness(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> list[Freshness]:
     """Return how fresh the groups of these recurring syncs are, the stalest first."""
     now = bridge.clock.now()
-    since, ids = now - _ON_TIME_OVER, [view.sync.id for view in views if view.sync.id is not None]
-    paused = pauses.list_pauses(bridge.engine, ids, since=since)
-    expectations = {
-        view.sync.id: slots.find_expectation(view.sync, paused.get(view.sync.id, []), since=since)
-        for view in views
-        if view.sync.id is not None
-    }
-    rescheduled = [sync_id for sync_id, each in expectations.items() if each.is_rescheduled]
-    on_time = run_stats.on_time_runs(bridge.engine, since=since, rescheduled=rescheduled)
     ages = [
-        _freshness(view, expectations[view.sync.id], on_time.get(view.sync.id, 0), now)
+        Freshness(
+            view, view.group.verified_at or view.group.delivered_at, due_times.is_late(view.sync, view.group, now)
+        )
         for view in views
-        if view.sync.id is not None
     ]
     return sorted(ages, key=lambda group: group.at or group.view.sync.created_at)
-
-
-def _freshness(view: SyncView, expectation: Expectation, on_time_runs: int, now: datetime) -> Freshness:
-    sync, at = view.sync, view.group.verified_at or view.group.delivered_at
-    is_late = due_times.is_late(sync, view.group, now)
-    return Freshness(view, at, is_late, slots.count_expected(sync, expectation, now=now), on_time_runs)
 
 
 @action(Role.VIEWER)

@@ -15,10 +15,14 @@ from core.rules.slots import Slot as Slot
 from core.rules.slots import SlotState as SlotState
 from core.syncs.listing import SyncView
 from data import pauses, run_history
-from data.models import Pause, Sync, TimedRun
+from data.models import Pause, Schedule, Sync, TimedRun
+from data.run_history import SlotGrid
 
-# A run may have been queued before the day began, and be at work in it.
+# A run may have been queued before the time began that is looked at, and be at work in it.
 _LOOKED_BACK = timedelta(hours=2)
+_ON_TIME_OVER = timedelta(days=7)
+# So many syncs with set times have at most some 17,000 of them in that time.
+_SYNCS_AT_ONCE = 25
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,68 @@ class SlotLine:
         return Counter(slot.state for slot in self.slots)
 
 
+@dataclass(frozen=True)
+class OnTime:
+    """How many of the times that a sync was due at in the last days were met, of those that are over."""
+
+    met: int
+    due: int
+
+    @property
+    def share(self) -> float | None:
+        """The share of them that were met, None before the first is over."""
+        return self.met / self.due if self.due else None
+
+
+@action(Role.VIEWER)
+def list_on_time(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> dict[int, OnTime]:
+    """Return of each of these recurring syncs how many of its times were met in the last seven days, by sync."""
+    syncs = {view.sync.id: view.sync for view in views if view.sync.id is not None}
+    by_interval = [sync for sync in syncs.values() if isinstance(sync.timing, int)]
+    at_set_times = [sync for sync in syncs.values() if isinstance(sync.timing, Schedule)]
+    since = bridge.clock.now() - _ON_TIME_OVER
+    on_time = _count_by_interval(bridge, by_interval, since)
+    for first in range(0, len(at_set_times), _SYNCS_AT_ONCE):
+        lines = _list_lines(bridge, at_set_times[first : first + _SYNCS_AT_ONCE], since)
+        on_time |= {sync_id: _count(line) for sync_id, line in lines.items()}
+    return on_time
+
+
+def _count(line: SlotLine) -> OnTime:
+    over = sum(line.counts[state] for state in (SlotState.MET, SlotState.LATE, SlotState.MISSED))
+    return OnTime(line.counts[SlotState.MET], over)
+
+
+def _count_by_interval(bridge: Bridge, syncs: Sequence[Sync], since: datetime) -> dict[int, OnTime]:
+    """Count the times of syncs with an interval: of very many the database judges the runs, by the rules of `judge`."""
+    now = bridge.clock.now()
+    paused = pauses.list_pauses(bridge.engine, [sync.id or 0 for sync in syncs], since=since)
+    due, grids = dict[int, int](), list[SlotGrid]()
+    for sync in syncs:
+        sync_id, every = sync.id or 0, sync.every_minutes or 0
+        expectation = slots.find_expectation(sync, paused.get(sync_id, []), since=since)
+        due[sync_id] = slots.count_over(sync_id, every, expectation, now=now)
+        begin = due_times.next_slot(sync_id, every, after=expectation.since)
+        end = due_times.next_slot(sync_id, every, after=now) - timedelta(minutes=every)
+        grids.append(SlotGrid(sync_id, sync.group_id, begin, end, every * 60))
+    met = run_history.count_met(bridge.engine, grids)
+    return {sync_id: OnTime(min(met.get(sync_id, 0), count), count) for sync_id, count in due.items()}
+
+
 @action(Role.VIEWER)
 def list_slot_lines(bridge: Bridge, actor: Actor, views: Sequence[SyncView]) -> dict[int, SlotLine]:
     """Return the last 24 hours of each of these recurring syncs, by sync. Ask for few: their runs are read."""
-    now = bridge.clock.now()
-    since, ids = now - DAY, [view.sync.id for view in views if view.sync.id is not None]
+    return _list_lines(bridge, [view.sync for view in views], bridge.clock.now() - DAY)
+
+
+def _list_lines(bridge: Bridge, syncs: Sequence[Sync], since: datetime) -> dict[int, SlotLine]:
+    now, ids = bridge.clock.now(), [sync.id for sync in syncs if sync.id is not None]
     runs = run_history.list_timed(bridge.engine, ids, since=since - _LOOKED_BACK)
     paused = pauses.list_pauses(bridge.engine, ids, since=since)
     return {
-        view.sync.id: _line(view.sync, runs.get(view.sync.id, []), paused.get(view.sync.id, []), since, now)
-        for view in views
-        if view.sync.id is not None
+        sync.id: _line(sync, runs.get(sync.id, []), paused.get(sync.id, []), since, now)
+        for sync in syncs
+        if sync.id is not None
     }
 
 

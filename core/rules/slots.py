@@ -12,7 +12,7 @@ from typing import NamedTuple
 from core.rules import due_times
 from data.models import UNFINISHED, Pause, RunStatus, Sync, SyncState, TimedRun
 
-# What was due in the last minutes, of now or before a pause, may not be done yet.
+# What was due in the last minutes before a pause could not be done yet.
 _TIME_TO_RUN = timedelta(minutes=2)
 
 
@@ -57,19 +57,22 @@ def find_expectation(sync: Sync, noted: Sequence[Pause], *, since: datetime) -> 
     return Expectation(begin, pauses, is_rescheduled=False)
 
 
-def count_expected(sync: Sync, expectation: Expectation, *, now: datetime) -> int:
-    """Count the runs that were expected of a recurring sync: at its times, and when it was made or resumed."""
-    timing = sync.timing
-    if timing is None or sync.id is None:
-        return 0
-    starts = {sync.created_at, *(pause.ended_at for pause in expectation.pauses)}
-    count = 0
+def count_over(sync_id: int, every_minutes: int, expectation: Expectation, *, now: datetime) -> int:
+    """Count the times that a sync with an interval was due at which are over: what `judge` finds met, late or missed.
+
+    A time within a pause is not among them, but for the last: a sync that is resumed is due at once.
+    """
+
+    def count(since: datetime, until: datetime) -> int:
+        return due_times.count_slots(sync_id, every_minutes, since=since, until=until)
+
+    resumed = {each.ended_at for each in expectation.pauses if each.ended_at and count(each.began_at, each.ended_at)}
+    over = 0
     for begin, end in _list_active_periods(expectation, now):
-        until = end - _TIME_TO_RUN
-        count += due_times.count_slots(sync.id, timing, since=begin, until=until)
-        if begin in starts and begin < until:
-            count += 1
-    return count
+        is_last = end == now  # the last of its times is not over
+        slots = count(begin, end if is_last else end - _TIME_TO_RUN)
+        over += max(slots + (begin in resumed) - is_last, 0)
+    return over
 
 
 def _list_active_periods(expectation: Expectation, now: datetime) -> list[tuple[datetime, datetime]]:
@@ -122,4 +125,6 @@ def _of_earlier(runs: Sequence[TimedRun], at: datetime, now: datetime) -> SlotSt
 
 
 def _is_paused(pauses: Sequence[Pause], at: datetime) -> bool:
-    return any(pause.began_at <= at and (pause.ended_at is None or at < pause.ended_at) for pause in pauses)
+    return any(
+        pause.began_at < at + _TIME_TO_RUN and (pause.ended_at is None or at < pause.ended_at) for pause in pauses
+    )

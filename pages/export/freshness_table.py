@@ -10,7 +10,7 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import slots
 from core.reports.overview import Freshness
-from core.reports.slots import SlotLine
+from core.reports.slots import OnTime, SlotLine
 from data.models import SyncState
 from pages.parts import causes, links, selection, slot_line, state_chips, tables
 from pages.parts.formatting import age, number, percent_number, pluralize, timing_text
@@ -25,7 +25,8 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
     if not freshness:
         return
     late, shown = sum(each.is_late for each in freshness), sorted(freshness, key=_order)[:MOST_SYNCS]
-    lines = slots.list_slot_lines(bridge, person, [each.view for each in shown])
+    views = [each.view for each in shown]
+    lines, on_time = slots.list_slot_lines(bridge, person, views), slots.list_on_time(bridge, person, views)
     # The page of a sync is for those who may change it; others are led to the group.
     may_change = person.role >= Role.ANALYST
     st.header("Freshness of recurring syncs", anchor=False)
@@ -38,7 +39,8 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
     states = [state_chips.of_sync(each) for each in shown]
     width = slot_line.NARROW if any(causes.of_sync(each.view) for each in shown) else slot_line.WIDE
     rows = [
-        table_row(each, state, lines[each.view.sync.id or 0], width) for each, state in zip(shown, states, strict=True)
+        table_row(each, state, lines[each.view.sync.id or 0], on_time[each.view.sync.id or 0], width)
+        for each, state in zip(shown, states, strict=True)
     ]
     tables.rows_to_open(
         rows,
@@ -65,7 +67,10 @@ def show(bridge: Bridge, person: Actor, freshness: list[Freshness]) -> None:
 
 def on_time_column() -> dict[str, Any]:
     """Return the configuration of the column that holds which share of scheduled runs were on time."""
-    told = "Scheduled runs that succeeded, out of the times that the sync was due. While it is paused, none is due."
+    told = (
+        "Of the times that the sync was due, those after which a run had succeeded before the next one. While it is "
+        "paused, none is due."
+    )
     return {ON_TIME: st.column_config.NumberColumn(format="%.1f%%", width=106, alignment="left", help=told)}
 
 
@@ -78,18 +83,18 @@ def _order(sync: Freshness) -> tuple[bool, bool, bool]:
     )
 
 
-def table_row(sync: Freshness, states: list[str], line: SlotLine, width: int) -> dict[str, object]:
+def table_row(sync: Freshness, states: list[str], line: SlotLine, on_time: OnTime, width: int) -> dict[str, object]:
     """Format how fresh a sync's group is for the table."""
     view = sync.view
     return {
         "Group": view.group.name,
         "State": states,
-        ON_TIME: percent_number(sync.on_time_share),
+        ON_TIME: percent_number(on_time.share),
         "Destination": view.destination,
         "Cause": causes.of_sync(view),
         "Updated": age(sync.at) if sync.at else "Not delivered yet",
         "Last 24 hours": slot_line.line(line, width),
         "Last 24 hours in words": slot_line.words(line),
         "Schedule": timing_text(view.sync),
-        "Scheduled runs": sync.scheduled_runs,
+        "Scheduled runs": on_time.due,
     }

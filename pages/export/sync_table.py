@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.reports.overview import Freshness
 from core.reports.run_history import RunMark
+from core.reports.slots import OnTime
 from core.syncs.listing import SyncView
 from data.models import RunStatus, SyncState
 from pages.export import freshness_table
@@ -63,12 +64,17 @@ def is_in(sync: Freshness, state: str) -> bool:
     }[state]
 
 
-def show(syncs: list[Freshness], latest: Mapping[int, Sequence[RunMark]], go_to: Callable[[Any], None]) -> None:
+def show(
+    syncs: list[Freshness],
+    latest: Mapping[int, Sequence[RunMark]],
+    on_time: Mapping[int, OnTime],
+    go_to: Callable[[Any], None],
+) -> None:
     """Show syncs as rows: each to be opened by its name, and to be selected for what is done with many."""
     now = resources.now()
     states = [state_chips.of_sync(sync) for sync in syncs]
     rows = [
-        _row(sync, state, latest.get(sync.view.sync.id or 0, ()), now)
+        _row(sync, state, latest.get(sync.view.sync.id or 0, ()), on_time[sync.view.sync.id or 0], now)
         for sync, state in zip(syncs, states, strict=True)
     ]
     tables.rows_to_select(
@@ -103,7 +109,9 @@ def clear_selection() -> None:
     tables.clear_selection(_TABLE)
 
 
-def _row(sync: Freshness, states: list[str], latest: Sequence[RunMark], now: datetime) -> dict[str, object]:
+def _row(
+    sync: Freshness, states: list[str], latest: Sequence[RunMark], on_time: OnTime, now: datetime
+) -> dict[str, object]:
     view = sync.view
     return {
         "Group": view.group.name,
@@ -116,7 +124,7 @@ def _row(sync: Freshness, states: list[str], latest: Sequence[RunMark], now: dat
         "Next run": next_run(view, now),
         "Last result": _last_result(view),
         "Latest runs in words": run_strip.words(latest),
-        freshness_table.ON_TIME: percent_number(sync.on_time_share),
+        freshness_table.ON_TIME: percent_number(on_time.share),
         "Schedule": timing_text(view.sync),
         "Tags": view.sync.tags,
     }

@@ -12,6 +12,7 @@ from core.reports import overview, run_history
 from core.reports.group_state import group_states
 from core.reports.overview import Freshness
 from core.reports.run_history import IN_A_ROW
+from core.reports.slots import OnTime, list_on_time
 from core.syncs import listing, runs
 from core.syncs.listing import SyncView
 from data.models import Connection, Run, RunFilter, RunStatus, SyncKind, SyncState
@@ -91,7 +92,8 @@ def show_list(bridge: Bridge, person: Actor) -> None:
             return
         go_to = selection.redraw_page_for("syncs", SYNCS.go_to)
         ids = [sync.view.sync.id for sync in shown if sync.view.sync.id is not None]
-        sync_table.show(shown, run_history.list_latest_in_a_row(bridge, person, ids), go_to)
+        latest = run_history.list_latest_in_a_row(bridge, person, ids)
+        sync_table.show(shown, latest, list_on_time(bridge, person, [sync.view for sync in shown]), go_to)
         sync_actions.buttons_for_selected(syncs, shown, go_to)
 
 
@@ -103,7 +105,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
     st.header(escape_markdown(view.group.name), anchor=False)
     is_kept = view.sync.kind == SyncKind.RECURRING and view.sync.state != SyncState.REMOVED
     if is_kept:
-        show_state(overview.freshness(bridge, person, [view])[0])
+        show_state(overview.freshness(bridge, person, [view])[0], list_on_time(bridge, person, [view])[view.sync.id])
         sync_actions.show_buttons(bridge, person, view, connections)
     else:
         st.info(ended_text(view))
@@ -137,7 +139,7 @@ def show_past(bridge: Bridge, person: Actor, view: SyncView) -> None:
         charts.size_over_time(bridge, person, view.group.id or 0, key="syncs")
 
 
-def show_state(sync: Freshness) -> None:
+def show_state(sync: Freshness, on_time: OnTime) -> None:
     """Show whether the sync is on, and what stopped it if it is not."""
     view = sync.view
     is_on = view.sync.state == SyncState.ACTIVE
@@ -149,14 +151,14 @@ def show_state(sync: Freshness) -> None:
         )
         if sync.is_late:
             st.badge("Late", icon=":material/timer_off:", color="red")
-        st.caption(state_text(sync), width="content")
+        st.caption(state_text(sync, on_time), width="content")
         for tag in view.sync.tags:
             st.badge(escape_markdown(tag), icon=":material/sell:", color="gray")
     if not is_on and view.sync.paused_reason:
         st.warning(escape_markdown(pause_reason(view.sync)), title="Why it is paused", icon=":material/pause_circle:")
 
 
-def state_text(sync: Freshness) -> str:
+def state_text(sync: Freshness, on_time: OnTime) -> str:
     """Format how often the sync runs, where to, when it did and will, and how many of its runs were on time."""
     view = sync.view
     every = escape_markdown(timing_text(view.sync))
@@ -165,12 +167,9 @@ def state_text(sync: Freshness) -> str:
     next_run = next_run[0].lower() + next_run[1:]
     limit = "No shrink limit" if view.sync.max_shrink is None else f"Shrink limit {view.sync.max_shrink}%"
     text = f"{every}, to {escape_markdown(view.destination)}. {updated}. Next run: {next_run}. {limit}."
-    if sync.scheduled_runs:
-        on_time, scheduled = (
-            number(min(sync.on_time_runs, sync.scheduled_runs)),
-            pluralize(sync.scheduled_runs, "scheduled run"),
-        )
-        text += f" On time in the last 7 days: {on_time} of {scheduled}."
+    if on_time.due:
+        runs = pluralize(on_time.due, "scheduled run")
+        text += f" On time in the last 7 days: {number(on_time.met)} of {runs}."
     return text
 
 

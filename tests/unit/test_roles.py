@@ -245,6 +245,11 @@ TABLE: dict[str, tuple[Role, str, Call]] = {
         READS,
         lambda on, who: slots.list_slot_lines(on.bridge, who, [listing.get_sync(on.bridge, who, on.active)]),
     ),
+    "list_on_time": (
+        Role.VIEWER,
+        READS,
+        lambda on, who: slots.list_on_time(on.bridge, who, [listing.get_sync(on.bridge, who, on.active)]),
+    ),
     "list_latest_in_a_row": (
         Role.VIEWER,
         READS,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
-from core.clock import SYSTEM_CLOCK
 from core.errors import NotAllowed, NotFound, SettingsError
 from core.reports import overview
 from core.reports.group_state import group_states
-from core.rules.due_times import next_slot
-from core.rules.slots import count_expected, find_expectation
 from core.syncs import listing, recurring
 from core.syncs.checks import checked_tags
 from data import run_stats as rows
@@ -40,38 +37,6 @@ def ended(bridge: Bridge, sync: Sync, *, hours_ago: float, status: str = RunStat
     with write_session(bridge.engine) as session:
         session.add(run)
     return run
-
-
-def expected_runs(sync: Sync, now: datetime) -> int:
-    return count_expected(sync, find_expectation(sync, [], since=now - timedelta(days=7)), now=now)
-
-
-def test_the_slots_of_an_hourly_sync_that_is_a_day_old_are_its_first_run_and_its_grid(sync: Sync):
-    now = SYSTEM_CLOCK.now()
-    on_grid, at = 0, next_slot(sync.id or 0, 60, after=sync.created_at)
-    while at <= now - timedelta(minutes=2):
-        on_grid, at = on_grid + 1, at + timedelta(hours=1)
-
-    assert expected_runs(sync, now) == on_grid + 1
-
-
-def test_a_sync_that_was_made_just_now_has_no_slot_behind_it(sync: Sync):
-    sync.created_at = SYSTEM_CLOCK.now()
-
-    assert expected_runs(sync, SYSTEM_CLOCK.now()) == 0
-
-
-def test_only_scheduled_runs_that_succeeded_meet_slots(bridge: Bridge, sync: Sync):
-    for hours in (1, 2, 3):
-        ended(bridge, sync, hours_ago=hours)
-    ended(bridge, sync, hours_ago=4, status=RunStatus.FAILED)
-    ended(bridge, sync, hours_ago=5, trigger="manual")
-    ended(bridge, sync, hours_ago=24 * 8)
-
-    (fresh,) = overview.freshness(bridge, LOCAL, [listing.get_sync(bridge, LOCAL, sync.id or 0)])
-
-    assert fresh.on_time_runs == 3
-    assert fresh.on_time_share == pytest.approx(3 / fresh.scheduled_runs)
 
 
 def test_a_group_is_late_after_two_intervals_and_a_paused_one_never(bridge: Bridge, sync: Sync):
