@@ -26,6 +26,13 @@ def choose_mixpanel(present: Sequence[Connection]) -> Connection | None:
     return next((each for each in projects if each.name == _USUAL), projects[0] if projects else None)
 
 
+def choose_project(present: Sequence[Connection], project_id: int | None) -> Connection | None:
+    """Choose of these connections one that leads to a project, None where none does."""
+    usual = choose_mixpanel(present)
+    leading = [each for each in present if each.side == MIXPANEL_SIDE and each.project_id == project_id]
+    return usual if usual in leading else next(iter(leading), None)
+
+
 def find_mixpanel(bridge: Bridge, name: str | None = None) -> Connection:
     """Find the Mixpanel connection; without a name the only one, or the one called default.
 

@@ -6,12 +6,13 @@ import streamlit as st
 
 from core.access.roles import Actor, Role
 from core.bridge import Bridge
-from core.connections.lookup import choose_mixpanel
+from core.connections.lookup import choose_mixpanel, choose_project
 from core.errors import CohortBridgeError
 from core.reports import overview
 from core.syncs import cohorts, groups, listing
 from core.syncs.cohorts import cohorts_read_at, count_cohorts_left_out, get_query_budget, why_not_exportable
 from core.syncs.listing import SyncView
+from core.text import parse_id
 from core.vendors.mixpanel_answers import Cohort
 from data.models import Connection, Group, Run, SyncKind, SyncState
 from pages.export import cohort_form, cohort_now, cohort_results, several, several_progress
@@ -33,24 +34,27 @@ from pages.parts.selection import Selection
 from pages.shell import gate, page_frame, resources
 
 FAILURE = "cohorts_failure"
+# The parameter of the address that names the project of a cohort: several may have one of its number.
+PROJECT = "project"
 COHORTS = Selection(
     several.CHOSEN,
     key="cohorts_back",
     all_rows="All cohorts",
     unknown="Mixpanel lists no cohort {} in this project.",
-    row_params=(cohort_form.TO, several.RUNS, several.SYNCS, *run_details.PARAMS),
+    row_params=(cohort_form.TO, PROJECT, several.RUNS, several.SYNCS, *run_details.PARAMS),
 )
 
 
 def load(bridge: Bridge, person: Actor, mixpanel: str) -> list[Cohort]:
     """Return the cohorts as listed recently, or ask Mixpanel once; a failure is not repeated on every redraw."""
-    if FAILURE not in st.session_state:
+    failure = failure_key(mixpanel)
+    if failure not in st.session_state:
         try:
             with st.spinner("Asking Mixpanel for the cohorts …"):
                 return cohorts.list_cohorts(bridge, person, mixpanel=mixpanel, refresh=False)
         except CohortBridgeError as exc:
-            st.session_state[FAILURE] = error_text(exc)
-    st.error(st.session_state[FAILURE], title="The cohorts could not be read", icon=":material/error:")
+            st.session_state[failure] = error_text(exc)
+    st.error(st.session_state[failure], title="The cohorts could not be read", icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Try again",
@@ -66,13 +70,18 @@ def load(bridge: Bridge, person: Actor, mixpanel: str) -> list[Cohort]:
 def refresh(bridge: Bridge, person: Actor, mixpanel: str) -> None:
     """Ask Mixpanel for the cohorts, even if they were listed recently."""
     toast = st.toast("Asking Mixpanel for the cohorts …", icon="spinner", duration="infinite")
-    st.session_state.pop(FAILURE, None)
+    st.session_state.pop(failure_key(mixpanel), None)
     try:
         listed = cohorts.list_cohorts(bridge, person, mixpanel=mixpanel, refresh=True)
         toast.toast(f"{pluralize(len(listed), 'cohort')} read.", icon=":material/check:")
     except CohortBridgeError as exc:
-        st.session_state[FAILURE] = error_text(exc)
+        st.session_state[failure_key(mixpanel)] = error_text(exc)
         toast.toast("The cohorts could not be read.", icon=":material/error:")
+
+
+def failure_key(mixpanel: str) -> str:
+    """Return where it is kept that the cohorts of a connection could not be read."""
+    return f"{FAILURE}_{mixpanel}"
 
 
 def marks(cohort: Cohort) -> list[str]:
@@ -268,7 +277,7 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     """
     COHORTS.back_button()
     st.header(escape_markdown(cohort.name), anchor=False)
-    show_facts(cohort)
+    show_facts(cohort, "" if project == choose_mixpanel(connections) else f" of Mixpanel project {project.project_id}")
     now = cohort_now.load(bridge, person, cohort, connections, project)
     show_syncs(now.syncs)
     chosen = None
@@ -280,15 +289,39 @@ def show_one(bridge: Bridge, person: Actor, cohort: Cohort, connections: list[Co
     cohort_results.show(bridge, person, now, chosen)
 
 
-def show_facts(cohort: Cohort) -> None:
-    """Show what Mixpanel knows of the cohort."""
+def show_facts(cohort: Cohort, of_project: str) -> None:
+    """Show what Mixpanel knows of the cohort; `of_project` names its project, if that is not the one of the list."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for mark in marks(cohort):
             st.badge(mark, color="gray")
         counted = "" if cohort.count is None else f" Mixpanel last counted {pluralize(cohort.count, 'user')}."
-        st.caption(f"Cohort {cohort.id}.{counted} Users without a profile are never exported.", width="content")
+        st.caption(
+            f"Cohort {cohort.id}{of_project}.{counted} Users without a profile are never exported.", width="content"
+        )
     if cohort.description:
         st.text(cohort.description)
+
+
+def asked_project() -> str:
+    """Return the project that the address asks for, with its cohort; empty: it asks for the one in use."""
+    return st.query_params.get(PROJECT, "") if COHORTS.requested else ""
+
+
+def find_project(connections: list[Connection]) -> Connection | None:
+    """Find the connection to read through."""
+    asked = asked_project()
+    return choose_project(connections, parse_id(asked)) if asked else choose_mixpanel(connections)
+
+
+def show_not_connected(bridge: Bridge, person: Actor) -> None:
+    """Show that nothing leads to the project, and who can connect it."""
+    if asked := asked_project():
+        COHORTS.back_button()
+        project = escape_markdown(asked[:40])
+        st.info(f"This cohort is of Mixpanel project {project}, which is not connected.", icon=":material/link_off:")
+    else:
+        st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
+    whom_to_ask.show_way_to_connections(bridge, person)
 
 
 person = gate.require(Role.ANALYST)
@@ -296,10 +329,9 @@ bridge = resources.bridge()
 connections = page_frame.open_page(
     bridge, person, "Cohorts", "Pick a cohort of the Mixpanel project and export it to Apptimize."
 )
-project = choose_mixpanel(connections)
+project = find_project(connections)
 if project is None:
-    st.info("Mixpanel is not connected yet.", icon=":material/link_off:")
-    whom_to_ask.show_way_to_connections(bridge, person)
+    show_not_connected(bridge, person)
     st.stop()
 all_cohorts = load(bridge, person, project.name)
 with show_errors():

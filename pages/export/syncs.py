@@ -119,7 +119,7 @@ def show_one(bridge: Bridge, person: Actor, view: SyncView, connections: list[Co
         sync_settings.show_settings(bridge, person, view)
         sync_settings.show_matching(bridge, person, view)
     with st.container(horizontal=True, vertical_alignment="center"):
-        links.view_cohort(view.sync.cohort_id, to=view.destination)
+        links.view_cohort(view.sync.cohort_id, project_id=view.sync.project_id, to=view.destination)
         if view.group.delivered_at:
             links.view_group(view.group.id)
 

@@ -254,7 +254,7 @@ def show_links(bridge: Bridge, person: Actor, group: Group, place: Connection | 
         )
         sandbox_link.show(place, group.project_id, group.cohort_id, key="groups_sandbox")
         if person.role >= Role.ANALYST:
-            links.view_cohort(group.cohort_id, to=place.name if place else "")
+            links.view_cohort(group.cohort_id, project_id=group.project_id, to=place.name if place else "")
             if view:
                 links.view_sync(view.sync.id)
         if group.base_run_id:

@@ -13,7 +13,7 @@ from core.access.roles import Actor, Role
 from core.bridge import Bridge
 from core.reports import overview, run_history
 from core.reports.group_state import group_states
-from core.syncs import runs
+from core.syncs import listing, runs
 from core.syncs.runs import count_runs, list_runs
 from data.models import Run, RunFilter, RunStatus
 from pages.parts import (
@@ -194,7 +194,7 @@ def show_one(bridge: Bridge, person: Actor, run: Run) -> None:
     else:
         _show_outcome(bridge, person, run)
     _show_details(bridge, person, run)
-    _show_links(person, run)
+    _show_links(bridge, person, run)
 
 
 def _show_outcome(bridge: Bridge, person: Actor, run: Run) -> None:
@@ -238,10 +238,11 @@ def _show_calls(run: Run, log: dict[str, Any] | None) -> None:
     run_log.calls(log)
 
 
-def _show_links(person: Actor, run: Run) -> None:
+def _show_links(bridge: Bridge, person: Actor, run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if person.role >= Role.ANALYST:
-            links.view_cohort(run.cohort_id, to=run.destination)
+            sync = listing.get_sync(bridge, person, run.sync_id).sync
+            links.view_cohort(run.cohort_id, project_id=sync.project_id, to=run.destination)
             links.view_sync(run.sync_id)
         links.view_group(run.group_id)
 

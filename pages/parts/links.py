@@ -15,9 +15,9 @@ CONNECTIONS = "pages/admin/connections.py"
 PRACTICE = "pages/admin/practice.py"
 
 
-def view_cohort(cohort_id: int, *, to: str = "") -> None:
-    """Link to a cohort, and there to its group at a destination."""
-    asked = {"cohort": str(cohort_id)} | ({"to": to} if to else {})
+def view_cohort(cohort_id: int, *, project_id: int, to: str = "") -> None:
+    """Link to a cohort of a project, since another one may have its number, and there to its group at a destination."""
+    asked = {"cohort": str(cohort_id), "project": str(project_id)} | ({"to": to} if to else {})
     st.page_link(COHORTS, label="View cohort", icon=":material/groups:", query_params=asked)
 
 

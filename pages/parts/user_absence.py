@@ -194,7 +194,7 @@ def _show_links(absence: Absence) -> None:
     elif absence.sync and absence.sync.state == SyncState.PAUSED:
         links.view_sync(absence.sync.id)
     elif absence.group and absence.cause is not Cause.HELD:
-        links.view_cohort(absence.group.cohort_id)
+        links.view_cohort(absence.group.cohort_id, project_id=absence.group.project_id, to=absence.destination)
 
 
 def _whom_to_ask(absence: Absence, bridge: Bridge) -> str:

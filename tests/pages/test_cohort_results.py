@@ -20,7 +20,7 @@ from core.worker import service
 from data import cohort_list
 from data.engine import read_session, write_session
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, RunStatus, Sync, SyncKind
-from tests.pages.dashboard import COHORTS, HISTORY, drawn, open_page, page_buttons, shown
+from tests.pages.dashboard import COHORTS, GROUPS, HISTORY, SYNCS, drawn, open_page, page_buttons, shown
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import POWER, SPENDERS, TRIAL, Sandbox
 
@@ -214,10 +214,33 @@ def test_a_cohort_of_another_project_that_has_its_number_is_not_taken_for_it(pra
     at = open_page(COHORTS, cohort=POWER)
 
     assert at.text_input(key=f"cohorts_group_{POWER}").value == "Power users"
-    assert "Recurring" not in [badge.value for badge in at.get("badge")]
+    assert ": Recurring" not in shown(at)
     assert "Of the other project" not in shown(at)
     drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
     assert not at.button(key=START).disabled
+
+
+def test_a_cohort_of_another_project_is_opened_through_the_connection_to_that(exported: Bridge):
+    with write_session(exported.engine) as session:
+        used = session.exec(select(Connection).where(Connection.side == MIXPANEL_SIDE)).one()
+        own = used.project_id
+        session.add(Connection(**used.model_dump(exclude={"id", "name"}), name="second"))
+        used.project_id = own + 1
+    for path, row in ((HISTORY, "run"), (GROUPS, "group"), (SYNCS, "sync")):
+        links = [link.proto.query_string for link in open_page(path, **{row: 1}).get("page_link")]
+        assert f"cohort={POWER}&project={own}&to=default" in links
+
+    at = open_page(COHORTS, cohort=POWER, project=own, to="default")
+
+    assert f"Cohort {POWER} of Mixpanel project {own}." in shown(at)
+    assert "Group at default" in [heading.value for heading in at.subheader]
+    drawn(at.button(key="cohorts_back").click().run())
+    assert "project" not in at.query_params
+
+    at = open_page(COHORTS, cohort=POWER, project=own + 7)
+    assert f"This cohort is of Mixpanel project {own + 7}, which is not connected." in shown(at)
+    assert at.button(key="cohorts_back")
+    assert not [button for button in page_buttons(at) if button.startswith("cohorts_start")]
 
 
 def test_what_was_previewed_keeps_the_name_that_is_shown_though_its_cohort_was_renamed_since(practising: Bridge):
@@ -287,7 +310,8 @@ def test_the_address_names_the_destination_whose_group_is_shown(practising: Brid
     drawn(at.button(key="cohorts_back").click().run())
     assert "to" not in at.query_params
 
-    assert f"cohort={TRIAL}&to=csv" in [link.proto.query_string for link in open_page(HISTORY, run=1).get("page_link")]
+    links = [link.proto.query_string for link in open_page(HISTORY, run=1).get("page_link")]
+    assert f"cohort={TRIAL}&project={find_mixpanel(practising).project_id}&to=csv" in links
     at = open_page(COHORTS, cohort=TRIAL, to="gone")
     assert "There is no destination gone" in shown(at)
     assert [heading.value for heading in at.subheader][1] == "Group at default"
