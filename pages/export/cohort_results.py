@@ -54,17 +54,20 @@ def _show_whole(bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns) -
     if row.export is None and row.now is None:
         return
     st.subheader(f"Group at {escape_markdown(row.place)}", anchor=False)
+    if has_state := len(now.states) > 1 or not _is_told_by_latest(row):
+        _show_state(row)
     if row.export is None:
-        _show_state(row)
         return
-    if row.export is not row.latest:
-        _show_state(row)
-        _show_end(bridge, person, row.export, row.now, place=cohort_form.PLACE)
-        return
-    if has_state := len(now.states) > 1 or bool(row.now and row.now.state is not GroupState.AS_DELIVERED):
-        _show_state(row)
-    _show_end(bridge, person, row.export, row.now, place=cohort_form.PLACE, with_success=True)
-    _show_export(bridge, person, now, row.export, with_link=not has_state)
+    is_latest = row.export is row.latest
+    _show_end(bridge, person, row.export, row.now, place=cohort_form.PLACE, with_success=is_latest)
+    if is_latest:
+        _show_members(bridge, person, now, row, row.export, with_link=not has_state)
+
+
+def _is_told_by_latest(row: GroupRuns) -> bool:
+    """Return whether what is said of the latest run says how the group is: that it is as this run left it."""
+    is_as_usual = row.now is not None and row.now.state is GroupState.AS_DELIVERED
+    return bool(is_as_usual and row.now and row.export and row.export is row.latest and row.now.is_as_of(row.export))
 
 
 def _show_preview(bridge: Bridge, person: Actor, now: CohortNow, run: Run, group: GroupNow | None) -> None:
@@ -110,12 +113,18 @@ def _export_these(bridge: Bridge, person: Actor, run: Run, settings: ExportSetti
     cohort_form.show_started(perform(cohort_form.PLACE, start))
 
 
-def _show_export(bridge: Bridge, person: Actor, now: CohortNow, run: Run, *, with_link: bool) -> None:
-    """Show what the latest export did."""
-    if run.status == RunStatus.HELD and run.removed:
-        membership_changes.show(bridge, person, run, key="cohorts_held_difference")
-    if run.status != RunStatus.SUCCEEDED:
+def _show_members(
+    bridge: Bridge, person: Actor, now: CohortNow, row: GroupRuns, export: Run, *, with_link: bool
+) -> None:
+    """Show what the latest export did, or would do; of one that failed, what the group still holds since an earlier."""
+    if export.status == RunStatus.HELD and export.removed:
+        membership_changes.show(bridge, person, export, key="cohorts_held_difference")
         return
+    run = export if export.status == RunStatus.SUCCEEDED else row.now.settled_by if row.now else None
+    if run is None:
+        return
+    if run is not export:
+        run_status.headline(run, f"The last export that succeeded, {age(run.finished_at)}")
     with st.container(horizontal=True, vertical_alignment="center"):
         place = next((each for each in now.destinations if each.name == run.destination), None)
         sandbox_link.show(place, now.project.project_id, run.cohort_id, key="cohorts_sandbox", type="primary")

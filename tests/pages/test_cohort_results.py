@@ -20,7 +20,7 @@ from core.worker import service
 from data import cohort_list
 from data.engine import read_session, write_session
 from data.models import DESTINATION_SIDE, MIXPANEL_SIDE, Connection, Group, Run, RunStatus, Sync, SyncKind
-from tests.pages.dashboard import COHORTS, GROUPS, HISTORY, SYNCS, drawn, open_page, page_buttons, shown
+from tests.pages.dashboard import COHORTS, GROUPS, HISTORY, SYNCS, drawn, flow_figures, open_page, page_buttons, shown
 from tests.stage.home import export, newest_run
 from tests.stage.sandbox import POWER, SPENDERS, TRIAL, Sandbox
 
@@ -218,6 +218,28 @@ def test_a_cohort_of_another_project_that_has_its_number_is_not_taken_for_it(pra
     assert "Of the other project" not in shown(at)
     drawn(at.radio(key=f"cohorts_kind_{POWER}").set_value("Recurring (dynamic)").run())
     assert not at.button(key=START).disabled
+
+
+@pytest.mark.parametrize(
+    ("fault", "target", "state"),
+    [("server_error", "mixpanel", "As delivered"), ("total_wrong", "mixpanel", "As delivered"),
+     ("unauthorized", "apptimize", "In doubt")],
+)  # fmt: skip
+def test_an_export_that_did_not_succeed_leaves_the_group_in_sight(
+    exported: Bridge, sandbox: Sandbox, fault: str, target: str, state: str
+):
+    good = newest_run(exported)
+    sandbox.fault(fault, target=target)
+    export(exported, POWER, full=True)
+
+    at = open_page(COHORTS, cohort=POWER)
+
+    assert {"The run failed", "Held: nothing was written"} & {str(box.proto.title) for box in (*at.error, *at.warning)}
+    assert f": {state}]" in shown(at)
+    assert f"{good.members:,} members at default" in shown(at)
+    assert "group=1" in [link.proto.query_string for link in at.get("page_link")]
+    assert "The last export that succeeded" in shown(at)
+    assert flow_figures(at)["Members"] == good.members
 
 
 def test_a_cohort_of_another_project_is_opened_through_the_connection_to_that(exported: Bridge):
