@@ -316,10 +316,7 @@ class Run(SQLModel, table=True):
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs to list. Empty fields do not filter.
-
-    Among `statuses` may be `applied` and `discarded`: those runs were held, and are not among the cancelled ones.
-    """
+    """Which runs to list. Empty fields do not filter; `statuses` may name DECISIONS, which are not `cancelled` then."""
 
     sync_id: int | None = None
     group_id: int | None = None
