@@ -33,9 +33,10 @@ _LOAD_WHEN_IDLE = """
         setTimeout(() => whenIdle(loadNext), 1000)
       })
     """
-# Puts the focus into the field of the search once that was opened, which Streamlit has no option for. Whoever has moved
-# on within the dialog stays there.
-_FOCUS_SEARCH = """
+# What Streamlit has no option for: the field of the search has the focus once that was opened, and again by the keys
+# that open it; Enter in it presses the button beside it, once what was typed is on its way; arrow keys lead through
+# what was found. Whoever has moved on within the dialog stays there.
+_SEARCH_KEYS = """
       const seen = new WeakSet()
       new MutationObserver(() => {
         const field = document.querySelector('[role="dialog"] input[type="search"]')
@@ -44,6 +45,24 @@ _FOCUS_SEARCH = """
         const dialog = field.closest('[role="dialog"]'), here = document.activeElement
         if (here === dialog || !dialog.contains(here)) field.focus()
       }).observe(document, { childList: true, subtree: true })
+      addEventListener("keydown", event => {
+        const field = document.querySelector('[role="dialog"] [class*=st-key-search_text_] input')
+        if (!field || event.isComposing) return
+        const { key, target } = event
+        const stops = [field, ...document.querySelectorAll(".st-key-search_found :is(button, a)")]
+        const at = stops.indexOf(target), step = { ArrowDown: 1, ArrowUp: -1 }[key]
+        if (key === "Enter" && target === field) {
+          setTimeout(() => document.querySelector(".st-key-search_open button")?.click())
+        } else if (at >= 0 && step) {
+          event.preventDefault()
+          stops[at + step]?.focus()
+        } else if (((event.ctrlKey || event.metaKey) && key === "k") || (key === "/" && target !== field)) {
+          event.preventDefault()
+          event.stopImmediatePropagation()
+          field.focus()
+          field.select()
+        }
+      }, true)
     """
 _CSS = Path(__file__).parent / "index_page.css"
 
@@ -126,7 +145,7 @@ def _head_lines(static: Path) -> Iterator[str]:
     for script in find_imports(scripts, parts):
         yield f'<link rel="modulepreload" crossorigin href="./static/js/{script}" />'
     yield f"<script>{_LOAD_WHEN_IDLE % json.dumps([f'./static/js/{part}' for part in parts])}</script>"
-    yield f"<script>{_FOCUS_SEARCH}</script>"
+    yield f"<script>{_SEARCH_KEYS}</script>"
     yield f"<style>\n{_CSS.read_text(encoding='utf-8')}</style>"
 
 

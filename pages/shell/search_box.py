@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 from streamlit.elements.lib import shortcut_utils
 
-from core.access.roles import Actor
+from core.access.roles import Actor, Role
 from core.bridge import Bridge
+from core.errors import CohortBridgeError
 from core.invisible import revealed
 from core.reports import user_lookup
 from core.reports.absence import explain_absence
@@ -24,9 +27,15 @@ _KEYS = "k, /"
 shortcut_utils._KEY_ALIASES.setdefault(_KEYS, _KEYS)  # noqa: SLF001
 SHORTCUT = f"Ctrl+{_KEYS}"
 
-_DIALOG, _TEXT = "search", "search_text"
+_DIALOG, _TEXT, _OPENED = "search", "search_text", "search_opened"
 _MOST_CHARS, _SHOWN_CHARS = 1024, 80
 _MOST_GROUPS = 3
+
+# What is searched, and an example of each; syncs and cohorts are for those who may open them.
+_SEARCHED = "Search finds groups, syncs and cohorts by name or number, runs by number, and users by their whole id."
+_EXAMPLES = "Group, sync or cohort; run 12; the whole id of a user"
+_SEARCHED_BY_VIEWERS = "Search finds groups by name, runs by number, and users by their whole id."
+_EXAMPLES_FOR_VIEWERS = "Group; run 12; the whole id of a user"
 
 _PAGES = {
     Kind.GROUP: (links.GROUPS, "group", "patient_list"),
@@ -42,38 +51,74 @@ def show(bridge: Bridge, person: Actor) -> None:
     with st.container(horizontal_alignment="right"):
         st.button("Search", key="frame_search", icon=":material/search:", shortcut=SHORTCUT, on_click=_open)
     if state := page_frame.dialog_state(_DIALOG):
-        _show(bridge, person, state["address"])
+        _show(bridge, person, state["address"], state["field"])
 
 
 def _open() -> None:
     """Open the search; its keys reach it from another dialog too, which would be lost."""
     if page_frame.is_dialog_open():
         return
-    st.session_state[_TEXT] = ""  # what was searched for before would stand in front of what is typed now
-    page_frame.open_dialog(_DIALOG, {"address": st.query_params.to_dict()})
+    # Another field each time: the browser shows what was entered in the last one until it is told otherwise, and that
+    # would stand in front of what is typed at once.
+    number = st.session_state.get(_OPENED, 0) + 1
+    st.session_state[_OPENED] = number
+    page_frame.open_dialog(_DIALOG, {"address": st.query_params.to_dict(), "field": f"{_TEXT}_{number}"})
 
 
 @page_frame.dialog(_DIALOG, "Search", icon="search", width="medium")
-def _show(bridge: Bridge, person: Actor, address: dict[str, str]) -> None:
+def _show(bridge: Bridge, person: Actor, address: dict[str, str], field: str) -> None:
     if address != st.query_params.to_dict():
         page_frame.close_dialog()  # something was opened
         st.rerun()
-    text = st.text_input(
-        "Name, number or user id",
-        key=_TEXT,
-        type="search",
-        live="200ms",
-        placeholder="Group, sync or cohort; run 12; the whole id of a user",
-    )[:_MOST_CHARS]
-    with show_errors():
+    is_viewer = person.role < Role.ANALYST
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Name, number or user id",
+            key=field,
+            type="search",
+            live="200ms",
+            placeholder=_EXAMPLES_FOR_VIEWERS if is_viewer else _EXAMPLES,
+        )
+        # Enter in the field presses this one: pages/shell/index_page.py.
+        st.button(
+            "Open",
+            key="search_open",
+            icon=":material/keyboard_return:",
+            on_click=_open_first,
+            args=(bridge, person, field),
+        )
+    text = _entered(field)
+    with show_errors(), st.container(key="search_found", gap="small"):
         findings = search_everything(bridge, person, text)
         _show_hits(findings)
+        is_user = False
         if may_be_user_id(text, findings):
-            _show_user(bridge, person, text, is_alone=not findings.hits)
+            is_user = _show_user(bridge, person, text, is_alone=not findings.hits)
         elif text.strip() and " " not in text.strip():
             _show_way_to_user(f"Look up “{_short(text)}” as a user's id", text)
+        ways = len(findings.hits) + is_user
+        if not ways:
+            st.caption(_SEARCHED_BY_VIEWERS if is_viewer else _SEARCHED)
+        elif ways == 1:
+            st.caption("Enter opens it.")
         else:
-            st.caption("Tab leads to what was found, Enter opens it.")
+            st.caption("Enter opens the first, the arrow keys lead to the others.")
+
+
+def _entered(field: str) -> str:
+    return st.session_state.get(field, "")[:_MOST_CHARS]
+
+
+def _open_first(bridge: Bridge, person: Actor, field: str) -> None:
+    """Open what is found first by what stands in the field now: more may have been typed than what is shown is of."""
+    text = _entered(field)
+    with suppress(CohortBridgeError):  # said where it is searched for to be shown
+        findings = search_everything(bridge, person, text)
+        if findings.hits:
+            page, name, _ = _PAGES[findings.hits[0].kind]
+            _go(page, name, str(findings.hits[0].id))
+        elif may_be_user_id(text, findings) and (user := _look_up(bridge, person, text)).is_known:
+            _go(links.USERS, "id", user.id)
 
 
 def _show_hits(findings: Findings) -> None:
@@ -98,24 +143,29 @@ def _label(hit: Hit) -> str:
             return f"**{name}**, group at {place}"
 
 
-def _show_user(bridge: Bridge, person: Actor, text: str, *, is_alone: bool) -> None:
-    """Show in which groups a user is who has this id, or why in none."""
+def _show_user(bridge: Bridge, person: Actor, text: str, *, is_alone: bool) -> bool:
+    """Show in which groups a user is who has this id, or why in none. Returns whether one is known who has it."""
     with st.spinner("Looking the user up …"):
-        user = user_lookup.look_up_user(bridge, person, text)
-        if not user.is_known and text != text.strip():  # a blank at its end may be a part of an id, and rarely is
-            text = text.strip()
-            user = user_lookup.look_up_user(bridge, person, text)
+        user = _look_up(bridge, person, text)
         is_member = any(answer.is_member for answer in user.groups)
         absences = [] if is_member else explain_absence(bridge, person, user)
     if not any(absence.groups for absence in absences) and not is_member and not is_alone:
         st.caption("No user is known by this id.")
-        return
+        return False
     if user.is_known:
-        _show_way_to_user(f"**{_short(text)}**, user {_where(user)}", text)
+        _show_way_to_user(f"**{_short(user.id)}**, user {_where(user)}", user.id)
     else:
         st.caption("Nothing has this name or number, and no user this id.")
-    user_reasons.hint_at_invisible(text)
+    user_reasons.hint_at_invisible(user.id)
     user_absence.show(bridge, person, absences)
+    return user.is_known
+
+
+def _look_up(bridge: Bridge, person: Actor, text: str) -> UserLookup:
+    user = user_lookup.look_up_user(bridge, person, text)
+    if not user.is_known and text != text.strip():  # a blank at its end may be a part of an id, and rarely is
+        return user_lookup.look_up_user(bridge, person, text.strip())
+    return user
 
 
 def _where(user: UserLookup) -> str:

@@ -188,7 +188,7 @@ def take_searches(browser: Browser, everything: Everything, folder: Path) -> Non
 def take_search_box(browser: Browser, everything: Everything, folder: Path) -> None:
     """Take pictures of the search on every page: empty, with what it found, of a user, and of nobody."""
     looked_for = {
-        "empty": ("", "Tab leads to what was found"),
+        "empty": ("", "Search finds groups"),
         "found": ("power", "group at"),
         "user": (a_member(everything), "user in"),
         "nobody": ("i_nobody", "Why, and what to do"),

@@ -228,6 +228,11 @@ def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse
         expect(dialog.get_by_role("searchbox")).to_be_focused()
         if keys == "/":
             page.keyboard.type("searched for before")
+            tab_to(page, dialog.get_by_role("button", name="Open"))
+            page.keyboard.press("Control+k")
+            expect(dialog.get_by_role("searchbox")).to_be_focused()
+            page.keyboard.type("run 1")
+            expect(dialog.get_by_role("searchbox")).to_have_value("run 1")
             page.keyboard.press("Escape")
             expect(dialog).to_be_hidden()
             wait_for_rest(page)
@@ -239,12 +244,22 @@ def test_either_key_opens_the_search_and_what_it_finds_is_opened_without_a_mouse
     found = dialog.get_by_role("button", name="Run 1, succeeded")
     expect(found).to_be_visible()
     assert broken(page) == []
-    tab_to(page, found)
+    page.keyboard.press("ArrowDown")
+    expect(found).to_be_focused()
     page.keyboard.press("Enter")
 
     expect(dialog).to_be_hidden()
     expect(page.get_by_role("heading", level=2).first).to_contain_text("Run 1: ")
     expect(page).to_have_url(f"{everything.url}/history?run=1")
+
+    wait_for_rest(page)
+    page.keyboard.press("/")
+    expect(dialog.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("trial ends")
+    page.keyboard.press("Enter")  # at once: before what was typed is searched for
+
+    expect(page.get_by_role("heading", name="Groups", level=1)).to_be_visible()
+    expect(dialog).to_be_hidden()
 
 
 @LONG

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import TextInput
 
 from core.access.roles import LOCAL, Role
 from core.bridge import Bridge
@@ -30,13 +31,17 @@ from tests.stage.sandbox import IMPORTED, LATER_S, POWER, TRIAL, Sandbox
 def search(at: AppTest, text: str) -> AppTest:
     """Open the search of a page, and enter a text."""
     drawn(at.button(key="frame_search").click().run())
-    return drawn(at.text_input(key="search_text").set_value(text).run())
+    return drawn(field_of(at).set_value(text).run())
+
+
+def field_of(at: AppTest) -> TextInput:
+    return next(each for each in at.text_input if each.label == "Name, number or user id")
 
 
 def hits(at: AppTest) -> list[str | None]:
     """Return the keys of what the search lists by its name or number."""
     keys = [button.key for button in at.button if (button.key or "").startswith("search_")]
-    return [key for key in keys if key != "search_user"]
+    return [key for key in keys if key not in ("search_open", "search_user")]
 
 
 def excluded_user(bridge: Bridge, run_id: int, reason: str) -> str:
@@ -66,6 +71,32 @@ def test_a_run_a_sync_and_a_cohort_are_opened_by_their_numbers(exported: Bridge)
         at = search(open_page(OVERVIEW), text)
         drawn(at.button(key=key).click().run())
         assert at.title[0].value == heading
+
+
+def test_enter_opens_what_is_found_first(exported: Bridge):
+    member = str(open_page(GROUPS, group=1).dataframe[0].value["Apptimize id"][9])
+    group = str(group_row(exported, POWER).id)
+    for text, heading, params, hint in (
+        ("power", "Groups", {"group": group}, "Enter opens the first, the arrow keys lead to the others."),
+        ("run 1", "History", {"run": "1"}, "Enter opens it."),
+        (f"{member} ", "Look up a user", {"id": member}, "Enter opens it."),
+    ):
+        at = search(open_page(OVERVIEW), text)
+        assert hint in shown(at), text
+        drawn(at.button(key="search_open").click().run())
+        assert (at.title[0].value, at.query_params) == (heading, params)
+
+
+def test_where_nothing_is_found_enter_leads_nowhere_and_what_is_searched_is_said(exported: Bridge):
+    at = search(open_page(HISTORY), "nobody-7")
+    drawn(at.button(key="search_open").click().run())
+
+    assert at.title[0].value == "History"
+    assert "Nothing has this name or number, and no user this id." in shown(at)
+    assert "Search finds groups, syncs and cohorts by name or number" in shown(at)
+    viewer = search(open_page(HISTORY, user=sign_in_as(exported, Role.VIEWER)), "")
+    assert "Search finds groups by name, runs by number" in shown(viewer)
+    assert "sync" not in field_of(viewer).placeholder.lower()
 
 
 def test_a_search_stays_open_when_the_page_is_drawn_again_and_closes_with_another_page(exported: Bridge):

@@ -116,7 +116,7 @@ def test_a_held_run_that_was_decided_does_not_count_as_cancelled(practising: Bri
     assert "The last 2 runs: 1 of 2 succeeded, 1 discarded." in shown(open_page(SYNCS, sync=held.sync_id))
     at = open_page(OVERVIEW)
     drawn(at.button(key="frame_search").click().run())
-    drawn(at.text_input(key="search_text").set_value(f"run {held.id}").run())
+    drawn(at.text_input(key="search_text_1").set_value(f"run {held.id}").run())
     assert at.button(key=f"search_run_{held.id}").label.startswith(f"**Run {held.id}**, discarded:")
 
 
