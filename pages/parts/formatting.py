@@ -19,6 +19,8 @@ _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")
 _REWRITTEN = re.compile(
     r"(?<=[<>=~-])(?=[<>=~-])|(?<=:)(?=streamlit:)|(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE
 )
+# A text that begins or ends with a blank is not bold between two asterisks; one that begins with a joiner is.
+_BLANK_END = re.compile(r"\A(?=\s)|(?<=\s)\Z")
 _JOINER = "\u2060"
 # A command in a message of ours: the letters in it can be no sign.
 _COMMAND = re.compile(r"`(python -m core[a-z0-9 -]*)`")
@@ -63,6 +65,10 @@ def escape_markdown(text: object) -> str:
     For labels and messages; line breaks and other controls become spaces, since those are one line each, and what would
     turn the direction of the words of ours after it is replaced.
     """
+    return _BLANK_END.sub(_JOINER, _escape(text))
+
+
+def _escape(text: object) -> str:
     line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", str(text))
     line = re.sub("[\u202a-\u202e\u2066-\u2069]", "\ufffd", line)
     return _SIGNS.sub(r"\\\1", _REWRITTEN.sub(_JOINER, line))
@@ -82,7 +88,7 @@ def message_text(message: str | None, advice: str | None) -> str:
     """Format what went wrong and what the reader can do about it; only a command of ours works in it, as code."""
     text = to_reader(f"{message or ''} {advice or ''}".strip())
     parts = _COMMAND.split(text)  # every second part is a command
-    return "".join(f"`{part}`" if place % 2 else escape_markdown(part) for place, part in enumerate(parts))
+    return "".join(f"`{part}`" if place % 2 else _escape(part) for place, part in enumerate(parts))
 
 
 def know_reader(*, is_admin: bool) -> None:

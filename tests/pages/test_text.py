@@ -37,6 +37,10 @@ def test_what_streamlit_rewrites_in_plain_text_is_held_apart_without_a_visible_c
     assert written.replace("\u2060", "").replace("\\", "") == text
 
 
+def test_a_text_that_begins_and_ends_with_a_blank_can_be_bold():
+    assert escape_markdown(" a b ") == "\u2060 a b \u2060"
+
+
 def test_a_command_in_an_advice_is_written_as_code_whatever_surrounds_it_is_not():
     assert message_text("No *such* `a`.", "Try `python -m core cohorts`, or `ls`.") == (
         "No \\*such\\* \\`a\\`\\. Try `python -m core cohorts`\\, or \\`ls\\`\\."
