@@ -1,5 +1,6 @@
 """The dashboard: navigation, nothing else. Every page checks by itself who looks at it."""
 
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -49,7 +50,8 @@ def draw() -> None:
                 Section("admin/practice", "How to connect for real", "school"),
             ],
         }
-        chosen, listed = menu.choose(sections, person.role if person else None)
+        name_of = partial(resources.open_name, person)
+        chosen, listed = menu.choose(sections, person.role if person else None, name_of)
         if person is None:
             return_to.remember(chosen)
         else:

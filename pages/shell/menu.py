@@ -7,6 +7,7 @@ path, and the link leads back to the list. The menu names what is open below its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,10 +15,16 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from core.access.roles import Role
-from core.text import parse_id
+from core.invisible import is_unseen
+from core.text import parse_id, shown
+from pages.parts.formatting import escape_markdown
 from pages.parts.selection import all_params
 
 _FOLDER = "pages"
+_NAME_CHARS = 60
+
+# Returns what is called by a parameter of the address and its number; "" where that is not known.
+NameOf = Callable[[str, int], str]
 
 
 @dataclass(frozen=True)
@@ -65,24 +72,26 @@ class Section:
             default=default,
         )
 
-    def open_page(self, role: Role | None) -> StreamlitPage | None:
+    def open_page(self, role: Role | None, name_of: NameOf) -> StreamlitPage | None:
         """Return the page of what is open, in the menu while something is; None where nothing can be."""
         if not self.opens:
             return None
-        may = role is not None and role >= self.role
+        is_shown = bool(self._requested) and self._is_here and role is not None and role >= self.role
         return _OpenPage(
             f"{_FOLDER}/{self.path}.py",
-            title=self._open_title(),
+            title=self._open_title(name_of) if is_shown else self.noun,
             icon=":material/subdirectory_arrow_right:",
             url_path=self._url_path,
-            visibility="visible" if self._requested and self._is_here and may else "hidden",
+            visibility="visible" if is_shown else "hidden",
         )
 
-    def _open_title(self) -> str:
+    def _open_title(self, name_of: NameOf) -> str:
+        """Return what is open by its name; by its kind and number where that is not known."""
         row_id = parse_id(self._requested)
         if row_id is None:
             return f"Several {self.noun.lower()}s" if "," in self._requested else self.noun
-        return f"{self.noun} {row_id}"
+        name = name_of(self.opens, row_id)
+        return f"{self.noun} {row_id}" if is_unseen(name) else escape_markdown(shown(name, most=_NAME_CHARS))
 
     def other_page(self, chosen: StreamlitPage) -> bool:
         """Return whether the address asks for the other one of the section's two pages than the one that is chosen."""
@@ -98,10 +107,13 @@ class _OpenPage(StreamlitPage):
         return f"{super()._script_hash}-open"
 
 
-def choose(sections: dict[str, list[Section]], role: Role | None) -> tuple[StreamlitPage, list[StreamlitPage]]:
+def choose(
+    sections: dict[str, list[Section]], role: Role | None, name_of: NameOf
+) -> tuple[StreamlitPage, list[StreamlitPage]]:
     """Show the menu to a person with this role, None: to no one; return the page to run, and all pages.
 
-    Leads on instead where the address asks for the other page of the section.
+    `name_of` names what is open, by the parameter of the address and its number. Leads on instead where the address
+    asks for the other page of the section.
     """
     lists: dict[Section, StreamlitPage] = {}
     opened: dict[Section, StreamlitPage] = {}
@@ -111,7 +123,7 @@ def choose(sections: dict[str, list[Section]], role: Role | None) -> tuple[Strea
         for section in members:
             lists[section] = section.list_page(role, default=not lists)
             menu[name].append(lists[section])
-            if page := section.open_page(role):
+            if page := section.open_page(role, name_of):
                 opened[section] = page
                 menu[name].append(page)
     # Expanded: with one thing open there are more pages than it would show.

@@ -18,6 +18,7 @@ from core.bridge import Bridge
 from core.clock import SYSTEM_CLOCK
 from core.errors import CohortBridgeError
 from core.reports import overview
+from core.reports.open_names import find_open_name
 from pages.parts.formatting import error_text
 
 # The clock that the process's bridge is opened with.
@@ -109,6 +110,14 @@ def attention(person: Actor) -> int:
         return 0  # the page itself says what cannot be read
     st.session_state[_SHOWN] = kept.count
     return kept.count
+
+
+def open_name(person: Actor | None, kind: str, number: int) -> str:
+    """Return what a thing that is open is called, for the menu; "" where that is not known."""
+    try:
+        return find_open_name(_open(), person, kind, number) if person else ""
+    except CohortBridgeError:
+        return ""  # the page itself says what cannot be read
 
 
 def note_attention(bridge: Bridge, count: int) -> bool:

@@ -85,8 +85,8 @@ def test_the_menu_names_what_is_open_and_nothing_that_a_list_is_filtered_by(expo
     menu = page.get_by_test_id("stSidebarNav")
 
     go(page, f"{exported.url}/syncs?sync=1", "Syncs")
-    expect(menu.get_by_role("link", name="Sync 1", exact=True)).to_be_visible()
+    expect(menu.get_by_role("link", name="Power users", exact=True)).to_be_visible()
     go(page, f"{exported.url}/history?sync=1", "History")
     expect(menu.get_by_role("link", name="History", exact=True)).to_be_visible()
 
-    expect(menu.get_by_role("link", name="Sync 1", exact=True)).to_have_count(0)
+    expect(menu.get_by_role("link", name="Power users", exact=True)).to_have_count(0)

@@ -11,6 +11,7 @@ from sqlmodel import select
 from core.access.roles import LOCAL, Actor, Role
 from core.bridge import Bridge
 from core.connections.project import project_key
+from core.reports.open_names import find_open_name
 from core.reports.search import MOST_HITS, Kind, may_be_user_id, search_everything
 from data import cohort_list
 from data.engine import write_session
@@ -20,8 +21,11 @@ ANALYST, VIEWER = Actor("ann", Role.ANALYST), Actor("vera", Role.VIEWER)
 NAMES = ["Buyers", "Bold buyers", "100% _loyal_", "100 percent loyal", "Überflieger", "<b>Straße</b>"]
 
 
-def add_groups(bridge: Bridge, names: list[str]) -> None:
-    """Add a group of each name with its recurring sync and one run; cohorts have the same names, and ids from 7001."""
+def add_groups(bridge: Bridge, names: list[str], *, with_list: bool = True) -> None:
+    """Add a group of each name with its recurring sync and one run; cohorts have the same names, and ids from 7001.
+
+    With `with_list` the cohorts of the project were listed, too.
+    """
     now = bridge.clock.now()
     with write_session(bridge.engine) as session:
         source = Connection(
@@ -49,7 +53,8 @@ def add_groups(bridge: Bridge, names: list[str]) -> None:
             )  # fmt: skip
         key = project_key(source)
     cohorts = [{"id": 7000 + number, "name": name} for number, name in enumerate([*names, "Never exported"], 1)]
-    cohort_list.share(bridge.engine, key, cohorts, now=now)
+    if with_list:
+        cohort_list.share(bridge.engine, key, cohorts, now=now)
 
 
 @pytest.fixture
@@ -108,6 +113,47 @@ def test_a_number_finds_what_has_it_before_what_only_holds_it(named: Bridge):
 )
 def test_a_number_with_its_kind_finds_that_alone(named: Bridge, text: str, kind: Kind, number: int):
     assert found(named, text) == [(kind, number)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "name"),
+    [
+        ("group", 1, "Buyers"),
+        ("sync", 2, "Bold buyers"),
+        ("cohort", 7007, "Never exported"),
+        ("run", 3, "Run 3: 100% _loyal_"),
+        ("group", 99, ""),
+        ("cohort", 1, ""),
+        ("run", 99, ""),
+        ("association", 1, ""),
+        ("person", 1, ""),
+        ("channel", 1, ""),
+        ("line", 1, ""),
+    ],
+)
+def test_what_is_open_is_called_by_its_name(named: Bridge, kind: str, number: int, name: str):
+    assert find_open_name(named, LOCAL, kind, number) == name
+
+
+def test_what_is_open_is_told_apart_from_another_of_its_name(bridge: Bridge):
+    add_groups(bridge, ["Twins", "Twins"])
+
+    assert [find_open_name(bridge, ANALYST, kind, number) for kind, number in (("sync", 2), ("cohort", 7001))] == [
+        "Twins (sync 2)",
+        "Twins (cohort 7001)",
+    ]
+    assert find_open_name(bridge, ANALYST, "group", 1) == "Twins, staging"
+
+
+def test_a_cohort_of_a_list_that_was_not_read_is_called_as_its_group_knows_it(bridge: Bridge):
+    add_groups(bridge, ["Buyers"], with_list=False)
+
+    assert find_open_name(bridge, ANALYST, "cohort", 7001) == "Buyers"
+
+
+def test_what_may_not_be_opened_has_no_name_either(named: Bridge):
+    assert find_open_name(named, VIEWER, "cohort", 7001) == find_open_name(named, VIEWER, "sync", 1) == ""
+    assert find_open_name(named, ANALYST, "person", 1) == ""
 
 
 @pytest.mark.parametrize("number", ["0", "99", "9" * 18, str(2**63 - 1), str(2**63), "9" * 40, "-1"])
