@@ -13,6 +13,7 @@ import streamlit as st
 from core.access.roles import Actor
 from core.bridge import Bridge
 from core.errors import SyncGone
+from core.rules import pause_ends
 from core.rules.due_times import INTERVALS
 from core.rules.zones import to_utc
 from core.syncs import listing, recurring
@@ -24,7 +25,7 @@ from pages.parts.formatting import clock, escape_markdown, number, pluralize, ti
 from pages.shell import page_frame, resources
 
 PLACE = "syncs"
-_DIALOG = "syncs"
+_DIALOG, _IN_DIALOG = "syncs", "syncs_dialog"
 # So many names are written out where a question names what is affected.
 _NAMED = 8
 
@@ -92,11 +93,11 @@ def _ids(views: Sequence[SyncView]) -> list[int]:
 def _ask_to_pause(bridge: Bridge, person: Actor, views: Sequence[SyncView]) -> None:
     _name_syncs(views)
     st.markdown("Their groups stay as they are and are no longer updated. Their queued runs are cancelled.")
-    until = None
-    if st.checkbox("Resume them by themselves", key="syncs_many_ends"):
-        until = _end_fields("syncs_many")
+    if has_end := st.checkbox("Resume them by themselves", key="syncs_many_ends"):
+        _end_fields("syncs_many")
 
     def pause() -> int:
+        until = _read_end("syncs_many") if has_end else None
         return recurring.pause_syncs(bridge, person, _ids(views), until=until)
 
     _confirm_many(f"Pause {pluralize(len(views), 'sync')}", pause, "paused")
@@ -119,11 +120,21 @@ def _name_syncs(views: Sequence[SyncView]) -> None:
 
 
 def _confirm_many(label: str, action: Callable[[], int], done: str) -> None:
-    def perform_it() -> None:
-        sync_table.clear_selection()
-        perform(PLACE, action, lambda count: f"{pluralize(count, 'sync')} {done}.", failure="Nothing was changed.")
+    def perform_it() -> int | None:
+        changed = perform(
+            PLACE,
+            action,
+            lambda count: f"{pluralize(count, 'sync')} {done}.",
+            failure="Nothing was changed.",
+            fields={pause_ends.FIELD: _end_key("syncs_many")},
+            failed_at=_IN_DIALOG,
+        )
+        if changed is not None:
+            sync_table.clear_selection()
+        return changed
 
-    confirm_buttons(label, key="syncs_many", icon=":material/check:", action=perform_it)
+    confirm_buttons(label, key="syncs_many", icon=":material/check:", action=perform_it, stays_after_failure=True)
+    page_frame.show_answer(_IN_DIALOG)
 
 
 @page_frame.dialog(_DIALOG, "Pause this sync until", icon="snooze")
@@ -132,24 +143,42 @@ def _ask_until_when(bridge: Bridge, person: Actor, view: SyncView) -> None:
         f"**{escape_markdown(view.group.name)}** at {escape_markdown(view.destination)} is not updated until then. A "
         "worker resumes the sync, and its first run is due at that moment."
     )
-    until = _end_fields("syncs_until")
+    _end_fields("syncs_until")
 
-    def pause() -> None:
-        action = partial(recurring.pause_sync, bridge, person, view.sync.id or 0, until=until)
-        perform(PLACE, action, toast=f"The sync is paused until {clock(until)}.")
+    def pause() -> Sync | None:
+        until = _read_end("syncs_until")
+        return perform(
+            PLACE,
+            partial(recurring.pause_sync, bridge, person, view.sync.id or 0, until=until),
+            toast=f"The sync is paused until {clock(until)}.",
+            fields={pause_ends.FIELD: _end_key("syncs_until")},
+            failed_at=_IN_DIALOG,
+        )
 
-    confirm_buttons("Pause", key="syncs_until", icon=":material/snooze:", action=pause)
+    confirm_buttons("Pause", key="syncs_until", icon=":material/snooze:", action=pause, stays_after_failure=True)
+    page_frame.show_answer(_IN_DIALOG)
 
 
-def _end_fields(prefix: str) -> datetime:
-    """Ask for the end of a pause, on the reader's clocks: next Monday at 08:00 to begin with. Returns it in UTC."""
+def _end_key(prefix: str) -> str:
+    """Return where an error about the end of a pause is shown."""
+    return f"{prefix}_end"
+
+
+def _end_fields(prefix: str) -> None:
+    """Ask for the end of a pause, on the reader's clocks: next Monday at 08:00 to begin with."""
     here = zone()
     today = resources.now().astimezone(here).date()
     monday = today + timedelta(days=7 - today.weekday())
     left, right = st.columns(2)
-    day = left.date_input("Day", monday, min_value=today, key=f"{prefix}_day")
-    at = right.time_input(f"Time ({escape_markdown(here.key)})", time(8), key=f"{prefix}_time")
-    return to_utc(datetime.combine(day, at), here)
+    left.date_input("Day", monday, min_value=today, key=f"{prefix}_day")
+    right.time_input(f"Time ({escape_markdown(here.key)})", time(8), key=f"{prefix}_time")
+    page_frame.show_answer(_end_key(prefix))
+
+
+def _read_end(prefix: str) -> datetime:
+    """Return the end that stands in the fields, in UTC: a press may come together with what was entered before it."""
+    entered = st.session_state
+    return to_utc(datetime.combine(entered[f"{prefix}_day"], entered[f"{prefix}_time"]), zone())
 
 
 @page_frame.dialog(_DIALOG, "Copy this sync to another destination", icon="content_copy")
@@ -162,19 +191,24 @@ def _ask_to_copy(bridge: Bridge, person: Actor, view: SyncView, others: list[str
         f"**{escape_markdown(view.group.name)}** at the other destination: {escape_markdown(often)}{limit}. "
         "The first run is due at once."
     )
-    to = st.selectbox("Destination", others, key="syncs_clone_to")
+    st.selectbox("Destination", others, key="syncs_clone_to")
 
-    def copy() -> None:
+    def copy() -> Sync | None:
         made = perform(
             PLACE,
-            partial(_copy, bridge, person, view, to),
+            partial(_copy, bridge, person, view, st.session_state["syncs_clone_to"]),
             lambda sync: f"This is the copy, sync {sync.id}: its first run is due now.",
+            failed_at=_IN_DIALOG,
         )
         if made:
             go_to(made.id)
             page_frame.take_answer_along()
+        return made
 
-    confirm_buttons("Copy sync", key="syncs_clone", icon=":material/content_copy:", action=copy)
+    confirm_buttons(
+        "Copy sync", key="syncs_clone", icon=":material/content_copy:", action=copy, stays_after_failure=True
+    )
+    page_frame.show_answer(_IN_DIALOG)
 
 
 def _copy(bridge: Bridge, person: Actor, view: SyncView, to: str) -> Sync:

@@ -86,10 +86,23 @@ def show_errors() -> Iterator[None]:
         st.error(error_text(exc), icon=":material/error:")
 
 
-def confirm_buttons(label: str, *, key: str, icon: str, action: Callable[[], Any], cancel: str = "Cancel") -> None:
-    """Show the two buttons of a `page_frame.dialog`: one does what it describes, and either closes it."""
+def confirm_buttons(
+    label: str,
+    *,
+    key: str,
+    icon: str,
+    action: Callable[[], Any],
+    cancel: str = "Cancel",
+    stays_after_failure: bool = False,
+) -> None:
+    """Show the two buttons of a `page_frame.dialog`: one does what it describes, and either closes it.
+
+    Where something is entered it `stays_after_failure`, of which the action returns None as `perform` does: what is
+    wrong stands beside what was entered.
+    """
+    act = _save_and_close if stays_after_failure else _act_and_close
     with st.container(horizontal=True):
-        st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=_act_and_close, args=(action,))
+        st.button(label, key=f"{key}_yes", type="primary", icon=icon, on_click=act, args=(action,))
         st.button(cancel, key=f"{key}_no", on_click=page_frame.close_dialog)
 
 

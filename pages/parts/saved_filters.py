@@ -13,6 +13,7 @@ from core.bridge import Bridge
 from pages.parts.actions import perform
 from pages.parts.filters import Filters
 from pages.parts.formatting import escape_markdown
+from pages.shell import page_frame
 
 
 def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: str) -> None:
@@ -47,8 +48,9 @@ def show(bridge: Bridge, person: Actor, filters: Filters, *, page: str, path: st
             st.caption("Filter the list, then keep that here under a name.")
         else:
             st.text_input(
-                "Name", key=f"{page}_saved_name", max_chars=saved_filters.LONGEST_NAME, placeholder="Failed this week"
+                "Name", key=_name_key(page), max_chars=saved_filters.LONGEST_NAME, placeholder="Failed this week"
             )
+            page_frame.show_answer(_name_key(page))
             st.button(
                 "Save these filters",
                 key=f"{page}_save",
@@ -69,6 +71,11 @@ def _asked(filters: Filters) -> list[tuple[str, str]]:
 
 
 def _save(bridge: Bridge, person: Actor, page: str, query: str, place: str) -> None:
-    name = st.session_state.get(f"{page}_saved_name", "")
+    name = st.session_state.get(_name_key(page), "")
     save = partial(saved_filters.save_filter, bridge, person, page, name, query)
-    perform(place, save, lambda kept: f"The filter {escape_markdown(kept.name)} is saved.")
+    fields = {"Name": _name_key(page)}
+    perform(place, save, lambda kept: f"The filter {escape_markdown(kept.name)} is saved.", fields=fields)
+
+
+def _name_key(page: str) -> str:
+    return f"{page}_saved_name"

@@ -293,6 +293,8 @@ def test_runs_are_filtered_by_destination_and_say_why_they_failed(exported: Brid
 def test_filters_are_kept_under_a_name_for_whoever_kept_them(exported: Bridge):
     vera = sign_in_as(exported, Role.VIEWER)
     at = open_page(HISTORY, user=vera, status="failed", text="a&b")
+    drawn(at.button(key="history_save").click().run())
+    assert "Name: this is needed." in shown(at)
     at.text_input(key="history_saved_name").set_value("*Failed*")
     drawn(at.button(key="history_save").click().run())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -493,6 +493,19 @@ def test_a_question_about_several_syncs_stays_while_the_list_is_kept_up_to_date(
     assert all(view.sync.state == SyncState.PAUSED for view in listing.list_syncs(practising, LOCAL))
     assert "2 syncs paused." in shown(at)
     assert "syncs_many_yes" not in page_buttons(at)
+
+
+def test_an_end_of_a_pause_that_cannot_be_is_said_in_the_dialog_which_stays(practising: Bridge):
+    sync_id = start(practising)
+    at = open_page(SYNCS, sync=sync_id)
+    drawn(at.button(key="syncs_until").click().run())
+    at.date_input(key="syncs_until_day").set_value(date(2028, 1, 1))
+
+    drawn(at.button(key="syncs_until_yes").click().run())
+
+    assert "is more than a year away" in shown(at)
+    assert at.date_input(key="syncs_until_day").value == date(2028, 1, 1)
+    assert listing.get_sync(practising, LOCAL, sync_id).sync.state == SyncState.ACTIVE
 
 
 def test_what_is_wrong_with_a_field_stands_at_the_field(practising: Bridge):
